@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from prometheus_client import CollectorRegistry
 from rich.console import Console
 
-from common.errors import UsageError
 from common.io.config import MetricsConfig
 from common.io.logs import start_logging
 from common.io.telemetry import MetricsServer, publish_build
@@ -60,7 +59,7 @@ def opened(config: SenderConfig) -> Iterator[Openings]:
     """Starts logging, and opens sources, spools and metrics server; they are closed when the context ends.
 
     Raises:
-        UsageError: `--transport quic` needs a package that is missing, or would not encrypt.
+        UsageError: `--transport quic` would not encrypt.
         SourceError: the source cannot be opened.
         OutputError: the spool or the metrics address cannot be opened.
         WeightsError: trained weights are missing.
@@ -89,15 +88,10 @@ def transport_of(config: SenderConfig) -> StreamOpener:
     transport = Transport(config.security)
     if config.link.transport == "grpc" or config.only_records:
         return transport
-    try:
-        from sender.link.transport.auto_transport import AutoTransport  # needs an extra
-        from sender.link.transport.quic_transport import QuicTransport
-    except ImportError as error:
-        if config.link.transport == "auto":
-            return transport
-        raise UsageError(
-            '--transport quic needs aioquic, which is not installed: pip install "bodywire[quic]"'
-        ) from error
+    # aioquic takes a while to import.
+    from sender.link.transport.auto_transport import AutoTransport
+    from sender.link.transport.quic_transport import QuicTransport
+
     if config.link.transport == "auto":
         return AutoTransport(transport)
     quic = QuicTransport(transport)

@@ -16,7 +16,7 @@ class ListenConfig:
     """Where senders connect, and what the receiver tolerates."""
 
     listen: Address = option(Address("127.0.0.1", 50051), help="address to listen on; port 0 picks a free one")
-    quic: bool = option(False, help="take senders over QUIC too, on the UDP port of the same number (with --tls-cert)")
+    quic: bool = option(True, help="with --tls-cert, take senders over QUIC too, on the UDP port of the same number")
     drain_timeout: float = option(10.0, help="seconds to finish frames that have arrived when stopping")
 
     def __post_init__(self) -> None:

@@ -264,7 +264,7 @@ class QuicListener:
             )
         except OSError as error:
             raise OutputError(
-                f"cannot listen on UDP {listen} ({error.strerror}): give --listen another port"
+                f"cannot listen on UDP {listen} ({error.strerror}): give --listen another port, or --no-quic"
             ) from error
         return int(transport.get_extra_info("sockname")[1])
 

@@ -11,7 +11,7 @@ import grpc
 from grpc_health.v1 import health_pb2
 
 from common.clock import SYSTEM_CLOCK, Clock
-from common.errors import OutputError, UsageError
+from common.errors import OutputError
 from common.io.addresses import Address, bound_socket
 from common.io.logs import RepeatedLines
 from common.wire.certificates import CertificateFiles, Certificates
@@ -180,14 +180,12 @@ class LinkServer:
         await self._lifecycle.close()
 
     def _quic_listener(self, clock: Clock) -> Any:
-        """Serves the same streams over QUIC. Raises UsageError if that is not possible."""
+        """Serves the same streams over QUIC; None where nothing is encrypted."""
         security = self._security
         if security.tls_cert is None:
-            raise UsageError("--quic encrypts always: give --tls-cert and --tls-key")
-        try:
-            from receiver.link.quic_server import QuicListener  # needs an extra
-        except ImportError as error:
-            raise UsageError('--quic needs aioquic, which is not installed: pip install "bodywire[quic]"') from error
+            return None
+        from receiver.link.quic_server import QuicListener  # aioquic takes a while to import
+
         files = CertificateFiles(security.tls_cert, security.tls_key, security.tls_ca)
         return QuicListener(files, self._service.serve, _most_connections(security.max_sessions), clock)
 

@@ -27,7 +27,7 @@ class LinkConfig:
 
     peer: Addresses = option(_DEFAULT_PEER, help="receiver, host:port, or several with shared sessions")
     transport: Literal["auto", "grpc", "quic"] = option(
-        "grpc", help="quic: fewer bytes, over UDP; auto: quic where the receiver answers it"
+        "auto", help="quic: fewer bytes, over UDP; auto: quic where it is answered"
     )
     connect_timeout: float = option(5.0, help="seconds to reach the receiver at the start")
     reconnect_timeout: float = option(120.0, help="seconds to reconnect after a loss, until a frame is acknowledged")

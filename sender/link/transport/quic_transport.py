@@ -59,7 +59,7 @@ class QuicTransport:
             writer.close()
         except (OSError, StreamBroken, TimeoutError):
             return None
-        return f"the receiver at {peer} takes no QUIC: start it with --quic, or leave out --transport quic here"
+        return f"the receiver at {peer} takes no QUIC: start it without --no-quic, or leave out --transport quic here"
 
     async def connect(self, peer: Address, at: Address) -> QuicStream:
         """Opens a stream to a peer at an IP address. Raises StreamBroken if it refuses the connection."""

@@ -96,7 +96,7 @@ class Testbed:
         flags = ["--listen", str(self.target.address), "--out", str(self.out), "--no-body"]
         flags += ["--tls-cert", str(self.certificate), "--tls-key", str(self.key), "--tokens", str(self.token_table)]
         flags += ["--drain-timeout", f"{DRAIN_TIMEOUT_S:g}", "--mesh-every", str(_MESH_EVERY)]
-        flags += ["--quic", "--metrics", str(self.target.metrics)]
+        flags += ["--metrics", str(self.target.metrics)]
         receiver = self.start("receiver", "receiver", *flags)
         receiver.until_output("listening on ", START_TIMEOUT_S)
         return receiver
