@@ -1,8 +1,8 @@
 """The motion network: what somebody does next, from the labels of the last seconds.
 
-Parallel ViTs (paper eq. 24) read a window each, u = Σ_k ω_k ViT_k(Rescale(s, r_k)), in whose attention (25) the labels
-count by their age and whether there are any.  A recurrent decoder (22), s_i = f_i(h_{i−1}, t), h_i = RNN(h_{i−1}, s_i),
-unfolds the pose at time t from the coarse to the fine: the place, the trunk, legs, arms, the hands.
+Parallel ViTs (paper eq. 24) read a window each, u = Σ_k ω_k ViT_k(Rescale(s, r_k)).  A recurrent decoder (22),
+s_i = f_i(h_{i−1}, t), h_i = RNN(h_{i−1}, s_i), unfolds the pose at time t from the coarse to the fine: the place, the
+trunk, legs, arms, the hands.
 
 Most of it is a weighted sum of the changes that were seen, with weights for each part of the body that depend on u:
 averaging, extrapolation and whatever lies between.  The decoder adds what the past alone does not say.
@@ -30,7 +30,7 @@ from receiver.motion.history import (
     WINDOWS_S,
 )
 
-WEIGHTS_NAME, KIND = "motion", "motion-1"
+WEIGHTS_NAME, KIND = "motion", "motion-2"
 # What the decoder unfolds, one after the other: numbers of the change.
 _ENTRIES = {
     name: range(where.start - POSE.start, where.stop - POSE.start)
@@ -75,14 +75,11 @@ class WindowViT(nn.Module):
         self.newest = nn.Linear(NEWEST_SIZE, config.width)
         self.blocks = nn.ModuleList(Block(config.width, config.heads) for _ in range(config.depth))
         self.norm = nn.LayerNorm(config.width)
-        self.by_age = nn.Parameter(torch.zeros(config.heads))
 
     def forward(self, tokens: Tensor, newest: Tensor, counts: Tensor) -> Tensor:
         """Of tokens, the numbers (B, NEWEST_SIZE) of the newest labels, and 1 for each (B, 8) that counts, else 0."""
-        age = tokens[..., -2]
-        bias = -F.softplus(self.by_age)[None, :, None] * age[:, None] + _MASKED * (1 - counts[:, None])
         x = torch.cat([self.newest(newest)[:, None], self.enter(tokens)], 1)
-        mask = F.pad(bias, (1, 0))[:, :, None].expand(-1, -1, x.shape[1], -1)
+        mask = F.pad(_MASKED * (1 - counts), (1, 0))[:, None, None].expand(-1, -1, x.shape[1], -1)
         for block in self.blocks:
             x = block(x, mask)
         first: Tensor = self.norm(x[:, 0])
