@@ -39,8 +39,18 @@ def character_of(parameters: BodyParameters, fps: float) -> Character:
     return replace(character, motion=motion)
 
 
+def late(character: Character) -> Character:
+    """As filters show it: poses are a frame late, and distances seven."""
+    motion, frames = character.motion, np.arange(len(character.motion))
+    distance_m = np.linalg.norm(motion.root_positions, axis=1, keepdims=True)
+    before = np.maximum(frames - 1, 0)
+    roots = (motion.root_positions / distance_m)[before] * distance_m[np.maximum(frames - 7, 0)]
+    return replace(character, motion=Motion(motion.times_s, motion.rotations[before], roots, motion.legs_seen))
+
+
 def perceived(character: Character, seed: int) -> Character:
-    """The character with errors of distance and pose such as perception has."""
+    """The character with errors of distance and pose such as perception has, and as late as they come."""
+    character = late(character)
     random, motion = np.random.default_rng(seed), character.motion
     drift = np.cumsum(random.normal(0, 0.004, len(motion)))
     distance = 1 + drift - drift.mean() + random.normal(0, 0.005, len(motion))

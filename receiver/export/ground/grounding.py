@@ -20,8 +20,8 @@ _UPRIGHT = 0.5
 # Of the lowest points of people's soles, whose lower third jitter lowers.
 _LOW = 35
 _ROUNDS = 3
-# Shorter than this, people have not been seen to stand.
-_LEAST_S = 0.3
+# Shorter than this, all points of soles together, people have not been seen to stand.
+_LEAST_S = 0.6
 # Whoever walks, or runs, has a foot on the ground for a fifth of the time: if even then no foot is slower than this,
 # the camera moves.
 _FIFTH, _MOVES_MPS = 20, 0.2

@@ -15,7 +15,7 @@ import numpy as np
 from scipy.ndimage import gaussian_filter1d
 from scipy.special import expit
 
-from common.arrays import BoolArray, Float64Array, IntArray
+from common.arrays import BoolArray, Float64Array, FloatArray, IntArray
 from common.frames import NEAR_M
 from receiver.export.character import Character, Motion, joint_transforms
 from receiver.mesh.skinned_glb import Skeleton
@@ -28,8 +28,8 @@ _SOLE_M, _HEEL, _BALL = 0.02, 0.08, 0.72
 _GAP_S = 0.25
 # Gaussians over time: what jitters faster is noise of perception.
 _POSE_S, _SPEED_S = 0.05, 0.083
-# By how much longer the filters of sender and receiver delay the distance than the pose.
-_DISTANCE_LATE_S = 0.2
+# By how much the filters of sender and receiver delay the pose, and the distance.
+_LATE_S, _DISTANCE_LATE_S = 1 / 30, 0.23
 # Of the logistic regression: of 1, of metres above the ground, of metres above the lowest point, and of ln(m/s + 0.05).
 _INTERCEPT, _HEIGHT, _LIFT, _SPEED = -1.05, -8.0, -8.5, -1.2
 _SPEED_FLOOR_MPS = 0.05
@@ -62,7 +62,7 @@ class Walker:
     """The motion of a person, smoothed as far as it moves the feet.
 
     Args:
-        motion: with smooth rotations of pelvis and legs, and distances that are not late.
+        motion: with smooth rotations of pelvis and legs, and without the delay of filters.
         legs: (L, 3) the joints of hips, knees and ankles.
         orientations, positions: of the joints, (N, J, 3, 3) and relative to the root (N, J, 3) metres.
         soles: (L, 2, 3) heel and ball in the frame of the ankle, metres.
@@ -162,14 +162,24 @@ def _smoothed(motion: Motion, joints: list[int]) -> Motion:
 
 
 def _timely(motion: Motion) -> Motion:
-    """The motion with the distances of what was seen when its poses were."""
-    roots, times_s = motion.root_positions.astype(np.float64), motion.times_s
-    distance_m = np.maximum(np.linalg.norm(roots, axis=1), NEAR_M)
-    later_m = [
-        np.interp(times_s[part] + _DISTANCE_LATE_S, times_s[part], distance_m[part]) for part in segments(times_s)
-    ]
-    roots *= (np.concatenate(later_m) / distance_m)[:, None]
-    return Motion(times_s, motion.rotations, roots.astype(np.float32), motion.legs_seen)
+    """The motion as it was at its times."""
+    roots = motion.root_positions.astype(np.float64)
+    distance_m = np.maximum(np.linalg.norm(roots, axis=1, keepdims=True), NEAR_M)
+    roots = _later(roots / distance_m, motion, _LATE_S) * _later(distance_m, motion, _DISTANCE_LATE_S)
+    rotations = _unit(_later(motion.rotations, motion, _LATE_S))
+    return Motion(motion.times_s, rotations.astype(np.float32), roots.astype(np.float32), motion.legs_seen)
+
+
+def _later(values: FloatArray | Float64Array, motion: Motion, by_s: float) -> Float64Array:
+    """(N, …) what they are after a time, or at the end of their segment."""
+    moved = np.empty(values.shape)
+    for part in segments(motion.times_s):
+        times_s, last = motion.times_s[part], part.stop - part.start - 1
+        place = np.interp(times_s + by_s, times_s, np.arange(last + 1))
+        row = place.astype(np.intp)
+        share = (place - row).reshape(-1, *[1] * (values.ndim - 1))
+        moved[part] = (1 - share) * values[part][row] + share * values[part][np.minimum(row + 1, last)]
+    return moved
 
 
 def _filtered(values: Float64Array, motion: Motion, sigma_s: float) -> Float64Array:
