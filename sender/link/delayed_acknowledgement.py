@@ -1,7 +1,7 @@
 """Which acknowledgements may wait for others, so that several travel in one packet."""
 
 # After a message that waited for the window, so many are acknowledged at once (30 in a second, most often); and of
-# so many two together: packets that TCP loses delay others, and one with many acknowledgements delays many messages.
+# so many two together over TCP: packets that it loses delay others, and one with many acknowledgements many messages.
 _PROMPT_MESSAGES, _CAREFUL_MESSAGES = 30, 300
 # Acknowledgements that may wait for the next one, one after the other.
 _MOST_DELAYED = 4
@@ -19,14 +19,15 @@ class DelayedAcknowledgement:
     def __init__(self) -> None:
         self.restart()
 
-    def restart(self) -> None:
-        """Resets the state for a new stream."""
-        self._delayed, self._since_waiting = 0, _CAREFUL_MESSAGES
+    def restart(self, *, lossy: bool = False) -> None:
+        """Resets the state for a new stream (`lossy`: in datagrams)."""
+        self._careful = _PROMPT_MESSAGES if lossy else _CAREFUL_MESSAGES
+        self._delayed, self._since_waiting = 0, self._careful
 
     @property
     def room(self) -> int:
         """Places in the window for messages whose acknowledgement waits."""
-        return 0 if self._since_waiting < _CAREFUL_MESSAGES else _MOST_DELAYED
+        return 0 if self._since_waiting < self._careful else _MOST_DELAYED
 
     def may_wait(self, *, held_back: bool, room: int, wanted_soon: bool, losses: bool) -> bool:
         """Whether the acknowledgement of the message that leaves now may wait.

@@ -126,7 +126,7 @@ class FrameDelivery:
         self._paused.clear()
         self._congestion_window.restart(min(self._max_window, welcome.window))
         self._most_in_flight = welcome.window
-        self._delayed_acknowledgement.restart()
+        self._delayed_acknowledgement.restart(lossy=lossy)
         self._resize()
         self._background.restart(receiver_is_new=not welcome.resumed)
 

@@ -144,14 +144,16 @@ def test_acknowledgements_may_wait_with_room_for_the_next_frame(losses: bool, ex
     assert delayed.may_wait(held_back=False, room=1, wanted_soon=False, losses=losses)
 
 
-def test_none_waits_for_a_second_after_a_frame_that_waited_for_the_window() -> None:
+@pytest.mark.parametrize(("lossy", "careful"), [(True, 30), (False, 300)])
+def test_none_waits_for_a_second_after_a_frame_that_waited_for_the_window(lossy: bool, careful: int) -> None:
     delayed, waits, rooms = DelayedAcknowledgement(), [], []
-    for number in range(310):
+    delayed.restart(lossy=lossy)
+    for number in range(careful + 10):
         waits.append(delayed.may_wait(held_back=number == 0, room=3, wanted_soon=False, losses=False))
         rooms.append(delayed.room)
-    assert not any(waits[:30]) and not any(rooms[:300])
-    assert waits[30:300] == [True, False] * 135
-    assert waits[300:] == FOUR_OF_FIVE * 2
+    assert not any(waits[:30]) and not any(rooms[:careful])
+    assert waits[30:careful] == [True, False] * ((careful - 30) // 2)
+    assert waits[careful:] == FOUR_OF_FIVE * 2
     delayed.may_wait(held_back=True, room=3, wanted_soon=False, losses=False)
-    delayed.restart()
+    delayed.restart(lossy=lossy)
     assert delayed.may_wait(held_back=False, room=3, wanted_soon=False, losses=False)
