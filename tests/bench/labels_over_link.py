@@ -2,13 +2,15 @@
 
 import json
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from common.errors import OutputError
 from tests.netlab.hosts import ADDRESSES, TwoHosts
+from tests.support.certificate_authority import Authority
 
 _PORT = 50051
 # More than a run itself takes.
@@ -24,6 +26,17 @@ class Sent:
     source: Lines
     shown: Lines
     blobs: Lines
+
+
+@contextmanager
+def encrypted(*, quic: bool) -> Iterator[tuple[list[str], list[str]]]:
+    """Flags of source and sink for TLS, or QUIC, with certificates that last as long as the context."""
+    with tempfile.TemporaryDirectory() as folder:
+        authority = Authority.make(Path(folder) / "certs")
+        certificate, key = authority.issue("receiver", ADDRESSES[1])
+        over = ["--quic"] if quic else []
+        sink = ["--tls-cert", str(certificate), "--tls-key", str(key), *over]
+        yield ["--tls-ca", str(authority.certificate), *over], sink
 
 
 def send(hosts: TwoHosts, seconds: float, source_flags: Sequence[str], sink_flags: Sequence[str] = ()) -> Sent:

@@ -17,6 +17,7 @@ size is always in transfer beside the frames; `blob_bytes_per_s` is the rate of 
 import argparse
 import sys
 from collections.abc import Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
@@ -26,9 +27,9 @@ import numpy as np
 from common.arrays import Float64Array
 from common.errors import OutputError, SourceError
 from tests.bench import report
-from tests.bench.labels_over_link import send
+from tests.bench.labels_over_link import encrypted, send
 from tests.bench.measures import percentile
-from tests.netlab.hosts import TwoHosts, require_hosts
+from tests.netlab.hosts import MTU, TwoHosts, require_hosts
 from tests.netlab.pipe import Pipe, Shape
 from tests.netlab.traces import Trace
 
@@ -73,6 +74,9 @@ class Link:
     blob_bytes: int
     # When the capacity falls, in seconds of the link's time.
     fall_s: float | None = None
+    # `clear`, or encrypted over `grpc` or `quic`.
+    transport: str = "clear"
+    mtu: int = MTU
 
 
 def display_ages(captured_s: Float64Array, shown_s: Float64Array, begin_s: float, end_s: float) -> Ages:
@@ -124,9 +128,11 @@ def run_policy(policy: str, link: Link) -> Run:
         OutputError: source or sink failed; its error is printed above.
     """
     seconds = link.seconds
-    with TwoHosts(link.forward, link.reverse) as hosts:
+    flags = nullcontext[tuple[list[str], list[str]]](([], []))
+    tls = flags if link.transport == "clear" else encrypted(quic=link.transport == "quic")
+    with TwoHosts(link.forward, link.reverse, link.mtu) as hosts, tls as (source, sink):
         start = ["--start-at", str(hosts.began_at_s + _STARTING_S), "--blob-bytes", str(link.blob_bytes)]
-        sent = send(hosts, seconds, ["--policy", policy, *start])
+        sent = send(hosts, seconds, ["--policy", policy, *start, *source], sink)
     began_s = sent.source[0]["began_at"]
     captured, shown = (np.array([frame[name] for frame in sent.shown]) - began_s for name in ("captured_at", "at"))
     sent_bytes = sum(frame["bytes"] for frame in sent.shown)
@@ -216,6 +222,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument(
         "--policies", nargs="+", choices=POLICIES, default=POLICIES, help="policies to run (default: all)"
     )
+    parser.add_argument(
+        "--transport", choices=("clear", "grpc", "quic"), default="clear", help="the latter two encrypt"
+    )
+    parser.add_argument("--mtu", type=int, default=MTU, help="of the path, bytes (default: %(default)s)")
     report.add_amount(parser, "--seconds", "duration of a run", 60.0, 15.0, float)
     return report.run(parser, _work, arguments)
 
@@ -237,7 +247,8 @@ def _work(options: argparse.Namespace) -> None:
         else:
             trace = read_trace(file)
         forward = Shape(trace, delay_s, options.loss, seed=options.seed)
-        link = Link(forward, reverse, seconds, options.blob_bytes, fall_s if options.step else None)
+        fall = fall_s if options.step else None
+        link = Link(forward, reverse, seconds, options.blob_bytes, fall, options.transport, options.mtu)
         runs = run_all(link, options.policies, name)
         prefix = f"{name}, " if len(files) > 1 else ""
         systems |= {prefix + system: run.figures for system, run in runs.items()}

@@ -30,11 +30,10 @@ import numpy as np
 from common.arrays import Float64Array
 from common.errors import OutputError
 from tests.bench import report
-from tests.bench.labels_over_link import Sent, send
+from tests.bench.labels_over_link import Sent, encrypted, send
 from tests.bench.measures import percentile
-from tests.netlab.hosts import ADDRESSES, TwoHosts, require_hosts
+from tests.netlab.hosts import TwoHosts, require_hosts
 from tests.netlab.pipe import Shape
-from tests.support.certificate_authority import Authority
 
 FPS = 30.0
 RTT_MS, HOLD_MS = (10.0, 60.0), (10.0, 25.0)
@@ -101,19 +100,14 @@ def send_encrypted(
         OutputError: a program failed; its error is printed above.
     """
     shape = Shape(None, rtt_ms / 2e3)
-    with TwoHosts(shape, shape) as hosts, tempfile.TemporaryDirectory() as name:
-        folder = Path(name)
-        authority = Authority.make(folder / "certs")
-        certificate, key = authority.issue("receiver", ADDRESSES[1])
-        logged = folder / "packets.jsonl"
+    with TwoHosts(shape, shape) as hosts, tempfile.TemporaryDirectory() as name, encrypted(quic=quic) as (source, sink):
+        logged = Path(name) / "packets.jsonl"
         log = hosts.run(0, ["tests.netlab.packet_log", "--log", str(logged)])
         try:
             if not log.next_line_starts_with("ready"):
                 raise OutputError("the packet log did not start; see its error above")
-            over = ["--quic"] if quic else []
-            send_flags = ["--fps", str(FPS), "--tls-ca", str(authority.certificate), *source_flags, *over]
-            tls = ["--tls-cert", str(certificate), "--tls-key", str(key), *over]
-            sent = send(hosts, seconds, send_flags, ["--hold-ms", str(hold_ms), *tls, *sink_flags])
+            send_flags = ["--fps", str(FPS), *source, *source_flags]
+            sent = send(hosts, seconds, send_flags, ["--hold-ms", str(hold_ms), *sink, *sink_flags])
         finally:
             log.terminate()
         return sent, Packets.read(logged)

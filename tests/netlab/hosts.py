@@ -18,7 +18,7 @@ from tests.netlab.relay import DEVICE, shape_to_json
 
 ADDRESSES = ("10.77.0.1", "10.77.0.2")
 TRIAL = f"bodywire-{os.getpid()}-trial"
-_MTU = 1500
+MTU = 1500
 _EXIT_TIMEOUT_S = 30.0
 # The default of nearly every machine, or else its closest relative, regardless of this machine's setting.
 _CONGESTION_CONTROL = ("cubic", "reno")
@@ -108,13 +108,14 @@ class TwoHosts:
     Args:
         forward: the direction from host 0 to host 1.
         reverse: the direction from host 1 to host 0.
+        mtu: most bytes of a packet.
 
     Attributes:
         began_at_s: when the time of the link was 0, seconds since the epoch.
     """
 
-    def __init__(self, forward: Shape, reverse: Shape) -> None:
-        self._shapes = (forward, reverse)
+    def __init__(self, forward: Shape, reverse: Shape, mtu: int = MTU) -> None:
+        self._shapes, self._mtu = (forward, reverse), mtu
         self._names = tuple(f"bodywire-{os.getpid()}-{side}" for side in (0, 1))
         self._relay: subprocess.Popen[str] | None = None
         self.began_at_s = 0.0
@@ -127,7 +128,7 @@ class TwoHosts:
                 ip(*inside, "link", "set", "lo", "up")
                 ip(*inside, "tuntap", "add", DEVICE, "mode", "tun")
                 ip(*inside, "addr", "add", f"{address}/32", "peer", peer, "dev", DEVICE)
-                ip(*inside, "link", "set", DEVICE, "mtu", str(_MTU), "up")
+                ip(*inside, "link", "set", DEVICE, "mtu", str(self._mtu), "up")
                 _choose_congestion_control(name)
             command = [sys.executable, "-m", "tests.netlab.relay"]
             relay = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
