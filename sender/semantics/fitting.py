@@ -1,7 +1,7 @@
-"""Label entries of people from perception's features and keypoints: the CVAE's prediction, refined.
+"""Label entries of people from perception's features and keypoints: what is predicted, refined.
 
-On a CPU, OpenVINO runs the CVAE, and NumPy the refinement: 1 ms a person.  On a GPU both are one graph, so that the
-people of all cameras are fitted together and the interpreter is free meanwhile.
+On a CPU, OpenVINO runs the predictor, and NumPy the refinement: 1 ms a person.  On a GPU both are one graph, so that
+the people of all cameras are fitted together and the interpreter is free meanwhile.
 
 Shapes: B people, E = 80 entries, K = 17 keypoints.
 """
@@ -39,7 +39,7 @@ class Fitter(Protocol):
 
 
 class FitterOnHost:
-    """By the CVAE in use and a refiner of arrays."""
+    """By the predictor in use and a refiner of arrays."""
 
     def __init__(self, network: NetworkInUse, refiner: Refiner) -> None:
         self._network, self._refiner = network, refiner
@@ -51,10 +51,10 @@ class FitterOnHost:
 
 
 class FittingNetwork(nn.Module):
-    """CVAE and refinement as one network.
+    """Predictor and refinement as one network.
 
     Args:
-        predictor: features → entries and their standard deviations.
+        predictor: features → entries and their standard deviations (`sender.semantics.predictor`).
         keypoints: of arrays.
         follows: whether it goes on from a correction.
     """

@@ -1,12 +1,12 @@
 """Gauss-Newton refinement of the labels against perception's keypoints.
 
-The CVAE predicts the labels, the keypoints head the 2D and 3D positions of the keypoints, each with its variance.  With
-Gaussian errors, the most likely labels y minimise
+The pose head predicts the labels (`sender.semantics.predictor`), the keypoints head the 2D and 3D positions of the
+keypoints, each with its variance.  With Gaussian errors, the most likely labels y minimise
 
     Σ_k |π(K_k(y)) − k_k|² / σ_k²  +  Σ_k |K_k(y) − J_k|² / s_k²  +  Σ_e (y_e − ŷ_e)² / σ_e²
 
 where K(y) are the keypoints of the body that y decodes to and π is the crop's projection.  Visible joints move to their
-pixels, others stay near the CVAE's prediction.  (SMPLify, Bogo et al. 2016, minimises the same sum without variances.)
+pixels, others stay near the prediction.  (SMPLify, Bogo et al. 2016, minimises the same sum without variances.)
 
 Shapes: B people, E = 80 entries, K = 17 keypoints.
 """
@@ -37,7 +37,7 @@ _FOLLOWING_STEPS = 2
 _PIXEL_FLOOR = 0.02
 # The same of a 3D keypoint: what is seen in the picture counts more.
 _DEPTH_FLOOR_M = 0.6
-# Weight of the CVAE's labels, which depend on the same keypoints.
+# Weight of the predicted labels, which depend on the same keypoints.
 _PRIOR_WEIGHT = 0.1
 # Added to the normal matrix; keeps steps small where nothing is known.
 _DAMPING = 0.1
@@ -94,7 +94,7 @@ class Refiner:
         """Entries (B, E), refined.
 
         Args:
-            entries: (B, E) from the CVAE.
+            entries: (B, E) as predicted.
             sigma: (B, E) their standard deviations.
             correction: (B, E) what refining the same people added in the last frame: where the search begins.
         """

@@ -6,34 +6,29 @@ from typing import Self
 
 import numpy as np
 import torch
-from torch import Tensor, nn
 
 from common.arrays import FloatArray
 from common.body.label_space import TRANSLATION_MEAN, TRANSLATION_SCALE, LabelSpace
-from common.errors import WeightsError
 from common.frames import Camera, PersonLabels
 from common.labels import LABEL_SIZE, ROTATION_SCALE, group_slices
 from common.weights.devices import CPU, to_numpy
 from common.weights.inference import in_use
-from common.weights.loader import load_into
 from common.weights.manifest import find_entry
 from sender.perception.inference.crop import CropBox, to_frame
 from sender.perception.network.output import FEATURE_SIZE as PERCEPTION_FEATURES
 from sender.perception.network.output import PerceptionOutput
 from sender.perception.stage import ObservedPerson
-from sender.semantics.categorical import moments
 from sender.semantics.confidence import KeypointConfidence, evidence
 from sender.semantics.config import SmoothingConfig
-from sender.semantics.crop_labels import FEATURE_SIZE, pelvis_in_crop, semantic_features
-from sender.semantics.cvae import ENTRIES, SemanticCVAE, SemanticsConfig
+from sender.semantics.crop_labels import pelvis_in_crop
+from sender.semantics.cvae import ENTRIES
 from sender.semantics.fitting import Fitter, FitterOnGpu, FitterOnHost, FittingNetwork
 from sender.semantics.keypoint_jacobian import CROSS, orientation
+from sender.semantics.predictor import Method, load_predictor, weights_of
 from sender.semantics.refine import Refiner, Targets
 from sender.semantics.region_colours import RegionColours
 from sender.semantics.smoothing import LabelSmoother
 from sender.semantics.visibility import SteadyConfidence, limb_log_odds
-
-WEIGHTS_NAME = "semantics"
 
 # Standard deviation of an entry over the training poses: a prediction with this one has no confidence.
 _UNKNOWN_SIGMA = 1.0
@@ -44,23 +39,6 @@ _GROUPS = {name: group for name, group in group_slices().items() if name != "sur
 # A group's confidence is that of its leading entries, (G, 3).
 _LEADING_ENTRIES = 3
 _LEADING = np.array([np.arange(_LEADING_ENTRIES) + group.start for group in _GROUPS.values()])
-
-
-def architecture(config: SemanticsConfig) -> dict[str, int]:
-    """The network as the manifest records it: everything that determines the shapes of its weights."""
-    return {"features": config.feature_size, "latent": config.latent_size, "hidden": config.hidden_size}
-
-
-def load_network() -> SemanticCVAE:
-    """The network of the package; raises WeightsError where its weights are missing or of another version."""
-    recorded = find_entry(WEIGHTS_NAME).architecture
-    try:
-        config = SemanticsConfig(recorded["features"], recorded["latent"], recorded["hidden"])
-    except KeyError as error:
-        raise WeightsError(f"weights {WEIGHTS_NAME!r} are of another version: reinstall bodywire") from error
-    if config.feature_size != FEATURE_SIZE:
-        raise WeightsError(f"weights {WEIGHTS_NAME!r} belong to another perception network: retrain them")
-    return load_into(SemanticCVAE(config), WEIGHTS_NAME)
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,17 +65,6 @@ class Fit:
         root, (x, y, z) = to_frame(root, pelvis, crop, camera)
         position = (np.array([x / z, y / z, np.log(z)]) - TRANSLATION_MEAN) / TRANSLATION_SCALE
         return np.concatenate([root[:, :2].T.ravel() / ROTATION_SCALE, position, entries[0, _ROOT.stop :]])
-
-
-class Predictor(nn.Module):
-    """The CVAE in use: perception's features (B, …) → mean and standard deviation (B, E) of the label entries."""
-
-    def __init__(self, network: SemanticCVAE, space: LabelSpace) -> None:
-        super().__init__()
-        self.network, self.space = network, space
-
-    def forward(self, features: Tensor) -> tuple[Tensor, Tensor]:
-        return moments(self.network(semantic_features(self.space, features)))
 
 
 class SemanticsStage:
@@ -145,7 +112,8 @@ class SemanticsStage:
         smoother = LabelSmoother(smoothing.smoothing) if smoothing and smoothing.smoothing else None
         if sharing:
             return cls(sharing._fitter, sharing._space, smoother, sharing._confidence)
-        return cls(_load_fitter(device), LabelSpace.load(), smoother, KeypointConfidence.load() if calibrated else None)
+        fitter = _load_fitter(smoothing.semantics if smoothing else "pose", device)
+        return cls(fitter, LabelSpace.load(), smoother, KeypointConfidence.load() if calibrated else None)
 
     @property
     def smooths(self) -> bool:
@@ -212,17 +180,17 @@ class SemanticsStage:
         return self._smoother.smooth(person.identity, time_s, labels, person.view)
 
 
-def _load_fitter(device: torch.device) -> Fitter:
-    predictor, refiner = Predictor(load_network(), LabelSpace.load()), Refiner.load()
-    precision = find_entry(WEIGHTS_NAME).precision
+def _load_fitter(method: Method, device: torch.device) -> Fitter:
+    name, predictor, refiner = weights_of(method), load_predictor(method), Refiner.load()
+    precision = find_entry(name).precision
     if device.type != "cpu":
         both = (FittingNetwork(predictor, refiner.keypoints, follows=follows) for follows in (False, True))
-        anew, following = (in_use(each, each.example(), WEIGHTS_NAME, precision, device) for each in both)
+        anew, following = (in_use(each, each.example(), name, precision, device) for each in both)
         # NumPy is faster than a thousand launches.
         if anew.is_one_graph and following.is_one_graph:
             return FitterOnGpu(anew, following)
     example = (torch.zeros(1, PERCEPTION_FEATURES),)
-    return FitterOnHost(in_use(predictor, example, WEIGHTS_NAME, precision, device), refiner)
+    return FitterOnHost(in_use(predictor, example, name, precision, device), refiner)
 
 
 def _person_labels(

@@ -1,8 +1,8 @@
-"""Trains the semantics network, a CVAE that turns perception's features X into semantic labels y' (paper §3.2).
+"""Trains the CVAE of `--semantics paper`, which turns perception's features X into semantic labels y' (§3.2).
 
 One pass of the trained perception network over the shards gives X, which is kept in --out; the truth gives y.  People
 of photographs are learned from too, with bodies that are fitted to their annotated keypoints
-(`sender.train.crops.semantic_samples`), from where the package's semantics puts them.  The loss is L_com (11): feature
+(`sender.train.crops.semantic_samples`), from where the pose head puts them.  The loss is L_com (11): feature
 reconstruction, KL and the discriminator; and the cross-entropy of the labels under posterior and prior, and the error
 of the decoded body's joints.
 
@@ -41,7 +41,7 @@ from sender.semantics.cvae import (
     discriminator_loss,
     generator_loss,
 )
-from sender.semantics.stage import WEIGHTS_NAME, architecture
+from sender.semantics.predictor import CVAE_NAME, architecture
 from sender.train.crops.semantic_samples import Samples, SampleSource, landmarks
 from sender.train.photographs.dataset import PhotographDataset
 
@@ -74,7 +74,7 @@ def with_shape_held(entries: Tensor) -> Tensor:
 class SemanticsTraining(Recipe[SemanticCVAE, Samples]):
     """L_com (11), the labels' cross-entropy and the joints' error, in turn with the discriminator."""
 
-    name = WEIGHTS_NAME
+    name = CVAE_NAME
     defaults = Defaults(3.4, batch=512, rate=1e-3, threads=2, weight_decay=0.02, evaluate_minutes=1.0)
 
     @classmethod

@@ -26,10 +26,11 @@ from sender.perception.network.network import TASKS, PerceptionNet
 from sender.perception.network.output import PerceptionOutput
 from sender.perception.stage import TRACKED_PRIOR, ObservedPerson
 from sender.semantics.confidence import LIMBS, RIGHT_WITHIN, KeypointConfidence
-from sender.semantics.crop_labels import body_in_crop, pose_entries
+from sender.semantics.crop_labels import body_in_crop
 from sender.semantics.fitting import FitterOnHost
+from sender.semantics.predictor import load_predictor
 from sender.semantics.refine import Refiner, Targets
-from sender.semantics.stage import Fit, Predictor, SemanticsStage, load_network
+from sender.semantics.stage import Fit, SemanticsStage
 from sender.train.photographs.dataset import Photograph
 from tests.bench import measures
 from tests.bench.crops import camera_of
@@ -81,20 +82,16 @@ PERCEPTION: Mapping[Bypass, Callable[[PerceptionNet], None]] = {
 }
 
 
-class PoseHead(nn.Module):
-    """The pose head's label entries in place of the CVAE's mean; its own σ, or one for everybody.
+class OneSigma(nn.Module):
+    """A predictor's entries with one standard deviation (E,) for everybody."""
 
-    Args:
-        sigma: (E,) for everybody; None for the CVAE's.
-    """
-
-    def __init__(self, predictor: Predictor, sigma: Tensor | None) -> None:
+    def __init__(self, predictor: nn.Module, sigma: Tensor) -> None:
         super().__init__()
         self._predictor, self._sigma = predictor, sigma
 
     def forward(self, features: Tensor) -> tuple[Tensor, Tensor]:
-        entries, (_, sigma) = pose_entries(self._predictor.space, features), self._predictor(features)
-        return entries, sigma if self._sigma is None else self._sigma.expand_as(sigma)
+        entries, sigma = self._predictor(features)
+        return entries, self._sigma.expand_as(sigma)
 
 
 class NoRefinement(Refiner):
@@ -129,7 +126,7 @@ class Senders:
     """The sender whole, and with each bypass.
 
     Args:
-        batch: people whose mean σ takes the place of the CVAE's.
+        batch: people whose mean σ² is everybody's where it is one.
 
     Raises:
         WeightsError: weights are missing or of another version.
@@ -143,15 +140,15 @@ class Senders:
             net = Perception.load().net
             change(net)
             self._perceptions[bypass] = Perception(net)
-        refiner, predictor = Refiner.load(), Predictor(load_network(), self._space)
+        refiner, predictor = Refiner.load(), load_predictor()
         self._semantics = {WHOLE: self._stage(predictor, refiner)}
         everybody = self._perceptions[WHOLE].observe(list(batch["image"])).split()
         camera = Camera(1, 1, 1.0)
         fits = [self._fit(WHOLE, ObservedPerson(0, 1.0, CropBox(0, 0, 1), each), camera) for each in everybody]
-        sigma = torch.from_numpy(np.concatenate([fit.sigma for fit in fits]).mean(axis=0))
+        sigma = torch.from_numpy(np.sqrt(np.square(np.concatenate([fit.sigma for fit in fits])).mean(axis=0)))
         self._semantics |= {
-            ("CVAE's mean", "pose head"): self._stage(PoseHead(predictor, None), refiner),
-            ("CVAE", "pose head, one σ for everybody"): self._stage(PoseHead(predictor, sigma), refiner),
+            ("pose head's labels", "CVAE (8) to (11)"): self._stage(load_predictor("paper"), refiner),
+            ("pose head's σ", "one for everybody"): self._stage(OneSigma(predictor, sigma), refiner),
             ("refinement", "off"): self._stage(predictor, NoRefinement.load()),
         }
 
@@ -179,7 +176,14 @@ class Senders:
         }
         fits = self._fits(people, camera)
         for bypass, fit in fits.items():
-            figures[bypass, "joints, mm"] = measures.mean_distance_mm(self._joints(fit), true)
+            joints = self._joints(fit)
+            figures[bypass, "joints, mm"] = measures.mean_distance_mm(joints, true)
+            aligned = measures.procrustes(joints, true)
+            figures[bypass, "aligned joints, mm"] = measures.mean_distance_mm(aligned, true)
+            hidden = np.asarray(batch["visible"][row]) == 0
+            figures[bypass, "hidden joints, mm"] = (
+                measures.mean_distance_mm(joints[hidden], true[hidden]) if hidden.any() else float("nan")
+            )
         for bypass, rows in maps.items():
             figures[bypass, "depth map, mm"] = rows[row]["depth_mm"]
             figures[bypass, "mask, 1 − IoU"] = 1 - rows[row]["mask_iou"]

@@ -1,6 +1,7 @@
 """What parts of both daemons are for: figures of the same people with a part and with a named bypass in its place.
 
     joints                    mean error about the hips after semantics, rendered test people
+    aligned, hidden joints    likewise, after a similarity transform, and of those that the picture does not show
     depth map, mask           of perception's own heads, the same people
     keypoints beyond 0.1      share farther from the annotation than 0.1 of the person's box, photographs
     Brier score               of the confidence of limbs

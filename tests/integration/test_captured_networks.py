@@ -27,7 +27,7 @@ from sender.wears.stage import WearsReader
 from tests.support.pretended_gpu import is_on_gpu, pretended_gpu
 
 ROWS = 4
-NAMES = {"perception", "detector", "semantics", "clothing", "wears", "people", "diffusion", "atlas_completion"}
+NAMES = {"perception", "detector", "pose_errors", "clothing", "wears", "people", "diffusion", "atlas_completion"}
 
 
 def networks_of_both_daemons(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, nn.Module, Sequence[Tensor]]]:

@@ -36,6 +36,7 @@ FLOORS = {
     "detector": 0.3,
     "verifier": 0.1,
     "semantics": 200.0,
+    "pose_errors": 0.35,
     "confidence": 0.3,
     "clothing": 7.6,
     "wears": 0.6,

@@ -21,6 +21,14 @@ _LOCATED_SIGMA = 0.1
 
 FEATURE_SIZE: int = 9 * KEYPOINTS + 7 * ROTATIONS + 2 * (SHAPE + CURL + CAMERA) + 1 + 6 + 4 * len(REGIONS) + SUMMARY
 """Columns of `PerceptionOutput.features()`."""
+# Of its leading sections; those that are deviations, variances or visibilities.
+_SIZES = (
+    *(2 * KEYPOINTS, KEYPOINTS, KEYPOINTS, 3 * KEYPOINTS, KEYPOINTS, 6 * ROTATIONS, ROTATIONS),
+    *(SHAPE, SHAPE, CURL, CURL, CAMERA, CAMERA, KEYPOINTS, 1),
+)
+_CERTAINTIES = (1, 2, 4, 6, 8, 10, 12, 14)
+CERTAINTIES: int = sum(_SIZES[index] for index in _CERTAINTIES)
+"""Columns of `certainty_of_features`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,10 +121,20 @@ class PerceptionOutput(TensorRows):
 
 def pose_of_features(features: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """Of `PerceptionOutput.features`: `rotations_6d` (B, R, 6), `shape`, `curl` and `camera`."""
-    sizes = (8 * KEYPOINTS, 6 * ROTATIONS, ROTATIONS, SHAPE, SHAPE, CURL, CURL, CAMERA)
-    parts = features[:, : sum(sizes)].split(sizes, dim=1)
-    camera = torch.cat([parts[7][:, :2] / 4, parts[7][:, 2:] / 2], dim=1)
-    return parts[1].unflatten(1, (ROTATIONS, 6)), parts[3], parts[5], camera
+    sections = _leading_sections(features)
+    camera = torch.cat([sections[11][:, :2] / 4, sections[11][:, 2:] / 2], dim=1)
+    return sections[5].unflatten(1, (ROTATIONS, 6)), sections[7], sections[9], camera
+
+
+def certainty_of_features(features: Tensor) -> Tensor:
+    """Of `PerceptionOutput.features`, what perception says of its own errors: (B, CERTAINTIES)."""
+    sections = _leading_sections(features)
+    return torch.cat([sections[index] for index in _CERTAINTIES], dim=1)
+
+
+def _leading_sections(features: Tensor) -> tuple[Tensor, ...]:
+    """The sections of `PerceptionOutput.features` up to the variance of the depth."""
+    return features[:, : sum(_SIZES)].split(_SIZES, dim=1)
 
 
 def mask_moments(mask_BHW: Tensor, centres_N2: Tensor) -> Tensor:

@@ -1,8 +1,8 @@
 """What the semantics network learns from: features X of people, and the label entries of their bodies.
 
 Rendered people have their true bodies.  People of photographs get bodies that are fitted to their annotated keypoints:
-the most likely labels by `sender.semantics.refine`, with the annotated positions in place of perception's, and what the
-network in the package and perception expect where these leave a body open.  Those that do not fit are left out.
+the most likely labels by `sender.semantics.refine`, with the annotated positions in place of perception's, and what
+perception expects where these leave a body open.  Those that do not fit are left out.
 
 Shapes: N people, F features, E label entries, K = 17 keypoints.
 """
@@ -24,8 +24,8 @@ from sender.perception.inference.flip_augmentation import mirrored
 from sender.perception.inference.predictor import Perception
 from sender.perception.network.output import PerceptionOutput
 from sender.semantics.crop_labels import body_in_crop, crop_entries, semantic_features
+from sender.semantics.predictor import load_predictor
 from sender.semantics.refine import Refiner, Targets
-from sender.semantics.stage import Predictor, load_network
 from sender.train.photographs.crops import PhotographCrops, PhotographCropSampler
 from sender.train.photographs.dataset import PhotographDataset
 
@@ -82,7 +82,7 @@ class SampleSource:
         """About `count` random crops of people in photographs, and their mirror images, as far as a body fits."""
         rng = np.random.default_rng(seed)
         sampler = PhotographCropSampler(photographs, rng, self._perception.size)
-        fitter = Fitter(self._space, Refiner.load())
+        fitter = Fitter(Refiner.load())
         parts: list[Samples] = []
         for number, crops in zip(range(max(count // _BATCH, 1)), sampler.batches(_BATCH), strict=False):
             focal = torch.from_numpy(np.exp(rng.uniform(*_LOG_FOCAL_RANGE, _BATCH)).astype(np.float32))
@@ -102,11 +102,10 @@ class SampleSource:
 
 
 class Fitter:
-    """Fits bodies to annotated keypoints, beginning where the semantics network in the package puts them."""
+    """Fits bodies to annotated keypoints, beginning where the pose head puts them."""
 
-    def __init__(self, space: LabelSpace, refiner: Refiner) -> None:
-        self._refiner = refiner
-        self._network = Predictor(load_network(), space).eval()
+    def __init__(self, refiner: Refiner) -> None:
+        self._refiner, self._network = refiner, load_predictor()
 
     def fit(self, output: PerceptionOutput, keypoints: Tensor, focal: Tensor) -> tuple[Tensor, Tensor]:
         """Label entries (B, E) of B crops, and whether each body fits (B,).

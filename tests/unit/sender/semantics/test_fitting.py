@@ -1,23 +1,23 @@
-"""CVAE and refinement as one network, which a GPU captures."""
+"""Predictor and refinement as one network, which a GPU captures."""
 
 import numpy as np
 import pytest
 import torch
 
-from common.body.label_space import LabelSpace
 from common.weights.devices import CPU
 from common.weights.inference import NetworkInUse
 from sender.perception.network.output import FEATURE_SIZE
 from sender.semantics.cvae import ENTRIES
 from sender.semantics.fitting import FitterOnGpu, FitterOnHost, FittingNetwork
+from sender.semantics.predictor import Method, load_predictor
 from sender.semantics.refine import Refiner, Targets
-from sender.semantics.stage import Predictor, load_network
 
 PEOPLE = 3
 
 
+@pytest.mark.parametrize("method", ["pose", "paper"])
 @pytest.mark.parametrize("follows", [False, True])
-def test_one_graph_fits_as_the_host_does(follows: bool) -> None:
+def test_one_graph_fits_as_the_host_does(follows: bool, method: Method) -> None:
     generator = np.random.default_rng(0)
 
     def random(*shape: int, least: float = -1.0) -> np.ndarray:
@@ -27,7 +27,7 @@ def test_one_graph_fits_as_the_host_does(follows: bool) -> None:
     targets = Targets(
         random(17, 2, least=0), random(17, 1, least=0.1), random(17, 3), random(17, 1, least=0.1), 2 + random(1, 1)
     )
-    predictor = Predictor(load_network(), LabelSpace.load()).eval()
+    predictor = load_predictor(method)
     network = FittingNetwork(predictor, refiner.keypoints, follows=follows).eval()
     rows = [torch.cat([each] * PEOPLE) for each in FittingNetwork.example()]
     with torch.no_grad():

@@ -73,7 +73,7 @@ def test_two_steps_from_the_last_frames_correction_lead_as_far_as_three(
     exact = crop_entries(space, truth, FOCAL)
     predicted, sigma = exact + 0.4 * torch.randn_like(exact), torch.full_like(exact, 0.4)
     anew = refine(predicted, sigma, observed)
-    # In the next frame, the same CVAE is off by nearly the same.
+    # In the next frame, the same prediction is off by nearly the same.
     moved = predicted + 0.02 * torch.randn_like(exact)
     following = refine(moved, sigma, observed, anew - predicted)
     errors = [error_m(entries, truth, space, kinematics) for entries in (anew, following)]

@@ -16,8 +16,8 @@ from sender.perception.inference.predictor import Perception
 from sender.perception.network.output import PerceptionOutput
 from sender.semantics.crop_labels import body_in_crop
 from sender.semantics.cvae import ENTRIES
+from sender.semantics.predictor import load_predictor
 from sender.semantics.refine import Refiner, Targets
-from sender.semantics.stage import Predictor, load_network
 from sender.train.crops.semantic_samples import Fitter, SampleSource, annotated, landmarks, mirrored_keypoints
 from sender.train.photographs.crops import PhotographCrops
 from sender.train.photographs.dataset import PhotographDataset, convert
@@ -51,12 +51,11 @@ def places(refiner: Refiner, entries: Tensor) -> Tensor:
 
 
 def test_fitted_body_has_the_annotated_keypoints(seen: PerceptionOutput, refiner: Refiner) -> None:
-    space = LabelSpace.load()
     with torch.inference_mode():
-        entries, sigma = Predictor(load_network(), space).eval()(seen.features())
+        entries, sigma = load_predictor()(seen.features())
         # Another pose than what was seen.
         truth = places(refiner, entries + 0.7 * sigma)
-        fitted, fits = Fitter(space, refiner).fit(seen, truth, FOCAL)
+        fitted, fits = Fitter(refiner).fit(seen, truth, FOCAL)
         found = places(refiner, fitted)
         targets = Targets.from_output(seen, FOCAL.numpy())
         before = places(refiner, torch.from_numpy(refiner.refine(entries.numpy(), sigma.numpy(), targets)))
@@ -69,13 +68,13 @@ def test_what_no_body_has_does_not_fit(seen: PerceptionOutput, refiner: Refiner)
     keypoints = places(refiner, torch.zeros(1, ENTRIES))
     keypoints[0, KEYPOINT_INDEX["left_knee"], :2] += 3.0
     with torch.inference_mode():
-        _, fits = Fitter(LabelSpace.load(), refiner).fit(seen, keypoints, FOCAL)
+        _, fits = Fitter(refiner).fit(seen, keypoints, FOCAL)
     assert fits.tolist() == [False]
 
 
 def test_nobody_annotated_does_not_fit(seen: PerceptionOutput, refiner: Refiner) -> None:
     with torch.inference_mode():
-        _, fits = Fitter(LabelSpace.load(), refiner).fit(seen, torch.zeros(1, 17, 3), FOCAL)
+        _, fits = Fitter(refiner).fit(seen, torch.zeros(1, 17, 3), FOCAL)
     assert fits.tolist() == [False]
 
 

@@ -1,0 +1,66 @@
+"""What predicts labels: the pose head with its deviations, and the paper's CVAE."""
+
+import io
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from common.body.label_space import LabelSpace
+from common.frames import Camera
+from common.labels import concatenate, group_slices
+from sender.perception.inference.crop import CropBox
+from sender.perception.inference.predictor import Perception
+from sender.perception.stage import ObservedPerson
+from sender.semantics.config import SmoothingConfig
+from sender.semantics.crop_labels import pose_entries
+from sender.semantics.predictor import PoseErrors, PoseErrorsConfig, PoseHead, load_predictor
+from sender.semantics.stage import SemanticsStage
+from tests.bench.measures import centred, mean_distance_mm
+from tests.bench.perceived import LabelJoints
+from tests.support.demo_clip import demo_picture
+
+
+def person(*, legs: bool = True) -> ObservedPerson:
+    """The one of the demo picture, with or without the lower half of it."""
+    picture = np.asarray(Image.open(io.BytesIO(demo_picture())))
+    side = picture.shape[0]
+    left = (picture.shape[1] - side) // 2
+    square = np.array(picture[:, left : left + side])
+    if not legs:
+        square[side // 2 :] = 90
+    return ObservedPerson(0, 1.0, CropBox(0, 0, side), Perception.load().observe([square]))
+
+
+@pytest.fixture(scope="module")
+def seen() -> ObservedPerson:
+    return person()
+
+
+def test_entries_are_the_pose_heads_and_deviations_of_hidden_limbs_larger(seen: ObservedPerson) -> None:
+    features, predictor = seen.output.features(), load_predictor()
+    with torch.inference_mode():
+        entries, sigma = predictor(features)
+        _, without = predictor(person(legs=False).output.features())
+    torch.testing.assert_close(entries, pose_entries(LabelSpace.load(), features))
+    for leg in ("left_leg", "right_leg"):
+        leading = slice(group_slices()[leg].start, group_slices()[leg].start + 3)
+        assert without[:, leading].mean() > 1.2 * sigma[:, leading].mean()
+
+
+def test_deviations_stay_in_their_range_whatever_features_say() -> None:
+    torch.manual_seed(0)
+    predictor = PoseHead(PoseErrors(PoseErrorsConfig()), LabelSpace.load())
+    with torch.inference_mode():
+        _, sigma = predictor(1e4 * torch.randn(8, 508))
+    assert np.exp(-3) <= sigma.min() < 0.06 < 2.7 < sigma.max() <= np.exp(1.0) + 1e-5
+
+
+def test_paper_labels_the_same_person_by_other_means(seen: ObservedPerson) -> None:
+    camera, joints = Camera(seen.crop.side, seen.crop.side, 2.0 * seen.crop.side), LabelJoints()
+    (pose,), (paper,) = (
+        SemanticsStage.load(SmoothingConfig(semantics=method)).label([seen], camera) for method in ("pose", "paper")
+    )
+    assert not np.allclose(concatenate(pose.labels), concatenate(paper.labels))
+    assert 1 < mean_distance_mm(centred(joints(pose)), centred(joints(paper))) < 150
