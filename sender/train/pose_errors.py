@@ -9,6 +9,7 @@ Examples:
 """
 
 import argparse
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -41,7 +42,7 @@ def gather(folders: list[Path], out: Path) -> tuple[Samples, Samples]:
     source, fitted, scored = SampleSource(Perception.load(), print), list[Samples](), list[Samples]()
     for folder in folders:
         dataset = CropDataset([folder], "val")
-        seen = Samples.cached(out / f"features-{folder.name}.pt", lambda found=dataset: source.rendered(found))
+        seen = Samples.cached(out / f"features-{folder.name}.pt", partial(source.rendered, dataset))
         most = 3 * len(seen) // 4
         fitted.append(seen[:most])
         scored.append(seen[most:])

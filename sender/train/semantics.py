@@ -12,7 +12,6 @@ writes the weights when the training is over.
 
 Examples:
   python -m sender.train.semantics --data unseen fresh --photographs photographs --steps 900 --export
-  python -m sender.train.semantics --data unseen --photographs photographs --out runs/without --without discriminator
 """
 
 import argparse
@@ -83,7 +82,6 @@ class SemanticsTraining(Recipe[SemanticCVAE, Samples]):
         folder = "folder of sender.train.photographs.dataset"
         parser.add_argument("--photographs", type=Path, required=True, metavar="DIR", help=folder)
         parser.add_argument("--crops", type=int, default=12000, help="of photographs (default: %(default)s)")
-        parser.add_argument("--without", choices=("discriminator",), help="ablation: leave this loss out")
 
     def prepare(self) -> SemanticCVAE:
         options = self.options
@@ -96,7 +94,7 @@ class SemanticsTraining(Recipe[SemanticCVAE, Samples]):
         self._space, self._kinematics = self._space.to(self.device), self._kinematics.to(self.device)
         self._discriminator = Discriminator(model.config).to(self.device)
         self._adversary = torch.optim.AdamW(self._discriminator.parameters(), lr=4e-4, betas=(0.5, 0.99))
-        self.facts = {"crops": len(self._pool), "shipped": options.shipped, "without": options.without}
+        self.facts = {"crops": len(self._pool), "shipped": options.shipped}
         return model
 
     def _gather(self) -> tuple[Samples, Samples]:
@@ -141,10 +139,9 @@ class SemanticsTraining(Recipe[SemanticCVAE, Samples]):
             + _LABELS_PRIOR * cross_entropy(logits_prior, y).mean()
             + _JOINTS * landmark_error(self._space, self._kinematics, with_shape_held(y_prior), batch).mean()
         )
-        if self.options.without != "discriminator":
-            real, fake = self._discriminator(X, y), self._discriminator(X_prior.detach(), y_prior.detach())
-            self._teach_discriminator(discriminator_loss(real, fake))
-            loss = loss + _GAMMA_ADVERSARY * generator_loss(self._discriminator(X_prior, y_prior))
+        real, fake = self._discriminator(X, y), self._discriminator(X_prior.detach(), y_prior.detach())
+        self._teach_discriminator(discriminator_loss(real, fake))
+        loss = loss + _GAMMA_ADVERSARY * generator_loss(self._discriminator(X_prior, y_prior))
         return loss, {}
 
     def _teach_discriminator(self, loss: Tensor) -> None:

@@ -53,8 +53,6 @@ from tests.bench.wears import annotated
 _CHUNK = 8
 _KNOWN = 0.5
 _WORN_PX = 192
-# Needs weights that nobody has trained.
-NOT_MEASURED: Bypass = ("discriminator (10)", "a training without it")
 
 
 @dataclass(frozen=True)
@@ -239,7 +237,6 @@ def removal_table(removals: Removals) -> str:
         means = [f"{value:.{digits}f}" for value in (each.whole, each.bypassed)]
         difference = f"{each.difference:+.{digits}f} ± {each.standard_error:.{digits}f}"
         rows.append([part, instead, figure, str(each.people), *means, difference, each.verdict])
-    rows.append([*NOT_MEASURED, "", "", "", "", "", "needs a training; not measured"])
     return report.markdown(rows)
 
 
@@ -277,7 +274,7 @@ def _work(options: argparse.Namespace) -> None:
         f"{part}: {instead}, {figure}": vars(each) | {"shows": each.verdict}
         for ((part, instead), figure), each in ordered.items()
     }
-    report.write_json(options, systems, people=options.count, not_measured=": ".join(NOT_MEASURED))
+    report.write_json(options, systems, people=options.count)
 
 
 if __name__ == "__main__":

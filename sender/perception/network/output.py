@@ -134,7 +134,8 @@ def certainty_of_features(features: Tensor) -> Tensor:
 
 def _leading_sections(features: Tensor) -> tuple[Tensor, ...]:
     """The sections of `PerceptionOutput.features` up to the variance of the depth."""
-    return features[:, : sum(_SIZES)].split(_SIZES, dim=1)
+    sections: tuple[Tensor, ...] = features[:, : sum(_SIZES)].split(_SIZES, dim=1)
+    return sections
 
 
 def mask_moments(mask_BHW: Tensor, centres_N2: Tensor) -> Tensor:
