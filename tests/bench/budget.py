@@ -39,6 +39,7 @@ from tests.bench.playout import Receiver
 from tests.bench.rate import demo_truth
 from tests.bench.wire import FPS, Figures, Packets, send_encrypted
 from tests.netlab.hosts import require_hosts
+from tests.netlab.source import there_and_back
 
 BUDGETS_KBIT = (5.0, 10.0, 20.0, 50.0)
 _RTT_MS, _HOLD_MS = 60.0, 10.0
@@ -82,7 +83,7 @@ def displayed_mm(skin: Skin, shown: Lines, began_s: float, end_s: float) -> tupl
             newest = max(newest, line, key=lambda one: one["seq"])
         receiver.now_s = now_s - began_s
         if tick >= _SETTLING_S * FPS and newest["at"] <= now_s:
-            ticks.append(tick % len(skin.truth))
+            ticks.append(there_and_back(tick, len(skin.truth)))
             predicted.append(receiver.shown()[0])
             held.append(np.array(newest["labels"], np.float32))
     truth = skin.truth[ticks]

@@ -1,7 +1,7 @@
 """A sender without camera and networks, for one of two hosts: `python -m tests.netlab.source --peer H:P`.
 
-Sends the demo clip's true labels, in a loop, at `--fps`, through importance, rate control, codec and link as the sender
-does.  With `--blob-bytes` a blob is always in transfer beside them.
+Sends the demo clip's true labels, there and back, at `--fps`, through importance, rate control, codec and link as the
+sender does.  With `--blob-bytes` a blob is always in transfer beside them.
 """
 
 import argparse
@@ -35,6 +35,12 @@ from tests.netlab.programs import MODEL, new_hello
 CAMERA = Camera(640, 480, 600.0)
 
 
+def there_and_back(number: int, length: int) -> int:
+    """The frame of a clip that is played forwards and backwards in turn: nobody jumps from its end to its beginning."""
+    place = number % (2 * length - 2)
+    return min(place, 2 * length - 2 - place)
+
+
 async def send(options: argparse.Namespace, people: Sequence[PersonLabels]) -> None:
     """A live source for `--seconds`: a frame at every tick, without waiting for the one before.
 
@@ -63,7 +69,7 @@ async def send(options: argparse.Namespace, people: Sequence[PersonLabels]) -> N
     estimates: list[tuple[float, float | None, bool]] = []
     for sequence in range(int(options.seconds * options.fps)):
         await asyncio.sleep(max(0.0, began_s + sequence / options.fps - time.monotonic()))
-        frame = LabelFrame(sequence, "demo", time.time(), CAMERA, (people[sequence % len(people)],))
+        frame = LabelFrame(sequence, "demo", time.time(), CAMERA, (people[there_and_back(sequence, len(people))],))
         rate.on_offered(time.monotonic() * 1e3)
         if options.blob_bytes:
             link.post(Blob("noise", 0, secrets.token_bytes(options.blob_bytes)))
