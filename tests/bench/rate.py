@@ -6,6 +6,7 @@ Errors are relative to the same labels without compression:
     codec            ρ of default rate control on an idle link
     codec, ρ = …     the same ρ for every group: the rate-distortion curve
     codec, f = …     ρ by importance (17) at a link stress f
+    bundles of …     so many frames in a packet, at ρ = 1/3: each frame's share
     raw_16, raw_8    labels as numbers of 16 or 8 bits: fast groups with every frame, slow groups (shape, appearance)
                      with the first frame and when they change, by the codec's rule; `_zstd`: each frame compressed;
                      without a header: sequence, time, camera, identities, confidences and checksums
@@ -27,6 +28,7 @@ from common.arrays import FloatArray
 from common.body.label_space import LabelSpace
 from common.body.model import BodyModel, BodyParameters
 from common.body.rotations import axis_angle_to_matrix
+from common.codec.frame_codec import FrameCodec
 from common.codec.quantiser import UNIT
 from common.codec.tables import load as load_tables
 from common.errors import SourceError
@@ -36,6 +38,7 @@ from common.synthetic.motion.motion_table import Clip, clips
 from common.weights.manifest import model_hash
 from common.wire.convert import FrameMessage, encode_client
 from receiver.body.skinning import BodySkin
+from receiver.decode.session_decoder import SessionDecoder
 from sender.capture.open import DEMO_CLIP
 from sender.importance.importance import Importance
 from sender.rate.policy import rho_by_group
@@ -47,6 +50,7 @@ from tests.bench.rates import CodecPair, Rho, as_frame, unconstrained_rho
 SEED = 20_000_100
 RHO_LEVELS = (0.0, 0.2, 0.4, 0.6, 0.8, 1.0)
 F_LEVELS = (0.5, 1.0, 1.5)
+BUNDLES, BUNDLE_RHO = (1, 2, 4, 8), 1 / 3
 QUICK_FRAMES = 60
 # Distortion is measured on one frame of so many.
 _FRAME_STRIDE = 10
@@ -77,8 +81,8 @@ class LabelClip:
 class Sent:
     """Bytes of one frame's payload and message, and the labels (LABEL_SIZE,) that the receiver has after it."""
 
-    size: int
-    message: int
+    size: float
+    message: float
     labels: FloatArray
     by_group: Mapping[str, float]
     bits_ideal: float = 0.0
@@ -155,6 +159,21 @@ def through_codec(clip: LabelClip, rho: Rho, networks: bytes) -> Iterator[Sent]:
         message = FrameMessage(number, encoded.payload)
         size = len(encode_client(message)) + _GRPC_PREFIX_BYTES
         yield Sent(len(encoded.payload), size, labels, encoded.bytes_by_group, encoded.bits_ideal, encoded.bits_coded)
+
+
+def through_bundles(clip: LabelClip, frames: int, networks: bytes) -> Iterator[Sent]:
+    """Each frame of a clip after the codec, so many in a packet, each predicted from the last packet."""
+    encoder, decoder = FrameCodec(networks), SessionDecoder(networks)
+    for first in range(0, len(clip.people) - frames + 1, frames):
+        numbers = range(first, first + frames)
+        bundle = [as_frame(clip.people[number], number) for number in numbers]
+        payload = encoder.encode_bundle(bundle, dict.fromkeys(GROUP_NAMES, BUNDLE_RHO)).payload
+        encoder.acknowledge(numbers[-1])
+        message = FrameMessage(numbers[-1], payload, earlier=tuple(numbers[:-1]))
+        size = (len(encode_client(message)) + _GRPC_PREFIX_BYTES) / frames
+        for decoded in decoder.decode_bundle(payload, numbers):
+            labels = concatenate(decoded.frame.people[0].labels)
+            yield Sent(len(payload) / frames, size, labels, decoded.bytes_by_group)
 
 
 def raw(clip: LabelClip, bits: int, packed: bool) -> Iterator[Sent]:
@@ -259,6 +278,9 @@ def measure(
     for name in codec_settings(importance, group[0], quick):
         runs = [list(through_codec(clip, codec_settings(importance, clip, quick)[name], networks)) for clip in group]
         systems[name] = _figures(runs, group, distortion)
+    for frames in BUNDLES:
+        runs = [list(through_bundles(clip, frames, networks)) for clip in group]
+        systems[f"bundles of {frames}"] = _figures(runs, group, distortion)
     for bits in (16, 8):
         for packed in (False, True):
             runs = [list(raw(clip, bits, packed)) for clip in group]

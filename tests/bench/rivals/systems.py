@@ -135,7 +135,7 @@ class Systems:
             if family == OURS:
                 errors["header_bytes"] = float(np.mean([frame.by_group.get("header", 0.0) for frame in sent]))
             times = {"encode_ms": ms / 2, "decode_ms": ms / 2}
-            yield _result(family, name, tuple(frame.size for frame in sent), errors | times)
+            yield _result(family, name, tuple(round(frame.size) for frame in sent), errors | times)
 
     def _stills(self, family: str, clip: PerceivedClip) -> Iterator[Result]:
         name = STILLS[family]
