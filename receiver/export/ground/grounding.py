@@ -1,6 +1,6 @@
 """Puts people on the ground: one world of metres, y up, the floor at 0, in which feet that stand do not slide.
 
-Where nobody is seen to stand, or the camera moves, all stays in the camera's axes.
+Where nobody is seen to stand, all stays in the camera's axes.
 """
 
 import dataclasses
@@ -22,16 +22,13 @@ _LOW = 35
 _ROUNDS = 3
 # Shorter than this, all points of soles together, people have not been seen to stand.
 _LEAST_S = 0.6
-# Whoever walks, or runs, has a foot on the ground for a fifth of the time: if even then no foot is slower than this,
-# the camera moves.
-_FIFTH, _MOVES_MPS = 20, 0.2
 
 
 def grounded(characters: Sequence[Character]) -> tuple[list[Character], Placement | None]:
     """Characters on their common ground, and where the camera is; as they are, and None, without evidence of one."""
     walkers = {index: walker for index, one in enumerate(characters) if (walker := Walker.from_character(one))}
     people = list(walkers.values())
-    solution = _solved(people) if people and not _camera_moves(people) else None
+    solution = _solved(people) if people else None
     if solution is None:
         return list(characters), None
     placement = _placement(solution.ground)
@@ -60,11 +57,6 @@ def in_place(character: Character) -> Character:
     """The character without the horizontal path of its root."""
     root_positions = character.motion.root_positions * np.array([0, 1, 0], np.float32)
     return dataclasses.replace(character, motion=dataclasses.replace(character.motion, root_positions=root_positions))
-
-
-def _camera_moves(walkers: Sequence[Walker]) -> bool:
-    slowest = np.concatenate([walker.speeds().min(axis=1) for walker in walkers])
-    return bool(np.percentile(slowest, _FIFTH) > _MOVES_MPS)
 
 
 def _solved(walkers: Sequence[Walker]) -> Solution | None:

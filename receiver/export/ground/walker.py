@@ -119,7 +119,7 @@ class Walker:
         """
         heights = (roots[:, None] + self.points) @ up - level_m
         lifts = heights - heights.min(axis=1, keepdims=True)
-        score = _INTERCEPT + _HEIGHT * heights + _LIFT * lifts + _SPEED * np.log(self.speeds() + _SPEED_FLOOR_MPS)
+        score = _INTERCEPT + _HEIGHT * heights + _LIFT * lifts + _SPEED * np.log(self._speeds() + _SPEED_FLOOR_MPS)
         low = self.seen & (heights < _HIGHEST_M) & (lifts < _MOST_LIFTED_M)
         likely = np.where(low, expit(score), 0.0)
         return [
@@ -130,7 +130,7 @@ class Walker:
             if last - first >= _FEWEST and (likely[first:last, point] > _BEGINS).any()
         ]
 
-    def speeds(self) -> Float64Array:
+    def _speeds(self) -> Float64Array:
         """(N, P) metres a second across the lines of sight, which perception knows better than what is along them."""
         places = self.motion.root_positions[:, None].astype(np.float64) + self.points
         distance_m = np.maximum(np.linalg.norm(places, axis=2, keepdims=True), NEAR_M)
