@@ -52,8 +52,8 @@ _NOISE_CUTOFF_HZ = 0.3
 _NOISE_SHARE = 2.0
 # f_min, the cutoff frequency at rest.
 _MIN_CUTOFF_HZ = 0.4
-# β, hertz per standard deviation a second.
-_SPEED_GAIN = 1.4
+# β, hertz per standard deviation a second: by the jitter of rendered clips of the training split.
+_SPEED_GAIN = 1.2
 # Both of the position in the image, which must follow a camera that pans.
 _POSITION_MIN_CUTOFF_HZ = 1.0
 _POSITION_SPEED_GAIN = 10.0
