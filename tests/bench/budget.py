@@ -98,15 +98,15 @@ def kbit_per_second(packets: Packets, began_s: float, seconds: float) -> Float64
     return np.bincount(second[inside], weights=packets.size[inside], minlength=int(seconds)) * 8 / 1e3
 
 
-def measure(budget_kbit: float | None, blob_bytes: int, seconds: float, skin: Skin, *flags: str) -> Figures:
+def measure(budget_kbit: float | None, blob_bytes: int, seconds: float, skin: Skin, *, quic: bool) -> Figures:
     """Runs sender and receiver under one budget.
 
     Raises:
         OutputError: a program failed; its error is printed above.
     """
     budget = [] if budget_kbit is None else ["--budget-kbit", str(budget_kbit)]
-    source = ["--blob-bytes", str(blob_bytes), *budget, *flags]
-    sent, packets = send_encrypted(_RTT_MS, _HOLD_MS, seconds, *source, sink_flags=["--with-labels"])
+    source = ["--blob-bytes", str(blob_bytes), *budget]
+    sent, packets = send_encrypted(_RTT_MS, _HOLD_MS, seconds, *source, quic=quic, sink_flags=["--with-labels"])
     began_s, span_s = sent.source[0]["began_at"], seconds - _SETTLING_S
     kbit = kbit_per_second(packets, began_s + _SETTLING_S, span_s)
     captured, shown = (np.array([line[key] for line in sent.shown]) for key in ("captured_at", "at"))
@@ -128,6 +128,7 @@ def measure(budget_kbit: float | None, blob_bytes: int, seconds: float, skin: Sk
 
 def main(arguments: Sequence[str] | None = None) -> int:
     parser = report.flags("budget", __doc__, 1)
+    parser.add_argument("--quic", action="store_true", help="over QUIC instead of gRPC")
     report.add_amount(parser, "--seconds", "per budget", 40.0, 12.0, float)
     return report.run(parser, _work, arguments)
 
@@ -140,7 +141,7 @@ def _work(options: argparse.Namespace) -> None:
         for blob_bytes in (0, _BLOB_BYTES):
             limit = "no budget" if budget_kbit is None else f"{budget_kbit:g} kbit/s"
             name = limit + (" beside a blob" if blob_bytes else "")
-            systems[name] = measure(budget_kbit, blob_bytes, options.seconds, skin)
+            systems[name] = measure(budget_kbit, blob_bytes, options.seconds, skin, quic=options.quic)
             report.progress(f"{name}: {systems[name]}")
     report.publish(options, systems, f"labels at {FPS:g} frames a second, TLS, {options.seconds:g} s a budget")
 
