@@ -15,7 +15,7 @@ from cryptography import x509
 
 # In the header of every packet to this end. A sender has one connection at a time on its port; connections of a
 # receiver that have the same are told apart by their senders' addresses and by their keys.
-_CONNECTION_ID_BYTES = 1
+CONNECTION_ID_BYTES = 1
 _ALPN = "bodywire"
 _IDLE_TIMEOUT_S = 30.0
 # Packets are acknowledged so late, or beside data once they have waited for half of it; long ones, which belong to
@@ -34,7 +34,7 @@ def configuration(*, is_sender: bool) -> QuicConfiguration:
     return QuicConfiguration(
         is_client=is_sender,
         alpn_protocols=[_ALPN],
-        connection_id_length=_CONNECTION_ID_BYTES,
+        connection_id_length=CONNECTION_ID_BYTES,
         idle_timeout=_IDLE_TIMEOUT_S,
         max_datagram_frame_size=65_536,
     )

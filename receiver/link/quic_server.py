@@ -27,7 +27,7 @@ from common.io.addresses import Address
 from common.io.logs import RepeatedLines
 from common.wire.certificates import CertificateFiles, Certificates
 from common.wire.quic import QuicConnectionOfMessages, QuicStream
-from common.wire.quic_connection import Buffer, LinkConnection, configuration
+from common.wire.quic_connection import CONNECTION_ID_BYTES, Buffer, LinkConnection, configuration
 from common.wire.stream import StreamBroken, peer_name
 from receiver.link.admission import BeginRate
 from receiver.link.auth.authenticator import host_of
@@ -112,7 +112,7 @@ class _Socket(asyncio.DatagramProtocol):
         """Handles a packet; one that aioquic does not understand in an unforeseen way is dropped."""
         try:
             assert isinstance(data, bytes)
-            header = pull_quic_header(Buffer(data=data), host_cid_length=self._settings().connection_id_length)
+            header = pull_quic_header(Buffer(data=data), host_cid_length=CONNECTION_ID_BYTES)
             if header.version is None:
                 self._pass_on(data, header, addr)
             else:
@@ -143,7 +143,7 @@ class _Socket(asyncio.DatagramProtocol):
         if len(data) < SMALLEST_MAX_DATAGRAM_SIZE:
             # Its answer might be longer.
             return
-        versions = self._settings().supported_versions
+        versions = self._settings_served.supported_versions
         if header.version not in versions and header.packet_type is not QuicPacketType.VERSION_NEGOTIATION:
             ids = {"source_cid": header.destination_cid, "destination_cid": header.source_cid}
             self._transport.sendto(encode_quic_version_negotiation(supported_versions=versions, **ids), addr)
