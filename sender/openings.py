@@ -86,13 +86,15 @@ def opened(config: SenderConfig) -> Iterator[Openings]:
 def transport_of(config: SenderConfig) -> StreamOpener:
     """How streams to the receiver are opened; errors as of `opened`."""
     transport = Transport(config.security)
-    if config.link.transport == "grpc" or config.only_records:
+    never_encrypted = not any(map(config.security.encrypts, config.link.peer.each))
+    wanted = config.link.transport
+    if wanted == "grpc" or config.only_records or (wanted == "auto" and never_encrypted):
         return transport
     # aioquic takes a while to import.
     from sender.link.transport.auto_transport import AutoTransport
     from sender.link.transport.quic_transport import QuicTransport
 
-    if config.link.transport == "auto":
+    if wanted == "auto":
         return AutoTransport(transport)
     quic = QuicTransport(transport)
     quic.check(*config.link.peer.each)
