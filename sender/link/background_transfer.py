@@ -12,7 +12,6 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from common.blobs import Blob
-from common.codec.packet import MAX_BUNDLE
 from common.wire.convert import MAX_BLOB_BYTES, MAX_CHUNK_BYTES, Chunk, ChunkAck
 
 
@@ -80,11 +79,6 @@ class BackgroundTransfer:
     def idle(self) -> bool:
         """Whether every blob posted has arrived."""
         return self._transfer is None and not self._waiting
-
-    @property
-    def most_frames(self) -> int:
-        """Most frames of a live message."""
-        return MAX_BUNDLE if self._pacer is None else self._pacer.bundle
 
     def post(self, blob: Blob) -> None:
         """Takes a blob. Raises ValueError if the blob is empty or too large."""

@@ -52,7 +52,7 @@ class FrameDelivery:
     """Takes frames and blobs, and hands out the messages to send; every frame meets exactly one fate.
 
     Args:
-        pacer: how fast blobs may be sent; without one they are not.
+        pacer: how fast blobs may be sent, which without one are not, and how labels share messages.
         meter: of everything on the link.
 
     Attributes:
@@ -75,6 +75,7 @@ class FrameDelivery:
         self._meter = meter
         self._clock = clock
         self._congestion_window = CongestionWindow(max_window)
+        self._pacer = pacer
         self._background = BackgroundTransfer(pacer)
         self._delayed_acknowledgement = DelayedAcknowledgement()
         self._changed = asyncio.Event()
@@ -104,7 +105,8 @@ class FrameDelivery:
         for blob in ahead:
             check_size(blob)
         if self._session.live:
-            self.window.bundle = self._background.most_frames
+            if self._pacer is not None:
+                self.window.bundle = self._pacer.bundle
             self._congestion_window.offered(self._clock.monotonic_ms())
         if ahead:
             self._ahead[frame.sequence] = tuple(ahead)

@@ -16,7 +16,6 @@ from typing import Final
 import numpy as np
 
 from common.codec.bit_allocation import load as rate_distortion
-from common.codec.packet import MAX_BUNDLE
 from common.labels import GROUP_NAMES
 
 MAX_F: Final = 2.0
@@ -103,7 +102,7 @@ def _option(step: int, means: Means) -> Decision:
         messages_hz = min(means.messages_per_s(_HEADER_BYTES + frames * size), means.frame_rate_hz)
     age_s = means.round_trip_s / 2 + 0.5 / messages_hz
     motion_mm = _NEW_MM + _MM_PER_S * age_s
-    return Decision(step * _F_STEP, min(frames, MAX_BUNDLE), math.hypot(_GAIN * quantisation_mm, motion_mm))
+    return Decision(step * _F_STEP, frames, math.hypot(_GAIN * quantisation_mm, motion_mm))
 
 
 @lru_cache(maxsize=64)
