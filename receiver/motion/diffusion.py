@@ -9,9 +9,11 @@ u_m away where (26) added u_m ⊙ ε, so that poses shrink to the mean and noise
 Shapes: B samples, D = 64 entries of x without speed, G groups of labels.
 """
 
+import math
+from abc import ABC, abstractmethod
 from collections.abc import Collection
 from dataclasses import dataclass
-from typing import Final, Protocol
+from typing import Final
 
 import numpy as np
 import torch
@@ -88,29 +90,11 @@ def load_denoiser() -> PoseDenoiser:
     return load_recorded(WEIGHTS_NAME, KIND, PoseDiffusionConfig, PoseDenoiser)
 
 
-class PoseRefiner(Protocol):
-    """Brings samples of the mixture near poses that bodies take."""
-
-    def refined(
-        self,
-        sample: Float64Array,
-        said: Float64Array,
-        hidden: Collection[str],
-        known: Collection[str],
-        mode: int,
-        noise: Float64Array,
-    ) -> Float64Array:
-        """x (SIZE,) near a sample of the mixture, with noise (SIZE,) of N(0, I); other arguments as `condition`."""
-        ...
-
-
-class PoseDiffusion:
-    """The trained diffusion in use (`PoseRefiner`)."""
+class PoseRefiner(ABC):
+    """Brings samples of the mixture near poses that bodies take; with the statistics of a denoiser."""
 
     def __init__(self, denoiser: PoseDenoiser) -> None:
         self._mean, self._scale = denoiser.mean.clone(), denoiser.scale.clone()
-        example = torch.zeros(1, SPEED), torch.ones(1), torch.ones(1), torch.zeros(1, _CONDITION)
-        self._step = in_use(HeunStep(denoiser), example, WEIGHTS_NAME, device=CPU)
 
     @torch.inference_mode()
     def refined(
@@ -122,36 +106,39 @@ class PoseDiffusion:
         mode: int,
         noise: Float64Array,
     ) -> Float64Array:
-        """See `PoseRefiner`."""
+        """x (SIZE,) near a sample of the mixture, with noise (SIZE,) of N(0, I); other arguments as `condition`."""
         unseen, sent = (torch.tensor([[name in names for name in GROUPS]]) for names in (hidden, known))
-        u_m = condition(torch.from_numpy(said)[None].float(), unseen, sent, torch.tensor([mode]))
+        seen = condition(torch.from_numpy(said)[None].float(), unseen, sent, torch.tensor([mode]))
         mask = generated(unseen)
         start = (torch.from_numpy(sample[:SPEED])[None].float() - self._mean) / self._scale
-        start = mask * (start + _NOISIER * _START * torch.from_numpy(noise[:SPEED])[None].float())
-        x = self._mean + self._scale * flow(self._step, start, levels(_START, _END, _STEPS), u_m)[0]
+        diffused = self._diffused(mask * start, mask * torch.from_numpy(noise[:SPEED])[None].float(), seen)
+        x = self._mean + self._scale * diffused[0]
         return np.concatenate([x.double().numpy() * mask[0].numpy(), np.zeros(SIZE - SPEED)])
 
+    @abstractmethod
+    def _diffused(self, x: Tensor, noise: Tensor, seen: Tensor) -> Tensor:
+        """Standardised samples (B, D) nearer to poses; both x and noise are 0 in what is seen, `seen` (B, C)."""
 
-class PaperDiffusion:
-    """The paper's diffusion (`PoseRefiner`): u_m is the mixture's sample, standardised."""
+
+class PoseDiffusion(PoseRefiner):
+    """The trained diffusion in use; u_m is what is seen."""
 
     def __init__(self, denoiser: PoseDenoiser) -> None:
-        self._mean, self._scale = denoiser.mean.double().numpy(), denoiser.scale.double().numpy()
+        super().__init__(denoiser)
+        example = torch.zeros(1, SPEED), torch.ones(1), torch.ones(1), torch.zeros(1, _CONDITION)
+        self._step = in_use(HeunStep(denoiser), example, WEIGHTS_NAME, device=CPU)
 
-    def refined(
-        self,
-        sample: Float64Array,
-        said: Float64Array,
-        hidden: Collection[str],
-        known: Collection[str],
-        mode: int,
-        noise: Float64Array,
-    ) -> Float64Array:
-        """See `PoseRefiner`; only sample, hidden and noise are used."""
-        unseen = generated(torch.tensor([[name in hidden for name in GROUPS]]))[0].double().numpy()
-        u_m = x = (sample[:SPEED] - self._mean) / self._scale
+    def _diffused(self, x: Tensor, noise: Tensor, seen: Tensor) -> Tensor:
+        return flow(self._step, x + _NOISIER * _START * noise, levels(_START, _END, _STEPS), seen)
+
+
+class PaperDiffusion(PoseRefiner):
+    """The paper's diffusion; u_m is the mixture's sample."""
+
+    def _diffused(self, x: Tensor, noise: Tensor, seen: Tensor) -> Tensor:
+        u_m = x
         for c in _PAPER_C:
-            x = np.sqrt(c) * x + np.sqrt(1 - c) * u_m * noise[:SPEED]  # (26)
+            x = math.sqrt(c) * x + math.sqrt(1 - c) * u_m * noise  # (26)
         for c in reversed(_PAPER_C):
-            x = (x - np.sqrt(1 - c) * u_m) / np.sqrt(c)  # (27)
-        return np.concatenate([unseen * (self._mean + self._scale * x), np.zeros(SIZE - SPEED)])
+            x = (x - math.sqrt(1 - c) * u_m) / math.sqrt(c)  # (27)
+        return x

@@ -23,6 +23,7 @@ from receiver.motion.diffusion import PaperDiffusion, PoseDiffusion, PoseRefiner
 from receiver.motion.history import POSE
 from receiver.motion.legs import LEGS, Legs, Pelvis
 from receiver.motion.mixture import DOWN, ENTRIES, MODES, SIZE, SPEED_S, PoseMixture, speed_of
+from receiver.motion.steps import share_of_way
 
 _GROUPS = (*LIMBS, "hands")
 _ARMS = ("left_arm", "right_arm")
@@ -96,13 +97,12 @@ class _Person:
     def notice(self, x: Float64Array, log_shares: Float64Array, now_s: float, *, fresh: bool) -> None:
         """Adds what is seen now to the means."""
         passed_s = now_s - self.at_s
-        self.x = x if fresh else _towards(self.x, x, passed_s / _SEEN_S)
-        self.likely = log_shares if fresh else _towards(self.likely, log_shares, passed_s / _LIKELY_S)
+        self.x = x if fresh else _towards(self.x, x, share_of_way(passed_s, _SEEN_S))
+        self.likely = log_shares if fresh else _towards(self.likely, log_shares, share_of_way(passed_s, _LIKELY_S))
 
 
 def _towards(mean: Float64Array, value: Float64Array, share: float) -> Float64Array:
-    """An exponential mean after a time, in time constants."""
-    return np.asarray(mean + (1 - np.exp(-share)) * (value - mean))
+    return np.asarray(mean + share * (value - mean))
 
 
 @functools.cache
@@ -190,7 +190,8 @@ class HiddenLimbs:
         if jumps_to:
             person.sample = person.pose
             return dict.fromkeys(hidden, _CHANGING_S) | jumps
-        person.sample = _towards(person.sample, person.pose, (now_s - person.at_s) / _FOLLOWING_S)
+        share = share_of_way(now_s - person.at_s, _FOLLOWING_S)
+        person.sample = _towards(person.sample, person.pose, share)
         return jumps
 
     def _pose(

@@ -18,7 +18,7 @@ from common.arrays import Float64Array
 from common.frames import LabelFrame, PersonLabels, unseen_limbs
 from common.labels import concatenate, group_slices
 from receiver.motion.legs import JUMP_M, LEGS, Legs, Pelvis
-from receiver.motion.steps import root_entries
+from receiver.motion.steps import root_entries, share_of_way
 
 # Chosen on rendered clips of the training split, as sent and decoded.
 _LEASH_M, _DEPTH_LEASH_M = 0.03, 0.15
@@ -73,16 +73,16 @@ class _Person:
         """
         away = _lengths(ankles)
         rays = ankles / away
-        self.velocity += _share(passed_s, _SPEED_S) * ((ankles - self.ankles) / passed_s - self.velocity)
+        self.velocity += share_of_way(passed_s, _SPEED_S) * ((ankles - self.ankles) / passed_s - self.velocity)
         along = np.square((self.velocity * rays).sum(1))
         across = np.square(self.velocity).sum(1) - along
         stands = seen * self.seen * np.exp(-across / _STEP_MPS**2 - along / _DEPTH_STEP_MPS**2)
         self.ankles, self.seen = ankles, seen
         self.held = _leashed(self.held, ankles + self.shift_m * ray, stands[:, None], passed_s / _RELAX_S)
-        aim, share = 0.0, _share(passed_s, _AWAY_S)
+        aim, share = 0.0, share_of_way(passed_s, _AWAY_S)
         if stands.max() > _STANDS:
             further = ((self.held - ankles) * rays).sum(1)
-            aim, share = float(further @ stands / stands.sum()), _share(passed_s, _FOLLOWS_S)
+            aim, share = float(further @ stands / stands.sum()), share_of_way(passed_s, _FOLLOWS_S)
         self.shift_m = (self.shift_m + share * (aim - self.shift_m)) * math.exp(-passed_s / _RETURNS_S)
 
 
@@ -131,7 +131,7 @@ class PlantedFeet:
             self._people[labels.identity] = _Person(now_s, seen, distance_m, chain.ankles, chain.ankles)
             return labels
         passed_s, person.at_s = now_s - person.at_s, now_s
-        person.distance_m += _share(passed_s, _DISTANCE_S) * (distance_m - person.distance_m)
+        person.distance_m += share_of_way(passed_s, _DISTANCE_S) * (distance_m - person.distance_m)
         nearer = (person.distance_m - distance_m) * ray
         person.hold(chain.ankles + nearer, ray, seen, passed_s)
         moved = nearer + person.shift_m * ray
@@ -141,11 +141,6 @@ class PlantedFeet:
         known = {"root": root_entries(axes, pelvis.position).astype(np.float32)}
         known |= {leg: row.astype(np.float32) for leg, row in zip(LEGS, reaching, strict=True) if leg not in unseen}
         return replace(labels, labels={**labels.labels, **known})
-
-
-def _share(passed_s: float, constant_s: float) -> float:
-    """Share of its way that an exponential mean goes in a time."""
-    return 1 - math.exp(-passed_s / constant_s)
 
 
 def _lengths(vectors: Float64Array) -> Float64Array:

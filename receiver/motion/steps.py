@@ -62,6 +62,11 @@ def _rotation_vector(turn: Float64Array) -> Float64Array:
     return axis * (2 * math.atan2(sine, cosine) / sine if sine > _SMALLEST else 2.0)
 
 
+def share_of_way(passed_s: float, constant_s: float) -> float:
+    """Share of its way that an exponential mean goes in a time."""
+    return 1 - math.exp(-passed_s / constant_s)
+
+
 def orientation_of(labels: FloatArray) -> Float64Array:
     """(3, 3) of labels by Gram-Schmidt, as `decode_orientation`: upright, facing the camera, if they have none."""
     a1, a2, a3, b1, b2, b3 = labels[_ROOT.start : _PLACE.start].tolist()
