@@ -23,7 +23,7 @@ import torch
 
 from common.arrays import ByteArray, Float64Array, FloatArray
 from common.body.model import BodyModel, BodyParameters
-from common.body.rotations import axis_angle_to_matrix
+from common.body.rotations import axis_angle_to_matrix, matrix_to_axis_angle
 from common.errors import OutputError, UsageError, exit_code_of
 from common.io.command_line import parser_of
 from common.synthetic.assets.appearance import Light, sample_appearance
@@ -99,6 +99,25 @@ def place_motion(model: BodyModel, clip: Clip, row: int) -> PlacedMotion:
     with torch.no_grad():
         keypoints = model.coco_keypoints(placed).numpy()
     return PlacedMotion(replace(parameters, translation=path + offset), placed.numpy(), keypoints, _CAMERA_HEIGHT_M)
+
+
+def turned(clip: Clip, heading: float, revolutions: float = 0.0) -> Clip:
+    """The motion with another heading, and on the spot with a turn about the vertical if `revolutions` is not 0.
+
+    Args:
+        clip: T frames.
+        heading: of the first frame, radians from facing the camera.
+        revolutions: turns until the last frame.
+    """
+    count = len(clip.rotation_vectors)
+    angle = torch.tensor(heading + 2 * np.pi * revolutions * np.arange(count) / count, dtype=torch.float32)
+    turn = axis_angle_to_matrix(angle[:, None] * torch.tensor([0.0, 1.0, 0.0]))
+    vectors = clip.rotation_vectors.copy()
+    vectors[:, 0] = matrix_to_axis_angle(turn @ axis_angle_to_matrix(torch.from_numpy(vectors[:, 0]))).numpy()
+    path = np.einsum("tij,tj->ti", turn.numpy(), clip.root_translation)
+    if revolutions:
+        path[:, [0, 2]] = path[:1, [0, 2]]
+    return replace(clip, rotation_vectors=vectors, root_translation=path.astype(np.float32))
 
 
 def _distance_m(vertices: FloatArray, offset_y_m: float) -> float:

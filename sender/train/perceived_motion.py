@@ -12,7 +12,6 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
-from scipy.spatial.transform import Rotation
 
 from common.arrays import FloatArray, Image
 from common.body.label_space import LabelSpace
@@ -25,7 +24,7 @@ from common.synthetic.assets.body_canvas import Canvas
 from common.synthetic.dataset.split import SPLITS, Split, identity_rows
 from common.synthetic.motion.motion_table import Clip
 from common.synthetic.motion.windows import MotionWindows, open_windows
-from common.synthetic.render_clip import FOCAL_PX, FPS, HEIGHT, WIDTH, PlacedMotion, draw, place_motion
+from common.synthetic.render_clip import FOCAL_PX, FPS, HEIGHT, WIDTH, PlacedMotion, draw, place_motion, turned
 from common.synthetic.renderer.renderer import Renderer
 from common.synthetic.scene.degradations import add_sensor_noise
 from sender.importance.importance import Importance
@@ -57,11 +56,8 @@ class MovingPeople:
         """A person's motion before the camera, and the frames; all motions are as likely, however long."""
         motion = rng.choice(np.unique(self._clips))
         rows = slice(start := int(rng.choice(self._starts[self._clips == motion])), start + _FRAMES)
-        turn = Rotation.from_rotvec([0.0, rng.uniform(0, 2 * np.pi), 0.0])
-        vectors = np.array(self._windows.rotations[rows])
-        vectors[:, 0] = (turn * Rotation.from_rotvec(vectors[:, 0])).as_rotvec()
-        root = turn.apply(self._windows.root[rows]).astype(np.float32)
-        moving = Clip(self._windows.names[motion], vectors, root, FPS)
+        vectors, root = (np.array(column[rows]) for column in (self._windows.rotations, self._windows.root))
+        moving = turned(Clip(self._windows.names[motion], vectors, root, FPS), float(rng.uniform(0, 2 * np.pi)))
         placed = place_motion(self._model, moving, int(rng.choice(self._rows)))
         drawn = draw(self._renderer, placed, int(rng.integers(1 << 31)))
         noisy = (add_sensor_noise(rng, np.asarray(picture, np.float32)) for picture, _ in drawn)

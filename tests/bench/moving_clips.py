@@ -14,12 +14,21 @@ import torch
 
 from common.arrays import ByteArray, FloatArray, Image
 from common.body.model import BodyModel
-from common.body.rotations import axis_angle_to_matrix, matrix_to_axis_angle
 from common.frames import Camera
 from common.synthetic.assets.body_canvas import Canvas
 from common.synthetic.dataset.split import identity_rows
-from common.synthetic.motion.motion_table import Clip, clips
-from common.synthetic.render_clip import FOCAL_PX, FPS, HEIGHT, WIDTH, PlacedMotion, choose_clip, draw, place_motion
+from common.synthetic.motion.motion_table import clips
+from common.synthetic.render_clip import (
+    FOCAL_PX,
+    FPS,
+    HEIGHT,
+    WIDTH,
+    PlacedMotion,
+    choose_clip,
+    draw,
+    place_motion,
+    turned,
+)
 from common.synthetic.renderer.renderer import Renderer
 from common.synthetic.scene.degradations import add_sensor_noise
 from tests.bench.camera_path import CameraPath, Hold
@@ -94,25 +103,6 @@ def _seen(placed: PlacedMotion, path: CameraPath) -> PlacedMotion:
     )
     parameters = replace(placed.parameters, translation=torch.from_numpy(roots[:, 0]))
     return replace(placed, parameters=parameters, vertices=vertices, keypoints=keypoints)
-
-
-def turned(clip: Clip, heading: float, revolutions: float) -> Clip:
-    """The motion with another heading, and on the spot with a turn about the vertical if `revolutions` is not 0.
-
-    Args:
-        clip: T frames.
-        heading: of the first frame, radians from facing the camera.
-        revolutions: turns until the last frame.
-    """
-    count = len(clip.rotation_vectors)
-    angle = torch.tensor(heading + 2 * np.pi * revolutions * np.arange(count) / count, dtype=torch.float32)
-    turn = axis_angle_to_matrix(angle[:, None] * torch.tensor([0.0, 1.0, 0.0]))
-    vectors = clip.rotation_vectors.copy()
-    vectors[:, 0] = matrix_to_axis_angle(turn @ axis_angle_to_matrix(torch.from_numpy(vectors[:, 0]))).numpy()
-    path = np.einsum("tij,tj->ti", turn.numpy(), clip.root_translation)
-    if revolutions:
-        path[:, [0, 2]] = path[:1, [0, 2]]
-    return replace(clip, rotation_vectors=vectors, root_translation=path.astype(np.float32))
 
 
 def encoded(picture: Image) -> ByteArray:

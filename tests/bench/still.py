@@ -27,7 +27,7 @@ from common.body.model import BodyModel
 from common.synthetic.assets.body_canvas import Canvas
 from common.synthetic.dataset.split import identity_rows
 from common.synthetic.motion.motion_table import Clip, clips
-from common.synthetic.render_clip import FPS, HEIGHT, WIDTH, place_motion
+from common.synthetic.render_clip import FPS, HEIGHT, WIDTH, place_motion, turned
 from common.synthetic.renderer.renderer import Renderer, View
 from common.synthetic.scene.backgrounds import make_room
 from common.synthetic.scene.dressing import Dresser
@@ -37,7 +37,7 @@ from sender.perception.config import TrackerConfig
 from tests.bench import report
 from tests.bench.crops import worn_body
 from tests.bench.measures import Surface, mean_by_key, percentile
-from tests.bench.moving_clips import CAMERA, decoded, encoded, turned
+from tests.bench.moving_clips import CAMERA, decoded, encoded
 from tests.bench.whole_system import WholeSystem
 
 _MOTION = "cmu/002_06"
@@ -88,7 +88,7 @@ class StandingPeople:
             rotation_vectors=self._motion.rotation_vectors[frame : frame + 1],
             root_translation=self._motion.root_translation[frame : frame + 1],
         )
-        return turned(still, float(rng.uniform(-_LARGEST_HEADING_RAD, _LARGEST_HEADING_RAD)), 0.0)
+        return turned(still, float(rng.uniform(-_LARGEST_HEADING_RAD, _LARGEST_HEADING_RAD)))
 
 
 @dataclass(frozen=True, slots=True)
