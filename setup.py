@@ -1,7 +1,13 @@
-"""Generates wire stubs from `proto/` and bundles the web page during the build; other settings: `pyproject.toml`."""
+"""Generates wire stubs from `proto/`, bundles the web page and fetches networks during the build.
+
+Other settings: `pyproject.toml`.
+"""
 
 import hashlib
 import subprocess
+import sys
+import tempfile
+import zipfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import ClassVar
@@ -14,6 +20,22 @@ PROTO_ROOT = Path("proto")
 PAGE = Path("receiver/web/page")
 PAGE_OUTPUT = Path("receiver/web/static")
 MODULES = PAGE / "node_modules"
+NETWORKS = Path("common/weights/mediapipe")
+# Newer ones contain no networks. Its wheels of all platforms contain the same, so that one serves all.
+MEDIAPIPE = "mediapipe==0.10.21"
+MEDIAPIPE_WHEEL = ["--platform=manylinux_2_28_x86_64", "--python-version=3.11", "--implementation=cp", "--abi=cp311"]
+MEDIAPIPE_LICENCE = "mediapipe-0.10.21.dist-info/LICENSE"
+# In the wheel's `mediapipe/modules`, and their SHA-256.
+MEDIAPIPE_NETWORKS = {
+    "face_landmark/face_landmark.tflite": "1055cb9d4a9ca8b8c688902a3a5194311138ba256bcc94e336d8373a5f30c814",
+    "iris_landmark/iris_landmark.tflite": "d1744d2a09c25f501d39eba4faff47e53ecca8852c5ce19bce8eeac39357521f",
+    "hand_landmark/hand_landmark_full.tflite": "11c272b891e1a99ab034208e23937a8008388cf11ed2a9d776ed3d01d0ba00e3",
+    "holistic_landmark/hand_recrop.tflite": "67d996ce96f9d36fe17d2693022c6da93168026ab2f028f9e2365398d8ac7d5d",
+}
+MEDIAPIPE_NOTICE = f"""The networks in this folder are from MediaPipe ({MEDIAPIPE}), unchanged.
+Copyright The MediaPipe Authors, https://github.com/google-ai-edge/mediapipe
+Apache License 2.0: see LICENSE beside this file.
+"""
 
 
 class _Generated(Command):
@@ -97,6 +119,57 @@ class BuildPage(_Generated):
         return PAGE_OUTPUT if self.editable_mode else Path(str(self.build_lib)) / PAGE_OUTPUT
 
 
+class BuildNetworks(_Generated):
+    """Takes MediaPipe's networks from its package; git ignores them.
+
+    Without the package, Bodywire is built all the same, and sends neither faces nor fingers.
+    """
+
+    description = "fetch MediaPipe's networks from the package index"
+
+    def run(self) -> None:
+        contents = {self._output / Path(name).name: digest for name, digest in MEDIAPIPE_NETWORKS.items()}
+        if all(path.is_file() and _sha256(path.read_bytes()) == digest for path, digest in contents.items()):
+            return
+        with tempfile.TemporaryDirectory() as folder:
+            if not _download(folder):
+                self.warn(f"pip cannot download {MEDIAPIPE}: this build will send neither faces nor fingers")
+                return
+            self._unpack(next(Path(folder).glob("*.whl")))
+
+    def _unpack(self, wheel: Path) -> None:
+        self._output.mkdir(parents=True, exist_ok=True)
+        with zipfile.ZipFile(wheel) as archive:
+            for name, digest in MEDIAPIPE_NETWORKS.items():
+                content = archive.read(f"mediapipe/modules/{name}")
+                if _sha256(content) != digest:
+                    raise FileError(f"{name} of {wheel.name} is another one than expected (SHA-256 differs)")
+                (self._output / Path(name).name).write_bytes(content)
+            (self._output / "LICENSE").write_bytes(archive.read(MEDIAPIPE_LICENCE))
+        (self._output / "NOTICE").write_text(MEDIAPIPE_NOTICE, encoding="utf-8")
+
+    def get_source_files(self) -> list[str]:
+        return []
+
+    def get_outputs(self) -> list[str]:
+        return sorted(str(path) for path in self._output.glob("*"))
+
+    @property
+    def _output(self) -> Path:
+        return NETWORKS if self.editable_mode else Path(str(self.build_lib)) / NETWORKS
+
+
+def _download(folder: str) -> bool:
+    """Whether pip, with its cache and the index that it is configured for, has put the wheel into a folder."""
+    command = [sys.executable, "-m", "pip", "download", "--disable-pip-version-check", "--no-deps"]
+    command += ["--only-binary=:all:", *MEDIAPIPE_WHEEL, "--dest", folder, MEDIAPIPE]
+    return subprocess.run(command, stdout=sys.stderr).returncode == 0
+
+
+def _sha256(content: bytes) -> str:
+    return hashlib.sha256(content).hexdigest()
+
+
 def _page_sources(folder: Path) -> Iterator[Path]:
     """All files of the page but those that npm installs."""
     for path in folder.iterdir():
@@ -142,6 +215,6 @@ def _run_node(program: str, arguments: list[str]) -> None:
 
 
 # After build_py, so that what an editable install left beside the sources never reaches a wheel.
-build.sub_commands = [*build.sub_commands, ("build_wire", None), ("build_page", None)]
+build.sub_commands = [*build.sub_commands, ("build_wire", None), ("build_page", None), ("build_networks", None)]
 
-setup(cmdclass={"build_wire": BuildWire, "build_page": BuildPage})
+setup(cmdclass={"build_wire": BuildWire, "build_page": BuildPage, "build_networks": BuildNetworks})

@@ -42,6 +42,7 @@ def _checks(config: SenderConfig) -> Iterator[Check]:
     if config.metrics.metrics is not None:
         yield "metrics", partial(check_free, config.metrics.metrics, "--metrics")
     yield "networks", partial(_networks, config)
+    yield "landmarks", _landmarks
     for address in () if config.only_records else config.link.peer.each:
         yield "peer", partial(_peer, config, address)
 
@@ -123,6 +124,17 @@ def _networks(config: SenderConfig) -> str:
     SemanticsStage.load(config.smoothing, device)
     ClothingStage.load(device)
     return f"{version_line('sender')}, on {device}: follows up to {perception.max_people} people of a live camera"
+
+
+def _landmarks() -> str:
+    from common.weights.landmark_networks import NAMES, load_network
+
+    missing = [name for name in NAMES if load_network(name) is None]
+    if missing:
+        raise Doubt(
+            f"{', '.join(missing)} missing: no faces and fingers; install again where pip finds mediapipe 0.10.21"
+        )
+    return "MediaPipe's networks read faces and fingers"
 
 
 def _peer(config: SenderConfig, address: Address) -> str:

@@ -16,9 +16,11 @@ Imports OpenVINO, so that only `common.weights.inference` may import it.
 import hashlib
 import io
 import struct
+import threading
 import warnings
 from collections.abc import Container, Sequence
 from itertools import pairwise
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -45,7 +47,7 @@ _core = openvino.Core()
 
 
 class CompiledGraph:
-    """A network compiled for the CPU, for inputs of fixed shapes.
+    """A network compiled for the CPU, for inputs of fixed shapes; threads may call it at once.
 
     Args:
         parts: OpenVINO's compiled models; each reads what the one before returns.
@@ -53,10 +55,15 @@ class CompiledGraph:
 
     def __init__(self, parts: Sequence[Any]) -> None:
         self._parts = parts
+        self._requests = threading.local()
 
-    def request(self) -> "GraphRequest":
-        """What runs the graph; of one thread at a time."""
-        return GraphRequest([part.create_infer_request() for part in self._parts])
+    def __call__(self, *inputs: Tensor) -> tuple[Tensor, ...]:
+        """The network's outputs, for inputs of the shapes that it was compiled for."""
+        # Of each thread its own, so that threads do not wait for each other.
+        request: _GraphRequest | None = getattr(self._requests, "request", None)
+        if request is None:
+            request = self._requests.request = _GraphRequest([part.create_infer_request() for part in self._parts])
+        return request.run(inputs)
 
     def serialised(self) -> bytes:
         """The compiled graph with a checksum; only this version of OpenVINO on such a processor reads it."""
@@ -84,8 +91,8 @@ class CompiledGraph:
         return cls(parts)
 
 
-class GraphRequest:
-    """Runs a compiled graph without the interpreter's lock."""
+class _GraphRequest:
+    """Runs a compiled graph without the interpreter's lock; of one thread at a time."""
 
     def __init__(self, parts: Sequence[Any]) -> None:
         self._parts = parts
@@ -96,7 +103,6 @@ class GraphRequest:
         self._outputs = [torch.from_numpy(tensor.data) for tensor in parts[-1].output_tensors]
 
     def run(self, inputs: Sequence[Tensor]) -> tuple[Tensor, ...]:
-        """The network's outputs, for inputs of the shapes that it was compiled for."""
         for place, one in zip(self._inputs, inputs, strict=True):
             place.copy_(one)
         for part in self._parts:
@@ -130,6 +136,11 @@ def compile_graph(
     first, *rest = _divided(graph) if precision == "bf16" else [graph]
     compiled = [_core.compile_model(first, _CPU, _options(precision, threads))]
     return CompiledGraph([*compiled, *(_core.compile_model(one, _CPU, _options("float32", threads)) for one in rest)])
+
+
+def compile_file(path: Path, threads: int) -> CompiledGraph:
+    """Compiles the network of a file in float32. Raises RuntimeError if OpenVINO cannot read it."""
+    return CompiledGraph([_core.compile_model(_core.read_model(path), _CPU, _options("float32", threads))])
 
 
 def processor() -> str:

@@ -9,8 +9,7 @@ import hashlib
 import inspect
 import logging
 import sys
-import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import lru_cache
 from importlib.util import find_spec
 from pathlib import Path
@@ -29,10 +28,13 @@ from common.weights.manifest import Precision, Ranges
 if TYPE_CHECKING:
     from types import ModuleType
 
-    from common.weights.graph import CompiledGraph, GraphRequest
+    from common.weights.graph import CompiledGraph
 
 _FORMAT = 2
 """Changes with what a compiled file contains, and with any code of a network that its classes' files do not have."""
+
+_KEY_DIGITS = 16
+"""Of a key in the name of its file."""
 
 # At its import already, OpenVINO reports to its authors where it finds this package, which is installed with it.
 sys.modules.setdefault("openvino_telemetry", cast("ModuleType", None))
@@ -63,7 +65,6 @@ class NetworkInUse:
         self._network, self._precision, self._device = network, precision, device
         self._compiled = compiled
         self._captured = CapturedNetwork(self.eager, name, device) if device.type != "cpu" else None
-        self._requests = threading.local()
 
     @property
     def is_one_graph(self) -> bool:
@@ -74,8 +75,8 @@ class NetworkInUse:
     def __call__(self, *inputs: Tensor) -> tuple[Tensor, ...]:
         if self._compiled is not None:
             if len(inputs[0]) == 1:
-                return self._request().run(inputs)
-            rows = [self._request().run([one[row : row + 1] for one in inputs]) for row in range(len(inputs[0]))]
+                return self._compiled(*inputs)
+            rows = [self._compiled(*(one[row : row + 1] for one in inputs)) for row in range(len(inputs[0]))]
             return tuple(map(torch.cat, zip(*rows, strict=True)))
         return self.eager(*inputs) if self._captured is None else self._captured(*inputs)
 
@@ -84,14 +85,6 @@ class NetworkInUse:
         with fast_autocast(self._device.type, wanted=self._precision == "bf16"):
             outputs = self._network(*inputs)
         return tuple(output.float() if output.is_floating_point() else output for output in outputs)
-
-    def _request(self) -> "GraphRequest":
-        """This thread's own, so that threads do not wait for each other."""
-        request: GraphRequest | None = getattr(self._requests, "request", None)
-        if request is None:
-            assert self._compiled is not None
-            request = self._requests.request = self._compiled.request()
-        return request
 
 
 def in_use(
@@ -129,10 +122,46 @@ def _has_openvino() -> bool:
     return find_spec("openvino") is not None
 
 
+def from_file(path: Path, name: str) -> "CompiledGraph | None":
+    """The network of a file that OpenVINO reads, on the CPU; None where there is none, or OpenVINO cannot run it.
+
+    Args:
+        name: of the network in the log and the cache.
+    """
+    if not path.is_file():
+        return None
+    threads = torch.get_num_threads()
+    return _from_cache(name, path.read_bytes, lambda compiler: compiler.compile_file(path, threads), threads=threads)
+
+
 def _compiled(
     network: nn.Module, example: Sequence[Tensor], name: str, precision: Precision, int8: Ranges
 ) -> "CompiledGraph | None":
-    """The network from the cache, or else compiled and stored there; None where OpenVINO cannot run it."""
+    """The network, compiled; None where OpenVINO cannot run it."""
+    threads, bits = torch.get_num_threads(), int8_weight_bits()
+    return _from_cache(
+        name,
+        lambda: _identity(network, example, f"{precision} {bits} {sorted(int8.items())}"),
+        lambda compiler: compiler.compile_graph(network, example, precision, threads, int8, bits),
+        precision,
+        threads=threads,
+    )
+
+
+def _from_cache(
+    name: str,
+    identity: Callable[[], bytes],
+    make: "Callable[[ModuleType], CompiledGraph]",
+    precision: Precision = "float32",
+    *,
+    threads: int,
+) -> "CompiledGraph | None":
+    """A network from the cache, or else compiled and stored there; None where OpenVINO cannot run it.
+
+    Args:
+        identity: all that the network is.
+        make: compiles it, by `common.weights.graph`.
+    """
     if not _has_openvino():
         return None
     try:
@@ -140,12 +169,10 @@ def _compiled(
     except (ImportError, RuntimeError, OSError) as error:
         logger.warning("OpenVINO cannot be used, so that networks run slower: %s", error)
         return None
-    threads, bits = torch.get_num_threads(), int8_weight_bits()
     try:
-        key = _key(
-            network, example, graph.__file__, f"{precision} {bits} {sorted(int8.items())} {threads} {graph.processor()}"
-        )
-        path = cache_directory() / f"network-{name}-{key}.openvino"
+        key = hashlib.sha256(f"{_FORMAT} {threads} {graph.processor()} ".encode() + Path(graph.__file__).read_bytes())
+        key.update(identity())
+        path = cache_directory() / f"network-{name}-{key.hexdigest()[:_KEY_DIGITS]}.openvino"
         stored = _read(path)
         if stored is not None:
             try:
@@ -153,7 +180,7 @@ def _compiled(
             except (ValueError, RuntimeError) as error:
                 logger.warning("the compiled network %s cannot be used: %s", path, error)
         _announce()
-        compiled = graph.compile_graph(network, example, precision, threads, int8, bits)
+        compiled = make(graph)
         _store(path, compiled.serialised())
         return compiled
     # OpenVINO has no common class of errors.
@@ -162,16 +189,16 @@ def _compiled(
         return None
 
 
-def _key(network: nn.Module, example: Sequence[Tensor], compiler: str, conditions: str) -> str:
-    """All that a compiled network depends on, as 16 hexadecimal digits."""
-    digest = hashlib.sha256(f"{_FORMAT} {conditions} ".encode())
+def _identity(network: nn.Module, example: Sequence[Tensor], conditions: str) -> bytes:
+    """All that a compiled network depends on, besides the machine and its compiler, as a digest."""
+    digest = hashlib.sha256(conditions.encode())
     digest.update(repr([tuple(tensor.shape) for tensor in example]).encode())
-    for file in (compiler, *sorted({inspect.getfile(type(module)) for module in network.modules()})):
+    for file in sorted({inspect.getfile(type(module)) for module in network.modules()}):
         digest.update(Path(file).read_bytes())
     for name, tensor in (*network.named_parameters(), *network.named_buffers()):
         digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
         digest.update(tensor.detach().contiguous().numpy().tobytes())
-    return digest.hexdigest()[:16]
+    return digest.digest()
 
 
 def _read(path: Path) -> bytes | None:

@@ -1,0 +1,37 @@
+"""MediaPipe's networks: what they take and give, on blank pictures; and machines that lack them."""
+
+from pathlib import Path
+
+import pytest
+import torch
+
+from common.weights import landmark_networks
+from common.weights.landmark_networks import Name, load_network
+
+
+@pytest.mark.skipif(not landmark_networks.DIRECTORY.is_dir(), reason="built without MediaPipe's networks")
+@pytest.mark.parametrize(
+    ("name", "side", "sizes"),
+    [
+        ("face_landmark", 192, [468 * 3, 1]),
+        ("iris_landmark", 64, [71 * 3, 5 * 3]),
+        ("hand_landmark_full", 224, [63, 1, 1, 63]),
+        ("hand_recrop", 256, [4]),
+    ],
+)
+def test_network_gives_landmarks(name: Name, side: int, sizes: list[int]) -> None:
+    network = load_network(name)
+    assert network is not None
+    outputs = network(torch.full((1, side, side, 3), 0.5))
+    assert [output.numel() for output in outputs] == sizes
+    assert all(output.isfinite().all() for output in outputs)
+
+
+@pytest.mark.parametrize("content", [None, b"no network"])
+def test_missing_or_damaged_network_is_none(
+    content: bytes | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(landmark_networks, "DIRECTORY", tmp_path)
+    if content is not None:
+        (tmp_path / "iris_landmark.tflite").write_bytes(content)
+    assert load_network("iris_landmark") is None
