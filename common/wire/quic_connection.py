@@ -18,9 +18,9 @@ from cryptography import x509
 CONNECTION_ID_BYTES = 1
 _ALPN = "bodywire"
 _IDLE_TIMEOUT_S = 30.0
-# Packets are acknowledged so late, or beside data once they have waited for half of it; long ones, which belong to
-# blobs and packet trains, open the peer's congestion window.
-_ACK_DELAY_S, _LONG_PACKET_ACK_DELAY_S = 0.4, 0.002
+# Packets are acknowledged so late, or beside data once they have waited a while; long ones, which belong to blobs and
+# packet trains, open the peer's congestion window.
+_ACK_DELAY_S, _BESIDE_DATA_DELAY_S, _LONG_PACKET_ACK_DELAY_S = 0.8, 0.2, 0.002
 _LONG_PACKET_BYTES = 600
 # A datagram that waits for the congestion window behind so many others is out of date.
 _MAX_DATAGRAMS_OUT = 32
@@ -108,6 +108,7 @@ class LinkConnection(QuicConnection):
 
     def _write_application(self, builder: Any, network_path: Any, now: float) -> None:
         space = self._spaces[tls.Epoch.ONE_RTT]
-        if self._datagrams_pending and space.ack_at is not None and space.ack_at - now < _ACK_DELAY_S / 2:
+        waited_since = now - _BESIDE_DATA_DELAY_S + _ACK_DELAY_S
+        if self._datagrams_pending and space.ack_at is not None and space.ack_at < waited_since:
             space.ack_at = now
         super()._write_application(builder, network_path, now)

@@ -19,6 +19,7 @@ from common.clock import SYSTEM_CLOCK, Clock
 from common.io.recent import RecentRate
 from common.wire import semantic_link_pb2 as pb
 from common.wire.convert import MAX_PARSED_BYTES
+from common.wire.datagrams import is_compact
 
 LABELS: Final = "labels"
 ACKNOWLEDGEMENTS: Final = "acknowledgements"
@@ -160,11 +161,11 @@ class Traffic:
         self._on_wire_bytes = on_wire_bytes
 
     async def watch(self, connections: Callable[[], Sequence[CarryingConnection]]) -> None:
-        """Takes a reading each second, and a last one when it is cancelled."""
+        """Takes a reading at once and each second, and a last one when it is cancelled."""
         try:
             while True:
-                await asyncio.sleep(_READING_INTERVAL_S)
                 self.measured(connections())
+                await asyncio.sleep(_READING_INTERVAL_S)
         finally:
             self.measured(connections())
 
@@ -177,6 +178,8 @@ class Purposes:
 
     def from_sender(self, data: bytes) -> str:
         """The purpose of a message that a sender has written; `OTHER` if it is malformed."""
+        if is_compact(data):
+            return LABELS
         field = _field(data)
         if field not in (_HEARTBEAT, _CHUNK) or len(data) > MAX_PARSED_BYTES:
             return _FROM_SENDER.get(field, OTHER)
@@ -193,7 +196,7 @@ class Purposes:
 
     def from_receiver(self, data: bytes) -> str:
         """The purpose of a message that a receiver has written."""
-        return _FROM_RECEIVER.get(_field(data), OTHER)
+        return ACKNOWLEDGEMENTS if is_compact(data) else _FROM_RECEIVER.get(_field(data), OTHER)
 
 
 def _field(data: bytes) -> int:

@@ -42,7 +42,7 @@ _ID_ATTEMPTS = 8
 # Of one address, with as many at once: a handshake takes milliseconds of the processor.
 _HANDSHAKES_PER_S = 20
 # For the status of a stream to arrive, sent again if need be.
-_LAST_WORDS_S = 1.0
+_LAST_WORDS_S = 2.0
 
 Serve = Callable[[QuicStream, "QuicContext"], Coroutine[Any, Any, None]]
 """Serves one stream to its end (`receiver.link.service.StreamService.serve`)."""

@@ -24,9 +24,9 @@ WINDOW = 12
 # Two clocks are read one after the other: they may differ by this much without a step.
 _CLOCK_STEP_US = 1000
 
-# As long as five messages take, and shorter than a sender would notice when no further one comes.
-_LEAST_WAIT_S, _LONGEST_WAIT_S = 0.15, 0.4
-_WAIT_IN_SPACINGS = 5.0
+# For the next message, which may be late, and shorter than a sender would notice when none comes.
+_LEAST_WAIT_S, _LONGEST_WAIT_S = 0.15, 0.5
+_WAIT_IN_SPACINGS = 2.5
 # As many answers as one message has in steady state.
 _REPEATED = 5
 _MAY_WAIT = (AckStatus.DECODED, AckStatus.LATE)
@@ -139,14 +139,13 @@ class Acknowledger:
         self._messages = ServerMessages(datagrams)
         self._repeated: list[tuple[ReceivedMessage, AckStatus, str]] = []
         self._waiting: list[tuple[ReceivedMessage, AckStatus, str]] = []
-        self._waiting_since_s = self._wait_s = 0.0
+        self._wait_until_s = 0.0
         self._waits = asyncio.Event()
 
     async def answer(self, message: ReceivedMessage, status: AckStatus, reason: str) -> None:
         """Answers a frame that was handled, now or with the next one. Raises StreamBroken if the stream has ended."""
-        if not self._waiting:
-            self._waiting_since_s = self._clock.monotonic()
-            self._wait_s = min(max(_WAIT_IN_SPACINGS * message.spacing_us / 1e6, _LEAST_WAIT_S), _LONGEST_WAIT_S)
+        wait_s = min(max(_WAIT_IN_SPACINGS * message.spacing_us / 1e6, _LEAST_WAIT_S), _LONGEST_WAIT_S)
+        self._wait_until_s = self._clock.monotonic() + wait_s
         self._waiting.append((message, status, reason))
         may_wait = message.frame is not None and message.frame.may_wait and status in _MAY_WAIT
         if may_wait and len(self._waiting) < MAX_WINDOW:
@@ -170,7 +169,7 @@ class Acknowledger:
         try:
             while True:
                 await self._waits.wait()
-                left_s = self._waiting_since_s + self._wait_s - self._clock.monotonic()
+                left_s = self._wait_until_s - self._clock.monotonic()
                 if left_s > 0:
                     await asyncio.sleep(left_s)
                 else:

@@ -43,6 +43,11 @@ class CongestionWindow:
         """How many frames may be unacknowledged now."""
         return self._frames
 
+    @property
+    def queues(self) -> bool:
+        """Whether messages queue on the link, as far as is known."""
+        return self._queues
+
     def restart(self, most: int) -> None:
         """Resets the state for a new stream, whose path may differ.
 
@@ -55,7 +60,7 @@ class CongestionWindow:
         self._frames = min(_INITIAL_FRAMES, most)
         self._min_rtt_ms.clear()
         self._recent_rtts_ms.clear()
-        self._slow_start, self._window_limited = True, False
+        self._slow_start, self._window_limited, self._queues = True, False, True
         self._hold_until_ms = self._changed_ms = -math.inf
         self._min_rtt_seen_ms: float | None = None
 
@@ -72,6 +77,7 @@ class CongestionWindow:
         if now_ms - rtt_ms < self._changed_ms:
             return self._frames  # sent before the window last changed
         self._recent_rtts_ms.append(rtt_ms)
+        self._queues = min(self._recent_rtts_ms) >= _EMPTY_QUEUE_RTT_RATIO * min_rtt_ms
         self._window_limited |= sample.waited
         if len(self._recent_rtts_ms) == _STANDING_QUEUE_FRAMES:
             self._adapt(self._frames * (1 - min_rtt_ms / min(self._recent_rtts_ms)), now_ms)

@@ -12,6 +12,8 @@ from sender.congestion.byte_budget import ByteBudget
 _USED_SHARE = 0.92
 # Share that blobs may use over this time; a chunk is not tiny.
 _BLOB_SHARE, _BLOB_WINDOW_MS = 0.25, 2000.0
+# What was left lately makes up for what comes at once, such as the acknowledgement of five frames.
+_CREDIT_MS = 80.0
 # The longest pause after more bytes than the budget has, such as those of a handshake.
 _MOST_PAUSE_MS = 1000.0
 # Of a chunk besides its data: headers and the answer; and the least data that is worth them.
@@ -35,7 +37,7 @@ class Meter:
     def spend(self, wire_bytes: float, now_ms: float) -> None:
         """Records bytes on the link, in either direction; below 0 if it were fewer than recorded."""
         if self._limits:
-            free_ms = max(self._free_ms, now_ms) + 8e3 * wire_bytes / self._used_bps
+            free_ms = max(self._free_ms, now_ms - _CREDIT_MS) + 8e3 * wire_bytes / self._used_bps
             self._free_ms = min(free_ms, now_ms + _MOST_PAUSE_MS)
 
     def blob_sent(self, data_bytes: float, now_ms: float) -> None:

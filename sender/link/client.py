@@ -107,7 +107,7 @@ class LinkClient:
         meter = Meter(config.budget_bps)
         self._traffic.report_wire_bytes_to(lambda size: meter.spend(size, clock.monotonic_ms()))
         self._session = SenderSession(hello, encoder, config.window)
-        self._delivery = FrameDelivery(self._session, config.window, self._observer, pacer, meter, clock)
+        self._delivery = FrameDelivery(self._session, config, self._observer, pacer, meter, clock)
         self._keepalive = Keepalive(
             config.heartbeat_interval_s,
             self._connector.standby,

@@ -1,10 +1,14 @@
 """Which acknowledgements may wait for others, so that several travel in one packet."""
 
-# After a message that waited for the window, so many are acknowledged at once (30 in a second, most often); and of
+import math
+
+# After a message that waited for a full link, so many are acknowledged at once (30 in a second, most often); and of
 # so many two together over TCP: packets that it loses delay others, and one with many acknowledgements many messages.
 _PROMPT_MESSAGES, _CAREFUL_MESSAGES = 30, 300
 # Acknowledgements that may wait for the next one, one after the other.
 _MOST_DELAYED = 4
+# Heartbeat intervals from one prompt acknowledgement to the next, and the longest time: none may think the other lost.
+_INTERVALS, _LONGEST_S = 2.0, 0.75
 
 
 class DelayedAcknowledgement:
@@ -16,24 +20,26 @@ class DelayedAcknowledgement:
     window has room for it.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, heartbeat_interval_s: float) -> None:
+        self._longest_s = min(_INTERVALS * heartbeat_interval_s, _LONGEST_S)
         self.restart()
 
     def restart(self, *, lossy: bool = False) -> None:
         """Resets the state for a new stream (`lossy`: in datagrams)."""
         self._careful = _PROMPT_MESSAGES if lossy else _CAREFUL_MESSAGES
         self._delayed, self._since_waiting = 0, self._careful
+        self._prompt_s = -math.inf
 
     @property
     def room(self) -> int:
         """Places in the window for messages whose acknowledgement waits."""
         return 0 if self._since_waiting < self._careful else _MOST_DELAYED
 
-    def may_wait(self, *, held_back: bool, room: int, wanted_soon: bool, losses: bool) -> bool:
+    def may_wait(self, now_s: float, *, held_back: bool, room: int, wanted_soon: bool, losses: bool) -> bool:
         """Whether the acknowledgement of the message that leaves now may wait.
 
         Args:
-            held_back: the message had to wait for room in the window.
+            held_back: the message had to wait for room in the window, because the link is full.
             room: how many more may leave before one is acknowledged.
             wanted_soon: something else than the next frame depends on this acknowledgement.
             losses: they are frequent.
@@ -41,6 +47,9 @@ class DelayedAcknowledgement:
         self._since_waiting = 0 if held_back else self._since_waiting + 1
         most = 1 if losses else max(self.room, 1)
         prompt = self._since_waiting < _PROMPT_MESSAGES or wanted_soon or room < 1
-        waits = not prompt and self._delayed < most
+        late = now_s - self._prompt_s >= self._longest_s
+        waits = not (prompt or late) and self._delayed < most
+        if not waits:
+            self._prompt_s = now_s
         self._delayed = self._delayed + 1 if waits else 0
         return waits

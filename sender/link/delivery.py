@@ -26,6 +26,7 @@ from sender.congestion.congestion_window import CongestionWindow
 from sender.congestion.meter import Meter
 from sender.congestion.samples import LinkSample
 from sender.link.background_transfer import BackgroundTransfer, Pacer, check_size
+from sender.link.config import LinkConfig
 from sender.link.delayed_acknowledgement import DelayedAcknowledgement
 from sender.link.losses import Losses
 from sender.link.observer import Fate, LinkObserver
@@ -62,7 +63,7 @@ class FrameDelivery:
     def __init__(
         self,
         session: SenderSession,
-        max_window: int,
+        config: LinkConfig,
         observer: LinkObserver,
         pacer: Pacer | None,
         meter: Meter,
@@ -70,17 +71,17 @@ class FrameDelivery:
     ) -> None:
         self._session = session
         self.window = session.window
-        self._max_window = max_window
+        self._max_window = config.window
         self._observer = observer
         self._meter = meter
         self._clock = clock
-        self._congestion_window = CongestionWindow(max_window)
+        self._congestion_window = CongestionWindow(config.window)
         self._pacer = pacer
         self._background = BackgroundTransfer(pacer)
-        self._delayed_acknowledgement = DelayedAcknowledgement()
+        self._delayed_acknowledgement = DelayedAcknowledgement(config.heartbeat_interval_s)
         self._changed = asyncio.Event()
         self._paused = asyncio.Event()
-        self._most_in_flight = max_window
+        self._most_in_flight = config.window
         self._prompt_hold_us: float = math.inf
         self._lossy = False
         self._losses = Losses()
@@ -175,8 +176,10 @@ class FrameDelivery:
         self._observer.sent(frames, encoded)
         # Without live frames the window decides how fast they leave; blobs are paced by acknowledgements.
         wanted_soon = encoded.key or not self._session.live or not self._background.idle
+        # A window that was full without a queue on the link grows.
+        full = held_back and self._congestion_window.queues
         may_wait = self._delayed_acknowledgement.may_wait(
-            held_back=held_back, room=self.window.room, wanted_soon=wanted_soon, losses=losses
+            now_s, held_back=full, room=self.window.room, wanted_soon=wanted_soon, losses=losses
         )
         self._resize()
         *earlier, last = (frame.sequence for frame in frames)

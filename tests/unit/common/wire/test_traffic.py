@@ -15,6 +15,7 @@ from common.wire.convert import (
     encode_client,
     encode_server,
 )
+from common.wire.datagrams import Datagrams
 from common.wire.report import SenderReport
 from common.wire.traffic import PURPOSES, TRANSPORT, Purposes, Traffic, wire_bytes
 
@@ -56,6 +57,17 @@ def test_every_message_of_a_receiver_has_its_purpose() -> None:
         assert purposes.from_receiver(encode_server(message)) == "acknowledgements"
     assert purposes.from_receiver(encode_server(Heartbeat(1))) == "heartbeats"
     assert purposes.from_receiver(encode_server(Drain())) == "other"
+
+
+def test_short_messages_have_purposes_too() -> None:
+    sender, receiver, acknowledgement = Datagrams(), Datagrams(), Acknowledgement(0, AckStatus.DECODED, 0, 0, 0)
+    sender.encode(FrameMessage(0, b"key"))
+    receiver.received(FrameMessage(0, b"key"))
+    answer = receiver.encode(Acknowledgements((acknowledgement,))) or b""
+    sender.decode_answers(answer)
+    frames = sender.encode(FrameMessage(2, b"labels", earlier=(1,))) or b""
+    assert Purposes().from_receiver(answer) == "acknowledgements"
+    assert Purposes().from_sender(frames) == "labels"
 
 
 @pytest.mark.parametrize("data", [b"", b"\x2a\x7f", b"\x1a\xff\xff", b"\xff" * 40, b"\x2a" + bytes(2_000_000)])

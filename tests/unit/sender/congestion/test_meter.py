@@ -24,9 +24,9 @@ def test_frames_share_the_budget_with_everything_else_and_leave_evenly(budget_kb
             sent_ms.append(now_ms)
             meter.spend(250, now_ms)
             bits += 2000
-            assert meter.frame_wait_ms(now_ms) > 0
+            assert now_ms < 100 or meter.frame_wait_ms(now_ms) > 0
     assert 0.9 < bits / 60e3 / budget_kbit < 1.0
-    spacing_ms = np.diff(sent_ms)
+    spacing_ms = np.diff([at_ms for at_ms in sent_ms if at_ms >= 1000])
     assert spacing_ms.max() < 2 * spacing_ms.min()
 
 

@@ -8,6 +8,7 @@ from common.clock import Clock
 from common.errors import PeerError
 from common.wire.convert import AckStatus, Hello, Welcome
 from sender.congestion.meter import Meter
+from sender.link.config import LinkConfig
 from sender.link.delayed_acknowledgement import DelayedAcknowledgement
 from sender.link.delivery import FrameDelivery
 from sender.link.observer import Fate
@@ -29,7 +30,7 @@ class Fixture:
         self.codec = CountingCodec()
         session = SenderSession(Hello(SESSION, "test", 1, MODEL, live, session_secret=SECRET), self.codec, 8)
         self.clock = clock = Clock(lambda: self.now_s, lambda: 1e9 + self.now_s)
-        self.delivery = FrameDelivery(session, 8, self.observer, ConstantPacer(3), self.meter, clock)
+        self.delivery = FrameDelivery(session, LinkConfig(), self.observer, ConstantPacer(3), self.meter, clock)
         self.delivery.restart(WELCOME)
 
     async def send(self, sequence: int) -> int:
@@ -39,7 +40,7 @@ class Fixture:
 
 async def test_within_a_budget_the_newest_frame_leaves_when_it_may() -> None:
     fixture = Fixture(live=True, budget_bps=8e6)
-    fixture.meter.spend(20_000, fixture.clock.monotonic_ms())  # 21 ms
+    fixture.meter.spend(92_000, fixture.clock.monotonic_ms())  # 20 ms more than the first credit
     fixture.delivery.offer(label_frame(0))
     waiting = asyncio.create_task(fixture.delivery.next_message())
     await settle()
@@ -136,24 +137,40 @@ FOUR_OF_FIVE = [True, True, True, True, False]
 
 @pytest.mark.parametrize(("losses", "expected"), [(False, FOUR_OF_FIVE), (True, [True, False])])
 def test_acknowledgements_may_wait_with_room_for_the_next_frame(losses: bool, expected: list[bool]) -> None:
-    delayed = DelayedAcknowledgement()
-    waits = [delayed.may_wait(held_back=False, room=1, wanted_soon=False, losses=losses) for _ in range(10)]
-    assert waits == expected * (10 // len(expected))
-    assert not delayed.may_wait(held_back=False, room=0, wanted_soon=False, losses=losses)
-    assert not delayed.may_wait(held_back=False, room=1, wanted_soon=True, losses=losses)
-    assert delayed.may_wait(held_back=False, room=1, wanted_soon=False, losses=losses)
+    delayed = DelayedAcknowledgement(heartbeat_interval_s=1.0)
+
+    def may_wait(room: int = 1, wanted_soon: bool = False) -> bool:
+        return delayed.may_wait(0.0, held_back=False, room=room, wanted_soon=wanted_soon, losses=losses)
+
+    assert not may_wait()  # the first
+    assert [may_wait() for _ in range(10)] == expected * (10 // len(expected))
+    assert not may_wait(room=0) and not may_wait(wanted_soon=True)
+    assert may_wait()
+
+
+@pytest.mark.parametrize(("interval_s", "spacing_s", "prompt"), [(0.2, 0.15, 3), (0.2, 0.5, 1), (1.1, 0.3, 3)])
+def test_acknowledgements_of_rare_messages_wait_a_limited_time(
+    interval_s: float, spacing_s: float, prompt: int
+) -> None:
+    delayed = DelayedAcknowledgement(interval_s)
+    waits = [
+        delayed.may_wait(number * spacing_s, held_back=False, room=3, wanted_soon=False, losses=False)
+        for number in range(12)
+    ]
+    assert waits == [number % prompt != 0 for number in range(12)]
 
 
 @pytest.mark.parametrize(("lossy", "careful"), [(True, 30), (False, 300)])
 def test_none_waits_for_a_second_after_a_frame_that_waited_for_the_window(lossy: bool, careful: int) -> None:
-    delayed, waits, rooms = DelayedAcknowledgement(), [], []
+    delayed, waits, rooms = DelayedAcknowledgement(heartbeat_interval_s=1.0), [], []
     delayed.restart(lossy=lossy)
     for number in range(careful + 10):
-        waits.append(delayed.may_wait(held_back=number == 0, room=3, wanted_soon=False, losses=False))
+        waits.append(delayed.may_wait(0.0, held_back=number == 0, room=3, wanted_soon=False, losses=False))
         rooms.append(delayed.room)
     assert not any(waits[:30]) and not any(rooms[:careful])
     assert waits[30:careful] == [True, False] * ((careful - 30) // 2)
     assert waits[careful:] == FOUR_OF_FIVE * 2
-    delayed.may_wait(held_back=True, room=3, wanted_soon=False, losses=False)
+    delayed.may_wait(0.0, held_back=True, room=3, wanted_soon=False, losses=False)
     delayed.restart(lossy=lossy)
-    assert delayed.may_wait(held_back=False, room=3, wanted_soon=False, losses=False)
+    delayed.may_wait(0.0, held_back=False, room=3, wanted_soon=False, losses=False)
+    assert delayed.may_wait(0.0, held_back=False, room=3, wanted_soon=False, losses=False)

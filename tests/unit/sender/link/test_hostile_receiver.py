@@ -24,6 +24,7 @@ from common.wire.convert import (
 from common.wire.stream import StreamBroken
 from sender.congestion.meter import Meter
 from sender.link import delivery as delivery_module
+from sender.link.config import LinkConfig
 from sender.link.delivery import FrameDelivery
 from sender.link.keepalive.clock_offset import ClockComparison
 from sender.link.observer import Fate, Observers
@@ -59,7 +60,7 @@ class Fixture:
         self.rate = RateController(RateConfig(), 30.0)
         observers = Observers(self.fates, LinkAccount(self.rate, SenderMetrics(), clock))
         self.session = SenderSession(Hello(SESSION, "test", 1, MODEL, live, session_secret=SECRET), self.codec, 8)
-        self.delivery = FrameDelivery(self.session, 8, observers, None, Meter(), clock)
+        self.delivery = FrameDelivery(self.session, LinkConfig(), observers, None, Meter(), clock)
         self.delivery.restart(WELCOME)
 
     async def send(self, sequence: int) -> FrameMessage:
