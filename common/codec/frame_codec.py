@@ -99,6 +99,9 @@ class FrameCodec:
         tables: frozen tables, by default those in the package.
         progressive: whether the encoder refines slow groups over later frames; else they are as fine as ρ at once.
 
+    Attributes:
+        needed_from: unless frames are lost, no later packet names one before this; a `snapshot` has those behind it.
+
     Raises:
         ValueError: `model_hash` does not have 8 bytes.
         WeightsError: the package's tables are missing or damaged.
@@ -117,7 +120,7 @@ class FrameCodec:
         self._sent: OrderedDict[int, FrameState] = OrderedDict()
         self._received: OrderedDict[int, FrameState] = OrderedDict()
         self._under_way = self._shown = Newest()
-        self._needed_from = 0
+        self.needed_from = 0
         self._acknowledged: int | None = None
         self._expected: int | None = None
         self._last_sent = -1
@@ -239,8 +242,7 @@ class FrameCodec:
         for frame in frames:
             _check_content(frame)
         self._remember(self._received, coded[-1].state)
-        # Unless frames are lost, no later packet names a frame before the last one's references. A key frame has none.
-        self._needed_from = references.oldest(self._needed_from)
+        self.needed_from = references.oldest(self.needed_from)
         if references.first is None or sequences[-1] > self._shown.sequence:
             self._shown = shown[-1]
         earlier = [references.first, *(part.state for part in coded)]
@@ -261,17 +263,14 @@ class FrameCodec:
         return SymbolWriter(self._tables)
 
     def keep_only(self, sequence: int) -> None:
-        """Forgets every frame received but this one and a few before it, which may be second references.
-
-        64 frames of many people take megabytes.
-        """
+        """Forgets every frame received but this one and a few before it: 64 of many people take megabytes."""
         kept = sorted(number for number in self._received if number <= sequence)[-_KEPT_FRAMES:]
         for number in [number for number in self._received if sequence not in self._received or number not in kept]:
             del self._received[number]
 
     def snapshot(self) -> bytes:
         """What decoding the packets after the last one depends on, for `restore`."""
-        frames = [state for number, state in self._received.items() if number >= self._needed_from]
+        frames = [state for number, state in self._received.items() if number >= self.needed_from]
         return encode_snapshot(frames, self._shown)
 
     def restore(self, snapshot: bytes) -> None:
@@ -279,7 +278,7 @@ class FrameCodec:
         frames, self._shown = decode_snapshot(snapshot)
         for state in frames:
             self._remember(self._received, state)
-        self._needed_from = min((state.sequence for state in frames), default=0)
+        self.needed_from = min((state.sequence for state in frames), default=0)
 
     def _references(self, sequence: int, time_ms: int) -> FrameReferences:
         """The states that the next frame is predicted from; none if it has to be a key frame."""

@@ -42,6 +42,10 @@ class FrameDecoder(Protocol):
     def keep_only(self, sequence: int) -> None:
         """Forgets the states of all frames but this one."""
 
+    @property
+    def needed_from(self) -> int:
+        """The number of the oldest frame that a `snapshot` has."""
+
     def snapshot(self) -> bytes:
         """The state after the last decoded frame, for recordings."""
 
@@ -125,6 +129,11 @@ class SessionDecoder:
     def keep_only(self, sequence: int) -> None:
         """As `FrameCodec.keep_only`."""
         self._codec.keep_only(sequence)
+
+    @property
+    def needed_from(self) -> int:
+        """As `FrameCodec.needed_from`."""
+        return self._codec.needed_from
 
     def snapshot(self) -> bytes:
         """As `FrameCodec.snapshot`; smoothing begins anew behind it."""

@@ -1,7 +1,8 @@
 """Records sessions (`--record`): the packets that were decoded, in order, and the blobs between them.
 
 The packets of a live stream are predicted from earlier ones for as long as it lasts. About every twenty seconds the
-decoder's state is recorded too: a replay can begin there.
+decoder's state is recorded too: a replay can begin there. Behind a loss, a packet may be predicted from an older frame
+than that state has; then the state is recorded again.
 """
 
 import logging
@@ -82,6 +83,7 @@ class _SessionRecording:
         self.background = background
         self._begun = False
         self._entry_us: int | None = None
+        self._needed_from = 0
         self._frames_since_entry = 0
 
     def add(self, decoded: Sequence[DecodedFrame], payload: bytes, decoder: FrameDecoder) -> None:
@@ -92,13 +94,14 @@ class _SessionRecording:
         entry_point = key and not self._begun
         if entry_point:
             self._begun = True
-            self._restart_interval(frame)
+            self._restart_interval(frame, frame.sequence)
         # A recording that begins within a stream begins behind the first packet.
         if self._begun:
             self.background.submit(partial(RecordingWriter.add_frame, frame=frame, entry_point=entry_point))
             self._frames_since_entry += 1
-        if self._is_due(frame.captured_us):
-            self._restart_interval(frame)
+        behind_loss = not key and decoder.needed_from < self._needed_from
+        if behind_loss or self._is_due(frame.captured_us):
+            self._restart_interval(frame, decoder.needed_from)
             self._add_state(RecordedState(frame.sequence, decoder.snapshot()))
 
     def _add_state(self, state: RecordedState) -> None:
@@ -107,8 +110,8 @@ class _SessionRecording:
         self.background.submit(RecordingWriter.begin_entry_point)
         self.background.submit(lambda writer: writer.add_state(state))
 
-    def _restart_interval(self, frame: RecordedFrame) -> None:
-        self._entry_us, self._frames_since_entry = frame.captured_us, 0
+    def _restart_interval(self, frame: RecordedFrame, needed_from: int) -> None:
+        self._entry_us, self._frames_since_entry, self._needed_from = frame.captured_us, 0, needed_from
 
     def _is_due(self, captured_us: int) -> bool:
         """Whether the next entry point is to be made; at once where times of capture go back."""

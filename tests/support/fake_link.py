@@ -89,6 +89,7 @@ class CountingCodec:
     """
 
     _FORMAT = struct.Struct(">4sqq")
+    needed_from = 0
 
     def __init__(self) -> None:
         self.encoded: list[tuple[int, int]] = []
