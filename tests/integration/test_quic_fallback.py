@@ -92,6 +92,36 @@ async def test_session_goes_on_over_grpc_when_udp_is_blocked(path: Way, durable:
         assert path.pipeline.decoded == list(range(40))
 
 
+async def test_idle_session_does_not_connect_again_when_a_heartbeat_is_lost(path: Way) -> None:
+    await path.start()
+    client, observer = await path.connect(live=True)
+    await send_all(client, 0, 3)
+    await path.pipeline.until_decoded(2)
+    for _ in range(3):
+        lost = _loses_one(path.udp)
+        async with asyncio.timeout(10):
+            while not lost:
+                await asyncio.sleep(0.02)
+        for _ in range(40):
+            await asyncio.sleep(0.03)
+            assert client._connector.standby._opening is None
+    assert observer.connections == 1
+
+
+def _loses_one(relay: LossyRelay) -> list[int]:
+    """Loses the next packet to the receiver; the number of it is in the list then."""
+    lost: list[int] = []
+
+    def loses(number: int, forward: bool) -> bool:
+        if forward and not lost:
+            lost.append(number)
+            return True
+        return False
+
+    relay.loses = loses
+    return lost
+
+
 async def test_receiver_that_is_not_trusted_is_diagnosed_as_over_grpc(
     link: LinkFixture, ours: Authority, others: Authority
 ) -> None:

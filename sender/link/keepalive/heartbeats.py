@@ -3,13 +3,17 @@
 Frames and their acknowledgements are keepalives too.  While they flow, heartbeats only compare the clocks, once a
 second.  While a frame is unanswered, a heartbeat queued behind it gives little information, and on a stalled link it
 would only delay the first frame after the stall.  After a while a single heartbeat is sent, because a receiver that is
-busy with a frame echoes it at once.
+busy with a frame echoes it at once.  A heartbeat that may be lost is repeated before the receiver is taken for lost.
 """
+
+import math
 
 # Heartbeat intervals from one comparison of the clocks to the next, and the least time.
 _COMPARISON_INTERVALS, _LEAST_COMPARISON_INTERVAL_S = 5.0, 1.0
 # Heartbeat intervals of silence after which a heartbeat finds out whether a receiver that owes an answer is only busy.
 _BUSY_RECEIVER_INTERVALS = 4.0
+# Heartbeat intervals after which one without an echo is repeated, where it may have been lost.
+_REPEATED_AFTER_INTERVALS = 2.0
 
 
 class HeartbeatSchedule:
@@ -24,8 +28,9 @@ class HeartbeatSchedule:
         self._comparison_interval_s = max(_COMPARISON_INTERVALS * interval_s, _LEAST_COMPARISON_INTERVAL_S)
         self.restart()
 
-    def restart(self) -> None:
-        """Resets the state for a new stream: nothing sent on the old one will be answered."""
+    def restart(self, *, lossy: bool = False) -> None:
+        """Resets the state for a new stream (`lossy`: may lose heartbeats): nothing sent on the old one is answered."""
+        self._repeated_after_s = _REPEATED_AFTER_INTERVALS * self._interval_s if lossy else math.inf
         self._sent_s = self._received_s = self._heartbeat_s = -float("inf")
         self._echo_pending = False
         self._unanswered_frames = 0
@@ -51,7 +56,8 @@ class HeartbeatSchedule:
     def due(self, now_s: float) -> bool:
         # A pending heartbeat suffices, unless a message arrived after it: then it cannot reveal a silence that began
         # with that message.
-        if self._echo_pending and self._heartbeat_s > self._received_s:
+        pending = self._echo_pending and self._heartbeat_s > self._received_s
+        if pending and now_s - self._heartbeat_s < self._repeated_after_s:
             return False
         silence_s = now_s - self._received_s
         if self._unanswered_frames and silence_s < _BUSY_RECEIVER_INTERVALS * self._interval_s:

@@ -75,11 +75,11 @@ class Keepalive:
         self._welcome: Welcome | None = None
         self._reported: set[str] = set()
 
-    def restart(self, welcome: Welcome) -> None:
-        """Resets the state for a new stream."""
+    def restart(self, welcome: Welcome, *, lossy: bool) -> None:
+        """Resets the state for a new stream (`lossy`: heartbeats may be lost on it)."""
         self._welcome = welcome
         self._liveness.restart()
-        self._schedule.restart()
+        self._schedule.restart(lossy=lossy)
         self._prober.restart()
 
     def report_loss(self, reason: str) -> None:

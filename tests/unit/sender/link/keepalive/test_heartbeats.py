@@ -3,9 +3,10 @@ from sender.link.keepalive.heartbeats import HeartbeatSchedule
 INTERVAL_S = 0.2
 
 
-def _heartbeats(events: list[tuple[float, str]], seconds: float) -> list[float]:
+def _heartbeats(events: list[tuple[float, str]], seconds: float, *, lossy: bool = False) -> list[float]:
     """Times of heartbeats, polled every 10 ms between events; echoes are events too."""
     schedule, sent_s, pending = HeartbeatSchedule(INTERVAL_S), [], sorted(events)
+    schedule.restart(lossy=lossy)
     for tick in range(int(seconds * 100)):
         now_s = tick / 100
         while pending and pending[0][0] <= now_s:
@@ -32,6 +33,14 @@ def test_unanswered_frame_is_followed_by_one_late_heartbeat() -> None:
     probes = [at for at in _heartbeats(events, 4.0) if at > 1.0]
     assert len(probes) == 1
     assert 1.7 < probes[0] < 1.8
+
+
+def test_heartbeat_that_may_be_lost_is_repeated_before_the_receiver_is_given_up() -> None:
+    idle = [(at / 100 + 0.001, "echo_received") for at in range(0, 100, 5)]
+    last, *repeated = [at for at in _heartbeats(idle, 2.0, lossy=True) if at > 0.95]
+    # Five intervals without an answer mean that the receiver is lost.
+    assert repeated[0] - last < 2.5 * INTERVAL_S and len(repeated) == 2
+    assert len([at for at in _heartbeats(idle, 2.0) if at > 0.95]) == 1
 
 
 def test_silence_after_a_lost_heartbeat_is_probed() -> None:

@@ -44,7 +44,7 @@ class Fixture:
             Meter(),
             5000.0,
         )
-        self.keepalive.restart(WELCOME)
+        self.keepalive.restart(WELCOME, lossy=False)
         self.tasks = [asyncio.ensure_future(work) for work in self.keepalive.run(client)]
 
     async def _reach(self) -> FakeEnd:
