@@ -76,7 +76,7 @@ class Traffic:
         self._on_bytes = on_bytes
         self._clock = clock
         self._began_s: float | None = None
-        self._recent = RecentRate()
+        self._recent, self._recent_content = RecentRate(), RecentRate()
         self._lock = threading.Lock()
         self._bytes: Counter[str] = Counter()
         self._connections: dict[int, int] = {}
@@ -96,6 +96,13 @@ class Traffic:
         with self._lock:
             # A correction may be of messages before them.
             return max(8 * self._recent.per_second(self._clock.monotonic()), 0.0)
+
+    @property
+    def recent_wrapping_bps(self) -> float:
+        """Of `recent_bps` what is neither labels nor blobs: headers, encryption, acknowledgements, heartbeats."""
+        with self._lock:
+            now_s = self._clock.monotonic()
+            return max(8 * (self._recent.per_second(now_s) - self._recent_content.per_second(now_s)), 0.0)
 
     @property
     def mean_bps(self) -> float:
@@ -120,6 +127,8 @@ class Traffic:
             self._bytes[purpose] += message_bytes
             self._estimated_bytes += wire_bytes(message_bytes) - message_bytes
             self._messages += 1
+            if purpose not in _OVERHEAD:
+                self._recent_content.add(message_bytes, self._clock.monotonic())
             self._add_recent(wire_bytes(message_bytes) + self._surplus_bytes)
         self._on_bytes(purpose, message_bytes)
 

@@ -227,8 +227,8 @@ def _traffic(traffic: Traffic) -> dict[str, int]:
     """Everything on the link of a session, in both directions."""
     return {
         "bits_per_second": round(traffic.recent_bps),
+        "wrapping_bits_per_second": round(traffic.recent_wrapping_bps),
         "mean_bits_per_second": round(traffic.mean_bps),
-        "bytes": traffic.total_bytes,
     }
 
 

@@ -11,7 +11,8 @@ frames a second; `systems.py` draws what each of them sends.  A system's setting
 
 `added_joint_error_mm` and `added_chamfer_mm` are distances from the bodies that the sender perceives in the
 uncompressed frames, relative to the hips; `mpjpe_mm` is the distance from the true joints.  Rates are means over all
-frames, the first one included, without gRPC, TCP and IP; figures are means over clips.  Bodywire's `header_bytes` are
+frames, the first one included, without headers, and *on the link* with those of QUIC, UDP and IP, both ways, which are
+the same for all systems; figures are means over clips.  Bodywire's `header_bytes` are
 its sequence, time, camera, identities, confidences and checks; numbers and meshes have nothing of the kind.  Rates at
 equal error are interpolated on the curves, their logarithm linear in the error.  A bound stands where a curve does not
 reach an error, or never exceeds it.
@@ -34,7 +35,7 @@ from tests.bench.rivals.bodies import Figures
 from tests.bench.rivals.clips import PerceivedClip, demo_clip, perceive, rendered_clip
 from tests.bench.rivals.comparison import BOUND_WORDS, UNCODED, Comparison, Rates, criteria, equal_rates
 from tests.bench.rivals.scenarios import StageTimes, as_figures, scenario_a, scenario_b
-from tests.bench.rivals.systems import FAMILIES, OURS, Result, Systems, missing
+from tests.bench.rivals.systems import FAMILIES, Result, Systems, missing
 
 CLIPS, QUICK_CLIPS = 10, 1
 FRAMES, QUICK_FRAMES = 300, 60
@@ -90,8 +91,7 @@ def _work(options: argparse.Namespace) -> None:
     times = StageTimes.measure(perceived[0], systems.sender)
     done = [measured(systems, clip, families) for clip in perceived]
     comparison = Comparison.from_clips([clip.results for clip in done], [clip.uncoded for clip in done])
-    message_bytes = comparison.figures[OURS]["message_bytes"]
-    a, b = (scenario(comparison, times, message_bytes) for scenario in (scenario_a, scenario_b))
+    a, b = (scenario(comparison, times) for scenario in (scenario_a, scenario_b))
     rates = equal_rates(comparison)
     print(f"demo and {rendered} rendered clips of {frames} frames, 30 a second, seed {options.seed}")
     print(f"{report.machine_line()}\n")
@@ -115,11 +115,12 @@ def _work(options: argparse.Namespace) -> None:
 
 
 def _rates_table(rates: dict[str, Rates]) -> str:
-    rows = [["", "bytes a frame", "of bodywire's"]]
+    rows = [["", "bytes a frame", "of bodywire's", "on the link", "of bodywire's"]]
     for family, rate in rates.items():
-        size, ratio = (f"{float(rate[key] or 0):.4g}" for key in ("bytes_per_frame", "ratio"))
-        words = BOUND_WORDS[str(rate["bound"])], BOUND_WORDS[str(rate["ratio_bound"])]
-        rows.append([family, words[0] + size, f"{words[1]}{ratio}×"])
+        keys = "bytes_per_frame", "ratio", "link_bytes_per_frame", "link_ratio"
+        size, ratio, link_size, link_ratio = (f"{float(rate[key] or 0):.4g}" for key in keys)
+        of, times = BOUND_WORDS[str(rate["bound"])], BOUND_WORDS[str(rate["ratio_bound"])]
+        rows.append([family, of + size, f"{times}{ratio}×", of + link_size, f"{times}{link_ratio}×"])
     return report.markdown(rows)
 
 

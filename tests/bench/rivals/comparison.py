@@ -1,5 +1,6 @@
 """Means over clips, and the rate of every system at the error of ours."""
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
@@ -18,6 +19,11 @@ JOINT_ERRORS_MM = (3.0, 8.0)
 MPJPE_SHARE = 0.05
 """Share by which the error against the truth may exceed that of the uncompressed labels."""
 UNCODED = "uncompressed"
+PACKET_BYTES, ANSWER_BYTES, SEGMENT_BYTES = 52, 13, 1148
+"""Of a packet of frames over QUIC, encrypted: what it has beside so many bytes of a frame, and what answers it.
+
+From the IP header on, as `tests.bench.wire --quic` counts them; one answer is for five packets.
+"""
 Rates = dict[str, float | str | None]
 
 
@@ -43,6 +49,16 @@ def equal_rate(curve: Curve, error: float) -> EqualRate:
         return EqualRate(points[0][0], "at_most")
     sizes, errors = np.array(points[::-1]).T
     return EqualRate(float(np.exp(np.interp(error, errors, np.log(sizes)))))
+
+
+def to_receiver_bytes(frame_bytes: float) -> float:
+    """A frame on the link, headers and encryption included."""
+    return frame_bytes + PACKET_BYTES * math.ceil(frame_bytes / SEGMENT_BYTES)
+
+
+def both_ways_bytes(frame_bytes: float) -> float:
+    """A frame on the link with what answers it: the same rule for labels, pictures and meshes."""
+    return to_receiver_bytes(frame_bytes) + ANSWER_BYTES * math.ceil(frame_bytes / SEGMENT_BYTES)
 
 
 def frontier(curve: Curve) -> list[tuple[float, float]]:
@@ -110,7 +126,7 @@ def criteria(comparison: Comparison) -> dict[str, tuple[str, float]]:
 
 
 def equal_rates(comparison: Comparison) -> dict[str, dict[str, Rates]]:
-    """Criterion → system → `bytes_per_frame`, `bound`, and `ratio` to ours with its `ratio_bound`."""
+    """Criterion → system → `bytes_per_frame`, `bound`, `ratio` to ours, `ratio_bound`; `link_…` with headers."""
     found: dict[str, dict[str, Rates]] = {}
     for criterion, (key, error) in criteria(comparison).items():
         ours = comparison.rate(OURS, key, error)
@@ -124,6 +140,8 @@ def equal_rates(comparison: Comparison) -> dict[str, dict[str, Rates]]:
                 "bound": rate.bound,
                 "ratio": rate.frame_bytes / ours.frame_bytes,
                 "ratio_bound": ratio_bound(rate.bound, ours.bound),
+                "link_bytes_per_frame": both_ways_bytes(rate.frame_bytes),
+                "link_ratio": both_ways_bytes(rate.frame_bytes) / both_ways_bytes(ours.frame_bytes),
             }
     return found
 

@@ -1,8 +1,8 @@
 """Scenarios A and B of the AFLSC paper (§6.2), computed from measured bytes and measured times of the stages.
 
-Nothing is sent: a link is a capacity and a delay, each way.  A frame's bytes on it are its payload and what gRPC,
-HTTP/2, TLS, TCP and IP add.  Sender, link and receiver work on successive models at the same time, each on one at a
-time and in order, so that the slowest of the three decides how long many models take.
+Nothing is sent: a link is a capacity and a delay, each way.  A frame's bytes on it are its payload and the headers of
+its packets (`comparison.to_receiver_bytes`).  Sender, link and receiver work on successive models at the same time,
+each on one at a time and in order, so that the slowest of the three decides how long many models take.
 
     A   N pictures of one person each become N meshes at the receiver, over one link.
     B   300 frames of the demo clip, 30 a second, over a thin link.
@@ -22,7 +22,7 @@ from tests.bench.perceived import FrameSender
 from tests.bench.rates import as_frame
 from tests.bench.rivals.bodies import Figures
 from tests.bench.rivals.clips import PerceivedClip, captured_frames
-from tests.bench.rivals.comparison import Comparison, criteria
+from tests.bench.rivals.comparison import Comparison, criteria, to_receiver_bytes
 from tests.bench.rivals.systems import DRACO, OURS, STILLS, VIDEOS
 
 MODELS = (1, 2, 4, 8, 16, 32, 64)
@@ -33,9 +33,6 @@ IMAGES, VIDEO, WITHOUT = "image transmission", "video", "without semantic commun
 _TIMED_FRAMES = 40
 # The first frames, with cold caches and the search for people, are left out.
 _WARM_UP = 5
-# Of a message: HTTP/2's frame header, TLS 1.3's record.  Of a packet of at most 1,448 bytes: TCP with timestamps, IPv4.
-_HTTP2_BYTES, _TLS_BYTES = 9, 22
-_SEGMENT_BYTES, _PACKET_BYTES = 1448, 52
 
 Row = dict[str, float | str | bool | None]
 
@@ -83,28 +80,17 @@ class Way:
 
 @dataclass(frozen=True, slots=True)
 class Link:
-    """A link.
-
-    Args:
-        kbps: its capacity.
-        message_bytes: what our message adds to a payload, gRPC's prefix included.
-    """
+    """A link of a capacity."""
 
     kbps: float
-    message_bytes: float
-
-    def wire_bytes(self, payload: int) -> float:
-        """Bytes of a message on the link, headers included."""
-        record = payload + self.message_bytes + _HTTP2_BYTES + _TLS_BYTES
-        return record + -(-record // _SEGMENT_BYTES) * _PACKET_BYTES
 
     def ms(self, payload: int) -> float:
-        """How long a message occupies the link."""
-        return self.wire_bytes(payload) * 8 / self.kbps
+        """How long a frame occupies the link."""
+        return to_receiver_bytes(payload) * 8 / self.kbps
 
     def needed_kbps(self, sizes: Sequence[int]) -> float:
         """Rate of frames of these payloads."""
-        return sum(map(self.wire_bytes, sizes)) / len(sizes) * 8 * FPS / 1e3
+        return sum(map(to_receiver_bytes, sizes)) / len(sizes) * 8 * FPS / 1e3
 
 
 def passage_ms(way: Way, ready_ms: Sequence[float], over: Link) -> list[float]:
@@ -133,7 +119,7 @@ def ways(comparison: Comparison, times: StageTimes, setting: str) -> Way:
     return Way(times.perceive_ms + times.reconstruct_ms + encode_ms, decode_ms, sizes)
 
 
-def scenario_a(comparison: Comparison, times: StageTimes, message_bytes: float) -> list[Row]:
+def scenario_a(comparison: Comparison, times: StageTimes) -> list[Row]:
     """Total time for N models; every system in its cheapest setting with MPJPE within 5 %, or its most exact one.
 
     `link_s` is the time in which the link is busy.
@@ -142,7 +128,7 @@ def scenario_a(comparison: Comparison, times: StageTimes, message_bytes: float) 
     sends it with Draco; an image is a crop.
     """
     rows: list[Row] = []
-    link = Link(LINK_A_KBPS, message_bytes)
+    link = Link(LINK_A_KBPS)
     for system, families in ((OURS, (OURS,)), (WITHOUT, (DRACO,)), (IMAGES, tuple(STILLS))):
         setting = equal_setting(comparison, *families)
         if setting is None:
@@ -177,7 +163,7 @@ def equal_setting(comparison: Comparison, *families: str) -> str | None:
     return min(exact, key=lambda setting: comparison.figures[setting]["bytes_per_frame"])
 
 
-def scenario_b(comparison: Comparison, times: StageTimes, message_bytes: float) -> list[Row]:
+def scenario_b(comparison: Comparison, times: StageTimes) -> list[Row]:
     """Time and error of 300 frames at each capacity; a system takes the setting with the least error that fits.
 
     If not even the cheapest one fits, it takes that.  `total_s` is for all 300 frames, whatever they wait; `link_s` is
@@ -187,7 +173,7 @@ def scenario_b(comparison: Comparison, times: StageTimes, message_bytes: float) 
     rows: list[Row] = []
     for system, families in ((OURS, (OURS,)), (IMAGES, tuple(STILLS)), (VIDEO, tuple(VIDEOS))):
         settings = comparison.settings(*families)
-        links = [Link(kbps, message_bytes) for kbps in KBPS if settings]
+        links = [Link(kbps) for kbps in KBPS if settings]
         rows += [_at(comparison, times, system, settings, link) for link in links]
     return rows
 

@@ -131,7 +131,6 @@ class Systems:
             sent = list(way)
             ms = (time.perf_counter() - began_s) * 1e3 / len(sent)
             errors = self._errors(clip, np.stack([frame.labels for frame in sent]))
-            errors["message_bytes"] = float(np.mean([frame.message - frame.size for frame in sent]))
             if family == OURS:
                 errors["header_bytes"] = float(np.mean([frame.by_group.get("header", 0.0) for frame in sent]))
             times = {"encode_ms": ms / 2, "decode_ms": ms / 2}

@@ -5,10 +5,17 @@ import pytest
 
 from common.labels import LABEL_SIZE, group_slices
 from tests.bench.rivals.bodies import Bodies, Figures, Posed, Reference
-from tests.bench.rivals.comparison import Comparison, EqualRate, equal_rate, equal_rates, frontier, ratio_bound
-from tests.bench.rivals.scenarios import (
-    Link,
+from tests.bench.rivals.comparison import (
+    Comparison,
+    EqualRate,
+    both_ways_bytes,
+    equal_rate,
+    equal_rates,
+    frontier,
+    ratio_bound,
+    to_receiver_bytes,
 )
+from tests.bench.rivals.scenarios import Link
 from tests.bench.rivals.systems import Result
 
 
@@ -66,11 +73,13 @@ def test_ratio_to_ours_at_equal_error(comparison: Comparison) -> None:
         assert ratio_bound(rival, ours) == bound  # type: ignore[arg-type]
 
 
-def test_link_counts_every_packets_headers() -> None:
-    link = Link(100.0, 30.0)
-    assert link.wire_bytes(50) == 50 + 30 + 9 + 22 + 52
-    assert link.wire_bytes(3000) == 3000 + 30 + 9 + 22 + 3 * 52
-    assert link.ms(50) == pytest.approx(163 * 8 / 100)
+def test_every_system_is_counted_on_the_link_by_one_rule(comparison: Comparison) -> None:
+    assert (to_receiver_bytes(15), both_ways_bytes(15)) == (67, 80)
+    assert (to_receiver_bytes(3000), both_ways_bytes(3000)) == (3000 + 3 * 52, 3000 + 3 * 65)
+    assert Link(100.0).ms(50) == pytest.approx(102 * 8 / 100)
+    numbers = equal_rates(comparison)["added joint error 3 mm"]["raw numbers + zstd"]
+    ours = float(numbers["bytes_per_frame"] or 0) / float(numbers["ratio"] or 0)
+    assert numbers["link_ratio"] == pytest.approx((160 + 65) / (ours + 65), rel=0.1)
 
 
 def test_errors_are_of_joints_and_skin_without_position_and_without_frames_that_show_nobody() -> None:

@@ -115,6 +115,18 @@ def test_transport_never_shrinks() -> None:
     assert traffic.by_purpose()[TRANSPORT] == 400
 
 
+def test_labels_and_blobs_wrap_nothing() -> None:
+    now_s = [0.0]
+    traffic = Traffic(clock=Clock(lambda: now_s[0], lambda: 0.0))
+    for purpose in ("labels", "acknowledgements"):
+        traffic.count(purpose, 0)
+    now_s[0] = 2.0
+    for purpose in ("labels", "colours", "acknowledgements"):
+        traffic.count(purpose, 100)
+    traffic.measured([connection(1, 1000)])
+    assert (traffic.recent_bps, traffic.recent_wrapping_bps) == (4000.0, 3200.0)
+
+
 def test_rates_are_of_everything() -> None:
     now_s = [0.0]
     traffic = Traffic(clock=Clock(lambda: now_s[0], lambda: 0.0))
@@ -122,7 +134,8 @@ def test_rates_are_of_everything() -> None:
         now_s[0] += 0.1
         traffic.count("labels", 30)
     assert traffic.recent_bps == pytest.approx(8000.0, rel=0.05)
+    assert traffic.recent_wrapping_bps == pytest.approx(5600.0, rel=0.05)
     now_s[0] += 10.0
-    assert traffic.recent_bps == 0.0
+    assert traffic.recent_bps == traffic.recent_wrapping_bps == 0.0
     assert traffic.mean_bps == pytest.approx(4000.0, rel=0.05)
     assert "labels 3,000" in traffic.summary()

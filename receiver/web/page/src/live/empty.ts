@@ -3,6 +3,8 @@
 import { fill, h } from "../shell/dom.ts";
 import type { Status } from "../protocol/messages.ts";
 
+const soft = (...content: (string | Node)[]) => h("p", { class: "soft" }, ...content);
+
 export type Nobody = "alone" | "awaited" | "unseen" | "left";
 
 export class EmptyMessage {
@@ -34,32 +36,26 @@ export class EmptyMessage {
     fill(
       this.element,
       h("h1", {}, "Sign in to watch"),
-      h("p", { class: "soft" }, local ? "Or open the address that the receiver has printed." : forAccounts),
+      soft(local ? "Or open the address that the receiver has printed." : forAccounts),
       h("a", { class: "button primary", href: "#account" }, "Sign in"),
     );
   }
 
   #nobody(title: string, text: string): void {
-    fill(this.element, h("h1", {}, title), h("p", { class: "soft" }, text));
+    fill(this.element, h("h1", {}, title), soft(text));
   }
 
   #start({ senders, browser_camera: camera }: Status): void {
     const where = senders?.loopback ? "127.0.0.1" : location.hostname;
     const command = senders
       ? [
-          h("p", { class: "soft" }, `On ${senders.loopback ? "this machine" : "the machine with the camera"}, run`),
+          soft(`On ${senders.loopback ? "this machine" : "the machine with the camera"}, run`),
           h("code", { class: "command" }, `sender --camera 0 --peer ${where}:${senders.port}${senders.flags}`),
         ]
       : [];
     const press = camera ? `${senders ? "or press" : "Press"} “Use this camera” above. ` : "";
-    const appears = h("p", { class: "soft" }, `${press}The person appears here.`);
-    const recorded = h(
-      "p",
-      { class: "soft" },
-      "What was recorded is under ",
-      h("a", { href: "#sessions" }, "Sessions"),
-      ".",
-    );
+    const appears = soft(`${press}The person appears here.`);
+    const recorded = soft("What was recorded is under ", h("a", { href: "#sessions" }, "Sessions"), ".");
     fill(this.element, h("h1", {}, "Nobody is here yet"), ...command, appears, recorded);
   }
 }

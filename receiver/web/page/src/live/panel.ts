@@ -17,8 +17,7 @@ type Shown = Pick<LiveFrame, "record"> & Partial<Pick<LiveFrame, "link" | "fps" 
 const REFRESH_MS = 500;
 /** Whole frames whose joints are as exact, by the best video codec: docs/rivals.md, MPJPE within 5 %. */
 const VIDEO_BYTES_A_FRAME = 167;
-const VIDEO =
-  "The best of H.264, HEVC and AV1 from which joints are found as exactly; docs/rivals.md has the measurement";
+const VIDEO = "Of H.264 and AV1 the better, in the same packets, encrypted and acknowledged likewise (docs/rivals.md)";
 const RHO = "ρ of the paper: 0 is fine, 1 is coarse. It rises as the link fills up.";
 const UNKNOWN = "–";
 
@@ -121,8 +120,9 @@ export class Panel {
     const mean = traffic ? `, on average ${bitrate(traffic.mean_bits_per_second)}` : "";
     const labels = `of which labels ${bitrate(8 * this.#history.recent() * (fps ?? 0))}${mean}`;
     setText(this.#parts, recorded || !record ? "" : idle ? "nothing now" : labels);
-    const video = fps && !idle && record?.people.length ? bitrate(8 * VIDEO_BYTES_A_FRAME * fps) : "";
-    setText(this.#video, video && `Video with equal joints: about ${video} without headers`);
+    const video = 8 * VIDEO_BYTES_A_FRAME * (fps ?? 0) + (traffic?.wrapping_bits_per_second ?? 0);
+    const comparable = fps && traffic && !idle && record?.people.length;
+    setText(this.#video, comparable ? `Video with equal joints: about ${bitrate(video)}` : "");
   }
 
   #showAverages({ ended_at: at, fps, age_ms: age, link_bps: rate, label_bytes: size, people: count }: Session): void {

@@ -48,6 +48,8 @@ export interface LinkReport {
 /** Everything on the link of a session, in both directions, headers of TCP and IP included. */
 export interface Traffic {
   bits_per_second: number;
+  /** Of that what is neither labels nor blobs: headers, encryption, acknowledgements, heartbeats. */
+  wrapping_bits_per_second: number;
   mean_bits_per_second: number;
 }
 
