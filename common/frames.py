@@ -11,7 +11,7 @@ from typing import NoReturn
 import numpy as np
 
 from common.arrays import FloatArray
-from common.labels import GROUP_BY_NAME, LIMBS, MAY_BE_UNSEEN
+from common.labels import GROUP_BY_NAME, LIMBS, MAY_BE_UNSEEN, OPTIONAL_GROUPS
 
 IDENTITIES = 256
 """Number of distinct identities within a session."""
@@ -99,8 +99,9 @@ def unseen_limbs(person: PersonLabels) -> frozenset[str]:
 
 
 def unseen_groups(person: PersonLabels) -> frozenset[str]:
-    """The same with the hands, which are unseen where both arms are."""
-    return frozenset(group for group in MAY_BE_UNSEEN if person.confidence.get(group) == 0.0)
+    """The same with hands, which are unseen where both arms are, and the optional groups that the person lacks."""
+    lacking = (group for group in OPTIONAL_GROUPS if group not in person.labels)
+    return frozenset((*lacking, *(group for group in MAY_BE_UNSEEN if person.confidence.get(group) == 0.0)))
 
 
 def check_header(frame: LabelFrame) -> None:

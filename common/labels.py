@@ -2,7 +2,7 @@
 
 A label group is a vector whose entries are ordered from coarse to fine, each standardised to zero mean and unit
 variance over the training poses (`common.body.label_space` has the transforms).  Any prefix of a group and any subset
-of groups can be decoded: a missing entry is zero, which is the mean.
+of groups can be decoded: a missing entry is zero, which is the mean, or of `OPTIONAL_GROUPS` the neutral state.
 
 A new label needs a change in this file and a training run.
 """
@@ -49,11 +49,19 @@ GROUPS: tuple[LabelGroup, ...] = (
     LabelGroup("appearance", 24, fast=False),
     # Clothes, hair and shoes: displacement of the skin (`common.body.surface_space`).
     LabelGroup("surface", 24, fast=False),
+    # Facial actions, lids and gaze, and each hand's fingers beyond its curl (`common.body.expression`).
+    LabelGroup("face", 12, fast=True),
+    LabelGroup("eyes", 4, fast=True),
+    LabelGroup("left_fingers", 8, fast=True),
+    LabelGroup("right_fingers", 8, fast=True),
 )
+
+OPTIONAL_GROUPS: tuple[str, ...] = ("face", "eyes", "left_fingers", "right_fingers")
+"""The groups of what is read only from near by: zero is a neutral face and evenly curled fingers, as when absent."""
 
 LIMBS: tuple[str, ...] = ("head", "left_arm", "right_arm", "left_leg", "right_leg")
 """The groups of which nobody may see anything (`common.frames.unseen_limbs`), …"""
-MAY_BE_UNSEEN: tuple[str, ...] = (*LIMBS, "hands")
+MAY_BE_UNSEEN: tuple[str, ...] = (*LIMBS, "hands", *OPTIONAL_GROUPS)
 """… and what goes with them: the confidence of an unseen group is 0."""
 
 GROUP_BY_NAME: Mapping[str, LabelGroup] = {group.name: group for group in GROUPS}

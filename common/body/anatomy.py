@@ -6,6 +6,7 @@ WEIGHTS_DIRECTORY = Path(__file__).resolve().parent.parent / "weights"
 SHAPE_SPACE_FILE = WEIGHTS_DIRECTORY / "shape_space.safetensors"
 LABEL_SPACE_FILE = WEIGHTS_DIRECTORY / "label_space.safetensors"
 SURFACE_SPACE_FILE = WEIGHTS_DIRECTORY / "surface_space.safetensors"
+EXPRESSION_SPACE_FILE = WEIGHTS_DIRECTORY / "expression_space.safetensors"
 
 SHAPE_SIZE = 10
 POINTS = 2048

@@ -3,7 +3,7 @@
 The rotation vectors of a group's joints are weighted by the displacement of the skin per radian and projected onto
 their principal components over the training poses (the Karhunen-Loève transform, the optimal linear code for
 truncation).  The first entries of a group therefore describe its coarse pose, any prefix can be decoded, and every
-entry has unit variance.
+entry has unit variance.  The fingers of a hand are added to what its curls give.
 
 Shapes: B people, R regions; labels in the order of `common.labels.group_slices`.
 """
@@ -16,7 +16,8 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from common.body.anatomy import JOINT_INDEX, LABEL_SPACE_FILE, REGIONS
+from common.body.anatomy import FINGER_BONES, JOINT_INDEX, LABEL_SPACE_FILE, REGIONS
+from common.body.expression import load_expression_tensors
 from common.body.model import BodyModel, BodyParameters
 from common.body.rotations import (
     axis_angle_to_matrix,
@@ -43,6 +44,8 @@ TRANSLATION_SCALE = (0.25, 0.25, 0.5)
 """Standardisation of the position in the root group: x/z, y/z, log z."""
 
 _POSE = slice(group_slices()[next(iter(GROUP_JOINTS))].start, group_slices()["hands"].stop)
+_MIRRORED_HAND = torch.tensor([1.0, -1.0, -1.0])
+"""What a rotation vector of the left hand is multiplied by to be one of the right hand, and the other way round."""
 _OF_COLOURS = ("appearance_mean", "appearance_analysis", "appearance_synthesis")
 
 
@@ -57,6 +60,8 @@ class LabelSpace(nn.Module):
     _pose_synthesis: Tensor
     _joint_order: Tensor
     joint_place: Tensor
+    _fingers_analysis: Tensor
+    _fingers_synthesis: Tensor
 
     def __init__(self, tensors: dict[str, Tensor]) -> None:
         super().__init__()
@@ -65,6 +70,8 @@ class LabelSpace(nn.Module):
         buffers["_pose_mean"] = torch.cat([tensors[f"{name}.mean"] for name in GROUP_JOINTS])
         for matrix in ("analysis", "synthesis"):
             buffers[f"_pose_{matrix}"] = torch.block_diag(*(tensors[f"{name}.{matrix}"] for name in GROUP_JOINTS))
+        for name in ("fingers.analysis", "fingers.synthesis"):
+            buffers[f"_{name.replace('.', '_')}"] = tensors[name]
         for name, tensor in buffers.items():
             self.register_buffer(name, tensor, persistent=False)
         self._slices = group_slices()
@@ -77,7 +84,7 @@ class LabelSpace(nn.Module):
     def load(cls) -> Self:
         """The label space of the package. Raises WeightsError if the file is missing or unreadable."""
         try:
-            space = cls(load_file(LABEL_SPACE_FILE)).eval()
+            space = cls(load_file(LABEL_SPACE_FILE) | load_expression_tensors()).eval()
             # Shows that every tensor is there and has its shape.
             space.encode(space.decode(torch.zeros(1, LABEL_SIZE)), space.decode_colours(torch.zeros(1, LABEL_SIZE)))
             return space
@@ -124,19 +131,53 @@ class LabelSpace(nn.Module):
         # The curls are the last ones of the last group.
         return lifted[:, :-curls].unflatten(1, (-1, 3)), lifted[:, -curls:]
 
+    def encode_fingers(self, vectors: Tensor, body: BodyModel) -> tuple[Tensor, Tensor]:
+        """Curls (B, 4), and the entries (B, 16) of the left and the right fingers beyond them.
+
+        Args:
+            vectors: (B, 30, 3) rotation vectors of the phalanges in the order of `FINGER_BONES`.
+        """
+        curls, entries = [], []
+        for hand, mirror in zip(vectors.chunk(2, 1), (torch.ones(3), _MIRRORED_HAND), strict=True):
+            as_left, axes = hand * mirror.to(hand), body.curl_axes[: hand.shape[1]]
+            curls.append(curls_of(as_left, axes))
+            even = curls[-1].index_select(1, body.curl_of_phalanx[: hand.shape[1]])
+            entries.append((as_left - even[..., None] * axes).flatten(1) @ self._fingers_analysis)
+        return torch.cat(curls, 1), torch.cat(entries, 1)
+
     def rotation_vectors(self, body: BodyModel) -> tuple[Tensor, Tensor]:
         """Those of all bones below the root, (51 · 3,) of the mean and (LABEL_SIZE, 51 · 3) by the labels."""
         labels = torch.eye(LABEL_SIZE, device=self._pose_mean.device)
         joints, curls = self.decode_vectors(torch.cat([torch.zeros_like(labels[:1]), labels]))
         phalanges = curls.index_select(1, body.curl_of_phalanx)[..., None] * body.curl_axes
+        phalanges = phalanges + torch.cat([phalanges.new_zeros(1, len(FINGER_BONES), 3), self._fingers()])
         rows = torch.cat([joints.index_select(1, self.joint_place[1:] - 1), phalanges], 1).flatten(1)
         return rows[0], rows[1:] - rows[0]
+
+    def _fingers(self) -> Tensor:
+        """(LABEL_SIZE, 30, 3) of the phalanges beyond their curls, by the labels."""
+        half = self._fingers_synthesis.shape[1] // 3
+        one = self._fingers_synthesis.reshape(-1, half, 3)
+        rows = one.new_zeros(LABEL_SIZE, 2 * half, 3)
+        rows[self._slices["left_fingers"], :half] = one
+        rows[self._slices["right_fingers"], half:] = one * _MIRRORED_HAND.to(one)
+        return rows
 
     def decode_colours(self, labels: Tensor) -> Tensor:
         """(B, R, 3) colours of the regions in 0…1."""
         entries = labels[:, self._slices["appearance"]]
         colours = torch.addmm(self.appearance_mean, entries, self.appearance_synthesis)
         return colours.reshape(len(labels), len(REGIONS), 3).clamp(0, 1)
+
+
+def curls_of(vectors: Tensor, axes: Tensor) -> Tensor:
+    """(B, 2) curls of fingers and thumb that are nearest to rotation vectors (B, 15, 3) of a hand's phalanges.
+
+    Args:
+        axes: (15, 3) that flex the phalanges; the first three are the thumb's.
+    """
+    flexion = (vectors * axes).sum(-1)
+    return torch.stack([flexion[:, 3:].mean(1), flexion[:, :3].mean(1)], 1)
 
 
 def group_vector(parameters: BodyParameters, name: str) -> Tensor:

@@ -2,7 +2,8 @@
 
 `data/rate_distortion.json` has the mean bits and the mean error in millimetres of each group at each ρ level, measured
 by `python -m common.training.fit_codec` on its sequences.  For a budget B, the levels l minimise
-Σ (w D(l))² + λ R(l) with the smallest λ for which Σ R(l) ≤ B; w weighs the groups.
+Σ (w D(l))² + λ R(l) with the smallest λ for which Σ R(l) ≤ B; w weighs the groups.  Optional groups, which few people
+have, come on top of B, at the same λ.
 """
 
 import json
@@ -18,13 +19,14 @@ from common.arrays import Float64Array, IntArray
 from common.codec.quantiser import LEVELS
 from common.codec.tables import DATA_FOLDER
 from common.errors import WeightsError
-from common.labels import GROUP_NAMES
+from common.labels import GROUP_NAMES, OPTIONAL_GROUPS
 
 RATE_DISTORTION_FILE: Final = DATA_FOLDER / "rate_distortion.json"
 
 # Multipliers λ that are tried, mm² a bit: a quarter of an octave apart.
 _MULTIPLIERS: Final[Float64Array] = 2.0 ** (np.arange(-40, 60) / 4)
 _LEVEL: Final = np.arange(LEVELS)
+_COUNTED: Final = ~np.isin(GROUP_NAMES, OPTIONAL_GROUPS)
 
 # Quantisation may add this share of a group's uncertainty; the total error grows by a fifth of a per cent.
 _UNCERTAINTY_SHARE: Final = 1 / 16
@@ -58,8 +60,8 @@ class RateDistortion:
 
     @property
     def bounds_bits(self) -> tuple[float, float]:
-        """Bits of a frame at the coarsest and at the finest level."""
-        return float(self.bits[:, -1].sum()), float(self.bits[:, 0].sum())
+        """Bits of a frame without optional groups, at the coarsest and at the finest level."""
+        return float(self.bits[_COUNTED, -1].sum()), float(self.bits[_COUNTED, 0].sum())
 
     def finest(self, uncertainty_mm: Mapping[str, float]) -> IntArray:
         """(G,) the finest level that is worth its bits, for the uncertainty of each group's labels.
@@ -75,14 +77,14 @@ class RateDistortion:
         """ρ by group: the levels of least weighted error whose mean bits meet a budget, or the coarsest ones.
 
         Args:
-            budget_bits: of all groups together.
+            budget_bits: of all groups together but the optional ones.
             weights: by group; 1 where there is none.
             finest: (G,) no group is finer than this.
         """
         weight = np.array([weights.get(name, 1.0) for name in GROUP_NAMES])
         error = np.where(finest[:, None] <= _LEVEL, (weight[:, None] * self.mm) ** 2, np.inf)
         levels = (error + _MULTIPLIERS[:, None, None] * self.bits).argmin(axis=2)
-        bits = np.take_along_axis(self.bits[None], levels[:, :, None], axis=2)[..., 0].sum(axis=1)
+        bits = np.take_along_axis(self.bits[None], levels[:, :, None], axis=2)[..., 0] @ _COUNTED
         fits = np.flatnonzero(bits <= budget_bits)
         chosen = levels[fits[0]] if len(fits) else np.full(len(GROUP_NAMES), LEVELS - 1)
         return {name: int(level) / (LEVELS - 1) for name, level in zip(GROUP_NAMES, chosen, strict=True)}

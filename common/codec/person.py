@@ -25,7 +25,7 @@ from common.codec.quantiser import GROUP_OF_ENTRY, LEVELS, LIMIT, from_fixed, qu
 from common.codec.range_coder import SymbolCoder, table_symbols
 from common.codec.tables import SCALES, CodecTables
 from common.frames import MAX_FRAME_SEQUENCE
-from common.labels import GROUP_NAMES, GROUPS, LABEL_SIZE, MAY_BE_UNSEEN, group_slices
+from common.labels import GROUP_NAMES, GROUPS, LABEL_SIZE, MAY_BE_UNSEEN, OPTIONAL_GROUPS, group_slices
 
 SCORES: Final = 64
 CONFIDENCES: Final = 16
@@ -33,6 +33,7 @@ UNKNOWN_LEVEL: Final = -1
 
 FAST: Final[BoolArray] = np.array([group.fast for group in GROUPS])
 UNSEEN: Final[BoolArray] = np.isin(GROUP_NAMES, MAY_BE_UNSEEN)
+OPTIONAL: Final[BoolArray] = np.isin(GROUP_NAMES, OPTIONAL_GROUPS)
 """Groups that are unseen where their confidence is 0."""
 _FAST_ENTRY: Final = FAST[GROUP_OF_ENTRY]
 _PREDICTORS: Final = 3
@@ -142,7 +143,7 @@ class Prediction:
 
 
 def unknown_person(tables: CodecTables) -> PersonState:
-    """The state of a new person: all zero, with the spread of the labels themselves."""
+    """The state of a new person: all zero, with the spread of the labels themselves, and no optional group."""
     zeros = np.zeros(LABEL_SIZE, dtype=np.int64)
     return PersonState(
         values=zeros,
@@ -150,7 +151,7 @@ def unknown_person(tables: CodecTables) -> PersonState:
         spread=np.tile(tables.key_spread, (_PREDICTORS, 1)),
         age=zeros,
         level=np.full(len(GROUPS), UNKNOWN_LEVEL, dtype=np.int64),
-        confidence=np.full(len(GROUPS), CONFIDENCES - 1, dtype=np.int64),
+        confidence=np.where(OPTIONAL, 0, CONFIDENCES - 1).astype(np.int64),
         score=SCORES - 1,
         updated=np.zeros(len(GROUPS), dtype=np.int64),
     )
@@ -182,7 +183,8 @@ def code_plan(coder: SymbolCoder, state: PersonState, plan: PersonPlan | None) -
     All fast groups that are seen and nothing else, each as in the reference, costs a tenth of a bit.
     """
     usual = PersonPlan(FAST & ~state.unseen, state.level, state.confidence, state.score)
-    if (state.level[FAST] >= 0).all() and not coder.rare_flag(None if plan is None else not _is_same(plan, usual)):
+    unusual = None if plan is None else not _is_same(plan, usual)
+    if (state.level[usual.sent] >= 0).all() and not coder.rare_flag(unusual):
         return usual
     sent, level, confidence = usual.sent.copy(), np.maximum(state.level, 0), state.confidence.copy()
     score = _code_if_changed(coder, state.score, None if plan is None else plan.score, SCORES)
@@ -336,8 +338,8 @@ def _orientation_errors(prediction: Prediction, values: IntArray) -> IntArray:
 
 
 def known_labels(state: PersonState) -> dict[str, FloatArray]:
-    """Group name → its entries; unknown groups are absent."""
-    known = np.maximum.reduceat(state.age, _STARTS) > 0
+    """Group name → its entries; unknown groups are absent, and optional ones that the person lacks."""
+    known = (np.maximum.reduceat(state.age, _STARTS) > 0) & ~(OPTIONAL & state.unseen)
     values = from_fixed(state.values)
     return {name: values[where] for (name, where), has in zip(_SLICES, known.tolist(), strict=True) if has}
 

@@ -4,11 +4,11 @@ import numpy as np
 
 from common.arrays import BoolArray, Float64Array, IntArray
 from common.codec.frame_state import SLOW_GROUPS, with_newer
-from common.codec.person import CONFIDENCES, FAST, SCORES, UNSEEN, PersonPlan, PersonState
+from common.codec.person import CONFIDENCES, FAST, OPTIONAL, SCORES, UNSEEN, PersonPlan, PersonState
 from common.codec.quantiser import GROUP_OF_ENTRY, UNIT, steps
 from common.codec.tables import CodecTables
 from common.frames import PersonLabels
-from common.labels import GROUP_NAMES, group_slices
+from common.labels import GROUP_NAMES, OPTIONAL_GROUPS, group_slices
 
 # ρ level at which a slow group is first sent, levels per refinement, and frames between two updates of a group.
 _FIRST_SLOW_LEVEL, _REFINEMENT_LEVELS, _SLOW_PERIOD_FRAMES = 9, 3, 2
@@ -55,6 +55,8 @@ def choose_plan(
     step_down = np.where(known, before.level - _REFINEMENT_LEVELS, _FIRST_SLOW_LEVEL if progressive else 0)
     level = np.where(FAST, fast_level, np.maximum(levels, step_down))
     rests = known & unseen & before.unseen & ~_moved(before, target, sequence)
+    # That the person has lost an optional group is said once.
+    present = present | (OPTIONAL & known & ~before.unseen)
     sent = present & ((FAST & ~rests) | ~known)
     excess = _slow_excess(tables, before, target, level)
     due = ~FAST & known & present & (sequence - before.updated >= _SLOW_PERIOD_FRAMES) & (excess > 1.0)
@@ -67,8 +69,9 @@ def choose_plan(
 
 
 def _confidence(newest: PersonState, person: PersonLabels) -> IntArray:
-    """(G,) what is sent of each confidence; 0 of a limb is exact."""
-    stated = np.array([person.confidence.get(name, 1.0) for name in GROUP_NAMES])
+    """(G,) what is sent of each confidence; 0 of a limb is exact, and that of an optional group that is not there."""
+    lacking = [name in OPTIONAL_GROUPS and name not in person.labels for name in GROUP_NAMES]
+    stated = np.where(lacking, 0.0, [person.confidence.get(name, 1.0) for name in GROUP_NAMES])
     unseen = UNSEEN & (stated == 0)
     confidence = np.array([_share(value, CONFIDENCES) for value in stated.tolist()])
     confidence = np.where(UNSEEN & ~unseen, np.maximum(confidence, 1), confidence)

@@ -1,6 +1,6 @@
 """The codec's frozen integer tables, which must be identical in encoder and decoder.
 
-`data/tables_v2.npz` has the tables, `data/tables_v2.json` their digest and origin; `python -m
+`data/tables.npz` has the tables, `data/tables.json` their digest and origin; `python -m
 common.training.fit_codec` writes both.  The digest seeds the check of every packet, so two ends with different tables
 refuse each other's packets.
 """
@@ -20,7 +20,7 @@ from common.arrays import Float64Array, IntArray
 from common.codec.quantiser import FRACTION_BITS
 from common.errors import WeightsError
 
-TABLE_VERSION: Final = 2
+TABLE_VERSION: Final = 3
 SCALES: Final = 64
 ALPHABET: Final = 24  # residuals −24…24 have their own symbols
 ESCAPE: Final = 2 * ALPHABET + 1
@@ -105,9 +105,9 @@ def to_frequencies(weights: Float64Array) -> IntArray:
 def save(tables: CodecTables, folder: Path, fitted_on: str) -> None:
     """Writes the tables and their digest to `folder`."""
     folder.mkdir(parents=True, exist_ok=True)
-    np.savez_compressed(folder / "tables_v2.npz", allow_pickle=False, **tables.arrays())
+    np.savez_compressed(folder / "tables.npz", allow_pickle=False, **tables.arrays())
     note = {"version": TABLE_VERSION, "sha256": tables.digest.hex(), "fitted_on": fitted_on}
-    (folder / "tables_v2.json").write_text(json.dumps(note, indent=2) + "\n")
+    (folder / "tables.json").write_text(json.dumps(note, indent=2) + "\n")
 
 
 @lru_cache(maxsize=4)
@@ -118,8 +118,8 @@ def load(folder: Path = DATA_FOLDER) -> CodecTables:
         WeightsError: a file is missing, damaged, of another version, or does not match its digest.
     """
     try:
-        note = json.loads((folder / "tables_v2.json").read_text())
-        with np.load(io.BytesIO((folder / "tables_v2.npz").read_bytes()), allow_pickle=False) as data:
+        note = json.loads((folder / "tables.json").read_text())
+        with np.load(io.BytesIO((folder / "tables.npz").read_bytes()), allow_pickle=False) as data:
             tables = CodecTables(**{name: data[name].astype(np.int64) for name in data.files})
     except (OSError, ValueError, KeyError, TypeError, EOFError, zipfile.BadZipFile) as error:
         raise WeightsError(f"the codec tables in {folder} are missing or damaged; reinstall bodywire") from error

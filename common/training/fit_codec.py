@@ -3,6 +3,8 @@
 Every training clip occurs twice: as captured, and with the jitter that an estimator adds to each label and that the
 sender's low-pass filter leaves.
 
+The optional groups come from the statistics of `common.training.fit_expression_space`.
+
 --importance takes the output of `python -m sender.train.importance` and sets the steps so that the quantisation of
 every entry moves the surface by the same distance.
 
@@ -38,8 +40,9 @@ from common.codec.tables import ALPHABET, DATA_FOLDER, SCALES, SYMBOLS, CodecTab
 from common.errors import SourceError, exit_code_of
 from common.frames import Camera, LabelFrame, PersonLabels
 from common.io.command_line import parser_of
-from common.labels import GROUP_NAMES, LABEL_SIZE, concatenate, group_slices, split
+from common.labels import GROUP_NAMES, LABEL_SIZE, OPTIONAL_GROUPS, concatenate, group_slices, split
 from common.synthetic.motion.motion_table import Clip, clips
+from common.training.fit_optional_codes import bounded, optional_figures, optional_statistics, with_optional
 
 logger = logging.getLogger(__name__)
 
@@ -92,7 +95,9 @@ def label_clip(space: LabelSpace, clip: Clip, jitter_sigma: float, generator: np
     labels = space.encode(parameters).numpy()
     for constant in (group_slices()[name] for name in ("appearance", "surface")):
         labels[:, constant] = generator.normal(size=(1, constant.stop - constant.start))
-    return (labels + jitter_sigma * _smooth_noise(labels.shape, generator)).astype(np.float32)
+    optional = labels.shape[1] - optional_statistics()[0].size
+    labels[:, :optional] += jitter_sigma * _smooth_noise((frames, optional), generator)
+    return labels.astype(np.float32)
 
 
 def _smooth_noise(shape: tuple[int, ...], generator: np.random.Generator) -> Float64Array:
@@ -189,8 +194,7 @@ def _residual(before: IntArray, after: IntArray) -> IntArray:
 
 def _as_spread(residuals: IntArray) -> IntArray:
     """(E,) mean magnitude of residuals (T, E), within bounds."""
-    spread: IntArray = np.clip(np.rint(np.abs(residuals).mean(axis=0)), UNIT // 256, 4 * UNIT).astype(np.int64)
-    return spread
+    return bounded(np.abs(residuals).mean(axis=0))
 
 
 class _CountingWriter(SymbolWriter):
@@ -227,9 +231,13 @@ def _count_symbols(tables: CodecTables, labels: FloatArray, clip: IntArray) -> I
 
 
 def encode_clip(codec: FrameCodec, labels: FloatArray, rho: float, lag: int) -> Iterator[EncodedFrame]:
-    """Encodes one person's clip (T, LABEL_SIZE) at 30 fps, with ρ for every group and acks `lag` frames later."""
+    """Encodes one person's clip (T, LABEL_SIZE) at 30 fps, with ρ for every group and acks `lag` frames later.
+
+    Optional groups are not encoded.
+    """
     for sequence, vector in enumerate(labels):
-        people = (PersonLabels(identity=0, score=1.0, labels=split(vector)),)
+        groups = {name: values for name, values in split(vector).items() if name not in OPTIONAL_GROUPS}
+        people = (PersonLabels(identity=0, score=1.0, labels=groups),)
         frame = LabelFrame(sequence, "clip", sequence / 30, Camera(640, 480, 600.0), people)
         if sequence >= lag:
             codec.acknowledge(sequence - lag)
@@ -299,6 +307,8 @@ def measure_rate_distortion(tables: CodecTables, labels: FloatArray, clip: IntAr
             frames += len(rows)
         bits[:, column] /= frames
         error[:, column] /= frames
+    for g, (rates, millimetres) in optional_figures(tables, _MEASURED_LEVELS).items():
+        bits[g], error[g] = rates, millimetres
     return {"bits": _at_all_levels(bits), "mm": _at_all_levels(error)}
 
 
@@ -332,12 +342,12 @@ def _fit(importance: Path, out: Path) -> None:
     surface_mm = _mm_per_sigma(importance)
     labels, clip = label_sequences()
     mm = combined_displacement(surface_mm, labels)
-    tables = with_sequences(with_importance(default_tables(), mm), labels, clip)
+    tables = with_optional(with_sequences(with_importance(default_tables(), mm), labels, clip))
     figures = measure_rate_distortion(tables, labels, clip)
     fitted_on = f"steps from {importance.name}; {len(labels)} frames of {len(np.unique(clip))} clips"
     save(tables, out, fitted_on)
     (out / RATE_DISTORTION_FILE.name).write_text(json.dumps(figures) + "\n")
-    print(f"wrote {out / 'tables_v2.npz'}, sha256 {tables.digest.hex()[:16]}…")
+    print(f"wrote {out / 'tables.npz'}, sha256 {tables.digest.hex()[:16]}…")
 
 
 if __name__ == "__main__":

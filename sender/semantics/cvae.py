@@ -20,10 +20,10 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.nn.utils.parametrizations import spectral_norm
 
-from common.labels import GROUPS
+from common.labels import group_slices
 from sender.semantics.categorical import BINS
 
-ENTRIES = sum(group.size for group in GROUPS if group.name not in ("appearance", "surface"))
+ENTRIES = group_slices()["appearance"].start
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,12 +11,12 @@ from dataclasses import dataclass
 import numpy as np
 
 from common.arrays import FloatArray
-from common.labels import GROUP_NAMES, group_slices
+from common.labels import GROUP_NAMES, OPTIONAL_GROUPS, group_slices
 from sender.semantics.keypoint_jacobian import CROSS, orientation
 
 _ROOT = group_slices()["root"]
 _ORIENTATION = slice(_ROOT.start, _ROOT.start + 6)
-_NO_POSE = ("root", "shape", "appearance", "surface")
+_NO_POSE = ("root", "shape", "appearance", "surface", *OPTIONAL_GROUPS)
 _POSE = np.concatenate(
     [np.r_[each] for each in (_ORIENTATION, *(group_slices()[name] for name in GROUP_NAMES if name not in _NO_POSE))]
 )

@@ -20,7 +20,7 @@ import numpy as np
 
 from common.arrays import FloatArray
 from common.body.label_space import TRANSLATION_SCALE
-from common.labels import GROUP_NAMES, LABEL_SIZE, group_slices
+from common.labels import GROUP_NAMES, LABEL_SIZE, OPTIONAL_GROUPS, group_slices
 from sender.perception.tracking.view_turns import View, ViewTurns
 from sender.semantics.facing import FacingResolver
 
@@ -29,7 +29,7 @@ _ORIENTATION = slice(_ROOT.start, _ROOT.start + 6)
 _IMAGE_POSITION = slice(_ORIENTATION.stop, _ORIENTATION.stop + 2)
 _DISTANCE = slice(_IMAGE_POSITION.stop, _ROOT.stop)
 # Region colours are averaged in `sender.semantics.region_colours`, `surface` in `sender.clothing`.
-_UNFILTERED = ("root", "shape", "appearance", "surface")
+_UNFILTERED = ("root", "shape", "appearance", "surface", *OPTIONAL_GROUPS)
 _SHAPE = group_slices()["shape"]
 # Frames that the mean of `shape` covers: a tracker may give an identity to somebody else.
 _SHAPE_FRAMES = 150

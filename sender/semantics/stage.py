@@ -10,7 +10,7 @@ import torch
 from common.arrays import FloatArray
 from common.body.label_space import TRANSLATION_MEAN, TRANSLATION_SCALE, LabelSpace
 from common.frames import Camera, PersonLabels
-from common.labels import LABEL_SIZE, ROTATION_SCALE, group_slices
+from common.labels import LABEL_SIZE, OPTIONAL_GROUPS, ROTATION_SCALE, group_slices
 from common.weights.devices import CPU, to_numpy
 from common.weights.inference import in_use
 from common.weights.manifest import find_entry
@@ -35,7 +35,7 @@ _UNKNOWN_SIGMA = 1.0
 _COLOUR_SIGMA = 0.3
 _ROOT, _APPEARANCE = group_slices()["root"], group_slices()["appearance"]
 # Clothes are read later (`sender.clothing`).
-_GROUPS = {name: group for name, group in group_slices().items() if name != "surface"}
+_GROUPS = {name: group for name, group in group_slices().items() if name not in ("surface", *OPTIONAL_GROUPS)}
 # A group's confidence is that of its leading entries, (G, 3).
 _LEADING_ENTRIES = 3
 _LEADING = np.array([np.arange(_LEADING_ENTRIES) + group.start for group in _GROUPS.values()])

@@ -17,13 +17,14 @@ import torch
 from torch import Tensor
 
 from common.arrays import Float64Array
+from common.body.expression import load_expression_tensors
 from common.body.label_space import LabelSpace
 from common.body.model import BodyModel, BodyParameters
 from common.body.rotations import axis_angle_to_matrix
 from common.body.surface_space import SurfaceSpace
 from common.body.template import BodyTemplate
 from common.errors import OutputError, exit_code_of
-from common.labels import GROUP_NAMES, LABEL_SIZE, group_slices
+from common.labels import GROUP_NAMES, LABEL_SIZE, OPTIONAL_GROUPS, group_slices
 from common.synthetic.motion.poses import PoseSampler
 from common.training.fit_codec import equal_displacement_steps
 from sender.importance.importance import IMPORTANCE_FILE, TABLE_VERSION
@@ -80,10 +81,17 @@ class Displacement:
 
 
 def measure_entries(displacement: Displacement) -> Float64Array:
-    """(LABEL_SIZE,) mm per σ of each entry; 0 for colours."""
+    """(LABEL_SIZE,) mm per σ of each entry; 0 for colours.
+
+    Of optional groups it is that of the skin which the group moves.
+    """
     mm_per_sigma = np.zeros(LABEL_SIZE)
+    optional = load_expression_tensors()["statistics"][2].numpy()
+    mm_per_sigma[-len(optional) :] = optional
     colours = group_slices()[_COLOURS]
-    for entry in [entry for entry in range(LABEL_SIZE) if not colours.start <= entry < colours.stop]:
+    for entry in range(LABEL_SIZE - len(optional)):
+        if colours.start <= entry < colours.stop:
+            continue
         change = torch.zeros(LABEL_SIZE)
         change[entry] = _PROBE_SIGMA
         mm_per_sigma[entry] = (displacement.mm(change) + displacement.mm(-change)) / (2 * _PROBE_SIGMA)
@@ -96,8 +104,13 @@ def measure_groups(displacement: Displacement, step_sigma: Float64Array, people:
     signs = torch.randint(0, 2, (people, LABEL_SIZE), generator=generator) * 2.0 - 1.0
     change = signs * torch.from_numpy(step_sigma).float()
     omega = dict.fromkeys(GROUP_NAMES, 0.0)
+    optional = load_expression_tensors()["statistics"][2].double().numpy()
+    off_mm = np.zeros(LABEL_SIZE)
+    off_mm[-len(optional) :] = optional * step_sigma[-len(optional) :]
     for name, entries in group_slices().items():
-        if name != _COLOURS:
+        if name in OPTIONAL_GROUPS:
+            omega[name] = float(np.linalg.norm(off_mm[entries]))
+        elif name != _COLOURS:
             only = torch.zeros(LABEL_SIZE)
             only[entries] = 1.0
             omega[name] = displacement.mm(change * only)

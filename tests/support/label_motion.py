@@ -9,7 +9,7 @@ from common.codec.orientation import entries_of, rotation_of
 from common.codec.quantiser import UNIT, to_fixed
 from common.codec.tables import CodecTables
 from common.frames import Camera, LabelFrame, PersonLabels
-from common.labels import GROUP_BY_NAME, GROUP_NAMES, LABEL_SIZE, group_slices, split
+from common.labels import GROUP_BY_NAME, GROUP_NAMES, LABEL_SIZE, OPTIONAL_GROUPS, group_slices, split
 
 CAMERA = Camera(640, 480, 600.0)
 MODEL_HASH = b"bodywire"
@@ -44,8 +44,9 @@ def with_rotation(vector: FloatArray) -> FloatArray:
 
 
 def person(vector: FloatArray, identity: int = 0) -> PersonLabels:
-    """A person with all label groups."""
-    return PersonLabels(identity=identity, score=0.9, labels=split(vector))
+    """A person with all label groups but the optional ones."""
+    labels = {name: values for name, values in split(vector).items() if name not in OPTIONAL_GROUPS}
+    return PersonLabels(identity=identity, score=0.9, labels=labels)
 
 
 def frame_of(sequence: int, *people: PersonLabels, source: str = "clip.mp4") -> LabelFrame:

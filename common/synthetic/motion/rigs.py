@@ -30,6 +30,10 @@ TURNED: tuple[str, ...] = tuple(joint for joint in JOINTS if joint.partition("."
 _X, _Y, _Z = np.eye(3)
 
 
+REST_FLEXION = 0.2
+"""Flexion per phalanx of the open hand of our rest pose, radians."""
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class Rig:
     """A skeleton. Vectors are those of the person's left side.

@@ -25,7 +25,7 @@ from common.synthetic.motion.retarget import (
     twist,
     with_spine,
 )
-from common.synthetic.motion.rigs import CMU, DEEPMIMIC, MESH2MOTION, NEXT, ROCKETBOX, TURNED, Rig
+from common.synthetic.motion.rigs import CMU, DEEPMIMIC, MESH2MOTION, NEXT, REST_FLEXION, ROCKETBOX, TURNED, Rig
 
 _LEG_LENGTH_M = 0.79
 _MAX_ROOT_SPEED_MPS = 10.0
@@ -33,8 +33,6 @@ _MAX_ROOT_SPEED_MPS = 10.0
 _MAX_MEAN_OVEREXTENSION = 0.2
 # This clip tumbles at its end.
 _FAULTY_FROM = {"c2s_train_walking_23": 124}
-# Flexion per phalanx of the open hand of our rest pose, radians.
-_REST_FLEXION = 0.2
 _BVH_RIGS = {"cmu": CMU, "mesh2motion": MESH2MOTION, "rocketbox": ROCKETBOX}
 
 
@@ -90,7 +88,7 @@ def _curls(bvh: Bvh, rig: Rig, path: Path) -> Float64Array:
         for bones, hinge in rig.curls:
             nodes = [_node(bvh, rig.named(bone, side), path) for bone in bones]
             flexions = [twist(bvh.local_rotations[:, node], rig.axis(hinge, side)) for node in nodes]
-            curls.append(np.mean(flexions, axis=0) - _REST_FLEXION)
+            curls.append(np.mean(flexions, axis=0) - REST_FLEXION)
     return np.stack(curls, axis=-1)
 
 

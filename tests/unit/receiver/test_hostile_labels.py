@@ -9,7 +9,7 @@ from common.arrays import FloatArray
 from common.body.anatomy import ATLAS_SIZE
 from common.codec.frame_codec import FrameCodec
 from common.frames import MAX_FOCAL_PX, MAX_SIDE_PX, MIN_FOCAL_PX, Camera, LabelFrame, PersonLabels
-from common.labels import GROUP_BY_NAME, LABEL_SIZE, split
+from common.labels import GROUP_BY_NAME, LABEL_SIZE, OPTIONAL_GROUPS, split
 from common.texture.atlas_tiles import TILES, encode
 from receiver.engine.engine import PersonAppearance, ReconstructionRequest
 from receiver.engine.reconstructor import Reconstructor
@@ -68,7 +68,8 @@ def test_absurd_labels_become_bodies_that_can_be_exported(
         frame = decoded(labels.astype(np.float32), confidence, camera)
         request = ReconstructionRequest("a", "s", frame, {5: PersonAppearance(texture)}, still=still)
         (person,) = reconstructor.reconstruct(request).people
-        assert person.scale is not None and GROUP_BY_NAME.keys() == person.labels.labels.keys()
+        lacking = set() if confidence else {*OPTIONAL_GROUPS}
+        assert person.scale is not None and GROUP_BY_NAME.keys() - lacking == person.labels.labels.keys()
         scale = (person.scale.height_m, person.scale.height_sigma_m, person.scale.distance_sigma_m)
         for finite in (
             person.body.mesh.vertices,

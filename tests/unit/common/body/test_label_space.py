@@ -4,10 +4,11 @@ import pytest
 import torch
 from torch import Tensor
 
+from common.body.anatomy import FINGER_BONES
 from common.body.label_space import LabelSpace
 from common.body.model import BodyModel, BodyParameters
 from common.body.rotations import axis_angle_to_matrix
-from common.labels import GROUPS, LABEL_SIZE, group_slices
+from common.labels import GROUPS, LABEL_SIZE, OPTIONAL_GROUPS, group_slices
 from common.synthetic.motion.poses import PoseSampler
 
 
@@ -55,7 +56,7 @@ def test_every_group_changes_the_body(body: BodyModel, space: LabelSpace, people
     labels = space.encode(people)
     whole = body(space.decode(labels)).vertices
     for group in GROUPS:
-        if group.name not in ("appearance", "surface"):
+        if group.name not in ("appearance", "surface", *OPTIONAL_GROUPS):
             without = labels.clone()
             without[:, group_slices()[group.name]] = 0
             assert (body(space.decode(without)).vertices - whole).norm(dim=-1).mean() > 1e-4, group.name
@@ -87,3 +88,32 @@ def test_bodies_of_absurd_labels_stand_between_the_lens_and_half_a_kilometre(spa
     labels = torch.full((2, LABEL_SIZE), 32.0) * torch.tensor([[1.0], [-1.0]])
     depth_m = space.decode(labels).translation[:, 2]
     assert 100 < depth_m[0] < 500 and 0.04 < depth_m[1] < 0.1
+
+
+def finger_vectors(space: LabelSpace, body: BodyModel, labels: Tensor) -> Tensor:
+    """(B, 30, 3) rotation vectors of the phalanges of labels."""
+    base, directions = space.rotation_vectors(body)
+    return (base + labels @ directions).reshape(len(labels), -1, 3)[:, -len(FINGER_BONES) :]
+
+
+def test_fingers_are_added_to_the_curls(body: BodyModel, space: LabelSpace) -> None:
+    generator = torch.Generator().manual_seed(4)
+    labels, fingers = torch.zeros(6, LABEL_SIZE), slice(group_slices()["left_fingers"].start, None)
+    even = finger_vectors(space, body, labels)
+    labels[:, fingers] = torch.randn(6, 16, generator=generator)
+    vectors = finger_vectors(space, body, labels)
+    assert (vectors - even).norm(dim=-1).mean() > 0.1
+    curls, entries = space.encode_fingers(vectors, body)
+    torch.testing.assert_close(entries, labels[:, fingers], atol=1e-3, rtol=0)
+    torch.testing.assert_close(curls, space.decode(torch.zeros(6, LABEL_SIZE)).curl, atol=1e-4, rtol=0)
+
+
+def test_the_right_hand_is_the_mirror_image_of_the_left(body: BodyModel, space: LabelSpace) -> None:
+    labels = torch.zeros(2, LABEL_SIZE)
+    entries = torch.randn(8, generator=torch.Generator().manual_seed(5))
+    even = finger_vectors(space, body, labels)[0]
+    labels[0, group_slices()["left_fingers"]] = labels[1, group_slices()["right_fingers"]] = entries
+    left, right = finger_vectors(space, body, labels) - even
+    half = len(FINGER_BONES) // 2
+    torch.testing.assert_close(left[:half] * torch.tensor([1.0, -1.0, -1.0]), right[half:])
+    assert not left[half:].any() and not right[:half].any()

@@ -20,8 +20,8 @@ def test_missing_damaged_and_other_tables_are_refused(tmp_path: Path) -> None:
     with pytest.raises(WeightsError, match="missing or damaged"):
         load(tmp_path / "nowhere")
     for folder, file, content, message in (
-        ("other", "tables_v2.json", json.dumps({"version": 2, "sha256": "0" * 64}).encode(), "another version"),
-        ("damaged", "tables_v2.npz", b"PK\x03\x04 nonsense", "missing or damaged"),
+        ("other", "tables.json", json.dumps({"version": 3, "sha256": "0" * 64}).encode(), "another version"),
+        ("damaged", "tables.npz", b"PK\x03\x04 nonsense", "missing or damaged"),
     ):
         save(default_tables(), tmp_path / folder, "test")
         (tmp_path / folder / file).write_bytes(content)

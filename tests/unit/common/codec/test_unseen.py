@@ -9,7 +9,7 @@ from common.arrays import FloatArray
 from common.codec.coded_frame import DecodedFrame, EncodedFrame
 from common.codec.frame_codec import FrameCodec
 from common.frames import LabelFrame, PersonLabels, unseen_groups
-from common.labels import GROUP_NAMES, MAY_BE_UNSEEN, group_slices
+from common.labels import GROUP_NAMES, MAY_BE_UNSEEN, OPTIONAL_GROUPS, group_slices
 from tests.support.label_motion import FINE_RHO, MODEL_HASH, frame_of, moving_labels, person, transmit
 
 LEGS = frozenset({"left_leg", "right_leg"})
@@ -110,5 +110,5 @@ def test_confidence_is_the_same_in_all_frames_under_way() -> None:
 def test_confidence_of_a_limb_that_is_seen_is_never_zero() -> None:
     (frame,) = [frame_of(0, replace(person(moving_labels(1, seed=6)[0]), confidence=dict.fromkeys(GROUP_NAMES, 0.01)))]
     ((_, decoded),) = transmit([frame], FINE_RHO)
-    assert not unseen_groups(decoded.frame.people[0])
+    assert unseen_groups(decoded.frame.people[0]) == set(OPTIONAL_GROUPS)
     assert decoded.frame.people[0].confidence["left_leg"] == 1 / 15

@@ -10,7 +10,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from common.body.label_space import LabelSpace
 from common.body.model import BodyModel, KeypointKinematics, skin
-from common.labels import LABEL_SIZE
+from common.labels import LABEL_SIZE, group_slices
 from receiver.body.skinning import BodySkin
 from receiver.engine.people_network import BonesNetwork, PeopleNetwork
 from receiver.surface.binding import SurfaceCarrying
@@ -35,7 +35,9 @@ def inputs(body: BodySkin, people: int = PEOPLE) -> tuple[Tensor, ...]:
     draw = partial(torch.randn, generator=torch.Generator().manual_seed(0))
     shares = torch.zeros(people, len(body.span.vertices))
     shares[-1] = 0.4
-    return 0.5 * draw(people, LABEL_SIZE), 0.02 * draw(people, len(body.template), 3), shares
+    labels = 0.5 * draw(people, LABEL_SIZE)
+    labels[:, group_slices()["face"].start :] = 0
+    return labels, 0.02 * draw(people, len(body.template), 3), shares
 
 
 def test_people_are_posed_as_the_body_model_poses_them(body: BodySkin, network: PeopleNetwork) -> None:

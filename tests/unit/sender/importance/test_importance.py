@@ -7,7 +7,7 @@ import pytest
 
 from common.errors import WeightsError
 from common.frames import PersonLabels
-from common.labels import GROUP_BY_NAME, GROUP_NAMES
+from common.labels import GROUP_BY_NAME, GROUP_NAMES, OPTIONAL_GROUPS
 from sender.importance.importance import Importance
 
 PERSON = PersonLabels(identity=0, score=1.0, labels={})
@@ -35,8 +35,11 @@ def test_shipped_entries_are_ordered_from_coarse_to_fine() -> None:
 
 def test_weights_without_or_with_equal_uncertainties_are_the_table() -> None:
     table = Importance.load()
-    assert table.weights(PERSON) == table.omega
-    assert table.weights(with_sigma()) == pytest.approx(dict(table.omega))
+    expected = {**table.omega, **dict.fromkeys(OPTIONAL_GROUPS, 0.0)}
+    assert table.weights(PERSON) == expected
+    assert table.weights(with_sigma()) == pytest.approx(expected)
+    face = replace(PERSON, labels={**PERSON.labels, "face": np.zeros(12, np.float32)})
+    assert table.weights(face) == {**expected, "face": table.omega["face"]}
 
 
 def test_uncertain_group_weighs_less_and_others_more() -> None:

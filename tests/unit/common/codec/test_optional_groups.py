@@ -1,0 +1,52 @@
+"""Faces and fingers, which only people near the camera have: absent at no cost, lost once, found again."""
+
+from dataclasses import replace
+
+import numpy as np
+
+from common.frames import LabelFrame, PersonLabels
+from common.labels import OPTIONAL_GROUPS, split
+from tests.support.label_motion import FINE_RHO, frame_of, moving_labels, person, transmit
+
+MOTION = moving_labels(60, seed=40)
+
+
+def near(t: int) -> PersonLabels:
+    """With all groups."""
+    return replace(person(MOTION[t]), labels=split(MOTION[t]))
+
+
+def clip(*with_face: range) -> list[LabelFrame]:
+    seen = {t for each in with_face for t in each}
+    return [frame_of(t, near(t) if t in seen else person(MOTION[t])) for t in range(len(MOTION))]
+
+
+def sizes(frames: list[LabelFrame]) -> list[int]:
+    return [len(encoded.payload) for encoded, _ in transmit(frames, FINE_RHO)]
+
+
+def test_whoever_has_none_costs_nothing_more() -> None:
+    without, lost = sizes(clip()), sizes(clip(range(0, 20)))
+    assert sum(lost[26:]) <= sum(without[26:]) + 4
+    assert sum(lost[4:20]) > sum(without[4:20])
+
+
+def test_labels_come_while_they_are_there() -> None:
+    for t, (_, decoded) in enumerate(transmit(clip(range(10, 30), range(45, 60)), FINE_RHO)):
+        (got,) = decoded.frame.people
+        has = 10 <= t < 30 or t >= 45
+        assert {name in got.labels for name in OPTIONAL_GROUPS} == {has}, t
+        assert all((got.confidence.get(name, 0.0) > 0) == has for name in OPTIONAL_GROUPS)
+        if has:
+            for name in OPTIONAL_GROUPS:
+                assert np.abs(got.labels[name] - split(MOTION[t])[name]).max() < 1.1, (t, name)
+
+
+def test_some_of_them_may_be_there() -> None:
+    frames = clip(range(60))
+    for t, frame in enumerate(frames):
+        labels = {name: values for name, values in frame.people[0].labels.items() if name not in ("face", "eyes")}
+        frames[t] = frame_of(t, replace(frame.people[0], labels=labels))
+    for _, decoded in transmit(frames, FINE_RHO):
+        assert {"left_fingers", "right_fingers"} <= decoded.frame.people[0].labels.keys()
+        assert not {"face", "eyes"} & decoded.frame.people[0].labels.keys()
