@@ -104,6 +104,11 @@ def unseen_groups(person: PersonLabels) -> frozenset[str]:
     return frozenset((*lacking, *(group for group in MAY_BE_UNSEEN if person.confidence.get(group) == 0.0)))
 
 
+def has_face(person: PersonLabels) -> bool:
+    """Whether anything is known of a person's facial expression."""
+    return "face" in person.labels or "eyes" in person.labels
+
+
 def check_header(frame: LabelFrame) -> None:
     """Checks everything about a frame except its people's labels.
 

@@ -1,6 +1,6 @@
 """The facial actions of ARKit, which ship beside the body: displacements of its vertices in the rest pose.
 
-Nothing reads them yet. The label groups `face` and `eyes`, and the blend shapes of published bodies, will.
+The label groups `face` and `eyes` activate them, and published bodies have them as blend shapes.
 """
 
 from functools import lru_cache

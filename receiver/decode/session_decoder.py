@@ -1,6 +1,6 @@
-"""The decoder of a session: the codec's, and label smoothing behind it.
+"""The decoder of a session: the codec's, and behind it label smoothing, and the fading of what is not seen any more.
 
-Smoothing changes what is shown, not the states that later packets are predicted from.
+Both change what is shown, not the states that later packets are predicted from.
 """
 
 from collections import deque
@@ -19,6 +19,7 @@ from common.codec.quantiser import GROUP_OF_ENTRY, UNIT, rho_levels, steps
 from common.codec.tables import load as load_tables
 from common.frames import PersonLabels, unseen_groups
 from common.labels import FAST_GROUPS, GROUP_NAMES, LABEL_SIZE, concatenate, group_slices, split
+from receiver.decode.fading import FadingGroups
 
 _FRAMES: Final = 8
 _MAX_AGE_S: Final = 0.5
@@ -109,6 +110,7 @@ class SessionDecoder:
     def __init__(self, model_hash: bytes) -> None:
         self._codec = FrameCodec(model_hash)
         self._smoothing: dict[int, LabelSmoothing] = {}
+        self._fading = FadingGroups()
 
     def decode(self, payload: bytes, sequence: int) -> DecodedFrame:
         """Decodes a packet of one frame; raises as `FrameCodec.decode`."""
@@ -121,8 +123,9 @@ class SessionDecoder:
     def _shown(self, decoded: DecodedFrame) -> DecodedFrame:
         if decoded.reference is None:
             self._smoothing.clear()
-        people = tuple(self._smoothed(person, decoded) for person in decoded.frame.people)
+            self._fading.clear()
         now_s = decoded.frame.captured_at
+        people = tuple(self._fading.faded(self._smoothed(person, decoded), now_s) for person in decoded.frame.people)
         self._smoothing = {key: each for key, each in self._smoothing.items() if each.remembers(now_s)}
         return replace(decoded, frame=replace(decoded.frame, people=people))
 
@@ -143,6 +146,7 @@ class SessionDecoder:
         """As `FrameCodec.restore`."""
         self._codec.restore(snapshot)
         self._smoothing.clear()
+        self._fading.clear()
 
     def _smoothed(self, person: PersonLabels, decoded: DecodedFrame) -> PersonLabels:
         smoothing = self._smoothing.setdefault(person.identity, LabelSmoothing())

@@ -78,14 +78,16 @@ class PeopleNetwork(nn.Module):
         small = in_use(bones, [torch.zeros(1, LABEL_SIZE)], "bones") if device == CPU else bones
         return NetworkInUse(cls(small, skinning, surface).eval(), "float32", device, name="people")
 
-    def forward(self, labels_BE: Tensor, displacement: Tensor, shares: Tensor) -> tuple[Tensor, ...]:
+    def forward(
+        self, labels_BE: Tensor, displacement: Tensor, shares: Tensor, activations: Tensor
+    ) -> tuple[Tensor, ...]:
         """Templates (B, V', 3) in camera space, what `BonesNetwork` has, and surfaces (B, N, 3).
 
         Args:
             labels_BE: (B, E), in which missing entries are zero.
-            displacement, shares: as for `TemplateSkinning`.
+            displacement, shares, activations: as for `TemplateSkinning`.
         """
         positions, rotations, *others = self.bones(labels_BE)
         shape = labels_BE[:, group_slices()["shape"]]
-        vertices = self.skinning(shape, positions, rotations, displacement, shares)
+        vertices = self.skinning(shape, positions, rotations, displacement, shares, activations)
         return vertices, positions, rotations, *others, self.surface(vertices, rotations)

@@ -16,10 +16,11 @@ import torch
 from torch import Tensor
 
 from common.arrays import FloatArray, Int32Array
+from common.body.expression import ExpressionSpace
 from common.body.label_space import LabelSpace
 from common.body.model import BodyModel, KeypointKinematics
 from common.body.surface_space import SurfaceSpace
-from common.frames import NEAR_M, PersonLabels
+from common.frames import NEAR_M, PersonLabels, has_face
 from common.io.telemetry import timed
 from common.labels import LABEL_SIZE, concatenate
 from common.texture.atlas import AtlasLayout
@@ -74,6 +75,7 @@ class Reconstructor:
     ) -> None:
         self._device = device_of(body)
         self._scales = ScaleEstimator(body)
+        self._expression = ExpressionSpace.load()
         self._skin = BodySkin.from_model(body)
         outfits = Guidance.load(self._skin.template, clothes, self._device)
         self._displacements = Displacements(clothes, outfits, self._skin.span)
@@ -88,7 +90,7 @@ class Reconstructor:
             BonesNetwork(labels, KeypointKinematics(body)), self._skin.skinning, self._surfaces.binding.carrying
         )
         # Captured at the start, not in the first frame.
-        self._network(torch.zeros(1, LABEL_SIZE), *stacked([self._skin.bare]))
+        self._network(torch.zeros(1, LABEL_SIZE), *stacked([self._skin.bare]), torch.zeros(1, 0))
 
     @property
     def skeleton(self) -> Skeleton:
@@ -133,11 +135,12 @@ class Reconstructor:
                 self._displacements.clothes(person, each.worn) for person, each in zip(people, appearance, strict=True)
             ]
         with self._timed("body", stages_ms):
-            batch = _Batch(requests, self._network(labels_BE, *stacked(worn)))
+            activations = self._activations(people, labels_BE)
+            batch = _Batch(requests, self._network(labels_BE, *stacked(worn), activations))
             scales = self._scales.scales(people, batch.cameras, batch.joints_BK3, batch.confidence_BK.mean(axis=1))
             made = [
                 self._person(batch, row, *each)
-                for row, each in enumerate(zip(people, appearance, worn, scales, strict=True))
+                for row, each in enumerate(zip(people, appearance, worn, scales, to_numpy(activations), strict=True))
             ]
         rows = iter(made)
         return [
@@ -146,6 +149,12 @@ class Reconstructor:
             )
             for request in requests
         ]
+
+    def _activations(self, people: Sequence[PersonLabels], labels_BE: Tensor) -> Tensor:
+        """(B, 52) of the facial actions; (B, 0) if nobody's face is known."""
+        if not any(map(has_face, people)):
+            return labels_BE[:, :0]
+        return self._expression.activations(labels_BE)
 
     def extract(self, frame: InferredFrame) -> ReconstructionResult:
         """Solves the surfaces of a still in their poses."""
@@ -174,6 +183,7 @@ class Reconstructor:
         appearance: PersonAppearance,
         worn: Clothes,
         scale: PersonScale,
+        activations: FloatArray,
     ) -> ReconstructedPerson:
         request, colours, paint = batch.requests[row], None, None
         if appearance.texture is not None:
@@ -183,7 +193,8 @@ class Reconstructor:
             colours = self._drawn(batch.colours[row].tobytes())
         mesh = SurfaceMesh(batch.vertices[row], self._skin.template.faces, colours)
         texture = None if paint is None else paint.texture
-        body = PosedBody(mesh, batch.positions[row], batch.rotations[row], texture, worn.reweighted)
+        face = activations if has_face(labels) else None
+        body = PosedBody(mesh, batch.positions[row], batch.rotations[row], texture, worn.reweighted, face)
         return ReconstructedPerson(
             labels,
             self._surfaces.coloured(batch.surfaces[row], colours),

@@ -1,13 +1,14 @@
 """An animated character: the body of one person in its rest pose, its skeleton, and the motion of a session."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 from scipy.spatial.transform import Rotation, Slerp
 
-from common.arrays import BoolArray, Float64Array, FloatArray
+from common.arrays import BoolArray, Float64Array, FloatArray, IntArray
 from common.frames import Camera
+from receiver.mesh.face_shapes import FaceShapes
 from receiver.mesh.mesh_texture import MeshTexture
 from receiver.mesh.skinned_glb import Skeleton
 from receiver.mesh.triangle_mesh import SurfaceMesh
@@ -23,12 +24,14 @@ class Motion:
             frame; the identity is the rest pose.
         root_positions: (N, 3) metres.
         legs_seen: (N, 2) whether a camera sees the left and the right leg; None if that was not recorded.
+        activations: (N, 52) of the facial actions, 0…1; None if no face was recorded.
     """
 
     times_s: Float64Array
     rotations: FloatArray
     root_positions: FloatArray
     legs_seen: BoolArray | None = None
+    activations: FloatArray | None = None
 
     def __len__(self) -> int:
         return len(self.times_s)
@@ -51,8 +54,13 @@ class Motion:
             joints = [Rotation.from_quat(self.rotations[:, joint]) for joint in range(self.rotations.shape[1])]
             slerped = [Slerp(self.times_s, joint)(inside).as_quat() for joint in joints]
             rotations = continuous(np.stack(slerped, axis=1).astype(np.float32))
-        root = [np.interp(inside, self.times_s, self.root_positions[:, axis]) for axis in range(3)]
-        return Motion(times_s, rotations, np.stack(root, axis=1).astype(np.float32))
+
+        def between(values: FloatArray) -> FloatArray:
+            columns = [np.interp(inside, self.times_s, column) for column in values.T]
+            return np.stack(columns, axis=1).astype(np.float32)
+
+        activations = None if self.activations is None else between(self.activations)
+        return Motion(times_s, rotations, between(self.root_positions), activations=activations)
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,7 +97,7 @@ class Character:
         skeleton: joints, and the skinning weights of the mesh.
         offsets: (J, 3) position of each joint in the rest pose relative to its parent, metres; the root's is above the
             origin, so that the lowest vertex of the mesh is at y = 0.
-        mesh: in the rest pose, y up; the joints' frames are aligned with the axes.
+        mesh: in the rest pose with a neutral face, y up; the joints' frames are aligned with the axes.
         texture: of the mesh, in more detail than the colours of its vertices, or None.
         kinds: attribute → value of what the person wears, as far as it is known (`common.wears`).
     """
@@ -108,9 +116,26 @@ class Character:
         return f"person-{self.identity}"
 
     @property
+    def face(self) -> FaceShapes | None:
+        """What moves the face; None if it does not move."""
+        return None if self.motion.activations is None else self.skeleton.face
+
+    @property
+    def bound_mesh(self) -> SurfaceMesh:
+        """The mesh that joints and blend shapes move: of a face that moves, the mouth has teeth."""
+        return self.mesh if self.face is None else moved_mesh(self.mesh, self.face.vertices, self.face.lining)
+
+    @property
     def rest_positions(self) -> Float64Array:
         """(J, 3) joints in the rest pose, metres."""
         return rest_positions(self.skeleton.parents.tolist(), self.offsets)
+
+
+def moved_mesh(mesh: SurfaceMesh, vertices: IntArray, displacements: FloatArray) -> SurfaceMesh:
+    """A mesh of which vertices (M,) are displaced by (M, 3)."""
+    moved = mesh.vertices.copy()
+    moved[vertices] += displacements
+    return replace(mesh, vertices=moved)
 
 
 def rest_positions(parents: list[int], offsets: Float64Array) -> Float64Array:

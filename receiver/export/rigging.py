@@ -20,7 +20,7 @@ import numpy as np
 
 from common.arrays import Float64Array, FloatArray, IntArray
 from common.errors import UsageError
-from receiver.export.character import Character, Motion, continuous, joint_transforms, rest_positions
+from receiver.export.character import Character, Motion, continuous, joint_transforms, moved_mesh, rest_positions
 from receiver.export.recorded_session import BodyAt
 from receiver.export.skin_weights import full_weights
 from receiver.mesh.body_file import BodyFile, LocalPose, read_body, read_pose
@@ -55,6 +55,7 @@ class _Poses:
     bodies: list[BodyAt] = field(default_factory=list)
     translations: list[FloatArray] = field(default_factory=list)
     rotations: list[FloatArray] = field(default_factory=list)
+    activations: list[FloatArray | None] = field(default_factory=list)
 
 
 def rig(identity: int, bodies: Sequence[BodyAt], left_out: LeftOut, kinds: Kinds = MappingProxyType({})) -> Character:
@@ -80,7 +81,7 @@ def rig(identity: int, bodies: Sequence[BodyAt], left_out: LeftOut, kinds: Kinds
             times_s = np.array([body.time_s for body in poses.bodies])
             legs_seen = np.array([body.legs_seen for body in poses.bodies])
             roots = translations[:, 0] * _relative_sizes(translations, body.pose)
-            motion = _strictly_increasing(Motion(times_s, rotations, roots, legs_seen))
+            motion = _strictly_increasing(Motion(times_s, rotations, roots, legs_seen, _faces(poses.activations)))
             return _character(identity, body, _latest_painted(poses.bodies, body), motion, kinds)
     raise UsageError(f"none of the {len(bodies)} bodies of person {identity} can be read: {left_out.reason}")
 
@@ -88,25 +89,31 @@ def rig(identity: int, bodies: Sequence[BodyAt], left_out: LeftOut, kinds: Kinds
 def rig_one(identity: int, body: BodyFile, kinds: Kinds) -> Character:
     """Makes a character of one body, in its pose, of somebody who wears these kinds."""
     pose = body.pose
-    motion = Motion(np.zeros(1), pose.rotations[None].astype(np.float32), pose.translations[None, 0].astype(np.float32))
+    rotations, root = pose.rotations[None].astype(np.float32), pose.translations[None, 0].astype(np.float32)
+    motion = Motion(np.zeros(1), rotations, root, activations=_faces([pose.activations]))
     return _character(identity, body, body, motion, kinds)
 
 
 def posed(character: Character) -> PosedBody:
     """The body in the pose of the character's first frame, camera axes: the inverse of `unposed`."""
-    skeleton, motion = character.skeleton, character.motion
+    skeleton, motion, face = character.skeleton, character.motion, character.face
+    activations = None if face is None or motion.activations is None else motion.activations[0]
+    mesh = character.mesh
+    if face is not None and activations is not None and activations.any():
+        mesh = moved_mesh(mesh, face.vertices, face.lining + face.moved(activations))
     offsets = character.offsets.copy()
     offsets[0] = motion.root_positions[0]
     names, parents = skeleton.names, tuple(skeleton.parents.tolist())
     rotations, positions = world_transforms(LocalPose(names, parents, offsets, motion.rotations[0].astype(np.float64)))
-    rest, joints = character.mesh.vertices, character.rest_positions
+    rest, joints = mesh.vertices, character.rest_positions
     shifts = positions - np.einsum("jab,jb->ja", rotations, joints)
     weights, influences = skeleton.vertex_weights.astype(np.float64), skeleton.vertex_joints
     blended = np.einsum("vk,vkab->vab", weights, rotations[influences])
     vertices = np.einsum("vab,vb->va", blended, rest) + np.einsum("vk,vka->va", weights, shifts[influences])
-    mesh = dataclasses.replace(character.mesh, vertices=to_y_up(vertices.astype(np.float32)))
+    mesh = dataclasses.replace(mesh, vertices=to_y_up(vertices.astype(np.float32)))
     axes = (rotations * Y_UP[:, None] * Y_UP[None, :]).astype(np.float32)
-    return PosedBody(mesh, to_y_up(positions.astype(np.float32)), axes, character.texture)
+    heads = to_y_up(positions.astype(np.float32))
+    return PosedBody(mesh, heads, axes, character.texture, activations=activations)
 
 
 def _read_poses(bodies: Sequence[BodyAt], left_out: LeftOut) -> _Poses:
@@ -126,6 +133,7 @@ def _read_poses(bodies: Sequence[BodyAt], left_out: LeftOut) -> _Poses:
         poses.bodies.append(body)
         poses.translations.append(pose.translations.astype(np.float32))
         poses.rotations.append(pose.rotations.astype(np.float32))
+        poses.activations.append(pose.activations)
     return poses
 
 
@@ -154,7 +162,16 @@ def _strictly_increasing(motion: Motion) -> Motion:
     """Without the frames whose time is that of the one before in the precision of the files."""
     kept = np.unique(motion.times_s.astype(np.float32), return_index=True)[1]
     legs_seen = None if motion.legs_seen is None else motion.legs_seen[kept]
-    return Motion(motion.times_s[kept], motion.rotations[kept], motion.root_positions[kept], legs_seen)
+    activations = None if motion.activations is None else motion.activations[kept]
+    return Motion(motion.times_s[kept], motion.rotations[kept], motion.root_positions[kept], legs_seen, activations)
+
+
+def _faces(activations: Sequence[FloatArray | None]) -> FloatArray | None:
+    """(N, 52) of N bodies, of which some may have a neutral face; None if none has another."""
+    known = next((each for each in activations if each is not None), None)
+    if known is None:
+        return None
+    return np.stack([np.zeros_like(known) if each is None else each for each in activations])
 
 
 def _latest_painted(bodies: Sequence[BodyAt], chosen: BodyFile) -> BodyFile:
@@ -175,6 +192,9 @@ def _character(identity: int, body: BodyFile, painted: BodyFile, motion: Motion,
     offsets = body.pose.translations.copy()
     offsets[0] = 0.0
     rest = unposed(body.mesh.vertices, body.pose, skeleton)
+    if skeleton.face is not None and body.pose.activations is not None and body.pose.activations.any():
+        # Of a face that moves, the mouth of the published body has teeth.
+        rest[skeleton.face.vertices] -= skeleton.face.lining
     lowest = float(rest[:, 1].min())
     offsets[0, 1] = -lowest
     rest[:, 1] -= lowest

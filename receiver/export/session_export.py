@@ -168,7 +168,7 @@ def _meshes(bodies: Sequence[BodyAt], left_out: LeftOut) -> Iterator[SurfaceMesh
     for body in bodies:
         left_out.seen += 1
         try:
-            mesh = read_body(body.path).mesh
+            mesh = read_body(body.path, morphed=True).mesh
         except ValueError as error:
             left_out.add(error)
             continue

@@ -13,7 +13,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from common.arrays import Float64Array, IntArray
+from common.arrays import Float64Array, FloatArray, IntArray
+from common.body.anatomy import FACIAL_ACTIONS
 from common.io.regular_file import open_regular
 from receiver.mesh.glb import HEAD_BYTES, GlbReader, Node, document_bytes
 from receiver.mesh.mesh_texture import MeshTexture
@@ -40,12 +41,14 @@ class LocalPose:
         parents: J indices, −1 for the root; parents precede children.
         translations: (J, 3) metres, y up. Those of all joints but the root are the skeleton's bone offsets.
         rotations: (J, 4) unit quaternions x, y, z, w; the identity is the rest pose.
+        activations: (52,) of `FACIAL_ACTIONS`, 0…1; None if the face is neutral.
     """
 
     names: tuple[str, ...]
     parents: tuple[int, ...]
     translations: Float64Array
     rotations: Float64Array
+    activations: FloatArray | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +56,7 @@ class BodyFile:
     """A whole body.
 
     Args:
-        mesh: posed, y up, without the copies of vertices on seams of the texture.
+        mesh: posed, y up, with a neutral face, without the copies of vertices on seams of the texture.
         skeleton: with the skinning weights of the file.
     """
 
@@ -79,11 +82,18 @@ def read_pose(path: Path) -> LocalPose:
         raise ValueError(f"cannot read a skinned body from {path}: {error}") from error
 
 
-def read_body(path: Path) -> BodyFile:
-    """Reads a body. Raises ValueError if the file is missing, cut, or no skinned body."""
+def read_body(path: Path, *, morphed: bool = False) -> BodyFile:
+    """Reads a body.
+
+    Args:
+        morphed: with its expression in place of a neutral face.
+
+    Raises:
+        ValueError: the file is missing, cut, or no skinned body.
+    """
     try:
         with open_regular(path, _MAX_BYTES) as file:
-            return _body(GlbReader(file.read()))
+            return _body(GlbReader(file.read()), morphed=morphed)
     except _DAMAGES as error:
         raise ValueError(f"cannot read a skinned body from {path}: {error}") from error
 
@@ -116,7 +126,17 @@ def _pose(document: Node) -> LocalPose:
     names = tuple(node["name"] for node in nodes)
     if not all(isinstance(name, str) and name and len(name) <= _MAX_NAME_CHARACTERS for name in names):
         raise ValueError("its joints have no names")
-    return LocalPose(names, tuple(parents), translations, rotations / lengths)
+    return LocalPose(names, tuple(parents), translations, rotations / lengths, _activations(document["meshes"][0]))
+
+
+def _activations(mesh: Node) -> FloatArray | None:
+    """(52,) the weights of a mesh whose blend shapes are the facial actions."""
+    if tuple(mesh.get("extras", {}).get("targetNames", ())) != FACIAL_ACTIONS:
+        return None
+    activations = np.array(mesh["weights"], np.float32)
+    if activations.shape != (len(FACIAL_ACTIONS),) or not (np.abs(activations) <= 1).all():
+        raise ValueError("its face has other weights than its blend shapes, or weights that are no shares")
+    return activations
 
 
 def _near(points: npt.NDArray[np.floating[Any]]) -> bool:
@@ -124,8 +144,8 @@ def _near(points: npt.NDArray[np.floating[Any]]) -> bool:
     return bool((np.abs(points) <= _MAX_DISTANCE_M).all())
 
 
-def _body(file: GlbReader) -> BodyFile:
-    pose, (mesh, texture) = _pose(file.document), file.mesh()
+def _body(file: GlbReader, *, morphed: bool = False) -> BodyFile:
+    pose, (mesh, texture) = _pose(file.document), file.mesh(morphed=morphed)
     count = len(mesh.vertices)
     joints, weights = (file.array(file.attributes[name]).reshape(-1, 4)[:count] for name in ("JOINTS_0", "WEIGHTS_0"))
     if len(joints) != count or len(weights) != count or joints.max() >= len(pose.names):

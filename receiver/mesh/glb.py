@@ -8,12 +8,13 @@ Specification: Khronos glTF 2.0, sections 3.6 (accessors), 3.7 (meshes, skins) a
 import json
 import struct
 from functools import lru_cache
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from common.arrays import ByteArray, FloatArray
+from common.arrays import ByteArray, FloatArray, IntArray
 from receiver.mesh.mesh_texture import MeshTexture, TextureCorners, originals, sample_jpeg
 from receiver.mesh.triangle_mesh import SameArray, SurfaceMesh, vertex_normals
 
@@ -38,6 +39,7 @@ JSON_CHUNK, BINARY_CHUNK = 0x4E4F534A, 0x004E4942
 HEAD_BYTES = 20
 """Of a file, before its document."""
 _CHUNK_HEAD_BYTES = 8
+_SHORT = 65_535
 _DTYPES = {code: np.dtype(name) for name, code in COMPONENT_TYPES.items()}
 
 
@@ -76,6 +78,36 @@ class GlbWriter:
             accessor |= {"min": columns.min(axis=1).tolist(), "max": columns.max(axis=1).tolist()}
         self._accessors.append(accessor)
         return len(self._accessors) - 1
+
+    def count(self, accessor: int) -> int:
+        """The number of elements of an accessor."""
+        return int(self._accessors[accessor]["count"])
+
+    def add_sparse(self, count: int, arrays: int, array: IntArray, element: IntArray, values: FloatArray) -> list[int]:
+        """Appends arrays of `count` vectors, most of which are zero, and returns their accessor indices.
+
+        Args:
+            array: (K,) the array of each vector that is not zero, ascending.
+            element: (K,) its place there, ascending in each array.
+            values: (K, 3) float32.
+        """
+        index_type = np.dtype(np.uint16 if count <= _SHORT else np.uint32)
+        index_view = self._add_view(element.astype(index_type).data, None)
+        value_view = self._add_view(np.ascontiguousarray(values, np.float32).data, None)
+        starts = np.searchsorted(array, np.arange(arrays + 1)).tolist()
+        columns, first = np.ascontiguousarray(values.T), len(self._accessors)
+        for start, end in pairwise(starts):
+            accessor: Node = {"componentType": COMPONENT_TYPES["float32"], "count": count, "type": "VEC3"}
+            # All others are zero, which counts for the bounds.
+            accessor["min"] = columns[:, start:end].min(axis=1, initial=0).tolist()
+            accessor["max"] = columns[:, start:end].max(axis=1, initial=0).tolist()
+            if end > start:
+                indices = {"bufferView": index_view, "byteOffset": start * index_type.itemsize}
+                indices["componentType"] = COMPONENT_TYPES[index_type.name]
+                vectors = {"bufferView": value_view, "byteOffset": 12 * start}
+                accessor["sparse"] = {"count": end - start, "indices": indices, "values": vectors}
+            self._accessors.append(accessor)
+        return list(range(first, first + arrays))
 
     def add_triangles(self, mesh: SurfaceMesh, texture: MeshTexture | None = None) -> Node:
         """Appends a y-up mesh with its colours, or with a texture in their place, and returns its primitive.
@@ -223,9 +255,15 @@ class GlbReader:
         self.primitive: Node = self.document["meshes"][0]["primitives"][0]
         self.attributes: dict[str, int] = self.primitive["attributes"]
 
-    def mesh(self) -> tuple[SurfaceMesh, MeshTexture | None]:
-        """The y-up mesh without the copies of its vertices on seams of the texture, and the texture."""
+    def mesh(self, *, morphed: bool = True) -> tuple[SurfaceMesh, MeshTexture | None]:
+        """The y-up mesh without the copies of its vertices on seams of the texture, and the texture.
+
+        Args:
+            morphed: by the weights of its blend shapes.
+        """
         vertices: FloatArray = self.array(self.attributes["POSITION"]).reshape(-1, 3)
+        if morphed and "weights" in self.document["meshes"][0]:
+            vertices = self._morphed(vertices)
         faces = self.array(self.primitive["indices"]).reshape(-1, 3).astype(np.int32)
         if not len(faces) or faces.max() >= len(vertices):
             raise ValueError("its mesh has no faces, or names vertices that do not exist")
@@ -246,6 +284,20 @@ class GlbReader:
         """The numbers of an accessor of tightly packed elements, which is how `GlbWriter` packs them."""
         described = self.document["accessors"][accessor]
         return np.frombuffer(self._view(described["bufferView"]), _DTYPES[described["componentType"]])
+
+    def _morphed(self, vertices: FloatArray) -> FloatArray:
+        """(V, 3) vertices moved by their sparse targets."""
+        moved = vertices.copy()
+        for target, weight in zip(self.primitive["targets"], self.document["meshes"][0]["weights"], strict=True):
+            sparse = self.document["accessors"][target["POSITION"]].get("sparse")
+            if sparse is not None and weight:
+                count, places, offsets = sparse["count"], sparse["indices"], sparse["values"]
+                view = self._view(places["bufferView"])
+                index = np.frombuffer(view, _DTYPES[places["componentType"]], count, places.get("byteOffset", 0))
+                view = self._view(offsets["bufferView"])
+                offset = np.frombuffer(view, np.float32, 3 * count, offsets.get("byteOffset", 0)).reshape(-1, 3)
+                moved[index] += np.float32(weight) * offset
+        return moved
 
     def _vertex_colours(self) -> ByteArray | None:
         """(V, 3) sRGB; None without colours."""

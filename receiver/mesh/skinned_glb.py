@@ -13,6 +13,7 @@ import numpy.typing as npt
 from scipy.spatial.transform import Rotation
 
 from common.arrays import ByteArray, Float64Array, FloatArray, IntArray
+from receiver.mesh.face_shapes import FaceShapes, rounded_weights
 from receiver.mesh.glb import VERTEX_BUFFER, GlbWriter, Node
 from receiver.mesh.mesh_files import Y_UP, to_y_up
 from receiver.mesh.mesh_texture import MeshTexture, TextureCorners
@@ -45,12 +46,14 @@ class Skeleton:
         parents: (J,) index of each joint's parent, −1 for the root; parents precede children.
         vertex_joints: (V, I) joints that influence each vertex; I is a multiple of 4.
         vertex_weights: (V, I) skinning weights, each row sums to 1.
+        face: its blend shapes; None if they are not known.
     """
 
     names: tuple[str, ...]
     parents: IntArray
     vertex_joints: ByteArray
     vertex_weights: FloatArray
+    face: FaceShapes | None = None
 
     def reweighted(self, change: Reweighted) -> Self:
         """The same joints, with other weights of some vertices."""
@@ -69,6 +72,7 @@ class PosedBody:
         joint_rotations: (J, 3, 3) from each joint's local frame to camera space.
         texture: of the mesh, in more detail than the colours of its vertices, or None.
         reweighted: what is not skinned as the skeleton says; None if all of it is.
+        activations: (A,) of the facial actions in the mesh, 0…1; None if its face is neutral.
     """
 
     mesh: SurfaceMesh
@@ -76,6 +80,7 @@ class PosedBody:
     joint_rotations: FloatArray
     texture: MeshTexture | None = None
     reweighted: Reweighted | None = None
+    activations: FloatArray | None = None
 
 
 def skeleton_from_dense(
@@ -102,17 +107,25 @@ def encode_body(body: PosedBody, skeleton: Skeleton) -> bytes:
     if body.reweighted is not None:
         skeleton = _reweighted(skeleton, body.reweighted)
     writer = GlbWriter()
-    mesh = SurfaceMesh(to_y_up(body.mesh.vertices), body.mesh.faces, body.mesh.colours)
-    primitive = add_skinned_triangles(writer, mesh, body.texture, skeleton)
     positions = to_y_up(body.joint_positions)
     # Of both frames, so that a joint at rest keeps the identity rotation.
     rotations = body.joint_rotations * Y_UP[:, None] * Y_UP[None, :]
+    vertices = to_y_up(body.mesh.vertices)
+    shapes, activations = skeleton.face, body.activations
+    if shapes is not None and activations is not None:
+        offsets = shapes.turned(rotations, skeleton.vertex_joints, skeleton.vertex_weights)
+        vertices[shapes.vertices] -= shapes.moved(activations, offsets)
+    mesh = SurfaceMesh(vertices, body.mesh.faces, body.mesh.colours)
+    described: Node = {"name": "body", "primitives": [add_skinned_triangles(writer, mesh, body.texture, skeleton)]}
+    if shapes is not None and activations is not None:
+        shapes.add_targets(writer, described, None if body.texture is None else body.texture.corners, offsets)
+        described["weights"] = rounded_weights(activations)
     joints = joint_nodes(skeleton, *_relative_to_parents(skeleton, positions, rotations), first=1)
     return writer.to_bytes(
         {
             "scenes": [{"nodes": [0, 1]}],
             "nodes": [{"mesh": 0, "skin": 0, "name": "body"}, *joints],
-            "meshes": [{"name": "body", "primitives": [primitive]}],
+            "meshes": [described],
             "skins": [add_skin(writer, "skeleton", 1, positions, rotations)],
         }
     )

@@ -1,13 +1,15 @@
-"""From labels to bones alone, for consumers of skeletons: no mesh is made."""
+"""From labels to bones and facial actions, for consumers of skeletons: no mesh is made."""
 
 from typing import Self
 
 import torch
 
 from common.arrays import FloatArray
+from common.body.expression import ExpressionSpace
 from common.body.label_space import LabelSpace
 from common.body.model import BodyModel, KeypointKinematics
-from common.labels import LABEL_SIZE
+from common.frames import PersonLabels, has_face
+from common.labels import LABEL_SIZE, concatenate
 from common.weights.devices import to_numpy
 from common.weights.inference import NetworkInUse, in_use
 from receiver.engine.people_network import BonesNetwork
@@ -16,16 +18,21 @@ from receiver.engine.people_network import BonesNetwork
 class Bones:
     """Poses one skeleton at a time, on the processor."""
 
-    def __init__(self, network: NetworkInUse) -> None:
-        self._network = network
+    def __init__(self, network: NetworkInUse, expression: ExpressionSpace) -> None:
+        self._network, self._expression = network, expression
 
     @classmethod
     def load(cls) -> Self:
         """With the package's body. Raises WeightsError if its files are missing."""
         network = BonesNetwork(LabelSpace.load(), KeypointKinematics(BodyModel.load()))
-        return cls(in_use(network, [torch.zeros(1, LABEL_SIZE)], "bones"))
+        return cls(in_use(network, [torch.zeros(1, LABEL_SIZE)], "bones"), ExpressionSpace.load())
 
-    def pose(self, labels: FloatArray) -> tuple[FloatArray, FloatArray]:
-        """Heads of the bones (S, 3), metres, and their rotations (S, 3, 3) in camera space, of labels (LABEL_SIZE,)."""
-        positions, rotations, *_ = self._network(torch.from_numpy(labels[None]))
-        return to_numpy(positions)[0], to_numpy(rotations)[0]
+    def shown(self, person: PersonLabels) -> tuple[FloatArray, FloatArray, FloatArray | None]:
+        """Heads of the bones (S, 3), metres, their rotations (S, 3, 3) in camera space, and the facial actions.
+
+        These are activations (52,); None if nothing is known of the face.
+        """
+        labels = torch.from_numpy(concatenate(person.labels)[None])
+        positions, rotations, *_ = self._network(labels)
+        activations = to_numpy(self._expression.activations(labels))[0] if has_face(person) else None
+        return to_numpy(positions)[0], to_numpy(rotations)[0], activations

@@ -12,7 +12,7 @@ from common.arrays import FloatArray
 from common.clock import SYSTEM_CLOCK, Clock
 from common.codec.coded_frame import DecodedFrame
 from common.frames import LabelFrame, PersonLabels
-from common.labels import FAST_GROUPS, concatenate, group_slices
+from common.labels import FAST_GROUPS, OPTIONAL_GROUPS, concatenate, group_slices
 from receiver.decode.session_decoder import FrameDecoder
 from receiver.link.session import Session
 from receiver.motion.extrapolation import DampedExtrapolation, MotionPredictor
@@ -152,5 +152,10 @@ class Screen:
 def _with(person: PersonLabels, labels: FloatArray) -> PersonLabels:
     """The person with the groups of what somebody does from labels (LABEL_SIZE,)."""
     slices = group_slices()
-    moving = {name: labels[slices[name]] for name in FAST_GROUPS if name in person.labels}
+    moving = {
+        name: labels[slices[name]]
+        for name in FAST_GROUPS
+        # A face may still be shown that the newest frame has not.
+        if name in person.labels or (name in OPTIONAL_GROUPS and labels[slices[name]].any())
+    }
     return replace(person, labels={**person.labels, **moving})

@@ -9,13 +9,17 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
+from scipy.spatial.transform import Rotation
 
 from common.arrays import FloatArray
+from common.body.anatomy import FACIAL_ACTIONS, FINGER_BONES
 from common.frames import Camera
 from common.imaging.focal_length import focal_sigma
 from common.labels import LIMBS
 from receiver.decode.person_scale import PersonScale
+from receiver.engine.engine import ReconstructedPerson
 from receiver.link.session import SenderClock
+from receiver.mesh.skinned_glb import Skeleton
 
 # The oldest frames are those that a sender without a link has kept in its spool. A larger age or clock error comes from
 # a wrong clock.
@@ -55,6 +59,8 @@ class PersonRecord:
         unseen: attributes of `wears` of whose garments no camera has seen anything, so that shape and colour are what
             is usual: `layer`, `bottom`, `shoes`.  What shows a person should say so.
         unseen_limbs: limbs that no camera sees in this frame (`common.frames.unseen_limbs`): their pose is invented.
+        activations: (52,) of the facial actions, 0…1; None if nothing is known of the face.
+        fingers: (30, 3) rotation vectors of the phalanges; None if nothing is known of them but their curl.
     """
 
     identity: int
@@ -67,6 +73,8 @@ class PersonRecord:
     scale: PersonScale | None = None
     unseen: tuple[str, ...] = ()
     unseen_limbs: Set[str] = frozenset()
+    activations: FloatArray | None = None
+    fingers: FloatArray | None = None
 
     def __post_init__(self) -> None:
         if self.keypoints_2d.shape != (17, 3) or self.joints_3d.shape != (17, 3):
@@ -148,6 +156,26 @@ def scale_as_dict(scale: PersonScale | None) -> dict[str, Any]:
     return {} if scale is None else {name: _number(value) for name, value in dataclasses.asdict(scale).items()}
 
 
+def detail_as_dict(activations: FloatArray | None, fingers: FloatArray | None) -> dict[str, Any]:
+    """Facial actions (52,) and rotation vectors of phalanges (30, 3) as the JSON that outputs have of them."""
+    detail: dict[str, Any] = {}
+    if activations is not None:
+        detail["face"] = dict(zip(FACIAL_ACTIONS, np.round(activations.astype(float), 2).tolist(), strict=True))
+    if fingers is not None:
+        detail["fingers"] = np.round(fingers.astype(float), 3).tolist()
+    return detail
+
+
+def finger_rotations(person: ReconstructedPerson, skeleton: Skeleton) -> FloatArray | None:
+    """(30, 3) rotation vectors of a person's phalanges relative to the bones before them, as `PersonRecord.fingers`."""
+    if not any(group in person.labels.labels for group in ("left_fingers", "right_fingers")):
+        return None
+    rotations, phalanges = person.body.joint_rotations, slice(-len(FINGER_BONES), None)
+    before = rotations[skeleton.parents[phalanges]]
+    turns = Rotation.from_matrix(before.swapaxes(1, 2) @ rotations[phalanges])
+    return np.asarray(turns.as_rotvec(), np.float32)
+
+
 def mesh_path(value: object) -> str | None:
     """Checks a `surface` or `body` of a line that somebody else may have written.
 
@@ -167,6 +195,7 @@ def _person(person: PersonRecord) -> dict[str, Any]:
         "score": _number(person.score),
         **pose_as_dict(person.keypoints_2d, person.joints_3d, person.unseen_limbs),
         **scale_as_dict(person.scale),
+        **detail_as_dict(person.activations, person.fingers),
         "surface": person.surface,
         "body": person.body,
         **({"wears": known} if known else {}),

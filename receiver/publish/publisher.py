@@ -12,7 +12,7 @@ from receiver.engine.fair_queue import FairExecutor
 from receiver.link.session import Session
 from receiver.mesh.skinned_glb import Skeleton
 from receiver.metrics import ReceiverMetrics
-from receiver.publish.frame_record import FrameRecord, PersonRecord, age_and_error_ms, rounded_bytes
+from receiver.publish.frame_record import FrameRecord, PersonRecord, age_and_error_ms, finger_rotations, rounded_bytes
 from receiver.publish.session_writer import SessionWriter
 
 # Encoding and writing meshes overlaps with reconstruction; one session's meshes are written one after the other.
@@ -121,4 +121,6 @@ class FramePublisher:
             person.scale,
             person.body.texture.unseen if person.body.texture else (),
             unseen_limbs(person.labels),
+            person.body.activations,
+            finger_rotations(person, self._skeleton),
         )

@@ -29,6 +29,7 @@ _SKIN_LUMAS, _HAIR_LUMAS = (0.35, 0.70), (0.25, 0.55)
 _BROWN, _GREY_BLUE = np.array([[0.24, 0.15, 0.09], [0.36, 0.42, 0.45]], np.float32)
 _PUPIL = np.array([0.05, 0.05, 0.05], np.float32)
 _DARKEST_EYEBALL, _LIGHTEST_EYEBALL = np.array([[0.62, 0.57, 0.53], [0.86, 0.83, 0.80]], np.float32)
+_THROAT, _TOOTH = np.array([[0.16, 0.05, 0.05], [0.80, 0.76, 0.69]], np.float32)
 # A scalp that differs less from the skin, in any channel, may be bald.
 _BALD_DIFFERENCE = 0.12
 # Tones relative to the skin.
@@ -56,6 +57,8 @@ _LAYERS: tuple[tuple[str, float, tuple[float, float, float] | str], ...] = (
     ("nostrils", 0.75, (0.40, 0.30, 0.28)),
     ("lips", 0.75, (0.86, 0.64, 0.64)),
     ("mouth", 0.80, (0.42, 0.28, 0.28)),
+    ("throat", 1.00, "throat"),
+    ("teeth", 1.00, "tooth"),
     ("brows", 0.72, "brow"),
     ("lashes", 0.75, "lash"),
     ("eyes", 1.00, "eyeball"),
@@ -147,6 +150,8 @@ class FaceDetail:
         self._skin = _Part.from_texels(texels[facial], _SKIN_DETAIL_SIGMA_TEXELS)
         self._eyes = _Part.from_texels(texels[eyes], _EYE_DETAIL_SIGMA_TEXELS)
         self._in_eyes = np.isin(self._texels.places, texels[eyes])[:, None]
+        # No camera's picture is asked what is behind the lips.
+        self._in_mouth = np.isin(self._texels.places, texels[features.throat > 0.999])[:, None]
 
     def places(self, vertices: FloatArray) -> DetailedPlaces:
         """Where a surface needs short edges to show the face of a posed template (V', 3), metres."""
@@ -165,7 +170,8 @@ class FaceDetail:
         detailed = canvas.with_drawn(flat, drawn).reshape(atlas.shape)
         skin, eyes = (np.float32(part.strength(atlas, detailed, known)) for part in (self._skin, self._eyes))
         before = flat.take(canvas.places, axis=0).astype(np.float32)
-        weakened = before + np.where(self._in_eyes, eyes, skin) * (drawn - before)
+        strength = np.where(self._in_mouth, np.float32(1), np.where(self._in_eyes, eyes, skin))
+        weakened = before + strength * (drawn - before)
         return canvas.with_drawn(flat, weakened).reshape(atlas.shape)
 
 
@@ -228,6 +234,8 @@ def _person_colours(skin: FloatArray, hair: FloatArray) -> dict[str, FloatArray]
         "eyeball": _DARKEST_EYEBALL + light_skin * (_LIGHTEST_EYEBALL - _DARKEST_EYEBALL),
         "iris": _BROWN + light_skin * light_hair * (_GREY_BLUE - _BROWN),
         "pupil": _PUPIL,
+        "throat": _THROAT,
+        "tooth": _TOOTH,
     }
 
 

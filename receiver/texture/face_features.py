@@ -19,6 +19,7 @@ from common.body.anatomy import LID_LOOPS, REGION_INDEX
 from common.body.connectivity import neighbour_mean
 from common.body.model import BodyModel
 from common.body.template import BodyTemplate
+from receiver.body.mouth import TEETH_LOOPS, Teeth, mouth_loops
 
 _PUPIL_M, _IRIS_M, _LIMBUS_M, _EDGE_M = 0.0017, 0.0057, 0.0011, 0.0005
 # How far the shadow of the upper lid reaches over the eye.
@@ -45,6 +46,8 @@ _BROW_M = 1e-3 * np.array(
 _BROW_SOFTNESS = 0.35
 # Opacity of the lips by their loops of vertices from the mouth's line outwards.
 _LIPS = (1.0, 1.0, 1.0, 1.0, 1.0, 0.8, 0.3)
+# Opacity of the throat by the first loops behind the lips, and of the teeth by `TEETH_LOOPS`.
+_THROAT, _TEETH = (0.0, 0.4), (0.6, 1.0, 0.9, 0.0)
 # The nostril from the tip of the nose: to the side, down and back; and its radius.
 _NOSTRIL_M, _NOSTRIL_RADIUS_M = (0.0086, 0.0040, 0.0125), 0.0034
 # Cheeks from the centre of the iris; sizes of the blush of cheeks and nose.
@@ -63,6 +66,8 @@ class FaceFeatures:
         nostrils: of the nose.
         lips: their red.
         mouth: the line between the lips, and what is behind it.
+        throat: what is behind the lips.
+        teeth: both rows.
         brows: the eyebrows.
         lashes: the edges of the lids with their lashes.
         eyes: the whole visible eyeballs.
@@ -77,6 +82,8 @@ class FaceFeatures:
     nostrils: FloatArray
     lips: FloatArray
     mouth: FloatArray
+    throat: FloatArray
+    teeth: FloatArray
     brows: FloatArray
     lashes: FloatArray
     eyes: FloatArray
@@ -103,6 +110,7 @@ class FaceGeometry:
         middle = np.flatnonzero(np.abs(rest[:, 0]) < 0.01)
         self._nose: FloatArray = rest[middle[rest[middle, 2].argmin()]]
         self._mouth, self._lips = self._mouth_and_lips()
+        self._throat, self._teeth = self._throat_and_teeth(mouth_loops(body, template))
         self._hollow = self._hollows()
 
     @cached_property
@@ -146,6 +154,8 @@ class FaceGeometry:
             skin * _bell(np.linalg.norm(left - self._nose - _NOSTRIL_M, axis=1) / _NOSTRIL_RADIUS_M),
             interpolated(self._lips),
             interpolated(self._mouth),
+            interpolated(self._throat),
+            interpolated(self._teeth),
             skin * self._brows(left),
             (face & ~eyes) * lashes,
             eyes,
@@ -181,6 +191,16 @@ class FaceGeometry:
             mouth[loop & (number == 0)] = 0.8
             reached |= loop
         return mouth, lips
+
+    def _throat_and_teeth(self, loops: list[IntArray]) -> tuple[FloatArray, FloatArray]:
+        """(V',) opacities of what is behind the lips, and of the teeth."""
+        throat, teeth = np.zeros((2, len(self._template)), np.float32)
+        for loop, opacity in zip(loops, (*_THROAT, *[1.0] * len(loops)), strict=False):
+            throat[loop] = opacity
+        row = Teeth.from_loops(self._template, loops)
+        of_loop = np.repeat(_TEETH, [len(loops[number]) for number in TEETH_LOOPS])
+        teeth[row.vertices] = row.shares * of_loop
+        return throat, teeth
 
     def _hollows(self) -> FloatArray:
         """(V',) how hollow the head is."""

@@ -1,8 +1,9 @@
-"""Sends the skeleton of the followed person to programs that show avatars: `receiver --vmc HOST:PORT`.
+"""Sends skeleton and face of the followed person to programs that show avatars: `receiver --vmc HOST:PORT`.
 
 The protocol is Virtual Motion Capture (https://protocol.vmc.info/english), messages of OSC over UDP. Sixty times a
 second, thirty without playout, go `/VMC/Ext/OK`, `/VMC/Ext/T`, `/VMC/Ext/Root/Pos` and a `/VMC/Ext/Bone/Pos` for each
-bone, in bundles that fit a packet.
+bone, in bundles that fit a packet. Of a face that is known, `/VMC/Ext/Blend/Val` of each expression and
+`/VMC/Ext/Blend/Apply` follow.
 """
 
 import asyncio
@@ -18,10 +19,10 @@ import numpy as np
 from pythonosc.osc_message_builder import OscMessageBuilder
 
 from common.arrays import Float64Array, FloatArray
+from common.body.anatomy import FACIAL_ACTIONS
 from common.clock import SYSTEM_CLOCK, Clock
 from common.errors import OutputError
 from common.io.addresses import Address
-from common.labels import concatenate
 from receiver.engine.engine import ReconstructedPerson
 from receiver.mesh.mesh_files import Y_UP
 from receiver.mesh.skinned_glb import PosedBody, Skeleton
@@ -29,6 +30,7 @@ from receiver.playout.bones import Bones
 from receiver.playout.playout import Screen
 from receiver.publish.frame_record import FrameRecord
 from receiver.publish.observer import SessionObserver
+from receiver.vmc.expressions import expressions
 from receiver.vmc.humanoid import BonePose, Humanoid
 
 logger = logging.getLogger(__name__)
@@ -40,7 +42,7 @@ _MAX_BYTES = 1452
 # A bundle of OSC that is due at once; before each message its length.
 _BUNDLE = b"#bundle\0" + struct.pack(">Q", 1)
 _LENGTH = struct.Struct(">I")
-_BONE = struct.Struct(">7f")
+_BONE, _EXPRESSION = struct.Struct(">7f"), struct.Struct(">f")
 # Somebody who is out of sight for longer makes way for others.
 _FOLLOWED_S = 2.0
 _MADE_UP_S = 0.2
@@ -82,6 +84,7 @@ class MotionSender(SessionObserver):
         self._origin: Float64Array = np.zeros(3)
         self._body: PosedBody | None = None
         self._bones: list[bytes] = []
+        self._expressions: list[bytes] = []
 
     def frame_published(self, number: int, record: FrameRecord, people: Sequence[ReconstructedPerson]) -> None:
         """Takes the followed person's body."""
@@ -99,7 +102,7 @@ class MotionSender(SessionObserver):
         """Nobody of the session is followed any more."""
         if self._followed is not None and self._followed[0] == number:
             self._followed = self._body = None
-            self._bones = []
+            self._bones, self._expressions = [], []
 
     async def run(self) -> None:
         """Sends until cancelled."""
@@ -116,24 +119,33 @@ class MotionSender(SessionObserver):
         if (pose := self._pose()) is not None:
             # Labels of damaged packets may be beyond the numbers of a message; the pose before stays.
             with contextlib.suppress(ArithmeticError, ValueError):
-                self._bones = list(_bone_messages(self._humanoid.pose(*pose, self._origin)))
+                positions, rotations, activations = pose
+                self._bones = list(_bone_messages(self._humanoid.pose(positions, rotations, self._origin)))
+                if activations is None and self._expressions:
+                    # A face that is not known any more is neutral.
+                    activations = np.zeros(len(FACIAL_ACTIONS), np.float32)
+                if activations is not None:
+                    self._expressions = list(_expression_messages(expressions(activations)))
         state = [
             _message("/VMC/Ext/OK", int(bool(self._bones))),
             _message("/VMC/Ext/T", float(self._clock.monotonic() - self._began_s)),
         ]
-        for packet in _packets([*state, *self._bones]):
+        for packet in _packets([*state, *self._bones, *self._expressions]):
             with contextlib.suppress(OSError):
                 self._socket.sendto(packet, self._target)
 
-    def _pose(self) -> tuple[FloatArray, FloatArray] | None:
-        """Joints and their rotations if they are others than before: as the person is shown now, else the newest."""
+    def _pose(self) -> tuple[FloatArray, FloatArray, FloatArray | None] | None:
+        """Joints, their rotations, and the activations of a face that is known.
+
+        As the person is shown now, else the newest; None if they are those of before.
+        """
         body, self._body = self._body, None
         if self._played is not None and self._followed is not None:
             (screen, bones), (number, identity) = self._played, self._followed
             if (frame := screen.frame(number, identity)) is not None:
-                shown = [person.labels for person in frame.people if person.identity == identity]
-                return bones.pose(concatenate(shown[0])) if shown else None
-        return None if body is None else (body.joint_positions, body.joint_rotations)
+                shown = [person for person in frame.people if person.identity == identity]
+                return bones.shown(shown[0]) if shown else None
+        return None if body is None else (body.joint_positions, body.joint_rotations, body.activations)
 
     def close(self) -> None:
         """Frees the socket."""
@@ -150,6 +162,18 @@ def _bone_messages(bones: Mapping[str, BonePose]) -> Iterator[bytes]:
     yield _message("/VMC/Ext/Root/Pos", "root", *_UNTURNED.position, *_UNTURNED.rotation)
     for name, pose in bones.items():
         yield _bone_head(name) + _BONE.pack(*pose.position, *pose.rotation)
+
+
+def _expression_messages(values: Mapping[str, float]) -> Iterator[bytes]:
+    for name, value in values.items():
+        yield _expression_head(name) + _EXPRESSION.pack(value)
+    yield _message("/VMC/Ext/Blend/Apply")
+
+
+@lru_cache(maxsize=256)
+def _expression_head(name: str) -> bytes:
+    """An expression's message without its number."""
+    return _message("/VMC/Ext/Blend/Val", name, 0.0)[: -_EXPRESSION.size]
 
 
 @lru_cache

@@ -4,6 +4,7 @@ import copy
 import importlib.resources
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ import jsonschema
 import numpy as np
 import pytest
 
+from common.body.anatomy import FACIAL_ACTIONS, FINGER_BONES
 from common.frames import Camera
 from common.labels import GROUP_NAMES
 from common.wear_kinds import VALUES
@@ -59,6 +61,11 @@ def test_schema_and_page_name_what_people_wear() -> None:
         assert f"| `{name}` | {', '.join(f'`{value}`' for value in values)} |" in PAGE
 
 
+def test_schema_names_the_facial_actions() -> None:
+    face = SCHEMA["$defs"]["person"]["properties"]["face"]
+    assert tuple(face["propertyNames"]["enum"]) == FACIAL_ACTIONS and face["minProperties"] == len(FACIAL_ACTIONS)
+
+
 def test_schema_names_the_label_groups() -> None:
     assert tuple(SCHEMA["$defs"]["label_group"]["enum"]) == GROUP_NAMES
 
@@ -78,6 +85,9 @@ def test_written_record_is_valid(
         )
         for number in range(people)
     ]
+    face = np.linspace(0, 1, len(FACIAL_ACTIONS), dtype=np.float32)
+    fingers = np.full((len(FINGER_BONES), 3), -1.23456, np.float32)
+    persons[1:] = [replace(person, activations=face, fingers=fingers) for person in persons[1:]]
     record = FrameRecord(
         sequence=5,
         source="clip.mp4",
@@ -97,6 +107,11 @@ def test_written_record_is_valid(
     (line,) = (tmp_path / "frames.jsonl").read_text().splitlines()
     validate(json.loads(line))
     assert ("left_out" in json.loads(line)) == bool(left_out)
+    for number, person in enumerate(json.loads(line)["people"]):
+        assert ("face" in person) == ("fingers" in person) == bool(number)
+        if number:
+            assert tuple(person["face"]) == FACIAL_ACTIONS and person["face"]["browInnerUp"] == 0.04
+            assert person["fingers"] == [[-1.235] * 3] * len(FINGER_BONES)
 
 
 @pytest.mark.parametrize(

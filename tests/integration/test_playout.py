@@ -52,7 +52,7 @@ async def test_people_move_between_five_labels_a_second(tmp_path: Path) -> None:
                     sender.send()
                     with contextlib.suppress(BlockingIOError):
                         while found := messages(listener.recv(65_536)):
-                            hips += [values[1:] for _, values in found if values[0] == "Hips"]
+                            hips += [values[1:] for _, values in found if values[:1] == ("Hips",)]
                     receiver.now_s += 1 / PLAYED_HZ
                     receiver.wall_s += 1 / PLAYED_HZ
             sender.close()

@@ -3,6 +3,8 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from torch import Tensor
+
 from common.arrays import FloatArray
 from common.body.model import BodyOutput, BodyParameters
 from common.weights.devices import to_numpy
@@ -20,11 +22,17 @@ class PosedTemplates(BodyOutput):
     reweighted: tuple[Reweighted | None, ...]
 
 
-def templates(skin: BodySkin, parameters: BodyParameters, worn: Sequence[Clothes] | None = None) -> PosedTemplates:
-    """(B, V', 3) templates in camera space, in what each person wears, or bare."""
+def templates(
+    skin: BodySkin,
+    parameters: BodyParameters,
+    worn: Sequence[Clothes] | None = None,
+    activations: Tensor | None = None,
+) -> PosedTemplates:
+    """(B, V', 3) templates in camera space, in what each person wears, or bare, with faces (B, 52), or neutral ones."""
     worn = worn or [skin.bare] * len(parameters)
     positions, rotations = skin.model.forward_kinematics(parameters)
-    vertices = skin.skinning(parameters.shape, positions, rotations, *stacked(worn))
+    activations = parameters.shape[:, :0] if activations is None else activations
+    vertices = skin.skinning(parameters.shape, positions, rotations, *stacked(worn), activations)
     return PosedTemplates(vertices, positions, rotations, tuple(each.reweighted for each in worn))
 
 

@@ -14,11 +14,12 @@ from scipy.spatial.transform import Rotation
 from common.arrays import FloatArray
 from common.frames import NEAR_M, Camera
 from receiver.export.character import Character, Placement, View
+from receiver.mesh.face_shapes import rounded_weights
 from receiver.mesh.glb import GlbWriter, Node
 from receiver.mesh.skinned_glb import add_skin, add_skinned_triangles, joint_nodes
 
-# Largest change of a constant channel: of a quaternion's components, and in metres.
-_CONSTANT = {"rotation": 1e-6, "translation": 1e-5}
+# Largest change of a constant channel: of a quaternion's components, in metres, and of an activation.
+_CONSTANT = {"rotation": 1e-6, "translation": 1e-5, "weights": 1e-4}
 
 
 def encode_characters(characters: Sequence[Character], animation: str, view: View | None = None) -> bytes:
@@ -38,12 +39,13 @@ def encode_characters(characters: Sequence[Character], animation: str, view: Vie
         # Blender makes one armature of all skeletons that have the same parent.
         nodes.append({"children": [root], "name": character.name})
         nodes += _joints(character, root)
-        primitive = add_skinned_triangles(writer, character.mesh, character.texture, character.skeleton)
+        primitive = add_skinned_triangles(writer, character.bound_mesh, character.texture, character.skeleton)
         meshes.append({"name": name, "primitives": [primitive]})
+        _add_face(writer, character, meshes[-1])
         rest = character.rest_positions.astype(np.float32)
         unrotated: FloatArray = np.tile(np.eye(3, dtype=np.float32), (len(rest), 1, 1))
         skins.append(add_skin(writer, f"{character.name}-skeleton", root, rest, unrotated))
-        _add_channels(writer, character, root, samplers, channels)
+        _add_channels(writer, character, body, root, samplers, channels)
     document: Node = {"scenes": [{"nodes": scene}], "nodes": nodes, "meshes": meshes, "skins": skins}
     if view is not None:
         document["cameras"] = [_camera(view.lens)]
@@ -72,17 +74,29 @@ def _joints(character: Character, root: int) -> list[Node]:
     return joint_nodes(character.skeleton, translations, character.motion.rotations[0], root)
 
 
+def _add_face(writer: GlbWriter, character: Character, mesh: Node) -> None:
+    """Appends the blend shapes to a mesh, in the expression of the first frame."""
+    face, activations, texture = character.face, character.motion.activations, character.texture
+    if face is not None and activations is not None:
+        face.add_targets(writer, mesh, None if texture is None else texture.corners, face.offsets)
+        mesh["weights"] = rounded_weights(activations[0])
+
+
 def _add_channels(
-    writer: GlbWriter, character: Character, root: int, samplers: list[Node], channels: list[Node]
+    writer: GlbWriter, character: Character, body: int, root: int, samplers: list[Node], channels: list[Node]
 ) -> None:
     """Appends the channels that change, which share their times."""
     motion = character.motion
-    rotations = [("rotation", joint, motion.rotations[:, joint]) for joint in range(len(character.offsets))]
-    tracks = [*rotations, ("translation", 0, motion.root_positions)]
+    rotations = [("rotation", root + joint, motion.rotations[:, joint]) for joint in range(len(character.offsets))]
+    tracks = [*rotations, ("translation", root, motion.root_positions)]
+    if character.face is not None and motion.activations is not None:
+        tracks.append(("weights", body, motion.activations))
     kept = [track for track in tracks if np.ptp(track[2], axis=0).max() > _CONSTANT[track[0]]]
     if not kept:
         return
     times = writer.add_array(motion.times_s.astype(np.float32), bounds=True)
-    for path, joint, values in kept:
-        channels.append({"sampler": len(samplers), "target": {"node": root + joint, "path": path}})
-        samplers.append({"input": times, "output": writer.add_array(values), "interpolation": "LINEAR"})
+    for path, node, values in kept:
+        channels.append({"sampler": len(samplers), "target": {"node": node, "path": path}})
+        # glTF has the weights of all shapes at a time, one after the other, as elements of their own.
+        output = writer.add_array(values.ravel() if path == "weights" else values)
+        samplers.append({"input": times, "output": output, "interpolation": "LINEAR"})

@@ -5,6 +5,7 @@ Needs the package `usd-core`, Bodywire's extra `usd`. Specification: OpenUSD's U
 
 import tempfile
 from collections.abc import Sequence
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,8 @@ import numpy as np
 
 from common.arrays import Float64Array, FloatArray
 from common.errors import UsageError
-from receiver.export.character import Character, View
+from receiver.export.character import Character, Motion, View
+from receiver.mesh.face_shapes import FaceShapes
 from receiver.mesh.glb import LINEAR
 from receiver.mesh.mesh_texture import MeshTexture
 from receiver.mesh.triangle_mesh import vertex_normals
@@ -84,6 +86,8 @@ def _add_character(stage: Any, character: Character, rate: float, folder: Path) 
     binding = UsdSkel.BindingAPI.Apply(skeleton.GetPrim())
     binding.CreateAnimationSourceRel().SetTargets([animation.GetPath()])
     mesh = _add_mesh(stage, f"{path}/mesh", character)
+    if (face := character.face) is not None:
+        _add_face(stage, mesh, animation, face, character.motion, rate)
     _add_material(stage, mesh, character, folder)
     UsdSkel.BindingAPI(mesh.GetPrim()).CreateSkeletonRel().SetTargets([skeleton.GetPath()])
     root.CreateExtentAttr(_vectors(_reach(character)))
@@ -121,10 +125,31 @@ def _add_animation(stage: Any, path: str, character: Character, joints: Sequence
     return animation
 
 
+def _add_face(stage: Any, mesh: Any, animation: Any, face: FaceShapes, motion: Motion, rate: float) -> None:
+    """The blend shapes of a face, and their weights over time."""
+    from pxr import UsdSkel, Vt
+
+    paths = [mesh.GetPath().AppendChild(name) for name in face.names]
+    starts = np.searchsorted(face.action, np.arange(len(paths) + 1)).tolist()
+    vertices = face.vertices[face.place].astype(np.int32)
+    for path, (start, end) in zip(paths, pairwise(starts), strict=True):
+        shape = UsdSkel.BlendShape.Define(stage, path)
+        shape.CreateOffsetsAttr(_vectors(face.offsets[start:end]))
+        shape.CreatePointIndicesAttr(Vt.IntArray.FromNumpy(vertices[start:end]))
+    binding = UsdSkel.BindingAPI(mesh.GetPrim())
+    binding.CreateBlendShapesAttr(face.names)
+    binding.CreateBlendShapeTargetsRel().SetTargets(paths)
+    animation.CreateBlendShapesAttr(face.names)
+    weights = animation.CreateBlendShapeWeightsAttr()
+    assert motion.activations is not None
+    for time_s, activations in zip(motion.times_s, motion.activations, strict=True):
+        weights.Set(Vt.FloatArray.FromNumpy(np.ascontiguousarray(activations)), time_s * rate)
+
+
 def _add_mesh(stage: Any, path: str, character: Character) -> Any:
     from pxr import UsdGeom, UsdSkel, Vt
 
-    vertices, faces, skeleton = character.mesh.vertices, character.mesh.faces, character.skeleton
+    vertices, faces, skeleton = character.bound_mesh.vertices, character.mesh.faces, character.skeleton
     mesh = UsdGeom.Mesh.Define(stage, path)
     mesh.CreatePointsAttr(_vectors(vertices))
     mesh.CreateFaceVertexIndicesAttr(Vt.IntArray.FromNumpy(faces.ravel()))

@@ -99,4 +99,4 @@ def _moved(motion: Motion, roots: FloatArray | Float64Array, placement: Placemen
     turned = Rotation.from_matrix(placement.rotation) * Rotation.from_quat(rotations[:, 0])
     rotations[:, 0] = turned.as_quat().astype(np.float32)
     places = (roots @ placement.rotation.T + placement.position).astype(np.float32)
-    return Motion(motion.times_s, continuous(rotations), places, motion.legs_seen)
+    return dataclasses.replace(motion, rotations=continuous(rotations), root_positions=places)

@@ -6,6 +6,7 @@ fitted to rendered clips that went through perception; hysteresis makes interval
 Shapes: N frames, J joints, L = 2 legs, left and right, P = 4 points of the soles: heel and ball, left, then right.
 """
 
+import dataclasses
 from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import pairwise
@@ -158,7 +159,7 @@ def _smoothed(motion: Motion, joints: list[int]) -> Motion:
     rotations = motion.rotations.copy()
     smooth = _filtered(rotations[:, joints].astype(np.float64), motion, _POSE_S)
     rotations[:, joints] = _unit(smooth).astype(np.float32)
-    return Motion(motion.times_s, rotations, motion.root_positions, motion.legs_seen)
+    return dataclasses.replace(motion, rotations=rotations)
 
 
 def _timely(motion: Motion) -> Motion:
@@ -167,7 +168,7 @@ def _timely(motion: Motion) -> Motion:
     distance_m = np.maximum(np.linalg.norm(roots, axis=1, keepdims=True), NEAR_M)
     roots = _later(roots / distance_m, motion, _LATE_S) * _later(distance_m, motion, _DISTANCE_LATE_S)
     rotations = _unit(_later(motion.rotations, motion, _LATE_S))
-    return Motion(motion.times_s, rotations.astype(np.float32), roots.astype(np.float32), motion.legs_seen)
+    return dataclasses.replace(motion, rotations=rotations.astype(np.float32), root_positions=roots.astype(np.float32))
 
 
 def _later(values: FloatArray | Float64Array, motion: Motion, by_s: float) -> Float64Array:

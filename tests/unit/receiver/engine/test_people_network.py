@@ -31,20 +31,20 @@ def network(body: BodySkin) -> PeopleNetwork:
 
 
 def inputs(body: BodySkin, people: int = PEOPLE) -> tuple[Tensor, ...]:
-    """People in random poses, shapes and clothes; the last one's spans the legs."""
+    """People in random poses, shapes and clothes, without faces; the last one's spans the legs."""
     draw = partial(torch.randn, generator=torch.Generator().manual_seed(0))
     shares = torch.zeros(people, len(body.span.vertices))
     shares[-1] = 0.4
     labels = 0.5 * draw(people, LABEL_SIZE)
     labels[:, group_slices()["face"].start :] = 0
-    return labels, 0.02 * draw(people, len(body.template), 3), shares
+    return labels, 0.02 * draw(people, len(body.template), 3), shares, torch.zeros(people, 0)
 
 
 def test_people_are_posed_as_the_body_model_poses_them(body: BodySkin, network: PeopleNetwork) -> None:
-    labels, displacement, shares = inputs(body)
+    labels, displacement, shares, activations = inputs(body)
     space, kinematics = LabelSpace.load(), KeypointKinematics(body.model)
     with torch.inference_mode():
-        vertices, positions, rotations, keypoints, colours, _ = network(labels, displacement, shares)
+        vertices, positions, rotations, keypoints, colours, _ = network(labels, displacement, shares, activations)
         parameters = space.decode(labels)
         posed = body.template.posed(body.model, parameters, displacement)
         legs = body.span.vertices

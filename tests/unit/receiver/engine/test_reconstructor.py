@@ -13,13 +13,13 @@ from common.body.anatomy import ATLAS_SIZE, COCO_KEYPOINTS, KEYPOINT_GROUPS, REG
 from common.body.label_space import LabelSpace
 from common.body.model import BodyModel, BodyParameters
 from common.frames import Camera, LabelFrame, PersonLabels
-from common.labels import split
+from common.labels import OPTIONAL_GROUPS, split
 from common.texture.atlas import AtlasLayout
 from common.texture.atlas_tiles import TILES, encode
 from receiver.engine.engine import PersonAppearance, ReconstructedPerson, ReconstructionRequest
 from receiver.engine.local import LocalEngine
 from receiver.engine.reconstructor import Reconstructor
-from receiver.mesh.triangle_mesh import SurfaceMesh
+from receiver.mesh.triangle_mesh import SurfaceMesh, is_watertight
 from receiver.outfits.mixture import PLAIN
 from receiver.texture.received_texture import ReceivedTexture
 from tests.support.pretended_gpu import pretended_gpu
@@ -77,6 +77,28 @@ def test_surface_and_body_have_eyes_and_lips(reconstructor: Reconstructor) -> No
         assert around.min() < 70, "pupils, lashes or brows"
         assert (around[:, 0] / around[:, 1]).max() > 1.4, "lips"
         assert len(around) > 300
+
+
+def test_face_moves_its_person_and_nobody_else(reconstructor: Reconstructor) -> None:
+    shown = frame(0)
+    (neutral,) = shown.people
+    absent = replace(
+        neutral, labels={name: each for name, each in neutral.labels.items() if name not in OPTIONAL_GROUPS}
+    )
+    wide = {"face": np.full(12, 1.5, np.float32), "eyes": np.array([0.0, 2.0, 0.0, 0.0], np.float32)}
+    expressive = replace(neutral, labels={**neutral.labels, **wide})
+    alone, unmoved, moved = (
+        people(reconstructor, replace(shown, people=(each,)))[0] for each in (absent, neutral, expressive)
+    )
+    one, _ = people(reconstructor, replace(shown, people=(absent, replace(expressive, identity=1))))
+    assert np.array_equal(unmoved.body.mesh.vertices, alone.body.mesh.vertices)
+    assert np.array_equal(unmoved.surface.vertices, alone.surface.vertices)
+    np.testing.assert_allclose(one.body.mesh.vertices, alone.body.mesh.vertices, atol=1e-5)
+    assert one.body.activations is None and moved.body.activations is not None
+    for mesh, still in ((moved.body.mesh, alone.body.mesh), (moved.surface, alone.surface)):
+        distance_m = np.linalg.norm(mesh.vertices - still.vertices, axis=1)
+        assert 0.003 < distance_m.max() < 0.05 and np.median(distance_m) < 1e-5
+    assert is_watertight(moved.surface.faces, len(moved.surface.vertices))
 
 
 def test_textures_belong_to_one_identity_and_leave_the_geometry_unchanged(reconstructor: Reconstructor) -> None:

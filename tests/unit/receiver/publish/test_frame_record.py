@@ -1,13 +1,20 @@
 import dataclasses
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
+import torch
 
-from common.frames import Camera
-from common.labels import LIMBS
+from common.body.label_space import LabelSpace
+from common.body.model import BodyModel, KeypointKinematics
+from common.frames import Camera, PersonLabels
+from common.labels import GROUP_BY_NAME, LIMBS, concatenate
+from receiver.body.skinning import BodySkin
 from receiver.decode.person_scale import PersonScale
-from receiver.publish.frame_record import FrameRecord, PersonRecord, encode_line
+from receiver.engine.people_network import BonesNetwork
+from receiver.publish.frame_record import FrameRecord, PersonRecord, encode_line, finger_rotations
+from tests.support.fake_reconstructor import tetrahedron_of
 
 
 def _person() -> PersonRecord:
@@ -66,3 +73,19 @@ def test_line_writes_null_for_nan_and_infinity() -> None:
     record = FrameRecord(0, "demo", 0.0, float("nan"), float("inf"), {"total": 0})
     read = json.loads(encode_line(record.as_dict(1)))
     assert read["age_ms"] is None and read["clock_error_ms"] is None
+
+
+def test_fingers_are_rotations_from_the_bone_before_of_hands_that_are_known() -> None:
+    skin = BodySkin.from_model(BodyModel.load())
+    space, bones = LabelSpace.load(), BonesNetwork(LabelSpace.load(), KeypointKinematics(skin.model))
+    entries = np.linspace(-1, 1, GROUP_BY_NAME["left_fingers"].size, dtype=np.float32)
+    labels = concatenate({"hands": np.ones(10, np.float32), "left_fingers": entries})
+    positions, rotations, *_ = (part[0].numpy() for part in bones(torch.from_numpy(labels[None])))
+    person = tetrahedron_of(PersonLabels(0, 1.0, {"left_fingers": entries}))
+    person = replace(person, body=replace(person.body, joint_positions=positions, joint_rotations=rotations))
+    found = finger_rotations(person, skin.skeleton)
+    base, directions = space.rotation_vectors(skin.model)
+    expected = (base + torch.from_numpy(labels) @ directions).reshape(-1, 3)[-30:]
+    assert found is not None
+    np.testing.assert_allclose(found, expected, atol=1e-4)
+    assert finger_rotations(replace(person, labels=PersonLabels(0, 1.0, {})), skin.skeleton) is None

@@ -23,7 +23,9 @@ from receiver.publish.config import PublishConfig
 from receiver.publish.frame_record import PersonRecord
 from receiver.publish.session_directory import SessionDirectory
 from receiver.vmc.config import VmcConfig
+from receiver.vmc.expressions import PERFECT_SYNC
 from receiver.vmc.motion_sender import RATE_HZ, MotionSender
+from tests.support.expressive_people import activations
 from tests.support.fake_reconstructor import SKELETON, tetrahedron_of
 from tests.support.glb_reader import Glb
 from tests.support.osc_reader import Message, messages
@@ -170,6 +172,30 @@ async def test_thirty_poses_a_second(listener: socket.socket, monkeypatch: pytes
     times = [values[0] for address, values in found if address == "/VMC/Ext/T"]
     assert 3 * RATE_HZ - 2 <= len(times) <= 3 * RATE_HZ + 1
     assert sum(values[0] == "Hips" for address, values in found if address.endswith("/Bone/Pos")) == len(times)
+
+
+def test_face_is_sent_by_the_names_of_avatars_and_becomes_neutral_when_unseen(listener: socket.socket) -> None:
+    skin = BodySkin.from_model(BodyModel.load())
+    sender, (first, unseen, _) = MotionSender(address_of(listener), skin.skeleton), people()
+    actions = {"jawOpen": 0.5, "eyeBlinkLeft": 1.0, "eyeBlinkRight": 0.75, "mouthSmileLeft": 1, "eyeLookOutRight": 0.5}
+    face = activations(actions)[0].numpy()
+    blends = []
+    for person in (unseen, replace(first, body=replace(first.body, activations=face)), unseen):
+        sender.frame_published(1, frame_record(0), [person])
+        sender.send()
+        found = received(listener)
+        sent = (values for address, values in found if address == "/VMC/Ext/Blend/Val")
+        blends.append({str(name): float(value) for name, value in sent})
+        addresses = [address for address, _ in found if address.startswith("/VMC/Ext/Blend")]
+        assert addresses[-1:] == ["/VMC/Ext/Blend/Apply"][: len(addresses)]
+    sender.close()
+    nothing, shown, neutral = blends
+    assert nothing == {}
+    assert set(PERFECT_SYNC) | {*"AIUEO", "Blink", "Blink_L", "Blink_R", "Joy", "LookLeft", "LookUp"} <= set(shown)
+    assert {name for name in PERFECT_SYNC if shown[name]} == {name[0].upper() + name[1:] for name in actions}
+    assert (shown["JawOpen"], shown["A"], shown["O"], shown["Joy"], shown["LookRight"]) == (0.5, 0.5, 0, 0.5, 0.25)
+    assert (shown["Blink"], shown["Blink_L"], shown["Blink_R"]) == (0.75, 0.25, 0)
+    assert set(neutral) == set(shown) and not any(neutral.values())
 
 
 def test_same_person_is_followed_until_out_of_sight(listener: socket.socket) -> None:

@@ -22,8 +22,19 @@ export async function readMesh(content: ArrayBuffer): Promise<StoredMesh> {
   const mesh = scene.getObjectByProperty("isMesh", true) as THREE.Mesh | undefined;
   if (!mesh) throw new Error("The file has no mesh.");
   const { geometry } = mesh;
+  express(geometry, mesh.morphTargetInfluences ?? []);
   if (!geometry.hasAttribute("normal")) geometry.computeVertexNormals();
   const { map } = mesh.material as THREE.MeshStandardMaterial;
   if (map) map.anisotropy = ANISOTROPY;
   return { geometry, texture: map };
+}
+
+/** Moves the vertices by the weights of blend shapes, which the frame does not change any more. */
+function express(geometry: THREE.BufferGeometry, weights: readonly number[]): void {
+  const shown = geometry.getAttribute("position").array;
+  for (const [number, weight] of weights.entries()) {
+    const moves = geometry.morphAttributes.position![number]!.array;
+    if (weight !== 0) for (let k = 0; k < shown.length; k++) shown[k]! += weight * moves[k]!;
+  }
+  geometry.morphAttributes = {};
 }

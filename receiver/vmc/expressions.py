@@ -1,0 +1,49 @@
+"""From facial actions to the expressions of avatars, by the names that programs know: VRM's and perfect sync's.
+
+Perfect sync (https://hinzka.hatenablog.com) has an expression for each action of ARKit, whose name begins with a
+capital: `JawOpen`.  VRM 0 (https://vrm.dev/en/univrm/blendshape/univrm_blendshape) has vowels, blinks, gaze and moods.
+`Blink` is what both eyes have in common, `Blink_L` and `Blink_R` what one is closed beyond it, so that an avatar that
+has all three is not closed twice.
+"""
+
+from collections.abc import Mapping
+
+from common.arrays import FloatArray
+from common.body.anatomy import FACIAL_ACTIONS
+
+PERFECT_SYNC: tuple[str, ...] = tuple(name[0].upper() + name[1:] for name in FACIAL_ACTIONS)
+
+
+def expressions(activations: FloatArray) -> Mapping[str, float]:
+    """Name → 0…1, of activations (52,) in the order of `FACIAL_ACTIONS`."""
+    values = activations.astype(float).tolist()
+    return dict(zip(PERFECT_SYNC, values, strict=True)) | _vrm(dict(zip(FACIAL_ACTIONS, values, strict=True)))
+
+
+def _vrm(actions: Mapping[str, float]) -> dict[str, float]:
+    def mean(*names: str) -> float:
+        return sum(actions[name] for name in names) / len(names)
+
+    # Vowels share the opening of the mouth: wide ones, round ones, and the others.
+    opened = max(actions["jawOpen"] - actions["mouthClose"], 0.0)
+    rounded = max(actions["mouthFunnel"], actions["mouthPucker"])
+    wide = min(mean("mouthStretchLeft", "mouthStretchRight"), 1 - rounded)
+    left, right = actions["eyeBlinkLeft"], actions["eyeBlinkRight"]
+    both = min(left, right)
+    return {
+        "A": opened * (1 - rounded - wide),
+        "I": (1 - opened) * wide,
+        "U": (1 - opened) * rounded,
+        "E": opened * wide,
+        "O": opened * rounded,
+        "Blink": both,
+        "Blink_L": left - both,
+        "Blink_R": right - both,
+        "LookUp": mean("eyeLookUpLeft", "eyeLookUpRight"),
+        "LookDown": mean("eyeLookDownLeft", "eyeLookDownRight"),
+        "LookLeft": mean("eyeLookOutLeft", "eyeLookInRight"),
+        "LookRight": mean("eyeLookInLeft", "eyeLookOutRight"),
+        "Joy": mean("mouthSmileLeft", "mouthSmileRight"),
+        "Angry": mean("browDownLeft", "browDownRight"),
+        "Sorrow": mean("mouthFrownLeft", "mouthFrownRight"),
+    }
