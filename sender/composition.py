@@ -33,6 +33,7 @@ from common.wire.traffic import Traffic
 from sender.capture.source import FrameSource
 from sender.clothing.stage import ClothingStage
 from sender.config import SenderConfig
+from sender.face.stage import FaceStage
 from sender.importance.importance import Importance
 from sender.jscc.stage import JsccStage
 from sender.link.client import LinkClient
@@ -294,12 +295,16 @@ def load_networks(cameras: Sequence[OpenCamera]) -> list[Networks]:
     stages = list[Networks]()
     live = sum(camera.source.live for camera in cameras)
     for camera in cameras:
-        config, first = camera.config, stages[0] if stages else (None, None, None)
+        config, first = camera.config, stages[0] if stages else (None, None, None, None)
         device = resolve_device(config.device.device)
         perception = PerceptionStage.load(config.tracking, device, cameras=live * camera.source.live, sharing=first[0])
         camera.metrics.follows_up_to(perception.max_people)
         semantics = SemanticsStage.load(config.smoothing, device, sharing=first[1])
-        stages.append(Networks(perception, semantics, ClothingStage.load(device, sharing=first[2])))
+        clothing = ClothingStage.load(device, sharing=first[2])
+        # Where the first camera has none, MediaPipe's networks are missing.
+        reads = config.expression.expression and (not stages or first[3] is not None)
+        face = FaceStage.load(sharing=first[3]) if reads else None
+        stages.append(Networks(perception, semantics, clothing, face))
     return stages
 
 

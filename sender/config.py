@@ -34,6 +34,13 @@ class AppearanceConfig:
 
 
 @dataclass(frozen=True, slots=True)
+class ExpressionConfig:
+    """Whether faces and hands are read."""
+
+    expression: bool = option(True, help="read and send what faces and fingers do")
+
+
+@dataclass(frozen=True, slots=True)
 class RecordConfig:
     """Recording of what is sent."""
 
@@ -50,6 +57,7 @@ class SenderConfig:
     tracking: TrackingConfig = field(default_factory=TrackingConfig)
     smoothing: SmoothingConfig = field(default_factory=SmoothingConfig)
     appearance: AppearanceConfig = field(default_factory=AppearanceConfig)
+    expression: ExpressionConfig = field(default_factory=ExpressionConfig)
     preview: PreviewConfig = field(default_factory=PreviewConfig)
     channel: JsccConfig = field(default_factory=JsccConfig)
     rate: RateConfig = field(default_factory=RateConfig)

@@ -1,6 +1,6 @@
 """The sender's pipeline.
 
-    playback ─ perception ─ semantics, clothes ─ [ importance ─ rate ─ codec ] ─ link
+    playback ─ perception ─ semantics, clothes, face ─ [ importance ─ rate ─ codec ] ─ link
                               │                    when the frame leaves           │
                               └─ blob stages: colours, pictures ───────────────────┘
 
@@ -21,6 +21,7 @@ from common.errors import PeerError, SourceError
 from common.frames import LabelFrame, PersonLabels
 from sender.capture.source import CapturedFrame
 from sender.clothing.stage import ClothingStage
+from sender.face.stage import FaceStage
 from sender.metrics import SenderMetrics
 from sender.perception.stage import ObservedPerson, PerceptionStage
 from sender.playback import Playback
@@ -81,6 +82,7 @@ class Networks(NamedTuple):
     perception: PerceptionStage
     semantics: SemanticsStage
     clothing: ClothingStage
+    face: FaceStage | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -223,7 +225,7 @@ class SenderPipeline:
     def _perceive(self, frame: CapturedFrame) -> _Perceived:
         begins = self._playback.stills or frame.source != self._last_source
         self._last_source = frame.source
-        perception, semantics, _ = self._networks
+        perception, semantics = self._networks[:2]
         if begins:
             perception.reset()
         with self._metrics.stage("perception"):
@@ -234,13 +236,18 @@ class SenderPipeline:
     def _label(self, perceived: _Perceived) -> LabelFrame:
         """The labels of one frame; a frame without people is sent too."""
         frame, observed = perceived.frame, perceived.observed
-        _, semantics, clothing = self._networks
+        _, semantics, clothing, face = self._networks
         if perceived.begins:
             semantics.reset()
             clothing.reset()
+            if face is not None:
+                face.reset()
         with self._metrics.stage("semantics"):
             people = semantics.label(observed, frame.camera, frame.media_time_s)
             people = clothing.label(frame.image, frame.camera, observed, people)
+        if face is not None:
+            with self._metrics.stage("expression"):
+                people = face.label(frame.image, observed, people, frame.media_time_s)
         self._metrics.frame_offered(people)
         return LabelFrame(frame.sequence, frame.source, frame.captured_at, frame.camera, people)
 

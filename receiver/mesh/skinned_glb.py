@@ -17,7 +17,7 @@ from receiver.mesh.face_shapes import FaceShapes, rounded_weights
 from receiver.mesh.glb import VERTEX_BUFFER, GlbWriter, Node
 from receiver.mesh.mesh_files import Y_UP, to_y_up
 from receiver.mesh.mesh_texture import MeshTexture, TextureCorners
-from receiver.mesh.triangle_mesh import SurfaceMesh, vertex_normals
+from receiver.mesh.triangle_mesh import SurfaceMesh
 
 INFLUENCES = 4
 """Joints per vertex of a published body: the size of glTF's JOINTS_0 and WEIGHTS_0."""
@@ -110,16 +110,13 @@ def encode_body(body: PosedBody, skeleton: Skeleton) -> bytes:
     positions = to_y_up(body.joint_positions)
     # Of both frames, so that a joint at rest keeps the identity rotation.
     rotations = body.joint_rotations * Y_UP[:, None] * Y_UP[None, :]
-    vertices, normals = to_y_up(body.mesh.vertices), None
+    vertices = to_y_up(body.mesh.vertices)
     shapes, activations = skeleton.face, body.activations
     if shapes is not None and activations is not None:
-        # Shapes move no normals: the neutral face has those of the expression.
-        normals = vertex_normals(vertices, body.mesh.faces)
         offsets = shapes.turned(rotations, skeleton.vertex_joints, skeleton.vertex_weights)
         vertices[shapes.vertices] -= shapes.moved(activations, offsets)
     mesh = SurfaceMesh(vertices, body.mesh.faces, body.mesh.colours)
-    primitive = add_skinned_triangles(writer, mesh, body.texture, skeleton, normals)
-    described: Node = {"name": "body", "primitives": [primitive]}
+    described: Node = {"name": "body", "primitives": [add_skinned_triangles(writer, mesh, body.texture, skeleton)]}
     if shapes is not None and activations is not None:
         shapes.add_targets(writer, described, None if body.texture is None else body.texture.corners, offsets)
         described["weights"] = rounded_weights(activations)
@@ -135,17 +132,10 @@ def encode_body(body: PosedBody, skeleton: Skeleton) -> bytes:
 
 
 def add_skinned_triangles(
-    writer: GlbWriter,
-    mesh: SurfaceMesh,
-    texture: MeshTexture | None,
-    skeleton: Skeleton,
-    normals: FloatArray | None = None,
+    writer: GlbWriter, mesh: SurfaceMesh, texture: MeshTexture | None, skeleton: Skeleton
 ) -> Node:
-    """Appends a y-up mesh with its appearance and skinning weights, four to an attribute; returns its primitive.
-
-    Arguments as for `GlbWriter.add_triangles`.
-    """
-    primitive = writer.add_triangles(mesh, texture, normals)
+    """Appends a y-up mesh with its appearance and skinning weights, four to an attribute; returns its primitive."""
+    primitive = writer.add_triangles(mesh, texture)
     for name, values in _weights(skeleton, None if texture is None else texture.corners):
         primitive["attributes"][name] = writer.add_array(values, VERTEX_BUFFER)
     return primitive

@@ -35,6 +35,7 @@ from sender.train.atlases.observed import SIZE, observed_atlases
 from sender.train.atlases.people import AtlasPeople
 from sender.train.frames.composed import FrameComposer
 from tests.bench.crops import TruePerson, Truth, truth_fields
+from tests.bench.face import rendered_faces, unexplained
 from tests.bench.measures import centred, mean_distance_mm
 from tests.bench.perceived import CropSender, LabelJoints
 from tests.bench.removals import clothes_errors, outfit_errors, rendered_wearers
@@ -45,6 +46,7 @@ _FRAME_SIZE, _BACKGROUNDS = 416, 12
 _FRAMES, _LEAST_HEIGHT_PX = 12, 80
 _SNR_DB, _RATE = 7.0, Fraction(1, 16)
 _WEARERS = 48
+_FACES = 100
 
 
 class TestPeople:
@@ -147,6 +149,11 @@ def misread_kinds(_: TestPeople) -> list[float]:
     return [float(np.mean([not each >> value & 1 for each, value in zip(*row, strict=True)])) for row in rows]
 
 
+def unread_faces() -> list[float]:
+    """Of mouth, lids, smile and sideways gaze of rendered faces of 60 pixels: the share that is not explained."""
+    return unexplained(*rendered_faces(_FACES, 60.0, seed=3))
+
+
 FIGURES: Mapping[str, Callable[[TestPeople], list[float]]] = {
     "perception": perceived_joints,
     "detector": missed_people,
@@ -156,6 +163,7 @@ FIGURES: Mapping[str, Callable[[TestPeople], list[float]]] = {
     "confidence": confidence_error,
     "clothing": lambda test: clothes_errors(test.batch)[0],
     "wears": misread_kinds,
+    "face": lambda _: unread_faces(),
     "diffusion": lambda test: outfit_errors(len(test.people))[0],
     "atlas_completion": unseen_colours,
     "image_channel": transmitted_pictures,

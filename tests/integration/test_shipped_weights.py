@@ -40,6 +40,7 @@ FLOORS = {
     "confidence": 0.3,
     "clothing": 7.6,
     "wears": 0.6,
+    "face": 0.35,
     "diffusion": 13.7,
     "atlas_completion": 24.0,
     "image_channel": 15.0,

@@ -1,0 +1,78 @@
+"""Landmarks in the frame of the head: what a face does, whichever way it is turned.
+
+A similarity lays the landmarks over a template, whose points are where the network finds its landmarks on the body's
+mean head.  Points that facial actions move weigh less.  Of an eye, lids and iris are offsets from the middle of the
+corners that the iris network finds, and once more the iris from the middle of those in the template: the first are
+exact in large pictures, in small ones the corners follow the iris.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from common.arrays import FloatArray
+from sender.face.landmarks import LEFT_CORNERS, LID_POINTS, POINTS, RIGHT_CORNERS, FaceLandmarks
+
+INNER_CORNER = 8
+"""Of the points of a lid; the outer one is the first."""
+EYE_FEATURES = 2 * 2 * (LID_POINTS + 2)
+FEATURES = 3 * POINTS + EYE_FEATURES
+UNIT_M = 1e-3
+_CORNERS = [list(LEFT_CORNERS), list(RIGHT_CORNERS)]
+
+
+@dataclass(frozen=True, slots=True)
+class AlignedFace:
+    """A face in the frame of the head.
+
+    Args:
+        features: (F,) deviations of the landmarks from the template, then (2, 18, 2) offsets of lids and iris,
+            millimetres.
+        rotation: (3, 3) from the head's frame to the camera's, of a camera that looks at the face.
+        px_per_m: pixels of the frame that a metre of the face spans.
+    """
+
+    features: FloatArray
+    rotation: FloatArray
+    px_per_m: float
+
+
+class Alignment:
+    """Lays faces over the template.
+
+    Args:
+        template: (468, 3) on the mean body's head in the rest pose, metres.
+        weights: (468,) of the points.
+
+    Raises:
+        ValueError: no point has weight.
+    """
+
+    def __init__(self, template: FloatArray, weights: FloatArray) -> None:
+        if not weights.sum() > 0:
+            raise ValueError("no point of the template has weight")
+        self._weights = (weights / weights.sum()).astype(np.float64)
+        self._centred = template - self._weights @ template
+        # Squared size, by which the scale is found.
+        self._size = float(self._weights @ np.square(self._centred).sum(axis=1))
+
+    def align(self, face: FaceLandmarks) -> AlignedFace:
+        """Umeyama, *Least-squares estimation of transformation parameters between two point patterns*, 1991."""
+        points = face.points - self._weights @ face.points
+        left, sizes, right = np.linalg.svd((points * self._weights[:, None]).T @ self._centred)
+        signs = np.array([1.0, 1.0, np.sign(np.linalg.det(left @ right))])
+        rotation = (left * signs) @ right
+        scale = float(sizes @ signs) / self._size
+        moved = points @ rotation / scale - self._centred
+        eyes = self._eyes(face, self._weights @ face.points, rotation / scale)
+        features = np.concatenate([moved.ravel(), eyes.ravel()]) / UNIT_M
+        return AlignedFace(features.astype(np.float32), rotation.astype(np.float32), scale)
+
+    def _eyes(self, face: FaceLandmarks, centre: FloatArray, back: FloatArray) -> FloatArray:
+        """(2, 18, 2) offsets of the lids' points and the iris, the head's axes."""
+        middle = (face.lids[:, :1] + face.lids[:, INNER_CORNER : INNER_CORNER + 1]) / 2
+        offsets = np.concatenate([face.lids, face.iris[:, :1]], axis=1) - middle
+        depth = face.points[_CORNERS, 2].mean(axis=1)
+        iris = np.concatenate([face.iris[:, 0], depth[:, None]], axis=1) - centre
+        of_template = iris @ back - self._centred[_CORNERS].mean(axis=1)
+        return np.concatenate([offsets @ back[:2, :2], of_template[:, None, :2]], axis=1)

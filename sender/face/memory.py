@@ -1,0 +1,81 @@
+"""What is remembered of one person's face: where it was, its neutral, and its steady activations."""
+
+import math
+from dataclasses import dataclass, field
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from common.arrays import FloatArray
+from common.body.anatomy import FACIAL_ACTIONS
+from sender.face.actions import FaceActions
+from sender.face.alignment import AlignedFace
+from sender.perception.inference.crop import CropBox
+
+# The mean of a person's neutral begins with that of people, which counts as so many frames; then it lasts so long.
+_PRIOR_FRAMES, _NEUTRAL_S = 15, 10.0
+_EXPRESSION_SHARE = 0.8
+"""γ: so much of what the actions explain is no part of the neutral face."""
+# Jitter of activations: a change is followed by d²/(d² + σ²) of it, so that blinks pass and noise does not.
+_JITTER = 0.1
+# Turned so far, radians, the other eye is hardly seen: both lids are those of the nearer one.
+_TURNED, _PROFILE = 0.35, 0.6
+_LEFT = np.array([name.startswith("eye") and "Look" not in name and name.endswith("Left") for name in FACIAL_ACTIONS])
+_RIGHT = np.array([name.startswith("eye") and "Look" not in name and name.endswith("Right") for name in FACIAL_ACTIONS])
+_USUAL_STEP_S = 1 / 30
+
+
+@dataclass(slots=True)
+class FaceMemory:
+    """Of one person.
+
+    Args:
+        neutral: (K,) n of `sender.face.actions`.
+        seen_at: frame in which the person was last seen.
+        read_at: frame in which the face was last read, and read_s its time; none where it is lost.
+        region: where it is looked for next.
+        activations: (52,) 0…1, steady.
+        score: of the last landmarks.
+    """
+
+    neutral: Tensor
+    seen_at: int = 0
+    read_at: int | None = None
+    read_s: float = 0.0
+    region: CropBox | None = None
+    activations: FloatArray = field(default_factory=lambda: np.zeros(len(FACIAL_ACTIONS), np.float32))
+    score: float = 0.0
+    _frames: int = 0
+
+    def lose(self) -> None:
+        """Forgets where the face is, and what it does; what it is like stays."""
+        self.region = self.read_at = None
+
+    def read(self, network: FaceActions, face: AlignedFace, time_s: float) -> None:
+        """Takes an aligned face of this frame."""
+        z = network.components(torch.from_numpy(face.features)[None])
+        guess = network(z - self.neutral, torch.from_numpy(face.rotation)[None]).clamp(0, 1)
+        self._learn((z - _EXPRESSION_SHARE * guess @ network.effects)[0], time_s)
+        activations = _of_nearer_eye(guess[0].numpy(), face.rotation)
+        if self.read_at is not None:
+            change = activations - self.activations
+            activations = self.activations + change**3 / (change**2 + _JITTER**2)
+        self.activations, self.read_s = np.asarray(activations, np.float32), time_s
+
+    def _learn(self, neutral: Tensor, time_s: float) -> None:
+        step_s = time_s - self.read_s if self.read_at is not None and time_s > self.read_s else _USUAL_STEP_S
+        share = max(1 / (_PRIOR_FRAMES + self._frames), 1 - math.exp(-step_s / _NEUTRAL_S))
+        self.neutral = self.neutral + share * (neutral - self.neutral)
+        self._frames += 1
+
+
+def _of_nearer_eye(activations: FloatArray, rotation: FloatArray) -> FloatArray:
+    """Activations (52,) with the lids of the eye that is nearer to the camera, where the head is turned."""
+    # The back of the head, +z, is on the other side of where the nose points.
+    yaw = math.atan2(float(rotation[0, 2]), float(rotation[2, 2]))
+    share = min(max((abs(yaw) - _TURNED) / (_PROFILE - _TURNED), 0.0), 1.0)
+    near, far = (_LEFT, _RIGHT) if yaw > 0 else (_RIGHT, _LEFT)
+    turned = activations.copy()
+    turned[far] += share * (activations[near] - activations[far])
+    return turned

@@ -1,0 +1,149 @@
+"""The face stage: adds the labels `face` and `eyes` to people whose faces are large enough.
+
+    keypoints ─ region ─ landmarks ─ aligned ─ actions ─ steady ─ labels
+                  └── last landmarks ──┘          └── running neutral of the person
+
+What is not read has no labels: the receiver shows a neutral face.
+"""
+
+import logging
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Self
+
+import numpy as np
+import torch
+
+from common.arrays import Image
+from common.body.expression import ExpressionSpace
+from common.frames import PersonLabels
+from common.labels import GROUP_BY_NAME
+from common.weights.devices import to_numpy
+from sender.face.actions import FaceActions
+from sender.face.landmarks import FaceLandmarks, FaceReader
+from sender.face.memory import FaceMemory
+from sender.face.region import face_px, region_of_keypoints
+from sender.perception.inference.crop import CropBox
+from sender.perception.stage import ObservedPerson
+
+logger = logging.getLogger(__name__)
+
+_LEAST_PX = 40.0
+"""Size of a face, below which mouth and lids are guesses: half as exact as at 90 pixels."""
+_SURE_PX = 100.0
+_LEAST_SCORE = 0.5
+# Faces that are read in one frame, those first that were read last: the cost does not grow with the number of people.
+_A_FRAME = 2
+# Longer than it takes until everybody's turn comes.
+_HELD_FRAMES = 15
+# The next region is that of the last landmarks, unless the keypoints are so far off, in its sides.
+_MOST_MOVED = 0.25
+# As long as clothes are remembered (`sender.clothing.stage`).
+_FORGET_AFTER_FRAMES = 300
+_HEAD = 3
+"""Nose and eyes among the keypoints."""
+
+
+class FaceStage:
+    """Reads the faces of tracked people."""
+
+    def __init__(self, reader: FaceReader, network: FaceActions, space: ExpressionSpace) -> None:
+        self._reader, self._network, self._space = reader, network.requires_grad_(False), space
+        self._alignment = network.alignment()
+        self.reset()
+
+    @classmethod
+    def load(cls, *, sharing: Self | None = None) -> Self | None:
+        """With the shipped weights; None, with a line in the log, where MediaPipe's networks are missing.
+
+        Args:
+            sharing: a stage whose networks it uses.
+
+        Raises:
+            WeightsError: weights are missing, damaged or of another version.
+        """
+        if sharing:
+            return cls(sharing._reader, sharing._network, sharing._space)
+        reader = FaceReader.load()
+        if reader is None:
+            logger.warning("faces are not read, because MediaPipe's networks are missing; `sender doctor` says more")
+            return None
+        return cls(reader, FaceActions.load(), ExpressionSpace.load())
+
+    def reset(self) -> None:
+        self._people: dict[int, FaceMemory] = {}
+        self._frame = 0
+
+    @torch.inference_mode()
+    def label(
+        self, image: Image, observed: Sequence[ObservedPerson], people: Sequence[PersonLabels], time_s: float
+    ) -> tuple[PersonLabels, ...]:
+        """The people with the labels of their faces.
+
+        Args:
+            image: (H, W, 3) uint8 RGB.
+            people: their other labels, in the same order.
+            time_s: when the frame was captured, on the source's clock.
+        """
+        self._frame += 1
+        known = [self._memory(person.identity) for person in observed]
+        regions = [self._region(memory, person) for memory, person in zip(known, observed, strict=True)]
+        waiting = [row for row, region in enumerate(regions) if region is not None]
+        waiting.sort(key=lambda row: known[row].read_at or 0)
+        for row in waiting[:_A_FRAME]:
+            self._read(image, known[row], regions[row], time_s)
+        self._people = {
+            key: one for key, one in self._people.items() if one.seen_at > self._frame - _FORGET_AFTER_FRAMES
+        }
+        return tuple(self._labelled(memory, person) for memory, person in zip(known, people, strict=True))
+
+    def _memory(self, identity: int) -> FaceMemory:
+        memory = self._people.setdefault(identity, FaceMemory(self._network.neutral))
+        memory.seen_at = self._frame
+        if memory.read_at is not None and self._frame - memory.read_at > _HELD_FRAMES:
+            memory.lose()
+        return memory
+
+    def _region(self, memory: FaceMemory, person: ObservedPerson) -> CropBox | None:
+        """Where a face is to be read; None where it is turned away or too small, and then it is lost."""
+        output, region = person.output, None
+        if bool((output.visible_logit[0, :_HEAD] > 0).all()):
+            region = region_of_keypoints(person.crop.to_pixels(to_numpy(output.keypoints_2d[0])))
+            if memory.region is not None and _near(memory.region, region):
+                region = memory.region
+        if region is None or face_px(region) < _LEAST_PX:
+            memory.lose()
+            return None
+        return region
+
+    def _read(self, image: Image, memory: FaceMemory, region: CropBox | None, time_s: float) -> None:
+        face = None if region is None else self._reader.read(image, region, _LEAST_SCORE)
+        if face is not None and region is not memory.region:
+            # Keypoints tell the region to a tenth, landmarks exactly.
+            face = self._reader.read(image, face.region, _LEAST_SCORE)
+        if face is None:
+            memory.lose()
+            return
+        self._take(memory, face, time_s)
+
+    def _take(self, memory: FaceMemory, face: FaceLandmarks, time_s: float) -> None:
+        memory.read(self._network, self._alignment.align(face), time_s)
+        memory.read_at, memory.region, memory.score = self._frame, face.region, face.score
+
+    def _labelled(self, memory: FaceMemory, person: PersonLabels) -> PersonLabels:
+        if memory.read_at is None or memory.region is None:
+            return person
+        entries = to_numpy(self._space.encode(torch.from_numpy(memory.activations)[None])[0])
+        size = GROUP_BY_NAME["face"].size
+        confidence = memory.score * min(1.0, face_px(memory.region) / _SURE_PX)
+        return replace(
+            person,
+            labels={**person.labels, "face": entries[:size], "eyes": entries[size:]},
+            confidence={**person.confidence, "face": confidence, "eyes": confidence},
+        )
+
+
+def _near(last: CropBox, region: CropBox) -> bool:
+    """Whether a region is about where the last one was, and as large."""
+    moved = np.hypot(*np.subtract(last.centre, region.centre)) / last.side
+    return bool(moved < _MOST_MOVED and 0.6 < region.side / last.side < 1.6)

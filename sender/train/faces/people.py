@@ -1,0 +1,45 @@
+"""Landmarks of photographed faces: what faces of real people look like to the networks."""
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+from common.errors import SourceError
+from sender.face.landmarks import FaceLandmarks, FaceReader
+from sender.face.region import region_of_keypoints
+
+JUDGED = Path(__file__).resolve().parent.parent / "data" / "judged_faces.tsv"
+"""Faces of `people` that a person has judged: annotation, mouth, smile, lids; `?` where it cannot be seen."""
+LEAST_SCORE = 0.9
+
+
+def judged_faces() -> dict[int, tuple[str, ...]]:
+    """Annotation → mouth (closed, parted, open), smile (no, yes), lids (open, closed, down)."""
+    rows = (line.split("\t") for line in JUDGED.read_text(encoding="utf-8").splitlines()[1:])
+    return {int(row[0]): tuple(row[1:]) for row in rows}
+
+
+def read_faces(folder: Path, reader: FaceReader, least_eyes_px: float) -> Iterator[tuple[int, FaceLandmarks]]:
+    """Faces of the photographs `people` whose nose and eyes are visible, and their annotations.
+
+    Args:
+        least_eyes_px: least distance of the eyes.
+    """
+    document = json.loads((folder / "keypoints.json").read_text(encoding="utf-8"))
+    files = {image["id"]: image["file_name"] for image in document["images"]}
+    for annotation in document["annotations"]:
+        keypoints = np.asarray(annotation["keypoints"], np.float32).reshape(-1, 3)
+        eyes_px = np.linalg.norm(keypoints[1, :2] - keypoints[2, :2])
+        if (keypoints[:3, 2] < 2).any() or eyes_px < least_eyes_px:
+            continue
+        picture = cv2.imread(str(folder / "images" / files[annotation["image_id"]]), cv2.IMREAD_COLOR)
+        if picture is None:
+            raise SourceError(f"{folder} lacks the picture {files[annotation['image_id']]}")
+        image = np.ascontiguousarray(picture[..., ::-1], np.uint8)
+        face = reader.read(image, region_of_keypoints(keypoints[:, :2]))
+        face = face and reader.read(image, face.region, LEAST_SCORE)
+        if face is not None:
+            yield int(annotation["id"]), face

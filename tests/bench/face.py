@@ -1,0 +1,111 @@
+"""Faces: `python -m tests.bench.face`; `--people FOLDER` also on photographed faces, which a person has judged.
+
+    jaw_open, blink, smile, gaze_aside, gaze_up   correlation of given and true activations, rendered heads
+    unexplained                                   of the first four: squared error over squared activations
+
+    mouth, smile, lids   share of photographed faces that are judged alike: lips parted, smiling, eyes closed; beside it
+                         that of the more frequent answer
+
+Every head and face is somebody new, whose neutral face is unknown.
+"""
+
+import argparse
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from common.arrays import FloatArray
+from common.body.anatomy import FACIAL_ACTIONS
+from sender.face.actions import FaceActions
+from sender.face.landmarks import FaceLandmarks, FaceReader
+from sender.train.faces.__main__ import correlations, landmarks_of
+from sender.train.faces.heads import Heads
+from sender.train.faces.people import judged_faces, read_faces
+from sender.train.faces.samples import render_samples
+from tests.bench import report
+
+_LEAST_EYES_PX = 18.0
+_PARTED = {"jawOpen": 1.0, "mouthClose": -1.0, "mouthLowerDownLeft": 0.5, "mouthUpperUpLeft": 0.5}
+_SMILES = {"mouthSmileLeft": 0.5, "mouthSmileRight": 0.5}
+_CLOSED = {"eyeBlinkLeft": 0.5, "eyeBlinkRight": 0.5}
+# Activation from which an answer is yes.
+_YES = 0.3
+_JUDGED = {
+    "mouth": (_PARTED, {"closed": False, "parted": True, "open": True}),
+    "smile": (_SMILES, {"no": False, "yes": True}),
+    "lids": (_CLOSED, {"open": False, "closed": True, "down": True}),
+}
+
+
+@torch.inference_mode()
+def activations_of(network: FaceActions, faces: list[FaceLandmarks]) -> FloatArray:
+    """(N, 52) of people whose neutral face is unknown."""
+    alignment = network.alignment()
+    rows = []
+    for face in faces:
+        aligned = alignment.align(face)
+        z = network.components(torch.from_numpy(aligned.features)[None]) - network.neutral
+        rows.append(network(z, torch.from_numpy(aligned.rotation)[None]).clamp(0, 1)[0].numpy())
+    return np.stack(rows)
+
+
+def rendered_faces(count: int, face_px: float, seed: int) -> tuple[FloatArray, FloatArray]:
+    """Given and true activations (N, 52) of rendered heads."""
+    reader = FaceReader.load()
+    if reader is None:
+        raise ValueError("MediaPipe's networks are missing")
+    sizes = (face_px - 1, face_px + 1)
+    samples = render_samples(Heads(), reader, np.random.default_rng(seed), count, None, sizes, degraded=0.0)
+    return activations_of(FaceActions.load(), landmarks_of(samples)), samples.activations
+
+
+def unexplained(given: FloatArray, true: FloatArray) -> list[float]:
+    """Of mouth, lids, smile and sideways gaze: squared errors over squared activations."""
+    names = ("jawOpen", "eyeBlinkLeft", "mouthSmileLeft", "eyeLookOutLeft")
+    columns = [FACIAL_ACTIONS.index(name) for name in names]
+    return [float(np.square(given[:, i] - true[:, i]).sum() / np.square(true[:, i]).sum()) for i in columns]
+
+
+def judged(people: Path) -> dict[str, dict[str, float]]:
+    """Of each question: faces, and the shares of answers as given and of the more frequent one."""
+    reader, answers = FaceReader.load(), judged_faces()
+    if reader is None:
+        raise ValueError("MediaPipe's networks are missing")
+    seen = [(key, face) for key, face in read_faces(people, reader, _LEAST_EYES_PX) if key in answers]
+    values = activations_of(FaceActions.load(), [face for _, face in seen])
+    rows = {}
+    for column, (question, (shares, meaning)) in enumerate(_JUDGED.items()):
+        level = sum(share * values[:, FACIAL_ACTIONS.index(name)] for name, share in shares.items())
+        known = [row for row, (key, _) in enumerate(seen) if answers[key][column] in meaning]
+        truth = np.array([meaning[answers[seen[row][0]][column]] for row in known])
+        right = (np.asarray(level)[known] > _YES) == truth
+        rows[question] = {
+            "faces": len(known),
+            "right": float(right.mean()),
+            "more_frequent": max(float(truth.mean()), 1 - float(truth.mean())),
+        }
+    return rows
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    parser = report.flags("face", __doc__, 7)
+    report.add_amount(parser, "--heads", "rendered heads of each size", 300, 60, report.at_least(2))
+    parser.add_argument("--people", type=Path, help="folder of photographs of people")
+    return report.run(parser, _work, arguments)
+
+
+def _work(options: argparse.Namespace) -> None:
+    systems: dict[str, dict[str, float]] = {}
+    for face_px in (40, 60, 95):
+        given, true = rendered_faces(options.heads, face_px, options.seed)
+        figures = correlations(given, true)
+        systems[f"{face_px} px"] = figures | {"unexplained": float(np.mean(unexplained(given, true)))}
+    report.publish(options, systems, f"{options.heads} rendered heads")
+    if options.people:
+        print(f"\nphotographed faces\n\n{report.table(judged(options.people))}")
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

@@ -1,0 +1,43 @@
+"""Faces in the frame of the head."""
+
+import numpy as np
+import pytest
+from scipy.spatial.transform import Rotation
+
+from common.arrays import FloatArray
+from sender.face.alignment import Alignment
+from sender.face.landmarks import LEFT_CORNERS, POINTS, RIGHT_CORNERS, FaceLandmarks
+
+TEMPLATE = np.random.default_rng(0).normal(0, 0.05, (POINTS, 3)).astype(np.float32)
+ALIGNMENT = Alignment(TEMPLATE, np.ones(POINTS, np.float32))
+
+
+def face_of(points: FloatArray, gaze: float = 0.0) -> FaceLandmarks:
+    """A face whose irises are in the middle of the corners, or pixels aside."""
+    corners = np.stack([points[list(LEFT_CORNERS)], points[list(RIGHT_CORNERS)]])[..., :2]
+    share = np.linspace(0, 1, 9)
+    lower = corners[:, :1] + share[:, None] * (corners[:, 1:] - corners[:, :1])
+    lids = np.concatenate([lower, lower[:, 1:8]], axis=1)
+    iris = corners.mean(axis=1, keepdims=True).repeat(5, axis=1) + np.array([gaze, 0])
+    return FaceLandmarks(points.astype(np.float32), lids, iris, 1.0)
+
+
+@pytest.mark.parametrize("turn", [(0.0, 0.0, 0.0), (0.2, -0.5, 0.3)])
+def test_turned_head_has_no_expression(turn: tuple[float, float, float]) -> None:
+    rotation = Rotation.from_euler("xyz", turn).as_matrix().astype(np.float32)
+    aligned = ALIGNMENT.align(face_of(400 * TEMPLATE @ rotation.T + np.array([320, 200, 0], np.float32)))
+    np.testing.assert_allclose(aligned.features[: 3 * POINTS], 0, atol=1e-3)
+    np.testing.assert_allclose(aligned.rotation, rotation, atol=1e-5)
+    assert aligned.px_per_m == pytest.approx(400)
+
+
+def test_gaze_is_measured_in_millimetres_of_the_head() -> None:
+    ahead, aside = (ALIGNMENT.align(face_of(500 * TEMPLATE, gaze)).features for gaze in (0.0, 2.0))
+    moved = (aside - ahead)[3 * POINTS :].reshape(2, 18, 2)
+    np.testing.assert_allclose(moved[:, 16:], [[[4, 0], [4, 0]]] * 2, atol=1e-3)
+    np.testing.assert_allclose(moved[:, :16], 0, atol=1e-3)
+
+
+def test_points_without_weight_are_refused() -> None:
+    with pytest.raises(ValueError, match="weight"):
+        Alignment(TEMPLATE, np.zeros(POINTS, np.float32))

@@ -1,0 +1,107 @@
+"""Whose faces are read when, and what people get, with a scripted reader."""
+
+from collections.abc import Sequence
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from common.arrays import Image
+from common.body.expression import ExpressionSpace
+from common.frames import PersonLabels
+from sender.face.actions import FaceActions
+from sender.face.landmarks import POINTS, FaceLandmarks
+from sender.face.stage import FaceStage
+from sender.perception.inference.crop import CropBox
+from sender.perception.stage import ObservedPerson
+from tests.support.preview_samples import MASK, observed
+
+FRAME: Image = np.zeros((480, 640, 3), np.uint8)
+
+
+class ScriptedReader:
+    """Finds a face in every region, or none; records the regions."""
+
+    def __init__(self) -> None:
+        self.regions: list[CropBox] = []
+        self.finds = True
+
+    def read(self, image: Image, region: CropBox, least_score: float = 0.0) -> FaceLandmarks | None:
+        self.regions.append(region)
+        if not self.finds:
+            return None
+        spread = np.random.default_rng(0).uniform(-1 / 3, 1 / 3, (POINTS, 3)) * region.side
+        spread[33, :2], spread[263, :2] = (-0.15 * region.side, 0), (0.15 * region.side, 0)
+        points = (spread + np.array([*region.centre, 0])).astype(np.float32)
+        return FaceLandmarks(points, np.zeros((2, 16, 2), np.float32), np.zeros((2, 5, 2), np.float32), 0.95)
+
+
+@pytest.fixture
+def reader() -> ScriptedReader:
+    return ScriptedReader()
+
+
+@pytest.fixture
+def stage(reader: ScriptedReader) -> FaceStage:
+    return FaceStage(reader, FaceActions.load(), ExpressionSpace.load())  # type: ignore[arg-type]
+
+
+def person(identity: int, eyes_px: float = 40.0, *, visible: bool = True, x: float = 300.0) -> ObservedPerson:
+    crop = CropBox(0, 0, 400)
+    at = np.full((17, 2), 0.5, np.float32)
+    at[:3] = np.array([[x, 100 + 0.45 * eyes_px], [x + eyes_px / 2, 100], [x - eyes_px / 2, 100]]) / 400
+    seen: NDArray[np.bool_] = np.full(17, visible)
+    return observed(crop, np.ones((MASK, MASK), np.bool_), keypoints_2d=at, visible=seen, identity=identity)
+
+
+def label(stage: FaceStage, people: Sequence[ObservedPerson], frame: int) -> list[bool]:
+    """Whether the people have labels of their faces."""
+    bare = [PersonLabels(each.identity, each.score, {}) for each in people]
+    labelled = stage.label(FRAME, people, bare, frame / 30)
+    for each in labelled:
+        assert ("face" in each.labels) == ("eyes" in each.labels) == (each.confidence.get("face", 0) > 0)
+        if "face" in each.labels:
+            assert (each.labels["face"].shape, each.labels["eyes"].shape) == ((12,), (4,))
+    return ["face" in each.labels for each in labelled]
+
+
+@pytest.mark.parametrize(
+    ("eyes_px", "visible", "read"), [(40.0, True, True), (16.0, True, False), (40.0, False, False)]
+)
+def test_only_large_faces_that_are_seen_are_read(
+    stage: FaceStage, reader: ScriptedReader, eyes_px: float, visible: bool, read: bool
+) -> None:
+    assert label(stage, [person(0, eyes_px, visible=visible)], 0) == [read]
+    assert bool(reader.regions) == read
+
+
+def test_new_face_is_looked_at_twice_and_then_where_it_was(stage: FaceStage, reader: ScriptedReader) -> None:
+    label(stage, [person(0)], 0)
+    assert len(reader.regions) == 2
+    label(stage, [person(0, x=302.0)], 1)
+    assert len(reader.regions) == 3
+    label(stage, [person(0, x=200.0)], 2)
+    assert len(reader.regions) == 5, "a face that jumps is new"
+
+
+def test_lost_face_has_no_labels(stage: FaceStage, reader: ScriptedReader) -> None:
+    assert label(stage, [person(0)], 0) == [True]
+    reader.finds = False
+    assert label(stage, [person(0)], 1) == [False]
+
+
+def test_two_faces_are_read_in_a_frame_and_the_others_keep_their_labels(
+    stage: FaceStage, reader: ScriptedReader
+) -> None:
+    crowd = [person(identity) for identity in range(5)]
+    found = [label(stage, crowd, frame) for frame in range(6)]
+    assert found[0] == [True, True, False, False, False]
+    assert all(map(all, found[2:]))
+    assert len(reader.regions) == 5 * 2 + (6 * 2 - 5)
+
+
+def test_reset_forgets_neutral_faces(stage: FaceStage) -> None:
+    for frame in range(3):
+        label(stage, [person(0)], frame)
+    stage.reset()
+    assert not stage._people
