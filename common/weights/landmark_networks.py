@@ -14,8 +14,8 @@ if TYPE_CHECKING:
 
 DIRECTORY = WEIGHTS_DIRECTORY / "mediapipe"
 
-Name = Literal["face_landmark", "iris_landmark", "hand_landmark_full", "hand_recrop"]
-"""All take one picture, (1, S, S, 3) RGB 0…1, of side S: 192, 64, 224, 256."""
+Name = Literal["face_landmark", "iris_landmark", "hand_landmark_full", "hand_landmark_lite", "hand_recrop"]
+"""All take one picture, (1, S, S, 3) RGB 0…1, of side S: 192, 64, 224, 224, 256."""
 NAMES: tuple[Name, ...] = get_args(Name)
 
 

@@ -12,6 +12,7 @@ import numpy as np
 from common.arrays import Float64Array, FloatArray
 from common.body.anatomy import FINGER_BONES, SKELETON
 from common.body.model import BodyModel
+from common.synthetic.dataset.split import Split, clip_split
 from common.synthetic.motion.bvh import Bvh, read_bvh
 from common.synthetic.motion.retarget import twist
 from common.synthetic.motion.rigs import REST_FLEXION, ROCKETBOX
@@ -34,11 +35,12 @@ def hand_axes(body: BodyModel) -> Float64Array:
     return np.array(axes)
 
 
-def recorded_fingers(folder: Path, body: BodyModel) -> FloatArray:
+def recorded_fingers(folder: Path, body: BodyModel, split: Split | None = None) -> FloatArray:
     """(N, 15, 3) poses of both hands, as left ones, 30 a second.
 
     Args:
         folder: BVH files of Rocketbox's animations.
+        split: the one whose motions are read; None reads all.
 
     Raises:
         FileNotFoundError: there are none.
@@ -47,10 +49,13 @@ def recorded_fingers(folder: Path, body: BodyModel) -> FloatArray:
     files = sorted(folder.glob("*.bvh"))
     if not files:
         raise FileNotFoundError(f"no *.bvh in {folder}")
-    turns = np.concatenate([hand for path in files for hand in _turns(read_bvh(path))])
+    hands = [np.concatenate(list(_turns(read_bvh(path)))) for path in files]
+    turns = np.concatenate(hands)
     # The rest poses of the skeletons differ in how hands are spread and thumbs stand.
     turns[:, 0] -= np.median(turns[:, 0], axis=0)
     turns[:, :, 1] -= np.median(turns[:, :, 1], axis=0)
+    kept = [split in (None, clip_split(f"rocketbox/{path.stem}")) for path in files]
+    turns = turns[np.repeat(kept, [len(each) for each in hands])]
     return np.asarray(np.einsum("npk,pkd->npd", turns, hand_axes(body)), np.float32)
 
 

@@ -16,6 +16,7 @@ from common.weights.landmark_networks import Name, load_network
         ("face_landmark", 192, [468 * 3, 1]),
         ("iris_landmark", 64, [71 * 3, 5 * 3]),
         ("hand_landmark_full", 224, [63, 1, 1, 63]),
+        ("hand_landmark_lite", 224, [63, 1, 1, 63]),
         ("hand_recrop", 256, [4]),
     ],
 )

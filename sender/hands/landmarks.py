@@ -1,0 +1,157 @@
+"""Where a hand's landmarks are in a picture: MediaPipe's networks for hands, fed as its own graphs feed them.
+
+A crop is a square that is turned so that the fingers point upwards.  `hand_recrop` places it where only the forearm is
+known; while a hand is followed, its last landmarks do.
+
+Shapes: L = 21 landmarks: the wrist, then of each finger from the thumb its three joints and its tip.
+"""
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, NamedTuple, Self
+
+import cv2
+import numpy as np
+import torch
+
+from common.arrays import Float64Array, FloatArray, Image
+from common.weights.landmark_networks import load_network
+
+if TYPE_CHECKING:
+    from common.weights.graph import CompiledGraph
+
+RECROP_PX, LANDMARK_PX = 256, 224
+# Towards the fingers, in sides of the square that encloses the palm (`hand_landmarks_to_roi.pbtxt`), and its growth.
+_SHIFT, _GROWTH = 0.1, 2.0
+# All joints but the outer ones and the tips.
+_PALM = [0, 1, 2, 3, 5, 6, 9, 10, 13, 14, 17, 18]
+_WRIST, _INDEX, _MIDDLE, _RING = 0, 5, 9, 13
+# Of the probability that the hand is a right one.
+_MIN_RIGHT = 0.5
+# The knuckles lie beyond the wrist by this share of the forearm; side of the square in lengths of the hand.
+_BEYOND, _SEARCH = 0.3, 1.7
+# Of the network's depths: with this, the bones of 70 photographed hands have the same lengths in most poses.
+_DEPTH = 5.0
+
+
+class Place(NamedTuple):
+    """Where a hand is: wrist and elbow (2,), pixels, and its length in pixels."""
+
+    wrist: Float64Array
+    elbow: Float64Array
+    hand_px: float
+
+
+@dataclass(frozen=True, slots=True)
+class HandCrop:
+    """A square of the frame.
+
+    Args:
+        centre: (2,) pixels.
+        side: pixels.
+        up: radians by which its upward direction is turned clockwise from the frame's.
+    """
+
+    centre: Float64Array
+    side: float
+    up: float
+
+    @property
+    def axes(self) -> Float64Array:
+        """(2, 2) whose columns are the crop's axes in the frame."""
+        cos, sin = np.cos(self.up), np.sin(self.up)
+        return np.array([[cos, -sin], [sin, cos]])
+
+    def cut(self, image: Image, size: int, *, mirrored: bool) -> FloatArray:
+        """(1, size, size, 3) in 0…1; black beyond the frame."""
+        turn = self.axes * (self.side / size)
+        if mirrored:
+            turn = turn * [-1, 1]
+        shift = self.centre - turn @ np.full(2, (size - 1) / 2) - 0.5
+        matrix = np.concatenate([turn, shift[:, None]], 1)
+        flags = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
+        cropped = cv2.warpAffine(image, matrix, (size, size), flags=flags)
+        return np.multiply(cropped, 1 / 255, dtype=np.float32)[None]
+
+    def to_pixels(self, units: Float64Array, *, mirrored: bool) -> Float64Array:
+        """Positions (…, 2) in crop units, 0…1 → pixels of the frame."""
+        centred = units - 0.5
+        if mirrored:
+            centred = centred * [-1, 1]
+        return np.asarray(self.side * centred @ self.axes.T + self.centre)
+
+
+def crop_of_forearm(place: Place) -> HandCrop:
+    """The square in which `hand_recrop` looks for a hand beyond the wrist."""
+    along = place.wrist - place.elbow
+    return HandCrop(place.wrist + _BEYOND * along, _SEARCH * place.hand_px, float(np.arctan2(along[0], -along[1])))
+
+
+def crop_of_landmarks(landmarks: Float64Array) -> HandCrop:
+    """The square for the next picture, from landmarks (L, 2 or 3), pixels."""
+    landmarks = landmarks[:, :2]
+    knuckles = (landmarks[_INDEX] + landmarks[_RING] + 2 * landmarks[_MIDDLE]) / 4
+    along = knuckles - landmarks[_WRIST]
+    upright = HandCrop(np.zeros(2), 1.0, float(np.arctan2(along[0], -along[1])))
+    palm = landmarks[_PALM] @ upright.axes
+    low, high = palm.min(0), palm.max(0)
+    size = high - low
+    centre = (low + high) / 2 - [0, _SHIFT * size[1]]
+    return HandCrop(upright.axes @ centre, _GROWTH * float(size.max()), upright.up)
+
+
+def crop_of_recrop(output: FloatArray, searched: HandCrop, *, mirrored: bool) -> HandCrop:
+    """The square that `hand_recrop` proposes, from its points (4,): the centre, and the middle of the lower side."""
+    centre, bottom = searched.to_pixels(output.reshape(2, 2).astype(np.float64) / RECROP_PX, mirrored=mirrored)
+    down = bottom - centre
+    half = float(np.hypot(*down))
+    return HandCrop(centre - 2 * _SHIFT * down, 2 * half, float(np.arctan2(-down[0], down[1])))
+
+
+@dataclass(frozen=True, slots=True)
+class SeenHand:
+    """What the network sees in a crop.
+
+    Args:
+        landmarks: (L, 3) pixels of the frame, and depth beyond the wrist, in pixels too.
+        score: probability that a hand is in the crop.
+        is_right: whether it is of the side that it was said to be.
+    """
+
+    landmarks: Float64Array
+    score: float
+    is_right: bool
+
+
+class HandReader:
+    """Reads one hand at a time.  The networks see every hand as a right one.
+
+    Args:
+        recrop: places a crop of a hand.
+        exact: reads its landmarks.
+        fast: reads those of a hand that is followed, in half the time.
+    """
+
+    def __init__(self, recrop: "CompiledGraph", exact: "CompiledGraph", fast: "CompiledGraph") -> None:
+        self._recrop, self._exact, self._fast = recrop, exact, fast
+
+    @classmethod
+    def load(cls) -> Self | None:
+        """None where the networks are missing."""
+        networks = [load_network(name) for name in ("hand_recrop", "hand_landmark_full", "hand_landmark_lite")]
+        present = [network for network in networks if network is not None]
+        return cls(*present) if len(present) == len(networks) else None
+
+    def search(self, image: Image, place: Place, *, left: bool) -> SeenHand:
+        """What is beyond a forearm."""
+        searched = crop_of_forearm(place)
+        (points,) = self._recrop(torch.from_numpy(searched.cut(image, RECROP_PX, mirrored=left)))
+        return self.read(image, crop_of_recrop(points.numpy().ravel(), searched, mirrored=left), left=left)
+
+    def read(self, image: Image, crop: HandCrop, *, left: bool, fast: bool = False) -> SeenHand:
+        """The landmarks of the hand in a crop."""
+        picture = torch.from_numpy(crop.cut(image, LANDMARK_PX, mirrored=left))
+        points, score, right, _ = (self._fast if fast else self._exact)(picture)
+        units = points.numpy().reshape(-1, 3).astype(np.float64) / LANDMARK_PX
+        pixels = crop.to_pixels(units[:, :2], mirrored=left)
+        landmarks = np.column_stack([pixels, _DEPTH * units[:, 2] * crop.side])
+        return SeenHand(landmarks, float(score), is_right=float(right) > _MIN_RIGHT)

@@ -1,0 +1,228 @@
+"""The hands stage: adds the fingers of prominent people to their labels.
+
+Hands take turns: a frame has time for one, and not every frame.  Between two readings the fingers move towards the last
+one.  A hand that has not been read for a while has no fingers in the labels, and shows the curls of perception.
+
+    keypoints ─ crop of the forearm ─ `hand_recrop` ─┐
+                 last landmarks ─────────────────────┴─ landmarks ─ gate ─ fit ─ smoothing ─ labels
+"""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Self
+
+import numpy as np
+
+from common.arrays import Float64Array, Image
+from common.body.anatomy import KEYPOINT_INDEX
+from common.body.label_space import LabelSpace
+from common.body.model import BodyModel
+from common.frames import Camera, PersonLabels
+from common.labels import GROUP_BY_NAME
+from common.weights.devices import to_numpy
+from sender.hands.fit import HandFitter
+from sender.hands.labels import GROUPS, HANDS, SIDES, FingerLabels
+from sender.hands.landmarks import HandCrop, HandReader, Place, SeenHand, crop_of_forearm, crop_of_landmarks
+from sender.perception.stage import ObservedPerson
+
+_KEYPOINTS = tuple((KEYPOINT_INDEX[f"{side}_elbow"], KEYPOINT_INDEX[f"{side}_wrist"]) for side in SIDES)
+MIN_HAND_PX = 40.0
+"""Length of the smallest hand whose fingers are read."""
+MIN_SCORE = 0.9
+"""Of the network, for a hand that is believed."""
+# Largest distance of the fitted hand's landmarks from the network's, in lengths of the palm.
+_MAX_RESIDUAL = 0.1
+# People whose hands are read, the most prominent ones.
+_PEOPLE = 2
+# The score of a hand that is followed may fall to this.
+_FOLLOWED_SCORE = 0.5
+# Frames until the next hand's turn, after one that is followed and after a slower search.
+_FOLLOWED_FRAMES, _SEARCHED_FRAMES = 2, 4
+# A hand that was searched in vain waits for so many frames.
+_REST_FRAMES = 12
+# Fingers are at a new reading after so many seconds, but for 1/e of the way.
+_LAG_S = 0.05
+# A hand that was not read for so long is forgotten.
+_FORGET_S = 0.7
+_HAND_PER_FOREARM = 0.84
+_HAND_M = (0.12, 0.22)
+_NEAR_M = 0.2
+# A hand's crop may be so many lengths of the hand from where the forearm points.
+_MAX_MOVE = 1.0
+# Standard deviation of the entries of fingers that are believed.
+_SIGMA = np.full(GROUP_BY_NAME[GROUPS[0]].size, 0.4, np.float32)
+
+
+@dataclass(slots=True)
+class _Hand:
+    """What is known of one hand.
+
+    Args:
+        due: frame in which its turn comes.
+        tried: frame in which it was last looked at.
+        crop: where it is expected, if it was seen then.
+        is_followed: whether it was read then.
+        target, shown: (15, 3) rotation vectors, as of a left hand, that were read last, and that are published.
+        angles: (25,) of the last reading, if the hand is followed.
+        read_s, score: when they were read, and the network's score.
+    """
+
+    due: int = 0
+    tried: int = -1
+    crop: HandCrop | None = None
+    is_followed: bool = False
+    target: Float64Array | None = None
+    shown: Float64Array | None = None
+    angles: Float64Array | None = None
+    read_s: float = -math.inf
+    score: float = 0.0
+
+
+class HandsStage:
+    """Reads the fingers of the most prominent people whose hands are large enough."""
+
+    def __init__(self, reader: HandReader, fitter: HandFitter, labels: FingerLabels) -> None:
+        self._reader = reader
+        self._fitter = fitter
+        self._labels = labels
+        self.reset()
+
+    @classmethod
+    def load(cls, *, sharing: Self | None = None) -> Self | None:
+        """None where the networks are missing.
+
+        Args:
+            sharing: a stage whose networks it uses.
+
+        Raises:
+            WeightsError: the prior is missing or damaged.
+        """
+        if sharing:
+            return cls(sharing._reader, sharing._fitter, sharing._labels)
+        reader = HandReader.load()
+        if reader is None:
+            return None
+        body = BodyModel.load()
+        return cls(reader, HandFitter.load(body), FingerLabels(LabelSpace.load(), body))
+
+    def reset(self) -> None:
+        """Forgets all hands, for a new source."""
+        self._hands: dict[tuple[int, int], _Hand] = {}
+        self._frame, self._time_s = -1, 0.0
+        self._free_at = 0
+
+    def label(
+        self,
+        image: Image,
+        camera: Camera,
+        observed: Sequence[ObservedPerson],
+        people: Sequence[PersonLabels],
+        time_s: float,
+    ) -> tuple[PersonLabels, ...]:
+        """The people with their fingers.
+
+        Args:
+            image: (H, W, 3) uint8 RGB.
+            people: their other labels, in the same order.
+            time_s: when the frame was captured, on the source's clock.
+        """
+        self._frame += 1
+        step_s, self._time_s = max(0.0, time_s - self._time_s), time_s
+        places = {
+            (person.identity, side): place
+            for person in observed[:_PEOPLE]
+            for side in range(len(SIDES))
+            if (place := hand_place(person, camera, side)) and place.hand_px >= MIN_HAND_PX
+        }
+        for key in places:
+            self._hands.setdefault(key, _Hand())
+        for key in self._due(list(places)):
+            self._look(image, self._hands[key], places[key], left=key[1] == 0)
+        for key, hand in list(self._hands.items()):
+            if time_s - hand.read_s > _FORGET_S:
+                hand.target = hand.shown = None
+                if key not in places:
+                    del self._hands[key]
+            else:
+                _approach(hand, step_s)
+        return tuple(self._with_fingers(person) for person in people)
+
+    def _due(self, visible: Sequence[tuple[int, int]]) -> list[tuple[int, int]]:
+        """The hands to look at: all in the first frame, later the one that has waited longest, if it is time."""
+        if self._frame == 0:
+            return list(visible)
+        waiting = [key for key in visible if self._frame >= self._hands[key].due]
+        if not waiting or self._frame < self._free_at:
+            return []
+        return [min(waiting, key=lambda key: self._hands[key].tried)]
+
+    def _look(self, image: Image, hand: _Hand, place: Place, *, left: bool) -> None:
+        """Looks at a hand: where it was, or where the forearm points."""
+        if hand.crop is not None and not _near(hand.crop, place):
+            hand.crop, hand.is_followed = None, False
+        followed, first = hand.is_followed, hand.crop is None
+        if hand.crop is None:
+            seen = self._reader.search(image, place, left=left)
+            if self._frame == 0:
+                # Nothing waits for a photograph.
+                seen, first = self._reader.read(image, crop_of_landmarks(seen.landmarks), left=left), False
+        else:
+            seen = self._reader.read(image, hand.crop, left=left, fast=followed)
+        self._free_at = self._frame + (_FOLLOWED_FRAMES if followed else _SEARCHED_FRAMES)
+        hand.tried = self._frame
+        hand.is_followed = seen.is_right and seen.score >= (_FOLLOWED_SCORE if followed else MIN_SCORE)
+        # A hand that is framed badly has a low score, and landmarks that frame it better.
+        hand.crop = crop_of_landmarks(seen.landmarks) if hand.is_followed or first else None
+        hand.due = self._frame + (_REST_FRAMES if hand.crop is None else 0)
+        if not hand.is_followed:
+            hand.angles = None
+        else:
+            self._take(hand, seen, left=left)
+
+    def _take(self, hand: _Hand, seen: SeenHand, *, left: bool) -> None:
+        points = seen.landmarks if left else seen.landmarks * [-1, 1, 1]
+        fitted = self._fitter.fit(points, hand.angles)
+        if fitted.residual <= _MAX_RESIDUAL:
+            hand.angles, hand.target = fitted.angles, self._fitter.vectors(fitted.angles)
+            hand.read_s, hand.score = self._time_s, seen.score
+
+    def _with_fingers(self, person: PersonLabels) -> PersonLabels:
+        """The person with the groups of the hands that are known, whose curls are in the group `hands`."""
+        labels, sigma, confidence = dict(person.labels), dict(person.sigma), dict(person.confidence)
+        for side, group in enumerate(GROUPS):
+            hand = self._hands.get((person.identity, side))
+            if hand is not None and hand.shown is not None:
+                labels[group], labels[HANDS] = self._labels.encoded(hand.shown, labels[HANDS], side)
+                sigma[group], confidence[group] = _SIGMA, hand.score
+        return replace(person, labels=labels, sigma=sigma, confidence=confidence)
+
+
+def hand_place(person: ObservedPerson, camera: Camera, side: int) -> Place | None:
+    """Where the left hand (side 0) or the right one is; None if it is not seen."""
+    output = person.output
+    elbow, wrist = _KEYPOINTS[side]
+    if float(output.visible_logit[0, wrist]) < 0 or not bool(output.located[0, [elbow, wrist]].all()):
+        return None
+    joints = to_numpy(output.joints_3d[0])
+    forearm_m = float(np.linalg.norm(joints[wrist] - joints[elbow]))
+    # Of the pelvis, whose distance the crop's width there tells.
+    distance_m = camera.focal_px / person.crop.side * math.exp(float(output.camera[0, 2]))
+    depth_m = max(_NEAR_M, distance_m + float(joints[wrist, 2]))
+    hand_m = min(max(_HAND_PER_FOREARM * forearm_m, _HAND_M[0]), _HAND_M[1])
+    pixels = person.crop.to_pixels(to_numpy(output.keypoints_2d[0])).astype(np.float64)
+    return Place(pixels[wrist], pixels[elbow], camera.focal_px * hand_m / depth_m)
+
+
+def _near(crop: HandCrop, place: Place) -> bool:
+    """Whether the hand may still be in a crop that its last landmarks gave."""
+    expected = crop_of_forearm(place)
+    return float(np.hypot(*(crop.centre - expected.centre))) < _MAX_MOVE * place.hand_px
+
+
+def _approach(hand: _Hand, step_s: float) -> None:
+    """Moves what is published towards what was read last."""
+    if hand.target is None or hand.shown is None:
+        hand.shown = hand.target
+    else:
+        hand.shown = hand.shown + (1 - math.exp(-step_s / _LAG_S)) * (hand.target - hand.shown)

@@ -1,0 +1,215 @@
+"""Whose hands are looked at when, and what people get, with a scripted reader."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from common.arrays import Float64Array
+from common.body.anatomy import FINGER_BONES
+from common.body.label_space import LabelSpace
+from common.body.model import BodyModel, BodyParameters
+from common.frames import Camera, PersonLabels
+from common.labels import OPTIONAL_GROUPS, concatenate, split
+from sender.hands.fit import HandFitter
+from sender.hands.labels import GROUPS, FingerLabels
+from sender.hands.landmarks import HandCrop, Place, SeenHand
+from sender.hands.skeleton import ANGLES, FINGERS, MIRROR, HandSkeleton
+from sender.hands.stage import HandsStage
+from sender.perception.inference.crop import CropBox
+from sender.perception.network.output import PerceptionOutput
+from sender.perception.stage import ObservedPerson
+
+CAMERA = Camera(640, 480, 768.0)
+IMAGE = np.zeros((480, 640, 3), np.uint8)
+CROP = CropBox(120, 40, 400)
+FRAME_S = 1 / 30
+WRISTS = {"left": (0.75, 0.5), "right": (0.25, 0.5)}
+
+
+class ScriptedReader:
+    """Shows hands with these angles at the wrists, and records the looks: `search`, `read` or `fast`, and the side."""
+
+    def __init__(self, skeleton: HandSkeleton) -> None:
+        self.angles = np.zeros(FINGERS * ANGLES)
+        self.score, self.is_right = 0.95, True
+        self.looks: list[tuple[str, str]] = []
+        self._skeleton = skeleton
+
+    def search(self, image: Any, place: Place, *, left: bool) -> SeenHand:
+        self.looks.append(("search", "left" if left else "right"))
+        return self._seen(left)
+
+    def read(self, image: Any, crop: HandCrop, *, left: bool, fast: bool = False) -> SeenHand:
+        self.looks.append(("fast" if fast else "read", "left" if left else "right"))
+        return self._seen(left)
+
+    def _seen(self, left: bool) -> SeenHand:
+        points = 480 * self._skeleton.pose(self.angles).landmarks * ([1, 1, 1] if left else [-1, 1, 1])
+        at = CROP.to_pixels(np.array(WRISTS["left" if left else "right"]))
+        return SeenHand(points + np.array([*at, 0]), self.score, self.is_right)
+
+
+@pytest.fixture(scope="module")
+def space() -> LabelSpace:
+    return LabelSpace.load()
+
+
+@pytest.fixture(scope="module")
+def body() -> BodyModel:
+    return BodyModel.load()
+
+
+@pytest.fixture
+def reader(body: BodyModel) -> ScriptedReader:
+    return ScriptedReader(HandFitter.load(body)._skeleton)
+
+
+@pytest.fixture
+def stage(reader: ScriptedReader, space: LabelSpace, body: BodyModel) -> HandsStage:
+    return HandsStage(reader, HandFitter.load(body), FingerLabels(space, body))  # type: ignore[arg-type]
+
+
+def person(identity: int = 0, span_m: float = 1.0, hidden: Sequence[str] = ()) -> ObservedPerson:
+    """Somebody whose wrists are 60 % of a metre apart where the crop spans a metre."""
+    fields: dict[str, Any] = {name: torch.zeros(1) for name in PerceptionOutput.__dataclass_fields__}
+    keypoints, joints = torch.full((1, 17, 2), 0.5), torch.zeros(1, 17, 3)
+    visible = torch.full((1, 17), 4.0)
+    for side, elbow in (("left", 7), ("right", 8)):
+        x, y = WRISTS[side]
+        keypoints[0, elbow], keypoints[0, elbow + 2] = torch.tensor([x, y + 0.2]), torch.tensor([x, y])
+        joints[0, elbow, 1] = 0.24
+        if side in hidden:
+            visible[0, elbow + 2] = -4.0
+    fields |= {"keypoints_2d": keypoints, "joints_3d": joints, "visible_logit": visible}
+    fields |= {
+        "keypoints_sigma": torch.full((1, 17), 0.01),
+        "camera": torch.tensor([[0.5, 0.5, float(np.log(span_m))]]),
+    }
+    return ObservedPerson(identity, 0.9, CROP, PerceptionOutput(**fields))
+
+
+def labels_of(space: LabelSpace, identity: int = 0) -> PersonLabels:
+    groups = split(space.encode(BodyParameters.rest())[0].numpy())
+    return PersonLabels(identity, 0.9, {name: value for name, value in groups.items() if name not in OPTIONAL_GROUPS})
+
+
+def run(stage: HandsStage, space: LabelSpace, frame: int, *people: ObservedPerson) -> tuple[PersonLabels, ...]:
+    return stage.label(IMAGE, CAMERA, people, [labels_of(space, one.identity) for one in people], frame * FRAME_S)
+
+
+def phalanges(space: LabelSpace, body: BodyModel, labels: PersonLabels) -> Float64Array:
+    """(30, 3) rotation vectors that the receiver computes."""
+    mean, rows = space.rotation_vectors(body)
+    vectors = mean + torch.from_numpy(concatenate(labels.labels)) @ rows
+    return vectors[-3 * len(FINGER_BONES) :].reshape(-1, 3).double().numpy()
+
+
+def test_both_hands_of_the_first_frame_are_read(stage: HandsStage, reader: ScriptedReader, space: LabelSpace) -> None:
+    (labelled,) = run(stage, space, 0, person())
+    assert reader.looks == [("search", "left"), ("read", "left"), ("search", "right"), ("read", "right")]
+    assert set(GROUPS) <= set(labelled.labels)
+    assert [labelled.confidence[group] for group in GROUPS] == [0.95, 0.95]
+
+
+@pytest.mark.parametrize("curled", [0.0, 1.0])
+def test_labels_show_the_hands_that_were_seen(
+    stage: HandsStage, reader: ScriptedReader, space: LabelSpace, body: BodyModel, curled: float
+) -> None:
+    reader.angles = np.tile(curled * np.array([0, 0.8, 0, 1.2, 0.8]), FINGERS)
+    (labelled,) = run(stage, space, 0, person())
+    shown = phalanges(space, body, labelled)
+    flexion = (shown * body.curl_axes.double().numpy()).sum(-1)[[4, 7, 10, 13, 19, 22, 25, 28]]
+    assert np.abs(np.degrees(flexion - 1.2 * curled)).max() < 20
+    assert np.allclose(shown[:15], shown[15:] * MIRROR, atol=1e-3)
+
+
+def test_other_entries_of_the_hands_keep_what_they_say(
+    stage: HandsStage, reader: ScriptedReader, space: LabelSpace
+) -> None:
+    reader.angles = np.tile([0, 0.8, 0, 1.2, 0.8], FINGERS)
+    (labelled,) = run(stage, space, 0, person(hidden=["right"]))
+    before, after = (
+        space.decode(torch.from_numpy(concatenate(one.labels))[None]) for one in (labels_of(space), labelled)
+    )
+    assert torch.allclose(before.rotations, after.rotations, atol=1e-4)
+    assert torch.allclose(before.curl[:, 2:], after.curl[:, 2:], atol=1e-4)
+    assert after.curl[0, 0] > before.curl[0, 0] + 0.5
+    assert GROUPS[1] not in labelled.labels
+
+
+@pytest.mark.parametrize("fault", [{"score": 0.85}, {"is_right": False}])
+def test_hands_that_are_not_believed_have_no_labels(
+    stage: HandsStage, reader: ScriptedReader, space: LabelSpace, fault: dict[str, Any]
+) -> None:
+    for name, value in fault.items():
+        setattr(reader, name, value)
+    assert not set(GROUPS) & set(run(stage, space, 0, person())[0].labels)
+
+
+def test_small_hands_are_not_looked_at(stage: HandsStage, reader: ScriptedReader, space: LabelSpace) -> None:
+    assert not set(GROUPS) & set(run(stage, space, 0, person(span_m=2.5))[0].labels)
+    assert reader.looks == []
+
+
+def test_hands_take_turns_in_every_second_frame(stage: HandsStage, reader: ScriptedReader, space: LabelSpace) -> None:
+    for frame in range(11):
+        run(stage, space, frame, person())
+    assert reader.looks[4:] == [("fast", "left"), ("fast", "right")] * 2
+
+
+def test_searches_in_vain_become_rare(stage: HandsStage, reader: ScriptedReader, space: LabelSpace) -> None:
+    reader.score = 0.0
+    for frame in range(60):
+        run(stage, space, frame, person(hidden=["right"]))
+    assert len(reader.looks) < 12
+
+
+def test_fingers_move_towards_a_new_reading(
+    stage: HandsStage, reader: ScriptedReader, space: LabelSpace, body: BodyModel
+) -> None:
+    run(stage, space, 0, person(hidden=["right"]))
+    reader.angles = np.tile([0, 0.8, 0, 1.2, 0.8], FINGERS)
+    curls = []
+    for frame in range(1, 16):
+        (labelled,) = run(stage, space, frame, person(hidden=["right"]))
+        curls.append(np.linalg.norm(phalanges(space, body, labelled)[4]))
+    assert np.all(np.diff(curls) > -1e-6)
+    assert np.max(np.diff(curls)) < 0.6 < curls[-1]
+
+
+def test_fingers_go_when_a_hand_is_lost(stage: HandsStage, reader: ScriptedReader, space: LabelSpace) -> None:
+    run(stage, space, 0, person())
+    shown = [
+        set(GROUPS) <= set(run(stage, space, frame, person(hidden=list(WRISTS)))[0].labels) for frame in range(1, 31)
+    ]
+    assert shown[:10] == [True] * 10
+    assert not any(shown[24:])
+
+
+def test_fingers_of_another_source_are_forgotten(stage: HandsStage, reader: ScriptedReader, space: LabelSpace) -> None:
+    run(stage, space, 0, person())
+    stage.reset()
+    reader.score = 0.0
+    assert not set(GROUPS) & set(run(stage, space, 0, person())[0].labels)
+
+
+def test_only_the_most_prominent_people_are_looked_at(
+    stage: HandsStage, reader: ScriptedReader, space: LabelSpace
+) -> None:
+    labelled = run(stage, space, 0, *(person(identity) for identity in range(4)))
+    assert [bool(set(GROUPS) & set(one.labels)) for one in labelled] == [True, True, False, False]
+
+
+def test_labels_of_another_hand_are_as_they_were(space: LabelSpace, body: BodyModel) -> None:
+    encoder, hands = FingerLabels(space, body), np.zeros(10, np.float32)
+    vectors = np.random.default_rng(0).normal(0, 0.3, (15, 3))
+    fingers, with_curls = encoder.encoded(vectors, hands, 1)
+    labels = replace(labels_of(space), labels={"hands": with_curls, GROUPS[1]: fingers})
+    shown = phalanges(space, body, labels)
+    even = phalanges(space, body, replace(labels, labels={"hands": hands}))
+    assert np.allclose(shown[:15], even[:15], atol=1e-4)
+    assert np.linalg.norm(shown[15:] - vectors * MIRROR) < np.linalg.norm(even[15:] - vectors * MIRROR)
