@@ -39,12 +39,14 @@ class FaceLandmarks:
         lids: (2, 16, 2) of the left and the right eye.
         iris: (2, 5, 2) likewise.
         score: probability of a face, 0…1.
+        newest: the eye that was read, 0 or 1, where the other is that of the frame before.
     """
 
     points: FloatArray
     lids: FloatArray
     iris: FloatArray
     score: float
+    newest: int = 0
 
     @property
     def roll(self) -> float:
@@ -70,8 +72,14 @@ class FaceReader:
         face, iris = load_network("face_landmark"), load_network("iris_landmark")
         return None if face is None or iris is None else cls(face, iris)
 
-    def read(self, image: Image, region: CropBox, least_score: float = 0.0) -> FaceLandmarks | None:
-        """The landmarks of a face in a region of a frame (H, W, 3), RGB; None if its score is less."""
+    def read(
+        self, image: Image, region: CropBox, least_score: float = 0.0, last: FaceLandmarks | None = None
+    ) -> FaceLandmarks | None:
+        """The landmarks of a face in a region of a frame (H, W, 3), RGB; None if its score is less.
+
+        Args:
+            last: of the frame before, from which one eye is taken along: the eyes are read by turns.
+        """
         points, logit = self._face(_cut(image, region, _FACE_PX))
         score = float(logit.sigmoid())
         if score < least_score:
@@ -80,21 +88,25 @@ class FaceReader:
         face = np.empty((POINTS, 3), np.float32)
         face[:, :2], face[:, 2] = region.to_pixels(units[:, :2]), units[:, 2] * region.side
         roll = math.atan2(*(face[LEFT_CORNERS[0], 1::-1] - face[RIGHT_CORNERS[0], 1::-1]))
-        eyes = [
-            self._eye(image, _around(face[list(corners), :2], roll, _EYE_MARGIN), mirrored=mirrored)
-            for corners, mirrored in ((LEFT_CORNERS, True), (RIGHT_CORNERS, False))
-        ]
-        return FaceLandmarks(face, np.stack([lids for lids, _ in eyes]), np.stack([iris for _, iris in eyes]), score)
+        newest = 0 if last is None else 1 - last.newest
+        eyes = np.empty((2, LID_POINTS + IRIS_POINTS, 2), np.float32)
+        for eye, corners in enumerate((list(LEFT_CORNERS), list(RIGHT_CORNERS))):
+            if last is None or eye == newest:
+                eyes[eye] = self._eye(image, _around(face[corners, :2], roll, _EYE_MARGIN), mirrored=eye == 0)
+            else:
+                moved = (face[corners, :2] - last.points[corners, :2]).mean(axis=0)
+                eyes[eye] = np.concatenate([last.lids[eye], last.iris[eye]]) + moved
+        return FaceLandmarks(face, eyes[:, :LID_POINTS], eyes[:, LID_POINTS:], score, newest)
 
-    def _eye(self, image: Image, region: CropBox, *, mirrored: bool) -> tuple[FloatArray, FloatArray]:
+    def _eye(self, image: Image, region: CropBox, *, mirrored: bool) -> FloatArray:
+        """(21, 2) lids and iris, pixels of the frame."""
         crop = _cut(image, region, _EYE_PX)
         lids, iris = self._iris(crop.flip(2) if mirrored else crop)
         marks = torch.cat([lids.view(-1, 3)[:LID_POINTS, :2], iris.view(-1, 3)[:, :2]])
         units: FloatArray = (marks / _EYE_PX).numpy()
         if mirrored:
             units[:, 0] = 1 - units[:, 0]
-        pixels = region.to_pixels(units)
-        return pixels[:LID_POINTS], pixels[LID_POINTS:]
+        return region.to_pixels(units)
 
 
 def _cut(image: Image, region: CropBox, size: int) -> torch.Tensor:

@@ -11,7 +11,7 @@ from common.arrays import FloatArray
 from common.body.anatomy import FACIAL_ACTIONS
 from sender.face.actions import FaceActions
 from sender.face.alignment import AlignedFace
-from sender.perception.inference.crop import CropBox
+from sender.face.landmarks import FaceLandmarks
 
 # The mean of a person's neutral begins with that of people, which counts as so many frames; then it lasts so long.
 _PRIOR_FRAMES, _NEUTRAL_S = 15, 10.0
@@ -34,23 +34,21 @@ class FaceMemory:
         neutral: (K,) n of `sender.face.actions`.
         seen_at: frame in which the person was last seen.
         read_at: frame in which the face was last read, and read_s its time; none where it is lost.
-        region: where it is looked for next.
+        last: its landmarks then.
         activations: (52,) 0…1, steady.
-        score: of the last landmarks.
     """
 
     neutral: Tensor
     seen_at: int = 0
     read_at: int | None = None
     read_s: float = 0.0
-    region: CropBox | None = None
+    last: FaceLandmarks | None = None
     activations: FloatArray = field(default_factory=lambda: np.zeros(len(FACIAL_ACTIONS), np.float32))
-    score: float = 0.0
     _frames: int = 0
 
     def lose(self) -> None:
         """Forgets where the face is, and what it does; what it is like stays."""
-        self.region = self.read_at = None
+        self.last = self.read_at = None
 
     def read(self, network: FaceActions, face: AlignedFace, time_s: float) -> None:
         """Takes an aligned face of this frame."""

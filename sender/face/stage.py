@@ -20,7 +20,7 @@ from common.frames import PersonLabels
 from common.labels import GROUP_BY_NAME
 from common.weights.devices import to_numpy
 from sender.face.actions import FaceActions
-from sender.face.landmarks import FaceLandmarks, FaceReader
+from sender.face.landmarks import FaceReader
 from sender.face.memory import FaceMemory
 from sender.face.region import face_px, region_of_keypoints
 from sender.perception.inference.crop import CropBox
@@ -109,33 +109,32 @@ class FaceStage:
         output, region = person.output, None
         if bool((output.visible_logit[0, :_HEAD] > 0).all()):
             region = region_of_keypoints(person.crop.to_pixels(to_numpy(output.keypoints_2d[0])))
-            if memory.region is not None and _near(memory.region, region):
-                region = memory.region
+            if memory.last is not None and _near(memory.last.region, region):
+                region = memory.last.region
+            else:
+                memory.lose()
         if region is None or face_px(region) < _LEAST_PX:
             memory.lose()
             return None
         return region
 
     def _read(self, image: Image, memory: FaceMemory, region: CropBox | None, time_s: float) -> None:
-        face = None if region is None else self._reader.read(image, region, _LEAST_SCORE)
-        if face is not None and region is not memory.region:
+        face = None if region is None else self._reader.read(image, region, _LEAST_SCORE, memory.last)
+        if face is not None and memory.last is None:
             # Keypoints tell the region to a tenth, landmarks exactly.
             face = self._reader.read(image, face.region, _LEAST_SCORE)
         if face is None:
             memory.lose()
             return
-        self._take(memory, face, time_s)
-
-    def _take(self, memory: FaceMemory, face: FaceLandmarks, time_s: float) -> None:
         memory.read(self._network, self._alignment.align(face), time_s)
-        memory.read_at, memory.region, memory.score = self._frame, face.region, face.score
+        memory.read_at, memory.last = self._frame, face
 
     def _labelled(self, memory: FaceMemory, person: PersonLabels) -> PersonLabels:
-        if memory.read_at is None or memory.region is None:
+        if memory.last is None:
             return person
         entries = to_numpy(self._space.encode(torch.from_numpy(memory.activations)[None])[0])
         size = GROUP_BY_NAME["face"].size
-        confidence = memory.score * min(1.0, face_px(memory.region) / _SURE_PX)
+        confidence = memory.last.score * min(1.0, face_px(memory.last.region) / _SURE_PX)
         return replace(
             person,
             labels={**person.labels, "face": entries[:size], "eyes": entries[size:]},
