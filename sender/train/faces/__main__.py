@@ -45,7 +45,9 @@ _DEPTH, _EYES = 0.5, 3.0
 _STEPS, _BATCH, _RATE, _DECAY = 3000, 128, 2e-3, 1e-3
 _UNKNOWN, _MOST_KNOWN = 0.35, 0.5
 """Share of somebody new among the faces of a batch, and the largest part of what is unexplained in the others."""
-_LEAST_GAIN = 0.1
+_NEUTRAL = 0.4
+"""Share of a batch that does nothing, as most faces do at most times."""
+_LEAST_GAIN = 0.2
 """Share of an action's squared activations that reading it must explain, of somebody new."""
 
 
@@ -134,8 +136,11 @@ def fit(net: FaceActions, z: Tensor, rotation: Tensor, activations: Tensor, iden
     """Trains the layers on components (N, K); identities (M, K) have mean zero."""
     optimiser = torch.optim.AdamW(net.layers.parameters(), _RATE, weight_decay=_DECAY)
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, _STEPS)
+    still = torch.nonzero(activations.amax(dim=1) == 0)[:, 0]
     for _ in range(_STEPS):
         rows = torch.randint(len(z), (_BATCH,))
+        rests = torch.rand(_BATCH) < _NEUTRAL
+        rows[rests] = still[torch.randint(len(still), (int(rests.sum()),))]
         part = torch.where(torch.rand(_BATCH) < _UNKNOWN, torch.ones(_BATCH), _MOST_KNOWN * torch.rand(_BATCH))
         guess = net(z[rows] + part[:, None] * strangers(identities, _BATCH), rotation[rows])
         loss = (guess - activations[rows]).square().mean()
@@ -239,7 +244,7 @@ def train(options: argparse.Namespace) -> None:
         "read": int(net.read.sum()),
         "photographed_faces": len(people),
     }
-    print(scores, [name for name, read in zip(FACIAL_ACTIONS, net.read.tolist(), strict=True) if read])
+    print(scores, {name: round(each, 2) for name, each in zip(FACIAL_ACTIONS, gain.tolist(), strict=True)})
     write_json(options.out / "scores.json", {"scores": scores})
     if options.export:
         recipe = {"command": "python -m sender.train.faces", "heads": _HEADS, "steps": _STEPS, "seed": 0}
