@@ -1,15 +1,19 @@
 """Recorded sessions: listed, played, renamed, downloaded and deleted."""
 
 import zipfile
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from playwright.sync_api import Page, expect
 
+from common.arrays import ByteArray
+from receiver.export.skin_weights import load_body_skin
 from tests.browser.conftest import Complaints, keep, scrub
-from tests.browser.pictures import somebody_is_drawn
+from tests.browser.pictures import differing_share, scene, settled, somebody_is_drawn
+from tests.support.expressive_people import expressive_body
 from tests.support.page_server import PageServer
-from tests.support.published_session import record_session, write_clip
+from tests.support.published_session import OWNER, frame_record, person_record, record_session, write_clip
 
 
 @pytest.fixture
@@ -32,6 +36,26 @@ def test_session_is_listed_and_played(sessions: Page) -> None:
     scrub(sessions, 3)
     sessions.get_by_role("button", name="Back to all sessions").click()
     expect(sessions.get_by_role("heading", name="Sessions")).to_be_visible()
+
+
+def test_face_of_a_recorded_person_moves(page: Page, server: PageServer) -> None:
+    session = server.directory.session("0f", OWNER)
+    skeleton = load_body_skin()[1].skeleton
+    for number, actions in enumerate(({}, {"jawOpen": 0.0}, {"jawOpen": 1.0})):
+        path = session.write_body(number, expressive_body(actions, 0.0), skeleton)
+        shown = replace(frame_record(number), people=(replace(person_record(), body=path),))
+        session.append(shown)
+    page.goto(f"{server.address}/#sessions/{session.number}")
+    page.wait_for_selector(".viewport[data-frame]")
+    neutral, still, opened = (_settled_scene(page, number) for number in range(3))
+    assert differing_share(neutral, still) == 0
+    assert 0 < differing_share(neutral, opened) < 0.01
+
+
+def _settled_scene(page: Page, frame: int) -> ByteArray:
+    scrub(page, frame)
+    settled(page, page.locator(".viewport canvas").first)
+    return scene(page)
 
 
 def test_single_photographs_do_not_fill_the_list(page: Page, server: PageServer) -> None:

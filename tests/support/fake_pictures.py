@@ -8,6 +8,7 @@ from dataclasses import replace
 import numpy as np
 from PIL import Image
 
+from common.body.anatomy import FACIAL_ACTIONS
 from common.frames import PersonLabels
 from receiver.decode.person_scale import PersonScale
 from receiver.engine.engine import ReconstructedPerson
@@ -28,14 +29,15 @@ KINDS = {
 def person_at(x: float, y: float, *, textured: bool = False) -> ReconstructedPerson:
     """A coloured box, with a tetrahedron as its body, whose keypoints are all at one place of the picture.
 
-    If it is textured, its scale is known too.
+    If it is textured, its scale is known too, and its face, in which all actions are half activated.
     """
     keypoints = np.tile(np.array([x, y, 0.5], np.float32), (17, 1))
     joints = np.tile(np.array([0.1, 0.2, 3.0], np.float32), (17, 1))
     person = tetrahedron_of(PersonLabels(1, 1.0, {}))
     if textured:
         corners = TextureCorners.from_triangles(TETRAHEDRON.faces, np.zeros((4, 3, 2), np.float32))
-        body = replace(person.body, texture=MeshTexture(corners, JPEG))
+        face = np.full(len(FACIAL_ACTIONS), 0.5, np.float32)
+        body = replace(person.body, texture=MeshTexture(corners, JPEG), activations=face)
         person = replace(person, body=body, scale=PersonScale(1.70004, 0.14, 0.3))
     return replace(person, surface=box(colours=True), keypoints_2d=keypoints, joints_3d=joints)
 

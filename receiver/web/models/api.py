@@ -44,6 +44,7 @@ class PersonShown(BaseModel):
         seen: limb → whether the picture shows it; null in models of older receivers.
         height_m, height_sigma_m: of the bare body, upright, and its standard deviation, metres; null if unknown.
         distance_sigma_m: standard deviation of the distance to the middle of the hips, likewise.
+        face, fingers: as in `frames.jsonl`; null where nothing is known of them.
     """
 
     obj: str
@@ -60,6 +61,8 @@ class PersonShown(BaseModel):
     height_m: float | None = None
     height_sigma_m: float | None = None
     distance_sigma_m: float | None = None
+    face: dict[str, float] | None = None
+    fingers: list[Row] | None = None
 
 
 class ModelShown(BaseModel):

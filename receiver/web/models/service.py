@@ -18,7 +18,7 @@ from receiver.export.editing import Edits
 from receiver.mesh.formats import MESH_FORMATS
 from receiver.mesh.mesh_files import encode_mesh
 from receiver.mesh.skinned_glb import encode_body
-from receiver.publish.frame_record import pose_as_dict, scale_as_dict
+from receiver.publish.frame_record import detail_as_dict, finger_rotations, pose_as_dict, scale_as_dict
 from receiver.surface.carried_texture import carried_texture
 from receiver.web.accounts.store import Account
 from receiver.web.children.pictures import ChildPictures, ReconstructedPicture
@@ -202,6 +202,7 @@ def _person(person: ReconstructedPerson, scale: float, result: ReconstructedPict
     return {
         **pose_as_dict(keypoints, person.joints_3d, unseen_limbs(person.labels)),
         **scale_as_dict(person.scale),
+        **detail_as_dict(person.body.activations, finger_rotations(person, result.skeleton)),
         "textured_body": person.body.texture is not None,
         "identity": identity,
         "wears": dict(result.kinds.get(identity, {})),

@@ -11,6 +11,7 @@ import pytest
 import trimesh
 from PIL import Image
 
+from common.body.anatomy import FACIAL_ACTIONS
 from common.errors import OutputError
 from receiver.web.config import UploadConfig
 from receiver.web.metrics import UPLOAD_STAGES
@@ -49,6 +50,7 @@ async def test_picture_becomes_meshes(site: Site, pictures: FakePictures) -> Non
     assert person["keypoints_2d"][0] == [100.0, 50.0, 0.5] and len(person["joints_3d"]) == 17
     scale = ("height_m", "height_sigma_m", "distance_sigma_m")
     assert [[each[name] for name in scale] for each in model["people"]] == [[None] * 3, [1.7, 0.14, 0.3]]
+    assert model["people"][0]["face"] is None and person["face"] == dict.fromkeys(FACIAL_ACTIONS, 0.5)
     for kind, media in (("obj", "model/obj"), ("glb", "model/gltf-binary"), ("ply", "application/octet-stream")):
         file = await anna.get(person[kind])
         assert file.headers["content-type"].startswith(media) and file.headers["x-content-type-options"] == "nosniff"

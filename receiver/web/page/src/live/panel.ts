@@ -40,7 +40,7 @@ export class Panel {
   readonly #figures = new Map<Figure, HTMLElement>();
   readonly #total = h("span", { class: "soft" });
   readonly #chart = new ByteChart();
-  readonly #labels = LABELS.map((label) => new LabelRow(label));
+  readonly #labels = LABELS.map(labelRow);
   readonly #stages = new StageBar();
   #history = history();
   #newest: Shown | null = null;
@@ -155,31 +155,18 @@ export class Panel {
   }
 }
 
-class LabelRow {
-  readonly #label: Label;
-  readonly #bytes = h("td");
-  readonly #rho = h("td");
-  readonly element: HTMLElement;
-
-  constructor(label: Label) {
-    this.#label = label;
-    const swatch = h("span", { class: "swatch" });
-    swatch.style.background = label.colour;
-    this.element = h(
-      "tr",
-      {},
-      h("th", { scope: "row", title: label.meaning }, swatch, ` ${label.name}`),
-      this.#bytes,
-      this.#rho,
-    );
-  }
-
-  show(record: FrameRecord | null): void {
-    const [bytes, rho] = [record?.bytes[this.#label.key], record?.rho[this.#label.key]];
-    this.element.classList.toggle("soft", bytes === undefined);
-    setText(this.#bytes, bytes === undefined ? UNKNOWN : String(bytes));
-    setText(this.#rho, typeof rho === "number" ? rho.toFixed(2) : UNKNOWN);
-  }
+/** A row of the table, which shows what a record says of a label group. */
+function labelRow({ key, name, meaning, colour }: Label) {
+  const [bytes, rho, swatch] = [h("td"), h("td"), h("span", { class: "swatch" })];
+  swatch.style.background = colour;
+  const element = h("tr", {}, h("th", { scope: "row", title: meaning }, swatch, ` ${name}`), bytes, rho);
+  const show = (record: FrameRecord | null): void => {
+    const [size, share] = [record?.bytes[key], record?.rho[key]];
+    element.classList.toggle("soft", size === undefined);
+    setText(bytes, size === undefined ? UNKNOWN : String(size));
+    setText(rho, typeof share === "number" ? share.toFixed(2) : UNKNOWN);
+  };
+  return { element, show };
 }
 
 function history(): ByteHistory {
