@@ -34,6 +34,7 @@ from sender.capture.source import FrameSource
 from sender.clothing.stage import ClothingStage
 from sender.config import SenderConfig
 from sender.face.stage import FaceStage
+from sender.hands.stage import HandsStage
 from sender.importance.importance import Importance
 from sender.jscc.stage import JsccStage
 from sender.link.client import LinkClient
@@ -295,7 +296,7 @@ def load_networks(cameras: Sequence[OpenCamera]) -> list[Networks]:
     stages = list[Networks]()
     live = sum(camera.source.live for camera in cameras)
     for camera in cameras:
-        config, first = camera.config, stages[0] if stages else (None, None, None, None)
+        config, first = camera.config, stages[0] if stages else (None, None, None, None, None)
         device = resolve_device(config.device.device)
         perception = PerceptionStage.load(config.tracking, device, cameras=live * camera.source.live, sharing=first[0])
         camera.metrics.follows_up_to(perception.max_people)
@@ -304,7 +305,8 @@ def load_networks(cameras: Sequence[OpenCamera]) -> list[Networks]:
         # Where the first camera has none, MediaPipe's networks are missing.
         reads = config.expression.expression and (not stages or first[3] is not None)
         face = FaceStage.load(sharing=first[3]) if reads else None
-        stages.append(Networks(perception, semantics, clothing, face))
+        hands = HandsStage.load(sharing=first[4]) if reads else None
+        stages.append(Networks(perception, semantics, clothing, face, hands))
     return stages
 
 

@@ -1,8 +1,8 @@
 """The sender's pipeline.
 
-    playback ─ perception ─ semantics, clothes, face ─ [ importance ─ rate ─ codec ] ─ link
-                              │                    when the frame leaves           │
-                              └─ blob stages: colours, pictures ───────────────────┘
+    playback ─ perception ─ semantics, clothes, face, hands ─ [ importance ─ rate ─ codec ] ─ link
+                              │                                  when the frame leaves          │
+                              └─ blob stages: colours, pictures ────────────────────────────────┘
 
 The next frame is captured and perceived while the present one is labelled and sent, and the blobs of a stream's frame
 are made when its labels are on their way.  The link calls what is in brackets (`sender.rated_encoder`).
@@ -22,6 +22,7 @@ from common.frames import LabelFrame, PersonLabels
 from sender.capture.source import CapturedFrame
 from sender.clothing.stage import ClothingStage
 from sender.face.stage import FaceStage
+from sender.hands.stage import HandsStage
 from sender.metrics import SenderMetrics
 from sender.perception.stage import ObservedPerson, PerceptionStage
 from sender.playback import Playback
@@ -83,6 +84,7 @@ class Networks(NamedTuple):
     semantics: SemanticsStage
     clothing: ClothingStage
     face: FaceStage | None = None
+    hands: HandsStage | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -236,18 +238,22 @@ class SenderPipeline:
     def _label(self, perceived: _Perceived) -> LabelFrame:
         """The labels of one frame; a frame without people is sent too."""
         frame, observed = perceived.frame, perceived.observed
-        _, semantics, clothing, face = self._networks
+        _, semantics, clothing, face, hands = self._networks
         if perceived.begins:
             semantics.reset()
             clothing.reset()
             if face is not None:
                 face.reset()
+            if hands is not None:
+                hands.reset()
         with self._metrics.stage("semantics"):
             people = semantics.label(observed, frame.camera, frame.media_time_s)
             people = clothing.label(frame.image, frame.camera, observed, people)
-        if face is not None:
-            with self._metrics.stage("expression"):
+        with self._metrics.stage("expression") if face or hands else nullcontext():
+            if face is not None:
                 people = face.label(frame.image, observed, people, frame.media_time_s)
+            if hands is not None:
+                people = hands.label(frame.image, frame.camera, observed, people, frame.media_time_s)
         self._metrics.frame_offered(people)
         return LabelFrame(frame.sequence, frame.source, frame.captured_at, frame.camera, people)
 

@@ -25,7 +25,7 @@ KIND: Final = "hand-prior-1"
 # The next would turn phalanges by 0.3 degrees; fewer, where the last pose of a hand is known.
 _ITERATIONS, _FOLLOWING = 6, 3
 # Inverse standard deviations of landmarks across, down and in depth, over the length of the palm.
-_WEIGHTS = 1 / np.array([0.1, 0.1, 0.4])
+_WEIGHTS = 1 / np.array([0.15, 0.15, 0.6])
 _PALM = [0, 5, 9, 13, 17]
 
 

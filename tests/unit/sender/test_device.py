@@ -34,7 +34,7 @@ def labelled(device: str) -> list[tuple[PersonLabels, ...]]:
     textures = TextureStage(LabelSpace.load(), BodyModel.load())
     config = SenderConfig(device=DeviceConfig(device))
     with VideoFileSource(DEMO_CLIP) as source:
-        perception, semantics, clothing, _ = load_networks([camera_of(config, source)])[0]
+        perception, semantics, clothing = load_networks([camera_of(config, source)])[0][:3]
         for network in (perception._perception.net, perception._detector.net):
             assert on_gpu(network) == (device == "cuda")
         for frame, _ in zip(source, range(FRAMES), strict=False):

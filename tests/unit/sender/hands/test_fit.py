@@ -41,8 +41,8 @@ def test_fit_finds_the_angles_of_a_hand_that_is_turned(
 ) -> None:
     angles = pose(seed)
     fitted = fitter.fit(seen(fitter, angles, turn))
-    assert np.degrees(np.abs(fitted.angles - angles))[_FLEXIONS].mean() < 8
-    assert fitted.residual < 0.03
+    assert np.degrees(np.abs(fitted.angles - angles))[_FLEXIONS].mean() < 10
+    assert fitted.residual < 0.05
 
 
 def test_landmarks_that_no_hand_has_leave_a_residual(fitter: HandFitter) -> None:
