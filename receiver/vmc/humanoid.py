@@ -2,7 +2,7 @@
 
 Humanoids are at rest in a T-pose, our bodies in an A-pose. With R the rotation of a bone from its rest pose and T the
 one that takes its direction at rest to the T-pose, a humanoid's bone has the rotation G = R T⁻¹; locally, relative to
-its parent, G_parent⁻¹ G. Eyes, jaw and toes do not move, and are left out.
+its parent, G_parent⁻¹ G. Jaw and toes do not move, and are left out, as are the eyes, which are the face's.
 
 Axes: ours are y up, x to the person's left, z forward; Unity's x is to the person's right, so x is mirrored.
 """

@@ -30,7 +30,7 @@ from receiver.playout.bones import Bones
 from receiver.playout.playout import Screen
 from receiver.publish.frame_record import FrameRecord
 from receiver.publish.observer import SessionObserver
-from receiver.vmc.expressions import expressions
+from receiver.vmc.expressions import expressions, eye_bones
 from receiver.vmc.humanoid import BonePose, Humanoid
 
 logger = logging.getLogger(__name__)
@@ -120,12 +120,14 @@ class MotionSender(SessionObserver):
             # Labels of damaged packets may be beyond the numbers of a message; the pose before stays.
             with contextlib.suppress(ArithmeticError, ValueError):
                 positions, rotations, activations = pose
-                self._bones = list(_bone_messages(self._humanoid.pose(positions, rotations, self._origin)))
+                bones = self._humanoid.pose(positions, rotations, self._origin)
                 if activations is None and self._expressions:
                     # A face that is not known any more is neutral.
                     activations = np.zeros(len(FACIAL_ACTIONS), np.float32)
                 if activations is not None:
+                    bones |= eye_bones(activations)
                     self._expressions = list(_expression_messages(expressions(activations)))
+                self._bones = list(_bone_messages(bones))
         state = [
             _message("/VMC/Ext/OK", int(bool(self._bones))),
             _message("/VMC/Ext/T", float(self._clock.monotonic() - self._began_s)),

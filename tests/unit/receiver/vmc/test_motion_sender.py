@@ -179,11 +179,12 @@ def test_face_is_sent_by_the_names_of_avatars_and_becomes_neutral_when_unseen(li
     sender, (first, unseen, _) = MotionSender(address_of(listener), skin.skeleton), people()
     actions = {"jawOpen": 0.5, "eyeBlinkLeft": 1.0, "eyeBlinkRight": 0.75, "mouthSmileLeft": 1, "eyeLookOutRight": 0.5}
     face = activations(actions)[0].numpy()
-    blends = []
+    blends, eyes = [], []
     for person in (unseen, replace(first, body=replace(first.body, activations=face)), unseen):
         sender.frame_published(1, frame_record(0), [person])
         sender.send()
         found = received(listener)
+        eyes.append({name: pose for name, pose in bones_in(found).items() if name.endswith("Eye")})
         sent = (values for address, values in found if address == "/VMC/Ext/Blend/Val")
         blends.append({str(name): float(value) for name, value in sent})
         addresses = [address for address, _ in found if address.startswith("/VMC/Ext/Blend")]
@@ -196,6 +197,11 @@ def test_face_is_sent_by_the_names_of_avatars_and_becomes_neutral_when_unseen(li
     assert (shown["JawOpen"], shown["A"], shown["O"], shown["Joy"], shown["LookRight"]) == (0.5, 0.5, 0, 0.5, 0.25)
     assert (shown["Blink"], shown["Blink_L"], shown["Blink_R"]) == (0.75, 0.25, 0)
     assert set(neutral) == set(shown) and not any(neutral.values())
+    assert [set(bones) for bones in eyes] == [set(), {"LeftEye", "RightEye"}, {"LeftEye", "RightEye"}]
+    left, right = (eyes[1][f"{side}Eye"] for side in ("Left", "Right"))
+    assert left[1][0] < 0 < right[1][0] and left[0].magnitude() < 1e-6
+    assert right[0].apply([0, 0, 1])[0] == pytest.approx(np.sin(np.radians(10))), "half way to the person's right"
+    assert eyes[2]["RightEye"][0].magnitude() < 1e-6
 
 
 def test_same_person_is_followed_until_out_of_sight(listener: socket.socket) -> None:
