@@ -42,8 +42,8 @@ class WebServer:
 
     @property
     def encrypted(self) -> bool:
-        """Whether the page is served over TLS."""
-        return self._security.tls_cert is not None
+        """Whether the page is served over TLS; on the loopback nothing is encrypted, and browsers trust it as it is."""
+        return self._security.tls_cert is not None and not self.address.is_loopback
 
     @property
     def url(self) -> str:
@@ -56,7 +56,6 @@ class WebServer:
 
     def start(self, app: ASGIApp) -> None:
         """Begins to serve, in the running event loop."""
-        certificate, key = self._security.tls_cert, self._security.tls_key
         config = uvicorn.Config(
             app if self._proxy is None else _behind_proxies(app, self._proxy),
             http=_Http,
@@ -72,8 +71,8 @@ class WebServer:
             backlog=_BACKLOG,
             timeout_keep_alive=_KEEP_ALIVE_S,
             timeout_graceful_shutdown=_CLOSE_TIMEOUT_S,
-            ssl_certfile=certificate,
-            ssl_keyfile=key,
+            ssl_certfile=self._security.tls_cert if self.encrypted else None,
+            ssl_keyfile=self._security.tls_key if self.encrypted else None,
         )
         # What clients do wrong is no matter for the log; failures of the application are logged by `LastResort`.
         logging.getLogger("uvicorn.error").setLevel(logging.ERROR)

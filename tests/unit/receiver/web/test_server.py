@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 from collections.abc import AsyncIterator
+from pathlib import Path
 
 import pytest
 from starlette.responses import PlainTextResponse
@@ -13,6 +14,7 @@ from receiver.link.config import SecurityConfig
 from receiver.web import server as web_server
 from receiver.web.config import WebConfig
 from receiver.web.server import WebServer
+from tests.support.certificate_authority import Authority
 
 REQUEST = b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n"
 Connection = tuple[asyncio.StreamReader, asyncio.StreamWriter]
@@ -25,9 +27,9 @@ async def application(scope: Scope, receive: Receive, send: Send) -> None:
 
 
 @contextlib.asynccontextmanager
-async def serving() -> AsyncIterator[int]:
+async def serving(security: SecurityConfig | None = None) -> AsyncIterator[int]:
     """A running server; yields its port."""
-    server = WebServer(WebConfig(http=Address("127.0.0.1", 0)), SecurityConfig())
+    server = WebServer(WebConfig(http=Address("127.0.0.1", 0)), security or SecurityConfig())
     server.start(application)
     try:
         yield server.address.port
@@ -54,6 +56,18 @@ async def test_requests_above_the_limit_of_connections_are_told_so(monkeypatch: 
         async with connected(port) as (second, other):
             other.write(REQUEST)
             assert b"503 " in await second.readuntil(b"\r\n\r\n")
+
+
+async def test_certificates_are_for_other_machines(tmp_path: Path) -> None:
+    certificate, key = Authority.make(tmp_path / "certs").issue("receiver", "127.0.0.1")
+    security = SecurityConfig(tls_cert=certificate, tls_key=key)
+    async with serving(security) as port, connected(port) as (reader, writer):
+        writer.write(REQUEST)
+        assert b"200 OK" in await reader.readuntil(b"\r\n\r\n")
+    for host, scheme in (("127.0.0.1", "http"), ("0.0.0.0", "https")):
+        server = WebServer(WebConfig(http=Address(host, 0)), security)
+        assert server.url.startswith(f"{scheme}://") and server.encrypted is (scheme == "https")
+        await server.stop()
 
 
 @pytest.mark.parametrize("path", ["/", "/large"])
