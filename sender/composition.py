@@ -275,6 +275,7 @@ def _delivery(
         pacer=rate,
         report=Reporter(rate, metrics, stills=source.stills, interval_s=config.pause_factor).due,
         transport=opened.transport,
+        gathers=source.fps is not None and not hello.live and not camera.config.playback.realtime,
         probes=rate.follows_capacity,
         traffic=traffic,
     )

@@ -76,6 +76,7 @@ class LinkClient:
         report: called behind each frame; returns a report that is due.
         transport: opens streams; by default over gRPC, in the clear on the loopback and encrypted elsewhere.
         traffic: the account of the session's bytes.
+        gathers: nobody waits for the frames, which then may wait for others to share a message.
         probes: something depends on the link's capacity, so that it may be measured (`LinkConfig.probe_kbit`).
     """
 
@@ -91,6 +92,7 @@ class LinkClient:
         clock: Clock = SYSTEM_CLOCK,
         rng: random.Random | None = None,
         transport: StreamOpener | None = None,
+        gathers: bool = False,
         probes: bool = True,
         traffic: Traffic | None = None,
     ) -> None:
@@ -107,7 +109,7 @@ class LinkClient:
         meter = Meter(config.budget_bps)
         self._traffic.report_wire_bytes_to(lambda size: meter.spend(size, clock.monotonic_ms()))
         self._session = SenderSession(hello, encoder, config.window)
-        self._delivery = FrameDelivery(self._session, config, self._observer, pacer, meter, clock)
+        self._delivery = FrameDelivery(self._session, config, self._observer, pacer, meter, clock, gathers=gathers)
         self._keepalive = Keepalive(
             config.heartbeat_interval_s,
             self._connector.standby,
@@ -163,6 +165,7 @@ class LinkClient:
 
     async def drain(self) -> None:
         """Waits until every frame has met its fate, ends the session at the receiver, and closes."""
+        self._delivery.finish()
         try:
             await self._until(lambda: not self._delivery.window.outstanding)
             await self._send_drain()

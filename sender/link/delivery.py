@@ -45,6 +45,8 @@ _MAX_DRAIN_S = 30.0
 # Behind a frame that is lost another one usually follows, whose answer shows the loss; behind the last one none does.
 _LAST_FRAME_S = 1.0
 _LOSS_POLL_S = 0.02
+# Where nobody waits, frames wait for others to share a message: four at 30 a second, without heartbeats between them.
+_GATHER_MS = 130.0
 # How much longer than is possible a receiver's clocks may show an interval: they may be stepped.
 _CLOCK_TOLERANCE_MS = 1000.0
 
@@ -55,6 +57,7 @@ class FrameDelivery:
     Args:
         pacer: how fast blobs may be sent, which without one are not, and how labels share messages.
         meter: of everything on the link.
+        gathers: frames wait for others to leave with, because nobody waits for them.
 
     Attributes:
         window: the frames that have not met their fate.
@@ -68,9 +71,13 @@ class FrameDelivery:
         pacer: Pacer | None,
         meter: Meter,
         clock: Clock,
+        *,
+        gathers: bool = False,
     ) -> None:
         self._session = session
         self.window = session.window
+        self._gather_ms = _GATHER_MS if gathers else 0.0
+        self._gathered_ms = -math.inf
         self._max_window = config.window
         self._observer = observer
         self._meter = meter
@@ -111,6 +118,8 @@ class FrameDelivery:
             self._congestion_window.offered(self._clock.monotonic_ms())
         if ahead:
             self._ahead[frame.sequence] = tuple(ahead)
+        if not self.window.waiting:
+            self._gathered_ms = self._clock.monotonic_ms() + self._gather_ms
         for superseded in self.window.offer(frame):
             self._finish(superseded, Fate.SUPERSEDED)
         self.notify()
@@ -118,6 +127,11 @@ class FrameDelivery:
     def post(self, blob: Blob) -> None:
         """Takes a blob, which is sent in the gaps between frames."""
         self._background.post(blob)
+
+    def finish(self) -> None:
+        """No frame follows for which others might wait."""
+        self._gather_ms, self._gathered_ms = 0.0, -math.inf
+        self.notify()
 
     def restart(self, welcome: Welcome, *, lossy: bool = False) -> None:
         """Resets the state for a new stream (`lossy`: frames and their acknowledgements may be lost on it)."""
@@ -192,7 +206,10 @@ class FrameDelivery:
             if not frames:
                 await self.change()
                 continue
-            wait_ms = self._meter.frame_wait_ms(self._clock.monotonic_ms())
+            now_ms = self._clock.monotonic_ms()
+            wait_ms = self._meter.frame_wait_ms(now_ms)
+            if self.window.may_grow(frames):
+                wait_ms = max(wait_ms, self._gathered_ms - now_ms)
             if wait_ms <= 0:
                 return frames
             with contextlib.suppress(TimeoutError):

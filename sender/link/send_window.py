@@ -80,6 +80,11 @@ class SendWindow:
         return self._live or len(self._waiting) < self.bundle
 
     @property
+    def waiting(self) -> int:
+        """Number of frames that were not sent yet."""
+        return len(self._waiting)
+
+    @property
     def outstanding(self) -> int:
         """Number of frames that have not met their fate."""
         return sum(len(message.frames) for message in self.in_flight) + len(self._again) + len(self._waiting)
@@ -147,6 +152,10 @@ class SendWindow:
         while count > 1 and not can_share_packet(waiting[:count]):
             count -= 1
         return tuple(waiting[:count])
+
+    def may_grow(self, frames: Frames) -> bool:
+        """Whether the next frame may leave in one message with these, which `ready` has returned."""
+        return not self._again and len(frames) == len(self._waiting) < self.bundle
 
     def sent(self, in_flight: InFlight) -> None:
         """Records the departure of the frames that `ready` returned."""

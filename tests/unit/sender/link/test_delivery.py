@@ -23,14 +23,16 @@ WELCOME = Welcome(True, MODEL, window=2)
 class Fixture:
     """A delivery whose clock the test sets."""
 
-    def __init__(self, *, live: bool, budget_bps: float = math.inf) -> None:
+    def __init__(self, *, live: bool, budget_bps: float = math.inf, gathers: bool = False) -> None:
         self.now_s = 100.0
         self.meter = Meter(budget_bps)
         self.observer = RecordingObserver()
         self.codec = CountingCodec()
         session = SenderSession(Hello(SESSION, "test", 1, MODEL, live, session_secret=SECRET), self.codec, 8)
         self.clock = clock = Clock(lambda: self.now_s, lambda: 1e9 + self.now_s)
-        self.delivery = FrameDelivery(session, LinkConfig(), self.observer, ConstantPacer(3), self.meter, clock)
+        self.delivery = FrameDelivery(
+            session, LinkConfig(), self.observer, ConstantPacer(3), self.meter, clock, gathers=gathers
+        )
         self.delivery.restart(WELCOME)
 
     async def send(self, sequence: int) -> int:
@@ -84,6 +86,28 @@ async def test_what_people_wear_comes_with_the_frame_that_replaces_theirs() -> N
     assert (await fixture.delivery.next_message()).sequence == 1
     fixture.delivery.offer(label_frame(2))
     assert [chunk async for chunk in fixture.delivery.chunks_ahead()] == []
+
+
+async def test_where_nobody_waits_frames_wait_for_others() -> None:
+    fixture = Fixture(live=False, gathers=True)
+    message = asyncio.create_task(fixture.delivery.next_message())
+    for sequence in range(3):
+        fixture.delivery.offer(label_frame(sequence))
+        await settle()
+    assert not message.done()
+    fixture.now_s += 0.2
+    assert (await message).earlier == (0, 1)
+    # No more than eight share a message, and behind the last one none follows.
+    for sequence in range(3, 11):
+        fixture.delivery.offer(label_frame(sequence))
+    assert len((await fixture.delivery.next_message()).earlier) == 7
+    fixture.delivery.on_acknowledgement(ack(2))
+    fixture.delivery.offer(label_frame(11))
+    message = asyncio.create_task(fixture.delivery.next_message())
+    await settle()
+    assert not message.done()
+    fixture.delivery.finish()
+    assert (await message).sequence == 11
 
 
 async def test_acknowledgement_measures_the_frame() -> None:
