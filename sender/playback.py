@@ -1,5 +1,6 @@
 """The frames of a source as the session has them: numbered, and at their times."""
 
+import math
 import threading
 from collections.abc import Iterator
 from dataclasses import replace
@@ -16,7 +17,8 @@ class Playback:
         source: closed with this object.
         first_sequence: of the next frame; frames of a file before it were taken by an earlier run and are skipped.
         realtime: a video is read at its own pace.
-        skips_late: then frames whose successor is due are left out.
+        skips_late: then frames whose successor is due are left out; where reading those takes longer than the first one
+            is late, the pace begins anew.
     """
 
     def __init__(
@@ -37,7 +39,7 @@ class Playback:
         self._is_file = source.ends
         self._has_times = source.fps is not None
         self._realtime = realtime
-        self._late_s = 1.0 / source.fps if skips_late and source.fps else None
+        self._interval_s = 1.0 / source.fps if skips_late and source.fps else None
         self._began: tuple[float, float] | None = None
         self._frames: Iterator[CapturedFrame] | None = None
         self._ended = False
@@ -56,9 +58,7 @@ class Playback:
         """
         if self._frames is None:
             self._frames = iter(self._source)
-        frame = self._capture(self._frames)
-        while frame is not None and self._is_left_out(frame):
-            frame = self._capture(self._frames)
+        frame = self._next_frame(self._frames)
         if frame is None:
             self._ended = not self._closing.is_set()
             return None
@@ -74,15 +74,27 @@ class Playback:
         with self._metrics.stage("capture"):
             return next(frames, None)
 
-    def _is_left_out(self, frame: CapturedFrame) -> bool:
-        if self._is_file and frame.sequence < self._next_sequence:
-            return True
-        if self._began is None or self._late_s is None:
-            return False
-        if self._clock.monotonic() < self._began[1] + frame.media_time_s + self._late_s:
-            return False
-        self._metrics.frame_dropped(DropReason.REPLACED)
-        return True
+    def _next_frame(self, frames: Iterator[CapturedFrame]) -> CapturedFrame | None:
+        """The next one that was not taken by an earlier run and is not late."""
+        frame = self._capture(frames)
+        while frame is not None and self._is_file and frame.sequence < self._next_sequence:
+            frame = self._capture(frames)
+        until_s: float | None = None
+        while frame is not None and (late_s := self._late_by_s(frame)) >= 0:
+            now_s = self._clock.monotonic()
+            until_s = now_s + late_s if until_s is None else until_s
+            if now_s > until_s:
+                self._began = None
+                return frame
+            self._metrics.frame_dropped(DropReason.REPLACED)
+            frame = self._capture(frames)
+        return frame
+
+    def _late_by_s(self, frame: CapturedFrame) -> float:
+        """How long ago the frame behind this one was due, where late frames are left out; negative before."""
+        if self._began is None or self._interval_s is None:
+            return -math.inf
+        return self._clock.monotonic() - (self._began[1] + frame.media_time_s + self._interval_s)
 
     def _captured_at(self, frame: CapturedFrame) -> float:
         """The frame's time of capture: of a video, its time in the file, counted from when the first one was read."""

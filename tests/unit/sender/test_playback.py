@@ -20,18 +20,19 @@ CLOCK = Clock(monotonic=lambda: 50.0, wall=lambda: 2000.0)
 
 @dataclass
 class FakeSource:
-    """Three frames, half a second apart."""
+    """Frames at the times that `fps` gives them, or half a second apart."""
 
     live: bool = False
     ends: bool = True
     stills: bool = False
     fps: float | None = 2.0
+    length: int = 3
     closed: int = 0
 
     def __iter__(self) -> Iterator[CapturedFrame]:
-        for number in range(3):
+        for number in range(self.length):
             image, camera = np.zeros((8, 8, 3), np.uint8), Camera(8, 8, 10.0)
-            yield CapturedFrame(number, f"{number}.jpg", 1000.0 + number, 0.5 * number, image, camera)
+            yield CapturedFrame(number, f"{number}.jpg", 1000.0 + number, number / (self.fps or 2.0), image, camera)
 
     def close(self) -> None:
         self.closed += 1
@@ -82,6 +83,15 @@ def test_late_frames_are_left_out_where_only_the_newest_count(skips_late: bool, 
     assert [frame.source for frame in frames] == names
     assert [frame.sequence for frame in frames] == list(range(len(names)))
     assert frames[-1].captured_at == 2001.0
+
+
+def test_video_that_is_read_too_slowly_goes_on_in_slow_motion() -> None:
+    seconds = itertools.count(0.0, 0.05)
+    source = FakeSource(length=600, fps=30.0)
+    clock = Clock(lambda: next(seconds), lambda: 2000.0)
+    frames = read_all(playback(source, realtime=True, skips_late=True, clock=clock))
+    assert len(frames) > 30
+    assert max(later.media_time_s - one.media_time_s for one, later in itertools.pairwise(frames)) < 1.0
 
 
 def test_resumed_video_goes_on_from_now() -> None:
