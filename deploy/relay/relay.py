@@ -1,17 +1,19 @@
-"""A TCP relay that carries only so many bits a second, and delays them: the bad link between two nodes.
+"""A relay that carries only so many bits a second, and delays them: the bad link between two nodes.
 
-    python relay.py serve --listen 0.0.0.0:50051 --target receiver:50051 --rate 1mbit --delay 20ms
+    python relay.py serve --listen 0.0.0.0:50051 --target receiver:50051 --rate 48kbit --delay 20ms
     python relay.py rate 256kbit        # of the relay that runs, in each direction; or: unlimited
     python relay.py delay 100ms         # one way
     python relay.py status
 
-It relays bytes without looking at them, so that TLS runs from end to end. It needs nothing but Python. The commands
-reach the relay through the Unix socket that RELAY_CONTROL names.
+It relays TCP (gRPC) and UDP (QUIC) on the same port, without looking at what is in them: encryption runs from end to
+end. Both share the link, on which packets have their headers. It needs nothing but Python. The commands reach the relay
+through the Unix socket that RELAY_CONTROL names.
 """
 
 import argparse
 import asyncio
 import contextlib
+import math
 import os
 import re
 import signal
@@ -19,6 +21,7 @@ import socket
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 _UNITS = {"bit": 1, "kbit": 10**3, "mbit": 10**6, "gbit": 10**9}
 _CONTROL = os.environ.get("RELAY_CONTROL", "/tmp/relay-control")
@@ -27,6 +30,13 @@ _CHUNK_BYTES = 1448
 # So little may wait in the relay's sockets, because what waits there is delay that TCP does not see.
 _SOCKET_BYTES = 16 * 1024
 _WAITING_CHUNKS = 4096
+# Of IPv4 with TCP and its time stamps, or with UDP.
+_TCP_BYTES, _UDP_BYTES = 52, 28
+# A datagram behind more is lost, as at a router whose queue is full: half a second, or what a handshake sends at once.
+_LONGEST_QUEUE_S, _QUEUE_BYTES = 0.5, 6000
+# Senders by UDP, of which nobody says when they have left.
+_MAX_SENDERS = 64
+_MAX_DATAGRAM_BYTES = 65_536
 _MAX_DELAY_S = 10.0
 
 
@@ -86,6 +96,11 @@ class Direction:
             self._free_s = max(now_s, self._free_s) + 8 * size / self._link.rate_bps
         return self._free_s
 
+    @property
+    def queue_s(self) -> float:
+        """How long it takes until everything that was sent before has left."""
+        return max(self._free_s - self._now(), 0.0)
+
 
 class Relay:
     """Accepts connections and relays each to the target.
@@ -93,6 +108,9 @@ class Relay:
     Args:
         link: may change at any time.
         target: host and port.
+
+    Attributes:
+        datagrams: the same for UDP.
     """
 
     def __init__(self, link: Link, target: tuple[str, int]) -> None:
@@ -100,6 +118,7 @@ class Relay:
         self._target = target
         loop = asyncio.get_running_loop()
         self._up, self._down = (Direction(link, loop.time) for _ in range(2))
+        self.datagrams = Datagrams(link, target, self._up, self._down)
         self._connections: set[asyncio.Task[None]] = set()
 
     async def serve(self, server: socket.socket) -> None:
@@ -162,13 +181,80 @@ class Relay:
             data = b"first"
             while data:
                 data = await loop.sock_recv(source, _CHUNK_BYTES)
-                left_s = direction.send(len(data))
+                left_s = direction.send(len(data) + _TCP_BYTES)
                 await asyncio.sleep(max(left_s - loop.time(), 0.0))
                 await arriving.put((left_s + self._link.delay_s, data))
 
         async with asyncio.TaskGroup() as group:
             group.create_task(deliver())
             group.create_task(depart())
+
+
+class Datagrams(asyncio.DatagramProtocol):
+    """Relays the datagrams of each sender from a socket of its own.
+
+    Args:
+        up, down: the link's directions, which TCP uses too.
+    """
+
+    def __init__(self, link: Link, target: tuple[str, int], up: Direction, down: Direction) -> None:
+        self._link, self._target, self._up, self._down = link, target, up, down
+        self._sockets: dict[Any, socket.socket] = {}
+        self._listening: Any = None
+
+    def connection_made(self, transport: Any) -> None:
+        """See `asyncio.DatagramProtocol`."""
+        self._listening = transport
+
+    def datagram_received(self, data: bytes, addr: Any) -> None:
+        """Takes a datagram of a sender."""
+        try:
+            to_target = self._sockets.pop(addr, None) or self._connect(addr)
+        except OSError as error:
+            print(f"cannot reach {self._target[0]}:{self._target[1]}: {error}", file=sys.stderr, flush=True)
+            return
+        self._sockets[addr] = to_target
+        if len(self._sockets) > _MAX_SENDERS:
+            self._close(next(iter(self._sockets)))
+        self._carry(self._up, data, lambda: to_target.send(data))
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """See `asyncio.DatagramProtocol`."""
+        for addr in list(self._sockets):
+            self._close(addr)
+
+    def _connect(self, addr: Any) -> socket.socket:
+        """A socket to the target, whose answers are for this sender. Raises OSError."""
+        found = socket.getaddrinfo(*self._target, type=socket.SOCK_DGRAM)
+        family, kind, protocol, _, address = found[0]
+        connection = socket.socket(family, kind, protocol)
+        connection.setblocking(False)
+        connection.connect(address)
+        asyncio.get_running_loop().add_reader(connection, self._answer, connection, addr)
+        return connection
+
+    def _answer(self, connection: socket.socket, addr: Any) -> None:
+        # A target that takes no UDP refuses it.
+        with contextlib.suppress(OSError):
+            data = connection.recv(_MAX_DATAGRAM_BYTES)
+            self._carry(self._down, data, lambda: self._listening.sendto(data, addr))
+
+    def _carry(self, direction: Direction, data: bytes, deliver: Callable[[], Any]) -> None:
+        longest_s = max(_LONGEST_QUEUE_S, 8 * _QUEUE_BYTES / (self._link.rate_bps or math.inf))
+        if direction.queue_s > longest_s:
+            return
+        arrives_s = direction.send(len(data) + _UDP_BYTES) + self._link.delay_s
+
+        def arrive() -> None:
+            with contextlib.suppress(OSError):
+                deliver()
+
+        asyncio.get_running_loop().call_at(arrives_s, arrive)
+
+    def _close(self, addr: Any) -> None:
+        connection = self._sockets.pop(addr)
+        asyncio.get_running_loop().remove_reader(connection)
+        connection.close()
 
 
 def change(link: Link, command: Sequence[str]) -> str:
@@ -213,12 +299,15 @@ async def serve(link: Link, listen: tuple[str, int], target: tuple[str, int], co
     await asyncio.start_unix_server(answer, control)
     os.chmod(control, 0o600)
     with listening(listen) as server:
-        relaying = asyncio.create_task(Relay(link, target).serve(server))
+        relay = Relay(link, target)
+        relaying = asyncio.create_task(relay.serve(server))
+        udp, _ = await asyncio.get_running_loop().create_datagram_endpoint(lambda: relay.datagrams, local_addr=listen)
         for number in (signal.SIGTERM, signal.SIGINT):
             asyncio.get_running_loop().add_signal_handler(number, relaying.cancel)
         print(f"relaying {listen[0]}:{listen[1]} to {target[0]}:{target[1]}, {link}", flush=True)
         with contextlib.suppress(asyncio.CancelledError):
             await relaying
+        udp.close()
 
 
 def ask(command: Sequence[str], control: str) -> int:
@@ -247,7 +336,7 @@ def main(arguments: Sequence[str]) -> int:
     parser.add_argument("command", choices=["serve"])
     parser.add_argument("--listen", type=_address, required=True, metavar="HOST:PORT")
     parser.add_argument("--target", type=_address, required=True, metavar="HOST:PORT")
-    parser.add_argument("--rate", type=parse_rate, default=None, help="such as 1mbit (default: unlimited)")
+    parser.add_argument("--rate", type=parse_rate, default=None, help="such as 48kbit (default: unlimited)")
     parser.add_argument("--delay", type=parse_delay, default=0.0, help="one way, such as 20ms (default: none)")
     options = parser.parse_args(arguments)
     asyncio.run(serve(Link(options.rate, options.delay), options.listen, options.target, _CONTROL))

@@ -5,6 +5,7 @@ import socket
 import struct
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager, suppress
+from typing import Any
 
 import pytest
 
@@ -52,6 +53,60 @@ def test_changed_rate_holds_for_what_comes_next() -> None:
 def test_unknown_command(command: list[str]) -> None:
     with pytest.raises(ValueError, match="rate, delay or status"):
         change(Link(None, 0.0), command)
+
+
+def test_queue_is_what_has_not_left() -> None:
+    now_s = [10.0]
+    direction = Direction(Link(8000.0, 0.0), lambda: now_s[0])
+    assert direction.queue_s == 0.0
+    direction.send(500)
+    assert direction.queue_s == 0.5
+    now_s[0] += 0.2
+    assert direction.queue_s == pytest.approx(0.3)
+
+
+class Sender(asyncio.DatagramProtocol):
+    """Sends datagrams to the relay; `answers` are those that came back."""
+
+    def __init__(self) -> None:
+        self.answers: asyncio.Queue[bytes] = asyncio.Queue()
+
+    def connection_made(self, transport: Any) -> None:
+        self.transport = transport
+
+    def datagram_received(self, data: bytes, addr: Any) -> None:
+        self.answers.put_nowait(data)
+
+
+class Echo(asyncio.DatagramProtocol):
+    def connection_made(self, transport: Any) -> None:
+        self.transport = transport
+
+    def datagram_received(self, data: bytes, addr: Any) -> None:
+        self.transport.sendto(data[::-1], addr)
+
+
+async def test_datagrams_of_each_sender_are_answered_and_a_long_queue_loses_some() -> None:
+    loop, link = asyncio.get_running_loop(), Link(None, 0.0)
+    target, _ = await loop.create_datagram_endpoint(Echo, local_addr=("127.0.0.1", 0))
+    relay = Relay(link, target.get_extra_info("sockname"))
+    listening, _ = await loop.create_datagram_endpoint(lambda: relay.datagrams, local_addr=("127.0.0.1", 0))
+    address = listening.get_extra_info("sockname")
+    senders = [(await loop.create_datagram_endpoint(Sender, remote_addr=address))[1] for _ in range(2)]
+    async with asyncio.timeout(10):
+        for sender, data in zip(senders, (b"one", b"two"), strict=True):
+            sender.transport.sendto(data)
+        assert [await sender.answers.get() for sender in senders] == [b"eno", b"owt"]
+        link.rate_bps = 8 * 12_800.0
+        # Each takes a tenth of a second: with six, the next ones would wait for longer than half a second.
+        for _ in range(20):
+            senders[0].transport.sendto(bytes(1252))
+        for _ in range(6):
+            await senders[0].answers.get()
+    await asyncio.sleep(0.5)
+    assert senders[0].answers.qsize() <= 1
+    for transport in (listening, target, *(sender.transport for sender in senders)):
+        transport.close()
 
 
 Handler = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
