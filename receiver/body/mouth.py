@@ -21,7 +21,7 @@ TEETH_LOOPS = (2, 3, 4, 5)
 
 # Of these loops: how far above the line between the lips in the upper jaw, and below it in the lower one; and how far
 # behind the front of the teeth.
-_UPPER_M, _LOWER_M = (0.0100, 0.0004, 0.0004, 0.0100), (0.0110, 0.0016, 0.0016, 0.0110)
+_UPPER_M, _LOWER_M = (0.0100, 0.0004, 0.0004, 0.0100), (0.0110, 0.0035, 0.0035, 0.0110)
 _BEHIND_M = (0.0, 0.0, 0.0025, 0.0060)
 # The front of the teeth behind that of the line between the lips, in the upper and the lower jaw; how the rows curve,
 # 1/m; and how far from the middle they are whole, and end.

@@ -35,4 +35,5 @@ def test_motion_of_a_clip_is_sent_sixty_times_a_second(tmp_path: Path) -> None:
     times = [values[0] for address, values in found if address == "/VMC/Ext/T"]
     assert len(times) > 120 and isinstance(times[0], float) and isinstance(times[-1], float)
     assert 40 < (len(times) - 1) / (times[-1] - times[0]) < 61
-    assert len({values[0] for address, values in found if address == "/VMC/Ext/Bone/Pos"}) == 50
+    bones = {values[0] for address, values in found if address == "/VMC/Ext/Bone/Pos"}
+    assert len(bones - {"LeftEye", "RightEye"}) == 50
