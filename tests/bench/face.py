@@ -57,7 +57,7 @@ def rendered_faces(count: int, face_px: float, seed: int) -> tuple[FloatArray, F
     if reader is None:
         raise ValueError("MediaPipe's networks are missing")
     sizes = (face_px - 1, face_px + 1)
-    samples = render_samples(Heads(), reader, np.random.default_rng(seed), count, None, sizes, degraded=0.0)
+    samples = render_samples(Heads(), reader, np.random.default_rng(seed), count, None, sizes)
     return activations_of(FaceActions.load(), landmarks_of(samples)), samples.activations
 
 

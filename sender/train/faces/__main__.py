@@ -10,6 +10,7 @@ Examples:
 """
 
 import argparse
+from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
 
@@ -48,6 +49,7 @@ _UNKNOWN, _MOST_KNOWN = 0.35, 0.5
 _NEUTRAL = 0.4
 """Share of a batch that does nothing, as most faces do at most times."""
 _LEAST_GAIN = 0.2
+_SIDES, _GAZES = (("Left", "Right"),), (("LookUp", "LookDown"), ("LookIn", "LookOut"))
 """Share of an action's squared activations that reading it must explain, of somebody new."""
 
 
@@ -82,11 +84,11 @@ def rendered(
     seed: int,
     face_px: tuple[float, float],
     *,
-    degraded: float = 0.0,
+    hard: bool = False,
 ) -> HeadSamples:
     """Samples of a file, which is written where there is none."""
     if not path.exists():
-        drawn = render_samples(heads, reader, np.random.default_rng(seed), count, curves, face_px, degraded)
+        drawn = render_samples(heads, reader, np.random.default_rng(seed), count, curves, face_px, hard=hard)
         path.parent.mkdir(parents=True, exist_ok=True)
         np.savez(path, **{each.name: getattr(drawn, each.name) for each in fields(drawn)})
     with np.load(path) as stored:
@@ -159,18 +161,25 @@ def strangers(identities: Tensor, count: int) -> Tensor:
 
 @torch.no_grad()
 def gains(net: FaceActions, z: Tensor, rotation: Tensor, activations: Tensor) -> Tensor:
-    """(A,) share of the squared activations that the guesses explain, the mean of both sides; 0 if there are none."""
+    """(A,) share of the squared activations that the guesses explain; 0 if there are none.
+
+    It is the mean of both sides, and of opposite directions of gaze the smaller one.
+    """
     errors = (net(z, rotation).clamp(0, 1) - activations).square().sum(dim=0)
     size = activations.square().sum(dim=0)
     gain = torch.where(size > 0, 1 - errors / size.clamp_min(1e-6), 0.0)
-    mirrored = [FACIAL_ACTIONS.index(_mirrored(name)) for name in FACIAL_ACTIONS]
-    return (gain + gain[mirrored]) / 2
+    mirrored, opposite = (
+        [FACIAL_ACTIONS.index(_renamed(name, pairs)) for name in FACIAL_ACTIONS] for pairs in (_SIDES, _GAZES)
+    )
+    gain = (gain + gain[mirrored]) / 2
+    # Eyes that look down and never up would look down at last.
+    return torch.minimum(gain, gain[opposite])
 
 
-def _mirrored(name: str) -> str:
-    for side, other in (("Left", "Right"), ("Right", "Left")):
-        if name.endswith(side):
-            return name.removesuffix(side) + other
+def _renamed(name: str, pairs: Sequence[tuple[str, str]]) -> str:
+    for one, other in (*pairs, *((other, one) for one, other in pairs)):
+        if one in name:
+            return name.replace(one, other)
     return name
 
 
@@ -205,7 +214,7 @@ def train(options: argparse.Namespace) -> None:
     if reader is None:
         raise SystemExit("MediaPipe's networks are missing: install Bodywire again")
     curves, others = (read_curves([options.curves / name for name in names]) for names in (_CURVES, _TEST_CURVES))
-    samples = rendered(options.out / "train.npz", heads, reader, _HEADS, curves, 11, _FACE_PX, degraded=1.0)
+    samples = rendered(options.out / "train.npz", heads, reader, _HEADS, curves, 11, _FACE_PX, hard=True)
     test = rendered(options.out / "test.npz", heads, reader, _TEST_HEADS, others, 102, _TEST_FACE_PX)
     sharp = rendered(options.out / "sharp.npz", heads, reader, _TEST_HEADS, others, 201, _SHARP_FACE_PX)
     places = find(heads, sharp)

@@ -24,7 +24,7 @@ _SIDE_PX = 224
 _FOCAL_PX = 750.0
 _DISTANCE_M = (0.9, 1.6)
 # Standard deviations of pitch, yaw and roll, radians; from between the eyes to the middle of the face; a face's region.
-_TURN = (0.16, 0.28, 0.1)
+_TURN, _HARD_TURN = (0.16, 0.28, 0.1), 1.6
 _CENTRE_M = np.array([0, 0.035, 0.03])
 _REGION_M = 0.255
 _LEAST_SCORE = 0.5
@@ -113,43 +113,38 @@ def render_samples(
     count: int,
     curves: FloatArray | None,
     face_px: tuple[float, float],
-    degraded: float = 0.5,
+    *,
+    hard: bool = False,
 ) -> HeadSamples:
     """Draws heads until a number of them has landmarks.
 
     Args:
         face_px: range of the size of faces; it is drawn evenly in its logarithm.
-        degraded: share of the pictures that are blurred, noisy or compressed.
+        hard: heads are turned farther, and pictures are blurred, noisy or compressed.
     """
     rows: list[tuple[npt.ArrayLike, ...]] = []
     while len(rows) < count:
-        row = _sample(
-            heads,
-            reader,
-            rng,
-            draw_activations(rng, curves),
-            float(np.exp(rng.uniform(*np.log(face_px)))),
-            rng.uniform() < degraded,
-        )
+        size_px = float(np.exp(rng.uniform(*np.log(face_px))))
+        row = _sample(heads, reader, rng, draw_activations(rng, curves), size_px, hard)
         if row is not None:
             rows.append(row)
     return HeadSamples(*(np.asarray(column, np.float32) for column in zip(*rows, strict=True)))
 
 
 def _sample(
-    heads: Heads, reader: FaceReader, rng: Generator, activations: FloatArray, face_px: float, degraded: bool
+    heads: Heads, reader: FaceReader, rng: Generator, activations: FloatArray, face_px: float, hard: bool
 ) -> tuple[npt.ArrayLike, ...] | None:
     """The fields of `HeadSamples`; None if no face is found."""
     shape = rng.normal(0, 1, SHAPE_SIZE).astype(np.float32)
     rest = heads.vertices(shape, activations)
-    turn = [float(rng.normal(0, spread)) for spread in _TURN]
+    turn = [float(rng.normal(0, spread * (_HARD_TURN if hard else 1))) for spread in _TURN]
     rotation, distance = _rotation(*turn), rng.uniform(*_DISTANCE_M)
     translation = np.array([0, 0, distance]) - rotation @ (rest[heads.eye_vertices].mean(axis=0) + _CENTRE_M)
     focal = _FOCAL_PX * distance
     posed = (rest @ rotation.T + translation).astype(np.float32)
     image = heads.render(posed, Look.draw(rng), View(_SIDE_PX, _SIDE_PX, focal), rng)
     side = min(_SIDE_PX, round(face_px / (FACE_PER_EYES * EYE_DISTANCE_M * _FOCAL_PX) * _SIDE_PX))
-    image = _photographed(image, side, rng if degraded else None)
+    image = _photographed(image, side, rng if hard else None)
     scale, middle = side / _SIDE_PX, len(image) / 2
     half = 0.5 * _REGION_M * _FOCAL_PX * scale * np.exp(rng.normal(0, 0.07))
     x, y = middle + rng.normal(0, 0.08, 2) * half
