@@ -224,8 +224,8 @@ def _wire(
 ) -> Sender:
     """The components of one camera."""
     config, source, spool, metrics = camera.config, camera.source, camera.spool, camera.metrics
-    rate = RateController(config.rate, source.fps, config.link.budget_bps)
     traffic = Traffic(metrics.link_bytes)
+    rate = RateController(config.rate, source.fps, config.link.budget_bps, lambda: traffic.message_cost)
     account, status = LinkAccount(rate, metrics), SenderStatus(rate, metrics, source, traffic)
     delivery: LinkClient | CompleteDelivery | NoPeer = NoPeer(status.recorded)
     if not config.only_records:

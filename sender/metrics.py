@@ -68,6 +68,7 @@ class SenderMetrics(DaemonMetrics):
         self._round_trip = self._histogram(
             "round_trip_seconds", "Seconds from sending a frame to its acknowledgement", ROUND_TRIP_BUCKETS_S
         )
+        self._messages = self._counter("messages", "Messages of frames sent; frames that waited share one")
         self._bandwidth = self._gauge("bandwidth_bytes_per_second", "Bandwidth B(t) (eq. 15)")
         self._delay = self._gauge("delay_seconds", "Delay D(t) (eq. 16)")
         self._capacity = self._gauge("capacity_bytes_per_second", "Estimated capacity of the link")
@@ -123,6 +124,7 @@ class SenderMetrics(DaemonMetrics):
 
     def frames_sent(self, count: int, bytes_by_group: Mapping[str, int]) -> None:
         """Counts the frames of a message; `bytes_by_group` may have keys that are no label group, such as `header`."""
+        self._messages.inc()
         self._count_frame("sent", bytes_by_group)
         self._frames.labels("sent").inc(count - 1)
 

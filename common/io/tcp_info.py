@@ -31,6 +31,7 @@ class TcpConnection:
         remote: host and port of the other end.
         sent_bytes, received_bytes: above TCP, retransmissions included.
         ip_bytes: in both directions, headers of TCP and IP and pure acknowledgements included.
+        ip_sent_bytes: the part of this end.
     """
 
     number: int
@@ -40,6 +41,7 @@ class TcpConnection:
     sent_bytes: int
     received_bytes: int
     ip_bytes: int
+    ip_sent_bytes: int
 
     def shut_down(self) -> None:
         """Ends the connection, unless its owner has ended it: both ends read the end of the stream."""
@@ -119,8 +121,9 @@ def _read(number: int) -> TcpConnection | None:
     received, sent_segments, received_segments = _RECEIVED_AND_SEGMENTS.unpack_from(info, _RECEIVED_AT)
     (sent,) = _SENT.unpack_from(info, _SENT_AT)
     header_bytes = _HEADER_V6_BYTES if ":" in remote[0] else _HEADER_BYTES
-    ip_bytes = sent + received + header_bytes * (sent_segments + received_segments)
-    return TcpConnection(status.st_ino, number, local_port, remote, sent, received, ip_bytes)
+    ip_sent_bytes, ip_received_bytes = sent + header_bytes * sent_segments, received + header_bytes * received_segments
+    ip_bytes = ip_sent_bytes + ip_received_bytes
+    return TcpConnection(status.st_ino, number, local_port, remote, sent, received, ip_bytes, ip_sent_bytes)
 
 
 def _remote(opened: socket.socket) -> tuple[str, int]:

@@ -28,9 +28,9 @@ from cryptography.x509.oid import ExtendedKeyUsageOID
 
 from common.wire.certificates import CERTIFICATE_NOT_TRUSTED, CERTIFICATE_REQUIRED
 from common.wire.convert import MAX_PARSED_BYTES
+from common.wire.message_cost import CarryingConnection
 from common.wire.quic_connection import Buffer, LinkConnection
 from common.wire.stream import StreamBroken
-from common.wire.traffic import CarryingConnection
 
 MAX_DATAGRAM_BYTES = 1100
 _STREAM = 0
@@ -65,7 +65,7 @@ class _CountedTransport(asyncio.BaseTransport):
         self._transport, self._connection = transport, connection
 
     def sendto(self, data: bytes, addr: Any) -> None:
-        self._connection.carried(data, addr)
+        self._connection.ip_sent_bytes += self._connection.carried(data, addr)
         self._transport.sendto(data, addr)
 
 
@@ -74,15 +74,15 @@ class QuicConnectionOfMessages(QuicConnectionProtocol):
 
     Attributes:
         token: that the peer has sent; empty if none.
-        number: see `common.wire.traffic.CarryingConnection`.
-        ip_bytes: see there.
+        number: see `common.wire.message_cost.CarryingConnection`.
+        ip_bytes, ip_sent_bytes: see there.
     """
 
     def __init__(self, connection: LinkConnection) -> None:
         super().__init__(connection)
         self._link = connection
         self.token = ""
-        self.number, self.ip_bytes = next(_NUMBERS), 0
+        self.number, self.ip_bytes, self.ip_sent_bytes = next(_NUMBERS), 0, 0
         self._received = bytearray()
         self._messages: deque[bytes] = deque()
         self._datagrams: deque[bytes] = deque()
@@ -141,9 +141,11 @@ class QuicConnectionOfMessages(QuicConnectionProtocol):
     def connection_made(self, transport: Any) -> None:
         super().connection_made(_CountedTransport(transport, self))
 
-    def carried(self, data: bytes | str, addr: Any) -> None:
-        """Counts a packet, sent or received; addresses of IPv6 have four parts."""
-        self.ip_bytes += len(data) + (_HEADER_BYTES if len(addr) == 2 else _HEADER_V6_BYTES)
+    def carried(self, data: bytes | str, addr: Any) -> int:
+        """Counts a packet, sent or received, and returns its bytes; addresses of IPv6 have four parts."""
+        size = len(data) + (_HEADER_BYTES if len(addr) == 2 else _HEADER_V6_BYTES)
+        self.ip_bytes += size
+        return size
 
     def datagram_received(self, data: bytes | str, addr: Any) -> None:
         """Handles a packet."""

@@ -10,7 +10,8 @@ from typing import Protocol
 from common.errors import PeerError
 from common.text import printable
 from common.wire.convert import MAX_MESSAGE_BYTES, MAX_REASON_CHARACTERS
-from common.wire.traffic import CarryingConnection, Purposes, Traffic
+from common.wire.message_cost import CarryingConnection
+from common.wire.traffic import Purposes, Traffic
 
 # Our own heartbeats detect a dead peer; HTTP/2 pings only keep middleboxes from dropping an idle connection.
 # gRPC's bandwidth-delay probing would cost a thin link two pings a second each way; the flow-control window that it
@@ -92,7 +93,7 @@ class CountedStream:
         """See `MessageStream.read`."""
         data = await self._stream.read()
         if data is not None:
-            self._traffic.count(self._read_for(data), len(data))
+            self._traffic.count(self._read_for(data), len(data), sent=False)
         return data
 
     async def write(self, data: bytes, *, droppable: bool = False) -> None:

@@ -10,7 +10,7 @@ import math
 import threading
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from typing import Final, Protocol
+from typing import Final
 
 from google.protobuf.message import DecodeError
 
@@ -20,6 +20,7 @@ from common.io.recent import RecentRate
 from common.wire import semantic_link_pb2 as pb
 from common.wire.convert import MAX_PARSED_BYTES
 from common.wire.datagrams import is_compact
+from common.wire.message_cost import CarryingConnection, CostMeter, MessageCost
 
 LABELS: Final = "labels"
 ACKNOWLEDGEMENTS: Final = "acknowledgements"
@@ -43,18 +44,6 @@ _SEGMENT_BYTES: Final = 1448
 _READING_INTERVAL_S: Final = 1.0
 # Messages between two readings that show what one takes.
 _ENOUGH_MESSAGES: Final = 3
-
-
-class CarryingConnection(Protocol):
-    """A connection that carries messages (`common.io.tcp_info.TcpConnection`, `common.wire.quic`)."""
-
-    @property
-    def number(self) -> int:
-        """Unique while the process runs."""
-
-    @property
-    def ip_bytes(self) -> int:
-        """What it has carried in both directions, all headers included."""
 
 
 def wire_bytes(message_bytes: int) -> int:
@@ -83,6 +72,7 @@ class Traffic:
         self._estimated_bytes = 0
         self._on_wire_bytes: Callable[[float], None] = lambda size: None
         self._messages, self._surplus_bytes = 0, 0.0
+        self._cost = CostMeter()
 
     @property
     def total_bytes(self) -> int:
@@ -110,6 +100,11 @@ class Traffic:
         elapsed_s = 0.0 if self._began_s is None else self._clock.monotonic() - self._began_s
         return 8 * self.total_bytes / elapsed_s if elapsed_s > 0 else 0.0
 
+    @property
+    def message_cost(self) -> MessageCost | None:
+        """Of the sender's messages of labels; None before it was measured."""
+        return self._cost.cost
+
     def by_purpose(self) -> Mapping[str, int]:
         """Bytes so far of each purpose that has any, `PURPOSES` in their order."""
         with self._lock:
@@ -121,9 +116,13 @@ class Traffic:
         parts = ", ".join(f"{purpose} {size:,}" for purpose, size in self.by_purpose().items())
         return f"{self.total_bytes:,} bytes on the link ({parts})" if parts else "nothing on the link"
 
-    def count(self, purpose: str, message_bytes: int) -> None:
-        """Counts a message."""
+    def count(self, purpose: str, message_bytes: int, *, sent: bool = True) -> None:
+        """Counts a message, sent by this end or received."""
         with self._lock:
+            if purpose == LABELS:
+                self._cost.count_labels(message_bytes)
+            elif purpose != ACKNOWLEDGEMENTS:
+                self._cost.count_other(wire_bytes(message_bytes) + self._surplus_bytes, sent=sent)
             self._bytes[purpose] += message_bytes
             self._estimated_bytes += wire_bytes(message_bytes) - message_bytes
             self._messages += 1
@@ -136,6 +135,7 @@ class Traffic:
         """Takes a reading of the connections that carry the session now; none if the system does not tell."""
         with self._lock:
             transport = self._bytes[TRANSPORT] + self._estimated_bytes
+            self._cost.read(connections, self._clock.monotonic())
             known = self._connections.keys() >= {connection.number for connection in connections}
             self._connections |= {connection.number: connection.ip_bytes for connection in connections}
             if connections:

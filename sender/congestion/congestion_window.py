@@ -77,7 +77,6 @@ class CongestionWindow:
         if now_ms - rtt_ms < self._changed_ms:
             return self._frames  # sent before the window last changed
         self._recent_rtts_ms.append(rtt_ms)
-        self._queues = min(self._recent_rtts_ms) >= _EMPTY_QUEUE_RTT_RATIO * min_rtt_ms
         self._window_limited |= sample.waited
         if len(self._recent_rtts_ms) == _STANDING_QUEUE_FRAMES:
             self._adapt(self._frames * (1 - min_rtt_ms / min(self._recent_rtts_ms)), now_ms)
@@ -85,6 +84,7 @@ class CongestionWindow:
 
     def _adapt(self, queued_frames: float, now_ms: float) -> None:
         assert self._min_rtt_seen_ms is not None
+        self._queues = queued_frames >= _GROW_BELOW_QUEUED
         if queued_frames > _SHRINK_ABOVE_QUEUED:
             self._slow_start = False
             self._hold_until_ms = now_ms + _HOLD_AFTER_SHRINK_MS

@@ -9,11 +9,13 @@ import math
 from sender.congestion.byte_budget import ByteBudget
 
 # Of the budget: the rest is for what is counted late, such as pure acknowledgements of TCP.
-_USED_SHARE = 0.92
+USED_SHARE = 0.92
 # Share that blobs may use over this time; a chunk is not tiny.
 _BLOB_SHARE, _BLOB_WINDOW_MS = 0.25, 2000.0
 # What was left lately makes up for what comes at once, such as the acknowledgement of five frames.
 _CREDIT_MS = 80.0
+# A live frame that has waited gives way to one that is captured so soon: the same bytes then show a fresher one.
+_FRESHER_MS = 40.0
 # The longest pause after more bytes than the budget has, such as those of a handshake.
 _MOST_PAUSE_MS = 1000.0
 # Of a chunk besides its data: headers and the answer; and the least data that is worth them.
@@ -30,7 +32,7 @@ class Meter:
 
     def __init__(self, budget_bps: float = math.inf) -> None:
         self._limits = math.isfinite(budget_bps)
-        self._used_bps = _USED_SHARE * budget_bps
+        self._used_bps = USED_SHARE * budget_bps
         self._blobs = ByteBudget(_BLOB_SHARE * budget_bps, _BLOB_WINDOW_MS)
         self._free_ms = -math.inf
 
@@ -45,9 +47,10 @@ class Meter:
         if self._limits:
             self._blobs.spend(data_bytes + _CHUNK_BYTES, now_ms)
 
-    def frame_wait_ms(self, now_ms: float) -> float:
-        """Time until the next frame may leave."""
-        return max(self._free_ms - now_ms, 0.0)
+    def frame_wait_ms(self, now_ms: float, offered_ms: float = math.inf) -> float:
+        """Time until the next frame may leave (`offered_ms`: since when the newest one waits, of a live source)."""
+        gives_way_ms = _FRESHER_MS if offered_ms < self._free_ms else 0.0
+        return max(self._free_ms + gives_way_ms - now_ms, 0.0)
 
     def part_bytes(self, most: int) -> int:
         """Bytes of the largest part, up to `most`, of something that has to leave before a frame: half a pause."""

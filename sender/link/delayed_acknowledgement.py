@@ -32,8 +32,8 @@ class DelayedAcknowledgement:
 
     @property
     def room(self) -> int:
-        """Places in the window for messages whose acknowledgement waits."""
-        return 0 if self._since_waiting < self._careful else _MOST_DELAYED
+        """Places in the window for messages whose acknowledgement waits, the one that brings it, and one behind it."""
+        return 0 if self._since_waiting < self._careful else _MOST_DELAYED + 2
 
     def may_wait(self, now_s: float, *, held_back: bool, room: int, wanted_soon: bool, losses: bool) -> bool:
         """Whether the acknowledgement of the message that leaves now may wait.
@@ -45,7 +45,7 @@ class DelayedAcknowledgement:
             losses: they are frequent.
         """
         self._since_waiting = 0 if held_back else self._since_waiting + 1
-        most = 1 if losses else max(self.room, 1)
+        most = _MOST_DELAYED if self.room and not losses else 1
         prompt = self._since_waiting < _PROMPT_MESSAGES or wanted_soon or room < 1
         late = now_s - self._prompt_s >= self._longest_s
         waits = not (prompt or late) and self._delayed < most

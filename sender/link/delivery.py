@@ -92,6 +92,7 @@ class FrameDelivery:
         self._prompt_hold_us: float = math.inf
         self._lossy = False
         self._losses = Losses()
+        self._offered_ms = math.inf
         self._last_sent_s: float | None = None
         self._last_answered_s: float | None = None
         self._rejections = self._unexpected = 0
@@ -115,7 +116,8 @@ class FrameDelivery:
         if self._session.live:
             if self._pacer is not None:
                 self.window.bundle = self._pacer.bundle
-            self._congestion_window.offered(self._clock.monotonic_ms())
+            self._offered_ms = self._clock.monotonic_ms()
+            self._congestion_window.offered(self._offered_ms)
         if ahead:
             self._ahead[frame.sequence] = tuple(ahead)
         if not self.window.waiting:
@@ -207,7 +209,7 @@ class FrameDelivery:
                 await self.change()
                 continue
             now_ms = self._clock.monotonic_ms()
-            wait_ms = self._meter.frame_wait_ms(now_ms)
+            wait_ms = self._meter.frame_wait_ms(now_ms, self._offered_ms)
             if self.window.may_grow(frames):
                 wait_ms = max(wait_ms, self._gathered_ms - now_ms)
             if wait_ms <= 0:

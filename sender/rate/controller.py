@@ -2,16 +2,18 @@
 
 import math
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from common.codec.bit_allocation import load as rate_distortion
+from common.wire.message_cost import MessageCost
 from sender.congestion.capacity import Capacity, CapacityEstimator
+from sender.congestion.meter import USED_SHARE
 from sender.congestion.pacer import BackgroundPacer
 from sender.congestion.packet_train import PacketTrainSample
 from sender.congestion.paper_estimators import PaperBandwidth, PaperDelay
 from sender.congestion.samples import LinkSample
-from sender.rate.decision import Decision, Means, bits_at, decide, label_bytes
+from sender.rate.decision import ASSUMED, Decision, Means, bits_at, decide, label_bytes
 from sender.rate.policy import HEADROOM, RateConfig, link_stress, rho_by_group
 
 _FRAME_RATE_WINDOW_MS = 2000.0
@@ -19,8 +21,6 @@ _SIZE_SMOOTHING = 0.8
 _INITIAL_F = 0.5
 # One decision a second, and one at once where the capacity has fallen by so much.
 _DECISION_MS, _FALLEN = 1000.0, 0.9
-# Of the budget, what labels may use: the rest is for heartbeats, reports, and what is counted late.
-_LABELS_SHARE = 0.85
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,17 +46,25 @@ class RateController:
         frame_rate_hz: frame rate of the source; None measures it from the frames offered, which is right for a live
             source. A file waits for the link, so its rate must be given.
         budget_bps: most that leaves, whatever the source's rate.
+        message_cost: what a message takes, as it was measured last.
 
     Raises:
         ValueError: `frame_rate_hz` is not above 0.
     """
 
-    def __init__(self, config: RateConfig, frame_rate_hz: float | None = None, budget_bps: float = math.inf) -> None:
+    def __init__(
+        self,
+        config: RateConfig,
+        frame_rate_hz: float | None = None,
+        budget_bps: float = math.inf,
+        message_cost: Callable[[], MessageCost | None] = lambda: None,
+    ) -> None:
         if frame_rate_hz is not None and frame_rate_hz <= 0:
             raise ValueError(f"frame_rate_hz {frame_rate_hz} is not above 0")
         self._config = config
         self._frame_rate_hz = frame_rate_hz
         self._budget_bps = budget_bps
+        self._message_cost = message_cost
         self._offered_ms: deque[float] = deque()
         self._bandwidth = PaperBandwidth()
         self._delay = PaperDelay()
@@ -64,7 +72,7 @@ class RateController:
         self._capacity = Capacity(None, False)
         self._decision = Decision(_INITIAL_F, 1, 0.0)
         self._decided_ms, self._decided_bps = -math.inf, 0.0
-        self._size_ratio: float | None = None
+        self._size_ratio = 1.0
         self._pacer = BackgroundPacer()
         self._wire_bytes: float | None = None
 
@@ -105,10 +113,11 @@ class RateController:
         self._decision = decide(
             Means(
                 capacity_bps,
-                _LABELS_SHARE * self._budget_bps,
+                USED_SHARE * self._budget_bps,
                 max(self._source_frame_rate_hz(), 1.0),
                 round_trip_s,
-                self._size_ratio or 1.0,
+                self._size_ratio,
+                self._message_cost() or ASSUMED,
             )
         )
 

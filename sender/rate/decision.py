@@ -17,13 +17,12 @@ import numpy as np
 
 from common.codec.bit_allocation import load as rate_distortion
 from common.labels import GROUP_NAMES
+from common.wire.message_cost import MessageCost
 
 MAX_F: Final = 2.0
 """Largest f of `--policy capacity`; equation (18) gives at most 1."""
-# Bytes of a message besides labels, headers of IP and all (`tests.bench.wire`): of itself, and with half an
-# acknowledgement and TCP's own.
-_MESSAGE_BYTES: Final = 95
-_ANSWERED_MESSAGE_BYTES: Final = 220
+# What is assumed until it is measured: headers, and a part of an acknowledgement (`tests.bench.wire`).
+ASSUMED: Final = MessageCost(sent=80.0, answered=130.0, other_bps=0.0)
 # Of a packet, besides label groups.
 _HEADER_BYTES: Final = 3
 # Distance of a predicted joint from the true one: so much at once, and more with each second that the newest label is
@@ -34,11 +33,12 @@ _MM_PER_S: Final = 400.0
 # Prediction takes the quantiser's steps for motion: at 7.5 messages a second they move what is shown so many times as
 # far as the labels (the same motions, f from 0.6 to 1.8).
 _GAIN: Final = 3.2
-# What is recorded, and shown with a delay, is interpolated between labels: as many a second are worth a bundle, of few
-# frames, since each adds to the size of what must arrive.
+# What is recorded, and shown with a delay, is interpolated between labels: as many a second are worth a second frame in
+# a message, which costs what is shown at once 2 % at most; two more cost a tenth of it (`tests.bench.budget --bypass`).
 _LABELS_PER_S: Final = 15.0
-_MOST_FRAMES: Final = 4
+_MOST_FRAMES: Final = 2
 _F_STEP: Final = 0.1
+_STEPS: Final = range(round(MAX_F / _F_STEP) + 1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +51,7 @@ class Means:
         frame_rate_hz: of the source.
         round_trip_s: with the receiver's work on a frame.
         size_ratio: bytes of a frame's labels, divided by those of the table: several people take several times as many.
+        cost: of a message, besides its labels.
     """
 
     capacity_bps: float
@@ -58,11 +59,12 @@ class Means:
     frame_rate_hz: float
     round_trip_s: float = 0.1
     size_ratio: float = 1.0
+    cost: MessageCost = ASSUMED
 
     def messages_per_s(self, label_bytes: float) -> float:
         """How many messages with so many bytes of labels link and budget carry."""
-        alone = self.capacity_bps / (8 * (_MESSAGE_BYTES + label_bytes))
-        answered = self.budget_bps / (8 * (_ANSWERED_MESSAGE_BYTES + label_bytes))
+        alone = self.capacity_bps / (8 * (self.cost.sent + label_bytes))
+        answered = (self.budget_bps - self.cost.other_bps) / (8 * (self.cost.answered + label_bytes))
         return max(min(alone, answered), 0.1)
 
 
@@ -88,7 +90,7 @@ def label_bytes(f: float) -> float:
 
 def decide(means: Means) -> Decision:
     """The decision of least error."""
-    return min((_option(step, means) for step in range(round(MAX_F / _F_STEP) + 1)), key=lambda one: one.error_mm)
+    return min((_option(step, means) for step in _STEPS), key=lambda one: one.error_mm)
 
 
 def _option(step: int, means: Means) -> Decision:

@@ -1,25 +1,37 @@
-"""Labels under `--budget-kbit`: `python -m tests.bench.budget`.
+"""Labels under `--budget-kbit`, and over thin links: `python -m tests.bench.budget`.
 
-Two hosts as in `tests.bench.wire`, encrypted, over a link without limit and a round trip of 60 ms.  The sender sends
-the labels of the demo clip at 30 frames a second, alone and beside a blob that is always in transfer:
+Two hosts as in `tests.bench.wire`, encrypted, over a link of a round trip of 60 ms.  The sender sends the labels of the
+demo clip at 30 frames a second: under budgets over a link without limit, alone and beside a blob that is always in
+transfer; with `--bypass` under three budgets, whole and with each part of rate control left out (ω equal, ρ fixed at
+its least, no bundles, every frame sent); with `--links` without a budget over links of 3 to 500 kbit/s, which `--plot`
+draws:
 
     kbit_mean, kbit_p95   everything at the sender's network device in both directions, each second; without the first
                           two, in which the connection is made
     bytes_per_frame       the same, a frame shown
     frames_per_s          frames shown; the others were left out
+    frames_per_message    of those that waited together
+    rho_mean              ρ, over labels and frames
     blob_bytes_per_s      of blobs that left
     age_p50_ms, p95       age of the newest frame shown, at any moment
     error_mm              distance of the skin shown from where it is at that moment, mean over time; shown is what
                           the receiver predicts
     held_mm               the same where the newest labels are shown
 
-Needs root, for the namespaces.
+Needs root, for the namespaces; with `--simulated` sender and receiver run over QUIC in simulated time instead, so that
+other programs on the machine change nothing.
 """
 
 import argparse
+import json
+import math
+import subprocess
 import sys
+import tempfile
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -27,21 +39,24 @@ import torch
 from common.arrays import Float64Array, FloatArray
 from common.body.label_space import LabelSpace
 from common.body.model import BodyModel
+from common.errors import OutputError, UsageError
 from common.labels import concatenate
 from receiver.motion.predictor import LearnedMotion
 from receiver.playout.config import PlayoutConfig
 from tests.bench import report
-from tests.bench.labels_over_link import Lines
+from tests.bench.labels_over_link import PORT, Lines, Sent
 from tests.bench.link import display_ages
 from tests.bench.link import figures as age_figures
 from tests.bench.measures import mean_distance_mm, percentile
 from tests.bench.playout import Receiver
 from tests.bench.rate import demo_truth
 from tests.bench.wire import FPS, Figures, Packets, send_encrypted
-from tests.netlab.hosts import require_hosts
-from tests.netlab.source import there_and_back
+from tests.netlab.hosts import ADDRESSES, require_hosts
+from tests.netlab.source import BYPASSES, there_and_back
+from tests.support.certificate_authority import Authority
 
-BUDGETS_KBIT = (5.0, 10.0, 20.0, 50.0)
+BUDGETS_KBIT, BYPASSED_KBIT = (5.0, 10.0, 20.0, 50.0), (10.0, 20.0, 40.0)
+LINKS_KBIT = (3.0, 5.0, 10.0, 15.0, 20.0, 30.0, 50.0, 100.0, 500.0)
 _RTT_MS, _HOLD_MS = 60.0, 10.0
 _SETTLING_S = 2.0
 _BLOB_BYTES = 20_000
@@ -98,26 +113,93 @@ def kbit_per_second(packets: Packets, began_s: float, seconds: float) -> Float64
     return np.bincount(second[inside], weights=packets.size[inside], minlength=int(seconds)) * 8 / 1e3
 
 
-def measure(budget_kbit: float | None, blob_bytes: int, seconds: float, skin: Skin, *, quic: bool) -> Figures:
-    """Runs sender and receiver under one budget.
+@dataclass(frozen=True, slots=True)
+class Conditions:
+    """One run.
+
+    Args:
+        budget_kbit: infinite for none.
+        link_kbit: of the link.
+        blob_bytes: size of the blob in transfer; 0 for none.
+        bypass: part of rate control that is left out.
+    """
+
+    budget_kbit: float = math.inf
+    link_kbit: float = math.inf
+    blob_bytes: int = 0
+    bypass: str | None = None
+
+    @property
+    def name(self) -> str:
+        """As in the table."""
+        limits = {"budget of ": self.budget_kbit, "link of ": self.link_kbit}
+        found = [f"{what}{kbit:g} kbit/s" for what, kbit in limits.items() if math.isfinite(kbit)] or ["no budget"]
+        without = [f"without {self.bypass}"] if self.bypass else []
+        return ", ".join([*found, *without, *(["beside a blob"] if self.blob_bytes else [])])
+
+    @property
+    def flags(self) -> list[str]:
+        """Of the source."""
+        budget = ["--budget-kbit", str(self.budget_kbit)] if math.isfinite(self.budget_kbit) else []
+        return ["--blob-bytes", str(self.blob_bytes), *budget, *(["--bypass", self.bypass] if self.bypass else [])]
+
+
+def simulate(conditions: Conditions, seconds: float) -> tuple[Sent, Packets]:
+    """Runs sender and receiver over QUIC in simulated time.
 
     Raises:
-        OutputError: a program failed; its error is printed above.
+        OutputError: the program failed; its error is printed above.
     """
-    budget = [] if budget_kbit is None else ["--budget-kbit", str(budget_kbit)]
-    source = ["--blob-bytes", str(blob_bytes), *budget]
-    sent, packets = send_encrypted(_RTT_MS, _HOLD_MS, seconds, *source, quic=quic, sink_flags=["--with-labels"])
+    with tempfile.TemporaryDirectory() as folder:
+        authority, out = Authority.make(Path(folder) / "certs"), Path(folder) / "run.json"
+        certificate, key = authority.issue("receiver", ADDRESSES[1])
+        options = {
+            "peer": f"{ADDRESSES[1]}:{PORT}",
+            "tls-ca": authority.certificate,
+            "tls-cert": certificate,
+            "tls-key": key,
+            "out": out,
+            "seconds": seconds,
+            "rtt-ms": _RTT_MS,
+            "hold-ms": _HOLD_MS,
+            **({"link-kbit": conditions.link_kbit} if math.isfinite(conditions.link_kbit) else {}),
+        }
+        flags = [*conditions.flags, *(text for name, value in options.items() for text in (f"--{name}", str(value)))]
+        done = subprocess.run([sys.executable, "-m", "tests.netlab.virtual_quic", *flags], check=False)
+        if done.returncode:
+            raise OutputError(f"the simulation ended with exit code {done.returncode}; see its error above")
+        found = json.loads(out.read_text("utf-8"))
+    packets = Packets(*np.array(found["packets"], np.float64).T)
+    return Sent(found["source"], [line for line in found["shown"] if line["what"] == "shown"], []), packets
+
+
+def run(conditions: Conditions, seconds: float, options: argparse.Namespace) -> tuple[Sent, Packets]:
+    """Runs sender and receiver, as the bench was asked. Raises OutputError if a program fails."""
+    if options.simulated:
+        return simulate(conditions, seconds)
+    flags, link_kbit = conditions.flags, conditions.link_kbit
+    return send_encrypted(
+        _RTT_MS, _HOLD_MS, seconds, *flags, quic=options.quic, sink_flags=["--with-labels"], link_kbit=link_kbit
+    )
+
+
+def measure(conditions: Conditions, seconds: float, skin: Skin, options: argparse.Namespace) -> Figures:
+    """The figures of a run. Raises OutputError if a program fails."""
+    sent, packets = run(conditions, seconds, options)
     began_s, span_s = sent.source[0]["began_at"], seconds - _SETTLING_S
     kbit = kbit_per_second(packets, began_s + _SETTLING_S, span_s)
     captured, shown = (np.array([line[key] for line in sent.shown]) for key in ("captured_at", "at"))
     ages = age_figures(display_ages(captured, shown, began_s + _SETTLING_S, began_s + seconds))
-    frames_per_s = float((shown >= began_s + _SETTLING_S).sum()) / span_s
+    settled = [line for line in sent.shown if line["at"] >= began_s + _SETTLING_S]
+    frames_per_s = len(settled) / span_s
     error_mm, held_mm = displayed_mm(skin, sent.shown, began_s, began_s + seconds)
     return {
         "kbit_mean": float(kbit.mean()),
         "kbit_p95": percentile(kbit, 95),
         "bytes_per_frame": float(kbit.mean()) * 125 / frames_per_s,
         "frames_per_s": frames_per_s,
+        "frames_per_message": len(settled) / len({line["message"] for line in settled}),
+        "rho_mean": float(np.mean([line["rho"] for line in settled])),
         "blob_bytes_per_s": sent.source[-1]["blob_bytes"] / seconds,
         "age_p50_ms": ages["age_p50_ms"],
         "age_p95_ms": ages["age_p95_ms"],
@@ -126,24 +208,69 @@ def measure(budget_kbit: float | None, blob_bytes: int, seconds: float, skin: Sk
     }
 
 
+PLOTTED = ("error_mm", "frames_per_s", "frames_per_message", "kbit_mean", "rho_mean")
+"""The figures over capacities, a panel each."""
+
+
+def plot(path: Path, x: str, at: Sequence[float], columns: Mapping[str, Sequence[float]]) -> None:
+    """Draws figures over capacities, one above the other.
+
+    Raises:
+        UsageError: matplotlib is not installed.
+        OutputError: the file cannot be written.
+    """
+    try:
+        from matplotlib.figure import Figure
+    except ImportError as error:
+        raise UsageError("charts need matplotlib: pip install 'bodywire[bench]'") from error
+    figure = Figure(figsize=(8.0, 1.5 * len(columns)), layout="constrained")
+    panels = figure.subplots(len(columns), sharex=True)
+    for axes, (name, values) in zip(panels, columns.items(), strict=True):
+        axes.plot(at, values, marker="o", markersize=4)
+        axes.set(ylabel=name.replace("_", " "), ylim=(0, 1.1 * max(values)), xscale="log")
+        axes.grid(alpha=0.3)
+    panels[-1].set(xlabel=x, xticks=at, xticklabels=[f"{kbit:g}" for kbit in at])
+    panels[-1].minorticks_off()
+    try:
+        figure.savefig(path, dpi=100)
+    except OSError as error:
+        raise OutputError(f"cannot write {path}: {error.strerror}") from error
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     parser = report.flags("budget", __doc__, 1)
     parser.add_argument("--quic", action="store_true", help="over QUIC instead of gRPC")
-    report.add_amount(parser, "--seconds", "per budget", 40.0, 12.0, float)
+    parser.add_argument("--simulated", action="store_true", help="over QUIC, in simulated time and without root")
+    parser.add_argument("--bypass", action="store_true", help="leave out parts of rate control instead")
+    parser.add_argument("--links", action="store_true", help="thin links instead of budgets")
+    parser.add_argument("--plot", type=Path, metavar="FILE", help="with --links: a picture of the figures")
+    report.add_amount(parser, "--seconds", "per run", 40.0, 12.0, float)
     return report.run(parser, _work, arguments)
 
 
+def _runs(options: argparse.Namespace) -> Iterator[Conditions]:
+    if options.links:
+        yield from (Conditions(link_kbit=kbit) for kbit in LINKS_KBIT)
+    elif options.bypass:
+        yield from (Conditions(kbit, bypass=bypass) for kbit in BYPASSED_KBIT for bypass in (None, *BYPASSES))
+    else:
+        yield from (
+            Conditions(kbit, blob_bytes=size) for kbit in (*BUDGETS_KBIT, math.inf) for size in (0, _BLOB_BYTES)
+        )
+
+
 def _work(options: argparse.Namespace) -> None:
-    require_hosts()
+    if not options.simulated:
+        require_hosts()
     skin = Skin()
     systems: dict[str, Figures] = {}
-    for budget_kbit in (*BUDGETS_KBIT, None):
-        for blob_bytes in (0, _BLOB_BYTES):
-            limit = "no budget" if budget_kbit is None else f"{budget_kbit:g} kbit/s"
-            name = limit + (" beside a blob" if blob_bytes else "")
-            systems[name] = measure(budget_kbit, blob_bytes, options.seconds, skin, quic=options.quic)
-            report.progress(f"{name}: {systems[name]}")
-    report.publish(options, systems, f"labels at {FPS:g} frames a second, TLS, {options.seconds:g} s a budget")
+    for conditions in _runs(options):
+        systems[conditions.name] = measure(conditions, options.seconds, skin, options)
+        report.progress(f"{conditions.name}: {systems[conditions.name]}")
+    report.publish(options, systems, f"labels at {FPS:g} frames a second, TLS, {options.seconds:g} s a run")
+    if options.links and options.plot is not None:
+        columns = {name: [figures[name] for figures in systems.values()] for name in PLOTTED}
+        plot(options.plot, "capacity of the link, kbit/s", LINKS_KBIT, columns)
 
 
 if __name__ == "__main__":

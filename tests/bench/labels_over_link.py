@@ -12,7 +12,7 @@ from common.errors import OutputError
 from tests.netlab.hosts import ADDRESSES, TwoHosts
 from tests.support.certificate_authority import Authority
 
-_PORT = 50051
+PORT = 50051
 # More than a run itself takes.
 _TIMEOUT_S = 120.0
 
@@ -46,7 +46,7 @@ def send(hosts: TwoHosts, seconds: float, source_flags: Sequence[str], sink_flag
         OutputError: source or sink failed; its error is printed above.
     """
     with tempfile.TemporaryDirectory() as folder:
-        log, address = Path(folder) / "shown.jsonl", f"{ADDRESSES[1]}:{_PORT}"
+        log, address = Path(folder) / "shown.jsonl", f"{ADDRESSES[1]}:{PORT}"
         sink = hosts.run(1, ["tests.netlab.logging_receiver", "--listen", address, "--log", str(log), *sink_flags])
         try:
             if not sink.next_line_starts_with("listening"):

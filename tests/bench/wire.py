@@ -19,10 +19,11 @@ Needs root, for the namespaces.
 
 import argparse
 import json
+import math
 import sys
 import tempfile
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -34,12 +35,15 @@ from tests.bench.labels_over_link import Sent, encrypted, send
 from tests.bench.measures import percentile
 from tests.netlab.hosts import TwoHosts, require_hosts
 from tests.netlab.pipe import Shape
+from tests.netlab.traces import Trace
 
 FPS = 30.0
 RTT_MS, HOLD_MS = (10.0, 60.0), (10.0, 25.0)
 # Ignored at the start: key frame, slow groups, first estimates of the link.
 _SETTLING_S = 6.0
 _INTERVAL_FRAMES = 10
+# Time to start the programs and connect before a link becomes thin, for the rest of the hour.
+_CONNECTING_S, _AMPLE_KBIT, _HOUR_S = 15.0, 8000.0, 3600.0
 
 Figures = dict[str, float]
 
@@ -93,20 +97,28 @@ def send_encrypted(
     *source_flags: str,
     quic: bool = False,
     sink_flags: Sequence[str] = (),
+    link_kbit: float = math.inf,
 ) -> tuple[Sent, Packets]:
-    """Runs sender and receiver over one link without limit.
+    """Runs sender and receiver over one link, of unlimited capacity or one that begins with the first frame.
 
     Raises:
         OutputError: a program failed; its error is printed above.
     """
     shape = Shape(None, rtt_ms / 2e3)
-    with TwoHosts(shape, shape) as hosts, tempfile.TemporaryDirectory() as name, encrypted(quic=quic) as (source, sink):
+    thin = math.isfinite(link_kbit)
+    forward = replace(shape, trace=Trace.steps((_CONNECTING_S, _AMPLE_KBIT), (_HOUR_S, link_kbit))) if thin else shape
+    with (
+        TwoHosts(forward, shape) as hosts,
+        tempfile.TemporaryDirectory() as name,
+        encrypted(quic=quic) as (source, sink),
+    ):
         logged = Path(name) / "packets.jsonl"
         log = hosts.run(0, ["tests.netlab.packet_log", "--log", str(logged)])
         try:
             if not log.next_line_starts_with("ready"):
                 raise OutputError("the packet log did not start; see its error above")
-            send_flags = ["--fps", str(FPS), *source, *source_flags]
+            start_at = ["--start-at", str(hosts.began_at_s + _CONNECTING_S)] if thin else []
+            send_flags = ["--fps", str(FPS), *source, *source_flags, *start_at]
             sent = send(hosts, seconds, send_flags, ["--hold-ms", str(hold_ms), *sink, *sink_flags])
         finally:
             log.terminate()

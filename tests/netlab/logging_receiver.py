@@ -11,6 +11,7 @@ import json
 import time
 from collections.abc import Mapping
 from pathlib import Path
+from statistics import fmean
 from typing import Any, TextIO
 
 from common.blobs import Blob
@@ -38,7 +39,7 @@ class LoggingPipeline:
         shown: session → one after its last frame shown before.
         full_while: the disk is full while this file exists; None if it never is.
         hold_s: from a decoded frame to its acknowledgement.
-        with_labels: lines of frames have the labels of the first person.
+        with_labels: lines of frames have the labels of the first person, their mean ρ, and the message's number.
     """
 
     def __init__(
@@ -70,6 +71,7 @@ class LoggingPipeline:
             labels, more = decoded.frame, dict[str, Any]()
             if self._with_labels:
                 more["labels"] = concatenate(labels.people[0].labels).tolist()
+                more |= {"rho": fmean(decoded.rho.values() or (0.0,)), "message": frame.sequence}
             more |= {"captured_at": labels.captured_at, "bytes": sum(decoded.bytes_by_group.values())}
             self._write("shown", session.session_id.hex(), seq=labels.sequence, **more)
         return FrameOutcome.PUBLISHED

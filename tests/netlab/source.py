@@ -9,14 +9,21 @@ import asyncio
 import json
 import secrets
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
+from typing import Any
+from unittest.mock import patch
+
+import numpy as np
 
 from common.blobs import Blob
 from common.body.label_space import LabelSpace
+from common.codec.bit_allocation import RateDistortion
 from common.codec.frame_codec import FrameCodec
 from common.frames import Camera, LabelFrame, PersonLabels
 from common.io.addresses import Addresses
+from common.labels import GROUP_NAMES
 from common.wire.traffic import OTHER, PROBING, Traffic
 from sender.importance.importance import Importance
 from sender.link.client import LinkClient
@@ -31,6 +38,25 @@ from sender.rate.policy import RateConfig
 from sender.rated_encoder import RatedEncoder
 from tests.bench.rate import demo_truth
 from tests.netlab.programs import MODEL, new_hello
+
+Bypass = tuple[str, Any]
+"""A part of rate control, and what takes its place."""
+
+
+def equal_levels(table: RateDistortion, budget_bits: float, *unused: object) -> dict[str, float]:
+    """In place of `allocate`: the finest level of all groups alike that meets a budget."""
+    fits = np.flatnonzero(table.bits.sum(axis=0) <= budget_bits)
+    level = fits[0] if len(fits) else table.bits.shape[1] - 1
+    return dict.fromkeys(GROUP_NAMES, float(level) / (table.bits.shape[1] - 1))
+
+
+BYPASSES: Mapping[str, Bypass] = {
+    "omega": ("common.codec.bit_allocation.RateDistortion.allocate", equal_levels),
+    "rho": ("sender.rate.decision._STEPS", range(1)),
+    "bundles": ("sender.rate.decision._MOST_FRAMES", 1),
+    "fps": ("sender.rate.decision._LABELS_PER_S", 30.0),
+}
+"""ω equal; ρ fixed at its least; no bundles; every frame sent."""
 
 CAMERA = Camera(640, 480, 600.0)
 
@@ -48,10 +74,11 @@ async def send(options: argparse.Namespace, people: Sequence[PersonLabels]) -> N
     lower bound) per frame.
     """
     config = LinkConfig(peer=options.peer, connect_timeout=30.0, budget_kbit=options.budget_kbit)
-    rate = RateController(RateConfig(policy=options.policy), budget_bps=config.budget_bps)
+    traffic = Traffic()
+    rate = RateController(RateConfig(policy=options.policy), None, config.budget_bps, lambda: traffic.message_cost)
     metrics = SenderMetrics()
     encoder = RatedEncoder(FrameCodec(options.model), Importance.load(), rate, metrics)
-    account, traffic = LinkAccount(rate, metrics), Traffic()
+    account = LinkAccount(rate, metrics)
     transport = Transport(SecurityConfig(insecure=options.tls_ca is None, tls_ca=options.tls_ca))
     link = LinkClient(
         config,
@@ -88,8 +115,9 @@ async def send(options: argparse.Namespace, people: Sequence[PersonLabels]) -> N
     print(json.dumps({**counters, "capacity_bps": estimates, "f": rate.state.f}), flush=True)
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser("python -m tests.netlab.source")
+def flags(program: str) -> argparse.ArgumentParser:
+    """Those of the source."""
+    parser = argparse.ArgumentParser(f"python -m {program}")
     parser.add_argument("--peer", type=Addresses.parse, required=True)
     parser.add_argument("--policy", choices=("capacity", "paper", "fixed"), default="capacity")
     parser.add_argument("--seconds", type=float, default=30.0)
@@ -98,13 +126,24 @@ def main() -> None:
     )
     parser.add_argument("--fps", type=float, default=30.0)
     parser.add_argument("--budget-kbit", type=float, help="as the sender's option")
+    parser.add_argument("--bypass", choices=BYPASSES, help="a part of rate control that is left out")
     parser.add_argument("--blob-bytes", type=int, default=0, help="size of the blobs sent beside the frames")
     parser.add_argument("--model", type=bytes.fromhex, default=MODEL, help="of the receiver, hexadecimal")
     parser.add_argument("--tls-ca", type=Path, help="encrypt; the authority of the receiver's certificate")
     parser.add_argument("--quic", action="store_true", help="send over QUIC, with --tls-ca")
-    options = parser.parse_args()
+    return parser
+
+
+def bypassed(name: str | None) -> AbstractContextManager[object]:
+    """Rate control without a part; whole for None."""
+    return patch(*BYPASSES[name]) if name else nullcontext()
+
+
+def main() -> None:
+    options = flags("tests.netlab.source").parse_args()
     people = demo_truth(LabelSpace.load(), 0).people
-    asyncio.run(send(options, people))
+    with bypassed(options.bypass):
+        asyncio.run(send(options, people))
 
 
 if __name__ == "__main__":

@@ -10,8 +10,8 @@ from common.codec.coded_frame import DecodedFrame
 from common.errors import MalformedPacket, MissingReference
 from common.frames import Camera, LabelFrame
 from common.wire.convert import ClientMessages, ServerMessages
+from common.wire.message_cost import CarryingConnection
 from common.wire.stream import StreamBroken
-from common.wire.traffic import CarryingConnection
 from receiver.link.auth.ownership import SessionOwner
 from receiver.link.session import Session
 

@@ -22,6 +22,7 @@ def test_frame_sent_counts_bytes_by_group(metrics: SenderMetrics, registry: Coll
              ("root", "header", "shape")}  # fmt: skip
     assert sizes == {"root": 22, "header": 20, "shape": 5}
     assert registry.get_sample_value("bodywire_sender_frames_total", {"fate": "sent"}) == 3
+    assert registry.get_sample_value("bodywire_sender_messages_total") == 2
 
 
 def test_rate_and_link_gauges(metrics: SenderMetrics, registry: CollectorRegistry) -> None:

@@ -21,7 +21,7 @@ from common.wire.traffic import PURPOSES, TRANSPORT, Purposes, Traffic, wire_byt
 
 
 def connection(number: int, ip_bytes: int) -> TcpConnection:
-    return TcpConnection(number, 0, 0, ("127.0.0.1", 50051), 0, 0, ip_bytes)
+    return TcpConnection(number, 0, 0, ("127.0.0.1", 50051), 0, 0, ip_bytes, ip_bytes * 2 // 3)
 
 
 def test_every_message_of_a_sender_has_its_purpose() -> None:

@@ -23,7 +23,7 @@ async def test_write_to_a_sender_that_does_not_read_ends_the_stream(monkeypatch:
 
 
 def connections(host: str, *numbers: int) -> list[TcpConnection]:
-    return [TcpConnection(number, 0, 50051, (host, number), 0, 0, 0) for number in numbers]
+    return [TcpConnection(number, 0, 50051, (host, number), 0, 0, 0, 0) for number in numbers]
 
 
 def test_of_too_many_connections_the_oldest_idle_ones_of_the_busiest_host_end() -> None:

@@ -30,6 +30,16 @@ def test_frames_share_the_budget_with_everything_else_and_leave_evenly(budget_kb
     assert spacing_ms.max() < 2 * spacing_ms.min()
 
 
+def test_a_frame_that_has_waited_gives_way_to_one_that_comes_soon() -> None:
+    meter = Meter(8000.0)
+    meter.spend(172.0, 1000.0)  # 187 ms, of which 80 are a credit
+    free_ms = 1000.0 + meter.frame_wait_ms(1000.0)
+    assert free_ms == pytest.approx(1107.0, abs=1.0)
+    assert meter.frame_wait_ms(free_ms, offered_ms=free_ms - 20.0) == pytest.approx(40.0)
+    assert meter.frame_wait_ms(free_ms + 13.0, offered_ms=free_ms + 13.0) == 0.0
+    assert meter.frame_wait_ms(free_ms + 40.0, offered_ms=free_ms - 20.0) == 0.0
+
+
 def test_blobs_have_a_share() -> None:
     meter, data_bytes = Meter(20_000.0), 0.0
     for now_ms in range(0, 60_000, 33):

@@ -51,8 +51,9 @@ async def test_within_a_budget_the_newest_frame_leaves_when_it_may() -> None:
     await asyncio.sleep(0.03)
     assert not waiting.done()  # the fixture's clock stands
     fixture.now_s += 0.03
-    assert (await waiting).sequence == 1
-    assert fixture.observer.fates == [(0, Fate.SUPERSEDED)]
+    fixture.delivery.offer(label_frame(2))
+    assert (await waiting).sequence == 2
+    assert fixture.observer.fates == [(0, Fate.SUPERSEDED), (1, Fate.SUPERSEDED)]
 
 
 def test_within_a_budget_blobs_take_their_share() -> None:
