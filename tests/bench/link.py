@@ -77,6 +77,8 @@ class Link:
     # `clear`, or encrypted over `grpc` or `quic`.
     transport: str = "clear"
     mtu: int = MTU
+    # When a router forgets the sender's port, in seconds of the link's time.
+    rebinds_s: Sequence[float] = ()
 
 
 def display_ages(captured_s: Float64Array, shown_s: Float64Array, begin_s: float, end_s: float) -> Ages:
@@ -130,7 +132,7 @@ def run_policy(policy: str, link: Link) -> Run:
     seconds = link.seconds
     flags = nullcontext[tuple[list[str], list[str]]](([], []))
     tls = flags if link.transport == "clear" else encrypted(quic=link.transport == "quic")
-    with TwoHosts(link.forward, link.reverse, link.mtu) as hosts, tls as (source, sink):
+    with TwoHosts(link.forward, link.reverse, link.mtu, link.rebinds_s) as hosts, tls as (source, sink):
         start = ["--start-at", str(hosts.began_at_s + _STARTING_S), "--blob-bytes", str(link.blob_bytes)]
         sent = send(hosts, seconds, ["--policy", policy, *start, *source], sink)
     began_s = sent.source[0]["began_at"]
@@ -225,6 +227,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument(
         "--transport", choices=("clear", "grpc", "quic"), default="clear", help="the latter two encrypt"
     )
+    parser.add_argument("--rebind", type=float, metavar="S", help="a router forgets the sender's port every S seconds")
     parser.add_argument("--mtu", type=int, default=MTU, help="of the path, bytes (default: %(default)s)")
     report.add_amount(parser, "--seconds", "duration of a run", 60.0, 15.0, float)
     return report.run(parser, _work, arguments)
@@ -236,6 +239,7 @@ def _work(options: argparse.Namespace) -> None:
     # Programs take some seconds to start: they all start sending at the same time of the link.
     fall_s = _STARTING_S + seconds / 3
     reverse = Shape(None, delay_s, options.loss, seed=options.seed + 1)
+    rebinds_s = np.arange(_STARTING_S, seconds + _STARTING_S, options.rebind)[1:].tolist() if options.rebind else []
     files: list[Path | None] = [*trace_files(options.trace)] or [None]
     systems: dict[str, Figures] = {}
     names: list[str] = []
@@ -248,7 +252,7 @@ def _work(options: argparse.Namespace) -> None:
             trace = read_trace(file)
         forward = Shape(trace, delay_s, options.loss, seed=options.seed)
         fall = fall_s if options.step else None
-        link = Link(forward, reverse, seconds, options.blob_bytes, fall, options.transport, options.mtu)
+        link = Link(forward, reverse, seconds, options.blob_bytes, fall, options.transport, options.mtu, rebinds_s)
         runs = run_all(link, options.policies, name)
         prefix = f"{name}, " if len(files) > 1 else ""
         systems |= {prefix + system: run.figures for system, run in runs.items()}

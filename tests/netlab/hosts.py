@@ -109,13 +109,14 @@ class TwoHosts:
         forward: the direction from host 0 to host 1.
         reverse: the direction from host 1 to host 0.
         mtu: most bytes of a packet.
+        rebinds_s: when a router before host 0 forgets its UDP ports, in seconds of the link's time; without, no router.
 
     Attributes:
         began_at_s: when the time of the link was 0, seconds since the epoch.
     """
 
-    def __init__(self, forward: Shape, reverse: Shape, mtu: int = MTU) -> None:
-        self._shapes, self._mtu = (forward, reverse), mtu
+    def __init__(self, forward: Shape, reverse: Shape, mtu: int = MTU, rebinds_s: Sequence[float] = ()) -> None:
+        self._shapes, self._mtu, self._rebinds_s = (forward, reverse), mtu, list(rebinds_s)
         self._names = tuple(f"bodywire-{os.getpid()}-{side}" for side in (0, 1))
         self._relay: subprocess.Popen[str] | None = None
         self.began_at_s = 0.0
@@ -133,7 +134,8 @@ class TwoHosts:
             command = [sys.executable, "-m", "tests.netlab.relay"]
             relay = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
             self._relay = relay
-            setup = {"hosts": self._names, "shapes": [shape_to_json(shape) for shape in self._shapes]}
+            shapes = [shape_to_json(shape) for shape in self._shapes]
+            setup = {"hosts": self._names, "shapes": shapes, "rebinds_s": self._rebinds_s}
             assert relay.stdin is not None
             assert relay.stdout is not None
             relay.stdin.write(json.dumps(setup) + "\n")

@@ -1,8 +1,8 @@
 """Relays IP packets between two namespaces, through a `Pipe` in each direction: `python -m tests.netlab.relay`.
 
-Started by `TwoHosts`.  It reads `{"hosts": [NAMESPACE, NAMESPACE], "shapes": [SHAPE, SHAPE]}` from standard input,
-prints `ready` when packets pass, answers every further line with the bytes offered to each pipe (`[FORWARD, REVERSE]`),
-and ends with its standard input.
+Started by `TwoHosts`.  It reads `{"hosts": [NAMESPACE, NAMESPACE], "shapes": [SHAPE, SHAPE], "rebinds_s": [SECONDS …]}`
+from standard input, prints `ready` when packets pass, answers every further line with the bytes offered to each pipe
+(`[FORWARD, REVERSE]`), and ends with its standard input.
 """
 
 import ctypes
@@ -14,6 +14,8 @@ import select
 import struct
 import sys
 import time
+from bisect import bisect_right
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -25,6 +27,9 @@ DEVICE = "wire0"
 _CLONE_NEWNET = 0x40000000
 _TUNSETIFF, _IFF_TUN, _IFF_NO_PI = 0x400454CA, 0x0001, 0x1000
 _MAX_PACKET_BYTES = 65_536
+_UDP, _UDP_PORTS = 17, struct.Struct(">HH")
+# Between the ports of a connection before and after the router has forgotten it.
+_PORTS_APART = 7
 
 
 def open_device(namespace: str) -> int:
@@ -62,7 +67,41 @@ def shape_from_json(document: dict[str, Any]) -> Shape:
     return Shape(**{**document, "trace": trace, "outages": [tuple(pair) for pair in document["outages"]]})
 
 
-def relay(devices: list[int], pipes: list[Pipe]) -> None:
+class Nat:
+    """A router before host 0 that forgets, at certain times, which of its UDP ports are whose.
+
+    Args:
+        rebinds_s: when, in seconds of the link's time; never if empty.
+    """
+
+    def __init__(self, rebinds_s: Sequence[float]) -> None:
+        self._rebinds_s = sorted(rebinds_s)
+        self._inner: dict[int, int] = {}
+        self._forgotten = 0
+
+    def translated(self, packet: bytes, side: int, now_s: float) -> bytes | None:
+        """A packet from the host of a side as the other one gets it; None if it is for a port that was forgotten."""
+        head = 4 * (packet[0] & 0x0F)
+        if not self._rebinds_s or packet[0] >> 4 != 4 or packet[9] != _UDP:
+            return packet
+        if self._forgotten < bisect_right(self._rebinds_s, now_s):
+            self._forgotten += 1
+            self._inner.clear()
+        source, target = _UDP_PORTS.unpack_from(packet, head)
+        if side == 0:
+            inner, source = source, source + self._forgotten * _PORTS_APART
+            self._inner[source] = inner
+        elif target in self._inner:
+            target = self._inner[target]
+        else:
+            return None
+        changed = bytearray(packet)
+        _UDP_PORTS.pack_into(changed, head, source, target)
+        changed[head + 6 : head + 8] = bytes(2)  # no checksum, which UDP over IPv4 does not need
+        return bytes(changed)
+
+
+def relay(devices: list[int], pipes: list[Pipe], nat: Nat) -> None:
     """Passes packets from each device through its pipe to the other, until standard input ends."""
     offered = [0] * len(pipes)
     began_s = time.monotonic()
@@ -84,17 +123,18 @@ def relay(devices: list[int], pipes: list[Pipe]) -> None:
             if device in ready:
                 packet = os.read(device, _MAX_PACKET_BYTES)
                 offered[side] += len(packet)
-                arrives_s = pipes[side].offer(len(packet), now_s)
-                if arrives_s is not None:
+                translated = nat.translated(packet, side, now_s)
+                arrives_s = None if translated is None else pipes[side].offer(len(packet), now_s)
+                if translated is not None and arrives_s is not None:
                     count += 1
-                    heapq.heappush(arrivals, (arrives_s, count, 1 - side, packet))
+                    heapq.heappush(arrivals, (arrives_s, count, 1 - side, translated))
 
 
 def main() -> None:
     setup = json.loads(sys.stdin.readline())
     devices = [open_device(namespace) for namespace in setup["hosts"]]
     print("ready", flush=True)
-    relay(devices, [Pipe(shape_from_json(document)) for document in setup["shapes"]])
+    relay(devices, [Pipe(shape_from_json(document)) for document in setup["shapes"]], Nat(setup["rebinds_s"]))
 
 
 if __name__ == "__main__":

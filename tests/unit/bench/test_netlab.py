@@ -1,6 +1,7 @@
 """The network laboratory: traces, pipes, and hosts in network namespaces."""
 
 import json
+import struct
 from pathlib import Path
 
 import numpy as np
@@ -10,6 +11,7 @@ from hypothesis import strategies as st
 
 from tests.netlab.hosts import ADDRESSES, TwoHosts, allowed
 from tests.netlab.pipe import Pipe, Shape
+from tests.netlab.relay import Nat
 from tests.netlab.traces import Trace
 
 _traces = st.lists(st.tuples(st.floats(0.05, 3.0), st.floats(0.0, 5000.0)), min_size=1, max_size=8).map(
@@ -64,6 +66,23 @@ def test_packet_is_queued_and_then_delayed_or_lost() -> None:
     outage = Pipe(Shape(None, delay_s=0.1, outages=[(1.0, 2.0)]))
     arrivals = [outage.offer(100, at_s) for at_s in (0.5, 0.95, 1.5, 2.0)]
     assert arrivals == [pytest.approx(0.6), None, None, pytest.approx(2.1)]
+
+
+def test_router_that_forgets_a_port_lets_nothing_pass_to_it() -> None:
+    def packet(source: int, target: int) -> bytes:
+        return bytes([0x45, *bytes(8), 17, *bytes(10)]) + struct.pack(">HHHH", source, target, 8, 0xABCD)
+
+    def ports(translated: bytes | None) -> tuple[int, ...] | None:
+        return None if translated is None else struct.unpack_from(">HHHH", translated, 20)
+
+    nat = Nat([5.0])
+    assert ports(nat.translated(packet(4000, 443), 0, 0.0)) == (4000, 443, 8, 0)
+    assert ports(nat.translated(packet(443, 4000), 1, 1.0)) == (443, 4000, 8, 0)
+    assert nat.translated(packet(443, 4000), 1, 6.0) is None
+    found = ports(nat.translated(packet(4000, 443), 0, 6.0))
+    assert found is not None and found[0] != 4000
+    assert ports(nat.translated(packet(443, found[0]), 1, 6.0)) == (443, 4000, 8, 0)
+    assert Nat([]).translated(packet(4000, 443), 0, 0.0) == packet(4000, 443)
 
 
 @pytest.mark.skipif(not allowed(), reason="network namespaces need root and /dev/net/tun")
