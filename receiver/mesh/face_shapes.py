@@ -15,6 +15,7 @@ import numpy as np
 from common.arrays import ByteArray, FloatArray, IntArray
 from receiver.mesh.glb import GlbWriter, Node
 from receiver.mesh.mesh_texture import TextureCorners
+from receiver.mesh.triangle_mesh import SurfaceMesh, vertex_normals
 
 # What moves a vertex by less is left out.
 _LEAST_M = 1e-4
@@ -66,16 +67,31 @@ class FaceShapes:
         columns = [np.bincount(self.place, move, len(self.vertices)) for move in moves.T]
         return np.stack(columns, axis=1).astype(np.float32)
 
-    def add_targets(self, writer: GlbWriter, mesh: Node, corners: TextureCorners | None, offsets: FloatArray) -> None:
-        """Appends offsets (K, 3) as targets of a mesh with one primitive, and the names of the actions.
+    def normal_offsets(self, mesh: SurfaceMesh) -> FloatArray:
+        """(K, 3) how actions, fully activated, change the normals of what they move in a mesh at rest."""
+        normals, offsets = vertex_normals(mesh.vertices, mesh.faces), np.zeros_like(self.offsets)
+        vertices = self.vertices[self.place]
+        for action in range(len(self.names)):
+            moves, moved = self.action == action, mesh.vertices.copy()
+            moved[vertices[moves]] += self.offsets[moves]
+            offsets[moves] = (vertex_normals(moved, mesh.faces) - normals)[vertices[moves]]
+        return offsets
+
+    def add_targets(self, writer: GlbWriter, mesh: Node, corners: TextureCorners | None, **offsets: FloatArray) -> None:
+        """Appends the targets of a mesh with one primitive, and the names of the actions.
 
         Args:
             corners: of the mesh's texture, for which the file has copies of its vertices.
+            offsets: (K, 3) of the attributes `POSITION`, and maybe `NORMAL`.
         """
         move, element = _moves(self, corners)
         count = writer.count(mesh["primitives"][0]["attributes"]["POSITION"])
-        accessors = writer.add_sparse(count, len(self.names), self.action[move], element, offsets[move])
-        mesh["primitives"][0]["targets"] = [{"POSITION": accessor} for accessor in accessors]
+        targets: list[Node] = [{} for _ in self.names]
+        for attribute, values in offsets.items():
+            accessors = writer.add_sparse(count, len(self.names), self.action[move], element, values[move])
+            for target, accessor in zip(targets, accessors, strict=True):
+                target[attribute] = accessor
+        mesh["primitives"][0]["targets"] = targets
         mesh["extras"] = {"targetNames": list(self.names)}
 
 

@@ -109,12 +109,18 @@ class GlbWriter:
             self._accessors.append(accessor)
         return list(range(first, first + arrays))
 
-    def add_triangles(self, mesh: SurfaceMesh, texture: MeshTexture | None = None) -> Node:
+    def add_triangles(
+        self, mesh: SurfaceMesh, texture: MeshTexture | None = None, normals: FloatArray | None = None
+    ) -> Node:
         """Appends a y-up mesh with its colours, or with a texture in their place, and returns its primitive.
 
         With a texture, the primitive's vertices are those of the mesh in the order of the texture's corners.
+
+        Args:
+            normals: (V, 3) others than those of the mesh.
         """
-        vertices, faces, normals = mesh.vertices, mesh.faces, vertex_normals(mesh.vertices, mesh.faces)
+        vertices, faces = mesh.vertices, mesh.faces
+        normals = vertex_normals(vertices, faces) if normals is None else normals
         if texture is not None:
             copied, faces = texture.corners.vertex[len(vertices) :], texture.corners.faces
             vertices, normals = (np.concatenate([each, each[copied]]) for each in (vertices, normals))

@@ -17,7 +17,7 @@ from receiver.mesh.face_shapes import FaceShapes, rounded_weights
 from receiver.mesh.glb import VERTEX_BUFFER, GlbWriter, Node
 from receiver.mesh.mesh_files import Y_UP, to_y_up
 from receiver.mesh.mesh_texture import MeshTexture, TextureCorners
-from receiver.mesh.triangle_mesh import SurfaceMesh
+from receiver.mesh.triangle_mesh import SurfaceMesh, vertex_normals
 
 INFLUENCES = 4
 """Joints per vertex of a published body: the size of glTF's JOINTS_0 and WEIGHTS_0."""
@@ -110,15 +110,19 @@ def encode_body(body: PosedBody, skeleton: Skeleton) -> bytes:
     positions = to_y_up(body.joint_positions)
     # Of both frames, so that a joint at rest keeps the identity rotation.
     rotations = body.joint_rotations * Y_UP[:, None] * Y_UP[None, :]
-    vertices = to_y_up(body.mesh.vertices)
+    vertices, normals = to_y_up(body.mesh.vertices), None
     shapes, activations = skeleton.face, body.activations
     if shapes is not None and activations is not None:
+        # Its shapes would be twice as large with normals: the neutral face has those of the expression.
+        normals = vertex_normals(vertices, body.mesh.faces)
         offsets = shapes.turned(rotations, skeleton.vertex_joints, skeleton.vertex_weights)
         vertices[shapes.vertices] -= shapes.moved(activations, offsets)
     mesh = SurfaceMesh(vertices, body.mesh.faces, body.mesh.colours)
-    described: Node = {"name": "body", "primitives": [add_skinned_triangles(writer, mesh, body.texture, skeleton)]}
+    primitive = add_skinned_triangles(writer, mesh, body.texture, skeleton, normals)
+    described: Node = {"name": "body", "primitives": [primitive]}
     if shapes is not None and activations is not None:
-        shapes.add_targets(writer, described, None if body.texture is None else body.texture.corners, offsets)
+        corners = None if body.texture is None else body.texture.corners
+        shapes.add_targets(writer, described, corners, POSITION=offsets)
         described["weights"] = rounded_weights(activations)
     joints = joint_nodes(skeleton, *_relative_to_parents(skeleton, positions, rotations), first=1)
     return writer.to_bytes(
@@ -132,10 +136,17 @@ def encode_body(body: PosedBody, skeleton: Skeleton) -> bytes:
 
 
 def add_skinned_triangles(
-    writer: GlbWriter, mesh: SurfaceMesh, texture: MeshTexture | None, skeleton: Skeleton
+    writer: GlbWriter,
+    mesh: SurfaceMesh,
+    texture: MeshTexture | None,
+    skeleton: Skeleton,
+    normals: FloatArray | None = None,
 ) -> Node:
-    """Appends a y-up mesh with its appearance and skinning weights, four to an attribute; returns its primitive."""
-    primitive = writer.add_triangles(mesh, texture)
+    """Appends a y-up mesh with its appearance and skinning weights, four to an attribute; returns its primitive.
+
+    Arguments as for `GlbWriter.add_triangles`.
+    """
+    primitive = writer.add_triangles(mesh, texture, normals)
     for name, values in _weights(skeleton, None if texture is None else texture.corners):
         primitive["attributes"][name] = writer.add_array(values, VERTEX_BUFFER)
     return primitive

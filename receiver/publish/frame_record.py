@@ -159,20 +159,22 @@ def scale_as_dict(scale: PersonScale | None) -> dict[str, Any]:
 def detail_as_dict(activations: FloatArray | None, fingers: FloatArray | None) -> dict[str, Any]:
     """Facial actions (52,) and rotation vectors of phalanges (30, 3) as the JSON that outputs have of them."""
     detail: dict[str, Any] = {}
-    if activations is not None:
+    if activations is not None and np.isfinite(activations).all():
         detail["face"] = dict(zip(FACIAL_ACTIONS, np.round(activations.astype(float), 2).tolist(), strict=True))
-    if fingers is not None:
+    if fingers is not None and np.isfinite(fingers).all():
         detail["fingers"] = np.round(fingers.astype(float), 3).tolist()
     return detail
 
 
 def finger_rotations(person: ReconstructedPerson, skeleton: Skeleton) -> FloatArray | None:
     """(30, 3) rotation vectors of a person's phalanges relative to the bones before them, as `PersonRecord.fingers`."""
-    if not any(group in person.labels.labels for group in ("left_fingers", "right_fingers")):
+    known = any(group in person.labels.labels for group in ("left_fingers", "right_fingers"))
+    phalanges = slice(-len(FINGER_BONES), None)
+    if not known or skeleton.names[phalanges] != FINGER_BONES:
         return None
-    rotations, phalanges = person.body.joint_rotations, slice(-len(FINGER_BONES), None)
+    rotations = person.body.joint_rotations
     before = rotations[skeleton.parents[phalanges]]
-    turns = Rotation.from_matrix(before.swapaxes(1, 2) @ rotations[phalanges])
+    turns = Rotation.from_matrix(before.swapaxes(1, 2) @ rotations[phalanges], assume_valid=True)
     return np.asarray(turns.as_rotvec(), np.float32)
 
 

@@ -78,7 +78,9 @@ def _add_face(writer: GlbWriter, character: Character, mesh: Node) -> None:
     """Appends the blend shapes to a mesh, in the expression of the first frame."""
     face, activations, texture = character.face, character.motion.activations, character.texture
     if face is not None and activations is not None:
-        face.add_targets(writer, mesh, None if texture is None else texture.corners, face.offsets)
+        corners = None if texture is None else texture.corners
+        normals = face.normal_offsets(character.bound_mesh)
+        face.add_targets(writer, mesh, corners, POSITION=face.offsets, NORMAL=normals)
         mesh["weights"] = rounded_weights(activations[0])
 
 

@@ -57,6 +57,7 @@ def test_glb_animates_the_weights(character: Character) -> None:
     weights = glb.array(animation["samplers"][channel["sampler"]]["output"]).reshape(-1, len(FACIAL_ACTIONS))
     assert character.motion.activations is not None
     np.testing.assert_allclose(weights, character.motion.activations, atol=1e-6)
+    assert set(mesh["primitives"][0]["targets"][JAW]) == {"POSITION", "NORMAL"}
     assert validation_issues(content) == []
 
 

@@ -10,7 +10,7 @@ from receiver.export.skin_weights import load_body_skin
 from receiver.mesh.body_file import read_body, read_pose
 from receiver.mesh.mesh_files import read_mesh, to_y_up
 from receiver.mesh.skinned_glb import encode_body
-from receiver.mesh.triangle_mesh import is_watertight
+from receiver.mesh.triangle_mesh import is_watertight, vertex_normals
 from tests.support.expressive_people import expressive_body, write_bodies
 from tests.support.glb_reader import Glb
 from tests.support.gltf_validator import validation_issues
@@ -55,6 +55,12 @@ def test_without_weights_the_face_is_neutral(paths: list[Path]) -> None:
     # Behind closed lips are teeth.
     assert moved[skin.template.outside].max() < 5e-4 and 0.003 < moved.max() < 0.02
     assert np.linalg.norm(expressive_body(ACTIONS, 0.0).mesh.vertices - expressive, axis=1).max() > 0.02
+
+
+def test_normals_are_those_of_the_expression(paths: list[Path]) -> None:
+    glb, shown = Glb(paths[0].read_bytes()), expressive_body(ACTIONS, 0.0).mesh
+    normals = glb.array(glb.document["meshes"][0]["primitives"][0]["attributes"]["NORMAL"])
+    np.testing.assert_allclose(normals, vertex_normals(to_y_up(shown.vertices), shown.faces), atol=1e-5)
 
 
 def test_validator_has_nothing_to_say(paths: list[Path]) -> None:
