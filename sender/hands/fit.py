@@ -22,8 +22,8 @@ from sender.hands.skeleton import LANDMARKS, HandSkeleton
 
 WEIGHTS_NAME: Final = "hands"
 KIND: Final = "hand-prior-1"
-# The next would turn phalanges by 0.3 degrees; fewer, where the last pose of a hand is known.
-_ITERATIONS, _FOLLOWING = 6, 3
+# The next would turn phalanges by 0.3 degrees; no more either when the last one did so, radians.
+_ITERATIONS, _SMALL_STEP = 6, 0.01
 # Inverse standard deviations of landmarks across, down and in depth, over the length of the palm.
 _WEIGHTS = 1 / np.array([0.15, 0.15, 0.6])
 _PALM = [0, 5, 9, 13, 17]
@@ -97,7 +97,7 @@ class HandFitter:
         size = len(angles)
         rows = 3 * LANDMARKS
         jacobian = np.empty((LANDMARKS, 3, size + 7))
-        for _ in range(_ITERATIONS if start is None else _FOLLOWING):
+        for _ in range(_ITERATIONS):
             turned = posed.landmarks @ orientation.T
             placed = scale * turned + position
             # Lengths in those of the palm.
@@ -118,6 +118,8 @@ class HandFitter:
             scale *= float(np.exp(np.clip(step[size + 3], -0.3, 0.3)))
             position = position + step[size + 4 :]
             posed = self._skeleton.pose(angles)
+            if np.abs(step[:size]).max() < _SMALL_STEP:
+                break
         placed = scale * posed.landmarks @ orientation.T + position
         error = (placed - observed)[:, :2] / (scale * self._palm_m)
         return FittedHand(angles, orientation, scale, float(np.sqrt(np.square(error).sum(1).mean())))

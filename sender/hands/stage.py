@@ -8,14 +8,14 @@ one.  A hand that has not been read for a while has no fingers in the labels, an
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Self
 
 import numpy as np
 
-from common.arrays import Float64Array, Image
-from common.body.anatomy import KEYPOINT_INDEX
+from common.arrays import Float64Array, FloatArray, Image
+from common.body.anatomy import KEYPOINT_INDEX, MIRROR_SIGNS
 from common.body.label_space import LabelSpace
 from common.body.model import BodyModel
 from common.frames import Camera, PersonLabels
@@ -24,6 +24,7 @@ from common.weights.devices import to_numpy
 from sender.hands.fit import HandFitter
 from sender.hands.labels import GROUPS, HANDS, SIDES, FingerLabels
 from sender.hands.landmarks import HandCrop, HandReader, Place, SeenHand, crop_of_forearm, crop_of_landmarks
+from sender.hands.wrist import Quaternion, Wrists, between, ray_rotation
 from sender.perception.stage import ObservedPerson
 
 _KEYPOINTS = tuple((KEYPOINT_INDEX[f"{side}_elbow"], KEYPOINT_INDEX[f"{side}_wrist"]) for side in SIDES)
@@ -32,13 +33,13 @@ MIN_HAND_PX = 40.0
 MIN_SCORE = 0.9
 """Of the network, for a hand that is believed."""
 # Largest distance of the fitted hand's landmarks from the network's, in lengths of the palm.
-_MAX_RESIDUAL = 0.1
+_MAX_RESIDUAL = 0.2
 # People whose hands are read, the most prominent ones.
 _PEOPLE = 2
 # The score of a hand that is followed may fall to this.
 _FOLLOWED_SCORE = 0.5
 # Frames until the next hand's turn, after one that is followed and after a slower search.
-_FOLLOWED_FRAMES, _SEARCHED_FRAMES = 2, 4
+_FOLLOWED_FRAMES, _SEARCHED_FRAMES = 3, 5
 # A hand that was searched in vain waits for so many frames.
 _REST_FRAMES = 12
 # Fingers are at a new reading after so many seconds, but for 1/e of the way.
@@ -65,6 +66,7 @@ class _Hand:
         is_followed: whether it was read then.
         target, shown: (15, 3) rotation vectors, as of a left hand, that were read last, and that are published.
         angles: (25,) of the last reading, if the hand is followed.
+        target_turn, turn: of the hand against its forearm, likewise; None if it is not known.
         read_s, score: when they were read, and the network's score.
     """
 
@@ -75,6 +77,8 @@ class _Hand:
     target: Float64Array | None = None
     shown: Float64Array | None = None
     angles: Float64Array | None = None
+    target_turn: Quaternion | None = None
+    turn: Quaternion | None = None
     read_s: float = -math.inf
     score: float = 0.0
 
@@ -82,10 +86,11 @@ class _Hand:
 class HandsStage:
     """Reads the fingers of the most prominent people whose hands are large enough."""
 
-    def __init__(self, reader: HandReader, fitter: HandFitter, labels: FingerLabels) -> None:
+    def __init__(self, reader: HandReader, fitter: HandFitter, labels: FingerLabels, wrists: Wrists) -> None:
         self._reader = reader
         self._fitter = fitter
         self._labels = labels
+        self._wrists = wrists
         self.reset()
 
     @classmethod
@@ -99,12 +104,12 @@ class HandsStage:
             WeightsError: the prior is missing or damaged.
         """
         if sharing:
-            return cls(sharing._reader, sharing._fitter, sharing._labels)
+            return cls(sharing._reader, sharing._fitter, sharing._labels, sharing._wrists)
         reader = HandReader.load()
         if reader is None:
             return None
-        body = BodyModel.load()
-        return cls(reader, HandFitter.load(body), FingerLabels(LabelSpace.load(), body))
+        body, space = BodyModel.load(), LabelSpace.load()
+        return cls(reader, HandFitter.load(body), FingerLabels(space, body), Wrists(space, body))
 
     def reset(self) -> None:
         """Forgets all hands, for a new source."""
@@ -135,13 +140,14 @@ class HandsStage:
             for side in range(len(SIDES))
             if (place := hand_place(person, camera, side)) and place.hand_px >= MIN_HAND_PX
         }
+        labels_of = {person.identity: person.labels for person in people}
         for key in places:
             self._hands.setdefault(key, _Hand())
         for key in self._due(list(places)):
-            self._look(image, self._hands[key], places[key], left=key[1] == 0)
+            self._look(image, camera, key, places[key], labels_of[key[0]])
         for key, hand in list(self._hands.items()):
             if time_s - hand.read_s > _FORGET_S:
-                hand.target = hand.shown = None
+                hand.target = hand.shown = hand.target_turn = hand.turn = None
                 if key not in places:
                     del self._hands[key]
             else:
@@ -157,8 +163,11 @@ class HandsStage:
             return []
         return [min(waiting, key=lambda key: self._hands[key].tried)]
 
-    def _look(self, image: Image, hand: _Hand, place: Place, *, left: bool) -> None:
+    def _look(
+        self, image: Image, camera: Camera, key: tuple[int, int], place: Place, labels: Mapping[str, FloatArray]
+    ) -> None:
         """Looks at a hand: where it was, or where the forearm points."""
+        hand, left = self._hands[key], key[1] == 0
         if hand.crop is not None and not _near(hand.crop, place):
             hand.crop, hand.is_followed = None, False
         followed, first = hand.is_followed, hand.crop is None
@@ -178,14 +187,19 @@ class HandsStage:
         if not hand.is_followed:
             hand.angles = None
         else:
-            self._take(hand, seen, left=left)
+            self._take(hand, seen, camera, labels, left=left)
 
-    def _take(self, hand: _Hand, seen: SeenHand, *, left: bool) -> None:
+    def _take(
+        self, hand: _Hand, seen: SeenHand, camera: Camera, labels: Mapping[str, FloatArray], *, left: bool
+    ) -> None:
         points = seen.landmarks if left else seen.landmarks * [-1, 1, 1]
         fitted = self._fitter.fit(points, hand.angles)
         if fitted.residual <= _MAX_RESIDUAL:
             hand.angles, hand.target = fitted.angles, self._fitter.vectors(fitted.angles)
             hand.read_s, hand.score = self._time_s, seen.score
+            mirror = np.ones(3) if left else np.array(MIRROR_SIGNS)
+            orientation = ray_rotation(seen.landmarks.mean(0), camera) @ (mirror[:, None] * fitted.orientation * mirror)
+            hand.target_turn = self._wrists.against_forearm(labels, orientation, int(not left))
 
     def _with_fingers(self, person: PersonLabels) -> PersonLabels:
         """The person with the groups of the hands that are known, whose curls are in the group `hands`."""
@@ -195,6 +209,13 @@ class HandsStage:
             if hand is not None and hand.shown is not None:
                 labels[group], labels[HANDS] = self._labels.encoded(hand.shown, labels[HANDS], side)
                 sigma[group], confidence[group] = _SIGMA, hand.score
+        turns = {
+            side: hand.turn
+            for side in range(len(SIDES))
+            if (hand := self._hands.get((person.identity, side))) and hand.turn is not None
+        }
+        if turns:
+            labels |= self._wrists.turned(labels, turns)
         return replace(person, labels=labels, sigma=sigma, confidence=confidence)
 
 
@@ -222,7 +243,12 @@ def _near(crop: HandCrop, place: Place) -> bool:
 
 def _approach(hand: _Hand, step_s: float) -> None:
     """Moves what is published towards what was read last."""
+    gain = 1 - math.exp(-step_s / _LAG_S)
     if hand.target is None or hand.shown is None:
         hand.shown = hand.target
     else:
-        hand.shown = hand.shown + (1 - math.exp(-step_s / _LAG_S)) * (hand.target - hand.shown)
+        hand.shown = hand.shown + gain * (hand.target - hand.shown)
+    if hand.target_turn is None or hand.turn is None:
+        hand.turn = hand.target_turn
+    else:
+        hand.turn = between(hand.turn, hand.target_turn, gain)
