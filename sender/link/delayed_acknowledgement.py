@@ -7,6 +7,8 @@ import math
 _PROMPT_MESSAGES, _CAREFUL_MESSAGES = 30, 300
 # Acknowledgements that may wait for the next one, one after the other.
 _MOST_DELAYED = 4
+# Where a budget paces messages, also for the one that brings the acknowledgements, and one behind it.
+_PACED_ROOM = 2
 # Heartbeat intervals from one prompt acknowledgement to the next, and the longest time: none may think the other lost.
 _INTERVALS, _LONGEST_S = 2.0, 0.75
 
@@ -20,7 +22,8 @@ class DelayedAcknowledgement:
     window has room for it.
     """
 
-    def __init__(self, heartbeat_interval_s: float) -> None:
+    def __init__(self, heartbeat_interval_s: float, *, paced: bool = False) -> None:
+        self._room = _MOST_DELAYED + (_PACED_ROOM if paced else 0)
         self._longest_s = min(_INTERVALS * heartbeat_interval_s, _LONGEST_S)
         self.restart()
 
@@ -32,8 +35,8 @@ class DelayedAcknowledgement:
 
     @property
     def room(self) -> int:
-        """Places in the window for messages whose acknowledgement waits, the one that brings it, and one behind it."""
-        return 0 if self._since_waiting < self._careful else _MOST_DELAYED + 2
+        """Places in the window for messages whose acknowledgement waits."""
+        return 0 if self._since_waiting < self._careful else self._room
 
     def may_wait(self, now_s: float, *, held_back: bool, room: int, wanted_soon: bool, losses: bool) -> bool:
         """Whether the acknowledgement of the message that leaves now may wait.

@@ -83,9 +83,10 @@ class FrameDelivery:
         self._meter = meter
         self._clock = clock
         self._congestion_window = CongestionWindow(config.window)
+        self._paced = math.isfinite(config.budget_bps)
         self._pacer = pacer
         self._background = BackgroundTransfer(pacer)
-        self._delayed_acknowledgement = DelayedAcknowledgement(config.heartbeat_interval_s)
+        self._delayed_acknowledgement = DelayedAcknowledgement(config.heartbeat_interval_s, paced=self._paced)
         self._changed = asyncio.Event()
         self._paused = asyncio.Event()
         self._most_in_flight = config.window
@@ -192,8 +193,8 @@ class FrameDelivery:
         self._observer.sent(frames, encoded)
         # Without live frames the window decides how fast they leave; blobs are paced by acknowledgements.
         wanted_soon = encoded.key or not self._session.live or not self._background.idle
-        # A window that was full without a queue on the link grows.
-        full = held_back and self._congestion_window.queues
+        # Where a budget paces messages, a window that was full without a queue on the link was too small.
+        full = held_back and (self._congestion_window.queues or not self._paced)
         may_wait = self._delayed_acknowledgement.may_wait(
             now_s, held_back=full, room=self.window.room, wanted_soon=wanted_soon, losses=losses
         )

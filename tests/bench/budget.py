@@ -3,8 +3,8 @@
 Two hosts as in `tests.bench.wire`, encrypted, over a link of a round trip of 60 ms.  The sender sends the labels of the
 demo clip at 30 frames a second: under budgets over a link without limit, alone and beside a blob that is always in
 transfer; with `--bypass` under three budgets, whole and with each part of rate control left out (ω equal, ρ fixed at
-its least, no bundles, every frame sent); with `--links` without a budget over links of 3 to 500 kbit/s, which `--plot`
-draws:
+its least, no bundles, every frame sent); with `--capacities` under budgets of 3 to 500 kbit/s, and without one over
+links of 10 to 500 that have carried 8 Mbit/s until then, which `--plot` draws:
 
     kbit_mean, kbit_p95   everything at the sender's network device in both directions, each second; without the first
                           two, in which the connection is made
@@ -56,7 +56,9 @@ from tests.netlab.source import BYPASSES, there_and_back
 from tests.support.certificate_authority import Authority
 
 BUDGETS_KBIT, BYPASSED_KBIT = (5.0, 10.0, 20.0, 50.0), (10.0, 20.0, 40.0)
-LINKS_KBIT = (3.0, 5.0, 10.0, 15.0, 20.0, 30.0, 50.0, 100.0, 500.0)
+CAPACITIES_KBIT = (3.0, 5.0, 7.0, 10.0, 15.0, 20.0, 30.0, 50.0, 100.0, 500.0)
+# Below it the first packets of a connection, of 1,228 bytes each, stall a link.
+_LEAST_LINK_KBIT = 10.0
 _RTT_MS, _HOLD_MS = 60.0, 10.0
 _SETTLING_S = 2.0
 _BLOB_BYTES = 20_000
@@ -208,12 +210,18 @@ def measure(conditions: Conditions, seconds: float, skin: Skin, options: argpars
     }
 
 
-PLOTTED = ("error_mm", "frames_per_s", "frames_per_message", "kbit_mean", "rho_mean")
+PLOTTED = {
+    "error_mm": "displayed error, mm",
+    "frames_per_s": "frames a second",
+    "frames_per_message": "frames a message",
+    "kbit_mean": "kbit/s, both ways",
+    "rho_mean": "ρ",
+}
 """The figures over capacities, a panel each."""
 
 
-def plot(path: Path, x: str, at: Sequence[float], columns: Mapping[str, Sequence[float]]) -> None:
-    """Draws figures over capacities, one above the other.
+def plot(path: Path, runs: Mapping[Conditions, Figures]) -> None:
+    """Draws figures over capacities, one above the other, of budgets and links.
 
     Raises:
         UsageError: matplotlib is not installed.
@@ -223,13 +231,22 @@ def plot(path: Path, x: str, at: Sequence[float], columns: Mapping[str, Sequence
         from matplotlib.figure import Figure
     except ImportError as error:
         raise UsageError("charts need matplotlib: pip install 'bodywire[bench]'") from error
-    figure = Figure(figsize=(8.0, 1.5 * len(columns)), layout="constrained")
-    panels = figure.subplots(len(columns), sharex=True)
-    for axes, (name, values) in zip(panels, columns.items(), strict=True):
-        axes.plot(at, values, marker="o", markersize=4)
-        axes.set(ylabel=name.replace("_", " "), ylim=(0, 1.1 * max(values)), xscale="log")
+    figure = Figure(figsize=(8.0, 1.7 * len(PLOTTED)), layout="constrained")
+    panels = figure.subplots(len(PLOTTED), sharex=True)
+    for axes, (name, label) in zip(panels, PLOTTED.items(), strict=True):
+        for series in ("budget", "link"):
+            points = [
+                (kbit, figures[name])
+                for conditions, figures in runs.items()
+                if math.isfinite(kbit := getattr(conditions, f"{series}_kbit"))
+            ]
+            axes.plot(*zip(*points, strict=True), marker="o", markersize=4, label=series)
+        axes.set(ylabel=label, xscale="log")
+        axes.set_ylim(bottom=0)
         axes.grid(alpha=0.3)
-    panels[-1].set(xlabel=x, xticks=at, xticklabels=[f"{kbit:g}" for kbit in at])
+    panels[0].legend()
+    ticks = [f"{kbit:g}" for kbit in CAPACITIES_KBIT]
+    panels[-1].set(xlabel="capacity, kbit/s", xticks=CAPACITIES_KBIT, xticklabels=ticks)
     panels[-1].minorticks_off()
     try:
         figure.savefig(path, dpi=100)
@@ -242,15 +259,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--quic", action="store_true", help="over QUIC instead of gRPC")
     parser.add_argument("--simulated", action="store_true", help="over QUIC, in simulated time and without root")
     parser.add_argument("--bypass", action="store_true", help="leave out parts of rate control instead")
-    parser.add_argument("--links", action="store_true", help="thin links instead of budgets")
-    parser.add_argument("--plot", type=Path, metavar="FILE", help="with --links: a picture of the figures")
+    parser.add_argument("--capacities", action="store_true", help="many budgets, and links")
+    parser.add_argument("--plot", type=Path, metavar="FILE", help="with --capacities: a picture of the figures")
     report.add_amount(parser, "--seconds", "per run", 40.0, 12.0, float)
     return report.run(parser, _work, arguments)
 
 
 def _runs(options: argparse.Namespace) -> Iterator[Conditions]:
-    if options.links:
-        yield from (Conditions(link_kbit=kbit) for kbit in LINKS_KBIT)
+    if options.capacities:
+        yield from (Conditions(budget_kbit=kbit) for kbit in CAPACITIES_KBIT)
+        yield from (Conditions(link_kbit=kbit) for kbit in CAPACITIES_KBIT if kbit >= _LEAST_LINK_KBIT)
     elif options.bypass:
         yield from (Conditions(kbit, bypass=bypass) for kbit in BYPASSED_KBIT for bypass in (None, *BYPASSES))
     else:
@@ -268,9 +286,8 @@ def _work(options: argparse.Namespace) -> None:
         systems[conditions.name] = measure(conditions, options.seconds, skin, options)
         report.progress(f"{conditions.name}: {systems[conditions.name]}")
     report.publish(options, systems, f"labels at {FPS:g} frames a second, TLS, {options.seconds:g} s a run")
-    if options.links and options.plot is not None:
-        columns = {name: [figures[name] for figures in systems.values()] for name in PLOTTED}
-        plot(options.plot, "capacity of the link, kbit/s", LINKS_KBIT, columns)
+    if options.capacities and options.plot is not None:
+        plot(options.plot, {conditions: systems[conditions.name] for conditions in _runs(options)})
 
 
 if __name__ == "__main__":
