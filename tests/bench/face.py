@@ -1,12 +1,12 @@
 """Faces: `python -m tests.bench.face`; `--people FOLDER` also on photographed faces, which a person has judged.
 
-    jaw_open, blink, smile, gaze_aside, gaze_up   correlation of given and true activations, rendered heads
-    unexplained                                   of the first four: squared error over squared activations
+    jaw_open, blink, smile, gaze_aside   correlation of given and true activations, rendered heads
+    unexplained                          of the four: squared error over squared activations
 
     mouth, smile, lids   share of photographed faces that are judged alike: lips parted, smiling, eyes closed; beside it
                          that of the more frequent answer
 
-Every head and face is somebody new, whose neutral face is unknown.
+Every head and face is somebody new: of the neutral face, only the mean of rendered or of photographed people is known.
 """
 
 import argparse
@@ -15,6 +15,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from common.arrays import FloatArray
 from common.body.anatomy import FACIAL_ACTIONS
@@ -40,13 +41,17 @@ _JUDGED = {
 
 
 @torch.inference_mode()
-def activations_of(network: FaceActions, faces: list[FaceLandmarks]) -> FloatArray:
-    """(N, 52) of people whose neutral face is unknown."""
+def activations_of(network: FaceActions, faces: list[FaceLandmarks], neutral: Tensor) -> FloatArray:
+    """(N, 52) of somebody new each.
+
+    Args:
+        neutral: (K,) of all people.
+    """
     alignment = network.alignment()
     rows = []
     for face in faces:
         aligned = alignment.align(face)
-        z = network.components(torch.from_numpy(aligned.features)[None]) - network.neutral
+        z = network.components(torch.from_numpy(aligned.features)[None]) - neutral
         rows.append(network(z, torch.from_numpy(aligned.rotation)[None]).clamp(0, 1)[0].numpy())
     return np.stack(rows)
 
@@ -58,7 +63,10 @@ def rendered_faces(count: int, face_px: float, seed: int) -> tuple[FloatArray, F
         raise ValueError("MediaPipe's networks are missing")
     sizes = (face_px - 1, face_px + 1)
     samples = render_samples(Heads(), reader, np.random.default_rng(seed), count, None, sizes)
-    return activations_of(FaceActions.load(), landmarks_of(samples)), samples.activations
+    network = FaceActions.load()
+    # Rendered heads are the body's, of which the mean is 0.
+    found = activations_of(network, landmarks_of(samples), torch.zeros_like(network.neutral))
+    return found, samples.activations
 
 
 def unexplained(given: FloatArray, true: FloatArray) -> list[float]:
@@ -74,7 +82,8 @@ def judged(people: Path) -> dict[str, dict[str, float]]:
     if reader is None:
         raise ValueError("MediaPipe's networks are missing")
     seen = [(key, face) for key, face in read_faces(people, reader, _LEAST_EYES_PX) if key in answers]
-    values = activations_of(FaceActions.load(), [face for _, face in seen])
+    network = FaceActions.load()
+    values = activations_of(network, [face for _, face in seen], network.neutral)
     rows = {}
     for column, (question, (shares, meaning)) in enumerate(_JUDGED.items()):
         level = sum(share * values[:, FACIAL_ACTIONS.index(name)] for name, share in shares.items())

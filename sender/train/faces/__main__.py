@@ -10,7 +10,6 @@ Examples:
 """
 
 import argparse
-from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
 
@@ -49,7 +48,8 @@ _UNKNOWN, _MOST_KNOWN = 0.35, 0.5
 _NEUTRAL = 0.4
 """Share of a batch that does nothing, as most faces do at most times."""
 _LEAST_GAIN = 0.2
-_SIDES, _GAZES = (("Left", "Right"),), (("LookUp", "LookDown"), ("LookIn", "LookOut"))
+_UNREAD = ("eyeLookUp", "eyeLookDown")
+"""Of photographed people who look into the camera, their mean is 0.2."""
 """Share of an action's squared activations that reading it must explain, of somebody new."""
 
 
@@ -161,25 +161,17 @@ def strangers(identities: Tensor, count: int) -> Tensor:
 
 @torch.no_grad()
 def gains(net: FaceActions, z: Tensor, rotation: Tensor, activations: Tensor) -> Tensor:
-    """(A,) share of the squared activations that the guesses explain; 0 if there are none.
-
-    It is the mean of both sides, and of opposite directions of gaze the smaller one.
-    """
+    """(A,) share of the squared activations that the guesses explain, the mean of both sides; 0 if there are none."""
     errors = (net(z, rotation).clamp(0, 1) - activations).square().sum(dim=0)
     size = activations.square().sum(dim=0)
     gain = torch.where(size > 0, 1 - errors / size.clamp_min(1e-6), 0.0)
-    mirrored, opposite = (
-        [FACIAL_ACTIONS.index(_renamed(name, pairs)) for name in FACIAL_ACTIONS] for pairs in (_SIDES, _GAZES)
-    )
-    gain = (gain + gain[mirrored]) / 2
-    # Eyes that look down and never up would look down at last.
-    return torch.minimum(gain, gain[opposite])
+    return (gain + gain[[FACIAL_ACTIONS.index(_mirrored(name)) for name in FACIAL_ACTIONS]]) / 2
 
 
-def _renamed(name: str, pairs: Sequence[tuple[str, str]]) -> str:
-    for one, other in (*pairs, *((other, one) for one, other in pairs)):
-        if one in name:
-            return name.replace(one, other)
+def _mirrored(name: str) -> str:
+    for side, other in (("Left", "Right"), ("Right", "Left")):
+        if name.endswith(side):
+            return name.removesuffix(side) + other
     return name
 
 
@@ -194,7 +186,6 @@ def correlations(guess: FloatArray, truth: FloatArray) -> dict[str, float]:
         "blink": {"eyeBlinkLeft": 0.5, "eyeBlinkRight": 0.5},
         "smile": {"mouthSmileLeft": 0.5, "mouthSmileRight": 0.5},
         "gaze_aside": {"eyeLookOutLeft": 1.0, "eyeLookInRight": 1.0, "eyeLookInLeft": -1.0, "eyeLookOutRight": -1.0},
-        "gaze_up": {"eyeLookUpLeft": 1.0, "eyeLookUpRight": 1.0, "eyeLookDownLeft": -1.0, "eyeLookDownRight": -1.0},
     }
     return {
         name: round(float(np.corrcoef(of(guess, **shares), of(truth, **shares))[0, 1]), 3)
@@ -239,7 +230,8 @@ def train(options: argparse.Namespace) -> None:
     truth = torch.from_numpy(test.activations)
     fit(net, z, rotation, torch.from_numpy(samples.activations), identities)
     gain = gains(net, z_test + strangers(identities, len(z_test)), rotation_test, truth)
-    net.read.copy_((gain > _LEAST_GAIN).float())
+    readable = torch.tensor([not name.startswith(_UNREAD) for name in FACIAL_ACTIONS])
+    net.read.copy_((readable & (gain > _LEAST_GAIN)).float())
     # As it is stored.
     net.load_state_dict(dequantised(quantised(net.state_dict())))
     alignment = net.alignment()
