@@ -17,7 +17,7 @@ from scipy.spatial.transform import Rotation
 
 from common.arrays import Float64Array
 from common.body.model import BodyModel
-from common.weights.loader import load_weights
+from common.weights import loader
 from sender.hands.skeleton import LANDMARKS, HandSkeleton
 
 WEIGHTS_NAME: Final = "hands"
@@ -70,7 +70,8 @@ class HandFitter:
     @classmethod
     def load(cls, body: BodyModel) -> Self:
         """With the shipped prior. Raises WeightsError if it is missing or damaged."""
-        tensors = {name: tensor.double().numpy() for name, tensor in load_weights(WEIGHTS_NAME, {"kind": KIND}).items()}
+        weights = loader.load_weights(WEIGHTS_NAME, {"kind": KIND})
+        tensors = {name: tensor.double().numpy() for name, tensor in weights.items()}
         skeleton = HandSkeleton.from_body(body, tensors["offsets"])
         return cls(skeleton, HandPrior(tensors["mean"], tensors["precision"]))
 

@@ -4,6 +4,8 @@
     read               share of them whose fingers are in the labels
     error, constant    mean angle between directions of phalanges in the hand's frame and the true ones, degrees, of
                        the hands read: by the labels, and by the mean pose of the training motions
+    palm, perceived    angle of the hand's orientation from the true one, degrees, of the hands read: by the labels, and
+                       as it was before the hand was read
 
 Bodies move as in Rocketbox's animations.  `recorded` hands have fingers of animations that nothing was fitted to, those
 that are `counting` have each finger curled on its own.
@@ -25,7 +27,7 @@ import torch
 from scipy.spatial.transform import Rotation
 
 from common.arrays import Float64Array
-from common.body.anatomy import FINGER_BONES
+from common.body.anatomy import FINGER_BONES, JOINT_INDEX, MIRROR_SIGNS
 from common.body.label_space import LabelSpace
 from common.body.model import BodyModel
 from common.errors import UsageError
@@ -33,26 +35,28 @@ from common.frames import PersonLabels
 from common.labels import concatenate
 from sender.hands.fit import HandFitter
 from sender.hands.labels import GROUPS
+from sender.hands.landmarks import HandReader
 from sender.hands.skeleton import FINGERS, MIRROR, PHALANGES, HandSkeleton
-from sender.hands.stage import HandsStage
+from sender.hands.stage import MIN_SCORE, HandsStage
 from sender.perception.config import TrackingConfig
 from sender.perception.stage import PerceptionStage
 from sender.semantics.stage import SemanticsStage
-from sender.train.hands.pictures import HandPicture, HandPictures
+from sender.train.hands.fit_prior import read
+from sender.train.hands.pictures import HandPicture, HandPictures, TrueHand
 from tests.bench import report
 
-_SIZE = (640, 480)
+_SIZE, _SMALL = (640, 480), (320, 240)
+_MISSING = "MediaPipe's networks are missing; build Bodywire where pip finds mediapipe 0.10.21"
 _LENGTHS_PX = ((40, 60), (60, 90), (90, 130))
 
 
 @dataclass(frozen=True, slots=True)
 class Reading:
-    """A visible hand: its length, and of its phalanges the mean errors, degrees; no `error` if it was not read."""
+    """A visible hand: its length, and errors as the bench names them; none where it was not read."""
 
     hand_px: float
     is_counting: bool
-    constant: float
-    error: float | None
+    errors: Mapping[str, float] | None = None
 
 
 class HandBench:
@@ -61,7 +65,7 @@ class HandBench:
     def __init__(self) -> None:
         stage = HandsStage.load()
         if stage is None:
-            raise UsageError("MediaPipe's networks are missing; build Bodywire where pip finds mediapipe 0.10.21")
+            raise UsageError(_MISSING)
         self._perception, self._semantics, self._hands = (
             PerceptionStage.load(TrackingConfig()),
             SemanticsStage.load(),
@@ -69,7 +73,8 @@ class HandBench:
         )
         self._body = BodyModel.load()
         self._skeleton = HandSkeleton.from_body(self._body)
-        self._mean, self._rows = LabelSpace.load().rotation_vectors(self._body)
+        self._space = LabelSpace.load()
+        self._mean, self._rows = self._space.rotation_vectors(self._body)
         self._constant = HandFitter.load(self._body).mean_vectors
 
     def readings(self, picture: HandPicture) -> list[Reading]:
@@ -77,35 +82,64 @@ class HandBench:
         self._perception.reset()
         self._hands.reset()
         observed = self._perception.process(picture.image, picture.camera)[:1]
-        people = self._semantics.label(observed, picture.camera)
-        people = self._hands.label(picture.image, picture.camera, observed, people, 0.0)
+        perceived = self._semantics.label(observed, picture.camera)
+        people = self._hands.label(picture.image, picture.camera, observed, perceived, 0.0)
         readings = []
         for hand in picture.hands:
-            truth = self._directions(hand.vectors)
-            read = self._vectors(people, left=hand.left)
-            error = None if read is None else angle(self._directions(read), truth)
-            constant = angle(self._directions(self._constant), truth)
-            readings.append(Reading(hand.hand_px, hand.is_counting, constant, error))
+            errors = None
+            if people and GROUPS[not hand.left] in people[0].labels:
+                truth = directions(self._skeleton, hand.vectors)
+                errors = {
+                    "error": angle(directions(self._skeleton, self._vectors(people[0], left=hand.left)), truth),
+                    "constant": angle(directions(self._skeleton, self._constant), truth),
+                    "palm": self._palm_error(people[0], hand),
+                    "perceived": self._palm_error(perceived[0], hand),
+                }
+            readings.append(Reading(hand.hand_px, hand.is_counting, errors))
         return readings
 
-    def _vectors(self, people: Sequence[PersonLabels], *, left: bool) -> Float64Array | None:
-        """(15, 3) of a hand in the labels, as those of a left one; None without its fingers."""
-        if not people or GROUPS[not left] not in people[0].labels:
-            return None
-        labels = torch.from_numpy(concatenate(people[0].labels))
+    def _palm_error(self, person: PersonLabels, hand: TrueHand) -> float:
+        parameters = self._space.decode(torch.from_numpy(concatenate(person.labels))[None])
+        _, rotations = self._body.forward_kinematics(parameters)
+        palm = rotations[0, JOINT_INDEX["wrist.L" if hand.left else "wrist.R"]].double().numpy()
+        mirror = np.ones(3) if hand.left else np.array(MIRROR_SIGNS)
+        turn = hand.rotations[0].T @ (mirror[:, None] * palm * mirror)
+        return float(np.degrees(Rotation.from_matrix(turn).magnitude()))
+
+    def _vectors(self, person: PersonLabels, *, left: bool) -> Float64Array:
+        """(15, 3) of a hand in the labels, as those of a left one."""
+        labels = torch.from_numpy(concatenate(person.labels))
         phalanges = (self._mean + labels @ self._rows)[-3 * len(FINGER_BONES) :].reshape(2, -1, 3).double().numpy()
         return np.asarray(phalanges[0] if left else phalanges[1] * MIRROR)
 
-    def _directions(self, vectors: Float64Array) -> Float64Array:
-        """(F, P, 3) unit vectors along the phalanges in the hand's frame."""
-        local = Rotation.from_rotvec(vectors.reshape(-1, 3)).as_matrix().reshape(FINGERS, PHALANGES, 3, 3)
-        along = np.diff(self._skeleton.joints, axis=1)
-        directions, turned = [], np.broadcast_to(np.eye(3), (FINGERS, 3, 3))
-        for phalanx in range(PHALANGES):
-            turned = turned @ local[:, phalanx]
-            directions.append((turned @ along[:, phalanx, :, None])[..., 0])
-        stacked = np.stack(directions, 1)
-        return np.asarray(stacked / np.linalg.norm(stacked, axis=-1, keepdims=True))
+
+def directions(skeleton: HandSkeleton, vectors: Float64Array) -> Float64Array:
+    """(F, P, 3) unit vectors along the phalanges in the hand's frame, of rotation vectors (15, 3)."""
+    local = Rotation.from_rotvec(vectors.reshape(-1, 3)).as_matrix().reshape(FINGERS, PHALANGES, 3, 3)
+    along = np.diff(skeleton.joints, axis=1)
+    found, turned = [], np.broadcast_to(np.eye(3), (FINGERS, 3, 3))
+    for phalanx in range(PHALANGES):
+        turned = turned @ local[:, phalanx]
+        found.append((turned @ along[:, phalanx, :, None])[..., 0])
+    stacked = np.stack(found, 1)
+    return np.asarray(stacked / np.linalg.norm(stacked, axis=-1, keepdims=True))
+
+
+def fitted_errors(count: int, seed: int) -> list[float]:
+    """Mean errors of the phalanges, degrees, of hands that count in so many pictures: of those that are believed."""
+    reader, body = HandReader.load(), BodyModel.load()
+    if reader is None:
+        raise UsageError(_MISSING)
+    fitter, skeleton, rng = HandFitter.load(body), HandSkeleton.from_body(body), np.random.default_rng(seed)
+    errors = []
+    for picture in islice(HandPictures(None, "test", seed, _SMALL), count):
+        for hand in picture.hands:
+            seen = read(reader, picture, hand, rng)
+            if seen.score >= MIN_SCORE and seen.is_right:
+                points = seen.landmarks if hand.left else seen.landmarks * [-1, 1, 1]
+                found = directions(skeleton, fitter.vectors(fitter.fit(points).angles))
+                errors.append(angle(found, directions(skeleton, hand.vectors)))
+    return errors
 
 
 def angle(one: Float64Array, other: Float64Array) -> float:
@@ -115,13 +149,9 @@ def angle(one: Float64Array, other: Float64Array) -> float:
 
 def figures(readings: Sequence[Reading]) -> Mapping[str, float]:
     """The columns of one row."""
-    read = [reading for reading in readings if reading.error is not None]
-    return {
-        "hands": len(readings),
-        "read": len(read) / max(len(readings), 1),
-        "error": float(np.mean([reading.error for reading in read])) if read else float("nan"),
-        "constant": float(np.mean([reading.constant for reading in read])) if read else float("nan"),
-    }
+    read = [reading.errors for reading in readings if reading.errors]
+    means = {name: float(np.mean([errors[name] for errors in read])) for name in (read[0] if read else ())}
+    return {"hands": len(readings), "read": len(read) / max(len(readings), 1), **means}
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

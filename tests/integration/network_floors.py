@@ -36,6 +36,7 @@ from sender.train.atlases.people import AtlasPeople
 from sender.train.frames.composed import FrameComposer
 from tests.bench.crops import TruePerson, Truth, truth_fields
 from tests.bench.face import rendered_faces, unexplained
+from tests.bench.hands import fitted_errors
 from tests.bench.measures import centred, mean_distance_mm
 from tests.bench.perceived import CropSender, LabelJoints
 from tests.bench.removals import clothes_errors, outfit_errors, rendered_wearers
@@ -46,7 +47,7 @@ _FRAME_SIZE, _BACKGROUNDS = 416, 12
 _FRAMES, _LEAST_HEIGHT_PX = 12, 80
 _SNR_DB, _RATE = 7.0, Fraction(1, 16)
 _WEARERS = 48
-_FACES = 100
+_FACES, _HANDS = 100, 60
 
 
 class TestPeople:
@@ -164,6 +165,7 @@ FIGURES: Mapping[str, Callable[[TestPeople], list[float]]] = {
     "clothing": lambda test: clothes_errors(test.batch)[0],
     "wears": misread_kinds,
     "face": lambda _: unread_faces(),
+    "hands": lambda _: fitted_errors(_HANDS, seed=20_000_003),
     "diffusion": lambda test: outfit_errors(len(test.people))[0],
     "atlas_completion": unseen_colours,
     "image_channel": transmitted_pictures,

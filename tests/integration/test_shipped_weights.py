@@ -41,6 +41,7 @@ FLOORS = {
     "clothing": 7.6,
     "wears": 0.6,
     "face": 0.35,
+    "hands": 45.0,
     "diffusion": 13.7,
     "atlas_completion": 24.0,
     "image_channel": 15.0,
