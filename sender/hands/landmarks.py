@@ -6,15 +6,17 @@ known; while a hand is followed, its last landmarks do.
 Shapes: L = 21 landmarks: the wrist, then of each finger from the thumb its three joints and its tip.
 """
 
+import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple, Self
 
-import cv2
 import numpy as np
 import torch
+from torch import Tensor
 
 from common.arrays import Float64Array, FloatArray, Image
 from common.weights.landmark_networks import load_network
+from sender.perception.inference.crop import CropBox, rolled_axes
 
 if TYPE_CHECKING:
     from common.weights.graph import CompiledGraph
@@ -31,6 +33,7 @@ _MIN_RIGHT = 0.5
 _BEYOND, _SEARCH = 0.3, 1.7
 # Of the network's depths: with this, the bones of 70 photographed hands have the same lengths in most poses.
 _DEPTH = 5.0
+_LEAST_PX = 16
 
 
 class Place(NamedTuple):
@@ -41,70 +44,34 @@ class Place(NamedTuple):
     hand_px: float
 
 
-@dataclass(frozen=True, slots=True)
-class HandCrop:
-    """A square of the frame.
-
-    Args:
-        centre: (2,) pixels.
-        side: pixels.
-        up: radians by which its upward direction is turned clockwise from the frame's.
-    """
-
-    centre: Float64Array
-    side: float
-    up: float
-
-    @property
-    def axes(self) -> Float64Array:
-        """(2, 2) whose columns are the crop's axes in the frame."""
-        cos, sin = np.cos(self.up), np.sin(self.up)
-        return np.array([[cos, -sin], [sin, cos]])
-
-    def cut(self, image: Image, size: int, *, mirrored: bool) -> FloatArray:
-        """(1, size, size, 3) in 0…1; black beyond the frame."""
-        turn = self.axes * (self.side / size)
-        if mirrored:
-            turn = turn * [-1, 1]
-        shift = self.centre - turn @ np.full(2, (size - 1) / 2) - 0.5
-        matrix = np.concatenate([turn, shift[:, None]], 1)
-        flags = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
-        cropped = cv2.warpAffine(image, matrix, (size, size), flags=flags)
-        return np.multiply(cropped, 1 / 255, dtype=np.float32)[None]
-
-    def to_pixels(self, units: Float64Array, *, mirrored: bool) -> Float64Array:
-        """Positions (…, 2) in crop units, 0…1 → pixels of the frame."""
-        centred = units - 0.5
-        if mirrored:
-            centred = centred * [-1, 1]
-        return np.asarray(self.side * centred @ self.axes.T + self.centre)
+def crop_at(centre: Float64Array, side: float, up: Float64Array) -> CropBox:
+    """The square around a centre whose upward direction is `up`, both (2,), pixels."""
+    left, top = (round(float(value - side / 2)) for value in centre)
+    return CropBox(left, top, max(_LEAST_PX, round(side)), math.atan2(float(up[0]), -float(up[1])))
 
 
-def crop_of_forearm(place: Place) -> HandCrop:
+def crop_of_forearm(place: Place) -> CropBox:
     """The square in which `hand_recrop` looks for a hand beyond the wrist."""
     along = place.wrist - place.elbow
-    return HandCrop(place.wrist + _BEYOND * along, _SEARCH * place.hand_px, float(np.arctan2(along[0], -along[1])))
+    return crop_at(place.wrist + _BEYOND * along, _SEARCH * place.hand_px, along)
 
 
-def crop_of_landmarks(landmarks: Float64Array) -> HandCrop:
+def crop_of_landmarks(landmarks: Float64Array) -> CropBox:
     """The square for the next picture, from landmarks (L, 2 or 3), pixels."""
     landmarks = landmarks[:, :2]
-    knuckles = (landmarks[_INDEX] + landmarks[_RING] + 2 * landmarks[_MIDDLE]) / 4
-    along = knuckles - landmarks[_WRIST]
-    upright = HandCrop(np.zeros(2), 1.0, float(np.arctan2(along[0], -along[1])))
-    palm = landmarks[_PALM] @ upright.axes
+    up = (landmarks[_INDEX] + landmarks[_RING] + 2 * landmarks[_MIDDLE]) / 4 - landmarks[_WRIST]
+    axes = rolled_axes(math.atan2(float(up[0]), -float(up[1])))
+    palm = landmarks[_PALM] @ axes
     low, high = palm.min(0), palm.max(0)
-    size = high - low
-    centre = (low + high) / 2 - [0, _SHIFT * size[1]]
-    return HandCrop(upright.axes @ centre, _GROWTH * float(size.max()), upright.up)
+    centre = (low + high) / 2 - [0, _SHIFT * (high - low)[1]]
+    return crop_at(axes @ centre, _GROWTH * float((high - low).max()), up)
 
 
-def crop_of_recrop(output: FloatArray, searched: HandCrop, *, mirrored: bool) -> HandCrop:
+def crop_of_recrop(output: FloatArray, searched: CropBox, *, mirrored: bool) -> CropBox:
     """The square that `hand_recrop` proposes, from its points (4,): the centre, and the middle of the lower side."""
-    centre, bottom = searched.to_pixels(output.reshape(2, 2).astype(np.float64) / RECROP_PX, mirrored=mirrored)
-    down = bottom - centre
-    half = float(np.hypot(*down))
-    return HandCrop(centre - 2 * _SHIFT * down, 2 * half, float(np.arctan2(-down[0], down[1])))
+    centre, bottom = searched.to_pixels(_flipped(output.reshape(2, 2) / RECROP_PX, mirrored=mirrored))
+    up = centre - bottom
+    return crop_at(centre + 2 * _SHIFT * up, 2 * float(np.hypot(*up)), up)
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,14 +111,26 @@ class HandReader:
     def search(self, image: Image, place: Place, *, left: bool) -> SeenHand:
         """What is beyond a forearm."""
         searched = crop_of_forearm(place)
-        (points,) = self._recrop(torch.from_numpy(searched.cut(image, RECROP_PX, mirrored=left)))
+        (points,) = self._recrop(_picture(image, searched, RECROP_PX, mirrored=left))
         return self.read(image, crop_of_recrop(points.numpy().ravel(), searched, mirrored=left), left=left)
 
-    def read(self, image: Image, crop: HandCrop, *, left: bool, fast: bool = False) -> SeenHand:
+    def read(self, image: Image, crop: CropBox, *, left: bool, fast: bool = False) -> SeenHand:
         """The landmarks of the hand in a crop."""
-        picture = torch.from_numpy(crop.cut(image, LANDMARK_PX, mirrored=left))
+        picture = _picture(image, crop, LANDMARK_PX, mirrored=left)
         points, score, right, _ = (self._fast if fast else self._exact)(picture)
         units = points.numpy().reshape(-1, 3).astype(np.float64) / LANDMARK_PX
-        pixels = crop.to_pixels(units[:, :2], mirrored=left)
+        pixels = crop.to_pixels(_flipped(units[:, :2], mirrored=left))
         landmarks = np.column_stack([pixels, _DEPTH * units[:, 2] * crop.side])
         return SeenHand(landmarks, float(score), is_right=float(right) > _MIN_RIGHT)
+
+
+def _picture(image: Image, crop: CropBox, size: int, *, mirrored: bool) -> Tensor:
+    """(1, size, size, 3) RGB 0…1, as the networks take it."""
+    cut = crop.cut(image, size)
+    picture = np.multiply(cut[:, ::-1] if mirrored else cut, 1 / 255, dtype=np.float32)
+    return torch.from_numpy(np.ascontiguousarray(picture))[None]
+
+
+def _flipped(units: FloatArray | Float64Array, *, mirrored: bool) -> FloatArray:
+    """Positions (…, 2) in a mirrored crop, as those in the crop."""
+    return np.asarray([1, 0] + units * [-1, 1] if mirrored else units, np.float32)

@@ -23,8 +23,9 @@ from common.labels import GROUP_BY_NAME
 from common.weights.devices import to_numpy
 from sender.hands.fit import HandFitter
 from sender.hands.labels import GROUPS, HANDS, SIDES, FingerLabels
-from sender.hands.landmarks import HandCrop, HandReader, Place, SeenHand, crop_of_forearm, crop_of_landmarks
+from sender.hands.landmarks import HandReader, Place, SeenHand, crop_of_forearm, crop_of_landmarks
 from sender.hands.wrist import Quaternion, Wrists, between, ray_rotation
+from sender.perception.inference.crop import CropBox
 from sender.perception.stage import ObservedPerson
 
 _KEYPOINTS = tuple((KEYPOINT_INDEX[f"{side}_elbow"], KEYPOINT_INDEX[f"{side}_wrist"]) for side in SIDES)
@@ -72,7 +73,7 @@ class _Hand:
 
     due: int = 0
     tried: int = -1
-    crop: HandCrop | None = None
+    crop: CropBox | None = None
     is_followed: bool = False
     target: Float64Array | None = None
     shown: Float64Array | None = None
@@ -235,10 +236,10 @@ def hand_place(person: ObservedPerson, camera: Camera, side: int) -> Place | Non
     return Place(pixels[wrist], pixels[elbow], camera.focal_px * hand_m / depth_m)
 
 
-def _near(crop: HandCrop, place: Place) -> bool:
+def _near(crop: CropBox, place: Place) -> bool:
     """Whether the hand may still be in a crop that its last landmarks gave."""
     expected = crop_of_forearm(place)
-    return float(np.hypot(*(crop.centre - expected.centre))) < _MAX_MOVE * place.hand_px
+    return float(np.hypot(*(np.subtract(crop.centre, expected.centre)))) < _MAX_MOVE * place.hand_px
 
 
 def _approach(hand: _Hand, step_s: float) -> None:

@@ -12,7 +12,7 @@ that are `counting` have each finger curled on its own.
 
 Examples:
   python -m tests.bench.hands --motions data/motion/rocketbox
-  python -m tests.bench.hands --motions data/motion/rocketbox --quick
+  python -m tests.bench.hands --quick
 """
 
 import argparse
@@ -156,7 +156,7 @@ def figures(readings: Sequence[Reading]) -> Mapping[str, float]:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     parser = report.flags("hands", __doc__, 20_000_000)
-    parser.add_argument("--motions", type=Path, required=True, help="folder of Rocketbox's animations (*.bvh)")
+    parser.add_argument("--motions", type=Path, help="folder of Rocketbox's animations (default: all fingers count)")
     report.add_amount(parser, "--pictures", "rendered people", 400, 60)
     return report.run(parser, _work, arguments)
 
@@ -169,7 +169,8 @@ def _work(options: argparse.Namespace) -> None:
     for low, high in _LENGTHS_PX:
         systems[f"{low} to {high} px"] = figures([each for each in readings if low <= each.hand_px < high])
     for name, counting in (("recorded", False), ("counting", True)):
-        systems[name] = figures([each for each in readings if each.is_counting == counting])
+        if any(each.is_counting == counting for each in readings):
+            systems[name] = figures([each for each in readings if each.is_counting == counting])
     report.publish(options, systems, f"{options.pictures} pictures of {_SIZE[0]} x {_SIZE[1]}")
 
 

@@ -16,7 +16,7 @@ from common.frames import Camera, PersonLabels
 from common.labels import OPTIONAL_GROUPS, concatenate, split
 from sender.hands.fit import HandFitter
 from sender.hands.labels import GROUPS, FingerLabels
-from sender.hands.landmarks import HandCrop, Place, SeenHand
+from sender.hands.landmarks import Place, SeenHand
 from sender.hands.skeleton import ANGLES, FINGERS, MIRROR, HandSkeleton
 from sender.hands.stage import HandsStage
 from sender.hands.wrist import Wrists
@@ -44,7 +44,7 @@ class ScriptedReader:
         self.looks.append(("search", "left" if left else "right"))
         return self._seen(left)
 
-    def read(self, image: Any, crop: HandCrop, *, left: bool, fast: bool = False) -> SeenHand:
+    def read(self, image: Any, crop: CropBox, *, left: bool, fast: bool = False) -> SeenHand:
         self.looks.append(("fast" if fast else "read", "left" if left else "right"))
         return self._seen(left)
 
