@@ -56,7 +56,7 @@ from tests.netlab.source import BYPASSES, there_and_back
 from tests.support.certificate_authority import Authority
 
 BUDGETS_KBIT, BYPASSED_KBIT = (5.0, 10.0, 20.0, 50.0), (10.0, 20.0, 40.0)
-CAPACITIES_KBIT = (3.0, 5.0, 7.0, 10.0, 15.0, 20.0, 30.0, 50.0, 100.0, 500.0)
+CAPACITIES_KBIT = (3.0, 5.0, 10.0, 15.0, 20.0, 30.0, 50.0, 100.0, 500.0)
 # Below it the first packets of a connection, of 1,228 bytes each, stall a link.
 _LEAST_LINK_KBIT = 10.0
 _RTT_MS, _HOLD_MS = 60.0, 10.0
