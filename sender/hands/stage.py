@@ -24,7 +24,7 @@ from common.weights.devices import to_numpy
 from sender.hands.fit import HandFitter
 from sender.hands.labels import GROUPS, HANDS, SIDES, FingerLabels
 from sender.hands.landmarks import HandReader, Place, SeenHand, crop_of_forearm, crop_of_landmarks
-from sender.hands.wrist import Quaternion, Wrists, between, ray_rotation
+from sender.hands.wrist import Quaternion, Wrists, apart, between, ray_rotation
 from sender.perception.inference.crop import CropBox
 from sender.perception.stage import ObservedPerson
 
@@ -45,6 +45,8 @@ _FOLLOWED_FRAMES, _SEARCHED_FRAMES = 3, 5
 _REST_FRAMES = 12
 # Fingers are at a new reading after so many seconds, but for 1/e of the way.
 _LAG_S = 0.05
+# Half of a change by so much, radians, is believed: nine of ten readings of a still hand are closer to each other.
+_JITTER = 0.15
 # A hand that was not read for so long is forgotten.
 _FORGET_S = 0.7
 _HAND_PER_FOREARM = 0.84
@@ -196,11 +198,18 @@ class HandsStage:
         points = seen.landmarks if left else seen.landmarks * [-1, 1, 1]
         fitted = self._fitter.fit(points, hand.angles)
         if fitted.residual <= _MAX_RESIDUAL:
-            hand.angles, hand.target = fitted.angles, self._fitter.vectors(fitted.angles)
+            vectors = self._fitter.vectors(fitted.angles)
+            hand.angles, hand.target = (
+                fitted.angles,
+                vectors if hand.target is None else _steadied(hand.target, vectors),
+            )
             hand.read_s, hand.score = self._time_s, seen.score
             mirror = np.ones(3) if left else np.array(MIRROR_SIGNS)
             orientation = ray_rotation(seen.landmarks.mean(0), camera) @ (mirror[:, None] * fitted.orientation * mirror)
-            hand.target_turn = self._wrists.against_forearm(labels, orientation, int(not left))
+            turn = self._wrists.against_forearm(labels, orientation, int(not left))
+            if turn is not None and hand.target_turn is not None:
+                turn = between(hand.target_turn, turn, _share(apart(hand.target_turn, turn)))
+            hand.target_turn = turn
 
     def _with_fingers(self, person: PersonLabels) -> PersonLabels:
         """The person with the groups of the hands that are known, whose curls are in the group `hands`."""
@@ -240,6 +249,17 @@ def _near(crop: CropBox, place: Place) -> bool:
     """Whether the hand may still be in a crop that its last landmarks gave."""
     expected = crop_of_forearm(place)
     return float(np.hypot(*(np.subtract(crop.centre, expected.centre)))) < _MAX_MOVE * place.hand_px
+
+
+def _steadied(last: Float64Array, now: Float64Array) -> Float64Array:
+    """Rotation vectors (15, 3) between two readings: a gesture is taken as it is, jitter hardly."""
+    change = now - last
+    return np.asarray(last + _share(float(np.sqrt(np.square(change).sum(1).mean()))) * change)
+
+
+def _share(change: float) -> float:
+    """How much of a change, radians, is believed."""
+    return change**2 / (change**2 + _JITTER**2)
 
 
 def _approach(hand: _Hand, step_s: float) -> None:

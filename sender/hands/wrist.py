@@ -90,6 +90,11 @@ class Wrists:
         return np.asarray(self._mean + (entries @ self._by_entry).reshape(-1, 3), np.float64)
 
 
+def apart(one: Quaternion, other: Quaternion) -> float:
+    """The angle between two rotations, radians."""
+    return 2 * math.acos(min(1.0, abs(sum(a * b for a, b in zip(one, other, strict=True)))))
+
+
 def between(one: Quaternion, other: Quaternion, share: float) -> Quaternion:
     """The rotation so far on the way from one to another."""
     sign = math.copysign(share, sum(a * b for a, b in zip(one, other, strict=True)))
