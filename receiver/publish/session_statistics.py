@@ -67,7 +67,9 @@ class SessionStatistics:
         self.captured_to = _number(line.get("captured_at")) or self.captured_to
         self.disk_bytes += disk_bytes
         counted = int(_number(line.get("link_bytes"))) or self.link_counted
-        self.link_bytes += counted - self.link_counted if counted >= self.link_counted else counted
+        # It is estimated between two readings of the connection, and may be corrected downwards.
+        was_restarted = counted < self.link_counted / 2
+        self.link_bytes += counted if was_restarted else counted - self.link_counted
         self.link_counted = counted
         with contextlib.suppress(KeyError, TypeError, ValueError, OverflowError):
             self.label_bytes += int(_number(line["bytes"]["total"]))

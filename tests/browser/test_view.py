@@ -129,6 +129,7 @@ def test_ended_session_says_when_and_its_averages(page: Page, server: PageServer
     expect(page.locator("#state")).to_contain_text("Session ended ")
     panel = page.locator(".panel")
     expect(panel).to_contain_text("Session ended ")
+    expect(panel).not_to_contain_text("Video with")
     expect(panel).to_contain_text("51 bytes of labels a frame")
     expect(panel).to_contain_text("1 in all")
     expect(panel).to_contain_text("132 ms")

@@ -129,6 +129,7 @@ export class Panel {
   #showAverages({ ended_at: at, fps, age_ms: age, link_bps: rate, label_bytes: size, people: count }: Session): void {
     setText(this.#title, `Session ended ${clockMinutes(at)}`);
     setText(this.#rate, rate === null ? `${fileSize(Math.round(size))} a frame` : bitrate(rate));
+    setText(this.#video, "");
     setText(this.#parts, `on average; ${fileSize(Math.round(size))} of labels a frame`);
     this.#set("fps", fps === null ? null : digits(fps));
     this.#set("age", age === null ? null : milliseconds(age));
