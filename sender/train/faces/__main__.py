@@ -34,7 +34,7 @@ from sender.train.faces.heads import Heads
 from sender.train.faces.people import judged_faces, read_faces
 from sender.train.faces.samples import HeadSamples, read_curves, render_samples
 
-_HEADS, _TEST_HEADS = 3000, 600
+_HEADS, _TEST_HEADS = 6000, 600
 _FACE_PX, _TEST_FACE_PX, _SHARP_FACE_PX = (36.0, 99.0), (59.0, 61.0), (95.0, 99.0)
 _CURVES, _TEST_CURVES = ("alex_rom_3.csv", "sentien_recording.csv"), ("alex_rom_4.csv",)
 _LEAST_EYES_PX = 14.0

@@ -24,7 +24,7 @@ _SIDE_PX = 224
 _FOCAL_PX = 750.0
 _DISTANCE_M = (0.9, 1.6)
 # Standard deviations of pitch, yaw and roll, radians; from between the eyes to the middle of the face; a face's region.
-_TURN, _HARD_TURN = (0.16, 0.28, 0.1), 1.6
+_TURN, _FARTHER = (0.16, 0.28, 0.1), 1.6
 _CENTRE_M = np.array([0, 0.035, 0.03])
 _REGION_M = 0.255
 _LEAST_SCORE = 0.5
@@ -120,7 +120,7 @@ def render_samples(
 
     Args:
         face_px: range of the size of faces; it is drawn evenly in its logarithm.
-        hard: heads are turned farther, and pictures are blurred, noisy or compressed.
+        hard: half of the heads are turned farther, and pictures are blurred, noisy or compressed.
     """
     rows: list[tuple[npt.ArrayLike, ...]] = []
     while len(rows) < count:
@@ -137,7 +137,8 @@ def _sample(
     """The fields of `HeadSamples`; None if no face is found."""
     shape = rng.normal(0, 1, SHAPE_SIZE).astype(np.float32)
     rest = heads.vertices(shape, activations)
-    turn = [float(rng.normal(0, spread * (_HARD_TURN if hard else 1))) for spread in _TURN]
+    farther = _FARTHER if hard and rng.uniform() < 0.5 else 1.0
+    turn = [float(rng.normal(0, farther * spread)) for spread in _TURN]
     rotation, distance = _rotation(*turn), rng.uniform(*_DISTANCE_M)
     translation = np.array([0, 0, distance]) - rotation @ (rest[heads.eye_vertices].mean(axis=0) + _CENTRE_M)
     focal = _FOCAL_PX * distance
