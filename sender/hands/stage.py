@@ -24,8 +24,8 @@ from common.weights.devices import to_numpy
 from sender.hands.fit import HandFitter
 from sender.hands.labels import GROUPS, HANDS, SIDES, FingerLabels
 from sender.hands.landmarks import HandReader, Place, SeenHand, crop_of_forearm, crop_of_landmarks
-from sender.hands.wrist import Quaternion, Wrists, apart, between, ray_rotation
-from sender.perception.inference.crop import CropBox
+from sender.hands.wrist import Quaternion, Wrists, apart, between
+from sender.perception.inference.crop import CropBox, ray_rotation
 from sender.perception.stage import ObservedPerson
 
 _KEYPOINTS = tuple((KEYPOINT_INDEX[f"{side}_elbow"], KEYPOINT_INDEX[f"{side}_wrist"]) for side in SIDES)
@@ -205,7 +205,8 @@ class HandsStage:
             )
             hand.read_s, hand.score = self._time_s, seen.score
             mirror = np.ones(3) if left else np.array(MIRROR_SIGNS)
-            orientation = ray_rotation(seen.landmarks.mean(0), camera) @ (mirror[:, None] * fitted.orientation * mirror)
+            at = replace(crop_of_landmarks(seen.landmarks), roll=0.0)
+            orientation = ray_rotation(at, camera) @ (mirror[:, None] * fitted.orientation * mirror)
             turn = self._wrists.against_forearm(labels, orientation, int(not left))
             if turn is not None and hand.target_turn is not None:
                 turn = between(hand.target_turn, turn, _share(apart(hand.target_turn, turn)))

@@ -18,7 +18,6 @@ from common.arrays import Float64Array, FloatArray
 from common.body.anatomy import JOINT_INDEX, JOINTS
 from common.body.label_space import GROUP_JOINTS, LabelSpace
 from common.body.model import BodyModel
-from common.frames import Camera
 from common.labels import GROUP_BY_NAME, LABEL_SIZE, ROTATION_SCALE, group_slices
 from sender.hands.labels import HANDS, SIDES
 
@@ -102,14 +101,6 @@ def between(one: Quaternion, other: Quaternion, share: float) -> Quaternion:
     length = math.hypot(*mixed)
     x, y, z, w = (value / length for value in mixed)
     return x, y, z, w
-
-
-def ray_rotation(pixel: Float64Array, camera: Camera) -> Float64Array:
-    """(3, 3) the smallest rotation from the camera's axis to the ray through a pixel (2 or 3,)."""
-    ray = np.array([*(pixel[:2] - [camera.width / 2, camera.height / 2]), camera.focal_px])
-    across = np.cross([0.0, 0.0, 1.0], ray / np.linalg.norm(ray))
-    sine = float(np.linalg.norm(across))
-    return np.asarray(Rotation.from_rotvec(across * (math.asin(sine) / max(sine, 1e-9))).as_matrix())
 
 
 def _root(entries: FloatArray) -> Quaternion:

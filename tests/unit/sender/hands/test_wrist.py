@@ -10,9 +10,8 @@ from common.body.anatomy import JOINT_INDEX, JOINTS
 from common.body.label_space import LabelSpace
 from common.body.model import BodyModel, BodyOutput, BodyParameters
 from common.body.rotations import axis_angle_to_matrix
-from common.frames import Camera
 from common.labels import OPTIONAL_GROUPS, concatenate, split
-from sender.hands.wrist import Wrists, ray_rotation
+from sender.hands.wrist import Wrists
 
 
 @pytest.fixture(scope="module")
@@ -63,10 +62,3 @@ def test_wrist_that_would_break_is_not_turned(space: LabelSpace, body: BodyModel
     across = np.cross(wrists._axes[0], [0, 0, 1])
     backwards = now @ Rotation.from_rotvec(2.5 * across / np.linalg.norm(across)).as_matrix()
     assert wrists.against_forearm(labels, backwards, 0) is None
-
-
-def test_ray_rotation_turns_the_cameras_axis_to_the_ray() -> None:
-    camera = Camera(640, 480, 500.0)
-    ray = ray_rotation(np.array([620.0, 30.0]), camera) @ [0, 0, 1]
-    assert np.allclose(ray / ray[2], [300 / 500, -210 / 500, 1])
-    assert np.allclose(ray_rotation(np.array([320.0, 240.0]), camera), np.eye(3))
