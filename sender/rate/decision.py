@@ -34,9 +34,10 @@ _MM_PER_S: Final = 400.0
 # far as the labels (the same motions, f from 0.6 to 1.8).
 _GAIN: Final = 3.2
 # What is recorded, and shown with a delay, is interpolated between labels: as many a second are worth a second frame in
-# a message, which costs what is shown at once 2 % at most; two more cost a tenth of it (`tests.bench.budget --bypass`).
+# a message, which costs what is shown at once 2 % at most (`tests.bench.budget --bypass`); two more cost a tenth of it
+# over QUIC, and hardly anything where a message takes this much in any case.
 _LABELS_PER_S: Final = 15.0
-_MOST_FRAMES: Final = 2
+_MOST_FRAMES, _DEAR_MESSAGE_BYTES, _MOST_FRAMES_IF_DEAR = 2, 120.0, 4
 _F_STEP: Final = 0.1
 _STEPS: Final = range(round(MAX_F / _F_STEP) + 1)
 
@@ -99,7 +100,8 @@ def _option(step: int, means: Means) -> Decision:
     size *= means.size_ratio
     wanted_hz, frames = min(means.frame_rate_hz, _LABELS_PER_S), 0
     messages_hz = 0.0
-    while frames < _MOST_FRAMES and (frames == 0 or messages_hz * frames < wanted_hz):
+    most = _MOST_FRAMES_IF_DEAR if means.cost.answered > _DEAR_MESSAGE_BYTES else _MOST_FRAMES
+    while frames < most and (frames == 0 or messages_hz * frames < wanted_hz):
         frames += 1
         messages_hz = min(means.messages_per_s(_HEADER_BYTES + frames * size), means.frame_rate_hz)
     age_s = means.round_trip_s / 2 + 0.5 / messages_hz

@@ -53,7 +53,7 @@ def equal_levels(table: RateDistortion, budget_bits: float, *unused: object) -> 
 BYPASSES: Mapping[str, Bypass] = {
     "omega": ("common.codec.bit_allocation.RateDistortion.allocate", equal_levels),
     "rho": ("sender.rate.decision._STEPS", range(1)),
-    "bundles": ("sender.rate.decision._MOST_FRAMES", 1),
+    "bundles": ("sender.rate.decision._LABELS_PER_S", 0.0),
     "fps": ("sender.rate.decision._LABELS_PER_S", 30.0),
 }
 """ω equal; ρ fixed at its least; no bundles; every frame sent."""
