@@ -30,7 +30,7 @@ from tests.bench import report
 _LEAST_EYES_PX = 18.0
 _PARTED = {"jawOpen": 1.0, "mouthClose": -1.0, "mouthLowerDownLeft": 0.5, "mouthUpperUpLeft": 0.5}
 _SMILES = {"mouthSmileLeft": 0.5, "mouthSmileRight": 0.5}
-_CLOSED = {"eyeBlinkLeft": 0.5, "eyeBlinkRight": 0.5}
+_CLOSED = {"eyeBlinkLeft": 0.35, "eyeBlinkRight": 0.35}
 # Activation from which an answer is yes.
 _YES = 0.3
 _JUDGED = {
