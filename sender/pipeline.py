@@ -250,10 +250,11 @@ class SenderPipeline:
             people = semantics.label(observed, frame.camera, frame.media_time_s)
             people = clothing.label(frame.image, frame.camera, observed, people)
         with self._metrics.stage("expression") if face or hands else nullcontext():
-            if face is not None:
-                people = face.label(frame.image, observed, people, frame.media_time_s)
             if hands is not None:
                 people = hands.label(frame.image, frame.camera, observed, people, frame.media_time_s)
+            if face is not None:
+                is_short = hands is not None and hands.has_looked
+                people = face.label(frame.image, observed, people, frame.media_time_s, is_short=is_short)
         self._metrics.frame_offered(people)
         return LabelFrame(frame.sequence, frame.source, frame.captured_at, frame.camera, people)
 

@@ -76,7 +76,13 @@ class FaceStage:
 
     @torch.inference_mode()
     def label(
-        self, image: Image, observed: Sequence[ObservedPerson], people: Sequence[PersonLabels], time_s: float
+        self,
+        image: Image,
+        observed: Sequence[ObservedPerson],
+        people: Sequence[PersonLabels],
+        time_s: float,
+        *,
+        is_short: bool = False,
     ) -> tuple[PersonLabels, ...]:
         """The people with the labels of their faces.
 
@@ -84,11 +90,14 @@ class FaceStage:
             image: (H, W, 3) uint8 RGB.
             people: their other labels, in the same order.
             time_s: when the frame was captured, on the source's clock.
+            is_short: whether something else needs this frame's time; faces that were read in the frame before wait.
         """
         self._frame += 1
         known = [self._memory(person.identity) for person in observed]
         regions = [self._region(memory, person) for memory, person in zip(known, observed, strict=True)]
         waiting = [row for row, region in enumerate(regions) if region is not None]
+        if is_short:
+            waiting = [row for row in waiting if known[row].read_at != self._frame - 1]
         waiting.sort(key=lambda row: known[row].read_at or 0)
         for row in waiting[:_A_FRAME]:
             self._read(image, known[row], regions[row], time_s)

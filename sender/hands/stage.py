@@ -87,7 +87,11 @@ class _Hand:
 
 
 class HandsStage:
-    """Reads the fingers of the most prominent people whose hands are large enough."""
+    """Reads the fingers of the most prominent people whose hands are large enough.
+
+    Attributes:
+        has_looked: whether the last frame's time went into a hand.
+    """
 
     def __init__(self, reader: HandReader, fitter: HandFitter, labels: FingerLabels, wrists: Wrists) -> None:
         self._reader = reader
@@ -119,6 +123,7 @@ class HandsStage:
         self._hands: dict[tuple[int, int], _Hand] = {}
         self._frame, self._time_s = -1, 0.0
         self._free_at = 0
+        self.has_looked = False
 
     def label(
         self,
@@ -146,7 +151,9 @@ class HandsStage:
         labels_of = {person.identity: person.labels for person in people}
         for key in places:
             self._hands.setdefault(key, _Hand())
-        for key in self._due(list(places)):
+        due = self._due(list(places))
+        self.has_looked = bool(due)
+        for key in due:
             self._look(image, camera, key, places[key], labels_of[key[0]])
         for key, hand in list(self._hands.items()):
             if time_s - hand.read_s > _FORGET_S:

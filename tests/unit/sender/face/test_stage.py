@@ -56,10 +56,10 @@ def person(identity: int, eyes_px: float = 40.0, *, visible: bool = True, x: flo
     return observed(crop, np.ones((MASK, MASK), np.bool_), keypoints_2d=at, visible=seen, identity=identity)
 
 
-def label(stage: FaceStage, people: Sequence[ObservedPerson], frame: int) -> list[bool]:
+def label(stage: FaceStage, people: Sequence[ObservedPerson], frame: int, *, is_short: bool = False) -> list[bool]:
     """Whether the people have labels of their faces."""
     bare = [PersonLabels(each.identity, each.score, {}) for each in people]
-    labelled = stage.label(FRAME, people, bare, frame / 30)
+    labelled = stage.label(FRAME, people, bare, frame / 30, is_short=is_short)
     for each in labelled:
         assert ("face" in each.labels) == ("eyes" in each.labels) == (each.confidence.get("face", 0) > 0)
         if "face" in each.labels:
@@ -100,6 +100,16 @@ def test_two_faces_are_read_in_a_frame_and_the_others_keep_their_labels(
     assert found[0] == [True, True, False, False, False]
     assert all(map(all, found[2:]))
     assert len(reader.regions) == 5 * 2 + (6 * 2 - 5)
+
+
+def test_face_waits_one_frame_for_something_else(stage: FaceStage, reader: ScriptedReader) -> None:
+    short = [True, False, True, True, True]
+    read = []
+    for frame, is_short in enumerate(short):
+        before = len(reader.regions)
+        assert label(stage, [person(0)], frame, is_short=is_short) == [True]
+        read.append(len(reader.regions) > before)
+    assert read == [True, True, False, True, False]
 
 
 def test_reset_forgets_neutral_faces(stage: FaceStage) -> None:

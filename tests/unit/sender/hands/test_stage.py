@@ -157,7 +157,9 @@ def test_small_hands_are_not_looked_at(stage: HandsStage, reader: ScriptedReader
 
 def test_hands_take_turns_in_every_third_frame(stage: HandsStage, reader: ScriptedReader, space: LabelSpace) -> None:
     for frame in range(16):
+        before = len(reader.looks)
         run(stage, space, frame, person())
+        assert stage.has_looked == (len(reader.looks) > before)
     assert reader.looks[4:] == [("fast", "left"), ("fast", "right")] * 2
 
 
