@@ -4,7 +4,7 @@ Two hosts as in `tests.bench.wire`, encrypted, over a link of a round trip of 60
 demo clip at 30 frames a second: under budgets over a link without limit, alone and beside a blob that is always in
 transfer; with `--bypass` under three budgets, whole and with each part of rate control left out (ω equal, ρ fixed at
 its least, no bundles, every frame sent); with `--capacities` under budgets of 3 to 500 kbit/s, and without one over
-links of 10 to 500 that have carried 8 Mbit/s until then, which `--plot` draws:
+such links that have carried 8 Mbit/s until then, which `--plot` draws:
 
     kbit_mean, kbit_p95   everything at the sender's network device in both directions, each second; without the first
                           two, in which the connection is made
@@ -57,8 +57,6 @@ from tests.support.certificate_authority import Authority
 
 BUDGETS_KBIT, BYPASSED_KBIT = (5.0, 10.0, 20.0, 50.0), (10.0, 20.0, 40.0)
 CAPACITIES_KBIT = (3.0, 5.0, 10.0, 15.0, 20.0, 30.0, 50.0, 100.0, 500.0)
-# Below it the first packets of a connection, of 1,228 bytes each, stall a link.
-_LEAST_LINK_KBIT = 10.0
 _RTT_MS, _HOLD_MS = 60.0, 10.0
 _SETTLING_S = 2.0
 _BLOB_BYTES = 20_000
@@ -268,7 +266,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _runs(options: argparse.Namespace) -> Iterator[Conditions]:
     if options.capacities:
         yield from (Conditions(budget_kbit=kbit) for kbit in CAPACITIES_KBIT)
-        yield from (Conditions(link_kbit=kbit) for kbit in CAPACITIES_KBIT if kbit >= _LEAST_LINK_KBIT)
+        yield from (Conditions(link_kbit=kbit) for kbit in CAPACITIES_KBIT)
     elif options.bypass:
         yield from (Conditions(kbit, bypass=bypass) for kbit in BYPASSED_KBIT for bypass in (None, *BYPASSES))
     else:

@@ -8,6 +8,8 @@ busy with a frame echoes it at once.  A heartbeat that may be lost is repeated b
 
 import math
 
+from sender.link.keepalive.patience import Patience
+
 # Heartbeat intervals from one comparison of the clocks to the next, and the least time.
 _COMPARISON_INTERVALS, _LEAST_COMPARISON_INTERVAL_S = 5.0, 1.0
 # Heartbeat intervals of silence after which a heartbeat finds out whether a receiver that owes an answer is only busy.
@@ -21,10 +23,11 @@ class HeartbeatSchedule:
 
     Args:
         interval_s: longest time without a message sent, and without a message received.
+        patience: how much longer answers may take, because the link is slow.
     """
 
-    def __init__(self, interval_s: float) -> None:
-        self._interval_s = interval_s
+    def __init__(self, interval_s: float, patience: Patience) -> None:
+        self._interval_s, self._patience = interval_s, patience
         self._comparison_interval_s = max(_COMPARISON_INTERVALS * interval_s, _LEAST_COMPARISON_INTERVAL_S)
         self.restart()
 
@@ -57,10 +60,11 @@ class HeartbeatSchedule:
         # A pending heartbeat suffices, unless a message arrived after it: then it cannot reveal a silence that began
         # with that message.
         pending = self._echo_pending and self._heartbeat_s > self._received_s
-        if pending and now_s - self._heartbeat_s < self._repeated_after_s:
+        if pending and now_s - self._heartbeat_s < self._repeated_after_s * self._patience.factor:
             return False
         silence_s = now_s - self._received_s
-        if self._unanswered_frames and silence_s < _BUSY_RECEIVER_INTERVALS * self._interval_s:
+        busy_s = _BUSY_RECEIVER_INTERVALS * self._interval_s * self._patience.factor
+        if self._unanswered_frames and silence_s < busy_s:
             return silence_s < self._interval_s and self._comparison_due(now_s)
         return now_s - min(self._sent_s, self._received_s) >= self._interval_s or self._comparison_due(now_s)
 

@@ -17,6 +17,7 @@ from sender.congestion.samples import LinkSample
 from sender.link.keepalive.clock_offset import ClockComparison
 from sender.link.keepalive.heartbeats import HeartbeatSchedule
 from sender.link.keepalive.liveness import Liveness
+from sender.link.keepalive.patience import Patience
 from sender.link.observer import LinkObserver
 from sender.link.transport.handshake import ClientStream
 from sender.link.transport.standby_connection import StandbyConnection
@@ -67,17 +68,19 @@ class Keepalive:
         self._interval_s = interval_s
         self._observer = observer
         self._clock = clock
-        self._schedule = HeartbeatSchedule(interval_s)
+        self._patience = patience = Patience(interval_s)
+        self._schedule = HeartbeatSchedule(interval_s, patience)
         self._clocks = ClockComparison(clock)
         self._prober = Prober(probe_bps)
         self._frame_left = asyncio.Event()
-        self._liveness = Liveness(interval_s, standby, on_lost=self._on_lost, on_recovered=self._on_recovered)
+        self._liveness = Liveness(interval_s, standby, patience, on_lost=self._on_lost, on_recovered=self._on_recovered)
         self._welcome: Welcome | None = None
         self._reported: set[str] = set()
 
     def restart(self, welcome: Welcome, *, lossy: bool) -> None:
         """Resets the state for a new stream (`lossy`: heartbeats may be lost on it)."""
         self._welcome = welcome
+        self._patience.restart()
         self._liveness.restart()
         self._schedule.restart(lossy=lossy)
         self._prober.restart()
@@ -110,7 +113,10 @@ class Keepalive:
 
     def on_echo(self, echo: Heartbeat) -> None:
         now_s = self._clock.monotonic()
-        self._liveness.on_answer(self._clocks.update(echo), now_s)
+        sent_s = self._clocks.update(echo)
+        if sent_s is not None:
+            self._patience.answered(now_s - sent_s, now_s)
+        self._liveness.on_answer(sent_s, now_s)
         self._schedule.echo_received(now_s)
         measurement = self._prober.echoed(echo)
         if measurement is not None:
@@ -123,6 +129,7 @@ class Keepalive:
         self._frame_left.set()
 
     def on_sample(self, sample: LinkSample) -> None:
+        self._patience.answered(sample.round_trip_time_ms / 1e3, self._clock.monotonic())
         self._prober.acknowledged(sample, self._clock.monotonic_ms())
 
     async def _send_heartbeats(self, stream: MessageStream) -> None:

@@ -5,14 +5,16 @@ from collections.abc import Callable
 from typing import Generic, TypeVar
 
 from common.wire.stream import StreamBroken
+from sender.link.keepalive.patience import Patience
 from sender.link.transport.handshake import Closable
 from sender.link.transport.standby_connection import StandbyConnection
 
 T = TypeVar("T", bound=Closable)
 
 _POLLS_PER_INTERVAL = 4
-# Heartbeat intervals of silence after which the stream is suspected, and after which the receiver is lost. A smaller
-# number would delay frames after a stall, since the standby connection's packets queue before them.
+# Heartbeat intervals of silence after which the stream is suspected, and after which the receiver is lost, where round
+# trips are usual. A smaller number would delay frames after a stall, since the standby connection's packets queue
+# before them.
 _SUSPECT_AFTER_POLLS, _LOST_AFTER_POLLS = 2 * _POLLS_PER_INTERVAL, 5 * _POLLS_PER_INTERVAL
 # How long after the standby connection an answer on the old stream may arrive that was queued before it.
 _ANSWER_GRACE_S = 0.02
@@ -32,6 +34,7 @@ class Liveness(Generic[T]):
     Silence is counted in polls instead of read from a clock: a pause of this process then does not count as silence.
 
     Args:
+        patience: how much longer silence may last, because the link is slow.
         on_lost: called once when the receiver is lost, with the reason.
         on_recovered: called when the stream is answered again after `on_lost`.
     """
@@ -40,12 +43,13 @@ class Liveness(Generic[T]):
         self,
         interval_s: float,
         standby: StandbyConnection[T],
+        patience: Patience,
         *,
         on_lost: Callable[[str], None],
         on_recovered: Callable[[], None],
     ) -> None:
         self._poll_s = interval_s / _POLLS_PER_INTERVAL
-        self._standby = standby
+        self._standby, self._patience = standby, patience
         self._on_lost, self._on_recovered = on_lost, on_recovered
         self._answered = self._lost = self._suspected = False
         self._silent_since_s = -float("inf")
@@ -102,8 +106,8 @@ class Liveness(Generic[T]):
             self._on_recovered()
 
     async def _suspect(self, silent_polls: int) -> None:
-        self._suspected = silent_polls >= _SUSPECT_AFTER_POLLS
-        if silent_polls < _LOST_AFTER_POLLS:
+        self._suspected = silent_polls >= _SUSPECT_AFTER_POLLS * self._patience.factor
+        if silent_polls < _LOST_AFTER_POLLS * self._patience.factor:
             return
         self._standby.seek()
         broken = _no_message()

@@ -1,11 +1,16 @@
 from sender.link.keepalive.heartbeats import HeartbeatSchedule
+from sender.link.keepalive.patience import Patience
 
 INTERVAL_S = 0.2
 
 
-def _heartbeats(events: list[tuple[float, str]], seconds: float, *, lossy: bool = False) -> list[float]:
+def _heartbeats(
+    events: list[tuple[float, str]], seconds: float, *, lossy: bool = False, round_trip_s: float = 0.0
+) -> list[float]:
     """Times of heartbeats, polled every 10 ms between events; echoes are events too."""
-    schedule, sent_s, pending = HeartbeatSchedule(INTERVAL_S), [], sorted(events)
+    patience = Patience(INTERVAL_S)
+    patience.answered(round_trip_s, 0.0)
+    schedule, sent_s, pending = HeartbeatSchedule(INTERVAL_S, patience), [], sorted(events)
     schedule.restart(lossy=lossy)
     for tick in range(int(seconds * 100)):
         now_s = tick / 100
@@ -41,6 +46,9 @@ def test_heartbeat_that_may_be_lost_is_repeated_before_the_receiver_is_given_up(
     # Five intervals without an answer mean that the receiver is lost.
     assert repeated[0] - last < 2.5 * INTERVAL_S and len(repeated) == 2
     assert len([at for at in _heartbeats(idle, 2.0) if at > 0.95]) == 1
+    # Where a round trip takes a second, so does an echo.
+    late = [at for at in _heartbeats(idle, 2.5, lossy=True, round_trip_s=1.0) if at > 0.95]
+    assert len(late) == 2 and late[1] - late[0] > 0.95
 
 
 def test_silence_after_a_lost_heartbeat_is_probed() -> None:

@@ -7,6 +7,7 @@ import pytest
 
 from common.wire.stream import StreamBroken
 from sender.link.keepalive.liveness import Liveness
+from sender.link.keepalive.patience import Patience
 from sender.link.transport.standby_connection import StandbyConnection
 
 
@@ -23,9 +24,11 @@ class Fixture:
     def __init__(self) -> None:
         self.reports: list[str] = []
         self.attempts: list[asyncio.Future[Connection]] = []
+        self.patience = Patience(0.004)
         self.liveness = Liveness(
             0.004,
             StandbyConnection(self._reach),
+            self.patience,
             on_lost=self.reports.append,
             on_recovered=lambda: self.reports.append("recovered"),
         )
@@ -122,3 +125,29 @@ async def test_refused_standby_connection_ends_the_stream() -> None:
     fixture.attempts[0].set_exception(StreamBroken("UNAVAILABLE", "connection refused"))
     with pytest.raises(StreamBroken, match="no message"):
         await fixture.watching
+
+
+async def test_silence_is_borne_for_longer_where_round_trips_are_long() -> None:
+    usual, slow = Fixture(), Fixture()
+    slow.patience.answered(0.04, 100.0)
+    await usual.until_reported()
+    # A fifth of the silence that it bears.
+    assert not slow.attempts and not slow.reports
+    await slow.until_reported()
+    for fixture in (usual, slow):
+        await fixture.end()
+
+
+def test_patience_follows_the_longest_round_trip_of_the_last_seconds() -> None:
+    patience = Patience(0.2)
+    patience.answered(0.06, 100.0)
+    assert patience.factor == 1.0
+    patience.answered(0.8, 101.0)
+    patience.answered(0.06, 102.0)
+    assert patience.factor == 2.0
+    patience.answered(0.06, 107.0)
+    assert patience.factor == 1.0
+    patience.answered(30.0, 108.0)
+    assert patience.factor == 5.0
+    patience.restart()
+    assert patience.factor == 1.0

@@ -1,0 +1,16 @@
+"""A link that becomes thin at once, in simulated time: what is under way then takes seconds, and nobody is silent."""
+
+import numpy as np
+
+from tests.bench.budget import Conditions, simulate
+
+_SECONDS = 10.0
+
+
+def test_a_link_that_falls_to_3_kbit_is_no_loss_of_the_receiver() -> None:
+    sent, packets = simulate(Conditions(link_kbit=3.0), _SECONDS)
+    began_s = sent.source[0]["began_at"]
+    # The first packets of another connection would have 1,228 bytes and take 3.3 s each.
+    assert not np.any((packets.at_s > began_s) & (packets.size > 600))
+    arrived_s = np.sort([line["at"] for line in sent.shown if line["at"] < began_s + _SECONDS])
+    assert len(arrived_s) > 40 and np.diff(arrived_s).max() < 1.0
