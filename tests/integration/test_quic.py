@@ -3,6 +3,7 @@
 import asyncio
 import random
 import socket
+from collections.abc import Callable
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -22,7 +23,6 @@ from sender.link.client import LinkClient
 from sender.link.observer import Fate
 from sender.link.transport.quic_transport import QuicTransport
 from sender.link.transport.transport import Transport
-from tests.support.calm import calm
 from tests.support.certificate_authority import Authority
 from tests.support.fake_link import label_frame
 from tests.support.link_fixture import LinkFixture, send_all
@@ -143,18 +143,28 @@ async def test_a_chosen_port_is_free_for_both_protocols(
     taken[0].close()
 
 
+def sparse_losses(seed: int) -> Callable[[int, bool], bool]:
+    """A fifth of the packets, but never two in a row of one direction: a second of silence is a loss of the peer."""
+    rng, before = random.Random(seed), {True: False, False: False}
+
+    def loses(number: int, forward: bool) -> bool:
+        before[forward] = not before[forward] and rng.random() < 0.25
+        return before[forward]
+
+    return loses
+
+
 async def test_live_frames_that_are_lost_are_not_sent_again(link: LinkFixture, ours: Authority) -> None:
     pipeline = RecordingPipeline()
     _, address = await link.server(pipeline, security=at_receiver(ours), quic=True)
-    rng = random.Random(5)
     relay = LossyRelay(address)
     sending, observer = client(link, await relay.start(), at_sender(ours), live=True, pacer=ConstantPacer(500))
     await sending.connect()
-    relay.loses = lambda number, forward: rng.random() < 0.2
+    relay.loses = sparse_losses(5)
     sending.post(Blob("noise", 1, bytes(3000)))
     for sequence in range(150):
         await sending.send(label_frame(sequence))
-        await calm(0.04)
+        await asyncio.sleep(0.04)
     relay.loses = lambda number, forward: False
     await sending.drain()
     await relay.stop()

@@ -199,3 +199,15 @@ def test_none_waits_for_a_second_after_a_frame_that_waited_for_the_window(lossy:
     delayed.restart(lossy=lossy)
     delayed.may_wait(0.0, held_back=False, room=3, wanted_soon=False, losses=False)
     assert delayed.may_wait(0.0, held_back=False, room=3, wanted_soon=False, losses=False)
+
+
+async def test_frames_that_a_lossy_stream_may_have_lost_do_not_count_as_acknowledged_on_the_next() -> None:
+    for lossy, fate in ((True, Fate.LOST), (False, Fate.ACKNOWLEDGED)):
+        fixture = Fixture(live=True)
+        fixture.delivery.restart(WELCOME, lossy=lossy)
+        for sequence in range(2):
+            await fixture.send(sequence)
+        kept = Welcome(True, MODEL, next_sequence=2, resumed=True, decodable_from=1)
+        fixture.delivery.restart(kept)
+        fixture.delivery.resume(kept)
+        assert fixture.observer.fates == [(0, fate), (1, Fate.ACKNOWLEDGED)]
