@@ -35,6 +35,7 @@ def clips(tmp_path: Path) -> list[Path]:
     return [beginning(tmp_path / name, frames) for name, frames in FRAMES.items()]
 
 
+@pytest.mark.slow
 def test_camera_that_fails_leaves_the_others_complete(tmp_path: Path, clips: list[Path]) -> None:
     out, record, broken = tmp_path / "out", tmp_path / "talk.bw", tmp_path / "broken.png"
     broken.write_bytes(b"no image")

@@ -13,7 +13,9 @@ from tests.e2e.daemons import receiver, run
 CERTS = Path(__file__).parents[2] / "deploy" / "certs"
 
 
-@pytest.mark.parametrize("transport", ["auto", "grpc", pytest.param("quic", marks=pytest.mark.slow)])
+@pytest.mark.parametrize(
+    "transport", ["auto", *(pytest.param(each, marks=pytest.mark.slow) for each in ("grpc", "quic"))]
+)
 def test_encrypted_frames_with_certificates_and_a_token(tmp_path: Path, transport: str) -> None:
     certs, image, token = tmp_path / "certs", tmp_path / "grey.png", tmp_path / "token"
     Image.fromarray(np.full((64, 64, 3), 128, dtype=np.uint8)).save(image)

@@ -75,6 +75,7 @@ def in_its_place(tensor: Tensor, memo: dict[int, Any]) -> Tensor:
     return copied
 
 
+@pytest.mark.slow
 def test_all_networks_can_be_captured(monkeypatch: pytest.MonkeyPatch) -> None:
     networks = networks_of_both_daemons(monkeypatch)
     assert {name for name, *_ in networks} == NAMES

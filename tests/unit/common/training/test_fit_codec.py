@@ -34,6 +34,7 @@ def test_importance_gives_steps_of_equal_displacement() -> None:
     assert tables.base_step[-1] == before.base_step[-1]
 
 
+@pytest.mark.slow
 def test_command_line_writes_loadable_tables(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
