@@ -253,7 +253,7 @@ class SenderPipeline:
             if hands is not None:
                 people = hands.label(frame.image, frame.camera, observed, people, frame.media_time_s)
             if face is not None:
-                is_short = hands is not None and hands.has_looked
+                is_short = hands is not None and hands.is_busy
                 people = face.label(frame.image, observed, people, frame.media_time_s, is_short=is_short)
         self._metrics.frame_offered(people)
         return LabelFrame(frame.sequence, frame.source, frame.captured_at, frame.camera, people)

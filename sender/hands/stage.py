@@ -87,11 +87,7 @@ class _Hand:
 
 
 class HandsStage:
-    """Reads the fingers of the most prominent people whose hands are large enough.
-
-    Attributes:
-        has_looked: whether the last frame's time went into a hand.
-    """
+    """Reads the fingers of the most prominent people whose hands are large enough."""
 
     def __init__(self, reader: HandReader, fitter: HandFitter, labels: FingerLabels, wrists: Wrists) -> None:
         self._reader = reader
@@ -123,7 +119,11 @@ class HandsStage:
         self._hands: dict[tuple[int, int], _Hand] = {}
         self._frame, self._time_s = -1, 0.0
         self._free_at = 0
-        self.has_looked = False
+
+    @property
+    def is_busy(self) -> bool:
+        """Whether the time of the last frame is that of a hand, which takes that of several."""
+        return self._frame < self._free_at
 
     def label(
         self,
@@ -151,9 +151,7 @@ class HandsStage:
         labels_of = {person.identity: person.labels for person in people}
         for key in places:
             self._hands.setdefault(key, _Hand())
-        due = self._due(list(places))
-        self.has_looked = bool(due)
-        for key in due:
+        for key in self._due(list(places)):
             self._look(image, camera, key, places[key], labels_of[key[0]])
         for key, hand in list(self._hands.items()):
             if time_s - hand.read_s > _FORGET_S:

@@ -157,10 +157,19 @@ def test_small_hands_are_not_looked_at(stage: HandsStage, reader: ScriptedReader
 
 def test_hands_take_turns_in_every_third_frame(stage: HandsStage, reader: ScriptedReader, space: LabelSpace) -> None:
     for frame in range(16):
-        before = len(reader.looks)
         run(stage, space, frame, person())
-        assert stage.has_looked == (len(reader.looks) > before)
+        assert stage.is_busy
     assert reader.looks[4:] == [("fast", "left"), ("fast", "right")] * 2
+
+
+def test_nobody_is_busy_without_hands(stage: HandsStage, reader: ScriptedReader, space: LabelSpace) -> None:
+    run(stage, space, 0)
+    assert not stage.is_busy
+    run(stage, space, 1, person())
+    assert stage.is_busy
+    for frame in range(2, 8):
+        run(stage, space, frame)
+    assert not stage.is_busy
 
 
 def test_searches_in_vain_become_rare(stage: HandsStage, reader: ScriptedReader, space: LabelSpace) -> None:
