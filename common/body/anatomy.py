@@ -115,8 +115,8 @@ FACIAL_ACTIONS: tuple[str, ...] = (
 
 
 def mirror_name(name: str) -> str:
-    """Swaps the side in the name of a joint, bone, curl, region (`.L`/`.R`) or keypoint (`left_`/`right_`)."""
-    for suffix, mirrored in ((".L", ".R"), (".R", ".L")):
+    """Swaps the side in the name of a joint, bone, curl, region (`.L`), keypoint (`left_`) or action (`Left`)."""
+    for suffix, mirrored in ((".L", ".R"), (".R", ".L"), ("Left", "Right"), ("Right", "Left")):
         if name.endswith(suffix):
             return name.removesuffix(suffix) + mirrored
     for prefix, mirrored in (("left_", "right_"), ("right_", "left_")):
@@ -136,10 +136,13 @@ MIRRORED_KEYPOINTS = mirror_permutation(COCO_KEYPOINTS)
 MIRRORED_JOINTS = mirror_permutation(JOINTS)
 MIRRORED_CURLS = mirror_permutation(CURLS)
 MIRRORED_REGIONS = mirror_permutation(REGIONS)
+MIRRORED_ACTIONS = mirror_permutation(FACIAL_ACTIONS)
 MIRRORED_PARTS = [0, *(1 + index for index in MIRRORED_REGIONS)]
 """For part maps, in which 0 is the background and 1 + i is region i."""
 MIRROR_SIGNS = (-1.0, 1.0, 1.0)
 """The diagonal of the reflection M: a point p becomes M p, a rotation R becomes M R M."""
+MIRROR_TURN_SIGNS = (1.0, -1.0, -1.0)
+"""What the components of a rotation vector are multiplied by in the reflection."""
 
 
 def joint_region(bone: str) -> str:

@@ -16,7 +16,7 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from common.body.anatomy import FINGER_BONES, JOINT_INDEX, LABEL_SPACE_FILE, REGIONS
+from common.body.anatomy import FINGER_BONES, JOINT_INDEX, LABEL_SPACE_FILE, MIRROR_TURN_SIGNS, REGIONS
 from common.body.expression import load_expression_tensors
 from common.body.model import BodyModel, BodyParameters
 from common.body.rotations import (
@@ -44,8 +44,6 @@ TRANSLATION_SCALE = (0.25, 0.25, 0.5)
 """Standardisation of the position in the root group: x/z, y/z, log z."""
 
 _POSE = slice(group_slices()[next(iter(GROUP_JOINTS))].start, group_slices()["hands"].stop)
-_MIRRORED_HAND = torch.tensor([1.0, -1.0, -1.0])
-"""What a rotation vector of the left hand is multiplied by to be one of the right hand, and the other way round."""
 _OF_COLOURS = ("appearance_mean", "appearance_analysis", "appearance_synthesis")
 
 
@@ -138,8 +136,8 @@ class LabelSpace(nn.Module):
             vectors: (B, 30, 3) rotation vectors of the phalanges in the order of `FINGER_BONES`.
         """
         curls, entries = [], []
-        for hand, mirror in zip(vectors.chunk(2, 1), (torch.ones(3), _MIRRORED_HAND), strict=True):
-            as_left, axes = hand * mirror.to(hand), body.curl_axes[: hand.shape[1]]
+        for hand, mirror in zip(vectors.chunk(2, 1), ((1.0, 1.0, 1.0), MIRROR_TURN_SIGNS), strict=True):
+            as_left, axes = hand * hand.new_tensor(mirror), body.curl_axes[: hand.shape[1]]
             curls.append(curls_of(as_left, axes))
             even = curls[-1].index_select(1, body.curl_of_phalanx[: hand.shape[1]])
             entries.append((as_left - even[..., None] * axes).flatten(1) @ self._fingers_analysis)
@@ -160,7 +158,7 @@ class LabelSpace(nn.Module):
         one = self._fingers_synthesis.reshape(-1, half, 3)
         rows = one.new_zeros(LABEL_SIZE, 2 * half, 3)
         rows[self._slices["left_fingers"], :half] = one
-        rows[self._slices["right_fingers"], half:] = one * _MIRRORED_HAND.to(one)
+        rows[self._slices["right_fingers"], half:] = one * one.new_tensor(MIRROR_TURN_SIGNS)
         return rows
 
     def decode_colours(self, labels: Tensor) -> Tensor:

@@ -8,7 +8,6 @@ Examples:
   python -m common.training.fit_expression_space --faces faces --fingers motion/rocketbox
 """
 
-import csv
 import sys
 from pathlib import Path
 from typing import Final
@@ -19,7 +18,14 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from common.arrays import Float64Array
-from common.body.anatomy import EXPRESSION_SPACE_FILE, FACIAL_ACTIONS, FINGER_BONES, JOINTS, SKELETON
+from common.body.anatomy import (
+    EXPRESSION_SPACE_FILE,
+    FACIAL_ACTIONS,
+    FINGER_BONES,
+    JOINTS,
+    MIRRORED_ACTIONS,
+    SKELETON,
+)
 from common.body.expression import EYE_ACTIONS, ExpressionSpace
 from common.body.facial_actions import load_facial_actions
 from common.body.label_space import curls_of
@@ -28,6 +34,7 @@ from common.body.rotations import axis_angle_to_matrix
 from common.errors import SourceError, exit_code_of
 from common.io.command_line import parser_of
 from common.labels import GROUP_BY_NAME
+from common.synthetic.motion.faces import recorded_faces
 from common.synthetic.motion.fingers import PHALANGES, drawn_fingers, recorded_fingers
 
 _SEED: Final = 5
@@ -39,29 +46,12 @@ _PROBE: Final = 0.1
 _STRIDE: Final = 6
 
 
-def recorded_faces(folder: Path) -> Float64Array:
-    """(T, 52) activations in the order of `FACIAL_ACTIONS`, each frame also mirrored.
-
-    Raises:
-        SourceError: there is no such recording.
-    """
-    rows = [row for path in sorted(folder.glob("*.csv")) for row in csv.DictReader(path.read_text().splitlines())]
-    if not rows:
+def faces_of(folder: Path) -> Float64Array:
+    """(T, 52) activations of the recordings in a folder, each frame also mirrored. Raises SourceError without one."""
+    if not (paths := sorted(folder.glob("*.csv"))):
         raise SourceError(f"no recording of a face (*.csv) in {folder}")
-    columns = [action[0].upper() + action[1:] for action in FACIAL_ACTIONS]
-    try:
-        values = np.array([[float(row[column]) for column in columns] for row in rows])
-    except KeyError as error:
-        raise SourceError(f"a recording in {folder} has no column {error}") from error
-    return np.concatenate([values, values[:, mirrored_actions()]])
-
-
-def mirrored_actions() -> list[int]:
-    """Entry i is the action of which action i is the mirror image."""
-    swapped = {"Left": "Right", "Right": "Left"}
-    names = list(FACIAL_ACTIONS)
-    ends = [next((end for end in swapped if name.endswith(end)), "") for name in names]
-    return [names.index(n.removesuffix(end) + swapped.get(end, "")) for n, end in zip(names, ends, strict=True)]
+    values = recorded_faces(paths).astype(np.float64)
+    return np.concatenate([values, values[:, MIRRORED_ACTIONS]])
 
 
 def single_actions(count: int, rng: np.random.Generator) -> Float64Array:
@@ -70,7 +60,7 @@ def single_actions(count: int, rng: np.random.Generator) -> Float64Array:
     action, strength = rng.integers(0, len(FACIAL_ACTIONS), count), rng.uniform(0, 1, count)
     values[np.arange(count), action] = strength
     both = rng.random(count) < 0.5
-    values[np.arange(count)[both], np.array(mirrored_actions())[action[both]]] = strength[both]
+    values[np.arange(count)[both], np.array(MIRRORED_ACTIONS)[action[both]]] = strength[both]
     return values
 
 
@@ -93,7 +83,7 @@ def principal_axes(samples: Tensor, metric: Tensor, size: int) -> tuple[Tensor, 
 def fit_face(folder: Path, body: BodyModel) -> dict[str, Tensor]:
     """The transforms of `face`: the actions of `eyes` do not count."""
     rng = np.random.default_rng(_SEED)
-    recorded = recorded_faces(folder)
+    recorded = faces_of(folder)
     samples = np.concatenate([recorded, single_actions(round(_DRAWN_SHARE * len(recorded)), rng)])
     samples[:, EYE_ACTIONS] = 0
     metric = action_metric(body) + _VALUE_M**2 * torch.eye(len(FACIAL_ACTIONS))
@@ -127,7 +117,7 @@ def beyond_curls(vectors: Tensor, body: BodyModel) -> Tensor:
 def statistics(faces: Path, fingers: Path, tensors: dict[str, Tensor], body: BodyModel) -> Tensor:
     """(3, 32) for the codec, see `load_expression_tensors`; of recordings, 30 frames a second."""
     space = ExpressionSpace(tensors["face.analysis"], tensors["face.synthesis"])
-    recorded = torch.from_numpy(recorded_faces(faces)).float()
+    recorded = torch.from_numpy(faces_of(faces)).float()
     hand = beyond_curls(torch.from_numpy(recorded_fingers(fingers, body)), body) @ tensors["fingers.analysis"]
     rows = [space.encode(recorded), hand, hand]
     sizes, changes = (

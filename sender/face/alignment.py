@@ -10,8 +10,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from common.arrays import FloatArray
+from common.arrays import Float64Array, FloatArray
 from sender.face.landmarks import LEFT_CORNERS, LID_POINTS, POINTS, RIGHT_CORNERS, FaceLandmarks
+from sender.perception.inference.similarity import similarity
 
 INNER_CORNER = 8
 """Of the points of a lid; the outer one is the first."""
@@ -53,22 +54,16 @@ class Alignment:
             raise ValueError("no point of the template has weight")
         self._weights = (weights / weights.sum()).astype(np.float64)
         self._centred = template - self._weights @ template
-        # Squared size, by which the scale is found.
-        self._size = float(self._weights @ np.square(self._centred).sum(axis=1))
 
     def align(self, face: FaceLandmarks) -> AlignedFace:
-        """Umeyama, *Least-squares estimation of transformation parameters between two point patterns*, 1991."""
-        points = face.points - self._weights @ face.points
-        left, sizes, right = np.linalg.svd((points * self._weights[:, None]).T @ self._centred)
-        signs = np.array([1.0, 1.0, np.sign(np.linalg.det(left @ right))])
-        rotation = (left * signs) @ right
-        scale = float(sizes @ signs) / self._size
-        moved = points @ rotation / scale - self._centred
-        eyes = self._eyes(face, self._weights @ face.points, rotation / scale)
+        """Lays a face over the template."""
+        rotation, scale, centre = similarity(self._centred, face.points, self._weights)
+        moved = (face.points - centre) @ rotation / scale - self._centred
+        eyes = self._eyes(face, centre, rotation / scale)
         features = np.concatenate([moved.ravel(), eyes.ravel()]) / UNIT_M
         return AlignedFace(features.astype(np.float32), rotation.astype(np.float32), scale)
 
-    def _eyes(self, face: FaceLandmarks, centre: FloatArray, back: FloatArray) -> FloatArray:
+    def _eyes(self, face: FaceLandmarks, centre: Float64Array, back: Float64Array) -> Float64Array:
         """(2, 18, 2) offsets of the lids' points and the iris, the head's axes."""
         middle = (face.lids[:, :1] + face.lids[:, INNER_CORNER : INNER_CORNER + 1]) / 2
         offsets = np.concatenate([face.lids, face.iris[:, :1]], axis=1) - middle

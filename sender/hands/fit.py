@@ -19,6 +19,7 @@ from common.arrays import Float64Array
 from common.body.model import BodyModel
 from common.weights import loader
 from sender.hands.skeleton import LANDMARKS, HandSkeleton
+from sender.perception.inference.similarity import similarity
 
 WEIGHTS_NAME: Final = "hands"
 KIND: Final = "hand-prior-1"
@@ -27,6 +28,7 @@ _ITERATIONS, _SMALL_STEP = 6, 0.01
 # Inverse standard deviations of landmarks across, down and in depth, over the length of the palm.
 _WEIGHTS = 1 / np.array([0.15, 0.15, 0.6])
 _PALM = [0, 5, 9, 13, 17]
+_OF_PALM = np.full(len(_PALM), 1 / len(_PALM))
 
 
 @dataclass(frozen=True, eq=False)
@@ -94,7 +96,7 @@ class HandFitter:
         prior = self._prior
         angles = prior.mean.copy() if start is None else start.copy()
         posed = self._skeleton.pose(angles)
-        orientation, scale, position = _similarity(posed.landmarks[_PALM], observed[_PALM])
+        orientation, scale, position = similarity(posed.landmarks[_PALM], observed[_PALM], _OF_PALM)
         size = len(angles)
         rows = 3 * LANDMARKS
         jacobian = np.empty((LANDMARKS, 3, size + 7))
@@ -131,14 +133,3 @@ def _cross(vectors: Float64Array) -> Float64Array:
     x, y, z = vectors.T
     zero = np.zeros_like(x)
     return np.stack([zero, z, -y, -z, zero, x, y, -x, zero], 1).reshape(-1, 3, 3)
-
-
-def _similarity(points: Float64Array, targets: Float64Array) -> tuple[Float64Array, float, Float64Array]:
-    """Rotation, scale and position of the similarity that brings points (N, 3) nearest to targets (Umeyama 1991)."""
-    middle, aim = points.mean(0), targets.mean(0)
-    covariance = (targets - aim).T @ (points - middle)
-    left, singular, right = np.linalg.svd(covariance)
-    signs = np.array([1.0, 1.0, np.sign(np.linalg.det(left @ right))])
-    rotation = (left * signs) @ right
-    scale = float((singular * signs).sum() / np.square(points - middle).sum())
-    return rotation, scale, aim - scale * rotation @ middle

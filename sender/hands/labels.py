@@ -9,11 +9,10 @@ import numpy as np
 import torch
 
 from common.arrays import Float64Array, FloatArray
-from common.body.anatomy import CURLS, FINGER_BONES, JOINTS
+from common.body.anatomy import CURLS, FINGER_BONES, JOINTS, MIRROR_TURN_SIGNS
 from common.body.label_space import LabelSpace
 from common.body.model import BodyModel
 from common.labels import GROUP_BY_NAME, LABEL_SIZE, group_slices
-from sender.hands.skeleton import MIRROR
 
 SIDES: Final = ("left", "right")
 GROUPS: Final = tuple(f"{side}_fingers" for side in SIDES)
@@ -46,7 +45,7 @@ class FingerLabels:
             side: 0 left, 1 right.
         """
         both = np.zeros((2, *vectors.shape), np.float32)
-        both[side] = vectors * MIRROR if side else vectors
+        both[side] = vectors * MIRROR_TURN_SIGNS if side else vectors
         own = slice(side * _CURLS_OF_A_HAND, (side + 1) * _CURLS_OF_A_HAND)
         change = (both.ravel() @ self._curls - self._mean - hands @ self._curls_by_entry)[own]
         fingers = (both.ravel() @ self._fingers)[side * _ENTRIES : (side + 1) * _ENTRIES]

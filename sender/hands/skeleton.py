@@ -19,8 +19,6 @@ from common.body.anatomy import FINGER_BONES, SKELETON
 from common.body.model import BodyModel
 
 FINGERS, PHALANGES, ANGLES, LANDMARKS = 5, 3, 5, 21
-MIRROR = np.array([1.0, -1.0, -1.0])
-"""Signs of a rotation vector's components in its mirror image."""
 # The angles of each phalanx.
 _OWN_ANGLES = (range(3), range(3, 4), range(4, 5))
 _EYE = np.eye(3)

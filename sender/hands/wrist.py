@@ -18,8 +18,10 @@ from common.arrays import Float64Array, FloatArray
 from common.body.anatomy import JOINT_INDEX, JOINTS
 from common.body.label_space import GROUP_JOINTS, LabelSpace
 from common.body.model import BodyModel
-from common.labels import GROUP_BY_NAME, LABEL_SIZE, ROTATION_SCALE, group_slices
+from common.labels import GROUP_BY_NAME, LABEL_SIZE, group_slices
 from sender.hands.labels import HANDS, SIDES
+from sender.semantics.keypoint_jacobian import CROSS
+from sender.semantics.keypoint_jacobian import orientation as orientation_of
 
 Quaternion = tuple[float, float, float, float]
 
@@ -60,7 +62,7 @@ class Wrists:
             side: 0 left, 1 right.
         """
         vectors = self._vectors(labels)
-        above = _root(labels["root"])
+        above = _of_matrix(orientation_of(labels["root"][None].astype(np.float64), CROSS)[0])
         for joint in self._above[side]:
             above = _product(above, _quaternion(vectors[_ORDER[joint]]))
         swing, _ = _swing_and_twist(_quaternion(vectors[_ORDER[self._arms[side][0]]]), self._axes[side])
@@ -101,14 +103,6 @@ def between(one: Quaternion, other: Quaternion, share: float) -> Quaternion:
     length = math.hypot(*mixed)
     x, y, z, w = (value / length for value in mixed)
     return x, y, z, w
-
-
-def _root(entries: FloatArray) -> Quaternion:
-    """The orientation in the entries of `root`."""
-    first, second = ROTATION_SCALE * entries[:3].astype(np.float64), ROTATION_SCALE * entries[3:6].astype(np.float64)
-    first = _unit(first)
-    second = _unit(second - (first @ second) * first)
-    return _of_matrix(np.stack([first, second, np.cross(first, second)], 1))
 
 
 def _chain(parents: list[int], joint: str) -> list[str]:

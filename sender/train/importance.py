@@ -17,7 +17,6 @@ import torch
 from torch import Tensor
 
 from common.arrays import Float64Array
-from common.body.expression import load_expression_tensors
 from common.body.label_space import LabelSpace
 from common.body.model import BodyModel, BodyParameters
 from common.body.rotations import axis_angle_to_matrix
@@ -27,6 +26,7 @@ from common.errors import OutputError, exit_code_of
 from common.labels import GROUP_NAMES, LABEL_SIZE, OPTIONAL_GROUPS, group_slices
 from common.synthetic.motion.poses import PoseSampler
 from common.training.fit_codec import equal_displacement_steps
+from common.training.fit_optional_codes import optional_statistics
 from sender.importance.importance import IMPORTANCE_FILE, TABLE_VERSION
 
 _PEOPLE: Final = 96
@@ -86,7 +86,7 @@ def measure_entries(displacement: Displacement) -> Float64Array:
     Of optional groups it is that of the skin which the group moves.
     """
     mm_per_sigma = np.zeros(LABEL_SIZE)
-    optional = load_expression_tensors()["statistics"][2].numpy()
+    optional = optional_statistics()[2]
     mm_per_sigma[-len(optional) :] = optional
     colours = group_slices()[_COLOURS]
     for entry in range(LABEL_SIZE - len(optional)):
@@ -104,7 +104,7 @@ def measure_groups(displacement: Displacement, step_sigma: Float64Array, people:
     signs = torch.randint(0, 2, (people, LABEL_SIZE), generator=generator) * 2.0 - 1.0
     change = signs * torch.from_numpy(step_sigma).float()
     omega = dict.fromkeys(GROUP_NAMES, 0.0)
-    optional = load_expression_tensors()["statistics"][2].double().numpy()
+    optional = optional_statistics()[2]
     off_mm = np.zeros(LABEL_SIZE)
     off_mm[-len(optional) :] = optional * step_sigma[-len(optional) :]
     for name, entries in group_slices().items():

@@ -27,7 +27,7 @@ import torch
 from scipy.spatial.transform import Rotation
 
 from common.arrays import Float64Array
-from common.body.anatomy import FINGER_BONES, JOINT_INDEX, MIRROR_SIGNS
+from common.body.anatomy import FINGER_BONES, JOINT_INDEX, MIRROR_SIGNS, MIRROR_TURN_SIGNS
 from common.body.label_space import LabelSpace
 from common.body.model import BodyModel
 from common.errors import UsageError
@@ -36,7 +36,7 @@ from common.labels import concatenate
 from sender.hands.fit import HandFitter
 from sender.hands.labels import GROUPS
 from sender.hands.landmarks import HandReader
-from sender.hands.skeleton import FINGERS, MIRROR, PHALANGES, HandSkeleton
+from sender.hands.skeleton import FINGERS, PHALANGES, HandSkeleton
 from sender.hands.stage import MIN_SCORE, HandsStage
 from sender.perception.config import TrackingConfig
 from sender.perception.stage import PerceptionStage
@@ -110,7 +110,7 @@ class HandBench:
         """(15, 3) of a hand in the labels, as those of a left one."""
         labels = torch.from_numpy(concatenate(person.labels))
         phalanges = (self._mean + labels @ self._rows)[-3 * len(FINGER_BONES) :].reshape(2, -1, 3).double().numpy()
-        return np.asarray(phalanges[0] if left else phalanges[1] * MIRROR)
+        return np.asarray(phalanges[0] if left else phalanges[1] * MIRROR_TURN_SIGNS)
 
 
 def directions(skeleton: HandSkeleton, vectors: Float64Array) -> Float64Array:

@@ -9,7 +9,7 @@ the left side; the right side is mirrored.
 import numpy as np
 
 from common.arrays import FloatArray
-from common.body.anatomy import JOINT_INDEX, JOINTS, MIRRORED_JOINTS
+from common.body.anatomy import JOINT_INDEX, JOINTS, MIRROR_TURN_SIGNS, MIRRORED_JOINTS
 from common.synthetic.motion.reference_skeleton import bone_frame
 
 _SPINE = ((-0.22, 0.28), (-0.16, 0.16), (-0.16, 0.16))
@@ -36,8 +36,6 @@ _RELAXED: dict[str, tuple[float, float, float]] = {
     "foot.L": (-0.05, 0.0, 0.0),
 }
 _BONE_AXES_JOINTS = ("lowerarm01.", "wrist.")
-_MIRROR_AXIS_SIGNS = np.array([1.0, -1.0, -1.0], dtype=np.float32)
-"""Mirroring x → −x keeps the x component of a rotation vector and negates y and z."""
 
 
 def _table() -> tuple[FloatArray, FloatArray, FloatArray, FloatArray]:
@@ -83,7 +81,7 @@ def clamp(rotation_vectors: FloatArray) -> FloatArray:
 
 def mirror(rotation_vectors: FloatArray) -> FloatArray:
     """(..., 22, 3): the mirrored pose."""
-    return np.asarray(rotation_vectors[..., MIRRORED_JOINTS, :] * _MIRROR_AXIS_SIGNS, dtype=np.float32)
+    return np.asarray(rotation_vectors[..., MIRRORED_JOINTS, :] * MIRROR_TURN_SIGNS, dtype=np.float32)
 
 
 def mirror_curl(curl: FloatArray) -> FloatArray:

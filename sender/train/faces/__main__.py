@@ -19,9 +19,10 @@ from scipy.optimize import lsq_linear
 from torch import Tensor
 
 from common.arrays import FloatArray
-from common.body.anatomy import FACIAL_ACTIONS
+from common.body.anatomy import FACIAL_ACTIONS, MIRRORED_ACTIONS
 from common.errors import exit_code_of
 from common.io.command_line import parser_of
+from common.synthetic.motion.faces import recorded_faces
 from common.training.flags import add_export_flags
 from common.training.run import write_json
 from common.weights.loader import architecture_of, save_weights
@@ -32,7 +33,7 @@ from sender.face.landmarks import POINTS, FaceLandmarks, FaceReader
 from sender.train.faces.correspondence import find, movable
 from sender.train.faces.heads import Heads
 from sender.train.faces.people import judged_faces, read_faces
-from sender.train.faces.samples import HeadSamples, read_curves, render_samples
+from sender.train.faces.samples import HeadSamples, render_samples
 
 _HEADS, _TEST_HEADS = 6000, 600
 _FACE_PX, _TEST_FACE_PX, _SHARP_FACE_PX = (36.0, 99.0), (59.0, 61.0), (95.0, 99.0)
@@ -48,9 +49,9 @@ _UNKNOWN, _MOST_KNOWN = 0.35, 0.5
 _NEUTRAL = 0.4
 """Share of a batch that does nothing, as most faces do at most times."""
 _LEAST_GAIN = 0.2
+"""Share of an action's squared activations that reading it must explain, of somebody new."""
 _UNREAD = ("eyeLookUp", "eyeLookDown")
 """Of photographed people who look into the camera, their mean is 0.2."""
-"""Share of an action's squared activations that reading it must explain, of somebody new."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -165,14 +166,7 @@ def gains(net: FaceActions, z: Tensor, rotation: Tensor, activations: Tensor) ->
     errors = (net(z, rotation).clamp(0, 1) - activations).square().sum(dim=0)
     size = activations.square().sum(dim=0)
     gain = torch.where(size > 0, 1 - errors / size.clamp_min(1e-6), 0.0)
-    return (gain + gain[[FACIAL_ACTIONS.index(_mirrored(name)) for name in FACIAL_ACTIONS]]) / 2
-
-
-def _mirrored(name: str) -> str:
-    for side, other in (("Left", "Right"), ("Right", "Left")):
-        if name.endswith(side):
-            return name.removesuffix(side) + other
-    return name
+    return (gain + gain[MIRRORED_ACTIONS]) / 2
 
 
 def correlations(guess: FloatArray, truth: FloatArray) -> dict[str, float]:
@@ -204,7 +198,7 @@ def train(options: argparse.Namespace) -> None:
     heads, reader = Heads(), FaceReader.load()
     if reader is None:
         raise SystemExit("MediaPipe's networks are missing: install Bodywire again")
-    curves, others = (read_curves([options.curves / name for name in names]) for names in (_CURVES, _TEST_CURVES))
+    curves, others = (recorded_faces([options.curves / name for name in names]) for names in (_CURVES, _TEST_CURVES))
     samples = rendered(options.out / "train.npz", heads, reader, _HEADS, curves, 11, _FACE_PX, hard=True)
     test = rendered(options.out / "test.npz", heads, reader, _TEST_HEADS, others, 102, _TEST_FACE_PX)
     sharp = rendered(options.out / "sharp.npz", heads, reader, _TEST_HEADS, others, 201, _SHARP_FACE_PX)

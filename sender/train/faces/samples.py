@@ -1,7 +1,6 @@
 """Rendered heads with the landmarks that the networks find on them, and the activations that made them."""
 
 from dataclasses import dataclass
-from pathlib import Path
 
 import cv2
 import numpy as np
@@ -54,17 +53,6 @@ class HeadSamples:
     iris: FloatArray
     score: FloatArray
     face_px: FloatArray
-
-
-def read_curves(paths: list[Path]) -> FloatArray:
-    """(N, 52) activations of recordings of Live Link Face, in the order of `FACIAL_ACTIONS`."""
-    rows = []
-    for path in paths:
-        lines = path.read_text(encoding="utf-8").splitlines()
-        names = [name.strip().lower() for name in lines[0].split(",")]
-        columns = [names.index(name.lower()) for name in FACIAL_ACTIONS]
-        rows += [[float(line.split(",")[column]) for column in columns] for line in lines[1:] if line.count(",") > 50]
-    return np.asarray(rows, np.float32).clip(0, 1)
 
 
 def draw_activations(rng: Generator, curves: FloatArray | None) -> FloatArray:

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from common.arrays import Float64Array
-from common.body.anatomy import FINGER_BONES, JOINTS
+from common.body.anatomy import FINGER_BONES, JOINTS, MIRROR_TURN_SIGNS
 from common.body.label_space import LabelSpace
 from common.body.model import BodyModel, BodyParameters
 from common.frames import Camera, PersonLabels
@@ -17,7 +17,7 @@ from common.labels import OPTIONAL_GROUPS, concatenate, split
 from sender.hands.fit import HandFitter
 from sender.hands.labels import GROUPS, FingerLabels
 from sender.hands.landmarks import Place, SeenHand
-from sender.hands.skeleton import ANGLES, FINGERS, MIRROR, HandSkeleton
+from sender.hands.skeleton import ANGLES, FINGERS, HandSkeleton
 from sender.hands.stage import HandsStage
 from sender.hands.wrist import Wrists
 from sender.perception.inference.crop import CropBox
@@ -125,7 +125,7 @@ def test_labels_show_the_hands_that_were_seen(
     shown = phalanges(space, body, labelled)
     flexion = (shown * body.curl_axes.double().numpy()).sum(-1)[[4, 7, 10, 13, 19, 22, 25, 28]]
     assert np.abs(np.degrees(flexion - 1.2 * curled)).max() < 20
-    assert np.allclose(shown[:15], shown[15:] * MIRROR, atol=1e-3)
+    assert np.allclose(shown[:15], shown[15:] * MIRROR_TURN_SIGNS, atol=1e-3)
 
 
 def test_other_joints_keep_what_they_do(stage: HandsStage, reader: ScriptedReader, space: LabelSpace) -> None:
@@ -223,4 +223,5 @@ def test_labels_of_another_hand_are_as_they_were(space: LabelSpace, body: BodyMo
     shown = phalanges(space, body, labels)
     even = phalanges(space, body, replace(labels, labels={"hands": hands}))
     assert np.allclose(shown[:15], even[:15], atol=1e-4)
-    assert np.linalg.norm(shown[15:] - vectors * MIRROR) < np.linalg.norm(even[15:] - vectors * MIRROR)
+    mirrored = vectors * MIRROR_TURN_SIGNS
+    assert np.linalg.norm(shown[15:] - mirrored) < np.linalg.norm(even[15:] - mirrored)

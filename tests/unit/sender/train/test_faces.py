@@ -7,10 +7,11 @@ import pytest
 import torch
 
 from common.body.anatomy import FACIAL_ACTIONS
+from common.synthetic.motion.faces import recorded_faces
 from sender.face.actions import FaceActions, FaceActionsConfig
 from sender.train.faces.__main__ import gains, linear_effects, strangers, unexplained
 from sender.train.faces.people import judged_faces
-from sender.train.faces.samples import draw_activations, read_curves
+from sender.train.faces.samples import draw_activations
 
 COUNT = len(FACIAL_ACTIONS)
 
@@ -28,7 +29,7 @@ def test_curves_are_read_in_our_order(tmp_path: Path) -> None:
     names = ["Timecode", "BlendShapeCount", *(name[0].upper() + name[1:] for name in reversed(FACIAL_ACTIONS))]
     values = [f"{number / 100:.3f}" for number in range(COUNT)]
     (tmp_path / "curve.csv").write_text(",".join(names) + "\n" + ",".join(["0", "61", *values]) + "\n")
-    np.testing.assert_allclose(read_curves([tmp_path / "curve.csv"])[0], np.arange(COUNT)[::-1] / 100, atol=1e-6)
+    np.testing.assert_allclose(recorded_faces([tmp_path / "curve.csv"])[0], np.arange(COUNT)[::-1] / 100, atol=1e-6)
 
 
 def test_judged_faces_answer_all_questions() -> None:
