@@ -46,7 +46,8 @@ def test_face_of_a_recorded_person_moves(page: Page, server: PageServer) -> None
         shown = replace(frame_record(number), people=(replace(person_record(), body=path),))
         session.append(shown)
     page.goto(f"{server.address}/#sessions/{session.number}")
-    page.wait_for_selector(".viewport[data-frame]")
+    page.wait_for_selector(".viewport[data-frame='2']")
+    expect(page.get_by_role("button", name="Play", exact=True)).to_be_visible()
     neutral, still, opened = (_settled_scene(page, number) for number in range(3))
     assert differing_share(neutral, still) == 0
     assert 0 < differing_share(neutral, opened) < 0.01
