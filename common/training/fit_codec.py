@@ -3,7 +3,7 @@
 Every training clip occurs twice: as captured, and with the jitter that an estimator adds to each label and that the
 sender's low-pass filter leaves.
 
-The optional groups come from the statistics of `common.training.fit_expression_space`.
+The optional groups come from the statistics of the expression space.
 
 --importance takes the output of `python -m sender.train.importance` and sets the steps so that the quantisation of
 every entry moves the surface by the same distance.

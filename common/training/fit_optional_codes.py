@@ -1,6 +1,6 @@
 """The codec's steps, spreads, rate and distortion of the optional groups: faces, eyes and fingers.
 
-They follow from the statistics that `common.training.fit_expression_space` measures; no sequence is coded.
+They follow from the statistics of the expression space; no sequence is coded.
 """
 
 import math

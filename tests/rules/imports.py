@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from tests.rules.sources import Source
 
-OFFLINE_MODULES = ("common.synthetic", "common.training", "sender.train", "receiver.train", "anny", "moderngl")
+OFFLINE_MODULES = ("common.synthetic", "common.training", "sender.train", "receiver.train", "moderngl")
 """Code that renders training data or trains; the daemons never run it."""
 ROOT_FOLDERS = {"synthetic", "train", "training"}
 """Folders whose modules need no importer: trainings."""

@@ -23,7 +23,6 @@ _BREACHES = (
     ("common/codec/codec.py", "from common.training.fit_codec import default_tables"),
     ("common/body/model.py", "def late() -> None:\n    from common.synthetic.motion import poses"),
     ("common/texture/atlas.py", "import moderngl"),
-    ("common/body/model.py", "import anny"),
     ("sender/pipeline.py", "import common.synthetic.scene.scene"),
     ("sender/semantics/stage.py", "from sender.train.crops.batches import CropBatch"),
     ("receiver/pipeline.py", "from common import training"),

@@ -1,7 +1,4 @@
-"""MakeHuman's complete base mesh with its helper geometry, over our shape space; garments are bound to it.
-
-`python -m common.training.body` writes its file.
-"""
+"""MakeHuman's complete base mesh with its helper geometry, over our shape space; garments are bound to it."""
 
 from dataclasses import dataclass
 from pathlib import Path

@@ -35,12 +35,12 @@ def hand_axes(body: BodyModel) -> Float64Array:
     return np.array(axes)
 
 
-def recorded_fingers(folder: Path, body: BodyModel, split: Split | None = None) -> FloatArray:
+def recorded_fingers(folder: Path, body: BodyModel, split: Split) -> FloatArray:
     """(N, 15, 3) poses of both hands, as left ones, 30 a second.
 
     Args:
         folder: BVH files of Rocketbox's animations.
-        split: the one whose motions are read; None reads all.
+        split: the one whose motions are read.
 
     Raises:
         FileNotFoundError: there are none.
@@ -54,7 +54,7 @@ def recorded_fingers(folder: Path, body: BodyModel, split: Split | None = None) 
     # The rest poses of the skeletons differ in how hands are spread and thumbs stand.
     turns[:, 0] -= np.median(turns[:, 0], axis=0)
     turns[:, :, 1] -= np.median(turns[:, :, 1], axis=0)
-    kept = [split in (None, clip_split(f"rocketbox/{path.stem}")) for path in files]
+    kept = [split == clip_split(f"rocketbox/{path.stem}") for path in files]
     turns = turns[np.repeat(kept, [len(each) for each in hands])]
     return np.asarray(np.einsum("npk,pkd->npd", turns, hand_axes(body)), np.float32)
 
