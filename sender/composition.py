@@ -180,7 +180,8 @@ def compose(opened: Openings) -> Iterator[Sequence[Sender]]:
     The cameras share the networks and the threads in which these run.  What is opened is closed when the context ends.
 
     Raises:
-        UsageError: options contradict each other, or this machine lacks the GPU of `--device`.
+        UsageError: options contradict each other, the network of `--detector` cannot be used, or this machine lacks the
+            GPU of `--device`.
         OutputError: the preview or the recording cannot be opened.
         WeightsError: trained weights are missing, damaged or of another version.
     """

@@ -36,6 +36,8 @@ from common.weights.manifest import Precision, Ranges
 _CPU = "CPU"
 _HINTS: dict[Precision, str] = {"bf16": "bf16", "float32": "f32"}
 _CONVOLUTIONS = ("Convolution", "ConvolutionBackpropData", "GroupConvolution")
+_FRONTENDS = {".onnx": "onnx", ".xml": "ir", ".tflite": "tflite"}
+_PICTURE_KINDS = ("u8", "f32", "f16")
 _STEPS = 255
 _LENGTH = struct.Struct("<Q")
 _DIGEST_BYTES = 32
@@ -48,6 +50,8 @@ _core = openvino.Core()
 
 class CompiledGraph:
     """A network compiled for the CPU, for inputs of fixed shapes; threads may call it at once.
+
+    The shapes of outputs may depend on the input.
 
     Args:
         parts: OpenVINO's compiled models; each reads what the one before returns.
@@ -100,14 +104,13 @@ class _GraphRequest:
             for index in range(len(other.model_inputs)):
                 other.set_input_tensor(index, one.get_output_tensor(index))
         self._inputs = [torch.from_numpy(tensor.data) for tensor in parts[0].input_tensors]
-        self._outputs = [torch.from_numpy(tensor.data) for tensor in parts[-1].output_tensors]
 
     def run(self, inputs: Sequence[Tensor]) -> tuple[Tensor, ...]:
         for place, one in zip(self._inputs, inputs, strict=True):
             place.copy_(one)
         for part in self._parts:
             part.infer()
-        return tuple(output.clone() for output in self._outputs)
+        return tuple(torch.from_numpy(tensor.data.copy()) for tensor in self._parts[-1].output_tensors)
 
 
 def compile_graph(
@@ -141,6 +144,40 @@ def compile_graph(
 def compile_file(path: Path, threads: int) -> CompiledGraph:
     """Compiles the network of a file in float32. Raises RuntimeError if OpenVINO cannot read it."""
     return CompiledGraph([_core.compile_model(_core.read_model(path), _CPU, _options("float32", threads))])
+
+
+def compile_picture_file(path: Path, threads: int, side: int) -> tuple[CompiledGraph, tuple[int, ...]]:
+    """Compiles the network of a file that reads one picture; gives the shape of its input, too.
+
+    Args:
+        path: .onnx, .xml (with its .bin) or .tflite.
+        side: of the picture, pixels, where the file leaves it open.
+
+    Raises:
+        ValueError: the input is none, (1, 3, H, W) or (1, H, W, 3), of bytes or floating-point numbers.
+        RuntimeError: OpenVINO cannot read or run it.
+    """
+    frontend = FrontEndManager().load_by_framework(_FRONTENDS[path.suffix.lower()])
+    graph = frontend.convert(frontend.load(path))
+    found = [f"{each.get_partial_shape()} {each.get_element_type().get_type_name()}" for each in graph.inputs]
+    if len(found) != 1 or not _is_picture(graph.inputs[0]):
+        raise ValueError(f"it reads {', '.join(found) or 'nothing'}; one picture would be [1,3,H,W] or [1,H,W,3] f32")
+    _, *lengths = graph.inputs[0].get_partial_shape()
+    shape = (1, *(side if length.is_dynamic else length.get_length() for length in lengths))
+    graph.reshape(shape)
+    compiled = CompiledGraph([_core.compile_model(graph, _CPU, _options("float32", threads))])
+    # What cannot be run fails here, and not in the first frame.
+    compiled(torch.zeros(shape))
+    return compiled, shape
+
+
+def _is_picture(port: Any) -> bool:
+    """Whether an input is one picture: the number of its channels is known, at either place."""
+    shape, kind = port.get_partial_shape(), port.get_element_type().get_type_name()
+    if kind not in _PICTURE_KINDS or shape.rank.is_dynamic or len(shape) != 4:
+        return False
+    batch, *lengths = (None if length.is_dynamic else length.get_length() for length in shape)
+    return batch in (None, 1) and 3 in (lengths[0], lengths[-1])
 
 
 def processor() -> str:

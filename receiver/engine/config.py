@@ -1,5 +1,6 @@
 """Options of the engine."""
 
+import re
 from dataclasses import dataclass
 
 from common.errors import UsageError
@@ -17,8 +18,7 @@ class EngineConfig:
         _LOCAL,
         help="local: this process; ray: pool on this machine; ray:HOST:PORT: pool of that cluster",
     )
-    replicas: int = option(1, help="replicas of the pool; with --max-replicas the fewest")
-    max_replicas: int | None = option(None, help="most replicas when requests queue up (default: as --replicas)")
+    replicas: str = option("1", help="replicas of the pool: 2, or 1-4 for up to 4 when requests queue up")
     replica_cpus: float = option(1.0, help="CPU cores that Ray reserves per replica; threads for surfaces")
     replica_gpus: float = option(0.0, help="share of a GPU that Ray reserves per replica; 0: CPU")
 
@@ -33,10 +33,8 @@ class EngineConfig:
                 Address.parse(address)
             except ValueError as error:
                 raise ValueError(f"--engine {self.engine}: {error}") from None
-        if self.replicas < 1:
-            raise ValueError(f"--replicas must be at least 1, got {self.replicas}")
-        if self.max_replicas is not None and self.max_replicas < self.replicas:
-            raise ValueError(f"--max-replicas {self.max_replicas} is less than --replicas {self.replicas}")
+        if not re.fullmatch(r"\d{1,6}(-\d{1,6})?", self.replicas) or not 1 <= self.least_replicas <= self.most_replicas:
+            raise ValueError(f"--replicas must be a number from 1 on, or a range such as 1-4, not {self.replicas!r}")
         if not 0 < self.replica_cpus <= 1024:
             raise ValueError(f"--replica-cpus must lie in 0…1024 and be more than 0, got {self.replica_cpus:g}")
         if not 0 <= self.replica_gpus <= 64 or (self.replica_gpus > 1 and self.replica_gpus % 1):
@@ -54,9 +52,14 @@ class EngineConfig:
         return Address.parse(address) if address else None
 
     @property
+    def least_replicas(self) -> int:
+        """Replicas of the pool before it grows."""
+        return int(self.replicas.partition("-")[0])
+
+    @property
     def most_replicas(self) -> int:
         """Replicas of the pool when it has grown."""
-        return self.replicas if self.max_replicas is None else self.max_replicas
+        return int(self.replicas.rpartition("-")[2])
 
     @property
     def replica_device(self) -> str:

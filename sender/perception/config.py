@@ -1,7 +1,8 @@
-"""How many people are tracked: the option, and the limits of the tracker."""
+"""Who is found and tracked: the options, and the limits of the tracker."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 
 from common.frames import MAX_PEOPLE
 from common.io.options import option
@@ -31,12 +32,15 @@ class TrackerConfig:
 
 @dataclass(frozen=True, slots=True)
 class TrackingConfig:
-    """How many people are tracked."""
+    """Who is found, and how many are tracked."""
 
     max_people: int | None = option(
         None,
         help="most people tracked (default: up to 8, of a live camera what the machine carries, up to 4; "
         "nobody less than 0.4 times as tall as the tallest)",
+    )
+    detector: Path | None = option(
+        None, help="find people by this network, .onnx, .xml or .tflite, not by our own (docs/quickstart.md)"
     )
 
     def __post_init__(self) -> None:

@@ -16,6 +16,7 @@ from sender.perception.capacity import people_carried
 from sender.perception.config import TrackerConfig, TrackingConfig
 from sender.perception.inference.crop import CropBox
 from sender.perception.inference.detector import Detection, Detector
+from sender.perception.inference.detector_file import DetectorFile
 from sender.perception.inference.predictor import Perception
 from sender.perception.inference.refine_boxes import BoxPredictions, person_box, predict_in_boxes, uncut_box
 from sender.perception.inference.verifier import Verifier
@@ -80,7 +81,7 @@ class PerceptionStage:
 
     def __init__(
         self,
-        detector: Detector,
+        detector: Detector | DetectorFile,
         perception: Perception,
         verifier: Verifier,
         limits: TrackerConfig,
@@ -106,6 +107,7 @@ class PerceptionStage:
             sharing: a stage whose networks it uses.
 
         Raises:
+            UsageError: the network of `--detector` cannot be used.
             WeightsError: weights are missing, damaged or of another version.
         """
         perception = sharing._perception if sharing else Perception.load(device=device)
@@ -114,7 +116,8 @@ class PerceptionStage:
             logger.info("following up to %d people (--max-people)", limits.max_people)
         if sharing:
             return cls(sharing._detector, perception, sharing._verifier, limits, live=cameras > 0)
-        return cls(Detector.load(device=device), perception, Verifier.load(), limits, live=cameras > 0)
+        detector = DetectorFile.load(tracking.detector) if tracking.detector else Detector.load(device=device)
+        return cls(detector, perception, Verifier.load(), limits, live=cameras > 0)
 
     @property
     def max_people(self) -> int:

@@ -42,7 +42,7 @@ def test_fronts_are_receivers_of_the_pool_that_share_sessions() -> None:
         assert service["entrypoint"] == ["sh", "/srv/scripts/join.sh", "head:6379"]
         program, *flags = service["command"]
         config = read_config(ReceiverConfig, PROGRAM, flags, {})
-        assert (program, str(config.engine.address), config.engine.replicas) == ("receiver", "head:6379", 2)
+        assert (program, str(config.engine.address), config.engine.replicas) == ("receiver", "head:6379", "2")
         assert "--share-sessions" in flags
         assert "meshes:/srv/out:rw" in service["volumes"]
         assert service["environment"]["BODYWIRE_RECEIVER_OUT"] == f"/srv/out/{name}"

@@ -51,7 +51,7 @@ pytestmark = pytest.mark.filterwarnings(
 
 SETTINGS = ReplicaSettings(SurfaceConfig(), "cpu", threads=1)
 # Half a core each: Ray reserves cores, and the machine of a test may have one.
-CONFIG = EngineConfig(engine="ray", replicas=2, replica_cpus=0.5)
+CONFIG = EngineConfig(engine="ray", replicas="2", replica_cpus=0.5)
 
 
 @pytest.fixture(scope="module")

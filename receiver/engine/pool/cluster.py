@@ -147,7 +147,7 @@ def check_cores(config: EngineConfig) -> None:
     if config.address is None and wanted > cores:
         raise UsageError(
             f"{config.most_replicas} replicas of {config.replica_cpus:g} cores need {wanted:g} cores, this machine has "
-            f"{cores}: give fewer --replicas or --max-replicas, or less --replica-cpus"
+            f"{cores}: give fewer --replicas, or less --replica-cpus"
         )
 
 
@@ -221,9 +221,10 @@ def _deployed(ray: Any, config: EngineConfig, settings: ReplicaSettings) -> Any:
     if known is not None and known.status in ("RUNNING", "DEPLOYING", "UNHEALTHY"):
         logger.info("the cluster has a pool: options of replicas are those of the receiver that deployed it")
         return serve.get_app_handle(APPLICATION)
-    number: dict[str, Any] = {"num_replicas": config.replicas}
-    if config.most_replicas > config.replicas:
-        scaling = {"min_replicas": config.replicas, "max_replicas": config.most_replicas, "target_ongoing_requests": 1}
+    number: dict[str, Any] = {"num_replicas": config.least_replicas}
+    if config.most_replicas > config.least_replicas:
+        least, most = config.least_replicas, config.most_replicas
+        scaling = {"min_replicas": least, "max_replicas": most, "target_ongoing_requests": 1}
         number = {"num_replicas": "auto", "autoscaling_config": scaling}
     deployment = serve.deployment(
         Replica,
@@ -233,7 +234,7 @@ def _deployed(ray: Any, config: EngineConfig, settings: ReplicaSettings) -> Any:
         ray_actor_options={"num_cpus": config.replica_cpus, "num_gpus": config.replica_gpus},
         health_check_period_s=_HEALTH_CHECK_S,
         graceful_shutdown_timeout_s=_SHUTDOWN_S,
-        max_constructor_retry_count=_START_ATTEMPTS * config.replicas,
+        max_constructor_retry_count=_START_ATTEMPTS * config.least_replicas,
         logging_config={"enable_access_log": False},
         **number,
     )

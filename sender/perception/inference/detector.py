@@ -41,8 +41,8 @@ The larger one takes 1.4 times as long and finds other people, most of them smal
 found best.
 """
 
-# Least score of a proposal: so low that few people are missed, because the verifier rejects most false ones.
-_PROPOSAL_SCORE = 0.15
+PROPOSAL_SCORE = 0.15
+"""Least score of a proposal: so low that few people are missed, because the verifier rejects most false ones."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -127,42 +127,45 @@ class Letterbox:
     """How a frame was turned and letterboxed.
 
     Args:
-        turn: (2, 3) pixels of the square → pixels of the frame.
-        scale: pixels of the square over those of the frame.
+        size: width and height of the picture that it was put into.
+        turn: (2, 3) pixels of that picture → pixels of the frame.
+        scale: pixels of that picture over those of the frame.
     """
 
-    side: int
+    size: tuple[int, int]
     turn: Float64Array
     scale: float
 
     def to_pixels(self, boxes_N4: Tensor) -> Tensor:
         """Boxes, 0…1 → pixels of the frame; they stay upright where the frame was turned, around their centres."""
-        boxes = boxes_N4 * self.side
+        boxes = boxes_N4 * torch.tensor(2 * self.size)
         turn = torch.from_numpy(self.turn).to(boxes)
         middle = (boxes[:, :2] + boxes[:, 2:]) / 2 @ turn[:, :2].T + turn[:, 2]
         half = (boxes[:, 2:] - boxes[:, :2]) / (2 * self.scale)
         return torch.cat([middle - half, middle + half], dim=1)
 
 
-def letterboxed(image: Image, side: int, roll: float = 0.0) -> tuple[Image, Letterbox]:
-    """A frame scaled into a grey square (side, side, 3), its aspect ratio kept.
+def letterboxed(image: Image, size: tuple[int, int], roll: float = 0.0) -> tuple[Image, Letterbox]:
+    """A frame scaled into a grey picture, its aspect ratio kept.
 
     Args:
+        size: width and height of the picture.
         roll: radians clockwise that the frame is turned back by.
     """
     height, width = image.shape[:2]
     axes = rolled_axes(roll)
-    scale = side / float((np.abs(axes) @ [width, height]).max())
+    scale = float((size / (np.abs(axes) @ [width, height])).min())
     small_size = [max(1, round(length * scale)) for length in (width, height)]
     small = cv2.resize(image, small_size, interpolation=cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR)
     # In whole pixels, so that a frame that is level is copied as it is.
-    middle = side // 2 - (side - np.array(small_size)) // 2
-    to_small = np.concatenate([axes, (middle - axes @ np.full(2, side // 2))[:, None]], axis=1)
+    half = np.array(size) // 2
+    middle = half - (size - np.array(small_size)) // 2
+    to_small = np.concatenate([axes, (middle - axes @ half)[:, None]], axis=1)
     at_centres = to_small.copy()
     at_centres[:, 2] += axes.sum(axis=1) / 2 - 0.5
     flags, grey = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP, (LETTERBOX_GREY,) * 3
-    square = cv2.warpAffine(small, at_centres, (side, side), flags=flags, borderValue=grey)
-    return np.asarray(square, np.uint8), Letterbox(side, to_small / scale, scale)
+    picture = cv2.warpAffine(small, at_centres, size, flags=flags, borderValue=grey)
+    return np.asarray(picture, np.uint8), Letterbox(size, to_small / scale, scale)
 
 
 def peaks(heat_HW: Tensor, boxes_4HW: Tensor, threshold: float, limit: int = 50) -> tuple[Tensor, Tensor]:
@@ -186,6 +189,14 @@ def suppressed(boxes_N4: Tensor, scores_N: Tensor, limit: int = 50) -> tuple[Ten
     return boxes[kept], scores[kept]
 
 
+def detections(boxes_N4: Tensor, scores_N: Tensor, image: Image) -> tuple[Detection, ...]:
+    """Boxes in pixels of a frame, clipped to it, with their scores."""
+    height, width = image.shape[:2]
+    limit = torch.tensor([width, height, width, height], dtype=torch.float32)
+    pixels = torch.minimum(boxes_N4.clamp_min(0), limit).numpy()
+    return tuple(Detection(box, score) for box, score in zip(_non_empty(pixels), scores_N.tolist(), strict=True))
+
+
 class Detector:
     """Proposes boxes of people in a frame.
 
@@ -198,7 +209,7 @@ class Detector:
     def __init__(
         self,
         net: DetectorNet,
-        threshold: float = _PROPOSAL_SCORE,
+        threshold: float = PROPOSAL_SCORE,
         networks: Mapping[int, NetworkInUse] | None = None,
     ) -> None:
         self.net = net.eval().requires_grad_(False)
@@ -231,14 +242,11 @@ class Detector:
         boxes, scores = (torch.cat(parts) for parts in zip(*at_scales, strict=True))
         if len(sides) > 1:
             boxes, scores = suppressed(boxes, scores)
-        height, width = image.shape[:2]
-        limit = torch.tensor([width, height, width, height], dtype=torch.float32)
-        pixels = torch.minimum(boxes.clamp_min(0), limit).numpy()
-        return tuple(Detection(box, score) for box, score in zip(_non_empty(pixels), scores.tolist(), strict=True))
+        return detections(boxes, scores, image)
 
     def _found(self, image: Image, side: int, roll: float) -> tuple[Tensor, Tensor]:
         """Boxes (N, 4) in pixels of the frame and scores (N,) at one scale."""
-        square, letterbox = letterboxed(image, side, roll)
+        square, letterbox = letterboxed(image, (side, side), roll)
         heat, boxes = self.networks.get(side, self._plain)(as_bytes(square[None]))
         found, scores = peaks(heat[0].sigmoid(), boxes[0], self.threshold)
         return letterbox.to_pixels(found), scores

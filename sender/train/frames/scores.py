@@ -115,7 +115,9 @@ def _on_host(net: nn.Module, images: Tensor) -> tuple[Tensor, Tensor]:
 def detections(net: nn.Module, images: list[Image], size: int) -> Iterator[tuple[FloatArray, FloatArray]]:
     """Boxes (d, 4) in pixels and scores (d,) in each of several pictures, best first."""
     for start in range(0, len(images), _BATCH):
-        squares: list[tuple[Image, Letterbox]] = [letterboxed(image, size) for image in images[start : start + _BATCH]]
+        squares: list[tuple[Image, Letterbox]] = [
+            letterboxed(image, (size, size)) for image in images[start : start + _BATCH]
+        ]
         batch = as_bytes(np.stack([square for square, _ in squares]))
         heat, boxes = _on_host(net, batch)
         for row, (_, letterbox) in enumerate(squares):

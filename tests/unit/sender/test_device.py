@@ -15,6 +15,7 @@ from sender.composition import load_networks
 from sender.config import SenderConfig
 from sender.metrics import SenderMetrics
 from sender.openings import OpenCamera
+from sender.perception.inference.detector import Detector
 from sender.texture.stage import TextureStage
 from tests.support.pretended_gpu import on_gpu, pretended_gpu
 
@@ -35,6 +36,7 @@ def labelled(device: str) -> list[tuple[PersonLabels, ...]]:
     config = SenderConfig(device=DeviceConfig(device))
     with VideoFileSource(DEMO_CLIP) as source:
         perception, semantics, clothing = load_networks([camera_of(config, source)])[0][:3]
+        assert isinstance(perception._detector, Detector)
         for network in (perception._perception.net, perception._detector.net):
             assert on_gpu(network) == (device == "cuda")
         for frame, _ in zip(source, range(FRAMES), strict=False):

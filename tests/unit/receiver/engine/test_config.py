@@ -8,9 +8,10 @@ from receiver.engine.config import EngineConfig
 
 
 def test_cluster_is_joined_at_its_address() -> None:
-    config = EngineConfig(engine="ray:[::1]:6379", replicas=2, max_replicas=5)
-    assert (config.kind, config.address, config.most_replicas) == ("ray", Address("::1", 6379), 5)
-    assert EngineConfig(engine="ray", replicas=3).most_replicas == 3
+    config = EngineConfig(engine="ray:[::1]:6379", replicas="2-5")
+    assert (config.kind, config.address) == ("ray", Address("::1", 6379))
+    assert (config.least_replicas, config.most_replicas) == (2, 5)
+    assert EngineConfig(engine="ray", replicas="3").least_replicas == EngineConfig(replicas="3").most_replicas == 3
 
 
 @pytest.mark.parametrize("engine", ["", "gpu", "local:1", "ray:", "ray:studio", "ray:studio:x", "ray://studio:10001"])
@@ -22,15 +23,16 @@ def test_engine_that_does_not_exist(engine: str) -> None:
 @pytest.mark.parametrize(
     "wrong",
     [
-        {"replicas": 0},
-        {"replicas": 3, "max_replicas": 2},
+        {"replicas": "0"},
+        {"replicas": "3-2"},
+        {"replicas": "many"},
         {"replica_cpus": 0.0},
         {"replica_gpus": -0.5},
         {"replica_gpus": 1.5},
     ],
 )
-def test_config_refuses_what_cannot_be(wrong: dict[str, float]) -> None:
-    with pytest.raises(ValueError, match=r"--(max-)?replica"):
+def test_config_refuses_what_cannot_be(wrong: dict[str, float | str]) -> None:
+    with pytest.raises(ValueError, match="--replica"):
         EngineConfig(**wrong)  # type: ignore[arg-type]
 
 

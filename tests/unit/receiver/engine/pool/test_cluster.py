@@ -26,14 +26,14 @@ def test_missing_package_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -
 
 def test_replicas_that_the_machine_cannot_hold() -> None:
     cores = available_cores()
-    config = EngineConfig(engine="ray", replicas=1, max_replicas=cores + 1)
+    config = EngineConfig(engine="ray", replicas=f"1-{cores + 1}")
     with pytest.raises(UsageError, match=f"this machine has {cores}"), open_pool(config, SETTINGS):
         pass
 
 
 def test_host_that_does_not_exist(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("receiver.engine.pool.cluster.require_ray", lambda: None)
-    config = EngineConfig(engine="ray:nowhere.invalid:6379", replicas=100)
+    config = EngineConfig(engine="ray:nowhere.invalid:6379", replicas="100")
     with (
         pytest.raises(PeerError, match=r"no Ray cluster answers at nowhere\.invalid:6379"),
         open_pool(config, SETTINGS),

@@ -20,7 +20,7 @@ TINY = DetectorConfig(size=64, width=8)
 
 @pytest.mark.parametrize("shape", [(480, 640), (640, 360), (100, 100), (33, 900)])
 def test_letterbox_round_trip(shape: tuple[int, int]) -> None:
-    square, letterbox = letterboxed(np.zeros((*shape, 3), dtype=np.uint8), 256)
+    square, letterbox = letterboxed(np.zeros((*shape, 3), dtype=np.uint8), (256, 256))
     assert square.shape == (256, 256, 3)
     rows, columns = np.flatnonzero((square == 0).any(axis=(1, 2))), np.flatnonzero((square == 0).any(axis=(0, 2)))
     box = torch.tensor([[columns[0], rows[0], columns[-1] + 1, rows[-1] + 1]]) / 256
@@ -36,7 +36,7 @@ def test_frame_of_a_rolled_camera_is_turned_upright(shape: tuple[int, int], roll
     axes = np.array([[np.cos(roll), -np.sin(roll)], [np.sin(roll), np.cos(roll)]])
     corners = middle + np.array([[-30, -80], [30, -80], [30, 80], [-30, 80]]) @ axes.T
     cv2.fillPoly(frame, [np.round(corners).astype(np.int32)], (255, 255, 255))
-    square, letterbox = letterboxed(frame, 320, roll)
+    square, letterbox = letterboxed(frame, (320, 320), roll)
     rows, columns = (np.flatnonzero((square > 200).any(axis=axes)) for axes in ((1, 2), (0, 2)))
     box = torch.tensor([[columns[0], rows[0], columns[-1] + 1, rows[-1] + 1]]) / 320
     x, y = middle
