@@ -1,22 +1,9 @@
-"""Renders a video of one synthetic person who moves in front of a fixed camera, with ground truth.
+"""Draws clips of one synthetic person who moves in a room in front of a camera: motions, people, frames."""
 
-It writes `NAME.mp4` and `NAME.truth.npz`: keypoints_2d (T, 17, 2) in pixels, joints_3d (T, 17, 3) in camera space,
-metres, rotation_vectors (T, 22, 3), curl (4,), translation (T, 3), shape (10,), focal_px.
-
-Examples:
-  python -m common.synthetic.render_clip --out sender/capture/data/demo.mp4
-  python -m common.synthetic.render_clip --out jump.mp4 --motion deepmimic/jump --seconds 4
-  python -m common.synthetic.render_clip --out other-person.mp4 --seed 9
-"""
-
-import argparse
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from fractions import Fraction
-from pathlib import Path
 from typing import NamedTuple
 
-import av
 import cv2
 import numpy as np
 import torch
@@ -24,11 +11,8 @@ import torch
 from common.arrays import ByteArray, Float64Array, FloatArray
 from common.body.model import BodyModel, BodyParameters
 from common.body.rotations import axis_angle_to_matrix, matrix_to_axis_angle
-from common.errors import OutputError, UsageError, exit_code_of
-from common.io.command_line import parser_of
+from common.errors import UsageError
 from common.synthetic.assets.appearance import Light, sample_appearance
-from common.synthetic.assets.body_canvas import Canvas
-from common.synthetic.dataset.split import identity_rows
 from common.synthetic.motion.motion_table import Clip, clips
 from common.synthetic.renderer.renderer import Figure, Renderer, View
 from common.synthetic.scene.backgrounds import make_room
@@ -167,61 +151,3 @@ def _with_shadow(room: FloatArray, motion: PlacedMotion, frame: int) -> FloatArr
     shadow = np.zeros((HEIGHT, WIDTH), np.float32)
     cv2.ellipse(shadow, centre, (int(0.33 * scale), int(0.07 * scale)), 0, 0, 360, 0.5, -1)
     return np.asarray(room * (1 - cv2.GaussianBlur(shadow, (0, 0), 7.0))[..., None], np.float32)
-
-
-def write_video(path: Path, frames: Iterator[ByteArray]) -> None:
-    """Writes H.264 in MP4. Raises OutputError if the file cannot be written."""
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with av.open(str(path), "w") as container:
-            stream = container.add_stream("libx264", rate=FPS, options={"crf": "19", "preset": "slow"})
-            stream.width, stream.height, stream.pix_fmt = WIDTH, HEIGHT, "yuv420p"
-            stream.time_base = Fraction(1, FPS)
-            for picture in frames:
-                container.mux(stream.encode(av.VideoFrame.from_ndarray(picture, format="rgb24")))
-            container.mux(stream.encode(None))
-    except OSError as error:
-        raise OutputError(f"cannot write {path}: {error}; choose another --out") from error
-
-
-def write_truth(path: Path, motion: PlacedMotion, rotation_vectors: FloatArray) -> None:
-    """Writes the ground truth of every frame."""
-    centre = np.array([WIDTH / 2, HEIGHT / 2], np.float32)
-    np.savez_compressed(
-        path,
-        keypoints_2d=(FOCAL_PX * motion.keypoints[..., :2] / motion.keypoints[..., 2:] + centre).astype(np.float32),
-        joints_3d=motion.keypoints,
-        rotation_vectors=rotation_vectors,
-        curl=np.array(_CURL, np.float32),
-        translation=motion.parameters.translation.numpy(),
-        shape=motion.parameters.shape[0].numpy(),
-        focal_px=np.float32(FOCAL_PX),
-    )
-
-
-def main(arguments: Sequence[str] | None = None) -> int:
-    """The command line; returns the exit code."""
-    parser = parser_of("python -m common.synthetic.render_clip", __doc__)
-    parser.add_argument("--out", type=Path, required=True, help="video to write, .mp4")
-    parser.add_argument("--seconds", type=float, default=10.0, help="length of the clip (default %(default)s)")
-    parser.add_argument("--motion", default="cmu/002_06", help="clip of the test split (default %(default)s)")
-    parser.add_argument("--seed", type=int, default=5, help="selects clothes, identity and room (default %(default)s)")
-    options = parser.parse_args(arguments)
-    if not 0 < options.seconds <= 600 or options.seed < 0:
-        parser.error("--seconds must lie in 0…600, --seed must not be negative")
-    return exit_code_of(parser.prog, lambda: _write(options))
-
-
-def _write(options: argparse.Namespace) -> None:
-    model = BodyModel.load()
-    clip = choose_clip(options.motion, max(1, round(options.seconds * FPS)))
-    rows = identity_rows("test", len(model.shape_table))
-    motion = place_motion(model, clip, int(rows[options.seed % len(rows)]))
-    frames = draw(Renderer(Canvas.from_model(model)), motion, options.seed)
-    write_video(options.out, (frame.picture for frame in frames))
-    write_truth(options.out.with_suffix(".truth.npz"), motion, clip.rotation_vectors)
-    print(f"{len(motion.keypoints)} frames in {options.out}")
-
-
-if __name__ == "__main__":
-    raise SystemExit(main())

@@ -101,9 +101,7 @@ def demo_truth(space: LabelSpace, seed: int) -> LabelClip:
             turns, translation = truth["rotation_vectors"], truth["translation"]
             curl, shape = truth["curl"], truth["shape"]
     except (OSError, KeyError, ValueError) as error:
-        raise SourceError(
-            f"{path} is missing or damaged: make it with python -m common.synthetic.render_clip"
-        ) from error
+        raise SourceError(f"{path} is missing or damaged: check it out again") from error
     return _label_clip(space, "demo", turns, translation, curl, shape, seed)
 
 

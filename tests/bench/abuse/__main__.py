@@ -2,7 +2,6 @@
 
     siege     a receiver with TLS and accounts serves a live sender and one with complete delivery; attackers with a
               token of their own attack it in turn, one family a round; then processes, files and disk fail
-    packets   mutated packets, files and messages, through the decoders
     kills     SIGKILL of senders and receivers with complete delivery: one of each, then three that share sessions
 
 The table of attacks counts, by family, how many were refused, harmless, accepted wrongly (`wrong`), not handled (an
@@ -25,7 +24,7 @@ from typing import NoReturn
 from common.errors import BodywireError
 from common.text import printable
 from tests.bench import report
-from tests.bench.abuse import bulk, ledger
+from tests.bench.abuse import ledger
 from tests.bench.abuse.outcome import table
 from tests.bench.abuse.siege import Siege, judge
 from tests.bench.abuse.testbed import Testbed, open_testbed
@@ -61,11 +60,6 @@ def besiege(options: argparse.Namespace) -> Part:
     return Part(verdict.senders, verdict.faults, attacks)
 
 
-def decode(options: argparse.Namespace) -> Part:
-    counts, faults = bulk.attack(options.packets, str(options.seed))
-    return Part({"hostile packets": counts}, faults)
-
-
 def kill(options: argparse.Namespace) -> Part:
     seed = str(options.seed)
     runs = {
@@ -76,7 +70,7 @@ def kill(options: argparse.Namespace) -> Part:
     return Part({name: outcome.figures() for name, outcome in runs.items()}, faults)
 
 
-PARTS: Mapping[str, Callable[[argparse.Namespace], Part]] = {"siege": besiege, "packets": decode, "kills": kill}
+PARTS: Mapping[str, Callable[[argparse.Namespace], Part]] = {"siege": besiege, "kills": kill}
 
 
 def _work(options: argparse.Namespace) -> None:
@@ -113,7 +107,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = report.flags("abuse", __doc__, 1)
     parser.add_argument("--parts", nargs="+", choices=PARTS, default=list(PARTS), help="only these")
     report.add_amount(parser, "--minutes", "duration of a siege", 20.0, 1.0, float)
-    report.add_amount(parser, "--packets", "mutations for each decoder", 100_000, 3_000, float)
     report.add_amount(parser, "--kills", "of the pair, four times as many as of the fronts", 40, 4, report.at_least(1))
     parser.add_argument("--logs", type=Path, metavar="DIR", help="keep the journal and the logs of all processes")
     parser.add_argument("--repeat", metavar="FAMILY.ATTACK:SEED", help="run one attack of a journal again")

@@ -6,8 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from common.errors import WireError
-from tests.bench.abuse import bulk, ledger, testbed
+from tests.bench.abuse import ledger, testbed
 from tests.bench.abuse.attacker import FAMILIES, choices
 from tests.bench.abuse.ledger import Faults, audit, records_in
 from tests.bench.abuse.outcome import Outcome, result_of
@@ -123,17 +122,3 @@ def test_kills_lose_nothing_and_deliberate_bugs_are_found() -> None:
         assert outcome.faults == Faults() and outcome.kills.total() > 1 and outcome.frames > 10
     assert ledger.run(20, "2", flags=["--bug", "acknowledge-early"]).faults.lost
     assert ledger.run(20, "2", flags=["--bug", "no-deduplication"]).faults.duplicated
-
-
-def test_seeds_decode_and_mutations_are_refused_or_valid() -> None:
-    for name, target in bulk.targets().items():
-        counts, faults = bulk.mutate(target, 60, name)
-        assert counts["inputs"] == 60 and not faults, name
-
-
-def test_other_errors_than_refusals_are_faults() -> None:
-    def decode(data: bytes) -> None:
-        raise (WireError if data[:1] == b"a" else KeyError)("first")
-
-    counts, faults = bulk.mutate(bulk.Target(lambda: iter([b"a" * 40]), decode), 200, "planted")
-    assert 0 < counts["refused"] < counts["inputs"] and len(faults) > 1 and "KeyError" in faults[0]

@@ -1,7 +1,7 @@
 """Scores of people: keypoints, identities, movement, silhouettes and depth."""
 
 import json
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -10,7 +10,6 @@ import pytest
 from common.body.anatomy import COCO_KEYPOINTS, MIRRORED_KEYPOINTS
 from common.errors import SourceError
 from common.frames import Camera, PersonLabels
-from receiver.engine.engine import ReconstructedPerson
 from receiver.mesh.triangle_mesh import SurfaceMesh
 from sender.capture.source import CapturedFrame
 from tests.bench.crops import TruePerson
@@ -19,7 +18,6 @@ from tests.bench.moving import Followed
 from tests.bench.photo_crops import BoxedPeople
 from tests.bench.photo_scores import AnnotatedPerson, image_id, read_annotations, score_image, summary
 from tests.bench.reconstruction_scores import image_figures
-from tests.bench.still import SETTLING_FRAMES, clip_figures
 from tests.support.shapes import solved, sphere
 
 
@@ -124,39 +122,6 @@ def test_errors_of_moving_joints() -> None:
 
 
 BALL = solved(*sphere())
-
-
-@dataclass(frozen=True)
-class Skinned:
-    mesh: SurfaceMesh
-
-
-@dataclass(frozen=True)
-class Person:
-    """The parts of a `ReconstructedPerson` that move."""
-
-    surface: SurfaceMesh
-    body: Skinned
-
-
-def ball(shift_m: float) -> ReconstructedPerson:
-    """A sphere moved along x."""
-    by = np.array([shift_m, 0, 0], np.float32)
-    mesh = SurfaceMesh(BALL.vertices + by, BALL.faces)
-    return Person(mesh, Skinned(mesh))  # type: ignore[return-value]
-
-
-def test_movement_from_frame_to_frame() -> None:
-    found = clip_figures([ball(0.002 * min(frame, SETTLING_FRAMES)) for frame in range(SETTLING_FRAMES + 4)])
-    assert found["settled"]["template_rms_mm"] == pytest.approx(0, abs=1e-3)
-    expected_mm = 2 * np.sqrt(SETTLING_FRAMES / (SETTLING_FRAMES + 3))
-    moving = found["all frames"]
-    assert moving["template_rms_mm"] == pytest.approx(expected_mm, abs=1e-2)
-    assert moving["template_p95_mm"] == pytest.approx(2, abs=1e-2)
-    # Where the sphere moves along itself, its surface stays.
-    assert 0 < moving["surface_rms_mm"] < 0.8 * expected_mm
-    bridged = clip_figures([ball(0.0), None, ball(0.5), ball(0.5)])["all frames"]
-    assert bridged["seen"] == 0.75 and bridged["template_rms_mm"] == pytest.approx(0, abs=1e-6)
 
 
 def test_mask_and_depth_of_a_sphere_against_its_rays() -> None:

@@ -6,23 +6,20 @@ import numpy as np
 import pytest
 
 from common.errors import UsageError
-from common.synthetic.render_clip import HEIGHT, WIDTH, choose_clip, draw, place_motion, write_truth, write_video
+from common.frames import Camera
+from common.synthetic.render_clip import FOCAL_PX, HEIGHT, WIDTH, choose_clip, draw, place_motion
 from common.synthetic.scene.scene import SceneMaker
 
 
-def test_person_stays_inside_the_image(training_scenes: SceneMaker, tmp_path: Path) -> None:
+def test_person_stays_inside_the_image(training_scenes: SceneMaker) -> None:
     motion = choose_clip("cmu/002_06", 60)
     sparse = replace(
         motion, rotation_vectors=motion.rotation_vectors[::20], root_translation=motion.root_translation[::20]
     )
     placed = place_motion(training_scenes.model, sparse, row=9)
     drawn = list(draw(training_scenes.renderer, placed, seed=1))
-    write_video(tmp_path / "clip.mp4", (frame.picture for frame in drawn))
-    write_truth(tmp_path / "clip.truth.npz", placed, sparse.rotation_vectors)
-    with av.open(str(tmp_path / "clip.mp4")) as container:
-        frames = [frame.to_ndarray(format="rgb24") for frame in container.decode(video=0)]
-    with np.load(tmp_path / "clip.truth.npz") as truth:
-        keypoints = truth["keypoints_2d"]
+    keypoints = np.stack([Camera(WIDTH, HEIGHT, FOCAL_PX).project(each) for each in placed.keypoints])
+    frames = [frame.picture for frame in drawn]
     assert [frame.shape for frame in frames] == [(HEIGHT, WIDTH, 3)] * 3
     assert keypoints.min() > 0
     assert (keypoints < [WIDTH, HEIGHT]).all()

@@ -33,7 +33,6 @@ from sender.train import (
 )
 from sender.train.crops.semantic_samples import Samples, SampleSource
 from sender.train.detector import DetectorTraining
-from sender.train.photographs import credits as photograph_credits
 from sender.train.photographs import dataset as photographs
 from sender.train.photographs import pseudo_keypoints
 from tests.support.photograph_sources import write_judgements, write_photographs
@@ -53,7 +52,7 @@ def test_examples_parse() -> None:
     for module in (image_channel, picture_diffusion):
         assert all(parse(recipe_of(module), flags).photographs for flags in flags_of_examples(module)), module.__name__
     assert all(parse(recipe_of(wears), flags).openimages for flags in flags_of_examples(wears)[1:])
-    other: tuple[ModuleType, ...] = (confidence, photographs, photograph_credits, pseudo_keypoints)
+    other: tuple[ModuleType, ...] = (confidence, photographs, pseudo_keypoints)
     for module in other:
         assert all(module.parse(flags).out for flags in flags_of_examples(module)), module.__name__
 
