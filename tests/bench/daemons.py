@@ -47,7 +47,7 @@ WARM_UP = 40
 TURNS, QUICK_TURNS = 5, 2
 KINDS = ("file", "live")
 FPS, CAMERA_S = 30, 25.0
-_ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[2]
 _LIMIT_S, _LOOK_S = 120.0, 0.05
 _CLIP_FRAMES = 300
 # Reading the metrics takes time of the sender's, too.
@@ -57,12 +57,17 @@ Figures = dict[str, float]
 
 
 class Daemon:
-    """A daemon of a checkout; what it prints goes to a file."""
+    """A daemon of a checkout; what it prints goes to a file.
 
-    def __init__(self, checkout: Path, log: Path, cores: int | None, *words: str) -> None:
+    Args:
+        cores: that it may use; None for all.
+        within: the beginning of its command, such as `TwoHosts.prefix`.
+    """
+
+    def __init__(self, checkout: Path, log: Path, cores: int | None, *words: str, within: Sequence[str] = ()) -> None:
         self.log, environment = log, {**os.environ, "PYTHONPATH": str(checkout)}
         chosen = ",".join(map(str, sorted(os.sched_getaffinity(0))[:cores]))
-        command = ["taskset", "-c", chosen, sys.executable, "-m", *words]
+        command = [*within, "taskset", "-c", chosen, sys.executable, "-m", *words]
         with log.open("wb") as file:
             self.process = subprocess.Popen(command, cwd=checkout, env=environment, stdout=file, stderr=file)
 
@@ -216,7 +221,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _work(options: argparse.Namespace) -> None:
-    checkouts = {"": _ROOT} | ({"against: ": options.against.resolve()} if options.against else {})
+    checkouts = {"": ROOT} | ({"against: ": options.against.resolve()} if options.against else {})
     print(report.machine_line())
     systems: dict[str, Figures] = {}
     for kind in KINDS:

@@ -13,7 +13,7 @@ import numpy.typing as npt
 import torch
 
 from common.arrays import ByteArray, FloatArray, Image
-from common.body.model import BodyModel
+from common.body.model import BodyModel, BodyParameters
 from common.frames import Camera
 from common.synthetic.assets.body_canvas import Canvas
 from common.synthetic.dataset.split import identity_rows
@@ -48,6 +48,7 @@ class MovingClip:
         motion: name of the captured motion.
         encoded: T frames as JPEG.
         joints_3d: (T, 17, 3) true keypoints in camera space, metres.
+        parameters: the true bodies.
         path: of the camera.
     """
 
@@ -55,6 +56,7 @@ class MovingClip:
     motion: str
     encoded: tuple[ByteArray, ...]
     joints_3d: FloatArray
+    parameters: BodyParameters
     path: CameraPath
 
 
@@ -92,7 +94,7 @@ class MovingClipRenderer:
         homographies = None if self._hold == "fixed" else path.homographies(CAMERA, float(around[2]))
         pictures = draw(self._renderer, placed, int(rng.integers(1 << 31)), homographies)
         jpegs = tuple(encoded_with_noise(rng, picture) for picture, _ in pictures)
-        return MovingClip(kind, motion.name, jpegs, placed.keypoints.astype(np.float32), path)
+        return MovingClip(kind, motion.name, jpegs, placed.keypoints.astype(np.float32), placed.parameters, path)
 
 
 def _seen(placed: PlacedMotion, path: CameraPath) -> PlacedMotion:

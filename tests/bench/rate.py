@@ -90,19 +90,18 @@ class Sent:
 
 
 def demo_truth(space: LabelSpace, seed: int) -> LabelClip:
-    """The truth of the demo clip.
+    """The truth of the demo clip. Raises SourceError if it is missing or damaged."""
+    return _label_clip(space, "demo", demo_bodies(), seed)
 
-    Raises:
-        SourceError: it is missing or damaged.
-    """
+
+def demo_bodies() -> BodyParameters:
+    """The true bodies of the demo clip's frames. Raises SourceError if they are missing or damaged."""
     path = DEMO_CLIP.with_suffix(".truth.npz")
     try:
         with np.load(path) as truth:
-            turns, translation = truth["rotation_vectors"], truth["translation"]
-            curl, shape = truth["curl"], truth["shape"]
+            return _bodies(*(truth[name] for name in ("rotation_vectors", "translation", "curl", "shape")))
     except (OSError, KeyError, ValueError) as error:
         raise SourceError(f"{path} is missing or damaged: check it out again") from error
-    return _label_clip(space, "demo", turns, translation, curl, shape, seed)
 
 
 def test_clips(space: LabelSpace, seed: int) -> list[LabelClip]:
@@ -111,7 +110,8 @@ def test_clips(space: LabelSpace, seed: int) -> list[LabelClip]:
     for number, clip in enumerate(clips("test")):
         shape = np.random.default_rng([seed, number]).normal(size=10).astype(np.float32)
         curl = np.array(_CURL, np.float32)
-        made.append(_label_clip(space, clip.name, clip.rotation_vectors, _placed(clip), curl, shape, seed + number))
+        bodies = _bodies(clip.rotation_vectors, _placed(clip), curl, shape)
+        made.append(_label_clip(space, clip.name, bodies, seed + number))
     return made
 
 
@@ -121,21 +121,14 @@ def _placed(clip: Clip) -> FloatArray:
     return np.asarray(clip.root_translation - middle + [0, _CAMERA_HEIGHT_M, _DISTANCE_M], np.float32)
 
 
-def _label_clip(
-    space: LabelSpace,
-    name: str,
-    turns: FloatArray,
-    translation: FloatArray,
-    curl: FloatArray,
-    shape: FloatArray,
-    seed: int,
-) -> LabelClip:
-    count = len(turns)
+def _bodies(turns: FloatArray, translation: FloatArray, curl: FloatArray, shape: FloatArray) -> BodyParameters:
     rotations = axis_angle_to_matrix(torch.from_numpy(np.asarray(turns, np.float32)))
-    hands, figure = (torch.from_numpy(np.asarray(row, np.float32)).expand(count, -1) for row in (curl, shape))
-    place = torch.from_numpy(np.asarray(translation, np.float32))
-    parameters = BodyParameters(rotations, hands, figure, place)
-    labels = space.encode(parameters).numpy()
+    hands, figure = (torch.from_numpy(np.asarray(row, np.float32)).expand(len(turns), -1) for row in (curl, shape))
+    return BodyParameters(rotations, hands, figure, torch.from_numpy(np.asarray(translation, np.float32)))
+
+
+def _label_clip(space: LabelSpace, name: str, bodies: BodyParameters, seed: int) -> LabelClip:
+    labels = space.encode(bodies).numpy()
     labels[:, group_slices()["appearance"]] = np.random.default_rng([seed, 1]).normal(size=24)
     return LabelClip(name, tuple(PersonLabels(0, 1.0, split(row)) for row in labels))
 

@@ -7,18 +7,20 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from functools import cache
 from types import TracebackType
-from typing import Self
+from typing import Self, TypeVar
 
 from common.errors import OutputError
 from tests.netlab.pipe import Shape
-from tests.netlab.relay import DEVICE, shape_to_json
+from tests.netlab.relay import DEVICE, enter, shape_to_json
 
 ADDRESSES = ("10.77.0.1", "10.77.0.2")
 TRIAL = f"bodywire-{os.getpid()}-trial"
 MTU = 1500
+Made = TypeVar("Made")
 _EXIT_TIMEOUT_S = 30.0
 # The default of nearly every machine, or else its closest relative, regardless of this machine's setting.
 _CONGESTION_CONTROL = ("cubic", "reno")
@@ -162,8 +164,17 @@ class TwoHosts:
         return self._python(host, "-c", code)
 
     def _python(self, host: int, *arguments: str) -> Program:
-        command = ["ip", "netns", "exec", self._names[host], sys.executable, *arguments]
+        command = [*self.prefix(host), sys.executable, *arguments]
         return Program(subprocess.Popen(command, stdout=subprocess.PIPE, text=True))
+
+    def prefix(self, host: int) -> list[str]:
+        """The beginning of a command that runs on one of the hosts."""
+        return ["ip", "netns", "exec", self._names[host]]
+
+    def made_on(self, host: int, make: Callable[[], Made]) -> Made:
+        """What `make` returns on one of the hosts: a socket that it makes stays there."""
+        with ThreadPoolExecutor(1, initializer=enter, initargs=(self._names[host],)) as thread:
+            return thread.submit(make).result()
 
     def move(self, host: int, address: str) -> None:
         """Replaces a host's address; connections from the old one receive nothing any more."""
@@ -174,10 +185,18 @@ class TwoHosts:
 
     def offered_bytes(self) -> tuple[int, int]:
         """Bytes that host 0 and host 1 have sent since the link began, headers of IP and TCP included."""
+        return self._ask("?")
+
+    def reshape(self, forward: Shape) -> None:
+        """Changes the direction from host 0 to host 1; packets that wait there keep their times."""
+        self._ask(json.dumps(shape_to_json(forward)))
+
+    def _ask(self, line: str) -> tuple[int, int]:
+        """The relay's answer to a line."""
         assert self._relay is not None
         assert self._relay.stdin is not None
         assert self._relay.stdout is not None
-        self._relay.stdin.write("?\n")
+        self._relay.stdin.write(line + "\n")
         self._relay.stdin.flush()
         forward_bytes, reverse_bytes = json.loads(self._relay.stdout.readline())
         return forward_bytes, reverse_bytes

@@ -2,7 +2,7 @@
 
 Started by `TwoHosts`.  It reads `{"hosts": [NAMESPACE, NAMESPACE], "shapes": [SHAPE, SHAPE], "rebinds_s": [SECONDS …]}`
 from standard input, prints `ready` when packets pass, answers every further line with the bytes offered to each pipe
-(`[FORWARD, REVERSE]`), and ends with its standard input.
+(`[FORWARD, REVERSE]`), and ends with its standard input.  A line with a shape changes the forward direction.
 """
 
 import ctypes
@@ -32,16 +32,21 @@ _UDP, _UDP_PORTS = 17, struct.Struct(">HH")
 _PORTS_APART = 7
 
 
+def enter(namespace: str) -> None:
+    """Moves this thread into a network namespace. Raises OSError if it does not exist, or must not be entered."""
+    libc = ctypes.CDLL(None, use_errno=True)
+    with open(f"/var/run/netns/{namespace}", "rb") as file:
+        if libc.setns(file.fileno(), _CLONE_NEWNET):
+            raise OSError(ctypes.get_errno(), f"cannot enter the network namespace {namespace}")
+
+
 def open_device(namespace: str) -> int:
     """Opens the relay's end of a host's network device; this process is in the host's namespace afterwards.
 
     Raises:
         OSError: the namespace or device does not exist, or must not be opened.
     """
-    libc = ctypes.CDLL(None, use_errno=True)
-    with open(f"/var/run/netns/{namespace}", "rb") as file:
-        if libc.setns(file.fileno(), _CLONE_NEWNET):
-            raise OSError(ctypes.get_errno(), f"cannot enter the network namespace {namespace}")
+    enter(namespace)
     device = os.open("/dev/net/tun", os.O_RDWR | os.O_NONBLOCK)
     fcntl.ioctl(device, _TUNSETIFF, struct.pack("16sH22x", DEVICE.encode(), _IFF_TUN | _IFF_NO_PI))
     return device
@@ -115,8 +120,11 @@ def relay(devices: list[int], pipes: list[Pipe], nat: Nat) -> None:
         wait_s = arrivals[0][0] - now_s if arrivals else 1.0
         ready, _, _ = select.select([*devices, sys.stdin], [], [], max(wait_s, 0.0))
         if sys.stdin in ready:
-            if not sys.stdin.readline():
+            line = sys.stdin.readline()
+            if not line:
                 return
+            if line.startswith("{"):
+                pipes[0].shape = shape_from_json(json.loads(line))
             print(json.dumps(offered), flush=True)
         now_s = time.monotonic() - began_s
         for side, device in enumerate(devices):

@@ -1,63 +1,49 @@
-"""The clips that all systems carry, and the uncompressed labels that they are compared with."""
+"""The clips that all systems carry, and what the sender perceives in their uncompressed frames."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+import torch
 
 from common.arrays import FloatArray, Image
+from common.body.label_space import LabelSpace
+from common.body.model import BodyModel, KeypointKinematics
 from common.errors import SourceError
 from common.frames import Camera, PersonLabels
-from common.labels import concatenate
+from common.labels import LABEL_SIZE, concatenate
 from common.synthetic.render_clip import FPS
-from sender.capture.open import DEMO_CLIP
 from sender.capture.source import CapturedFrame
 from sender.perception.stage import ObservedPerson
-from tests.bench.moving_clips import CAMERA, MovingClipRenderer, decoded
-from tests.bench.perceived import FrameSender, demo_frames
-from tests.bench.rivals.bodies import Bodies, Reference
+from tests.bench.measures import centred, mean_distance_mm
+from tests.bench.moving_clips import CAMERA
+from tests.bench.perceived import FrameSender
+from tests.bench.rivals.footage import Footage
 
-DEMO = "demo"
-
-
-@dataclass(frozen=True, eq=False)
-class RivalClip:
-    """A clip at 30 frames a second.
-
-    Args:
-        name: tells it from others.
-        pictures: T frames (H, W, 3) RGB.
-        truth: (T, 17, 3) true keypoints in camera space, metres.
-    """
-
-    name: str
-    pictures: tuple[Image, ...]
-    camera: Camera
-    truth: FloatArray
+Figures = dict[str, float]
 
 
-def demo_clip(frames: int) -> RivalClip:
-    """The demo clip's first frames.
+class Joints:
+    """The joints of labels."""
 
-    Raises:
-        SourceError: it is missing or damaged.
-    """
-    captured = list(demo_frames(frames))
-    try:
-        with np.load(DEMO_CLIP.with_suffix(".truth.npz")) as truth:
-            joints = np.asarray(truth["joints_3d"][: len(captured)], np.float32)
-    except (OSError, KeyError, ValueError) as error:
-        raise SourceError(f"the truth of {DEMO_CLIP.name} is missing or damaged: reinstall bodywire") from error
-    return RivalClip(DEMO, tuple(frame.image for frame in captured), captured[0].camera, joints)
+    def __init__(self) -> None:
+        self._space, self._kinematics = LabelSpace.load(), KeypointKinematics(BodyModel.load())
+
+    @torch.inference_mode()
+    def __call__(self, labels: FloatArray) -> FloatArray:
+        """(T, 17, 3) COCO keypoints of labels (T, LABEL_SIZE), metres; NaN for NaN."""
+        return np.asarray(self._kinematics(self._space.decode(torch.from_numpy(labels)))[0].numpy())
 
 
-def rendered_clip(renderer: MovingClipRenderer, seed: int, number: int) -> RivalClip:
-    """A clip of the test split."""
-    clip = renderer.clip(seed, number)
-    return RivalClip(f"rendered {number}", tuple(decoded(clip.encoded)), CAMERA, clip.joints_3d)
+def held(labels: Sequence[Mapping[str, FloatArray] | None]) -> FloatArray:
+    """(T, LABEL_SIZE) labels, those of the last person in frames without one, NaN before the first."""
+    rows = np.full((len(labels), LABEL_SIZE), np.nan, np.float32)
+    for number, groups in enumerate(labels):
+        rows[number] = concatenate(groups) if groups is not None else rows[max(number - 1, 0)]
+    return rows
 
 
-def captured_frames(name: str, pictures: Sequence[Image], camera: Camera) -> list[CapturedFrame]:
+def captured_frames(name: str, pictures: Sequence[Image], camera: Camera = CAMERA) -> list[CapturedFrame]:
     """Pictures as a source's frames; another name is another source."""
     return [
         CapturedFrame(index, name, index / FPS, index / FPS, picture, camera) for index, picture in enumerate(pictures)
@@ -66,40 +52,40 @@ def captured_frames(name: str, pictures: Sequence[Image], camera: Camera) -> lis
 
 @dataclass(frozen=True, eq=False)
 class PerceivedClip:
-    """A clip with what the sender perceives in its uncompressed frames; frames in which it finds nobody are left out.
+    """A clip as the sender perceives it; frames in which it finds nobody are left out.
 
     Args:
-        clip: the clip, of T frames with a person.
+        pictures: T frames (H, W, 3) RGB with a person.
         people: the labels of each frame.
         observed: what perception saw, and where.
-        reference: the bodies of the labels.
+        joints: (T, 17, 3) of the uncompressed labels, metres.
+        truth: (T, 17, 3) true ones.
     """
 
-    clip: RivalClip
+    name: str
+    pictures: Sequence[Image]
     people: tuple[PersonLabels, ...]
     observed: tuple[ObservedPerson, ...]
-    reference: Reference
+    joints: FloatArray
+    truth: FloatArray
 
-    @property
-    def labels(self) -> FloatArray:
-        """(T, LABEL_SIZE) of the people."""
-        return self.reference.labels
+    def errors(self, joints: FloatArray) -> Figures:
+        """Errors of joints (T, 17, 3) about the hips; frames without a person, which are NaN, do not count."""
+        shown = np.isfinite(joints).all(axis=(1, 2))
+        found, before, truth = (np.stack([*map(centred, each[shown])]) for each in (joints, self.joints, self.truth))
+        return {"added_joint_error_mm": mean_distance_mm(found, before), "mpjpe_mm": mean_distance_mm(found, truth)}
 
 
-def perceive(clip: RivalClip, sender: FrameSender, bodies: Bodies) -> PerceivedClip:
-    """The labels of a clip's person.
-
-    Raises:
-        SourceError: nobody is found in the clip.
-    """
+def perceive(name: str, footage: Footage, sender: FrameSender, joints: Joints) -> PerceivedClip:
+    """The labels of a clip's person. Raises SourceError if nobody is found in the clip."""
     found = []
-    for index, frame in enumerate(captured_frames(clip.name, clip.pictures, clip.camera)):
+    for index, frame in enumerate(captured_frames(name, footage.pictures)):
         observed = sender.observe(frame)
         if people := sender.label_observed(frame, observed).people:
             found.append((index, people[0], observed[0]))
     if not found:
-        raise SourceError(f"nobody is found in the clip {clip.name}")
+        raise SourceError(f"nobody is found in the clip {name}")
     kept, people, seen = zip(*found, strict=True)
-    shorter = RivalClip(clip.name, tuple(clip.pictures[index] for index in kept), clip.camera, clip.truth[list(kept)])
     labels = np.stack([concatenate(person.labels) for person in people])
-    return PerceivedClip(shorter, people, seen, Reference(bodies, labels, shorter.truth))
+    pictures, truth = [footage.pictures[index] for index in kept], footage.joints[list(kept)]
+    return PerceivedClip(name, pictures, people, seen, joints(labels), truth)

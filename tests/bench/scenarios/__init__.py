@@ -1,0 +1,1 @@
+"""The scenarios of the AFLSC paper, sent: `python -m tests.bench.scenarios`."""
