@@ -31,19 +31,16 @@ from common.weights.threads import available_cores, limit_threads
 from common.wire.convert import MAX_NAME_CHARACTERS, SESSION_SECRET_BYTES, Hello
 from common.wire.traffic import Traffic
 from sender.capture.source import FrameSource
-from sender.clothing.stage import ClothingStage
 from sender.config import SenderConfig
-from sender.face.stage import FaceStage
-from sender.hands.stage import HandsStage
 from sender.importance.importance import Importance
 from sender.jscc.stage import JsccStage
+from sender.labelling import BlobStage, Networks
 from sender.link.client import LinkClient
 from sender.link.observer import Observers
 from sender.link_account import LinkAccount
 from sender.metrics import SenderMetrics
 from sender.openings import OpenCamera, Openings
-from sender.perception.stage import PerceptionStage
-from sender.pipeline import BlobStage, Networks, SenderPipeline
+from sender.pipeline import SenderPipeline
 from sender.playback import Playback
 from sender.preview.shared import SharedPreview
 from sender.preview.video import Preview, open_preview
@@ -51,7 +48,6 @@ from sender.rate.controller import RateController
 from sender.rated_encoder import RatedEncoder
 from sender.recording.recorder import NoPeer, RecordedDelivery, SenderRecorder, open_recorder
 from sender.reports import Reporter
-from sender.semantics.stage import SemanticsStage
 from sender.spool.complete_delivery import CompleteDelivery, Outstanding
 from sender.status import SenderStatus
 from sender.texture.stage import TextureStage
@@ -298,17 +294,9 @@ def load_networks(cameras: Sequence[OpenCamera]) -> list[Networks]:
     stages = list[Networks]()
     live = sum(camera.source.live for camera in cameras)
     for camera in cameras:
-        config, first = camera.config, stages[0] if stages else (None, None, None, None, None)
-        device = resolve_device(config.device.device)
-        perception = PerceptionStage.load(config.tracking, device, cameras=live * camera.source.live, sharing=first[0])
-        camera.metrics.follows_up_to(perception.max_people)
-        semantics = SemanticsStage.load(config.smoothing, device, sharing=first[1])
-        clothing = ClothingStage.load(device, sharing=first[2])
-        # Where the first camera has none, MediaPipe's networks are missing.
-        reads = config.expression.expression and (not stages or first[3] is not None)
-        face = FaceStage.load(sharing=first[3]) if reads else None
-        hands = HandsStage.load(sharing=first[4]) if reads else None
-        stages.append(Networks(perception, semantics, clothing, face, hands))
+        first = stages[0] if stages else None
+        stages.append(Networks.load(camera.config, cameras=live * camera.source.live, sharing=first))
+        camera.metrics.follows_up_to(stages[-1].perception.max_people)
     return stages
 
 

@@ -11,49 +11,22 @@ are made when its labels are on their way.  The link calls what is in brackets (
 import asyncio
 from collections.abc import Sequence
 from concurrent.futures import Executor, ThreadPoolExecutor
-from contextlib import nullcontext
-from dataclasses import dataclass
-from typing import Literal, NamedTuple, Protocol
+from typing import Literal, Protocol
 
 from common.blobs import TEXTURE, WEARS, Blob
 from common.clock import SYSTEM_CLOCK, Clock
 from common.errors import PeerError, SourceError
-from common.frames import LabelFrame, PersonLabels
+from common.frames import LabelFrame
 from sender.capture.source import CapturedFrame
-from sender.clothing.stage import ClothingStage
-from sender.face.stage import FaceStage
-from sender.hands.stage import HandsStage
+from sender.labelling import BlobStage, Labelling, Networks, Perceived
 from sender.metrics import SenderMetrics
-from sender.perception.stage import ObservedPerson, PerceptionStage
 from sender.playback import Playback
 from sender.rate.controller import RateController
-from sender.semantics.stage import SemanticsStage
 
 # A sender that has to stop waits for unacknowledged frames as long as one is acknowledged in this time.
 _STALLED_S = 1.5
 # Frames in a spool, which may be many, are not lost by stopping.
 _DURABLE_DRAIN_TIMEOUT_S = 1.5
-
-
-class BlobStage(Protocol):
-    """Turns the people of each frame into blobs, or shows them to the user and returns none."""
-
-    @property
-    def timed_as(self) -> str | None:
-        """The stage of `SenderMetrics` that its time belongs to; None if it measures its time itself."""
-
-    def update(
-        self, frame: CapturedFrame, observed: Sequence[ObservedPerson], people: Sequence[PersonLabels]
-    ) -> list[Blob]:
-        """Takes a frame and returns the blobs that are due.
-
-        Args:
-            frame: with its sequence number in the session.
-            people: their labels, in the same order.
-        """
-
-    def reset(self) -> None:
-        """Forgets all people, for a new source."""
 
 
 class Delivery(Protocol):
@@ -75,25 +48,6 @@ class Delivery(Protocol):
 
     async def drain(self) -> None:
         """Waits until every frame is acknowledged or dropped. Raises PeerError if the link has failed."""
-
-
-class Networks(NamedTuple):
-    """What labels people."""
-
-    perception: PerceptionStage
-    semantics: SemanticsStage
-    clothing: ClothingStage
-    face: FaceStage | None = None
-    hands: HandsStage | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class _Perceived:
-    """A frame with the people in it; `begins` is whether it is the first one of its source."""
-
-    frame: CapturedFrame
-    observed: Sequence[ObservedPerson]
-    begins: bool
 
 
 class SenderPipeline:
@@ -121,15 +75,13 @@ class SenderPipeline:
         clock: Clock = SYSTEM_CLOCK,
     ) -> None:
         self._playback = playback
-        self._networks = networks
-        self._stages = stages
+        self._labelling = Labelling(networks, stages, metrics, stills=playback.stills)
         self._link = link
         self._rate = rate
         self._metrics = metrics
         self._workers = workers
         self._durable = durable
         self._clock = clock
-        self._last_source = ""
         self._ahead: list[Blob] = []
         self._making: asyncio.Future[None]
 
@@ -173,20 +125,20 @@ class SenderPipeline:
             following.cancel()
             await asyncio.wait((following, self._making))
 
-    async def _next(self, reader: Executor, stopped: asyncio.Task[Literal[True]]) -> _Perceived | None:
+    async def _next(self, reader: Executor, stopped: asyncio.Task[Literal[True]]) -> Perceived | None:
         """The next frame and the people in it; None as for `_capture`."""
         frame = await self._capture(reader, stopped)
         if frame is None:
             return None
-        return await asyncio.get_running_loop().run_in_executor(self._workers, self._perceive, frame)
+        return await asyncio.get_running_loop().run_in_executor(self._workers, self._labelling.perceive, frame)
 
-    async def _send(self, perceived: _Perceived, stopped: asyncio.Task[Literal[True]]) -> bool:
+    async def _send(self, perceived: Perceived, stopped: asyncio.Task[Literal[True]]) -> bool:
         """Labels a frame and gives it to the link; False if the sender has to stop before the link takes it.
 
         A picture has no later frame whose gaps could carry the colours of its people: they are made first.  In a
         stream the labels leave first.
         """
-        labels = await asyncio.get_running_loop().run_in_executor(self._workers, self._label, perceived)
+        labels = await asyncio.get_running_loop().run_in_executor(self._workers, self._labelling.label, perceived)
         if self._playback.stills:
             await self._make_blobs(perceived, labels, urgent=(WEARS, TEXTURE))
         self._rate.on_offered(self._clock.monotonic_ms())
@@ -204,9 +156,10 @@ class SenderPipeline:
         await sending
         return True
 
-    async def _make_blobs(self, perceived: _Perceived, labels: LabelFrame, urgent: Sequence[str]) -> None:
+    async def _make_blobs(self, perceived: Perceived, labels: LabelFrame, urgent: Sequence[str]) -> None:
         """Makes a frame's blobs and gives them to the link; those of urgent kinds are sent ahead of the next frame."""
-        for blob in await asyncio.get_running_loop().run_in_executor(self._workers, self._blobs, perceived, labels):
+        loop, make = asyncio.get_running_loop(), self._labelling.blobs
+        for blob in await loop.run_in_executor(self._workers, make, perceived, labels):
             if blob.kind in urgent:
                 self._ahead.append(blob)
             else:
@@ -223,51 +176,6 @@ class SenderPipeline:
             self._playback.close()
         frame = await reading
         return None if stopped.done() else frame
-
-    def _perceive(self, frame: CapturedFrame) -> _Perceived:
-        begins = self._playback.stills or frame.source != self._last_source
-        self._last_source = frame.source
-        perception, semantics = self._networks[:2]
-        if begins:
-            perception.reset()
-        with self._metrics.stage("perception"):
-            # Views that take turns need the means that smoothing makes of them.
-            time_s = frame.media_time_s if semantics.smooths else None
-            return _Perceived(frame, perception.process(frame.image, frame.camera, time_s), begins)
-
-    def _label(self, perceived: _Perceived) -> LabelFrame:
-        """The labels of one frame; a frame without people is sent too."""
-        frame, observed = perceived.frame, perceived.observed
-        _, semantics, clothing, face, hands = self._networks
-        if perceived.begins:
-            semantics.reset()
-            clothing.reset()
-            if face is not None:
-                face.reset()
-            if hands is not None:
-                hands.reset()
-        with self._metrics.stage("semantics"):
-            people = semantics.label(observed, frame.camera, frame.media_time_s)
-            people = clothing.label(frame.image, frame.camera, observed, people)
-        with self._metrics.stage("expression") if face or hands else nullcontext():
-            if hands is not None:
-                people = hands.label(frame.image, frame.camera, observed, people, frame.media_time_s)
-            if face is not None:
-                is_short = hands is not None and hands.is_busy
-                people = face.label(frame.image, observed, people, frame.media_time_s, is_short=is_short)
-        self._metrics.frame_offered(people)
-        return LabelFrame(frame.sequence, frame.source, frame.captured_at, frame.camera, people)
-
-    def _blobs(self, perceived: _Perceived, labels: LabelFrame) -> list[Blob]:
-        """The blobs that are due with one frame."""
-        if perceived.begins:
-            for stage in self._stages:
-                stage.reset()
-        blobs: list[Blob] = []
-        for stage in self._stages:
-            with nullcontext() if stage.timed_as is None else self._metrics.stage(stage.timed_as):
-                blobs += stage.update(perceived.frame, perceived.observed, labels.people)
-        return blobs
 
     async def _drain(self, stopped: asyncio.Task[Literal[True]]) -> None:
         """Waits for the last acknowledgement: without a limit at the end of a file, while they come when stopped."""

@@ -6,16 +6,17 @@ import math
 import re
 from collections.abc import Mapping, Set
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 from scipy.spatial.transform import Rotation
 
 from common.arrays import FloatArray
 from common.body.anatomy import FACIAL_ACTIONS, FINGER_BONES
-from common.frames import Camera
+from common.frames import Camera, unseen_limbs
 from common.imaging.focal_length import focal_sigma
 from common.labels import LIMBS
+from common.wears import Wears
 from receiver.decode.person_scale import PersonScale
 from receiver.engine.engine import ReconstructedPerson
 from receiver.link.session import SenderClock
@@ -81,6 +82,31 @@ class PersonRecord:
             raise ValueError(
                 f"keypoints and joints must be (17, 3), got {self.keypoints_2d.shape} and {self.joints_3d.shape}"
             )
+
+    @classmethod
+    def of(
+        cls,
+        person: ReconstructedPerson,
+        wears: Wears | None,
+        skeleton: Skeleton,
+        surface: str | None = None,
+        body: str | None = None,
+    ) -> Self:
+        """The record of a reconstructed person, of whose clothes `wears` is known, and the paths of the meshes."""
+        return cls(
+            person.labels.identity,
+            person.labels.score,
+            person.keypoints_2d,
+            person.joints_3d,
+            surface,
+            body,
+            wears.likeliest() if wears else {},
+            person.scale,
+            person.body.texture.unseen if person.body.texture else (),
+            unseen_limbs(person.labels),
+            person.body.activations,
+            finger_rotations(person, skeleton),
+        )
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,14 +5,14 @@ from collections.abc import Mapping, Sequence
 
 from common.clock import Clock
 from common.codec.coded_frame import DecodedFrame
-from common.frames import LabelFrame, unseen_limbs
+from common.frames import LabelFrame
 from common.io.telemetry import timed
 from receiver.engine.engine import PersonAppearance, ReconstructedPerson, ReconstructionResult
 from receiver.engine.fair_queue import FairExecutor
 from receiver.link.session import Session
 from receiver.mesh.skinned_glb import Skeleton
 from receiver.metrics import ReceiverMetrics
-from receiver.publish.frame_record import FrameRecord, PersonRecord, age_and_error_ms, finger_rotations, rounded_bytes
+from receiver.publish.frame_record import FrameRecord, PersonRecord, age_and_error_ms, rounded_bytes
 from receiver.publish.session_writer import SessionWriter
 
 # Encoding and writing meshes overlaps with reconstruction; one session's meshes are written one after the other.
@@ -110,17 +110,4 @@ class FramePublisher:
             if self._with_bodies:
                 body = writer.write_body(labels.sequence, person.body, self._skeleton, number)
                 self._metrics.mesh_published("body")
-        return PersonRecord(
-            person.labels.identity,
-            person.labels.score,
-            person.keypoints_2d,
-            person.joints_3d,
-            surface,
-            body,
-            wears.likeliest() if wears else {},
-            person.scale,
-            person.body.texture.unseen if person.body.texture else (),
-            unseen_limbs(person.labels),
-            person.body.activations,
-            finger_rotations(person, self._skeleton),
-        )
+        return PersonRecord.of(person, wears, self._skeleton, surface, body)

@@ -1,6 +1,6 @@
 """The sender in process: takes crops or frames, returns labels."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import islice
 
@@ -17,6 +17,8 @@ from sender.capture.open import DEMO_CLIP
 from sender.capture.source import CapturedFrame
 from sender.capture.video import VideoFileSource
 from sender.clothing.stage import ClothingStage
+from sender.labelling import Labelling, Networks
+from sender.metrics import SenderMetrics
 from sender.perception.config import TrackerConfig
 from sender.perception.inference.crop import CropBox
 from sender.perception.inference.detector import Detector
@@ -116,39 +118,24 @@ def head_scores(output: PerceptionOutput, batch: Batch) -> list[dict[str, float]
 
 
 class FrameSender:
-    """Perception and semantics on whole frames, called as in the sender's pipeline.
-
-    `source` is that of the last frame that was observed.
+    """Perception, semantics and clothes on whole frames, as in the sender's pipeline.
 
     Raises:
         WeightsError: weights are missing or of another version.
     """
 
     def __init__(self, limits: TrackerConfig | None = None) -> None:
-        tracking = limits or TrackerConfig(max_people=1)
-        self._perception = PerceptionStage(Detector.load(), Perception.load(), Verifier.load(), tracking)
-        self._semantics = SemanticsStage.load(SmoothingConfig())
-        self._clothing = ClothingStage.load()
-        self.source = ""
+        self.stages = Labelling(networks_of_labels(limits or TrackerConfig(max_people=1)), (), SenderMetrics())
 
     def label(self, captured: CapturedFrame) -> LabelFrame:
         """Labels of one frame; tracking starts again when the source changes."""
-        return self.label_observed(captured, self.observe(captured))
+        return self.stages.label(self.stages.perceive(captured))
 
-    def observe(self, captured: CapturedFrame) -> Sequence[ObservedPerson]:
-        """Perception of one frame."""
-        if captured.source != self.source:
-            self._perception.reset()
-            self._semantics.reset()
-            self._clothing.reset()
-            self.source = captured.source
-        return self._perception.process(captured.image, captured.camera, captured.media_time_s)
 
-    def label_observed(self, captured: CapturedFrame, observed: Sequence[ObservedPerson]) -> LabelFrame:
-        """Semantics and clothes of one frame."""
-        people = self._semantics.label(observed, captured.camera, captured.media_time_s)
-        people = self._clothing.label(captured.image, captured.camera, observed, people)
-        return LabelFrame(captured.sequence, captured.source, captured.captured_at, captured.camera, people)
+def networks_of_labels(limits: TrackerConfig) -> Networks:
+    """The sender's networks without those of faces and hands. Raises WeightsError."""
+    perception = PerceptionStage(Detector.load(), Perception.load(), Verifier.load(), limits)
+    return Networks(perception, SemanticsStage.load(SmoothingConfig()), ClothingStage.load())
 
 
 class LabelJoints:

@@ -33,6 +33,8 @@ from pathlib import Path
 
 import numpy as np
 
+from bodywire.both_ends import BothEnds, Rebuilt
+from receiver.mesh.render import depth_map
 from sender.capture.open import open_source
 from sender.capture.source import CapturedFrame
 from sender.perception.config import TrackerConfig
@@ -41,7 +43,8 @@ from sender.train.photographs.dataset import held_out
 from tests.bench import measures, report
 from tests.bench.photo_crops import BoxedPeople
 from tests.bench.photo_scores import AnnotatedPerson, ImageScore, image_id, read_annotations, score_image, summary
-from tests.bench.whole_system import Rebuilt, WholeSystem
+from tests.bench.reconstruction_scores import BareBodies
+from tests.bench.whole_system import whole_system
 
 QUICK_FRAMES = 40
 
@@ -64,10 +67,11 @@ def read_frames(folder: str, *, held_out_only: bool) -> list[CapturedFrame]:
 
 def run_images(
     frames: Sequence[CapturedFrame],
-    system: WholeSystem,
+    system: BothEnds,
     annotations: Mapping[int, list[AnnotatedPerson]],
 ) -> dict[str, dict[str, float]]:
     """System → figures over a folder's images, of published keypoints and of the keypoints head; prints each image."""
+    bare = BareBodies()
     scores: dict[str, list[ImageScore]] = {"bodywire": [], "keypoints head": []}
     ious: list[tuple[float, float]] = []
     rows = [["image", "annotated", "published", "found", "false", "mean error, box"]]
@@ -75,7 +79,7 @@ def run_images(
         rebuilt = system.rebuild(frame)
         found = [person.keypoints_2d[:, :2] for person in rebuilt.people]
         seen = [person.crop.to_pixels(person.output.keypoints_2d[0].float().numpy()) for person in rebuilt.observed]
-        ious += silhouette_ious(rebuilt, system)
+        ious += silhouette_ious(rebuilt, bare)
         annotated = annotations.get(image_id(frame.source) or -1)
         if annotated is None:
             rows.append([frame.source, "–", str(len(found)), "–", "–", "–"])
@@ -90,23 +94,22 @@ def run_images(
     print(report.markdown(rows), "\n")
     systems = {name: {"images": float(len(frames))} | summary(own) for name, own in scores.items() if own}
     if ious and scores["bodywire"]:
-        surface, bare = np.mean(ious, axis=0).tolist()
-        systems["bodywire"] |= {"mask_iou": surface, "bare_mask_iou": bare}
+        surface, undressed = np.mean(ious, axis=0).tolist()
+        systems["bodywire"] |= {"mask_iou": surface, "bare_mask_iou": undressed}
     return systems
 
 
-def silhouette_ious(rebuilt: Rebuilt, system: WholeSystem) -> list[tuple[float, float]]:
+def silhouette_ious(rebuilt: Rebuilt, bare: BareBodies) -> list[tuple[float, float]]:
     """Of each published person: IoU of the surface, and of the bare body, with perception's mask in its crop."""
     seen, ious = {person.identity: person for person in rebuilt.observed}, []
     for person in rebuilt.people:
         observed = seen[person.labels.identity]
         mask = observed.output.mask_logits[0].float().numpy() > 0
-        pictures = (
-            np.repeat(np.uint8(255) * each[..., None], 3, axis=2) for each in system.silhouettes(person, rebuilt.camera)
-        )
+        silhouettes = (depth_map(each, rebuilt.labels.camera) > 0 for each in (person.surface, bare.of(person.labels)))
+        pictures = (np.repeat(np.uint8(255) * each[..., None], 3, axis=2) for each in silhouettes)
         cut = (observed.crop.cut(picture, len(mask))[..., 0] > 127 for picture in pictures)
-        surface, bare = (measures.intersection_over_union(each, mask) for each in cut)
-        ious.append((surface, bare))
+        surface, undressed = (measures.intersection_over_union(each, mask) for each in cut)
+        ious.append((surface, undressed))
     return ious
 
 
@@ -147,7 +150,7 @@ def _work(options: argparse.Namespace) -> None:
     annotations = read_annotations(options.keypoints) if options.keypoints else {}
     frames = read_frames(options.folder, held_out_only=options.held_out)
     frames = frames[:QUICK_FRAMES] if options.quick else frames
-    system = WholeSystem(TrackerConfig(options.max_people))
+    system = whole_system(TrackerConfig(options.max_people))
     print(f"{options.folder}, {report.machine_line()}\n")
     systems = run_images(frames, system, annotations)
     print(report.table(systems))

@@ -52,7 +52,7 @@ from tests.bench.crops import TruePerson, Truth
 from tests.bench.measures import mean_by_key, percentile
 from tests.bench.perceived import CropSender, PerceivedCrop
 from tests.bench.rates import through_key_frame, unconstrained_rho
-from tests.bench.reconstruction_scores import VIEW, Receiver, figures, views_of
+from tests.bench.reconstruction_scores import VIEW, BareBodies, Receiver, figures, views_of
 
 CHUNK = 8
 WORKERS = 2
@@ -110,7 +110,7 @@ class Evaluation:
     """
 
     def __init__(self) -> None:
-        self._sender, self._receiver = CropSender(), Receiver()
+        self._sender, self._receiver, self._bare = CropSender(), Receiver(), BareBodies()
         self._space = LabelSpace.load()
         self._truth = Truth(BodyModel.load(), self._space)
         self._importance, self._model_hash = Importance.load(), model_hash()
@@ -132,7 +132,7 @@ class Evaluation:
             background = self._background(crop.image)
             views = views_of(truth.shell, background)
             systems = {
-                name: figures(person, self._receiver.bare(person.labels), truth, background, views)
+                name: figures(person, self._bare.of(person.labels), truth, background, views)
                 for name, person in found.items()
             }
             systems["codec"]["payload_bytes"] = float(size)

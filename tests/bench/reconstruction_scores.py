@@ -37,8 +37,7 @@ class Receiver:
     """
 
     def __init__(self) -> None:
-        self._reconstructor, self._space = Reconstructor.load(), LabelSpace.load()
-        self._skin = BodySkin.from_model(BodyModel.load())
+        self._reconstructor = Reconstructor.load()
 
     def reconstruct(
         self,
@@ -57,9 +56,16 @@ class Receiver:
         request = ReconstructionRequest("bench", "bench", frame, appearance or {}, people_in_frame)
         return self._reconstructor.reconstruct(request).people
 
+
+class BareBodies:
+    """The skinned bodies that labels describe, without clothes. Raises WeightsError as `Receiver`."""
+
+    def __init__(self) -> None:
+        self._space, self._skin = LabelSpace.load(), BodySkin.from_model(BodyModel.load())
+
     @torch.inference_mode()
-    def bare(self, person: PersonLabels) -> SurfaceMesh:
-        """The skinned body that labels describe, without clothes, in camera space."""
+    def of(self, person: PersonLabels) -> SurfaceMesh:
+        """In camera space."""
         parameters = self._space.decode(torch.from_numpy(concatenate(person.labels))[None])
         return pose(self._skin, templates(self._skin, parameters)).mesh
 
@@ -72,7 +78,7 @@ def figures(
     `surface`, `body` (the displaced template) and `bare` (the skinned body) are compared with the clothed truth.
 
     Args:
-        bare: `Receiver.bare` of the labels.
+        bare: `BareBodies.of` the labels.
         background: (160, 160, 3) of the views.
         views: `views_of` of the true shell in its unlit colours.
     """
@@ -96,7 +102,7 @@ def surface_figures(found: ReconstructedPerson, bare: SurfaceMesh, truth: Surfac
     """Distances of the surface, the displaced template and the skinned body from the clothed truth.
 
     Args:
-        bare: `Receiver.bare` of its labels.
+        bare: `BareBodies.of` its labels.
         truth: the outer shell relative to the midpoint of the hips.
     """
     meshes = (_about_hips(each, found) for each in (found.surface, found.body.mesh, bare))

@@ -89,9 +89,9 @@ class OneProcess:
         for captured in frames:
             with self._watch.time("age"):
                 with self._watch.time("perception"):
-                    observed = self._sender.observe(captured)
+                    perceived = self._sender.stages.perceive(captured)
                 with self._watch.time("semantics"):
-                    labels = self._sender.label_observed(captured, observed)
+                    labels = self._sender.stages.label(perceived)
                 self._receive(self._through_codec(labels))
 
     def _through_codec(self, labels: LabelFrame) -> LabelFrame:

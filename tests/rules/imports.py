@@ -26,9 +26,10 @@ class Floor:
 
 
 FLOORS = (
-    Floor(("common",), ("sender", "receiver", "tests")),
-    Floor(("sender",), ("receiver", "tests")),
-    Floor(("receiver",), ("sender", "tests")),
+    Floor(("common",), ("sender", "receiver", "bodywire", "tests")),
+    Floor(("sender",), ("receiver", "bodywire", "tests")),
+    Floor(("receiver",), ("sender", "bodywire", "tests")),
+    Floor(("bodywire",), ("tests", *OFFLINE_MODULES)),
     Floor(("common",), OFFLINE_MODULES, but=("common.synthetic", "common.training")),
     Floor(("sender",), OFFLINE_MODULES, but=("sender.train",)),
     Floor(("receiver",), OFFLINE_MODULES, but=("receiver.train",)),

@@ -8,6 +8,8 @@ from pathlib import Path
 from typing import Self, TypeGuard
 
 PACKAGES = ("common", "sender", "receiver")
+LIBRARY = Path("deploy/bodywire")
+"""The package `bodywire`, which calls the others."""
 
 
 @dataclass(frozen=True)
@@ -33,7 +35,8 @@ class Source:
     @property
     def module(self) -> str:
         """`sender/link/__init__.py` → `sender.link`."""
-        parts = self.path.with_suffix("").parts
+        inside = self.path.relative_to(LIBRARY.parent) if self.path.is_relative_to(LIBRARY) else self.path
+        parts = inside.with_suffix("").parts
         return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
 
     @cached_property
@@ -62,7 +65,8 @@ class Source:
         """Whether `python -m` on the module runs something, or the module belongs to such commands (the trainings)."""
         guards = (ast.unparse(node.test) for node in self.tree.body if isinstance(node, ast.If))
         is_training = self.path.parts[:2] == ("common", "training")
-        return is_training or self.path.name == "__main__.py" or "__name__ == '__main__'" in guards
+        is_library = self.path.is_relative_to(LIBRARY)
+        return is_library or is_training or self.path.name == "__main__.py" or "__name__ == '__main__'" in guards
 
 
 @dataclass(frozen=True)
@@ -80,7 +84,7 @@ class Sources:
     @classmethod
     def read(cls, root: Path) -> Self:
         """Those below a checkout's root, without the generated stubs."""
-        return cls(tuple(_below(root, *PACKAGES)), tuple(_below(root, "tests")))
+        return cls(tuple(_below(root, *PACKAGES, str(LIBRARY))), tuple(_below(root, "tests")))
 
 
 def _is_dotted(value: object) -> TypeGuard[str]:

@@ -9,11 +9,11 @@ from receiver.body.skinning import BodySkin
 from receiver.link.auth.ownership import SessionOwner
 from receiver.mesh.mesh_texture import MeshTexture
 from receiver.publish.config import PublishConfig
-from receiver.publish.frame_record import FrameRecord, PersonRecord
+from receiver.publish.frame_record import FrameRecord
 from receiver.publish.session_directory import SessionDirectory
 from sender.capture.open import open_source
 from sender.perception.config import TrackerConfig
-from tests.bench.whole_system import WholeSystem
+from tests.bench.whole_system import whole_system
 
 SIZES = {"total": 51, "header": 29, "root": 4, "torso": 3, "head": 1, "left_arm": 3, "right_arm": 4, "hands": 7}
 """Bytes of every frame, as those of a frame in the middle of the clip."""
@@ -23,21 +23,18 @@ STAGES_MS = {"codec": 0.6, "queue": 1.6, "decode": 7.9, "diffusion": 21.0, "body
 
 def publish_demo(out: Path, frames: int, texture: MeshTexture | None = None) -> Path:
     """Publishes the clip's first `frames` frames with their surfaces and bodies, which all have the same texture."""
-    system, skeleton = WholeSystem(TrackerConfig()), BodySkin.from_model(BodyModel.load()).skeleton
+    system, skeleton = whole_system(TrackerConfig()), BodySkin.from_model(BodyModel.load()).skeleton
     with open_source("demo") as source, SessionDirectory(PublishConfig(out)) as directory:
         session = directory.session("demo", SessionOwner.from_secret("", b""))
         for frame in itertools.islice(source, frames):
             rebuilt = system.rebuild(frame)
             people = tuple(
-                PersonRecord(
-                    person.labels.identity,
-                    person.labels.score,
-                    person.keypoints_2d,
-                    person.joints_3d,
-                    session.write_surface(frame.sequence, person.surface),
-                    session.write_body(frame.sequence, replace(person.body, texture=texture), skeleton),
+                replace(
+                    record,
+                    surface=session.write_surface(frame.sequence, person.surface),
+                    body=session.write_body(frame.sequence, replace(person.body, texture=texture), skeleton),
                 )
-                for person in rebuilt.people
+                for person, record in zip(rebuilt.people, rebuilt.records, strict=True)
             )
             record = FrameRecord(
                 frame.sequence,

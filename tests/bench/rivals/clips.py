@@ -80,9 +80,9 @@ def perceive(name: str, footage: Footage, sender: FrameSender, joints: Joints) -
     """The labels of a clip's person. Raises SourceError if nobody is found in the clip."""
     found = []
     for index, frame in enumerate(captured_frames(name, footage.pictures)):
-        observed = sender.observe(frame)
-        if people := sender.label_observed(frame, observed).people:
-            found.append((index, people[0], observed[0]))
+        perceived = sender.stages.perceive(frame)
+        if people := sender.stages.label(perceived).people:
+            found.append((index, people[0], perceived.observed[0]))
     if not found:
         raise SourceError(f"nobody is found in the clip {name}")
     kept, people, seen = zip(*found, strict=True)

@@ -12,8 +12,9 @@ from common.errors import PeerError, SourceError
 from common.frames import Camera, LabelFrame, PersonLabels
 from common.labels import GROUPS
 from sender.capture.source import CapturedFrame, FrameSource
+from sender.labelling import Networks
 from sender.metrics import SenderMetrics
-from sender.pipeline import Networks, SenderPipeline
+from sender.pipeline import SenderPipeline
 from sender.playback import Playback
 from sender.rate.controller import RateController
 from sender.rate.policy import RateConfig

@@ -1,0 +1,101 @@
+"""People of pictures and cameras as meshes, in this process: no network, no files.
+
+    from bodywire import reconstruct, stream
+
+    for person in reconstruct("photo.jpg"):
+        person.surface.export(f"{person.identity}.glb")
+    for people in stream(0):
+        print(people.time_s, [person.joints_3d for person in people])
+
+The networks of both daemons are loaded by the first call, which takes seconds, and kept.  Threads may call at once.
+Every error of a file, a camera or this installation is a `BodywireError`.
+"""
+
+import os
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+
+from bodywire.both_ends import BothEnds, Loaded
+from bodywire.people import People, Person
+from common.arrays import Image
+from common.errors import BodywireError, SourceError, WeightsError
+from sender.capture.config import CaptureConfig
+from sender.capture.images import Picture, decode_image, read_image
+from sender.capture.open import open_source
+from sender.capture.source import CapturedFrame, camera_of, printable_name
+from sender.config import SenderConfig
+from sender.perception.config import TrackingConfig
+
+__all__ = ["BodywireError", "People", "Person", "SourceError", "WeightsError", "reconstruct", "stream"]
+
+
+def reconstruct(
+    picture: str | os.PathLike[str] | bytes | Image, *, max_people: int | None = None, focal_px: float | None = None
+) -> People:
+    """The people of one picture.
+
+    Args:
+        picture: path or content of an image file, or (H, W, 3) uint8, RGB, upright.
+        max_people: most people, 1 to 32; by default up to 8, nobody less than 0.4 times as tall as the tallest.
+        focal_px: focal length of the camera in pixels; by default that of the file's EXIF data, or a guess.
+
+    Returns:
+        most prominent first; empty if nobody is found.
+
+    Raises:
+        SourceError: the file is missing, damaged, too large, or no image.
+        WeightsError: trained weights of this installation are missing or damaged.
+        ValueError: an array of another shape or type, or another number is out of its range.
+    """
+    config = _config(max_people, focal_px)
+    name, read = _read(picture)
+    camera = camera_of(read.image, focal_px or read.focal_px)
+    frame = CapturedFrame(0, name, time.time(), 0.0, read.image, camera)
+    return BothEnds.of(Loaded.once(), config, stills=True).people(frame)
+
+
+def stream(
+    camera: int | str | os.PathLike[str], *, max_people: int | None = None, focal_px: float | None = None
+) -> Iterator[People]:
+    """The people of a source's frames, one after the other; of a live camera's, those of the newest frame.
+
+    The source is opened by the first `next`, and closed when the iterator ends or is closed.
+
+    Args:
+        camera: number of a camera, a video, an image, a folder or glob of images, `rtsp://` address, or `demo`: as
+            `sender --camera` takes them.
+        max_people, focal_px: as for `reconstruct`; of a live camera, as many people as this machine carries, up to 4.
+
+    Yields:
+        the people of a frame, with identities that stay within a video or camera; none where nobody is found.
+
+    Raises:
+        SourceError: the source is missing, empty, or was lost.
+        WeightsError, ValueError: as `reconstruct`.
+    """
+    config = _config(max_people, focal_px)
+    name = str(camera) if isinstance(camera, int) else os.fspath(camera)
+    with open_source(name, config.capture) as source:
+        ends = BothEnds.of(Loaded.once(), config, stills=source.stills, live=source.live)
+        for frame in source:
+            yield ends.people(frame)
+
+
+def _config(max_people: int | None, focal_px: float | None) -> SenderConfig:
+    return SenderConfig(capture=CaptureConfig(focal_px=focal_px), tracking=TrackingConfig(max_people))
+
+
+def _read(picture: str | os.PathLike[str] | bytes | Image) -> tuple[str, Picture]:
+    """The name and the content of a picture; errors as of `reconstruct`."""
+    if isinstance(picture, bytes):
+        return "picture", decode_image(picture)
+    if isinstance(picture, str | os.PathLike):
+        path = Path(picture)
+        return printable_name(path.name), read_image(path)
+    image = np.asarray(picture)
+    if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3 or image.size == 0:
+        raise ValueError(f"a picture is (H, W, 3) uint8, not {image.shape} {image.dtype}")
+    return "picture", Picture(np.ascontiguousarray(image))

@@ -1,0 +1,147 @@
+"""The stages of both daemons in one process.
+
+frame ─ perception ─ semantics, clothes, face, hands ─ [ codec ] ─ motion ─ [ engine: decode … surface ] ─ people
+                                   └──── blobs: colours, what people wear ─────┘
+"""
+
+import asyncio
+import atexit
+import itertools
+import threading
+from collections.abc import Callable, Coroutine, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any, Self, TypeVar
+
+from bodywire.people import People, Person
+from common.body.label_space import LabelSpace
+from common.body.model import BodyModel
+from common.frames import LabelFrame
+from common.weights.devices import resolve_device
+from receiver.engine.engine import ReconstructedPerson, ReconstructionRequest, ReconstructionResult
+from receiver.engine.local import LocalEngine
+from receiver.engine.reconstructor import Reconstructor
+from receiver.motion.session_motion import SessionMotion
+from receiver.publish.frame_record import PersonRecord
+from receiver.received_people import ReceivedPeople
+from receiver.texture.inpainting import TextureInpainter
+from sender.capture.source import CapturedFrame
+from sender.config import SenderConfig
+from sender.labelling import BlobStage, Labelling, Networks
+from sender.metrics import SenderMetrics
+from sender.perception.stage import ObservedPerson
+from sender.texture.stage import TextureStage
+from sender.wears.stage import WearsReader, WearsStage
+
+T = TypeVar("T")
+
+
+class Loaded:
+    """The networks of both ends, which all sessions of a process share, and the event loop of the engine.
+
+    Raises:
+        WeightsError: weights are missing, damaged or of another version.
+    """
+
+    def __init__(self) -> None:
+        config = SenderConfig()
+        device = resolve_device(config.device.device)
+        self.networks, self.reader = Networks.load(config), WearsReader.load(device)
+        self.engine = LocalEngine(Reconstructor.load(device=device))
+        self.inpainter = TextureInpainter(device=device)
+        self.sessions = itertools.count()
+        self._loop = asyncio.new_event_loop()
+        # Of its own: the caller may be in a thread that has one, as that of a notebook has.
+        threading.Thread(target=self._loop.run_forever, name="engine", daemon=True).start()
+        atexit.register(self.close)
+
+    @classmethod
+    @lru_cache(maxsize=1)
+    def once(cls) -> Self:
+        """Those of this process."""
+        return cls()
+
+    def close(self) -> None:
+        """Finishes what is in the engine."""
+        self.run(self.engine.close())
+        self.inpainter.shutdown()
+
+    def run(self, work: Coroutine[Any, Any, T]) -> T:
+        """What a coroutine returns, or raises, in the loop of the engine."""
+        return asyncio.run_coroutine_threadsafe(work, self._loop).result()
+
+
+@dataclass(frozen=True)
+class Rebuilt:
+    """One frame at both ends.
+
+    Args:
+        labels: as the engine got them.
+        people: as the receiver rebuilt them from these.
+        records: what is published of each.
+    """
+
+    observed: Sequence[ObservedPerson]
+    labels: LabelFrame
+    people: Sequence[ReconstructedPerson]
+    records: Sequence[PersonRecord]
+
+
+class BothEnds:
+    """One session: what its frames' people are, and what is remembered of them.
+
+    Args:
+        stages: make blobs of the people.
+        stills: every frame is a picture of its own.
+        between: what becomes of labels on their way, by default nothing.
+    """
+
+    def __init__(
+        self,
+        loaded: Loaded,
+        networks: Networks,
+        stages: Sequence[BlobStage],
+        *,
+        stills: bool = False,
+        between: Callable[[LabelFrame], LabelFrame] = lambda labels: labels,
+    ) -> None:
+        self._loaded, self._stills, self._between = loaded, stills, between
+        self._labelling = Labelling(networks, stages, SenderMetrics(), stills=stills)
+        self._session = next(loaded.sessions)
+        self._motion = SessionMotion()
+        self._received = ReceivedPeople(loaded.inpainter.textures("library", self._session))
+
+    @classmethod
+    def of(cls, loaded: Loaded, config: SenderConfig, *, stills: bool, live: bool = False) -> Self:
+        """A session of a source with the sender's options."""
+        networks = Networks.load(config, cameras=int(live), sharing=loaded.networks)
+        textures = TextureStage(LabelSpace.load(), BodyModel.load(), stills=stills)
+        return cls(loaded, networks, (textures, WearsStage(loaded.reader, stills=stills)), stills=stills)
+
+    def people(self, frame: CapturedFrame) -> People:
+        """The people of a frame."""
+        rebuilt, skeleton = self.rebuild(frame), self._loaded.engine.skeleton
+        pairs = zip(rebuilt.people, rebuilt.records, strict=True)
+        people = tuple(Person.of(*each, skeleton) for each in pairs)
+        return People(people, frame.source, frame.media_time_s, frame.camera)
+
+    def rebuild(self, frame: CapturedFrame) -> Rebuilt:
+        """Passes one frame through all stages."""
+        perceived = self._labelling.perceive(frame)
+        labels = self._labelling.label(perceived)
+        for blob in self._labelling.blobs(perceived, labels):
+            self._received.handlers[blob.kind](blob)
+        labels = self._motion.complete(self._between(labels))
+        self._received.begin(labels)
+        result = self._loaded.run(self._reconstruct(labels))
+        skeleton = self._loaded.engine.skeleton
+        records = [
+            PersonRecord.of(person, self._received.wears.of(person.labels.identity)[0], skeleton)
+            for person in result.people
+        ]
+        return Rebuilt(perceived.observed, labels, result.people, records)
+
+    async def _reconstruct(self, labels: LabelFrame) -> ReconstructionResult:
+        appearance = await self._received.appearance(labels, real_time=False)
+        request = ReconstructionRequest("library", self._session, labels, appearance, still=self._stills)
+        return await self._loaded.engine.reconstruct(request)

@@ -1,0 +1,147 @@
+"""What the networks make of a frame, in the thread that asks: the people in it, their labels, and blobs about them.
+
+The sender's pipeline spreads these steps over threads and sends what comes of them; the library calls one after the
+other.
+"""
+
+from collections.abc import Sequence
+from contextlib import nullcontext
+from dataclasses import dataclass
+from typing import NamedTuple, Protocol, Self
+
+from common.blobs import Blob
+from common.frames import LabelFrame, PersonLabels
+from common.weights.devices import resolve_device
+from sender.capture.source import CapturedFrame
+from sender.clothing.stage import ClothingStage
+from sender.config import SenderConfig
+from sender.face.stage import FaceStage
+from sender.hands.stage import HandsStage
+from sender.metrics import SenderMetrics
+from sender.perception.stage import ObservedPerson, PerceptionStage
+from sender.semantics.stage import SemanticsStage
+
+
+class BlobStage(Protocol):
+    """Turns the people of each frame into blobs, or shows them to the user and returns none."""
+
+    @property
+    def timed_as(self) -> str | None:
+        """The stage of `SenderMetrics` that its time belongs to; None if it measures its time itself."""
+
+    def update(
+        self, frame: CapturedFrame, observed: Sequence[ObservedPerson], people: Sequence[PersonLabels]
+    ) -> list[Blob]:
+        """Takes a frame and returns the blobs that are due.
+
+        Args:
+            frame: with its sequence number in the session.
+            people: their labels, in the same order.
+        """
+
+    def reset(self) -> None:
+        """Forgets all people, for a new source."""
+
+
+class Networks(NamedTuple):
+    """What labels people."""
+
+    perception: PerceptionStage
+    semantics: SemanticsStage
+    clothing: ClothingStage
+    face: FaceStage | None = None
+    hands: HandsStage | None = None
+
+    @classmethod
+    def load(cls, config: SenderConfig, *, cameras: int = 0, sharing: Self | None = None) -> Self:
+        """With the shipped weights.
+
+        Args:
+            cameras: as for `PerceptionStage.load`.
+            sharing: the networks are those of another source, and only what is remembered of people is new.
+
+        Raises:
+            UsageError: this machine lacks the GPU of `--device`, or the network of `--detector` cannot be used.
+            WeightsError: trained weights are missing, damaged or of another version.
+        """
+        device = resolve_device(config.device.device)
+        shared = sharing or (None, None, None, None, None)
+        # Where the first source has none, MediaPipe's networks are missing.
+        reads = config.expression.expression and (sharing is None or sharing.face is not None)
+        return cls(
+            PerceptionStage.load(config.tracking, device, cameras=cameras, sharing=shared[0]),
+            SemanticsStage.load(config.smoothing, device, sharing=shared[1]),
+            ClothingStage.load(device, sharing=shared[2]),
+            FaceStage.load(sharing=shared[3]) if reads else None,
+            HandsStage.load(sharing=shared[4]) if reads else None,
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Perceived:
+    """A frame with the people in it; `begins` is whether it is the first one of its source."""
+
+    frame: CapturedFrame
+    observed: Sequence[ObservedPerson]
+    begins: bool
+
+
+class Labelling:
+    """Perceives, labels and describes the people of one session's frames, each step of them in order.
+
+    Args:
+        stages: make blobs of each frame, in this order.
+        stills: every frame is a picture of its own.
+    """
+
+    def __init__(
+        self, networks: Networks, stages: Sequence[BlobStage], metrics: SenderMetrics, *, stills: bool = False
+    ) -> None:
+        self._networks, self._stages, self._metrics, self._stills = networks, stages, metrics, stills
+        self._last_source = ""
+
+    def perceive(self, frame: CapturedFrame) -> Perceived:
+        """Finds the people of a frame; tracking starts again when the source changes."""
+        begins = self._stills or frame.source != self._last_source
+        self._last_source = frame.source
+        perception, semantics = self._networks[:2]
+        if begins:
+            perception.reset()
+        with self._metrics.stage("perception"):
+            # Views that take turns need the means that smoothing makes of them.
+            time_s = frame.media_time_s if semantics.smooths else None
+            return Perceived(frame, perception.process(frame.image, frame.camera, time_s), begins)
+
+    def label(self, perceived: Perceived) -> LabelFrame:
+        """The labels of one frame, which may have no people."""
+        frame, observed = perceived.frame, perceived.observed
+        _, semantics, clothing, face, hands = self._networks
+        if perceived.begins:
+            semantics.reset()
+            clothing.reset()
+            if face is not None:
+                face.reset()
+            if hands is not None:
+                hands.reset()
+        with self._metrics.stage("semantics"):
+            people = semantics.label(observed, frame.camera, frame.media_time_s)
+            people = clothing.label(frame.image, frame.camera, observed, people)
+        with self._metrics.stage("expression") if face or hands else nullcontext():
+            if hands is not None:
+                people = hands.label(frame.image, frame.camera, observed, people, frame.media_time_s)
+            if face is not None:
+                is_short = hands is not None and hands.is_busy
+                people = face.label(frame.image, observed, people, frame.media_time_s, is_short=is_short)
+        self._metrics.frame_offered(people)
+        return LabelFrame(frame.sequence, frame.source, frame.captured_at, frame.camera, people)
+
+    def blobs(self, perceived: Perceived, labels: LabelFrame) -> list[Blob]:
+        """The blobs that are due with one frame."""
+        if perceived.begins:
+            for stage in self._stages:
+                stage.reset()
+        blobs: list[Blob] = []
+        for stage in self._stages:
+            with nullcontext() if stage.timed_as is None else self._metrics.stage(stage.timed_as):
+                blobs += stage.update(perceived.frame, perceived.observed, labels.people)
+        return blobs

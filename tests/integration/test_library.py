@@ -1,0 +1,143 @@
+"""`bodywire`: pictures and sources to meshes, in this process."""
+
+import asyncio
+import itertools
+import shutil
+import textwrap
+import threading
+from pathlib import Path
+
+import numpy as np
+import pytest
+from trimesh.visual import ColorVisuals
+
+from bodywire import BodywireError, People, SourceError, reconstruct, stream
+from common.body.anatomy import FACIAL_ACTIONS
+from common.frames import Camera
+from receiver.mesh.mesh_files import to_y_up
+from sender.capture.images import read_image
+from sender.capture.open import DEMO_PHOTOGRAPHS
+from tests.support.glb_reader import Glb
+
+ROOT = Path(__file__).parents[2]
+PHOTOGRAPH = DEMO_PHOTOGRAPHS / "000000042102.jpg"
+
+
+@pytest.fixture(scope="module")
+def people() -> People:
+    return reconstruct(PHOTOGRAPH)
+
+
+def pixels_of(people: People) -> np.ndarray:
+    """(17, 2) where the first person's joints are in the picture."""
+    return people.camera.project(to_y_up(people[0].joints_3d))
+
+
+def test_photograph_becomes_meshes(people: People) -> None:
+    (person,) = people
+    assert (people.source, people.time_s) == (PHOTOGRAPH.name, 0.0)
+    assert person.surface.is_watertight and person.surface.body_count == 1
+    assert person.body.vertices.shape[1] == 3 and 0.4 < person.score <= 1
+    # All in one space, metres: the person stands before the camera, head up, and joints are inside of the mesh.
+    low, high = person.surface.bounds
+    assert high[2] < 0 and person.joints_3d[0, 1] > person.joints_3d[15, 1]
+    assert ((person.joints_3d > low - 0.1) & (person.joints_3d < high + 0.1)).all()
+    assert 1.0 < person.height_m < 2.2 and person.height_sigma_m > 0
+    np.testing.assert_allclose(pixels_of(people), person.keypoints_2d[:, :2], atol=0.1)
+
+
+def test_photograph_has_colours_kinds_and_face(people: People) -> None:
+    (person,) = people
+    visual = person.surface.visual
+    assert isinstance(visual, ColorVisuals) and len(np.unique(visual.vertex_colors, axis=0)) > 100
+    # He wears a suit.
+    assert person.kinds["sleeve"][0] == "long" and person.kinds["bottom"][0] == "trousers"
+    assert person.face is not None and tuple(person.face) == FACIAL_ACTIONS
+
+
+def test_meshes_are_exported_as_they_are(people: People, tmp_path: Path) -> None:
+    body = Glb(people[0].body_glb()).document
+    assert len(body["skins"]) == 1 and len(body["images"]) == 1
+    path = tmp_path / "person.glb"
+    people[0].surface.export(path)
+    assert path.stat().st_size > 100_000
+
+
+@pytest.mark.parametrize("how", ["bytes", "array"])
+def test_content_of_a_picture_is_as_good_as_its_path(people: People, how: str) -> None:
+    content = PHOTOGRAPH.read_bytes() if how == "bytes" else read_image(PHOTOGRAPH).image
+    (person,) = reconstruct(content)
+    np.testing.assert_allclose(person.joints_3d, people[0].joints_3d, atol=1e-4)
+
+
+def test_call_within_an_event_loop_as_in_a_notebook(people: People) -> None:
+    async def cell() -> People:
+        return reconstruct(str(PHOTOGRAPH))
+
+    assert len(asyncio.run(cell())) == len(people)
+
+
+def test_threads_may_call_at_once(people: People) -> None:
+    found: list[People] = []
+    threads = [threading.Thread(target=lambda: found.append(reconstruct(PHOTOGRAPH))) for _ in range(2)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    for (person,) in found:
+        np.testing.assert_allclose(person.joints_3d, people[0].joints_3d, atol=1e-3)
+
+
+def test_focal_length_is_used() -> None:
+    people = reconstruct(PHOTOGRAPH, focal_px=2000.0)
+    assert people.camera == Camera(246, 640, 2000.0)
+    np.testing.assert_allclose(pixels_of(people), people[0].keypoints_2d[:, :2], atol=0.1)
+
+
+def test_picture_of_nobody() -> None:
+    people = reconstruct(np.full((120, 160, 3), 200, np.uint8))
+    assert list(people) == [] and len(people) == 0 and (people.camera.width, people.camera.height) == (160, 120)
+
+
+def test_pictures_that_are_none(tmp_path: Path) -> None:
+    with pytest.raises(SourceError, match=r"cannot read .*missing\.jpg: No such file"):
+        reconstruct(tmp_path / "missing.jpg")
+    (tmp_path / "text.jpg").write_text("no picture")
+    with pytest.raises(BodywireError, match=r"text\.jpg is not an image"):
+        reconstruct(tmp_path / "text.jpg")
+    with pytest.raises(ValueError, match=r"\(H, W, 3\) uint8, not \(4, 4\) float64"):
+        reconstruct(np.zeros((4, 4)))  # type: ignore[arg-type]
+    with pytest.raises(ValueError, match="max-people"):
+        reconstruct(PHOTOGRAPH, max_people=0)
+
+
+def test_clip_becomes_a_stream() -> None:
+    frames = list(itertools.islice(stream("demo"), 4))
+    assert [round(30 * people.time_s) for people in frames] == [0, 1, 2, 3]
+    (first,), (last,) = frames[0], frames[-1]
+    assert first.identity == last.identity and last.surface.is_watertight
+    assert np.array_equal(first.body.faces, last.body.faces)
+    moved = np.linalg.norm(last.joints_3d - first.joints_3d, axis=1)
+    assert 0 < moved.max() < 0.3
+
+
+def test_folder_of_photographs_is_a_stream_of_pictures(people: People) -> None:
+    (found,) = stream(PHOTOGRAPH)
+    np.testing.assert_allclose(found[0].joints_3d, people[0].joints_3d, atol=1e-4)
+
+
+def test_lines_of_the_readme(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    section = (ROOT / "README.md").read_text(encoding="utf-8").split("## In Python")[1].split("##")[0]
+    code = textwrap.dedent("\n".join(line for line in section.splitlines() if line.startswith("    ")))
+    shutil.copy(PHOTOGRAPH, tmp_path / "photo.jpg")
+    monkeypatch.chdir(tmp_path)
+    assert "stream(0)" in code
+    exec(code.replace("stream(0)", "stream('photo.jpg')"), {})
+    assert (tmp_path / "0.obj").is_file() and "'sleeve': ('long'" in capsys.readouterr().out
+
+
+def test_source_that_is_missing() -> None:
+    with pytest.raises(SourceError, match=r"nothing\.mp4 does not exist"):
+        next(stream("nothing.mp4"))
