@@ -4,12 +4,12 @@ Two hosts with a shaped link between them, 30 ms each way.  All systems run over
 meshes are written at the other (`play.py`, `ways.py`).  Both daemons take part in every one, at one end or at both.
 
     bodywire                         as by default, encrypted: labels, and the colours of clothes and skin after them
-    bodywire, labels alone           the same with --no-colours
-    without semantic communication   the body of each picture as a mesh, with Draco
+    bodywire, labels alone           the same with --no-colours (A)
+    without semantic communication   the body of each picture as a mesh, with Draco (A)
     WebP, AVIF crops                 the square that perception would read; what finds it costs nothing
     DeepJSCC crops                   the same as symbols of the image channel at 10 dB, by the plain decoder; its link
                                      is faster, so that a symbol takes as long as the bits of its capacity elsewhere
-    H.264, AV1 video                 whole pictures, low delay (scenario B)
+    H.264, AV1 video                 whole pictures, low delay (B)
 
 A   pictures of different people over 1 Mbit/s, as fast as they go; a system has its best setting:
       total_s               until the mesh of the last one is written
@@ -32,16 +32,18 @@ from pathlib import Path
 import numpy as np
 
 from tests.bench import report
+from tests.bench.rivals.coders import VIDEOS
 from tests.bench.rivals.footage import demo, strangers
-from tests.bench.scenarios.play import SYSTEMS
+from tests.bench.scenarios.play import LABELS, SYSTEMS
 from tests.bench.scenarios.plots import draw
 from tests.bench.scenarios.runs import A_KBPS, Figures, scenario_a, scenario_b
-from tests.bench.scenarios.ways import WAYS
+from tests.bench.scenarios.ways import CROPS, MESHES
 from tests.netlab.hosts import require_hosts
 
 SEED = 20_000_200
 MODELS, QUICK_MODELS = (1, 2, 4, 8, 16, 32, 64), (1, 2, 4, 8)
-B_KBPS, QUICK_KBPS = (400, 200, 100, 50, 20, 10), (100, 20)
+B_KBPS, QUICK_KBPS = (400, 150, 50, 20, 10), (100, 20)
+A_SYSTEMS, B_SYSTEMS = (*LABELS, MESHES, *CROPS), ("bodywire", *CROPS, *VIDEOS)
 CLIP_FRAMES = 300
 
 Results = dict[str, dict[int, Figures]]
@@ -50,7 +52,7 @@ Results = dict[str, dict[int, Figures]]
 
 def main(arguments: Sequence[str] | None = None) -> int:
     parser = report.flags("scenarios", __doc__, SEED)
-    report.add_amount(parser, "--seconds", "duration at each capacity of scenario B", 7.0, 4.0, float)
+    report.add_amount(parser, "--seconds", "duration at each capacity of scenario B", 5.0, 3.0, float)
     parser.add_argument("--systems", nargs="+", choices=SYSTEMS, default=SYSTEMS, help="systems to run (default: all)")
     parser.add_argument("--plots", type=Path, metavar="DIR", help="folder for the two charts as PNG")
     return report.run(parser, _work, arguments)
@@ -61,13 +63,11 @@ def _work(options: argparse.Namespace) -> None:
     models, capacities = (QUICK_MODELS, QUICK_KBPS) if options.quick else (MODELS, B_KBPS)
     a, b = Results(), Results()
     people = strangers(options.seed, max(models) + 1)
-    for system in options.systems:
-        # A video needs pictures of one person.
-        if system not in WAYS or WAYS[system].sends != "pictures":
-            a[system] = dict(scenario_a(system, people, models))
-            report.progress(f"A, {system}: {a[system][max(models)]}")
+    for system in filter(options.systems.__contains__, A_SYSTEMS):
+        a[system] = dict(scenario_a(system, people, models))
+        report.progress(f"A, {system}: {a[system][max(models)]}")
     clip = demo(CLIP_FRAMES)
-    for system in options.systems:
+    for system in filter(options.systems.__contains__, B_SYSTEMS):
         b[system] = dict(scenario_b(system, clip, capacities, options.seconds))
         report.progress(f"B, {system}: {b[system]}")
     print(f"seed {options.seed}, {report.machine_line()}")

@@ -38,14 +38,17 @@ def _video(codec: VideoCodec) -> Way:
     return Way({f"1/{scale}, CRF {crf}": partial(Video, codec, scale, crf) for scale, crf in pairs}, "pictures")
 
 
-_RATES = (16, 24, 48, 96)
-WAYS: Final[Mapping[str, Way]] = {
-    "without semantic communication": Way({f"{bits} bits": partial(Draco, bits) for bits in (11, 9, 8)}, "meshes"),
+CROPS: Final[Mapping[str, Way]] = {
     "WebP crops": _stills("WEBP", 75),
     "AVIF crops": _stills("AVIF", 65),
     "DeepJSCC crops": Way(
-        {f"1/{rate}": partial(Symbols, Fraction(1, rate)) for rate in _RATES},
+        {f"1/{rate}": partial(Symbols, Fraction(1, rate)) for rate in (16, 24, 48, 96)},
         link_share=capacity_bits(AIR) / (8 * SYMBOL_BYTES),
     ),
+}
+MESHES: Final = "without semantic communication"
+WAYS: Final[Mapping[str, Way]] = {
+    MESHES: Way({f"{bits} bits": partial(Draco, bits) for bits in (11, 9, 8)}, "meshes"),
+    **CROPS,
     **{name: _video(codec) for name, codec in VIDEOS.items()},
 }
