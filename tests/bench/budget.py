@@ -39,11 +39,12 @@ import torch
 from common.arrays import Float64Array, FloatArray
 from common.body.label_space import LabelSpace
 from common.body.model import BodyModel
-from common.errors import OutputError, UsageError
+from common.errors import OutputError
 from common.labels import concatenate
 from receiver.motion.predictor import LearnedMotion
 from receiver.playout.config import PlayoutConfig
 from tests.bench import report
+from tests.bench.charts import draw
 from tests.bench.labels_over_link import PORT, Lines, Sent
 from tests.bench.link import display_ages
 from tests.bench.link import figures as age_figures
@@ -219,37 +220,17 @@ PLOTTED = {
 
 
 def plot(path: Path, runs: Mapping[Conditions, Figures]) -> None:
-    """Draws figures over capacities, one above the other, of budgets and links.
+    """Draws figures over capacities, of budgets and links. Raises as `draw`."""
+    panels = {
+        label: {series: _points(runs, series, name) for series in ("budget", "link")} for name, label in PLOTTED.items()
+    }
+    draw(path, "", "capacity, kbit/s", panels, stacked=True)
 
-    Raises:
-        UsageError: matplotlib is not installed.
-        OutputError: the file cannot be written.
-    """
-    try:
-        from matplotlib.figure import Figure
-    except ImportError as error:
-        raise UsageError("charts need matplotlib: pip install 'bodywire[bench]'") from error
-    figure = Figure(figsize=(8.0, 1.7 * len(PLOTTED)), layout="constrained")
-    panels = figure.subplots(len(PLOTTED), sharex=True)
-    for axes, (name, label) in zip(panels, PLOTTED.items(), strict=True):
-        for series in ("budget", "link"):
-            points = [
-                (kbit, figures[name])
-                for conditions, figures in runs.items()
-                if math.isfinite(kbit := getattr(conditions, f"{series}_kbit"))
-            ]
-            axes.plot(*zip(*points, strict=True), marker="o", markersize=4, label=series)
-        axes.set(ylabel=label, xscale="log")
-        axes.set_ylim(bottom=0)
-        axes.grid(alpha=0.3)
-    panels[0].legend()
-    ticks = [f"{kbit:g}" for kbit in CAPACITIES_KBIT]
-    panels[-1].set(xlabel="capacity, kbit/s", xticks=CAPACITIES_KBIT, xticklabels=ticks)
-    panels[-1].minorticks_off()
-    try:
-        figure.savefig(path, dpi=100)
-    except OSError as error:
-        raise OutputError(f"cannot write {path}: {error.strerror}") from error
+
+def _points(runs: Mapping[Conditions, Figures], series: str, name: str) -> list[tuple[float, float]]:
+    """(kbit/s, figure) of the runs with such a limit."""
+    limits = {conditions: float(getattr(conditions, f"{series}_kbit")) for conditions in runs}
+    return [(kbit, runs[conditions][name]) for conditions, kbit in limits.items() if math.isfinite(kbit)]
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -29,13 +29,11 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-import numpy as np
-
 from tests.bench import report
+from tests.bench.charts import Lines, draw
 from tests.bench.rivals.coders import VIDEOS
 from tests.bench.rivals.footage import demo, strangers
 from tests.bench.scenarios.play import LABELS, SYSTEMS
-from tests.bench.scenarios.plots import draw
 from tests.bench.scenarios.runs import A_KBPS, Figures, scenario_a, scenario_b
 from tests.bench.scenarios.ways import CROPS, MESHES
 from tests.netlab.hosts import require_hosts
@@ -87,8 +85,8 @@ def _listed(results: Results, key: str) -> list[dict[str, float | str]]:
     return [{"system": system, key: x, **row} for system, each in results.items() for x, row in each.items()]
 
 
-def _lines(results: Results, key: str) -> dict[str, np.ndarray]:
-    return {system: np.array([(x, row[key]) for x, row in each.items()]).T for system, each in results.items()}
+def _lines(results: Results, key: str) -> Lines:
+    return {system: [(x, row[key]) for x, row in each.items()] for system, each in results.items()}
 
 
 if __name__ == "__main__":
