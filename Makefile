@@ -25,7 +25,7 @@ install = { $(PIP_INSTALL) uv && $(PYTHON) -m uv pip install --quiet --python $(
 	$(PIP_INSTALL) --editable $(1)
 # All modules of tests/bench that are commands and need no arguments, such as data from elsewhere.
 NEED_DATA := mediapipe_pose multiview photos wears
-BENCHES ?= $(filter-out $(NEED_DATA),$(basename $(notdir $(shell grep -l '^if __name__ == "__main__"' tests/bench/*.py)))) abuse rivals scenarios
+BENCHES ?= $(filter-out $(NEED_DATA),$(basename $(notdir $(shell grep -l '^if __name__ == "__main__"' tests/bench/*.py)))) rivals scenarios
 
 .DELETE_ON_ERROR:
 .PHONY: help demo test tests test-slow check static-checks bench docs dashboards environment development system-packages

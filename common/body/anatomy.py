@@ -143,29 +143,3 @@ MIRROR_SIGNS = (-1.0, 1.0, 1.0)
 """The diagonal of the reflection M: a point p becomes M p, a rotation R becomes M R M."""
 MIRROR_TURN_SIGNS = (1.0, -1.0, -1.0)
 """What the components of a rotation vector are multiplied by in the reflection."""
-
-
-def joint_region(bone: str) -> str:
-    """The skin region that a bone of the skeleton moves."""
-    side = bone[-2:] if bone[-2:] in (".L", ".R") else ""
-    stems = {
-        "root": "hips",
-        "spine05": "hips",
-        "spine04": "hips",
-        "neck01": "chest",
-        "head": "face",
-        "clavicle": "chest",
-        "upperarm01": "upper_arm",
-        "lowerarm01": "forearm",
-        "wrist": "hand",
-        "upperleg01": "thigh",
-        "lowerleg01": "shin",
-        "foot": "foot",
-    }
-    stem = bone.removesuffix(side)
-    if stem.startswith("finger"):
-        return "hand" + side
-    if stem in ("spine03", "spine02", "spine01"):
-        return "chest"
-    region = stems[stem]
-    return region if region in ("hips", "chest", "face") else region + side

@@ -29,8 +29,6 @@ _EYES: tuple[tuple[tuple[str, ...], tuple[str, ...]], ...] = (
     (("eyeBlinkLeft", "eyeWideRight"), ("eyeBlinkRight", "eyeWideLeft")),
 )
 """Actions that each entry of `eyes` raises when it is positive, and when it is negative."""
-EYE_ACTIONS = tuple(action in {each for pair in _EYES for side in pair for each in side} for action in FACIAL_ACTIONS)
-"""(A,) which actions are those of `eyes`."""
 
 
 class ExpressionSpace(nn.Module):

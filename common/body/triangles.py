@@ -1,12 +1,10 @@
-"""Triangles and their corners: normals, sums over the triangles around each vertex, and random points."""
-
-from typing import NamedTuple
+"""Triangles and their corners: normals, and sums over the triangles around each vertex."""
 
 import numpy as np
 import numpy.typing as npt
 from scipy import sparse
 
-from common.arrays import Float64Array, FloatArray, Int32Array, IntArray
+from common.arrays import FloatArray, Int32Array, IntArray
 
 
 def triangle_normals(vertices: FloatArray, faces: Int32Array | IntArray) -> FloatArray:
@@ -51,25 +49,3 @@ class VertexNormals:
         x, y, z = sums = [self._sum @ component for component in cross]
         length = np.maximum(np.sqrt(x * x + y * y + z * z), 1e-12)
         return np.stack([component / length for component in sums], axis=1, dtype=np.float32)
-
-
-class SurfacePoints(NamedTuple):
-    """Random points on a mesh: positions and unit normals (n, 3), triangles (n,) and barycentric weights (n, 3)."""
-
-    points: Float64Array
-    normals: Float64Array
-    triangle: IntArray
-    weights: Float64Array
-
-
-def random_points(
-    vertices: FloatArray | Float64Array, faces: Int32Array | IntArray, count: int, rng: np.random.Generator
-) -> SurfacePoints:
-    """`count` points, uniform by area."""
-    corners = vertices[faces].astype(np.float64)
-    cross = np.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0])
-    area = np.linalg.norm(cross, axis=1)
-    chosen = rng.choice(len(area), count, p=area / area.sum())
-    weights = rng.dirichlet(np.ones(3), count)
-    points = np.einsum("nc,ncd->nd", weights, corners[chosen])
-    return SurfacePoints(points, cross[chosen] / area[chosen, None], chosen, weights)

@@ -1,13 +1,16 @@
 """Who may use a session, and what a receiver does that is full or attacked, over gRPC."""
 
 import asyncio
+import contextlib
 import logging
 from collections import Counter
 from datetime import UTC, datetime
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
 import grpc
+import numpy as np
 import pytest
 
 from common.codec.frame_codec import FrameCodec
@@ -22,6 +25,7 @@ from receiver.metrics import ReceiverMetrics
 from receiver.pipeline import ReceiverPipeline
 from receiver.publish.config import PublishConfig
 from receiver.publish.session_directory import SessionDirectory
+from tests.netlab.hostile_packets import hostile_messages
 from tests.support.fake_link import MODEL, SECRET, label_frame
 from tests.support.fake_reconstructor import FakeEngine
 from tests.support.link_fixture import LOOPBACK, LinkFixture
@@ -166,6 +170,56 @@ async def test_silent_connection_is_closed(link: LinkFixture, monkeypatch: pytes
     async with asyncio.timeout(20):
         await reader.read()
     writer.close()
+
+
+_HTTP_2 = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + b"\x00\x00\x00\x04\x00\x00\x00\x00\x00"
+_PING = b"\x00\x00\x08\x06\x00\x00\x00\x00\x00" + bytes(8)
+_RESET = b"\x00\x00\x04\x03\x00\x00\x00\x00\x01\x00\x00\x00\x08"
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        pytest.param(b"SSH-2.0-x\r\n", id="another protocol"),
+        pytest.param(b"\x16\x03\x01\xff\xff\x01" + bytes(20_000), id="half of TLS"),
+        pytest.param(_HTTP_2 + 2000 * _PING, id="pings"),
+        pytest.param(_HTTP_2 + 2000 * _RESET, id="resets"),
+        pytest.param(_HTTP_2 + b"\xff\xff\xff\xff\xff" + bytes(1000), id="absurd frame"),
+    ],
+)
+async def test_noise_below_grpc_disturbs_nobody(link: LinkFixture, data: bytes) -> None:
+    _, address = await link.server(OwnedPipeline(OwnedSessions()))
+    async with RawSender(address) as honest:
+        assert isinstance(await honest.hello(), Welcome)
+        for _ in range(5):
+            _, writer = await asyncio.open_connection(LOOPBACK, address.port)
+            writer.write(data)
+            writer.close()
+        assert await honest.frame(0) is AckStatus.DECODED
+    async with RawSender(address) as later:
+        assert isinstance(await later.hello(resume=True), Welcome)
+
+
+async def test_absurd_messages_end_their_own_stream_alone(link: LinkFixture, caplog: pytest.LogCaptureFixture) -> None:
+    _, address = await link.server(OwnedPipeline(OwnedSessions()))
+    async with RawSender(address) as honest:
+        assert isinstance(await honest.hello(), Welcome)
+        messages = hostile_messages(np.random.default_rng(3))
+        for number in range(200, 240):
+            async with RawSender(address) as hostile:
+                await hostile.hello(session=bytes([number]) * 16)
+                # Either end may have ended it.
+                broken = contextlib.suppress(grpc.aio.AioRpcError, asyncio.InvalidStateError)
+                with broken:
+                    for message in islice(messages, 7):
+                        await hostile.call.write(message)
+                    await hostile.call.done_writing()
+                with broken:
+                    while await hostile.call.read() is not grpc.aio.EOF:
+                        pass
+                assert (await hostile.end())[0] is not grpc.StatusCode.UNKNOWN, "an error that nothing handles"
+        assert await honest.frame(0) is AckStatus.DECODED
+    assert not [record for record in caplog.records if record.levelno >= logging.ERROR]
 
 
 async def test_connections_are_bounded(link: LinkFixture, monkeypatch: pytest.MonkeyPatch) -> None:

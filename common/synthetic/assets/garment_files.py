@@ -17,8 +17,6 @@ import numpy.typing as npt
 from common.arrays import FloatArray, IntArray
 
 WARDROBE_FILE = Path(__file__).resolve().parent.parent / "data" / "wardrobe.npz"
-BASE_VERTICES = 19_158
-"""Vertices of MakeHuman's base mesh, including its helper geometry."""
 
 _FIELDS = ("corners", "barycentric", "offset", "scale_pairs", "scale_lengths", "faces", "hidden")
 

@@ -1,10 +1,10 @@
 import numpy as np
 import pytest
 import torch
+import trimesh
 from scipy.spatial import cKDTree
 
 from common.body.anatomy import REGION_INDEX
-from common.body.triangles import random_points
 from common.synthetic.assets.appearance import sample_appearance
 from common.synthetic.clothed.binding import load_bindings
 from common.synthetic.clothed.displacement import OutfitDisplacer
@@ -38,7 +38,7 @@ def test_displaced_template_is_closer_to_the_shell_than_the_skin(atelier: Atelie
     bare, clothed = [], []
     for outfit in outfits(atelier, 6):
         shell = shells.make(worn_figure(outfit, atelier.vertices, atelier.skeleton))
-        points = random_points(shell.vertices, shell.faces, 6000, np.random.default_rng(0)).points
+        points = trimesh.Trimesh(shell.vertices, shell.faces, process=False).sample(6000)
         field = displacer.displace(outfit, atelier.skeleton.shape).displacement
         moved = template.posed(atelier.model, atelier.parameters, torch.from_numpy(field)[None]).vertices[0].numpy()
         bare.append(cKDTree(atelier.vertices[template.kept]).query(points)[0].mean())

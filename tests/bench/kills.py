@@ -1,14 +1,21 @@
-"""Audit of complete delivery while processes are killed.
+"""Complete delivery while processes are killed: `python -m tests.bench.kills`.
 
 Senders with complete delivery and receivers without networks run on volatile disks that lose unsynced writes
 (`tests.netlab`).  After each kill with SIGKILL the receivers' frame records are compared with the senders' ledgers of
-acknowledged frames; at the end every captured frame must be recorded once, in order and unchanged.  Several receivers
-share their sessions; each sender names all of them, in another order.
+acknowledged frames; at the end every captured frame must be recorded once, in order and unchanged.
+
+    pair      one sender and one receiver, either of which is killed
+    fronts    three receivers that share the sessions of four senders; each sender names all of them, in another order
+
+A frame is `lost` if it was acknowledged, or captured, and is not recorded, `misplaced` behind a later one, and `wrong`
+with the record of another.  The exit code is 1 if there is a fault.
 """
 
+import argparse
 import json
 import random
 import signal
+import sys
 import tempfile
 import time
 from collections import Counter
@@ -21,9 +28,10 @@ from typing import Any
 
 import numpy as np
 
-from common.errors import OutputError
-from tests.bench.abuse.supervision import Watched
+from common.errors import BodywireError, OutputError
+from tests.bench import report
 from tests.netlab.durable_sender import captured_at
+from tests.netlab.watched import Watched
 from tests.support.free_port import free_port
 
 FAULTS = ("lost", "duplicated", "misplaced", "wrong")
@@ -33,6 +41,7 @@ _FINAL_FRAMES = 20
 # Until this long after a kill, an acknowledgement may still be on its way.
 _ON_THE_WAY_S = 0.03
 _POLL_S = 0.005
+_FRONTS, _SENDERS = 3, 4
 
 Record = tuple[int, float]
 """Sequence and capture time of a frame."""
@@ -241,3 +250,28 @@ def run(kills: int, seed: str, receivers: int = 1, senders: int = 1, flags: Sequ
                 source.wait_for(_FINAL_FRAMES)
             outcome.judge(ends, {source.answer: range(source.finish()) for source in sources})
     return outcome
+
+
+class FaultFound(BodywireError):
+    """A frame was lost, repeated, misplaced or wrong."""
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    parser = report.flags("kills", __doc__, 1)
+    report.add_amount(parser, "--kills", "of the pair, four times as many as of the fronts", 40, 4, report.at_least(1))
+    return report.run(parser, _work, arguments)
+
+
+def _work(options: argparse.Namespace) -> None:
+    seed = str(options.seed)
+    runs = {
+        "pair": run(options.kills, seed),
+        "fronts": run(max(options.kills // 4, 1), seed, _FRONTS, _SENDERS, ["--share-sessions"]),
+    }
+    report.publish(options, {name: outcome.figures() for name, outcome in runs.items()}, f"seed {seed}")
+    if faults := [f"{name}: {outcome.faults}" for name, outcome in runs.items() if outcome.faults.any]:
+        raise FaultFound("; ".join(faults))
+
+
+if __name__ == "__main__":
+    sys.exit(main())
