@@ -3,10 +3,13 @@
 The pose head predicts the labels (`sender.semantics.predictor`), the keypoints head the 2D and 3D positions of the
 keypoints, each with its variance.  With Gaussian errors, the most likely labels y minimise
 
-    Σ_k |π(K_k(y)) − k_k|² / σ_k²  +  Σ_k |K_k(y) − J_k|² / s_k²  +  Σ_e (y_e − ŷ_e)² / σ_e²
+    Σ_k |π(K_k(y)) − k_k|² / σ_k²  +  Σ_k |K_k(y) − J_k|² / s_k²  +  Σ_e (y_e − ŷ_e)² / σ_e²  +  h l(y)² / σ_l²
 
 where K(y) are the keypoints of the body that y decodes to and π is the crop's projection.  Visible joints move to their
-pixels, others stay near the prediction.  (SMPLify, Bogo et al. 2016, minimises the same sum without variances.)
+pixels, others stay near the prediction.  l(y) is how much nearer to the camera the hips are than the shoulders, and h
+the probability that both hips are hidden: of a head and shoulders the pose head predicts the mean of all trunks, bent
+forward by 11° where people sit or stand upright.  (SMPLify, Bogo et al. 2016, minimises the first sums without
+variances.)
 
 Shapes: B people, E = 80 entries, K = 17 keypoints.
 """
@@ -39,6 +42,11 @@ _PIXEL_FLOOR = 0.02
 _DEPTH_FLOOR_M = 0.6
 # Weight of the predicted labels, which depend on the same keypoints.
 _PRIOR_WEIGHT = 0.1
+# Standard deviation σ_l of the hips' distance before the shoulders where nobody sees the hips.  Of 53 upright people of
+# the training photographs, cut to head and shoulders, 96 % stand within 15° of upright instead of 79 %, and of 163 the
+# hips are 0.44 widths of the shoulders off instead of 0.46.  Half of it would also straighten those who lean.
+_UPRIGHT_M = 0.2
+_SHOULDERS, _HIPS = slice(5, 7), slice(11, 13)
 # Added to the normal matrix; keeps steps small where nothing is known.
 _DAMPING = 0.1
 
@@ -50,6 +58,7 @@ class Targets:
     Args:
         keypoints_2d, weight_2d: (B, K, 2) crop units, (B, K, 1) times the probability that the keypoint is visible.
         keypoints_3d, weight_3d: (B, K, 3) metres from the pelvis, (B, K, 1).
+        weight_upright: (B, 1, 1) of hips that are as far away as the shoulders.
         focal: (B, 1, 1) focal lengths in crop widths.
     """
 
@@ -57,6 +66,7 @@ class Targets:
     weight_2d: Array
     keypoints_3d: Array
     weight_3d: Array
+    weight_upright: Array
     focal: Array
 
     @classmethod
@@ -71,6 +81,7 @@ class Targets:
             weight_2d=visible / np.sqrt(sigma**2 + _PIXEL_FLOOR**2),
             keypoints_3d=to_numpy(output.joints_3d),
             weight_3d=1 / np.sqrt(np.exp(log_variance) + _DEPTH_FLOOR_M**2),
+            weight_upright=(1 - visible[:, _HIPS].max(axis=1, keepdims=True)) / np.float32(_UPRIGHT_M),
             focal=focal[:, None, None],
         )
 
@@ -118,7 +129,7 @@ class Refiner:
         return entries - solved(normal, gradient)[..., 0].clip(-_MAX_STEP, _MAX_STEP)
 
     def _residuals(self, entries: Array, targets: Targets) -> tuple[Array, Array]:
-        """(B, K·5, 1) weighted residuals, and their derivatives (B, K·5, E)."""
+        """(B, K·5 + 1, 1) weighted residuals, and their derivatives (B, K·5 + 1, E)."""
         xp, focal = namespace(entries), targets.focal
         from_pelvis, pelvis, by_entries = self.keypoints.derivatives(entries, focal[:, 0])
         keypoints = from_pelvis + pelvis[:, None]
@@ -132,6 +143,14 @@ class Refiner:
             scale * (by_entries[..., :2, :] - nearer[..., None] * by_entries[..., 2:, :]),
             targets.weight_3d[..., None] * self.keypoints.not_pelvis * by_entries,
         )
-        people = len(entries)
-        residuals = xp.concatenate((of_2d, of_3d), 2).reshape(people, -1, 1)
-        return residuals, xp.concatenate(derivatives, 2).reshape(people, residuals.shape[1], -1)
+        of_keypoints = xp.concatenate((of_2d, of_3d), 2).reshape(len(entries), -1, 1)
+        by_keypoints = xp.concatenate(derivatives, 2).reshape(len(entries), of_keypoints.shape[1], -1)
+        lean = targets.weight_upright * _lean(from_pelvis)[:, None, None]
+        by_lean = targets.weight_upright * _lean(by_entries)[:, None]
+        return xp.concatenate((of_keypoints, lean), 1), xp.concatenate((by_keypoints, by_lean), 1)
+
+
+def _lean(places: Array) -> Array:
+    """Coordinates (B, K, 3, …) → (B, …): how much farther along z the shoulders are than the hips, on average."""
+    depth = places[:, :, 2]
+    return depth[:, _SHOULDERS].mean(1) - depth[:, _HIPS].mean(1)

@@ -25,7 +25,12 @@ def test_one_graph_fits_as_the_host_does(follows: bool, method: Method) -> None:
 
     features, refiner = torch.from_numpy(random(FEATURE_SIZE)), Refiner.load()
     targets = Targets(
-        random(17, 2, least=0), random(17, 1, least=0.1), random(17, 3), random(17, 1, least=0.1), 2 + random(1, 1)
+        random(17, 2, least=0),
+        random(17, 1, least=0.1),
+        random(17, 3),
+        random(17, 1, least=0.1),
+        5 + random(1, 1),
+        2 + random(1, 1),
     )
     predictor = load_predictor(method)
     network = FittingNetwork(predictor, refiner.keypoints, follows=follows).eval()

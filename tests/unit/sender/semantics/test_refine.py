@@ -15,6 +15,7 @@ from sender.semantics.refine import Refiner, Targets
 
 PEOPLE = 6
 FOCAL = torch.full((PEOPLE,), 2.0)
+_HIPS = torch.tensor([11, 12])
 
 
 @pytest.fixture(scope="module")
@@ -93,6 +94,23 @@ def test_invisible_keypoints_leave_labels_and_certain_labels_move_less(
     def refined(sigma: float, output: PerceptionOutput) -> Tensor:
         return refine(entries, torch.full_like(entries, sigma), output)
 
-    torch.testing.assert_close(refined(0.4, invisible), entries, atol=1e-3, rtol=0)
+    only_hips_visible = replace(invisible, visible_logit=invisible.visible_logit.index_fill(1, _HIPS, 30.0))
+    only_hips_visible = replace(only_hips_visible, keypoints_sigma=torch.full((PEOPLE, 17), 1e6))
+    torch.testing.assert_close(refined(0.4, only_hips_visible), entries, atol=1e-3, rtol=0)
     certain, uncertain = (refined(sigma, observed) - entries for sigma in (0.005, 0.5))
     assert certain.abs().mean() < 0.2 * uncertain.abs().mean()
+
+
+def test_trunk_whose_hips_nobody_sees_stands_up(
+    space: LabelSpace, kinematics: KeypointKinematics, truth: BodyParameters, observed: PerceptionOutput
+) -> None:
+    exact = crop_entries(space, truth, FOCAL)
+    uncertain = replace(observed, joints_log_variance=torch.full((PEOPLE, 17), 20.0))
+    cut = replace(uncertain, visible_logit=torch.where(torch.arange(17) < 7, 6.0, -30.0).expand(PEOPLE, 17))
+
+    def lean_m(output: PerceptionOutput) -> Tensor:
+        found = kinematics(body_in_crop(space, refine(exact, torch.full_like(exact, 0.4), output), FOCAL))[0]
+        lean: Tensor = found[:, 5:7, 2].mean(1) - found[:, _HIPS, 2].mean(1)
+        return lean.abs()
+
+    assert lean_m(cut).mean() < 0.9 * lean_m(uncertain).mean()
