@@ -54,6 +54,7 @@ tests: development
 	OMP_NUM_THREADS=1 $(PYTHON) -m pytest -n $(TEST_WORKERS) --dist loadscope --no-loadscope-reorder $(TEST_FLAGS) || [ $$? -eq 5 ]
 
 # Whole pools, compose files, attacks and kills, and the networks' floors: nightly, and before a release.
+test-slow: SYSTEM_PACKAGES += firefox-esr webkit2gtk-driver xvfb
 test-slow: system-packages development
 	$(PYTHON) -m pytest -m slow $(TEST_FLAGS)
 

@@ -13,8 +13,8 @@ meshes are written at the other (`play.py`, `ways.py`).  Both daemons take part 
 
 A   pictures of different people over 1 Mbit/s, as fast as they go; a system has its best setting:
       total_s               until the mesh of the last one is written
-B   the demo clip as a live camera over thinner and thinner links; a rival knows the capacity, and takes the best
-    setting in which the link carries ten pictures a second, and always the newest picture:
+B   the demo clip as a live camera, ten pictures a second, over thinner and thinner links; a rival knows the capacity,
+    takes the best setting in which the link carries them all, or else the smallest, and always the newest picture:
       age_p50_ms, age_p95   age of the newest mesh, at any moment
       shown_error_mm        its joints, from where they are at that moment
       meshes_per_s, kbps    meshes written, and bits at the network devices, both ways

@@ -116,7 +116,7 @@ def scenario_a(system: str, footage: Footage, models: Sequence[int]) -> Iterator
 
 
 class Camera(threading.Thread):
-    """Plays a clip there and back, 30 frames a second; a system takes the newest frame when it has room for one."""
+    """Plays a clip there and back; a system takes the newest frame when it has room for one."""
 
     def __init__(self, footage: Footage, playing: Playing) -> None:
         super().__init__(daemon=True)
@@ -132,8 +132,8 @@ class Camera(threading.Thread):
         return there_and_back(max(0, round((moment - self.began) * FPS)), len(self._footage.pictures))
 
     def _next(self) -> Item:
-        self._tick = max(self._tick + 1, int((time.time() - self.began) * FPS))
-        captured_at = self.began + self._tick / FPS
+        self._tick = max(self._tick + 1, int((time.time() - self.began) * _FRAMES_PER_S))
+        captured_at = self.began + self._tick / _FRAMES_PER_S
         time.sleep(max(0.0, captured_at - time.time()))
         number = self.number_at(captured_at)
         return Item(number, captured_at, self._footage.crop(number), self._footage.pictures[number])
@@ -169,7 +169,7 @@ def scenario_b(
 
 
 def fitting(way: Way, footage: Footage, kbps: float) -> str:
-    """The best setting in which a link carries `_FRAMES_PER_S` of a way's messages, or else the smallest."""
+    """The best setting in which a link carries what a way makes of the camera's frames, or else the smallest."""
     make: dict[str, Callable[[int], Any]] = {
         "pictures": lambda number: footage.pictures[number],
         "crops": lambda number: footage.crop(number).cut(footage.pictures[number], CROP_PX),
