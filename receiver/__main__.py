@@ -59,7 +59,7 @@ def _work(arguments: Sequence[str]) -> None:
     from receiver.publish.session_directory import SessionDirectory
     from receiver.recording.replay import open_recording
 
-    console = start_logging(config.logging, "receiver")
+    start_logging(config.logging, "receiver")
     check_files()
     with (
         open_recording(config.replay, CODEC_VERSION, model_hash().hex()) as recording,
@@ -68,7 +68,7 @@ def _work(arguments: Sequence[str]) -> None:
         # The networks' library takes seconds: a directory that is in use, or no recording, is told before.
         from receiver.composition import receive
 
-        receive(config, directory, recording, console, announce)
+        receive(config, directory, recording, announce)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -7,13 +7,10 @@ from contextlib import AbstractAsyncContextManager, contextmanager, nullcontext
 from functools import partial
 from typing import TYPE_CHECKING
 
-from rich.console import Console
-
 from common.codec.packet import CODEC_VERSION
 from common.errors import WeightsError
 from common.io.addresses import Address
 from common.io.startup import loaded, stop_on_signals
-from common.io.status_line import StatusLine, showing
 from common.io.telemetry import MetricsServer, publish_build
 from common.recording.reader import Recording
 from common.version import build_versions, package_version
@@ -58,7 +55,6 @@ def receive(
     config: ReceiverConfig,
     directory: SessionDirectory,
     recording: Recording | None,
-    console: Console | None,
     announce: Callable[[str], None],
 ) -> None:
     """Receives until SIGTERM, SIGINT or SIGHUP, or until the replayed recording ends; then finishes the frames in hand.
@@ -69,7 +65,6 @@ def receive(
     Args:
         directory: of the output.
         recording: the one to replay; None to take senders.
-        console: shows the status line, if there is a terminal.
         announce: prints the line with the address, and the first and last line of a replay.
 
     Raises:
@@ -88,7 +83,7 @@ def receive(
         _engine(config, metrics) as engine,
     ):
         loaded()
-        asyncio.run(_serve(config, directory, recording, console, engine, metrics, announce))
+        asyncio.run(_serve(config, directory, recording, engine, metrics, announce))
 
 
 @contextmanager
@@ -110,7 +105,6 @@ async def _serve(
     config: ReceiverConfig,
     directory: SessionDirectory,
     recording: Recording | None,
-    console: Console | None,
     engine: LocalEngine | PoolEngine,
     metrics: ReceiverMetrics,
     announce: Callable[[str], None],
@@ -149,9 +143,7 @@ async def _serve(
             announce(startup_line(address, config.security) if replay is None else await replay.start())
             if page is not None:
                 announce(f"page: {page.url}")
-            line = StatusLine("receiver", lambda: metrics.status.parts(free_and_size_bytes(config.publish.out)[0]))
-            with showing(line, console):
-                await (stop.wait() if replay is None else replay.run(stop))
+            await (stop.wait() if replay is None else replay.run(stop))
     finally:
         for task in background:
             task.cancel()

@@ -10,7 +10,6 @@ from common.arrays import FloatArray
 from common.io.telemetry import SCORE_BUCKETS, STAGE_BUCKETS_S, DaemonMetrics
 from receiver.engine.engine import EngineObserver
 from receiver.link.refusals import Refusal
-from receiver.status import ReceiverStatus
 
 STAGES = ("codec", "motion", "queue", "decode", "diffusion", "body", "surface", "publish", "channel", "completion")
 CHANNEL_FATES = ("decoded", "replaced", "refused")
@@ -38,7 +37,6 @@ class ReceiverMetrics(DaemonMetrics, EngineObserver):
 
     def __init__(self, registry: CollectorRegistry | None = None) -> None:
         super().__init__("receiver", STAGES, _FATES, CHANNEL_FATES, registry)
-        self.status = ReceiverStatus()
         self._define_frames()
         self._define_engine()
         self._refused = self._counter("refused", "Refused streams by reason", "reason", Refusal)
@@ -81,19 +79,11 @@ class ReceiverMetrics(DaemonMetrics, EngineObserver):
         """One packet was received; `bytes_by_group` may have entries beside the label groups, such as `header`."""
         self._count_frame("received", bytes_by_group)
 
-    def link_bytes(self, purpose: str, size: int) -> None:
-        """See `DaemonMetrics.link_bytes`."""
-        super().link_bytes(purpose, size)
-        self.status.transferred(size)
-
-    def frame_published(
-        self, age_ms: float | None, clock_error_ms: float | None, *, session: int = 1, people: int = 0
-    ) -> None:
+    def frame_published(self, age_ms: float | None, clock_error_ms: float | None) -> None:
         """A frame was written; an unknown age is not counted, and one below zero, an error of clocks, is zero."""
         self._frames.labels("published").inc()
         if age_ms is not None:
             self._age.observe(max(age_ms, 0.0) / 1e3)
-        self.status.frame_published(session, people, age_ms)
         self._clock_error.set(float("nan") if clock_error_ms is None else clock_error_ms / 1e3)
 
     def person_published(self, score: float, keypoint_scores: FloatArray) -> None:
@@ -128,7 +118,6 @@ class ReceiverMetrics(DaemonMetrics, EngineObserver):
     def mesh_published(self, kind: str) -> None:
         """One mesh file, `surface` or `body`, is written."""
         self._meshes.labels(kind).inc()
-        self.status.mesh_published()
 
     def stream_refused(self, reason: str) -> None:
         """A stream was refused (`receiver.link.refusals.Refusal`)."""
@@ -140,11 +129,9 @@ class ReceiverMetrics(DaemonMetrics, EngineObserver):
 
     def peer_connected(self) -> None:
         self._peers.inc()
-        self.status.sessions_changed(1)
 
     def peer_left(self) -> None:
         self._peers.dec()
-        self.status.sessions_changed(-1)
 
     def watch_streams(self, streams: Callable[[], int]) -> None:
         """Calls `streams` for the number of sessions whose sender is connected at each scrape."""

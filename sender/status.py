@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from common.clock import SYSTEM_CLOCK, Clock
 from common.frames import LabelFrame
 from common.io.recent import RecentRate
-from common.io.status_line import bit_rate, clock_time, counted, duration
+from common.io.status_line import bit_rate, clock_time, duration
 from common.wire.convert import Welcome
 from common.wire.traffic import Traffic
 from sender.capture.source import FrameSource
@@ -88,7 +88,7 @@ class SenderStatus(LinkObserver):
         yield f"link {bit_rate(self._traffic.recent_bps)}"
         if self._captured_at is not None and self._source.fps is None:
             yield f"age {duration(max(self._clock.wall() - self._captured_at, 0.0) * 1e3)}"
-        yield counted(self._people, "person", "people")
+        yield f"{self._people} {'person' if self._people == 1 else 'people'}"
         if (frame_bytes := self._payload.mean(now_s)) is not None:
             yield f"labels {frame_bytes:.0f} B/frame"
         capacity = self._rate.state.capacity

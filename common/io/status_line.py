@@ -1,4 +1,4 @@
-"""The status line of a daemon: figures of the last seconds, below what is written to the terminal; rich draws it."""
+"""The sender's status line: figures of the last seconds, below what is written to the terminal; rich draws it."""
 
 import math
 import sys
@@ -78,8 +78,3 @@ def duration(milliseconds: float) -> str:
     if milliseconds < 1000:
         return f"{milliseconds:.0f} ms"
     return f"{milliseconds / 1e3:.1f} s" if milliseconds < 60_000 else clock_time(milliseconds / 1e3)
-
-
-def counted(number: int, noun: str, plural: str = "") -> str:
-    """`1 session`, `2 sessions`, `3 people`."""
-    return f"{number:,} {noun if number == 1 else plural or noun + 's'}"

@@ -90,7 +90,7 @@ class FramePublisher:
             camera=labels.camera if people else None,
         )
         writer.append(record)
-        self._metrics.frame_published(age_ms, clock_error_ms, session=writer.number, people=len(people))
+        self._metrics.frame_published(age_ms, clock_error_ms)
         return record
 
     def _write_person(

@@ -4,7 +4,7 @@ import pytest
 from rich.console import Console
 from rich.text import Text
 
-from common.io.status_line import StatusLine, bit_rate, clock_time, counted, duration
+from common.io.status_line import StatusLine, bit_rate, clock_time, duration
 
 PARTS = ("connected", "12.0 fps", "[yellow]9 B[/]", "日本")
 
@@ -45,9 +45,6 @@ def test_colours_are_left_out_on_demand() -> None:
         (duration(61_000), "1:01"),
         (clock_time(0.2), "0:01"),
         (clock_time(3723), "1:02:03"),
-        (counted(1, "person", "people"), "1 person"),
-        (counted(1234, "mesh", "meshes"), "1,234 meshes"),
-        (counted(0, "session"), "0 sessions"),
     ],
 )
 def test_numbers_as_text(shown: str, expected: str) -> None:
