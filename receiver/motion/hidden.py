@@ -22,7 +22,7 @@ from common.labels import LIMBS, concatenate, group_slices
 from receiver.motion.diffusion import PaperDiffusion, PoseDiffusion, PoseRefiner, load_denoiser
 from receiver.motion.history import POSE
 from receiver.motion.legs import LEGS, Legs, Pelvis
-from receiver.motion.mixture import DOWN, ENTRIES, MODES, SIZE, SPEED_S, PoseMixture, speed_of
+from receiver.motion.mixture import DOWN, ENTRIES, SIZE, SPEED_S, PoseMixture, speed_of
 from receiver.motion.steps import share_of_way
 
 _GROUPS = (*LIMBS, "hands")
@@ -135,11 +135,6 @@ class HiddenLimbs:
             self._source, self._people = frame.source, {}
         people = tuple(self._completed(person, frame.captured_at) for person in frame.people)
         return replace(frame, people=people)
-
-    def mode(self, identity: int) -> str | None:
-        """What a person is taken to do (`MODES`); None of people who are seen whole."""
-        person = self._people.get(identity)
-        return None if person is None or person.k is None else MODES[self._mixture.modes[person.k]]
 
     def _completed(self, labels: PersonLabels, now_s: float) -> PersonLabels:
         unseen = unseen_limbs(labels)

@@ -56,14 +56,12 @@ _MASKED = -1e4
 
 @dataclass(frozen=True, slots=True)
 class MotionConfig:
-    """Sizes; without `scales` or `recurrent`, a plain multi-layer perceptron is in their place."""
+    """Sizes."""
 
     width: int = 96
     heads: int = 4
     depth: int = 2
     state: int = 256
-    scales: bool = True
-    recurrent: bool = True
 
 
 class WindowViT(nn.Module):
@@ -96,12 +94,9 @@ class ContextNetwork(nn.Module):
         super().__init__()
         self.config = config
         everything = TOKENS * TOKEN_SIZE + NEWEST_SIZE
-        if config.scales:
-            self.vits = nn.ModuleList(WindowViT(config) for _ in WINDOWS_S)
-            self.shares = nn.Linear(NEWEST_SIZE + TOKENS, len(WINDOWS_S))
-            self.leave = nn.Linear(len(WINDOWS_S) * config.width, config.state)
-        else:
-            self.layers = _perceptron(everything, 512, 512, config.state)
+        self.vits = nn.ModuleList(WindowViT(config) for _ in WINDOWS_S)
+        self.shares = nn.Linear(NEWEST_SIZE + TOKENS, len(WINDOWS_S))
+        self.leave = nn.Linear(len(WINDOWS_S) * config.width, config.state)
         self.direct = nn.Linear(everything, config.state)
         self.norm = nn.LayerNorm(config.state)
         self.weights = _perceptron(config.state, 128, _WEIGHING * len(_PART_SIZES) * TOKENS)
@@ -109,8 +104,7 @@ class ContextNetwork(nn.Module):
     def forward(self, tokens: Tensor, newest: Tensor, counts: Tensor) -> tuple[Tensor, Tensor]:
         known = tokens * counts[..., None]
         everything = torch.cat([known.flatten(1), newest], 1)
-        read = self._windows(known, newest, counts) if self.config.scales else self.layers(everything)
-        u = self.norm(read + self.direct(everything))
+        u = self.norm(self._windows(known, newest, counts) + self.direct(everything))
         weights = self.weights(u).unflatten(1, (_WEIGHING, len(_PART_SIZES), TOKENS))
         changes = known[..., :CHANGE_SIZE].transpose(1, 2)[:, None]
         return u, (weights[:, :, _PART_OF_NUMBER] * changes).sum(3)
@@ -131,19 +125,14 @@ class UnfoldingNetwork(nn.Module):
 
     def __init__(self, config: MotionConfig) -> None:
         super().__init__()
-        self.config, size = config, config.state
-        if config.recurrent:
-            self.enter = nn.Linear(size + _BASIS, size)
-            self.cells = nn.ModuleList(nn.GRUCell(len(level) + _BASIS, size) for level in _LEVELS[:-1])
-            self.levels = nn.ModuleList(_perceptron(size, 128, len(level)) for level in _LEVELS)
-        else:
-            self.layers = _perceptron(size + _BASIS, 512, 512, CHANGE_SIZE)
+        size = config.state
+        self.enter = nn.Linear(size + _BASIS, size)
+        self.cells = nn.ModuleList(nn.GRUCell(len(level) + _BASIS, size) for level in _LEVELS[:-1])
+        self.levels = nn.ModuleList(_perceptron(size, 128, len(level)) for level in _LEVELS)
 
     def forward(self, state: Tensor, seen: Tensor, after_s: Tensor) -> tuple[Tensor]:
         basis = _basis(after_s)
         change = (seen * basis[:, :_WEIGHING, None]).sum(1)
-        if not self.config.recurrent:
-            return (change + self.layers(torch.cat([state, basis], 1)),)
         h, parts = F.silu(self.enter(torch.cat([state, basis], 1))), []
         for number, level in enumerate(self.levels):
             parts.append(level(h))

@@ -49,7 +49,6 @@ class MotionTraining(Recipe[MotionNetwork, Samples]):
         add = parser.add_argument
         add("--windows", type=Path, required=True, help="folder of common.synthetic.motion.windows, 60 frames a second")
         add("--perceived", type=Path, required=True, help="folder of sender.train.perceived_motion: train.npz, val.npz")
-        add("--plain", action="store_true", help="multi-layer perceptrons instead of ViTs and decoder")
 
     def prepare(self) -> MotionNetwork:
         windows, space = open_windows(self.options.windows, FPS), LabelSpace.load()
@@ -58,8 +57,7 @@ class MotionTraining(Recipe[MotionNetwork, Samples]):
         self._joints = Joints().to(self.device)
         perceived = len(self._errors)
         self.facts = {"frames": len(self._train.usable), "perceived": perceived, "shipped": self.options.shipped}
-        parts = not self.options.plain
-        return self.or_shipped(MotionNetwork(MotionConfig(scales=parts, recurrent=parts)))
+        return self.or_shipped(MotionNetwork(MotionConfig()))
 
     def batches(self, count: int, rng: np.random.Generator) -> Iterator[Samples]:
         generator = torch.Generator().manual_seed(int(rng.integers(2**62)))

@@ -14,6 +14,7 @@ from common.synthetic.motion.motion_table import clips
 from common.synthetic.motion.windows import open_windows, write_windows
 from common.training.run import parse
 from receiver.motion.history import POSE, POSE_SIZE
+from receiver.motion.network import MotionConfig
 from receiver.train import motion
 from receiver.train.motion import MotionTraining
 from receiver.train.motion_errors import LAG_S, Errors
@@ -101,6 +102,7 @@ def test_training_learns_to_go_on(
 ) -> None:
     assert [vars(parse(MotionTraining, flags))["export"] for flags in flags_of_examples(motion)] == [True, True]
     monkeypatch.setattr(motion, "_SCORED", 300)
-    flags = ("--windows", str(folder), "--perceived", str(perceived), "--batch", "64", "--rate", "0.002", "--plain")
+    monkeypatch.setattr(motion, "MotionConfig", lambda: MotionConfig(width=16, heads=2, depth=1, state=64))
+    flags = ("--windows", str(folder), "--perceived", str(perceived), "--batch", "64", "--rate", "0.004")
     _, document = train_on_gpu(monkeypatch, MotionTraining, tmp_path, *flags, steps=30)
     assert document["scores"]["predicted_3_mm"] < 0.7 * document["scores"]["held_3_mm"]
