@@ -1,7 +1,8 @@
 """What people wear, in kinds: the attributes of a person's hair and clothes, and how sure the sender is of each.
 
-A posterior travels as a type of the method of types: its probabilities are rounded to multiples of 1/15 that sum to
-one, and the number of that composition among all is written.
+Of each attribute the values that are possible travel, with their probabilities; of an attribute that the picture does
+not tell, nothing.  A posterior travels as a type of the method of types: its probabilities are rounded to multiples of
+1/15 that sum to one, and the number of that composition among all is written.
 """
 
 import math
@@ -15,10 +16,24 @@ from common.arrays import ByteArray, FloatArray
 from common.wear_kinds import VALUES
 
 WITHDRAWN = b"\0"
-"""In place of an encoded posterior: the identity belongs to nobody any more."""
+"""A posterior that says nothing: the identity belongs to nobody any more, or nothing is known of who it is."""
 
 UNKNOWN = "?"
 """Where an attribute of a label cannot be seen."""
+
+
+_USUAL: Mapping[str, tuple[float, ...]] = {
+    "hair": (0.02, 0.55, 0.12, 0.09, 0.10, 0.12),
+    "headwear": (0.69, 0.13, 0.09, 0.04, 0.03, 0.01, 0.01),
+    "sleeve": (0.02, 0.08, 0.42, 0.48),
+    "layer": (0.68, 0.23, 0.02, 0.03, 0.03, 0.0, 0.01),
+    "bottom": (0.71, 0.08, 0.16, 0.04, 0.01, 0.0),
+    "top_fit": (0.09, 0.63, 0.28),
+    "bottom_fit": (0.11, 0.52, 0.37),
+    "shoes": (0.05, 0.07, 0.70, 0.18),
+}
+USUAL: Mapping[str, FloatArray] = {name: np.array(shares, np.float32) for name, shares in _USUAL.items()}
+"""How frequent the values are among the judged people of `sender.train.wears`: the prior of who is not seen."""
 
 
 def possible(kinds: Mapping[str, Iterable[str]]) -> ByteArray:
@@ -55,30 +70,31 @@ def _compositions(grains: int, parts: int) -> int:
 
 
 _RADICES: Mapping[str, int] = {name: _compositions(_GRAINS, len(values)) for name, values in VALUES.items()}
-WEARS_BYTES = (math.prod(_RADICES.values()).bit_length() + 7) // 8
-"""Size of an encoded posterior: 12 bytes."""
 
 
 @dataclass(frozen=True, eq=False)
 class Wears:
-    """The posterior over the values of each attribute of one person.
+    """What is known of one person's hair and clothes.
 
     Args:
-        posterior: attribute → probabilities of `VALUES[attribute]`, which sum to one.
+        posterior: attribute → probabilities of `VALUES[attribute]`, which sum to one; without the unknown attributes.
 
     Raises:
-        ValueError: an attribute is missing, has another number of values, or its probabilities do not sum to one.
+        ValueError: there is no such attribute, it has another number of values, or its probabilities do not sum to one.
     """
 
     posterior: Mapping[str, FloatArray]
 
     def __post_init__(self) -> None:
-        for name, values in VALUES.items():
-            shares = self.posterior.get(name)
-            if shares is None or shares.shape != (len(values),):
-                raise ValueError(f"attribute {name!r} needs the probabilities of {', '.join(values)}")
+        for name, shares in self.posterior.items():
+            if name not in VALUES or shares.shape != (len(VALUES[name]),):
+                raise ValueError(f"{name!r} with {len(shares)} probabilities is no attribute of hair and clothes")
             if not (np.all(shares >= 0) and abs(float(shares.sum()) - 1) < 1e-3):
                 raise ValueError(f"the probabilities of {name!r} must not be negative and sum to one, got {shares}")
+
+    def shares(self, name: str) -> FloatArray:
+        """(V,) the probabilities of an attribute's values; how frequent they are where it is unknown."""
+        return self.posterior.get(name, USUAL[name])
 
     def as_known(self, kinds: Mapping[str, str]) -> Self:
         """The posterior if some attributes are known. Raises ValueError as `check_kinds`."""
@@ -89,29 +105,39 @@ class Wears:
         return type(self)({**self.posterior, **known})
 
     def likeliest(self) -> dict[str, tuple[str, float]]:
-        """Attribute → its likeliest value and that value's probability."""
-        best = {name: int(shares.argmax()) for name, shares in self.posterior.items()}
-        return {name: (VALUES[name][row], float(self.posterior[name][row])) for name, row in best.items()}
+        """Attribute → its likeliest value and that value's probability, also of those that are unknown."""
+        best = {name: int(self.shares(name).argmax()) for name in VALUES}
+        return {name: (VALUES[name][row], float(self.shares(name)[row])) for name, row in best.items()}
+
+    def sets(self) -> dict[str, list[str]]:
+        """Known attribute → its values that are possible, the likeliest first."""
+        ranked = {name: np.argsort(-shares, kind="stable") for name, shares in self.posterior.items()}
+        return {
+            name: [VALUES[name][row] for row in rows if self.posterior[name][row] > 0] for name, rows in ranked.items()
+        }
 
     def encode(self) -> bytes:
-        """`WEARS_BYTES` bytes: a big-endian number."""
+        """A byte whose bits say which attributes are known, and a big-endian number with their compositions."""
+        known = [name for name in VALUES if name in self.posterior]
         number = 0
-        for name, radix in _RADICES.items():
-            number = number * radix + _rank(_grains(self.posterior[name]))
-        return number.to_bytes(WEARS_BYTES, "big")
+        for name in known:
+            number = number * _RADICES[name] + _rank(_grains(self.posterior[name]))
+        said = sum(1 << row for row, name in enumerate(VALUES) if name in self.posterior)
+        return bytes([said]) + number.to_bytes(_length(known), "big")
 
     @classmethod
     def decode(cls, data: bytes) -> Self:
-        """The posterior of `encode`, rounded to 1/15.
+        """What `encode` has written, with probabilities rounded to 1/15.
 
         Raises:
             ValueError: the data has another length or is not of `encode`.
         """
-        if len(data) != WEARS_BYTES:
-            raise ValueError(f"what a person wears takes {WEARS_BYTES} bytes, got {data[:32].hex()}")
-        number = int.from_bytes(data, "big")
+        known = [name for row, name in enumerate(VALUES) if data[:1] and data[0] >> row & 1]
+        if len(data) != 1 + _length(known):
+            raise ValueError(f"what a person wears has another length than its attributes: {data[:32].hex()}")
+        number = int.from_bytes(data[1:], "big")
         posterior: dict[str, FloatArray] = {}
-        for name in reversed(list(VALUES)):
+        for name in reversed(known):
             number, rank = divmod(number, _RADICES[name])
             posterior[name] = np.divide(_composition(rank, len(VALUES[name])), _GRAINS, dtype=np.float32)
         if number:
@@ -119,12 +145,19 @@ class Wears:
         return cls(posterior)
 
 
+def _length(known: Iterable[str]) -> int:
+    """Bytes of the number that the compositions of these attributes make."""
+    return ((math.prod(_RADICES[name] for name in known) - 1).bit_length() + 7) // 8
+
+
 def _grains(shares: FloatArray) -> list[int]:
-    """Probabilities as numbers of grains that sum to `_GRAINS`, by largest remainder."""
-    exact = np.asarray(shares, np.float64) / float(shares.sum()) * _GRAINS
-    counts = np.floor(exact).astype(int)
-    for row in np.argsort(counts - exact, kind="stable")[: _GRAINS - int(counts.sum())]:
-        counts[row] += 1
+    """Probabilities as numbers of grains that sum to `_GRAINS`; what is possible has one at least."""
+    exact = np.asarray(shares, np.float64) * _GRAINS
+    counts = np.maximum(np.floor(exact), exact > 0)
+    while counts.sum() < _GRAINS:
+        counts[np.argmax(exact - counts)] += 1
+    while counts.sum() > _GRAINS:
+        counts[np.argmax(counts)] -= 1
     return [int(count) for count in counts]
 
 

@@ -59,7 +59,7 @@ class Person:
             record.score,
             record.keypoints_2d,
             to_y_up(record.joints_3d),
-            record.wears,
+            record.wears.likeliest() if record.wears else {},
             None if face is None else dict(zip(FACIAL_ACTIONS, face.tolist(), strict=True)),
             record.fingers,
             frozenset(record.unseen_limbs),

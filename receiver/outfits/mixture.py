@@ -149,7 +149,7 @@ def chosen_kinds(wears: Wears, identity: int) -> dict[str, str]:
     kinds = {}
     for number, (name, values) in enumerate(VALUES.items()):
         gumbel = np.random.default_rng([_SEED, identity, 0, number]).gumbel(size=len(values))
-        shares = _plausible(name, np.asarray(wears.posterior[name], np.float64))
+        shares = _plausible(name, np.asarray(wears.shares(name), np.float64))
         kinds[name] = values[int(np.argmax(np.log(np.maximum(shares, 1e-12)) + gumbel))]
     return _together(kinds, wears)
 
@@ -161,7 +161,7 @@ def kept_kinds(wears: Wears, identity: int, before: Kinds) -> dict[str, str]:
     """
     kinds = chosen_kinds(wears, identity)
     for name, value in before.items():
-        shares = wears.posterior[name]
+        shares = wears.shares(name)
         if shares[VALUES[name].index(value)] >= _KEPT * shares.max():
             kinds[name] = value
     return _together(kinds, wears)
@@ -177,7 +177,7 @@ def _plausible(name: str, shares: Float64Array) -> Float64Array:
 
 
 def _together(kinds: Kinds, wears: Wears) -> dict[str, str]:
-    return worn_together(kinds, shares={name: shares.tolist() for name, shares in wears.posterior.items()})
+    return worn_together(kinds, shares={name: wears.shares(name).tolist() for name in VALUES})
 
 
 def component(block: str, kinds: Kinds) -> tuple[Float64Array, Float64Array]:

@@ -55,7 +55,7 @@ class PersonRecord:
         joints_3d: (17, 3) metres in camera space (x right, y down, z forward).
         surface: path of the surface mesh relative to the output directory, or None.
         body: path of the body mesh relative to the output directory, or None.
-        wears: attribute → likeliest value and its probability (`common.wears`); empty while nothing is known.
+        wears: None while nothing is known.
         scale: how tall the person is, and how sure height and distance are; None if that is not known.
         unseen: attributes of `wears` of whose garments no camera has seen anything, so that shape and colour are what
             is usual: `layer`, `bottom`, `shoes`.  What shows a person should say so.
@@ -70,7 +70,7 @@ class PersonRecord:
     joints_3d: FloatArray
     surface: str | None = None
     body: str | None = None
-    wears: Mapping[str, tuple[str, float]] = field(default_factory=dict)
+    wears: Wears | None = None
     scale: PersonScale | None = None
     unseen: tuple[str, ...] = ()
     unseen_limbs: Set[str] = frozenset()
@@ -100,7 +100,7 @@ class PersonRecord:
             person.joints_3d,
             surface,
             body,
-            wears.likeliest() if wears else {},
+            wears,
             person.scale,
             person.body.texture.unseen if person.body.texture else (),
             unseen_limbs(person.labels),
@@ -217,7 +217,6 @@ def mesh_path(value: object) -> str | None:
 
 def _person(person: PersonRecord) -> dict[str, Any]:
     """A person as a JSON object."""
-    known = {name: [value, _number(share)] for name, (value, share) in person.wears.items()}
     return {
         "id": person.identity,
         "score": _number(person.score),
@@ -226,9 +225,14 @@ def _person(person: PersonRecord) -> dict[str, Any]:
         **detail_as_dict(person.activations, person.fingers),
         "surface": person.surface,
         "body": person.body,
-        **({"wears": known} if known else {}),
+        **(_wears(person.wears) if person.wears else {}),
         **({"unseen": list(person.unseen)} if person.unseen else {}),
     }
+
+
+def _wears(wears: Wears) -> dict[str, Any]:
+    likeliest = {name: [value, _number(share)] for name, (value, share) in wears.likeliest().items()}
+    return {"wears": likeliest, "wears_sets": wears.sets()}
 
 
 def _rows(values: FloatArray) -> list[list[float | None]]:

@@ -4,18 +4,14 @@ Two stages: mostly rendered people, whose kinds are known (preset `dressed`), th
 judged people.  Labels are sets of values: what a picture does not tell costs nothing.  The encoder starts from
 perception's stem.
 
-With --fold, a third of the judged people of `people` is left out, scored, and what was read of it is written to
-OUT/left-out.pt.  Without it everybody is learned from; --left-out takes the readings of such trainings, which choose
-the temperatures, and the attributes that are answered with their frequencies alone, because they are read no better
-than the most frequent value.  --export also writes the weights when the training is over.
+The people of the pictures that are held back of `openimages` choose how large the sets of values are that are said,
+and the attributes of which nothing is.  --export also writes the weights when the training is over.
 
 Examples:
   python -m common.synthetic.render_shards --out dressed192 --preset dressed --count 8192 --size 192
   python -m sender.train.wears --openimages data/openimages --rendered dressed192 --photographs 0.2 --out runs/rendered
   python -m sender.train.wears --people data/people --openimages data/openimages --rendered dressed192 \\
-      --start runs/rendered --steps 320 --fold 0 --out runs/fold-0
-  python -m sender.train.wears --people data/people --openimages data/openimages --rendered dressed192 \\
-      --start runs/rendered --steps 320 --left-out runs/fold-0 runs/fold-1 runs/fold-2 --out runs/wears --export
+      --start runs/rendered --steps 320 --out runs/wears --export
 """
 
 import argparse
@@ -27,23 +23,34 @@ import numpy as np
 import torch
 from numpy.random import Generator
 from torch import Tensor
-from torch.nn import functional
 
+from common.arrays import FloatArray, IntArray
 from common.errors import UsageError
-from common.training.checkpoint import load_checkpoint, save_checkpoint
+from common.training.checkpoint import load_checkpoint
 from common.training.recipe import Defaults, Recipe
 from common.training.run import main, on_device
 from common.wear_kinds import VALUES
+from common.wears import USUAL
 from sender.perception.inference.predictor import Perception
-from sender.train.worn.people import FOLDS, WornPeople, observed_openimages, observed_photographs, rendered_people
+from sender.train.worn.people import (
+    WornPeople,
+    WornSplit,
+    observed_openimages,
+    observed_photographs,
+    rendered_people,
+)
 from sender.train.worn.views import WornBatch, batch_of
-from sender.wears.network import PHOTOGRAPH, RENDERED, WearsConfig, WearsNet, by_attribute, read_both_ways
+from sender.wears.network import PHOTOGRAPH, RENDERED, WearsConfig, WearsNet, by_attribute
+from sender.wears.sets import COVERAGE, smallest_set, tells
 from sender.wears.stage import WEIGHTS_NAME
 
 _PHOTOGRAPH_SHARE = 0.8
 _SMOOTHING = 0.05
-_TEMPERATURES = np.exp(np.linspace(np.log(0.5), np.log(4), 25))
-LEFT_OUT = "left-out.pt"
+_MASSES = np.arange(0.5, 1.0, 0.005)
+# An attribute is read if its likelihood is so many standard errors above that of the usual frequencies.
+_LEAST_GAIN = 2.0
+# What nobody among some hundreds of people has.
+_LEAST_SHARE = 0.004
 
 Reading = tuple[Tensor, Tensor]
 """Logits and possible values (N, L) of photographs."""
@@ -63,17 +70,13 @@ class WearsTraining(Recipe[WearsNet, WornBatch]):
         add("--rendered", type=Path, nargs="+", required=True, help="folders of shards (preset dressed)")
         add("--photographs", type=float, default=_PHOTOGRAPH_SHARE, metavar="SHARE", help="of a batch (%(default)s)")
         add("--start", type=Path, metavar="DIR", help="start from the averaged weights of this training")
-        add("--fold", type=int, choices=range(FOLDS), help="leave a third of the judged people of --people out")
-        add("--left-out", type=Path, nargs="+", default=[], metavar="DIR", help="trainings that have left a fold out")
         add("--observed", type=Path, metavar="DIR", help="where what perception sees is kept (default: --out)")
 
     def prepare(self) -> WearsNet:
-        self._left_out = [left_out_reading(directory) for directory in self.options.left_out]
         perception = Perception.load(device=self.device)
         self._rendered = rendered_people(self.options.rendered)
-        judged, self._test = self._judged(perception)
-        left_out = judged.fold.int() == (-1 if self.options.fold is None else self.options.fold)
-        self._photographs, self._val = judged[~left_out], judged[left_out]
+        self._photographs = WornPeople.concatenate(list(self._judged("train", perception).values()))
+        self._held_back = self._judged("test", perception)
         network = WearsNet(WearsConfig())
         before = self._start(network, perception)
         network.encoder.quarter.requires_grad_(False)
@@ -106,39 +109,35 @@ class WearsTraining(Recipe[WearsNet, WornBatch]):
         return loss, {"photographs": of_photographs.detach()}
 
     def evaluate(self, network: WearsNet) -> dict[str, float]:
-        """Share of the known values that are read rightly, photographs that are left out."""
-        return accuracies(*read(network, self._val)) if len(self._val) else {}
+        """Share of the known values that are read rightly, of the people who are held back of `openimages`."""
+        people = self._held_back.get("openimages", ())
+        return accuracies(*read(network, people)) if people else {}
 
     def final_scores(self, network: WearsNet) -> dict[str, float]:
-        """Of the fold that is left out, or of the photographs that are held back."""
-        return accuracies(*read(network, self._test)) if len(self._test) else self.evaluate(network)
+        """Of the people who are held back of `people`, or of `openimages`."""
+        people = self._held_back.get("people", ())
+        return accuracies(*read(network, people)) if people else self.evaluate(network)
 
     def finish(self, network: WearsNet) -> None:
-        """Keeps what is read of the fold, or chooses the temperatures and what is answered by its frequency."""
-        if len(self._val):
-            logits, possible = read(network, self._val)
-            save_checkpoint(self.options.out / LEFT_OUT, {"logits": logits, "possible": possible})
-        if self._left_out:
-            logits, possible = (torch.cat(each) for each in zip(*self._left_out, strict=True))
-            with torch.no_grad():
-                calibrate(network, logits, possible, frequencies(possible))
+        """Chooses the probability that the sets of each attribute have."""
+        if people := self._held_back.get("openimages"):
+            network.mass.copy_(masses(*read(network, people)))
 
-    def _judged(self, perception: Perception) -> tuple[WornPeople, WornPeople]:
-        """Everybody judged, and of those of `people` the ones that are held back, unless a fold is left out."""
+    def _judged(self, split: WornSplit, perception: Perception) -> dict[str, WornPeople]:
+        """The judged people of each source."""
         options, kept = self.options, self.options.observed or self.options.out
-        sources = []
-        if options.people:
-            look = partial(observed_photographs, options.people, perception=perception)
-            sources.append(WornPeople.cached(kept / "photographs-train.pt", lambda: look("train")))
-        if options.openimages:
-            look_there = partial(observed_openimages, options.openimages, perception)
-            sources.append(WornPeople.cached(kept / "openimages.pt", look_there))
+        looks = {
+            "people": (options.people, observed_photographs),
+            "openimages": (options.openimages, observed_openimages),
+        }
+        sources = {}
+        for name, (folder, observed) in looks.items():
+            if folder:
+                look = partial(observed, folder, split, perception)
+                sources[name] = WornPeople.cached(kept / f"{name}-{split}.pt", look)
         if not sources:
             raise UsageError("name at least one source: --people, --openimages")
-        judged = WornPeople.concatenate(sources)
-        if not options.people or options.fold is not None:
-            return judged, judged[:0]
-        return judged, WornPeople.cached(kept / "photographs-test.pt", lambda: look("test"))
+        return sources
 
     def _start(self, network: WearsNet, perception: Perception) -> dict[str, int]:
         """Gives the network its first weights, and says after how many steps of another training."""
@@ -158,33 +157,21 @@ class WearsTraining(Recipe[WearsNet, WornBatch]):
 
 def read(network: WearsNet, people: WornPeople) -> Reading:
     """Of photographs, as they are; on the CPU."""
-    device = network.temperature.device
+    device = network.mass.device
     parts = []
     for start in range(0, len(people), 32):
         batch = batch_of([(people, row, PHOTOGRAPH) for row in range(start, min(start + 32, len(people)))])
         with torch.no_grad():
             seen = on_device(batch, device)
-            parts.append((read_both_ways(network, seen.views, seen.source).cpu(), batch.possible))
+            parts.append((network(seen.views, seen.source).cpu(), batch.possible))
     logits, possible = zip(*parts, strict=True)
     return torch.cat(logits), torch.cat(possible)
-
-
-def left_out_reading(directory: Path) -> Reading:
-    """What a training has written of the fold that it has left out. Raises UsageError if there is none."""
-    state = load_checkpoint(directory / LEFT_OUT)
-    return state["logits"], state["possible"]
 
 
 def shuffled(count: int, rng: Generator) -> Iterator[int]:
     """The numbers below `count` in random order, endlessly, each equally often."""
     while True:
         yield from (int(row) for row in rng.permutation(count))
-
-
-def frequencies(possible: Tensor) -> Tensor:
-    """(L,) logarithm of how often each value was judged."""
-    counts = 0.5 + certain(possible).sum(dim=0)
-    return torch.cat([(part / part.sum()).log() for part in by_attribute(counts)])
 
 
 def certain(possible_NL: Tensor) -> Tensor:
@@ -214,21 +201,32 @@ def accuracies(logits: Tensor, possible: Tensor) -> dict[str, float]:
     return {**scores, "mean": float(np.mean(list(scores.values()))), "loss": loss}
 
 
-def calibrate(network: WearsNet, logits: Tensor, possible: Tensor, frequency: Tensor) -> None:
-    """Sets the temperature of each attribute; one that reads no better than its most frequent value says that."""
-    scales, answers = [], []
-    columns = (by_attribute(each) for each in (logits, certain(possible), frequency))
-    for read, truth, usual in zip(*columns, strict=True):
+def masses(logits: Tensor, possible: Tensor) -> Tensor:
+    """(A,) `WearsNet.mass` by people who were not learned from: the least that covers their values often enough.
+
+    It is 0 where an attribute was not judged, or is not read better than by how frequent the values are.
+    """
+    chosen = []
+    for name, read, truth in zip(VALUES, by_attribute(logits), by_attribute(certain(possible)), strict=True):
         known = truth.sum(dim=-1) == 1
-        target = truth[known].argmax(dim=-1)
-        losses = [float(functional.cross_entropy(read[known] / t, target)) for t in _TEMPERATURES]
-        scales.append(torch.full((read.shape[1],), float(_TEMPERATURES[int(np.argmin(losses))])))
-        right = (read[known].argmax(dim=-1) == target).float().mean()
-        answers.append(bool(right > (usual.argmax() == target).float().mean()))
-    network.temperature.copy_(torch.cat(scales))
-    for row, (useful, usual) in enumerate(zip(answers, by_attribute(frequency), strict=True)):
-        if not useful:
-            network.answer_with(row, usual)
+        shares, true = read[known].softmax(dim=-1).numpy(), truth[known].argmax(dim=-1).numpy()
+        chosen.append(_mass(name, shares, true) if len(true) > 1 and _is_read(name, shares, true) else 0.0)
+    return torch.tensor(chosen)
+
+
+def _is_read(name: str, shares_NV: FloatArray, true: IntArray) -> bool:
+    gain = np.log(shares_NV[np.arange(len(true)), true]) - np.log(USUAL[name][true].clip(_LEAST_SHARE))
+    return bool(gain.mean() > _LEAST_GAIN * gain.std() / np.sqrt(len(gain)))
+
+
+def _mass(name: str, shares_NV: FloatArray, true: IntArray) -> float:
+    """The least probability with which the sets that are said hold the truth, even if the next one does not."""
+    for mass in _MASSES:
+        held = smallest_set(shares_NV, float(mass))
+        covers = held[np.arange(len(true)), true][tells(name, shares_NV, held)]
+        if covers.sum() >= COVERAGE * (len(covers) + 1):
+            return float(mass)
+    return 0.0
 
 
 if __name__ == "__main__":

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from common.arrays import ByteArray, Float64Array, FloatArray, Image
-from common.body.anatomy import KEYPOINT_INDEX, mirror_permutation
+from common.body.anatomy import KEYPOINT_INDEX
 from common.tensor_rows import TensorRows
 from sender.perception.inference.crop import CropBox
 from sender.perception.network.output import PerceptionOutput
@@ -30,11 +30,6 @@ _HEAD, _FACE = ("nose", "left_ear", "right_ear"), ("nose", "left_eye", "right_ey
 _ALONG_LIMB = 9
 _ON_HEAD = 9
 PLACES = 4 * _ALONG_LIMB + _ON_HEAD
-UPRIGHT_PARTS = 5
-"""So many of `PARTS`, the first, are no limbs."""
-MIRRORED_PARTS = mirror_permutation(PARTS)
-MIRRORED_PLACES = (*range(9, 18), *range(9), *range(27, 36), *range(18, 27), 36, 37, 38, 40, 39, 42, 41, 44, 43)
-"""The row of each part or place in the view of a mirrored person."""
 COLOUR_FEATURES = PLACES * 7
 # Sides of the parts over the length of the torso.
 _SIDES = {"head": 0.85, "bust": 1.5, "torso": 1.75, "hips": 1.6, "left_foot": 0.7, "right_foot": 0.7}

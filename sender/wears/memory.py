@@ -11,7 +11,6 @@ import numpy as np
 
 from common.arrays import FloatArray
 from common.wear_kinds import VALUES
-from common.wears import Wears
 
 _SHARED_ERROR = 0.8
 # Views that the mean covers, because light and clothes change.
@@ -88,6 +87,6 @@ class WearsMemory:
         return all(known.views >= _MEMORY_VIEWS and not known.contradicting for known in self.attributes.values())
 
     @property
-    def wears(self) -> Wears:
-        """The posterior of all views; uniform before the first."""
-        return Wears({name: known.posterior for name, known in self.attributes.items()})
+    def posterior(self) -> dict[str, FloatArray]:
+        """Attribute → the posterior of all views; uniform before the first."""
+        return {name: known.posterior for name, known in self.attributes.items()}

@@ -18,15 +18,7 @@ from torch import Tensor, nn
 from common.wear_kinds import VALUES
 from sender.perception.network.output import FEATURE_SIZE
 from sender.perception.network.stem import Residual, convolution
-from sender.wears.evidence import (
-    COLOUR_FEATURES,
-    MIRRORED_PARTS,
-    MIRRORED_PLACES,
-    PARTS,
-    PLACES,
-    UPRIGHT_PARTS,
-    WornViews,
-)
+from sender.wears.evidence import COLOUR_FEATURES, PARTS, WornViews
 
 LOGITS = sum(len(values) for values in VALUES.values())
 PHOTOGRAPH, RENDERED = SOURCES = range(2)
@@ -68,10 +60,8 @@ class WearsNet(nn.Module):
     mean_X: Tensor
     scale_X: Tensor
     numbers: Tensor
-    parts_order: Tensor
-    places_order: Tensor
-    temperature: Tensor
-    """(L,) of each logit, chosen on the validation split."""
+    mass: Tensor
+    """(A,) of `sender.wears.sets.said`, chosen on people who were left out; 0: the attribute is never said."""
 
     def __init__(self, config: WearsConfig) -> None:
         super().__init__()
@@ -80,9 +70,7 @@ class WearsNet(nn.Module):
         self.register_buffer("mean_X", torch.zeros(FEATURE_SIZE))
         self.register_buffer("scale_X", torch.ones(FEATURE_SIZE))
         self.register_buffer("numbers", torch.arange(len(PARTS)), persistent=False)
-        self.register_buffer("parts_order", torch.tensor(MIRRORED_PARTS), persistent=False)
-        self.register_buffer("places_order", torch.tensor(MIRRORED_PLACES), persistent=False)
-        self.register_buffer("temperature", torch.ones(LOGITS))
+        self.register_buffer("mass", torch.ones(len(VALUES)))
         self.encoder = PartEncoder()
         self.embed = nn.Linear(256, width)
         self.colours = nn.Sequential(nn.Linear(COLOUR_FEATURES, width), nn.GELU(), nn.Linear(width, width))
@@ -108,32 +96,8 @@ class WearsNet(nn.Module):
         features = torch.where(features.isnan(), torch.zeros_like(features), features)
         more = torch.stack([self.colours(views.colours), self.person(features)], dim=1)
         x = self.drop(self.norm(torch.cat([seen, more], dim=1)).flatten(1))
-        logits = self.leave(torch.cat([x, self.mix(x)], dim=1))
-        scaled: Tensor = (logits + self.frequency(source)).float() / self.temperature
-        return scaled
-
-    def mirrored(self, views: WornViews) -> WornViews:
-        """The views of the same people in mirrored pictures, but with the features of the pictures as they are."""
-        # Limbs are mirrored as they are cut.
-        parts = views.parts.index_select(1, self.parts_order)
-        parts = torch.cat([parts[:, :UPRIGHT_PARTS].flip(-1), parts[:, UPRIGHT_PARTS:]], dim=1)
-        colours = views.colours.unflatten(1, (PLACES, -1)).index_select(1, self.places_order).flatten(1)
-        return WornViews(parts, colours, views.features)
-
-    def answer_with(self, attribute: int, frequency: Tensor) -> None:
-        """Answers an attribute with logits (V,) whatever a photograph shows."""
-        start = sum(len(values) for values in list(VALUES.values())[:attribute])
-        rows = slice(start, start + len(frequency))
-        self.leave.weight[rows] = 0.0
-        self.leave.bias[rows] = frequency
-        self.frequency.weight[0, rows] = 0.0
-        self.temperature[rows] = 1.0
-
-
-def read_both_ways(network: WearsNet, views: WornViews, source: Tensor) -> Tensor:
-    """(B, L) mean of the logits of the views and of their mirror images, which is right more often than either."""
-    both: Tensor = network(views, source) + network(network.mirrored(views), source)
-    return both / 2
+        logits: Tensor = self.leave(torch.cat([x, self.mix(x)], dim=1)) + self.frequency(source)
+        return logits.float()
 
 
 def by_attribute(logits: Tensor) -> tuple[Tensor, ...]:

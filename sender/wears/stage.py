@@ -22,7 +22,8 @@ from sender.perception.network.output import FEATURE_SIZE
 from sender.perception.stage import ObservedPerson
 from sender.wears.evidence import COLOUR_FEATURES, PART_PX, PARTS, WornViews, views_of
 from sender.wears.memory import WearsMemory
-from sender.wears.network import WearsConfig, WearsNet, by_attribute, read_both_ways
+from sender.wears.network import WearsConfig, WearsNet, by_attribute
+from sender.wears.sets import said
 
 WEIGHTS_NAME = "wears"
 _READ_EVERY_FRAMES = 15
@@ -52,7 +53,7 @@ class _Wearer:
     seen_at: int
     due_at: int
     memory: WearsMemory = field(default_factory=WearsMemory)
-    sent: Wears | None = None
+    sent: Wears = field(default_factory=lambda: Wears({}))
 
 
 class _Reader(nn.Module):
@@ -64,14 +65,18 @@ class _Reader(nn.Module):
 
     def forward(self, parts: Tensor, colours: Tensor, features: Tensor) -> tuple[Tensor]:
         photographs = torch.zeros(parts.shape[0], dtype=torch.long, device=parts.device)
-        return (read_both_ways(self.clothes, WornViews(parts, colours, features), photographs),)
+        return (self.clothes(WornViews(parts, colours, features), photographs),)
 
 
 class WearsReader:
-    """Reads single views."""
+    """Reads single views.
 
-    def __init__(self, network: NetworkInUse) -> None:
-        self._network = network
+    Args:
+        mass: of `sender.wears.sets.said`.
+    """
+
+    def __init__(self, network: NetworkInUse, mass: Mapping[str, float]) -> None:
+        self._network, self.mass = network, mass
 
     @classmethod
     def load(cls, device: torch.device = CPU) -> Self:
@@ -79,7 +84,8 @@ class WearsReader:
         config = WearsConfig()
         clothes = load_into(WearsNet(config), WEIGHTS_NAME, architecture_of(config))
         precision = find_entry(WEIGHTS_NAME).precision
-        return cls(in_use(_Reader(clothes), _EXAMPLE, WEIGHTS_NAME, precision, device))
+        mass = {name: least for name, least in zip(VALUES, clothes.mass.tolist(), strict=True) if least}
+        return cls(in_use(_Reader(clothes), _EXAMPLE, WEIGHTS_NAME, precision, device), mass)
 
     @torch.inference_mode()
     def read(self, image: Image, person: ObservedPerson) -> Mapping[str, FloatArray]:
@@ -122,7 +128,9 @@ class WearsStage:
         """
         if self._stills:
             readings = [(person.identity, self._reader.read(frame.image, person)) for person in observed]
-            return [Blob(WEARS, identity, Wears(posterior).encode()) for identity, posterior in readings]
+            return [
+                Blob(WEARS, identity, said(posterior, self._reader.mass).encode()) for identity, posterior in readings
+            ]
         self._frame += 1
         for person in observed:
             if person.identity not in self._wearers:
@@ -147,28 +155,31 @@ class WearsStage:
 
     def _read_person(self, frame: CapturedFrame, person: ObservedPerson) -> list[Blob]:
         wearer = self._wearers[person.identity]
-        before = wearer.memory.wears
+        before = wearer.memory.posterior
         wearer.memory.add(self._reader.read(frame.image, person))
-        wears = wearer.memory.wears
-        settled = wearer.memory.settled and _change(before, wears) < _NEW
+        posterior = wearer.memory.posterior
+        settled = wearer.memory.settled and _change(before, posterior) < _NEW
         wearer.due_at = self._frame + (_SETTLED_EVERY_FRAMES if settled else _READ_EVERY_FRAMES)
-        if wearer.sent is not None and not worth_sending(wearer.sent, wears):
+        wears = said(posterior, self._reader.mass)
+        if not worth_sending(wearer.sent, wears):
             return []
         wearer.sent = wears
         return [Blob(WEARS, person.identity, wears.encode())]
 
     def _forget(self, identity: int) -> None:
-        if self._wearers.pop(identity).sent is not None:
+        if self._wearers.pop(identity).sent.posterior:
             self._to_withdraw.append(Blob(WEARS, identity, WITHDRAWN))
 
 
 def worth_sending(sent: Wears, wears: Wears) -> bool:
-    """Whether a posterior differs enough from the one that the receiver has."""
-    if _change(sent, wears) >= _WORTH_SENDING:
-        return True
-    return any(shares.argmax() != sent.posterior[name].argmax() for name, shares in wears.posterior.items())
+    """Whether what is known differs enough from what the receiver has; of an unknown attribute it has what is usual."""
+    before, after = ({name: each.shares(name) for name in VALUES} for each in (sent, wears))
+    if not sent.posterior:
+        return bool(wears.posterior)
+    moved = any(after[name].argmax() != before[name].argmax() for name in VALUES)
+    return moved or _change(before, after) >= _WORTH_SENDING
 
 
-def _change(before: Wears, after: Wears) -> float:
+def _change(before: Mapping[str, FloatArray], after: Mapping[str, FloatArray]) -> float:
     """By how much the probability of the value has moved that has moved most."""
-    return max(float(np.abs(shares - before.posterior[name]).max()) for name, shares in after.posterior.items())
+    return max(float(np.abs(shares - before[name]).max()) for name, shares in after.items())

@@ -33,6 +33,7 @@ from sender.perception.inference.refine_boxes import predict_in_boxes
 from sender.perception.stage import ObservedPerson, PerceptionStage
 from sender.train.photographs.dataset import read_image
 from sender.train.worn.people import JudgedPerson, judged_people
+from sender.wears.sets import said
 from sender.wears.stage import WearsReader
 from tests.bench import report
 
@@ -78,7 +79,7 @@ def keypoint_box(person: ObservedPerson) -> Box:
     return np.concatenate([low - margin, high + margin]).astype(np.float32)
 
 
-def figures(readings: Sequence[Reading], name: str) -> dict[str, float]:
+def figures(readings: Sequence[Reading], name: str, mass: Mapping[str, float]) -> dict[str, float]:
     """Figures of one attribute, of the people of whom it was judged; none if there are none."""
     row, values = list(VALUES).index(name), VALUES[name]
     bits = [int(person.kinds[row]) for _, person in readings]
@@ -90,6 +91,13 @@ def figures(readings: Sequence[Reading], name: str) -> dict[str, float]:
     right = shares.argmax(axis=1) == truth
     counts = np.bincount(truth, minlength=len(values))
     recalls = [float(right[truth == value].mean()) for value in np.flatnonzero(counts)]
+    sets = [said(readings[number][0], mass).posterior.get(name) for number in judged]
+    held = [
+        (shares[value] > 0, np.count_nonzero(shares))
+        for shares, value in zip(sets, truth, strict=True)
+        if shares is not None
+    ]
+    covered, sizes = np.array(held, np.float32).reshape(-1, 2).T
     return {
         "people": float(len(truth)),
         "right": float(right.mean()),
@@ -98,6 +106,8 @@ def figures(readings: Sequence[Reading], name: str) -> dict[str, float]:
         "balanced": float(np.mean(recalls)),
         "values": float(len(recalls)),
         "calibration_error": calibration_error(shares.max(axis=1), right.astype(np.float32)),
+        "said": len(held) / len(truth),
+        **({"coverage": float(covered.mean()), "set_size": float(sizes.mean())} if held else {}),
     }
 
 
@@ -125,7 +135,7 @@ def _work(options: argparse.Namespace) -> None:
         in_boxes += annotated(reader, perception, image, people)
         of_product += product(reader, stage, image, people)
     systems = {
-        f"{how} {name}": figures(readings, name)
+        f"{how} {name}": figures(readings, name, reader.mass)
         for how, readings in (("annotated", in_boxes), ("product", of_product))
         for name in VALUES
     }

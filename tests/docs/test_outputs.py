@@ -16,6 +16,7 @@ from common.body.anatomy import FACIAL_ACTIONS, FINGER_BONES
 from common.frames import Camera
 from common.labels import GROUP_NAMES
 from common.wear_kinds import VALUES
+from common.wears import Wears
 from receiver.decode.person_scale import PersonScale
 from receiver.publish.config import PublishConfig
 from receiver.publish.frame_record import FrameRecord, PersonRecord
@@ -54,10 +55,11 @@ def test_page_describes_every_key(example: dict[str, Any]) -> None:
 
 
 def test_schema_and_page_name_what_people_wear() -> None:
-    schema = SCHEMA["$defs"]["person"]["properties"]["wears"]
+    schema, sets = (SCHEMA["$defs"]["person"]["properties"][key] for key in ("wears", "wears_sets"))
     assert tuple(schema["required"]) == tuple(VALUES)
     for name, values in VALUES.items():
         assert tuple(schema["properties"][name]["prefixItems"][0]["enum"]) == values
+        assert tuple(sets["properties"][name]["items"]["enum"]) == values
         assert f"| `{name}` | {', '.join(f'`{value}`' for value in values)} |" in PAGE
 
 
@@ -77,11 +79,11 @@ def test_written_record_is_valid(
     tmp_path: Path, people: int, left_out: int, age_ms: float | None, clock_error_ms: float | None
 ) -> None:
     points = np.linspace(0, 1, 51, dtype=np.float32).reshape(17, 3)
-    worn = {name: (values[-1], 1.0) for name, values in VALUES.items()}
+    worn = Wears({name: np.eye(len(values), dtype=np.float32)[-1] for name, values in VALUES.items() if name != "hair"})
     persons = [
         PersonRecord(
             *(number, 0.9, points, -points, f"meshes/000005-p{number}.glb", None),
-            *((worn, PersonScale(1.7, 0.15, 1.2), ("bottom", "shoes")) if number else ({}, None)),
+            *((worn, PersonScale(1.7, 0.15, 1.2), ("bottom", "shoes")) if number else (None, None)),
         )
         for number in range(people)
     ]

@@ -13,6 +13,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from common.wear_kinds import VALUES
+from common.wears import Wears
 from common.weights.manifest import model_hash
 from receiver.engine.engine import ReconstructedPerson
 from receiver.link.own_senders import OwnKind
@@ -120,10 +122,15 @@ async def test_picture_becomes_people_in_their_colours(bench: Bench) -> None:
     assert bench.recorded() == [] and bench.sessions.began == [] and not any((bench.receiver.out / "meshes").iterdir())
 
 
-def test_kinds_that_are_not_likely_or_not_the_likeliest_are_unsure() -> None:
-    wears = {"headwear": ("none", 0.6), "shoes": ("boots", 0.95), "layer": ("coat", 0.95)}
-    person = replace(person_record(), wears=wears)
-    assert _unsure(person, {"headwear": "none", "shoes": "boots", "layer": "top"}) == ["headwear", "layer"]
+def test_kinds_beside_which_others_are_possible_are_unsure() -> None:
+    possible = {"headwear": ("none", "cap"), "shoes": ("boots",), "layer": ("coat",)}
+    posterior = {
+        name: np.array([(value in kept) / len(kept) for value in VALUES[name]], np.float32)
+        for name, kept in possible.items()
+    }
+    person = replace(person_record(), wears=Wears(posterior))
+    kinds = {"headwear": "none", "shoes": "boots", "layer": "top", "sleeve": "long"}
+    assert _unsure(person, kinds) == ["headwear", "layer", "sleeve"]
 
 
 async def test_pictures_at_once_do_not_mix(bench: Bench) -> None:

@@ -42,7 +42,7 @@ def write_photographs(directory: Path, count: int = 13) -> dict[Source, Path]:
 
 
 def write_judgements(folders: dict[Source, Path], monkeypatch: pytest.MonkeyPatch) -> None:
-    """Says that everybody of the source `people`, and two of `openimages`, wear short sleeves."""
+    """Says that everybody of the sources `people` and `openimages` wears short sleeves."""
     kinds = "\t".join("short" if name == "sleeve" else UNKNOWN for name in VALUES)
     columns = "\t".join(VALUES)
     header, count = f"annotation_id\t{columns}", len(list((folders["people"] / "images").iterdir()))
@@ -52,6 +52,6 @@ def write_judgements(folders: dict[Source, Path], monkeypatch: pytest.MonkeyPatc
         path.write_text("\n".join([header, *judged]) + "\n")
     monkeypatch.setattr(worn_people, "_PEOPLE", more)
     there = folders["openimages"] / "wears.tsv"
-    lines = [f"photograph\tbox\tproportions\t{columns}", f"id0\t0\t4:3\t{kinds}", f"id1\t0\t3:4\t{kinds}"]
-    there.write_text("\n".join(lines) + "\n")
+    lines = [f"id{number}\t0\t{('4:3', '3:4')[number % 2]}\t{kinds}" for number in range(count)]
+    there.write_text("\n".join([f"photograph\tbox\tproportions\t{columns}", *lines]) + "\n")
     monkeypatch.setattr(worn_people, "_OPENIMAGES", there)

@@ -42,8 +42,6 @@ _IN_SENDER = 4
 _PICTURE_S = 30.0
 # After a process that has ended before it took pictures; a start costs seconds of a core.
 _PAUSE_S = 5.0
-# One in five of what is said to be less likely is wrong: the probabilities are calibrated.
-_SURE = 0.8
 
 _Published = tuple[FrameRecord, Sequence[ReconstructedPerson]]
 """What has become of a picture."""
@@ -245,6 +243,6 @@ def _unavailable(detail: str) -> Refused:
 
 
 def _unsure(person: PersonRecord, kinds: Kinds) -> Sequence[str]:
-    """The attributes for which another kind than the likeliest was drawn, or whose likeliest is not likely."""
-    said = {name: person.wears.get(name, ("", 0.0)) for name in kinds}
-    return [name for name, (value, share) in said.items() if value != kinds[name] or share < _SURE]
+    """The attributes of which another kind than the one that was drawn is possible."""
+    sets = person.wears.sets() if person.wears else {}
+    return [name for name, value in kinds.items() if sets.get(name) != [value]]

@@ -6,7 +6,6 @@ sheets, in `data`.  The pictures that are held back there are never trained on. 
 keypoints, mask and features, which are kept; rendered people have the true ones.
 """
 
-import hashlib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -31,9 +30,6 @@ from sender.wears.evidence import PICTURE_PX
 
 WornSplit = Literal["train", "test"]
 """`test` are the pictures that `sender.train.photographs.dataset` holds back."""
-FOLDS = 3
-"""The judged people of `people` are in so many parts, by photograph, for cross-validation."""
-_IN_NO_FOLD = 255
 _OPENIMAGES = Path(__file__).parents[1] / "data" / "openimages_wears.tsv"
 # People whom the `wears.tsv` of `people` leaves out: smaller ones, or with few keypoints.
 _PEOPLE = Path(__file__).parents[1] / "data" / "people_wears.tsv"
@@ -67,7 +63,6 @@ class WornPeople(TensorRows):
         keypoints: (N, 17, 3) in crop units, and the probability that each is visible.
         features: (N, X) half precision, NaN where perception has not seen the picture.
         kinds: (N, A) uint8 possible values as bits.
-        fold: (N,) uint8 below `FOLDS`, or 255 if they are in none.
     """
 
     picture: Tensor
@@ -75,17 +70,14 @@ class WornPeople(TensorRows):
     keypoints: Tensor
     features: Tensor
     kinds: Tensor
-    fold: Tensor
 
     @classmethod
-    def from_output(
-        cls, pictures: Sequence[Image], output: PerceptionOutput, kinds: ByteArray, fold: int = _IN_NO_FOLD
-    ) -> Self:
+    def from_output(cls, pictures: Sequence[Image], output: PerceptionOutput, kinds: ByteArray) -> Self:
         mask = (255 * output.mask_logits.float().sigmoid()).round().byte()
         keypoints = torch.cat([output.keypoints_2d, output.visible_logit.sigmoid()[..., None]], dim=-1)
         features = output.features().half()
         picture, known = torch.from_numpy(np.stack(pictures)), torch.from_numpy(kinds)
-        return cls(picture, mask, keypoints.float(), features, known, torch.full((len(kinds),), fold).byte())
+        return cls(picture, mask, keypoints.float(), features, known)
 
 
 def judged_people(directory: Path, split: WornSplit) -> dict[str, list[JudgedPerson]]:
@@ -114,19 +106,22 @@ def observed_photographs(directory: Path, split: WornSplit, perception: Percepti
     """One pass of perception over the annotated boxes of the judged people."""
     photographs = judged_people(directory, split)
     images = ((read_image(directory / "images" / name), people) for name, people in photographs.items())
-    return _observed(images, perception, {name: fold_of(name) for name in photographs})
+    return _observed(images, perception)
 
 
-def observed_openimages(directory: Path, perception: Perception) -> WornPeople:
-    """The same of the source `openimages`, all of its training split.
+def observed_openimages(directory: Path, split: WornSplit, perception: Perception) -> WornPeople:
+    """The same of the source `openimages`.
 
     Raises:
         SourceError: a judged picture or the boxes are missing.
     """
     boxes = read_json(directory / "boxes.json")
+    held_back = held_out(list(boxes))
     found: dict[tuple[str, str], list[JudgedPerson]] = {}
     for row in read_table(_OPENIMAGES):
         name, proportions = row["photograph"], row["proportions"]
+        if (name in held_back) != (split == "test"):
+            continue
         left, top, width, height = boxes[name][int(row["box"])]
         box = np.array([left, top, left + width, top + height], np.float32)
         pixels = box * np.tile(np.array(_UNSTRETCHED[proportions], np.float32), 2)
@@ -135,25 +130,17 @@ def observed_openimages(directory: Path, perception: Perception) -> WornPeople:
         (_resized(read_image(directory / f"{name}.jpg"), _UNSTRETCHED[proportions]), people)
         for (name, proportions), people in found.items()
     )
-    return _observed(images, perception, {})
+    return _observed(images, perception)
 
 
-def fold_of(photograph: str) -> int:
-    """The fold of a photograph's people, by its name."""
-    return int(hashlib.sha256(f"fold {photograph}".encode()).hexdigest(), 16) % FOLDS
-
-
-def _observed(
-    images: Iterable[tuple[Image, list[JudgedPerson]]], perception: Perception, folds: Mapping[str, int]
-) -> WornPeople:
+def _observed(images: Iterable[tuple[Image, list[JudgedPerson]]], perception: Perception) -> WornPeople:
     parts = []
     for image, people in images:
         crops = [CropBox.around(person.box) for person in people]
         output = perception.observe([crop.cut(image, perception.size) for crop in crops])
         pictures = [crop.cut(image, PICTURE_PX) for crop in crops]
         kinds = np.stack([person.kinds for person in people])
-        fold = folds.get(people[0].photograph, _IN_NO_FOLD)
-        parts.append(WornPeople.from_output(pictures, output, kinds, fold))
+        parts.append(WornPeople.from_output(pictures, output, kinds))
     return WornPeople.concatenate(parts)
 
 
@@ -174,8 +161,7 @@ def rendered_people(directories: Sequence[Path]) -> WornPeople:
         mask = np.ascontiguousarray(np.asarray(truth["mask"], np.uint8)[:, ::3, ::3])
         features = torch.full((len(kinds), FEATURE_SIZE), torch.nan, dtype=torch.float16)
         image, known = torch.from_numpy(np.asarray(truth["image"], np.uint8)), torch.from_numpy(kinds)
-        fold = torch.full((len(kinds),), _IN_NO_FOLD, dtype=torch.uint8)
-        parts.append(WornPeople(image, torch.from_numpy(mask), torch.from_numpy(keypoints), features, known, fold))
+        parts.append(WornPeople(image, torch.from_numpy(mask), torch.from_numpy(keypoints), features, known))
     return WornPeople.concatenate(parts)
 
 

@@ -205,7 +205,7 @@ async def test_blobs_apply_to_the_frames_that_follow(receiver: RunningReceiver) 
     for malformed, reason in (
         (Blob("of another time", 3, b"?"), "its kind is unknown"),
         (Blob(TEXTURE, key, tile[:-5]), "."),
-        (Blob(WEARS, 3, b"?"), "takes 12 bytes"),
+        (Blob(WEARS, 3, b"?"), "another length"),
         (Blob(WEARS, 256, bytes(12)), "person 256"),
         (Blob(PREVIEW, 0, b"\x89PNG a picture \xff\xd9"), "no JPEG"),
         (Blob(PREVIEW, 0, JPEG[:-1]), "no JPEG"),

@@ -56,6 +56,14 @@ def test_kinds_are_drawn_in_proportion() -> None:
     assert drawn["short"] / 256 == pytest.approx(0.65, abs=0.1) and set(drawn) == {"short", "long"}
 
 
+def test_unknown_attributes_are_drawn_as_is_usual() -> None:
+    sleeve = Wears({"sleeve": np.array([0, 1, 0, 0], np.float32)})
+    drawn = [chosen_kinds(sleeve, each) for each in range(256)]
+    assert {kinds["sleeve"] for kinds in drawn} == {"sleeveless"}
+    assert Counter(kinds["layer"] for kinds in drawn).most_common(1)[0][0] == "top"
+    assert {kinds["bottom_fit"] for kinds in drawn} == {"regular", "loose"}
+
+
 def test_implausible_kinds_are_not_drawn() -> None:
     unsure = wears(layer={"top": 0.8, "robe": 0.1, "coat": 0.1})
     assert {chosen_kinds(unsure, each)["layer"] for each in range(256)} == {"top"}

@@ -4,7 +4,7 @@ import pytest
 from common.blobs import WEARS, Blob
 from common.errors import MalformedPacket
 from common.wear_kinds import VALUES
-from common.wears import WEARS_BYTES, WITHDRAWN, Wears
+from common.wears import WITHDRAWN, Wears
 from receiver.outfits.mixture import PLAIN
 from receiver.wears.received import ReceivedWears
 
@@ -44,7 +44,7 @@ def test_withdrawn_identity_wears_nothing_known() -> None:
         Blob(WEARS, 256, blob(0).data),
         Blob(WEARS, 0, blob(0).data[:-1]),
         Blob(WEARS, 0, blob(0).data + b"\0"),
-        Blob(WEARS, 0, b"\xff" * WEARS_BYTES),
+        Blob(WEARS, 0, b"\xff" * 13),
     ],
 )
 def test_malformed(malformed: Blob) -> None:

@@ -101,16 +101,15 @@ def test_wears(dressed: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
     training, runs = wears.WearsTraining, tmp_path / "runs"
     first = [*rendered, *seen, *openimages, "--photographs", "0.5", "--batch", "4"]
     _, document = train_on_gpu(monkeypatch, training, runs / "rendered", *first)
-    assert (document["photographed"], document["rendered"], document["scores"]) == (2, 2, {})
+    one_source = document["photographed"]
+    assert (document["rendered"], document["scores"]["sleeve"]) == (2, pytest.approx(0.5, abs=0.5))
     later = [*rendered, *seen, *people, *openimages, "--start", str(runs / "rendered"), "--batch", "4"]
-    _, without_fold = train_on_gpu(monkeypatch, training, runs / "fold", *later, "--fold", "0", steps=1)
-    assert without_fold["scores"]["sleeve"] <= 1.0
-    left_out = ["--left-out", str(runs / "fold")]
-    network, document = train_on_gpu(monkeypatch, training, runs / "all", *later, *left_out, steps=1)
-    assert without_fold["photographed"] < document["photographed"]
+    network, document = train_on_gpu(monkeypatch, training, runs / "all", *later, steps=1)
+    assert one_source < document["photographed"] < 32, "some of both are held back"
     assert document["steps_before"] == 2
-    assert load_weights("wears", directory=runs / "all" / "weights").keys() == network.state_dict().keys()
-    begun = train_on_gpu(monkeypatch, training, runs / "begun", *rendered, *seen, *openimages, "--shipped", steps=0)
+    exported = load_weights("wears", directory=runs / "all" / "weights")
+    assert exported.keys() == network.state_dict().keys() and exported["mass"][0] == 0, "nobody's hair was judged"
+    begun = train_on_gpu(monkeypatch, training, runs / "begun", *rendered, *seen, *people, "--shipped", steps=0)
     assert_shipped(*begun, "wears")
     with pytest.raises(UsageError, match="at least one source"):
         train(training, parse(training, [*rendered, "--out", str(runs / "none")]))

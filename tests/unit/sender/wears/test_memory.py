@@ -4,6 +4,7 @@ import numpy as np
 
 from common.arrays import FloatArray
 from common.wear_kinds import VALUES
+from common.wears import Wears
 from sender.wears.memory import WearsMemory
 
 
@@ -17,13 +18,13 @@ def view(**sure: float) -> dict[str, FloatArray]:
 
 
 def sleeve(memory: WearsMemory) -> tuple[str, float]:
-    return memory.wears.likeliest()["sleeve"]
+    return Wears(memory.posterior).likeliest()["sleeve"]
 
 
 def test_one_view_is_kept_as_it_is() -> None:
     memory = WearsMemory()
     memory.add(view(long=0.7))
-    np.testing.assert_allclose(memory.wears.posterior["sleeve"], [0.1, 0.1, 0.1, 0.7], atol=1e-4)
+    np.testing.assert_allclose(memory.posterior["sleeve"], [0.1, 0.1, 0.1, 0.7], atol=1e-4)
 
 
 def test_equal_views_of_a_clip_make_little_surer() -> None:

@@ -9,8 +9,7 @@ import pytest
 
 from common.arrays import FloatArray, Image
 from common.blobs import WEARS, Blob
-from common.wear_kinds import VALUES
-from common.wears import WITHDRAWN, Wears
+from common.wears import USUAL, WITHDRAWN, Wears
 from sender.perception.stage import ObservedPerson
 from sender.wears.stage import WearsReader, WearsStage
 
@@ -21,15 +20,16 @@ PICTURE = cast(Any, SimpleNamespace(image=np.zeros((8, 8, 3), np.uint8), media_t
 class ScriptedReader:
     """Says what `long` is, the probability of a long sleeve, and records who was read."""
 
+    mass: Mapping[str, float] = {"sleeve": 0.65, "shoes": 0.9}
+
     def __init__(self) -> None:
         self.long = 0.7
         self.read_people: list[int] = []
 
     def read(self, image: Image, person: ObservedPerson) -> Mapping[str, FloatArray]:
         self.read_people.append(person.identity)
-        posterior = {name: np.full(len(values), 1 / len(values), np.float32) for name, values in VALUES.items()}
         rest = (1 - self.long) / 3
-        return {**posterior, "sleeve": np.array([rest, rest, rest, self.long], np.float32)}
+        return {**USUAL, "sleeve": np.array([rest, rest, rest, self.long], np.float32)}
 
 
 @pytest.fixture
@@ -73,11 +73,18 @@ def test_posterior_is_sent_once_and_again_when_it_has_changed(reader: ScriptedRe
     stage = WearsStage(cast(WearsReader, reader))
     sent = [blob for _ in range(100) for blob in update(stage, 3)]
     assert [(blob.kind, blob.key) for blob in sent] == [(WEARS, 3)]
-    value, share = Wears.decode(sent[0].data).likeliest()["sleeve"]
-    assert value == "long" and share == pytest.approx(0.7, abs=0.07)
+    assert Wears.decode(sent[0].data).sets() == {"sleeve": ["long"]}, "nothing of shoes, which are usual"
     reader.long = 0.01
     changed = [blob for _ in range(100) for blob in update(stage, 3)]
-    assert changed and Wears.decode(changed[-1].data).likeliest()["sleeve"][0] != "long"
+    assert changed and "long" not in Wears.decode(changed[-1].data).sets()["sleeve"]
+
+
+def test_who_shows_nothing_costs_nothing(reader: ScriptedReader) -> None:
+    stage = WearsStage(cast(WearsReader, reader))
+    reader.mass = {"shoes": 0.9}
+    assert not [blob for _ in range(10) for blob in update(stage, 3)] and reader.read_people
+    stage.reset()
+    assert not update(stage), "nor is there anything to withdraw"
 
 
 def test_everybody_in_a_picture_is_read(reader: ScriptedReader) -> None:
