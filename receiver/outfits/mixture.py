@@ -2,8 +2,8 @@
 
 A component k is a combination of kinds (`common.wears`), one of each attribute; π_k is the product of their
 probabilities.  Given the kinds, z' has a block for each part of the outfit; μ_k and the Cholesky factor L_k of a block
-depend on the kinds of that part alone, so that Σ_k is block diagonal.  z' = μ_k + L_k ε (21).  They are learned from
-outfits of known kinds (`receiver.train.mixture`).
+depend on the kinds of that part alone, so that Σ_k is block diagonal.  z' = μ_k + L_k ε (21).  They were
+learned from outfits of known kinds.
 
 Both k and ε are drawn by the identity's seed: a person keeps the clothes, and strangers with equal labels differ.  k is
 drawn by the Gumbel-max trick, so that a small change of π rarely changes it.
@@ -58,11 +58,11 @@ _SEED = 41
 _MOST = 2.2
 # Of whom nothing is known, nothing is special.
 _MOST_PLAIN = 0.3
-# The logistic function of so much is nearly the normal distribution's; quantiles end where its tails begin.
-_LOGISTIC, _TAIL = 1.702, 1e-3
+# The logistic function of so much is nearly the normal distribution's.
+_LOGISTIC = 1.702
 
 MIXTURE_FILE = Path(__file__).with_name("mixture.json")
-"""Means, factors and styles of the components, learned by `receiver.train.mixture`."""
+"""Means, factors and styles of the components."""
 
 # Block → its entries of z'.
 BLOCKS: Mapping[str, tuple[str, ...]] = {
@@ -202,23 +202,9 @@ def styles(part: str) -> Styles:
 def style_of(styles: Styles, normal: float) -> str:
     """One of the shells by a standard normal number, in proportion to their shares."""
     share = 1 / (1 + np.exp(-_LOGISTIC * normal))
-    names, ends = [name for name, _ in styles], _ends(styles)
+    names, shares = [name for name, _ in styles], np.array([share for _, share in styles])
+    ends = shares.cumsum() / shares.sum()
     return names[min(int(np.searchsorted(ends, share)), len(names) - 1)]
-
-
-def normal_of(styles: Styles, name: str, share: float) -> float | None:
-    """A number that `style_of` gives this shell for, `share` (0…1) of the way; None if it is not among them."""
-    names, ends = [each for each, _ in styles], _ends(styles)
-    if name not in names:
-        return None
-    number = names.index(name)
-    start = ends[number - 1] if number else 0.0
-    quantile = np.clip(start + share * (ends[number] - start), _TAIL, 1 - _TAIL)
-    return float(np.log(quantile / (1 - quantile)) / _LOGISTIC)
-
-
-def _ends(styles: Styles) -> Float64Array:
-    return np.cumsum([share for _, share in styles]) / sum(share for _, share in styles)
 
 
 @dataclass(frozen=True, eq=False)
