@@ -12,7 +12,6 @@ from functools import cached_property
 from typing import Self
 
 import numpy as np
-from scipy.spatial.transform import Rotation
 
 from common.arrays import Float64Array
 from common.body.anatomy import FINGER_BONES, SKELETON
@@ -87,18 +86,6 @@ class HandSkeleton:
         turns = self._turns(angles)
         first = turns[..., 0, :, :] @ turns[..., 1, :, :] @ turns[..., 2, :, :]
         return np.stack([first, turns[..., 3, :, :], turns[..., 4, :, :]], -3)
-
-    def angles(self, vectors: Float64Array) -> Float64Array:
-        """(…, 15, 3) rotation vectors of the phalanges → (…, F · A), without what hinges cannot do."""
-        local = vectors.reshape(*vectors.shape[:-2], FINGERS, PHALANGES, 3)
-        # Axes of the first phalanx are orthonormal: its angles are Euler's in them.
-        axes = self.axes[:, :PHALANGES]
-        first = local[..., 0, :]
-        matrices = Rotation.from_rotvec(first.reshape(-1, 3)).as_matrix().reshape(*first.shape, 3)
-        euler = Rotation.from_matrix((axes @ matrices @ axes.swapaxes(-1, -2)).reshape(-1, 3, 3)).as_euler("XYZ")
-        hinged = np.einsum("...fpk,fk->...fp", local[..., 1:, :], self.axes[:, 1])
-        both = np.concatenate([euler.reshape(first.shape), hinged], -1)
-        return both.reshape(*both.shape[:-2], FINGERS * ANGLES)
 
     def pose(self, angles: Float64Array) -> Posed:
         """The landmarks of angles (F · A,), radians, and how these move them."""

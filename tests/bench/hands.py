@@ -35,15 +35,14 @@ from common.frames import PersonLabels
 from common.labels import concatenate
 from sender.hands.fit import HandFitter
 from sender.hands.labels import GROUPS
-from sender.hands.landmarks import HandReader
+from sender.hands.landmarks import HandReader, Place, SeenHand, crop_of_landmarks
 from sender.hands.skeleton import FINGERS, PHALANGES, HandSkeleton
 from sender.hands.stage import MIN_SCORE, HandsStage
 from sender.perception.config import TrackingConfig
 from sender.perception.stage import PerceptionStage
 from sender.semantics.stage import SemanticsStage
-from sender.train.hands.fit_prior import read
-from sender.train.hands.pictures import HandPicture, HandPictures, TrueHand
 from tests.bench import report
+from tests.bench.hand_pictures import HandPicture, HandPictures, TrueHand
 
 _SIZE, _SMALL = (640, 480), (320, 240)
 _MISSING = "MediaPipe's networks are missing; build Bodywire where pip finds mediapipe 0.10.21"
@@ -103,7 +102,7 @@ class HandBench:
         _, rotations = self._body.forward_kinematics(parameters)
         palm = rotations[0, JOINT_INDEX["wrist.L" if hand.left else "wrist.R"]].double().numpy()
         mirror = np.ones(3) if hand.left else np.array(MIRROR_SIGNS)
-        turn = hand.rotations[0].T @ (mirror[:, None] * palm * mirror)
+        turn = hand.palm.T @ (mirror[:, None] * palm * mirror)
         return float(np.degrees(Rotation.from_matrix(turn).magnitude()))
 
     def _vectors(self, person: PersonLabels, *, left: bool) -> Float64Array:
@@ -142,6 +141,13 @@ def fitted_errors(count: int, seed: int) -> list[float]:
     return errors
 
 
+def read(reader: HandReader, picture: HandPicture, hand: TrueHand, rng: np.random.Generator) -> SeenHand:
+    """A hand as the sender reads it, with wrist and elbow about as far off as perception's."""
+    wrist, elbow = (point + rng.normal(0, 0.12 * hand.hand_px, 2) for point in (hand.wrist, hand.elbow))
+    first = reader.search(picture.image, Place(wrist, elbow, hand.hand_px), left=hand.left)
+    return reader.read(picture.image, crop_of_landmarks(first.landmarks), left=hand.left)
+
+
 def angle(one: Float64Array, other: Float64Array) -> float:
     """Mean angle between unit vectors (…, 3), degrees."""
     return float(np.degrees(np.arccos(np.clip((one * other).sum(-1), -1, 1))).mean())
@@ -149,9 +155,9 @@ def angle(one: Float64Array, other: Float64Array) -> float:
 
 def figures(readings: Sequence[Reading]) -> Mapping[str, float]:
     """The columns of one row."""
-    read = [reading.errors for reading in readings if reading.errors]
-    means = {name: float(np.mean([errors[name] for errors in read])) for name in (read[0] if read else ())}
-    return {"hands": len(readings), "read": len(read) / max(len(readings), 1), **means}
+    known = [reading.errors for reading in readings if reading.errors]
+    means = {name: float(np.mean([errors[name] for errors in known])) for name in (known[0] if known else ())}
+    return {"hands": len(readings), "read": len(known) / max(len(readings), 1), **means}
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

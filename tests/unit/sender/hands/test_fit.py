@@ -51,12 +51,6 @@ def test_landmarks_that_no_hand_has_leave_a_residual(fitter: HandFitter) -> None
     assert fitter.fit(impossible).residual > 0.1
 
 
-def test_angles_and_vectors_are_the_same_rotations(skeleton: HandSkeleton) -> None:
-    angles = np.random.default_rng(3).normal(0, 0.4, FINGERS * ANGLES)
-    vectors = Rotation.from_matrix(skeleton.rotations(angles).reshape(-1, 3, 3)).as_rotvec()
-    assert np.allclose(skeleton.angles(vectors), angles)
-
-
 def test_jacobian_is_the_derivative_of_the_landmarks(skeleton: HandSkeleton) -> None:
     angles, step = pose(4), 1e-6
     posed = skeleton.pose(angles)

@@ -3,7 +3,7 @@
 Bodies move as in Rocketbox's animations, fingers as in its animations or each on its own, as when somebody counts.
 Without these animations, bodies have poses of the package's table, and all fingers count.
 
-Shapes: F = 30 phalanges in the order of `FINGER_BONES`, L = 21 landmarks of `sender.hands.skeleton`.
+Shapes: F = 30 phalanges in the order of `FINGER_BONES`.
 """
 
 from collections.abc import Iterator
@@ -53,9 +53,7 @@ class TrueHand:
         hand_px: its length.
         wrist, elbow: (2,) pixels in the picture as it is.
         vectors: (15, 3) rotation vectors of the phalanges.
-        ends: (L, 3) ends of the bones, camera space, metres.
-        rotations: (L, 3, 3) of these bones.
-        scale: of the hand, over that of the mean body.
+        palm: (3, 3) its rotation.
         is_counting: whether its fingers are curled each on its own.
     """
 
@@ -64,9 +62,7 @@ class TrueHand:
     wrist: Float64Array
     elbow: Float64Array
     vectors: Float64Array
-    ends: Float64Array
-    rotations: Float64Array
-    scale: float
+    palm: Float64Array
     is_counting: bool
 
 
@@ -170,26 +166,15 @@ class HandPictures:
         camera: Camera,
     ) -> TrueHand:
         wrist = JOINT_INDEX[f"wrist.{'LR'[side]}"]
-        heads, rotations = positions[_bones(side)].astype(np.float64), turned[_bones(side)].astype(np.float64)
-        origin, palm = positions[wrist].astype(np.float64), turned[wrist].astype(np.float64)
         mirror = np.array(MIRROR_SIGNS) if side else np.ones(3)
-        heads, origin = heads * mirror, origin * mirror
-        rotations, palm = (mirror[:, None] * each * mirror for each in (rotations, palm))
-        joints = self._skeleton.joints
-        scale = float(np.linalg.norm(heads[2 * PHALANGES] - origin) / np.linalg.norm(joints[2, 0]))
-        ends, bones = [origin], [palm]
-        for finger in range(FINGERS):
-            own = slice(finger * PHALANGES, (finger + 1) * PHALANGES)
-            tip = heads[own][-1] + scale * rotations[own][-1] @ (joints[finger, -1] - joints[finger, -2])
-            ends += [*heads[own], tip]
-            bones += [palm, *rotations[own]]
+        origin, palm = positions[wrist].astype(np.float64), mirror[:, None] * turned[wrist].astype(np.float64) * mirror
+        knuckle = positions[_bones(side)[2 * PHALANGES]] - origin
+        scale = float(np.linalg.norm(knuckle) / np.linalg.norm(self._skeleton.joints[2, 0]))
         names = [KEYPOINT_INDEX[f"{('left', 'right')[side]}_{name}"] for name in ("wrist", "elbow")]
         wrist_at, elbow_at = camera.project(keypoints[names]).astype(np.float64)
         hand_px = FOCAL_PX * HAND_M * scale / float(origin[2])
         own_vectors = vectors[side * _HAND : (side + 1) * _HAND] * (np.array([1, -1, -1]) if side else 1)
-        return TrueHand(
-            side == 0, hand_px, wrist_at, elbow_at, own_vectors, np.array(ends), np.array(bones), scale, counting
-        )
+        return TrueHand(side == 0, hand_px, wrist_at, elbow_at, own_vectors, palm, counting)
 
     def _photographed(self, colour: Image) -> Image:
         rng, (width, height) = self._rng, self._size
