@@ -41,7 +41,7 @@ from common.wire.frame_messages import (
 )
 from common.wire.report import SenderReport, report_from_proto, report_to_proto
 
-PROTOCOL_VERSION = 4
+PROTOCOL_VERSION = 5
 MAX_MESSAGE_BYTES = 4 * 1024 * 1024
 # No valid message is longer; to parse a longer one could cost 30 times its size in memory.
 MAX_PARSED_BYTES = 128 * 1024

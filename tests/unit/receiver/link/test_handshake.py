@@ -23,7 +23,7 @@ def hello(*, codec_version: int = 1, model_hash: bytes = MODEL, protocol_version
 @pytest.mark.parametrize(
     ("message", "reason"),
     [
-        (hello(protocol_version=2), "it has protocol version 4, the sender version 2"),
+        (hello(protocol_version=2), "it has protocol version 5, the sender version 2"),
         (hello(codec_version=2), "it has codec version 1, the sender version 2"),
         (hello(model_hash=b"\xee" * 8), "it has model 0101010101010101, the sender eeeeeeeeeeeeeeee"),
     ],
