@@ -1,5 +1,6 @@
 """The receiver's command line: `receiver --listen HOST:PORT --out PATH`, and its sub-commands."""
 
+import asyncio
 from collections.abc import Sequence
 from typing import NoReturn
 
@@ -58,17 +59,20 @@ def _work(arguments: Sequence[str]) -> None:
     from common.weights.manifest import check_files, model_hash
     from receiver.publish.session_directory import SessionDirectory
     from receiver.recording.replay import open_recording
+    from receiver.web.children.standby import standby
 
     start_logging(config.logging, "receiver")
     check_files()
     with (
         open_recording(config.replay, CODEC_VERSION, model_hash().hex()) as recording,
         SessionDirectory(config.publish) as directory,
+        asyncio.Runner() as runner,
     ):
+        waiting = runner.run(standby(config))
         # The networks' library takes seconds: a directory that is in use, or no recording, is told before.
         from receiver.composition import receive
 
-        receive(config, directory, recording, announce)
+        receive(config, directory, recording, announce, runner, waiting)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

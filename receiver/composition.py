@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+from asyncio.subprocess import Process
 from collections.abc import Callable, Coroutine, Iterable, Iterator
 from contextlib import AbstractAsyncContextManager, contextmanager, nullcontext
 from functools import partial
@@ -56,6 +57,8 @@ def receive(
     directory: SessionDirectory,
     recording: Recording | None,
     announce: Callable[[str], None],
+    runner: asyncio.Runner,
+    waiting: Process | None,
 ) -> None:
     """Receives until SIGTERM, SIGINT or SIGHUP, or until the replayed recording ends; then finishes the frames in hand.
 
@@ -66,6 +69,8 @@ def receive(
         directory: of the output.
         recording: the one to replay; None to take senders.
         announce: prints the line with the address, and the first and last line of a replay.
+        runner: of the event loop.
+        waiting: a sender process for pictures, if one has been started.
 
     Raises:
         UsageError: a certificate, key or token cannot be used, or `--engine ray` lacks its package.
@@ -83,7 +88,7 @@ def receive(
         _engine(config, metrics) as engine,
     ):
         loaded()
-        asyncio.run(_serve(config, directory, recording, engine, metrics, announce))
+        runner.run(_serve(config, directory, recording, engine, metrics, announce, waiting))
 
 
 @contextmanager
@@ -108,6 +113,7 @@ async def _serve(
     engine: LocalEngine | PoolEngine,
     metrics: ReceiverMetrics,
     announce: Callable[[str], None],
+    waiting: Process | None,
 ) -> None:
     stop = asyncio.Event()
     stop_on_signals(stop)
@@ -137,12 +143,14 @@ async def _serve(
     background = _started(_endless(config, directory, motion, playout, LivePoses(hub, playout, pipeline.pose)))
     try:
         # Before senders can connect: its imports keep the event loop busy.
-        serving_page = _page(config, engine, link, hub, directory, metrics)
+        serving_page = _page(config, engine, link, hub, directory, metrics, waiting)
         address = await link.start()
         async with serving_page(address if replay is None else None) as page:
             announce(startup_line(address, config.security) if replay is None else await replay.start())
             if page is not None:
                 announce(f"page: {page.url}")
+            # Not before: the receiver's start does not wait for it, and the first picture need not.
+            background += _started([("colours network", inpainter.prepare())])
             await (stop.wait() if replay is None else replay.run(stop))
     finally:
         for task in background:
@@ -240,6 +248,7 @@ def _page(
     hub: LiveHub,
     directory: SessionDirectory,
     metrics: ReceiverMetrics,
+    waiting: Process | None,
 ) -> "Callable[[Address | None], AbstractAsyncContextManager[WebServer | None]]":
     """Serves the web page, unless it is switched off; takes the address that senders reach."""
     if not config.web.page:
@@ -247,4 +256,4 @@ def _page(
     # Imported here: `--help`, the doctor and `--no-page` need not wait for the web server and its libraries.
     from receiver.web.composition import serve_page
 
-    return partial(serve_page, config, engine.skeleton, link, hub, directory, metrics)
+    return partial(serve_page, config, engine.skeleton, link, hub, directory, metrics, waiting)

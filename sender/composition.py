@@ -127,17 +127,20 @@ class Sender:
         return [f"{name}: {line}" if name else line for line in lines]
 
 
-def send(opened: Openings, announce: Callable[[str], None]) -> None:
+def send(opened: Openings, announce: Callable[[str], None], networks: Networks | None = None) -> None:
     """Sends until all sources end, or until SIGTERM, SIGINT or SIGHUP; then waits for the last acknowledgements.
 
     Until the sender connects, SIGTERM ends the process at once, and SIGINT raises KeyboardInterrupt. A camera that
     fails does not end the others; the first failure is raised in the end.
 
+    Args:
+        networks: those that `compose` would load.
+
     Raises:
         BodywireError: see `compose` and `Sender.run`.
     """
     limit_threads()
-    with compose(opened) as senders:
+    with compose(opened, networks) as senders:
         loaded()
         failures = asyncio.run(_run_until_signal(senders, opened.console))
         if len(senders) > 1 or not failures:
@@ -170,7 +173,7 @@ async def _run_until_signal(senders: Sequence[Sender], console: Console | None) 
 
 
 @contextmanager
-def compose(opened: Openings) -> Iterator[Sequence[Sender]]:
+def compose(opened: Openings, loaded: Networks | None = None) -> Iterator[Sequence[Sender]]:
     """Opens previews and recordings, loads the networks, and wires all components, of each camera its own.
 
     The cameras share the networks and the threads in which these run.  What is opened is closed when the context ends.
@@ -184,7 +187,7 @@ def compose(opened: Openings) -> Iterator[Sequence[Sender]]:
     cameras = opened.cameras
     with ExitStack() as resources:
         outputs = [_open_outputs(camera, opened.networks, resources) for camera in cameras]
-        networks = load_networks(cameras)
+        networks = load_networks(cameras, loaded)
         reader = WearsReader.load(resolve_device(cameras[0].config.device.device))
         threads = _STEPS_AT_A_TIME * min(len(cameras), available_cores())
         workers = resources.enter_context(ThreadPoolExecutor(threads, "frame"))
@@ -289,12 +292,12 @@ def _facts(hello: Hello) -> RecordingFacts:
     return RecordingFacts(hello.codec_version, model, "sender", version, hello.sender, hello.live)
 
 
-def load_networks(cameras: Sequence[OpenCamera]) -> list[Networks]:
+def load_networks(cameras: Sequence[OpenCamera], loaded: Networks | None = None) -> list[Networks]:
     """What labels the people of each camera, by the same networks; errors as of `compose`."""
     stages = list[Networks]()
     live = sum(camera.source.live for camera in cameras)
     for camera in cameras:
-        first = stages[0] if stages else None
+        first = stages[0] if stages else loaded
         stages.append(Networks.load(camera.config, cameras=live * camera.source.live, sharing=first))
         camera.metrics.follows_up_to(stages[-1].perception.max_people)
     return stages

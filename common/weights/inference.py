@@ -12,6 +12,7 @@ import sys
 from collections.abc import Callable, Sequence
 from functools import lru_cache
 from importlib.util import find_spec
+from operator import itemgetter
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
@@ -225,7 +226,8 @@ def _identity(network: nn.Module, example: Sequence[Tensor], conditions: str) ->
     digest.update(repr([tuple(tensor.shape) for tensor in example]).encode())
     for file in sorted({inspect.getfile(type(module)) for module in network.modules()}):
         digest.update(Path(file).read_bytes())
-    for name, tensor in (*network.named_parameters(), *network.named_buffers()):
+    # By name: some were registered in the order of a set, which differs from start to start.
+    for name, tensor in sorted((*network.named_parameters(), *network.named_buffers()), key=itemgetter(0)):
         digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
         digest.update(tensor.detach().contiguous().numpy().tobytes())
     return digest.digest()

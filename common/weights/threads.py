@@ -10,15 +10,16 @@ which reads it when it is loaded.
 import os
 from pathlib import Path
 
-import cv2
-import torch
-from PIL import AvifImagePlugin
-
 _CPU_QUOTA = Path("/sys/fs/cgroup/cpu.max")
 
 
 def limit_threads() -> None:
     """Libraries compute in the thread that calls them, in every thread of this process."""
+    # Imported here: `available_cores` needs none of them.
+    import cv2
+    import torch
+    from PIL import AvifImagePlugin
+
     torch.set_num_threads(1)
     cv2.setNumThreads(1)
     # Of the decoder of texture tiles, which otherwise starts one a core for each tile.

@@ -2,12 +2,14 @@
 
 import asyncio
 from collections.abc import Callable, Hashable
+from contextlib import suppress
 from functools import partial
 
 import torch
 
 from common.arrays import ByteArray
 from common.body.model import BodyModel
+from common.errors import WeightsError
 from common.io.telemetry import timed
 from common.texture.atlas import AtlasLayout, Texture
 from common.weights.devices import CPU
@@ -48,15 +50,23 @@ class TextureInpainter:
 
         return ReceivedTextures(inpaint_later)
 
+    async def prepare(self) -> None:
+        """Loads the network before the first texture; where it cannot be loaded, that will say so."""
+        with suppress(WeightsError):
+            await self._executor.run("", "", self._network)
+
+    def _network(self) -> tuple[AtlasLayout, Inpaint]:
+        if self._loaded is None:
+            self._loaded = self._load()
+        return self._loaded
+
     def estimate(self, received: ReceivedTexture) -> ByteArray | None:
         """(c, c, 3) uint8 RGB: the colours of the whole atlas; None if all texels that show skin are known.
 
         Raises:
             WeightsError: the weights are missing, damaged or of another version.
         """
-        if self._loaded is None:
-            self._loaded = self._load()
-        layout, inpaint = self._loaded
+        layout, inpaint = self._network()
         texture = received.texture()
         if texture.known.reshape(-1)[layout.texel].all():
             return None

@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+from asyncio.subprocess import Process
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 
@@ -41,6 +42,7 @@ async def serve_page(
     hub: LiveHub,
     directory: SessionDirectory,
     metrics: ReceiverMetrics,
+    waiting: Process | None,
     senders: Address | None,
 ) -> AsyncIterator[WebServer]:
     """Serves the page until the end of the block.
@@ -49,6 +51,7 @@ async def serve_page(
         skeleton: of all bodies.
         link: takes the frames of pictures, clips and browsers' cameras.
         metrics: the receiver's; the page's own are in their registry.
+        waiting: a sender process for pictures (`receiver.web.children.standby`), if one has been started.
         senders: where senders are listened for, or None.
 
     Raises:
@@ -61,7 +64,7 @@ async def serve_page(
         opened.push_async_callback(server.stop)
         web_metrics = WebMetrics(metrics.registry)
         sender = (*SENDER, "--device", config.device.device)
-        pictures = ChildPictures(link, skeleton, metrics, sender)
+        pictures = ChildPictures(link, skeleton, metrics, sender, waiting)
         opened.push_async_callback(pictures.close)
         cameras = ChildCameras(link, config.web.browser_cameras, metrics, sender)
         opened.push_async_callback(cameras.close)
@@ -80,6 +83,8 @@ async def serve_page(
         server.start(Guard(app, loopback=loopback, encrypted=server.encrypted, metrics=web_metrics, hosts=hosts))
         looking = asyncio.create_task(look_after_accounts(site), name="accounts")
         opened.callback(looking.cancel)
+        if waiting is not None:
+            await site.models.prepare()
         yield server
         # Before what the requests depend on is closed.
         await server.stop()

@@ -124,6 +124,10 @@ class PerceptionStage:
         """Most people that it follows at a time."""
         return self._tracker.config.max_people
 
+    def prepare_stills(self) -> None:
+        """Loads what the first photograph would otherwise wait for."""
+        self._perception.observe([np.zeros((self._perception.still_size, self._perception.still_size, 3), np.uint8)])
+
     def reset(self) -> None:
         """Drops all tracks for a new source; the detector runs on its first frame."""
         self._tracker.reset()

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import Self
 
 import numpy as np
@@ -79,8 +80,9 @@ class WearsReader:
         self._network, self.mass = network, mass
 
     @classmethod
+    @lru_cache(maxsize=1)
     def load(cls, device: torch.device = CPU) -> Self:
-        """With the shipped weights; raises WeightsError where they are missing or of another version."""
+        """The one of this process, with the shipped weights; raises WeightsError as `in_use` and `load_into`."""
         config = WearsConfig()
         clothes = load_into(WearsNet(config), WEIGHTS_NAME, architecture_of(config))
         precision = find_entry(WEIGHTS_NAME).precision

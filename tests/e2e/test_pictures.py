@@ -19,6 +19,7 @@ from common.wire.pictures import (
     decode_answer,
     encode_picture,
 )
+from receiver.config import ReceiverConfig
 from receiver.engine.local import LocalEngine
 from receiver.engine.reconstructor import Reconstructor
 from receiver.link.server import LinkServer
@@ -29,6 +30,7 @@ from receiver.publish.config import PublishConfig
 from receiver.publish.session_directory import SessionDirectory
 from receiver.web.children.cameras import ChildCameras
 from receiver.web.children.pictures import ChildPictures, ReconstructedPicture
+from receiver.web.children.standby import standby
 from tests.e2e.daemons import receiver
 from tests.support.demo_clip import demo_picture
 from tests.support.forked_program import ForkedProgram
@@ -82,11 +84,13 @@ async def test_pictures_become_people(
     engine: LocalEngine, link: LinkServer, jpeg: bytes, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("receiver.web.children.pictures._PICTURE_S", 120.0)
-    pictures = ChildPictures(link, engine.skeleton, ReceiverMetrics())
+    waiting = await standby(ReceiverConfig())
+    pictures = ChildPictures(link, engine.skeleton, ReceiverMetrics(), waiting=waiting)
     try:
         check(await pictures.reconstruct(jpeg))
         for picture in await asyncio.gather(*(pictures.reconstruct(jpeg) for _ in range(4))):
             check(picture)
+        assert waiting is None or waiting.returncode is None
     finally:
         await pictures.close()
 

@@ -4,6 +4,7 @@ import asyncio
 import errno
 import io
 import sys
+from asyncio.subprocess import PIPE, Process
 from collections.abc import AsyncIterator, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import replace
@@ -28,6 +29,7 @@ from receiver.web.children.clips import ChildClips
 from receiver.web.children.own_program import own_environment, own_program
 from receiver.web.children.pictures import ACCOUNT, ChildPictures, _unsure
 from receiver.web.children.sender_child import ChildEnded, SenderChild
+from receiver.web.children.standby import begun
 from receiver.web.metrics import PICTURE_STAGES
 from receiver.web.places import Visitor
 from receiver.web.refused import Refused
@@ -73,8 +75,8 @@ class Bench:
         self.engine, self.metrics = receiver.engine, receiver.metrics
         self._stack = stack
 
-    def pictures(self, command: tuple[str, ...] = SENDER) -> ChildPictures:
-        pictures = ChildPictures(self.link, self.engine.skeleton, self.metrics, command)
+    def pictures(self, command: tuple[str, ...] = SENDER, waiting: Process | None = None) -> ChildPictures:
+        pictures = ChildPictures(self.link, self.engine.skeleton, self.metrics, command, waiting)
         self._stack.push_async_callback(pictures.close)
         return pictures
 
@@ -177,6 +179,29 @@ async def test_process_that_cannot_start_fails_pictures(bench: Bench, caplog: py
     with pytest.raises(Refused, match="has ended"):
         await pictures.reconstruct(picture(1))
     assert "pictures: no weights" in caplog.text
+
+
+async def test_waiting_process_takes_the_first_picture(bench: Bench) -> None:
+    script = (
+        "import runpy, sys; sys.argv += sys.stdin.read().split(chr(0))\n"
+        "runpy.run_module('tests.support.picture_sender', run_name='__main__', alter_sys=True)"
+    )
+    waiting = await begun((sys.executable, "-c", script), PIPE)
+    pictures = bench.pictures(waiting=waiting)
+    assert len((await pictures.reconstruct(picture(1))).people) == 1
+    assert waiting.returncode is None
+    with pytest.raises(Refused, match="has ended"):
+        await pictures.reconstruct(picture(1, width=DEADLY))
+    assert waiting.returncode == DEADLY_EXIT_CODE
+    # The next one is started as usual.
+    assert len((await pictures.reconstruct(picture(2))).people) == 2
+
+
+async def test_waiting_process_that_has_ended_is_replaced(bench: Bench) -> None:
+    waiting = await begun(ENDS_AT_ONCE, PIPE)
+    await waiting.wait()
+    assert len((await bench.pictures(waiting=waiting).reconstruct(picture(1))).people) == 1
+    assert bench.process_ends == 0
 
 
 async def test_process_that_does_not_answer_is_ended(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -19,10 +19,9 @@ from receiver.metrics import ReceiverMetrics
 from receiver.publish.frame_record import FrameRecord
 from receiver.publish.observer import ObservedSender, SessionObserver
 from receiver.web.children.sender_child import SENDER, SenderChild
+from receiver.web.children.standby import PICTURE_FLAGS
 from receiver.web.refused import Refused
 
-# As with uploaded pictures, labels are as fine as they get; the player shows the clip at its own pace.
-_FLAGS = ("--policy", "fixed", "--fixed-f", "0")
 # Until the first frame, and between two: the process loads its networks on a machine that may be busy.
 _STALL_S = 120.0
 _MOST_REASON = 200
@@ -75,7 +74,8 @@ class ChildClips:
 
     async def _play(self, clip: Path, owner: str, progress: "_Progress") -> tuple[int | None, list[str]]:
         sender = ObservedSender("clip", owner, OwnKind.CLIP, (progress,))
-        child = SenderChild(self._link, sender, clip, flags=_FLAGS, nice=_NICE, command=self._command)
+        # As with pictures, labels are as fine as they get; the player shows the clip at its own pace.
+        child = SenderChild(self._link, sender, clip, flags=PICTURE_FLAGS, nice=_NICE, command=self._command)
         try:
             await child.start()
             return await child.ended(), list(child.words)

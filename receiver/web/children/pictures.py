@@ -9,6 +9,7 @@ import asyncio
 import itertools
 import logging
 import time
+from asyncio.subprocess import Process
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field
@@ -27,6 +28,7 @@ from receiver.outfits.mixture import PLAIN, Kinds, chosen_kinds
 from receiver.publish.frame_record import FrameRecord, PersonRecord
 from receiver.publish.observer import ObservedSender, SessionObserver
 from receiver.web.children.sender_child import SENDER, ChildEnded, PictureSocket, SenderChild
+from receiver.web.children.standby import PICTURE_FLAGS
 from receiver.web.refused import Refused
 
 logger = logging.getLogger(__name__)
@@ -34,8 +36,6 @@ logger = logging.getLogger(__name__)
 ACCOUNT = "pictures"
 """The engine's account of all pictures: live sessions keep their shares."""
 
-# There is no later frame: labels are as fine as they get, on a link that is no limit.
-_FLAGS = ("--policy", "fixed", "--fixed-f", "0")
 # The sender decodes the next picture while it looks at one; more in it would only wait there.
 _IN_SENDER = 4
 # Until a picture is given up; perception and reconstruction take a second or two.
@@ -116,11 +116,21 @@ class _Results(SessionObserver):
 
 
 class ChildPictures:
-    """Turns pictures into people; its sender process starts with the first picture, or by `prepare`."""
+    """Turns pictures into people; its sender process starts with the first picture, or by `prepare`.
+
+    Args:
+        waiting: the first process, if it has been started already.
+    """
 
     def __init__(
-        self, link: LinkServer, skeleton: Skeleton, metrics: ReceiverMetrics, command: Sequence[str] = SENDER
+        self,
+        link: LinkServer,
+        skeleton: Skeleton,
+        metrics: ReceiverMetrics,
+        command: Sequence[str] = SENDER,
+        waiting: Process | None = None,
     ) -> None:
+        self._waiting = waiting
         self._link, self._skeleton, self._metrics, self._command = link, skeleton, metrics, command
         self._results = _Results()
         self._child: SenderChild | None = None
@@ -219,8 +229,15 @@ class ChildPictures:
             raise _unavailable("the process for pictures has ended: try again later")
         sender = ObservedSender("pictures", ACCOUNT, OwnKind.PICTURES, (self._results,))
         child = SenderChild(
-            self._link, sender, "socket", flags=_FLAGS, on_end=self._on_child_end, command=self._command
+            self._link,
+            sender,
+            "socket",
+            flags=PICTURE_FLAGS,
+            on_end=self._on_child_end,
+            command=self._command,
+            waiting=self._waiting,
         )
+        self._waiting = None
         try:
             await child.start()
         except OutputError as error:

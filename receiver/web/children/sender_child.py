@@ -14,7 +14,6 @@ import logging
 import os
 import resource
 import signal
-import sys
 from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import replace
@@ -36,8 +35,8 @@ from common.wire.pictures import (
 from receiver.link.server import LinkServer
 from receiver.link.session import Session
 from receiver.publish.observer import ObservedSender, SessionObserver
-from receiver.web.children import end_with_parent
-from receiver.web.children.own_program import own_environment, own_program
+from receiver.web.children.own_program import own_program
+from receiver.web.children.standby import begun, told
 
 logger = logging.getLogger(__name__)
 
@@ -45,12 +44,10 @@ SENDER = own_program("sender")
 """The command of a child, before its flags."""
 
 _END_TIMEOUT_S = 5.0
-_MAX_LINE_BYTES, _WORDS = 16_384, 20
+_WORDS = 20
 _OWNER_ONLY = 0o600
 # Beside the networks: the largest picture that is accepted takes 1.5 GB at most.
 _MOST_MORE_BYTES = 2_000_000_000
-# Those of a sender that the user runs.
-_OPTIONS_PREFIX = "BODYWIRE_SENDER_"
 
 
 class ChildEnded(Exception):
@@ -65,6 +62,7 @@ class SenderChild:
         source: `socket` for pictures, `socket+live` for a camera, or the file of a clip, with which the process ends.
         on_end: called when the process has ended by itself.
         nice: how much of the processor it leaves to others.
+        waiting: a process that has been started with these flags, and waits for the others; by default one is started.
     """
 
     def __init__(
@@ -77,6 +75,7 @@ class SenderChild:
         on_end: Callable[[], None] = lambda: None,
         nice: int = 0,
         command: Sequence[str] = SENDER,
+        waiting: asyncio.subprocess.Process | None = None,
     ) -> None:
         self._link, self._name = link, sender.name
         self._connected = asyncio.Event()
@@ -88,6 +87,7 @@ class SenderChild:
         """The newest lines of the process's log."""
         self._folder: PrivateFolder | None = None
         self._process: asyncio.subprocess.Process | None = None
+        self._waiting = waiting
         self._supervision: asyncio.Task[int | None] | None = None
 
     @property
@@ -170,17 +170,7 @@ class SenderChild:
         """Runs the process to its end; its exit code, None if it cannot be started, and how it ended."""
         assert self._folder is not None
         try:
-            self._process = process = await asyncio.create_subprocess_exec(
-                *(sys.executable, "-I", "-S", end_with_parent.__file__, str(os.getpid())),
-                *(*self._command, *flags),
-                stdin=asyncio.subprocess.DEVNULL,
-                stdout=asyncio.subprocess.DEVNULL,
-                stderr=asyncio.subprocess.PIPE,
-                limit=_MAX_LINE_BYTES,
-                # An interrupt on the terminal is for the receiver, which ends the child in good order.
-                start_new_session=True,
-                env=own_environment(without=_OPTIONS_PREFIX),
-            )
+            self._process = process = told(self._waiting, flags) or await begun((*self._command, *flags))
         except OSError as error:
             return None, error.strerror or str(error)
         if self._nice:

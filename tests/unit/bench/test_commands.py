@@ -31,7 +31,7 @@ KEYS = {
         webp_at_capacity""",
     "rivals": "bytes_per_frame added_joint_error_mm bodywire",
     "scenarios": "scenario_a scenario_b bodywire total_s age_p50_ms view_mse view_ssim mpjpe_mm",
-    "web": "upload_p95_s first_mesh_s page_bytes",
+    "web": "cold_upload_s opened_upload_s upload_p95_s first_mesh_s page_bytes",
 }
 
 

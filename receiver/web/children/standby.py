@@ -1,0 +1,70 @@
+"""A sender process that begins with the receiver, beside its own start, so that the first picture does not wait for it.
+
+Nothing of it is imported that takes time: it is started before the receiver's own libraries are.
+"""
+
+import asyncio
+import math
+import os
+import sys
+from asyncio.subprocess import DEVNULL, PIPE, Process
+from collections.abc import Sequence
+from pathlib import Path
+
+from common.weights.threads import available_cores
+from receiver.config import ReceiverConfig
+from receiver.web.children import end_with_parent
+from receiver.web.children.own_program import own_environment, own_program
+
+PICTURE_FLAGS = ("--policy", "fixed", "--fixed-f", "0")
+"""There is no later frame: labels are as fine as they get, on a link that is no limit."""
+
+_MAX_LINE_BYTES = 16_384
+# The process takes 0.9 GB, which it would otherwise not take before the first picture; the receiver about as much.
+_LEAST_FREE_BYTES = 4e9
+_MEMORY = Path("/proc/meminfo")
+# Those of a sender that the user runs.
+_OPTIONS_PREFIX = "BODYWIRE_SENDER_"
+
+
+async def begun(command: Sequence[str], stdin: int = DEVNULL) -> Process:
+    """Starts a program that ends with the receiver. Raises OSError if it cannot be started."""
+    return await asyncio.create_subprocess_exec(
+        *(sys.executable, "-I", "-S", end_with_parent.__file__, str(os.getpid())),
+        *command,
+        stdin=stdin,
+        stdout=DEVNULL,
+        stderr=PIPE,
+        limit=_MAX_LINE_BYTES,
+        # An interrupt on the terminal is for the receiver, which ends the child in good order.
+        start_new_session=True,
+        env=own_environment(without=_OPTIONS_PREFIX),
+    )
+
+
+async def standby(config: ReceiverConfig) -> Process | None:
+    """A sender for pictures that waits for its further options; None without a page, or room for it."""
+    if not config.web.page or available_cores() < 2 or _free_bytes() < _LEAST_FREE_BYTES:
+        return None
+    flags = ("--device", config.device.device, "--log-level", "warning", *PICTURE_FLAGS)
+    try:
+        return await begun((*own_program("sender.standby"), *flags), PIPE)
+    except OSError:
+        return None
+
+
+def _free_bytes() -> float:
+    """Memory that is free or can be made free; without limit where that is not known."""
+    try:
+        return 1024.0 * int(_MEMORY.read_text().split("MemAvailable:")[1].split()[0])
+    except (OSError, IndexError, ValueError):
+        return math.inf
+
+
+def told(process: Process | None, flags: Sequence[str]) -> Process | None:
+    """The waiting process with the options that it waits for; None if there is none, or it has ended."""
+    if process is None or process.returncode is not None or process.stdin is None:
+        return None
+    process.stdin.write("\0".join(flags).encode())
+    process.stdin.close()
+    return process
