@@ -3,7 +3,8 @@
 Frames are composed of rendered people (`sender.train.frames.composed`), or photographs with person boxes that are held
 back: those of `openimages`, and for validation those of `people`.  The detector proposes boxes from a low score on, and
 perception refines each box, as in use.  A crop shows a person if the refined box has an IoU of at least 0.5 with a
-person's, annotated or judged by eye (`photographs.judged_boxes`).
+person's, annotated or judged by eye (`photographs.judged_boxes`).  With --shipped, only how the looks into the proposed
+and into the refined box make one verdict is learned.
 
 The people must be new to detector and perception, which are more certain of people they were trained on: render a data
 set with a seed of its own.  CPU recipe: 1,000 training and 200 validation frames of 8,192 and 768 crops take ten
@@ -33,9 +34,9 @@ from common.io.atomic_write import atomic_replacement
 from common.synthetic.dataset.split import Split
 from common.training.recipe import Defaults, Progress, Recipe
 from common.training.run import main, on_device
-from sender.perception.inference.detector import Detector
+from sender.perception.inference.detector import BOTH, Detector
 from sender.perception.inference.predictor import Perception
-from sender.perception.inference.refine_boxes import refine_boxes
+from sender.perception.inference.refine_boxes import predict_in_boxes
 from sender.perception.inference.verifier import (
     EVIDENCE,
     KIND,
@@ -66,6 +67,9 @@ _EPOCHS = 60
 # Side of composed frames.
 _COMPOSED_PX = 416
 _NOISE = 0.05
+# Rate of the six numbers that weigh the looks, over that of the network.
+_LOOKS_RATE = 10.0
+_RIDGE = 0.01
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,12 +77,13 @@ class Examples:
     """Proposals with perception's certainty.
 
     Args:
-        evidence: (N, EVIDENCE).
+        first, evidence: (N, EVIDENCE), of the proposed and of the refined boxes.
         person: (N,) 1 where the crop shows a person, else 0.
         score: (N,) the detector's.
         frames: number of frames that they are from.
     """
 
+    first: Tensor
     evidence: Tensor
     person: Tensor
     score: Tensor
@@ -86,15 +91,16 @@ class Examples:
 
 
 class Proposals(NamedTuple):
-    """Evidence (B, EVIDENCE), 1 or 0 for a person or not (B,), and the detector's score (B,)."""
+    """Evidence of both looks (B, EVIDENCE), 1 or 0 for a person or not (B,), and the detector's score (B,)."""
 
+    first: Tensor
     evidence: Tensor
     person: Tensor
     score: Tensor
 
 
 class VerifierTraining(Recipe[VerifierNet, Proposals]):
-    """Cross-entropy of the posterior, whose prior is the detector's score."""
+    """Cross-entropy of the posteriors of the second look and of both, whose prior is the detector's score."""
 
     name, kind = WEIGHTS_NAME, KIND
     storage = "float32"
@@ -115,28 +121,43 @@ class VerifierTraining(Recipe[VerifierNet, Proposals]):
         if options.steps is None:
             options.steps = _EPOCHS * max(len(self._examples.person) // options.batch, 1)
         self.facts = {"examples": len(self._examples.person)}
-        return self.or_shipped(VerifierNet(VerifierConfig()))
+        network = self.or_shipped(VerifierNet(VerifierConfig()))
+        if options.shipped:
+            # What it norms by belongs to what it has learned.
+            network.norm.momentum = 0.0
+        return network
 
     def optimisers(self, network: VerifierNet) -> Sequence[torch.optim.Optimizer]:
-        return [torch.optim.AdamW(network.parameters(), lr=self.options.rate, weight_decay=0.05)]
+        looks = {"params": [*network.looks.parameters()], "lr": _LOOKS_RATE * self.options.rate}
+        ratio = [each for name, each in network.named_parameters() if not name.startswith("looks.")]
+        groups = [looks] if self.options.shipped else [{"params": ratio}, looks]
+        return [torch.optim.AdamW(groups, lr=self.options.rate, weight_decay=0.05)]
 
     def batches(self, count: int, rng: np.random.Generator) -> Iterator[Proposals]:
         examples = self._examples
         while True:
             rows = torch.from_numpy(rng.integers(len(examples.person), size=count))
-            yield Proposals(examples.evidence[rows], examples.person[rows], examples.score[rows])
+            yield Proposals(examples.first[rows], examples.evidence[rows], examples.person[rows], examples.score[rows])
 
     def step(self, network: VerifierNet, batch: Proposals) -> tuple[Tensor, Mapping[str, Tensor]]:
-        noisy = batch.evidence + _NOISE * torch.randn_like(batch.evidence)
-        posterior = network(noisy) + log_odds(batch.score)
-        return functional.binary_cross_entropy_with_logits(posterior, batch.person), {}
+        first, second = (each + _NOISE * torch.randn_like(each) for each in (batch.first, batch.evidence))
+        prior = log_odds(batch.score)
+        posteriors = network(second) + prior, network.of_two_looks(first, second, prior)
+        losses = [functional.binary_cross_entropy_with_logits(each, batch.person) for each in posteriors]
+        # What both looks say is nearly the same: of many weights that say it, the small ones are taken.
+        weights = [each for name, each in network.looks.named_parameters() if name.endswith("weight")]
+        ridge = [_RIDGE * each.square().sum() for each in weights]
+        return torch.stack([*losses, *ridge]).sum(), {}
 
     def evaluate(self, network: VerifierNet) -> dict[str, float]:
-        """ROC AUC, share of people kept and false positives a frame: of the verifier, and of the detector alone."""
+        """ROC AUC, share of people kept and false positives a frame: of both looks, of the second, of the detector."""
         examples = on_device(self._val, self.device)
-        posterior = (network(examples.evidence) + log_odds(examples.score)).sigmoid()
+        prior = log_odds(examples.score)
+        posterior = network.of_two_looks(examples.first, examples.evidence, prior).sigmoid()
+        one_look = (network(examples.evidence) + prior).sigmoid()
         person, scores = examples.person > 0.5, {}
-        for name, score, least in (("", posterior, 0.5), ("_detector", examples.score, _DETECTOR_SCORE)):
+        verdicts_of = ("", posterior, 0.5), ("_one_look", one_look, 0.5), ("_detector", examples.score, _DETECTOR_SCORE)
+        for name, score, least in verdicts_of:
             kept = score >= least
             scores[f"auc{name}"] = round(area_under_curve(score, person), 4)
             scores[f"kept{name}"] = round(float((kept & person).sum() / person.sum()), 4)
@@ -145,6 +166,7 @@ class VerifierTraining(Recipe[VerifierNet, Proposals]):
 
     def manifest_recipe(self, progress: Progress) -> dict[str, Any]:
         command = f"python -m sender.train.verifier --frames {self.options.frames} --photographs photographs"
+        command += " --shipped" if self.options.shipped else ""
         return {"command": command, "examples": self.facts["examples"], "split": "val"}
 
 
@@ -187,7 +209,7 @@ def gather(options: argparse.Namespace, split: Split, frames: int, device: torch
     if not file.exists():
         detector, perception = Detector.load(device=device), Perception.load(device=device)
         detector.threshold = _MIN_PROPOSAL_SCORE
-        rows = [torch.zeros(0, EVIDENCE + 2)]
+        rows = [torch.zeros(0, 2 * EVIDENCE + 2)]
         for number, frame in enumerate(frames_of(options, split, frames)):
             rows.append(_examples_of_frame(detector, perception, frame))
             if number % 100 == 0:
@@ -197,20 +219,22 @@ def gather(options: argparse.Namespace, split: Split, frames: int, device: torch
             np.savez(output, rows=torch.cat(rows).numpy(), frames=number + 1)
     arrays = np.load(file)
     rows_NX = torch.from_numpy(arrays["rows"])
-    person, score = rows_NX[:, EVIDENCE:].unbind(1)
-    return Examples(rows_NX[:, :EVIDENCE], person, score, int(arrays["frames"]))
+    first, second, labels = rows_NX.split([EVIDENCE, EVIDENCE, 2], dim=1)
+    person, score = labels.unbind(1)
+    return Examples(first, second, person, score, int(arrays["frames"]))
 
 
 def _examples_of_frame(detector: Detector, perception: Perception, frame: Frame) -> Tensor:
-    """(n, EVIDENCE + 2) rows of evidence, person, score; proposals of which nobody knows are left out."""
-    proposals = detector.find(frame.image)[:_MAX_PROPOSALS]
+    """(n, 2 EVIDENCE + 2) rows of evidence, person, score; proposals of which nobody knows are left out."""
+    proposals = detector.find(frame.image, BOTH)[:_MAX_PROPOSALS]
     if not proposals:
-        return torch.zeros(0, EVIDENCE + 2)
-    refined = refine_boxes(perception, frame.image, [proposal.box for proposal in proposals])
+        return torch.zeros(0, 2 * EVIDENCE + 2)
+    first = predict_in_boxes(perception, frame.image, [proposal.box for proposal in proposals])
+    refined = predict_in_boxes(perception, frame.image, first.person_boxes())
     person, nobody = verdicts(np.stack(refined.person_boxes()), frame)
     scores = torch.tensor([proposal.score for proposal in proposals])
     columns = torch.stack([person.float(), scores], dim=1)
-    return torch.cat([evidence(refined.output), columns], dim=1)[person | nobody]
+    return torch.cat([evidence(first.output), evidence(refined.output), columns], dim=1)[person | nobody]
 
 
 def verdicts(boxes_d4: FloatArray, frame: Frame) -> tuple[Tensor, Tensor]:

@@ -76,15 +76,6 @@ def predict_in_boxes(
     return BoxPredictions(crops, perception.observe([crop.cut(image, perception.size) for crop in crops], view))
 
 
-def refine_boxes(perception: Perception, image: Image, boxes: Sequence[Box]) -> BoxPredictions:
-    """Refines the detector's rough boxes with a first prediction, and predicts again in the refined boxes.
-
-    Raises:
-        ValueError: there is no box.
-    """
-    return predict_in_boxes(perception, image, predict_in_boxes(perception, image, boxes).person_boxes())
-
-
 def person_box(output: PerceptionOutput, crop: CropBox) -> Box:
     """The box of one person, in pixels of the frame, from mask and keypoints (`output` is a batch of one).
 

@@ -17,7 +17,7 @@ from sender.perception.network.pose import CAMERA, CURL, ROTATIONS, SHAPE
 PARTS = 1 + len(REGIONS)
 SUMMARY = 96
 # Standard deviation of a heat map, crop units, below which its keypoint is located.
-_LOCATED_SIGMA = 0.1
+LOCATED_SIGMA = 0.1
 
 FEATURE_SIZE: int = 9 * KEYPOINTS + 7 * ROTATIONS + 2 * (SHAPE + CURL + CAMERA) + 1 + 6 + 4 * len(REGIONS) + SUMMARY
 """Columns of `PerceptionOutput.features()`."""
@@ -90,7 +90,7 @@ class PerceptionOutput(TensorRows):
     @property
     def located(self) -> Tensor:
         """(B, J) keypoints that are visible and whose heat map has a narrow peak."""
-        return (self.visible_logit > 0) & (self.keypoints_sigma < _LOCATED_SIGMA)
+        return (self.visible_logit > 0) & (self.keypoints_sigma < LOCATED_SIGMA)
 
     def features(self) -> Tensor:
         """Perception's part of X: (B, FEATURE_SIZE), all of order one."""

@@ -79,7 +79,9 @@ class BlockVerifier(Verifier):
         super().__init__(VerifierNet(VerifierConfig()))
         self.verified = 0
 
-    def presence(self, output: PerceptionOutput, prior: npt.ArrayLike) -> FloatArray:
+    def presence(
+        self, output: PerceptionOutput, prior: npt.ArrayLike, first: PerceptionOutput | None = None
+    ) -> FloatArray:
         self.verified += len(output)
         bright = (output.mask_logits > 0).flatten(1).any(dim=1)
         return np.asarray(torch.where(bright, 0.95, 0.05).numpy(), dtype=np.float32)
@@ -187,7 +189,9 @@ def test_proposal_too_small_for_a_track_is_not_verified(height: int, verified: i
 
 def test_track_ends_when_verifier_rejects_it() -> None:
     class RejectingVerifier(BlockVerifier):
-        def presence(self, output: PerceptionOutput, prior: npt.ArrayLike) -> FloatArray:
+        def presence(
+            self, output: PerceptionOutput, prior: npt.ArrayLike, first: PerceptionOutput | None = None
+        ) -> FloatArray:
             presence = super().presence(output, prior)
             return presence if self.verified <= 4 else np.full_like(presence, 0.1)
 
@@ -258,7 +262,9 @@ class FurnitureDetector(BlockDetector):
 class PresentVerifier(BlockVerifier):
     """Takes everything for a person."""
 
-    def presence(self, output: PerceptionOutput, prior: npt.ArrayLike) -> FloatArray:
+    def presence(
+        self, output: PerceptionOutput, prior: npt.ArrayLike, first: PerceptionOutput | None = None
+    ) -> FloatArray:
         return np.full(len(output), 0.9, np.float32)
 
 

@@ -22,7 +22,13 @@ def examples(count: int, seed: int) -> Examples:
     person = (torch.rand(count, generator=generator) < 0.4).float()
     evidence = torch.randn(count, EVIDENCE, generator=generator)
     evidence[:, 17:34] -= 1.5 * person[:, None]
-    return Examples(evidence, person, torch.rand(count, generator=generator), frames=100)
+    return Examples(
+        evidence + torch.randn(count, EVIDENCE, generator=generator),
+        evidence,
+        person,
+        torch.rand(count, generator=generator),
+        frames=100,
+    )
 
 
 def test_area_under_the_curve() -> None:

@@ -47,15 +47,32 @@ def test_prior_multiplies_odds() -> None:
     assert odds_ratio == pytest.approx([1, 16, 36], rel=1e-3)
 
 
-def test_shipped_verifier_separates_person_from_background() -> None:
+@pytest.fixture(scope="module")
+def predictions() -> PerceptionOutput:
+    """Of a person, of their feet, and of the background."""
     with VideoFileSource(DEMO_CLIP) as source:
         image = next(iter(source)).image
     person = Detector.load().find(image)[0].box
     width, height = person[2] - person[0], person[3] - person[1]
     feet = np.array([person[0], person[3] - 0.15 * height, person[2], person[3]], np.float32)
     corner = np.array([0, 0, width / 2, height / 2], np.float32)
-    predictions = predict_in_boxes(Perception.load(), image, [person, feet, corner])
-    whole, part, background = Verifier.load().presence(predictions.output, 0.5)
+    return predict_in_boxes(Perception.load(), image, [person, feet, corner]).output
+
+
+def test_shipped_verifier_separates_person_from_background(predictions: PerceptionOutput) -> None:
+    whole, part, background = Verifier.load().presence(predictions, 0.5)
     assert whole > 0.8
     assert background < 0.2
     assert part < whole
+
+
+def test_two_looks_make_one_verdict(predictions: PerceptionOutput) -> None:
+    person, _, background = predictions.split()
+    verifier = Verifier.load()
+    both, one_of_both, none = (
+        verifier.presence(second, 0.5, first)[0]
+        for second, first in ((person, person), (person, background), (background, background))
+    )
+    assert both > 0.8 and both > one_of_both > none
+    assert none < 0.2
+    assert verifier.presence(person, 0.2, background)[0] < one_of_both
