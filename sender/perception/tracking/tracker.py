@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
+from scipy.optimize import linear_sum_assignment
 
 from common.arrays import Box
 from common.frames import IDENTITIES
@@ -305,9 +306,6 @@ def _assign(costs: Sequence[Sequence[float]]) -> list[tuple[int, int]]:
     """(row, column) of the assignment of least total cost, without impossible pairs."""
     if not costs or not costs[0]:
         return []
-    # Imported here: it takes longer than the rest of the sender's own modules, and one picture does not need it.
-    from scipy.optimize import linear_sum_assignment
-
     table = np.array(costs)
     rows, columns = linear_sum_assignment(table)
     return [(int(r), int(c)) for r, c in zip(rows, columns, strict=True) if table[r, c] < _IMPOSSIBLE]

@@ -68,6 +68,17 @@ def test_compiled_network_predicts_as_pytorch(precision: Precision) -> None:
         torch.testing.assert_close(variance, plain()[1], atol=2e-3 if precision == "bf16" else 1e-5, rtol=0)
 
 
+def test_network_is_the_same_in_whatever_order_its_buffers_were_registered(folder: Path) -> None:
+    for names in (("places", "scale"), ("scale", "places")):
+        again = network()
+        places = again.get_buffer("places")
+        del again.places
+        for name in names:
+            again.register_buffer(name, places if name == "places" else torch.ones(2))
+        in_use(again, EXAMPLE, "tiny")
+    assert len(list(folder.iterdir())) == 1
+
+
 class Layers(nn.Module):
     """One layer of each kind that may multiply in 8 bits."""
 
