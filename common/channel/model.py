@@ -61,22 +61,6 @@ class Source(NamedTuple):
         return Source(self.y[:count], Statistics(mean[:count], scale[:count]), self.z[:count])
 
 
-class Reconstruction(NamedTuple):
-    """What the decoder makes of a transmission, and how good the channel was.
-
-    Args:
-        pictures: (B, 3, H, W), not clipped to 0…1.
-        latents: (B, latents, H/16, W/16) as received.
-        snr_db: (B, H/16, W/16) effective SNR of each position.
-        lengths: (B, H/16, W/16) complex symbols of each position.
-    """
-
-    pictures: Tensor
-    latents: Tensor
-    snr_db: Tensor
-    lengths: Tensor
-
-
 class ImageChannel(nn.Module):
     """All networks of the image channel; see the module."""
 
@@ -128,10 +112,10 @@ class ImageChannel(nn.Module):
         symbols: Tensor = self.encoder(source.y, detached(source.statistics), snr_db, lengths)
         return symbols
 
-    def decode(self, symbols: Tensor, statistics: Statistics, snr_db: Tensor, lengths: Tensor) -> Reconstruction:
-        """What the receiver makes of symbols; arguments as for `JsccDecoder`."""
-        y = self.decoder(symbols, detached(statistics), snr_db, lengths)
-        return Reconstruction(self.synthesis(y), y, snr_db, lengths)
+    def decode(self, symbols: Tensor, statistics: Statistics, snr_db: Tensor, lengths: Tensor) -> Tensor:
+        """Pictures (B, 3, H, W), not clipped to 0…1; arguments as for `JsccDecoder`."""
+        pictures: Tensor = self.synthesis(self.decoder(symbols, detached(statistics), snr_db, lengths))
+        return pictures
 
     def digital(self, source: Source) -> tuple[Tensor, Tensor]:
         """Pictures of rounded latents, and (B,) bits of latents and hyper latents; for training."""

@@ -6,7 +6,6 @@ from fractions import Fraction
 import torch
 
 from common.arrays import ByteArray, Image
-from common.channel.diffusion import DiffusionDecoder, completed
 from common.channel.importance import map_bits, weights_of
 from common.channel.jscc import position_snr_db
 from common.channel.lengths import gathered, scattered
@@ -68,13 +67,12 @@ def _payload_uses(rate: Fraction, size: tuple[int, int], side_uses: int) -> int:
 
 
 @torch.no_grad()
-def decode(network: ImageChannel, signal: Signal, received: Received, decoder: DiffusionDecoder | None = None) -> Image:
+def decode(network: ImageChannel, signal: Signal, received: Received) -> Image:
     """The picture (H, W, 3) of 8 bits.
 
     Args:
         signal: all but its symbols is known to the receiver.
         received: what the channel left of the symbols.
-        decoder: completes the plain decoder's picture; None for that picture.
 
     Raises:
         MalformedPacket: the signal was made by another network.
@@ -85,6 +83,5 @@ def decode(network: ImageChannel, signal: Signal, received: Received, decoder: D
     statistics = network.statistics(signal.hyper_latents, latent_grid(signal.size))
     snr_db = position_snr_db(scattered(received.snr, lengths), lengths)
     with fast_autocast():
-        decoded = network.decode(scattered(received.symbols, lengths), statistics, snr_db, lengths)
-        pictures = decoded.pictures if decoder is None else completed(decoder, decoded)
+        pictures = network.decode(scattered(received.symbols, lengths), statistics, snr_db, lengths)
     return as_image(pictures)[: signal.size[0], : signal.size[1]]

@@ -9,11 +9,9 @@ from functools import cache, partial
 
 import torch
 from PIL import Image as Pictures
-from PIL.PngImagePlugin import PngInfo
 
 from common.arrays import Image
 from common.blobs import Blob
-from common.channel.diffusion import INVENTED, DiffusionDecoder, load_decoder
 from common.channel.model import ImageChannel
 from common.channel.physical import carry
 from common.channel.signal import SignalBlob
@@ -31,9 +29,9 @@ logger = logging.getLogger(__name__)
 
 
 @cache
-def _networks() -> tuple[ImageChannel, DiffusionDecoder]:
+def _network() -> ImageChannel:
     """Loaded with the first picture: few sessions have any."""
-    return load_network(), load_decoder()
+    return load_network()
 
 
 class ChannelPictures:
@@ -93,18 +91,16 @@ class ChannelPictures:
         """Decodes and writes a picture; runs in the thread."""
         signal = picture.signal
         with self._metrics.stage("channel"):
-            network, decoder = _networks()
             # By the number of the frame, so that noise and fading are the same in every run.
             generator = torch.Generator().manual_seed(picture.sequence)
-            image = decode(network, signal, carry(picture.channel, signal.symbols, generator), decoder)
+            image = decode(_network(), signal, carry(picture.channel, signal.symbols, generator))
         self._write(number, picture, image, durable)
         self._metrics.channel_picture("decoded", signal.uses)
 
     def _write(self, number: int, picture: SignalBlob, image: Image, durable: bool) -> None:
         folder, mode = self._config.out / "channel", self._config.file_mode
-        content, comments = io.BytesIO(), PngInfo()
-        comments.add_text("Comment", INVENTED)
-        Pictures.fromarray(image).save(content, "PNG", pnginfo=comments)
+        content = io.BytesIO()
+        Pictures.fromarray(image).save(content, "PNG")
         name = f"s{number}-{picture.sequence:06d}.png"
         line = json.dumps(_facts(name, picture)) + "\n"
         with opened_folder(folder, self._config.folder_mode) as opened:

@@ -28,7 +28,7 @@ from common.channel import transmission
 from common.channel.expected_error import ERRORS_FILE, SNR_RANGE_DB, TERMS, features, terms
 from common.channel.jscc import position_snr_db
 from common.channel.lengths import length_mask
-from common.channel.model import ImageChannel, ImageChannelConfig, Reconstruction, Source, detached
+from common.channel.model import ImageChannel, ImageChannelConfig, Source, detached
 from common.channel.physical import complex_normal, equalised, from_db, transmitted
 from common.imaging.entropy import expected_bits
 from common.imaging.grid import STRIDE
@@ -86,7 +86,7 @@ class ImageChannelTraining(CropRecipe[ImageChannel]):
             snr_db = random_snr_db(len(crops), generator).to(crops.device)
             lengths = self._lengths(network, source, snr_db)
             gains = random_gains(lengths.shape, generator).to(crops.device)
-            loss, psnr_db = crop_losses(sent(network, source, snr_db, lengths, gains, generator).pictures, crops)
+            loss, psnr_db = crop_losses(sent(network, source, snr_db, lengths, gains, generator), crops)
             pictures, bits = network.digital(source.first(_DIGITAL_CROPS))
             bpp = bits.mean() / (crops.shape[2] * crops.shape[3])
             digital = DISTORTION * (pictures.float() - crops[:_DIGITAL_CROPS]).square().mean() + bpp
@@ -104,7 +104,7 @@ class ImageChannelTraining(CropRecipe[ImageChannel]):
         scores = {}
         for snr_db in _VALIDATION_SNRS_DB:
             with self.autocast():
-                pictures = sent_over_awgn(network, self.validation, snr_db, BASE_RATE).pictures
+                pictures = sent_over_awgn(network, self.validation, snr_db)
             scores[f"psnr_db_at_{snr_db:g}"] = float(crop_losses(pictures.clamp(0, 1), self.validation)[1].mean())
         return scores
 
@@ -151,8 +151,8 @@ def random_mean_lengths(bits: Tensor, base: float, generator: torch.Generator) -
 
 def sent(
     network: ImageChannel, source: Source, snr_db: Tensor, lengths: Tensor, gains: Tensor, generator: torch.Generator
-) -> Reconstruction:
-    """What the plain decoder makes of pictures after the channel.
+) -> Tensor:
+    """What the decoder makes of pictures after the channel.
 
     Args:
         snr_db: (B,) mean SNR, known to the sender.
@@ -167,11 +167,11 @@ def sent(
     return network.decode(received.symbols * mask, source.statistics, local_db, lengths)
 
 
-def sent_over_awgn(network: ImageChannel, crops: Tensor, snr_db: float, rate: float) -> Reconstruction:
-    """What the plain decoder makes of crops after a channel without fading, always with the same noise."""
+def sent_over_awgn(network: ImageChannel, crops: Tensor, snr_db: float) -> Tensor:
+    """What the decoder makes of crops at `BASE_RATE` after a channel without fading, always with the same noise."""
     source = network.source(crops)
     level_db = crops.new_full((len(crops),), snr_db)
-    lengths = network.lengths(source.statistics, crops.new_full((len(crops),), mean_length_of(rate)), level_db)
+    lengths = network.lengths(source.statistics, crops.new_full((len(crops),), mean_length_of(BASE_RATE)), level_db)
     gains = torch.ones_like(lengths, dtype=torch.complex64)
     return sent(network, source, level_db, lengths, gains, torch.Generator().manual_seed(0))
 
@@ -184,7 +184,7 @@ def measured_errors(network: ImageChannel, crops: Tensor) -> Iterator[tuple[Tens
     gains = torch.ones(own.shape[:3], dtype=torch.complex64)
     for snr_db, length in itertools.product(_ERROR_SNRS_DB, _ERROR_LENGTHS):
         lengths, level_db = torch.full(own.shape[:3], length), torch.full((len(crops),), snr_db)
-        pictures = sent(network, source, level_db, lengths, gains, generator).pictures.float().clamp(0, 1)
+        pictures = sent(network, source, level_db, lengths, gains, generator).float().clamp(0, 1)
         errors = functional.avg_pool2d((pictures - crops).square().mean(1, keepdim=True), STRIDE)
         found = terms(own, lengths, torch.full(own.shape[:3], snr_db))
         yield found.flatten(0, 2), errors.flatten().double().clamp_min(_LEAST_ERROR)

@@ -15,7 +15,6 @@ from common.arrays import Float64Array
 from common.body.anatomy import ATLAS_SIZE
 from common.body.label_space import LabelSpace
 from common.body.model import BodyModel
-from common.channel.diffusion import load_decoder
 from common.channel.physical import carry
 from common.channel.state import ChannelState
 from common.channel.transmission import decode, encode, load_network
@@ -131,15 +130,14 @@ def unseen_colours(test: TestPeople) -> list[float]:
     return errors
 
 
-def transmitted_pictures(test: TestPeople, *, completed: bool = False) -> list[float]:
-    """Error of pictures over a channel, root mean square, levels of 255; `completed` by the diffusion decoder."""
+def transmitted_pictures(test: TestPeople) -> list[float]:
+    """Error of pictures over a channel, root mean square, levels of 255."""
     network, channel, errors = load_network(), ChannelState(_SNR_DB), []
-    decoder = load_decoder() if completed else None
     for number, image in enumerate(test.batch["image"][: test.few]):
         picture = np.asarray(image, np.uint8)
         signal = encode(network, picture, channel, _RATE)
         received = carry(channel, signal.symbols, torch.Generator().manual_seed(number))
-        found = decode(network, signal, received, decoder).astype(float)
+        found = decode(network, signal, received).astype(float)
         errors.append(float(np.sqrt(np.square(found - picture).mean())))
     return errors
 
@@ -169,7 +167,6 @@ FIGURES: Mapping[str, Callable[[TestPeople], list[float]]] = {
     "diffusion": lambda test: outfit_errors(len(test.people))[0],
     "atlas_completion": unseen_colours,
     "image_channel": transmitted_pictures,
-    "picture_diffusion": lambda test: transmitted_pictures(test, completed=True),
     "motion": lambda _: continued_motion(),
     "poses": lambda _: unseen_legs(refined=False),
     "pose_diffusion": lambda _: unseen_legs(refined=True),

@@ -45,7 +45,6 @@ FLOORS = {
     "diffusion": 13.7,
     "atlas_completion": 24.0,
     "image_channel": 15.0,
-    "picture_diffusion": 15.0,
     "motion": 0.87,
     "poses": 2.9,
     "pose_diffusion": 2.8,

@@ -3,9 +3,7 @@
 Without --pictures, the photographs that ship with the sender.  All systems have the same bandwidth ratio (--rate):
 channel uses per colour value of a pixel, with those of side information at capacity.
 
-  bodywire             what sessions send: importance where perception sees people, lengths by expected error, one step
-                       of diffusion
-  plain decoder        the same without diffusion
+  bodywire             what sessions send: importance where perception sees people, lengths by expected error
   lengths by entropy   the same with the lengths of LRISC (Yin et al. 2025), which follow entropy alone
   equal importance     the same with lengths that do not know where people are
   deepjscc             with --trained: the baseline that `tests.bench.channel.deepjscc` trained for 1/16; AWGN only
@@ -41,7 +39,6 @@ from torch import Tensor
 
 from common.arrays import BoolArray, ByteArray, Image
 from common.channel import transmission
-from common.channel.diffusion import DiffusionDecoder, load_decoder
 from common.channel.model import ImageChannel, ImageChannelConfig
 from common.channel.physical import capacity_bits, carry
 from common.channel.state import LENGTHS, ChannelState
@@ -124,17 +121,16 @@ class CaseReader:
 
 @dataclass(frozen=True, slots=True)
 class Channel:
-    """The image channel, or what a bypass leaves of it (`decoder`: None for the plain one)."""
+    """The image channel, or what a bypass leaves of it."""
 
     network: ImageChannel
-    decoder: DiffusionDecoder | None
     important: bool = True
 
     def __call__(self, case: Case, channel: ChannelState, rate: Fraction, seed: int) -> Sent:
         importance = case.importance if self.important else None
         signal = encode(self.network, case.picture, channel, rate, importance)
         received = carry(channel, signal.symbols, torch.Generator().manual_seed(seed))
-        return Sent(decode(self.network, signal, received, self.decoder), signal.bandwidth_ratio)
+        return Sent(decode(self.network, signal, received), signal.bandwidth_ratio)
 
 
 class EntropyLengths(ImageChannel):
@@ -191,13 +187,12 @@ def systems(folders: Sequence[Path]) -> dict[str, System]:
     Raises:
         WeightsError: weights are missing, damaged or of another version.
     """
-    network, decoder = load_network(), load_decoder()
+    network = load_network()
     by_entropy = load_recorded(transmission.WEIGHTS_NAME, transmission.KIND, ImageChannelConfig, EntropyLengths)
     found: dict[str, System] = {
-        "bodywire": Channel(network, decoder),
-        "plain decoder": Channel(network, None),
-        "lengths by entropy": Channel(by_entropy, decoder),
-        "equal importance": Channel(network, decoder, important=False),
+        "bodywire": Channel(network),
+        "lengths by entropy": Channel(by_entropy),
+        "equal importance": Channel(network, important=False),
     }
     for baseline in deepjscc.trained(folders):
         found["deepjscc"] = _baseline(baseline)

@@ -26,7 +26,6 @@ from sender.train import (
     detector,
     image_channel,
     perception,
-    picture_diffusion,
     semantics,
     verifier,
     wears,
@@ -49,8 +48,7 @@ def test_examples_parse() -> None:
         assert commands, module.__name__
         for flags in commands:
             assert parse(recipe_of(module), flags).data, module.__name__
-    for module in (image_channel, picture_diffusion):
-        assert all(parse(recipe_of(module), flags).photographs for flags in flags_of_examples(module)), module.__name__
+    assert all(parse(recipe_of(image_channel), flags).photographs for flags in flags_of_examples(image_channel))
     assert all(parse(recipe_of(wears), flags).openimages for flags in flags_of_examples(wears)[1:])
     other: tuple[ModuleType, ...] = (confidence, photographs, pseudo_keypoints)
     for module in other:
