@@ -39,7 +39,7 @@ from tests.bench.scenarios.ways import CROPS, MESHES
 from tests.netlab.hosts import require_hosts
 
 SEED = 20_000_200
-MODELS, QUICK_MODELS = (1, 2, 4, 8, 16, 32, 64), (1, 2, 4, 8)
+MODELS, QUICK_MODELS = (1, 2, 4, 8, 16, 32, 64), (1, 2, 4)
 B_KBPS, QUICK_KBPS = (400, 150, 50, 20, 10), (100, 20)
 A_SYSTEMS, B_SYSTEMS = (*LABELS, MESHES, *CROPS), ("bodywire", *CROPS, *VIDEOS)
 CLIP_FRAMES = 300
@@ -50,7 +50,7 @@ Results = dict[str, dict[int, Figures]]
 
 def main(arguments: Sequence[str] | None = None) -> int:
     parser = report.flags("scenarios", __doc__, SEED)
-    report.add_amount(parser, "--seconds", "duration at each capacity of scenario B", 5.0, 3.0, float)
+    report.add_amount(parser, "--seconds", "duration at each capacity of scenario B", 4.0, 2.0, float)
     parser.add_argument("--systems", nargs="+", choices=SYSTEMS, default=SYSTEMS, help="systems to run (default: all)")
     parser.add_argument("--plots", type=Path, metavar="DIR", help="folder for the two charts as PNG")
     return report.run(parser, _work, arguments)

@@ -28,7 +28,7 @@ from tests.netlab.traces import Trace
 
 DELAY_S: Final = 0.03
 A_KBPS: Final = 1000.0
-_SETTLING_S = 2.5
+_SETTLING_S = 2.0
 # Pictures on a thin link take seconds each.
 _THIN_KBPS, _LONGER = 30, 1.6
 _LIMIT_S, _POLL_S = 240.0, 0.02
