@@ -30,7 +30,7 @@ DELAY_S: Final = 0.03
 A_KBPS: Final = 1000.0
 _SETTLING_S = 2.0
 # Pictures on a thin link take seconds each.
-_THIN_KBPS, _LONGER = 30, 1.6
+_THIN_KBPS, _LONGER = 30, 2
 _LIMIT_S, _POLL_S = 240.0, 0.02
 _VIEWS, _SAMPLES, _FRAMES_PER_S = 8, 10, 10
 
