@@ -1,31 +1,52 @@
-"""A receiver on a volatile disk, without reconstruction.
+"""A receiver on a faulty disk (`tests.netlab.volatile_disk`), without reconstruction.
 
-`python -m tests.netlab.durable_receiver --listen H:P --out DIR [--share-sessions]`
+`python -m tests.netlab.durable_receiver --listen H:P --out DIR --journal DIR [--share-sessions]`
 
-Link, pipeline and session directory are the receiver's own.  `--bug` breaks a guarantee on purpose:
+Link, pipeline, recorder and session directory are the receiver's own; beside them, a session that nobody needs is begun
+and deleted again and again.  `--bug` breaks a guarantee on purpose:
 
     acknowledge-early    acknowledges a frame before its line is on the disk
     no-deduplication     does not remember which frames it has received
+    torn-lines           goes on behind what was left of a line
 """
 
 import argparse
 import asyncio
+import os
+import secrets
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from common.codec.frame_codec import FrameCodec
+from common.codec.packet import CODEC_VERSION
+from common.errors import OutputError
+from common.frames import LabelFrame
 from common.io.addresses import Address
+from receiver import pipeline
+from receiver.link.auth.ownership import SessionOwner
+from receiver.link.config import SecurityConfig
 from receiver.link.session import Session
+from receiver.mesh.triangle_mesh import SurfaceMesh
 from receiver.metrics import ReceiverMetrics
-from receiver.pipeline import ReceiverPipeline
+from receiver.motion.session_motion import SessionMotion
+from receiver.publish import session_directory
 from receiver.publish.config import PublishConfig
 from receiver.publish.line_file import LineFile
 from receiver.publish.session_directory import SessionDirectory
+from receiver.recording.config import RecordConfig
+from receiver.recording.recorder import FileRecorder
+from tests.netlab import volatile_disk
 from tests.netlab.programs import MODEL, serve
-from tests.netlab.volatile_disk import forget_unsynced
 from tests.support.fake_reconstructor import FakeEngine
 
-BUGS = ("acknowledge-early", "no-deduplication")
+BUGS = ("acknowledge-early", "no-deduplication", "torn-lines")
+# Small, so that whatever happens from time to time happens between two kills.
+_MESH_EVERY, _INDEX_EVERY_BYTES, _DELETE_EVERY_S = 6, 4096, 0.2
+# About the size of a person's surface.
+_VERTICES = 7000
 
 
 def introduce_bug(bug: str) -> None:
@@ -33,6 +54,9 @@ def introduce_bug(bug: str) -> None:
     if bug == "acknowledge-early":
         append_line = LineFile.append
         LineFile.append = lambda *arguments, **_: append_line(*arguments, synced=False)  # type: ignore[method-assign]
+        return
+    if bug == "torn-lines":
+        LineFile._cut_torn_line = lambda self: os.fstat(self._descriptor).st_size  # type: ignore[method-assign]
         return
     append = SessionDirectory.append
 
@@ -45,12 +69,61 @@ def introduce_bug(bug: str) -> None:
     SessionDirectory.last_sequence = lambda *_: -1  # type: ignore[method-assign]
 
 
-async def run(listen: Address, out: Path, share_sessions: bool) -> None:
-    settings = PublishConfig(out, mesh_every=50, body=False, share_sessions=share_sessions)
-    with SessionDirectory(settings) as directory:
-        pipeline = ReceiverPipeline(FakeEngine(), directory, ReceiverMetrics(), new_decoder=lambda: FrameCodec(MODEL))
-        await serve(listen, pipeline, on_use=None if directory.shared is None else directory.shared.use)
-        await pipeline.close()
+class NoMotion(SessionMotion):
+    """Leaves labels as they are, and loads no networks."""
+
+    def __init__(self) -> None: ...
+
+    def complete(self, frame: LabelFrame) -> LabelFrame:
+        """See `SessionMotion.complete`."""
+        return frame
+
+
+def stub_mesh() -> SurfaceMesh:
+    """A mesh of a person's size."""
+    random = np.random.default_rng(0)
+    vertices = random.normal(size=(_VERTICES, 3)).astype(np.float32)
+    return SurfaceMesh(vertices, random.integers(_VERTICES, size=(2 * _VERTICES, 3)).astype(np.int32))
+
+
+async def delete_sessions(directory: SessionDirectory) -> None:
+    """Begins and deletes sessions."""
+    while True:
+        await asyncio.sleep(_DELETE_EVERY_S)
+        with suppress(OutputError):
+            await asyncio.to_thread(_begin_and_delete, directory)
+
+
+def _begin_and_delete(directory: SessionDirectory) -> None:
+    writer = directory.session(secrets.token_hex(16), SessionOwner.from_secret("", b""))
+    writer.close()
+    directory.usage.settled(writer.number)
+    directory.delete([writer.number])
+
+
+async def run(options: argparse.Namespace) -> None:
+    config = PublishConfig(options.out, mesh_every=_MESH_EVERY, body=False, share_sessions=options.share_sessions)
+    recorder = FileRecorder(RecordConfig(options.out / "recorded"), codec=CODEC_VERSION, model=MODEL.hex(), version="0")
+    insecure = SecurityConfig(options.tls_cert is None, tls_cert=options.tls_cert, tls_key=options.tls_key)
+    with SessionDirectory(config) as directory:
+        engine = FakeEngine(stub_mesh())
+        receiving = pipeline.ReceiverPipeline(
+            engine,
+            directory,
+            ReceiverMetrics(),
+            new_decoder=lambda: FrameCodec(MODEL),
+            observers=(recorder,),
+            new_motion=NoMotion,
+        )
+        await serve(
+            options.listen,
+            receiving,
+            insecure,
+            beside=delete_sessions(directory),
+            on_use=None if directory.shared is None else directory.shared.use,
+            quic=options.tls_cert is not None,
+        )
+        await receiving.close()
 
 
 def main() -> None:
@@ -59,11 +132,17 @@ def main() -> None:
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--share-sessions", action="store_true")
     parser.add_argument("--bug", choices=BUGS)
+    parser.add_argument("--tls-cert", type=Path, help="serve encrypted, also over QUIC, with this and --tls-key")
+    parser.add_argument("--tls-key", type=Path)
+    volatile_disk.add_flags(parser)
     options = parser.parse_args()
     if options.bug:
         introduce_bug(options.bug)
-    forget_unsynced(options.out)
-    asyncio.run(run(options.listen, options.out, options.share_sessions))
+    session_directory._INDEX_EVERY_BYTES, session_directory._FRAME_BYTES_PER_INDEX_BYTE = _INDEX_EVERY_BYTES, 1
+    pipeline.learned = lambda: None  # type: ignore[assignment,attr-defined]
+    (options.out / "recorded").mkdir(parents=True, exist_ok=True)
+    volatile_disk.install(options, options.out)
+    asyncio.run(run(options))
 
 
 if __name__ == "__main__":

@@ -79,6 +79,9 @@ class FakeReconstructor:
 class FakeEngine:
     """`ReconstructionEngine` for tests of the pipeline: records its requests; `gate` holds their answers back.
 
+    Args:
+        surface: that of everybody.
+
     Attributes:
         queue_ms: how long requests say that they have waited.
     """
@@ -86,7 +89,8 @@ class FakeEngine:
     skeleton = SKELETON
     faces = TETRAHEDRON.faces
 
-    def __init__(self) -> None:
+    def __init__(self, surface: SurfaceMesh = TETRAHEDRON) -> None:
+        self._surface = surface
         self.queue_ms = 0.0
         self.requests: list[ReconstructionRequest] = []
         self.gate = asyncio.Event()
@@ -100,7 +104,10 @@ class FakeEngine:
         if any(each is request for each in self._withdrawn):
             raise RequestWithdrawn("the request was withdrawn")
         stages_ms = {"queue": self.queue_ms, "diffusion": 1.0}
-        people = (replace(tetrahedron_of(each), worn=request.appearance_of(each).worn) for each in request.frame.people)
+        people = (
+            replace(tetrahedron_of(each), surface=self._surface, worn=request.appearance_of(each).worn)
+            for each in request.frame.people
+        )
         return ReconstructionResult(tuple(people), stages_ms)
 
     def withdraw(self, request: ReconstructionRequest) -> None:

@@ -24,9 +24,9 @@ class TcpRelay:
         self._black_hole = False
         self._tasks: set[asyncio.Task[None]] = set()
 
-    async def start(self) -> None:
-        """Starts to listen on a free port."""
-        self._server = await asyncio.start_server(self._serve, "127.0.0.1", 0)
+    async def start(self, port: int = 0) -> None:
+        """Starts to listen, on a free port by default."""
+        self._server = await asyncio.start_server(self._serve, "127.0.0.1", port)
 
     @property
     def address(self) -> Address:
