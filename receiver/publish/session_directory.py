@@ -185,7 +185,8 @@ class SessionDirectory:
             self._lines.replace(copy)
             self.generation += 1
             last = encode_deletion(self._last_number)
-            self._records.replace(self._records.copy(lambda line: session_of_line(line) not in numbers or line == last))
+            kept = {None, *self._sessions}
+            self._records.replace(self._records.copy(lambda line: session_of_line(line) in kept or line == last))
             self._write_index()
             os.fsync(self._out)
             self._unfinished -= numbers

@@ -21,7 +21,7 @@ from tests.support.certificate_authority import Authority
 # How many calls of a process are tried, at its start and in steady state, and how many of them in one episode.
 _CALLS = {"receiver": 120, "sender": 100, "accounts": 160}
 STRIDE = 5
-_LIFE_S, _STOPPED_LIFE_S, _TIMEOUT_S = 3.0, 0.8, 60.0
+_LIFE_S, _STOPPED_LIFE_S, _TIMEOUT_S, _DRAIN_S = 3.0, 0.8, 60.0, 300.0
 _FINAL_FRAMES, _BACKLOG_S = 20, 0.2
 _CLOCK_S = {"later": "3600", "earlier": "-3600"}
 # Below those from which the kernel takes the ports of connections.
@@ -219,7 +219,7 @@ class Pair:
         self._start_all()
         self._wait_for(_FINAL_FRAMES)
         self._sender.signal(signal.SIGTERM)
-        captured = int(self._sender.until_output("delivered ", _TIMEOUT_S).split()[0])
+        captured = int(self._sender.until_output("delivered ", _DRAIN_S).split()[0])
         faults = self.audit(range(captured))
         for process in self._receivers:
             process.signal(signal.SIGTERM)

@@ -118,8 +118,8 @@ def test_kills_lose_nothing_and_deliberate_bugs_are_found(tmp_path: Path) -> Non
         done = subprocess.run(command, capture_output=True, text=True)
         return done.returncode, done.stderr, sum(row["kills"] for row in rows_in(state))
 
-    code, errors, done = kills(300)
-    assert code == 0 and done >= 300, errors
+    code, errors, done = kills(200)
+    assert code == 0 and done >= 200, errors
     for bug in BUGS:
         code, errors, done = kills(200, "--bug", bug)
         assert code == 1 and "lost" in errors and done <= 250

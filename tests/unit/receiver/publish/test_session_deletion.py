@@ -130,6 +130,17 @@ def test_deletion_that_was_cut_short_is_finished(
         assert b"bob" not in everything(directory.config.out)
 
 
+def test_records_do_not_grow_by_sessions_that_are_deleted(directory: SessionDirectory, time: Time) -> None:
+    publish(directory, "alice")
+    for name in ("bob", "carol", "dave"):
+        number = publish(directory, name).number
+        time.now_s += 60.0
+        directory.delete([number])
+    lines = (directory.config.out / "sessions.jsonl").read_text().splitlines()
+    assert [line[:12] for line in lines] == ['{"session":1', '{"session":4']
+    assert publish(directory, "erin").number == 5
+
+
 def test_session_that_is_live_is_not_deleted(directory: SessionDirectory, time: Time) -> None:
     live = directory.session("alice", OWNER)
     with pytest.raises(SessionInUse, match="session 1 is live"):
