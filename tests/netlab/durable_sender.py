@@ -24,12 +24,12 @@ from sender.link.config import LinkConfig
 from sender.link.observer import Fate, LinkObserver, Observers
 from sender.link.transport import connector
 from sender.link.transport.auto_transport import AutoTransport
+from sender.link.transport.security import SecurityConfig
 from sender.link.transport.transport import Transport
 from sender.spool import spool
 from sender.spool.complete_delivery import CompleteDelivery, Outstanding
 from sender.spool.spool import Spool, SpoolContent
 from tests.netlab import volatile_disk
-from tests.netlab.logging_sender import security
 from tests.netlab.programs import MODEL, FixedRate, terminated
 
 # Small, so that segments begin and end between two kills.
@@ -67,12 +67,12 @@ class Ledger(LinkObserver):
 
 async def send(options: argparse.Namespace) -> None:
     """Captures until SIGTERM, then sends until every frame is delivered."""
-    stop, model = terminated(), options.model
-    with closing(Spool(options.spool, SpoolContent("durable", CODEC_VERSION, model), 1e8)) as waiting:
+    stop = terminated()
+    with closing(Spool(options.spool, SpoolContent("durable", CODEC_VERSION, MODEL), 1e8)) as waiting:
         print(f"session {waiting.session_id.hex()}", flush=True)
         outstanding = Outstanding()
         hello = Hello(
-            *(waiting.session_id, "durable", CODEC_VERSION, model, False),
+            *(waiting.session_id, "durable", CODEC_VERSION, MODEL, False),
             resume=waiting.resumed,
             durable=True,
             session_secret=waiting.session_secret,
@@ -80,9 +80,9 @@ async def send(options: argparse.Namespace) -> None:
         link = LinkClient(
             LinkConfig(peer=options.peer).without_timeouts(),
             hello,
-            FixedRate(model, 0.0),
+            FixedRate(MODEL, 0.0),
             observer=Observers(Ledger(options.ledger), outstanding),
-            transport=AutoTransport(Transport(security(options))),
+            transport=AutoTransport(Transport(SecurityConfig(options.tls_ca is None, options.tls_ca))),
         )
         delivery = CompleteDelivery(link, waiting, outstanding)
         await delivery.connect()
@@ -100,9 +100,7 @@ def main() -> None:
     parser.add_argument("--spool", type=Path, required=True)
     parser.add_argument("--ledger", type=Path, required=True)
     parser.add_argument("--fps", type=float, default=60.0)
-    parser.add_argument("--model", type=bytes.fromhex, default=MODEL, help="model hash, hexadecimal")
-    parser.add_argument("--tls-ca", type=Path)
-    parser.add_argument("--token-file", type=Path)
+    parser.add_argument("--tls-ca", type=Path, help="send encrypted, over QUIC if it is answered")
     volatile_disk.add_flags(parser)
     options = parser.parse_args()
     spool._FRAMES_PER_SEGMENT = _FRAMES_PER_SEGMENT
