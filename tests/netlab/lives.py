@@ -23,6 +23,8 @@ _CALLS = {"receiver": 120, "sender": 100, "accounts": 160}
 STRIDE = 5
 _LIFE_S, _STOPPED_LIFE_S, _TIMEOUT_S, _DRAIN_S = 3.0, 0.8, 60.0, 300.0
 _FINAL_FRAMES, _BACKLOG_S = 20, 0.2
+# What the kernel says, and SQLite.
+_FULL = ("No space left", "disk is full")
 _CLOCK_S = {"later": "3600", "earlier": "-3600"}
 # Below those from which the kernel takes the ports of connections.
 _PORTS = range(12000, 32000)
@@ -73,7 +75,7 @@ class Lab:
         """
         planned = process.ended(timeout_s)
         process.kill()
-        full = self.episode.kind == "full" and "No space left" in process.errors
+        full = self.episode.kind == "full" and any(text in process.errors for text in _FULL)
         if process.exit_code != -signal.SIGKILL and not full:
             raise OutputError(f"a {process.name} ended with exit code {process.exit_code}: {process.errors}")
         mark = journal / "died"

@@ -113,9 +113,9 @@ def test_full_disk_writes_half_and_then_nothing(disk: Path, tmp_path: Path) -> N
 @pytest.mark.slow
 def test_kills_lose_nothing_and_deliberate_bugs_are_found(tmp_path: Path) -> None:
     def kills(most: int, *flags: str) -> tuple[int, str, int]:
-        state = tmp_path / f"state{len(list(tmp_path.iterdir()))}"
+        state = tmp_path / "-".join(("state", *flags))
         command = [sys.executable, "-m", "tests.bench.kills", "--kills", str(most), "--state", str(state), *flags]
-        done = subprocess.run(command, capture_output=True, text=True)
+        done = subprocess.run(command, capture_output=True, text=True, env={**os.environ, "TMPDIR": str(tmp_path)})
         return done.returncode, done.stderr, sum(row["kills"] for row in rows_in(state))
 
     code, errors, done = kills(200)
