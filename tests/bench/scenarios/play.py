@@ -94,9 +94,8 @@ class Daemons:
         self.receiver.wait_until(lambda: b"listening" in self.receiver.log.read_bytes())
         words = ("sender", f"socket{'+live' * live}:{pictures}", "--peer", address, *flags)
         self.sender = Daemon(ROOT, folder / "sender.log", None, *words, *encrypted[0], within=near)
-        self.sender.wait_until(pictures.exists)
         self._socket = socket.socket(socket.AF_UNIX)
-        self._socket.connect(str(pictures))
+        self.sender.wait_until(lambda: self._socket.connect_ex(str(pictures)) == 0)
         self._answers = self._socket.makefile("rb")
 
     def take(self, item: Item) -> None:
