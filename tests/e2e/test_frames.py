@@ -24,7 +24,7 @@ from tests.support.forked_program import ForkedProgram
 from tests.support.free_port import free_port
 
 FRAMES = 2
-HIPS_PX = 290
+HIPS_PX = 310
 
 
 @pytest.fixture(scope="module")
