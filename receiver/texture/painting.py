@@ -6,8 +6,8 @@ Lumigraph", section 3.4) until something is known, and added to the prior.  Far 
 counts less.
 
 The prior is an estimate of the whole atlas (`ReceivedTexture.completion`); before there is one, it has the colours of
-the body regions.  Neither knows clothes of which nothing was seen, and would give them the colours of what is above:
-these have a colour of their own (`common.wear_colours`).
+the body regions.  Neither knows clothes and hair of which no texel was seen, and would give them the colours of what is
+beside them.  Such clothes have a colour of their own (`common.wear_colours`), hair has that of its region's label.
 """
 
 import functools
@@ -19,7 +19,7 @@ import cv2
 import numpy as np
 
 from common.arrays import BoolArray, ByteArray, FloatArray, IntArray
-from common.body.anatomy import ATLAS_SIZE, REGIONS
+from common.body.anatomy import ATLAS_SIZE, REGION_INDEX, REGIONS
 from common.body.model import BodyModel
 from common.body.template import BodyTemplate
 from common.texture.atlas import AtlasLayout, Texture, sample
@@ -42,6 +42,7 @@ _ESTIMATE_WEIGHT = (0.08, 4.0)
 _SMALLEST_SIZE = 4
 # Clothes of which less is known have the colours that are usually worn with the others: part → attribute of `wears`.
 _CLOTHES, _SEEN_SHARE = {"top": "layer", "bottom": "bottom", "shoes": "shoes"}, 0.02
+_HAIR, _SCALP = "hair", REGION_INDEX["scalp"]
 # What is filled is smooth: it is computed at half the resolution.
 _FILLED_SIZE = ATLAS_SIZE // 2
 # Width of the blend at borders of regions, and the step at which it is computed.
@@ -99,23 +100,24 @@ class Painter:
     def _paint(self, received: ReceivedTexture, region_colours: FloatArray, part: IntArray | None) -> Paint:
         texture = received.texture()
         whole = complete(self._layout, texture, region_colours, received.completion)
-        unseen = {} if part is None else self._unseen_clothes(texture.known, part)
+        unseen = {} if part is None else self._unseen_parts(texture.known, part)
         for name, texels in unseen.items():
-            whole.reshape(-1, 3)[texels] = np.rint(255 * usual_colour(name, region_colours)).astype(np.uint8)
+            colour = region_colours[_SCALP] if name == _HAIR else usual_colour(name, region_colours)
+            whole.reshape(-1, 3)[texels] = np.rint(255 * colour.clip(0, 1)).astype(np.uint8)
         if unseen:
             whole = self._layout.extended(whole)
         atlas = self._face.on_atlas(whole, texture.known)
         vertices = np.rint(sample(atlas, self._coordinates)).astype(np.uint8)
         unseen_share = 1 - float(texture.known.reshape(-1)[self._layout.texel].mean())
-        attributes = tuple(_CLOTHES[name] for name in unseen)
+        attributes = tuple(_CLOTHES[name] for name in unseen if name in _CLOTHES)
         return Paint(MeshTexture(self._corners, encode_jpeg(atlas), unseen_share, attributes), vertices)
 
-    def _unseen_clothes(self, known: BoolArray, part: IntArray) -> dict[str, IntArray]:
-        """Clothes of which next to nothing is known (S, S), and those of their texels that are not."""
+    def _unseen_parts(self, known: BoolArray, part: IntArray) -> dict[str, IntArray]:
+        """Clothes and hair of which next to nothing is known (S, S), and those of their texels that are not."""
         seen = known.reshape(-1).take(self._layout.texel)
         # Of texels of no vertex, −1, it is the skin.
         part_of_texel = np.append(part, 0).astype(np.uint8).take(self._vertex)
-        worn = {name: part_of_texel == PARTS.index(name) for name in _CLOTHES}
+        worn = {name: part_of_texel == PARTS.index(name) for name in (*_CLOTHES, _HAIR)}
         return {
             name: self._layout.texel[here & ~seen].astype(np.int64)
             for name, here in worn.items()

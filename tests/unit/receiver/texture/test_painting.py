@@ -180,3 +180,23 @@ def test_clothes_that_nobody_saw_are_no_overall(
         for name in ("chest", "thigh", "shin", "foot"):
             is_red = (colours[region == name][:, 0] - colours[region == name][:, 2] > 100).mean() > 0.9
             assert is_red == (red or name in seen), name
+
+
+@pytest.mark.parametrize("seen", [False, True])
+def test_hair_that_no_tile_shows_has_the_colour_of_its_label(layout: AtlasLayout, body: BodyModel, seen: bool) -> None:
+    """A face alone makes the estimate take hair for skin."""
+    skin = BodySkin.from_model(body)
+    painter = Painter(body, skin.template, layout, FaceDetail(body, skin.template, layout))
+    scalp, blond = REGION_INDEX["scalp"], (0.8, 0.7, 0.4)
+    shown = [REGION_INDEX["face"], *([scalp] if seen else [])]
+    whole = np.full((ATLAS_SIZE, ATLAS_SIZE, 3), (150, 100, 80), np.uint8)
+    known = np.zeros(ATLAS_SIZE**2, np.bool_)
+    known[layout.texel] = np.isin(layout.region, shown)
+    received = ReceivedTexture().with_tile(TILES[0], encode(TILES[0], whole, known.reshape(whole.shape[:2])))
+    regions = GREY.copy()
+    regions[scalp] = blond
+    part = np.where(skin.template.region == scalp, PARTS.index("hair"), 0)
+    paint = painter.paint(received.with_completion(estimate((150, 100, 80), (150, 100, 80))), regions, part)
+    hair = np.median(paint.vertices[skin.template.region == scalp], axis=0)
+    np.testing.assert_allclose(hair, (150, 100, 80) if seen else 255 * np.array(blond), atol=12)
+    assert not {"hair", "headwear"} & set(paint.texture.unseen)
