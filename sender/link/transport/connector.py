@@ -117,6 +117,8 @@ class Connector:
     async def connect(self, hello: Hello) -> tuple[ClientStream, Welcome]:
         """Connects for the first time and makes the handshake.
 
+        A session that an earlier process had waits until something else at this address, such as a proxy, gives way.
+
         Raises:
             PeerError: nothing answers, or something that is not a receiver, or the receiver refuses the session.
             ModelMismatch: the receiver has other weights.
@@ -184,8 +186,10 @@ class Connector:
             is_receiver = _is_full(failure) or (reconnect and not late)
             diagnosis = None if is_receiver else await self._transport.diagnose(self.peer)
             diagnoses += diagnosis is not None
-            if late or diagnoses >= _MAX_DIAGNOSES:
+            if late or (diagnoses >= _MAX_DIAGNOSES and not hello.resume):
                 raise PeerError(diagnosis or self._surrender(failure, timeout_s))
+            if diagnosis is not None and diagnoses == _MAX_DIAGNOSES:
+                logger.warning("%s; waiting for the receiver that this session had", diagnosis)
             await asyncio.sleep(delay_s)
             await self._turn_to_next()
 

@@ -1,5 +1,6 @@
 import asyncio
 import random
+from dataclasses import replace
 
 import pytest
 
@@ -40,6 +41,13 @@ async def test_open_retries_until_the_handshake_succeeds() -> None:
 async def test_open_of_another_server_fails_after_two_diagnoses() -> None:
     with pytest.raises(PeerError, match="it is an SSH server"):
         await connector(ScriptedReceiver(diagnosis="it is an SSH server")).connect(HELLO)
+
+
+async def test_session_of_an_earlier_process_waits_behind_another_server(caplog: pytest.LogCaptureFixture) -> None:
+    receiver = ScriptedReceiver(None, None, None, WELCOME, diagnosis="it is a proxy")
+    stream, _ = await connector(receiver).connect(replace(HELLO, resume=True))
+    assert caplog.messages == ["it is a proxy; waiting for the receiver that this session had"]
+    await stream.close()
 
 
 async def test_reconnect_ignores_other_servers_until_the_time_is_over() -> None:
