@@ -9,6 +9,7 @@ Examples:
 """
 
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
@@ -171,9 +172,7 @@ def make_table(
 ) -> MotionTable:
     """Selects diverse poses and the contiguous clips, and writes the file."""
     names = [motion.name for motion in motions]
-    poses, curls = zip(*(_candidates(motion) for motion in motions), strict=True)
-    pose_clip = np.repeat(np.arange(len(names)), [len(part) for part in poses])
-    stacked = np.concatenate(poses)
+    stacked, curls, pose_clip = _stacked(motions)
     chosen = np.sort(_farthest_point_sampling(_pose_features(stacked), max_poses))
     chosen_clips = [_cut(motions[names.index(name)], start_s, end_s) for name, start_s, end_s in _CLIPS]
     lengths = np.array([len(motion.local_rotations) for motion in chosen_clips], dtype=np.int64)
@@ -192,10 +191,24 @@ def make_table(
     if version > 1:
         arrays["version"] = np.array(version)
         arrays["clip_kinds"] = np.array([clip_kind(motion.name, motion.activity) for motion in motions])
-        arrays["pose_curls"] = _integers(np.concatenate(curls)[chosen], ANGLE_STEP)
+        arrays["pose_curls"] = _integers(curls[chosen], ANGLE_STEP)
     out.parent.mkdir(parents=True, exist_ok=True)
     np.savez_compressed(out, **arrays)
     return read_table(out)
+
+
+def table_of(motions: Sequence[Motion]) -> MotionTable:
+    """All poses of some motions, at least one, without contiguous clips."""
+    poses, curls, pose_clip = _stacked(motions)
+    kinds = tuple(clip_kind(motion.name, motion.activity) for motion in motions)
+    names = tuple(motion.name for motion in motions)
+    return MotionTable(poses.astype(np.float32), curls.astype(np.float32), pose_clip, names, kinds, ())
+
+
+def _stacked(motions: Sequence[Motion]) -> tuple[Float64Array, Float64Array, IntArray]:
+    """(N, 22, 3) the poses of all motions, their curls (N, 4), and which motion each is of (N,)."""
+    poses, curls = zip(*(_candidates(motion) for motion in motions), strict=True)
+    return np.concatenate(poses), np.concatenate(curls), np.repeat(np.arange(len(motions)), [len(p) for p in poses])
 
 
 def _integers(values: Float64Array, step: float) -> NDArray[np.int16]:

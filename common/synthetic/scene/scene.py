@@ -256,8 +256,10 @@ def _visibility_table() -> tuple[BoolArray, FloatArray]:
     return allowed, max_distance_m
 
 
-def scene_maker(split: Split, rng: Generator, backgrounds: int, preset: DatasetPreset = WIDE) -> SceneMaker:
-    """A scene maker with its own renderer and `backgrounds` new backgrounds."""
+def scene_maker(
+    split: Split, rng: Generator, backgrounds: int, preset: DatasetPreset = WIDE, motions: MotionTable | None = None
+) -> SceneMaker:
+    """A scene maker with its own renderer and `backgrounds` new backgrounds; by default, of the package's motions."""
     model = BodyModel.load()
     renderer = Renderer(Canvas.from_model(model))
-    return SceneMaker(model, load_table(), BackgroundBank(rng, backgrounds), split, renderer, preset)
+    return SceneMaker(model, motions or load_table(), BackgroundBank(rng, backgrounds), split, renderer, preset)

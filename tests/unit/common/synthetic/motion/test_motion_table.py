@@ -13,6 +13,7 @@ from common.synthetic.motion.motion_table import (
     main,
     make_table,
     read_table,
+    table_of,
 )
 from common.synthetic.motion.reference_skeleton import bone_direction, hinge_axis
 from common.synthetic.motion.retarget import Motion
@@ -87,6 +88,10 @@ def test_poses_know_their_clips_beyond_one_byte(tmp_path: Path, version: int, co
     else:
         assert table.clip_kinds[-1] == "sit"
         assert np.allclose(table.curls[:, 0], np.array(curls)[table.pose_clip], atol=1e-3, equal_nan=True)
+        whole = table_of(motions)
+        assert whole.clip_names == table.clip_names and whole.clip_kinds == table.clip_kinds and not whole.clips
+        assert np.bincount(whole.pose_clip).min() == np.bincount(whole.pose_clip).max() > 4
+        assert np.allclose(whole.poses[:, 1, 0], angles[whole.pose_clip], atol=1e-3)
 
 
 def test_table_of_a_later_version_is_refused(tmp_path: Path) -> None:
