@@ -45,12 +45,11 @@ demo: environment
 
 # More processes than cores: tests with daemons and browsers wait as much as they compute. Tests of one file share fixtures and stay in one
 # process; those with daemons, which take longest, come first. Exit code 5 of pytest means that TEST_FLAGS select none.
-# Debian's packages and Python's are installed at once.
+# Debian's packages and Python's are installed at once; static checks wait for neither Debian's nor the bytecode of tests.
 test: $(PYTHON)
-	@$(MAKE) --no-print-directory --jobs=2 system-packages development
-	@$(MAKE) --no-print-directory --jobs=2 static-checks tests
+	@$(MAKE) --no-print-directory --jobs=3 static-checks tests
 
-tests: development
+tests: system-packages development $(VENV)/collected.txt
 	OMP_NUM_THREADS=1 $(PYTHON) -m pytest -n $(TEST_WORKERS) --dist loadscope --no-loadscope-reorder $(TEST_FLAGS) || [ $$? -eq 5 ]
 
 # Whole pools, compose files, attacks and kills, and the networks' floors: nightly, and before a release.
@@ -95,9 +94,8 @@ $(VENV)/.runtime: $(INPUTS) | $(PYTHON)
 $(VENV)/.development: $(INPUTS) | $(PYTHON)
 	@echo "installing Bodywire and its tools into $(VENV); torch and its libraries are large, the first time takes minutes"
 	$(call install,".[dev]")
-	@$(MAKE) --no-print-directory $(VENV)/collected.txt
 	touch $(VENV)/.runtime $@
 
 # The processes of tests would all compile the same modules at once: one finds the tests before, and keeps the bytecode.
-$(VENV)/collected.txt:
+$(VENV)/collected.txt: | $(VENV)/.development
 	-$(PYTHON) -m pytest --collect-only --quiet >$@ 2>&1
