@@ -1,11 +1,12 @@
 """DeepJSCC, the baseline: a convolutional autoencoder whose code are the symbols (Bourtsoulatze et al. 2019).
 
-This trains it for a bandwidth ratio of 1/16, on the same crops and SNRs as the image channel.
+This trains it for one bandwidth ratio, on the same crops and SNRs as the image channel.
 
 Examples:
   python -m tests.bench.channel.deepjscc --photographs photographs --steps 11668 --export --weights rivals
 """
 
+import argparse
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
@@ -23,8 +24,8 @@ from common.training.recipe import Defaults
 from common.training.run import main
 from common.weights.loader import load_recorded
 from common.weights.manifest import read_manifest
-from sender.train.image_channel import DISTORTION, crop_losses, random_snr_db
-from sender.train.photographs.picture_crops import CropRecipe
+from sender.train.image_channel import DISTORTION, CropRecipe, crop_losses, random_snr_db
+from tests.bench.report import at_least
 
 KIND = "deepjscc"
 STRIDE = 4
@@ -125,9 +126,16 @@ class DeepJsccTraining(CropRecipe[DeepJscc]):
     name, kind = KIND, KIND
     defaults = Defaults(minutes=75.0, batch=16, rate=5e-3, warm_share=0.02, log_every=50, evaluate_minutes=5.0)
 
+    @classmethod
+    def add_flags(cls, parser: argparse.ArgumentParser) -> None:
+        super().add_flags(parser)
+        parser.add_argument(
+            "--symbols", type=at_least(1), default=3, help="of 4×4 pixels: 2 at 1/24, 3 at 1/16 (default: 3)"
+        )
+
     def prepare(self) -> DeepJscc:
         self.read_pictures()
-        return DeepJscc(DeepJsccConfig()).to(memory_format=torch.channels_last)
+        return DeepJscc(DeepJsccConfig(symbols=self.options.symbols)).to(memory_format=torch.channels_last)
 
     def optimisers(self, network: DeepJscc) -> Sequence[torch.optim.Optimizer]:
         return muon_and_adamw(network, self.options.rate, (nn.Conv2d, nn.ConvTranspose2d))

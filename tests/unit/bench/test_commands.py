@@ -27,7 +27,7 @@ KEYS = {
     "stages": "fps age_p50_ms age_p95_ms perception_p50_ms",
     "photos": "people found pck05 pck10 false_people",
     "moving": "mpjpe_mm pa_mpjpe_mm acceleration_error_mm bodywire per_frame",
-    "channel": """psnr_db_1 psnr_db_13 ms_ssim_10 perceptual_10 channel_uses_per_pixel bodywire deepjscc
+    "channel": """psnr_db_1 psnr_db_13 ms_ssim_10 butteraugli_10 mask_iou_10 channel_uses_per_pixel bodywire deepjscc
         webp_at_capacity""",
     "rivals": "bytes_per_frame added_joint_error_mm bodywire",
     "scenarios": "scenario_a scenario_b bodywire total_s age_p50_ms view_mse view_ssim mpjpe_mm",
