@@ -27,11 +27,6 @@ def scene(page: Page) -> ByteArray:
     return np.asarray(Image.open(io.BytesIO(picture)).convert("RGB"))
 
 
-def drawn(canvas: Locator) -> ByteArray:
-    """What a canvas shows, (H, W, 3)."""
-    return np.asarray(Image.open(io.BytesIO(canvas.screenshot())).convert("RGB"))
-
-
 def settled(shown: Page | Locator, canvas: Locator) -> ByteArray:
     """What a page or canvas shows, (H, W, 3), once nothing moves and the canvas is drawn finely."""
     before = b""

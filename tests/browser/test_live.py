@@ -53,46 +53,42 @@ def checkers_are_drawn(page: Page) -> bool:
     return False
 
 
-def test_at_least_five_different_meshes_are_drawn_and_acknowledged(live: Page, server: PageServer) -> None:
+def test_people_move_beside_figures_and_a_preview(live: Page, server: PageServer) -> None:
+    assert somebody_is_drawn(live)
+    first, frames = scene(live), set[str]()
     # The stored frames come again and again: a slow machine that draws every third one sees four of them for a while.
-    frames: set[str] = set()
     for _ in range(60):
         frames.add(wait_for_change(live))
         if len(frames) >= 5:
             break
     assert len(frames) >= 5
-    assert server.frames_shown >= 5
-
-
-def test_canvas_shows_a_person_who_moves(live: Page) -> None:
-    assert somebody_is_drawn(live)
-    first = scene(live)
-    for _ in range(6):
-        wait_for_change(live)
+    assert server.frames_shown >= 5, "they are acknowledged"
     assert differing_share(first, scene(live)) > 0.002
 
-
-def test_panel_has_figures_that_move(live: Page) -> None:
     panel = live.locator(".panel")
     expect(panel.locator(".headline")).to_contain_text("kbit/s")
-    expect(panel).to_contain_text("of which labels ")
-    expect(panel).to_contain_text("51 bytes")
-    expect(panel).to_contain_text("132 ms ± 0.60")
-    expect(panel).to_contain_text("1.85 Mbit/s")
-    expect(panel).to_contain_text("of up to 3")
-    expect(panel).to_contain_text("of the camera’s 30")
-    expect(panel).to_contain_text("Link and waiting")
+    for figure in (
+        "of which labels ",
+        "51 bytes",
+        "132 ms ± 0.60",
+        "1.85 Mbit/s",
+        "of up to 3",
+        "of the camera’s 30",
+        "Link and waiting",
+    ):
+        expect(panel).to_contain_text(figure)
     expect(panel.locator("tr", has_text="Left arm")).to_contain_text("0.35")
     chart = "document.querySelector('.chart').innerHTML"
-    before = live.evaluate(chart)
-    live.wait_for_function(f"before => {chart} !== before", arg=before)
+    live.wait_for_function(f"before => {chart} !== before", arg=live.evaluate(chart))
 
+    preview = live.locator(".preview img")
+    expect(preview).to_be_visible()
+    size: dict[str, Any] = preview.evaluate("picture => ({width: picture.naturalWidth, height: picture.naturalHeight})")
+    assert size == {"width": 640, "height": 480}
 
-def test_video_is_counted_with_the_headers_of_the_labels(live: Page) -> None:
-    panel, extra_bytes = live.locator(".panel"), list[float]()
+    extra_bytes = list[float]()
     # Rates are of the last three seconds, in which a busy machine may play frames unevenly.
     for _ in range(60):
-        live.wait_for_timeout(500)
         text = panel.inner_text()
         everything = _number(r"(?i)sending[^\n]*\n+", text)
         video = _number("Video with similar joints: about ", text)
@@ -101,6 +97,7 @@ def test_video_is_counted_with_the_headers_of_the_labels(live: Page) -> None:
         # The difference is what a frame has; what carries it is the same.
         if abs(extra_bytes[-1] - (VIDEO_BYTES - FRAME_BYTES)) < 8:
             return
+        live.wait_for_timeout(500)
     pytest.fail(f"video has {extra_bytes} bytes a frame more than everything")
 
 
@@ -109,26 +106,27 @@ def _number(before: str, text: str) -> float:
     return float(found[1]) if found else math.nan
 
 
-@pytest.mark.parametrize(("key", "name"), [("s", "Plain, in clay (S)"), ("w", "Wireframe (W)")])
-def test_look_changes_the_picture(live: Page, key: str, name: str) -> None:
+def test_keys_change_the_look_turn_the_scene_and_fill_the_screen(live: Page) -> None:
     scrub(live, 3)
     assert somebody_is_drawn(live)
-    before = scene(live)
+    live.get_by_role("button", name="Follow").click()
     live.locator("canvas").first.focus()
-    live.keyboard.press(key)
-    expect(live.get_by_role("button", name=name)).to_have_attribute("aria-pressed", "true")
-    assert differing_share(before, scene(live)) > 0.005
-
-
-def test_page_opens_with_the_body_and_remembers_the_surface(live: Page) -> None:
-    body, surface = (live.get_by_role("button", name=name, exact=True) for name in ("Body", "Surface"))
-    expect(body).to_have_attribute("aria-pressed", "true")
-    assert somebody_is_drawn(live)
-    surface.click()
-    live.reload()
-    live.wait_for_selector(".viewport[data-frame]")
-    expect(surface).to_have_attribute("aria-pressed", "true")
-    assert somebody_is_drawn(live)
+    for key, name in (("s", "Plain, in clay (S)"), ("w", "Wireframe (W)")):
+        before = scene(live)
+        live.keyboard.press(key)
+        expect(live.get_by_role("button", name=name)).to_have_attribute("aria-pressed", "true")
+        assert differing_share(before, scene(live)) > 0.005
+    before = scene(live)
+    for _ in range(6):
+        live.keyboard.press("ArrowLeft")
+    assert differing_share(before, scene(live)) > 0.02
+    live.keyboard.press("Shift+ArrowUp")
+    live.keyboard.press("-")
+    live.keyboard.press("e")
+    live.wait_for_function("() => document.fullscreenElement?.className.startsWith('live')")
+    keep(live, "full")
+    live.keyboard.press("e")
+    live.wait_for_function("() => document.fullscreenElement === null")
 
 
 def test_legs_that_no_camera_sees_can_be_left_out(page: Page, server: PageServer) -> None:
@@ -165,15 +163,6 @@ def test_body_and_surface_wear_the_texture(page: Page, server: PageServer, check
         wait_for_change(page)
     page.wait_for_selector(".viewport[data-textured='1']")
     assert checkers_are_drawn(page)
-
-
-def test_textures_of_people_who_left_are_freed(page: Page, server: PageServer, checkered: MeshTexture) -> None:
-    server.texture, server.sessions = checkered, 2
-    page.goto(server.address)
-    page.get_by_role("combobox", name="Session").select_option("All live sessions")
-    page.wait_for_selector(".viewport[data-textured='2']")
-    page.get_by_role("combobox", name="Session").select_option("1")
-    page.wait_for_selector(".viewport[data-textured='1']")
 
 
 def test_scene_turns_with_somebody_whose_texture_alone_has_come(
@@ -222,34 +211,18 @@ def test_recorded_body_wears_the_texture_of_its_file(
     server.stop()
 
 
-def test_keys_turn_the_scene_and_reset_it(live: Page) -> None:
-    scrub(live, 3)
-    live.get_by_role("button", name="Follow").click()
-    before = scene(live)
-    live.locator("canvas").first.focus()
-    for _ in range(6):
-        live.keyboard.press("ArrowLeft")
-    assert differing_share(before, scene(live)) > 0.02
-    live.keyboard.press("Shift+ArrowUp")
-    live.keyboard.press("-")
-
-
-def test_recording_is_scrubbed_and_left(live: Page) -> None:
-    scrub(live, 5)
-    expect(live.locator(".timeline output")).to_contain_text("Frame 5 of 11")
-    expect(live.get_by_role("status").first).to_have_text("Recording")
-    assert somebody_is_drawn(live)
-    live.keyboard.press("l")
-    expect(live.get_by_role("status").first).to_have_text("Live")
-    wait_for_change(live)
-
-
-def test_recording_is_played(live: Page) -> None:
+def test_recording_is_played_scrubbed_and_left(live: Page) -> None:
     live.locator("canvas").first.focus()
     live.keyboard.press("Space")
     expect(live.get_by_role("status").first).to_have_text("Recording")
     live.wait_for_selector(".viewport[data-frame='11']")
     expect(live.get_by_role("button", name="Play", exact=True)).to_be_visible(timeout=PATIENCE_MS)
+    scrub(live, 5)
+    expect(live.locator(".timeline output")).to_contain_text("Frame 5 of 11")
+    assert somebody_is_drawn(live)
+    live.keyboard.press("l")
+    expect(live.get_by_role("status").first).to_have_text("Live")
+    wait_for_change(live)
 
 
 def test_page_reconnects_when_the_receiver_is_back(live: Page, server: PageServer, complaints: Complaints) -> None:
@@ -261,18 +234,26 @@ def test_page_reconnects_when_the_receiver_is_back(live: Page, server: PageServe
     wait_for_change(live)
 
 
-def test_sessions_are_picked_and_shown_together(page: Page, server: PageServer) -> None:
-    server.sessions = 2
+def test_sessions_are_picked_and_shown_together_as_long_as_they_last(
+    page: Page, server: PageServer, checkered: MeshTexture
+) -> None:
+    server.texture, server.sessions = checkered, 2
     page.goto(server.address)
     page.wait_for_selector(".viewport[data-frame]")
-    picker = page.get_by_role("combobox", name="Session")
+    picker, people = page.get_by_role("combobox", name="Session"), page.locator(".people")
     expect(picker.locator("option")).to_have_text(["All live sessions", "demo.mp4 · hall", "demo.mp4 · studio"])
     expect(picker).to_have_value("2")
     picker.select_option("All live sessions")
-    for _ in range(4):
-        wait_for_change(page)
+    page.wait_for_selector(".viewport[data-textured='2']")
+    expect(people).to_contain_text("2 people")
     assert somebody_is_drawn(page)
     expect(page.locator(".panel")).to_contain_text("demo.mp4 · studio")
+    picker.select_option("1")
+    page.wait_for_selector(".viewport[data-textured='1']")
+    picker.select_option("All live sessions")
+    server.end_sessions(1)
+    expect(people).to_contain_text("1 person")
+    expect(picker.locator("option")).to_have_text(["demo.mp4 · studio"])
 
 
 def test_visitor_is_told_what_to_run_while_nobody_sends(page: Page, server: PageServer) -> None:
@@ -281,13 +262,6 @@ def test_visitor_is_told_what_to_run_while_nobody_sends(page: Page, server: Page
     expect(page.get_by_role("heading", name="Nobody is here yet")).to_be_visible()
     expect(page.locator(".command")).to_have_text("sender --camera 0 --peer 127.0.0.1:50123 --insecure")
     expect(page.get_by_role("status").first).to_have_text("No sender yet")
-
-
-def test_preview_of_the_sender_is_shown(live: Page) -> None:
-    preview = live.locator(".preview img")
-    expect(preview).to_be_visible()
-    size: dict[str, Any] = preview.evaluate("picture => ({width: picture.naturalWidth, height: picture.naturalHeight})")
-    assert size == {"width": 640, "height": 480}
 
 
 def test_visitor_without_rights_is_sent_to_sign_in(page: Page, server: PageServer, complaints: Complaints) -> None:
@@ -301,7 +275,11 @@ def test_visitor_without_rights_is_sent_to_sign_in(page: Page, server: PageServe
     expect(page.get_by_role("heading", name="Account")).to_be_visible()
 
 
-def test_camera_of_the_browser_sends_pictures_until_it_is_stopped(live: Page, server: PageServer) -> None:
+def test_camera_of_the_browser_is_refused_or_sends_pictures_until_it_is_stopped(live: Page, server: PageServer) -> None:
+    server.camera_refusal = "two cameras are on already; stop one of them"
+    live.get_by_role("button", name="Use this camera").click()
+    expect(live.locator("#toast")).to_have_text("Two cameras are on already; stop one of them.")
+    server.camera_refusal = ""
     live.get_by_role("button", name="Use this camera").click()
     expect(live.get_by_text("Camera on")).to_be_visible()
     live.wait_for_function("() => document.querySelector('.camera video').videoWidth > 0")
@@ -324,11 +302,4 @@ def test_camera_of_the_browser_sends_pictures_until_it_is_stopped(live: Page, se
             assert scene is not None and box is not None and box["x"] + box["width"] <= scene["width"], width
     keep(live, "camera-picker")
     live.get_by_role("button", name="Stop").click()
-    expect(live.get_by_role("button", name="Use this camera")).to_be_visible()
-
-
-def test_camera_that_is_refused_is_switched_off(live: Page, server: PageServer) -> None:
-    server.camera_refusal = "two cameras are on already; stop one of them"
-    live.get_by_role("button", name="Use this camera").click()
-    expect(live.locator("#toast")).to_have_text("Two cameras are on already; stop one of them.")
     expect(live.get_by_role("button", name="Use this camera")).to_be_visible()

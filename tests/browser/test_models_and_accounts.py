@@ -16,42 +16,44 @@ from receiver.mesh.body_file import BodyFile, parse_body
 from receiver.mesh.glb import GlbReader
 from receiver.web.refused import Refused
 from tests.browser.conftest import DESKTOP, PATIENCE_MS, Complaints, keep, visit
-from tests.browser.pictures import differing_share, distinct_colours, drawn, scene, settled
+from tests.browser.pictures import differing_share, settled
 from tests.support.checkered_texture import checkered_share, checkered_texture
 from tests.support.page_server import PageServer
 
 PASSWORD = "correct horse battery"
 
 
-@pytest.fixture
-def signed_in(page: Page, server: PageServer) -> Page:
-    page.goto(f"{server.address}/#account")
+def sign_in(page: Page, password: str, button: str = "Sign in") -> None:
     page.get_by_label("Name", exact=True).fill("ada")
-    page.get_by_label("Password").fill(PASSWORD)
-    page.get_by_role("button", name="Sign up").click()
+    page.get_by_label("Password").fill(password)
+    page.get_by_role("button", name=button, exact=True).click()
     expect(page.get_by_role("heading", name="ada")).to_be_visible()
-    return page
 
 
 @pytest.fixture
-def models(signed_in: Page) -> Page:
-    signed_in.get_by_role("link", name="Models").click()
-    expect(signed_in.get_by_text("Drop photographs of people here")).to_be_visible()
-    return signed_in
+def models(page: Page, server: PageServer) -> Page:
+    page.goto(f"{server.address}/#account")
+    sign_in(page, PASSWORD, "Sign up")
+    page.get_by_role("link", name="Models").click()
+    expect(page.get_by_text("Drop photographs of people here")).to_be_visible()
+    return page
 
 
 def choose(page: Page, picture: bytes, name: str = "dancer.jpg", kind: str = "image/jpeg") -> None:
     page.set_input_files("#picture", {"name": name, "mimeType": kind, "buffer": picture})
 
 
-def test_picture_becomes_a_model_that_is_turned_and_downloaded(models: Page, picture: bytes, tmp_path: Path) -> None:
+def test_picture_becomes_a_model_that_is_turned_downloaded_and_deleted(
+    models: Page, server: PageServer, picture: bytes, tmp_path: Path
+) -> None:
+    server.texture = checkered_texture()
     choose(models, picture)
     expect(models.get_by_role("heading", name="dancer.jpg")).to_be_visible()
     models.wait_for_selector(".model[data-people='1']")
-    assert distinct_colours(scene(models)) > 200
     assert models.locator(".keypoints circle").count() > 10
     canvas = models.locator(".model canvas")
     before, box = settled(canvas, canvas), canvas.bounding_box()
+    assert checkered_share(before) > 0.01
     assert box is not None
     middle = (box["x"] + box["width"] / 2, box["y"] + box["height"] / 2)
     models.mouse.move(*middle)
@@ -59,24 +61,32 @@ def test_picture_becomes_a_model_that_is_turned_and_downloaded(models: Page, pic
     models.mouse.move(middle[0] + 150, middle[1], steps=5)
     models.mouse.up()
     assert differing_share(before, settled(canvas, canvas)) > 0.01, "the model did not turn"
+
     for ending in ("obj", "glb", "ply"):
-        with models.expect_download() as download:
-            models.get_by_role("link", name=f"{ending.upper()} of person 1").click()
-        path = tmp_path / f"person.{ending}"
-        download.value.save_as(path)
-        mesh = trimesh.load_mesh(io.BytesIO(path.read_bytes()), file_type=ending)
+        mesh = trimesh.load_mesh(io.BytesIO(downloaded(models, f"{ending.upper()} of person 1")), file_type=ending)
         assert len(mesh.faces) > 1000
+    assert GlbReader(downloaded(models, "Body with texture and skeleton of person 1")).mesh()[1] is not None
+    with zipfile.ZipFile(io.BytesIO(downloaded(models, "USDZ of person 1"))) as archive:
+        assert archive.testzip() is None and archive.namelist()[0].endswith(".usdc")
+    # Where the browser shows models in the room.
+    expect(models.locator("a[rel=ar]")).to_have_count(0)
+    models.add_init_script("DOMTokenList.prototype.supports = (token) => token === 'ar'")
+    models.reload()
+    link = models.locator("a[rel=ar]")
+    assert link.evaluate("each => each.children.length === 1 && each.firstElementChild.tagName") == "IMG"
+    assert models.request.get(link.evaluate("each => each.href")).body()[:2] == b"PK"
 
-
-def test_model_wears_its_texture(models: Page, server: PageServer, picture: bytes, tmp_path: Path) -> None:
-    server.texture = checkered_texture()
-    choose(models, picture)
-    models.wait_for_selector(".model[data-people='1']")
-    assert checkered_share(drawn(models.locator(".model canvas"))) > 0.01
-    with models.expect_download() as download:
-        models.get_by_role("link", name="Body with texture and skeleton of person 1").click()
-    download.value.save_as(tmp_path / "person.glb")
-    assert GlbReader((tmp_path / "person.glb").read_bytes()).mesh()[1] is not None
+    models.get_by_role("button", name="Back to all models").click()
+    card = models.locator(".gallery a")
+    expect(card).to_have_count(1)
+    card.click()
+    models.get_by_role("button", name="Delete").click()
+    models.get_by_role("button", name="Cancel").click()
+    assert len(server.models) == 1
+    models.get_by_role("button", name="Delete").click()
+    models.get_by_role("dialog").get_by_role("button", name="Delete").click()
+    expect(card).to_have_count(0)
+    assert server.models == []
 
 
 def test_people_of_a_model_have_numbers_and_one_is_chosen(models: Page, server: PageServer, picture: bytes) -> None:
@@ -98,11 +108,15 @@ def test_people_of_a_model_have_numbers_and_one_is_chosen(models: Page, server: 
     keep(models, "model-of-four")
 
 
-def body_of(page: Page, link: str) -> BodyFile:
-    """The body that a link downloads."""
+def downloaded(page: Page, link: str) -> bytes:
+    """What a link downloads."""
     with page.expect_download() as download:
         page.get_by_role("link", name=link).click()
-    return parse_body(download.value.path().read_bytes())
+    return download.value.path().read_bytes()
+
+
+def body_of(page: Page, link: str) -> BodyFile:
+    return parse_body(downloaded(page, link))
 
 
 @pytest.mark.slow
@@ -145,36 +159,13 @@ def test_person_wears_something_else(models: Page, server: PageServer, picture: 
         assert set(values) <= set(options), name
 
 
-def test_model_is_listed_and_deleted_after_confirmation(models: Page, server: PageServer, picture: bytes) -> None:
-    choose(models, picture)
-    models.get_by_role("button", name="Back to all models").click()
-    card = models.locator(".gallery a")
-    expect(card).to_have_count(1)
-    card.click()
-    models.get_by_role("button", name="Delete").click()
-    models.get_by_role("button", name="Cancel").click()
-    assert len(server.models) == 1
-    models.get_by_role("button", name="Delete").click()
-    models.get_by_role("dialog").get_by_role("button", name="Delete").click()
-    expect(card).to_have_count(0)
-    assert server.models == []
-
-
-def test_picture_is_dropped(models: Page, picture: bytes) -> None:
-    transfer = models.evaluate_handle(
-        """bytes => {
-            const transfer = new DataTransfer();
-            transfer.items.add(new File([new Uint8Array(bytes)], "dropped.jpg", { type: "image/jpeg" }));
-            return transfer;
-        }""",
-        list(picture),
-    )
-    models.dispatch_event(".drop", "drop", {"dataTransfer": transfer})
-    expect(models.get_by_role("heading", name="dropped.jpg")).to_be_visible()
-
-
-def test_refusals_are_shown(models: Page, server: PageServer, picture: bytes, complaints: Complaints) -> None:
+def test_files_that_are_refused_say_why_and_one_is_dropped(
+    models: Page, server: PageServer, picture: bytes, complaints: Complaints
+) -> None:
     complaints.ignored += ["Failed to load resource"]
+    choose(models, b"hello", "notes.txt", "text/plain")
+    expect(models.locator(".queue li[data-state=failed]")).to_contain_text("This is neither a picture nor a clip.")
+    assert server.models == []
     for content, error, shown in (
         (picture[:5000], None, "The picture is damaged or incomplete: export it again."),
         (picture, Refused(422, "nobody can be seen"), "Nobody can be seen."),
@@ -185,6 +176,17 @@ def test_refusals_are_shown(models: Page, server: PageServer, picture: bytes, co
         expect(models.locator(".queue li")).to_contain_text(shown)
     server.picture_error = None
     expect(models.get_by_role("heading", name="dancer.jpg")).to_be_visible()
+    models.get_by_role("button", name="Back to all models").click()
+    transfer = models.evaluate_handle(
+        """bytes => {
+            const transfer = new DataTransfer();
+            transfer.items.add(new File([new Uint8Array(bytes)], "dropped.jpg", { type: "image/jpeg" }));
+            return transfer;
+        }""",
+        list(picture),
+    )
+    models.dispatch_event(".drop", "drop", {"dataTransfer": transfer})
+    expect(models.get_by_role("heading", name="dropped.jpg")).to_be_visible()
 
 
 def test_broken_picture_of_ten_stops_no_other(
@@ -205,63 +207,46 @@ def test_broken_picture_of_ten_stops_no_other(
     expect(models.get_by_role("heading", name="7.jpg")).to_be_visible()
 
 
-def test_file_that_is_no_picture_is_not_sent(models: Page, server: PageServer) -> None:
-    choose(models, b"hello", "notes.txt", "text/plain")
-    expect(models.locator(".queue li[data-state=failed]")).to_contain_text("This is neither a picture nor a clip.")
-    assert server.models == []
-
-
-def test_wrong_password_is_refused_and_the_right_one_accepted(signed_in: Page, complaints: Complaints) -> None:
-    complaints.ignored += ["401"]
-    signed_in.get_by_role("button", name="Sign out", exact=True).click()
-    signed_in.get_by_label("Name", exact=True).fill("ada")
-    signed_in.get_by_label("Password").fill("wrong")
-    signed_in.get_by_role("button", name="Sign in", exact=True).click()
-    expect(signed_in.get_by_role("alert")).to_have_text("The name or the password is wrong.")
-    signed_in.get_by_label("Password").fill(PASSWORD)
-    signed_in.get_by_role("button", name="Sign in", exact=True).click()
-    expect(signed_in.get_by_role("heading", name="ada")).to_be_visible()
-
-
-def test_token_is_shown_once_and_revoked(signed_in: Page) -> None:
-    signed_in.get_by_label("Name of the new token").fill("laptop")
-    signed_in.get_by_role("button", name="Make a token").click()
-    token = signed_in.locator(".token")
-    expect(token).to_contain_text("bw_")
-    signed_in.get_by_role("link", name="Live", exact=True).click()
-    signed_in.get_by_role("link", name="Account").click()
-    expect(token).to_have_count(0)
-    signed_in.get_by_role("button", name="Revoke laptop").click()
-    signed_in.get_by_role("dialog").get_by_role("button", name="Revoke").click()
-    expect(signed_in.locator(".tokens li")).to_have_count(0)
-
-
-def test_visitor_is_asked_to_sign_in(page: Page, server: PageServer) -> None:
+def test_visitor_signs_up_has_a_token_and_changes_the_password(
+    browser: Browser, page: Page, server: PageServer, complaints: Complaints
+) -> None:
+    complaints.ignored += ["401", "403"]
     page.goto(f"{server.address}/#models")
     page.get_by_role("link", name="Sign in or sign up").click()
     expect(page.get_by_role("heading", name="Account")).to_be_visible()
+    sign_in(page, PASSWORD, "Sign up")
 
+    page.get_by_label("Name of the new token").fill("laptop")
+    page.get_by_role("button", name="Make a token").click()
+    token = page.locator(".token")
+    expect(token).to_contain_text("bw_")
+    page.get_by_role("link", name="Sessions", exact=True).click()
+    page.get_by_role("link", name="Account").click()
+    expect(token).to_have_count(0)
+    page.get_by_role("button", name="Revoke laptop").click()
+    page.get_by_role("dialog").get_by_role("button", name="Revoke").click()
+    expect(page.locator(".tokens li")).to_have_count(0)
 
-def test_password_is_changed_and_another_browser_is_signed_out(
-    browser: Browser, signed_in: Page, server: PageServer, complaints: Complaints
-) -> None:
-    complaints.ignored += ["401", "403"]
-    expect(signed_in.get_by_text("0 of 200 models and clips used")).to_be_visible()
-    named = signed_in.locator("form:has([type=password]):has(input[type=text][autocomplete=username])")
-    expect(named).to_have_count(signed_in.locator("form:has([type=password])").count())
+    expect(page.get_by_text("0 of 200 models and clips used")).to_be_visible()
+    named = page.locator("form:has([type=password]):has(input[type=text][autocomplete=username])")
+    expect(named).to_have_count(page.locator("form:has([type=password])").count())
     with visit(browser, complaints) as other:
         other.goto(f"{server.address}/#account")
         sign_in(other, PASSWORD)
-        keep(signed_in, "account")
+        keep(page, "account")
         for old, said in (("wrong", "The password is wrong."), (PASSWORD, "The password is changed.")):
-            signed_in.get_by_label("Current password").fill(old)
-            signed_in.get_by_label("New password").fill("another good one")
-            signed_in.get_by_role("button", name="Change the password").click()
-            expect(signed_in.get_by_text(said)).to_be_visible()
+            page.get_by_label("Current password").fill(old)
+            page.get_by_label("New password").fill("another good one")
+            page.get_by_role("button", name="Change the password").click()
+            expect(page.get_by_text(said)).to_be_visible()
         other.reload()
         expect(other.get_by_role("button", name="Sign in", exact=True)).to_be_visible()
-    signed_in.get_by_role("button", name="Sign out", exact=True).click()
-    sign_in(signed_in, "another good one")
+    page.get_by_role("button", name="Sign out", exact=True).click()
+    page.get_by_label("Name", exact=True).fill("ada")
+    page.get_by_label("Password").fill("wrong")
+    page.get_by_role("button", name="Sign in", exact=True).click()
+    expect(page.get_by_role("alert")).to_have_text("The name or the password is wrong.")
+    sign_in(page, "another good one")
 
 
 def test_nothing_is_left_of_a_deleted_account(models: Page, server: PageServer, picture: bytes) -> None:
@@ -277,26 +262,3 @@ def test_nothing_is_left_of_a_deleted_account(models: Page, server: PageServer, 
     assert server.models == []
     database = server.directory.config.out / "accounts"
     assert not any(b"ada" in path.read_bytes() or b"dancer" in path.read_bytes() for path in database.iterdir())
-
-
-def sign_in(page: Page, password: str) -> None:
-    page.get_by_label("Name", exact=True).fill("ada")
-    page.get_by_label("Password").fill(password)
-    page.get_by_role("button", name="Sign in", exact=True).click()
-    expect(page.get_by_role("heading", name="ada")).to_be_visible()
-
-
-def test_usdz_is_downloaded_and_opened_in_the_room(models: Page, server: PageServer, picture: bytes) -> None:
-    server.texture = checkered_texture()
-    choose(models, picture)
-    models.wait_for_selector(".model[data-people='1']")
-    expect(models.locator("a[rel=ar]")).to_have_count(0)
-    with models.expect_download() as download:
-        models.get_by_role("link", name="USDZ of person 1").click()
-    with zipfile.ZipFile(download.value.path()) as archive:
-        assert archive.testzip() is None and archive.namelist()[0].endswith(".usdc")
-    models.add_init_script("DOMTokenList.prototype.supports = (token) => token === 'ar'")
-    models.reload()
-    link = models.locator("a[rel=ar]")
-    assert link.evaluate("each => each.children.length === 1 && each.firstElementChild.tagName") == "IMG"
-    assert models.request.get(link.evaluate("each => each.href")).body()[:2] == b"PK"

@@ -23,7 +23,7 @@ def sessions(page: Page, server: PageServer) -> Page:
     return page
 
 
-def test_session_is_listed_and_played(sessions: Page) -> None:
+def test_session_is_listed_played_downloaded_renamed_and_deleted(sessions: Page, server: PageServer) -> None:
     sessions.wait_for_function("() => document.querySelector('.thumbnail img').naturalWidth === 320")
     expect(sessions.locator(".gallery").first).to_contain_text("1 person")
     keep(sessions, "sessions")
@@ -36,6 +36,28 @@ def test_session_is_listed_and_played(sessions: Page) -> None:
     scrub(sessions, 3)
     sessions.get_by_role("button", name="Back to all sessions").click()
     expect(sessions.get_by_role("heading", name="Sessions")).to_be_visible()
+
+    sessions.get_by_role("button", name="Download demo.mp4").click()
+    keep(sessions, "session-download")
+    with sessions.expect_download() as download:
+        sessions.get_by_role("dialog").get_by_role("button", name="ZIP").click()
+    assert download.value.suggested_filename == "demo-1.zip"
+    with zipfile.ZipFile(download.value.path()) as archive:
+        assert archive.testzip() is None and len(archive.namelist()) == 25
+    sessions.reload()
+
+    sessions.get_by_role("button", name="Rename demo.mp4").click()
+    sessions.get_by_label("Name", exact=True).fill("Rehearsal")
+    sessions.get_by_role("dialog").get_by_role("button", name="Rename").click()
+    sessions.get_by_role("button", name="Delete Rehearsal").click()
+    sessions.get_by_role("button", name="Cancel").click()
+    assert len(server.directory.sessions()) == 1
+    sessions.get_by_role("button", name="Delete Rehearsal").click()
+    keep(sessions, "session-delete")
+    sessions.get_by_role("dialog").get_by_role("button", name="Delete").click()
+    expect(sessions.get_by_text("Nothing was recorded yet")).to_be_visible()
+    assert not list((server.directory.config.out / "meshes").iterdir())
+    assert b"demo" not in (server.directory.config.out / "frames.jsonl").read_bytes()
 
 
 def test_face_of_a_recorded_person_moves(page: Page, server: PageServer) -> None:
@@ -71,31 +93,6 @@ def test_single_photographs_do_not_fill_the_list(page: Page, server: PageServer)
     expect(page.get_by_role("link", name="Play")).to_have_count(4)
 
 
-def test_session_is_renamed_and_deleted_after_confirmation(sessions: Page, server: PageServer) -> None:
-    sessions.get_by_role("button", name="Rename demo.mp4").click()
-    sessions.get_by_label("Name", exact=True).fill("Rehearsal")
-    sessions.get_by_role("dialog").get_by_role("button", name="Rename").click()
-    sessions.get_by_role("button", name="Delete Rehearsal").click()
-    sessions.get_by_role("button", name="Cancel").click()
-    assert len(server.directory.sessions()) == 1
-    sessions.get_by_role("button", name="Delete Rehearsal").click()
-    keep(sessions, "session-delete")
-    sessions.get_by_role("dialog").get_by_role("button", name="Delete").click()
-    expect(sessions.get_by_text("Nothing was recorded yet")).to_be_visible()
-    assert not list((server.directory.config.out / "meshes").iterdir())
-    assert b"demo" not in (server.directory.config.out / "frames.jsonl").read_bytes()
-
-
-def test_session_is_downloaded(sessions: Page) -> None:
-    sessions.get_by_role("button", name="Download demo.mp4").click()
-    keep(sessions, "session-download")
-    with sessions.expect_download() as download:
-        sessions.get_by_role("dialog").get_by_role("button", name="ZIP").click()
-    assert download.value.suggested_filename == "demo-1.zip"
-    with zipfile.ZipFile(download.value.path()) as archive:
-        assert archive.testzip() is None and len(archive.namelist()) == 25
-
-
 @pytest.mark.slow
 def test_session_is_made_into_usdz(sessions: Page) -> None:
     sessions.get_by_role("button", name="Download demo.mp4").click()
@@ -119,7 +116,7 @@ def signed_in(sessions: Page) -> Page:
     return sessions
 
 
-def test_clip_is_uploaded_and_played(
+def test_clip_is_cancelled_uploaded_and_played(
     signed_in: Page, server: PageServer, tmp_path: Path, complaints: Complaints
 ) -> None:
     complaints.ignored += ["422"]
@@ -127,6 +124,16 @@ def test_clip_is_uploaded_and_played(
     damaged = tmp_path / "damaged.mp4"
     damaged.write_bytes(clip.read_bytes()[:1000])
     server.clips.gate.clear()
+    signed_in.set_input_files("#clip", clip)
+    expect(signed_in.get_by_text("Building meshes, 33 %")).to_be_visible()
+    assert len(server.directory.sessions()) == 2
+    signed_in.get_by_role("button", name="Cancel dance.mp4").click()
+    expect(signed_in.get_by_text("Cancelled")).to_be_visible()
+    expect(signed_in.get_by_text("0 of 1 files done, 1 failed")).to_be_visible()
+    signed_in.reload()
+    expect(signed_in.get_by_role("link", name="Play")).to_have_count(1)
+    while len(server.directory.sessions()) > 1:  # the receiver hears of it a moment later
+        signed_in.wait_for_timeout(20)
     signed_in.set_input_files("#clip", [clip, damaged])
     expect(signed_in.get_by_text("Building meshes, 33 %")).to_be_visible()
     expect(signed_in.get_by_text("The clip is damaged or incomplete: export it again.")).to_be_visible()
@@ -139,17 +146,3 @@ def test_clip_is_uploaded_and_played(
     signed_in.wait_for_selector(".viewport[data-frame='2']")
     assert somebody_is_drawn(signed_in)
     keep(signed_in, "clip-player")
-
-
-def test_clip_is_cancelled(signed_in: Page, server: PageServer, tmp_path: Path) -> None:
-    server.clips.gate.clear()
-    signed_in.set_input_files("#clip", write_clip(tmp_path / "dance.mp4"))
-    expect(signed_in.get_by_text("Building meshes, 33 %")).to_be_visible()
-    assert len(server.directory.sessions()) == 2
-    signed_in.get_by_role("button", name="Cancel dance.mp4").click()
-    expect(signed_in.get_by_text("Cancelled")).to_be_visible()
-    expect(signed_in.get_by_text("0 of 1 files done, 1 failed")).to_be_visible()
-    signed_in.reload()
-    expect(signed_in.get_by_role("link", name="Play")).to_have_count(1)
-    while len(server.directory.sessions()) > 1:  # the receiver hears of it a moment later
-        signed_in.wait_for_timeout(20)

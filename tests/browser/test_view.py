@@ -143,24 +143,3 @@ def test_ended_session_says_when_and_its_averages(page: Page, server: PageServer
     expect(page.get_by_role("note")).to_be_hidden()
     page.reload()
     expect(page.get_by_role("note")).to_contain_text("its last frame")
-
-
-def test_all_shows_live_sessions_only(page: Page, server: PageServer) -> None:
-    server.sessions = 2
-    page.goto(server.address)
-    page.wait_for_selector(".viewport[data-frame]")
-    picker = page.get_by_role("combobox", name="Session")
-    picker.select_option("All live sessions")
-    expect(people(page)).to_contain_text("2 people")
-    server.end_sessions(1)
-    expect(people(page)).to_contain_text("1 person")
-    expect(picker.locator("option")).to_have_text(["demo.mp4 · studio"])
-
-
-def test_scene_fills_the_screen_and_comes_back(live: Page) -> None:
-    live.locator("canvas").first.focus()
-    live.keyboard.press("e")
-    live.wait_for_function("() => document.fullscreenElement?.className.startsWith('live')")
-    keep(live, "full")
-    live.keyboard.press("e")
-    live.wait_for_function("() => document.fullscreenElement === null")
