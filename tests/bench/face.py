@@ -10,7 +10,7 @@ Every head and face is somebody new: of the neutral face, only the mean of rende
 """
 
 import argparse
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -21,7 +21,6 @@ from common.arrays import FloatArray
 from common.body.anatomy import FACIAL_ACTIONS
 from sender.face.actions import FaceActions
 from sender.face.landmarks import FaceLandmarks, FaceReader
-from sender.train.faces.__main__ import correlations, landmarks_of
 from sender.train.faces.heads import Heads
 from sender.train.faces.people import judged_faces, read_faces
 from sender.train.faces.samples import render_samples
@@ -31,6 +30,12 @@ _LEAST_EYES_PX = 18.0
 _PARTED = {"jawOpen": 1.0, "mouthClose": -1.0, "mouthLowerDownLeft": 0.5, "mouthUpperUpLeft": 0.5}
 _SMILES = {"mouthSmileLeft": 0.5, "mouthSmileRight": 0.5}
 _CLOSED = {"eyeBlinkLeft": 0.35, "eyeBlinkRight": 0.35}
+_CORRELATED = {
+    "jaw_open": {"jawOpen": 1.0},
+    "blink": {"eyeBlinkLeft": 0.5, "eyeBlinkRight": 0.5},
+    "smile": _SMILES,
+    "gaze_aside": {"eyeLookOutLeft": 1.0, "eyeLookInRight": 1.0, "eyeLookInLeft": -1.0, "eyeLookOutRight": -1.0},
+}
 # Activation from which an answer is yes.
 _YES = 0.3
 _JUDGED = {
@@ -62,11 +67,19 @@ def rendered_faces(count: int, face_px: float, seed: int) -> tuple[FloatArray, F
     if reader is None:
         raise ValueError("MediaPipe's networks are missing")
     sizes = (face_px - 1, face_px + 1)
-    samples = render_samples(Heads(), reader, np.random.default_rng(seed), count, None, sizes)
+    true, faces = render_samples(Heads(), reader, np.random.default_rng(seed), count, sizes)
     network = FaceActions.load()
     # Rendered heads are the body's, of which the mean is 0.
-    found = activations_of(network, landmarks_of(samples), torch.zeros_like(network.neutral))
-    return found, samples.activations
+    return activations_of(network, faces, torch.zeros_like(network.neutral)), true
+
+
+def correlations(given: FloatArray, true: FloatArray) -> dict[str, float]:
+    """Of mouth, lids, smile and sideways gaze: correlation of given and true activations (N, 52)."""
+
+    def of(values: FloatArray, shares: Mapping[str, float]) -> FloatArray:
+        return np.asarray(sum(share * values[:, FACIAL_ACTIONS.index(name)] for name, share in shares.items()))
+
+    return {name: float(np.corrcoef(of(given, shares), of(true, shares))[0, 1]) for name, shares in _CORRELATED.items()}
 
 
 def unexplained(given: FloatArray, true: FloatArray) -> list[float]:

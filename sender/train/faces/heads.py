@@ -134,18 +134,15 @@ class Heads:
         self.model = BodyModel.load()
         rest = self.model.rest_vertices[0].numpy()
         actions = load_facial_actions(len(rest))
-        self.actions = np.stack([actions[name].numpy() for name in FACIAL_ACTIONS])
+        self._actions = np.stack([actions[name].numpy() for name in FACIAL_ACTIONS])
         # The lining stays on the eyeball.
         lining = self.model.eyes[:, LID_LOOPS:].flatten().numpy()
-        self.actions[:, lining] = 0
+        self._actions[:, lining] = 0
         self._faces, self.eyeballs = self._parts(rest, lining)
         self.eye_vertices = np.unique(self._faces[_EYES])
-        self.faces_of_face = np.concatenate([self._faces[_SKIN], self._faces[_MOUTH]])
-        self.on_face = np.zeros(len(rest), np.bool_)
-        self.on_face[self.faces_of_face] = rest[self.faces_of_face, 2] < 0
         self._normals = VertexNormals(np.concatenate(list(self._faces.values())), len(rest))
         self._lip, self._mouth_height = self._lips(rest)
-        self.rest = rest
+        self._rest = rest
         self._context = create_context()
         self._program = self._context.program(vertex_shader=_VERTEX, fragment_shader=_FRAGMENT)
         self._targets: dict[tuple[int, int], moderngl.Framebuffer] = {}
@@ -178,7 +175,7 @@ class Heads:
     def vertices(self, shape: FloatArray, activations: FloatArray) -> FloatArray:
         """(V, 3) in the rest pose, for shape coefficients (10,) and activations (52,)."""
         rest = self.model.rest(torch.from_numpy(shape[None].astype(np.float32)))[0][0].numpy()
-        return np.asarray(rest + np.tensordot(activations.astype(np.float32), self.actions, 1), np.float32)
+        return np.asarray(rest + np.tensordot(activations.astype(np.float32), self._actions, 1), np.float32)
 
     def render(self, vertices: FloatArray, look: Look, view: View, rng: Generator) -> Image:
         """A picture of posed vertices (V, 3), camera space, before a background of noise."""
@@ -208,7 +205,7 @@ class Heads:
             )
             self._context.enable(moderngl.DEPTH_TEST)
             where = np.stack([self._lip, self._scalp(look)], 1)
-            attributes = np.hstack([vertices, self._normals(vertices), self.rest, where]).astype(np.float32)
+            attributes = np.hstack([vertices, self._normals(vertices), self._rest, where]).astype(np.float32)
             buffer = self._context.buffer(attributes.tobytes())
             for material, faces in self._faces.items():
                 self._program["material"] = material
@@ -227,7 +224,7 @@ class Heads:
     def _scalp(self, look: Look) -> FloatArray:
         region = self.model.vertex_region.numpy()
         on = region == REGION_INDEX["scalp"]
-        high = self.rest[:, 1] < self.eyeballs[0, 1] - look.hair_line_m
+        high = self._rest[:, 1] < self.eyeballs[0, 1] - look.hair_line_m
         return np.asarray(on & high, np.float32)
 
     def _framebuffer(self, view: View) -> moderngl.Framebuffer:

@@ -1,18 +1,16 @@
 """Rendered heads with the landmarks that the networks find on them, and the activations that made them."""
 
-from dataclasses import dataclass
+from dataclasses import replace
 
 import cv2
 import numpy as np
-import numpy.typing as npt
 from numpy.random import Generator
 from scipy.spatial.transform import Rotation
 
 from common.arrays import FloatArray, Image
 from common.body.anatomy import FACIAL_ACTIONS, SHAPE_SIZE
 from common.synthetic.renderer.renderer import View
-from common.synthetic.scene.degradations import degrade
-from sender.face.landmarks import FaceReader
+from sender.face.landmarks import FaceLandmarks, FaceReader
 from sender.face.region import FACE_PER_EYES
 from sender.perception.inference.crop import CropBox
 from sender.train.faces.heads import Heads, Look
@@ -23,7 +21,7 @@ _SIDE_PX = 224
 _FOCAL_PX = 750.0
 _DISTANCE_M = (0.9, 1.6)
 # Standard deviations of pitch, yaw and roll, radians; from between the eyes to the middle of the face; a face's region.
-_TURN, _FARTHER = (0.16, 0.28, 0.1), 1.6
+_TURN = (0.16, 0.28, 0.1)
 _CENTRE_M = np.array([0, 0.035, 0.03])
 _REGION_M = 0.255
 _LEAST_SCORE = 0.5
@@ -32,54 +30,27 @@ _PAIRS = [(name, name.replace("Left", "Right")) for name in FACIAL_ACTIONS if na
 _SINGLE = [name for name in FACIAL_ACTIONS if not name.endswith(("Left", "Right"))]
 
 
-@dataclass(frozen=True, slots=True)
-class HeadSamples:
-    """N pictures of heads; landmarks are pixels of a picture whose principal point is the origin, at focal length 1 px.
-
-    Args:
-        activations: (N, 52).
-        shape: (N, 10).
-        rotation: (N, 3, 3) of the rest pose in camera space; translation (N, 3), metres.
-        points: (N, 468, 3), lids (N, 2, 16, 2), iris (N, 2, 5, 2), score (N,): see `FaceLandmarks`.
-        face_px: (N,) size of the face.
-    """
-
-    activations: FloatArray
-    shape: FloatArray
-    rotation: FloatArray
-    translation: FloatArray
-    points: FloatArray
-    lids: FloatArray
-    iris: FloatArray
-    score: FloatArray
-    face_px: FloatArray
-
-
-def draw_activations(rng: Generator, curves: FloatArray | None) -> FloatArray:
-    """(52,) of a recorded moment, or of some actions that are mostly the same on both sides; a tenth is neutral."""
-    kind = rng.uniform()
+def draw_activations(rng: Generator) -> FloatArray:
+    """(52,) of some actions that are mostly the same on both sides; a tenth is neutral."""
     values = np.zeros(len(FACIAL_ACTIONS), np.float32)
-    if kind < 0.1:
+    if rng.uniform() < 0.1:
         return values
-    if curves is not None and kind < 0.4:
-        values = curves[rng.integers(len(curves))].copy()
-    else:
-        for _ in range(rng.integers(1, 5)):
-            amount = rng.uniform() ** 0.7
-            if rng.uniform() < 0.35:
-                values[_INDEX[str(rng.choice(_SINGLE))]] = amount
-                continue
-            left, right = _PAIRS[rng.integers(len(_PAIRS))]
-            if not left.startswith("eyeLook"):
-                one_sided = rng.uniform() < 0.25
-                values[_INDEX[left]] = amount * (rng.uniform() < 0.5 if one_sided else 1)
-                values[_INDEX[right]] = amount - values[_INDEX[left]] if one_sided else amount * rng.uniform(0.8, 1)
+    for _ in range(rng.integers(1, 5)):
+        amount = rng.uniform() ** 0.7
         if rng.uniform() < 0.35:
-            values[_INDEX["jawOpen"]] = rng.uniform()
-        if rng.uniform() < 0.3:
-            values[[_INDEX["eyeBlinkLeft"], _INDEX["eyeBlinkRight"]]] = rng.uniform()
-        if rng.uniform() < 0.25:
-            values[[_INDEX["mouthSmileLeft"], _INDEX["mouthSmileRight"]]] = rng.uniform()
+            values[_INDEX[str(rng.choice(_SINGLE))]] = amount
+            continue
+        left, right = _PAIRS[rng.integers(len(_PAIRS))]
+        if not left.startswith("eyeLook"):
+            one_sided = rng.uniform() < 0.25
+            values[_INDEX[left]] = amount * (rng.uniform() < 0.5 if one_sided else 1)
+            values[_INDEX[right]] = amount - values[_INDEX[left]] if one_sided else amount * rng.uniform(0.8, 1)
+    if rng.uniform() < 0.35:
+        values[_INDEX["jawOpen"]] = rng.uniform()
+    if rng.uniform() < 0.3:
+        values[[_INDEX["eyeBlinkLeft"], _INDEX["eyeBlinkRight"]]] = rng.uniform()
+    if rng.uniform() < 0.25:
+        values[[_INDEX["mouthSmileLeft"], _INDEX["mouthSmileRight"]]] = rng.uniform()
     if rng.uniform() < 0.6:
         _look(values, *rng.uniform(-1, 1, 2))
     values[_INDEX["tongueOut"]] = 0
@@ -95,45 +66,37 @@ def _look(values: FloatArray, left: float, up: float) -> None:
 
 
 def render_samples(
-    heads: Heads,
-    reader: FaceReader,
-    rng: Generator,
-    count: int,
-    curves: FloatArray | None,
-    face_px: tuple[float, float],
-    *,
-    hard: bool = False,
-) -> HeadSamples:
-    """Draws heads until a number of them has landmarks.
+    heads: Heads, reader: FaceReader, rng: Generator, count: int, face_px: tuple[float, float]
+) -> tuple[FloatArray, list[FaceLandmarks]]:
+    """Draws heads until a number of them has landmarks: activations (N, 52) and the landmarks.
+
+    These are pixels of a picture whose principal point is the origin, at focal length 1 px.
 
     Args:
         face_px: range of the size of faces; it is drawn evenly in its logarithm.
-        hard: half of the heads are turned farther, and pictures are blurred, noisy or compressed.
     """
-    rows: list[tuple[npt.ArrayLike, ...]] = []
-    while len(rows) < count:
-        size_px = float(np.exp(rng.uniform(*np.log(face_px))))
-        row = _sample(heads, reader, rng, draw_activations(rng, curves), size_px, hard)
-        if row is not None:
-            rows.append(row)
-    return HeadSamples(*(np.asarray(column, np.float32) for column in zip(*rows, strict=True)))
+    found: list[tuple[FloatArray, FaceLandmarks]] = []
+    while len(found) < count:
+        size_px, activations = float(np.exp(rng.uniform(*np.log(face_px)))), draw_activations(rng)
+        face = _landmarks(heads, reader, rng, activations, size_px)
+        if face is not None:
+            found.append((activations, face))
+    return np.stack([activations for activations, _ in found]), [face for _, face in found]
 
 
-def _sample(
-    heads: Heads, reader: FaceReader, rng: Generator, activations: FloatArray, face_px: float, hard: bool
-) -> tuple[npt.ArrayLike, ...] | None:
-    """The fields of `HeadSamples`; None if no face is found."""
-    shape = rng.normal(0, 1, SHAPE_SIZE).astype(np.float32)
-    rest = heads.vertices(shape, activations)
-    farther = _FARTHER if hard and rng.uniform() < 0.5 else 1.0
-    turn = [float(rng.normal(0, farther * spread)) for spread in _TURN]
+def _landmarks(
+    heads: Heads, reader: FaceReader, rng: Generator, activations: FloatArray, face_px: float
+) -> FaceLandmarks | None:
+    """Those of a rendered head; None if no face is found."""
+    rest = heads.vertices(rng.normal(0, 1, SHAPE_SIZE).astype(np.float32), activations)
+    turn = [float(rng.normal(0, spread)) for spread in _TURN]
     rotation, distance = _rotation(*turn), rng.uniform(*_DISTANCE_M)
     translation = np.array([0, 0, distance]) - rotation @ (rest[heads.eye_vertices].mean(axis=0) + _CENTRE_M)
     focal = _FOCAL_PX * distance
     posed = (rest @ rotation.T + translation).astype(np.float32)
     image = heads.render(posed, Look.draw(rng), View(_SIDE_PX, _SIDE_PX, focal), rng)
     side = min(_SIDE_PX, round(face_px / (FACE_PER_EYES * EYE_DISTANCE_M * _FOCAL_PX) * _SIDE_PX))
-    image = _photographed(image, side, rng if hard else None)
+    image = _photographed(image, side)
     scale, middle = side / _SIDE_PX, len(image) / 2
     half = 0.5 * _REGION_M * _FOCAL_PX * scale * np.exp(rng.normal(0, 0.07))
     x, y = middle + rng.normal(0, 0.08, 2) * half
@@ -142,16 +105,14 @@ def _sample(
     if face is None:
         return None
     focal *= scale
-    points = np.concatenate([face.points[:, :2] - middle, face.points[:, 2:]], axis=1) / focal
-    lids, iris = ((places - middle) / focal for places in (face.lids, face.iris))
-    return activations, shape, rotation, translation, points, lids, iris, face.score, face_px
+    points = np.asarray((face.points - np.array([middle, middle, 0])) / focal, np.float32)
+    lids, iris = (np.asarray((places - middle) / focal, np.float32) for places in (face.lids, face.iris))
+    return replace(face, points=points, lids=lids, iris=iris)
 
 
-def _photographed(image: Image, side: int, rng: Generator | None) -> Image:
-    """A picture of another size with a margin around it, degraded if there is a generator."""
+def _photographed(image: Image, side: int) -> Image:
+    """A picture of another size with a margin around it."""
     small = np.asarray(cv2.resize(image, (side, side), interpolation=cv2.INTER_AREA), np.uint8)
-    if rng is not None:
-        small = degrade(rng, small.astype(np.float32))
     margin = (side // 3,) * 2
     return np.pad(small, (margin, margin, (0, 0)), mode="edge")
 
