@@ -23,6 +23,8 @@ from common.wire.frame_messages import Acknowledgement, Acknowledgements, AckSta
 _COMPACT, _BUNDLE = 0x80, 0x40
 _MAY_WAIT, _FRAME_NUMBERS, _ANSWER_NUMBERS = 0x40, 0x40, 0x80
 _WITH_STATUS, _MOST_ANSWERS = 0x80, 16
+# Of a number but for its last byte; to put a longer one together takes time that grows with the square of its length.
+_MOST_BITS = 63
 _UNIT_US = 100
 # Between frames at 30 a second: spacings are coded as changes, the first one of this.
 _USUAL_SPACING = 333
@@ -145,6 +147,7 @@ class _Reader:
     def variable(self) -> int:
         value = shift = 0
         while (byte := self.byte()) & _COMPACT:
+            require(shift < _MOST_BITS, f"a number of a datagram has up to {_MOST_BITS} bits")
             value |= (byte ^ _COMPACT) << shift
             shift += 7
         return value | byte << shift

@@ -17,8 +17,6 @@ lives is a line of the state file: a campaign goes on where it was ended.  The e
 
 import argparse
 import gc
-import json
-import os
 import random
 import resource
 import shutil
@@ -33,8 +31,9 @@ from typing import Any
 
 from common.errors import OutputError
 from tests.bench import report
+from tests.bench.campaign import Campaign
 from tests.netlab import durable_receiver
-from tests.netlab.audit import FAULTS, rows_in
+from tests.netlab.audit import FAULTS
 from tests.netlab.lives import STRIDE, Episode, FaultFound, Lab
 from tests.netlab.volatile_disk import KINDS
 
@@ -69,47 +68,6 @@ def run(episode: Episode, bug: str | None) -> dict[str, Any]:
     return {"key": episode.key, "kills": lab.kills, **figures, "failure": failure, "points": lab.points}
 
 
-class Campaign:
-    """Episodes, several at a time, until enough kills are in the state file or a fault is found."""
-
-    def __init__(self, state: Path, jobs: int, bug: str | None) -> None:
-        self._state, self._jobs, self._bug = state, jobs, bug
-
-    def done(self) -> list[dict[str, Any]]:
-        """What is in the state file; of an episode that was repeated, the last line."""
-        return list({row["key"]: row for row in rows_in(self._state)}.values())
-
-    def live(self, planned: Sequence[Episode], kills: int) -> None:
-        """Goes on until so many kills are done, or a fault is found; episodes with a fault are repeated first."""
-        done = self.done()
-        failed = {row["key"] for row in done if row["failure"]}
-        waiting = [episode for episode in planned if episode.key not in {row["key"] for row in done} - failed]
-        waiting.sort(key=lambda episode: episode.key not in failed)
-        enough, running = sum(row["kills"] for row in done) >= kills, set[int]()
-        while running or (waiting and not enough):
-            while waiting and len(running) < self._jobs and not enough:
-                running.add(self._fork(waiting.pop(0)))
-            pid, status = os.wait()
-            running.discard(pid)
-            if status:
-                raise OutputError("an episode ended with an error of its own")
-            rows = rows_in(self._state)
-            enough = sum(row["kills"] for row in self.done()) >= kills or bool(rows[-1]["failure"]) or enough
-
-    def _fork(self, episode: Episode) -> int:
-        pid = os.fork()
-        if pid:
-            return pid
-        code = 1
-        try:
-            line = json.dumps(run(episode, self._bug)) + "\n"
-            with open(self._state, "ab", buffering=0) as file:
-                file.write(line.encode())
-            code = 0
-        finally:
-            os._exit(code)
-
-
 def main(arguments: Sequence[str] | None = None) -> int:
     parser = report.flags("kills", __doc__, 1)
     report.add_amount(parser, "--kills", "in the state file at the end", 20_000, 300, report.at_least(1))
@@ -123,8 +81,10 @@ def _work(options: argparse.Namespace) -> None:
     gc.freeze()
     began_s = time.monotonic()
     with tempfile.TemporaryDirectory() as folder:
-        campaign = Campaign(options.state or Path(folder) / "state", options.jobs, options.bug)
-        before = sum(row["kills"] for row in campaign.done())
+        campaign = Campaign[Episode](
+            options.state or Path(folder) / "state", options.jobs, "kills", lambda episode: run(episode, options.bug)
+        )
+        before = campaign.amount
         campaign.live(episodes(options.kills // 5000 + 1, options.seed), options.kills)
         done = campaign.done()
     kills, cpu_s = sum(row["kills"] for row in done), sum(row["cpu_s"] for row in done)

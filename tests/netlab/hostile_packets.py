@@ -16,13 +16,14 @@ from common.blobs import SIGNAL, TEXTURE, WEARS
 from common.codec.coded_frame import Coded
 from common.codec.frame_codec import FrameCodec, _Content
 from common.codec.frame_state import FrameReferences, FrameState, to_frame
-from common.codec.packet import CHECK_SIZE, References, Scene, code_references, follow, seal
+from common.codec.packet import References, Scene, code_references, follow, seal
 from common.codec.person import PersonState
 from common.codec.range_coder import SymbolCoder, SymbolWriter
 from common.codec.tables import ALPHABET
 from common.errors import MalformedPacket
 from common.frames import Camera, check_frame
 from common.wire import semantic_link_pb2 as pb
+from tests.netlab.fuzz import mutated
 
 T = TypeVar("T")
 
@@ -80,22 +81,6 @@ def hostile_frames(rng: np.random.Generator, codec: FrameCodec) -> Iterator[Host
         yield HostilePacket(sequence, payload, earlier)
         if state is not None and possible:
             known = [*known, state][-_REMEMBERED:]
-
-
-def mutations(rng: np.random.Generator, data: bytes) -> Iterator[bytes]:
-    """Damaged versions of a packet or message of at least one byte."""
-    while True:
-        damaged = bytearray(data)
-        for _ in range(int(rng.integers(1, 4))):
-            _pick(rng, _DAMAGES)(damaged or bytearray(1), rng)
-        yield bytes(damaged)
-
-
-def packet_mutations(rng: np.random.Generator, packet: bytes, codec: FrameCodec, sequence: int) -> Iterator[bytes]:
-    """Damaged versions of a key packet of `codec`; a quarter of them gets right checks."""
-    for data in mutations(rng, packet):
-        whole = len(data) >= CHECK_SIZE and rng.random() < 0.25
-        yield seal(data[:-CHECK_SIZE], codec._seed((sequence,), FrameReferences())) if whole else data
 
 
 def hostile_messages(rng: np.random.Generator) -> Iterator[bytes]:
@@ -272,32 +257,6 @@ def packet_of(codec: FrameCodec, writer: SymbolWriter, sequence: int, content: _
     return seal(writer.finish(), codec._seed((sequence,), FrameReferences()))
 
 
-def _flip(data: bytearray, rng: np.random.Generator) -> None:
-    data[int(rng.integers(len(data)))] ^= 1 << int(rng.integers(8))
-
-
-def _overwrite(data: bytearray, rng: np.random.Generator) -> None:
-    start = int(rng.integers(len(data)))
-    data[start : start + 4] = _pick(rng, (b"\xff", b"\x00", b"\x80")) * int(rng.integers(1, 12))
-
-
-def _cut(data: bytearray, rng: np.random.Generator) -> None:
-    del data[int(rng.integers(len(data))) :]
-
-
-def _insert(data: bytearray, rng: np.random.Generator) -> None:
-    start = int(rng.integers(len(data) + 1))
-    data[start:start] = rng.bytes(int(rng.integers(1, 6)))
-
-
-def _delete(data: bytearray, rng: np.random.Generator) -> None:
-    start = int(rng.integers(len(data)))
-    del data[start : start + int(rng.integers(1, 6))]
-
-
-_DAMAGES: Final = (_flip, _overwrite, _cut, _insert, _delete)
-
-
 def _count(rng: np.random.Generator) -> int:
     """A signed 64-bit number: at a limit, or small."""
     if rng.random() < 0.5:
@@ -397,4 +356,4 @@ _SERVER_KINDS: Final[Sequence[_Kind]] = (
 
 def _messages(rng: np.random.Generator, kinds: Sequence[_Kind]) -> Iterator[bytes]:
     while data := _pick(rng, kinds)(rng).SerializeToString():
-        yield next(mutations(rng, data)) if rng.random() < 1 / 16 else data
+        yield mutated(rng, [data], 1)[0] if rng.random() < 1 / 16 else data
