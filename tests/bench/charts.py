@@ -3,10 +3,14 @@
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from PIL import Image
+
 from common.errors import OutputError, UsageError
 
 # Inches.
 _WIDTH, _HEIGHT, _STACKED_HEIGHT = 10.0, 3.6, 1.7
+# Enough for lines and their edges; the files are a third.
+_COLOURS = 64
 
 Lines = Mapping[str, Sequence[tuple[float, float]]]
 """Points of each line."""
@@ -25,6 +29,7 @@ def draw(path: Path, title: str, x: str, panels: Mapping[str, Lines], *, stacked
     """
     try:
         from matplotlib.figure import Figure
+        from matplotlib.ticker import LogFormatter
     except ImportError as error:
         raise UsageError("charts need matplotlib: pip install 'bodywire[bench]'") from error
     count = len(panels)
@@ -40,6 +45,9 @@ def draw(path: Path, title: str, x: str, panels: Mapping[str, Lines], *, stacked
         axes.grid(alpha=0.3)
         if stacked:
             axes.set_ylim(bottom=0)
+        else:
+            axes.yaxis.set_major_formatter("{x:g}")
+            axes.yaxis.set_minor_formatter(LogFormatter(minor_thresholds=(2, 0.5)))
     for axes in every[-columns:]:
         axes.set(xlabel=x, xticks=ticks, xticklabels=[f"{tick:g}" for tick in ticks])
         axes.tick_params(axis="x", which="minor", bottom=False, labelbottom=False)
@@ -47,5 +55,6 @@ def draw(path: Path, title: str, x: str, panels: Mapping[str, Lines], *, stacked
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         figure.savefig(path, dpi=110)
+        Image.open(path).convert("RGB").quantize(_COLOURS).save(path, optimize=True)
     except OSError as error:
         raise OutputError(f"cannot write {path}: {error.strerror}") from error

@@ -24,6 +24,7 @@ from common.channel import transmission
 from common.channel.physical import carry
 from common.channel.signal import SignalBlob
 from common.channel.state import ChannelState
+from common.errors import UsageError
 from common.synthetic.render_clip import FPS
 from receiver.mesh.triangle_mesh import SurfaceMesh
 
@@ -159,7 +160,10 @@ class Draco(Coder):
     """Meshes, each with its triangles, as Draco's edgebreaker codes them."""
 
     def __init__(self, bits: int) -> None:
-        self._bits, self._draco = bits, importlib.import_module("DracoPy")
+        try:
+            self._bits, self._draco = bits, importlib.import_module("DracoPy")
+        except ImportError as error:
+            raise UsageError("meshes of rivals need Draco: pip install 'bodywire[bench]'") from error
 
     def encode(self, content: SurfaceMesh) -> bytes:
         options = {"quantization_bits": self._bits, "compression_level": _DRACO_LEVEL}

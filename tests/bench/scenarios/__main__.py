@@ -13,6 +13,7 @@ meshes are written at the other (`play.py`, `ways.py`).  Both daemons take part 
 
 A   pictures of different people over 1 Mbit/s, as fast as they go; a system has its best setting:
       total_s               until the mesh of the last one is written
+      delay_p50_s, p95      from a picture that goes in to its mesh, with those before it that are not ready
 B   the demo clip as a live camera, ten pictures a second, over thinner and thinner links; a rival knows the capacity,
     takes the best setting in which the link carries them all, or else the smallest, and always the newest picture:
       age_p50_ms, age_p95   age of the newest mesh, at any moment
@@ -20,21 +21,26 @@ B   the demo clip as a live camera, ten pictures a second, over thinner and thin
       meshes_per_s, kbps    meshes written, and bits at the network devices, both ways
 Of both: bytes at the network devices, headers and answers included, for each mesh; `mpjpe_mm` from the true joints,
 relative to the hips; `view_mse` (29) and `view_ssim` (30) of views of the true and the written body, uncoloured.
+All figures are in the JSON; of several (`--of`), the tables have each figure's range, and the charts its mean.
 
 Needs root, for the namespaces.
 """
 
 import argparse
+import json
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from time import monotonic
+from typing import Any
 
+from common.errors import UsageError
 from tests.bench import report
-from tests.bench.charts import Lines, draw
 from tests.bench.rivals.coders import VIDEOS
 from tests.bench.rivals.footage import demo, strangers
 from tests.bench.scenarios.play import LABELS, SYSTEMS
-from tests.bench.scenarios.runs import A_KBPS, Figures, scenario_a, scenario_b
+from tests.bench.scenarios.runs import A_KBPS, Figures, each_playing, scenario_a, scenario_b
+from tests.bench.scenarios.tables import Run, charts, tables
 from tests.bench.scenarios.ways import CROPS, MESHES
 from tests.netlab.hosts import require_hosts
 
@@ -45,49 +51,51 @@ A_SYSTEMS, B_SYSTEMS = (*LABELS, MESHES, *CROPS), ("bodywire", *CROPS, *VIDEOS)
 CLIP_FRAMES = 61
 """There and back these take four seconds: every capacity sees all of them."""
 
-Results = dict[str, dict[int, Figures]]
-"""System → models or kbit/s → figures."""
-
 
 def main(arguments: Sequence[str] | None = None) -> int:
     parser = report.flags("scenarios", __doc__, SEED)
     report.add_amount(parser, "--seconds", "duration at each capacity of scenario B", 4.0, 2.0, float)
     parser.add_argument("--systems", nargs="+", choices=SYSTEMS, default=SYSTEMS, help="systems to run (default: all)")
+    parser.add_argument("--of", nargs="+", type=Path, metavar="FILE", help="JSON of earlier runs, instead of a new one")
     parser.add_argument("--plots", type=Path, metavar="DIR", help="folder for the two charts as PNG")
     return report.run(parser, _work, arguments)
 
 
 def _work(options: argparse.Namespace) -> None:
-    require_hosts()
-    models, capacities = (QUICK_MODELS, QUICK_KBPS) if options.quick else (MODELS, B_KBPS)
-    a, b = Results(), Results()
-    people = strangers(options.seed, max(models) + 1)
-    for system in filter(options.systems.__contains__, A_SYSTEMS):
-        a[system] = dict(scenario_a(system, people, models))
-        report.progress(f"A, {system}: {a[system][max(models)]}")
-    clip = demo(CLIP_FRAMES)
-    for system in filter(options.systems.__contains__, B_SYSTEMS):
-        b[system] = dict(scenario_b(system, clip, capacities, options.seconds))
-        report.progress(f"B, {system}: {b[system]}")
-    print(f"seed {options.seed}, {report.machine_line()}")
-    for name, results, unit in (("A", a, "models"), ("B", b, "kbit/s")):
-        rows = {f"{system}, {x} {unit}": row for system, each in results.items() for x, row in each.items()}
-        print(f"\nscenario {name}\n\n{report.table(rows)}")
-    systems = {system: {**a.get(system, {}).get(max(models), {})} for system in options.systems}
-    report.write_json(options, systems, scenario_a=_listed(a, "models"), scenario_b=_listed(b, "capacity_kbps"))
+    runs = [_earlier(path) for path in options.of] if options.of else [_measured(options)]
+    print(tables(runs))
     if options.plots:
-        title = f"scenario A: pictures of different people to meshes over {A_KBPS:g} kbit/s"
-        draw(options.plots / "scenario-a.png", title, "models", {"total time, s": _lines(a, "total_s")})
-        panels = {"age, ms, median": _lines(b, "age_p50_ms"), "error of joints shown, mm": _lines(b, "shown_error_mm")}
-        draw(options.plots / "scenario-b.png", "scenario B: a live camera", "kbit/s", panels)
+        charts(runs, options.plots)
 
 
-def _listed(results: Results, key: str) -> list[dict[str, float | str]]:
-    return [{"system": system, key: x, **row} for system, each in results.items() for x, row in each.items()]
+def _measured(options: argparse.Namespace) -> Run:
+    """A new run."""
+    require_hosts()
+    began = monotonic()
+    models, capacities = (QUICK_MODELS, QUICK_KBPS) if options.quick else (MODELS, B_KBPS)
+    found, systems = {"scenario_a": list[Any](), "scenario_b": list[Any]()}, dict[str, Figures]()
+    people, clip = strangers(options.seed, max(models) + 1), demo(CLIP_FRAMES)
+    for playing in each_playing(filter(options.systems.__contains__, A_SYSTEMS), False, A_KBPS):
+        rows = dict(scenario_a(playing, people, models))
+        found["scenario_a"] += [{"system": playing.system, "models": count, **row} for count, row in rows.items()]
+        systems[playing.system] = rows[max(models)]
+        report.progress(f"{monotonic() - began:.0f} s: A, {playing.system}: {rows[max(models)]}")
+    for playing in each_playing(filter(options.systems.__contains__, B_SYSTEMS), True, capacities[0]):
+        rows = dict(scenario_b(playing, clip, capacities, options.seconds))
+        found["scenario_b"] += [{"system": playing.system, "capacity_kbps": kbps, **row} for kbps, row in rows.items()]
+        report.progress(f"{monotonic() - began:.0f} s: B, {playing.system}: {rows}")
+    print(f"seed {options.seed}, {monotonic() - began:.0f} s, {report.machine_line()}\n")
+    report.write_json(options, {name: systems.get(name, {}) for name in options.systems}, **found)
+    return found
 
 
-def _lines(results: Results, key: str) -> Lines:
-    return {system: [(x, row[key]) for x, row in each.items()] for system, each in results.items()}
+def _earlier(path: Path) -> Run:
+    """The JSON of an earlier run. Raises UsageError if it is none."""
+    try:
+        document = json.loads(path.read_text(encoding="utf-8"))
+        return {scenario: document[scenario] for scenario in ("scenario_a", "scenario_b")}
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise UsageError(f"{path} has no figures of the scenarios: give files of --json") from error
 
 
 if __name__ == "__main__":

@@ -1,7 +1,7 @@
 """Carries a rival's messages from host 0 to host 1 over TCP.
 
     message   its head, then what the coder made
-    answer    one byte for each message that has arrived; at most two wait for theirs
+    answer    one byte for each message that has arrived, or was delivered; few wait for theirs
 
 A head has the number of the stream, and of the picture, its time of capture, the place of its crop, and the size.
 """
@@ -21,6 +21,8 @@ PORT = 50_061
 _HEAD = struct.Struct("<BHdhhHI")
 _WINDOW = 2
 _TIMEOUT_S = 60.0
+# At its end a socket forgets what it has not sent.
+_DROPPING = struct.pack("ii", 1, 0)
 
 
 class Item(NamedTuple):
@@ -42,11 +44,12 @@ class Carrier:
 
     Args:
         deliver: gets at the receiver's end what was decoded.
+        queues: whether a message is sent while the one before waits to be delivered.
     """
 
-    def __init__(self, hosts: TwoHosts, deliver: Callable[[Item], None]) -> None:
-        self._deliver, self._coders = deliver, list[Coder]()
-        address, self._free = (ADDRESSES[1], PORT), threading.Semaphore(_WINDOW)
+    def __init__(self, hosts: TwoHosts, deliver: Callable[[Item], None], queues: bool) -> None:
+        self._deliver, self._coders, self._queues = deliver, list[Coder](), queues
+        address, self._free = (ADDRESSES[1], PORT), threading.Semaphore(_WINDOW if queues else 1)
         listener = hosts.made_on(1, lambda: socket.create_server(address))
         self._near = hosts.made_on(0, lambda: socket.create_connection(address, _TIMEOUT_S))
         self._far, _ = listener.accept()
@@ -54,8 +57,10 @@ class Carrier:
         for end in (self._near, self._far):
             end.settimeout(None)
             end.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        for work in (self._receive, self._count_answers):
-            threading.Thread(target=work, daemon=True).start()
+        self._near.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _DROPPING)
+        self._threads = [threading.Thread(target=work, daemon=True) for work in (self._receive, self._count_answers)]
+        for thread in self._threads:
+            thread.start()
 
     def use(self, coder: Coder) -> None:
         """Begins a new stream."""
@@ -71,11 +76,14 @@ class Carrier:
             self._near.sendall(_HEAD.pack(stream, item.number, item.captured_at, *place, len(data)) + data)
 
     def close(self) -> None:
-        """Ends both ends, and what waits to be sent."""
-        for end in (self._near, self._far):
+        """Ends both ends, and what waits to be sent; a message that has arrived is delivered."""
+        for end, ways in ((self._far, socket.SHUT_RD), (self._near, socket.SHUT_RDWR)):
             with contextlib.suppress(OSError):
-                end.shutdown(socket.SHUT_RDWR)
-            end.close()
+                end.shutdown(ways)
+        for thread in self._threads:
+            thread.join()
+        self._near.close()
+        self._far.close()
         self._free.release()
 
     def _count_answers(self) -> None:
@@ -90,6 +98,9 @@ class Carrier:
                 data = messages.read(size)
                 if len(data) < size:
                     return
-                self._far.sendall(b".")
+                if self._queues:
+                    self._far.sendall(b".")
                 content = self._coders[stream].decode(data)
                 self._deliver(Item(number, captured_at, CropBox(left, top, side), content))
+                if not self._queues:
+                    self._far.sendall(b".")

@@ -12,7 +12,7 @@ import socket
 import struct
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -57,42 +57,42 @@ class Shown:
     body: Path | None
 
 
+Place = tuple[tuple[int, int], tuple[str, ...]]
+"""Hosts of a sender and its receiver, and the sender's flags."""
+
+
+def place_of(system: str) -> Place:
+    """Of a system's daemons."""
+    return {"labels": (0, 1), "meshes": (0, 0)}.get(_sends(system), (1, 1)), LABELS.get(system, ())
+
+
+def _sends(system: str) -> str:
+    return WAYS[system].sends if system in WAYS else "labels"
+
+
 class Daemons:
-    """A sender that takes pictures, and its receiver.
+    """A sender that takes pictures, and its receiver; encrypted between two hosts.
 
     Args:
-        hosts_of: sender and receiver; encrypted if they are two.
         live: whether newer pictures replace older ones.
-        flags: of the sender.
 
     Raises:
         OutputError: one of them failed.
     """
 
-    def __init__(
-        self, hosts: TwoHosts, folder: Path, hosts_of: tuple[int, int], live: bool, flags: Sequence[str]
-    ) -> None:
-        self._live, self._out, self._read = live, folder / "out", 0
+    def __init__(self, hosts: TwoHosts, folder: Path, place: Place, live: bool) -> None:
+        self.live, self._out, self._read, (ends, flags) = live, folder / "out", 0, place
         pictures, address = folder / "pictures", f"127.0.0.1:{_PORT}"
         encrypted: tuple[list[str], list[str]] = ([], [])
-        if hosts_of[0] != hosts_of[1]:
+        if ends[0] != ends[1]:
             address, authority = f"{ADDRESSES[1]}:{_PORT}", Authority.make(folder / "certificates")
             certificate, key = map(str, authority.issue("receiver", ADDRESSES[1]))
             encrypted = ["--tls-ca", str(authority.certificate)], ["--tls-cert", certificate, "--tls-key", key]
-        near, far = (hosts.prefix(host) for host in hosts_of)
-        words: tuple[str, ...] = (
-            "receiver",
-            "--listen",
-            address,
-            "--no-page",
-            "--out",
-            str(self._out),
-            "--format",
-            "ply",
-        )
+        near, far = (hosts.prefix(host) for host in ends)
+        words = ["receiver", "--listen", address, "--no-page", "--out", str(self._out), "--format", "ply"]
         self.receiver = Daemon(ROOT, folder / "receiver.log", None, *words, *encrypted[1], within=far)
         self.receiver.wait_until(lambda: b"listening" in self.receiver.log.read_bytes())
-        words = ("sender", f"socket{'+live' * live}:{pictures}", "--peer", address, *flags)
+        words = ["sender", f"socket{'+live' * live}:{pictures}", "--peer", address, *flags]
         self.sender = Daemon(ROOT, folder / "sender.log", None, *words, *encrypted[0], within=near)
         self._socket = socket.socket(socket.AF_UNIX)
         self.sender.wait_until(lambda: self._socket.connect_ex(str(pictures)) == 0)
@@ -100,7 +100,7 @@ class Daemons:
 
     def take(self, item: Item) -> None:
         """Gives the sender a picture (H, W, 3), and waits for its answer."""
-        name = "camera" if self._live else str(item.number)
+        name = "camera" if self.live else str(item.number)
         encoded = cv2.imencode(".bmp", item.content[..., ::-1])[1].tobytes()
         with suppress(OSError, ValueError, struct.error):  # it is at its end
             self._socket.sendall(encode_picture(PictureHeader(name, item.captured_at), encoded))
@@ -124,23 +124,22 @@ class Daemons:
         joints, body = np.array(people[0]["joints_3d"], np.float32), self._out / people[0]["body"]
         return Shown(line["source"], line["captured_at"], at, joints, body)
 
-    def end(self) -> None:
+    def close(self) -> None:
         self._socket.close()
         self.sender.end()
         self.receiver.end()
 
 
 class Playing:
-    """A system that plays; `end` ends it."""
+    """A system that plays; `close`, safe to call twice, ends it and not its daemons."""
 
-    def __init__(self, hosts: TwoHosts, folder: Path, system: str, live: bool) -> None:
-        self._folder, self._live, self._shown, self._ended = folder, live, list[Shown](), threading.Event()
-        self._made: list[Shown] = []
-        way = WAYS.get(system)
-        self._sends = way.sends if way else "labels"
-        hosts_of = {"labels": (0, 1), "meshes": (0, 0)}.get(self._sends, (1, 1))
-        self._daemons = Daemons(hosts, folder, hosts_of, live, LABELS.get(system, ()))
-        self.carrier = Carrier(hosts, self._arrived) if way else None
+    def __init__(self, hosts: TwoHosts, folder: Path, system: str, daemons: Daemons) -> None:
+        self.system, self.hosts, self._folder, self._daemons = system, hosts, folder, daemons
+        self._shown, self._made, self._ended = list[Shown](), list[Shown](), threading.Event()
+        self._sends, self._began = _sends(system), time.time()
+        # Pictures that wait before the sender have not gone in: they wait before the link, as for `bodywire`.
+        queues = daemons.live or self._sends == "meshes"
+        self.carrier = Carrier(hosts, self._arrived, queues) if system in WAYS else None
         self._reader = threading.Thread(target=self._read, daemon=True)
         self._reader.start()
 
@@ -157,21 +156,21 @@ class Playing:
         """What is written at the receiver's end until now."""
         return list(self._shown)
 
-    def end(self) -> None:
+    def close(self) -> None:
         self._ended.set()
         if self.carrier is not None:
             self.carrier.close()
         self._reader.join()
-        self._daemons.end()
 
     def _read(self) -> None:
         """Notes what the daemons write, and sends it on where meshes are sent."""
         while not self._ended.is_set():
-            new = list(self._daemons.shown())
+            # Those from before are another system's.
+            new = [shown for shown in self._daemons.shown() if shown.captured_at >= self._began]
             if self._sends != "meshes":
                 self._shown += new
                 new = []
-            for shown in new[-1:] if self._live else new:
+            for shown in new[-1:] if self._daemons.live else new:
                 self._send_on(shown)
             time.sleep(_POLL_S)
 

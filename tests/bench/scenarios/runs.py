@@ -1,16 +1,18 @@
-"""A system in a scenario, and its figures."""
+"""Systems in a scenario, and their figures."""
 
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
-from functools import partial
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import closing
+from functools import cache, partial
+from itertools import groupby
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 import numpy as np
 
-from common.arrays import FloatArray
+from common.arrays import FloatArray, Image
 from common.errors import OutputError
 from common.synthetic.render_clip import FPS
 from receiver.mesh.mesh_files import read_mesh
@@ -19,8 +21,8 @@ from tests.bench.link import display_ages
 from tests.bench.reconstruction_scores import VIEW, views_of
 from tests.bench.rivals.footage import Footage
 from tests.bench.scenarios.carrier import Item
-from tests.bench.scenarios.play import Playing, Shown
-from tests.bench.scenarios.ways import CROP_PX, WAYS, Way
+from tests.bench.scenarios.play import Daemons, Playing, Shown, place_of
+from tests.bench.scenarios.ways import CROP_PX, WAYS
 from tests.netlab.hosts import TwoHosts
 from tests.netlab.pipe import Shape
 from tests.netlab.source import there_and_back
@@ -37,15 +39,18 @@ _VIEWS, _SAMPLES, _FRAMES_PER_S = 8, 10, 10
 Figures = dict[str, float]
 
 
-def shape(kbps: float, system: str) -> Shape:
-    """Of the link, for a system."""
-    share = WAYS[system].link_share if system in WAYS else 1.0
-    return Shape(Trace.constant(kbps / share), DELAY_S)
+def link(kbps: float, system: str) -> Shape:
+    """To the receiver, for a system."""
+    return Shape(Trace.constant(kbps / _share(system)), DELAY_S)
 
 
-def counted(hosts: TwoHosts, system: str) -> float:
+def counted(playing: Playing) -> float:
     """Bytes at the network devices until now, both ways."""
-    return sum(hosts.offered_bytes()) * (WAYS[system].link_share if system in WAYS else 1.0)
+    return sum(playing.hosts.offered_bytes()) * _share(playing.system)
+
+
+def _share(system: str) -> float:
+    return WAYS[system].link_share if system in WAYS else 1.0
 
 
 def quality(shown: Sequence[tuple[int, Shown]], footage: Footage) -> Figures:
@@ -84,35 +89,43 @@ def wait_for(playing: Playing, count: int) -> list[Shown]:
     return shown
 
 
-def scenario_a(system: str, footage: Footage, models: Sequence[int]) -> Iterator[tuple[int, Figures]]:
+def each_playing(systems: Iterable[str], live: bool, kbps: float) -> Iterator[Playing]:
+    """Systems as they play, one after the other; those of one place share its daemons."""
+    for place, (first, *others) in ((place, [*sharing]) for place, sharing in groupby(systems, place_of)):
+        with (
+            TwoHosts(link(kbps, first), Shape(None, DELAY_S)) as hosts,
+            tempfile.TemporaryDirectory() as name,
+            closing(Daemons(hosts, Path(name), place, live)) as daemons,
+        ):
+            for system in (first, *others):
+                hosts.reshape(link(kbps, system))
+                with closing(Playing(hosts, Path(name), system, daemons)) as playing:
+                    yield playing
+
+
+def scenario_a(playing: Playing, footage: Footage, models: Sequence[int]) -> Iterator[tuple[int, Figures]]:
     """Figures by the number of models; the first picture is for warming up."""
-    with TwoHosts(shape(A_KBPS, system), Shape(None, DELAY_S)) as hosts, tempfile.TemporaryDirectory() as folder:
-        playing = Playing(hosts, Path(folder), system, live=False)
-        if playing.carrier is not None:
-            playing.carrier.use(next(iter(WAYS[system].settings.values()))())
+    if playing.carrier is not None:
+        playing.carrier.use(next(iter(WAYS[playing.system].settings.values()))())
 
-        def item(number: int) -> Item:
-            return Item(number, time.time(), footage.crop(number), footage.pictures[number])
+    def item(number: int) -> Item:
+        return Item(number, time.time(), footage.crop(number), footage.pictures[number])
 
-        def take(numbers: range) -> None:
-            for number in numbers:
-                playing.take(partial(item, number))
+    def take(numbers: range) -> None:
+        for number in numbers:
+            playing.take(partial(item, number))
 
-        try:
-            take(range(1))
-            wait_for(playing, 1)
-            before, began = counted(hosts, system), time.time()
-            feeding = threading.Thread(target=take, args=(range(1, max(models) + 1),), daemon=True)
-            feeding.start()
-            for count in models:
-                shown = wait_for(playing, count + 1)[1 : count + 1]
-                yield count, {"total_s": max(one.at for one in shown) - began}
-            feeding.join()
-            size = (counted(hosts, system) - before) / count
-            figures = quality([(int(one.name), one) for one in shown], footage)
-            yield count, {"total_s": max(one.at for one in shown) - began, "bytes_per_mesh": size, **figures}
-        finally:
-            playing.end()
+    take(range(1))
+    wait_for(playing, 1)
+    before, began = counted(playing), time.time()
+    threading.Thread(target=take, args=(range(1, max(models) + 1),), daemon=True).start()
+    for count in models:
+        shown = wait_for(playing, count + 1)[1 : count + 1]
+        size, delays = (counted(playing) - before) / count, [one.at - one.captured_at for one in shown]
+        figures = {"total_s": max(one.at for one in shown) - began, "bytes_per_mesh": size}
+        figures |= {f"delay_p{share}_s": measures.percentile(delays, share) for share in (50, 95)}
+        yield count, figures
+    yield count, {**figures, **quality([(int(one.name), one) for one in shown], footage)}
 
 
 class Camera(threading.Thread):
@@ -140,48 +153,51 @@ class Camera(threading.Thread):
 
 
 def scenario_b(
-    system: str, footage: Footage, capacities: Sequence[int], seconds: float
+    playing: Playing, footage: Footage, capacities: Sequence[int], seconds: float
 ) -> Iterator[tuple[int, Figures]]:
     """Figures by the link's capacity, kbit/s."""
-    settings = {kbps: fitting(WAYS[system], footage, kbps) for kbps in capacities} if system in WAYS else {}
-    windows: dict[int, tuple[float, float, float]] = {}
-    with TwoHosts(shape(capacities[0], system), Shape(None, DELAY_S)) as hosts, tempfile.TemporaryDirectory() as folder:
-        playing = Playing(hosts, Path(folder), system, live=True)
-        camera = Camera(footage, playing)
-        try:
-            for kbps in capacities:
-                if playing.carrier is not None:
-                    playing.carrier.use(WAYS[system].settings[settings[kbps]]())
-                hosts.reshape(shape(kbps, system))
-                if not camera.is_alive():
-                    camera.start()
-                    wait_for(playing, 1)
-                time.sleep(_SETTLING_S)
-                size, begin = counted(hosts, system), time.time()
-                time.sleep(seconds * (_LONGER if kbps < _THIN_KBPS else 1))
-                windows[kbps] = begin, time.time(), counted(hosts, system) - size
-            shown = playing.shown()
-            for kbps, (begin, end, size) in windows.items():
-                yield kbps, {**_live(shown, camera, footage, begin, end), "kbps": size / (end - begin) / 125}
-        finally:
-            camera.ended.set()
-            playing.end()
+    system, windows = playing.system, dict[int, tuple[float, float, float]]()
+    settings = {kbps: fitting(system, footage, kbps) for kbps in capacities} if playing.carrier else {}
+    camera = Camera(footage, playing)
+    for kbps in capacities:
+        if playing.carrier is not None:
+            playing.carrier.use(WAYS[system].settings[settings[kbps]]())
+        playing.hosts.reshape(link(kbps, system))
+        if not camera.is_alive():
+            camera.start()
+            wait_for(playing, 1)
+        time.sleep(_SETTLING_S)
+        size, begin = counted(playing), time.time()
+        time.sleep(seconds * (_LONGER if kbps < _THIN_KBPS else 1))
+        windows[kbps] = begin, time.time(), counted(playing) - size
+    shown = playing.shown()
+    camera.ended.set()
+    playing.close()
+    camera.join()
+    for kbps, (begin, end, size) in windows.items():
+        yield kbps, {**_live(shown, camera, footage, begin, end), "kbps": size / (end - begin) / 125}
 
 
-def fitting(way: Way, footage: Footage, kbps: float) -> str:
-    """The best setting in which a link carries what a way makes of the camera's frames, or else the smallest."""
-    make: dict[str, Callable[[int], Any]] = {
-        "pictures": lambda number: footage.pictures[number],
-        "crops": lambda number: footage.crop(number).cut(footage.pictures[number], CROP_PX),
-        "meshes": footage.mesh,
-    }
-    contents = [make[way.sends](number) for number in range(0, _SAMPLES * FPS // _FRAMES_PER_S, FPS // _FRAMES_PER_S)]
-    for name, coder in ((name, begin()) for name, begin in way.settings.items()):
-        first, *rest = (len(coder.encode(content)) * 8 * way.link_share for content in contents)
+def fitting(system: str, footage: Footage, kbps: float) -> str:
+    """The best setting in which a link carries what a rival makes of the camera's frames, or else the smallest."""
+    for setting in WAYS[system].settings:
+        first, rest = _bits(system, setting, footage)
         # A video's first frame comes once: it may take a second.
-        if first <= kbps * 1e3 and np.mean(rest) <= kbps * 1e3 / _FRAMES_PER_S:
-            return name
-    return [*way.settings][-1]
+        if first <= kbps * 1e3 and rest <= kbps * 1e3 / _FRAMES_PER_S:
+            break
+    return setting
+
+
+@cache
+def _bits(system: str, setting: str, footage: Footage) -> tuple[float, float]:
+    """Of the first of the camera's frames, and of the next ones in the mean."""
+    way, coder = WAYS[system], WAYS[system].settings[setting]()
+    numbers = range(0, _SAMPLES * FPS // _FRAMES_PER_S, FPS // _FRAMES_PER_S)
+    contents: Iterable[Image] = (footage.pictures[number] for number in numbers)
+    if way.sends == "crops":
+        contents = (footage.crop(number).cut(footage.pictures[number], CROP_PX) for number in numbers)
+    first, *rest = (len(coder.encode(content)) * 8 * way.link_share for content in contents)
+    return first, float(np.mean(rest))
 
 
 def _live(shown: Sequence[Shown], camera: Camera, footage: Footage, begin: float, end: float) -> Figures:
