@@ -83,8 +83,6 @@ async def serve_page(
         server.start(Guard(app, loopback=loopback, encrypted=server.encrypted, metrics=web_metrics, hosts=hosts))
         looking = asyncio.create_task(look_after_accounts(site), name="accounts")
         opened.callback(looking.cancel)
-        if waiting is not None:
-            await site.models.prepare()
         yield server
         # Before what the requests depend on is closed.
         await server.stop()

@@ -98,9 +98,8 @@ async def bench(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterato
     monkeypatch.setenv(MODEL_HASH_VARIABLE, model_hash().hex())
     sessions = Sessions()
     async with AsyncExitStack() as stack:
-        receiver = await stack.enter_async_context(
-            RunningReceiver(tmp_path / "out", observers=[sessions], new_decoder=None)
-        )
+        running = RunningReceiver(tmp_path / "out", observers=[sessions], new_decoder=None)
+        receiver = await stack.enter_async_context(running)
         link = await stack.enter_async_context(own_link(receiver.pipeline))
         yield Bench(stack, receiver, link, sessions)
 
@@ -202,6 +201,12 @@ async def test_waiting_process_that_has_ended_is_replaced(bench: Bench) -> None:
     await waiting.wait()
     assert len((await bench.pictures(waiting=waiting).reconstruct(picture(1))).people) == 1
     assert bench.process_ends == 0
+
+
+async def test_close_ends_a_process_that_waits(bench: Bench) -> None:
+    waiting = await begun((sys.executable, "-c", "import sys; sys.stdin.read()"), PIPE)
+    await bench.pictures(waiting=waiting).close()
+    assert waiting.returncode is not None
 
 
 async def test_process_that_does_not_answer_is_ended(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -27,7 +27,7 @@ from receiver.metrics import ReceiverMetrics
 from receiver.outfits.mixture import PLAIN, Kinds, chosen_kinds
 from receiver.publish.frame_record import FrameRecord, PersonRecord
 from receiver.publish.observer import ObservedSender, SessionObserver
-from receiver.web.children.sender_child import SENDER, ChildEnded, PictureSocket, SenderChild
+from receiver.web.children.sender_child import SENDER, ChildEnded, PictureSocket, SenderChild, end_process
 from receiver.web.children.standby import PICTURE_FLAGS
 from receiver.web.refused import Refused
 
@@ -175,6 +175,8 @@ class ChildPictures:
         async with self._starting:
             if self._child is not None:
                 await self._child.close()
+            if self._waiting is not None:
+                await end_process(self._waiting)
         self._fail()
 
     async def _reconstruct(self, picture: bytes, on_stage: Callable[[str], None]) -> ReconstructedPicture:

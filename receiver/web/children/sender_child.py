@@ -181,7 +181,7 @@ class SenderChild:
             exit_code = await process.wait()
             return exit_code, f"exit code {exit_code}"
         finally:
-            await _end(process)
+            await end_process(process)
 
     async def _log_lines(self, process: asyncio.subprocess.Process) -> None:
         assert process.stderr is not None
@@ -224,7 +224,7 @@ def _limit_memory(pid: int) -> None:
         resource.prlimit(pid, resource.RLIMIT_DATA, (most, most))
 
 
-async def _end(process: asyncio.subprocess.Process) -> None:
+async def end_process(process: asyncio.subprocess.Process) -> None:
     """Ends a process: politely, then at once."""
     if process.returncode is not None:
         return
