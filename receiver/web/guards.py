@@ -9,6 +9,7 @@ name a host that this server can have, and one that a page sends must come from 
 import ipaddress
 import logging
 import time
+from asyncio import sleep
 from collections import Counter
 from collections.abc import Collection
 from urllib.parse import urlsplit
@@ -19,7 +20,9 @@ from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from starlette.websockets import WebSocketClose, WebSocketDisconnect
 
+from common.clock import SYSTEM_CLOCK
 from common.io.addresses import Address, address_key
+from receiver.link.admission import TokenBucket
 from receiver.web.metrics import WebMetrics
 
 logger = logging.getLogger(__name__)
@@ -55,12 +58,18 @@ _STRICT_TRANSPORT = {"strict-transport-security": "max-age=31536000"}
 MOST_OF_ADDRESS = 64
 """Requests and WebSockets of one client at a time: behind a proxy, connections do not tell clients apart."""
 _WAIT_S = 5
+_REQUESTS_PER_S = 100
+"""Of one client; above, they wait: each takes a millisecond of the event loop, in which frames arrive, too. A page
+that plays a recorded session asks for a mesh a frame."""
+# With more clients at a time all begin anew: attackers with as many addresses must not fill the memory.
+_CLIENTS = 1024
 
 
 class Guard:
     """An application behind the checks of its requests.
 
-    Requests that name a foreign host, or that a page of another site sends, are refused, as are too many of one client.
+    Requests that name a foreign host, or that a page of another site sends, are refused, as are too many of one client
+    at a time; too many a second wait.
     Answers get headers that tell browsers what the page may do, over TLS that they are to insist on it. A handler that
     fails by a bug is answered by 500 without details, and logged.
 
@@ -78,6 +87,7 @@ class Guard:
         # Over TLS the certificate has the names; nobody else's page can be of one of them.
         self._hosts = None if encrypted else hosts
         self._in_progress = Counter[str]()
+        self._rates: dict[str, TokenBucket] = {}
         self._next_log_s = 0.0
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -97,7 +107,10 @@ class Guard:
         address = address_key(client and client[0])
         self._in_progress[address] += 1
         try:
-            await self._answer(scope, receive, guarded, busy=self._in_progress[address] > MOST_OF_ADDRESS)
+            busy = self._in_progress[address] > MOST_OF_ADDRESS
+            if not busy and (wait_s := self._rate_of(address).take(1)):
+                await sleep(wait_s)
+            await self._answer(scope, receive, guarded, busy=busy)
         except (WebSocketDisconnect, ClientDisconnect):
             logger.debug("a client has left before its answer")
         except Exception:
@@ -111,6 +124,11 @@ class Guard:
                 # Routing has put the route there; its path is the template.
                 route = getattr(scope.get("route"), "path", None)
                 self._metrics.request(scope["method"], route, status or 500, time.monotonic() - began_s)
+
+    def _rate_of(self, address: str) -> TokenBucket:
+        if len(self._rates) > _CLIENTS:
+            self._rates.clear()
+        return self._rates.setdefault(address, TokenBucket(_REQUESTS_PER_S, SYSTEM_CLOCK))
 
     async def _answer(self, scope: Scope, receive: Receive, send: Send, *, busy: bool) -> None:
         refusal = "too many requests at a time: try again later" if busy else self._refusal(scope)

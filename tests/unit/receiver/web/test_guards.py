@@ -56,6 +56,30 @@ def test_garbage_is_of_another_site_and_no_error() -> None:
     assert is_of_another_site(Headers({"origin": "null"})), "an origin without host matches no missing host"
 
 
+async def test_requests_of_one_client_wait_above_a_rate(monkeypatch: pytest.MonkeyPatch) -> None:
+    waits: list[float] = []
+
+    async def sleep(seconds: float) -> None:
+        waits.append(seconds)
+
+    monkeypatch.setattr("receiver.web.guards.sleep", sleep)
+    monkeypatch.setattr("receiver.web.guards._REQUESTS_PER_S", 1e-3)
+    app = Guard(PlainTextResponse("page"), loopback=True, encrypted=False, metrics=WebMetrics(CollectorRegistry()))
+
+    async def ask(client: str, times: int) -> None:
+        async with httpx.AsyncClient(transport=httpx.ASGITransport(app, client=(client, 1))) as browser:
+            for _ in range(times):
+                assert (await browser.get("http://127.0.0.1/")).status_code == 200
+
+    await ask("192.0.2.1", 2)
+    assert waits == pytest.approx([999, 1999], rel=0.01)
+    await ask("192.0.2.2", 1)
+    assert len(waits) == 3, "each client has a rate of its own"
+    monkeypatch.setattr("receiver.web.guards._CLIENTS", 1)
+    await ask("192.0.2.3", 1)
+    assert len(app._rates) == 1, "clients are forgotten"
+
+
 async def test_one_client_has_so_many_requests_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("receiver.web.guards.MOST_OF_ADDRESS", 2)
     answer = asyncio.Event()
