@@ -71,7 +71,7 @@ class SessionLimits:
             if own_idle:
                 return min(own_idle, key=_last_message_s)
             raise StreamRefused(
-                Refusal.FULL, f"full for now: {account} has {own} sessions, as many as one sender may have"
+                Refusal.FULL, f"full for now: {account} has {own} sessions, as many as one sender may have: end one"
             )
         if len(sessions) < self.total:
             return None
@@ -80,7 +80,8 @@ class SessionLimits:
             return min(gone, key=lambda session: (-counts[session.account], session.last_message_s))
         most = max((counts[session.account] for session in settled), default=0)
         if most < own + _FAIR_DIFFERENCE:
-            raise StreamRefused(Refusal.FULL, f"full for now: the receiver has {len(sessions)} sessions")
+            reason = f"full for now: the receiver has {len(sessions)} sessions, as many as its --max-sessions allows"
+            raise StreamRefused(Refusal.FULL, reason)
         largest = [session for session in settled if counts[session.account] == most]
         idle = [session for session in largest if not session.in_use]
         return min(idle, key=_last_message_s) if idle else largest[-1]
@@ -214,14 +215,16 @@ class LiveLoad:
         delayed = self._delays.mean(self._clock.monotonic()) or 0.0
         if self._sessions and delayed > _DELAYED_SHARE:
             raise StreamRefused(
-                Refusal.BUSY, f"full for now: {delayed:.0%} of the frames of live sessions wait for too long"
+                Refusal.BUSY,
+                f"full for now: {delayed:.0%} of the frames of live sessions wait for too long; give the receiver more "
+                "--replicas",
             )
         sessions, used = len(self._sessions), self.people_per_second
         if sessions and used + used / sessions > _USABLE_SHARE * capacity:
             raise StreamRefused(
                 Refusal.BUSY,
                 f"full for now: {sessions} live sessions use {used:.1f} of the {capacity:.1f} people per second that "
-                "the reconstruction pool can do, and one more has no room",
+                "the reconstruction pool can do, and one more has no room; give the receiver more --replicas",
             )
         settled = len(self._known_rates())
         if sessions - settled >= max(settled, 1) and used + used / sessions > _CAUTIOUS_SHARE * capacity:

@@ -143,12 +143,13 @@ class SessionLifecycle:
         settled = [each for each in sessions if each.session_id not in self._opening]
         victim = self._limits.victim(account, sessions, settled, now_s)
         if not self._rate.take(account):
-            raise StreamRefused(Refusal.FULL, f"full for now: {account} begins sessions too often")
+            raise StreamRefused(Refusal.FULL, f"full for now: {account} begins more than one session a second")
         evicted = None
         if victim is not None:
             line = f"a session of {victim.account} ({victim.sender}) ends: the receiver is full"
             self._lines.write(logging.WARNING, victim.account, line)
-            evicted = self._end(victim, StreamRefused(Refusal.FULL, "full for now: the session yields to another one"))
+            reason = "full for now: the session yields to that of a sender with fewer"
+            evicted = self._end(victim, StreamRefused(Refusal.FULL, reason))
         self._sessions[session.session_id] = session
         task = asyncio.create_task(self._open_at_handler(session, evicted), name="link session begin")
         task.add_done_callback(_retrieve)

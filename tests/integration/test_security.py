@@ -227,7 +227,7 @@ async def test_limit_of_sessions_per_sender(link: LinkFixture) -> None:
             await third.hello()
         code, reason = await third.end()
     assert code is grpc.StatusCode.RESOURCE_EXHAUSTED
-    assert reason == "full for now: ipv4:127.0.0.1 has 2 sessions, as many as one sender may have"
+    assert reason == "full for now: ipv4:127.0.0.1 has 2 sessions, as many as one sender may have: end one"
 
 
 async def test_rate_limit_slows_reading_and_loses_nothing(link: LinkFixture) -> None:

@@ -236,7 +236,7 @@ async def test_full_receiver_evicts_the_youngest_session_of_the_largest_account(
     await newcomer
     assert fixture.pipeline.events[3:] == ["end 3", "begin 4"]
     refused = await fixture.refused(hello(3), CAMERA)
-    assert refused.reason == "full for now: the receiver has 3 sessions"
+    assert refused.reason == "full for now: the receiver has 3 sessions, as many as its --max-sessions allows"
 
 
 async def test_close_while_sessions_begin_and_end() -> None:
