@@ -3,16 +3,26 @@
 import json
 import re
 import signal
+import socket
 import time
 import urllib.request
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
-from common.wire.pictures import PictureAccepted, PictureHeader
+from common.wire.pictures import (
+    ANSWER_PREFIX,
+    PictureAccepted,
+    PictureAnswer,
+    PictureHeader,
+    PictureRefused,
+    decode_answer,
+    encode_picture,
+)
+from receiver.mesh.glb import GlbReader
 from tests.e2e.daemons import TIMEOUT_S, receiver, run
-from tests.e2e.test_pictures import ask
 from tests.support.demo_clip import beginning, demo_picture
 from tests.support.forked_program import ForkedProgram
 from tests.support.free_port import free_port
@@ -28,6 +38,19 @@ def sequences(out: Path) -> dict[tuple[int, str], list[int]]:
     for line in lines:
         found.setdefault((line["session"], line["source"]), []).append(line["seq"])
     return found
+
+
+def ask(process: ForkedProgram, path: Path, header: PictureHeader, image: bytes) -> PictureAnswer:
+    """Sends a picture to the sender, once it listens."""
+    while not path.exists():
+        assert process.poll() is None
+        time.sleep(0.05)
+    with socket.socket(socket.AF_UNIX) as connection:
+        connection.settimeout(60)
+        connection.connect(str(path))
+        connection.sendall(encode_picture(header, image))
+        (size,) = ANSWER_PREFIX.unpack(connection.recv(ANSWER_PREFIX.size, socket.MSG_WAITALL))
+        return decode_answer(connection.recv(size, socket.MSG_WAITALL))
 
 
 @pytest.fixture
@@ -59,18 +82,17 @@ def test_camera_that_fails_leaves_the_others_complete(tmp_path: Path, clips: lis
 @pytest.mark.parametrize("number", [signal.SIGTERM, pytest.param(signal.SIGINT, marks=pytest.mark.slow)])
 def test_signal_ends_all_cameras_in_good_order(tmp_path: Path, number: signal.Signals) -> None:
     out, port, sockets = tmp_path / "out", free_port(), [tmp_path / "a.sock", tmp_path / "b.sock"]
-    missing = ("--camera", "rtsp://127.0.0.1:9/missing")
-    cameras = [flag for path in sockets for flag in ("--camera", f"socket+live:{path}")]
-    with receiver(out, *PUBLISH) as running:
-        flags = [*cameras, *missing, "--peer", running.address, "--metrics", f"127.0.0.1:{port}"]
+    sources = (f"socket:{sockets[0]}", f"socket+live:{sockets[1]}", "rtsp://127.0.0.1:9/missing")
+    cameras = [flag for source in sources for flag in ("--camera", source)]
+    with receiver(out, "--no-body") as running:
+        flags = [*cameras, "--share-preview", "--peer", running.address, "--metrics", f"127.0.0.1:{port}"]
         process = ForkedProgram("sender", flags)
         try:
-            for path in sockets:
-                assert ask(process, path, PictureHeader(path.name), demo_picture()) == PictureAccepted(
-                    path.name, 640, 480
-                )
+            for path, name in zip((sockets[0], *sockets), ("one.jpg", "two.jpg", "live.jpg"), strict=True):
+                assert ask(process, path, PictureHeader(name), demo_picture(40)) == PictureAccepted(name, 640, 480)
+            assert isinstance(ask(process, sockets[0], PictureHeader(), b"no picture"), PictureRefused)
             deadline_s = time.monotonic() + TIMEOUT_S
-            while len(sequences(out)) < 2:
+            while sum(map(len, sequences(out).values())) < 3:
                 assert process.poll() is None and time.monotonic() < deadline_s
                 time.sleep(0.05)
             metrics = urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=10).read().decode()
@@ -79,11 +101,18 @@ def test_signal_ends_all_cameras_in_good_order(tmp_path: Path, number: signal.Si
         finally:
             process.kill()
         assert process.returncode == 0, errors
-    assert 'bodywire_sender_frames_total{fate="offered"} 2.0' in metrics
+    assert 'bodywire_sender_frames_total{fate="offered"} 3.0' in metrics
     assert "bodywire_sender_connected 1.0" in metrics and "bodywire_sender_camera_up 0.0" in metrics
-    assert [line.partition(":")[0] for line in output.splitlines() if "sent 1 frames" in line] == [
-        "1 (a.sock)",
-        "2 (b.sock)",
-    ]
+    ended = [line.partition(" frames")[0] for line in output.splitlines()]
+    assert {"1 (a.sock): sent 2", "2 (b.sock): sent 1"} <= set(ended), output
     assert "rtsp://127.0.0.1:9/missing is missing" in errors
     assert not any(path.exists() for path in sockets)
+    assert {source: len(each) for (_, source), each in sequences(out).items()} == {
+        "one.jpg": 1,
+        "two.jpg": 1,
+        "live.jpg": 1,
+    }
+    for line in map(json.loads, (out / "frames.jsonl").read_text().splitlines()):
+        (person,) = line["people"]
+        colours = GlbReader((out / person["surface"]).read_bytes()).mesh()[0].colours
+        assert colours is not None and len(np.unique(colours, axis=0)) > 200

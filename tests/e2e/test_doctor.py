@@ -25,6 +25,10 @@ def test_running_daemon_is_well_and_notices_nothing(tmp_path: Path) -> None:
         assert (second.returncode, second.stderr) == (5, "")
         assert problems(second.stdout) == ["output", "listen"]
         assert sorted(path.name for path in out.iterdir()) == before
+        second = run("receiver", "--listen", "127.0.0.1:0", "--out", str(out))
+        assert second.returncode == 5 and "Traceback" not in second.stderr
+        (line,) = (line for line in second.stderr.splitlines() if line.startswith("receiver: "))
+        assert "another receiver" in line
         code, errors = running.terminate()
     # Neither a session nor a line in the log, but that networks are compiled where they never were.
     assert (code, [line for line in errors.splitlines() if "compiling the networks" not in line]) == (0, [])

@@ -2,12 +2,12 @@
 
 import io
 import json
+import shutil
 import time
 import urllib.request
 from pathlib import Path
 from typing import Any
 
-import av
 import numpy as np
 import pytest
 import trimesh
@@ -17,60 +17,77 @@ from common.arrays import FloatArray
 from common.labels import GROUP_NAMES
 from common.wear_kinds import VALUES
 from receiver.mesh.glb import GlbReader
-from sender.capture.open import DEMO_CLIP
-from tests.e2e.daemons import RunningReceiver, receiver, run
+from tests.e2e.daemons import receiver, run
 from tests.support.demo_clip import demo_picture
 from tests.support.forked_program import ForkedProgram
 from tests.support.free_port import free_port
 
-FRAMES = 2
 HIPS_PX = 310
 
 
 @pytest.fixture(scope="module")
-def images(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Some frames of the demo clip, as image files; the last one ends at the hips."""
-    folder = tmp_path_factory.mktemp("images")
-    with av.open(str(DEMO_CLIP)) as clip:
-        for index, frame in enumerate(clip.decode(video=0)):
-            if index % 40 == 0 and index // 40 < FRAMES:
-                shown = slice(None if index < 40 else HIPS_PX)
-                Image.fromarray(frame.to_ndarray(format="rgb24")[shown]).save(folder / f"{index:03d}.png")
-    return folder
-
-
-def count_colours(mesh: Path) -> int:
-    """Number of different vertex colours."""
-    colours = GlbReader(mesh.read_bytes()).mesh()[0].colours
-    assert colours is not None
-    return len(np.unique(colours, axis=0))
+def coloured(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
+    """A frame of the demo clip, and the same with exchanged colours."""
+    folder = tmp_path_factory.mktemp("coloured")
+    picture = Image.open(io.BytesIO(demo_picture(40)))
+    red, green, blue = picture.split()
+    picture.save(folder / "c.png")
+    Image.merge("RGB", (blue, red, green)).save(folder / "d.png")
+    return [folder / "c.png", folder / "d.png"]
 
 
 def lines_of(out: Path) -> list[dict[str, Any]]:
     return [json.loads(line) for line in (out / "frames.jsonl").read_text().splitlines()]
 
 
-def send(images: Path, to: RunningReceiver, *flags: str) -> None:
-    done = run("sender", "--camera", str(images), "--peer", to.address, *flags)
-    assert done.returncode == 0, done.stderr
-    assert f"sent {FRAMES} frames" in done.stdout
+def count_colours(mesh: Path) -> int:
+    """Number of different vertex colours."""
+    return len(np.unique(vertex_colours(mesh), axis=0))
 
 
-def test_images_become_watertight_meshes_and_metrics(tmp_path: Path, images: Path) -> None:
-    out, port = tmp_path / "out", free_port()
+def vertex_colours(mesh: Path) -> FloatArray:
+    """(V, 3) colours of the vertices, 0…1."""
+    colours = GlbReader(mesh.read_bytes()).mesh()[0].colours
+    assert colours is not None
+    return np.asarray(colours[:, :3] / np.iinfo(colours.dtype).max, np.float32)
+
+
+def check_colours_and_clothes(out: Path, first: dict[str, Any], second: dict[str, Any]) -> None:
+    """Those of the pictures `coloured` are of their own people. Bodies have the same vertices for everybody."""
+    colours = [vertex_colours(out / line["people"][0]["body"]) for line in (first, second)]
+    assert [len(np.unique(each, axis=0)) > 1000 for each in colours] == [True, True], "colours of regions are few"
+    # The channels are those of the other picture, in another order.
+    exchanged, same = (np.abs(colours[1] - other).mean(axis=1) for other in (colours[0][:, [2, 0, 1]], colours[0]))
+    assert np.median(exchanged) < min(0.08, 0.7 * np.median(same))
+    wears = [line["people"][0]["wears"] for line in (first, second)]
+    assert all(set(each) == set(VALUES) for each in wears) and wears[0] != wears[1]
+
+
+def test_images_become_watertight_meshes_and_metrics(tmp_path: Path, coloured: list[Path]) -> None:
+    images, out, port = tmp_path / "images", tmp_path / "out", free_port()
+    images.mkdir()
+    for name, frame, shown in (("a.png", 0, slice(None)), ("b.png", 40, slice(HIPS_PX))):
+        Image.fromarray(np.asarray(Image.open(io.BytesIO(demo_picture(frame))))[shown]).save(images / name)
+    for path in coloured:
+        shutil.copy(path, images)
+    frames = len(sources := sorted(path.name for path in images.iterdir()))
+    (images / "empty.png").touch()
+    Image.new("1", (70_000, 1)).save(images / "wide.png")
     with receiver(out, "--metrics", f"127.0.0.1:{port}") as running:
-        send(images, running)
+        done = run("sender", "--camera", str(images), "--peer", running.address)
+        assert done.returncode == 0, done.stderr
+        assert done.stdout.startswith(f"sent {frames} frames")
+        assert json.loads(done.stderr.splitlines()[-1])["message"] == f"skipped 2 of {frames + 2} images"
         metrics = urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=10).read().decode()
         code, errors = running.terminate()
     assert code == 0, errors
     for stage in ("codec", "decode", "diffusion", "surface", "publish"):
-        assert f'bodywire_receiver_stage_seconds_count{{stage="{stage}"}} {float(FRAMES)}' in metrics
-    assert f'bodywire_receiver_frames_total{{fate="published"}} {float(FRAMES)}' in metrics
+        assert f'bodywire_receiver_stage_seconds_count{{stage="{stage}"}} {float(frames)}' in metrics
+    assert f'bodywire_receiver_frames_total{{fate="published"}} {float(frames)}' in metrics
     assert 'bodywire_receiver_label_bytes_total{group="root"}' in metrics
     lines = lines_of(out)
-    assert [line["seq"] for line in lines] == list(range(FRAMES))
-    assert [line["source"] for line in lines] == sorted(path.name for path in images.iterdir())
-    for line, legs_seen in zip(lines, (True, False), strict=True):
+    assert [(line["seq"], line["source"]) for line in lines] == list(enumerate(sources))
+    for line, legs_seen in zip(lines, (True, False, True, True), strict=True):
         (person,) = line["people"]
         assert {limb for limb, seen in person["seen"].items() if not seen} == (
             set() if legs_seen else {"left_leg", "right_leg"}
@@ -85,6 +102,7 @@ def test_images_become_watertight_meshes_and_metrics(tmp_path: Path, images: Pat
         assert 0.5 < np.ptp(mesh.vertices, axis=0).max() < 2.6
         body: Any = trimesh.load(out / person["body"])
         assert body.geometry
+    check_colours_and_clothes(out, *lines[-2:])
 
 
 @pytest.mark.slow
@@ -105,36 +123,12 @@ def test_meshes_get_the_colours_of_the_person(tmp_path: Path) -> None:
             sending.communicate()
 
 
-def body_colours(mesh: Path) -> FloatArray:
-    """(V, 3) colours of the vertices of a body, which are the same ones for everybody, 0…1."""
-    colours = GlbReader(mesh.read_bytes()).mesh()[0].colours
-    assert colours is not None
-    return np.asarray(colours[:, :3] / np.iinfo(colours.dtype).max, np.float32)
-
-
-@pytest.mark.parametrize(
-    "delivery",
-    [pytest.param((), id="live"), pytest.param(("--delivery", "complete"), id="complete", marks=pytest.mark.slow)],
-)
-def test_pictures_of_a_folder_have_the_colours_and_clothes_of_their_own_people(
-    tmp_path: Path, delivery: tuple[str, ...]
-) -> None:
-    folder, out = tmp_path / "pictures", tmp_path / "out"
-    folder.mkdir()
-    picture = Image.open(io.BytesIO(demo_picture(40)))
-    picture.save(folder / "a.png")
-    red, green, blue = picture.split()
-    Image.merge("RGB", (blue, red, green)).save(folder / "b.png")
+@pytest.mark.slow
+def test_pictures_of_a_folder_keep_their_colours_if_all_are_delivered(tmp_path: Path, coloured: list[Path]) -> None:
+    out = tmp_path / "out"
     with receiver(out) as running:
-        flags = ("--camera", str(folder / "*.png"), "--peer", running.address, "--spool", str(tmp_path / "spool"))
-        done = run("sender", *flags, *delivery)
+        flags = ("--camera", str(coloured[0].with_name("*.png")), "--peer", running.address)
+        done = run("sender", *flags, "--delivery", "complete", "--spool", str(tmp_path / "spool"))
         running.terminate()
     assert done.returncode == 0, done.stderr
-    first, second = lines_of(out)
-    colours = [body_colours(out / line["people"][0]["body"]) for line in (first, second)]
-    assert [len(np.unique(each, axis=0)) > 1000 for each in colours] == [True, True], "colours of regions are few"
-    # The channels are those of the other picture, in another order.
-    exchanged, same = (np.abs(colours[1] - other).mean(axis=1) for other in (colours[0][:, [2, 0, 1]], colours[0]))
-    assert np.median(exchanged) < min(0.08, 0.7 * np.median(same))
-    wears = [line["people"][0]["wears"] for line in (first, second)]
-    assert all(set(each) == set(VALUES) for each in wears) and wears[0] != wears[1]
+    check_colours_and_clothes(out, *lines_of(out))
