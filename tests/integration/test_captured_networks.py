@@ -26,6 +26,8 @@ from sender.semantics.stage import SemanticsStage
 from sender.wears.stage import WearsReader
 from tests.support.pretended_gpu import is_on_gpu, pretended_gpu
 
+pytestmark = pytest.mark.slow
+
 ROWS = 4
 NAMES = {"perception", "detector", "pose_errors", "clothing", "wears", "people", "diffusion", "atlas_completion"}
 
@@ -75,7 +77,6 @@ def in_its_place(tensor: Tensor, memo: dict[int, Any]) -> Tensor:
     return copied
 
 
-@pytest.mark.slow
 def test_all_networks_can_be_captured(monkeypatch: pytest.MonkeyPatch) -> None:
     networks = networks_of_both_daemons(monkeypatch)
     assert {name for name, *_ in networks} == NAMES

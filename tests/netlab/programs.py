@@ -1,10 +1,8 @@
 """What the senders and receivers for netlab's hosts have in common."""
 
 import asyncio
-import os
 import secrets
 import signal
-import sys
 from collections.abc import Coroutine
 
 from common.codec.coded_frame import EncodedFrame
@@ -18,7 +16,6 @@ from receiver.link.config import ListenConfig, SecurityConfig
 from receiver.link.frame_handler import FrameHandler
 from receiver.link.server import LinkServer
 from receiver.link.service import OnUse
-from receiver.web.children import end_with_parent
 
 MODEL = bytes(8)
 
@@ -40,12 +37,6 @@ def new_hello(name: str, model: bytes = MODEL, *, live: bool) -> Hello:
     """Hello of a session that begins."""
     secret = secrets.token_bytes(32)
     return Hello(secrets.token_bytes(16), name, CODEC_VERSION, model, live, session_secret=secret)
-
-
-def module_command(*command: str) -> list[str]:
-    """The command line of `python -m` with these arguments; its process ends with this one, also after SIGKILL."""
-    bound = (sys.executable, "-I", "-S", end_with_parent.__file__, str(os.getpid()))
-    return [*bound, sys.executable, "-m", *command]
 
 
 def terminated() -> asyncio.Event:

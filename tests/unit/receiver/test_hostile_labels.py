@@ -45,8 +45,7 @@ def decoded(labels: FloatArray, confidence: float, camera: Camera) -> LabelFrame
     return FrameCodec(MODEL_HASH).decode(payload, 0).frame
 
 
-@pytest.mark.parametrize("still", [False, True])
-@pytest.mark.parametrize("confidence", [0.0, 1.0])
+@pytest.mark.parametrize(("confidence", "still"), [(0.0, True), (1.0, False)])
 @pytest.mark.parametrize(
     "labels",
     [

@@ -52,14 +52,21 @@ def cannot_capture(*_: object) -> None:
     raise RuntimeError("operation not permitted when stream is capturing")
 
 
+@pytest.fixture(scope="module")
+def on_the_cpu() -> list[tuple[PersonLabels, ...]]:
+    return labelled("cpu")
+
+
 @pytest.mark.parametrize("captures", [True, False])
-def test_networks_on_a_gpu_say_what_they_say_on_the_cpu(captures: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_networks_on_a_gpu_say_what_they_say_on_the_cpu(
+    captures: bool, monkeypatch: pytest.MonkeyPatch, on_the_cpu: list[tuple[PersonLabels, ...]]
+) -> None:
     with pretended_gpu(monkeypatch), monkeypatch.context() as patch:
         if not captures:
             patch.setattr(captured, "CudaGraph", cannot_capture)
         labels = labelled("cuda")
     assert len(labels) == FRAMES
-    for (person,), (other,) in zip(labels, labelled("cpu"), strict=True):
+    for (person,), (other,) in zip(labels, on_the_cpu, strict=True):
         assert person.labels.keys() == other.labels.keys()
         for group, entries in person.labels.items():
             np.testing.assert_allclose(entries, other.labels[group], atol=TOLERANCE_SIGMA, err_msg=group)

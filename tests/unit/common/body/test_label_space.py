@@ -53,7 +53,7 @@ def test_error_decreases_with_the_prefix_length(body: BodyModel, space: LabelSpa
 
 
 def test_every_group_changes_the_body(body: BodyModel, space: LabelSpace, people: BodyParameters) -> None:
-    labels = space.encode(people)
+    labels = space.encode(people)[:8]
     whole = body(space.decode(labels)).vertices
     for group in GROUPS:
         if group.name not in ("appearance", "surface", *OPTIONAL_GROUPS):

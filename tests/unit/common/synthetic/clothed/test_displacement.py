@@ -36,7 +36,7 @@ def test_every_garment_has_a_binding(atelier: Atelier) -> None:
 def test_displaced_template_is_closer_to_the_shell_than_the_skin(atelier: Atelier, displacer: OutfitDisplacer) -> None:
     template, shells = displacer.template, ShellMaker(atelier.renderer)
     bare, clothed = [], []
-    for outfit in outfits(atelier, 6):
+    for outfit in outfits(atelier, 3):
         shell = shells.make(worn_figure(outfit, atelier.vertices, atelier.skeleton))
         points = trimesh.Trimesh(shell.vertices, shell.faces, process=False).sample(6000)
         field = displacer.displace(outfit, atelier.skeleton.shape).displacement

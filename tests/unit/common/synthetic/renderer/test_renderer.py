@@ -92,6 +92,7 @@ def test_create_context_without_egl_names_the_packages(monkeypatch: pytest.Monke
         create_context()
 
 
+@pytest.mark.slow
 def test_an_optimizer_may_follow_a_renderer() -> None:
     # In a process of its own, since a clash of Triton's LLVM with Mesa's ends it.
     script = """
