@@ -32,21 +32,19 @@ from sender.clothing.memory import ClothingMemory
 from sender.clothing.network import ClothingConfig, ClothingEstimate, ClothingNet
 from sender.perception.network.output import FEATURE_SIZE
 from sender.perception.stage import ObservedPerson
+from sender.perception.tracking.known_people import KnownPeople
 from sender.semantics.stage import confidence_of_entries
 
 WEIGHTS_NAME = "clothing"
 GROUP = "surface"
 # From a direction that has been seen so often, the next view tells little.
 _OBSERVE_EVERY_FRAMES, _KNOWN_EVERY_FRAMES, _KNOWN_VIEWS = 5, 15, 4
-# Longer than the tracker keeps the identity of a lost person.
-_FORGET_AFTER_FRAMES = 300
 
 
 @dataclass(slots=True)
 class _Wearer:
-    """One person's clothes, and frames: when the person was last tracked, was last read, and is to be read again."""
+    """One person's clothes, and frames: when they were last read, and are to be read again."""
 
-    seen_at: int
     memory: ClothingMemory = field(default_factory=ClothingMemory)
     read_at: int | None = None
     due_at: int = 0
@@ -87,7 +85,7 @@ class ClothingStage:
         self._network = network
         self._space = space
         self._body = body
-        self._wearers: dict[int, _Wearer] = {}
+        self._wearers = KnownPeople(_Wearer)
         self._frame = 0
 
     @classmethod
@@ -118,26 +116,21 @@ class ClothingStage:
             people: their other labels, in the same order.
         """
         self._frame += 1
+        self._wearers.see(person.identity for person in observed)
         for row in self._due(observed):
             self._read(image, camera, observed[row], people[row])
-        for identity in [key for key, known in self._wearers.items() if self._old(known)]:
-            del self._wearers[identity]
         return tuple(self._dressed(person) for person in people)
 
     def _due(self, observed: Sequence[ObservedPerson]) -> list[int]:
         """Rows of the people to read: all new ones, or else the one whose last reading is the oldest, if it is due."""
         new, waiting = [], []
         for row, person in enumerate(observed):
-            wearer = self._wearers.setdefault(person.identity, _Wearer(self._frame))
-            wearer.seen_at = self._frame
+            wearer = self._wearers[person.identity]
             if wearer.read_at is None:
                 new.append(row)
             elif self._frame >= wearer.due_at:
                 waiting.append((wearer.read_at, row))
         return new or [row for _, row in sorted(waiting)[:1]]
-
-    def _old(self, wearer: _Wearer) -> bool:
-        return self._frame - wearer.seen_at > _FORGET_AFTER_FRAMES
 
     def _read(self, image: Image, camera: Camera, person: ObservedPerson, labels: PersonLabels) -> None:
         wearer = self._wearers[person.identity]

@@ -32,14 +32,12 @@ class FaceMemory:
 
     Args:
         neutral: (K,) n of `sender.face.actions`.
-        seen_at: frame in which the person was last seen.
         read_at: frame in which the face was last read, and read_s its time; none where it is lost.
         last: its landmarks then.
         activations: (52,) 0…1, steady.
     """
 
     neutral: Tensor
-    seen_at: int = 0
     read_at: int | None = None
     read_s: float = 0.0
     last: FaceLandmarks | None = None

@@ -25,6 +25,7 @@ from sender.face.memory import FaceMemory
 from sender.face.region import face_px, region_of_keypoints
 from sender.perception.inference.crop import CropBox
 from sender.perception.stage import ObservedPerson
+from sender.perception.tracking.known_people import KnownPeople
 
 logger = logging.getLogger(__name__)
 
@@ -38,8 +39,6 @@ _A_FRAME = 2
 _HELD_FRAMES = 15
 # The next region is that of the last landmarks, unless the keypoints are so far off, in its sides.
 _MOST_MOVED = 0.25
-# As long as clothes are remembered (`sender.clothing.stage`).
-_FORGET_AFTER_FRAMES = 300
 _HEAD = 3
 """Nose and eyes among the keypoints."""
 
@@ -71,7 +70,7 @@ class FaceStage:
         return cls(reader, FaceActions.load(), ExpressionSpace.load())
 
     def reset(self) -> None:
-        self._people: dict[int, FaceMemory] = {}
+        self._people = KnownPeople(lambda: FaceMemory(self._network.neutral))
         self._frame = 0
 
     @torch.inference_mode()
@@ -93,6 +92,7 @@ class FaceStage:
             is_short: whether something else needs this frame's time; faces that were read in the frame before wait.
         """
         self._frame += 1
+        self._people.see(person.identity for person in observed)
         known = [self._memory(person.identity) for person in observed]
         regions = [self._region(memory, person) for memory, person in zip(known, observed, strict=True)]
         waiting = [row for row, region in enumerate(regions) if region is not None]
@@ -101,14 +101,10 @@ class FaceStage:
         waiting.sort(key=lambda row: known[row].read_at or 0)
         for row in waiting[:_A_FRAME]:
             self._read(image, known[row], regions[row], time_s)
-        self._people = {
-            key: one for key, one in self._people.items() if one.seen_at > self._frame - _FORGET_AFTER_FRAMES
-        }
         return tuple(self._labelled(memory, person) for memory, person in zip(known, people, strict=True))
 
     def _memory(self, identity: int) -> FaceMemory:
-        memory = self._people.setdefault(identity, FaceMemory(self._network.neutral))
-        memory.seen_at = self._frame
+        memory = self._people[identity]
         if memory.read_at is not None and self._frame - memory.read_at > _HELD_FRAMES:
             memory.lose()
         return memory

@@ -1,7 +1,7 @@
 """The semantics stage: perception's output for each person → semantic labels in the frame's camera space."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Self
 
 import numpy as np
@@ -18,6 +18,7 @@ from sender.perception.inference.crop import CropBox, to_frame
 from sender.perception.network.output import FEATURE_SIZE as PERCEPTION_FEATURES
 from sender.perception.network.output import PerceptionOutput
 from sender.perception.stage import ObservedPerson
+from sender.perception.tracking.known_people import KnownPeople
 from sender.semantics.confidence import KeypointConfidence, evidence
 from sender.semantics.config import SmoothingConfig
 from sender.semantics.crop_labels import pelvis_in_crop
@@ -67,6 +68,14 @@ class Fit:
         return np.concatenate([root[:, :2].T.ravel() / ROTATION_SCALE, position, entries[0, _ROOT.stop :]])
 
 
+@dataclass(slots=True)
+class _Known:
+    """What is remembered of one person."""
+
+    colours: RegionColours = field(default_factory=RegionColours)
+    confidence: SteadyConfidence = field(default_factory=SteadyConfidence)
+
+
 class SemanticsStage:
     """Turns observations into `PersonLabels`; keeps each identity's colours, filter state and confidences.
 
@@ -86,8 +95,7 @@ class SemanticsStage:
         self._smoother = smoother
         self._confidence = confidence
         self._space = space
-        self._steady = SteadyConfidence()
-        self._colours: dict[int, RegionColours] = {}
+        self._people = KnownPeople(_Known)
         self._corrections: dict[int, FloatArray] = {}
 
     @classmethod
@@ -121,9 +129,8 @@ class SemanticsStage:
         return self._smoother is not None
 
     def reset(self) -> None:
-        self._colours.clear()
+        self._people.clear()
         self._corrections.clear()
-        self._steady.reset()
         if self._smoother is not None:
             self._smoother.reset()
 
@@ -136,6 +143,7 @@ class SemanticsStage:
         Args:
             time_s: when the frame was captured, on the source's clock; images, which have no time, are not smoothed.
         """
+        self._people.see(person.identity for person in observed)
         if not observed:
             return ()
         fit = self.fit(observed, camera)
@@ -145,7 +153,7 @@ class SemanticsStage:
             entries = fit.in_frame(row, person.crop, camera)
             labels = _person_labels(person, self._labels(person, entries, time_s), fit.sigma[row], limbs[row])
             seen = limb_log_odds(person.output, fit.keypoints[row], person.crop, camera)
-            steady = self._steady.steady(person.identity, time_s, labels.confidence, seen)
+            steady = self._people[person.identity].confidence.steady(time_s, labels.confidence, seen)
             made.append(replace(labels, confidence=steady))
         return tuple(made)
 
@@ -169,7 +177,7 @@ class SemanticsStage:
 
     def _labels(self, person: ObservedPerson, entries: FloatArray, time_s: float) -> FloatArray:
         """One person's labels (LABEL_SIZE,) with colours, smoothed; from entries (E,) in the frame's camera space."""
-        colours = self._colours.setdefault(person.identity, RegionColours())
+        colours = self._people[person.identity].colours
         output = person.output
         known = colours.update(to_numpy(output.region_colours[0]), to_numpy(output.region_area[0]))
         labels = np.zeros(LABEL_SIZE, np.float32)

@@ -12,7 +12,7 @@ one in four is: most are behind their person, where perception can follow them.
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Final
 
 import numpy as np
@@ -61,57 +61,45 @@ def limb_log_odds(output: PerceptionOutput, fitted_K2: FloatArray, crop: CropBox
 
 
 @dataclass(slots=True)
-class _Person:
-    """Running means: (L,) log odds of the limbs, and the confidence of each group."""
-
-    time_s: float
-    log_odds: FloatArray
-    unseen: frozenset[str]
-    confidence: dict[str, float]
-
-
 class SteadyConfidence:
-    """The confidences that are sent: averaged over time, and 0 for what nobody sees."""
+    """A person's confidences that are sent: averaged over time, and 0 for what nobody sees.
 
-    def __init__(self) -> None:
-        self.reset()
+    Args:
+        log_odds, confidence: running means: (L,) of the limbs, and of each group.
+    """
 
-    def reset(self) -> None:
-        """Forgets everybody, for a new source."""
-        self._people: dict[int, _Person] = {}
+    time_s: float = -math.inf
+    log_odds: FloatArray = field(default_factory=lambda: np.zeros(len(LIMBS), np.float32))
+    unseen: frozenset[str] = frozenset()
+    confidence: dict[str, float] = field(default_factory=dict)
 
-    def steady(
-        self, identity: int, time_s: float, confidence: Mapping[str, float], log_odds_L: FloatArray
-    ) -> dict[str, float]:
-        """The confidence of each group of a person; that of hands is 0 if both arms are unseen.
+    def steady(self, time_s: float, confidence: Mapping[str, float], log_odds_L: FloatArray) -> dict[str, float]:
+        """The confidence of each group; that of hands is 0 if both arms are unseen.
 
         Args:
             time_s: of the frame, on the source's clock; where it does not advance, this frame alone decides.
             confidence: of each group in this frame.
             log_odds_L: of `limb_log_odds`.
         """
-        person = self._people.get(identity)
-        if person is None or not 0.0 < time_s - person.time_s <= _FORGET_S:
-            person = _Person(time_s, log_odds_L, _below(log_odds_L, frozenset()), dict(confidence))
-            self._people[identity] = person
+        if 0.0 < time_s - self.time_s <= _FORGET_S:
+            self._add(time_s - self.time_s, confidence, log_odds_L)
         else:
-            _add(person, time_s - person.time_s, confidence, log_odds_L)
-        hidden = {*person.unseen, *(["hands"] if person.unseen >= _ARMS else [])}
+            self.log_odds, self.unseen, self.confidence = log_odds_L, _below(log_odds_L, frozenset()), dict(confidence)
+        self.time_s = time_s
+        hidden = {*self.unseen, *(["hands"] if self.unseen >= _ARMS else [])}
         return {
             group: 0.0 if group in hidden else max(value, LEAST_CONFIDENCE) if group in MAY_BE_UNSEEN else value
-            for group, value in person.confidence.items()
+            for group, value in self.confidence.items()
         }
 
-
-def _add(person: _Person, step_s: float, confidence: Mapping[str, float], log_odds_L: FloatArray) -> None:
-    gain = 1 - np.exp(-step_s / np.where(log_odds_L > person.log_odds, _UP_S, _DOWN_S))
-    person.log_odds = np.asarray(person.log_odds + gain * (log_odds_L - person.log_odds), np.float32)
-    person.unseen = _below(person.log_odds, person.unseen)
-    share = 1 - math.exp(-step_s / _CONFIDENCE_S)
-    for group, value in confidence.items():
-        known = person.confidence.get(group, value)
-        person.confidence[group] = known + share * (value - known)
-    person.time_s += step_s
+    def _add(self, step_s: float, confidence: Mapping[str, float], log_odds_L: FloatArray) -> None:
+        gain = 1 - np.exp(-step_s / np.where(log_odds_L > self.log_odds, _UP_S, _DOWN_S))
+        self.log_odds = np.asarray(self.log_odds + gain * (log_odds_L - self.log_odds), np.float32)
+        self.unseen = _below(self.log_odds, self.unseen)
+        share = 1 - math.exp(-step_s / _CONFIDENCE_S)
+        for group, value in confidence.items():
+            known = self.confidence.get(group, value)
+            self.confidence[group] = known + share * (value - known)
 
 
 def _below(log_odds_L: FloatArray, unseen: frozenset[str]) -> frozenset[str]:

@@ -15,6 +15,7 @@ from common.texture.atlas import AtlasLayout
 from common.texture.atlas_tiles import LEVEL_SIZES, TILES, Tile
 from sender.capture.source import CapturedFrame
 from sender.perception.stage import ObservedPerson
+from sender.perception.tracking.known_people import KnownPeople
 from sender.texture.atlas_memory import AtlasMemory
 from sender.texture.atlas_view import AtlasCamera
 from sender.texture.observation import Observation
@@ -29,8 +30,6 @@ _LEAST_NEW = 0.15
 # The first observation is so many frames after a person's first frame.  The detector, which runs in every fifth frame,
 # found the person in that one, and their clothes are read in it, too: frames should take about the same time.
 _FIRST_OBSERVATION_FRAMES = 2
-# Longer than the tracker keeps the identity of a lost person.
-_FORGET_AFTER_FRAMES = 300
 # Weight from which a texel's colour is known in a picture: no better view of it will come.
 _KNOWN_IN_PICTURE_WEIGHT = 0.02
 _FINEST_TILES = [tile for tile in TILES if tile.level == len(LEVEL_SIZES) - 1]
@@ -41,7 +40,6 @@ class _PersonTexture:
     """One person's colours.
 
     Args:
-        seen_at: number of the frame in which the person was last tracked.
         due_at: number of the frame from which the next one may be added to `atlas`.
         pause: frames from one observation to the next.
         observations: how many there were.
@@ -49,7 +47,6 @@ class _PersonTexture:
 
     atlas: AtlasMemory
     tiles: TileSchedule
-    seen_at: int
     due_at: int
     pause: int = _OBSERVE_EVERY_FRAMES
     observations: int = 0
@@ -82,15 +79,15 @@ class TextureStage:
         layout = AtlasLayout.from_body(body)
         self._areas = layout.areas(body)
         self._atlas_camera = AtlasCamera(layout, body.faces.numpy(), body.vertex_region.numpy())
-        self._people: dict[int, _PersonTexture] = {}
+        self._people = KnownPeople(self._unknown)
         self._frame = 0
         # Whether somebody was observed in the last frame.
         self._observed = False
         self._to_withdraw: list[Blob] = []
 
     def reset(self) -> None:
-        for identity in list(self._people):
-            self._forget(identity)
+        self._withdraw(self._people.items())
+        self._people.clear()
 
     def update(
         self, frame: CapturedFrame, observed: Sequence[ObservedPerson], people: Sequence[PersonLabels]
@@ -103,13 +100,7 @@ class TextureStage:
         if self._stills:
             return self._from_picture(frame, observed, people)
         self._frame += 1
-        for person in observed:
-            if person.identity not in self._people:
-                self._people[person.identity] = self._unknown()
-            self._people[person.identity].seen_at = self._frame
-        for identity, texture in list(self._people.items()):
-            if self._frame - texture.seen_at > _FORGET_AFTER_FRAMES:
-                self._forget(identity)
+        self._withdraw(self._people.see(person.identity for person in observed))
         withdrawn, self._to_withdraw = self._to_withdraw, []
         # An observation and a tile in one frame would delay it; they take turns.
         row = self._due(observed)
@@ -125,7 +116,7 @@ class TextureStage:
         layout = self._atlas_camera.layout
         atlas = AtlasMemory(layout)
         tiles = TileSchedule(layout, atlas, self._areas)
-        return _PersonTexture(atlas, tiles, self._frame, self._frame + _FIRST_OBSERVATION_FRAMES)
+        return _PersonTexture(atlas, tiles, self._frame + _FIRST_OBSERVATION_FRAMES)
 
     def _from_picture(
         self, frame: CapturedFrame, observed: Sequence[ObservedPerson], people: Sequence[PersonLabels]
@@ -170,8 +161,9 @@ class TextureStage:
         vertices: FloatArray = self._body(self._space.decode(labels)).vertices[0].numpy()
         return vertices
 
-    def _forget(self, identity: int) -> None:
-        self._to_withdraw += _blobs(identity, self._people.pop(identity).tiles.withdrawals())
+    def _withdraw(self, forgotten: Iterable[tuple[int, _PersonTexture]]) -> None:
+        for identity, texture in forgotten:
+            self._to_withdraw += _blobs(identity, texture.tiles.withdrawals())
 
 
 def _blobs(identity: int, tiles: Iterable[tuple[Tile, bytes]]) -> list[Blob]:

@@ -1,6 +1,6 @@
 """The wears stage: reads what hair and clothes every tracked person wears, and returns what is worth sending."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import Self
@@ -21,6 +21,7 @@ from common.weights.manifest import find_entry
 from sender.capture.source import CapturedFrame
 from sender.perception.network.output import FEATURE_SIZE
 from sender.perception.stage import ObservedPerson
+from sender.perception.tracking.known_people import KnownPeople
 from sender.wears.evidence import COLOUR_FEATURES, PART_PX, PARTS, WornViews, views_of
 from sender.wears.memory import WearsMemory
 from sender.wears.network import WearsConfig, WearsNet, by_attribute
@@ -34,8 +35,6 @@ _SETTLED_EVERY_FRAMES = 45
 _NEW = 0.05
 # The first reading is so many frames after a person's first frame, when detector, clothes and colours have had theirs.
 _FIRST_READING_FRAMES = 3
-# Longer than the tracker keeps the identity of a lost person.
-_FORGET_AFTER_FRAMES = 300
 # A posterior is sent again if a value's probability has moved by this, or another value is the likeliest.
 _WORTH_SENDING = 0.2
 
@@ -49,9 +48,8 @@ _EXAMPLE = (
 
 @dataclass(slots=True)
 class _Wearer:
-    """One person, the frames of the last sight and from which the next reading is due, and what was sent."""
+    """One person, the frame from which the next reading is due, and what was sent."""
 
-    seen_at: int
     due_at: int
     memory: WearsMemory = field(default_factory=WearsMemory)
     sent: Wears = field(default_factory=lambda: Wears({}))
@@ -113,13 +111,13 @@ class WearsStage:
     def __init__(self, reader: WearsReader, *, stills: bool = False) -> None:
         self._reader = reader
         self._stills = stills
-        self._wearers: dict[int, _Wearer] = {}
+        self._wearers = KnownPeople(lambda: _Wearer(self._frame + _FIRST_READING_FRAMES))
         self._frame = 0
         self._to_withdraw: list[Blob] = []
 
     def reset(self) -> None:
-        for identity in list(self._wearers):
-            self._forget(identity)
+        self._withdraw(self._wearers.items())
+        self._wearers.clear()
 
     def update(
         self, frame: CapturedFrame, observed: Sequence[ObservedPerson], people: Sequence[PersonLabels]
@@ -134,13 +132,7 @@ class WearsStage:
                 Blob(WEARS, identity, said(posterior, self._reader.mass).encode()) for identity, posterior in readings
             ]
         self._frame += 1
-        for person in observed:
-            if person.identity not in self._wearers:
-                self._wearers[person.identity] = _Wearer(self._frame, self._frame + _FIRST_READING_FRAMES)
-            self._wearers[person.identity].seen_at = self._frame
-        for identity, wearer in list(self._wearers.items()):
-            if self._frame - wearer.seen_at > _FORGET_AFTER_FRAMES:
-                self._forget(identity)
+        self._withdraw(self._wearers.see(person.identity for person in observed))
         withdrawn, self._to_withdraw = self._to_withdraw, []
         return withdrawn + self._read(frame, observed)
 
@@ -168,9 +160,8 @@ class WearsStage:
         wearer.sent = wears
         return [Blob(WEARS, person.identity, wears.encode())]
 
-    def _forget(self, identity: int) -> None:
-        if self._wearers.pop(identity).sent.posterior:
-            self._to_withdraw.append(Blob(WEARS, identity, WITHDRAWN))
+    def _withdraw(self, forgotten: Iterable[tuple[int, _Wearer]]) -> None:
+        self._to_withdraw += [Blob(WEARS, identity, WITHDRAWN) for identity, each in forgotten if each.sent.posterior]
 
 
 def worth_sending(sent: Wears, wears: Wears) -> bool:

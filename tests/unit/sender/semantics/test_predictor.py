@@ -1,18 +1,21 @@
 """What predicts labels: the pose head with its deviations, and the paper's CVAE."""
 
 import io
+from dataclasses import replace
 
 import numpy as np
 import pytest
 import torch
 from PIL import Image
 
+from common.arrays import FloatArray
 from common.body.label_space import LabelSpace
 from common.frames import Camera
 from common.labels import concatenate, group_slices
 from sender.perception.inference.crop import CropBox
 from sender.perception.inference.predictor import Perception
 from sender.perception.stage import ObservedPerson
+from sender.perception.tracking import known_people
 from sender.semantics.config import SmoothingConfig
 from sender.semantics.crop_labels import pose_entries
 from sender.semantics.predictor import PoseErrors, PoseErrorsConfig, PoseHead, load_predictor
@@ -64,3 +67,19 @@ def test_paper_labels_the_same_person_by_other_means(seen: ObservedPerson) -> No
     )
     assert not np.allclose(concatenate(pose.labels), concatenate(paper.labels))
     assert 1 < mean_distance_mm(centred(joints(pose)), centred(joints(paper))) < 150
+
+
+def test_identity_that_is_given_to_another_has_their_colours(
+    seen: ObservedPerson, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(known_people, "FORGET_AFTER_FRAMES", 2)
+    camera, stage = Camera(seen.crop.side, seen.crop.side, 2.0 * seen.crop.side), SemanticsStage.load(SmoothingConfig())
+    stranger = replace(seen, output=replace(seen.output, region_colours=1 - seen.output.region_colours))
+
+    def colours(person: ObservedPerson) -> FloatArray:
+        return stage.label([person], camera)[0].labels["appearance"]
+
+    first, mixed = colours(seen), colours(stranger)
+    for _ in range(3):
+        stage.label([], camera)
+    assert np.array_equal(colours(seen), first) and not np.array_equal(mixed, first)

@@ -26,7 +26,7 @@ def unseen_after(*stretches: tuple[float, FloatArray]) -> list[set[str]]:
     steady, found, number = SteadyConfidence(), [], 0
     for seconds, log_odds in stretches:
         for _ in range(round(seconds * FPS)):
-            stated = steady.steady(0, number / FPS, CONFIDENCE, log_odds)
+            stated = steady.steady(number / FPS, CONFIDENCE, log_odds)
             number += 1
         found.append({group for group, value in stated.items() if value == 0})
     return found
@@ -56,8 +56,8 @@ def test_doubtful_limb_stays_what_it_was() -> None:
 
 def test_pictures_are_decided_each_by_itself_and_people_too() -> None:
     steady = SteadyConfidence()
-    for identity, leg in ((0, -1.1), (0, 0.0), (1, -1.1), (0, -1.1)):
-        stated = steady.steady(identity, 0.0, CONFIDENCE, odds(left_leg=leg))
+    for leg in (-1.1, 0.0, -1.1):
+        stated = steady.steady(0.0, CONFIDENCE, odds(left_leg=leg))
         assert (stated["left_leg"] == 0) == (leg < -1)
 
 
@@ -70,7 +70,7 @@ def test_confidences_are_steady_and_not_zero() -> None:
     steady, found = SteadyConfidence(), []
     for number in range(60):
         stated = {**CONFIDENCE, "head": 0.5 + 0.2 * (-1) ** number, "left_leg": 0.0}
-        found.append(steady.steady(0, number / FPS, stated, odds()))
+        found.append(steady.steady(number / FPS, stated, odds()))
     assert np.ptp([each["head"] for each in found[30:]]) < 0.05
     assert found[-1]["left_leg"] == LEAST_CONFIDENCE and found[-1]["torso"] == pytest.approx(0.4)
 

@@ -5,6 +5,7 @@ from common.body.label_space import LabelSpace
 from common.body.model import BodyModel
 from common.texture.atlas_tiles import TILES, WITHDRAWN, Tile
 from receiver.texture.received_texture import ReceivedTexture
+from sender.perception.tracking import known_people
 from sender.texture import stage as stage_module
 from sender.texture.atlas_memory import AtlasMemory
 from sender.texture.atlas_view import AtlasView
@@ -79,7 +80,7 @@ def test_one_person_is_observed_or_has_a_tile_sent_per_frame(
 def test_colours_of_forgotten_person_are_withdrawn(
     texture_stage: TextureStage, front: RenderedPerson, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(stage_module, "_FORGET_AFTER_FRAMES", 12)
+    monkeypatch.setattr(known_people, "FORGET_AFTER_FRAMES", 12)
     while not update(texture_stage, front, 3):
         pass
     sent = [entry for _ in range(30) for entry in update(texture_stage, front)]
