@@ -8,7 +8,6 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from PIL import Image
 
 from tests.e2e.daemons import TIMEOUT_S, run
 
@@ -48,14 +47,6 @@ def test_signal_while_a_server_is_silent(number: signal.Signals) -> None:
             _, errors = sender.communicate(timeout=TIMEOUT_S)
     assert sender.returncode == (-signal.SIGTERM if number == signal.SIGTERM else 130)
     assert errors == ("" if number == signal.SIGTERM else "sender: interrupted\n")
-
-
-def test_no_receiver_listens(tmp_path: Path) -> None:
-    image = tmp_path / "grey.png"
-    Image.new("L", (64, 64)).save(image)
-    done = run("sender", "--camera", str(image), "--peer", "127.0.0.1:9", "--reconnect-timeout", "1")
-    assert done.returncode == 4
-    assert "127.0.0.1:9" in only_line(done.stderr, "sender")
 
 
 def test_port_in_use(tmp_path: Path, used_port: int) -> None:

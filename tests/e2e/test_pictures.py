@@ -80,6 +80,8 @@ async def test_pictures_become_people(
         await pictures.close()
 
 
+# By default, tests/integration/test_children.py has cameras of a sender without networks.
+@pytest.mark.slow
 async def test_browser_camera_is_published_like_any_sender(link: LinkServer, jpeg: bytes, out: Path) -> None:
     cameras = ChildCameras(link, 1, ReceiverMetrics())
     lines = out / "frames.jsonl"
