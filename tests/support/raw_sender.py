@@ -27,13 +27,14 @@ class RawSender:
 
     Args:
         token: presented to the receiver; empty for none.
+        model: hash of the networks that it says to have.
     """
 
-    def __init__(self, address: Address, token: str = "") -> None:
+    def __init__(self, address: Address, token: str = "", model: bytes = MODEL) -> None:
         self._channel = grpc.aio.insecure_channel(str(address), options=[("grpc.use_local_subchannel_pool", 1)])
         metadata = (("authorization", f"Bearer {token}"),) if token else None
         self.call: Any = self._channel.stream_stream(f"/{STREAM_SERVICE}/{STREAM_METHOD}")(metadata=metadata)
-        self.codec = CountingCodec()
+        self.codec, self._model = CountingCodec(), model
         self._sent, self._received = ClientMessages(), ServerMessages()
 
     async def __aenter__(self) -> "RawSender":
@@ -45,17 +46,22 @@ class RawSender:
 
     async def send(self, message: ClientMessage) -> ServerMessage:
         """Sends a message; returns the answer."""
-        await self.call.write(self._sent.encode(message))
+        await self.post(message)
         return await self.receive()
 
+    async def post(self, message: ClientMessage) -> None:
+        """Sends a message; its answer is received later."""
+        await self.call.write(self._sent.encode(message))
+
     async def receive(self) -> ServerMessage:
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(60):
             return self._received.decode(await self.call.read())
 
     async def hello(
         self, secret: bytes = SECRET, *, session: bytes = SESSION, resume: bool = False, name: str = "raw"
     ) -> ServerMessage:
-        return await self.send(Hello(session, name, CODEC_VERSION, MODEL, False, resume=resume, session_secret=secret))
+        hello = Hello(session, name, CODEC_VERSION, self._model, False, resume=resume, session_secret=secret)
+        return await self.send(hello)
 
     async def frame(self, sequence: int) -> AckStatus:
         encoded = self.codec.encode(label_frame(sequence))
