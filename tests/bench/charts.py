@@ -11,13 +11,15 @@ from common.errors import OutputError, UsageError
 _WIDTH, _HEIGHT, _STACKED_HEIGHT = 10.0, 3.6, 1.7
 # Enough for lines and their edges; the files are a third.
 _COLOURS = 64
+# More are samples of a time, neither marked nor named.
+_MOST_TICKS = 24
 
 Lines = Mapping[str, Sequence[tuple[float, float]]]
 """Points of each line."""
 
 
 def draw(path: Path, title: str, x: str, panels: Mapping[str, Lines], *, stacked: bool = False) -> None:
-    """Draws lines over a common logarithmic x.
+    """Draws lines over a common x: logarithmic, unless there are many points.
 
     Args:
         panels: label of y → lines.
@@ -38,10 +40,11 @@ def draw(path: Path, title: str, x: str, panels: Mapping[str, Lines], *, stacked
     rows, columns = (count, 1) if stacked else (1, count)
     every = figure.subplots(rows, columns, sharex=True, squeeze=False).ravel()
     ticks = sorted({place for lines in panels.values() for points in lines.values() for place, _ in points})
+    many = len(ticks) > _MOST_TICKS
     for axes, (y, lines) in zip(every, panels.items(), strict=True):
         for name, points in lines.items():
-            axes.plot(*zip(*points, strict=True), marker="o", markersize=4, label=name)
-        axes.set(ylabel=y, xscale="log", yscale="linear" if stacked else "log")
+            axes.plot(*zip(*points, strict=True), marker="" if many else "o", markersize=4, label=name)
+        axes.set(ylabel=y, xscale="linear" if many else "log", yscale="linear" if stacked else "log")
         axes.grid(alpha=0.3)
         if stacked:
             axes.set_ylim(bottom=0)
@@ -49,8 +52,10 @@ def draw(path: Path, title: str, x: str, panels: Mapping[str, Lines], *, stacked
             axes.yaxis.set_major_formatter("{x:g}")
             axes.yaxis.set_minor_formatter(LogFormatter(minor_thresholds=(2, 0.5)))
     for axes in every[-columns:]:
-        axes.set(xlabel=x, xticks=ticks, xticklabels=[f"{tick:g}" for tick in ticks])
-        axes.tick_params(axis="x", which="minor", bottom=False, labelbottom=False)
+        axes.set(xlabel=x)
+        if not many:
+            axes.set(xticks=ticks, xticklabels=[f"{tick:g}" for tick in ticks])
+            axes.tick_params(axis="x", which="minor", bottom=False, labelbottom=False)
     figure.legend(*every[0].get_legend_handles_labels(), loc="outside right center", fontsize="small")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)

@@ -68,7 +68,7 @@ class Daemon:
         self.log, environment = log, {**os.environ, "PYTHONPATH": str(checkout)}
         chosen = ",".join(map(str, sorted(os.sched_getaffinity(0))[:cores]))
         command = [*within, "taskset", "-c", chosen, sys.executable, "-m", *words]
-        with log.open("wb") as file:
+        with log.open("ab") as file:
             self.process = subprocess.Popen(command, cwd=checkout, env=environment, stdout=file, stderr=file)
 
     def wait_until(self, done: Callable[[], bool]) -> None:
@@ -85,9 +85,43 @@ class Daemon:
         self.process.wait()
 
     def processor_ms(self) -> float:
-        """Processor time until now. Raises OSError or IndexError when the daemon has ended."""
-        fields = Path(f"/proc/{self.process.pid}/stat").read_text().rpartition(")")[2].split()
-        return 1e3 * sum(map(int, fields[11:13])) / os.sysconf("SC_CLK_TCK")
+        """Processor time until now, with that of the processes that it has started.
+
+        Raises OSError or IndexError when the daemon has ended.
+        """
+        return _processor_ms(self.process.pid) + sum(map(_processor_ms, self.children()))
+
+    def children(self) -> list[int]:
+        """The processes of its own that run."""
+        tasks = Path(f"/proc/{self.process.pid}/task").glob("*/children")
+        return [int(child) for task in tasks for child in task.read_text().split()]
+
+    def memory_mb(self, what: str = "VmRSS") -> float:
+        """Memory now, or the most since that was last reset (`VmHWM`). Raises OSError."""
+        return _memory_mb(self.process.pid, what)
+
+    def used(self) -> Figures:
+        """Memory, that of its children, descriptors and threads. Raises OSError when the daemon has ended."""
+        folder = Path(f"/proc/{self.process.pid}")
+        own = {"files": float(len(os.listdir(folder / "fd"))), "threads": float(len(os.listdir(folder / "task")))}
+        return {
+            "mb": self.memory_mb(),
+            "children_mb": sum(_memory_mb(each, "VmRSS") for each in self.children()),
+            **own,
+        }
+
+
+def _processor_ms(pid: int) -> float:
+    """Processor time of a process, and of those that it has started and that have ended."""
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return 1e3 * sum(map(int, fields[11:15])) / os.sysconf("SC_CLK_TCK")
+
+
+def _memory_mb(pid: int, what: str) -> float:
+    status = Path(f"/proc/{pid}/status")
+    lines = status.read_text().splitlines() if status.exists() else []
+    # One that has ended, and waits for its parent, has none.
+    return next((int(line.split()[1]) / 1e3 for line in lines if line.startswith(what)), 0.0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,20 +137,21 @@ class Look:
 class Camera(threading.Thread):
     """Sends the clip's pictures to a sender's socket."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, fps: float = FPS, seconds: float = CAMERA_S) -> None:
         super().__init__(daemon=True)
-        self._path = path
+        self._path, self._fps, self._seconds = path, fps, seconds
 
     def run(self) -> None:
         there = demo_pictures(_CLIP_FRAMES)
         pictures = cycle([*there, *reversed(there)])
-        with socket.socket(socket.AF_UNIX) as connection:
+        # The sender may end before.
+        with suppress(BrokenPipeError), socket.socket(socket.AF_UNIX) as connection:
             connection.connect(str(self._path))
             threading.Thread(target=connection.makefile("rb").read, daemon=True).start()
             began = time.time()
-            for number in range(int(FPS * CAMERA_S)):
-                time.sleep(max(began + number / FPS - time.time(), 0))
-                head = json.dumps({"name": "demo", "captured_at": began + number / FPS}).encode()
+            for number in range(int(self._fps * self._seconds)):
+                time.sleep(max(began + number / self._fps - time.time(), 0))
+                head = json.dumps({"name": "demo", "captured_at": began + number / self._fps}).encode()
                 picture = next(pictures)
                 connection.sendall(struct.pack("<II", len(head), len(picture)) + head + picture)
             connection.shutdown(socket.SHUT_RDWR)

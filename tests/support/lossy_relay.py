@@ -20,6 +20,7 @@ class LossyRelay(asyncio.DatagramProtocol):
         loses: may be replaced at any time.
         ip_bytes: of all packets, headers included.
         captured: the packets to the receiver, lost ones too.
+        sent_bytes: of those, without headers.
     """
 
     def __init__(self, target: Address, loses: Loses = lambda number, forward: False) -> None:
@@ -31,6 +32,10 @@ class LossyRelay(asyncio.DatagramProtocol):
         self._sender: Any = None
         self._transport: Any = None
         self._forward: Any = None
+
+    @property
+    def sent_bytes(self) -> int:
+        return sum(map(len, self.captured))
 
     async def start(self, port: int = 0) -> Address:
         """Returns the address to send to."""

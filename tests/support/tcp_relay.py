@@ -14,11 +14,15 @@ class _Connection:
 
 
 class TcpRelay:
-    """Relays every connection to `target`, from the address `source`; also connections made after a cut."""
+    """Relays every connection to `target`, from the address `source`; also connections made after a cut.
+
+    Attributes:
+        sent_bytes: to the target.
+    """
 
     def __init__(self, target: Address) -> None:
         self._target = target
-        self.source = "127.0.0.1"
+        self.source, self.sent_bytes = "127.0.0.1", 0
         self._writers: set[asyncio.StreamWriter] = set()
         self._connections: list[_Connection] = []
         self._black_hole = False
@@ -67,18 +71,20 @@ class TcpRelay:
         connection = _Connection(self._black_hole)
         self._connections.append(connection)
         for source, sink in ((reader, target_writer), (target_reader, writer)):
-            task = asyncio.create_task(_relay(source, sink, connection))
+            task = asyncio.create_task(self._relay(source, sink, connection, forward=source is reader))
             self._tasks.add(task)
             task.add_done_callback(self._tasks.discard)
 
-
-async def _relay(source: asyncio.StreamReader, sink: asyncio.StreamWriter, connection: _Connection) -> None:
-    try:
-        while data := await source.read(65536):
-            if not connection.dead:
-                sink.write(data)
-                await sink.drain()
-    except OSError:
-        pass  # the cut
-    finally:
-        sink.close()
+    async def _relay(
+        self, source: asyncio.StreamReader, sink: asyncio.StreamWriter, connection: _Connection, *, forward: bool
+    ) -> None:
+        try:
+            while data := await source.read(65536):
+                self.sent_bytes += len(data) if forward else 0
+                if not connection.dead:
+                    sink.write(data)
+                    await sink.drain()
+        except OSError:
+            pass  # the cut
+        finally:
+            sink.close()

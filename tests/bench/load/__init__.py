@@ -1,0 +1,1 @@
+"""A receiver under load; `python -m tests.bench.load`."""

@@ -1,0 +1,216 @@
+"""A receiver daemon with its page, and those who load it: light senders of recorded labels, and browsers that watch."""
+
+import asyncio
+import json
+import logging
+import re
+import time
+from collections import Counter
+from collections.abc import AsyncIterator, Coroutine, Iterator, Sequence
+from contextlib import asynccontextmanager, contextmanager, suppress
+from dataclasses import dataclass, replace
+from itertools import count
+from pathlib import Path
+from typing import Any
+
+import httpx
+from websockets.asyncio.client import connect
+from websockets.exceptions import WebSocketException
+
+from common.body.label_space import LabelSpace
+from common.errors import BodywireError
+from common.frames import Camera, LabelFrame, PersonLabels
+from common.io.addresses import Address, Addresses
+from common.weights.manifest import model_hash
+from sender.link.client import LinkClient
+from sender.link.config import LinkConfig
+from sender.link.transport.security import SecurityConfig
+from sender.link.transport.transport import Transport
+from tests.bench.daemons import ROOT, Daemon
+from tests.bench.rate import demo_truth
+from tests.netlab.programs import FixedRate, new_hello
+from tests.support.certificate_authority import Authority
+
+# Among those of senders, which `Said` counts.
+logger = logging.getLogger("sender.light")
+
+CAMERA = Camera(640, 480, 600.0)
+# Of a browser, between frames.
+_DRAWN_S = 1 / 30
+_CONNECT_S, _RECONNECT_S, _AGAIN_S = 20.0, 5.0, 1.0
+
+
+class Receiver:
+    """A receiver with mutual TLS, whose page everybody on this machine may use.
+
+    Raises:
+        OutputError: it does not start.
+    """
+
+    def __init__(self, folder: Path, *flags: str) -> None:
+        self.out, log = folder / "out", folder / "receiver.log"
+        self.authority = Authority.make(folder / "certs")
+        certificate, key = self.authority.issue("receiver", "127.0.0.1")
+        words = ["--listen", "127.0.0.1:0", "--http", "127.0.0.1:0", "--http-token", "none", "--out", str(self.out)]
+        words += ["--tls-cert", str(certificate), "--tls-key", str(key), "--tls-ca", str(self.authority.certificate)]
+        self.daemon = Daemon(ROOT, log, None, "receiver", *words, *flags)
+        self.daemon.wait_until(lambda: b"page: " in log.read_bytes())
+        listening, page = re.findall(r"^(?:listening on|page:) (\S+)", log.read_text(), re.MULTILINE)
+        self.peer, self.page = Address.parse(listening), page.rstrip("/")
+
+    def sender(self, name: str) -> SecurityConfig:
+        """What a sender needs to be admitted under a name."""
+        certificate, key = self.authority.issue(name)
+        return SecurityConfig(tls_ca=self.authority.certificate, tls_cert=certificate, tls_key=key)
+
+
+@contextmanager
+def receiver(folder: Path, *flags: str) -> Iterator[Receiver]:
+    """A receiver that ends with the block."""
+    made = Receiver(folder, *flags)
+    try:
+        yield made
+    finally:
+        made.daemon.end()
+
+
+@dataclass(eq=False)
+class LightSender:
+    """Streams recorded labels without camera and networks, session after session.
+
+    Args:
+        account: its certificate, which several may share.
+        people: in a frame.
+        lasts_s: time of a session, after which it is drained and another one begins.
+    """
+
+    name: str
+    peer: Address
+    account: Transport
+    recorded: Sequence[PersonLabels]
+    fps: float
+    people: int = 1
+    live: bool = True
+    lasts_s: float = float("inf")
+
+    async def run(self) -> None:
+        """Sends until cancelled."""
+        while True:
+            try:
+                await self._session()
+            except BodywireError as error:
+                logger.warning("%s", error)
+                await asyncio.sleep(_AGAIN_S)
+
+    async def _session(self) -> None:
+        model = model_hash()
+        config = LinkConfig(Addresses((self.peer,)), connect_timeout=_CONNECT_S, reconnect_timeout=_RECONNECT_S)
+        hello = new_hello(self.name, model, live=self.live)
+        link = LinkClient(config, hello, FixedRate(model), transport=self.account)
+        try:
+            await link.connect()
+            due_s = began_s = time.monotonic()
+            for sequence in count():
+                if due_s > began_s + self.lasts_s:
+                    await link.drain()
+                    return
+                await asyncio.sleep(max(due_s - time.monotonic(), 0.0))
+                due_s = max(due_s, time.monotonic() - 1 / self.fps) + 1 / self.fps
+                await link.send(LabelFrame(sequence, self.name, time.time(), CAMERA, self._frame(sequence)))
+        finally:
+            await link.close()
+
+    def _frame(self, sequence: int) -> tuple[PersonLabels, ...]:
+        person = self.recorded[sequence % len(self.recorded)]
+        return tuple(replace(person, identity=identity) for identity in range(self.people))
+
+
+def recorded_labels() -> Sequence[PersonLabels]:
+    """The person of the demo clip."""
+    return demo_truth(LabelSpace.load(), 0).people
+
+
+async def watch(page: str, shown: Counter[str]) -> None:
+    """Watches the page as a browser does, and again where that ends, until cancelled."""
+    while True:
+        try:
+            async with connect(f"ws{page.removeprefix('http')}/live", max_size=None) as socket:
+                await socket.send(json.dumps({"type": "watch", "mesh": "surface"}))
+                async for message in socket:
+                    # The header of a binary message is JSON behind its length.
+                    if not isinstance(message, bytes):
+                        continue
+                    head = json.loads(message[4 : 4 + int.from_bytes(message[:4], "little")])
+                    if head.get("type") == "frame":
+                        shown["frames"] += 1
+                        await asyncio.sleep(_DRAWN_S)
+                        await socket.send(json.dumps({"type": "shown", "id": head["id"]}))
+        except (OSError, WebSocketException) as error:
+            logger.warning("%s", error)
+        await asyncio.sleep(_AGAIN_S)
+
+
+class Said(logging.Handler):
+    """Counts what senders say about the receiver, in place of their log."""
+
+    def __init__(self) -> None:
+        super().__init__(logging.INFO)
+        self.counts = Counter[str]()
+        log = logging.getLogger("sender")
+        log.handlers, log.propagate = [self], False
+        log.setLevel(logging.INFO)
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self.counts[_without_numbers(record.getMessage())] += 1
+
+
+async def request(page: str, answers: Counter[str]) -> None:
+    """Asks for the page again and again, until cancelled."""
+    async with httpx.AsyncClient(base_url=page, timeout=30.0) as client:
+        while True:
+            with suppress(httpx.HTTPError):
+                answers[str((await client.get("/api/status")).status_code)] += 1
+
+
+@asynccontextmanager
+async def together(work: Sequence[Coroutine[Any, Any, None]]) -> AsyncIterator[None]:
+    """Runs coroutines beside a block, and cancels them at its end."""
+    tasks = [asyncio.create_task(each) for each in work]
+    try:
+        yield
+        for task in tasks:
+            if task.done():
+                task.result()
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+
+class Records:
+    """The frames that a receiver writes, as they come."""
+
+    def __init__(self, out: Path) -> None:
+        self._path, self._inode, self._offset, self._newest_s = out / "frames.jsonl", 0, 0, 0.0
+
+    def new(self) -> list[dict[str, Any]]:
+        """The records since the last call."""
+        found: list[dict[str, Any]] = []
+        with suppress(FileNotFoundError), self._path.open("rb") as file:
+            inode = self._path.stat().st_ino
+            # Where sessions were deleted there is another file, with the lines of the others.
+            replaced, self._inode = inode != self._inode, inode
+            file.seek(0 if replaced else self._offset)
+            for line in file:
+                if line.endswith(b"\n"):
+                    found.append(json.loads(line))
+            self._offset = file.tell() - (0 if not found or line.endswith(b"\n") else len(line))
+            if replaced:
+                found = [each for each in found if each["captured_at"] > self._newest_s]
+        self._newest_s = max([self._newest_s, *(each["captured_at"] for each in found)])
+        return found
+
+
+def _without_numbers(text: str) -> str:
+    """A message that is the same for all who get it."""
+    return re.sub(r"\d[\d.:]*", "N", text)
