@@ -225,13 +225,23 @@ def test_recording_is_played_scrubbed_and_left(live: Page) -> None:
     wait_for_change(live)
 
 
-def test_page_reconnects_when_the_receiver_is_back(live: Page, server: PageServer, complaints: Complaints) -> None:
+def test_page_reconnects_when_the_receiver_is_back_unless_one_has_to_sign_in(
+    live: Page, server: PageServer, complaints: Complaints
+) -> None:
     complaints.ignored += ["ERR_CONNECTION_REFUSED", "WebSocket connection to", "ERR_CONNECTION_RESET", "ERR_EMPTY"]
     server.stop()
     expect(live.locator("#state")).not_to_have_attribute("data-state", "live")
     server.start()
     expect(live.get_by_role("status").first).to_have_text("Live")
     wait_for_change(live)
+    complaints.ignored += ["403"]
+    server.stop()
+    server.needs_account = True
+    server.start()
+    live.goto(server.address)
+    expect(live.get_by_role("heading", name="Sign in to watch")).to_be_visible()
+    live.get_by_role("link", name="Sign in").click()
+    expect(live.get_by_role("heading", name="Account")).to_be_visible()
 
 
 def test_sessions_are_picked_and_shown_together_as_long_as_they_last(
@@ -262,17 +272,6 @@ def test_visitor_is_told_what_to_run_while_nobody_sends(page: Page, server: Page
     expect(page.get_by_role("heading", name="Nobody is here yet")).to_be_visible()
     expect(page.locator(".command")).to_have_text("sender --camera 0 --peer 127.0.0.1:50123 --insecure")
     expect(page.get_by_role("status").first).to_have_text("No sender yet")
-
-
-def test_visitor_without_rights_is_sent_to_sign_in(page: Page, server: PageServer, complaints: Complaints) -> None:
-    complaints.ignored += ["WebSocket connection to", "403"]
-    server.stop()
-    server.needs_account = True
-    server.start()
-    page.goto(server.address)
-    expect(page.get_by_role("heading", name="Sign in to watch")).to_be_visible()
-    page.get_by_role("link", name="Sign in").click()
-    expect(page.get_by_role("heading", name="Account")).to_be_visible()
 
 
 def test_camera_of_the_browser_is_refused_or_sends_pictures_until_it_is_stopped(live: Page, server: PageServer) -> None:

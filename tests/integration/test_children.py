@@ -134,15 +134,11 @@ def test_kinds_beside_which_others_are_possible_are_unsure() -> None:
     assert _unsure(person, kinds) == ["headwear", "layer", "sleeve"]
 
 
-async def test_pictures_at_once_do_not_mix(bench: Bench) -> None:
+async def test_pictures_at_once_do_not_mix_and_unreadable_ones_are_refused(bench: Bench) -> None:
     pictures = bench.pictures()
     numbers = [1, 5, 2, 4, 3, 6]
     results = await asyncio.gather(*(pictures.reconstruct(picture(people)) for people in numbers))
     assert [(result.height, len(result.people)) for result in results] == [(people, people) for people in numbers]
-
-
-async def test_unreadable_picture_is_refused(bench: Bench) -> None:
-    pictures = bench.pictures()
     with pytest.raises(Refused, match="not an image that can be read"):
         await pictures.reconstruct(b"GIF89a")
     with pytest.raises(Refused, match="an image has 1 to"):
@@ -161,8 +157,8 @@ async def test_picture_that_takes_too_much_memory_is_refused(bench: Bench, monke
     assert bench.process_ends == 0
 
 
-async def test_process_that_dies_fails_its_pictures_and_is_started_again(
-    bench: Bench, caplog: pytest.LogCaptureFixture
+async def test_process_that_dies_or_does_not_answer_fails_its_pictures_and_is_started_again(
+    bench: Bench, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     pictures = bench.pictures()
     deadly = asyncio.create_task(pictures.reconstruct(picture(1, width=DEADLY)))
@@ -171,6 +167,11 @@ async def test_process_that_dies_fails_its_pictures_and_is_started_again(
     assert len((await pictures.reconstruct(picture(2))).people) == 2
     assert f"exit code {DEADLY_EXIT_CODE}" in caplog.text
     assert bench.process_ends == 1
+    with monkeypatch.context() as impatient:
+        impatient.setattr("receiver.web.children.pictures._PICTURE_S", 0.2)
+        with pytest.raises(Refused, match="was not finished within"):
+            await pictures.reconstruct(picture(1, width=SILENT))
+    assert len((await pictures.reconstruct(picture(2))).people) == 2
 
 
 async def test_process_that_cannot_start_fails_pictures(bench: Bench, caplog: pytest.LogCaptureFixture) -> None:
@@ -207,16 +208,6 @@ async def test_close_ends_a_process_that_waits(bench: Bench) -> None:
     waiting = await begun((sys.executable, "-c", "import sys; sys.stdin.read()"), PIPE)
     await bench.pictures(waiting=waiting).close()
     assert waiting.returncode is not None
-
-
-async def test_process_that_does_not_answer_is_ended(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
-    pictures = bench.pictures()
-    await pictures.reconstruct(picture(1))
-    with monkeypatch.context() as impatient:
-        impatient.setattr("receiver.web.children.pictures._PICTURE_S", 0.2)
-        with pytest.raises(Refused, match="was not finished within"):
-            await pictures.reconstruct(picture(1, width=SILENT))
-    assert len((await pictures.reconstruct(picture(2))).people) == 2
 
 
 async def test_close_fails_the_pictures_in_the_process(bench: Bench) -> None:
@@ -256,13 +247,7 @@ async def test_full_disk_fails_pictures(bench: Bench, monkeypatch: pytest.Monkey
         disk.setattr("common.io.private_folder.tempfile.mkdtemp", full)
         with pytest.raises(Refused, match="cannot be started"):
             await pictures.reconstruct(picture(1))
-    assert len((await pictures.reconstruct(picture(1))).people) == 1
-
-
-async def test_process_that_still_starts_is_not_ended_by_impatience(
-    bench: Bench, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    pictures = bench.pictures()
+    # One that still starts is not ended by impatience.
     with monkeypatch.context() as impatient:
         impatient.setattr("receiver.web.children.pictures._PICTURE_S", 0.05)
         with pytest.raises(Refused, match="was not finished within"):

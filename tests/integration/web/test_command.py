@@ -45,9 +45,9 @@ def test_account_is_made_given_a_token_and_another_password_and_removed(command:
     assert command("list") == 0 and len(command.out.splitlines()) == 1
 
 
-@pytest.mark.parametrize(
-    ("arguments", "stdin", "message"),
-    [
+def test_mistakes_are_one_line_each(command: Command) -> None:
+    assert command("add", "Anna", stdin=f"{PASSWORD}\n") == 0
+    mistakes: list[tuple[tuple[str, ...], str, str]] = [
         ((), "", "required: ACTION"),
         (("fly",), "", "invalid choice"),
         (("add",), "", "required: NAME"),
@@ -59,13 +59,11 @@ def test_account_is_made_given_a_token_and_another_password_and_removed(command:
         (("token", "Anna", "--label", "\x1b[31m"), "", "a label has"),
         (("remove", "Bert"), "", "no account Bert"),
         (("password", "Bert"), f"{PASSWORD}\n", "no account Bert"),
-    ],
-)
-def test_mistake_is_one_line(arguments: tuple[str, ...], stdin: str, message: str, command: Command) -> None:
-    assert command("add", "Anna", stdin=f"{PASSWORD}\n") == 0
-    assert command(*arguments, stdin=stdin) == 2
-    assert message in command.err and command.err.startswith("receiver accounts: ")
-    assert len(command.err.splitlines()) == 1 and command.out == ""
+    ]
+    for arguments, stdin, message in mistakes:
+        assert command(*arguments, stdin=stdin) == 2, arguments
+        assert message in command.err and command.err.startswith("receiver accounts: ")
+        assert len(command.err.splitlines()) == 1 and command.out == ""
 
 
 def test_wrong_directory_is_reported_and_not_made(command: Command) -> None:
