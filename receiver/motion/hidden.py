@@ -114,7 +114,7 @@ def learned() -> tuple[PoseMixture, Legs, Mapping[str, PoseRefiner]]:
 
 
 class HiddenLimbs:
-    """Completes the people of a session, frame after frame.
+    """Completes the people of a source, frame after frame.
 
     Args:
         diffusion: which one brings samples of the mixture near real poses, as `--motion` has it; None leaves them.
@@ -127,12 +127,9 @@ class HiddenLimbs:
         self._mixture, self._legs, refiners = learned()
         self._refiner = None if diffusion is None else refiners[diffusion]
         self._people: dict[int, _Person] = {}
-        self._source = ""
 
     def complete(self, frame: LabelFrame) -> LabelFrame:
         """The frame with generated labels for the limbs of its people that nobody sees; call it in order."""
-        if frame.source != self._source:
-            self._source, self._people = frame.source, {}
         people = tuple(self._completed(person, frame.captured_at) for person in frame.people)
         return replace(frame, people=people)
 

@@ -104,17 +104,14 @@ def _leashed(held: Float64Array, ankles: Float64Array, stands: Float64Array, rel
 
 
 class PlantedFeet:
-    """Holds the feet of a session's people, frame after frame."""
+    """Holds the feet of a source's people, frame after frame."""
 
     def __init__(self, legs: Legs) -> None:
         self._legs = legs
         self._people: dict[int, _Person] = {}
-        self._source = ""
 
     def settle(self, frame: LabelFrame) -> LabelFrame:
         """The frame with feet that stand; call it in order, with complete labels."""
-        if frame.source != self._source:
-            self._source, self._people = frame.source, {}
         return replace(frame, people=tuple(self._settled(person, frame.captured_at) for person in frame.people))
 
     def _settled(self, labels: PersonLabels, now_s: float) -> PersonLabels:

@@ -6,7 +6,7 @@ from receiver.motion.planted import PlantedFeet
 
 
 class SessionMotion:
-    """The motion of a session's people.
+    """The motion of a session's people, who begin anew in another source.
 
     Args:
         diffusion: as `--motion` has it.
@@ -16,9 +16,15 @@ class SessionMotion:
     """
 
     def __init__(self, diffusion: str = "learned") -> None:
-        _, legs, _ = learned()
-        self._hidden, self._planted = HiddenLimbs(diffusion), PlantedFeet(legs)
+        self._diffusion, self._source = diffusion, ""
+        self._begin()
+
+    def _begin(self) -> None:
+        self._hidden, self._planted = HiddenLimbs(self._diffusion), PlantedFeet(learned()[1])
 
     def complete(self, frame: LabelFrame) -> LabelFrame:
         """The frame as it is to be shown; call it in order."""
+        if frame.source != self._source:
+            self._source = frame.source
+            self._begin()
         return self._planted.settle(self._hidden.complete(frame))

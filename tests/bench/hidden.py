@@ -117,12 +117,11 @@ def person_of(labels: FloatArray, identity: int) -> PersonLabels:
 
 def generated(labels: FloatArray, identity: int, diffusion: str | None = "learned") -> FloatArray:
     """(N, LABEL_SIZE) with generated legs; each person is the first one of a picture."""
-    limbs = HiddenLimbs(diffusion)
     frames = (
         LabelFrame(row, f"{row}.jpg", 0.0, _CAMERA, (person_of(each, (identity + row) % 256),))
         for row, each in enumerate(labels)
     )
-    return np.stack([concatenate(limbs.complete(frame).people[0].labels) for frame in frames])
+    return np.stack([concatenate(HiddenLimbs(diffusion).complete(frame).people[0].labels) for frame in frames])
 
 
 def completed(space: LabelSpace, people: People, labels: FloatArray) -> FloatArray:

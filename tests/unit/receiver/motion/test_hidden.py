@@ -14,6 +14,7 @@ from common.frames import LabelFrame, PersonLabels
 from common.labels import LIMBS, concatenate, group_slices
 from receiver.motion.hidden import HiddenLimbs
 from receiver.motion.mixture import MODES
+from receiver.motion.session_motion import SessionMotion
 from tests.support.label_motion import frame_of, person
 
 LEGS = ("left_leg", "right_leg")
@@ -121,10 +122,12 @@ def test_the_mode_stays_for_a_frame_that_looks_otherwise(space: LabelSpace, stan
 
 
 def test_people_begin_anew_in_another_source(standing: FloatArray) -> None:
-    limbs = HiddenLimbs()
-    completed(limbs, frames(standing, (), 0, 3))
-    other = [replace(frame, source="other.jpg") for frame in frames(standing, LEGS, 3, 1)]
-    assert np.array_equal(completed(limbs, other), completed(HiddenLimbs(), other))
+    motion = SessionMotion()
+    for frame in frames(standing, (), 0, 3):
+        motion.complete(frame)
+    (other,) = (replace(frame, source="other.jpg") for frame in frames(standing, LEGS, 3, 1))
+    first, again = (concatenate(each.complete(other).people[0].labels) for each in (SessionMotion(), motion))
+    assert np.array_equal(again, first)
 
 
 def test_knees_do_not_bend_backwards(space: LabelSpace, standing: FloatArray) -> None:
