@@ -323,7 +323,10 @@ class FrameDelivery:
         self._congestion_window.update(sample, self._clock.monotonic_ms())
         self._resize()
         self._observer.acknowledged(in_flight.frames, sample)
-        self._finish_all(in_flight, Fate.LATE if ack.status is AckStatus.LATE else Fate.ACKNOWLEDGED)
+        # On a lossy stream a later one has overtaken a duplicate, and was handled: this one never is.
+        overtaken = Fate.LOST if self._lossy else Fate.ACKNOWLEDGED
+        fates = {AckStatus.LATE: Fate.LATE, AckStatus.DUPLICATE: overtaken}
+        self._finish_all(in_flight, fates.get(ack.status, Fate.ACKNOWLEDGED))
         return sample
 
     def _expect_no_more(self, ack: Acknowledgement) -> None:

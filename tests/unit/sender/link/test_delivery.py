@@ -211,3 +211,12 @@ async def test_frames_that_a_lossy_stream_may_have_lost_do_not_count_as_acknowle
         fixture.delivery.restart(kept)
         fixture.delivery.resume(kept)
         assert fixture.observer.fates == [(0, fate), (1, Fate.ACKNOWLEDGED)]
+
+
+async def test_frame_that_another_one_has_overtaken_is_lost() -> None:
+    for lossy, fate in ((True, Fate.LOST), (False, Fate.ACKNOWLEDGED)):
+        fixture = Fixture(live=True)
+        fixture.delivery.restart(WELCOME, lossy=lossy)
+        await fixture.send(0)
+        fixture.delivery.on_acknowledgement(ack(0, AckStatus.DUPLICATE))
+        assert fixture.observer.fates == [(0, fate)]

@@ -1,0 +1,30 @@
+"""Sessions of a state machine: the link keeps its promises, and one that breaks them would be noticed."""
+
+import pytest
+
+from receiver.link.session import Session
+from sender.link.send_window import Resumption, SendWindow
+from tests.bench.sessions import Sessions, run
+
+
+def test_link_keeps_its_promises() -> None:
+    line = run(Sessions(1, 0, sessions=6))
+    assert not line["failure"] and line["steps"] > 60
+    assert line["seen"]["acknowledged"] > 0 and line["seen"]["quic"] >= 6
+
+
+def test_frame_that_is_taken_for_delivered_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
+    right = SendWindow.resume
+
+    def resume(window: SendWindow, next_sequence: int) -> Resumption:
+        return right(window, next_sequence + 1)
+
+    monkeypatch.setattr(SendWindow, "resume", resume)
+    assert "were acknowledged, but never handled" in run(Sessions(1, 0, sessions=30))["failure"]
+
+
+@pytest.mark.slow
+def test_frame_that_is_handled_behind_later_ones_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Session, "has_handled", lambda *_: False)
+    failures = [run(Sessions(1, number))["failure"] for number in range(4)]
+    assert any("is not in order, or twice" in failure for failure in failures)
