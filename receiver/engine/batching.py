@@ -214,10 +214,11 @@ class BatchingEngine(ABC):
         return batch
 
     def _active(self) -> set[tuple[Hashable, Hashable]]:
-        """Account and session of those that asked or were answered recently, or wait."""
+        """Account and session of those that asked or were answered recently, or are not answered yet."""
         horizon_s = self._clock.monotonic() - _ACTIVE_S
         self._last_active_s = {key: at_s for key, at_s in self._last_active_s.items() if at_s > horizon_s}
-        return self._last_active_s.keys() | self._queue.sessions
+        # Where a pass takes long, one asked long ago, and learns of its answer only after the next batch is taken.
+        return self._last_active_s.keys() | {frame.session for frame in self._frames}
 
     def _limits(self, room: Room) -> tuple[int, int]:
         """Most people of one account and of one session from network pass to surface.

@@ -66,11 +66,6 @@ class FairQueue(Generic[Job]):
     def __len__(self) -> int:
         return sum(len(queue) for sessions in self._jobs.values() for queue in sessions.values())
 
-    @property
-    def sessions(self) -> set[tuple[Hashable, Hashable]]:
-        """Account and session of the jobs in the queue."""
-        return {(account, session) for account, sessions in self._jobs.items() for session in sessions}
-
     def put(self, account: Hashable, session: Hashable, job: Job) -> None:
         """Appends a job to its session's queue."""
         self._shares_of.setdefault(account, _FairShares())
@@ -168,11 +163,6 @@ class PriorityQueue(Generic[Job]):
 
     def __len__(self) -> int:
         return sum(map(len, self._queues.values()))
-
-    @property
-    def sessions(self) -> set[tuple[Hashable, Hashable]]:
-        """Account and session of the jobs in the queues."""
-        return {key for queue in self._queues.values() for key in queue.sessions}
 
     def put(self, job: Job) -> None:
         """Appends a job to its session's queue."""

@@ -12,8 +12,8 @@ from dataclasses import dataclass, replace
 from itertools import count
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
-import httpx
 from websockets.asyncio.client import connect
 from websockets.exceptions import WebSocketException
 
@@ -165,11 +165,17 @@ class Said(logging.Handler):
 
 
 async def request(page: str, answers: Counter[str]) -> None:
-    """Asks for the page again and again, until cancelled."""
-    async with httpx.AsyncClient(base_url=page, timeout=30.0) as client:
-        while True:
-            with suppress(httpx.HTTPError):
-                answers[str((await client.get("/api/status")).status_code)] += 1
+    """Asks for the page's status again and again over one connection, until cancelled or the connection ends."""
+    where = urlsplit(page)
+    reader, writer = await asyncio.open_connection(where.hostname, where.port)
+    while True:
+        writer.write(f"GET /api/status HTTP/1.1\r\nHost: {where.netloc}\r\n\r\n".encode())
+        try:
+            head = (await reader.readuntil(b"\r\n\r\n")).decode()
+            await reader.readexactly(int(re.findall(r"content-length: (\d+)", head)[0]))
+        except (OSError, asyncio.IncompleteReadError):
+            return
+        answers[head.split()[1]] += 1
 
 
 @asynccontextmanager

@@ -3,9 +3,11 @@
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from dataclasses import replace
 
 import pytest
 
+from common.clock import SYSTEM_CLOCK, Clock
 from receiver.engine.engine import ReconstructionRequest, RequestWithdrawn
 from receiver.engine.local import LocalEngine
 from tests.support.fake_link import until
@@ -13,8 +15,10 @@ from tests.support.fake_reconstructor import FakeReconstructor, label_frame
 
 
 @asynccontextmanager
-async def running(reconstructor: FakeReconstructor, batch_people: int = 8) -> AsyncIterator[LocalEngine]:
-    engine = LocalEngine(reconstructor, batch_people)  # type: ignore[arg-type]
+async def running(
+    reconstructor: FakeReconstructor, batch_people: int = 8, clock: Clock = SYSTEM_CLOCK
+) -> AsyncIterator[LocalEngine]:
+    engine = LocalEngine(reconstructor, batch_people, clock)  # type: ignore[arg-type]
     try:
         yield engine
     finally:
@@ -109,6 +113,16 @@ async def test_active_session_leaves_room_in_the_pass_for_others(account: str | 
         await engine.reconstruct(request("live", account=account))
         await engine.reconstruct(request("crowd", people=3, account=account))
     assert sessions(reconstructor)[:2] == [["live"], ["crowd"]]
+
+
+async def test_others_do_not_fill_the_pass_behind_one_that_took_long() -> None:
+    reconstructor = FakeReconstructor()
+    a_second_each = replace(SYSTEM_CLOCK, monotonic=lambda: float(len(reconstructor.batches)))
+    async with running(reconstructor, clock=a_second_each) as engine:
+        async with busy(reconstructor, engine):
+            rest = await submit(engine, request("live"), request("crowd", people=12))
+        await asyncio.gather(*rest)
+    assert sessions(reconstructor)[1:3] == [["live", "crowd"], ["crowd"]]
 
 
 async def test_account_does_not_fill_the_engine_while_another_is_active() -> None:
