@@ -29,18 +29,18 @@ Needs root, for the namespaces.
 import argparse
 import json
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from time import monotonic
-from typing import Any
+from typing import Any, Self
 
 from common.errors import UsageError
 from tests.bench import report
+from tests.bench.charts import Lines, draw
 from tests.bench.rivals.coders import VIDEOS
 from tests.bench.rivals.footage import demo, strangers
 from tests.bench.scenarios.play import LABELS, SYSTEMS
 from tests.bench.scenarios.runs import A_KBPS, Figures, each_playing, scenario_a, scenario_b
-from tests.bench.scenarios.tables import Run, charts, tables
 from tests.bench.scenarios.ways import CROPS, MESHES
 from tests.netlab.hosts import require_hosts
 
@@ -50,6 +50,23 @@ B_KBPS, QUICK_KBPS = (400, 150, 50, 20, 10), (100, 20)
 A_SYSTEMS, B_SYSTEMS = (*LABELS, MESHES, *CROPS), ("bodywire", *CROPS, *VIDEOS)
 CLIP_FRAMES = 61
 """There and back these take four seconds: every capacity sees all of them."""
+
+Run = Mapping[str, Sequence[Mapping[str, Any]]]
+"""`scenario_a` and `scenario_b` of the JSON."""
+
+
+class Range(float):
+    """The mean of a figure's values in several runs, written as the least and the greatest."""
+
+    def __new__(cls, *values: float) -> Self:
+        made = super().__new__(cls, sum(values) / len(values))
+        made.values = values
+        return made
+
+    values: tuple[float, ...]
+
+    def __format__(self, form: str) -> str:
+        return "–".join(dict.fromkeys(format(end, form) for end in (min(self.values), max(self.values))))
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -63,9 +80,30 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _work(options: argparse.Namespace) -> None:
     runs = [_earlier(path) for path in options.of] if options.of else [_measured(options)]
-    print(tables(runs))
+    a, b = (ranges(runs, *scenario) for scenario in (("scenario_a", "models"), ("scenario_b", "capacity_kbps")))
+    for results, unit in ((a, "models"), (b, "kbit/s")):
+        rows = {f"{system}, {x} {unit}": row for system, each in results.items() for x, row in each.items()}
+        print(f"{report.table(rows)}\n")
     if options.plots:
-        charts(runs, options.plots)
+        panels = {"total time, s": _lines(a, "total_s"), "bytes a mesh, until then": _lines(a, "bytes_per_mesh")}
+        draw(options.plots / "scenario-a.png", "scenario A", "models", panels)
+        panels = {"age, ms, median": _lines(b, "age_p50_ms"), "error of joints shown, mm": _lines(b, "shown_error_mm")}
+        draw(options.plots / "scenario-b.png", "scenario B", "kbit/s", panels)
+
+
+def ranges(runs: Sequence[Run], scenario: str, x: str) -> dict[str, dict[int, dict[str, Range]]]:
+    """The figures of runs, by system, and models or kbit/s."""
+    found: dict[str, dict[int, dict[str, Range]]] = {}
+    for row in (row for run in runs for row in run[scenario]):
+        figures = found.setdefault(row["system"], {}).setdefault(row[x], {})
+        for key, value in ((key, value) for key, value in row.items() if key not in ("system", x)):
+            more = figures[key].values if key in figures else ()
+            figures[key] = Range(*more, float("nan") if value is None else value)
+    return found
+
+
+def _lines(results: dict[str, dict[int, dict[str, Range]]], key: str) -> Lines:
+    return {system: [(x, row[key]) for x, row in each.items()] for system, each in results.items()}
 
 
 def _measured(options: argparse.Namespace) -> Run:

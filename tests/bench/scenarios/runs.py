@@ -5,7 +5,7 @@ import threading
 import time
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import closing
-from functools import cache, partial
+from functools import partial
 from itertools import groupby
 from pathlib import Path
 from typing import Final
@@ -22,7 +22,7 @@ from tests.bench.reconstruction_scores import VIEW, views_of
 from tests.bench.rivals.footage import Footage
 from tests.bench.scenarios.carrier import Item
 from tests.bench.scenarios.play import Daemons, Playing, Shown, place_of
-from tests.bench.scenarios.ways import CROP_PX, WAYS
+from tests.bench.scenarios.ways import CROP_PX, WAYS, Way
 from tests.netlab.hosts import TwoHosts
 from tests.netlab.pipe import Shape
 from tests.netlab.source import there_and_back
@@ -157,7 +157,7 @@ def scenario_b(
 ) -> Iterator[tuple[int, Figures]]:
     """Figures by the link's capacity, kbit/s."""
     system, windows = playing.system, dict[int, tuple[float, float, float]]()
-    settings = {kbps: fitting(system, footage, kbps) for kbps in capacities} if playing.carrier else {}
+    settings = fitting(WAYS[system], footage, capacities) if playing.carrier else {}
     camera = Camera(footage, playing)
     for kbps in capacities:
         if playing.carrier is not None:
@@ -178,26 +178,17 @@ def scenario_b(
         yield kbps, {**_live(shown, camera, footage, begin, end), "kbps": size / (end - begin) / 125}
 
 
-def fitting(system: str, footage: Footage, kbps: float) -> str:
-    """The best setting in which a link carries what a rival makes of the camera's frames, or else the smallest."""
-    for setting in WAYS[system].settings:
-        first, rest = _bits(system, setting, footage)
+def fitting(way: Way, footage: Footage, capacities: Sequence[int]) -> dict[int, str]:
+    """The best setting in which each link carries what a rival makes of the camera's frames, or else the smallest."""
+    contents, needs = list[Image](), dict[str, float]()
+    for number in range(0, _SAMPLES * FPS // _FRAMES_PER_S, FPS // _FRAMES_PER_S):
+        picture = footage.pictures[number]
+        contents.append(footage.crop(number).cut(picture, CROP_PX) if way.sends == "crops" else picture)
+    for name, coder in ((name, begin()) for name, begin in way.settings.items()):
+        first, *rest = (len(coder.encode(content)) * way.link_share / 125 for content in contents)
         # A video's first frame comes once: it may take a second.
-        if first <= kbps * 1e3 and rest <= kbps * 1e3 / _FRAMES_PER_S:
-            break
-    return setting
-
-
-@cache
-def _bits(system: str, setting: str, footage: Footage) -> tuple[float, float]:
-    """Of the first of the camera's frames, and of the next ones in the mean."""
-    way, coder = WAYS[system], WAYS[system].settings[setting]()
-    numbers = range(0, _SAMPLES * FPS // _FRAMES_PER_S, FPS // _FRAMES_PER_S)
-    contents: Iterable[Image] = (footage.pictures[number] for number in numbers)
-    if way.sends == "crops":
-        contents = (footage.crop(number).cut(footage.pictures[number], CROP_PX) for number in numbers)
-    first, *rest = (len(coder.encode(content)) * 8 * way.link_share for content in contents)
-    return first, float(np.mean(rest))
+        needs[name] = max(first, float(np.mean(rest)) * _FRAMES_PER_S)
+    return {kbps: next((name for name in needs if needs[name] <= kbps), name) for kbps in capacities}
 
 
 def _live(shown: Sequence[Shown], camera: Camera, footage: Footage, begin: float, end: float) -> Figures:
