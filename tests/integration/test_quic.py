@@ -7,90 +7,56 @@ from collections.abc import Callable
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
 
 import pytest
 
-import receiver.link.config
-import sender.link.transport.security
 from common.blobs import Blob
 from common.errors import OutputError, PeerError, UsageError
 from common.io.addresses import Address, bound_socket
 from common.wire.traffic import Traffic
 from receiver.link.auth.tokens import add_token, revoke_token
 from receiver.link.quic_server import QuicListener
-from sender.link.client import LinkClient
 from sender.link.observer import Fate
 from sender.link.transport.quic_transport import QuicTransport
 from sender.link.transport.transport import Transport
 from tests.support.certificate_authority import Authority
 from tests.support.fake_link import label_frame
-from tests.support.link_fixture import LinkFixture, send_all
+from tests.support.link_fixture import LinkFixture, ReceiverSecurity, SenderSecurity, at_receiver, at_sender, send_all
 from tests.support.link_samples import ConstantPacer
 from tests.support.lossy_relay import LossyRelay
 from tests.support.recording_pipeline import RecordingPipeline
-from tests.support.scripted_receiver import RecordingObserver
-
-ReceiverSecurity = receiver.link.config.SecurityConfig
-SenderSecurity = sender.link.transport.security.SecurityConfig
-
-
-def at_receiver(authority: Authority, name: str = "receiver", **more: Any) -> ReceiverSecurity:
-    return ReceiverSecurity(tls_cert=authority.folder / f"{name}.pem", tls_key=authority.folder / f"{name}.key", **more)
-
-
-def at_sender(authority: Authority, signed_by: Authority | None = None, **more: Any) -> SenderSecurity:
-    if signed_by is not None:
-        more |= {"tls_cert": signed_by.folder / "camera.pem", "tls_key": signed_by.folder / "camera.key"}
-    return SenderSecurity(tls_ca=authority.certificate, **more)
-
-
-def client(
-    link: LinkFixture, address: Address, security: SenderSecurity, **more: Any
-) -> tuple[LinkClient, RecordingObserver]:
-    return link.client(address, transport=QuicTransport(Transport(security)), **{"connect_timeout": 3.0, **more})
-
-
-async def deliver(link: LinkFixture, receives: ReceiverSecurity, sends: SenderSecurity) -> list[int]:
-    pipeline = RecordingPipeline()
-    _, address = await link.server(pipeline, security=receives, quic=True)
-    sending, _ = client(link, address, sends)
-    await sending.connect()
-    await send_all(sending, 0, 20)
-    await sending.drain()
-    return pipeline.decoded
 
 
 async def test_every_frame_of_a_file_arrives_in_order(link: LinkFixture, ours: Authority) -> None:
-    assert await deliver(link, at_receiver(ours), at_sender(ours)) == list(range(20))
+    assert await link.deliver(at_receiver(ours), at_sender(ours), quic=True) == list(range(20))
     named = at_sender(ours, tls_name="studio.example")
-    assert await deliver(link, at_receiver(ours, "elsewhere"), named) == list(range(20))
+    assert await link.deliver(at_receiver(ours, "elsewhere"), named, quic=True) == list(range(20))
 
 
 async def test_mutual_tls(link: LinkFixture, ours: Authority, others: Authority) -> None:
     receives = at_receiver(ours, tls_ca=ours.certificate)
-    assert await deliver(link, receives, at_sender(ours, ours)) == list(range(20))
+    assert await link.deliver(receives, at_sender(ours, ours), quic=True) == list(range(20))
     for sends, reason in (
         (at_sender(ours, others), "refused the connection: --tls-cert is not valid"),
         (at_sender(ours), "refused the connection: a certificate is required"),
     ):
         with pytest.raises(PeerError, match=reason):
-            await deliver(link, receives, sends)
+            await link.deliver(receives, sends, quic=True)
 
 
 async def test_certificate_is_the_identity(link: LinkFixture, ours: Authority) -> None:
     receives = at_receiver(ours, tls_ca=ours.certificate)
     server, address = await link.server(RecordingPipeline(), security=receives, quic=True)
-    sending, _ = client(link, address, at_sender(ours, ours))
+    sending, _ = link.quic_client(address, at_sender(ours, ours))
     await sending.connect()
     assert [session.account for session in server.sessions] == ["certificate:camera"]
 
 
 async def test_receiver_that_is_not_trusted(link: LinkFixture, ours: Authority, others: Authority) -> None:
     with pytest.raises(PeerError, match=r"is not valid: .*; give the authority that signed it as --tls-ca"):
-        await deliver(link, at_receiver(ours), at_sender(others))
+        await link.deliver(at_receiver(ours), at_sender(others), quic=True)
     with pytest.raises(PeerError, match="is not valid"):
-        await deliver(link, at_receiver(ours, "elsewhere"), at_sender(ours))
+        await link.deliver(at_receiver(ours, "elsewhere"), at_sender(ours), quic=True)
 
 
 async def test_tokens(link: LinkFixture, ours: Authority, tmp_path: Path) -> None:
@@ -98,11 +64,11 @@ async def test_tokens(link: LinkFixture, ours: Authority, tmp_path: Path) -> Non
     token = add_token(tokens, "camera", 1, datetime.now(UTC))
     (tmp_path / "token").write_text(token)
     receives, sends = at_receiver(ours, tokens=tokens), at_sender(ours, token_file=tmp_path / "token")
-    assert await deliver(link, receives, sends) == list(range(20))
+    assert await link.deliver(receives, sends, quic=True) == list(range(20))
     with pytest.raises(PeerError, match="a token is required"):
-        await deliver(link, receives, at_sender(ours))
+        await link.deliver(receives, at_sender(ours), quic=True)
     _, address = await link.server(RecordingPipeline(), security=receives, quic=True)
-    sending, _ = client(link, address, sends)
+    sending, _ = link.quic_client(address, sends)
     await sending.connect()
     revoke_token(tokens, "camera")
     with pytest.raises(PeerError, match="revoked"):
@@ -111,7 +77,7 @@ async def test_tokens(link: LinkFixture, ours: Authority, tmp_path: Path) -> Non
 
 async def test_receiver_without_quic(link: LinkFixture, ours: Authority) -> None:
     _, address = await link.server(RecordingPipeline(), security=at_receiver(ours))
-    sending, _ = client(link, address, at_sender(ours))
+    sending, _ = link.quic_client(address, at_sender(ours))
     with pytest.raises(PeerError, match="takes no QUIC: start it without --no-quic"):
         await sending.connect()
 
@@ -139,7 +105,7 @@ async def test_a_chosen_port_is_free_for_both_protocols(
         return port
 
     monkeypatch.setattr(QuicListener, "start", start_where_tcp_is_taken)
-    assert await deliver(link, at_receiver(ours), at_sender(ours)) == list(range(20))
+    assert await link.deliver(at_receiver(ours), at_sender(ours), quic=True) == list(range(20))
     taken[0].close()
 
 
@@ -158,7 +124,7 @@ async def test_live_frames_that_are_lost_are_not_sent_again(link: LinkFixture, o
     pipeline = RecordingPipeline()
     _, address = await link.server(pipeline, security=at_receiver(ours), quic=True)
     relay = LossyRelay(address)
-    sending, observer = client(link, await relay.start(), at_sender(ours), live=True, pacer=ConstantPacer(500))
+    sending, observer = link.quic_client(await relay.start(), at_sender(ours), live=True, pacer=ConstantPacer(500))
     await sending.connect()
     relay.loses = sparse_losses(5)
     sending.post(Blob("noise", 1, bytes(3000)))
@@ -182,7 +148,7 @@ async def test_live_frames_that_are_lost_are_not_sent_again(link: LinkFixture, o
 async def test_last_frames_that_are_lost_do_not_keep_the_sender(link: LinkFixture, ours: Authority) -> None:
     _, address = await link.server(RecordingPipeline(), security=at_receiver(ours), quic=True)
     relay = LossyRelay(address)
-    sending, observer = client(link, await relay.start(), at_sender(ours), live=True)
+    sending, observer = link.quic_client(await relay.start(), at_sender(ours), live=True)
     await sending.connect()
     await sending.send(label_frame(0))
     while not observer.fates:
@@ -203,7 +169,7 @@ async def test_every_byte_is_counted(link: LinkFixture, ours: Authority) -> None
     server, address = await link.server(pipeline, security=at_receiver(ours), quic=True)
     relay = LossyRelay(address)
     traffic = Traffic()
-    sending, _ = client(link, await relay.start(), at_sender(ours), live=True, traffic=traffic)
+    sending, _ = link.quic_client(await relay.start(), at_sender(ours), live=True, traffic=traffic)
     await sending.connect()
     session = server.sessions[0]
     for sequence in range(30):
@@ -223,7 +189,7 @@ async def test_complete_session_loses_nothing_on_a_lossy_path(link: LinkFixture,
     _, address = await link.server(pipeline, security=at_receiver(ours), quic=True)
     rng = random.Random(7)
     relay = LossyRelay(address, lambda number, forward: rng.random() < 0.1)
-    sending, _ = client(link, await relay.start(), at_sender(ours), live=True, durable=True)
+    sending, _ = link.quic_client(await relay.start(), at_sender(ours), live=True, durable=True)
     await sending.connect()
     for sequence in range(40):
         await sending.send(label_frame(sequence))
@@ -237,7 +203,7 @@ async def test_live_session_goes_on_after_an_outage_on_the_same_connection(link:
     pipeline = RecordingPipeline()
     _, address = await link.server(pipeline, security=at_receiver(ours), quic=True)
     relay = LossyRelay(address)
-    sending, observer = client(link, await relay.start(), at_sender(ours), live=True)
+    sending, observer = link.quic_client(await relay.start(), at_sender(ours), live=True)
     await sending.connect()
     loop = asyncio.get_running_loop()
     began_s, sequence = loop.time(), 0
@@ -257,7 +223,7 @@ async def test_session_goes_on_from_another_address(link: LinkFixture, ours: Aut
     pipeline = RecordingPipeline()
     server, address = await link.server(pipeline, security=at_receiver(ours), quic=True)
     relay = LossyRelay(address)
-    sending, observer = client(link, await relay.start(), at_sender(ours), live=True, durable=durable)
+    sending, observer = link.quic_client(await relay.start(), at_sender(ours), live=True, durable=durable)
     await sending.connect()
     account = server.sessions[0].account
     for sequence in range(30):
@@ -284,12 +250,12 @@ async def test_certificate_that_is_replaced_counts_from_the_next_connection_on(
     security = ReceiverSecurity(tls_cert=tmp_path / "receiver.pem", tls_key=tmp_path / "receiver.key")
     pipeline = RecordingPipeline()
     _, address = await link.server(pipeline, security=security, quic=True)
-    before, observer = client(link, address, at_sender(ours))
+    before, observer = link.quic_client(address, at_sender(ours))
     await before.connect()
     copy(others)
     with pytest.raises(PeerError, match="is not valid"):
-        await client(link, address, at_sender(ours))[0].connect()
-    await client(link, address, at_sender(others))[0].connect()
+        await link.quic_client(address, at_sender(ours))[0].connect()
+    await link.quic_client(address, at_sender(others))[0].connect()
     await send_all(before, 0, 20)
     await before.drain()
     assert (pipeline.decoded, observer.connections) == (list(range(20)), 1)
@@ -298,7 +264,7 @@ async def test_certificate_that_is_replaced_counts_from_the_next_connection_on(
 async def test_session_resumes_at_a_receiver_that_was_started_again(link: LinkFixture, ours: Authority) -> None:
     pipeline = RecordingPipeline()
     first, address = await link.server(pipeline, security=at_receiver(ours), quic=True)
-    sending, observer = client(link, address, at_sender(ours), live=True)
+    sending, observer = link.quic_client(address, at_sender(ours), live=True)
     await sending.connect()
     await sending.send(label_frame(0))
     await pipeline.until_decoded(0)
@@ -312,7 +278,7 @@ async def test_session_resumes_at_a_receiver_that_was_started_again(link: LinkFi
 async def test_packets_of_strangers_change_nothing(link: LinkFixture, ours: Authority) -> None:
     pipeline = RecordingPipeline()
     _, address = await link.server(pipeline, security=at_receiver(ours), quic=True)
-    sending, _ = client(link, address, at_sender(ours))
+    sending, _ = link.quic_client(address, at_sender(ours))
     await sending.connect()
     rng = random.Random(3)
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as stranger:
@@ -331,8 +297,8 @@ async def test_connections_are_limited(link: LinkFixture, ours: Authority, monke
     monkeypatch.setattr("receiver.link.server._OTHER_CONNECTIONS", -1)
     security = replace(at_receiver(ours), max_sessions=1)
     _, address = await link.server(RecordingPipeline(), security=security, quic=True)
-    sending, _ = client(link, address, at_sender(ours))
+    sending, _ = link.quic_client(address, at_sender(ours))
     await sending.connect()
-    second, _ = client(link, address, at_sender(ours), connect_timeout=0.7)
+    second, _ = link.quic_client(address, at_sender(ours), connect_timeout=0.7)
     with pytest.raises(PeerError):
         await second.connect()

@@ -12,10 +12,9 @@ from sender.link.client import LinkClient
 from sender.link.transport.auto_transport import AutoTransport
 from sender.link.transport.grpc_stream import GrpcClientStream
 from sender.link.transport.transport import Transport
-from tests.integration.test_quic import at_receiver, at_sender
 from tests.support.certificate_authority import Authority
 from tests.support.fake_link import label_frame
-from tests.support.link_fixture import LinkFixture, send_all
+from tests.support.link_fixture import LinkFixture, at_receiver, at_sender, send_all
 from tests.support.lossy_relay import LossyRelay
 from tests.support.recording_pipeline import RecordingPipeline
 from tests.support.scripted_receiver import RecordingObserver

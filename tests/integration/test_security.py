@@ -7,98 +7,62 @@ from collections.abc import Callable
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any
 
 import grpc
 import pytest
 
-import receiver.link.config
-import sender.link.transport.security
 from common.errors import PeerError, UsageError
 from common.io.addresses import Address
 from common.wire import certificates
 from receiver.link.auth.tokens import TokenFile, TokenRefused, add_token, revoke_token
 from sender.link.transport.security import CredentialFiles, read_token
 from tests.support.certificate_authority import Authority
-from tests.support.link_fixture import LinkFixture, send_all
+from tests.support.link_fixture import LinkFixture, ReceiverSecurity, SenderSecurity, at_receiver, at_sender, send_all
 from tests.support.raw_sender import RawSender
 from tests.support.recording_pipeline import RecordingPipeline
 
-ReceiverSecurity = receiver.link.config.SecurityConfig
-SenderSecurity = sender.link.transport.security.SecurityConfig
-
-
-def receiver_security(authority: Authority, name: str = "receiver", **more: Any) -> ReceiverSecurity:
-    return ReceiverSecurity(tls_cert=authority.folder / f"{name}.pem", tls_key=authority.folder / f"{name}.key", **more)
-
-
-def certificate_of(authority: Authority, name: str) -> dict[str, Any]:
-    return {"tls_cert": authority.folder / f"{name}.pem", "tls_key": authority.folder / f"{name}.key"}
-
-
-async def deliver(
-    link: LinkFixture, at_receiver: ReceiverSecurity, at_sender: SenderSecurity, frames: int = 20
-) -> list[int]:
-    """Sends frames; returns the sequences that arrive."""
-    pipeline = RecordingPipeline()
-    _, address = await link.server(pipeline, security=at_receiver)
-    client, _ = link.client(address, security=at_sender, connect_timeout=1.0)
-    await client.connect()
-    await send_all(client, 0, frames)
-    await client.drain()
-    return pipeline.decoded
-
 
 async def test_encrypted_links(link: LinkFixture, ours: Authority) -> None:
-    for at_receiver, at_sender in (
-        (receiver_security(ours), SenderSecurity(tls_ca=ours.certificate)),
-        (receiver_security(ours, "elsewhere"), SenderSecurity(tls_ca=ours.certificate, tls_name="studio.example")),
-        (
-            receiver_security(ours, tls_ca=ours.certificate),
-            SenderSecurity(tls_ca=ours.certificate, **certificate_of(ours, "camera")),
-        ),
+    for receives, sends in (
+        (at_receiver(ours), at_sender(ours)),
+        (at_receiver(ours, "elsewhere"), at_sender(ours, tls_name="studio.example")),
+        (at_receiver(ours, tls_ca=ours.certificate), at_sender(ours, ours)),
     ):
-        assert await deliver(link, at_receiver, at_sender) == list(range(20))
+        assert await link.deliver(receives, sends) == list(range(20))
 
 
 Case = tuple[Callable[[Authority, Authority], tuple[ReceiverSecurity, SenderSecurity]], str]
 REFUSED: dict[str, Case] = {
     "an authority unknown to the sender": (
-        lambda ours, others: (receiver_security(ours), SenderSecurity(tls_ca=others.certificate)),
+        lambda ours, others: (at_receiver(ours), at_sender(others)),
         "is not valid: .*; give the authority that signed it as --tls-ca",
     ),
     "an expired certificate of the receiver": (
-        lambda ours, _: (receiver_security(ours, "stale"), SenderSecurity(tls_ca=ours.certificate)),
+        lambda ours, _: (at_receiver(ours, "stale"), at_sender(ours)),
         "is not valid: certificate has expired; issue a new one",
     ),
     "a certificate for another host": (
-        lambda ours, _: (receiver_security(ours, "elsewhere"), SenderSecurity(tls_ca=ours.certificate)),
+        lambda ours, _: (at_receiver(ours, "elsewhere"), at_sender(ours)),
         "is not valid: .*mismatch.*; issue one for that name, or give --tls-name",
     ),
     "a sender without a certificate": (
-        lambda ours, _: (receiver_security(ours, tls_ca=ours.certificate), SenderSecurity(tls_ca=ours.certificate)),
+        lambda ours, _: (at_receiver(ours, tls_ca=ours.certificate), at_sender(ours)),
         "refused the connection: a certificate is required: give --tls-cert and --tls-key",
     ),
     "a sender's certificate of another authority": (
-        lambda ours, others: (
-            receiver_security(ours, tls_ca=ours.certificate),
-            SenderSecurity(tls_ca=ours.certificate, **certificate_of(others, "camera")),
-        ),
+        lambda ours, others: (at_receiver(ours, tls_ca=ours.certificate), at_sender(ours, others)),
         "refused the connection: --tls-cert is not valid: it expired, or another authority signed it",
     ),
     "a sender's expired certificate": (
-        lambda ours, _: (
-            receiver_security(ours, tls_ca=ours.certificate),
-            SenderSecurity(tls_ca=ours.certificate, **certificate_of(ours, "stale")),
-        ),
+        lambda ours, _: (at_receiver(ours, tls_ca=ours.certificate), at_sender(ours, ours, "stale")),
         "refused the connection: --tls-cert is not valid: it expired",
     ),
     "an unencrypted sender": (
-        lambda ours, _: (receiver_security(ours), SenderSecurity()),
+        lambda ours, _: (at_receiver(ours), SenderSecurity()),
         "encrypts: leave out --insecure",
     ),
     "an unencrypted receiver": (
-        lambda ours, _: (ReceiverSecurity(), SenderSecurity(tls_ca=ours.certificate)),
+        lambda ours, _: (ReceiverSecurity(), at_sender(ours)),
         "does not encrypt: give it a certificate, or --insecure here",
     ),
 }
@@ -111,7 +75,7 @@ async def test_refusal_gives_the_reason(
     monkeypatch.setattr(certificates, "_check_valid", lambda *_: None)
     for case, (configs, message) in REFUSED.items():
         with pytest.raises(PeerError) as caught:
-            await deliver(link, *configs(ours, others))
+            await link.deliver(*configs(ours, others))
         assert re.search(message, str(caught.value)), case
 
 
@@ -133,26 +97,26 @@ async def test_valid_missing_unknown_expired_and_revoked_tokens(
     link: LinkFixture, tmp_path: Path, tokens: Path
 ) -> None:
     valid = with_token(tmp_path, add_token(tokens, "studio", 30, NOW))
-    assert await deliver(link, ReceiverSecurity(tokens=tokens), valid) == list(range(20))
+    assert await link.deliver(ReceiverSecurity(tokens=tokens), valid) == list(range(20))
     expired = add_token(tokens, "old", 1, NOW - timedelta(days=2))
     revoked = add_token(tokens, "stolen", 30, NOW)
     revoke_token(tokens, "stolen")
-    at_receiver = ReceiverSecurity(tokens=tokens)
-    for at_sender, message in (
+    receives = ReceiverSecurity(tokens=tokens)
+    for sends, message in (
         (SenderSecurity(), "a token is required: give --token-file"),
         (with_token(tmp_path, "made-up"), "the token is unknown"),
         (with_token(tmp_path, expired), "the token of old expired on"),
         (with_token(tmp_path, revoked), "the token of stolen was revoked"),
     ):
         with pytest.raises(PeerError, match=message):
-            await deliver(link, at_receiver, at_sender)
+            await link.deliver(receives, sends)
 
 
 async def test_revoking_a_token_ends_the_stream(link: LinkFixture, tmp_path: Path, tokens: Path) -> None:
-    at_sender = with_token(tmp_path, add_token(tokens, "studio", 30, NOW))
+    sends = with_token(tmp_path, add_token(tokens, "studio", 30, NOW))
     pipeline = RecordingPipeline()
     _, address = await link.server(pipeline, security=ReceiverSecurity(tokens=tokens))
-    client, _ = link.client(address, security=at_sender)
+    client, _ = link.client(address, security=sends)
     await client.connect()
     await send_all(client, 0, 5)
     await pipeline.until_decoded(4)
@@ -167,7 +131,7 @@ async def test_certificates_are_replaced_without_losing_a_frame(link: LinkFixtur
     authority.issue("receiver", "127.0.0.1", days=0)
     authority.issue("receiver", "127.0.0.1")
     pipeline = RecordingPipeline()
-    _, address = await link.server(pipeline, security=receiver_security(authority))
+    _, address = await link.server(pipeline, security=at_receiver(authority))
     relay = await link.relay(address)
     client, observer = link.client(relay.address, security=SenderSecurity(tls_ca=authority.certificate))
     await client.connect()
@@ -195,11 +159,11 @@ async def test_broken_files_while_running_keep_the_old_ones(
     token_file = tmp_path / "camera.token"
     token_file.write_text(add_token(tmp_path / "tokens.toml", "camera", 1, NOW))
     pipeline = RecordingPipeline()
-    at_receiver = receiver_security(authority, tokens=tmp_path / "tokens.toml")
-    _, address = await link.server(pipeline, security=at_receiver)
+    receives = at_receiver(authority, tokens=tmp_path / "tokens.toml")
+    _, address = await link.server(pipeline, security=receives)
     relay = await link.relay(address)
-    at_sender = SenderSecurity(tls_ca=authority.certificate, token_file=token_file)
-    client, observer = link.client(relay.address, security=at_sender)
+    sends = SenderSecurity(tls_ca=authority.certificate, token_file=token_file)
+    client, observer = link.client(relay.address, security=sends)
     await client.connect()
     other_key.replace(authority.folder / "receiver.key")
     authority.certificate.write_text("damaged")
@@ -260,10 +224,10 @@ def test_sender_encrypts_to_other_machines_by_default(tmp_path: Path) -> None:
     assert not SenderSecurity(insecure=True).encrypts(remote)
     assert not SenderSecurity().encrypts(local)
     assert SenderSecurity(tls_ca=Path("ca.pem")).encrypts(local)
-    at_sender = with_token(tmp_path, "secret")
-    assert read_token(at_sender, remote) == "secret"
+    sends = with_token(tmp_path, "secret")
+    assert read_token(sends, remote) == "secret"
     with pytest.raises(UsageError, match=r"would be sent to .* unencrypted"):
-        read_token(replace(at_sender, insecure=True), remote)
+        read_token(replace(sends, insecure=True), remote)
 
 
 def test_contradictory_options_are_refused() -> None:

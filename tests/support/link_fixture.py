@@ -4,6 +4,7 @@ import random
 import secrets
 from collections.abc import Callable
 from contextlib import AsyncExitStack
+from typing import Any
 
 import receiver.link.config
 import sender.link.transport.security
@@ -23,12 +24,31 @@ from sender.link.config import LinkConfig
 from sender.link.observer import LinkObserver, Observers
 from sender.link.session import FrameEncoder
 from sender.link.transport.handshake import StreamOpener
+from sender.link.transport.quic_transport import QuicTransport
 from sender.link.transport.transport import Transport
+from tests.support.certificate_authority import Authority
 from tests.support.fake_link import MODEL, CountingCodec, label_frame
+from tests.support.recording_pipeline import RecordingPipeline
 from tests.support.scripted_receiver import RecordingObserver
 from tests.support.tcp_relay import TcpRelay
 
 LOOPBACK = "127.0.0.1"
+ReceiverSecurity = receiver.link.config.SecurityConfig
+SenderSecurity = sender.link.transport.security.SecurityConfig
+
+
+def at_receiver(authority: Authority, name: str = "receiver", **more: Any) -> ReceiverSecurity:
+    """With a certificate of this name."""
+    return ReceiverSecurity(tls_cert=authority.folder / f"{name}.pem", tls_key=authority.folder / f"{name}.key", **more)
+
+
+def at_sender(
+    authority: Authority, signed_by: Authority | None = None, name: str = "camera", **more: Any
+) -> SenderSecurity:
+    """Trusts an authority; with a certificate of another one, or of the same, if it is given."""
+    if signed_by is not None:
+        more |= {"tls_cert": signed_by.folder / f"{name}.pem", "tls_key": signed_by.folder / f"{name}.key"}
+    return SenderSecurity(tls_ca=authority.certificate, **more)
 
 
 class LinkFixture:
@@ -44,7 +64,7 @@ class LinkFixture:
         port: int = 0,
         quic: bool = False,
         model: bytes = MODEL,
-        security: receiver.link.config.SecurityConfig | None = None,
+        security: ReceiverSecurity | None = None,
         on_refused: Callable[[Refusal], None] = lambda _: None,
         admit_live: Callable[[], None] = lambda: None,
         clock: Clock = SYSTEM_CLOCK,
@@ -80,7 +100,7 @@ class LinkFixture:
         encoder: FrameEncoder | None = None,
         pacer: Pacer | None = None,
         report: Callable[[], SenderReport | None] = lambda: None,
-        security: sender.link.transport.security.SecurityConfig | None = None,
+        security: SenderSecurity | None = None,
         transport: StreamOpener | None = None,
         durable: bool = False,
         traffic: Traffic | None = None,
@@ -101,6 +121,21 @@ class LinkFixture:
         )
         self._stack.push_async_callback(client.close)
         return client, observer
+
+    def quic_client(self, peer: Address, security: SenderSecurity, **more: Any) -> tuple[LinkClient, RecordingObserver]:
+        return self.client(peer, transport=QuicTransport(Transport(security)), **{"connect_timeout": 3.0, **more})
+
+    async def deliver(self, receives: ReceiverSecurity, sends: SenderSecurity, *, quic: bool = False) -> list[int]:
+        """Sends twenty frames of a file; returns the sequences that arrive."""
+        pipeline = RecordingPipeline()
+        _, address = await self.server(pipeline, security=receives, quic=quic)
+        client, _ = (
+            self.quic_client(address, sends) if quic else self.client(address, security=sends, connect_timeout=1.0)
+        )
+        await client.connect()
+        await send_all(client, 0, 20)
+        await client.drain()
+        return pipeline.decoded
 
 
 async def send_all(client: LinkClient, first: int, last: int) -> None:
