@@ -38,7 +38,6 @@ from common.codec.frame_state import (
 )
 from common.codec.packet import (
     CODEC_VERSION,
-    KEY,
     MAX_BUNDLE,
     MAX_TIME_RESIDUAL_MS,
     References,
@@ -293,16 +292,16 @@ class FrameCodec:
         return FrameReferences(first, next(before, None))
 
     def _find_references(self, sequence: int, lags: References) -> FrameReferences:
-        if lags == KEY:
+        if not lags.lag:
             return NO_REFERENCES
         numbers = [sequence - lags.lag, *([sequence - lags.lag - lags.gap] if lags.gap else [])]
-        states = [self._received.get(number) for number in numbers]
-        if None in states:
-            raise MissingReference(
-                f"frame {sequence} is predicted from frame {numbers[states.index(None)]}, which was never decoded "
-                "here; ask for a key frame"
-            )
-        return FrameReferences(*states)
+        for number in numbers:
+            if number not in self._received:
+                raise MissingReference(
+                    f"frame {sequence} is predicted from frame {number}, which was never decoded here; "
+                    "ask for a key frame"
+                )
+        return FrameReferences(*(self._received[number] for number in numbers))
 
     def _seed(self, sequences: Sequence[int], references: FrameReferences) -> bytes:
         first, second = references.first, references.second

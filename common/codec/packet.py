@@ -22,7 +22,7 @@ import struct
 from binascii import crc_hqx
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from itertools import pairwise
+from operator import lt
 from typing import Final, Self, TypeVar
 
 import numpy as np
@@ -230,7 +230,7 @@ def verify(payload: bytes, seed: bytes) -> None:
     Raises:
         ChecksumMismatch: the packet was damaged, or one of its seeds differs.
     """
-    if payload != seal(payload[:-CHECK_SIZE], seed):
+    if _check(payload[:-CHECK_SIZE], seed) != int.from_bytes(payload[-CHECK_SIZE:], "little"):
         raise ChecksumMismatch("the packet was damaged, or is from other networks, another frame or another reference")
 
 
@@ -256,7 +256,7 @@ def shorten_source(source: str) -> str:
 
 def follow(sequences: Sequence[int]) -> bool:
     """Whether frames of these numbers may be in one packet."""
-    in_order = all(before < after for before, after in pairwise(sequences))
+    in_order = all(map(lt, sequences, sequences[1:]))
     return 1 <= len(sequences) <= MAX_BUNDLE and in_order and sequences[-1] - sequences[0] <= MAX_BUNDLE_SPAN
 
 

@@ -50,7 +50,7 @@ SHARES: Mapping[str, int] = {
 # Most time for one input, and memory for a batch: a bundle of hostile frames takes some 20 ms.
 _MOST_MS, _MOST_MB = 500.0, 256.0
 # Shares of the decoders of `fuzz.PEOPLE`, and random bytes behind a packet that would not have enough.
-_DECODERS, _TAIL = (0.3, 0.5, 0.15, 0.05), 48
+_DECODERS, _TAIL = (0.35, 0.5, 0.12, 0.03), 48
 # Between two returns to the first state.
 _RESET = 64
 _COVERED = ("common/codec/*", "common/wire/*", "common/wears.py")
@@ -132,7 +132,7 @@ class Fuzzer:
 def _as_packets(rng: np.random.Generator, inputs: Sequence[bytes], *, raw: bool) -> list[bytes]:
     """Inputs for chosen decoders; with right checks most also fit, and half are longer."""
     decoders = rng.choice(len(fuzz.PEOPLE), len(inputs), p=_DECODERS)
-    bundles = np.where(rng.random(len(inputs)) < 0.2, rng.integers(8, size=len(inputs)), 0)
+    bundles = np.where(rng.random(len(inputs)) < 0.1, rng.integers(8, size=len(inputs)), 0)
     flags = fuzz.RAW if raw else np.where(rng.random(len(inputs)) < 0.8, fuzz.FITS, 0)
     heads, tails = (decoders | bundles << 2 | flags).astype(np.uint8).tobytes(), rng.bytes(_TAIL * len(inputs))
     long = (not raw) & (rng.random(len(inputs)) < 0.5)

@@ -45,8 +45,8 @@ FITS: Final = 0x20
 """In the same byte: the packet has the length of its symbols, and leads to the state that it says."""
 PEOPLE: Final = (0, 1, 2, 6)
 """Of the frames that the four decoders have had."""
-# One in so many decoded packets is also encoded again, which takes as long as a hundred refusals.
-_REENCODED: Final = 8
+# One in so many decoded packets is also encoded again, with all that a state has: it takes as long as decoding ten.
+_REENCODED: Final = 32
 
 
 class Target(Protocol):
