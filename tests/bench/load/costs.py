@@ -203,7 +203,8 @@ async def _requests(
     method: str, path: str, headers: dict[str, str], sent: dict[str, Any], at: Address
 ) -> AsyncIterator[Act]:
     while "{" in path:
-        path = path[: path.index("{")] + "1" + path[path.index("}") + 1 :]
+        # Nothing has this number: what exists is not deleted.
+        path = path[: path.index("{")] + "0" + path[path.index("}") + 1 :]
     async with httpx.AsyncClient(base_url=f"http://{at}", timeout=_LONGEST_S, headers=headers) as client:
         yield partial(client.request, method, path, **sent)
 
