@@ -1,5 +1,6 @@
 """Trainings in tests: the examples in their docstrings, and a few steps on a GPU that is not there."""
 
+import inspect
 import json
 import shlex
 from pathlib import Path
@@ -21,7 +22,10 @@ def recipe_of(module: ModuleType) -> type[Recipe[Any, Any]]:
     (found,) = (
         value
         for value in vars(module).values()
-        if isinstance(value, type) and issubclass(value, Recipe) and value.__module__ == module.__name__
+        if isinstance(value, type)
+        and issubclass(value, Recipe)
+        and value.__module__ == module.__name__
+        and not inspect.isabstract(value)
     )
     return found
 
