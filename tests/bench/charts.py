@@ -31,7 +31,7 @@ def draw(path: Path, title: str, x: str, panels: Mapping[str, Lines], *, stacked
     """
     try:
         from matplotlib.figure import Figure
-        from matplotlib.ticker import LogFormatter
+        from matplotlib.ticker import LogLocator, NullFormatter
     except ImportError as error:
         raise UsageError("charts need matplotlib: pip install 'bodywire[bench]'") from error
     count = len(panels)
@@ -49,8 +49,9 @@ def draw(path: Path, title: str, x: str, panels: Mapping[str, Lines], *, stacked
         if stacked:
             axes.set_ylim(bottom=0)
         else:
+            axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
             axes.yaxis.set_major_formatter("{x:g}")
-            axes.yaxis.set_minor_formatter(LogFormatter(minor_thresholds=(2, 0.5)))
+            axes.yaxis.set_minor_formatter(NullFormatter())
     for axes in every[-columns:]:
         axes.set(xlabel=x)
         if not many:
