@@ -11,6 +11,7 @@ from torch import Tensor
 
 from common.weights import loader
 from common.weights.manifest import WEIGHTS_DIRECTORY
+from sender.wears.stage import WearsReader
 
 Change = Callable[[Tensor], Tensor]
 
@@ -31,5 +32,10 @@ def changed_weights(changed: str, change: Change) -> Iterator[None]:
         tensors = original(name, architecture, directory)
         return {key: change(tensor) for key, tensor in tensors.items()} if name == changed else tensors
 
-    with patch.object(loader, "load_weights", load):
-        yield
+    # A process keeps its reader of what people wear.
+    WearsReader.load.cache_clear()
+    try:
+        with patch.object(loader, "load_weights", load):
+            yield
+    finally:
+        WearsReader.load.cache_clear()
