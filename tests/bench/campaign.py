@@ -1,13 +1,18 @@
 """Parts of a long run that are done several at a time, each in a process of its own, and noted in a state file."""
 
+import argparse
 import json
 import os
-from collections.abc import Callable, Sequence
+import tempfile
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Generic, Protocol, TypeVar
 
 from common.errors import OutputError
-from tests.netlab.audit import rows_in
+from tests.bench import report
+from tests.netlab.audit import FaultFound, rows_in
 
 
 class Part(Protocol):
@@ -16,6 +21,20 @@ class Part(Protocol):
     @property
     def key(self) -> str:
         """What no other part is called."""
+
+
+@dataclass(frozen=True, slots=True)
+class NumberedPart:
+    """So much of something, which the seed decides."""
+
+    seed: int
+    number: int
+    amount: int
+
+    @property
+    def key(self) -> str:
+        """Its name in a state file."""
+        return f"{self.seed} {self.number}"
 
 
 _Part = TypeVar("_Part", bound=Part)
@@ -71,3 +90,21 @@ class Campaign(Generic[_Part]):
             code = 0
         finally:
             os._exit(code)
+
+
+def add_flags(parser: argparse.ArgumentParser, parts: str, jobs: int) -> None:
+    """`--state`, and `--jobs` for how many parts are done at a time."""
+    parser.add_argument("--state", type=Path, help="file with the campaign so far (default: a new campaign)")
+    parser.add_argument("--jobs", type=report.at_least(1), default=jobs, help=f"{parts} at a time (default: {jobs})")
+
+
+@contextmanager
+def campaign(
+    options: argparse.Namespace, unit: str, run: Callable[[_Part], dict[str, Any]]
+) -> Iterator[Campaign[_Part]]:
+    """The campaign of `--state`, or a new one. Raises FaultFound at the end of the block if a part has a fault."""
+    with tempfile.TemporaryDirectory() as folder:
+        made = Campaign(options.state or Path(folder) / "state", options.jobs, unit, run)
+        yield made
+        if failures := [row["failure"] for row in made.done() if row["failure"]]:
+            raise FaultFound("; ".join(failures))

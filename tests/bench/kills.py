@@ -25,16 +25,17 @@ import tempfile
 import time
 from collections import Counter
 from collections.abc import Sequence
+from functools import partial
 from itertools import product
 from pathlib import Path
 from typing import Any
 
 from common.errors import OutputError
 from tests.bench import report
-from tests.bench.campaign import Campaign
+from tests.bench.campaign import add_flags, campaign
 from tests.netlab import durable_receiver
-from tests.netlab.audit import FAULTS
-from tests.netlab.lives import STRIDE, Episode, FaultFound, Lab
+from tests.netlab.audit import FAULTS, FaultFound
+from tests.netlab.lives import STRIDE, Episode, Lab
 from tests.netlab.volatile_disk import KINDS
 
 CONDITIONS = ("alone", "stopped", "later", "earlier", "cut", "backlog", "datagrams")
@@ -71,8 +72,7 @@ def run(episode: Episode, bug: str | None) -> dict[str, Any]:
 def main(arguments: Sequence[str] | None = None) -> int:
     parser = report.flags("kills", __doc__, 1)
     report.add_amount(parser, "--kills", "in the state file at the end", 20_000, 300, report.at_least(1))
-    parser.add_argument("--state", type=Path, help="file with the campaign so far (default: a new campaign)")
-    parser.add_argument("--jobs", type=report.at_least(1), default=4, help="episodes at a time (default: 4)")
+    add_flags(parser, "episodes", jobs=4)
     parser.add_argument("--bug", choices=durable_receiver.BUGS, help="break the receiver on purpose")
     return report.run(parser, _work, arguments)
 
@@ -80,21 +80,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _work(options: argparse.Namespace) -> None:
     gc.freeze()
     began_s = time.monotonic()
-    with tempfile.TemporaryDirectory() as folder:
-        campaign = Campaign[Episode](
-            options.state or Path(folder) / "state", options.jobs, "kills", lambda episode: run(episode, options.bug)
-        )
-        before = campaign.amount
-        campaign.live(episodes(options.kills // 5000 + 1, options.seed), options.kills)
-        done = campaign.done()
-    kills, cpu_s = sum(row["kills"] for row in done), sum(row["cpu_s"] for row in done)
-    rate = 3600 * (kills - before) / (time.monotonic() - began_s)
-    ends = Counter(row["key"].split()[0] for row in done for _ in range(row["kills"]))
-    sides = ", ".join(f"{count} of {end}" for end, count in ends.items())
-    head = f"{kills} kills ({sides}), {rate:.0f} an hour now, {7200 * kills / cpu_s:.0f} with two cores to itself"
-    report.publish(options, table(done), head)
-    if failures := [row["failure"] for row in done if row["failure"]]:
-        raise FaultFound("; ".join(failures))
+    with campaign(options, "kills", partial(run, bug=options.bug)) as going:
+        before = going.amount
+        going.live(episodes(options.kills // 5000 + 1, options.seed), options.kills)
+        done, kills = going.done(), going.amount
+        rate = 3600 * (kills - before) / (time.monotonic() - began_s)
+        alone = 7200 * kills / sum(row["cpu_s"] for row in done)
+        ends = Counter(row["key"].split()[0] for row in done for _ in range(row["kills"]))
+        sides = ", ".join(f"{count} of {end}" for end, count in ends.items())
+        head = f"{kills} kills ({sides}), {rate:.0f} an hour now, {alone:.0f} with two cores to itself"
+        report.publish(options, table(done), head)
 
 
 def table(done: Sequence[dict[str, Any]]) -> dict[str, dict[str, float]]:

@@ -24,7 +24,6 @@ import tempfile
 import time
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -32,8 +31,9 @@ import numpy as np
 
 from common.errors import OutputError
 from tests.bench import report
-from tests.bench.campaign import Campaign
+from tests.bench.campaign import NumberedPart, add_flags, campaign
 from tests.netlab import fuzz
+from tests.netlab.audit import FaultFound
 
 BATCH = 100_000
 # Inputs of a target in a batch. Packets with right checks take fifty times as long as others.
@@ -58,20 +58,6 @@ _COVERED = ("common/codec/*", "common/wire/*", "common/wears.py")
 _LEFT_OUT = ("certificates", "health_check", "message_cost", "pictures", "quic", "traffic", "bit_allocation", "pb2")
 
 
-@dataclass(frozen=True, slots=True)
-class Batch:
-    """So many inputs, which the seed decides."""
-
-    seed: int
-    number: int
-    inputs: int = BATCH
-
-    @property
-    def key(self) -> str:
-        """Its name in a state file."""
-        return f"{self.seed} {self.number}"
-
-
 class Fuzzer:
     """All targets, and the inputs that are mutated: four times as often those that are taken.
 
@@ -90,12 +76,12 @@ class Fuzzer:
             self.taken[name] = Counter(verdicts)
             parents += 3 * [data for data, taken in zip(parents, verdicts, strict=True) if taken]
 
-    def run(self, batch: Batch) -> dict[str, Any]:
+    def run(self, batch: NumberedPart) -> dict[str, Any]:
         """Decodes the inputs of a batch; its line of the state file."""
         rng, before_kb = np.random.default_rng([batch.seed, batch.number]), _peak_kb()
         rows, failure = {}, ""
         for name, share in SHARES.items():
-            rows[name], failed = self._decode(name, rng, max(share * batch.inputs // BATCH, 1))
+            rows[name], failed = self._decode(name, rng, max(share * batch.amount // BATCH, 1))
             failure = failure or (failed and f"batch {batch.key}, {name}, {failed}")
         grown_mb = (_peak_kb() - before_kb) / 1024
         if grown_mb > _MOST_MB:
@@ -193,8 +179,7 @@ def coverage_of(inputs: int, seed: int) -> dict[str, dict[str, float]]:
 def main(arguments: Sequence[str] | None = None) -> int:
     parser = report.flags("packets", __doc__, 1)
     report.add_amount(parser, "--count", "inputs in the state file at the end", 10**7, 2 * BATCH, report.at_least(1))
-    parser.add_argument("--state", type=Path, help="file with the campaign so far (default: a new campaign)")
-    parser.add_argument("--jobs", type=report.at_least(1), default=1, help="batches at a time (default: 1)")
+    add_flags(parser, "batches", jobs=1)
     parser.add_argument("--cover", action="store_true", help="measure what the inputs reach, too")
     parser.add_argument("--once", type=int, help=argparse.SUPPRESS)
     return report.run(parser, _work, arguments)
@@ -204,21 +189,18 @@ def _work(options: argparse.Namespace) -> None:
     fuzzer = Fuzzer()
     gc.freeze()
     if options.once:
-        if failure := fuzzer.run(Batch(options.seed, 0, options.once))["failure"]:
-            raise OutputError(failure)
+        if failure := fuzzer.run(NumberedPart(options.seed, 0, options.once))["failure"]:
+            raise FaultFound(failure)
         return
-    with tempfile.TemporaryDirectory() as folder:
-        campaign = Campaign[Batch](options.state or Path(folder) / "state", options.jobs, "inputs", fuzzer.run)
-        batches = [Batch(options.seed, number) for number in range(-(-options.count // BATCH))]
-        campaign.live(batches, options.count)
-        done = campaign.done()
-    systems = table(done)
-    grown_mb = max(line["grown_mb"] for line in done)
-    report.publish(options, systems, f"{systems['all']['inputs']:.0f} inputs; a batch takes {grown_mb:.0f} MB at most")
-    if options.cover:
-        print(f"\n{report.table(coverage_of(BATCH, options.seed))}")
-    if failures := [line["failure"] for line in done if line["failure"]]:
-        raise OutputError("; ".join(failures))
+    batches = [NumberedPart(options.seed, number, BATCH) for number in range(-(-options.count // BATCH))]
+    with campaign(options, "inputs", fuzzer.run) as going:
+        going.live(batches, options.count)
+        systems = table(going.done())
+        grown_mb = max(line["grown_mb"] for line in going.done())
+        head = f"{systems['all']['inputs']:.0f} inputs; a batch takes {grown_mb:.0f} MB at most"
+        report.publish(options, systems, head)
+        if options.cover:
+            print(f"\n{report.table(coverage_of(BATCH, options.seed))}")
 
 
 if __name__ == "__main__":

@@ -11,45 +11,29 @@ Some 50 sessions are a line of the state file: a campaign goes on where it was e
 import argparse
 import logging
 import sys
-import tempfile
 import time
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from hypothesis import HealthCheck, Phase, seed, settings
 from hypothesis.stateful import run_state_machine_as_test
 
-from common.errors import OutputError
 from tests.bench import report
-from tests.bench.campaign import Campaign
+from tests.bench.campaign import NumberedPart, add_flags, campaign
 from tests.netlab.link_model import LinkModel
 
+SESSIONS = 50
+"""Of a line of the state file."""
 _STEPS = 50
 
 
-@dataclass(frozen=True, slots=True)
-class Sessions:
-    """Some sessions, which the seed decides."""
-
-    seed: int
-    number: int
-    sessions: int = 50
-
-    @property
-    def key(self) -> str:
-        """Their name in a state file."""
-        return f"{self.seed} {self.number}"
-
-
-def run(part: Sessions) -> dict[str, Any]:
+def run(part: NumberedPart) -> dict[str, Any]:
     """Runs sessions; their line of the state file."""
     logging.disable(logging.CRITICAL)
     LinkModel.seen.clear()
     limits = settings(
-        max_examples=part.sessions,
+        max_examples=part.amount,
         stateful_step_count=_STEPS,
         phases=[Phase.generate],
         deadline=None,
@@ -76,22 +60,19 @@ def run(part: Sessions) -> dict[str, Any]:
 def main(arguments: Sequence[str] | None = None) -> int:
     parser = report.flags("sessions", __doc__, 1)
     report.add_amount(parser, "--steps", "in the state file at the end", 10**5, 10**4, report.at_least(1))
-    parser.add_argument("--state", type=Path, help="file with the campaign so far (default: a new campaign)")
-    parser.add_argument("--jobs", type=report.at_least(1), default=1, help="lines at a time (default: 1)")
+    add_flags(parser, "lines", jobs=1)
     return report.run(parser, _work, arguments)
 
 
 def _work(options: argparse.Namespace) -> None:
-    with tempfile.TemporaryDirectory() as folder:
-        campaign = Campaign[Sessions](options.state or Path(folder) / "state", options.jobs, "steps", run)
-        # Hypothesis ends a part early where it has tried all that it thinks of.
-        campaign.live([Sessions(options.seed, number) for number in range(options.steps // 500 + 1)], options.steps)
-        done = campaign.done()
-    seen, cpu_s = sum((Counter(line["seen"]) for line in done), Counter[str]()), sum(line["cpu_s"] for line in done)
-    rows = {name: {"count": float(count)} for name, count in seen.items()}
-    report.publish(options, rows, f"{seen['steps']} steps, {seen['steps'] / cpu_s:.0f} a second of one core")
-    if failures := [line["failure"] for line in done if line["failure"]]:
-        raise OutputError("; ".join(failures))
+    # Hypothesis ends a part early where it has tried all that it thinks of.
+    parts = [NumberedPart(options.seed, number, SESSIONS) for number in range(options.steps // 500 + 1)]
+    with campaign(options, "steps", run) as going:
+        going.live(parts, options.steps)
+        done = going.done()
+        seen, cpu_s = sum((Counter(line["seen"]) for line in done), Counter[str]()), sum(line["cpu_s"] for line in done)
+        rows = {name: {"count": float(count)} for name, count in seen.items()}
+        report.publish(options, rows, f"{seen['steps']} steps, {seen['steps'] / cpu_s:.0f} a second of one core")
 
 
 if __name__ == "__main__":

@@ -8,12 +8,17 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
-from common.errors import RecordingError
+from common.errors import BodywireError, RecordingError
 from common.recording.reader import Recording
 from common.recording.records import RecordedFrame
 from tests.netlab.durable_sender import captured_at
 
 FAULTS = ("lost", "doubled", "misplaced", "wrong")
+
+
+class FaultFound(BodywireError):
+    """Something is not as it has to be."""
+
 
 Record = tuple[int, float]
 """Sequence and capture time of a frame."""

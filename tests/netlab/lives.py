@@ -10,10 +10,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from common.errors import BodywireError, OutputError
+from common.errors import OutputError
 from receiver.web.database.database import Database
 from tests.netlab import breakable_path, durable_accounts, durable_receiver, durable_sender
-from tests.netlab.audit import FAULTS, audit, records_in, wrong_in_recordings
+from tests.netlab.audit import FAULTS, FaultFound, audit, records_in, wrong_in_recordings
 from tests.netlab.forked import Forked
 from tests.netlab.volatile_disk import FORGETS, forget
 from tests.support.certificate_authority import Authority
@@ -28,10 +28,6 @@ _FULL = ("No space left", "disk is full")
 _CLOCK_S = {"later": "3600", "earlier": "-3600"}
 # Below those from which the kernel takes the ports of connections.
 _PORTS = range(12000, 32000)
-
-
-class FaultFound(BodywireError):
-    """Something was lost, doubled, misplaced or wrong."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,7 +6,8 @@ import pytest
 
 from common.codec import frame_codec
 from common.wire import convert, frame_messages
-from tests.bench.packets import SHARES, Batch, Fuzzer, table
+from tests.bench.campaign import NumberedPart
+from tests.bench.packets import SHARES, Fuzzer, table
 from tests.netlab import fuzz
 
 
@@ -22,7 +23,7 @@ def test_inputs_that_were_found_by_coverage_are_refused_or_right(fuzzer: Fuzzer)
 
 
 def test_mutations_are_refused_or_right_and_some_of_each_are_decoded(fuzzer: Fuzzer) -> None:
-    line = fuzzer.run(Batch(1, 0, 3000))
+    line = fuzzer.run(NumberedPart(1, 0, 3000))
     assert not line["failure"]
     figures = table([line, line])
     assert figures["all"]["inputs"] == 2 * line["inputs"] > 5900

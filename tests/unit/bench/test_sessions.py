@@ -4,11 +4,12 @@ import pytest
 
 from receiver.link.session import Session
 from sender.link.send_window import Resumption, SendWindow
-from tests.bench.sessions import Sessions, run
+from tests.bench.campaign import NumberedPart
+from tests.bench.sessions import SESSIONS, run
 
 
 def test_link_keeps_its_promises() -> None:
-    line = run(Sessions(1, 0, sessions=6))
+    line = run(NumberedPart(1, 0, 6))
     assert not line["failure"] and line["steps"] > 60
     assert line["seen"]["acknowledged"] > 0 and line["seen"]["quic"] >= 6
 
@@ -20,11 +21,11 @@ def test_frame_that_is_taken_for_delivered_is_noticed(monkeypatch: pytest.Monkey
         return right(window, next_sequence + 1)
 
     monkeypatch.setattr(SendWindow, "resume", resume)
-    assert "were acknowledged, but never handled" in run(Sessions(1, 0, sessions=30))["failure"]
+    assert "were acknowledged, but never handled" in run(NumberedPart(1, 0, 30))["failure"]
 
 
 @pytest.mark.slow
 def test_frame_that_is_handled_behind_later_ones_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Session, "has_handled", lambda *_: False)
-    failures = [run(Sessions(1, number))["failure"] for number in range(4)]
+    failures = [run(NumberedPart(1, number, SESSIONS))["failure"] for number in range(4)]
     assert any("is not in order, or twice" in failure for failure in failures)
