@@ -17,6 +17,7 @@ Counted from the frame `WARM_UP` on, at the files and the processes:
 import argparse
 import json
 import os
+import re
 import socket
 import struct
 import subprocess
@@ -109,6 +110,19 @@ class Daemon:
             "children_mb": sum(_memory_mb(each, "VmRSS") for each in self.children()),
             **own,
         }
+
+
+def started_receiver(out: Path, log: Path, *flags: str) -> tuple[Daemon, str, str]:
+    """A receiver with a page that asks for no token, its address for senders, and the page's.
+
+    Raises:
+        OutputError: it does not start.
+    """
+    words = ("--listen", "127.0.0.1:0", "--http", "127.0.0.1:0", "--http-token", "none", "--out", str(out))
+    daemon = Daemon(ROOT, log, None, "receiver", *words, *flags)
+    daemon.wait_until(lambda: b"page: " in log.read_bytes())
+    listening, page = re.findall(r"^(?:listening on|page:) (\S+)", log.read_text(), re.MULTILINE)
+    return daemon, listening, page.rstrip("/")
 
 
 def _processor_ms(pid: int) -> float:

@@ -31,6 +31,7 @@ from playwright.sync_api import Browser, WebSocket, sync_playwright
 
 from common.errors import OutputError
 from tests.bench import report
+from tests.bench.daemons import started_receiver
 from tests.bench.measures import percentile
 from tests.support.chromium import CHROMIUM, FLAGS
 from tests.support.demo_clip import demo_pictures
@@ -44,24 +45,14 @@ _PASSWORD = "a long password of the bench"
 
 
 @contextmanager
-def served(out: Path) -> Iterator[tuple[str, str]]:
-    """A receiver; yields the address for senders and the page's URL.
-
-    Raises:
-        OutputError: it does not start.
-    """
-    command = [sys.executable, "-m", "receiver", "--listen", "127.0.0.1:0", "--out", str(out)]
-    command += ["--http", "127.0.0.1:0", "--http-token", "none"]
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
-    try:
-        assert process.stdout is not None
-        listening, page = process.stdout.readline().split(), process.stdout.readline().split()
-        if len(listening) < 3 or len(page) < 2:
-            raise OutputError("the receiver has not started")
-        yield listening[2], page[1].rstrip("/")
-    finally:
-        process.terminate()
-        process.communicate()
+def served() -> Iterator[tuple[str, str]]:
+    """A receiver; yields the address for senders and the page's URL. Raises OutputError if it does not start."""
+    with tempfile.TemporaryDirectory() as folder:
+        daemon, peer, page = started_receiver(Path(folder) / "out", Path(folder) / "receiver.log")
+        try:
+            yield peer, page
+        finally:
+            daemon.end()
 
 
 @contextmanager
@@ -206,13 +197,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _work(options: argparse.Namespace) -> None:
     pictures = demo_pictures(QUICK_UPLOADS if options.quick else UPLOADS)
-    with tempfile.TemporaryDirectory() as folder, served(Path(folder)) as (peer, page):
+    with served() as (peer, page):
         report.progress("uploads")
         found = upload_figures(page, pictures)
         report.progress("the live page")
         with playing(peer):
             found |= page_figures(page)
-    with tempfile.TemporaryDirectory() as folder, served(Path(folder)) as (_, page):
+    with served() as (_, page):
         found["opened_upload_s"] = opened_upload_s(page, pictures[0])
     report.publish(options, {"bodywire": found}, "the page")
 

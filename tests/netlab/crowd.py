@@ -26,7 +26,7 @@ from sender.link.client import LinkClient
 from sender.link.config import LinkConfig
 from sender.link.transport.security import SecurityConfig
 from sender.link.transport.transport import Transport
-from tests.bench.daemons import ROOT, Daemon
+from tests.bench.daemons import started_receiver
 from tests.bench.rate import demo_truth
 from tests.netlab.programs import FixedRate, new_hello
 from tests.support.certificate_authority import Authority
@@ -51,12 +51,9 @@ class Receiver:
         self.out, log = folder / "out", folder / "receiver.log"
         self.authority = Authority.make(folder / "certs")
         certificate, key = self.authority.issue("receiver", "127.0.0.1")
-        words = ["--listen", "127.0.0.1:0", "--http", "127.0.0.1:0", "--http-token", "none", "--out", str(self.out)]
-        words += ["--tls-cert", str(certificate), "--tls-key", str(key), "--tls-ca", str(self.authority.certificate)]
-        self.daemon = Daemon(ROOT, log, None, "receiver", *words, *flags)
-        self.daemon.wait_until(lambda: b"page: " in log.read_bytes())
-        listening, page = re.findall(r"^(?:listening on|page:) (\S+)", log.read_text(), re.MULTILINE)
-        self.peer, self.page = Address.parse(listening), page.rstrip("/")
+        keys = ("--tls-cert", str(certificate), "--tls-key", str(key), "--tls-ca", str(self.authority.certificate))
+        self.daemon, listening, self.page = started_receiver(self.out, log, *keys, *flags)
+        self.peer = Address.parse(listening)
 
     def sender(self, name: str) -> SecurityConfig:
         """What a sender needs to be admitted under a name."""
