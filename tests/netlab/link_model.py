@@ -14,7 +14,7 @@ from tests.netlab.virtual_link import FPS, LOST, VirtualLink
 # What may become of frames of a session, by whether it is live.
 _FATES = {
     False: {Fate.ACKNOWLEDGED},
-    True: {Fate.ACKNOWLEDGED, Fate.LATE, Fate.SUPERSEDED, Fate.LOST},
+    True: {Fate.ACKNOWLEDGED, Fate.LATE, Fate.SUPERSEDED, Fate.LOST, Fate.REJECTED},
 }
 # After the last fault a sender has found its receiver again, and all that is owed has arrived.
 _CALM_S = 30.0
@@ -88,6 +88,11 @@ class LinkModel(RuleBasedStateMachine):
     def hold(self, held: bool) -> None:
         (self.disk.gate.clear if held else self.disk.gate.set)()
 
+    @rule()
+    def damage(self) -> None:
+        """The next message cannot be decoded; several in a row would be the receiver's failure, and end the link."""
+        self.disk.damaged = 1
+
     @rule(in_good_order=st.booleans())
     def replace_receiver(self, in_good_order: bool) -> None:
         self.link.replace_receiver(in_good_order=in_good_order)
@@ -103,6 +108,8 @@ class LinkModel(RuleBasedStateMachine):
         done = self.disk.done
         told = {sequence for sequence, fate in fates if fate in (Fate.ACKNOWLEDGED, Fate.LATE)}
         assert told <= set(done), f"frames {sorted(told - set(done))} were acknowledged, but never handled"
+        rejected = {sequence for sequence, fate in fates if fate is Fate.REJECTED}
+        assert rejected <= self.disk.rejected, f"frames {sorted(rejected - self.disk.rejected)} were not rejected"
         if self.durable or not self.replaced:
             assert all(before < after for before, after in pairwise(done)), f"{done} is not in order, or twice"
         window = self.link.client._delivery.window
@@ -114,6 +121,7 @@ class LinkModel(RuleBasedStateMachine):
         try:
             self.disk.gate.set()
             self.path.datagrams.clear()
+            self.disk.damaged = 0
             self.path.restore()
             self.link.advance(_CALM_S)
             self.link.wait(self.link.client.drain(), 60.0)

@@ -13,6 +13,7 @@ from typing import Any
 
 from common.clock import Clock
 from common.codec.packet import CODEC_VERSION
+from common.errors import MalformedPacket
 from common.frames import Camera, LabelFrame
 from common.io.addresses import Address, Addresses
 from common.wire.convert import Hello
@@ -192,15 +193,28 @@ class _Grpc:
 
 
 class Disk(RecordingPipeline):
-    """A receiver's frames, which a durable session finds again at the next receiver."""
+    """A receiver's frames, which a durable session finds again at the next receiver.
 
-    bundles = 0
+    Attributes:
+        damaged: so many of the next messages cannot be decoded.
+        rejected: frames of those that could not.
+    """
+
+    bundles = damaged = 0
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.rejected: set[int] = set()
 
     async def on_session(self, session: Session) -> int:
         await super().on_session(session)
         return max(self.done, default=-1) + 1 if session.durable else 0
 
     async def on_frame(self, session: Session, frame: Any, arrival: Arrival) -> FrameOutcome:
+        if self.damaged:
+            self.damaged -= 1
+            self.rejected.update(frame.sequences)
+            raise MalformedPacket("damaged")
         outcome = await super().on_frame(session, frame, arrival)
         self.bundles += len(frame.sequences) > 1
         late = session.real_time and arrival.superseded.is_set()

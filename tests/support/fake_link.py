@@ -3,7 +3,7 @@
 import asyncio
 import struct
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Self
 
 from common.codec.coded_frame import DecodedFrame
@@ -82,13 +82,13 @@ class CountedPayload:
 
 
 class CountingCodec:
-    """Frames as (sequence, reference): decodes exactly if the reference was decoded before, as the real codec does.
+    """Messages as (reference, sequences): decodes exactly if the reference was decoded before, as the real codec does.
 
     Attributes:
         encoded: the last frame of each message, and its reference.
     """
 
-    _FORMAT = struct.Struct(">4sqq")
+    _HEAD, _SEQUENCE = struct.Struct(">4sq"), struct.Struct(">q")
     needed_from = 0
 
     def __init__(self) -> None:
@@ -106,8 +106,8 @@ class CountingCodec:
         self._sent.add(frame.sequence)
         reference = max(self._reference, self._expected)
         self.encoded.append((frame.sequence, reference))
-        payload = self._FORMAT.pack(b"BWct", frame.sequence, reference)
-        return CountedPayload(payload, reference < 0)
+        sequences = b"".join(self._SEQUENCE.pack(each.sequence) for each in frames)
+        return CountedPayload(self._HEAD.pack(b"BWct", reference) + sequences, reference < 0)
 
     def acknowledge(self, sequence: int) -> None:
         if sequence in self._sent:
@@ -120,19 +120,25 @@ class CountingCodec:
         self._expected = -1
 
     def decode_bundle(self, payload: bytes, sequences: Sequence[int]) -> list[DecodedFrame]:
-        last = self.decode(payload, sequences[-1])
-        return [*(replace(last, frame=label_frame(sequence)) for sequence in sequences[:-1]), last]
-
-    def decode(self, payload: bytes, sequence: int | None = None) -> DecodedFrame:
-        if len(payload) != self._FORMAT.size or not payload.startswith(b"BWct"):
-            raise MalformedPacket("not a counted frame")
-        _, coded, reference = self._FORMAT.unpack(payload)
-        if sequence not in (None, coded):
-            raise MalformedPacket(f"frame {sequence} has the payload of frame {coded}")
+        reference, coded = self._parsed(payload)
+        if coded != list(sequences):
+            raise MalformedPacket(f"frames {sequences} have the payload of frames {coded}")
         if reference >= 0 and reference not in self._received:
             raise MissingReference(f"frame {reference} was never decoded here")
-        self._received.add(coded)
-        return DecodedFrame(label_frame(coded), None if reference < 0 else reference, {}, {})
+        self._received.add(coded[-1])
+        found = None if reference < 0 else reference
+        return [DecodedFrame(label_frame(sequence), found, {}, {}) for sequence in coded]
+
+    def decode(self, payload: bytes, sequence: int | None = None) -> DecodedFrame:
+        _, coded = self._parsed(payload)
+        return self.decode_bundle(payload, coded if sequence is None else [sequence])[0]
+
+    def _parsed(self, payload: bytes) -> tuple[int, list[int]]:
+        """The reference and the sequences of a message."""
+        sequences = payload[self._HEAD.size :]
+        if not payload.startswith(b"BWct") or not sequences or len(sequences) % self._SEQUENCE.size:
+            raise MalformedPacket("not a counted frame")
+        return self._HEAD.unpack_from(payload)[1], [each for (each,) in self._SEQUENCE.iter_unpack(sequences)]
 
     def keep_only(self, sequence: int) -> None:
         self._received &= {sequence}
