@@ -199,7 +199,8 @@ class LinkClient:
                 await self._stream.write(encode_client(Drain()))
                 await asyncio.wait([self._task])
         except (StreamBroken, TimeoutError) as error:
-            logger.info("every frame was acknowledged, but the receiver did not confirm the end: %s", error)
+            reason = str(error) or f"no answer in {_DRAIN_TIMEOUT_S:g} s"
+            logger.info("every frame was acknowledged, but the receiver did not confirm the end: %s", reason)
 
     async def _keep_connected(self, stream: ClientStream) -> None:
         loop = asyncio.get_running_loop()

@@ -226,6 +226,17 @@ async def test_drain_waits_for_every_acknowledgement_then_sends_drain(connected:
         await link.client.send(label_frame(1))
 
 
+async def test_end_that_the_receiver_does_not_confirm_is_said(
+    connected: Connected, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("sender.link.client._DRAIN_TIMEOUT_S", 0.1)
+    link, _ = await connected(WELCOME, live=False)
+    with caplog.at_level("INFO"):
+        await link.client.drain()
+    unconfirmed = "every frame was acknowledged, but the receiver did not confirm the end: no answer in 0.1 s"
+    assert caplog.messages[-1] == unconfirmed
+
+
 async def test_drain_when_receiver_is_unreachable(connected: Connected) -> None:
     link, end = await connected(WELCOME, live=False)
     await link.client.send(label_frame(0))
