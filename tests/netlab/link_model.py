@@ -88,9 +88,14 @@ class LinkModel(RuleBasedStateMachine):
     def hold(self, held: bool) -> None:
         (self.disk.gate.clear if held else self.disk.gate.set)()
 
+    @precondition(lambda self: hasattr(self, "link") and self.live and not self.durable)
     @rule()
     def damage(self) -> None:
-        """The next message cannot be decoded; several in a row would be the receiver's failure, and end the link."""
+        """The next message cannot be decoded; several in a row would be the receiver's failure, and end the link.
+
+        Elsewhere a message that was rejected comes again behind those in flight, or counts as handled at another
+        receiver: no transport damages messages, but the order is not what is promised.
+        """
         self.disk.damaged = 1
 
     @rule(in_good_order=st.booleans())
