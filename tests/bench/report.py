@@ -67,7 +67,8 @@ def run(
     """Runs a bench with its flags on one thread and returns its exit code; our own errors become one line on stderr."""
     options = parser.parse_args(arguments)
     for name, amount in (parser.get_default("amounts") or {}).items():
-        setattr(options, name, getattr(options, name) or amount[options.quick])
+        if getattr(options, name) is None:
+            setattr(options, name, amount[options.quick])
     # The networks are small, and several benches start worker processes: more threads would compete for the cores.
     torch.set_num_threads(1)
     return exit_code_of(options.bench, lambda: work(options))

@@ -93,10 +93,10 @@ class LinkModel(RuleBasedStateMachine):
     def damage(self) -> None:
         """The next message cannot be decoded; several in a row would be the receiver's failure, and end the link.
 
-        Elsewhere a message that was rejected comes again behind those in flight, or counts as handled at another
-        receiver: no transport damages messages, but the order is not what is promised.
+        In other sessions the link breaks promises then: a rejected message is handled behind those in flight, and
+        another receiver may count it as handled.
         """
-        self.disk.damaged = 1
+        self.disk.damaged = True
 
     @rule(in_good_order=st.booleans())
     def replace_receiver(self, in_good_order: bool) -> None:
@@ -126,7 +126,7 @@ class LinkModel(RuleBasedStateMachine):
         try:
             self.disk.gate.set()
             self.path.datagrams.clear()
-            self.disk.damaged = 0
+            self.disk.damaged = False
             self.path.restore()
             self.link.advance(_CALM_S)
             self.link.wait(self.link.client.drain(), 60.0)

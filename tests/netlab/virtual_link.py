@@ -196,11 +196,11 @@ class Disk(RecordingPipeline):
     """A receiver's frames, which a durable session finds again at the next receiver.
 
     Attributes:
-        damaged: so many of the next messages cannot be decoded.
+        damaged: the next message cannot be decoded.
         rejected: frames of those that could not.
     """
 
-    bundles = damaged = 0
+    bundles, damaged = 0, False
 
     def __init__(self) -> None:
         super().__init__()
@@ -212,7 +212,7 @@ class Disk(RecordingPipeline):
 
     async def on_frame(self, session: Session, frame: Any, arrival: Arrival) -> FrameOutcome:
         if self.damaged:
-            self.damaged -= 1
+            self.damaged = False
             self.rejected.update(frame.sequences)
             raise MalformedPacket("damaged")
         outcome = await super().on_frame(session, frame, arrival)

@@ -120,7 +120,11 @@ class CountingCodec:
         self._expected = -1
 
     def decode_bundle(self, payload: bytes, sequences: Sequence[int]) -> list[DecodedFrame]:
-        reference, coded = self._parsed(payload)
+        rest = payload[self._HEAD.size :]
+        if not payload.startswith(b"BWct") or not rest or len(rest) % self._SEQUENCE.size:
+            raise MalformedPacket("not a counted frame")
+        _, reference = self._HEAD.unpack_from(payload)
+        coded = [sequence for (sequence,) in self._SEQUENCE.iter_unpack(rest)]
         if coded != list(sequences):
             raise MalformedPacket(f"frames {sequences} have the payload of frames {coded}")
         if reference >= 0 and reference not in self._received:
@@ -128,17 +132,6 @@ class CountingCodec:
         self._received.add(coded[-1])
         found = None if reference < 0 else reference
         return [DecodedFrame(label_frame(sequence), found, {}, {}) for sequence in coded]
-
-    def decode(self, payload: bytes, sequence: int | None = None) -> DecodedFrame:
-        _, coded = self._parsed(payload)
-        return self.decode_bundle(payload, coded if sequence is None else [sequence])[0]
-
-    def _parsed(self, payload: bytes) -> tuple[int, list[int]]:
-        """The reference and the sequences of a message."""
-        sequences = payload[self._HEAD.size :]
-        if not payload.startswith(b"BWct") or not sequences or len(sequences) % self._SEQUENCE.size:
-            raise MalformedPacket("not a counted frame")
-        return self._HEAD.unpack_from(payload)[1], [each for (each,) in self._SEQUENCE.iter_unpack(sequences)]
 
     def keep_only(self, sequence: int) -> None:
         self._received &= {sequence}

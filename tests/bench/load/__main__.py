@@ -7,8 +7,8 @@ overload  twice what the receiver carries, by more senders, people, sessions and
 costs     what each message and HTTP endpoint costs the receiver, one kind after the other, as often as four clients
           of one address can send it: bytes of one, how many a second, milliseconds and microseconds a byte of the
           processor, its cores, peak of the memory, bytes on the disk a byte
-soak      both daemons with light streams over mutual TLS, four of them with a person, ten browsers that watch, an
-          upload a minute, logs that are rotated and sessions that end and begin; `--state FILE` goes on
+soak      both daemons with light streams over mutual TLS, four of them with a person, ten browsers that watch, 140
+          uploads and then one a minute, logs that are rotated and sessions that end and begin; `--state FILE` goes on
 """
 
 import argparse
@@ -75,7 +75,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("part", choices=PARTS)
     parser.add_argument("--state", type=Path, help="file with the soak so far (default: a new one)")
     parser.add_argument("--plot", type=Path, metavar="PNG", help="draw the soak")
-    report.add_amount(parser, "--minutes", "of this piece of the soak", 60.0, 4.0, float)
+    report.add_amount(parser, "--minutes", "of this piece of the soak; 0 shows those of before", 60.0, 4.0, float)
     report.add_amount(parser, "--seconds", "of a phase of the overload", 30.0, 8.0, float)
     report.add_amount(parser, "--streams", "of the soak", 200, 40)
     report.add_amount(parser, "--fps", "of each stream", 5.0, 1.0, float)

@@ -31,7 +31,7 @@ Row = dict[str, Any]
 _STREAMS_OF_ACCOUNT = 25
 _WITH_PEOPLE, _BROWSERS, _CAMERA_FPS = 4, 10, 1.0
 _SESSION_S, _UPLOAD_S, _SAMPLE_S = 300.0, 60.0, 10.0
-# So many at once at the beginning: the receiver keeps clothes of 128 people, which would otherwise fill for hours.
+# Without a pause, at the beginning: until the receiver remembers 128 people, its memory grows with each.
 _FIRST_UPLOADS = 140
 _MOST_LOG_BYTES = 100_000
 # What begins is left out: a third of a piece, at most the first hour.
@@ -76,7 +76,7 @@ def trend(rows: Sequence[Row], column: str) -> Trend:
 
 
 async def uploads(page: str, answers: Counter[str]) -> None:
-    """Uploads pictures, then one a minute, and deletes the model made of each, until cancelled."""
+    """Uploads pictures without a pause, later one a minute, and deletes the model made of each, until cancelled."""
     (picture,) = demo_pictures(1)
     async with httpx.AsyncClient(base_url=page, timeout=60.0, headers=await asyncio.to_thread(account, page)) as client:
         for number in count():

@@ -1,10 +1,13 @@
+import json
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
+from tests.bench.load.__main__ import main
 from tests.bench.load.overload import fair_share, fairness
-from tests.bench.load.soak import trend
+from tests.bench.load.soak import COLUMNS, trend
 
 
 def test_fairness_is_one_for_equal_shares_and_falls_to_that_of_one_who_has_all() -> None:
@@ -44,3 +47,13 @@ def test_trend_finds_a_slope_over_pieces_with_its_error() -> None:
 def test_trend_is_less_sure_where_neighbours_are_alike() -> None:
     alike, others = (trend(rows(0.0, share, 400), "mb").error for share in (0.9, 0.0))
     assert alike > 2 * others
+
+
+def test_soak_of_no_minutes_shows_what_was_measured_before(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    state = tmp_path / "state"
+    more = {**dict.fromkeys(COLUMNS, 5.0), "frames": 3, "answers": {}, "said": {}}
+    state.write_text("".join(json.dumps({**row, **more}) + "\n" for row in rows(0.0)))
+    before = state.read_bytes()
+    assert main(["soak", "--state", str(state), "--minutes", "0"]) == 0
+    assert "in 2 pieces, 360 frames" in capsys.readouterr().out
+    assert state.read_bytes() == before

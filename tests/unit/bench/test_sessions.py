@@ -3,7 +3,9 @@
 import pytest
 
 from receiver.link.session import Session
-from sender.link.send_window import Resumption, SendWindow
+from sender.link.delivery import FrameDelivery
+from sender.link.observer import Fate
+from sender.link.send_window import InFlight, Resumption, SendWindow
 from tests.bench.campaign import NumberedPart
 from tests.bench.sessions import SESSIONS, run
 
@@ -22,6 +24,17 @@ def test_frame_that_is_taken_for_delivered_is_noticed(monkeypatch: pytest.Monkey
 
     monkeypatch.setattr(SendWindow, "resume", resume)
     assert "were acknowledged, but never handled" in run(NumberedPart(1, 0, 30))["failure"]
+
+
+def test_rejected_frame_that_is_taken_for_delivered_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
+    right = FrameDelivery._finish_all
+
+    def finish_all(delivery: FrameDelivery, message: InFlight, fate: Fate) -> None:
+        right(delivery, message, Fate.ACKNOWLEDGED if fate is Fate.REJECTED else fate)
+
+    monkeypatch.setattr(FrameDelivery, "_finish_all", finish_all)
+    failures = [run(NumberedPart(1, number, 30))["failure"] for number in range(4)]
+    assert any("were acknowledged, but never handled" in failure for failure in failures)
 
 
 @pytest.mark.slow
