@@ -297,7 +297,7 @@ class ReceiverPipeline:
             session.account,
             session.session_id,
             labels,
-            await state.people.appearance(labels, real_time=session.real_time),
+            await state.people.appearance(labels, live=session.live),
             priority=_priority(session),
             still=not session.recorded,
         )
@@ -355,4 +355,4 @@ class ReceiverPipeline:
 def _priority(session: Session) -> Priority:
     if session.replayed:
         return Priority.REPLAY
-    return Priority.LIVE if session.real_time else Priority.UPLOAD
+    return Priority.LIVE if session.live else Priority.UPLOAD

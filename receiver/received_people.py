@@ -40,10 +40,10 @@ class ReceivedPeople:
             self._source, self._seen = frame.source, set()
         self._seen |= people
 
-    async def appearance(self, frame: LabelFrame, *, real_time: bool) -> Mapping[int, PersonAppearance]:
-        """What is known of a frame's people, by identity; unless in real time, waits for what completes textures."""
+    async def appearance(self, frame: LabelFrame, *, live: bool) -> Mapping[int, PersonAppearance]:
+        """What is known of a frame's people, by identity; unless live, waits for what completes textures."""
         worn = {person.identity: self.wears.of(person.identity) for person in frame.people}
-        if not real_time:
+        if not live:
             await self.textures.completed(worn)
-        textures = self.textures.of_next_frame(wait=real_time)
+        textures = self.textures.of_next_frame(wait=live)
         return {identity: PersonAppearance(textures.get(identity), *each) for identity, each in worn.items()}

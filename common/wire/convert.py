@@ -69,7 +69,7 @@ class Hello:
         live: the sender drops stale frames; otherwise no frame may be lost.
         resume: the sender was connected in this session before.
         resume_from: the first unacknowledged sequence.
-        durable: the receiver acknowledges a frame only when it is on disk.
+        durable: the receiver acknowledges a frame only when it is on disk; no live session is.
         protocol_version: must equal the receiver's.
         session_secret: 32 random bytes made with the session id.
     """
@@ -93,6 +93,7 @@ class Hello:
         require(0 <= self.codec_version < 2**32, "a codec version fits 32 bits")
         require(0 <= self.protocol_version < 2**32, "a protocol version fits 32 bits")
         require_sequence(self.resume_from)
+        require(not (self.live and self.durable), "a live session may lose frames: it is not durable")
         require(len(self.session_secret) == SESSION_SECRET_BYTES, f"a session secret has {SESSION_SECRET_BYTES} bytes")
 
 

@@ -142,6 +142,6 @@ class BothEnds:
         return Rebuilt(perceived.observed, labels, result.people, records)
 
     async def _reconstruct(self, labels: LabelFrame) -> ReconstructionResult:
-        appearance = await self._received.appearance(labels, real_time=False)
+        appearance = await self._received.appearance(labels, live=False)
         request = ReconstructionRequest("library", self._session, labels, appearance, still=self._stills)
         return await self._loaded.engine.reconstruct(request)

@@ -80,7 +80,7 @@ class Connection:
         self._clock = clock
         self._limiter = limiter
         self._silence_s = silence_s
-        lossy = stream.lossy and session.real_time
+        lossy = stream.lossy and session.live
         datagrams = Datagrams() if lossy else None
         self._messages = ClientMessages(datagrams)
         self._queue = ReceiveQueue(window, clock, lossy=lossy)
@@ -214,6 +214,9 @@ class Connection:
             await self._acknowledger.answer(message, status, reason)
             if self._rejected_in_a_row >= self._rejections:
                 raise StreamBroken("INVALID_ARGUMENT", f"{self._rejected_in_a_row} frames in a row rejected: {reason}")
+            if status is AckStatus.REJECTED and not self._session.live:
+                # What is in flight behind it must not be handled before it; the next stream goes on with it.
+                raise StreamBroken("ABORTED", f"a message was rejected: {reason}")
         await self._acknowledger.flush()
 
     async def _handle(self, message: ReceivedMessage) -> tuple[AckStatus, str]:
@@ -232,9 +235,6 @@ class Connection:
                 raise MalformedPacket("a bundle repeats frames that were handled")
             outcome = await self._handler.on_frame(self._session, frame, message.arrival)
         except WireError as error:
-            for sequence in frame.sequences:
-                if not self._session.has_handled(sequence):
-                    self._session.rejected(sequence)
             # Behind a lost frame come those that the sender has predicted from it meanwhile.
             if not (self._session.live and isinstance(error, MissingReference)):
                 self._rejected_in_a_row += 1

@@ -46,8 +46,8 @@ class FrameHandler(Protocol):
     async def on_frame(self, session: Session, frame: FrameMessage, arrival: Arrival) -> FrameOutcome:
         """Decodes and reconstructs a frame, or each of a bundle; the message is acknowledged when this returns.
 
-        In a `real_time` session a frame that has waited long may be decoded without being reconstructed while it is
-        superseded. In a `durable` session the frame must be on disk by then. The frames of one session are handled
+        In a live session a frame that has waited long may be decoded without being reconstructed while it is
+        superseded. In a durable session the frame must be on disk by then. The frames of one session are handled
         one after the other, in order; at most a window of them waits. Of a bundle the session records the earlier
         frames as handled one by one, so that an error behind them repeats none.
 

@@ -137,7 +137,7 @@ class SessionLifecycle:
         if identity.own is not None:
             # Its own name would be this machine's.
             session.own, session.sender = identity.own, identity.own.name
-        if session.real_time:
+        if session.live:
             # Before another session would end for this one.
             self._admit_live()
         settled = [each for each in sessions if each.session_id not in self._opening]

@@ -18,8 +18,6 @@ from receiver.link.own_senders import OwnKind, OwnSender
 
 # Live senders leave gaps, but no gap of two years at 30 frames a second; such a frame would use up the session.
 _MAX_LEAP_FRAMES = 1 << 31
-# A live sender never sends a rejected frame again, so this memory must not grow.
-_REMEMBERED_REJECTIONS = 64
 
 Evict = Callable[[StreamBroken], None]
 """Makes a stream release its session as soon as it can, and end for the given reason."""
@@ -133,7 +131,7 @@ class Session:
     Args:
         session_id: 16 bytes chosen by the sender.
         sender: its name, for logs.
-        live: the sender drops stale frames.
+        live: the sender drops stale frames, and never sends a frame again; otherwise they come in order.
         next_sequence: one after the last frame that was decoded and handled, by this receiver or an earlier one.
         decodable_from: the last frame that this receiver has handled, `NO_SEQUENCE` if there is none.
         last_message_s: monotonic time of the sender's last message.
@@ -163,13 +161,7 @@ class Session:
     report: SenderReport | None = None
     traffic: Traffic = field(default_factory=Traffic)
     _lease: IO[bytes] | None = None
-    _rejected: dict[int, None] = field(default_factory=dict)
     _use: SessionUse = field(default_factory=SessionUse)
-
-    @property
-    def real_time(self) -> bool:
-        """Whether frames lose their worth when they are late: a camera's, unless its delivery is to be complete."""
-        return self.live and not self.durable
 
     @property
     def upload(self) -> bool:
@@ -217,17 +209,10 @@ class Session:
         self._lease = lease
 
     def has_handled(self, sequence: int) -> bool:
-        """Whether a frame was decoded and handled before."""
-        return sequence < self.next_sequence and sequence not in self._rejected
+        """Whether a frame was decoded and handled before, or of a live session one behind it."""
+        return sequence < self.next_sequence
 
     def handled(self, sequence: int) -> None:
         """Records that a frame was decoded and handled."""
-        self._rejected.pop(sequence, None)
         self.next_sequence = max(self.next_sequence, sequence + 1)
         self.decodable_from = max(self.decodable_from, sequence)
-
-    def rejected(self, sequence: int) -> None:
-        """Records that a frame could not be decoded, so that it may be sent again even after later ones."""
-        self._rejected[sequence] = None
-        while len(self._rejected) > _REMEMBERED_REJECTIONS:
-            del self._rejected[next(iter(self._rejected))]

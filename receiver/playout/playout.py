@@ -76,7 +76,7 @@ class Playout(SessionObserver):
 
     def session_began(self, number: int, session: Session) -> None:
         """Plays it out if it is live."""
-        if self._on and session.real_time and not session.replayed:
+        if self._on and session.live and not session.replayed:
             self._sessions[number] = _Played(session, SenderTime(delayed=not self.live))
 
     def packet_decoded(

@@ -236,7 +236,7 @@ class LinkClient:
         self._peer = self._connector.peer
         self._stream = stream
         self._keepalive.restart(welcome, lossy=stream.lossy)
-        self._lossy = stream.lossy and self._session.real_time
+        self._lossy = stream.lossy and self._session.live
         self._datagrams = Datagrams() if self._lossy else None
         self._delivery.restart(welcome, lossy=self._lossy)
         self._observer.connected(welcome)

@@ -91,7 +91,7 @@ class FrameDelivery:
         self._paused = asyncio.Event()
         self._most_in_flight = config.window
         self._prompt_hold_us: float = math.inf
-        self._lossy = self._was_lossy = False
+        self._lossy = False
         self._losses = Losses()
         self._offered_ms = math.inf
         self._last_sent_s: float | None = None
@@ -138,7 +138,7 @@ class FrameDelivery:
 
     def restart(self, welcome: Welcome, *, lossy: bool = False) -> None:
         """Resets the state for a new stream (`lossy`: frames and their acknowledgements may be lost on it)."""
-        self._lossy, self._was_lossy = lossy, self._lossy
+        self._lossy = lossy
         self._losses.restart()
         self._last_answered_s = None
         self._last_sent_s = None
@@ -159,8 +159,8 @@ class FrameDelivery:
         last = self.window.find(welcome.next_sequence - 1)
         resumption = self._session.resume(welcome)
         for frame in resumption.delivered:
-            # Of a lossy stream nothing shows that what it carried ahead of the last decoded message has arrived.
-            lost = self._was_lossy and (last is None or frame.sequence < last.frames[0].sequence)
+            # In a live session nothing shows that what left ahead of the last decoded message was decoded too.
+            lost = self._session.live and (last is None or frame.sequence < last.frames[0].sequence)
             self._finish(frame, Fate.LOST if lost else Fate.ACKNOWLEDGED)
         for frame in resumption.superseded:
             self._finish(frame, Fate.SUPERSEDED)

@@ -66,11 +66,6 @@ class SenderSession:
         """Whether stale frames are dropped instead of delivered late."""
         return self._hello.live
 
-    @property
-    def real_time(self) -> bool:
-        """Whether frames lose their worth when they are late: a camera's, unless its delivery is to be complete."""
-        return self._hello.live and not self._hello.durable
-
     def hello(self, *, reconnect: bool) -> Hello:
         """The first message of the next stream (`reconnect`: an earlier stream of this process was lost)."""
         oldest = self.window.oldest_unacknowledged

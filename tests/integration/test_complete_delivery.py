@@ -10,7 +10,7 @@ import pytest
 
 from common.blobs import TEXTURE, Blob
 from common.codec.packet import CODEC_VERSION
-from common.errors import PeerError
+from common.errors import MalformedPacket, PeerError
 from common.frames import Camera, LabelFrame, PersonLabels
 from common.io.addresses import Address, Addresses
 from common.wire.convert import FrameMessage, Hello
@@ -114,6 +114,28 @@ def pipeline(tmp_path: Path) -> Iterator[DurablePipeline]:
     pipeline = DurablePipeline(tmp_path / "out")
     yield pipeline
     pipeline.directory.close()
+
+
+async def test_damaged_message_is_sent_again_and_handled_in_its_place(
+    link: LinkFixture, pipeline: DurablePipeline, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    damaged = {3, 9}
+    handle = pipeline.on_frame
+
+    async def on_frame(session: Session, frame: FrameMessage, arrival: Arrival) -> FrameOutcome:
+        if damaged.intersection(frame.sequences):
+            damaged.difference_update(frame.sequences)
+            raise MalformedPacket("damaged")
+        return await handle(session, frame, arrival)
+
+    monkeypatch.setattr(pipeline, "on_frame", on_frame)
+    _, address = await link.server(pipeline)
+    sender = await CompleteSender.started(tmp_path, address)
+    await sender.capture(20)
+    await sender.drain()
+    await sender.end()
+    assert not damaged
+    assert lines(tmp_path / "out") == [(1, sequence) for sequence in range(20)]
 
 
 async def test_blobs_arrive_with_their_frames_from_the_spool(

@@ -189,7 +189,7 @@ async def test_complete_session_loses_nothing_on_a_lossy_path(link: LinkFixture,
     _, address = await link.server(pipeline, security=at_receiver(ours), quic=True)
     rng = random.Random(7)
     relay = LossyRelay(address, lambda number, forward: rng.random() < 0.1)
-    sending, _ = link.quic_client(await relay.start(), at_sender(ours), live=True, durable=True)
+    sending, _ = link.quic_client(await relay.start(), at_sender(ours), durable=True)
     await sending.connect()
     for sequence in range(40):
         await sending.send(label_frame(sequence))
@@ -223,7 +223,7 @@ async def test_session_goes_on_from_another_address(link: LinkFixture, ours: Aut
     pipeline = RecordingPipeline()
     server, address = await link.server(pipeline, security=at_receiver(ours), quic=True)
     relay = LossyRelay(address)
-    sending, observer = link.quic_client(await relay.start(), at_sender(ours), live=True, durable=durable)
+    sending, observer = link.quic_client(await relay.start(), at_sender(ours), live=not durable, durable=durable)
     await sending.connect()
     account = server.sessions[0].account
     for sequence in range(30):

@@ -217,7 +217,7 @@ class Disk(RecordingPipeline):
             raise MalformedPacket("damaged")
         outcome = await super().on_frame(session, frame, arrival)
         self.bundles += len(frame.sequences) > 1
-        late = session.real_time and arrival.superseded.is_set()
+        late = session.live and arrival.superseded.is_set()
         return FrameOutcome.LATE if late else outcome
 
 

@@ -148,9 +148,9 @@ class CountingCodec:
         self._last = -1
 
 
-def new_session(account: str = "ipv4:127.0.0.1") -> Session:
+def new_session(account: str = "ipv4:127.0.0.1", *, live: bool = False) -> Session:
     """A session of a sender that proves no identity."""
-    return Session(SESSION, "test", False, owner=SessionOwner.from_secret("", SECRET), account=account)
+    return Session(SESSION, "test", live, owner=SessionOwner.from_secret("", SECRET), account=account)
 
 
 def label_frame(sequence: int) -> LabelFrame:

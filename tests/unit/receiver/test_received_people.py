@@ -22,7 +22,7 @@ def take(people: ReceivedPeople, *identities: int) -> None:
 
 
 async def known(people: ReceivedPeople) -> list[set[int]]:
-    appearance = (await people.appearance(label_frame(9, *range(9)), real_time=False)).items()
+    appearance = (await people.appearance(label_frame(9, *range(9)), live=False)).items()
     assert all((each.wears is None) == (each.worn is None) for _, each in appearance)
     return [
         {identity for identity, each in appearance if each.texture is not None},

@@ -1,4 +1,5 @@
 import itertools
+from typing import Any
 
 import pytest
 from hypothesis import given, settings
@@ -47,7 +48,7 @@ _times_us = st.integers(0, MAX_TIME_US)
 _hashes = st.binary(min_size=1, max_size=64)
 _names = st.text(st.characters(categories=["L", "N", "P"]), max_size=128)
 _hellos = st.builds(
-    Hello,
+    lambda *, live, durable, **fields: Hello(live=live, durable=durable and not live, **fields),
     session_id=st.binary(min_size=16, max_size=16),
     sender=_names,
     codec_version=st.integers(0, 2**32 - 1),
@@ -115,17 +116,24 @@ _client_messages = st.one_of(_hellos, _frames, _heartbeats, st.just(Drain()), _c
 _server_messages = st.one_of(_welcomes, _acknowledgements, _heartbeats, st.just(Drain()), _chunk_acks)
 
 
+def _hello(**changes: Any) -> pb.ClientMessage:
+    fields = {"session_id": bytes(16), "model_hash": b"m", "session_secret": bytes(32)}
+    return pb.ClientMessage(hello=pb.Hello(**{**fields, **changes}))
+
+
 def test_decode_client_when_a_field_is_invalid() -> None:
+    assert isinstance(decode_client(_hello().SerializeToString()), Hello)
     for message in (
         pb.ClientMessage(),
-        pb.ClientMessage(hello=pb.Hello(session_id=b"short", model_hash=b"m")),
-        pb.ClientMessage(hello=pb.Hello(session_id=bytes(16), model_hash=b"")),
-        pb.ClientMessage(hello=pb.Hello(session_id=bytes(16), model_hash=bytes(65))),
-        pb.ClientMessage(hello=pb.Hello(session_id=bytes(16), model_hash=b"m", sender="x" * 129)),
-        pb.ClientMessage(hello=pb.Hello(session_id=bytes(16), model_hash=b"m", sender="two\nlines")),
-        pb.ClientMessage(hello=pb.Hello(session_id=bytes(16), model_hash=b"m", resume_from=-1)),
-        pb.ClientMessage(hello=pb.Hello(session_id=bytes(16), model_hash=b"m")),
-        pb.ClientMessage(hello=pb.Hello(session_id=bytes(16), model_hash=b"m", session_secret=bytes(31))),
+        _hello(session_id=b"short"),
+        _hello(model_hash=b""),
+        _hello(model_hash=bytes(65)),
+        _hello(sender="x" * 129),
+        _hello(sender="two\nlines"),
+        _hello(resume_from=-1),
+        _hello(session_secret=b""),
+        _hello(session_secret=bytes(31)),
+        _hello(live=True, durable=True),
         pb.ClientMessage(frame=pb.Frame(gap=1)),
         pb.ClientMessage(frame=pb.Frame(gap=-1, payload=b"p")),
         pb.ClientMessage(frame=pb.Frame(gap=2**53, payload=b"p")),

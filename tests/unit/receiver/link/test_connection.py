@@ -103,16 +103,24 @@ async def test_bundle_that_repeats_handled_frames_is_rejected(sender: ScriptedSe
     await sender.write(bundle(sender, 0, 1))
     answer = await sender.receive_ack()
     assert answer.status is AckStatus.REJECTED and "repeats frames that were handled" in answer.reason
-    await sender.write(sender.frame(2))
-    assert (await sender.receive_ack()).status is AckStatus.DECODED
-    # Frame 1 was never handled: it may come again, even behind later ones.
-    sender.codec.reset()
-    await sender.write(sender.frame(1))
-    assert (await sender.receive_ack()).status is AckStatus.DECODED
-    assert sender.pipeline.done == [0, 2, 1]
+    with pytest.raises(StreamBroken, match="a message was rejected: a bundle repeats"):
+        await sender.running
+    assert sender.session.next_sequence == 1
 
 
-async def test_undecodable_messages_are_rejected_and_end_the_stream(sender: ScriptedSender) -> None:
+async def test_nothing_is_handled_behind_a_rejected_message_of_a_complete_session(sender: ScriptedSender) -> None:
+    await sender.send([0])
+    assert (await sender.receive_ack()).status is AckStatus.DECODED
+    await sender.write(FrameMessage(1, b"garbage"), bundle(sender, 2, 3))
+    assert (await sender.receive_ack()).status is AckStatus.REJECTED
+    with pytest.raises(StreamBroken, match="a message was rejected: not a counted frame"):
+        await sender.running
+    assert (sender.pipeline.done, sender.session.next_sequence) == ([0], 1)
+
+
+async def test_undecodable_messages_of_a_live_session_are_rejected_and_end_the_stream() -> None:
+    sender = ScriptedSender(new_session(live=True), RecordingPipeline())
+    await sender.start()
     await sender.write(FrameMessage(0, b"garbage"))
     rejected = await sender.receive_ack()
     assert (rejected.sequence, rejected.status) == (0, AckStatus.REJECTED)
@@ -127,17 +135,21 @@ async def test_undecodable_messages_are_rejected_and_end_the_stream(sender: Scri
     assert sender.pipeline.unused == [None, None]
 
 
-async def test_decoded_frame_resets_the_count_of_rejections(sender: ScriptedSender) -> None:
+async def test_decoded_frame_resets_the_count_of_rejections() -> None:
+    sender = ScriptedSender(new_session(live=True), RecordingPipeline())
+    await sender.start()
     for sequence in (0, 2, 4):
         for _ in range(2):
             await sender.write(FrameMessage(sequence, b"garbage"))
             assert (await sender.receive_ack()).status is AckStatus.REJECTED
         await sender.send([sequence + 1])
         assert (await sender.receive_ack()).status is AckStatus.DECODED
+    await sender.write(Drain())
+    assert await sender.running
 
 
 async def test_handler_gets_the_arrival_of_a_frame_and_whether_it_is_superseded() -> None:
-    pipeline, session = RecordingPipeline(), new_session()
+    pipeline, session = RecordingPipeline(), new_session(live=True)
     sender = ScriptedSender(session, pipeline, clock=Clock(lambda: 12.5, lambda: 1e9))
     running = await sender.start()
     pipeline.gate.clear()

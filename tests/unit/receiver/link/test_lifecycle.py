@@ -308,5 +308,5 @@ async def test_live_session_without_computing_time_is_refused_and_ends_no_other(
     fixture.now_s = 100.0
     assert (await fixture.refused(replace(hello(2), live=True))).refusal is Refusal.BUSY
     assert fixture.pipeline.events == ["begin 1"]
-    await fixture.connect(replace(hello(2, durable=True), live=True))
+    await fixture.connect(hello(2))
     assert "begin 2" in fixture.pipeline.events

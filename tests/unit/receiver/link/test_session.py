@@ -13,24 +13,6 @@ from receiver.link.session import BlobAssembly, Claim, SessionUse
 from tests.support.fake_link import new_session, settle
 
 
-def test_rejected_frame_may_be_sent_again_after_later_ones() -> None:
-    session = new_session()
-    session.rejected(4)
-    session.handled(5)
-    assert [session.has_handled(sequence) for sequence in (3, 4, 5, 6)] == [True, False, True, False]
-    session.handled(4)
-    assert session.has_handled(4)
-    assert session.next_sequence == 6
-
-
-def test_memory_of_rejections_is_bounded() -> None:
-    session = new_session()
-    for sequence in range(1000):
-        session.rejected(sequence)
-    session.handled(1000)
-    assert sum(not session.has_handled(sequence) for sequence in range(1000)) == 64
-
-
 def test_leap_is_refused_and_the_session_stays_resumable() -> None:
     session = new_session()
     session.handled(9)

@@ -241,7 +241,7 @@ def test_a_correction_ends_in_time() -> None:
 
 
 def test_only_live_cameras_are_played_out() -> None:
-    changes: list[dict[str, Any]] = [{"live": False}, {"durable": True}, {"replayed": True}]
+    changes: list[dict[str, Any]] = [{"live": False}, {"replayed": True}]
     for change in changes:
         played = Played()
         played.playout.session_ended(1)

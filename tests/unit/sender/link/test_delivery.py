@@ -201,10 +201,10 @@ def test_none_waits_for_a_second_after_a_frame_that_waited_for_the_window(lossy:
     assert delayed.may_wait(0.0, held_back=False, room=3, wanted_soon=False, losses=False)
 
 
-async def test_frames_that_a_lossy_stream_may_have_lost_do_not_count_as_acknowledged_on_the_next() -> None:
-    for lossy, fate in ((True, Fate.LOST), (False, Fate.ACKNOWLEDGED)):
-        fixture = Fixture(live=True)
-        fixture.delivery.restart(WELCOME, lossy=lossy)
+async def test_live_frames_of_which_nothing_shows_that_they_were_decoded_do_not_count_as_acknowledged() -> None:
+    for live, fate in ((True, Fate.LOST), (False, Fate.ACKNOWLEDGED)):
+        fixture = Fixture(live=live)
+        fixture.delivery.restart(WELCOME)
         for sequence in range(2):
             await fixture.send(sequence)
         kept = Welcome(True, MODEL, next_sequence=2, resumed=True, decodable_from=1)
