@@ -5,7 +5,7 @@ import socket
 import stat
 import struct
 import threading
-from collections.abc import Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from common.clock import SYSTEM_CLOCK, Clock
@@ -68,25 +68,28 @@ class TcpConnections:
         self._clock = clock
         self._lock = threading.Lock()
         self._read_s = -float("inf")
-        self._found: Sequence[TcpConnection] = ()
+        self._found: dict[tuple[str, int], list[TcpConnection]] = {}
 
     def from_host(self, host: str, port: int) -> list[TcpConnection]:
         """Those whose other end has this numeric address and port."""
-        return [connection for connection in self._all() if connection.remote == (host, port)]
+        return self._all().get((host, port), [])
 
     def to_port(self, port: int) -> list[TcpConnection]:
         """Those whose other end has this port."""
-        return [connection for connection in self._all() if connection.remote[1] == port]
+        return [connection for (_, its_port), found in self._all().items() if its_port == port for connection in found]
 
     def at_port(self, port: int) -> list[TcpConnection]:
         """Those that others have made to this port."""
-        return [connection for connection in self._all() if connection.local_port == port]
+        return [connection for found in self._all().values() for connection in found if connection.local_port == port]
 
-    def _all(self) -> Sequence[TcpConnection]:
+    def _all(self) -> Mapping[tuple[str, int], list[TcpConnection]]:
+        """By their other ends: each of many streams asks for its own."""
         with self._lock:
             now_s = self._clock.monotonic()
             if now_s - self._read_s >= _KEPT_S:
-                self._found, self._read_s = _read_all(), now_s
+                self._found, self._read_s = {}, now_s
+                for connection in _read_all():
+                    self._found.setdefault(connection.remote, []).append(connection)
             return self._found
 
 
