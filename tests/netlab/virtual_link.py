@@ -197,7 +197,7 @@ class Disk(RecordingPipeline):
 
     Attributes:
         damaged: the next message cannot be decoded.
-        rejected: frames of those that could not.
+        rejected: frames of those that could not, or whose payload is another one's.
     """
 
     bundles, damaged = 0, False
@@ -215,7 +215,12 @@ class Disk(RecordingPipeline):
             self.damaged = False
             self.rejected.update(frame.sequences)
             raise MalformedPacket("damaged")
-        outcome = await super().on_frame(session, frame, arrival)
+        try:
+            outcome = await super().on_frame(session, frame, arrival)
+        except MalformedPacket:
+            # A datagram that is very late may be taken for another one, whose number has the same last bits.
+            self.rejected.update(frame.sequences)
+            raise
         self.bundles += len(frame.sequences) > 1
         late = session.live and arrival.superseded.is_set()
         return FrameOutcome.LATE if late else outcome
