@@ -1,72 +1,75 @@
 """Decides between two hypotheses of which way a person faces, with the frames before.
 
 A frame in which nothing tells front from back has two explanations, half a turn apart, and perception jumps between
-them.  Nobody turns so far from one frame to the next: a pose that is turned too far from the last one waits until the
-frames agree on it, and the last one is published meanwhile.
+them, or halfway.  Nobody turns so fast: a pose that is turned too far from the one that is shown waits until the frames
+agree on it.
 """
 
 import math
 from dataclasses import dataclass
+from enum import Enum, auto
 
 import numpy as np
 
 from common.arrays import FloatArray
-from common.labels import GROUP_NAMES, OPTIONAL_GROUPS, group_slices
+from common.labels import group_slices
 from sender.semantics.keypoint_jacobian import CROSS, orientation
 
 _ROOT = group_slices()["root"]
 _ORIENTATION = slice(_ROOT.start, _ROOT.start + 6)
-_NO_POSE = ("root", "shape", "appearance", "surface", *OPTIONAL_GROUPS)
-_POSE = np.concatenate(
-    [np.r_[each] for each in (_ORIENTATION, *(group_slices()[name] for name in GROUP_NAMES if name not in _NO_POSE))]
-)
-# Nobody turns by more from one frame to the next, radians; two poses turned by less from each other agree.
-_MAX_TURN = np.radians(100.0)
+# A pose may be turned by so much from the one that is shown, and by so much more a second: radians. Less holds people
+# back who turn around in rendered clips of the training split.
+_MOST_NOISE, _MOST_SPEED = np.radians(45.0), np.radians(360.0)
+# Two poses that are turned by less from each other agree, radians; so long they must agree, seconds.
+_AGREED, _AGREED_S = np.radians(60.0), 0.2
 # Facing the camera: where the orientation is missing.
 _UPRIGHT = np.array([1, 0, 0, 0, 1, 0], np.float32)
-# So long the frames must agree on another pose, seconds.
-_AGREED_S = 0.2
+
+
+class Facing(Enum):
+    """What a frame says of the way a person faces."""
+
+    FOLLOWS = auto()
+    WAITS = auto()  # it is turned too far from what is shown, and is not believed yet
+    TURNED = auto()  # it is turned too far, as were all frames before it for long enough
 
 
 @dataclass(slots=True)
-class _Facing:
-    """One person: the last pose that was believed, and the other one that has been seen since `since_s`."""
+class _Other:
+    """The other pose, and since when frames have shown it."""
 
     labels: FloatArray
-    other: FloatArray | None = None
-    since_s: float = 0.0
+    since_s: float
 
 
 class FacingResolver:
-    """Keeps each identity's pose while single frames show it from the other side."""
+    """Tells of each identity's frames which show the person from the other side."""
 
     def __init__(self) -> None:
-        self._people: dict[int, _Facing] = {}
+        self._others: dict[int, _Other] = {}
 
     def forget(self, identity: int) -> None:
         """Forgets one person, who was not seen for a while."""
-        self._people.pop(identity, None)
+        self._others.pop(identity, None)
 
-    def resolve(self, identity: int, time_s: float, labels: FloatArray) -> FloatArray:
-        """One person's labels (LABEL_SIZE,): their own, or with an earlier frame's pose if they are turned too far.
+    def judge(self, identity: int, time_s: float, labels: FloatArray, shown: FloatArray, shown_s: float) -> Facing:
+        """Whether one person's labels (LABEL_SIZE,) follow those that are `shown` since `shown_s`.
 
         Args:
-            time_s: of the frame, on the source's clock.
-            labels: in the camera space of the frame.
+            time_s, shown_s: on the source's clock.
+            labels, shown: in the camera space of their frames.
         """
-        person = self._people.get(identity)
-        if person is None or turn_between(person.labels, labels) <= _MAX_TURN:
-            self._people[identity] = _Facing(labels.copy())
-            return labels
-        if person.other is None or turn_between(person.other, labels) > _MAX_TURN:
-            person.since_s = time_s
-        person.other = labels.copy()
-        if time_s - person.since_s >= _AGREED_S:
-            self._people[identity] = _Facing(labels.copy())
-            return labels
-        kept = labels.copy()
-        kept[_POSE] = person.labels[_POSE]
-        return kept
+        if turn_between(shown, labels) <= _MOST_NOISE + _MOST_SPEED * (time_s - shown_s):
+            self.forget(identity)
+            return Facing.FOLLOWS
+        other = self._others.get(identity)
+        agrees = other is not None and turn_between(other.labels, labels) <= _AGREED
+        since_s = other.since_s if other is not None and agrees else time_s
+        if time_s - since_s >= _AGREED_S:
+            self.forget(identity)
+            return Facing.TURNED
+        self._others[identity] = _Other(labels.copy(), since_s)
+        return Facing.WAITS
 
 
 def turn_between(first: FloatArray, second: FloatArray) -> float:

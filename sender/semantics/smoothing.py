@@ -22,7 +22,7 @@ from common.arrays import FloatArray
 from common.body.label_space import TRANSLATION_SCALE
 from common.labels import GROUP_NAMES, LABEL_SIZE, OPTIONAL_GROUPS, group_slices
 from sender.perception.tracking.view_turns import View, ViewTurns
-from sender.semantics.facing import FacingResolver
+from sender.semantics.facing import Facing, FacingResolver
 
 _ROOT = group_slices()["root"]
 _ORIENTATION = slice(_ROOT.start, _ROOT.start + 6)
@@ -31,6 +31,10 @@ _DISTANCE = slice(_IMAGE_POSITION.stop, _ROOT.stop)
 # Region colours are averaged in `sender.semantics.region_colours`, `surface` in `sender.clothing`.
 _UNFILTERED = ("root", "shape", "appearance", "surface", *OPTIONAL_GROUPS)
 _SHAPE = group_slices()["shape"]
+# What turns with a person who is seen from the other side.
+_POSE = np.concatenate(
+    [np.r_[_ORIENTATION], *(np.r_[group_slices()[name]] for name in GROUP_NAMES if name not in _UNFILTERED)]
+)
 # Frames that the mean of `shape` covers: a tracker may give an identity to somebody else.
 _SHAPE_FRAMES = 150
 # Whoever is taken for larger is taken to be farther away: the logarithm of a body's size by the first entry of `shape`,
@@ -95,6 +99,10 @@ class _FilterState:
             self.noise += gain * (second**2 / _SECOND_DIFFERENCE - self.noise)
         self.last = (*self.last[-1:], labels)
 
+    def turn(self, labels: FloatArray) -> None:
+        """Goes on with the pose of the next labels, at rest: there is nothing between two sides of a person."""
+        self.value[_POSE], self.speed[_POSE], self.last = labels[_POSE], 0, ()
+
     def speeds(self, step_s: float) -> FloatArray:
         """(G,) root mean square of each group's speed, σ a second, without the share of the noise."""
         gain = _gain(_SPEED_CUTOFF_HZ, step_s)
@@ -141,8 +149,15 @@ class LabelSmoother:
             )
             self._facing.forget(identity)
             self._views.forget(identity)
-            return self._views.mean(identity, view, self._facing.resolve(identity, time_s, labels))
-        labels = self._views.mean(identity, view, self._facing.resolve(identity, time_s, labels)).copy()
+            return self._views.mean(identity, view, labels)
+        facing = self._facing.judge(identity, time_s, labels, state.value, state.time_s)
+        if facing is Facing.TURNED:
+            state.turn(labels)
+            self._views.forget(identity)
+        elif facing is Facing.WAITS:
+            labels = labels.copy()
+            labels[_POSE] = state.value[_POSE]
+        labels = self._views.mean(identity, view, labels).copy()
         state.frames = min(state.frames + 1, _SHAPE_FRAMES)
         shape = state.value[_SHAPE] + (labels[_SHAPE] - state.value[_SHAPE]) / np.float32(state.frames)
         labels[_DISTANCE] -= _DISTANCE_BY_SIZE * (labels[_SHAPE][0] - shape[0])

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from common.body.label_space import TRANSLATION_SCALE
-from common.labels import LABEL_SIZE, group_slices
+from common.labels import LABEL_SIZE, ROTATION_SCALE, group_slices
 from sender.semantics.config import SmoothingConfig
 from sender.semantics.smoothing import LabelSmoother
 
@@ -19,12 +19,13 @@ def run(labels: np.ndarray, strength: float = 1.0) -> np.ndarray:
 
 def test_jitter_at_rest_is_reduced() -> None:
     labels = np.random.default_rng(0).normal(0, 0.1, (150, LABEL_SIZE))
+    labels[:, [ROOT.start, ROOT.start + 4]] += 1 / ROTATION_SCALE
     smoothed = run(labels)
     body = slice(0, APPEARANCE.start)
     assert np.diff(smoothed[30:, body], axis=0).std() < 0.5 * np.diff(labels[30:, body], axis=0).std()
-    assert smoothed[30:, body].std() < 0.8 * labels[30:, body].std()
+    assert smoothed[30:, body].std(axis=0).mean() < 0.8 * labels[30:, body].std(axis=0).mean()
     distance, arm = (np.diff(smoothed[30:, which], axis=0).std() for which in (ROOT.stop - 1, ARM))
-    assert distance < 0.45 * arm
+    assert distance < 0.9 * arm
 
 
 def test_distance_is_accelerated_less_than_what_is_filtered_once() -> None:
