@@ -28,7 +28,6 @@ from common.body.model import BodyModel
 from common.body.surface_space import SURFACE_SIZE, SurfaceSpace
 from common.body.template import BodyTemplate
 from common.labels import concatenate, group_slices
-from common.synthetic.clothed.outfit_sampler import OutfitSampler
 from common.synthetic.dataset.presets import DRESSED
 from common.synthetic.dataset.shards import REQUIRED_FIELDS, Batch, CropDataset
 from common.synthetic.dataset.split import SEED_RANGES, check_seed
@@ -47,6 +46,7 @@ from tests.bench import crops, measures, report
 from tests.bench.bypasses import WHOLE, Bypass, Row, Senders
 from tests.bench.moving import MovingSender
 from tests.bench.moving_clips import MovingClipRenderer
+from tests.bench.outfit_sampler import OutfitSampler
 from tests.bench.perceived import CropSender
 from tests.bench.wears import annotated
 

@@ -34,8 +34,8 @@ from sender.train.atlases.observed import SIZE, observed_atlases
 from sender.train.atlases.people import AtlasPeople
 from sender.train.frames.composed import FrameComposer
 from tests.bench.crops import TruePerson, Truth, truth_fields
-from tests.bench.face import rendered_faces, unexplained
-from tests.bench.hands import fitted_errors
+from tests.bench.face.__main__ import rendered_faces, unexplained
+from tests.bench.hands.__main__ import fitted_errors
 from tests.bench.measures import centred, mean_distance_mm
 from tests.bench.perceived import CropSender, LabelJoints
 from tests.bench.removals import clothes_errors, outfit_errors, rendered_wearers

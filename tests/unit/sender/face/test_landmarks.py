@@ -8,7 +8,7 @@ from common.body.anatomy import FACIAL_ACTIONS
 from common.synthetic.renderer.renderer import View
 from sender.face.landmarks import LEFT_CORNERS, RIGHT_CORNERS, FaceReader
 from sender.perception.inference.crop import CropBox
-from sender.train.faces.heads import Heads, Look
+from tests.bench.face.heads import Heads, Look
 
 SIDE = 256
 

@@ -42,7 +42,7 @@ from sender.perception.config import TrackingConfig
 from sender.perception.stage import PerceptionStage
 from sender.semantics.stage import SemanticsStage
 from tests.bench import report
-from tests.bench.hand_pictures import HandPicture, HandPictures, TrueHand
+from tests.bench.hands.pictures import HandPicture, HandPictures, TrueHand
 
 _SIZE, _SMALL = (640, 480), (320, 240)
 _MISSING = "MediaPipe's networks are missing; build Bodywire where pip finds mediapipe 0.10.21"

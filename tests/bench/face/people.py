@@ -11,7 +11,7 @@ from common.errors import SourceError
 from sender.face.landmarks import FaceLandmarks, FaceReader
 from sender.face.region import region_of_keypoints
 
-JUDGED = Path(__file__).resolve().parent.parent / "data" / "judged_faces.tsv"
+JUDGED = Path(__file__).with_name("judged_faces.tsv")
 """Faces of `people` that a person has judged: annotation, mouth, smile, lids; `?` where it cannot be seen."""
 LEAST_SCORE = 0.9
 

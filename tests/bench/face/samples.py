@@ -13,7 +13,7 @@ from common.synthetic.renderer.renderer import View
 from sender.face.landmarks import FaceLandmarks, FaceReader
 from sender.face.region import FACE_PER_EYES
 from sender.perception.inference.crop import CropBox
-from sender.train.faces.heads import Heads, Look
+from tests.bench.face.heads import Heads, Look
 
 EYE_DISTANCE_M = 0.06
 _SIDE_PX = 224

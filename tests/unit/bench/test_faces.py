@@ -3,8 +3,8 @@
 import numpy as np
 
 from common.body.anatomy import FACIAL_ACTIONS
-from sender.train.faces.people import judged_faces
-from sender.train.faces.samples import draw_activations
+from tests.bench.face.people import judged_faces
+from tests.bench.face.samples import draw_activations
 
 
 def test_drawn_activations_are_possible() -> None:

@@ -24,7 +24,6 @@ from common.frames import Camera
 from common.synthetic.assets.appearance import sample_appearance, sample_light
 from common.synthetic.assets.body_canvas import Canvas
 from common.synthetic.dataset.split import Split, check_seed, clip_split, identity_rows
-from common.synthetic.motion.fingers import drawn_fingers, recorded_fingers
 from common.synthetic.motion.poses import PoseSampler
 from common.synthetic.motion.retarget import Motion, heading
 from common.synthetic.motion.sources import bvh_motion
@@ -32,6 +31,7 @@ from common.synthetic.renderer.renderer import Figure, Renderer, View
 from common.synthetic.scene.backgrounds import make_room
 from common.synthetic.scene.degradations import add_sensor_noise, compress, expose
 from sender.hands.skeleton import FINGERS, PHALANGES, HandSkeleton
+from tests.bench.hands.fingers import drawn_fingers, recorded_fingers
 
 FOCAL_PX: Final = 768.0
 HAND_M: Final = 0.19
