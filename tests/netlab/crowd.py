@@ -3,6 +3,7 @@
 import asyncio
 import json
 import logging
+import math
 import re
 import time
 from collections import Counter
@@ -112,7 +113,8 @@ class LightSender:
                     await link.drain()
                     return
                 await asyncio.sleep(max(due_s - time.monotonic(), 0.0))
-                due_s = max(due_s, time.monotonic() - 1 / self.fps) + 1 / self.fps
+                # Whoever is late leaves frames out: after a pause of all, they would send together ever after.
+                due_s += max(1, math.ceil((time.monotonic() - due_s) * self.fps)) / self.fps
                 await link.send(LabelFrame(sequence, self.name, time.time(), CAMERA, self._frame(sequence)))
         finally:
             await link.close()
