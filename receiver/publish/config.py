@@ -23,7 +23,7 @@ class PublishConfig:
     keep_days: float | None = option(None, help="delete sessions so many days after their end (default: keep them)")
     keep_gb: float | None = option(
         None,
-        help="delete ended sessions, oldest first, while all together have more gigabytes (default: keep them)",
+        help="when sessions have more gigabytes, delete the oldest ended ones down to nine tenths (default: keep them)",
     )
 
     def __post_init__(self) -> None:

@@ -16,6 +16,8 @@ logger = logging.getLogger(__name__)
 
 _EVERY_S = 60.0
 _DAY_S = 86_400.0
+# Of --keep-gb, once there is more: each deletion copies the lines of all other sessions.
+_ROOM_SHARE = 0.1
 
 
 def expired(
@@ -35,7 +37,10 @@ def expired(
     oldest_first = sorted(sessions, key=lambda state: (state.statistics.ended_at, state.number))
     excess = -1.0
     if config.keep_gb is not None:
-        excess = sum(_bytes(state, pictures) for state in oldest_first) - 1e9 * config.keep_gb
+        most_bytes = 1e9 * config.keep_gb
+        excess = sum(_bytes(state, pictures) for state in oldest_first) - most_bytes
+        if excess > 0:
+            excess += _ROOM_SHARE * most_bytes
     found = []
     for state in oldest_first:
         age_s = now - state.statistics.ended_at

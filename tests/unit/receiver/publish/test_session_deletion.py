@@ -195,8 +195,10 @@ def state(number: int, ended_at: float, gigabytes: float) -> SessionState:
         (1.5, None, {3}, [1]),
         (None, 7, set(), []),
         (None, 6, set(), [3]),
-        (None, 3, set(), [3, 1]),
-        (None, 3, {3}, [1, 2]),
+        # A tenth more goes.
+        (None, 5.2, set(), [3, 1]),
+        (None, 3.5, set(), [3, 1]),
+        (None, 3.5, {3}, [1, 2]),
         (0.5, 100, set(), [3, 1, 2]),
     ],
 )
