@@ -25,16 +25,21 @@ install = { $(PIP_INSTALL) uv && $(PYTHON) -m uv pip install --quiet --python $(
 	$(PIP_INSTALL) --editable $(1)
 # All modules of tests/bench that are commands and need no arguments, such as data from elsewhere.
 NEED_DATA := mediapipe_pose motions multiview photos wears
-BENCHES ?= $(filter-out $(NEED_DATA),$(basename $(notdir $(shell grep -l '^if __name__ == "__main__"' tests/bench/*.py)))) rivals scenarios
+BENCHES ?= $(filter-out $(NEED_DATA),$(basename $(notdir $(shell grep -l '^if __name__ == "__main__"' tests/bench/*.py)))) face hands rivals scenarios
+
+# The campaigns of a night are other ones than those of the night before.
+NIGHT ?= $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/bodywire/nightly/$(shell date +%F)
+NIGHT_SEED ?= $(shell date +%y%m%d)
 
 .DELETE_ON_ERROR:
-.PHONY: help demo test tests test-slow check static-checks bench docs dashboards environment development system-packages
+.PHONY: help demo test tests test-slow nightly check static-checks bench docs dashboards environment development system-packages
 
 help:
 	@echo "make demo    play the demo clip through both daemons; meshes and contact sheets in $(DEMO_OUT)/;"
 	@echo "             DEMO_KEEP=1 keeps the page up until Ctrl-C"
 	@echo "make test    all that CI checks: make check, then every test (TEST_FLAGS='-k name' for some)"
 	@echo "make test-slow  what takes long and finds little more: pools, compose files, kills"
+	@echo "make nightly  kills, hostile packets, sessions and a soak, which go on where they were ended; then make test-slow"
 	@echo "make check   the quick part: ruff (lint and format), mypy --strict, tsc, prettier, import rules"
 	@echo "make docs    write docs/configuration.md from the configuration dataclasses"
 	@echo "make dashboards  write deploy/grafana/dashboards from dashboards.yaml"
@@ -56,6 +61,14 @@ tests: system-packages development $(VENV)/collected.txt
 test-slow: SYSTEM_PACKAGES += firefox-esr webkit2gtk-driver xvfb
 test-slow: system-packages development
 	$(PYTHON) -m pytest -m slow $(TEST_FLAGS)
+
+nightly: development
+	mkdir -p "$(NIGHT)"
+	$(PYTHON) -m tests.bench.kills --seed $(NIGHT_SEED) --kills 200 --state "$(NIGHT)/kills"
+	$(PYTHON) -m tests.bench.sessions --seed $(NIGHT_SEED) --steps 1000000 --state "$(NIGHT)/sessions"
+	$(PYTHON) -m tests.bench.packets --seed $(NIGHT_SEED) --count 100000000 --state "$(NIGHT)/packets"
+	$(PYTHON) -m tests.bench.load soak --minutes 60 --fps 1 --state "$(NIGHT)/soak"
+	@$(MAKE) --no-print-directory test-slow
 
 check: static-checks
 
