@@ -37,7 +37,8 @@ def encode(
 
     Args:
         rate: bandwidth ratio that must not be exceeded: channel uses per colour value of a pixel.
-        importance: (H/16, W/16) level of each position (`common.channel.importance`), sent as side information.
+        importance: (H/16, W/16) level of each position (`common.channel.importance`), sent as side information where
+            it has room.
 
     Raises:
         UsageError: the rate is too low for the picture.
@@ -46,24 +47,20 @@ def encode(
     with fast_autocast():
         source = network.source(padded(picture))
     hyper_latents = rounded(source.z)
-    side_bits = float(network.side_bits(hyper_latents)) + map_bits(importance)
-    side_uses = math.ceil(side_bits / capacity_bits(channel))
-    positions = math.prod(latent_grid(size))
-    mean_length = torch.tensor([_payload_uses(rate, size, side_uses) / positions], dtype=torch.float64)
+    hyper_bits, positions = float(network.side_bits(hyper_latents)), math.prod(latent_grid(size))
+    values, least_uses = 3 * size[0] * size[1], LENGTHS[0] * positions
+    most_uses = int(rate * values)
+    side_uses = math.ceil((hyper_bits + map_bits(importance)) / capacity_bits(channel))
+    if side_uses + least_uses > most_uses:
+        importance, side_uses = None, math.ceil(hyper_bits / capacity_bits(channel))
+    if side_uses + least_uses > most_uses:
+        enough = int(values / (least_uses + side_uses))
+        raise UsageError(f"--rate {rate} is too low for this picture and channel: use at least 1/{enough}")
+    mean_length = torch.tensor([(most_uses - side_uses) / positions], dtype=torch.float64)
     lengths = network.lengths(source.statistics, mean_length, torch.tensor([channel.snr_db]), weights_of(importance))
     with fast_autocast():
         symbols = network.encode(source, torch.full(lengths.shape, channel.snr_db), lengths)
     return Signal(gathered(symbols, lengths), lengths, hyper_latents, size, side_uses)
-
-
-def _payload_uses(rate: Fraction, size: tuple[int, int], side_uses: int) -> int:
-    """Channel uses that a picture's positions share. Raises UsageError if the rate is too low for the picture."""
-    values, least = 3 * size[0] * size[1], LENGTHS[0] * math.prod(latent_grid(size))
-    payload = int(rate * values - side_uses)
-    if payload < least:
-        enough = int(values / (least + side_uses))
-        raise UsageError(f"--rate {rate} is too low for this picture and channel: use at least 1/{enough}")
-    return payload
 
 
 @torch.no_grad()

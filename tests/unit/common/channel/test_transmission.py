@@ -10,7 +10,7 @@ from skimage.metrics import peak_signal_noise_ratio
 
 from common.arrays import Image
 from common.channel.physical import Received, capacity_bits, carry
-from common.channel.state import ChannelState
+from common.channel.state import LENGTHS, ChannelState
 from common.channel.transmission import decode, encode, load_network
 from common.errors import MalformedPacket, UsageError
 from tests.support.tiny_image_channel import TINY, tiny_network
@@ -62,6 +62,16 @@ def test_signal_of_another_network_and_too_low_rate_are_refused() -> None:
         decode(tiny_network(replace(TINY, hyper_latents=5)), signal, received)
     with pytest.raises(UsageError, match=r"--rate 1/900 is too low .* at least 1/1"):
         encode(tiny_network(), picture(), AWGN, Fraction(1, 900))
+
+
+def test_importance_is_left_out_where_it_has_no_room() -> None:
+    network, levels = tiny_network(), np.random.default_rng(0).integers(0, 3, (5, 7)).astype(np.uint8)
+    plain = encode(network, picture(), AWGN, Fraction(1, 12))
+    least = Fraction(plain.side_uses + LENGTHS[0] * 35, 3 * 70 * 100)
+    assert encode(network, picture(), AWGN, Fraction(1, 12), levels).side_uses > plain.side_uses
+    assert encode(network, picture(), AWGN, least, levels).side_uses == plain.side_uses
+    with pytest.raises(UsageError, match="too low"):
+        encode(network, picture(), AWGN, least * Fraction(99, 100), levels)
 
 
 @pytest.mark.parametrize("channel", [ChannelState(1.0), ChannelState(13.0), ChannelState(10.0, "rayleigh")])
