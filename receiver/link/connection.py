@@ -32,7 +32,7 @@ _REJECTIONS = 8
 # A silent sender's stream is kept for so long: a stalled link still delivers what it has queued.
 _SILENCE_S = 12.5
 # Silence is counted in so many polls instead of read from a clock: a pause of this process does not count as silence.
-_POLLS = 100
+_POLLS = 25
 
 
 def stream_failure(error: BodywireError) -> StreamBroken:

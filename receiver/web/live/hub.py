@@ -252,8 +252,10 @@ class LiveHub(SessionObserver):
         if state is None:
             return
         frame = LiveFrame(number, record, people, state.rate(self.clock.monotonic()), state.preview)
+        remembered = 0 if state.newest is None else len(state.newest.record.people)
         state.newest = frame
-        self._forget_people()
+        if len(record.people) > remembered:
+            self._forget_people()
         if state.source != record.source:
             state.source = record.source
             self._tell_sessions()
