@@ -4,6 +4,8 @@ A low-pass filter whose cutoff frequency rises with speed: no jitter at rest, li
 
     f = f_min + β √max(ẋ² − 2σ², 0),   x̂ += (1 − e^(−2πfΔt)) (x − x̂)
 
+Before, x is moved towards the last x where a group moves faster than anybody does.
+
 Noise looks like speed and would open the filter where it is needed most, on limbs that are hard to see.  Its share σ²
 of the squared speed is estimated from the second differences of the labels, which noise dominates.
 
@@ -69,6 +71,10 @@ _DISTANCE_CUTOFF_HZ = 2.5
 _SPEED_GAINS = np.full(len(_SMOOTHED), _SPEED_GAIN, np.float32)
 _SPEED_GAINS[_SMOOTHED.index(_IMAGE_POSITION)] = _POSITION_SPEED_GAIN
 _SPEED_GAINS[_SMOOTHED.index(_DISTANCE)] *= _DISTANCE_SHARE
+# Standard deviations a second, root mean square: nobody's limbs move faster in recorded motions, but some errors do.
+_MOST_SPEEDS = np.full(len(_SMOOTHED), 20.0, np.float32)
+_MOST_SPEEDS[[_SMOOTHED.index(_IMAGE_POSITION), _SMOOTHED.index(_DISTANCE)]] = np.inf
+_TINY = np.float32(1e-9)
 # The smoothed entries and the group of each; (G, LABEL_SIZE) makes the groups' means.
 _ENTRIES = np.concatenate([np.r_[group] for group in _SMOOTHED])
 _GROUP_OF_ENTRY = np.repeat(np.arange(len(_SMOOTHED)), [group.stop - group.start for group in _SMOOTHED])
@@ -89,6 +95,13 @@ class _FilterState:
     distance: FloatArray
     frames: int = 1
 
+    def limit(self, labels: FloatArray, step_s: float) -> None:
+        """Lets no group of the labels of the next frame, `step_s` later, move too far from those of the last one."""
+        last = self.last[-1][_ENTRIES]
+        moved = labels - self.last[-1]
+        shares = np.minimum(1, _MOST_SPEEDS * np.float32(step_s) / (np.sqrt(_MEANS @ moved**2) + _TINY))
+        labels[_ENTRIES] = last + shares[_GROUP_OF_ENTRY] * (labels[_ENTRIES] - last)
+
     def add(self, labels: FloatArray, step_s: float) -> None:
         """Updates speed and noise by the next labels, `step_s` later."""
         speed = (labels - self.value) / np.float32(step_s)
@@ -101,7 +114,7 @@ class _FilterState:
 
     def turn(self, labels: FloatArray) -> None:
         """Goes on with the pose of the next labels, at rest: there is nothing between two sides of a person."""
-        self.value[_POSE], self.speed[_POSE], self.last = labels[_POSE], 0, ()
+        self.value[_POSE], self.speed[_POSE], self.last = labels[_POSE], 0, (labels,)
 
     def speeds(self, step_s: float) -> FloatArray:
         """(G,) root mean square of each group's speed, σ a second, without the share of the noise."""
@@ -150,18 +163,18 @@ class LabelSmoother:
             self._facing.forget(identity)
             self._views.forget(identity)
             return self._views.mean(identity, view, labels)
+        labels, step_s = labels.copy(), time_s - state.time_s
         facing = self._facing.judge(identity, time_s, labels, state.value, state.time_s)
         if facing is Facing.TURNED:
             state.turn(labels)
             self._views.forget(identity)
         elif facing is Facing.WAITS:
-            labels = labels.copy()
             labels[_POSE] = state.value[_POSE]
+        state.limit(labels, step_s)
         labels = self._views.mean(identity, view, labels).copy()
         state.frames = min(state.frames + 1, _SHAPE_FRAMES)
         shape = state.value[_SHAPE] + (labels[_SHAPE] - state.value[_SHAPE]) / np.float32(state.frames)
         labels[_DISTANCE] -= _DISTANCE_BY_SIZE * (labels[_SHAPE][0] - shape[0])
-        step_s = time_s - state.time_s
         state.add(labels, step_s)
         value = labels.copy()
         gains = _gain(self._min_cutoff_hz + _SPEED_GAINS * state.speeds(step_s), step_s)[_GROUP_OF_ENTRY]

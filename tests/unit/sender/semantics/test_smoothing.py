@@ -55,6 +55,22 @@ def test_moving_arm_lags_by_one_frame_at_most() -> None:
     assert min(range(5), key=error) <= 1
 
 
+def test_limb_that_jumps_in_one_frame_hardly_moves() -> None:
+    labels = np.zeros((60, LABEL_SIZE))
+    labels[40, ARM] = 4.0
+    assert 0 < run(labels)[:, ARM].max() < 0.5
+    # The place in the picture follows a camera that is moved.
+    position = slice(ROOT.start + 6, ROOT.start + 8)
+    labels[40:, position] = 4.0
+    assert run(labels)[42, position].min() > 3.8
+
+
+def test_arm_that_moves_as_fast_as_recorded_ones_is_followed() -> None:
+    labels = np.zeros((150, LABEL_SIZE))
+    labels[:, ARM] = 2.0 * np.sin(2 * np.pi * 1.5 * np.arange(150) / FPS)[:, None]
+    assert np.abs(run(labels) - labels)[60:, ARM].mean() < 0.1
+
+
 def test_body_stays_on_the_picture_when_the_camera_pans() -> None:
     # Half of the picture's width in a second: 0.4 of the distance at a field of view of 45°.
     labels = np.zeros((60, LABEL_SIZE))
