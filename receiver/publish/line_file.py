@@ -7,7 +7,8 @@ import fcntl
 import logging
 import os
 import stat
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Self
 
@@ -18,7 +19,8 @@ from receiver.publish.output_files import output_error, output_errors
 logger = logging.getLogger(__name__)
 
 _BLOCK_BYTES = 65536
-_COPY_BYTES = 4 << 20
+# While one thread computes without a pause, others wait for milliseconds each time they have let go of the interpreter.
+_COPY_BYTES, _PAUSE_S = 65536, 0.0005
 
 
 class LineFile:
@@ -99,10 +101,22 @@ class LineFile:
         copy = LineCopy(self.path, keep, self._mode)
         try:
             copy.catch_up(self._descriptor, self.size_bytes)
+            # Nobody waits for this one, as all do who want to append while the copy takes the file's place.
+            with output_errors(self.path):
+                os.fsync(copy.descriptor)
         except BaseException:
             copy.discard()
             raise
         return copy
+
+    @contextlib.contextmanager
+    def kept_open(self) -> Iterator[None]:
+        """The present file stays open, until the block ends: `replace` need not wait until the system has freed it."""
+        descriptor = os.dup(self._descriptor)
+        try:
+            yield
+        finally:
+            os.close(descriptor)
 
     def replace(self, copy: "LineCopy") -> None:
         """Puts a copy in the file's place, with the lines that were appended since. Nobody may append meanwhile.
@@ -197,6 +211,7 @@ class LineCopy:
                 self._copied_bytes += len(chunk)
                 whole, newline, rest = (rest + chunk).rpartition(b"\n")
                 self._write(b"".join(line for line in (whole + newline).splitlines(keepends=True) if self._keep(line)))
+                time.sleep(_PAUSE_S)
 
     def discard(self) -> None:
         """Removes the copy."""

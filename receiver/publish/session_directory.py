@@ -163,8 +163,9 @@ class SessionDirectory:
                 for number in self.usage.live().intersection(numbers):
                     raise SessionInUse(f"session {number} is live: stop its sender, and try again")
                 present = [number for number in numbers if number in self._sessions]
+                if present:
+                    self._records.append(b"".join(map(encode_deletion, present)), synced=True)
                 for number in present:
-                    self._records.append(encode_deletion(number), synced=True)
                     state = self._sessions.pop(number)
                     self._by_identifier.pop(state.identifier or "", None)
                     self.on_deleted(number)
@@ -179,7 +180,7 @@ class SessionDirectory:
         # First, because the copies need room on a disk that may be full.
         remove_files(self.config.out, numbers)
         copy = self._lines.copy(lambda line: session_of_line(line) not in numbers)
-        with self._lock:
+        with self._lines.kept_open(), self._lock:
             self._index_path.unlink(missing_ok=True)
             os.fsync(self._out)
             self._lines.replace(copy)
