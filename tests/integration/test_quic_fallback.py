@@ -74,7 +74,7 @@ async def test_every_frame_arrives_over_what_answers(path: Way, quic: bool, bloc
 @pytest.mark.parametrize("durable", [True, False])
 async def test_session_goes_on_over_grpc_when_udp_is_blocked(path: Way, durable: bool) -> None:
     await path.start()
-    client, observer = await path.connect(live=True, durable=durable)
+    client, observer = await path.connect(live=not durable, durable=durable)
     for sequence in range(40):
         if sequence == 20:
             path.block_udp()

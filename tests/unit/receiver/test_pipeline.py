@@ -106,15 +106,10 @@ async def test_earlier_frames_of_a_late_live_bundle_are_only_decoded(receiver: R
 
 
 async def test_session_sets_the_priority(receiver: RunningReceiver) -> None:
-    for number, (live, durable, replayed, priority) in enumerate(
-        [
-            (True, False, False, Priority.LIVE),
-            (True, True, False, Priority.UPLOAD),
-            (False, False, False, Priority.UPLOAD),
-            (True, False, True, Priority.REPLAY),
-        ]
+    for number, (live, replayed, priority) in enumerate(
+        [(True, False, Priority.LIVE), (False, False, Priority.UPLOAD), (True, True, Priority.REPLAY)]
     ):
-        session = await receiver.begin(live_session(live=live, durable=durable, replayed=replayed, number=number))
+        session = await receiver.begin(live_session(live=live, replayed=replayed, number=number))
         await receiver.handle(session, *packets(1))
         assert receiver.engine.requests[-1].priority is priority
 

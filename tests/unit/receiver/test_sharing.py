@@ -65,15 +65,13 @@ async def test_late_live_frames_are_acknowledged_and_the_newest_is_reconstructed
 
 
 @pytest.mark.parametrize(
-    ("live", "durable", "waited_s", "superseded"),
-    [(False, False, 9.0, True), (True, True, 9.0, True), (True, False, 9.0, False), (True, False, 0.2, True)],
-    ids=["of a file", "durable", "the newest", "not late"],
+    ("live", "waited_s", "superseded"),
+    [(False, 9.0, True), (True, 9.0, False), (True, 0.2, True)],
+    ids=["of a file", "the newest", "not late"],
 )
-async def test_other_frames_are_not_dropped(
-    tmp_path: Path, live: bool, durable: bool, waited_s: float, superseded: bool
-) -> None:
+async def test_other_frames_are_not_dropped(tmp_path: Path, live: bool, waited_s: float, superseded: bool) -> None:
     async with RunningReceiver(tmp_path, live_wait_ms=250) as receiver:
-        session = await receiver.begin(live_session(live=live, durable=durable))
+        session = await receiver.begin(live_session(live=live))
         arrival = Arrival(receiver.now_s - waited_s)
         if superseded:
             arrival.superseded.set()
