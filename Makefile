@@ -62,7 +62,7 @@ test-slow: SYSTEM_PACKAGES += firefox-esr webkit2gtk-driver xvfb
 test-slow: system-packages development
 	$(PYTHON) -m pytest -m slow $(TEST_FLAGS)
 
-nightly: development
+nightly: system-packages development
 	mkdir -p "$(NIGHT)"
 	$(PYTHON) -m tests.bench.kills --seed $(NIGHT_SEED) --kills 200 --state "$(NIGHT)/kills"
 	$(PYTHON) -m tests.bench.sessions --seed $(NIGHT_SEED) --steps 1000000 --state "$(NIGHT)/sessions"

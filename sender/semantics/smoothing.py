@@ -33,10 +33,6 @@ _DISTANCE = slice(_IMAGE_POSITION.stop, _ROOT.stop)
 # Region colours are averaged in `sender.semantics.region_colours`, `surface` in `sender.clothing`.
 _UNFILTERED = ("root", "shape", "appearance", "surface", *OPTIONAL_GROUPS)
 _SHAPE = group_slices()["shape"]
-# What turns with a person who is seen from the other side.
-_POSE = np.concatenate(
-    [np.r_[_ORIENTATION], *(np.r_[group_slices()[name]] for name in GROUP_NAMES if name not in _UNFILTERED)]
-)
 # Frames that the mean of `shape` covers: a tracker may give an identity to somebody else.
 _SHAPE_FRAMES = 150
 # Whoever is taken for larger is taken to be farther away: the logarithm of a body's size by the first entry of `shape`,
@@ -49,6 +45,8 @@ _SMOOTHED = (
     _DISTANCE,
     *(group_slices()[name] for name in GROUP_NAMES if name not in _UNFILTERED),
 )
+# What turns with a person who is seen from the other side.
+_POSE = np.concatenate([np.r_[group] for group in _SMOOTHED if group not in (_IMAGE_POSITION, _DISTANCE)])
 _SPEED_CUTOFF_HZ = 1.0
 # Variance of the second difference of white noise, over that of the noise.
 _SECOND_DIFFERENCE = 6.0

@@ -36,9 +36,9 @@ class LinkModel(RuleBasedStateMachine):
 
     @initialize(live=st.booleans(), durable=st.booleans())
     def begin(self, live: bool, durable: bool) -> None:
+        # No live session is durable.
         self.live, self.durable = live, durable and not live
-        live, durable = self.live, self.durable
-        self.link = VirtualLink(live=live, durable=durable)
+        self.link = VirtualLink(live=self.live, durable=self.durable)
         self.path, self.disk, self.observer = self.link.path, self.link.disk, self.link.observer
 
     @rule(count=st.integers(1, 6), gap=st.sampled_from([0, 0, 0, 1, 40]))

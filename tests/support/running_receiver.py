@@ -31,7 +31,7 @@ from tests.support.fake_reconstructor import FakeEngine
 MODEL = bytes(8)
 
 
-def live_session(*, live: bool = True, durable: bool = False, replayed: bool = False, number: int = 0) -> Session:
+def live_session(*, live: bool = True, replayed: bool = False, number: int = 0) -> Session:
     """A session of the account `studio`."""
     return Session(
         bytes([number] * 16),
@@ -39,7 +39,6 @@ def live_session(*, live: bool = True, durable: bool = False, replayed: bool = F
         live,
         owner=SessionOwner.from_secret("studio", b""),
         account="studio",
-        durable=durable,
         replayed=replayed,
     )
 
