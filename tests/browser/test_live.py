@@ -266,6 +266,32 @@ def test_sessions_are_picked_and_shown_together_as_long_as_they_last(
     expect(picker.locator("option")).to_have_text(["demo.mp4 · studio"])
 
 
+def test_shadows_do_without_the_texture_of_somebody_who_has_left(
+    page: Page, server: PageServer, checkered: MeshTexture
+) -> None:
+    server.texture, server.sessions = checkered, 2
+    # The first picture has shadows of people with a texture.
+    page.add_init_script("""
+        const [request, waiting] = [window.requestAnimationFrame, []];
+        window.requestAnimationFrame = (draw) => waiting.push(draw);
+        window.draw = () => {
+          window.requestAnimationFrame = request;
+          waiting.forEach((draw) => request(draw));
+        };
+    """)
+    page.goto(server.address)
+    page.get_by_role("combobox", name="Session").select_option("All live sessions")
+    page.wait_for_timeout(3000)
+    page.evaluate("window.draw()")
+    page.wait_for_selector(".viewport[data-textured='2']")
+    page.locator("canvas").first.focus()
+    page.keyboard.press("s")
+    wait_for_change(page)
+    server.end_sessions(2)
+    expect(page.locator(".people")).to_contain_text("1 person")
+    wait_for_change(page)
+
+
 def test_visitor_is_told_what_to_run_while_nobody_sends(page: Page, server: PageServer) -> None:
     server.sessions = 0
     page.goto(server.address)

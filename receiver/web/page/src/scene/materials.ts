@@ -27,6 +27,8 @@ export class Materials {
     toneMapped: false,
   });
   readonly lines = new THREE.MeshBasicMaterial({ wireframe: true, toneMapped: false });
+  /** People as their shadows see them. */
+  readonly depth = untexturedDepth();
 
   constructor() {
     // Ridges are lighter and creases darker, as where clay was rubbed: curvature, from the normals beside each pixel.
@@ -55,6 +57,16 @@ export class Materials {
     this.hidden.color.set(palette.background);
     this.lines.color.set(palette.lineStrong);
   }
+}
+
+/**
+ * Depth that no texture changes. The renderer gives this material the texture of whoever casts the shadow, and would read
+ * it on after it has been freed.
+ */
+function untexturedDepth(): THREE.MeshDepthMaterial {
+  const material = new THREE.MeshDepthMaterial();
+  Object.defineProperty(material, "map", { get: () => null, set: () => undefined });
+  return material;
 }
 
 /** Skin and cloth: rough, with a faint highlight at grazing light. */

@@ -49,6 +49,7 @@ export class PersonMesh {
     // The boxes of meshes that change with every frame cost more than drawing them outside of the view.
     this.#solid.frustumCulled = this.#wire.frustumCulled = false;
     this.#solid.castShadow = this.#solid.receiveShadow = true;
+    this.#solid.customDepthMaterial = materials.depth;
     this.object.add(this.#solid, this.#wire);
   }
 
