@@ -20,7 +20,7 @@ from websockets.sync.client import connect
 
 from tests.deploy.queries import DEPLOY, dashboard_queries, ray_metric_names, rules, selectors
 from tests.e2e.daemons import TIMEOUT_S, receiver
-from tests.support.demo_clip import demo_picture
+from tests.support.demo_clip import demo_picture, looped_clip
 from tests.support.free_port import free_port
 
 pytestmark = [
@@ -28,8 +28,13 @@ pytestmark = [
     pytest.mark.skipif(shutil.which("prometheus") is None, reason="Prometheus is not installed"),
 ]
 
+CLIPS = 12  # two minutes: uploads of a busy machine take longer than the clip
+
 # More than the two scrapes that a rate needs, and than the frames that every counter needs.
 SCRAPES_OF_SENDER = 8
+
+# A frame reaches a browser much sooner, unless the sender has ended.
+FRAME_S = 20.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,7 +112,7 @@ class Visitor:
         assert uploaded.status_code == 201, uploaded.text
         with connect(f"ws{self._page.removeprefix('http')}/live") as browser:
             browser.send(json.dumps({"type": "watch", "session": None, "mesh": "surface", "preview": False}))
-            while not isinstance(browser.recv(TIMEOUT_S), bytes):
+            while not isinstance(browser.recv(FRAME_S), bytes):
                 pass
 
     def close(self) -> None:
@@ -131,7 +136,7 @@ class Scraped:
 
 @pytest.fixture(scope="module")
 def scraped(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Scraped]:
-    """Both daemons with a few seconds of the demo clip, and a visitor of the page."""
+    """Both daemons with the demo clip again and again, and a visitor of the page."""
     folder = tmp_path_factory.mktemp("prometheus")
     sender_metrics, receiver_metrics = (f"127.0.0.1:{free_port()}" for _ in range(2))
     with (
@@ -139,7 +144,8 @@ def scraped(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Scraped]:
         prometheus(folder, [sender_metrics], [receiver_metrics]) as found,
         contextlib.closing(Visitor(running.page)) as visitor,
     ):
-        flags = ["--camera", "demo", "--realtime", "--peer", running.address, "--metrics", sender_metrics]
+        clip = looped_clip(folder / "clip.mp4", CLIPS)
+        flags = ["--camera", str(clip), "--realtime", "--peer", running.address, "--metrics", sender_metrics]
         flags += ["--channel", "awgn:10dB"]
         sending = subprocess.Popen([sys.executable, "-m", "sender", *flags], stdout=subprocess.PIPE, text=True)
         try:

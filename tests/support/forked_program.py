@@ -1,5 +1,6 @@
 """Starts a program fast: forked from a process that has imported what both daemons import, most of a start's time."""
 
+import faulthandler
 import multiprocessing
 import os
 import runpy
@@ -13,6 +14,8 @@ from typing import Any, TextIO
 
 _CONTEXT = multiprocessing.get_context("forkserver")
 _CONTEXT.set_forkserver_preload(["sender.composition", "receiver.composition"])
+
+_WRITING_STACKS_S = 1.0
 
 
 class ForkedProgram:
@@ -53,17 +56,23 @@ class ForkedProgram:
         """Reads what is left of the output, and waits for the end.
 
         Raises:
-            subprocess.TimeoutExpired: the program had not ended by then; it is killed.
+            subprocess.TimeoutExpired: the program had not ended by then; it is killed. Notes give its output, and
+                where its threads were.
         """
         with ThreadPoolExecutor(2) as readers:
             reading = [readers.submit(stream.read) for stream in (self.stdout, self.stderr) if not stream.closed]
             self._process.join(timeout)
-            if self._process.is_alive():
+            if late := self._process.is_alive():
+                self.send_signal(signal.SIGUSR1)
+                self._process.join(_WRITING_STACKS_S)
                 self.kill()
-                raise subprocess.TimeoutExpired(self._process.name, timeout or 0)
         for stream in (self.stdout, self.stderr):
             stream.close()
         output, errors = [each.result() for each in reading] or ("", "")
+        if late:
+            expired = subprocess.TimeoutExpired(self._process.name, timeout or 0, output, errors)
+            expired.add_note(f"output:\n{output}errors:\n{errors}")
+            raise expired
         return output, errors
 
 
@@ -84,5 +93,6 @@ class _Become:
         for number, descriptor in self._streams.items():
             os.dup2(descriptor, number)
             os.close(descriptor)
+        faulthandler.register(signal.SIGUSR1)  # for `communicate`
         sys.argv = [module, *arguments]
         runpy.run_module(module, run_name="__main__", alter_sys=True)
