@@ -133,7 +133,7 @@ class Screen:
         # When labels stay away everything has come to rest.
         at_s = min(now_s + (self.ahead_s if self._playout.live else 0.0), newest.captured_at + STILL_S)
         shown = self._shown.get(number)
-        if shown is not None and newest is self._newest[number] and at_s <= shown.captured_at:
+        if shown is not None and newest is self._newest[number] and (at_s <= shown.captured_at or not shown.people):
             return shown
         had = self._people.get(number, {})
         seen = [person for person in newest.people if only in (None, person.identity)]

@@ -63,3 +63,24 @@ async def test_people_move_between_five_labels_a_second(tmp_path: Path) -> None:
     # No published frame comes between those that are predicted, but all of their records do.
     assert {sequence for sequence, _ in shown} == set(range(5, 10))
     assert len(shown) > 50 and all(blend_ms > 1e3 / MOST_HZ for _, blend_ms in shown[1:])
+
+
+async def test_sessions_without_people_are_not_posed(tmp_path: Path) -> None:
+    observers: list[SessionObserver] = []
+    async with RunningReceiver(tmp_path, observers=observers) as receiver:
+        playout, hub = Playout(PlayoutConfig(), clock=receiver.clock), LiveHub(receiver.clock)
+        observers += [playout, hub]
+        poses = LivePoses(hub, playout, receiver.pipeline.pose, receiver.clock)
+        session = await receiver.begin(live_session())
+        with hub.watcher() as watcher:
+            watcher.watch(None)
+            posed = []
+            for packet in packets(5, interval_s=0.1, empty=(0, 1, 3, 4)):
+                await receiver.handle(session, packet)
+                before = len(receiver.engine.requests)
+                for _ in range(3):
+                    await poses.show()
+                    receiver.now_s += 1 / MOST_HZ
+                    receiver.wall_s += 1 / MOST_HZ
+                posed.append(len(receiver.engine.requests) - before)
+    assert posed == [0, 0, 3, 1, 0]

@@ -1,7 +1,7 @@
 """A receiver's pipeline without networks, and packets for it."""
 
 import json
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Collection, Iterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 from types import TracebackType
@@ -44,13 +44,23 @@ def live_session(*, live: bool = True, replayed: bool = False, number: int = 0) 
 
 
 def packets(
-    frames: int, source: str = "clip.mp4", scores: tuple[float, ...] = (0.9,), interval_s: float = 0.0
+    frames: int,
+    source: str = "clip.mp4",
+    scores: tuple[float, ...] = (0.9,),
+    interval_s: float = 0.0,
+    empty: Collection[int] = (),
 ) -> Iterator[FrameMessage]:
-    """Frames predicted from each other, as if each had been acknowledged before the next one left; of persons 3, 4…"""
+    """Frames predicted from each other, as if each had been acknowledged before the next one left; of persons 3, 4…
+
+    Args:
+        empty: the frames in which nobody is.
+    """
     codec = FrameCodec(MODEL)
     for sequence in range(frames):
         labels = {group.name: np.full(group.size, 0.1 * sequence, np.float32) for group in GROUPS}
-        people = tuple(PersonLabels(3 + number, score, labels) for number, score in enumerate(scores))
+        people = tuple(
+            PersonLabels(3 + number, score, labels) for number, score in enumerate(() if sequence in empty else scores)
+        )
         encoded = codec.encode(
             LabelFrame(sequence, source, 1000.0 + interval_s * sequence, Camera(640, 480, 768.0), people), {}
         )

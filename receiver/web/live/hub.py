@@ -7,6 +7,7 @@ frames and delays nobody. Everything runs in the event loop; nothing here waits.
 import asyncio
 import functools
 import io
+import json
 import logging
 import math
 import zlib
@@ -188,10 +189,10 @@ class Watcher:
         """Ends the wait: the browser has room again."""
         self._wake.set()
 
-    def take_sessions(self) -> list[dict[str, object]] | None:
-        """The sessions, if they have changed since they were last taken."""
+    def take_sessions(self) -> str | None:
+        """The message with all sessions, if they have changed since it was last taken."""
         changed, self._sessions_changed = self._sessions_changed, False
-        return [state.description() for state in self._hub.sessions.values()] if changed else None
+        return self._hub.sessions_message() if changed else None
 
     def take_frame(self) -> LiveFrame | None:
         """The newest frame of the session whose frame has waited longest."""
@@ -223,6 +224,7 @@ class LiveHub(SessionObserver):
         self.sessions: dict[int, LiveSession] = {}
         """Those of this process that are remembered, by number; the newest last."""
         self._watchers: list[Watcher] = []
+        self._sessions_message: str | None = None
 
     @property
     def watchers(self) -> int:
@@ -259,9 +261,9 @@ class LiveHub(SessionObserver):
         if state.source != record.source:
             state.source = record.source
             self._tell_sessions()
-        # Those of the past are not shown between those that are predicted to now.
+        # People of the past are not shown between those that are predicted to now; nobody is not predicted.
         state.unposed_s = min(state.unposed_s, self.clock.monotonic())
-        if self.clock.monotonic() - state.unposed_s > _POSED_S:
+        if not people or self.clock.monotonic() - state.unposed_s > _POSED_S:
             self._offer(frame)
 
     def is_watched(self, number: int) -> bool:
@@ -303,7 +305,15 @@ class LiveHub(SessionObserver):
         self._forget(number)
         self._tell_sessions()
 
+    def sessions_message(self) -> str:
+        """What browsers are told about the sessions, as JSON: made once for all of them."""
+        if self._sessions_message is None:
+            sessions = [state.description() for state in self.sessions.values()]
+            self._sessions_message = json.dumps({"type": "sessions", "sessions": sessions}, separators=(",", ":"))
+        return self._sessions_message
+
     def _tell_sessions(self) -> None:
+        self._sessions_message = None
         for watcher in self._watchers:
             watcher.sessions_changed()
 

@@ -51,23 +51,35 @@ class LivePoses:
         period_s = max(1 / MOST_HZ, self._spent_s / _SHARE)
         blend_s = _LATE * period_s
         self._screen.ahead_s = self._spent_s + blend_s
-        if any(await asyncio.gather(*(self._show(number, blend_s) for number in watched))):
+        moved = [(number, frame) for number in watched if (frame := self._moved(number)) is not None]
+        if any(await asyncio.gather(*(self._show(number, frame, blend_s) for number, frame in moved))):
             spent_s = self._clock.monotonic() - began_s
             self._spent_s += (1 - _SMOOTHING) * (spent_s - self._spent_s)
         return period_s if watched else _UNWATCHED_S
 
-    async def _show(self, number: int, blend_s: float) -> bool:
-        """Returns whether anything has changed."""
+    def _moved(self, number: int) -> LabelFrame | None:
+        """The people of a session as they are now; None if nothing has changed, or nobody is there to be posed."""
+        before = self._shown[number]
         try:
-            frame = self._screen.frame(number)
-            if frame is None or frame is self._shown[number]:
-                return False
-            self._shown[number] = frame
+            frame = self._shown[number] = self._screen.frame(number)
+        except Exception:
+            _log_unposed(number)
+            return None
+        somebody = [each for each in (before, frame) if each is not None and each.people]
+        return None if frame is before or not somebody else frame
+
+    async def _show(self, number: int, frame: LabelFrame, blend_s: float) -> bool:
+        """Returns whether the people of a session were posed."""
+        try:
             people = await self._pose(number, frame)
         except Exception:
-            # As for the frames that are published, which tell their senders; the next one may do.
-            logger.debug("people of session %d were not posed", number, exc_info=True)
+            _log_unposed(number)
             return False
         if people is not None:
             self._hub.people_posed(number, people, blend_s)
         return people is not None
+
+
+def _log_unposed(number: int) -> None:
+    """Of the error that is handled: as for the frames that are published, which tell their senders; the next may do."""
+    logger.debug("people of session %d were not posed", number, exc_info=True)

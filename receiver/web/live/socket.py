@@ -137,7 +137,7 @@ class LiveSocket:
         while True:
             await self._watcher.wait()
             if (sessions := self._watcher.take_sessions()) is not None:
-                await self._websocket.send_json({"type": "sessions", "sessions": sessions})
+                await self._websocket.send_text(sessions)
             while len(self._unacknowledged) < _FRAMES_IN_FLIGHT:
                 if (frame := self._watcher.take_frame()) is None:
                     break

@@ -2,6 +2,7 @@
 
 import asyncio
 import io
+import json
 
 import numpy as np
 import pytest
@@ -66,6 +67,18 @@ def test_frame_after_a_pause_is_not_shown_between_people_who_are_predicted() -> 
         assert sequences(watcher) == [(1, 2)]
 
 
+def test_frame_in_which_nobody_is_left_is_shown_at_once() -> None:
+    published = Published()
+    published.begin(1)
+    with published.hub.watcher() as watcher:
+        watcher.watch(1)
+        published.frame(1, 0)
+        published.hub.people_posed(1, [], 0.03)
+        assert sequences(watcher) == [(1, 0)]
+        published.frame(1, 1, people=0)
+        assert sequences(watcher) == [(1, 1)]
+
+
 def test_slow_watcher_gets_the_newest_frame_of_each_session_that_it_chose() -> None:
     published = Published()
     for number in (1, 2):
@@ -114,15 +127,18 @@ def test_watcher_who_comes_late_begins_with_the_newest_frame() -> None:
         assert sequences(watcher) == [], "all are those that are live"
         watcher.watch(1)
         assert sequences(watcher) == [(1, 7)]
-        assert watcher.take_sessions() == [
-            {
-                "number": 1,
-                "sender": published.hub.sessions[1].link.sender,
-                "source": "clip.mp4",
-                "live": False,
-                "connected": False,
-            }
-        ]
+        assert json.loads(watcher.take_sessions() or "") == {
+            "type": "sessions",
+            "sessions": [
+                {
+                    "number": 1,
+                    "sender": published.hub.sessions[1].link.sender,
+                    "source": "clip.mp4",
+                    "live": False,
+                    "connected": False,
+                }
+            ],
+        }
         assert watcher.take_sessions() is None
 
 
