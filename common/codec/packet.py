@@ -47,9 +47,10 @@ MAX_TIME_RESIDUAL_MS: Final = 1 << 24
 """Larger differences between a capture time and its prediction need a key frame."""
 CHECK_SIZE: Final = 2
 
-# Frame intervals, in 1/256 ms: before two frames are known, and the limits of the mean.
+_MILLISECOND: Final = 256  # of intervals and spreads
+# Frame intervals: before two frames are known, and the limits of the mean.
 _FIRST_INTERVAL: Final = 256 * 100 // 3
-_FIRST_TIME_SPREAD: Final = 256 * 16
+_FIRST_TIME_SPREAD: Final = 16 * _MILLISECOND
 _MAX_INTERVAL: Final = 256 * 60_000
 
 # Probabilities of a lag of 1, 2, 3, 4 and of more, in sixteenths.
@@ -140,9 +141,9 @@ def code_clock(
             coder.uniform(None if time_ms is None else time_ms >> shift & 0xFFFF, 1 << 16) for shift in (32, 16, 0)
         ]
         return FrameClock(parts[0] << 32 | parts[1] << 16 | parts[2])
-    scale, shift = tables.scale_of(np.array([reference.spread]), np.array([256]))
+    scale, shift = tables.scale_of_one(reference.spread, _MILLISECOND)
     residual = None if time_ms is None else np.array([time_ms - reference.predicted_ms(lag)], dtype=np.int64)
-    return reference.advance(lag, int(coder.residuals(scale, shift, residual)[0]))
+    return reference.advance(lag, int(coder.residuals(np.array([scale]), np.array([shift]), residual)[0]))
 
 
 def code_scene(coder: SymbolCoder, reference: Scene | None, scene: Scene | None) -> Scene:

@@ -5,6 +5,7 @@ common.training.fit_codec` writes both.  The digest seeds the check of every pac
 refuse each other's packets.
 """
 
+import bisect
 import hashlib
 import io
 import json
@@ -91,6 +92,17 @@ class CodecTables:
         length = np.frexp(ratio.astype(np.float64))[1].astype(np.int64)
         shift = np.minimum(np.maximum(length - _MAX_RATIO_BITS, 0), FRACTION_BITS)
         return np.searchsorted(self.thresholds, ratio >> shift, side="right").astype(np.int64), shift
+
+    def scale_of_one(self, spread: int, step: int) -> tuple[int, int]:
+        """`scale_of` a single residual: NumPy's search lets other threads run, and waits for them."""
+        ratio = (spread << _RATIO_BITS) // step
+        shift = min(max(ratio.bit_length() - _MAX_RATIO_BITS, 0), FRACTION_BITS)
+        return bisect.bisect_right(self._bounds, ratio >> shift), shift
+
+    @cached_property
+    def _bounds(self) -> list[int]:
+        bounds: list[int] = self.thresholds.tolist()
+        return bounds
 
 
 def to_frequencies(weights: Float64Array) -> IntArray:

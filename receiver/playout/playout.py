@@ -93,15 +93,15 @@ class Playout(SessionObserver):
         for screen in self._screens:
             screen.forget(number)
 
-    def moment(self, number: int) -> tuple[LabelFrame, Mapping[int, Track], float] | None:
-        """The newest frame of a session, the tracks, and which moment is shown, on the sender's clock.
-
-        None if the session is not played out, or has no frame yet.
-        """
+    def newest(self, number: int) -> LabelFrame | None:
+        """The newest frame of a session; None if the session is not played out, or has no frame yet."""
         played = self._sessions.get(number)
-        if played is None or played.newest is None:
-            return None
-        return played.newest, played.tracks, played.time.at(self._clock.wall(), played.link.clock)
+        return None if played is None else played.newest
+
+    def moment(self, number: int) -> tuple[Mapping[int, Track], float]:
+        """The tracks of a session that has a frame, and which moment is shown, on the sender's clock."""
+        played = self._sessions[number]
+        return played.tracks, played.time.at(self._clock.wall(), played.link.clock)
 
 
 class Screen:
@@ -121,19 +121,21 @@ class Screen:
     def frame(self, number: int, only: int | None = None) -> LabelFrame | None:
         """The people of a session's newest frame as they are shown now, with this moment as the time of capture.
 
-        The same object as before when nothing has changed; None if the session is not played out.
+        The newest frame itself if nobody is in it, and the same object as before when nothing has changed; None if the
+        session is not played out.
 
         Args:
             only: identity of the one who is shown; everybody without it.
         """
-        moment = self._playout.moment(number)
-        if moment is None:
-            return None
-        newest, tracks, now_s = moment
+        newest = self._playout.newest(number)
+        if newest is None or not newest.people:
+            self.forget(number)
+            return newest
+        tracks, now_s = self._playout.moment(number)
         # When labels stay away everything has come to rest.
         at_s = min(now_s + (self.ahead_s if self._playout.live else 0.0), newest.captured_at + STILL_S)
         shown = self._shown.get(number)
-        if shown is not None and newest is self._newest[number] and (at_s <= shown.captured_at or not shown.people):
+        if shown is not None and newest is self._newest[number] and at_s <= shown.captured_at:
             return shown
         had = self._people.get(number, {})
         seen = [person for person in newest.people if only in (None, person.identity)]
@@ -144,7 +146,7 @@ class Screen:
         return shown
 
     def forget(self, number: int) -> None:
-        """A session has ended."""
+        """A session has ended, or everybody has left it."""
         for forgotten in (self._people, self._shown, self._newest):
             forgotten.pop(number, None)
 

@@ -4,6 +4,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from common.codec.tables import SCALES, load, save
 from common.errors import WeightsError
@@ -49,3 +51,10 @@ def test_scale_of_grows_with_the_spread_and_bypasses_low_bits() -> None:
     assert scale[2] == 48  # 2^(−6 + 48/8) = 1 step
     assert shift.tolist() == [0, 0, 0, 0, 1, 8]
     assert (scale < SCALES).all() and scale[3] > scale[4]
+
+
+@given(st.integers(1, 2**20), st.integers(1, 2**20))
+def test_scale_of_one_is_that_of_an_array(spread: int, step: int) -> None:
+    tables = default_tables()
+    scale, shift = tables.scale_of(np.array([spread]), np.array([step]))
+    assert tables.scale_of_one(spread, step) == (scale[0], shift[0])
