@@ -142,6 +142,7 @@ async def watch(page: str, shown: Counter[str]) -> None:
                     head = json.loads(message[4 : 4 + int.from_bytes(message[:4], "little")])
                     if head.get("type") == "frame":
                         shown["frames"] += 1
+                        shown["frames with people"] += bool(head["people"])
                         await asyncio.sleep(_DRAWN_S)
                         await socket.send(json.dumps({"type": "shown", "id": head["id"]}))
         except (OSError, WebSocketException) as error:

@@ -77,7 +77,7 @@ class LiveFrame:
         self.fps = fps
         self.preview = preview
         self.blend_ms = blend_ms
-        self._people = people
+        self.people = people
         self._meshes: dict[MeshKind, tuple[LiveMesh, ...]] = {}
 
     @functools.cached_property
@@ -88,7 +88,7 @@ class LiveFrame:
     def meshes(self, kind: MeshKind) -> tuple[LiveMesh, ...]:
         """The people's meshes, most prominent person first."""
         if kind not in self._meshes:
-            self._meshes[kind] = tuple(_live_mesh(person, kind) for person in self._people)
+            self._meshes[kind] = tuple(_live_mesh(person, kind) for person in self.people)
         return self._meshes[kind]
 
 
@@ -152,6 +152,8 @@ class Watcher:
         self._session: int | None = None
         self._watches = False
         self._frames: dict[int, LiveFrame] = {}
+        # Sessions with people in the frame that was taken last: that they have left is not left waiting.
+        self._populated: set[int] = set()
         self._sessions_changed = True
         self._wake = asyncio.Event()
         self._wake.set()  # the sessions are waiting already
@@ -174,6 +176,7 @@ class Watcher:
     def forget(self, session: int) -> None:
         """What waits of a session is not sent any more."""
         self._frames.pop(session, None)
+        self._populated.discard(session)
 
     def sessions_changed(self) -> None:
         """The list of sessions has changed."""
@@ -195,8 +198,19 @@ class Watcher:
         return self._hub.sessions_message() if changed else None
 
     def take_frame(self) -> LiveFrame | None:
-        """The newest frame of the session whose frame has waited longest."""
-        return self._frames.pop(next(iter(self._frames))) if self._frames else None
+        """The newest frame of the session whose frame has waited longest, of those with people before others.
+
+        Many sessions in which nobody is must not take the place of a few in which people move.
+        """
+        if not self._frames:
+            return None
+        people = (number for number, frame in self._frames.items() if frame.people or number in self._populated)
+        frame = self._frames.pop(next(people, next(iter(self._frames))))
+        if frame.people:
+            self._populated.add(frame.session)
+        else:
+            self._populated.discard(frame.session)
+        return frame
 
     def take_skipped(self) -> int:
         """How many frames were replaced by newer ones since this was last asked."""

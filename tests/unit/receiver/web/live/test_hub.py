@@ -79,6 +79,23 @@ def test_frame_in_which_nobody_is_left_is_shown_at_once() -> None:
         assert sequences(watcher) == [(1, 1)]
 
 
+def test_people_come_before_sessions_without_anybody() -> None:
+    published = Published()
+    for number in (1, 2, 3):
+        published.begin(number)
+    with published.hub.watcher() as watcher:
+        watcher.watch(None)
+        for number in (1, 2, 3):
+            published.frame(number, 0, people=number == 2)
+        assert sequences(watcher) == [(2, 0), (1, 0), (3, 0)]
+        published.frame(1, 1, people=0)
+        published.frame(2, 1, people=0)
+        assert sequences(watcher) == [(2, 1), (1, 1)], "that somebody has left is shown at once"
+        published.frame(1, 2, people=0)
+        published.frame(2, 2, people=0)
+        assert sequences(watcher) == [(1, 2), (2, 2)]
+
+
 def test_slow_watcher_gets_the_newest_frame_of_each_session_that_it_chose() -> None:
     published = Published()
     for number in (1, 2):
