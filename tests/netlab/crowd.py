@@ -4,6 +4,7 @@ import asyncio
 import json
 import logging
 import math
+import os
 import re
 import time
 from collections import Counter
@@ -39,6 +40,8 @@ CAMERA = Camera(640, 480, 600.0)
 # Of a browser, between frames.
 _DRAWN_S = 1 / 30
 _CONNECT_S, _RECONNECT_S, _AGAIN_S = 20.0, 5.0, 1.0
+# Of the records, for half a minute of a thousand frames a second.
+_NEWEST_BYTES = 10_000_000
 
 
 class Receiver:
@@ -204,9 +207,13 @@ class Records:
         found: list[dict[str, Any]] = []
         with suppress(FileNotFoundError), self._path.open("rb") as file:
             inode = self._path.stat().st_ino
-            # Where sessions were deleted there is another file, with the lines of the others.
+            # Where sessions were deleted there is another file, with the lines of the others: most are known, and to
+            # read them all would keep the senders of this process waiting.
             replaced, self._inode = inode != self._inode, inode
-            file.seek(0 if replaced else self._offset)
+            begin = max(file.seek(0, os.SEEK_END) - _NEWEST_BYTES, 0) if replaced else self._offset
+            file.seek(begin)
+            if replaced and begin:
+                file.readline()
             for line in file:
                 if line.endswith(b"\n"):
                     found.append(json.loads(line))

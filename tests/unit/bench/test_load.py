@@ -8,6 +8,7 @@ import pytest
 from tests.bench.load.__main__ import main
 from tests.bench.load.overload import fair_share, fairness
 from tests.bench.load.soak import COLUMNS, trend
+from tests.netlab.crowd import Records
 
 
 def test_fairness_is_one_for_equal_shares_and_falls_to_that_of_one_who_has_all() -> None:
@@ -57,3 +58,20 @@ def test_soak_of_no_minutes_shows_what_was_measured_before(tmp_path: Path, capsy
     assert main(["soak", "--state", str(state), "--minutes", "0"]) == 0
     assert "in 2 pieces, 360 frames" in capsys.readouterr().out
     assert state.read_bytes() == before
+
+
+def test_records_of_a_file_without_deleted_sessions_are_read_once(tmp_path: Path) -> None:
+    path, records = tmp_path / "frames.jsonl", Records(tmp_path)
+
+    def line(number: int) -> str:
+        return json.dumps({"captured_at": float(number), "padding": "x" * 1_000_000}) + "\n"
+
+    assert records.new() == []
+    path.write_text("".join(map(line, range(20))))
+    records.new()
+    with path.open("a") as file:
+        file.write(line(20))
+    assert [record["captured_at"] for record in records.new()] == [20.0]
+    (tmp_path / "copy").write_text("".join(map(line, range(10, 23))))
+    (tmp_path / "copy").replace(path)
+    assert [record["captured_at"] for record in records.new()] == [21.0, 22.0]
