@@ -67,7 +67,7 @@ nightly: system-packages development
 	$(PYTHON) -m tests.bench.kills --seed $(NIGHT_SEED) --kills 200 --state "$(NIGHT)/kills"
 	$(PYTHON) -m tests.bench.sessions --seed $(NIGHT_SEED) --steps 1000000 --state "$(NIGHT)/sessions"
 	$(PYTHON) -m tests.bench.packets --seed $(NIGHT_SEED) --count 100000000 --state "$(NIGHT)/packets"
-	$(PYTHON) -m tests.bench.load soak --minutes 60 --fps 1 --state "$(NIGHT)/soak"
+	$(PYTHON) -m tests.bench.load soak --minutes 60 --state "$(NIGHT)/soak"
 	@$(MAKE) --no-print-directory test-slow
 
 check: static-checks
