@@ -49,9 +49,9 @@ CHECK_SIZE: Final = 2
 
 _MILLISECOND: Final = 256  # of intervals and spreads
 # Frame intervals: before two frames are known, and the limits of the mean.
-_FIRST_INTERVAL: Final = 256 * 100 // 3
-_FIRST_TIME_SPREAD: Final = 16 * _MILLISECOND
-_MAX_INTERVAL: Final = 256 * 60_000
+_FIRST_INTERVAL: Final = _MILLISECOND * 100 // 3
+_FIRST_TIME_SPREAD: Final = _MILLISECOND * 16
+_MAX_INTERVAL: Final = _MILLISECOND * 60_000
 
 # Probabilities of a lag of 1, 2, 3, 4 and of more, in sixteenths.
 _LAG_WEIGHTS: Final = (3, 6, 3, 2, 2)

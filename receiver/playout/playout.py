@@ -98,10 +98,15 @@ class Playout(SessionObserver):
         played = self._sessions.get(number)
         return None if played is None else played.newest
 
-    def moment(self, number: int) -> tuple[Mapping[int, Track], float]:
-        """The tracks of a session that has a frame, and which moment is shown, on the sender's clock."""
-        played = self._sessions[number]
-        return played.tracks, played.time.at(self._clock.wall(), played.link.clock)
+    def moment(self, number: int) -> tuple[LabelFrame, Mapping[int, Track], float] | None:
+        """The newest frame of a session, the tracks, and which moment is shown, on the sender's clock.
+
+        None if the session is not played out, or has no frame yet.
+        """
+        played = self._sessions.get(number)
+        if played is None or played.newest is None:
+            return None
+        return played.newest, played.tracks, played.time.at(self._clock.wall(), played.link.clock)
 
 
 class Screen:
@@ -121,17 +126,15 @@ class Screen:
     def frame(self, number: int, only: int | None = None) -> LabelFrame | None:
         """The people of a session's newest frame as they are shown now, with this moment as the time of capture.
 
-        The newest frame itself if nobody is in it, and the same object as before when nothing has changed; None if the
-        session is not played out.
+        The same object as before when nothing has changed; None if the session is not played out.
 
         Args:
             only: identity of the one who is shown; everybody without it.
         """
-        newest = self._playout.newest(number)
-        if newest is None or not newest.people:
-            self.forget(number)
-            return newest
-        tracks, now_s = self._playout.moment(number)
+        moment = self._playout.moment(number)
+        if moment is None:
+            return None
+        newest, tracks, now_s = moment
         # When labels stay away everything has come to rest.
         at_s = min(now_s + (self.ahead_s if self._playout.live else 0.0), newest.captured_at + STILL_S)
         shown = self._shown.get(number)
@@ -146,7 +149,7 @@ class Screen:
         return shown
 
     def forget(self, number: int) -> None:
-        """A session has ended, or everybody has left it."""
+        """A session has ended."""
         for forgotten in (self._people, self._shown, self._newest):
             forgotten.pop(number, None)
 

@@ -7,7 +7,6 @@ frames and delays nobody. Everything runs in the event loop; nothing here waits.
 import asyncio
 import functools
 import io
-import json
 import logging
 import math
 import zlib
@@ -27,7 +26,7 @@ from receiver.link.session import Session
 from receiver.mesh.mesh_texture import MeshTexture
 from receiver.publish.frame_record import FrameRecord
 from receiver.publish.observer import SessionObserver
-from receiver.web.live.messages import BODY_TOPOLOGY, QuantisedMesh
+from receiver.web.live.messages import BODY_TOPOLOGY, QuantisedMesh, sessions_message
 
 logger = logging.getLogger(__name__)
 
@@ -152,7 +151,7 @@ class Watcher:
         self._session: int | None = None
         self._watches = False
         self._frames: dict[int, LiveFrame] = {}
-        # Sessions with people in the frame that was taken last: that they have left is not left waiting.
+        # Sessions whose frame that was taken last had people: the one that shows that they have left comes first, too.
         self._populated: set[int] = set()
         self._sessions_changed = True
         self._wake = asyncio.Event()
@@ -275,7 +274,7 @@ class LiveHub(SessionObserver):
         if state.source != record.source:
             state.source = record.source
             self._tell_sessions()
-        # People of the past are not shown between those that are predicted to now; nobody is not predicted.
+        # People of the past are not shown between those that are predicted to now; an empty frame needs no prediction.
         state.unposed_s = min(state.unposed_s, self.clock.monotonic())
         if not people or self.clock.monotonic() - state.unposed_s > _POSED_S:
             self._offer(frame)
@@ -320,10 +319,9 @@ class LiveHub(SessionObserver):
         self._tell_sessions()
 
     def sessions_message(self) -> str:
-        """What browsers are told about the sessions, as JSON: made once for all of them."""
+        """What browsers are told about the sessions: made once for all of them."""
         if self._sessions_message is None:
-            sessions = [state.description() for state in self.sessions.values()]
-            self._sessions_message = json.dumps({"type": "sessions", "sessions": sessions}, separators=(",", ":"))
+            self._sessions_message = sessions_message([state.description() for state in self.sessions.values()])
         return self._sessions_message
 
     def _tell_sessions(self) -> None:

@@ -84,6 +84,11 @@ def binary_message(header: Mapping[str, Any], payload: bytes) -> bytes:
     return struct.pack("<I", len(text)) + text + payload
 
 
+def sessions_message(sessions: Sequence[Mapping[str, object]]) -> str:
+    """What a browser is told about each session."""
+    return json.dumps({"type": "sessions", "sessions": sessions}, separators=(",", ":"))
+
+
 def topology_message(name: str, faces: Int32Array, vertex_count: int, limbs: ByteArray | None = None) -> bytes:
     """A topology that meshes have in common: (F, 3) faces over `vertex_count` vertices, and the vertices' limbs."""
     payload = Payload()

@@ -32,7 +32,7 @@ class LivePoses:
 
     def __init__(self, hub: LiveHub, playout: Playout, pose: Pose, clock: Clock = SYSTEM_CLOCK) -> None:
         self._hub, self._pose, self._clock = hub, pose, clock
-        self._screen = playout.screen()
+        self._playout, self._screen = playout, playout.screen()
         self._shown: dict[int, LabelFrame | None] = {}
         self._spent_s = 0.0
 
@@ -51,35 +51,29 @@ class LivePoses:
         period_s = max(1 / MOST_HZ, self._spent_s / _SHARE)
         blend_s = _LATE * period_s
         self._screen.ahead_s = self._spent_s + blend_s
-        moved = [(number, frame) for number in watched if (frame := self._moved(number)) is not None]
-        if any(await asyncio.gather(*(self._show(number, frame, blend_s) for number, frame in moved))):
+        populated = [number for number in watched if self._has_people(number)]
+        if any(await asyncio.gather(*(self._show(number, blend_s) for number in populated))):
             spent_s = self._clock.monotonic() - began_s
             self._spent_s += (1 - _SMOOTHING) * (spent_s - self._spent_s)
         return period_s if watched else _UNWATCHED_S
 
-    def _moved(self, number: int) -> LabelFrame | None:
-        """The people of a session as they are now; None if nothing has changed, or nobody is there to be posed."""
-        before = self._shown[number]
-        try:
-            frame = self._shown[number] = self._screen.frame(number)
-        except Exception:
-            _log_unposed(number)
-            return None
-        somebody = [each for each in (before, frame) if each is not None and each.people]
-        return None if frame is before or not somebody else frame
+    def _has_people(self, number: int) -> bool:
+        """Whether somebody is in the newest frame of a session, or is still shown though everybody has left."""
+        frames = (self._playout.newest(number), self._shown[number])
+        return any(frame is not None and frame.people for frame in frames)
 
-    async def _show(self, number: int, frame: LabelFrame, blend_s: float) -> bool:
-        """Returns whether the people of a session were posed."""
+    async def _show(self, number: int, blend_s: float) -> bool:
+        """Returns whether anything has changed."""
         try:
+            frame = self._screen.frame(number)
+            if frame is None or frame is self._shown[number]:
+                return False
+            self._shown[number] = frame
             people = await self._pose(number, frame)
         except Exception:
-            _log_unposed(number)
+            # As for the frames that are published, which tell their senders; the next one may do.
+            logger.debug("people of session %d were not posed", number, exc_info=True)
             return False
         if people is not None:
             self._hub.people_posed(number, people, blend_s)
         return people is not None
-
-
-def _log_unposed(number: int) -> None:
-    """Of the error that is handled: as for the frames that are published, which tell their senders; the next may do."""
-    logger.debug("people of session %d were not posed", number, exc_info=True)

@@ -219,7 +219,8 @@ def test_people_leave_and_an_identity_comes_back_as_somebody_else() -> None:
     played.now_s = T0 + 2.0
     played.take(T0 + 2.0, elsewhere, 3)
     np.testing.assert_allclose(played.labels(), elsewhere, atol=1e-6)
-    assert played.playout.moment(1)[0].keys() == {3}
+    moment = played.playout.moment(1)
+    assert moment is not None and moment[1].keys() == {3}
 
 
 def test_a_correction_ends_in_time() -> None:

@@ -60,8 +60,8 @@ export class Materials {
 }
 
 /**
- * Depth that no texture changes. The renderer gives this material the texture of whoever casts the shadow, and would read
- * it on after it has been freed.
+ * Depth that no texture changes. The renderer gives this material the texture of whoever casts the shadow, and would keep
+ * drawing with it after it has been freed.
  */
 function untexturedDepth(): THREE.MeshDepthMaterial {
   const material = new THREE.MeshDepthMaterial();
