@@ -5,7 +5,7 @@ import threading
 from collections.abc import Iterator
 from dataclasses import replace
 
-from common.clock import SYSTEM_CLOCK, Clock
+from common.clock import STEADY_CLOCK, Clock
 from sender.capture.source import CapturedFrame, FrameSource
 from sender.metrics import DropReason, SenderMetrics
 
@@ -29,7 +29,7 @@ class Playback:
         first_sequence: int = 0,
         realtime: bool = False,
         skips_late: bool = False,
-        clock: Clock = SYSTEM_CLOCK,
+        clock: Clock = STEADY_CLOCK,
     ) -> None:
         self.stills = source.stills
         self._source = source

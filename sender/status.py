@@ -3,7 +3,7 @@
 import threading
 from collections.abc import Iterator, Sequence
 
-from common.clock import SYSTEM_CLOCK, Clock
+from common.clock import STEADY_CLOCK, Clock
 from common.frames import LabelFrame
 from common.io.recent import RecentRate
 from common.io.status_line import bit_rate, clock_time, duration
@@ -26,7 +26,7 @@ class SenderStatus(LinkObserver):
         metrics: SenderMetrics,
         source: FrameSource,
         traffic: Traffic,
-        clock: Clock = SYSTEM_CLOCK,
+        clock: Clock = STEADY_CLOCK,
     ) -> None:
         self._rate, self._metrics, self._source, self._traffic = rate, metrics, source, traffic
         self._clock = clock

@@ -41,12 +41,14 @@ class DecodedFrame:
         reference: sequence number of the frame it was predicted from, None in a key frame.
         bytes_by_group: as in `EncodedFrame`; the frames of a bundle share its header.
         rho_by_person: identity → group name → ρ of the person's groups in the packet.
+        clock_set_s: by how much the sender's clock was set before it, which its time of capture does not show.
     """
 
     frame: LabelFrame
     reference: int | None
     bytes_by_group: Mapping[str, float]
     rho_by_person: Mapping[int, Mapping[str, float]]
+    clock_set_s: float = 0.0
 
     @property
     def rho(self) -> Mapping[str, float]:

@@ -1,8 +1,10 @@
-"""The decoder of a session: the codec's, and behind it label smoothing, and the fading of what is not seen any more.
+"""The decoder of a session: the codec's, and behind it times of capture that go on where the sender's clock was set,
+label smoothing, and the fading of what is not seen any more.
 
-Both change what is shown, not the states that later packets are predicted from.
+They change what is shown, not the states that later packets are predicted from.
 """
 
+import logging
 from collections import deque
 from collections.abc import Sequence
 from dataclasses import replace
@@ -12,6 +14,7 @@ from typing import Final, Protocol
 import numpy as np
 
 from common.arrays import BoolArray, FloatArray, IntArray
+from common.clock import BridgedTimes
 from common.codec.coded_frame import DecodedFrame
 from common.codec.frame_codec import FrameCodec
 from common.codec.orientation import ENTRIES
@@ -21,6 +24,10 @@ from common.frames import PersonLabels, unseen_groups
 from common.labels import FAST_GROUPS, GROUP_NAMES, LABEL_SIZE, concatenate, group_slices, split
 from receiver.decode.fading import FadingGroups
 
+logger = logging.getLogger(__name__)
+
+# From one frame to the next, until two are known.
+_INTERVAL_S: Final = 1 / 30
 _FRAMES: Final = 8
 _MAX_AGE_S: Final = 0.5
 # Range of an entry over the frames, in steps, up to which they are smoothed, and from which on they are not.
@@ -104,6 +111,29 @@ def _newest(frames: FloatArray) -> FloatArray:
     return np.asarray(mean + explained * slope * time[-1], np.float32)
 
 
+class SourceTimes:
+    """Times of capture of a session's frames, which go on while the source does."""
+
+    def __init__(self) -> None:
+        self._source, self._newest, self._warned = "", -1, False
+        self._times = BridgedTimes(_INTERVAL_S)
+
+    def bridged(self, decoded: DecodedFrame) -> DecodedFrame:
+        """The frame with its time on the clock as it was at the source's first frame; frames may come late."""
+        frame, set_s = decoded.frame, -self._times.shift_s
+        if frame.source != self._source:
+            self._source, self._times, set_s = frame.source, BridgedTimes(_INTERVAL_S), 0.0
+        captured_at = frame.captured_at - set_s
+        if frame.sequence > self._newest:
+            self._newest, captured_at = frame.sequence, self._times.following(frame.captured_at)
+        if -self._times.shift_s != set_s and not self._warned:
+            self._warned = True
+            text = "the sender's clock was set by %+.0f s at frame %d: the times of its frames go on as before"
+            logger.warning(text, -self._times.shift_s - set_s, frame.sequence)
+        frame = replace(frame, captured_at=captured_at)
+        return replace(decoded, frame=frame, clock_set_s=-self._times.shift_s)
+
+
 class SessionDecoder:
     """Packets of a session to labels that do not flicker. Raises WeightsError if the codec's tables are unusable."""
 
@@ -111,6 +141,7 @@ class SessionDecoder:
         self._codec = FrameCodec(model_hash)
         self._smoothing: dict[int, LabelSmoothing] = {}
         self._fading = FadingGroups()
+        self._times = SourceTimes()
 
     def decode(self, payload: bytes, sequence: int) -> DecodedFrame:
         """Decodes a packet of one frame; raises as `FrameCodec.decode`."""
@@ -118,7 +149,7 @@ class SessionDecoder:
 
     def decode_bundle(self, payload: bytes, sequences: Sequence[int]) -> Sequence[DecodedFrame]:
         """Decodes a packet; raises as `FrameCodec.decode_bundle`."""
-        return [self._shown(decoded) for decoded in self._codec.decode_bundle(payload, sequences)]
+        return [self._shown(self._times.bridged(each)) for each in self._codec.decode_bundle(payload, sequences)]
 
     def _shown(self, decoded: DecodedFrame) -> DecodedFrame:
         if decoded.reference is None:
@@ -145,6 +176,7 @@ class SessionDecoder:
     def restore(self, snapshot: bytes) -> None:
         """As `FrameCodec.restore`."""
         self._codec.restore(snapshot)
+        self._times = SourceTimes()
         self._smoothing.clear()
         self._fading.clear()
 

@@ -14,7 +14,7 @@ from common.codec.coded_frame import DecodedFrame
 from common.frames import LabelFrame, PersonLabels
 from common.labels import FAST_GROUPS, OPTIONAL_GROUPS, concatenate, group_slices
 from receiver.decode.session_decoder import FrameDecoder
-from receiver.link.session import Session
+from receiver.link.session import SenderClock, Session
 from receiver.motion.extrapolation import DampedExtrapolation, MotionPredictor
 from receiver.playout.config import PlayoutConfig
 from receiver.playout.sender_time import SenderTime
@@ -30,9 +30,17 @@ class _Played:
     time: SenderTime
     newest: LabelFrame | None = None
     tracks: dict[int, Track] = field(default_factory=dict)
+    clock_set_s: float = 0.0
 
-    def take(self, frame: LabelFrame, now_s: float) -> None:
+    @property
+    def clock(self) -> SenderClock | None:
+        """The sender's clock as if nobody had set it."""
+        clock = self.link.clock
+        return None if clock is None else replace(clock, offset_s=clock.offset_s + self.clock_set_s)
+
+    def take(self, decoded: DecodedFrame, now_s: float) -> None:
         """Takes everybody's labels, also of a frame that comes late."""
+        frame, self.clock_set_s = decoded.frame, decoded.clock_set_s
         self.time.arrived(frame.captured_at, None if self.newest is None else self.newest.captured_at, now_s)
         for person in frame.people:
             labels, track = concatenate(person.labels), self.tracks.get(person.identity)
@@ -85,7 +93,7 @@ class Playout(SessionObserver):
         """Takes everybody's labels."""
         if (played := self._sessions.get(number)) is not None:
             for each in decoded:
-                played.take(each.frame, self._clock.wall())
+                played.take(each, self._clock.wall())
 
     def session_ended(self, number: int) -> None:
         """Forgets it."""
@@ -106,7 +114,7 @@ class Playout(SessionObserver):
         played = self._sessions.get(number)
         if played is None or played.newest is None:
             return None
-        return played.newest, played.tracks, played.time.at(self._clock.wall(), played.link.clock)
+        return played.newest, played.tracks, played.time.at(self._clock.wall(), played.clock)
 
 
 class Screen:

@@ -10,6 +10,8 @@ from receiver.link.session import SenderClock
 _WINDOW_S, _MOST_ARRIVALS = 5.0, 256
 # Less sure clocks say less than the arrival of the frames.
 _MOST_ERROR_S: Final = 0.1
+# Frames that are older than this by a clock say that it was set, and has not been compared again.
+_OLDEST_S: Final = 60.0
 # Time on the screen may pass so much faster or slower; more is seen. Beyond a leap it jumps: a clock was set.
 _SLEW, _LEAP_S = 0.1, 1.0
 # Of the waits for the next label, the share that the delay of smooth playout covers, and its bound.
@@ -57,7 +59,7 @@ class SenderTime:
     def _offset_s(self, clock: SenderClock | None) -> float:
         """This machine's clock minus the sender's: what the link has measured, or the age of the fastest frame."""
         fastest_s = min((age_s for _, age_s, _ in self._arrivals), default=0.0)
-        if clock is None or clock.error_s > _MOST_ERROR_S:
+        if clock is None or clock.error_s > _MOST_ERROR_S or fastest_s - clock.offset_s > _OLDEST_S:
             return fastest_s
         # Nothing arrives before it was captured.
         return min(clock.offset_s, fastest_s)

@@ -74,7 +74,9 @@ class FramePublisher:
         labels = decoded.frame
         age_ms, clock_error_ms = None, None
         if not session.replayed and not session.upload:
-            age_ms, clock_error_ms = age_and_error_ms(self._clock.wall(), labels.captured_at, session.clock)
+            age_ms, clock_error_ms = age_and_error_ms(
+                self._clock.wall(), labels.captured_at + decoded.clock_set_s, session.clock
+            )
         record = FrameRecord(
             sequence=labels.sequence,
             source=labels.source,

@@ -13,7 +13,7 @@ from PIL import Image as PillowImage
 from PIL import UnidentifiedImageError
 
 from common.arrays import Image
-from common.clock import SYSTEM_CLOCK, Clock
+from common.clock import STEADY_CLOCK, Clock
 from common.errors import SourceError
 from common.imaging.exif import focal_length_px, orientation_of
 from common.imaging.heif import register_heif
@@ -115,7 +115,7 @@ class ImageSource(FrameSource):
         paths: Sequence[Path],
         focal_px: float | None = None,
         metrics: SenderMetrics | None = None,
-        clock: Clock = SYSTEM_CLOCK,
+        clock: Clock = STEADY_CLOCK,
     ) -> None:
         self._paths = paths
         self._focal_px = focal_px

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 from typing import Protocol
 
 from common.arrays import Image
-from common.clock import SYSTEM_CLOCK, Clock
+from common.clock import STEADY_CLOCK, Clock
 from common.errors import SourceError
 from sender.capture.source import CapturedFrame, FrameSource, camera_of
 from sender.metrics import DropReason, SenderMetrics
@@ -53,7 +53,7 @@ class LiveSource(FrameSource):
         open_reader: Callable[[], ImageReader],
         focal_px: float | None = None,
         metrics: SenderMetrics | None = None,
-        clock: Clock = SYSTEM_CLOCK,
+        clock: Clock = STEADY_CLOCK,
         backoff_s: tuple[float, ...] = BACKOFF_S,
         patient: bool = False,
     ) -> None:

@@ -6,13 +6,16 @@ from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
-from common.clock import SYSTEM_CLOCK, Clock
+from common.clock import STEADY_CLOCK, BridgedTimes, Clock
 from common.errors import MalformedPacket, SourceError
 from common.wire.pictures import PictureAccepted, PictureAnswer, PictureHeader, PictureRefused, decode_header
 from sender.capture.images import decode_image
 from sender.capture.picture_socket import PictureServer
 from sender.capture.source import CapturedFrame, FrameSource, camera_of
 from sender.metrics import DropReason, SenderMetrics
+
+# From one frame to the next, until two are known.
+_INTERVAL_S = 1 / 30
 
 
 class SocketSource(FrameSource):
@@ -40,7 +43,7 @@ class SocketSource(FrameSource):
         live: bool,
         focal_px: float | None = None,
         metrics: SenderMetrics | None = None,
-        clock: Clock = SYSTEM_CLOCK,
+        clock: Clock = STEADY_CLOCK,
     ) -> None:
         self.live, self.stills, self.ends = live, not live, False
         self._name = path.stem
@@ -48,6 +51,7 @@ class SocketSource(FrameSource):
         self._metrics = SenderMetrics() if metrics is None else metrics
         self._clock = clock
         self._began_s = clock.monotonic()
+        self._times = BridgedTimes(_INTERVAL_S)
         self._waiting: CapturedFrame | None = None
         self._changed = threading.Condition()
         self._turn = threading.Lock()
@@ -96,10 +100,13 @@ class SocketSource(FrameSource):
                 self._metrics.frame_dropped(DropReason.UNREADABLE)
                 raise
             source = self._source(header.name)
+            if header.captured_at is not None:
+                # Of a stream they are times of one clock, of pictures any.
+                captured_at = self._times.following(header.captured_at) if self.live else header.captured_at
             frame = CapturedFrame(
                 0,
                 source,
-                captured_at if header.captured_at is None else header.captured_at,
+                captured_at,
                 arrived_s - self._began_s if self.live else 0.0,
                 picture.image,
                 camera,

@@ -10,7 +10,7 @@ import av
 from av.codec.context import Flags
 from av.container import InputContainer
 
-from common.clock import SYSTEM_CLOCK, Clock
+from common.clock import STEADY_CLOCK, BridgedTimes, Clock
 from common.errors import SourceError
 from sender.capture.source import MAX_PIXELS, CapturedFrame, FrameSource, camera_of, printable_name
 from sender.capture.video_picture import upright_rgb
@@ -21,10 +21,6 @@ logger = logging.getLogger(__name__)
 _DEFAULT_FPS = 25.0  # of a file without a frame rate
 # A file may name others, as a playlist does: none of another machine is opened.
 _FILE_OPTIONS = {"protocol_whitelist": "file,crypto,data"}
-# Times that step back by so many frames begin again; by fewer, they are out of order.
-_BEGIN_AGAIN_FRAMES = 3
-# What is farther ahead is no time of this clip.
-_LONGEST_PAUSE_S = 3600.0
 # A file is cut if so many of its longest steps are missing at its end.
 _MISSING_STEPS = 1.5
 # Formats whose duration includes what is before the first frame.
@@ -76,7 +72,7 @@ class VideoFileSource(FrameSource):
         path: Path,
         focal_px: float | None = None,
         metrics: SenderMetrics | None = None,
-        clock: Clock = SYSTEM_CLOCK,
+        clock: Clock = STEADY_CLOCK,
     ) -> None:
         self._name = printable_name(path.name)
         self._path = path
@@ -98,7 +94,7 @@ class VideoFileSource(FrameSource):
         self._pixel_aspect = float(self._stream.sample_aspect_ratio or 1)
         self._frames = self._damaged = self._smeared = 0
         self._warned = False
-        self._times = _Times(1 / self._fps)
+        self._times = BridgedTimes(1 / self._fps)
         self._read_s = 0.0
 
     @property
@@ -115,13 +111,15 @@ class VideoFileSource(FrameSource):
     def __iter__(self) -> Iterator[CapturedFrame]:
         # AVI has decoding times instead of presentation times: with B-frames, they are out of order.
         timed = self._container.format.name != "avi"
+        began_s: float | None = None
         try:
             for frame in self._decoded():
                 time_s = self._times.following(frame.time if timed else (self._frames + self._damaged) / self._fps)
+                began_s = time_s if began_s is None else began_s
                 image = upright_rgb(frame, self._pixel_aspect)
                 camera = camera_of(image, self._focal_px)
                 sequence, self._frames = self._frames, self._frames + 1
-                yield CapturedFrame(sequence, self._name, self._clock.wall(), time_s, image, camera)
+                yield CapturedFrame(sequence, self._name, self._clock.wall(), time_s - began_s, image, camera)
         except SourceError as error:
             raise SourceError(f"{self._path}: frame {self._frames}: {error}") from error
         # FFmpeg's binding raises the first two for frames that cannot be converted.
@@ -178,7 +176,7 @@ class VideoFileSource(FrameSource):
     def _warn(self, packet: "av.Packet[Any]", cause: str) -> None:
         if not self._warned:
             self._warned = True
-            at_s = float(packet.pts * packet.time_base) if packet.pts is not None else self._times.last_s
+            at_s = float(packet.pts * packet.time_base) if packet.pts is not None else self._times.last_s or 0.0
             logger.warning("%s is damaged at %.2f s and goes on behind it (%s)", self._path, at_s, cause)
 
     @property
@@ -210,30 +208,3 @@ class VideoFileSource(FrameSource):
         with self._decoding:
             self._closed = True
             self._container.close()
-
-
-class _Times:
-    """Seconds since the first frame, which go on where those of the file begin again, and where it has none.
-
-    Args:
-        interval_s: from one frame to the next where the file does not tell.
-    """
-
-    def __init__(self, interval_s: float) -> None:
-        self._interval_s = interval_s
-        self._offset_s: float | None = None
-        self.last_s = 0.0
-        self.longest_step_s = interval_s
-
-    def following(self, time_s: float | None) -> float:
-        """The time of the next frame, which the file says has this one."""
-        if self._offset_s is None:
-            self._offset_s = -time_s if time_s is not None else 0.0
-            return 0.0
-        step_s = self._interval_s if time_s is None else time_s + self._offset_s - self.last_s
-        if time_s is not None and not -_BEGIN_AGAIN_FRAMES * self._interval_s <= step_s <= _LONGEST_PAUSE_S:
-            step_s = self._interval_s
-            self._offset_s = self.last_s + step_s - time_s
-        self.longest_step_s = max(self.longest_step_s, step_s)
-        self.last_s += max(step_s, 0.0)
-        return self.last_s

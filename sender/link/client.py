@@ -15,7 +15,7 @@ from collections.abc import Callable, Sequence
 from typing import TypeVar
 
 from common.blobs import Blob
-from common.clock import SYSTEM_CLOCK, Clock
+from common.clock import STEADY_CLOCK, Clock
 from common.errors import MalformedPacket, PeerError
 from common.frames import LabelFrame
 from common.io.addresses import Address
@@ -89,7 +89,7 @@ class LinkClient:
         observer: LinkObserver | None = None,
         pacer: Pacer | None = None,
         report: Callable[[], SenderReport | None] = lambda: None,
-        clock: Clock = SYSTEM_CLOCK,
+        clock: Clock = STEADY_CLOCK,
         rng: random.Random | None = None,
         transport: StreamOpener | None = None,
         gathers: bool = False,

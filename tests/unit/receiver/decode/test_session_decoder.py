@@ -16,7 +16,7 @@ from common.frames import LabelFrame
 from common.labels import FAST_GROUPS, GROUPS, LABEL_SIZE, concatenate, group_slices
 from common.synthetic.motion.motion_table import clips
 from common.training.fit_codec import label_clip
-from receiver.decode.session_decoder import LabelSmoothing, SessionDecoder
+from receiver.decode.session_decoder import LabelSmoothing, SessionDecoder, SourceTimes
 from tests.support.label_motion import FINE_RHO, MODEL_HASH, frame_of, person
 
 
@@ -187,3 +187,32 @@ def test_group_that_did_not_arrive_is_not_averaged() -> None:
     moved = np.asarray(0.9 * STEP, np.float32)
     found = person.smooth(1 / 30, moved, np.zeros(len(GROUPS), np.int64))
     np.testing.assert_array_equal(found[ARM], moved[ARM])
+
+
+@pytest.mark.parametrize("set_s", [259_200.0, -259_200.0, 31_536_000.0])
+def test_times_go_on_where_a_senders_clock_was_set(
+    walk: FloatArray, set_s: float, caplog: pytest.LogCaptureFixture
+) -> None:
+    link, shown = Link(), []
+    for number in range(6):
+        frame = frame_of(number, person(walk[number]))
+        captured_at = 1.8e9 + 0.04 * number + set_s * (number >= 3)
+        shown.append((link.send(replace(frame, captured_at=captured_at))[1], captured_at))
+    times_s = [decoded.frame.captured_at for decoded, _ in shown]
+    np.testing.assert_allclose(np.diff(times_s), 0.04, atol=2e-3)
+    for decoded, captured_at in shown:
+        assert decoded.frame.captured_at + decoded.clock_set_s == pytest.approx(captured_at, abs=2e-3)
+    (record,) = caplog.records
+    assert f"set by {set_s:+.0f} s at frame 3" in record.getMessage()
+
+
+def test_times_of_late_frames_and_of_other_sources_are_their_own() -> None:
+    def bridged(sequence: int, captured_at: float, source: str = "camera 0") -> float:
+        frame = replace(frame_of(sequence), captured_at=captured_at, source=source)
+        return times.bridged(DecodedFrame(frame, None, {}, {})).frame.captured_at
+
+    times = SourceTimes()
+    told = [(1, 1e9), (3, 1e9 + 0.2), (2, 1e9 + 0.1), (4, 2e9 + 0.3), (5, 2e9 + 0.5)]
+    expected = [1e9, 1e9 + 0.2, 1e9 + 0.1, 1e9 + 0.4, 1e9 + 0.6]
+    assert [bridged(*each) for each in told] == pytest.approx(expected, abs=1e-5)
+    assert [bridged(6, 5e8, "a.jpg"), bridged(7, 4e8, "b.jpg")] == [5e8, 4e8]

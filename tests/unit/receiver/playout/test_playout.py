@@ -54,11 +54,18 @@ class Played:
         self.playout.session_began(1, self.link)
         self.frames = 0
 
-    def take(self, captured_s: float, labels: FloatArray, *identities: int, sequence: int | None = None) -> None:
+    def take(
+        self,
+        captured_s: float,
+        labels: FloatArray,
+        *identities: int,
+        sequence: int | None = None,
+        clock_set_s: float = 0.0,
+    ) -> None:
         people = [person(labels, identity) for identity in identities or (0,)]
         self.frames += 1
         frame = replace(frame_of(self.frames if sequence is None else sequence, *people), captured_at=captured_s)
-        self.playout.packet_decoded(1, [DecodedFrame(frame, None, {}, {})], b"", None)  # type: ignore[arg-type]
+        self.playout.packet_decoded(1, [DecodedFrame(frame, None, {}, {}, clock_set_s)], b"", None)  # type: ignore[arg-type]
 
     def frame(self) -> LabelFrame:
         frame = self.screen.frame(1)
@@ -254,3 +261,19 @@ def test_only_live_cameras_are_played_out() -> None:
     played.frame()
     played.playout.session_ended(1)
     assert played.screen.frame(1) is None
+
+
+@pytest.mark.parametrize("compared", [True, False], ids=["compared", "not yet compared"])
+@pytest.mark.parametrize("set_s", [31_536_000.0, -31_536_000.0])
+def test_people_move_on_when_the_clock_of_a_sender_is_set(set_s: float, compared: bool) -> None:
+    played, steady = Played(), Played()
+    for each in (played, steady):
+        each.play(1.0, 30)
+    played.link.clock = SenderClock(OFFSET_S - set_s, 1e-3) if compared else KNOWN
+    for number in range(20):
+        for each in (played, steady):
+            each.now_s = T0 + 1.0 + number / 30
+            each.take(each.now_s - LAG_S, swaying(each.now_s - LAG_S), clock_set_s=set_s * (each is played))
+        apart_s = played.frame().captured_at - steady.frame().captured_at
+        # Until the clocks are compared again, the fastest frame counts as one that took no time.
+        assert abs(apart_s) < (1e-4 if compared else LAG_S + 1e-4)

@@ -298,3 +298,15 @@ def test_camera_option_opens_a_socket(tmp_path: Path, prefix: str, live: bool) -
         assert (source.live, source.stills) == (live, not live)
         assert next(iter(source)).camera.focal_px == 5.0
     assert not os.path.exists(path)
+
+
+def test_times_of_a_stream_go_on_where_its_clock_is_set(bench: Callable[..., Bench]) -> None:
+    live, stills = bench(live=True), bench()
+    times_s = {live: list[float](), stills: list[float]()}
+    for each in times_s:
+        program = each.program()
+        for captured_at in (50.0, 50.25, 9e8, 9e8 + 0.25, 60.0):
+            program.send(picture(), captured_at=captured_at)
+            times_s[each].append(next(each.frames).captured_at)
+    assert times_s[live] == [50.0, 50.25, 50.5, 50.75, 51.0]
+    assert times_s[stills] == [50.0, 50.25, 9e8, 9e8 + 0.25, 60.0]
