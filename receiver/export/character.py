@@ -1,13 +1,15 @@
 """An animated character: the body of one person in its rest pose, its skeleton, and the motion of a session."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from itertools import pairwise
 
 import numpy as np
 from scipy.spatial.transform import Rotation, Slerp
 
 from common.arrays import BoolArray, Float64Array, FloatArray, IntArray
 from common.frames import Camera
+from receiver.export.timeline import Interval
 from receiver.mesh.face_shapes import FaceShapes
 from receiver.mesh.mesh_texture import MeshTexture
 from receiver.mesh.skinned_glb import Skeleton
@@ -44,10 +46,13 @@ class Motion:
         rate = 1 / float(np.median(np.diff(self.times_s)))
         return float(round(rate)) if rate >= 1 else rate
 
-    def resampled(self, times_s: Float64Array) -> "Motion":
-        """The motion at other times: spherical and linear interpolation, and still before the first and after the last
-        frame."""
+    def resampled(self, times_s: Float64Array, present: Sequence[Interval] = ()) -> "Motion":
+        """The motion at other times: spherical and linear interpolation, and still before the first frame, after the
+        last one, and while the person is not present."""
         inside = np.clip(times_s, self.times_s[0], self.times_s[-1])
+        for (_, end_s), (begin_s, _) in pairwise(present):
+            last_s = self.times_s[max(int(np.searchsorted(self.times_s, end_s)) - 1, 0)]
+            inside[(last_s < inside) & (inside < begin_s)] = last_s
         if len(self) == 1:
             rotations = np.repeat(self.rotations, len(inside), axis=0)
         else:
@@ -100,6 +105,7 @@ class Character:
         mesh: in the rest pose with a neutral face, y up; the joints' frames are aligned with the axes.
         texture: of the mesh, in more detail than the colours of its vertices, or None.
         kinds: attribute → value of what the person wears, as far as it is known (`common.wears`).
+        present: when the person is there, in order; nothing: always.
     """
 
     identity: int
@@ -109,11 +115,19 @@ class Character:
     motion: Motion
     texture: MeshTexture | None = None
     kinds: Mapping[str, str] = field(default_factory=dict)
+    present: Sequence[Interval] = ()
 
     @property
     def name(self) -> str:
         """`person-3`."""
         return f"person-{self.identity}"
+
+    def switches(self, last_s: float) -> list[tuple[float, bool]]:
+        """Times from 0 s on until the last pose of a file, from each of which on the person is there or not; empty for
+        one who is always there."""
+        edges = [(begin_s, True) for begin_s, _ in self.present] + [(end_s, False) for _, end_s in self.present]
+        inside = sorted(edge for edge in edges if 0 < edge[0] <= last_s)
+        return [(0.0, not inside[0][1]), *inside] if inside else []
 
     @property
     def face(self) -> FaceShapes | None:

@@ -12,7 +12,10 @@ from common.errors import UsageError
 from common.io.atomic_write import atomic_replacement
 from receiver.publish.output_files import output_errors
 
-_SEQUENCE_FILE = r"frame-\d{6,}\.(?:obj|ply)"
+TIMES_FILE = "times.csv"
+"""Of a sequence: number, seconds and file of each mesh."""
+
+_SEQUENCE_FILE = re.compile(rf"frame-\d{{6,}}\.(?:obj|ply)|{re.escape(TIMES_FILE)}")
 
 
 def sequence_file(number: int, mesh_format: str) -> str:
@@ -30,7 +33,7 @@ def check_destination(path: Path, *, folder: bool, force: bool) -> None:
         raise UsageError(f"{path} is {'no' if folder else 'a'} folder: give another --output")
     if not force:
         raise UsageError(f"{path} exists: give --force to replace it, or another --output")
-    if folder and not all(re.fullmatch(_SEQUENCE_FILE, entry.name) for entry in path.iterdir()):
+    if folder and not all(_SEQUENCE_FILE.fullmatch(entry.name) for entry in path.iterdir()):
         raise UsageError(f"{path} has other files than those of an export: give another --output")
 
 

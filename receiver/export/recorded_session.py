@@ -1,6 +1,7 @@
 """The bodies of one session, as the `frames.jsonl` of an output directory names them."""
 
-import json
+import math
+from array import array
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -13,17 +14,13 @@ from common.frames import MAX_FOCAL_PX, MIN_FOCAL_PX, Camera
 from common.io.regular_file import open_regular
 from common.text import printable
 from common.wears import check_kinds
+from receiver.export.frame_lines import DAMAGES, find_lines
+from receiver.export.timeline import Interval, media_times, presence
 from receiver.publish.frame_record import mesh_path
 from receiver.publish.session_records import file_stem, read_records
 
-_MIN_STEP_S = 1e-3
 # `frames.jsonl` has microseconds.
 _SAME_TIME_S = 1e-5
-_FALLBACK_STEP_S = 1 / 30
-# A frame of a hundred people has a tenth of this.
-_MAX_LINE_BYTES = 4_000_000
-# Seconds since the epoch, in the year 5138: later ones cannot be times of an animation.
-_MAX_TIME_S = 1e11
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,14 +28,16 @@ class BodyAt:
     """A published body.
 
     Args:
-        time_s: since the beginning of the recording.
+        time_s: since the beginning of the recording, or of the part of it.
         path: of its file.
         legs_seen: whether a camera saw the left and the right leg.
+        frame: the number of its frame in the session.
     """
 
     time_s: float
     path: Path
     legs_seen: tuple[bool, bool] = (True, True)
+    frame: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,88 +46,100 @@ class RecordedSession:
 
     Args:
         people: bodies of each person, by identity, in order of time; nobody's list is empty.
+        present: by identity when people are there.
         kinds: by identity what people wear, attribute → its likeliest value, as far as it was known at last.
         damaged_lines: number of lines of `frames.jsonl` that could not be read.
+        set_s: by how many seconds the sender's clock was set, each time: times go on as before.
         file_stem: what files that are made of it are called.
         lens: of the camera that recorded it; None in records without one.
     """
 
     number: int
     people: Mapping[int, Sequence[BodyAt]]
+    present: Mapping[int, Sequence[Interval]] = field(default_factory=dict)
     kinds: Mapping[int, Mapping[str, str]] = field(default_factory=dict)
     damaged_lines: int = 0
+    set_s: Sequence[float] = ()
     file_stem: str = "session"
     lens: Camera | None = None
-
-    def cut(self, from_s: float, to_s: float) -> "RecordedSession":
-        """The part between two times, on a clock that starts at `from_s`. Raises UsageError if it has no body."""
-        people = {
-            person: [
-                replace(body, time_s=max(body.time_s - from_s, 0.0))
-                for body in bodies
-                if from_s - _SAME_TIME_S <= body.time_s <= to_s + _SAME_TIME_S
-            ]
-            for person, bodies in self.people.items()
-        }
-        kept = {person: bodies for person, bodies in people.items() if bodies}
-        if not kept:
-            last_s = max(bodies[-1].time_s for bodies in self.people.values())
-            raise UsageError(
-                f"session {self.number} has no body between {from_s:g} s and {to_s:g} s: "
-                f"its last one is at {last_s:.2f} s"
-            )
-        return replace(self, people=kept)
 
     def only(self, person: int) -> "RecordedSession":
         """The bodies of one person. Raises UsageError if there is nobody with this identity."""
         if person not in self.people:
             known = ", ".join(map(str, sorted(self.people)))
-            raise UsageError(f"session {self.number} has nobody with the id {person}; it has {known}")
+            raise UsageError(f"this part of session {self.number} has nobody with the id {person}; it has {known}")
         return replace(self, people={person: self.people[person]})
 
 
 @dataclass(slots=True)
-class _Lines:
-    """What the lines of `frames.jsonl` say: about one session, and the numbers of all."""
+class _Frames:
+    """What the lines of a part of a session say: when frames are, and of each person which of them, and the bodies."""
 
-    numbers: set[int] = field(default_factory=set)
-    captured_at: list[float] = field(default_factory=list)
-    bodies: list[list[tuple[int, str | None, tuple[bool, bool]]]] = field(default_factory=list)
+    times_s: "array[float]" = field(default_factory=lambda: array("d"))
+    rows: dict[int, "array[int]"] = field(default_factory=dict)
+    people: dict[int, list[BodyAt]] = field(default_factory=dict)
     kinds: dict[int, Mapping[str, str]] = field(default_factory=dict)
-    damaged: int = 0
     source: str = ""
     lens: Camera | None = None
 
 
-def read_session(directory: Path, number: int | None) -> RecordedSession:
-    """Reads which bodies a session has.
-
-    The beginning of the recording is the session's first frame. Where the sender's clock stood still or was set back,
-    frames follow each other at the median interval.
+def read_session(directory: Path, number: int | None, from_s: float = 0.0, to_s: float = math.inf) -> RecordedSession:
+    """Reads which bodies a session has between two times, on a clock that starts at the first of them.
 
     Args:
         number: of the session; None for the only one in the directory.
+        from_s, to_s: since the session's first frame.
 
     Raises:
-        UsageError: the directory has no such session, or the session has no skinned bodies.
+        UsageError: the directory has no such session, or this part of it has no skinned bodies.
     """
     if (directory / "meshes").is_symlink():
         raise UsageError(f"{directory / 'meshes'} is a link: put the folder that it leads to in its place")
-    lines = _read_lines(directory, number)
+    path = directory / "frames.jsonl"
+    try:
+        with open_regular(path) as file:
+            lines = find_lines(path, file, number)
+            number = _checked_number(directory, number, lines.numbers)
+            times = media_times(lines.captured_at)
+            edges_s = from_s - _SAME_TIME_S, to_s + _SAME_TIME_S
+            first, end = np.searchsorted(times.times_s, edges_s).tolist()
+            frames = _Frames()
+            for row in range(first, end):
+                time_s = max(float(times.times_s[row]) - from_s, 0.0)
+                try:
+                    _add_line(frames, lines.record(file, row), lines.sequences[row], time_s, directory)
+                except DAMAGES:
+                    lines.damaged += 1
+    except FileNotFoundError as error:
+        raise UsageError(f"{directory} is no output of a receiver, it has no frames.jsonl: give its --out") from error
+    except OSError as error:
+        raise UsageError(f"cannot read {path}: {error.strerror}") from error
+    if not frames.people and (from_s > 0 or math.isfinite(to_s)):
+        last_s = f"its last frame is at {times.times_s[-1]:.2f} s"
+        raise UsageError(f"session {number} has no body between {from_s:g} s and {to_s:g} s: {last_s}")
+    _check_bodies(number, frames)
+    times_s = np.array(frames.times_s)
+    return RecordedSession(
+        number,
+        frames.people,
+        {person: presence(times_s, np.array(frames.rows[person]), times.usual_s) for person in frames.people},
+        frames.kinds,
+        lines.damaged,
+        times.set_s,
+        file_stem(number, _name(directory, number), frames.source),
+        frames.lens,
+    )
+
+
+def _checked_number(directory: Path, number: int | None, known: set[int]) -> int:
+    """The number of the session that was asked for. Raises UsageError if there is none."""
     if number is None:
-        if len(lines.numbers) != 1:
-            raise UsageError(f"{directory} has {_sessions(lines.numbers)}: give --out {directory} and one of them")
-        (number,) = lines.numbers
-    elif number not in lines.numbers:
-        raise UsageError(f"{directory} has no session {number}; it has {_sessions(lines.numbers)}")
-    people: dict[int, list[BodyAt]] = {}
-    for time_s, bodies in zip(_times_s(lines), lines.bodies, strict=True):
-        for person, path, legs_seen in bodies:
-            if path is not None:
-                people.setdefault(person, []).append(BodyAt(time_s, directory / path, legs_seen))
-    _check_bodies(number, lines, people)
-    stem = file_stem(number, _name(directory, number), lines.source)
-    return RecordedSession(number, people, lines.kinds, lines.damaged, stem, lines.lens)
+        if len(known) != 1:
+            raise UsageError(f"{directory} has {_sessions(known)}: give --out {directory} and one of them")
+        return min(known)
+    if number not in known:
+        raise UsageError(f"{directory} has no session {number}; it has {_sessions(known)}")
+    return number
 
 
 def _name(directory: Path, number: int) -> str:
@@ -140,48 +151,22 @@ def _name(directory: Path, number: int) -> str:
     return named.name if named else ""
 
 
-def _read_lines(directory: Path, number: int | None) -> _Lines:
-    lines = _Lines()
-    path = directory / "frames.jsonl"
-    try:
-        with open_regular(path) as file:
-            while line := file.readline(_MAX_LINE_BYTES):
-                # A receiver that runs may be writing the last one.
-                if line.endswith(b"\n"):
-                    _add_line(lines, line, number)
-                elif len(line) == _MAX_LINE_BYTES:
-                    raise UsageError(f"{path} has a line of more than {_MAX_LINE_BYTES} bytes: no receiver wrote it")
-    except FileNotFoundError as error:
-        raise UsageError(f"{directory} is no output of a receiver, it has no frames.jsonl: give its --out") from error
-    except OSError as error:
-        raise UsageError(f"cannot read {path}: {error.strerror}") from error
-    return lines
-
-
-def _add_line(lines: _Lines, line: bytes, number: int | None) -> None:
-    try:
-        record: Any = json.loads(line)
-        session, captured_at = int(record["session"]), float(record["captured_at"])
-        bodies = [
-            (int(person["id"]), mesh_path(person["body"]), _legs_seen(person.get("seen", {})))
-            for person in record["people"]
-        ]
-        lens = _lens(record["camera"]) if "camera" in record else None
-        kinds = {
-            int(person["id"]): _likeliest_kinds(person["wears"]) for person in record["people"] if "wears" in person
-        }
-        if not abs(captured_at) <= _MAX_TIME_S:
-            raise ValueError("no such frame can have been captured")
-    except (ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError):
-        lines.damaged += 1
-        return
-    lines.numbers.add(session)
-    if number is None or session == number:
-        lines.captured_at.append(captured_at)
-        lines.bodies.append(bodies)
-        lines.kinds |= kinds
-        lines.lens = lens or lines.lens
-        lines.source = str(record.get("source", ""))
+def _add_line(frames: _Frames, record: Any, sequence: int, time_s: float, directory: Path) -> None:
+    """Adds what a line says, all or nothing. Raises one of `DAMAGES`."""
+    bodies = [
+        (int(person["id"]), mesh_path(person["body"]), _legs_seen(person.get("seen", {})))
+        for person in record["people"]
+    ]
+    lens = _lens(record["camera"]) if "camera" in record else None
+    kinds = {int(person["id"]): _likeliest_kinds(person["wears"]) for person in record["people"] if "wears" in person}
+    for person, path, legs_seen in bodies:
+        frames.rows.setdefault(person, array("q")).append(len(frames.times_s))
+        if path is not None:
+            frames.people.setdefault(person, []).append(BodyAt(time_s, directory / path, legs_seen, sequence))
+    frames.times_s.append(time_s)
+    frames.kinds |= kinds
+    frames.lens = lens or frames.lens
+    frames.source = str(record.get("source", ""))
 
 
 def _legs_seen(seen: Any) -> tuple[bool, bool]:
@@ -201,25 +186,16 @@ def _likeliest_kinds(wears: Any) -> Mapping[str, str]:
     return kinds
 
 
-def _times_s(lines: _Lines) -> list[float]:
-    """Seconds since the first frame, strictly increasing."""
-    steps = np.diff(np.array(lines.captured_at, np.float64))
-    forward = steps >= _MIN_STEP_S
-    usual = float(np.median(steps[forward])) if forward.any() else _FALLBACK_STEP_S
-    times: list[float] = np.concatenate([[0.0], np.cumsum(np.where(forward, steps, usual))]).tolist()
-    return times[: len(lines.captured_at)]
-
-
-def _check_bodies(number: int, lines: _Lines, people: Mapping[int, Sequence[BodyAt]]) -> None:
+def _check_bodies(number: int, frames: _Frames) -> None:
     """Raises UsageError if there are no bodies, or plain meshes without a skeleton."""
-    if not people:
-        if not any(lines.bodies):
-            raise UsageError(f"session {number} has {len(lines.bodies)} frames, which show nobody: nothing to export")
+    if not frames.people:
+        if not frames.rows:
+            raise UsageError(f"session {number} has {len(frames.times_s)} frames, which show nobody: nothing to export")
         raise UsageError(
             f"session {number} was recorded without bodies: record again without receiver --no-body, "
             "and with a --mesh-every that writes some frames"
         )
-    suffixes = {body.path.suffix for bodies in people.values() for body in bodies}
+    suffixes = {body.path.suffix for bodies in frames.people.values() for body in bodies}
     if ".glb" not in suffixes:
         found = printable(min(suffixes).removeprefix("."), 20)
         raise UsageError(

@@ -1,6 +1,7 @@
 """The work of `receiver export`: reads a session, and writes its people."""
 
 import argparse
+import dataclasses
 import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -10,7 +11,7 @@ import numpy as np
 from common.errors import UsageError
 from common.text import printable
 from receiver.export.character import Character, View
-from receiver.export.destination import check_destination, new_folder, sequence_file, write_file
+from receiver.export.destination import TIMES_FILE, check_destination, new_folder, sequence_file, write_file
 from receiver.export.editing import Edits
 from receiver.export.formats.animated_glb import encode_characters
 from receiver.export.formats.bvh import encode_bvh
@@ -56,10 +57,8 @@ def _read(options: argparse.Namespace) -> RecordedSession:
     if not numbered and not options.session.is_dir():
         raise UsageError(f"{printable(text, 200)} is neither the number of a session nor a directory of a receiver")
     directory, number = (options.out, int(text)) if numbered else (options.session, None)
-    session = read_session(directory, number)
-    if options.person is not None:
-        session = session.only(options.person)
-    return session.cut(options.from_s, options.to_s)
+    session = read_session(directory, number, options.from_s, options.to_s)
+    return session if options.person is None else session.only(options.person)
 
 
 def _destinations(options: argparse.Namespace, session: RecordedSession) -> Mapping[Path, Sequence[int]]:
@@ -84,7 +83,7 @@ def _write_sequences(
     for path, (person,) in destinations.items():
         with new_folder(path) as folder:
             files = write_sequence(folder, session.people[person], mesh_format, left_out)
-        yield f"{path}: {files} files"
+        yield f"{path}: {files} meshes"
 
 
 def _write_animations(
@@ -95,9 +94,7 @@ def _write_animations(
     left_out: LeftOut,
 ) -> Iterator[str]:
     people = [person for group in destinations.values() for person in group]
-    rigged = [
-        edits.applied(rig(person, session.people[person], left_out, session.kinds.get(person, {}))) for person in people
-    ]
+    rigged = [edits.applied(_rigged(session, person, left_out)) for person in people]
     placed, placement = grounded(rigged)
     if options.in_place:
         placed, placement = [in_place(character) for character in placed], None
@@ -107,6 +104,11 @@ def _write_animations(
         characters = [by_person[person] for person in group]
         write_file(path, _encoded(characters, view, session, options))
         yield f"{path}: {_described(characters)}"
+
+
+def _rigged(session: RecordedSession, person: int, left_out: LeftOut) -> Character:
+    character = rig(person, session.people[person], left_out, session.kinds.get(person, {}))
+    return dataclasses.replace(character, present=session.present[person])
 
 
 def _encoded(
@@ -124,47 +126,60 @@ def _encoded(
 def _described(characters: Sequence[Character]) -> str:
     people = "1 person" if len(characters) == 1 else f"{len(characters)} people"
     frames = sum(len(character.motion) for character in characters)
-    return f"{people}, {frames} poses, {max(character.motion.times_s[-1] for character in characters):.2f} s"
+    last_s = max(character.motion.times_s[-1] for character in characters)
+    text = f"{people}, {frames} poses, {last_s:.2f} s"
+    if len(characters) == 1 and characters[0].switches(last_s):
+        intervals = [f"{begin_s:.2f} to {min(end_s, last_s):.2f} s" for begin_s, end_s in characters[0].present]
+        text += f", there from {', '.join(intervals)}"
+    return text
 
 
 def _warn(session: RecordedSession, left_out: LeftOut) -> None:
-    """One line about what could not be exported."""
+    """A line each about what could not be exported, and about times that are not those of the recording."""
     parts = []
     if left_out.bodies:
         parts.append(f"{left_out.bodies} of {left_out.seen} bodies ({left_out.reason})")
     if session.damaged_lines:
         parts.append(f"{session.damaged_lines} damaged lines of frames.jsonl")
-    if parts:
-        sys.stderr.write(printable(f"receiver export: left out {' and '.join(parts)}", 2000) + "\n")
+    lines = [f"left out {' and '.join(parts)}"] if parts else []
+    if session.set_s:
+        count, most_s = len(session.set_s), max(session.set_s, key=abs)
+        times = "once, by" if count == 1 else f"{count} times, at most by"
+        lines.append(f"the sender's clock was set {times} {most_s:+.0f} s: the times go on as before")
+    for line in lines:
+        sys.stderr.write(printable(f"receiver export: {line}", 2000) + "\n")
 
 
 def write_sequence(folder: Path, bodies: Sequence[BodyAt], mesh_format: str, left_out: LeftOut) -> int:
-    """Writes the bodies of a person into an empty folder, numbered from 0 without gaps.
+    """Writes the bodies of a person into an empty folder, with the numbers of their frames, and a table of times.
 
     Args:
         bodies: in order of time.
         left_out: counts the bodies that cannot be read, or have other faces than the first one.
 
     Returns:
-        the number of files.
+        the number of meshes.
 
     Raises:
         UsageError: none of the bodies can be read.
         OutputError: a file cannot be written.
     """
-    written = 0
-    for mesh in _meshes(bodies, left_out):
+    rows = []
+    for body, mesh in _meshes(bodies, left_out):
         content = encode_mesh(SurfaceMesh(to_y_up(mesh.vertices), mesh.faces, mesh.colours), mesh_format)
-        write_file(folder / sequence_file(written, mesh_format), [content], synced=False)
-        written += 1
-    if not written:
+        name = sequence_file(body.frame, mesh_format)
+        write_file(folder / name, [content], synced=False)
+        rows.append(f"{body.frame},{body.time_s:.6f},{name}\n")
+    if not rows:
         raise UsageError(f"none of the {len(bodies)} bodies can be read: {left_out.reason}")
-    return written
+    table = ["number,seconds,file\n", *rows]
+    write_file(folder / TIMES_FILE, [row.encode() for row in table], synced=False)
+    return len(rows)
 
 
-def _meshes(bodies: Sequence[BodyAt], left_out: LeftOut) -> Iterator[SurfaceMesh]:
-    """The meshes that can be read, y up."""
-    faces = None
+def _meshes(bodies: Sequence[BodyAt], left_out: LeftOut) -> Iterator[tuple[BodyAt, SurfaceMesh]]:
+    """The meshes that can be read, y up; of each frame one."""
+    faces, written = None, set[int]()
     for body in bodies:
         left_out.seen += 1
         try:
@@ -173,7 +188,10 @@ def _meshes(bodies: Sequence[BodyAt], left_out: LeftOut) -> Iterator[SurfaceMesh
             left_out.add(error)
             continue
         faces = mesh.faces if faces is None else faces
-        if np.array_equal(mesh.faces, faces):
-            yield mesh
-        else:
+        if not np.array_equal(mesh.faces, faces):
             left_out.add(f"{body.path} has other faces")
+        elif body.frame in written:
+            left_out.add(f"{body.path} is of a frame that has another body")
+        else:
+            written.add(body.frame)
+            yield body, mesh

@@ -23,7 +23,7 @@ _VERSION = 2
 # What a damaged or forged line, or what it holds, raises.
 _DAMAGES = (ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError)
 # Names of meshes have nine digits of a session, with room for those that follow, and sixteen of a frame.
-_MOST_SESSION, _MOST_SEQUENCE = 10**8, 2**53
+MOST_SESSION, MOST_SEQUENCE = 10**8, 2**53
 _STEM_CHARACTERS = 60
 # A hundred thousand sessions.
 _MOST_INDEX_BYTES = 100_000_000
@@ -115,7 +115,7 @@ def read_records(path: Path) -> Records:
     for line in path.read_bytes().splitlines():
         try:
             record = json.loads(line)
-            number = whole(record["session"], _MOST_SESSION)
+            number = whole(record["session"], MOST_SESSION)
             if record.get("deleted") is True:
                 deleted.add(number)
                 continue
@@ -169,8 +169,8 @@ def read_index(path: Path, lines_bytes: int) -> Index:
 
 def _indexed(entry: dict[str, Any]) -> SessionState:
     statistics = SessionStatistics.from_dict(entry.get("statistics", {}))
-    number, frames = whole(entry["session"], _MOST_SESSION), whole(entry["frames"], _MOST_SEQUENCE)
-    last = whole(entry["last_seq"] + 1, _MOST_SEQUENCE) - 1
+    number, frames = whole(entry["session"], MOST_SESSION), whole(entry["frames"], MOST_SEQUENCE)
+    last = whole(entry["last_seq"] + 1, MOST_SEQUENCE) - 1
     return SessionState(number, None, None, frames, last, statistics=statistics)
 
 
@@ -187,7 +187,7 @@ def read_lines(path: Path, start: int) -> Iterator[tuple[int, int, dict[str, Any
                 return
             try:
                 record = json.loads(line)
-                session, sequence = whole(record["session"], _MOST_SESSION), whole(record["seq"], _MOST_SEQUENCE)
+                session, sequence = whole(record["session"], MOST_SESSION), whole(record["seq"], MOST_SEQUENCE)
             except _DAMAGES:
                 logger.warning("%s has a line that is not a frame record: %.40r", path, line)
             else:

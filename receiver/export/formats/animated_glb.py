@@ -31,6 +31,7 @@ def encode_characters(characters: Sequence[Character], animation: str, view: Vie
     skins: list[Node] = []
     samplers: list[Node] = []
     channels: list[Node] = []
+    last_s = max(float(character.motion.times_s[-1]) for character in characters)
     for character in characters:
         body, armature, root = range(len(nodes), len(nodes) + 3)
         scene += [body, armature]
@@ -46,6 +47,7 @@ def encode_characters(characters: Sequence[Character], animation: str, view: Vie
         unrotated: FloatArray = np.tile(np.eye(3, dtype=np.float32), (len(rest), 1, 1))
         skins.append(add_skin(writer, f"{character.name}-skeleton", root, rest, unrotated))
         _add_channels(writer, character, body, root, samplers, channels)
+        _add_visibility(writer, character.switches(last_s), armature, samplers, channels)
     document: Node = {"scenes": [{"nodes": scene}], "nodes": nodes, "meshes": meshes, "skins": skins}
     if view is not None:
         document["cameras"] = [_camera(view.lens)]
@@ -102,3 +104,18 @@ def _add_channels(
         # glTF has the weights of all shapes at a time, one after the other, as elements of their own.
         output = writer.add_array(values.ravel() if path == "weights" else values)
         samplers.append({"input": times, "output": output, "interpolation": "LINEAR"})
+
+
+def _add_visibility(
+    writer: GlbWriter,
+    switches: Sequence[tuple[float, bool]],
+    armature: int,
+    samplers: list[Node],
+    channels: list[Node],
+) -> None:
+    """Appends a channel that makes a person a point while they are not there: animations of glTF hide nothing."""
+    if switches:
+        scales = np.repeat(np.array([shown for _, shown in switches], np.float32)[:, None], 3, axis=1)
+        times = writer.add_array(np.array([time_s for time_s, _ in switches], np.float32), bounds=True)
+        channels.append({"sampler": len(samplers), "target": {"node": armature, "path": "scale"}})
+        samplers.append({"input": times, "output": writer.add_array(scales), "interpolation": "STEP"})

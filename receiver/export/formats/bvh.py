@@ -22,9 +22,9 @@ _MAX_FRAMES = 1_000_000
 
 
 def encode_bvh(character: Character) -> Iterator[bytes]:
-    """The file of a character in parts, at the median rate of its motion; it stands still before its first frame.
+    """The file of a character in parts, at the median rate of its motion; it stands still while it is not there.
 
-    Its clock is that of the character, from 0 s on.
+    Its clock is that of the character, from 0 s on, so that the files of people are in step.
 
     Raises:
         UsageError: there would be too many frames.
@@ -37,7 +37,7 @@ def encode_bvh(character: Character) -> Iterator[bytes]:
             f"{last_s:.0f} s at {frame_rate:g} frames a second are {frames} frames, more than {_MAX_FRAMES}: "
             "choose a part with --from and --to"
         )
-    motion = character.motion.resampled(np.arange(frames) / frame_rate)
+    motion = character.motion.resampled(np.arange(frames) / frame_rate, character.present)
     yield "\n".join(["HIERARCHY", *_hierarchy(character), "MOTION", f"Frames: {frames}", ""]).encode()
     yield f"Frame Time: {1 / frame_rate:.8f}\n".encode()
     angles = _euler_degrees(motion.rotations)[:, _depth_first(character)]

@@ -76,10 +76,12 @@ def check_installed() -> None:
 
 def _add_character(stage: Any, character: Character, rate: float, folder: Path) -> None:
     """Adds a person; `folder` takes the texture, which the package then contains."""
-    from pxr import UsdSkel
+    from pxr import UsdGeom, UsdSkel
 
     path = f"/session/{_identifier(character.name)}"
     root = UsdSkel.Root.Define(stage, path)
+    for time_s, shown in character.switches(stage.GetEndTimeCode() / rate):
+        root.CreateVisibilityAttr().Set(UsdGeom.Tokens.inherited if shown else UsdGeom.Tokens.invisible, time_s * rate)
     joints = _joint_paths(character)
     skeleton = _add_skeleton(stage, f"{path}/skeleton", character, joints)
     animation = _add_animation(stage, f"{path}/animation", character, joints, rate)

@@ -19,14 +19,13 @@ from scipy.special import expit
 from common.arrays import BoolArray, Float64Array, FloatArray, IntArray
 from common.frames import NEAR_M
 from receiver.export.character import Character, Motion, joint_transforms
+from receiver.export.timeline import GAP_S
 from receiver.mesh.skinned_glb import Skeleton
 
 _LEGS = tuple((f"upperleg01.{side}", f"lowerleg01.{side}", f"foot.{side}") for side in "LR")
 _CHEST = "neck01"
 # The sole is what is this near to the lowest vertex of a foot; heel and ball are at shares of its length.
 _SOLE_M, _HEEL, _BALL = 0.02, 0.08, 0.72
-# Frames that are further apart are of different shots of a person.
-_GAP_S = 0.25
 # Gaussians over time: what jitters faster is noise of perception.
 _POSE_S, _SPEED_S = 0.05, 0.083
 # By how much the filters of sender and receiver delay the pose, and the distance.
@@ -144,7 +143,7 @@ class Walker:
 
 def segments(times_s: Float64Array) -> list[slice]:
     """The parts of a motion between gaps."""
-    breaks = np.flatnonzero(np.diff(times_s) > _GAP_S) + 1
+    breaks = np.flatnonzero(np.diff(times_s) > GAP_S) + 1
     edges = [0, *breaks.tolist(), len(times_s)]
     return [slice(first, last) for first, last in pairwise(edges)]
 

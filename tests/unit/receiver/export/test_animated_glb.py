@@ -97,3 +97,18 @@ def test_everybody_has_a_texture_of_their_own(characters: list[Character]) -> No
 @pytest.mark.parametrize("count", [1, 2])
 def test_validator_has_nothing_to_say(characters: list[Character], count: int) -> None:
     assert validation_issues(encode_characters(characters[:count], "session-1")) == []
+
+
+def test_who_is_away_is_a_point(characters: list[Character]) -> None:
+    always, comes_and_goes = characters
+    people = [always, dataclasses.replace(comes_and_goes, present=[(0.1, 0.2), (0.25, 0.3), (5.0, 6.0)])]
+    content = encode_characters(people, "session-1")
+    glb = Glb(content)
+    (animation,) = glb.document["animations"]
+    (channel,) = (each for each in animation["channels"] if each["target"]["path"] == "scale")
+    assert glb.document["nodes"][channel["target"]["node"]]["name"] == "person-1"
+    sampler = animation["samplers"][channel["sampler"]]
+    assert sampler["interpolation"] == "STEP"
+    np.testing.assert_allclose(glb.array(sampler["input"])[:, 0], [0, 0.1, 0.2, 0.25, 0.3], atol=1e-6)
+    np.testing.assert_array_equal(glb.array(sampler["output"]), np.outer([0, 1, 0, 1, 0], [1, 1, 1]))
+    assert validation_issues(content) == []

@@ -1,6 +1,7 @@
 """BVH: forward kinematics of the file gives the joints of the session."""
 
 import warnings
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -70,6 +71,14 @@ def test_gap_is_filled_and_the_beginning_is_still(tmp_path: Path) -> None:
     bvh = parsed(character_of(tmp_path, [None, None, *poses[2:4], None, *poses[5:]]))
     assert len(bvh.values) == 8
     for frame, expected in ((0, 2), (1, 2), (2, 2), (3, 3), (5, 5), (7, 7)):
+        assert largest_error_cm(bvh, frame, poses[expected]) < 0.01
+
+
+def test_who_is_away_stands_still(tmp_path: Path) -> None:
+    poses = random_poses(20)
+    character = character_of(tmp_path, [*poses[:4], *[None] * 12, *poses[16:]])
+    bvh = parsed(replace(character, present=[(0.0, 0.2), (0.8, 1.0)]))
+    for frame, expected in ((3, 3), (4, 3), (15, 3), (16, 16), (19, 19)):
         assert largest_error_cm(bvh, frame, poses[expected]) < 0.01
 
 

@@ -1,5 +1,6 @@
 """`receiver export`: the files that it writes, and what it says when it cannot."""
 
+import json
 import stat
 from pathlib import Path
 
@@ -14,7 +15,7 @@ from receiver.publish.config import PublishConfig
 from receiver.publish.session_directory import SessionDirectory
 from tests.support.bvh_reader import Bvh
 from tests.support.glb_reader import Glb
-from tests.support.recorded_motion import Pose, publish_motion, random_poses
+from tests.support.recorded_motion import STEP_S, Pose, publish_motion, random_poses
 
 FRAMES = 6
 
@@ -63,10 +64,11 @@ def test_usdz_is_a_package(out: Path) -> None:
     assert Path("clip-1.usdz").read_bytes()[:2] == b"PK"
 
 
-def test_bvh_has_a_file_for_each_person(out: Path) -> None:
+def test_bvh_has_a_file_for_each_person(out: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["1", "--format", "bvh", "--output", "walk.bvh"]) == 0
     assert sorted(path.name for path in out.parent.glob("*.bvh")) == ["walk-p0.bvh", "walk-p1.bvh"]
     assert len(Bvh(Path("walk-p0.bvh").read_text()).values) == FRAMES
+    assert "walk-p1.bvh: 1 person, 4 poses, 0.25 s, there from 0.10 to 0.25 s\n" in capsys.readouterr().out
     assert main(["1", "--format", "bvh", "--person", "0", "--from", "0.15"]) == 0
     part = Bvh(Path("clip-1-p0.bvh").read_text())
     assert part.frame_time_s == pytest.approx(0.05) and len(part.values) == FRAMES - 3
@@ -77,10 +79,12 @@ def test_sequence_has_the_published_vertices(out: Path, mesh_format: str) -> Non
     assert main(["1", "--format", mesh_format, "--output", "walk"]) == 0
     for person, first in ((0, 0), (1, 2)):
         folder = out.parent / f"walk-p{person}"
-        names = [f"frame-{number:06d}.{mesh_format}" for number in range(FRAMES - first)]
-        assert sorted(path.name for path in folder.iterdir()) == names
-        for number, name in enumerate(names):
-            published = read_body(out / f"meshes/{first + number:06d}-p{person}.body.glb").mesh
+        names = {number: f"frame-{number:06d}.{mesh_format}" for number in range(first, FRAMES)}
+        assert sorted(path.name for path in folder.iterdir()) == [*names.values(), "times.csv"]
+        rows = [f"{number},{STEP_S * number:.6f},{name}" for number, name in names.items()]
+        assert (folder / "times.csv").read_text().splitlines() == ["number,seconds,file", *rows]
+        for number, name in names.items():
+            published = read_body(out / f"meshes/{number:06d}-p{person}.body.glb").mesh
             read = trimesh.load_mesh(folder / name, process=False)
             np.testing.assert_allclose(read.vertices, published.vertices, atol=1e-6)
             np.testing.assert_array_equal(read.faces, published.faces)
@@ -102,6 +106,25 @@ def test_damaged_bodies_are_left_out_in_one_line(
         np.testing.assert_allclose(Glb(Path("walk").read_bytes()).key_times_s(), [0.0, 0.1, 0.2, 0.25], atol=1e-6)
 
 
+@pytest.mark.parametrize("mesh_format", ["glb", "bvh", "obj"])
+def test_clock_that_was_set_is_bridged_in_one_line(
+    out: Path, capsys: pytest.CaptureFixture[str], mesh_format: str
+) -> None:
+    path = out / "frames.jsonl"
+    records = [json.loads(line) for line in path.read_text().splitlines()]
+    for record in records:
+        record["captured_at"] += 259_200.0 * (record["seq"] >= 2) - 31_536_000.0 * (record["seq"] >= 4)
+    path.write_text("".join(json.dumps(record) + "\n" for record in records))
+    assert main(["1", "--format", mesh_format, "--person", "0", "--output", "walk"]) == 0
+    written = capsys.readouterr()
+    set_line = (
+        "receiver export: the sender's clock was set 2 times, at most by -31536000 s: the times go on as before\n"
+    )
+    assert written.err == set_line
+    if mesh_format == "glb":
+        np.testing.assert_allclose(Glb(Path("walk").read_bytes()).key_times_s(), np.arange(FRAMES) * STEP_S, atol=1e-5)
+
+
 def test_bodies_without_a_mesh_are_named(out: Path, capsys: pytest.CaptureFixture[str]) -> None:
     for path in (out / "meshes").glob("*-p0.body.glb"):
         path.write_bytes(path.read_bytes().replace(b"WEIGHTS_0", b"WEIGHTS_9"))
@@ -119,13 +142,13 @@ def test_existing_file_is_kept_without_force(out: Path, capsys: pytest.CaptureFi
 def test_existing_folder_is_replaced_if_it_is_a_sequence(out: Path, capsys: pytest.CaptureFixture[str]) -> None:
     command = ("1", "--format", "obj", "--person", "0", "--output", "walk")
     assert main(command) == 0
-    assert main((*command, "--to", "0.1", "--force")) == 0
-    assert len(list(Path("walk").iterdir())) == 3
+    assert main((*command, "--from", "0.1", "--to", "0.15", "--force")) == 0
+    assert sorted(path.name for path in Path("walk").iterdir()) == ["frame-000002.obj", "frame-000003.obj", "times.csv"]
     capsys.readouterr()
     assert "give --force" in refused(capsys, *command)
     Path("walk/thesis.tex").touch()
     assert "has other files" in refused(capsys, *command, "--force")
-    assert len(list(Path("walk").iterdir())) == 4
+    assert Path("walk/frame-000002.obj").is_file()
     assert "is a folder" in refused(capsys, "1", "--output", "walk", "--force")
 
 

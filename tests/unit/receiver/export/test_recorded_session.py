@@ -25,8 +25,8 @@ def line(seq: int, captured_at: float, people: tuple[int, ...] = (0,), session: 
     return {"seq": seq, "session": session, "captured_at": captured_at, "people": bodies}
 
 
-def body_at(path: str) -> Any:
-    return {**line(2, 50.0), "people": [{"id": 0, "body": path}]}
+def body_at(number: int, path: str) -> Any:
+    return {**line(2, 50.01 + 0.01 * number), "people": [{"id": 0, "body": path}]}
 
 
 def times(session: RecordedSession, person: int = 0) -> list[float]:
@@ -66,11 +66,20 @@ def test_seen_legs_and_the_lens_are_read(tmp_path: Path) -> None:
 
 def test_part_has_its_own_clock(tmp_path: Path) -> None:
     out = write_lines(tmp_path, [line(n, 50 + 0.1 * n, (0, 1) if n < 3 else (0,)) for n in range(10)])
-    part = read_session(out, 1).cut(0.45, 0.75)
-    assert list(part.people) == [0]
+    part = read_session(out, 1, 0.45, 0.75)
+    assert list(part.people) == [0] and [body.frame for body in part.people[0]] == [5, 6, 7]
     np.testing.assert_allclose(times(part), [0.05, 0.15, 0.25], atol=1e-6)
-    with pytest.raises(UsageError, match=r"no body between 5 s and 6 s: its last one is at 0\.90 s"):
-        read_session(out, 1).cut(5.0, 6.0)
+    with pytest.raises(UsageError, match=r"no body between 5 s and 6 s: its last frame is at 0\.90 s"):
+        read_session(out, 1, 5.0, 6.0)
+
+
+def test_of_a_part_no_other_lines_are_read_whole(tmp_path: Path) -> None:
+    head = '{{"seq":{0},"session":1,"source":"a \\" b","captured_at":{0}.5,'
+    people = '"people":[{{"id":0,"body":"meshes/{0}.glb"}}'
+    out = write_lines(tmp_path, [(head + people).format(n) + ("]}\n" if n == 2 else "\n") for n in range(5)])
+    part = read_session(out, 1, 2.0, 2.0)
+    assert [body.frame for body in part.people[0]] == [2] and part.damaged_lines == 0
+    assert read_session(out, 1).damaged_lines == 4
 
 
 def test_damaged_lines_are_counted_and_an_unfinished_one_is_not(tmp_path: Path) -> None:
@@ -82,7 +91,10 @@ def test_damaged_lines_are_counted_and_an_unfinished_one_is_not(tmp_path: Path) 
         "[" * 100_000 + "\n",
         json.dumps(line(2, float("nan"))) + "\n",
         *(json.dumps(line(2, time)) + "\n" for time in (1e308, -1e12)),
-        *(json.dumps(body_at(path)) + "\n" for path in ("/dev/zero", "../a.glb", "meshes/..", "meshes/../../a.glb")),
+        *(
+            json.dumps(body_at(number, path)) + "\n"
+            for number, path in enumerate(("/dev/zero", "../a.glb", "meshes/..", "meshes/../../a.glb"))
+        ),
     ]
     out = write_lines(tmp_path, [line(0, 50.0), *damaged, line(1, 50.1), '{"seq": 2, "ses'])
     session = read_session(out, 1)

@@ -30,7 +30,9 @@ def package(tmp_path_factory: pytest.TempPathFactory) -> Path:
     publish_motion(out, [random_poses(FRAMES), late])
     session = read_session(out, 1)
     path = out / "session.usdz"
-    people = [rig(person, session.people[person], LeftOut()) for person in (0, 1)]
+    people = [
+        replace(rig(person, session.people[person], LeftOut()), present=session.present[person]) for person in (0, 1)
+    ]
     path.write_bytes(encode_usdz([people[0], replace(people[1], texture=texture(people[1].mesh))]))
     return path
 
@@ -63,6 +65,15 @@ def test_skinned_mesh_is_that_of_the_session(package: Path) -> None:
             assert skinning.ComputeSkinnedPoints(transforms, points, first + number)
             np.testing.assert_allclose(np.array(points), pose.vertices(), atol=1e-4)
             assert (np.array(points) >= low).all() and (np.array(points) <= high).all()
+
+
+def test_who_is_away_is_invisible(package: Path) -> None:
+    from pxr import Usd, UsdGeom
+
+    stage = Usd.Stage.Open(str(package))
+    first, second = (UsdGeom.Imageable.Get(stage, f"/session/person_{person}") for person in (0, 1))
+    assert [second.ComputeVisibility(time) for time in (0.0, 1.9, 2.0, 4.0)] == ["invisible"] * 2 + ["inherited"] * 2
+    assert not first.GetVisibilityAttr().HasAuthoredValue()
 
 
 def test_texture_is_in_the_package_and_each_corner_has_its_place(package: Path) -> None:
