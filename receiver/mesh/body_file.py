@@ -16,7 +16,8 @@ import numpy.typing as npt
 from common.arrays import Float64Array, FloatArray, IntArray
 from common.body.anatomy import FACIAL_ACTIONS
 from common.io.regular_file import open_regular
-from receiver.mesh.glb import HEAD_BYTES, GlbReader, Node, document_bytes
+from receiver.mesh.glb import HEAD_BYTES, Node
+from receiver.mesh.glb_reader import GlbReader, document_bytes
 from receiver.mesh.mesh_texture import MeshTexture
 from receiver.mesh.skinned_glb import Skeleton
 from receiver.mesh.triangle_mesh import SurfaceMesh

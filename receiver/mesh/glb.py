@@ -1,8 +1,9 @@
-"""A minimal writer and reader of binary glTF 2.0 (GLB): one JSON chunk, one binary chunk.
+"""A minimal writer of binary glTF 2.0 (GLB): one JSON chunk, one binary chunk.
 
 trimesh exports static meshes only, but bodies need a skeleton, and viewers need vertex normals and linear colours.
 A texture is embedded, so that a file is complete.
-Specification: Khronos glTF 2.0, sections 3.6 (accessors), 3.7 (meshes, skins) and 4 (GLB container).
+Specification: Khronos glTF 2.0, sections 3.6 (accessors), 3.7 (meshes, skins) and 4 (GLB container), and the extension
+KHR_mesh_quantization.
 """
 
 import json
@@ -15,14 +16,15 @@ import numpy as np
 import numpy.typing as npt
 
 from common.arrays import ByteArray, FloatArray, IntArray
-from receiver.mesh.mesh_texture import MeshTexture, TextureCorners, originals, sample_jpeg
+from receiver.mesh.mesh_texture import MeshTexture
 from receiver.mesh.triangle_mesh import SameArray, SurfaceMesh, vertex_normals
 
 Node = dict[str, Any]
 
-COMPONENT_TYPES = {"float32": 5126, "uint32": 5125, "uint16": 5123, "uint8": 5121}
+COMPONENT_TYPES = {"float32": 5126, "uint32": 5125, "uint16": 5123, "uint8": 5121, "int8": 5120}
 """glTF's codes of NumPy types."""
-_ELEMENT_TYPES = {(): "SCALAR", (2,): "VEC2", (3,): "VEC3", (4,): "VEC4", (4, 4): "MAT4"}
+ELEMENT_TYPES = {(): "SCALAR", (2,): "VEC2", (3,): "VEC3", (4,): "VEC4", (4, 4): "MAT4"}
+"""glTF's names of the shapes of elements."""
 VERTEX_BUFFER, _INDEX_BUFFER = 34962, 34963
 """glTF's targets of buffer views."""
 _LINEAR, _LINEAR_MIPMAP, _CLAMP = 9729, 9987, 33071
@@ -32,23 +34,26 @@ _INVENTED = (
 )
 """What the colours of files say about themselves."""
 _SHARE_DIGITS = 4
-_OWN_VERTICES = "own_vertices"
+OWN_VERTICES = "own_vertices"
+"""Key in the extras of a textured primitive: vertices that are no copies."""
+_EXTENSIONS = ["KHR_mesh_quantization"]
+_QUANTISED = np.dtype([("POSITION", np.uint16, 3), ("NORMAL", np.int8, 3), ("COLOR_0", np.uint8, 3)])
+"""A vertex of a quantised mesh."""
+_LEAST_STEP_M = 1e-9
 JSON_CHUNK, BINARY_CHUNK = 0x4E4F534A, 0x004E4942
 """Types of the two chunks of a GLB file."""
 
 HEAD_BYTES = 20
 """Of a file, before its document."""
-_CHUNK_HEAD_BYTES = 8
 _SHORT = 65_535
-_DTYPES = {code: np.dtype(name) for name, code in COMPONENT_TYPES.items()}
 
 
-def _linear_levels() -> FloatArray:
+def _linear_light() -> FloatArray:
     srgb = np.arange(256) / 255.0
     return np.where(srgb <= 0.04045, srgb / 12.92, ((srgb + 0.055) / 1.055) ** 2.4).astype(np.float32)
 
 
-LINEAR = _linear_levels()
+LINEAR = _linear_light()
 """(256,) linear light, 0…1, of the sRGB levels."""
 
 
@@ -62,22 +67,58 @@ class GlbWriter:
         self._accessors: list[Node] = []
         self._images: list[Node] = []
         self._materials: list[Node] = []
+        self._quantised = False
         self._coloured = False
         self._unseen_shares: list[float] = []
 
     def add_array(self, array: npt.NDArray[Any], target: int | None = None, bounds: bool = False) -> int:
         """Appends an array of elements along the first axis, aligned to 4 bytes, and returns its accessor index."""
+        return self._add_accessor(self._add_view(np.ascontiguousarray(array).data, target), array, bounds)
+
+    def _add_accessor(self, view: int, array: npt.NDArray[Any], bounds: bool = False, **properties: bool) -> int:
         accessor: Node = {
-            "bufferView": self._add_view(np.ascontiguousarray(array).data, target),
+            "bufferView": view,
             "componentType": COMPONENT_TYPES[array.dtype.name],
             "count": len(array),
-            "type": _ELEMENT_TYPES[array.shape[1:]],
+            "type": ELEMENT_TYPES[array.shape[1:]],
+            **properties,
         }
         if bounds:
             columns = np.ascontiguousarray(array.reshape(len(array), -1).T)
             accessor |= {"min": columns.min(axis=1).tolist(), "max": columns.max(axis=1).tolist()}
         self._accessors.append(accessor)
         return len(self._accessors) - 1
+
+    def add_quantised(self, mesh: SurfaceMesh) -> tuple[Node, Node]:
+        """Appends a y-up mesh in half of the room; returns its primitive, and what places it as properties of its node.
+
+        Positions are whole steps of a 65,535th of the mesh's greatest extent, 0.03 mm for a person. The twelve bytes of
+        a vertex are seen through a buffer view for each attribute, because offsets within one are multiples of 4.
+
+        Raises:
+            ValueError: a vertex is not finite.
+        """
+        columns = np.ascontiguousarray(mesh.vertices.T)
+        lowest = columns.min(axis=1)
+        step_m = max(float((columns.max(axis=1) - lowest).max()) / _SHORT, _LEAST_STEP_M)
+        if not np.isfinite(step_m):
+            raise ValueError("a mesh with vertices that are not finite cannot be written")
+        vertices = np.zeros(len(mesh.vertices), _QUANTISED)
+        vertices["POSITION"] = np.rint((mesh.vertices - lowest) * np.float32(1 / step_m)).astype(np.uint16)
+        vertices["NORMAL"] = np.rint(127 * vertex_normals(mesh.vertices, mesh.faces)).astype(np.int8)
+        if mesh.colours is not None:
+            vertices["COLOR_0"] = _linear_levels(SameArray(mesh.colours))
+        # The view of the last attribute ends in the indices, which follow.
+        start, attributes = self._append(vertices.view(np.uint8).data), {}
+        for name, field in (_QUANTISED.fields or {}).items():
+            if name != "COLOR_0" or mesh.colours is not None:
+                view = self._describe_view(start + field[1], vertices.nbytes, VERTEX_BUFFER, vertices.itemsize)
+                whole = name == "POSITION"
+                properties = {} if whole else {"normalized": True}
+                attributes[name] = self._add_accessor(view, vertices[name], bounds=whole, **properties)
+        self._coloured, self._quantised = self._coloured or mesh.colours is not None, True
+        indices = self.add_array(_indices(SameArray(mesh.faces), len(vertices)), _INDEX_BUFFER)
+        return {"attributes": attributes, "indices": indices}, {"translation": lowest.tolist(), "scale": [step_m] * 3}
 
     def count(self, accessor: int) -> int:
         """The number of elements of an accessor."""
@@ -142,7 +183,7 @@ class GlbWriter:
         }
         if texture is not None:
             # Copies on seams follow; by their places alone they cannot be told where the mesh has two vertices at one.
-            primitive["extras"] = {_OWN_VERTICES: len(mesh.vertices)}
+            primitive["extras"] = {OWN_VERTICES: len(mesh.vertices)}
         # trimesh drops the colours of vertices beside a material, and reads those of 16 bits as if they had 8.
         return primitive if "COLOR_0" in attributes else primitive | {"material": self._material(image)}
 
@@ -164,15 +205,22 @@ class GlbWriter:
         return self._materials.index(material)
 
     def _add_view(self, content: bytes | memoryview, target: int | None) -> int:
-        """Appends content to the binary chunk, aligned to 4 bytes, and returns the index of its buffer view."""
-        size_bytes = memoryview(content).nbytes
-        view: Node = {"buffer": 0, "byteOffset": self._size_bytes, "byteLength": size_bytes}
-        if target is not None:
-            view["target"] = target
-        self._views.append(view)
+        """Appends content to the binary chunk and returns the index of its buffer view."""
+        return self._describe_view(self._append(content), memoryview(content).nbytes, target)
+
+    def _append(self, content: bytes | memoryview) -> int:
+        """Appends content to the binary chunk, aligned to 4 bytes, and returns where it begins."""
+        start, size_bytes = self._size_bytes, memoryview(content).nbytes
         padding = -size_bytes % 4
         self._binary += [content, b"\0" * padding]
         self._size_bytes += size_bytes + padding
+        return start
+
+    def _describe_view(self, start: int, size_bytes: int, target: int | None, stride_bytes: int | None = None) -> int:
+        properties = {"target": target, "byteStride": stride_bytes}
+        view: Node = {"buffer": 0, "byteOffset": start, "byteLength": size_bytes}
+        view |= {name: value for name, value in properties.items() if value is not None}
+        self._views.append(view)
         return len(self._views) - 1
 
     def _extras(self) -> Node:
@@ -193,6 +241,7 @@ class GlbWriter:
             images = {"images": self._images, "samplers": [sampler], "textures": textures}
         content = {
             "asset": {"version": "2.0", "generator": "Bodywire", **self._extras()},
+            **({"extensionsUsed": _EXTENSIONS, "extensionsRequired": _EXTENSIONS} if self._quantised else {}),
             "scene": 0,
             **({"materials": self._materials} if self._materials else {}),
             **images,
@@ -226,99 +275,23 @@ def _linear(colours: SameArray) -> FloatArray:
     return np.asarray(LINEAR[colours.array], np.float32)
 
 
-def static_mesh_glb(mesh: SurfaceMesh, texture: MeshTexture | None = None) -> bytes:
-    """Encodes a y-up mesh as a file with a single node, with its colours or a texture in their place."""
+@lru_cache(maxsize=16)
+def _linear_levels(colours: SameArray) -> ByteArray:
+    return np.asarray(np.rint(255 * LINEAR[colours.array]), np.uint8)
+
+
+def static_mesh_glb(mesh: SurfaceMesh, texture: MeshTexture | None = None, *, quantised: bool = False) -> bytes:
+    """Encodes a y-up mesh as a file with a single node, with its colours or a texture in their place.
+
+    Args:
+        quantised: in half of the room; not with a texture. Raises ValueError if a vertex is not finite.
+    """
     writer = GlbWriter()
-    primitive = writer.add_triangles(mesh, texture)
+    primitive, placed = writer.add_quantised(mesh) if quantised else (writer.add_triangles(mesh, texture), {})
     return writer.to_bytes(
         {
             "scenes": [{"nodes": [0]}],
-            "nodes": [{"mesh": 0, "name": "surface"}],
+            "nodes": [{"mesh": 0, "name": "surface", **placed}],
             "meshes": [{"name": "surface", "primitives": [primitive]}],
         }
     )
-
-
-def document_bytes(head: bytes, file_bytes: int) -> int:
-    """Length of the document, from the head of a file; raises ValueError or struct.error for another or a cut file."""
-    magic, version, length, text_length, kind = struct.unpack("<4sIIII", head)
-    if (magic, version, kind) != (b"glTF", 2, JSON_CHUNK):
-        raise ValueError("it is not binary glTF 2.0")
-    if length != file_bytes or HEAD_BYTES + text_length > length:
-        raise ValueError(f"it has {file_bytes} bytes instead of {length}")
-    return int(text_length)
-
-
-class GlbReader:
-    """A whole file; methods raise KeyError, IndexError, TypeError, ValueError or struct.error for a damaged one."""
-
-    def __init__(self, content: bytes) -> None:
-        end = HEAD_BYTES + document_bytes(content[:HEAD_BYTES], len(content))
-        self.document: Node = json.loads(content[HEAD_BYTES:end])
-        if struct.unpack_from("<I", content, end + 4)[0] != BINARY_CHUNK:
-            raise ValueError("it has no binary chunk")
-        self._binary = content[end + _CHUNK_HEAD_BYTES :]
-        self.primitive: Node = self.document["meshes"][0]["primitives"][0]
-        self.attributes: dict[str, int] = self.primitive["attributes"]
-
-    def mesh(self, *, morphed: bool = True) -> tuple[SurfaceMesh, MeshTexture | None]:
-        """The y-up mesh without the copies of its vertices on seams of the texture, and the texture.
-
-        Args:
-            morphed: by the weights of its blend shapes.
-        """
-        vertices: FloatArray = self.array(self.attributes["POSITION"]).reshape(-1, 3)
-        if morphed and "weights" in self.document["meshes"][0]:
-            vertices = self._morphed(vertices)
-        faces = self.array(self.primitive["indices"]).reshape(-1, 3).astype(np.int32)
-        if not len(faces) or faces.max() >= len(vertices):
-            raise ValueError("its mesh has no faces, or names vertices that do not exist")
-        if "TEXCOORD_0" not in self.attributes:
-            return SurfaceMesh(vertices, faces, self._vertex_colours()), None
-        coordinates: FloatArray = self.array(self.attributes["TEXCOORD_0"]).reshape(-1, 2)
-        jpeg = self._view(self.document["images"][0]["bufferView"])
-        original = originals(vertices)
-        count = int(self.primitive.get("extras", {}).get(_OWN_VERTICES, original.max() + 1))
-        if not 0 < count <= len(vertices) or len(coordinates) != len(vertices) or original.max() >= count:
-            raise ValueError("its texture is of another mesh")
-        original[:count] = np.arange(count)
-        colours = sample_jpeg(jpeg, coordinates[:count])
-        mesh = SurfaceMesh(vertices[:count], original[faces].astype(np.int32), colours)
-        return mesh, MeshTexture(TextureCorners(original, coordinates, faces), jpeg, self._unseen_share())
-
-    def array(self, accessor: int) -> npt.NDArray[Any]:
-        """The numbers of an accessor of tightly packed elements, which is how `GlbWriter` packs them."""
-        described = self.document["accessors"][accessor]
-        return np.frombuffer(self._view(described["bufferView"]), _DTYPES[described["componentType"]])
-
-    def _morphed(self, vertices: FloatArray) -> FloatArray:
-        """(V, 3) vertices moved by their sparse targets."""
-        moved = vertices.copy()
-        for target, weight in zip(self.primitive["targets"], self.document["meshes"][0]["weights"], strict=True):
-            sparse = self.document["accessors"][target["POSITION"]].get("sparse")
-            if sparse is not None and weight:
-                count, places, offsets = sparse["count"], sparse["indices"], sparse["values"]
-                view = self._view(places["bufferView"])
-                index = np.frombuffer(view, _DTYPES[places["componentType"]], count, places.get("byteOffset", 0))
-                view = self._view(offsets["bufferView"])
-                offset = np.frombuffer(view, np.float32, 3 * count, offsets.get("byteOffset", 0)).reshape(-1, 3)
-                moved[index] += np.float32(weight) * offset
-        return moved
-
-    def _vertex_colours(self) -> ByteArray | None:
-        """(V, 3) sRGB; None without colours."""
-        if "COLOR_0" not in self.attributes:
-            return None
-        linear = np.nan_to_num(self.array(self.attributes["COLOR_0"]).reshape(-1, 3)).clip(0, 1)
-        srgb = np.where(linear <= 0.0031308, 12.92 * linear, 1.055 * linear ** (1 / 2.4) - 0.055)
-        return np.asarray(np.round(255.0 * srgb), np.uint8)
-
-    def _unseen_share(self) -> float | None:
-        """What the file says of its texture (`MeshTexture.unseen_share`); None if it says nothing, or no share."""
-        share = self.document["asset"].get("extras", {}).get("unseen_share")
-        return float(share) if isinstance(share, int | float) and 0 <= share <= 1 else None
-
-    def _view(self, number: int) -> bytes:
-        view = self.document["bufferViews"][number]
-        first = int(view["byteOffset"])
-        return self._binary[first : first + int(view["byteLength"])]

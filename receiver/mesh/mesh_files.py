@@ -14,7 +14,8 @@ import numpy as np
 from common.arrays import FloatArray
 from common.io.regular_file import read_regular
 from receiver.mesh.formats import MESH_FORMATS
-from receiver.mesh.glb import GlbReader, static_mesh_glb
+from receiver.mesh.glb import static_mesh_glb
+from receiver.mesh.glb_reader import GlbReader
 from receiver.mesh.mesh_texture import MeshTexture
 from receiver.mesh.plain_meshes import obj, ply
 from receiver.mesh.triangle_mesh import SurfaceMesh
@@ -34,16 +35,20 @@ def to_y_up(points: FloatArray) -> FloatArray:
     return converted
 
 
-def encode_mesh(mesh: SurfaceMesh, mesh_format: str, texture: MeshTexture | None = None) -> bytes:
-    """Encodes a mesh in camera space as the bytes of a y-up file; only GLB files have a texture.
+def encode_mesh(
+    mesh: SurfaceMesh, mesh_format: str, texture: MeshTexture | None = None, *, quantised: bool = False
+) -> bytes:
+    """Encodes a mesh in camera space as the bytes of a y-up file; only GLB files have a texture, or are quantised.
 
     Raises:
-        ValueError: the format is not in `MESH_FORMATS`.
+        ValueError: the format is not in `MESH_FORMATS`, or a vertex that is quantised is not finite.
     """
     if mesh_format not in MESH_FORMATS:
         raise ValueError(f"unknown mesh format {mesh_format!r}; choose one of {', '.join(MESH_FORMATS)}")
     y_up = SurfaceMesh(to_y_up(mesh.vertices), mesh.faces, mesh.colours)
-    return static_mesh_glb(y_up, texture) if mesh_format == "glb" else {"obj": obj, "ply": ply}[mesh_format](y_up)
+    if mesh_format == "glb":
+        return static_mesh_glb(y_up, texture, quantised=quantised)
+    return {"obj": obj, "ply": ply}[mesh_format](y_up)
 
 
 def read_mesh(path: Path) -> SurfaceMesh:

@@ -57,7 +57,7 @@ class SessionWriter:
         Raises:
             OutputError: the file cannot be written.
         """
-        return self._write(self._stem(sequence, person), encode_mesh(mesh, self._config.format))
+        return self._write(self._stem(sequence, person), encode_mesh(mesh, self._config.format, quantised=True))
 
     def write_body(self, sequence: int, body: PosedBody, skeleton: Skeleton, person: int | None = None) -> str:
         """Writes a body: GLB with its skeleton, other formats as a plain mesh. Arguments as for `write_surface`."""

@@ -13,7 +13,7 @@ from common.body.anatomy import REGION_INDEX
 from common.wear_kinds import VALUES
 from receiver.export.skin_weights import load_body_skin
 from receiver.mesh.body_file import BodyFile, parse_body
-from receiver.mesh.glb import GlbReader
+from receiver.mesh.glb_reader import GlbReader
 from receiver.web.refused import Refused
 from tests.browser.conftest import DESKTOP, PATIENCE_MS, Complaints, keep, visit
 from tests.browser.pictures import differing_share, settled

@@ -21,7 +21,7 @@ from common.wire.pictures import (
     decode_answer,
     encode_picture,
 )
-from receiver.mesh.glb import GlbReader
+from receiver.mesh.glb_reader import GlbReader
 from tests.e2e.daemons import TIMEOUT_S, receiver, run
 from tests.support.demo_clip import beginning, demo_picture
 from tests.support.forked_program import ForkedProgram

@@ -16,7 +16,7 @@ from PIL import Image
 from common.arrays import FloatArray
 from common.labels import GROUP_NAMES
 from common.wear_kinds import VALUES
-from receiver.mesh.glb import GlbReader
+from receiver.mesh.glb_reader import GlbReader
 from tests.e2e.daemons import receiver, run
 from tests.support.demo_clip import demo_picture
 from tests.support.forked_program import ForkedProgram

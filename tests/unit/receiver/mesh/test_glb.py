@@ -3,11 +3,13 @@ import dataclasses
 import numpy as np
 import pytest
 
-from receiver.mesh.glb import GlbReader, GlbWriter, static_mesh_glb
+from receiver.mesh.glb import GlbWriter, static_mesh_glb
+from receiver.mesh.glb_reader import GlbReader
 from receiver.mesh.mesh_texture import MeshTexture, TextureCorners, encode_jpeg
-from receiver.mesh.triangle_mesh import SurfaceMesh
+from receiver.mesh.triangle_mesh import SurfaceMesh, vertex_normals
 from tests.support.glb_reader import Glb
 from tests.support.posed_body import box
+from tests.support.shapes import solved, sphere
 
 
 def test_static_mesh_has_the_vertices_and_faces_of_the_mesh() -> None:
@@ -68,3 +70,26 @@ def test_what_is_no_share_is_not_read(said: object) -> None:
     for extras in ({"extras": {"unseen_share": said}}, {}):
         reader.document["asset"] = extras
         assert (texture := reader.mesh()[1]) is not None and texture.unseen_share is None
+
+
+@pytest.mark.parametrize("colours", [False, True])
+def test_quantised_mesh_has_twenty_four_bytes_a_vertex_and_keeps_its_normals(colours: bool) -> None:
+    sphere_mesh = solved(*sphere())
+    levels = np.full(sphere_mesh.vertices.shape, 90, np.uint8)
+    mesh = dataclasses.replace(sphere_mesh, colours=levels if colours else None)
+    content = static_mesh_glb(mesh, quantised=True)
+    assert len(content) < 24 * len(mesh.vertices) + 1600
+    reader = GlbReader(content)
+    normals = reader.array(reader.attributes["NORMAL"]).reshape(-1, 3) / 127
+    np.testing.assert_allclose(normals, vertex_normals(mesh.vertices, mesh.faces), atol=0.005)
+    read = reader.mesh()[0]
+    assert np.abs(read.vertices - mesh.vertices).max() < 0.51 * np.ptp(mesh.vertices, axis=0).max() / 65_535 + 1e-6
+    np.testing.assert_array_equal(read.faces, mesh.faces)
+    assert (read.colours is not None) == colours
+
+
+def test_quantised_mesh_that_is_not_finite_is_refused() -> None:
+    mesh = box()
+    mesh.vertices[3, 1] = np.inf
+    with pytest.raises(ValueError, match="not finite"):
+        static_mesh_glb(mesh, quantised=True)
