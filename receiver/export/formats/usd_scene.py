@@ -3,8 +3,10 @@
 Needs the package `usd-core`, Bodywire's extra `usd`. Specification: OpenUSD's UsdSkel schemas and USDZ file format.
 """
 
+import contextlib
+import logging
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -19,6 +21,8 @@ from receiver.mesh.glb import LINEAR
 from receiver.mesh.mesh_texture import MeshTexture
 from receiver.mesh.triangle_mesh import vertex_normals
 
+logger = logging.getLogger(__name__)
+
 # Width of the film of a camera: only its ratio to the focal length matters.
 _APERTURE_MM = 36.0
 
@@ -30,10 +34,11 @@ def encode_usdz(characters: Sequence[Character], view: View | None = None) -> by
         UsageError: `usd-core` is not installed.
     """
     check_installed()
-    from pxr import Sdf, Usd, UsdGeom, UsdUtils
+    from pxr import Usd, UsdGeom
 
-    with tempfile.TemporaryDirectory(prefix="bodywire-") as folder:
-        stage = Usd.Stage.CreateNew(str(Path(folder) / "session.usdc"))
+    with tempfile.TemporaryDirectory(prefix="bodywire-") as folder, _logged_diagnostics():
+        layer = Path(folder) / "session.usdc"
+        stage = Usd.Stage.CreateNew(str(layer))
         UsdGeom.SetStageUpAxis(stage, UsdGeom.Tokens.y)
         UsdGeom.SetStageMetersPerUnit(stage, 1.0)
         rate = characters[0].motion.frame_rate
@@ -48,10 +53,32 @@ def encode_usdz(characters: Sequence[Character], view: View | None = None) -> by
         if view is not None:
             _add_camera(stage, view)
         stage.GetRootLayer().Save()
-        package = Path(folder) / "session.usdz"
-        if not UsdUtils.CreateNewUsdzPackage(Sdf.AssetPath(stage.GetRootLayer().realPath), str(package)):
-            raise RuntimeError("usd-core could not package the scene")
-        return package.read_bytes()
+        return _packaged(layer)
+
+
+@contextlib.contextmanager
+def _logged_diagnostics() -> Iterator[None]:
+    """What usd-core would write to the terminal is logged."""
+    from pxr import UsdUtils
+
+    diagnostics = UsdUtils.CoalescingDiagnosticDelegate()
+    try:
+        yield
+    finally:
+        for each in diagnostics.TakeUncoalescedDiagnostics():
+            logger.debug("usd-core: %s", each.commentary)
+
+
+def _packaged(layer: Path) -> bytes:
+    """A package of a layer and the textures beside it, by the names that the layer has for them."""
+    from pxr import Sdf, Usd
+
+    package = layer.with_suffix(".usdz")
+    zip_file = Sdf.ZipFileWriter if hasattr(Sdf, "ZipFileWriter") else Usd.ZipFileWriter
+    with zip_file.CreateNew(str(package)) as writer:
+        for file in (layer, *sorted(layer.parent.glob("*.jpg"))):
+            writer.AddFile(str(file), file.name)
+    return package.read_bytes()
 
 
 def _add_camera(stage: Any, view: View) -> None:
