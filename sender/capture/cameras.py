@@ -9,7 +9,7 @@ import numpy as np
 from common.arrays import Image
 from common.errors import SourceError
 from sender.capture.source import printable_name
-from sender.capture.video import open_video, reason
+from sender.capture.video import open_video, reason, video_stream
 from sender.capture.video_picture import upright_rgb
 
 logger = logging.getLogger(__name__)
@@ -85,7 +85,7 @@ class RtspReader:
                 f"cannot open {self._name}: {reason(error)}: check that the camera can be reached, and "
                 "rtsp://user:password@host/path; 554 is the usual port"
             ) from error
-        self._frames = self._container.decode(video=0)
+        self._frames = self._container.decode(video_stream(self._container))
 
     def read(self) -> Image:
         try:

@@ -5,8 +5,10 @@ import logging
 import re
 import warnings
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 from PIL import Image as PillowImage
@@ -19,17 +21,22 @@ from common.imaging.exif import focal_length_px, orientation_of
 from common.imaging.heif import register_heif
 from common.imaging.orientation import upright
 from common.imaging.rgb import to_rgb
+from common.imaging.sequence import PAGED, pages, picture_count, whole_webp
 from sender.capture.source import CapturedFrame, FrameSource, camera_of, check_size, printable_name
 from sender.metrics import DropReason, SenderMetrics
+
+T = TypeVar("T")
 
 logger = logging.getLogger(__name__)
 
 IMAGE_SUFFIXES = frozenset(
-    {".jpg", ".jpeg", ".png", ".webp", ".heic", ".heif", ".hif", ".avif", ".gif", ".tif", ".tiff", ".bmp"}
-    | {".ppm", ".pgm"}
+    {".jpg", ".jpeg", ".png", ".apng", ".webp", ".heic", ".heics", ".heif", ".heifs", ".hif", ".avif", ".avifs"}
+    | {".gif", ".tif", ".tiff", ".bmp", ".ppm", ".pgm"}
 )
 # Other decoders of Pillow stay unused: some run external programs.
 _FORMATS = ("JPEG", "PNG", "BMP", "WEBP", "TIFF", "PPM", "GIF", "HEIF", "AVIF")
+
+CUT = "cut"
 
 register_heif()
 
@@ -59,13 +66,14 @@ class Picture:
 
 
 def read_image(path: Path) -> Picture:
-    """A file, rotated upright by its EXIF orientation; transparent pixels become white. Of an animation it is the first
-    frame.
+    """A file, rotated upright by its EXIF orientation; transparent pixels become white.
+
+    Of several pictures it is the first, and a warning says how many there are.
 
     Raises:
         SourceError: the file is missing, unreadable, too large, or no image.
     """
-    return _decoded(path, str(path))
+    return _first(path, str(path))
 
 
 def decode_image(data: bytes) -> Picture:
@@ -74,16 +82,72 @@ def decode_image(data: bytes) -> Picture:
     Raises:
         SourceError: it is damaged, too large, or no image.
     """
-    return _decoded(io.BytesIO(data), "the picture")
+    return _first(io.BytesIO(data), "the picture")
 
 
-def _decoded(file: Path | io.BytesIO, name: str) -> Picture:
+def read_pages(path: Path) -> Iterator[Picture]:
+    """All pictures of a file with pages; of another one, as `read_image`, which also says what is raised."""
+
+    def turned() -> Iterator[Picture]:
+        with opened(path) as image:
+            for _ in pages(image):
+                yield picture_of(image)
+
+    with reading(str(path)), opened(path) as image:
+        several = image.format in PAGED and picture_count(image) > 1
+    yield from guarded(str(path), turned()) if several else (read_image(path),)
+
+
+def _first(file: Path | io.BytesIO, name: str) -> Picture:
+    with reading(name), opened(file) as image:
+        if (count := picture_count(image)) > 1:
+            text = "%s has %d pictures, of which the first is used: give the file alone to sender or bodywire.stream"
+            logger.warning(text, name, count)
+        return picture_of(image)
+
+
+def opened(file: Path | io.BytesIO) -> PillowImage.Image:
+    """An open file of a known format, of which nothing is decoded; raises whatever Pillow raises (`reading`).
+
+    Where its end is missing and that is not seen later, its `info` has `CUT`.
+    """
+    try:
+        return PillowImage.open(file, formats=_FORMATS)
+    except OSError:
+        with file.open("rb") if isinstance(file, Path) else io.BytesIO(file.getvalue()) as content:
+            whole = whole_webp(content)
+        if whole is None:
+            raise
+        image = PillowImage.open(io.BytesIO(whole), formats=_FORMATS)
+        image.info[CUT] = True
+        return image
+
+
+def picture_of(image: PillowImage.Image) -> Picture:
+    """The picture of an open file that it stands at; raises SourceError if that is too large."""
+    check_size(*image.size)
+    image.load()
+    return Picture(upright(np.array(to_rgb(image)), orientation_of(image)), focal_length_px(image))
+
+
+def guarded(name: str, items: Iterator[T]) -> Iterator[T]:
+    """The items, with errors as of `reading`."""
+    while True:
+        with reading(name):
+            try:
+                item = next(items)
+            except StopIteration:
+                return
+        yield item
+
+
+@contextmanager
+def reading(name: str) -> Iterator[None]:
+    """Raises SourceError, which calls the file `name`, for whatever Pillow and its decoders raise."""
     try:
         # Warnings are about metadata, or about sizes that `check_size` refuses.
-        with warnings.catch_warnings(action="ignore"), PillowImage.open(file, formats=_FORMATS) as image:
-            check_size(*image.size)
-            image.load()
-            return Picture(upright(np.array(to_rgb(image)), orientation_of(image)), focal_length_px(image))
+        with warnings.catch_warnings(action="ignore"):
+            yield
     except SourceError as error:
         raise SourceError(f"{name}: {error}") from error
     except UnidentifiedImageError as error:
@@ -100,7 +164,7 @@ def _decoded(file: Path | io.BytesIO, name: str) -> Picture:
 
 
 class ImageSource(FrameSource):
-    """One frame for each image, in the given order.
+    """One frame for each image, in the given order; for each page of one with pages.
 
     An image among several that cannot be used is logged, counted and skipped; `close` logs how many were.
 
@@ -121,29 +185,35 @@ class ImageSource(FrameSource):
         self._focal_px = focal_px
         self._metrics = SenderMetrics() if metrics is None else metrics
         self._clock = clock
-        self._skipped = 0
+        self._skipped = self._further_pages = 0
 
     @property
     def length(self) -> int:
-        return len(self._paths) - self._skipped
+        return len(self._paths) - self._skipped + self._further_pages
 
     def __iter__(self) -> Iterator[CapturedFrame]:
         sequence = 0
         for path in self._paths:
+            page = 0
             try:
-                picture = read_image(path)
+                for page, picture in enumerate(read_pages(path), 1):
+                    self._further_pages += page > 1
+                    yield self._frame(sequence, path, page, picture)
+                    sequence += 1
             except SourceError as error:
-                if len(self._paths) == 1:
+                if len(self._paths) == 1 and not page:
                     raise
-                logger.warning("image skipped: %s", error)
+                logger.warning("image skipped%s: %s", f" behind page {page}" if page else "", error)
                 self._metrics.frame_dropped(DropReason.UNREADABLE)
-                self._skipped += 1
-                continue
-            name, camera = printable_name(path.name), camera_of(picture.image, self._focal_px or picture.focal_px)
-            yield CapturedFrame(sequence, name, self._clock.wall(), 0.0, picture.image, camera)
-            sequence += 1
+                self._skipped += not page
         if sequence == 0:
             raise SourceError(f"none of the {len(self._paths)} images in {self._paths[0].parent} can be read")
+
+    def _frame(self, sequence: int, path: Path, page: int, picture: Picture) -> CapturedFrame:
+        # People of a page are others than those of the page before, as those of another source.
+        name = printable_name(path.name if page == 1 else f"{path.name} ({page})")
+        camera = camera_of(picture.image, self._focal_px or picture.focal_px)
+        return CapturedFrame(sequence, name, self._clock.wall(), 0.0, picture.image, camera)
 
     def close(self) -> None:
         if self._skipped:

@@ -7,9 +7,12 @@ import stat
 import threading
 from collections.abc import Sequence
 from concurrent.futures import Future
+from contextlib import suppress
 from pathlib import Path
 
 from common.errors import SourceError
+from common.imaging.sequence import is_sequence
+from sender.capture.animation import AnimationSource
 from sender.capture.cameras import DeviceReader, RtspReader, without_credentials
 from sender.capture.config import LIVE_PREFIX, STILLS_PREFIX, CaptureConfig
 from sender.capture.images import ImageSource, is_image_path, natural_order
@@ -26,6 +29,7 @@ _RTSP = ("rtsp://", "rtsps://")
 _INDEX_DIGITS = 4
 _VIDEO4LINUX_MAJOR = 81
 _SHOWN_CHARACTERS = 200
+_HEAD_BYTES = 256
 
 DEMO_CLIP = Path(__file__).with_name("data") / "demo.mp4"
 DEMO_PHOTOGRAPHS = Path(__file__).with_name("data") / "photographs"
@@ -127,16 +131,24 @@ def _open_path(path: Path, focal_px: float | None, metrics: SenderMetrics) -> Fr
     if stat.S_ISDIR(kind):
         return _image_source(_images_in(path), focal_px, metrics)
     if stat.S_ISREG(kind) and is_image_path(path):
-        return ImageSource([path], focal_px, metrics)
+        return _image_source([path], focal_px, metrics)
     if stat.S_ISREG(kind):
         return VideoFileSource(path, focal_px, metrics)
     what = "socket" if stat.S_ISSOCK(kind) else "pipe" if stat.S_ISFIFO(kind) else "device, but no camera"
     raise SourceError(f"{path} is a {what}: give --camera a camera, a video, images, or an rtsp:// URL")
 
 
-def _image_source(files: Sequence[Path], focal_px: float | None, metrics: SenderMetrics) -> ImageSource:
-    """The images among the files, in natural order."""
-    return ImageSource(sorted(filter(is_image_path, files), key=natural_order), focal_px, metrics)
+def _image_source(files: Sequence[Path], focal_px: float | None, metrics: SenderMetrics) -> FrameSource:
+    """The images among the files, in natural order; a single one that moves is played."""
+    images = sorted(filter(is_image_path, files), key=natural_order)
+    if len(images) == 1:
+        # Reading it as a picture says what is wrong.
+        with suppress(SourceError):
+            return AnimationSource(images[0], focal_px)
+        with suppress(SourceError, OSError), images[0].open("rb") as file:
+            if is_sequence(file.read(_HEAD_BYTES)):
+                return VideoFileSource(images[0], focal_px, metrics)
+    return ImageSource(images, focal_px, metrics)
 
 
 def _images_in(folder: Path) -> list[Path]:

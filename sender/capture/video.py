@@ -9,6 +9,7 @@ from typing import Any
 import av
 from av.codec.context import Flags
 from av.container import InputContainer
+from av.video.stream import VideoStream
 
 from common.clock import STEADY_CLOCK, BridgedTimes, Clock
 from common.errors import SourceError
@@ -29,6 +30,12 @@ _DURATIONS_FROM_ZERO = ("matroska,webm", "flv")
 _TRANSPORT_PACKET_BYTES = (188, 192)
 
 
+def open_file(path: Path) -> InputContainer:
+    """Opens a file; raises as `open_video`."""
+    # With a protocol, because FFmpeg would take the start of `a:b` for one.
+    return open_video(f"file:{path}", str(path), _FILE_OPTIONS)
+
+
 def open_video(location: str, name: str, options: dict[str, str] | None = None) -> InputContainer:
     """Opens a file or address with FFmpeg and checks that it has a video stream; messages call it `name`.
 
@@ -41,7 +48,7 @@ def open_video(location: str, name: str, options: dict[str, str] | None = None) 
     if not container.streams.video:
         container.close()
         raise SourceError(f"{name} has no video stream; give a video file, an image, a folder of images or a camera")
-    decoder = container.streams.video[0].codec_context
+    decoder = video_stream(container).codec_context
     if decoder is None:
         container.close()
         raise SourceError(f"{name} is coded in a format that cannot be decoded; convert it, for example to H.264")
@@ -50,6 +57,12 @@ def open_video(location: str, name: str, options: dict[str, str] | None = None) 
     # Before memory for a larger one is taken.
     decoder.options = {"max_pixels": str(MAX_PIXELS)}
     return container
+
+
+def video_stream(container: InputContainer) -> VideoStream:
+    """The stream to play of an open file that has one: not a cover, nor the picture beside a sequence."""
+    best = container.streams.best("video")
+    return best if isinstance(best, VideoStream) else container.streams.video[0]
 
 
 def reason(error: av.FFmpegError) -> str:
@@ -82,12 +95,11 @@ class VideoFileSource(FrameSource):
         self._decoding = threading.Lock()
         self._closed = False
         try:
-            # With a protocol, because FFmpeg would take the start of `a:b` for one.
-            self._container = open_video(f"file:{path}", str(path), _FILE_OPTIONS)
+            self._container = open_file(path)
         except av.FFmpegError as error:
             cut = "; it is no video, or cut" if isinstance(error, av.InvalidDataError) else ""
             raise SourceError(f"cannot open {path}: {reason(error)}{cut}") from error
-        self._stream = self._container.streams.video[0]
+        self._stream = video_stream(self._container)
         # Frames whose reference is damaged show something, too; a live camera sends whole ones soon.
         self._stream.codec_context.flags |= Flags.output_corrupt
         self._fps = float(self._stream.average_rate) if self._stream.average_rate else _DEFAULT_FPS
@@ -132,7 +144,7 @@ class VideoFileSource(FrameSource):
             self._report()
 
     def _decoded(self) -> Iterator[av.VideoFrame]:
-        packets = self._container.demux(self._container.streams.video[0], *self._container.streams.audio)
+        packets = self._container.demux(self._stream, *self._container.streams.audio)
         while True:
             with self._decoding:
                 frames = None if self._closed else self._next(packets)

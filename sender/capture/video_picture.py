@@ -3,9 +3,11 @@
 import av
 import numpy as np
 from av.sidedata.sidedata import SideData
+from PIL import Image as PillowImage
 
 from common.arrays import Image
 from common.imaging.orientation import orientation_of_matrix, upright
+from common.imaging.rgb import to_rgb
 from sender.capture.source import check_size
 from sender.capture.tone_mapping import is_hdr, tone_mapped
 
@@ -16,6 +18,8 @@ _MATRIX_BYTES = 36
 
 def upright_rgb(frame: av.VideoFrame, pixel_aspect: float = 1.0) -> Image:
     """A decoded frame as (H, W, 3) RGB with square pixels, turned and mirrored as its display matrix says.
+
+    Transparent pixels become white.
 
     Args:
         pixel_aspect: width of a pixel over its height; the narrower side is stretched.
@@ -29,6 +33,9 @@ def upright_rgb(frame: av.VideoFrame, pixel_aspect: float = 1.0) -> Image:
     check_size(width, height)
     if is_hdr(frame):
         image = tone_mapped(frame, width, height)
+    elif any(component.is_alpha for component in frame.format.components):
+        pixels = frame.to_ndarray(format="rgba", width=width, height=height)
+        image = np.asarray(to_rgb(PillowImage.fromarray(pixels, "RGBA")))
     else:
         image = np.asarray(frame.to_ndarray(format="rgb24", width=width, height=height), np.uint8)
     matrix = frame.side_data.get("DISPLAYMATRIX")

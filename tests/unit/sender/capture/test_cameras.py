@@ -114,6 +114,7 @@ def test_rtsp_that_breaks_or_ends_is_lost(monkeypatch: pytest.MonkeyPatch) -> No
         def close(self) -> None: ...
 
     monkeypatch.setattr("sender.capture.cameras.open_video", lambda *arguments: Container())
+    monkeypatch.setattr("sender.capture.cameras.video_stream", lambda container: 0)
     reader = RtspReader("rtsp://host/live")
     assert reader.read().shape == (48, 64, 3)
     with pytest.raises(SourceError, match="rtsp://host/live: Connection reset by peer"):
