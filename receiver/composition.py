@@ -140,7 +140,9 @@ async def _serve(
     replay = None
     if recording is not None:
         replay = Replay(recording, config.replay, pipeline, announce)
-    background = _started(_endless(config, directory, motion, playout, LivePoses(hub, playout, pipeline.pose)))
+    background = _started(_endless(config, directory, playout, LivePoses(hub, playout, pipeline.pose)))
+    if motion is not None:
+        motion.start()
     try:
         # Before senders can connect: its imports keep the event loop busy.
         serving_page = _page(config, engine, link, hub, directory, metrics, waiting)
@@ -167,14 +169,11 @@ async def _serve(
 def _endless(
     config: ReceiverConfig,
     directory: SessionDirectory,
-    motion: MotionSender | None,
     playout: Playout,
     poses: LivePoses,
 ) -> Iterator[tuple[str, Coroutine[None, None, None]]]:
     """What runs beside the link, with names."""
     yield "retention", keep_within_limits(directory)
-    if motion is not None:
-        yield "motion", motion.run()
     if config.playout.playout != "off":
         yield "motion network", _learn(playout)
         yield "poses", poses.run()
@@ -202,10 +201,10 @@ async def _learn(playout: Playout) -> None:
 
 
 def _motion(config: ReceiverConfig, engine: LocalEngine | PoolEngine, playout: Playout) -> MotionSender | None:
-    if config.vmc.address is None:
+    if not config.vmc.addresses:
         return None
     played = None if config.playout.playout == "off" else (playout.screen(), Bones.load())
-    return MotionSender(config.vmc.address, engine.skeleton, played=played)
+    return MotionSender(config.vmc.addresses, engine.skeleton, played=played)
 
 
 def _link(

@@ -9,7 +9,7 @@ from receiver.config import ReceiverConfig
 
 _PROGRAM = doctor_program(
     "receiver",
-    "options, certificates, addresses, the output directory, and the networks",
+    "options, certificates, addresses, the output directory, where motion goes, and the networks",
     (
         ("receiver doctor", "check what the receiver needs to take senders on this machine"),
         (
@@ -31,6 +31,8 @@ def _checks(config: ReceiverConfig) -> Iterator[Check]:
     if config.metrics.metrics is not None:
         yield "metrics", partial(check_free, config.metrics.metrics, "--metrics")
     yield "page", partial(_page, config)
+    if config.vmc.addresses:
+        yield "motion", partial(_motion, config)
     yield "networks", partial(_networks, config)
     yield "listen", partial(check_free, config.listen.listen, "--listen")
 
@@ -75,6 +77,21 @@ def _page(config: ReceiverConfig) -> str:
     if config.web.http is None:
         return f"on {config.web.address}, or on a free port if that one is taken"
     return check_free(config.web.http, "--http")
+
+
+def _motion(config: ReceiverConfig) -> str:
+    from receiver.vmc.target import failure, probed
+
+    found, failed = [], []
+    for address in config.vmc.addresses:
+        try:
+            found.append(f"--vmc {address} leads to {probed(address)}")
+        except OSError as error:
+            failed.append(failure(address, error))
+    if failed:
+        # The receiver runs without, and tries again.
+        raise Doubt("; ".join(failed))
+    return "; ".join(found)
 
 
 def _networks(config: ReceiverConfig) -> str:

@@ -51,7 +51,7 @@ class MomentNetwork(nn.Module):
 class LearnedMotion:
     """Continues motion by the trained network (`MotionPredictor`).
 
-    The labels of a person are read once; each moment costs a pass through the decoder.
+    The labels of a person are read once; each moment costs a pass through the decoder.  Threads may call it at once.
     """
 
     def __init__(self, network: MotionNetwork, device: torch.device = CPU) -> None:

@@ -2,9 +2,12 @@
 
     decoder ─ Playout (labels of everybody, when they arrive) ─ Screen (a moment, without jumps) ─ VMC, page
 
+Labels arrive in the event loop; screens may be those of other threads.
+
 Only sessions of live cameras are played out: of a file or a replay every frame is shown.
 """
 
+import threading
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
@@ -70,6 +73,8 @@ class Playout(SessionObserver):
         self._clock = clock
         self._predicted = Predicted(predictor or DampedExtrapolation())
         self._way: Way = self._predicted if self.live else Interpolated(self._predicted)
+        # Of all that is known of the sessions.
+        self._lock = threading.Lock()
         self._sessions: dict[int, _Played] = {}
         self._screens: list[Screen] = []
 
@@ -85,19 +90,22 @@ class Playout(SessionObserver):
     def session_began(self, number: int, session: Session) -> None:
         """Plays it out if it is live."""
         if self._on and session.live and not session.replayed:
-            self._sessions[number] = _Played(session, SenderTime(delayed=not self.live))
+            with self._lock:
+                self._sessions[number] = _Played(session, SenderTime(delayed=not self.live))
 
     def packet_decoded(
         self, number: int, decoded: Sequence[DecodedFrame], payload: bytes, decoder: FrameDecoder
     ) -> None:
         """Takes everybody's labels."""
         if (played := self._sessions.get(number)) is not None:
-            for each in decoded:
-                played.take(each, self._clock.wall())
+            with self._lock:
+                for each in decoded:
+                    played.take(each, self._clock.wall())
 
     def session_ended(self, number: int) -> None:
         """Forgets it."""
-        self._sessions.pop(number, None)
+        with self._lock:
+            self._sessions.pop(number, None)
         for screen in self._screens:
             screen.forget(number)
 
@@ -111,10 +119,11 @@ class Playout(SessionObserver):
 
         None if the session is not played out, or has no frame yet.
         """
-        played = self._sessions.get(number)
-        if played is None or played.newest is None:
-            return None
-        return played.newest, played.tracks, played.time.at(self._clock.wall(), played.clock)
+        with self._lock:
+            played = self._sessions.get(number)
+            if played is None or played.newest is None:
+                return None
+            return played.newest, dict(played.tracks), played.time.at(self._clock.wall(), played.clock)
 
 
 class Screen:
@@ -127,6 +136,8 @@ class Screen:
     def __init__(self, playout: Playout, way: Way) -> None:
         self._playout, self._way = playout, way
         self.ahead_s = 0.0
+        # `forget` comes from the event loop.
+        self._lock = threading.Lock()
         self._people: dict[int, dict[int, ShownPerson]] = {}
         self._shown: dict[int, LabelFrame] = {}
         self._newest: dict[int, LabelFrame] = {}
@@ -139,6 +150,10 @@ class Screen:
         Args:
             only: identity of the one who is shown; everybody without it.
         """
+        with self._lock:
+            return self._frame(number, only)
+
+    def _frame(self, number: int, only: int | None) -> LabelFrame | None:
         moment = self._playout.moment(number)
         if moment is None:
             return None
@@ -158,8 +173,9 @@ class Screen:
 
     def forget(self, number: int) -> None:
         """A session has ended."""
-        for forgotten in (self._people, self._shown, self._newest):
-            forgotten.pop(number, None)
+        with self._lock:
+            for forgotten in (self._people, self._shown, self._newest):
+                forgotten.pop(number, None)
 
 
 def _with(person: PersonLabels, labels: FloatArray) -> PersonLabels:

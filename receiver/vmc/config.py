@@ -1,5 +1,6 @@
 """Options of the motion that goes to other programs."""
 
+import ipaddress
 from dataclasses import dataclass
 
 from common.io.addresses import Address
@@ -13,24 +14,37 @@ DEFAULT_ADDRESS = Address("127.0.0.1", 39539)
 class VmcConfig:
     """Motion for programs that show avatars."""
 
-    vmc: str | None = option(
-        None,
-        help="send the followed person's skeleton to this HOST:PORT as VMC over OSC, 60 times a second, 30 with "
-        "--playout off",
+    vmc: tuple[str, ...] = option(
+        (),
+        help="send skeleton and face of the followed person to this HOST:PORT as VMC over OSC, 60 times a second, 30 "
+        "with --playout off; again for each further program",
     )
 
     def __post_init__(self) -> None:
-        if self.vmc is not None:
-            try:
-                port = self.address.port if self.address else 0
-            except ValueError as error:
-                raise ValueError(f"--vmc: {error}") from error
-            if port == 0:
+        try:
+            addresses = self.addresses
+        except ValueError as error:
+            raise ValueError(f"--vmc: {error}") from error
+        for number, address in enumerate(addresses):
+            if address.port == 0:
                 raise ValueError("--vmc needs a port from 1 on, such as 127.0.0.1:39539")
+            if address in addresses[:number]:
+                raise ValueError(f"--vmc {address} is there twice: give each program once")
+            if _lacks_interface(address.host):
+                raise ValueError(f"--vmc {address} needs its interface, such as [{address.host}%eth0]:{address.port}")
 
     @property
-    def address(self) -> Address | None:
-        """Where to; a port alone is one of this machine. None without `--vmc`."""
-        if self.vmc is None:
-            return None
-        return Address.parse(f":{self.vmc}" if self.vmc.isdecimal() else self.vmc, DEFAULT_ADDRESS)
+    def addresses(self) -> tuple[Address, ...]:
+        """Where to; a port alone is one of this machine."""
+        texts = (f":{text}" if text.isdecimal() else text for text in self.vmc)
+        return tuple(Address.parse(text, DEFAULT_ADDRESS) for text in texts)
+
+
+def _lacks_interface(host: str) -> bool:
+    """Whether it is an address of IPv6 that each network has for itself, without saying which network is meant."""
+    try:
+        address = ipaddress.IPv6Address(host)
+    except ValueError:
+        return False
+    local = address.is_link_local or (address.is_multicast and address.packed[1] & 0x0F in (1, 2))
+    return local and address.scope_id is None

@@ -2,8 +2,8 @@
 
 Perfect sync (https://hinzka.hatenablog.com) has an expression for each action of ARKit, whose name begins with a
 capital: `JawOpen`.  VRM 0 (https://vrm.dev/en/univrm/blendshape/univrm_blendshape) has vowels, blinks, gaze and moods.
-`Blink` is what both eyes have in common, `Blink_L` and `Blink_R` what one is closed beyond it, so that an avatar that
-has all three is not closed twice.
+Programs add up what they receive, and trackers of faces send each eye as `Blink_L` and `Blink_R`.  `Blink` is not sent:
+an avatar that has all three would close its eyes twice.
 
 Avatars whose eyes are bones look where `LeftEye` and `RightEye` are turned to.
 """
@@ -50,17 +50,14 @@ def _vrm(actions: Mapping[str, float]) -> dict[str, float]:
     opened = max(actions["jawOpen"] - actions["mouthClose"], 0.0)
     rounded = max(actions["mouthFunnel"], actions["mouthPucker"])
     wide = min(mean("mouthStretchLeft", "mouthStretchRight"), 1 - rounded)
-    left, right = actions["eyeBlinkLeft"], actions["eyeBlinkRight"]
-    both = min(left, right)
     return {
         "A": opened * (1 - rounded - wide),
         "I": (1 - opened) * wide,
         "U": (1 - opened) * rounded,
         "E": opened * wide,
         "O": opened * rounded,
-        "Blink": both,
-        "Blink_L": left - both,
-        "Blink_R": right - both,
+        "Blink_L": actions["eyeBlinkLeft"],
+        "Blink_R": actions["eyeBlinkRight"],
         "LookUp": mean("eyeLookUpLeft", "eyeLookUpRight"),
         "LookDown": mean("eyeLookDownLeft", "eyeLookDownRight"),
         "LookLeft": mean("eyeLookOutLeft", "eyeLookInRight"),

@@ -4,16 +4,20 @@ The protocol is Virtual Motion Capture (https://protocol.vmc.info/english), mess
 second, thirty without playout, go `/VMC/Ext/OK`, `/VMC/Ext/T`, `/VMC/Ext/Root/Pos` and a `/VMC/Ext/Bone/Pos` for each
 bone, in bundles that fit a packet. Of a face that is known, `/VMC/Ext/Blend/Val` of each expression and
 `/VMC/Ext/Blend/Apply` follow.
+
+    event loop ─ what was published last ─ thread: pose as it is now ─ packets ─ targets
+
+The thread does not wait for the event loop, which other sessions keep busy. A moment that it misses is left out.
 """
 
-import asyncio
 import contextlib
 import logging
-import socket
+import math
 import struct
+import threading
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any
 
 import numpy as np
 from pythonosc.osc_message_builder import OscMessageBuilder
@@ -21,8 +25,8 @@ from pythonosc.osc_message_builder import OscMessageBuilder
 from common.arrays import Float64Array, FloatArray
 from common.body.anatomy import FACIAL_ACTIONS
 from common.clock import SYSTEM_CLOCK, Clock
-from common.errors import OutputError
 from common.io.addresses import Address
+from common.io.logs import RepeatedLines
 from receiver.engine.engine import ReconstructedPerson
 from receiver.mesh.mesh_files import Y_UP
 from receiver.mesh.skinned_glb import PosedBody, Skeleton
@@ -32,6 +36,7 @@ from receiver.publish.frame_record import FrameRecord
 from receiver.publish.observer import SessionObserver
 from receiver.vmc.expressions import expressions, eye_bones
 from receiver.vmc.humanoid import BonePose, Humanoid
+from receiver.vmc.target import EMPTY_BUNDLE, Target
 
 logger = logging.getLogger(__name__)
 
@@ -39,32 +44,44 @@ RATE_HZ, PLAYED_HZ = 30, 60
 """Poses a second: as frames come, and with playout."""
 # Ethernet's packet of 1,500 bytes, less the headers of IP and UDP.
 _MAX_BYTES = 1452
-# A bundle of OSC that is due at once; before each message its length.
-_BUNDLE = b"#bundle\0" + struct.pack(">Q", 1)
+# Before each message of a bundle.
 _LENGTH = struct.Struct(">I")
 _BONE, _EXPRESSION = struct.Struct(">7f"), struct.Struct(">f")
 # Somebody who is out of sight for longer makes way for others.
 _FOLLOWED_S = 2.0
-_MADE_UP_S = 0.2
 _UNTURNED = BonePose((0.0, 0.0, 0.0), (0.0, 0.0, 0.0, 1.0))
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Followed:
+    """Who is followed, as published last.
+
+    Args:
+        who: session and identity.
+        origin: (3,) y up: the place on the floor where the person was first seen.
+        seen_s: when, monotonic.
+    """
+
+    who: tuple[int, int]
+    origin: Float64Array
+    seen_s: float
+    body: PosedBody
 
 
 class MotionSender(SessionObserver):
     """Follows the most prominent person of the newest session, as long as that person is seen.
-
-    The origin is the place on the floor where the person was first seen.
 
     Args:
         skeleton: of all bodies.
         played: what is shown of sessions that are played out, and who poses it; None without playout.
 
     Raises:
-        OutputError: the host is not known.
+        ValueError: the skeleton is none of a humanoid.
     """
 
     def __init__(
         self,
-        address: Address,
+        addresses: Sequence[Address],
         skeleton: Skeleton,
         clock: Clock = SYSTEM_CLOCK,
         played: tuple[Screen, Bones] | None = None,
@@ -72,86 +89,103 @@ class MotionSender(SessionObserver):
         self._played = played
         self._humanoid = Humanoid(skeleton.names)
         self._clock = clock
-        try:
-            family, kind, _, _, target = socket.getaddrinfo(address.host, address.port, type=socket.SOCK_DGRAM)[0]
-        except OSError as error:
-            raise OutputError(f"--vmc {address}: {error.strerror}: give an address that this machine knows") from error
-        self._target: Any = target
-        self._socket = socket.socket(family, kind)
-        self._socket.setblocking(False)
-        self._followed: tuple[int, int] | None = None
-        self._seen_s = self._began_s = clock.monotonic()
-        self._origin: Float64Array = np.zeros(3)
-        self._body: PosedBody | None = None
+        self._targets = [Target(address, clock) for address in addresses]
+        # Replaced whole by the event loop, and read once for each pose by the thread, to which the rest belongs.
+        self._followed: _Followed | None = None
+        self._posed: PosedBody | None = None
         self._bones: list[bytes] = []
         self._expressions: list[bytes] = []
+        self._began_s = clock.monotonic()
+        self._lines = RepeatedLines(logger, clock)
+        self._stopped = threading.Event()
+        self._thread = threading.Thread(target=self.run, name="vmc", daemon=True)
 
     def frame_published(self, number: int, record: FrameRecord, people: Sequence[ReconstructedPerson]) -> None:
         """Takes the followed person's body."""
-        now_s = self._clock.monotonic()
+        now_s, followed = self._clock.monotonic(), self._followed
         found = {(number, person.labels.identity): person for person in people}
-        if self._followed not in found:
-            if not people or (self._followed is not None and now_s - self._seen_s < _FOLLOWED_S):
-                return
-            self._followed = number, people[0].labels.identity
-            self._origin = _floor_below(people[0].body)
-        assert self._followed is not None
-        self._seen_s, self._body = now_s, found[self._followed].body
+        if followed is not None and (person := found.get(followed.who)) is not None:
+            self._followed = _Followed(followed.who, followed.origin, now_s, person.body)
+        elif people and (followed is None or now_s - followed.seen_s >= _FOLLOWED_S):
+            who, body = (number, people[0].labels.identity), people[0].body
+            self._followed = _Followed(who, _floor_below(body), now_s, body)
 
     def session_ended(self, number: int) -> None:
         """Nobody of the session is followed any more."""
-        if self._followed is not None and self._followed[0] == number:
-            self._followed = self._body = None
-            self._bones, self._expressions = [], []
+        if self._followed is not None and self._followed.who[0] == number:
+            self._followed = None
 
-    async def run(self) -> None:
-        """Sends until cancelled."""
-        due_s = self._clock.monotonic()
-        while True:
-            self.send()
-            now_s = self._clock.monotonic()
-            # What a busy event loop delays is made up for, but not a longer halt.
-            due_s = max(due_s + 1 / (RATE_HZ if self._played is None else PLAYED_HZ), now_s - _MADE_UP_S)
-            await asyncio.sleep(max(due_s - now_s, 0))
+    def start(self) -> None:
+        """Begins to send, in a thread of its own."""
+        self._thread.start()
+
+    def run(self) -> None:
+        """Sends until `close`."""
+        period_s, due_s = 1 / (RATE_HZ if self._played is None else PLAYED_HZ), self._clock.monotonic()
+        while not self._stopped.wait(max(due_s - self._clock.monotonic(), 0.0)):
+            try:
+                self.send()
+            except Exception as error:
+                # Nobody else would tell of it, and the next pose may be another one.
+                what = type(error).__name__
+                self._lines.write(logging.ERROR, what, f"a pose was not sent: {what}: {error}")
+                logger.debug("a pose was not sent", exc_info=True)
+            # What was missed is left out, and what would follow at once.
+            late_s = self._clock.monotonic() - due_s
+            due_s += period_s * max(math.floor(late_s / period_s + 0.5) + 1, 1)
 
     def send(self) -> None:
-        """Sends the newest pose once; a network that is down is not reported, because the next one is due at once."""
-        if (pose := self._pose()) is not None:
+        """Sends the newest pose once."""
+        followed = self._followed
+        if followed is None:
+            self._bones, self._expressions = [], []
+        else:
             # Labels of damaged packets may be beyond the numbers of a message; the pose before stays.
             with contextlib.suppress(ArithmeticError, ValueError):
-                positions, rotations, activations = pose
-                bones = self._humanoid.pose(positions, rotations, self._origin)
-                if activations is None and self._expressions:
-                    # A face that is not known any more is neutral.
-                    activations = np.zeros(len(FACIAL_ACTIONS), np.float32)
-                if activations is not None:
-                    bones |= eye_bones(activations)
-                    self._expressions = list(_expression_messages(expressions(activations)))
-                self._bones = list(_bone_messages(bones))
+                self._encode(followed)
         state = [
             _message("/VMC/Ext/OK", int(bool(self._bones))),
             _message("/VMC/Ext/T", float(self._clock.monotonic() - self._began_s)),
         ]
-        for packet in _packets([*state, *self._bones, *self._expressions]):
-            with contextlib.suppress(OSError):
-                self._socket.sendto(packet, self._target)
+        packets = list(_packets([*state, *self._bones, *self._expressions]))
+        for target in self._targets:
+            target.send(packets)
 
-    def _pose(self) -> tuple[FloatArray, FloatArray, FloatArray | None] | None:
+    def _encode(self, followed: _Followed) -> None:
+        """Makes the messages of the followed person's pose, if it is another one than before."""
+        if (pose := self._pose(followed)) is None:
+            return
+        positions, rotations, activations = pose
+        bones = self._humanoid.pose(positions, rotations, followed.origin)
+        if activations is None and self._expressions:
+            # A face that is not known any more is neutral.
+            activations = np.zeros(len(FACIAL_ACTIONS), np.float32)
+        if activations is not None:
+            bones |= eye_bones(activations)
+            self._expressions = list(_expression_messages(expressions(activations)))
+        self._bones = list(_bone_messages(bones))
+
+    def _pose(self, followed: _Followed) -> tuple[FloatArray, FloatArray, FloatArray | None] | None:
         """Joints, their rotations, and the activations of a face that is known.
 
         As the person is shown now, else the newest; None if they are those of before.
         """
-        body, self._body = self._body, None
-        if self._played is not None and self._followed is not None:
-            (screen, bones), (number, identity) = self._played, self._followed
+        if self._played is not None:
+            (screen, bones), (number, identity) = self._played, followed.who
             if (frame := screen.frame(number, identity)) is not None:
                 shown = [person for person in frame.people if person.identity == identity]
                 return bones.shown(shown[0]) if shown else None
-        return None if body is None else (body.joint_positions, body.joint_rotations, body.activations)
+        body, before = followed.body, self._posed
+        self._posed = body
+        return None if body is before else (body.joint_positions, body.joint_rotations, body.activations)
 
     def close(self) -> None:
-        """Frees the socket."""
-        self._socket.close()
+        """Ends the thread, and frees the sockets."""
+        self._stopped.set()
+        if self._thread.is_alive():
+            self._thread.join()
+        for target in self._targets:
+            target.close()
 
 
 def _floor_below(body: PosedBody) -> Float64Array:
@@ -193,10 +227,10 @@ def _message(address: str, *values: str | float | int) -> bytes:
 
 def _packets(messages: Sequence[bytes]) -> Iterator[bytes]:
     """Bundles of the messages, each as large as a packet may be."""
-    packet = _BUNDLE
+    packet = EMPTY_BUNDLE
     for message in messages:
         if len(packet) + _LENGTH.size + len(message) > _MAX_BYTES:
             yield packet
-            packet = _BUNDLE
+            packet = EMPTY_BUNDLE
         packet += _LENGTH.pack(len(message)) + message
     yield packet

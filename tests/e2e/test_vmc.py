@@ -27,7 +27,7 @@ def test_motion_of_a_clip_is_sent_sixty_times_a_second(tmp_path: Path) -> None:
 
         thread = threading.Thread(target=listen)
         thread.start()
-        with receiver(tmp_path / "out", "--vmc", str(listener.getsockname()[1])) as peer:
+        with receiver(tmp_path / "out", "--vmc", f"localhost:{listener.getsockname()[1]}") as peer:
             done = run("sender", str(beginning(tmp_path / "clip.mp4", frames=60)), "--peer", peer.address)
             assert done.returncode == 0, done.stderr
         ended.set()

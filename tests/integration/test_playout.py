@@ -33,7 +33,7 @@ async def test_people_move_between_five_labels_a_second(tmp_path: Path) -> None:
         async with RunningReceiver(tmp_path, observers=observers) as receiver:
             playout, hub = Playout(PlayoutConfig(), clock=receiver.clock), LiveHub(receiver.clock)
             skeleton = BodySkin.from_model(BodyModel.load()).skeleton
-            sender = MotionSender(address, skeleton, receiver.clock, (playout.screen(), Bones.load()))
+            sender = MotionSender([address], skeleton, receiver.clock, (playout.screen(), Bones.load()))
             observers += [playout, hub, sender]
             poses = LivePoses(hub, playout, receiver.pipeline.pose, receiver.clock)
             session, frames = await receiver.begin(live_session()), packets(10, interval_s=1 / LABELS_HZ)

@@ -1,9 +1,8 @@
 """Motion as VMC, as a socket and a parser of their own receive it, against the files of the session."""
 
-import asyncio
 import json
 import socket
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -14,7 +13,6 @@ from scipy.spatial.transform import Rotation
 
 from common.body.model import BodyModel
 from common.clock import Clock
-from common.errors import OutputError
 from common.frames import PersonLabels
 from common.io.addresses import Address
 from receiver.body.skinning import BodySkin
@@ -22,7 +20,6 @@ from receiver.engine.engine import ReconstructedPerson
 from receiver.publish.config import PublishConfig
 from receiver.publish.frame_record import PersonRecord
 from receiver.publish.session_directory import SessionDirectory
-from receiver.vmc.config import VmcConfig
 from receiver.vmc.expressions import PERFECT_SYNC
 from receiver.vmc.motion_sender import RATE_HZ, MotionSender
 from tests.support.expressive_people import activations
@@ -117,7 +114,7 @@ def angle_deg(one: Any, other: Any) -> float:
 
 def test_bones_are_those_of_the_session_in_unitys_axes(tmp_path: Path, listener: socket.socket) -> None:
     skeleton = BodySkin.from_model(BodyModel.load()).skeleton
-    sender, shown = MotionSender(address_of(listener), skeleton), []
+    sender, shown = MotionSender([address_of(listener)], skeleton), []
     with SessionDirectory(PublishConfig(tmp_path)) as directory:
         session = directory.session("01", OWNER)
         for number, person in enumerate(people()):
@@ -151,32 +148,106 @@ def test_bones_are_those_of_the_session_in_unitys_axes(tmp_path: Path, listener:
     assert 0.5 < up_m < 1.3 and abs(across_m) + abs(along_m) < 1e-4, "above the floor where the person was first seen"
 
 
-async def test_thirty_poses_a_second(listener: socket.socket, monkeypatch: pytest.MonkeyPatch) -> None:
-    now_s = 100.0
-    found: list[Message] = []
+class Waits:
+    """Stands for the event that ends the thread: time passes while it is waited for.
 
-    async def sleep(delay_s: float) -> None:
-        nonlocal now_s
-        found.extend(received(listener))
-        now_s += delay_s + 0.004  # wakes late
-        if now_s > 103.0:
-            raise asyncio.CancelledError
+    Args:
+        stalls_s: by the number of the wait, how much longer it takes.
+    """
 
-    monkeypatch.setattr("receiver.vmc.motion_sender.asyncio.sleep", sleep)
-    skin = BodySkin.from_model(BodyModel.load())
-    sender = MotionSender(address_of(listener), skin.skeleton, Clock(lambda: now_s, lambda: now_s))
+    def __init__(self, stalls_s: Mapping[int, float], until_s: float) -> None:
+        self.now_s, self._until_s, self._stalls_s, self._count = 100.0, until_s, stalls_s, 0
+        self.clock = Clock(lambda: self.now_s, lambda: self.now_s)
+
+    def set(self) -> None:
+        """Nobody waits."""
+
+    def wait(self, delay_s: float) -> bool:
+        self.now_s += delay_s + 0.004 + self._stalls_s.get(self._count, 0.0)  # wakes late
+        self._count += 1
+        return self.now_s > self._until_s
+
+
+def sent_at(listener: socket.socket, waits: Waits) -> list[float]:
+    """When poses are sent."""
+    skeleton = BodySkin.from_model(BodyModel.load()).skeleton
+    sender = MotionSender([address_of(listener)], skeleton, waits.clock)
     sender.frame_published(1, frame_record(0), people()[:1])
-    with pytest.raises(asyncio.CancelledError):
-        await sender.run()
+    sender._stopped = waits  # type: ignore[assignment]
+    found: list[Message] = []
+    real = sender.send
+
+    def send() -> None:
+        real()
+        found.extend(received(listener))
+
+    sender.send = send  # type: ignore[method-assign]
+    sender.run()
     sender.close()
-    times = [values[0] for address, values in found if address == "/VMC/Ext/T"]
-    assert 3 * RATE_HZ - 2 <= len(times) <= 3 * RATE_HZ + 1
+    times = [float(values[0]) for address, values in found if address == "/VMC/Ext/T"]
     assert sum(values[0] == "Hips" for address, values in found if address.endswith("/Bone/Pos")) == len(times)
+    return times
+
+
+def test_thirty_poses_a_second(listener: socket.socket) -> None:
+    times = sent_at(listener, Waits({}, 103.0))
+    assert 3 * RATE_HZ - 2 <= len(times) <= 3 * RATE_HZ + 1
+
+
+def test_poses_that_were_missed_are_left_out(listener: socket.socket) -> None:
+    """After each halt one pose goes, and then at the rate: nothing is caught up."""
+    times = sent_at(listener, Waits({10: 3.0, 40: 0.15, 41: 0.155, 60: 0.027}, 106.0))
+    gaps_s = np.diff(times)
+    assert gaps_s.min() > 0.5 / RATE_HZ, "nothing is caught up, and nothing follows what was late at once"
+    assert (gaps_s > 1.5 / RATE_HZ).sum() == 4 and gaps_s.max() == pytest.approx(3.0, abs=1.5 / RATE_HZ)
+    assert len(times) == pytest.approx((6 - 3.3) * RATE_HZ, abs=4)
+
+
+def test_pose_that_cannot_be_made_is_told_once_and_others_follow(
+    listener: socket.socket, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def refuse(*_: Any) -> None:
+        raise IndexError("no such joint")
+
+    waits = Waits({}, 101.0)
+    monkeypatch.setattr("receiver.vmc.motion_sender.Humanoid.pose", refuse)
+    sender = MotionSender([address_of(listener)], BodySkin.from_model(BodyModel.load()).skeleton, waits.clock)
+    sender.frame_published(1, frame_record(0), people()[:1])
+    sender._stopped = waits  # type: ignore[assignment]
+    sender.run()
+    (record,) = caplog.records
+    assert record.getMessage() == "a pose was not sent: IndexError: no such joint"
+    monkeypatch.undo()
+    sender.frame_published(1, frame_record(1), people()[:1])
+    sender.send()
+    assert bones_in(received(listener))
+    sender.close()
+
+
+def test_motion_is_sent_beside_an_event_loop_that_stands(listener: socket.socket) -> None:
+    """Nothing of the loop's runs here, and poses go out until `close`, to each target."""
+    listener.setblocking(True)
+    listener.settimeout(10)
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as other:
+        other.bind(("127.0.0.1", 0))
+        other.settimeout(10)
+        targets = [address_of(listener), address_of(other)]
+        sender = MotionSender(targets, BodySkin.from_model(BodyModel.load()).skeleton)
+        sender.start()
+        sender.frame_published(1, frame_record(0), people()[:1])
+        for each in (listener, other):
+            while not bones_in(list(messages(each.recv(65_536)))):
+                pass
+        sender.session_ended(1)
+        while ("/VMC/Ext/OK", (0,)) not in list(messages(listener.recv(65_536))):
+            pass
+        sender.close()
+        assert not sender._thread.is_alive()
 
 
 def test_face_is_sent_by_the_names_of_avatars_and_becomes_neutral_when_unseen(listener: socket.socket) -> None:
     skin = BodySkin.from_model(BodyModel.load())
-    sender, (first, unseen, _) = MotionSender(address_of(listener), skin.skeleton), people()
+    sender, (first, unseen, _) = MotionSender([address_of(listener)], skin.skeleton), people()
     actions = {"jawOpen": 0.5, "eyeBlinkLeft": 1.0, "eyeBlinkRight": 0.75, "mouthSmileLeft": 1, "eyeLookOutRight": 0.5}
     face = activations(actions)[0].numpy()
     blends, eyes = [], []
@@ -192,10 +263,11 @@ def test_face_is_sent_by_the_names_of_avatars_and_becomes_neutral_when_unseen(li
     sender.close()
     nothing, shown, neutral = blends
     assert nothing == {}
-    assert set(PERFECT_SYNC) | {*"AIUEO", "Blink", "Blink_L", "Blink_R", "Joy", "LookLeft", "LookUp"} <= set(shown)
+    assert set(PERFECT_SYNC) | {*"AIUEO", "Blink_L", "Blink_R", "Joy", "LookLeft", "LookUp"} <= set(shown)
     assert {name for name in PERFECT_SYNC if shown[name]} == {name[0].upper() + name[1:] for name in actions}
     assert (shown["JawOpen"], shown["A"], shown["O"], shown["Joy"], shown["LookRight"]) == (0.5, 0.5, 0, 0.5, 0.25)
-    assert (shown["Blink"], shown["Blink_L"], shown["Blink_R"]) == (0.75, 0.25, 0)
+    assert (shown["Blink_L"], shown["Blink_R"]) == (1, 0.75)
+    assert "Blink" not in shown, "programs add it to the others"
     assert set(neutral) == set(shown) and not any(neutral.values())
     assert [set(bones) for bones in eyes] == [set(), {"LeftEye", "RightEye"}, {"LeftEye", "RightEye"}]
     left, right = (eyes[1][f"{side}Eye"] for side in ("Left", "Right"))
@@ -207,12 +279,12 @@ def test_face_is_sent_by_the_names_of_avatars_and_becomes_neutral_when_unseen(li
 def test_same_person_is_followed_until_out_of_sight(listener: socket.socket) -> None:
     now_s = 0.0
     skin = BodySkin.from_model(BodyModel.load())
-    sender = MotionSender(address_of(listener), skin.skeleton, Clock(lambda: now_s, lambda: now_s))
+    sender = MotionSender([address_of(listener)], skin.skeleton, Clock(lambda: now_s, lambda: now_s))
 
     def shown(session: int, *identities: int) -> tuple[int, int] | None:
         everybody = [replace(person, labels=PersonLabels(identity, 1.0, {})) for identity in identities]
         sender.frame_published(session, frame_record(0), everybody)
-        return sender._followed
+        return None if sender._followed is None else sender._followed.who
 
     (person, *_) = people()
     assert shown(1) is None
@@ -225,26 +297,13 @@ def test_same_person_is_followed_until_out_of_sight(listener: socket.socket) -> 
     now_s = 2.1
     assert shown(1, 6) == (1, 6)
     sender.session_ended(2)
-    assert sender._followed == (1, 6)
+    assert sender._followed and sender._followed.who == (1, 6)
     sender.session_ended(1)
     sender.send()
     sender.close()
     assert not bones_in(received(listener))
 
 
-def test_addresses() -> None:
-    for text, expected in (
-        ("39540", Address("127.0.0.1", 39540)),
-        (":39540", Address("127.0.0.1", 39540)),
-        ("studio", Address("studio", 39539)),
-        ("[::1]:9", Address("::1", 9)),
-    ):
-        assert VmcConfig(text).address == expected
-    assert VmcConfig().address is None
-    for wrong in ("", "0", "a:b", "studio:99999"):
-        with pytest.raises(ValueError, match="--vmc"):
-            VmcConfig(wrong)
-    with pytest.raises(OutputError, match=r"--vmc nowhere\.invalid:39539: .*: give an address"):
-        MotionSender(Address("nowhere.invalid", 39539), BodySkin.from_model(BodyModel.load()).skeleton)
+def test_skeleton_that_is_none_of_a_humanoid() -> None:
     with pytest.raises(ValueError, match="the skeleton has no"):
-        MotionSender(Address("127.0.0.1", 9), SKELETON)
+        MotionSender([], SKELETON)
