@@ -11,6 +11,7 @@ import functools
 from collections import deque
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from functools import partial
 
 import numpy as np
 
@@ -38,6 +39,8 @@ _MOVED = 0.4
 _MOST = 8.0
 # A person who was away for longer begins anew.
 _FORGOTTEN_S = 1.0
+# `SPEED_S` at 240 frames a second; times of capture may also stand still.
+_PATH_FRAMES = 120
 
 
 @dataclass(eq=False)
@@ -67,7 +70,7 @@ class _Person:
         pose: (D,) the generated entries, which `sample` goes to.
         shown: (D,) what was shown last.
         pelvis, held: the pelvis, and the one that unseen legs hang on.
-        path: positions of the pelvis over the last `SPEED_S`, and their times.
+        path: positions of the pelvis over the last `SPEED_S`, and their times; fewer seconds of faster cameras.
     """
 
     gumbel: Float64Array
@@ -84,7 +87,7 @@ class _Person:
     blends: dict[str, _Blend] = field(default_factory=dict)
     pelvis: Pelvis | None = None
     held: Pelvis | None = None
-    path: deque[tuple[float, Float64Array]] = field(default_factory=deque)
+    path: deque[tuple[float, Float64Array]] = field(default_factory=partial(deque, maxlen=_PATH_FRAMES))
 
     def speed(self, position: Float64Array, now_s: float) -> float:
         """The entry of x for the speed of the pelvis, which is now here; people stand still until it is known."""
