@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from common.io.configuration import read_config
 from common.wear_kinds import VALUES
 from common.wears import Wears
 from common.weights.manifest import model_hash
@@ -25,7 +26,7 @@ from receiver.publish.frame_record import FrameRecord
 from receiver.publish.observer import ObservedSender, SessionObserver
 from receiver.publish.session_records import SessionState
 from receiver.web.children.cameras import CAMERA_NAME, ChildCameras
-from receiver.web.children.clips import ChildClips
+from receiver.web.children.clips import _STALL_S, ChildClips
 from receiver.web.children.own_program import own_environment, own_program
 from receiver.web.children.pictures import ACCOUNT, ChildPictures, _unsure
 from receiver.web.children.sender_child import ChildEnded, SenderChild
@@ -33,6 +34,8 @@ from receiver.web.children.standby import begun
 from receiver.web.metrics import PICTURE_STAGES
 from receiver.web.places import Visitor
 from receiver.web.refused import Refused
+from sender.__main__ import PROGRAM
+from sender.config import SenderConfig
 from tests.support.fake_link import until
 from tests.support.picture_sender import DEADLY, DEADLY_EXIT_CODE, MODEL_HASH_VARIABLE, SILENT
 from tests.support.published_session import FRAMES, person_record, write_clip
@@ -132,6 +135,16 @@ def test_kinds_beside_which_others_are_possible_are_unsure() -> None:
     person = replace(person_record(), wears=Wears(posterior))
     kinds = {"headwear": "none", "shoes": "boots", "layer": "top", "sleeve": "long"}
     assert _unsure(person, kinds) == ["headwear", "layer", "sleeve"]
+
+
+async def test_process_waits_for_a_receiver_that_is_busy_as_long_as_it_is_waited_for(bench: Bench) -> None:
+    says = (sys.executable, "-c", "import sys; sys.exit(' '.join(sys.argv[1:]))")
+    child = SenderChild(bench.link, ObservedSender("clip", "anna", OwnKind.CLIP), Path("clip.mp4"), command=says)
+    await child.start()
+    assert await child.ended() == 1
+    await child.close()
+    link = read_config(SenderConfig, PROGRAM, child.words[0].split(), {}).link
+    assert min(link.connect_timeout, link.reconnect_timeout) >= 10 * _STALL_S
 
 
 async def test_pictures_at_once_do_not_mix_and_unreadable_ones_are_refused(bench: Bench) -> None:

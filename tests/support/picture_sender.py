@@ -90,7 +90,15 @@ def labelled(frame: CapturedFrame, identities: list[int]) -> tuple[LabelFrame, l
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser()
-    for flag in ("--camera", "--peer", "--log-level", "--policy", "--fixed-f"):
+    for flag in (
+        "--camera",
+        "--peer",
+        "--log-level",
+        "--policy",
+        "--fixed-f",
+        "--connect-timeout",
+        "--reconnect-timeout",
+    ):
         parser.add_argument(flag)
     parser.add_argument("--token-file", type=Path)
     given = parser.parse_args()

@@ -44,6 +44,8 @@ SENDER = own_program("sender")
 """The command of a child, before its flags."""
 
 _END_TIMEOUT_S = 5.0
+# The process waits for a receiver that is busy: who has no use for it any more ends it, and it ends with the receiver.
+_PATIENCE = ("--connect-timeout", "3600", "--reconnect-timeout", "3600")
 _WORDS = 20
 _OWNER_ONLY = 0o600
 # Beside the networks: the largest picture that is accepted takes 1.5 GB at most.
@@ -107,7 +109,7 @@ class SenderChild:
             raise OutputError(f"cannot write temporary files: {error.strerror}") from error
         source = self._source
         camera = ("--camera", str(source) if isinstance(source, Path) else f"{source}:{self.socket_path}")
-        flags = (*camera, "--peer", str(address), "--token-file", str(token_file))
+        flags = (*camera, "--peer", str(address), "--token-file", str(token_file), *_PATIENCE)
         self._supervision = asyncio.create_task(self._supervise(flags), name=f"sender for {self._name}")
 
     @property
