@@ -3,7 +3,8 @@
 from dataclasses import dataclass
 from typing import Final
 
-MAX_PREVIEW_BYTES = 16_384
+MAX_PREVIEW_BYTES, MAX_PREVIEW_PX = 16_384, 160
+"""Of a preview, whose longer side has so many pixels at most: few bytes can say that they are a large picture."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,13 +6,12 @@ import cv2
 import numpy as np
 
 from common.arrays import Image
-from common.blobs import PREVIEW, Blob
+from common.blobs import MAX_PREVIEW_PX, PREVIEW, Blob
 from common.clock import SYSTEM_CLOCK, Clock
 from common.frames import PersonLabels
 from sender.capture.source import CapturedFrame
 from sender.perception.stage import ObservedPerson
 
-LONGEST_SIDE_PX = 160
 MAX_JPEG_BYTES = 3000
 BYTES_PER_S = 4000.0
 _PREVIEW_INTERVAL_S = 0.5
@@ -45,9 +44,9 @@ class SharedPreview:
 
 
 def small_jpeg(image: Image) -> bytes | None:
-    """A frame (H, W, 3) uint8 RGB scaled down to `LONGEST_SIDE_PX`; None if no quality makes it small enough."""
+    """A frame (H, W, 3) uint8 RGB scaled down to `MAX_PREVIEW_PX`; None if no quality makes it small enough."""
     height, width = image.shape[:2]
-    scale = min(LONGEST_SIDE_PX / max(height, width), 1.0)
+    scale = min(MAX_PREVIEW_PX / max(height, width), 1.0)
     size = max(round(width * scale), 1), max(round(height * scale), 1)
     small = cv2.cvtColor(cv2.resize(image, size, interpolation=cv2.INTER_AREA), cv2.COLOR_RGB2BGR)
     for quality in _QUALITIES:

@@ -50,7 +50,7 @@ def test_limits_of_pictures_and_previews() -> None:
     assert f"size of the image, 1 to {pictures.MAX_IMAGE_BYTES:,} bytes" in PAGE
     assert f"printable, 1 to {pictures.MAX_NAME_BYTES} bytes" in PAGE
     assert MAX_CONNECTIONS == 8 and "Up to eight connections" in PAGE
-    assert f"at most {shared.LONGEST_SIDE_PX} pixels and {shared.MAX_JPEG_BYTES:,} bytes" in PAGE
+    assert f"at most {blobs.MAX_PREVIEW_PX} pixels and {shared.MAX_JPEG_BYTES:,} bytes" in PAGE
     assert f"at most {shared.BYTES_PER_S / 1e3:g} kB/s" in PAGE
     assert f"more than {blobs.MAX_PREVIEW_BYTES:,} bytes" in PAGE
 

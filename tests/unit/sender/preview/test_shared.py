@@ -4,13 +4,12 @@ import cv2
 import numpy as np
 import pytest
 
-from common.blobs import MAX_PREVIEW_BYTES, PREVIEW
+from common.blobs import MAX_PREVIEW_BYTES, MAX_PREVIEW_PX, PREVIEW
 from common.clock import Clock
 from common.frames import Camera
 from sender.capture.source import CapturedFrame
 from sender.preview.shared import (
     BYTES_PER_S,
-    LONGEST_SIDE_PX,
     MAX_JPEG_BYTES,
     SharedPreview,
     small_jpeg,
@@ -32,7 +31,7 @@ def test_preview_is_a_small_picture_of_the_frame(height: int, width: int) -> Non
     decoded = cv2.imdecode(np.frombuffer(jpeg, np.uint8), cv2.IMREAD_COLOR)
     assert decoded is not None
     small = decoded[..., ::-1]
-    assert max(small.shape[:2]) == min(LONGEST_SIDE_PX, max(height, width))
+    assert max(small.shape[:2]) == min(MAX_PREVIEW_PX, max(height, width))
     # Red rises from left to right; blue is the same everywhere.
     assert small[:, -1, 0].mean() > small[:, 0, 0].mean() + 150
     assert abs(small[..., 2].mean() - 40) < 12
