@@ -1,13 +1,16 @@
 """Image files with several pictures: animations, whose pictures follow each other in time, and pages, which do not."""
 
+import io
 from collections.abc import Iterator
 from contextlib import suppress
+from pathlib import Path
 from typing import BinaryIO, Final
 
 from PIL import Image as PillowImage
 from PIL.TiffImagePlugin import TiffImageFile
 
-_ANIMATED: Final = frozenset({"GIF", "PNG", "WEBP", "AVIF"})
+ANIMATED: Final = ("GIF", "PNG", "WEBP", "AVIF")
+CUT: Final = "cut"
 PAGED: Final = frozenset({"TIFF", "HEIF"})
 # Browsers take up to 10 ms for a time that was left out, and show the picture for 100 ms.
 _LEFT_OUT_MS, _USUAL_MS = 10.0, 100.0
@@ -20,7 +23,7 @@ _RIFF_HEAD_BYTES = 12
 
 def is_animation(image: PillowImage.Image) -> bool:
     """Whether an open file has pictures that follow each other in time."""
-    return image.format in _ANIMATED and getattr(image, "is_animated", False)
+    return image.format in ANIMATED and getattr(image, "is_animated", False)
 
 
 def is_sequence(head: bytes) -> bool:
@@ -29,7 +32,24 @@ def is_sequence(head: bytes) -> bool:
     return head[4:8] == b"ftyp" and any(head[at : at + 4] in _SEQUENCE_BRANDS for at in range(8, min(size, 256), 4))
 
 
-def whole_webp(file: BinaryIO) -> bytes | None:
+def open_image(file: Path | io.BytesIO, formats: tuple[str, ...]) -> PillowImage.Image:
+    """An open file, of which nothing is decoded; raises as Pillow's `open`.
+
+    A WebP file whose end is missing has what is whole of it, and `CUT` in its `info`.
+    """
+    try:
+        return PillowImage.open(file, formats=formats)
+    except OSError:
+        with file.open("rb") if isinstance(file, Path) else io.BytesIO(file.getvalue()) as content:
+            whole = _whole_webp(content)
+        if whole is None:
+            raise
+        image = PillowImage.open(io.BytesIO(whole), formats=formats)
+        image.info[CUT] = True
+        return image
+
+
+def _whole_webp(file: BinaryIO) -> bytes | None:
     """The content of a WebP file that is cut, without what is not whole; None of any other file. Raises OSError."""
     head = file.read(_RIFF_HEAD_BYTES)
     if head[:4] + head[8:] != b"RIFFWEBP":

@@ -10,8 +10,8 @@ from common.arrays import Image
 from common.clock import LONGEST_PAUSE_S, STEADY_CLOCK, Clock
 from common.errors import SourceError
 from common.imaging.exif import focal_length_px
-from common.imaging.sequence import animation, is_animation, picture_count
-from sender.capture.images import CUT, guarded, opened, picture_of, reading
+from common.imaging.sequence import CUT, animation, is_animation, picture_count
+from sender.capture.images import guarded, opened, picture_of, reading
 from sender.capture.source import CapturedFrame, FrameSource, camera_of, check_size, printable_name
 from sender.capture.video import open_file, video_stream
 from sender.capture.video_picture import upright_rgb

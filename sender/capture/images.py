@@ -21,7 +21,7 @@ from common.imaging.exif import focal_length_px, orientation_of
 from common.imaging.heif import register_heif
 from common.imaging.orientation import upright
 from common.imaging.rgb import to_rgb
-from common.imaging.sequence import PAGED, pages, picture_count, whole_webp
+from common.imaging.sequence import PAGED, open_image, pages, picture_count
 from sender.capture.source import CapturedFrame, FrameSource, camera_of, check_size, printable_name
 from sender.metrics import DropReason, SenderMetrics
 
@@ -35,8 +35,6 @@ IMAGE_SUFFIXES = frozenset(
 )
 # Other decoders of Pillow stay unused: some run external programs.
 _FORMATS = ("JPEG", "PNG", "BMP", "WEBP", "TIFF", "PPM", "GIF", "HEIF", "AVIF")
-
-CUT = "cut"
 
 register_heif()
 
@@ -107,20 +105,8 @@ def _first(file: Path | io.BytesIO, name: str) -> Picture:
 
 
 def opened(file: Path | io.BytesIO) -> PillowImage.Image:
-    """An open file of a known format, of which nothing is decoded; raises whatever Pillow raises (`reading`).
-
-    Where its end is missing and that is not seen later, its `info` has `CUT`.
-    """
-    try:
-        return PillowImage.open(file, formats=_FORMATS)
-    except OSError:
-        with file.open("rb") if isinstance(file, Path) else io.BytesIO(file.getvalue()) as content:
-            whole = whole_webp(content)
-        if whole is None:
-            raise
-        image = PillowImage.open(io.BytesIO(whole), formats=_FORMATS)
-        image.info[CUT] = True
-        return image
+    """An open file of a known format, as of `open_image`; raises whatever Pillow raises (`reading`)."""
+    return open_image(file, _FORMATS)
 
 
 def picture_of(image: PillowImage.Image) -> Picture:

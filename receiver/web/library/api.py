@@ -70,7 +70,8 @@ def library_api() -> APIRouter:
     api = APIRouter(tags=["sessions"])
     path = "/api/sessions/{number}"
     api.get("/api/sessions")(list_sessions)
-    api.post("/api/sessions", **upload_route(FIELD, "MP4, MOV, WebM or Matroska", ClipShown))(upload_clip)
+    described = "MP4, MOV, WebM, Matroska, or a GIF, APNG, WebP or AVIF that moves"
+    api.post("/api/sessions", **upload_route(FIELD, described, ClipShown))(upload_clip)
     api.get(path)(show_session)
     api.get(f"{path}/frames")(list_frames)
     api.get(f"{path}/thumbnail", **FILE)(get_thumbnail)

@@ -17,7 +17,7 @@ from receiver.export.editing import Edits
 from receiver.mesh.formats import FORMATS
 from receiver.web.accounts.identity import Holder
 from receiver.web.models.files import MODEL_ID
-from receiver.web.models.service import FIELD, PICTURE, body_name, mesh_name, textured_name
+from receiver.web.models.service import FIELD, PICTURE, MadeModel, body_name, mesh_name, textured_name
 from receiver.web.models.store import ModelRow
 from receiver.web.problems import FILE
 from receiver.web.refused import Refused
@@ -72,6 +72,7 @@ class ModelShown(BaseModel):
         picture: path of the upright picture, at most 1024 pixels.
         width, height: pixels of the upright picture as it was uploaded.
         bytes: size of the labels that the people travelled in.
+        warnings: what of the file was left out; only in the answer to its upload.
         together: what is worn together, which a change of `wears` keeps to.
     """
 
@@ -84,6 +85,7 @@ class ModelShown(BaseModel):
     people: list[PersonShown]
     bytes: int
     stages_ms: dict[str, float]
+    warnings: list[str] = []
     together: tuple[WearRule, ...] = TOGETHER
 
     @classmethod
@@ -138,11 +140,11 @@ async def upload(request: Request, identity: Holder) -> Response:
     The file name is kept to be shown; metadata of the picture are not kept.
     """
 
-    def shown(model: ModelRow) -> dict[str, Any]:
-        return {"model": ModelShown.from_row(model).model_dump(mode="json")}
+    def shown(made: MadeModel) -> dict[str, Any]:
+        return {"model": {**ModelShown.from_row(made.row).model_dump(mode="json"), "warnings": made.warnings}}
 
     models = site_of(request).models
-    return await models.answer(request, identity.account, shown, lambda model: f"/api/models/{model.id}")
+    return await models.answer(request, identity.account, shown, lambda made: f"/api/models/{made.row.id}")
 
 
 async def list_models(request: Request, identity: Holder) -> ModelsListed:

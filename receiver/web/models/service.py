@@ -6,7 +6,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, suppress
 from functools import partial
 from sqlite3 import Row
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 from starlette.datastructures import UploadFile
@@ -48,7 +48,14 @@ _UPLOAD_S = 60.0
 PICTURE = "picture.jpg"
 
 
-class ModelService(Uploads[ModelRow]):
+class MadeModel(NamedTuple):
+    """The row of a model, and what the user should know of its picture."""
+
+    row: ModelRow
+    warnings: list[str]
+
+
+class ModelService(Uploads[MadeModel]):
     """Takes uploads and keeps their models."""
 
     def __init__(
@@ -77,7 +84,7 @@ class ModelService(Uploads[ModelRow]):
         await super().admit(account)
         await self.prepare()
 
-    async def check(self, account: Account, file: UploadFile, kept: ExitStack) -> Work[ModelRow]:
+    async def check(self, account: Account, file: UploadFile, kept: ExitStack) -> Work[MadeModel]:
         """See `Uploads.check`."""
         name, content = shown_name(file, self.form.noun), await file.read()
         picture = await self._in_thread(lambda: decode_picture(content))
@@ -127,7 +134,7 @@ class ModelService(Uploads[ModelRow]):
 
         return await asyncio.to_thread(work)
 
-    async def _reconstruct(self, account: Account, name: str, picture: DecodedPicture, progress: Progress) -> ModelRow:
+    async def _reconstruct(self, account: Account, name: str, picture: DecodedPicture, progress: Progress) -> MadeModel:
         result = await self._pictures.reconstruct(picture.content, progress.begin)
         if not result.people:
             raise Refused(422, "nobody was found in the picture: choose one that shows a person from head to feet")
@@ -138,7 +145,7 @@ class ModelService(Uploads[ModelRow]):
         progress.begin("")
         model.stages_ms = progress.spent_ms
         await self._publish(account, model)
-        return model
+        return MadeModel(model, picture.warnings)
 
     def _described(self, name: str, picture: DecodedPicture, result: ReconstructedPicture) -> ModelRow:
         scale = picture.width / result.width

@@ -8,7 +8,9 @@ from typing import Any
 import av
 from av.codec.context import Flags
 from av.container import InputContainer
+from PIL import Image as PillowImage
 
+from common.imaging.sequence import ANIMATED, animation, is_animation, open_image
 from receiver.web.refused import Refused
 from receiver.web.uploads.limits import MAX_CLIP_S, MAX_FPS, MAX_PIXELS, check_size
 
@@ -16,8 +18,9 @@ _HEAD_BYTES = 12
 # From one frame to the next; a time that is further off, or behind, is damaged or begins again.
 _MOST_STEP_S = 5.0
 _DAMAGED = "the clip is damaged or incomplete: export it again"
-# FFmpeg's names of the containers, and what files of each are called.
-_SUFFIXES = {"mov": ".mp4", "matroska": ".mkv"}
+# FFmpeg's names of the containers, and what files of each are called; Pillow's names of images.
+_CONTAINERS = {"mov": ".mp4", "matroska": ".mkv"}
+_SUFFIXES = _CONTAINERS | {name: f".{name.lower()}" for name in ANIMATED}
 # A file may name others: none is opened.
 _OPTIONS = {"protocol_whitelist": "file"}
 
@@ -28,12 +31,15 @@ def read_clip(path: str) -> dict[str, Any]:
     Raises:
         Refused: it is no clip (415), too large or too long (413), or cannot be used (422).
     """
-    container_format = _format(Path(path))
+    # The size is checked before anything is decoded.
+    PillowImage.MAX_IMAGE_PIXELS = None
     try:
-        width, height, frames, seconds = _measured(path, container_format)
+        file_format = _format(Path(path))
+        measured = _measured if file_format in _CONTAINERS else _animated
+        width, height, frames, seconds = measured(path, file_format)
     except Refused:
         raise
-    # FFmpeg's readers raise almost any exception for damaged files with a valid head.
+    # FFmpeg's readers and Pillow's raise almost any exception for damaged files with a valid head.
     except Exception as error:
         raise Refused(422, _DAMAGED) from error
     if not frames:
@@ -44,30 +50,35 @@ def read_clip(path: str) -> dict[str, Any]:
         raise Refused(413, f"the clip is {seconds:.0f} s long, {most}: cut it")
     if frames > MAX_FPS * (seconds + 1):
         raise Refused(413, f"the clip has more than {MAX_FPS} frames a second: export it with fewer")
-    return {"suffix": _SUFFIXES[container_format], "frames": frames}
+    return {"suffix": _SUFFIXES[file_format], "frames": frames}
 
 
 def _format(path: Path) -> str:
-    """The container, by the file's first bytes: no other of FFmpeg's formats is tried."""
+    """Pillow's name of an image that moves, or FFmpeg's of a container, by the first bytes: no other one is tried."""
+    with suppress(OSError), open_image(path, ANIMATED) as image:
+        if not is_animation(image):
+            raise Refused(415, "this is a picture and no clip: upload it as a picture")
+        return str(image.format)
     with path.open("rb") as file:
         head = file.read(_HEAD_BYTES)
     if head[4:8] == b"ftyp":
         return "mov"
     if head[:4] == b"\x1a\x45\xdf\xa3":
         return "matroska"
-    raise Refused(415, "this is no clip: send MP4, MOV, WebM or Matroska")
+    raise Refused(415, "this is no clip: send MP4, MOV, WebM, Matroska, or a GIF, APNG, WebP or AVIF that moves")
 
 
 def _measured(path: str, container_format: str) -> tuple[int, int, int, float]:
     """Width, height, number of frames, and seconds, counted in packets; what is damaged or cut has fewer."""
     with av.open(f"file:{path}", format=container_format, options=_OPTIONS, metadata_errors="replace") as container:
-        first = _first_frame(container) if container.streams.video else None
-        if first is None:
+        stream = container.streams.best("video")
+        first = _first_frame(container, stream) if isinstance(stream, av.VideoStream) else None
+        if first is None or stream is None:
             return 0, 0, 0, 0.0
         container.seek(0)
         times = list[float]()
         with suppress(av.FFmpegError):  # it is cut there; the sender says when
-            for packet in container.demux(container.streams.video[0]):
+            for packet in container.demux(stream):
                 at = packet.pts if packet.dts is None else packet.dts
                 if packet.size and at is not None:
                     times.append(float(at * packet.time_base))
@@ -75,14 +86,28 @@ def _measured(path: str, container_format: str) -> tuple[int, int, int, float]:
         return first.width, first.height, len(times), sum(min(max(step, 0.0), _MOST_STEP_S) for step in steps)
 
 
-def _first_frame(container: InputContainer) -> av.VideoFrame | None:
+def _animated(path: str, image_format: str) -> tuple[int, int, int, float]:
+    """The same of an animated image, whose pictures are decoded; what is damaged or cut ends it."""
+    durations_s = list[float]()
+    with open_image(Path(path), (image_format,)) as image:
+        width, height = image.size
+        check_size("clip", width, height)
+        with suppress(Exception):  # the sender says how far it goes
+            for shown_s in animation(image):
+                durations_s.append(shown_s)
+                if sum(durations_s) > MAX_CLIP_S:
+                    break
+    return width, height, len(durations_s), sum(durations_s)
+
+
+def _first_frame(container: InputContainer, stream: av.VideoStream) -> av.VideoFrame | None:
     """The first frame that shows something, as the sender decodes it. Raises FFmpegError where no more can be read."""
-    decoder = container.streams.video[0].codec_context
+    decoder = stream.codec_context
     if decoder is None:
         raise Refused(422, "the clip is coded in a format that cannot be decoded: convert it, for example to H.264")
     decoder.flags |= Flags.output_corrupt
     decoder.options = {"max_pixels": str(MAX_PIXELS)}
-    for packet in container.demux(container.streams.video[0]):
+    for packet in container.demux(stream):
         with suppress(av.FFmpegError):
             for frame in packet.decode():
                 return frame

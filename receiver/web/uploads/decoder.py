@@ -31,12 +31,20 @@ class DecodedPicture:
         content: JPEG, upright, without metadata but the focal length; at most 2560 pixels on its longer side.
         shown: the same without any metadata, at most 1024 pixels.
         width, height: of the upright picture as it was uploaded, pixels.
+        pictures: how many the file had, of which this is the first.
     """
 
     content: bytes
     shown: bytes
     width: int
     height: int
+    pictures: int = 1
+
+    @property
+    def warnings(self) -> list[str]:
+        """What the user should know of it."""
+        text = f"of its {self.pictures} pictures the first was used: upload an animation as a clip, pages one by one"
+        return [text] if self.pictures > 1 else []
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,7 +65,7 @@ def decode_picture(content: bytes) -> DecodedPicture:
     """
     facts, pictures = _decoded("picture", content=content)
     size = facts["content_bytes"]
-    return DecodedPicture(pictures[:size], pictures[size:], facts["width"], facts["height"])
+    return DecodedPicture(pictures[:size], pictures[size:], facts["width"], facts["height"], facts["pictures"])
 
 
 def check_clip(path: Path) -> CheckedClip:

@@ -12,6 +12,7 @@ from common.imaging.exif import exif_of_lens, film_equivalent_mm, orientation_of
 from common.imaging.heif import register_heif
 from common.imaging.orientation import TRANSPOSED, upright
 from common.imaging.rgb import to_rgb
+from common.imaging.sequence import picture_count
 from receiver.web.refused import Refused
 from receiver.web.uploads.limits import check_size
 
@@ -51,6 +52,7 @@ def _read(content: bytes) -> tuple[dict[str, Any], bytes]:
         check_size("picture", width, height)
         if max(width, height) > _MAX_RATIO * min(width, height):
             raise Refused(422, f"the picture has {width} × {height} pixels: cut out the people")
+        pictures = picture_count(opened)
         orientation, equivalent_mm = orientation_of(opened), film_equivalent_mm(opened)
         wanted = _reduced(width, height)
         opened.draft(None, wanted)  # a JPEG is decoded at a half or a quarter where that is enough
@@ -63,7 +65,7 @@ def _read(content: bytes) -> tuple[dict[str, Any], bytes]:
         width, height = height, width
     picture = _encoded(image, _QUALITY, equivalent_mm)
     image.thumbnail((_SHOWN_SIDE, _SHOWN_SIDE), PillowImage.Resampling.BILINEAR, reducing_gap=2.0)
-    facts = {"width": width, "height": height, "content_bytes": len(picture)}
+    facts = {"width": width, "height": height, "pictures": pictures, "content_bytes": len(picture)}
     return facts, picture + _encoded(image, _SHOWN_QUALITY)
 
 

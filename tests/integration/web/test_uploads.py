@@ -99,6 +99,15 @@ async def test_progress_is_reported_line_by_line(site: Site) -> None:
     assert (await anna.get(f"/api/models/{events[-1]['model']['id']}")).json() == events[-1]["model"]
 
 
+async def test_answer_says_how_many_pictures_the_file_has(site: Site) -> None:
+    anna, animation = await site.visitor("Anna"), io.BytesIO()
+    first, *others = (Image.new("RGB", (64, 48), (level, 0, 0)) for level in (50, 100, 150))
+    first.save(animation, "GIF", save_all=True, append_images=others)
+    (warning,) = (await upload(anna, animation.getvalue())).json()["warnings"]
+    assert "of its 3 pictures the first was used" in warning
+    assert (await upload(anna)).json()["warnings"] == []
+
+
 async def test_deleted_model_is_gone(site: Site) -> None:
     anna = await site.visitor("Anna")
     model = (await upload(anna)).json()

@@ -49,8 +49,8 @@ def test_damaged_files_are_named(tmp_path: Path) -> None:
 
 
 def claim(path: Path, width: int, height: int) -> Path:
-    """A PNG whose header claims a size."""
-    content = bytearray(paint(path).read_bytes())
+    """Lets the header of a PNG claim a size."""
+    content = bytearray(path.read_bytes())
     content[16:24] = struct.pack(">II", width, height)
     content[29:33] = struct.pack(">I", zlib.crc32(content[12:29]))
     path.write_bytes(content)
@@ -60,7 +60,7 @@ def claim(path: Path, width: int, height: int) -> Path:
 def test_images_that_are_too_large(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for size in ((70_000, 1), (1, 70_000), (30_000, 30_000), (13_500, 13_500), (2**31 - 1, 2**31 - 1)):
         with pytest.raises(SourceError, match=r"huge\.png.* too large"):
-            read_image(claim(tmp_path / "huge.png", *size))
+            read_image(claim(paint(tmp_path / "huge.png"), *size))
     path = paint(tmp_path / "bomb.png", width=60, height=40)
     monkeypatch.setattr(PillowImage, "MAX_IMAGE_PIXELS", 1000)
     with pytest.raises(SourceError, match="too large"):

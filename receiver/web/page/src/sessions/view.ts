@@ -20,7 +20,7 @@ export class SessionsView extends DetailView {
   readonly #folded = h("details", {}, this.#photographsTitle, this.#photographs);
   readonly #queue = new UploadQueue(this.app, () => void this.#reload());
   readonly #input = fileInput({ id: "clip", "aria-label": "Clip", accept: ACCEPT.clip, multiple: true }, (files) =>
-    this.#queue.add(files),
+    this.#queue.add(files, "clip"),
   );
 
   protected override fillHome(status: Status): void {
@@ -40,7 +40,7 @@ export class SessionsView extends DetailView {
   }
 
   #upload({ limits }: Status): HTMLElement {
-    const most = `Up to ${limits.clip_seconds} s and ${fileSize(limits.clip_bytes)}: MP4, MOV, WebM or Matroska`;
+    const most = `Up to ${limits.clip_seconds} s and ${fileSize(limits.clip_bytes)}: MP4, MOV, WebM, Matroska or an animated image`;
     const choose = button("Upload a clip", "", () => this.#input.click(), "upload");
     choose.title = most;
     return h("div", {}, choose, this.#input);

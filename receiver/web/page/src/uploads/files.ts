@@ -11,7 +11,7 @@ export type Kind = "picture" | "clip";
 /** What file choosers offer. */
 export const ACCEPT: Record<Kind, string> = {
   picture: "image/*,.heic,.heif,.avif",
-  clip: "video/mp4,video/quicktime,video/webm,video/x-matroska,.mkv",
+  clip: "video/mp4,video/quicktime,video/webm,video/x-matroska,.mkv,image/gif,image/apng,image/webp,image/avif",
 };
 
 /** A chooser of files, which a button opens. */

@@ -4,7 +4,7 @@ import type { App } from "../shell/app.ts";
 import { explain, RequestError } from "../shell/api.ts";
 import { fill, h, iconButton, setText } from "../shell/dom.ts";
 import { fileSize } from "../live/units.ts";
-import { kindOf } from "./files.ts";
+import { kindOf, type Kind } from "./files.ts";
 import { upload } from "./upload.ts";
 
 const AT_ONCE = 2;
@@ -26,6 +26,7 @@ const STAGES = new Map([
 
 interface Entry {
   file: File;
+  kind: Kind | null;
   row: HTMLElement;
   state: HTMLElement;
   abort: AbortController;
@@ -53,13 +54,13 @@ export class UploadQueue {
     this.element = h("section", attributes, this.#summary, this.#bar, this.#list);
   }
 
-  /** Adds pictures and clips. */
-  add(files: Iterable<File>): void {
+  /** Adds pictures and clips. @param kind what all of them are, if that is known: an image that moves may be a clip. */
+  add(files: Iterable<File>, kind?: Kind): void {
     // A copy: lists are emptied with their control.
     const added = [...files];
     if (added.length === 0) return;
     if (this.#working + this.#waiting.length === 0) this.#clear();
-    for (const file of added) this.#enter(file);
+    for (const file of added) this.#enter(file, kind ?? kindOf(file));
     this.#refresh();
     while (this.#working < AT_ONCE && this.#waiting.length > 0) void this.#work();
   }
@@ -69,22 +70,21 @@ export class UploadQueue {
     this.#total = this.#made = this.#failed = 0;
   }
 
-  #enter(file: File): void {
-    const entry = this.#row(file);
-    const largest =
-      kindOf(file) === "clip" ? this.#app.status?.limits.clip_bytes : this.#app.status?.limits.picture_bytes;
-    if (kindOf(file) === null) this.#fail(entry, "This is neither a picture nor a clip. Unpack archives first.");
+  #enter(file: File, kind: Kind | null): void {
+    const entry = this.#row(file, kind);
+    const largest = kind === "clip" ? this.#app.status?.limits.clip_bytes : this.#app.status?.limits.picture_bytes;
+    if (kind === null) this.#fail(entry, "This is neither a picture nor a clip. Unpack archives first.");
     else if (largest && file.size > largest) this.#fail(entry, `This is larger than ${fileSize(largest)}.`);
     else this.#waiting.push(entry);
   }
 
-  #row(file: File): Entry {
+  #row(file: File, kind: Kind | null): Entry {
     const state = h("span", { class: "soft small" }, "Waiting");
     const abort = new AbortController();
     const cancel = iconButton("close", `Cancel ${file.name}`, () => this.#cancel(entry));
     const name = h("span", { class: "card-name grow" }, file.name);
     const row = h("li", { class: "row", "data-state": "waiting" }, name, state, cancel);
-    const entry = { file, row, state, abort, cancel };
+    const entry = { file, kind, row, state, abort, cancel };
     this.#list.append(row);
     this.#total += 1;
     return entry;
@@ -116,7 +116,7 @@ export class UploadQueue {
   /** Returns the address of what came of a file; null if that failed. */
   async #upload(entry: Entry): Promise<string | null> {
     const { file, row, state, abort, cancel } = entry;
-    const kind = kindOf(file)!;
+    const kind = entry.kind!;
     const stage = (name: string, done?: number) => {
       // A picture that has arrived becomes a model in any case.
       cancel.hidden = kind === "picture" && name !== "upload";
@@ -128,7 +128,7 @@ export class UploadQueue {
       try {
         const { model, session } = await upload(this.#app.api, file, kind, stage, abort.signal);
         const href = model ? `#models/${model.id}` : `#sessions/${session!.number}`;
-        const warnings = session?.warnings ?? [];
+        const warnings = (model ?? session)!.warnings;
         row.dataset["state"] = "done";
         fill(state, h("a", { href, "aria-label": `Open ${file.name}` }, "Open"), ` ${warnings.join("; ")}`);
         if (warnings.length > 0) this.#app.say(`${file.name}: ${warnings.join("; ")}`);

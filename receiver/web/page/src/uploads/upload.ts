@@ -7,8 +7,8 @@ import type { Kind } from "./files.ts";
 /** A picture becomes a model, a clip a session. */
 interface Done {
   event: "done";
-  model?: { id: string };
-  /** `warnings`: what of the clip is damaged or missing. */
+  model?: { id: string; warnings: string[] };
+  /** `warnings`: what of the clip is damaged or missing, or of the picture's file was left out. */
   session?: { number: number; warnings: string[] };
 }
 

@@ -2,11 +2,14 @@ from pathlib import Path
 
 import av
 import pytest
+from PIL import Image as PillowImage
 
 from receiver.web.refused import Refused
 from receiver.web.uploads.clip import read_clip
 from receiver.web.uploads.decoder import CheckedClip, check_clip
 from tests.support.published_session import FRAMES, write_clip
+from tests.unit.sender.capture.test_animation import cut, moving
+from tests.unit.sender.capture.test_images import claim
 
 
 @pytest.fixture
@@ -65,4 +68,31 @@ def test_limits_are_said(clip: Path, monkeypatch: pytest.MonkeyPatch, limit: str
     monkeypatch.setattr(f"receiver.web.uploads.{limit}", value)
     with pytest.raises(Refused, match=words) as refused:
         read_clip(str(clip))
+    assert refused.value.status == 413
+
+
+@pytest.mark.parametrize("kind", ["gif", "png", "webp", "avif"])
+def test_image_that_moves_is_a_clip(tmp_path: Path, kind: str) -> None:
+    path = moving(tmp_path / f"a.{kind}")
+    path = path.rename(tmp_path / "upload")
+    assert read_clip(str(path)) == {"suffix": f".{kind}", "frames": 4}
+    with pytest.raises(Refused, match=r"is \d\d s long, at most 60 s") as refused:
+        read_clip(str(moving(tmp_path / f"long.{kind}", 4 * (20_500,))))
+    assert refused.value.status == 413
+    PillowImage.new("RGB", (64, 48)).save(tmp_path / f"still.{kind}")
+    with pytest.raises(Refused, match="a picture and no clip") as refused:
+        read_clip(str(tmp_path / f"still.{kind}"))
+    assert refused.value.status == 415
+
+
+@pytest.mark.parametrize("kind", ["gif", "png", "webp", "avif"])
+def test_cut_image_that_moves_is_measured_as_far_as_it_goes(tmp_path: Path, kind: str) -> None:
+    path = cut(moving(tmp_path / f"a.{kind}", 12 * (100,), pictures=12))
+    assert 0 < read_clip(str(path))["frames"] <= 12
+
+
+def test_image_that_moves_and_is_too_large_is_not_decoded(tmp_path: Path) -> None:
+    path = claim(moving(tmp_path / "a.png"), 60_000, 60_000)
+    with pytest.raises(Refused, match="60000 × 60000 pixels") as refused:
+        read_clip(str(path))
     assert refused.value.status == 413

@@ -25,7 +25,7 @@ def check(content: bytes) -> DecodedPicture:
     """What the process of the decoder reads, without the process."""
     facts, pictures = read_picture(content)
     size = facts["content_bytes"]
-    return DecodedPicture(pictures[:size], pictures[size:], facts["width"], facts["height"])
+    return DecodedPicture(pictures[:size], pictures[size:], facts["width"], facts["height"], facts["pictures"])
 
 
 def refusal(content: bytes) -> Refused:
@@ -82,9 +82,11 @@ def test_picture_is_coded_again(picture_format: str) -> None:
 
 @pytest.mark.parametrize("picture_format", ["PNG", "WEBP", "GIF", "AVIF"])
 def test_animation_is_its_first_frame(picture_format: str) -> None:
-    later = [Image.new("RGB", (64, 48), (10, 250, 10))] * 2
+    later = [Image.new("RGB", (64, 48), (10, level, 10)) for level in (250, 150)]
     checked = check(picture(picture_format=picture_format, save_all=True, append_images=later))
     assert near(colour(checked, 0.2, 0.5), RED) and near(colour(checked, 0.8, 0.5), BLUE)
+    assert checked.warnings == ["of its 3 pictures the first was used: upload an animation as a clip, pages one by one"]
+    assert not check(picture(picture_format=picture_format)).warnings
 
 
 def test_avif_is_turned_as_it_says() -> None:
