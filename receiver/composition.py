@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from common.codec.packet import CODEC_VERSION
 from common.errors import WeightsError
 from common.io.addresses import Address
-from common.io.startup import loaded, stop_on_signals
+from common.io.startup import loaded, raise_descriptor_limit, stop_on_signals
 from common.io.telemetry import MetricsServer, publish_build
 from common.recording.reader import Recording
 from common.version import build_versions, package_version
@@ -19,13 +19,14 @@ from common.weights.devices import CPU, resolve_device
 from common.weights.manifest import model_hash
 from common.weights.threads import limit_threads
 from receiver.config import ReceiverConfig
+from receiver.descriptors import MOST_OF_PAGE, ConnectionLimits, connection_limits
 from receiver.engine.local import LocalEngine
 from receiver.engine.pool.cluster import open_pool
 from receiver.engine.pool.engine import PoolEngine
 from receiver.engine.pool.replica import ReplicaSettings
 from receiver.engine.reconstructor import Reconstructor
 from receiver.link.admission import LiveLoad
-from receiver.link.server import LinkServer
+from receiver.link.server import LinkServer, most_connections_of
 from receiver.mesh.limbs import limbs_of_vertices
 from receiver.metrics import ReceiverMetrics
 from receiver.motion.predictor import LearnedMotion
@@ -46,7 +47,7 @@ from receiver.web.live.hub import LiveHub
 from receiver.web.live.posing import LivePoses
 
 if TYPE_CHECKING:
-    from receiver.web.server import WebServer
+    from receiver.web.serving.server import WebServer
 
 
 logger = logging.getLogger(__name__)
@@ -136,7 +137,8 @@ async def _serve(
         new_motion=partial(SessionMotion, config.motion.motion),
     )
     metrics.watch_queue(lambda: engine.queued_people)
-    link = _link(config, pipeline, metrics, load, directory.shared, public=recording is None)
+    limits = _connection_limits(config)
+    link = _link(config, pipeline, metrics, load, directory.shared, limits, public=recording is None)
     replay = None
     if recording is not None:
         replay = Replay(recording, config.replay, pipeline, announce)
@@ -145,7 +147,7 @@ async def _serve(
         motion.start()
     try:
         # Before senders can connect: its imports keep the event loop busy.
-        serving_page = _page(config, engine, link, hub, directory, metrics, waiting)
+        serving_page = _page(config, limits, engine, link, hub, directory, metrics, waiting)
         address = await link.start()
         async with serving_page(address if replay is None else None) as page:
             announce(startup_line(address, config.security) if replay is None else await replay.start())
@@ -207,12 +209,28 @@ def _motion(config: ReceiverConfig, engine: LocalEngine | PoolEngine, playout: P
     return MotionSender(config.vmc.addresses, engine.skeleton, played=played)
 
 
+def _connection_limits(config: ReceiverConfig) -> ConnectionLimits:
+    """The limits that descriptors allow; logs what there is. Raises UsageError if it is too little."""
+    descriptors, wanted = raise_descriptor_limit(), most_connections_of(config.security.max_sessions)
+    limits = connection_limits(descriptors, wanted, MOST_OF_PAGE if config.web.page else 0)
+    logger.log(
+        logging.INFO if limits.senders == wanted else logging.WARNING,
+        "this process may open %d files: %d connections of senders, %d of the page%s",
+        descriptors,
+        limits.senders,
+        limits.page,
+        "" if limits.senders == wanted else f", fewer than the {wanted} and {MOST_OF_PAGE} that are wanted",
+    )
+    return limits
+
+
 def _link(
     config: ReceiverConfig,
     pipeline: ReceiverPipeline,
     metrics: ReceiverMetrics,
     load: LiveLoad,
     shared: SharedSessions | None,
+    limits: ConnectionLimits,
     *,
     public: bool,
 ) -> LinkServer:
@@ -227,6 +245,7 @@ def _link(
         on_refused=metrics.stream_refused,
         admit_live=load.admit,
         on_use=None if shared is None else shared.use,
+        most_connections=limits.senders,
         public=public,
     )
     metrics.watch_streams(lambda: sum(session.in_use for session in link.sessions))
@@ -242,6 +261,7 @@ def _recorders(config: ReceiverConfig) -> list[FileRecorder]:
 
 def _page(
     config: ReceiverConfig,
+    limits: ConnectionLimits,
     engine: LocalEngine | PoolEngine,
     link: LinkServer,
     hub: LiveHub,
@@ -255,4 +275,4 @@ def _page(
     # Imported here: `--help`, the doctor and `--no-page` need not wait for the web server and its libraries.
     from receiver.web.composition import serve_page
 
-    return partial(serve_page, config, engine.skeleton, link, hub, directory, metrics, waiting)
+    return partial(serve_page, config, limits, engine.skeleton, link, hub, directory, metrics, waiting)

@@ -21,10 +21,12 @@ if TYPE_CHECKING:
     import asyncio
 
 try:
-    import resource  # noqa: F401 (Windows has none)
+    import resource
 except ImportError as error:
     raise SystemExit("Bodywire runs on Linux and macOS: on Windows, install it in WSL 2") from error
 
+# More files than any limit here asks for; some systems have no limit, and number them to the billions.
+_MOST_FILES = 1 << 20
 _STREAMS = (("stdin", "r"), ("stdout", "w"), ("stderr", "w"))
 
 
@@ -64,12 +66,24 @@ def loaded() -> None:
 
 
 def prepare_process() -> None:
-    """Opens closed standard streams, and keeps libraries from threads of their own."""
+    """Opens closed standard streams, lets the process open more files, keeps libraries from threads of their own."""
     open_standard_streams()
+    raise_descriptor_limit()
     # gRPC's library would write its own stack to stderr beside the line in which a daemon reports an error.
     os.environ.setdefault("GRPC_VERBOSITY", "NONE")
     # NumPy's matrix products are small: a second thread mostly spins, and took more time than the receiver's work.
     os.environ["OPENBLAS_NUM_THREADS"] = "1"
+
+
+def raise_descriptor_limit() -> int:
+    """Lets this process open as many files as the system's hard limit allows; returns how many."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    limited = [each for each in (hard, _MOST_FILES) if each != resource.RLIM_INFINITY]
+    if soft != resource.RLIM_INFINITY and soft < min(limited):
+        with contextlib.suppress(ValueError, OSError):  # macOS has another limit below the hard one
+            resource.setrlimit(resource.RLIMIT_NOFILE, (min(limited), hard))
+            return min(limited)
+    return _MOST_FILES if soft == resource.RLIM_INFINITY else soft
 
 
 def stop_on_signals(stop: "asyncio.Event") -> None:

@@ -5,14 +5,15 @@ import socket
 import threading
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass
 from socketserver import ThreadingMixIn
-from typing import Any, Self, TypeVar
+from typing import Self, TypeVar
 from wsgiref.simple_server import WSGIRequestHandler, WSGIServer
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector, make_wsgi_app
 
+from common.connections.listener import BoundedListener
 from common.errors import OutputError
 from common.io.addresses import Address
 from common.labels import GROUP_NAMES
@@ -26,8 +27,8 @@ STAGE_BUCKETS_S = (1e-4, 3e-4, 1e-3, 3e-3, 5e-3, 0.01, 0.02, 0.03, 0.05, 0.08, 0
 SCORE_BUCKETS = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 0.99, 1.0)
 
 
-# More than one Prometheus asks at a time, with a person who looks beside it; each holds a thread.
-_MAX_REQUESTS = 16
+MOST_REQUESTS = 16
+"""More than one Prometheus asks at a time, with a person who looks beside it; each holds a thread."""
 _REQUEST_TIMEOUT_S = 10.0
 
 
@@ -165,7 +166,7 @@ def publish_build(registry: CollectorRegistry, program: str, build: Mapping[str,
 
 
 class _Handler(WSGIRequestHandler):
-    """Answers one request, whose bytes come without long pauses."""
+    """Answers one request."""
 
     timeout = _REQUEST_TIMEOUT_S
 
@@ -173,31 +174,19 @@ class _Handler(WSGIRequestHandler):
 
 
 class _WsgiServer(ThreadingMixIn, WSGIServer):
-    """A thread for each of a few connections: another one ends the oldest, which may say nothing for ever."""
+    """A thread for each of a few connections, for a short time."""
 
     daemon_threads = True
     request_queue_size = 64
 
     def __init__(self, address: Address) -> None:
         self.address_family = socket.AF_INET6 if ":" in address.host else socket.AF_INET
-        self._open: dict[socket.socket, None] = {}
-        self._lock = threading.Lock()
         super().__init__((address.host, address.port), _Handler)
+        self.socket: BoundedListener = BoundedListener(self.socket, "metrics", MOST_REQUESTS)
 
-    def process_request(self, request: Any, client_address: Any) -> None:
-        with self._lock:
-            self._open[request] = None
-            oldest = next(iter(self._open)) if len(self._open) > _MAX_REQUESTS else None
-            if oldest is not None:
-                del self._open[oldest]
-                with suppress(OSError):
-                    oldest.shutdown(socket.SHUT_RDWR)
-        super().process_request(request, client_address)
-
-    def close_request(self, request: Any) -> None:
-        with self._lock:
-            self._open.pop(request, None)
-        super().close_request(request)
+    def service_actions(self) -> None:
+        """Called twice a second: whoever asks or reads slowly, byte by byte, has its time, too."""
+        self.socket.end_older_than(_REQUEST_TIMEOUT_S)
 
     def handle_error(self, *_: object) -> None:
         """A client that goes away or says nothing is no error."""

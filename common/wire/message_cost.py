@@ -10,7 +10,7 @@ _SMOOTHING: Final = 0.6
 
 
 class CarryingConnection(Protocol):
-    """A connection that carries messages (`common.io.tcp_info.TcpConnection`, `common.wire.quic`)."""
+    """A connection that carries messages (`common.connections.tcp_info.TcpConnection`, `common.wire.quic`)."""
 
     @property
     def number(self) -> int:

@@ -1,14 +1,14 @@
 """The gRPC server end of a `MessageStream`, and the limit on connections that have none."""
 
 import asyncio
-from collections import defaultdict, deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 from urllib.parse import unquote
 
 import grpc
 
-from common.io.tcp_info import TcpConnection, TcpConnections
+from common.connections.shares import superfluous
+from common.connections.tcp_info import TcpConnection, TcpConnections
 from common.wire.stream import StreamBroken, peer_name
 from receiver.link.auth.authenticator import host_of
 
@@ -84,15 +84,8 @@ class ConnectionLimit:
         if len(present) <= _CROWDED_SHARE * self._most:
             return
         served = {_remote(peer) for peer in self._peers()}
-        idle: dict[str, deque[TcpConnection]] = defaultdict(deque)
-        for connection in self._seen.values():
-            if connection.remote not in served:
-                idle[host_of(peer_name(*connection.remote))].append(connection)
-        for _ in range(len(present) - int(_CLEARED_SHARE * self._most)):
-            busiest = max(idle.values(), key=len, default=None)
-            if not busiest:
-                return
-            yield busiest.popleft()
+        idle = ((each, host_of(peer_name(*each.remote))) for each in self._seen.values() if each.remote not in served)
+        yield from superfluous(idle, len(present) - int(_CLEARED_SHARE * self._most))
 
 
 def _remote(peer: str) -> tuple[str, int]:

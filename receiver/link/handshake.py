@@ -1,11 +1,11 @@
 """The handshake of a stream: Hello within a time limit, versions, Welcome."""
 
 import asyncio
-from collections import Counter
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
+from common.connections.shares import superfluous
 from common.errors import MalformedPacket
 from common.wire.convert import PROTOCOL_VERSION, Hello, Welcome, decode_client
 from common.wire.stream import MessageStream, StreamBroken
@@ -90,9 +90,7 @@ class PendingHandshakes:
 
     def _make_room(self) -> None:
         waiting = [pending for pending in self._pending if not pending.over]
-        if len(waiting) > self._limit:
-            most = Counter(pending.host for pending in waiting).most_common(1)[0][0]
-            oldest = next(pending for pending in waiting if pending.host == most)
+        for oldest in superfluous(((each, each.host) for each in waiting), len(waiting) - self._limit):
             oldest.end(StreamRefused(Refusal.FULL, "full for now: too many streams without Hello"))
 
 

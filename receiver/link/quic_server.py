@@ -3,7 +3,6 @@
 import asyncio
 import logging
 import os
-from collections import Counter
 from collections.abc import Callable, Coroutine
 from typing import Any
 
@@ -22,6 +21,7 @@ from aioquic.quic.retry import TOKEN_LIFETIME, QuicRetryTokenHandler
 from cryptography.x509.oid import NameOID
 
 from common.clock import Clock
+from common.connections.shares import has_room, share_of_host
 from common.errors import OutputError
 from common.io.addresses import Address
 from common.io.logs import RepeatedLines
@@ -279,7 +279,7 @@ class QuicListener:
 
     def _begin(self, connection: QuicConnectionOfMessages, host: str) -> None:
         """Serves a connection. Raises _NoRoom if there are too many, or too many begin from one address."""
-        if len(self._hosts) >= self._most or Counter(self._hosts.values())[host] >= max(self._most // 2, 1):
+        if not has_room(self._hosts.values(), host, self._most, share_of_host(self._most)):
             raise _NoRoom
         if not self._rate.take(host):
             raise _NoRoom

@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+import sys
 from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
@@ -52,6 +53,7 @@ class LinkServer:
         model_hash, codec_version: senders must have the same.
         admit_live: raises StreamRefused if there is no computing time for another live session.
         on_use: see `StreamService`.
+        most_connections: over TCP.
         public: whether others than the receiver's own processes may connect.
 
     Raises:
@@ -69,6 +71,7 @@ class LinkServer:
         on_refused: Callable[[Refusal], None] = lambda _: None,
         admit_live: Callable[[], None] = lambda: None,
         on_use: OnUse | None = None,
+        most_connections: int = sys.maxsize,
         public: bool = True,
         clock: Clock = SYSTEM_CLOCK,
     ) -> None:
@@ -77,6 +80,7 @@ class LinkServer:
         self._own_address: Address | None = None
         self._security = security = security or SecurityConfig()
         security.check(config.listen)
+        self._most_tcp = min(most_connections_of(security.max_sessions), most_connections)
         self._credentials = server_credentials(security)
         self._lifecycle = SessionLifecycle(
             handler, SessionLimits(security.max_sessions, security.peer_sessions), clock, admit_live
@@ -108,7 +112,7 @@ class LinkServer:
 
     async def start(self) -> Address:
         """Starts to listen; returns the address with the chosen port. Raises OutputError if the port cannot be used."""
-        self._server = grpc.aio.server(options=_options(self._security.max_sessions))
+        self._server = grpc.aio.server(options=_options(self._most_tcp))
         handler = grpc.stream_stream_rpc_method_handler(self._serve)
         self._server.add_generic_rpc_handlers(
             (grpc.method_handlers_generic_handler(STREAM_SERVICE, {STREAM_METHOD: handler}), self._health_service())
@@ -116,7 +120,7 @@ class LinkServer:
         port = await self._open(self._config.listen if self._public else _OWN_LISTEN)
         await self._server.start()
         self._expiry = asyncio.create_task(self._lifecycle.expire(), name="link session expiry")
-        limit = ConnectionLimit(port, _most_connections(self._security.max_sessions), self._service.peers)
+        limit = ConnectionLimit(port, self._most_tcp, self._service.peers)
         self._limit = asyncio.create_task(limit.watch(), name="link connection limit")
         return Address(self._config.listen.host if self._public else _OWN_LISTEN.host, port)
 
@@ -187,7 +191,7 @@ class LinkServer:
         from receiver.link.quic_server import QuicListener  # aioquic takes a while to import
 
         files = CertificateFiles(security.tls_cert, security.tls_key, security.tls_ca)
-        return QuicListener(files, self._service.serve, _most_connections(security.max_sessions), clock)
+        return QuicListener(files, self._service.serve, most_connections_of(security.max_sessions), clock)
 
     @staticmethod
     def _health_service() -> grpc.GenericRpcHandler:
@@ -210,7 +214,7 @@ class LinkServer:
         await self._service.serve(GrpcServerStream(context), context)
 
 
-def _options(max_sessions: int) -> tuple[tuple[str, int], ...]:
+def _options(most_connections: int) -> tuple[tuple[str, int], ...]:
     """Settings of gRPC that bound what strangers can hold."""
     return (
         *CHANNEL_OPTIONS,
@@ -222,11 +226,12 @@ def _options(max_sessions: int) -> tuple[tuple[str, int], ...]:
         ("grpc.server_handshake_timeout_ms", _HANDSHAKE_TIMEOUT_MS),
         ("grpc.max_connection_idle_ms", _IDLE_TIMEOUT_MS),
         ("grpc.max_concurrent_streams", _STREAMS_PER_CONNECTION),
-        ("grpc.max_allowed_incoming_connections", _most_connections(max_sessions)),
+        ("grpc.max_allowed_incoming_connections", most_connections),
     )
 
 
-def _most_connections(max_sessions: int) -> int:
+def most_connections_of(max_sessions: int) -> int:
+    """How many connections the port of senders should take."""
     return _CONNECTIONS_PER_SESSION * max_sessions + _OTHER_CONNECTIONS
 
 

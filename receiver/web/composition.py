@@ -9,6 +9,7 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from common.errors import OutputError
 from common.io.addresses import Address
 from receiver.config import ReceiverConfig
+from receiver.descriptors import ConnectionLimits
 from receiver.link.config import SecurityConfig
 from receiver.link.server import LinkServer
 from receiver.mesh.skinned_glb import Skeleton
@@ -25,7 +26,7 @@ from receiver.web.children.sender_child import SENDER
 from receiver.web.guards import Guard
 from receiver.web.live.hub import LiveHub
 from receiver.web.metrics import WebMetrics
-from receiver.web.server import WebServer
+from receiver.web.serving.server import WebServer
 from receiver.web.site import Site, open_site
 from receiver.web.status import SenderHint
 
@@ -37,6 +38,7 @@ _EVERY_S = 60.0
 @asynccontextmanager
 async def serve_page(
     config: ReceiverConfig,
+    limits: ConnectionLimits,
     skeleton: Skeleton,
     link: LinkServer,
     hub: LiveHub,
@@ -48,6 +50,7 @@ async def serve_page(
     """Serves the page until the end of the block.
 
     Args:
+        limits: of connections.
         skeleton: of all bodies.
         link: takes the frames of pictures, clips and browsers' cameras.
         metrics: the receiver's; the page's own are in their registry.
@@ -60,7 +63,7 @@ async def serve_page(
     """
     async with AsyncExitStack() as opened:
         check_built()
-        server = WebServer(config.web, config.security)
+        server = WebServer(config.web, config.security, limits.page, limits.kept_free_from)
         opened.push_async_callback(server.stop)
         web_metrics = WebMetrics(metrics.registry)
         sender = (*SENDER, "--device", config.device.device)

@@ -63,6 +63,11 @@ class WebConfig:
         """Where the page is served; only the default may be replaced by a free port."""
         return self.http or DEFAULT_ADDRESS
 
+    def is_proxy(self, host: str) -> bool:
+        """Whether an address, as `common.io.addresses.address_key` has it, is of the trusted proxy."""
+        proxies = (ipaddress.ip_network(proxy.strip()) for proxy in (self.trusted_proxy or "").split(",") if proxy)
+        return any(ipaddress.ip_network(host).overlaps(proxy) for proxy in proxies)
+
     @property
     def needs_account(self) -> bool:
         """Whether watching needs an account."""

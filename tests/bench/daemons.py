@@ -112,14 +112,17 @@ class Daemon:
         }
 
 
-def started_receiver(out: Path, log: Path, *flags: str) -> tuple[Daemon, str, str]:
+def started_receiver(out: Path, log: Path, *flags: str, within: Sequence[str] = ()) -> tuple[Daemon, str, str]:
     """A receiver with a page that asks for no token, its address for senders, and the page's.
+
+    Args:
+        within: see `Daemon`.
 
     Raises:
         OutputError: it does not start.
     """
     words = ("--listen", "127.0.0.1:0", "--http", "127.0.0.1:0", "--http-token", "none", "--out", str(out))
-    daemon = Daemon(ROOT, log, None, "receiver", *words, *flags)
+    daemon = Daemon(ROOT, log, None, "receiver", *words, *flags, within=within)
     daemon.wait_until(lambda: b"page: " in log.read_bytes())
     listening, page = re.findall(r"^(?:listening on|page:) (\S+)", log.read_text(), re.MULTILINE)
     return daemon, listening, page.rstrip("/")

@@ -26,8 +26,8 @@ from common.io.addresses import Address, Addresses
 from common.weights.manifest import model_hash
 from sender.link.client import LinkClient
 from sender.link.config import LinkConfig
+from sender.link.transport.handshake import StreamOpener
 from sender.link.transport.security import SecurityConfig
-from sender.link.transport.transport import Transport
 from tests.bench.daemons import started_receiver
 from tests.bench.rate import demo_truth
 from tests.netlab.programs import FixedRate, new_hello
@@ -45,18 +45,18 @@ _NEWEST_BYTES = 10_000_000
 
 
 class Receiver:
-    """A receiver with mutual TLS, whose page everybody on this machine may use.
+    """A receiver with mutual TLS, whose page everybody on this machine may use (`within`: see `Daemon`).
 
     Raises:
         OutputError: it does not start.
     """
 
-    def __init__(self, folder: Path, *flags: str) -> None:
+    def __init__(self, folder: Path, *flags: str, within: Sequence[str] = ()) -> None:
         self.out, log = folder / "out", folder / "receiver.log"
         self.authority = Authority.make(folder / "certs")
         certificate, key = self.authority.issue("receiver", "127.0.0.1")
         keys = ("--tls-cert", str(certificate), "--tls-key", str(key), "--tls-ca", str(self.authority.certificate))
-        self.daemon, listening, self.page = started_receiver(self.out, log, *keys, *flags)
+        self.daemon, listening, self.page = started_receiver(self.out, log, *keys, *flags, within=within)
         self.peer = Address.parse(listening)
 
     def sender(self, name: str) -> SecurityConfig:
@@ -66,9 +66,9 @@ class Receiver:
 
 
 @contextmanager
-def receiver(folder: Path, *flags: str) -> Iterator[Receiver]:
+def receiver(folder: Path, *flags: str, within: Sequence[str] = ()) -> Iterator[Receiver]:
     """A receiver that ends with the block."""
-    made = Receiver(folder, *flags)
+    made = Receiver(folder, *flags, within=within)
     try:
         yield made
     finally:
@@ -87,7 +87,7 @@ class LightSender:
 
     name: str
     peer: Address
-    account: Transport
+    account: StreamOpener
     recorded: Sequence[PersonLabels]
     fps: float
     people: int = 1

@@ -27,7 +27,7 @@ from receiver.web.config import AccountsConfig, UploadConfig, WebConfig
 from receiver.web.guards import Guard
 from receiver.web.live.hub import LiveHub
 from receiver.web.metrics import WebMetrics
-from receiver.web.server import WebServer
+from receiver.web.serving.server import WebServer
 from receiver.web.site import Site, open_site
 from tests.support import fake_link
 from tests.support.fake_clips import FakeClips

@@ -46,7 +46,7 @@ from receiver.web.live.hub import LiveHub
 from receiver.web.metrics import PICTURE_STAGES, WebMetrics
 from receiver.web.places import Visitor
 from receiver.web.refused import Refused
-from receiver.web.server import WebServer
+from receiver.web.serving.server import WebServer
 from receiver.web.site import open_site
 from receiver.web.status import SenderHint
 from tests.support.fake_clips import FakeClips

@@ -6,7 +6,7 @@ from typing import Any
 
 import grpc
 
-from common.io.tcp_info import TcpConnection, TcpConnections
+from common.connections.tcp_info import TcpConnection, TcpConnections
 from common.wire.stream import CHANNEL_OPTIONS, StreamBroken
 
 OPTIONS = (

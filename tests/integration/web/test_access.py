@@ -14,7 +14,7 @@ from websockets.exceptions import InvalidStatus
 from common.io.addresses import Address
 from receiver.link.config import SecurityConfig
 from receiver.web.config import WebConfig
-from receiver.web.server import WebServer
+from receiver.web.serving.server import WebServer
 from tests.support.live_page import served
 
 TOKEN = "a-secret-of-the-address"

@@ -21,7 +21,7 @@ from common.io.addresses import Address
 from receiver.link.config import SecurityConfig
 from receiver.publish.frame_record import FrameRecord
 from receiver.web.config import WebConfig
-from receiver.web.server import WebServer
+from receiver.web.serving.server import WebServer
 from tests.support.live_page import Page, served
 from tests.support.published_session import OWNER, person_record
 

@@ -30,6 +30,11 @@ def run(shell: str, work: str = "announce('ready')") -> subprocess.CompletedProc
     return subprocess.run(["sh", "-c", shell, "sh", *command], capture_output=True, text=True, timeout=60)
 
 
+def test_process_may_open_as_many_files_as_the_system_lets_it() -> None:
+    work = "import resource; announce(str(resource.getrlimit(resource.RLIMIT_NOFILE)))"
+    assert run('ulimit -Sn 100; ulimit -Hn 300; exec "$@"', work).stdout == "(300, 300)\n"
+
+
 @pytest.mark.parametrize("fails", [False, True])
 def test_garbage_is_looked_for_once_all_is_loaded(fails: bool) -> None:
     states = []

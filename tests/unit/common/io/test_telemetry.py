@@ -34,7 +34,15 @@ def test_idle_connections_hold_little_and_keep_nobody_out() -> None:
         with urllib.request.urlopen(f"http://{server.address}/metrics", timeout=30) as response:
             assert response.status == 200
         assert [connection.recv(1) for connection in idle[:24]] == [b""] * 24
-        assert len(server._server._open) <= 16
+        assert len(server._server.socket.connections) <= 8, "half of them, of one address"
+
+
+def test_whoever_asks_byte_by_byte_has_its_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("common.io.telemetry._REQUEST_TIMEOUT_S", 0.0)
+    with MetricsServer(Address("127.0.0.1", 0), CollectorRegistry()) as server, socket.socket() as slow:
+        slow.connect((server.address.host, server.address.port))
+        slow.send(b"G")
+        assert slow.recv(1) == b""
 
 
 def test_metrics_of_two_daemons_in_one_process_are_independent() -> None:

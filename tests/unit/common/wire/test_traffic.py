@@ -1,7 +1,7 @@
 import pytest
 
 from common.clock import Clock
-from common.io.tcp_info import TcpConnection
+from common.connections.tcp_info import TcpConnection
 from common.wire.convert import (
     Acknowledgement,
     Acknowledgements,

@@ -4,13 +4,17 @@ import os
 import socket
 import stat
 import struct
+import sys
 import threading
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 from common.clock import SYSTEM_CLOCK, Clock
 
-# struct tcp_info (linux/tcp.h): tcpi_bytes_received, tcpi_segs_out, tcpi_segs_in; tcpi_bytes_sent, retransmissions too.
+# struct tcp_info (linux/tcp.h): tcpi_bytes_acked; tcpi_bytes_received, tcpi_segs_out, tcpi_segs_in; tcpi_bytes_sent,
+# retransmissions too.
+_ACKNOWLEDGED_AT = 120
 _RECEIVED_AND_SEGMENTS, _RECEIVED_AT = struct.Struct("=QII"), 128
 _SENT, _SENT_AT = struct.Struct("=Q"), 200
 _INFO_BYTES = _SENT_AT + _SENT.size
@@ -91,6 +95,15 @@ class TcpConnections:
                 for connection in _read_all():
                     self._found.setdefault(connection.remote, []).append(connection)
             return self._found
+
+
+def acknowledged_bytes(opened: Any) -> int | None:
+    """How much of what was sent on a TCP connection its other end has; None where the system does not tell."""
+    try:
+        info = opened.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, _INFO_BYTES)
+    except (OSError, AttributeError):
+        return None
+    return int.from_bytes(info[_ACKNOWLEDGED_AT:_RECEIVED_AT], sys.byteorder) if len(info) == _INFO_BYTES else None
 
 
 def _read_all() -> list[TcpConnection]:

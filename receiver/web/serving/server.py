@@ -6,39 +6,64 @@ import logging
 import socket
 from collections.abc import Iterator
 from dataclasses import replace
+from typing import Any
 
 import uvicorn
-from h11 import LocalProtocolError
 from starlette.types import ASGIApp, Receive, Scope, Send
 from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
-from uvicorn.protocols.http.h11_impl import H11Protocol
 
+from common.clock import SYSTEM_CLOCK
+from common.connections.listener import BoundedListener
 from common.errors import OutputError
 from common.io.addresses import Address, bound_socket, unmapped
+from receiver.descriptors import MOST_OF_PAGE
+from receiver.link.admission import BeginRate
 from receiver.link.config import SecurityConfig
 from receiver.reachability import reached_as
 from receiver.web.config import DEFAULT_ADDRESS, WebConfig
+from receiver.web.serving.connections import HEAD_S, Connections, Http, WebSocket
 
 logger = logging.getLogger(__name__)
 
 # The largest message: a picture of a browser's camera.
 _MAX_MESSAGE_BYTES = 512 * 1024
-_KEEP_ALIVE_S, _CLOSE_TIMEOUT_S = 15, 2
+_CLOSE_TIMEOUT_S = 2
 _BACKLOG = 128
-# Each holds a descriptor that senders may need; requests above are answered by 503.
-_MAX_CONNECTIONS = 256
+# Of one address: a browser opens six at a time, and more for a page that it shows again.
+_CONNECTIONS_PER_S, _CONNECTIONS_AT_ONCE = 50, 256
 
 
 class WebServer:
-    """Serves an application; takes the address on construction. Raises OutputError if it cannot be used."""
+    """Serves an application; takes the address on construction. Raises OutputError if it cannot be used.
 
-    def __init__(self, config: WebConfig, security: SecurityConfig) -> None:
+    Args:
+        connections: at a time, half of them of one address that is no trusted proxy.
+        kept_free_from: see `BoundedListener`.
+    """
+
+    def __init__(
+        self,
+        config: WebConfig,
+        security: SecurityConfig,
+        connections: int = MOST_OF_PAGE,
+        kept_free_from: int | None = None,
+    ) -> None:
         self._security, self._proxy = security, config.trusted_proxy
-        self._socket = _bind(config)
+        self._protocols = set[Any]()
+        self._connections = Connections(self._protocols)
+        self._socket = BoundedListener(
+            _bind(config),
+            "page",
+            connections,
+            is_shared=config.is_proxy,
+            takes=BeginRate(_CONNECTIONS_PER_S, _CONNECTIONS_AT_ONCE, SYSTEM_CLOCK).take,
+            waiting=self._connections.waiting,
+            kept_free_from=kept_free_from,
+        )
         host, port = config.address.host, int(self._socket.getsockname()[1])
         self.address, self.token = Address(host, port), config.new_token()
         self._server: _Server | None = None
-        self._serving: asyncio.Task[None] | None = None
+        self._tasks: list[asyncio.Task[None]] = []
 
     @property
     def encrypted(self) -> bool:
@@ -58,8 +83,8 @@ class WebServer:
         """Begins to serve, in the running event loop."""
         config = uvicorn.Config(
             app if self._proxy is None else _behind_proxies(app, self._proxy),
-            http=_Http,
-            ws="websockets-sansio",
+            http=Http,
+            ws=WebSocket,
             ws_max_size=_MAX_MESSAGE_BYTES,
             ws_per_message_deflate=False,
             lifespan="off",
@@ -67,9 +92,8 @@ class WebServer:
             access_log=False,
             server_header=False,
             proxy_headers=False,
-            limit_concurrency=_MAX_CONNECTIONS,
             backlog=_BACKLOG,
-            timeout_keep_alive=_KEEP_ALIVE_S,
+            timeout_keep_alive=int(HEAD_S),
             timeout_graceful_shutdown=_CLOSE_TIMEOUT_S,
             ssl_certfile=self._security.tls_cert if self.encrypted else None,
             ssl_keyfile=self._security.tls_key if self.encrypted else None,
@@ -77,13 +101,19 @@ class WebServer:
         # What clients do wrong is no matter for the log; failures of the application are logged by `LastResort`.
         logging.getLogger("uvicorn.error").setLevel(logging.ERROR)
         self._server = _Server(config)
-        self._serving = asyncio.create_task(self._server.serve([self._socket]), name="web server")
+        self._server.server_state.connections = self._protocols
+        self._tasks = [
+            asyncio.create_task(self._server.serve([self._socket]), name="web server"),
+            asyncio.create_task(self._connections.watch(self._socket), name="web connections"),
+        ]
 
     async def stop(self) -> None:
         """Ends all connections and frees the port."""
-        if self._server is not None and self._serving is not None:
+        if self._server is not None:
             self._server.should_exit = True
-            await asyncio.gather(self._serving, return_exceptions=True)
+            serving, watching = self._tasks
+            await asyncio.gather(serving, return_exceptions=True)
+            watching.cancel()
         self._socket.close()
 
 
@@ -113,23 +143,6 @@ def _bind(config: WebConfig) -> socket.socket:
     raise OutputError(
         f"cannot serve the page on {config.address} ({failure.strerror}): give --http a free host:port, or --no-page"
     ) from failure
-
-
-class _Http(H11Protocol):
-    """uvicorn's HTTP/1.1, without a traceback in the log where a body turns out to be malformed after its answer."""
-
-    def send_400_response(self, msg: str) -> None:
-        """Answers a malformed request, or only ends its connection when an answer has begun.
-
-        The application that has the request's beginning sees it as disconnected: what it sends would raise.
-        """
-        if self.cycle is not None:
-            self.cycle.disconnected = True
-            self.cycle.message_event.set()
-        try:
-            super().send_400_response(msg)
-        except LocalProtocolError:
-            self.transport.close()
 
 
 def _behind_proxies(app: ASGIApp, proxies: str) -> ASGIApp:

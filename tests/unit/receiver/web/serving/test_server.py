@@ -1,0 +1,167 @@
+"""The web server: malformed bodies, and clients who take its connections."""
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+from starlette.responses import PlainTextResponse
+from starlette.types import Receive, Scope, Send
+
+from common.connections.listener import BoundedListener
+from common.io.addresses import Address
+from receiver.link.config import SecurityConfig
+from receiver.web.config import WebConfig
+from receiver.web.serving import connections
+from receiver.web.serving.server import WebServer
+from tests.support.certificate_authority import Authority
+from tests.support.fake_link import until
+
+LARGE_BYTES = 20_000_000
+listeners: list[BoundedListener] = []
+REQUEST = b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n"
+Connection = tuple[asyncio.StreamReader, asyncio.StreamWriter]
+
+
+async def application(scope: Scope, receive: Receive, send: Send) -> None:
+    """A large answer at `/large`, none at `/until-left`, and a greeting."""
+    while scope["path"] == "/until-left" and (await receive())["type"] != "http.disconnect":
+        pass
+    large = scope["path"] == "/large"
+    await PlainTextResponse(bytes(LARGE_BYTES) if large else "hello")(scope, receive, send)
+
+
+@contextlib.asynccontextmanager
+async def serving(
+    security: SecurityConfig | None = None, config: WebConfig | None = None, connections: int = 256
+) -> AsyncIterator[int]:
+    """A running server; yields its port."""
+    config = config or WebConfig(http=Address("127.0.0.1", 0))
+    server = WebServer(config, security or SecurityConfig(), connections)
+    server.start(application)
+    listeners.append(server._socket)
+    try:
+        yield server.address.port
+    finally:
+        await server.stop()
+
+
+@contextlib.asynccontextmanager
+async def connected(port: int) -> AsyncIterator[Connection]:
+    reader, writer = await asyncio.open_connection("127.0.0.1", port)
+    try:
+        yield reader, writer
+    finally:
+        writer.close()
+        with contextlib.suppress(OSError):
+            await writer.wait_closed()
+
+
+@pytest.mark.parametrize("said", [b"", REQUEST[:20], REQUEST], ids=["silent", "half a head", "idle after an answer"])
+async def test_whoever_waits_makes_room_for_a_newcomer(said: bytes) -> None:
+    async with serving(connections=4) as port, contextlib.AsyncExitStack() as opened:
+        waiting = [await opened.enter_async_context(connected(port)) for _ in range(8)]
+        for _, writer in waiting[-2:]:
+            writer.write(said)
+        if said == REQUEST:
+            await asyncio.gather(*(reader.readuntil(b"hello") for reader, _ in waiting[-2:]))
+        assert await asyncio.gather(*(reader.read() for reader, _ in waiting[:6])) == [b""] * 6
+        async with connected(port) as (reader, writer):
+            writer.write(REQUEST)
+            assert b"200 OK" in await reader.readuntil(b"\r\n\r\n")
+
+
+async def test_requests_in_work_make_no_room_but_slow_bodies_do() -> None:
+    async with serving(connections=4) as port, contextlib.AsyncExitStack() as opened:
+        for _ in range(2):
+            _, writer = await opened.enter_async_context(connected(port))
+            writer.write(b"GET /until-left HTTP/1.1\r\nHost: localhost\r\n\r\n")
+        async with connected(port) as (reader, writer):
+            assert await reader.read() == b""
+    async with serving(connections=4) as port, contextlib.AsyncExitStack() as opened:
+        slow = [await opened.enter_async_context(connected(port)) for _ in range(2)]
+        for _, writer in slow:
+            writer.write(b"POST /until-left HTTP/1.1\r\nHost: localhost\r\nContent-Length: 9\r\n\r\n")
+        async with connected(port) as (reader, writer):
+            writer.write(REQUEST)
+            assert b"200 OK" in await reader.readuntil(b"\r\n\r\n")
+        assert await slow[0][0].read() == b""
+
+
+async def test_the_proxy_has_all_connections() -> None:
+    config = WebConfig(http=Address("127.0.0.1", 0), trusted_proxy="10.0.0.0/8, 127.0.0.1")
+    assert [config.is_proxy(host) for host in ("10.1.2.3", "127.0.0.1", "192.0.2.1", "2001:db8::/64")] == [
+        *(True, True, False, False)
+    ]
+    async with serving(config=config, connections=4) as port, contextlib.AsyncExitStack() as opened:
+        every = [await opened.enter_async_context(connected(port)) for _ in range(4)]
+        for reader, writer in every:
+            writer.write(REQUEST)
+            assert b"200 OK" in await reader.readuntil(b"\r\n\r\n")
+
+
+@pytest.mark.parametrize("said", [b"", REQUEST[:20], REQUEST])
+async def test_no_head_in_time_ends_a_connection(said: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(connections, "HEAD_S", 0.02)
+    monkeypatch.setattr(connections, "_LOOK_EVERY_S", 0.01)
+    async with serving() as port, connected(port) as (reader, writer):
+        writer.write(said)
+        answer = await asyncio.wait_for(reader.read(), 10)
+        assert answer.startswith(b"HTTP/1.1 200 OK" if said == REQUEST else b"")
+
+
+async def test_half_a_tls_handshake_ends_in_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(connections, "HEAD_S", 0.02)
+    monkeypatch.setattr(connections, "_LOOK_EVERY_S", 0.01)
+    certificate, key = Authority.make(tmp_path / "certs").issue("receiver", "127.0.0.1")
+    config = WebConfig(http=Address("0.0.0.0", 0))
+    security = SecurityConfig(tls_cert=certificate, tls_key=key)
+    async with serving(security, config) as port, connected(port) as (reader, writer):
+        writer.write(b"\x16\x03\x01")
+        assert await asyncio.wait_for(reader.read(), 10) == b""
+
+
+@pytest.mark.parametrize("reads", [True, False])
+async def test_whoever_does_not_read_the_answer_loses_it(reads: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(connections, "PACE_S", 0.1)
+    monkeypatch.setattr(connections, "HEAD_S", 0.1)
+    monkeypatch.setattr(connections, "_LOOK_EVERY_S", 0.01)
+    async with serving() as port, connected(port) as (reader, writer):
+        writer.write(b"GET /large HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")
+        await reader.readuntil(b"\r\n\r\n")
+        if reads:
+            assert len(await reader.read()) == LARGE_BYTES
+            return
+        reader._transport.pause_reading()  # type: ignore[attr-defined]
+        await until(lambda: not listeners[-1].connections)
+
+
+async def test_certificates_are_for_other_machines(tmp_path: Path) -> None:
+    certificate, key = Authority.make(tmp_path / "certs").issue("receiver", "127.0.0.1")
+    security = SecurityConfig(tls_cert=certificate, tls_key=key)
+    async with serving(security) as port, connected(port) as (reader, writer):
+        writer.write(REQUEST)
+        assert b"200 OK" in await reader.readuntil(b"\r\n\r\n")
+    for host, scheme in (("127.0.0.1", "http"), ("0.0.0.0", "https")):
+        server = WebServer(WebConfig(http=Address(host, 0)), security)
+        assert server.url.startswith(f"{scheme}://") and server.encrypted is (scheme == "https")
+        await server.stop()
+
+
+@pytest.mark.parametrize("path", ["/", "/large"])
+@pytest.mark.parametrize("early", [True, False])
+async def test_malformed_body_is_no_matter_for_the_log(
+    path: str, early: bool, caplog: pytest.LogCaptureFixture
+) -> None:
+    head = f"POST {path} HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n".encode()
+    async with serving() as port, connected(port) as (reader, writer):
+        writer.write(head if early else head + b"zz\r\n\r\n")
+        first = b""
+        if early:
+            first = await asyncio.wait_for(reader.readline(), 10)
+            writer.write(b"zz\r\n\r\n")
+        with contextlib.suppress(ConnectionError):
+            answer = first + await asyncio.wait_for(reader.read(), 10)
+            assert answer.startswith(b"HTTP/1.1 200" if early else b"HTTP/1.1 400")
+        assert [record.getMessage() for record in caplog.records if record.levelname == "ERROR"] == []
