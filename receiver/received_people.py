@@ -44,6 +44,6 @@ class ReceivedPeople:
         """What is known of a frame's people, by identity; unless live, waits for what completes textures."""
         worn = {person.identity: self.wears.of(person.identity) for person in frame.people}
         if not live:
-            await self.textures.completed(worn)
-        textures = self.textures.of_next_frame(wait=live)
+            await self.textures.completed(worn, frame.captured_at)
+        textures = self.textures.of_next_frame(frame.captured_at, wait=live)
         return {identity: PersonAppearance(textures.get(identity), *each) for identity, each in worn.items()}

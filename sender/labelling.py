@@ -109,8 +109,9 @@ class Labelling:
             perception.reset()
         with self._metrics.stage("perception"):
             # Views that take turns need the means that smoothing makes of them.
-            time_s = frame.media_time_s if semantics.smooths else None
-            return Perceived(frame, perception.process(frame.image, frame.camera, time_s), begins)
+            turns = semantics.smooths
+            observed = perception.process(frame.image, frame.camera, frame.media_time_s, take_turns=turns)
+            return Perceived(frame, observed, begins)
 
     def label(self, perceived: Perceived) -> LabelFrame:
         """The labels of one frame, which may have no people."""
@@ -125,7 +126,7 @@ class Labelling:
                 hands.reset()
         with self._metrics.stage("semantics"):
             people = semantics.label(observed, frame.camera, frame.media_time_s)
-            people = clothing.label(frame.image, frame.camera, observed, people)
+            people = clothing.label(frame.image, frame.camera, observed, people, frame.media_time_s)
         with self._metrics.stage("expression") if face or hands else nullcontext():
             if hands is not None:
                 people = hands.label(frame.image, frame.camera, observed, people, frame.media_time_s)

@@ -28,6 +28,7 @@ logger = logging.getLogger(__name__)
 
 # From one frame to the next, until two are known.
 _INTERVAL_S: Final = 1 / 30
+# Frames whose quantised labels are averaged, however fast they follow each other, and their greatest age.
 _FRAMES: Final = 8
 _MAX_AGE_S: Final = 0.5
 # Range of an entry over the frames, in steps, up to which they are smoothed, and from which on they are not.
@@ -90,7 +91,8 @@ class LabelSmoothing:
         step = steps(load_tables().base_step, levels)[_STEP_OF_ENTRY] / UNIT
         moved = (frames.max(axis=0) - frames.min(axis=0)) / step
         resting = np.clip((_MOVING - moved) / (_MOVING - _RESTING), 0, 1) * _FAST_ENTRY * seen
-        return np.asarray(labels + resting * (_newest(frames) - labels), np.float32)
+        times_s = np.array([time_s - captured_at for time_s, *_ in recent], np.float32)
+        return np.asarray(labels + resting * (_newest(frames, times_s) - labels), np.float32)
 
 
 @lru_cache(maxsize=64)
@@ -99,13 +101,17 @@ def _seen_entries(unseen: frozenset[str]) -> BoolArray:
     return ~np.isin(GROUP_NAMES, list(unseen))[GROUP_OF_ENTRY]
 
 
-def _newest(frames: FloatArray) -> FloatArray:
-    """(E,) the newest of frames (T, E) as far as the others confirm it: their mean, and R² of the line through them."""
+def _newest(frames: FloatArray, times_s: FloatArray) -> FloatArray:
+    """(E,) the newest of frames (T, E) as far as the others confirm it: their mean, and R² of the line through them.
+
+    Args:
+        times_s: (T,) of the frames.
+    """
     mean = frames.mean(axis=0)
     if len(frames) < _LEAST_LINE:
         return np.asarray(mean, np.float32)
-    time = np.arange(len(frames), dtype=np.float32) - np.float32((len(frames) - 1) / 2)
-    squares, difference = float(time @ time), frames - mean
+    time = times_s - times_s.mean()
+    squares, difference = max(float(time @ time), _TINY), frames - mean
     slope = time @ difference / squares
     explained = slope**2 * squares / np.maximum(np.square(difference).sum(axis=0), _TINY)
     return np.asarray(mean + explained * slope * time[-1], np.float32)

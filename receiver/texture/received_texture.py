@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+import math
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Self
@@ -22,11 +23,11 @@ InpaintLater = Callable[["ReceivedTexture"], "asyncio.Future[ByteArray | None]"]
 
 # People of a session whose textures are kept, those with the newest tiles: each takes up to 2.4 MB.
 _MAX_PEOPLE = 24
-# Frames of a live session that share one state of a texture: a new one takes some 10 ms to paint.
-_FRAMES_PER_STATE = 8
+# Seconds for which a live session's frames share one state of a texture: a new one takes some 10 ms to paint.
+_STATE_S = 0.25
 _FINEST = len(LEVEL_SIZES) - 1
-# Fewest frames of a session between the beginnings of a person's completions: each takes up to 200 ms of a core.
-_FRAMES_PER_COMPLETION = 16
+# Least time between the beginnings of a person's completions, seconds: each takes up to 200 ms of a core.
+_COMPLETION_S = 0.52
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -98,26 +99,25 @@ class _Run:
 
     Args:
         tiles: those of the texture that it was begun with.
-        frame: the session's frame before which it began.
+        begun_at: when the frame was captured before which it began.
         estimated: its result; None when that was taken.
     """
 
     tiles: Mapping[Tile, tuple[ByteArray, BoolArray]]
-    frame: int
+    begun_at: float
     estimated: "asyncio.Future[ByteArray | None] | None"
 
-    def is_out_of_date(self, texture: ReceivedTexture, frame: int) -> bool:
+    def is_out_of_date(self, texture: ReceivedTexture, captured_at: float) -> bool:
         """Whether another one should begin."""
-        return (
-            self.estimated is None and self.tiles is not texture.tiles and frame >= self.frame + _FRAMES_PER_COMPLETION
-        )
+        has_changed = self.estimated is None and self.tiles is not texture.tiles
+        return has_changed and _has_passed(_COMPLETION_S, self.begun_at, captured_at)
 
 
 class _Completions:
     """Completes the textures of a session's people in other threads, one at a time for each person.
 
     The first completion of a person begins as soon as it is asked for.  Another one begins if a tile has arrived since
-    the last one began, `_FRAMES_PER_COMPLETION` frames after that at the earliest: most tiles tell little that is new.
+    the last one began, `_COMPLETION_S` after that at the earliest: most tiles tell little that is new.
     """
 
     def __init__(self, inpaint_later: InpaintLater | None) -> None:
@@ -125,14 +125,14 @@ class _Completions:
         self._runs: dict[int, _Run] = {}
         self._logged_failure = False
 
-    def begin(self, textures: Mapping[int, ReceivedTexture], frame: int) -> None:
-        """Begins completions of these people's textures that are missing, or out of date at a frame."""
+    def begin(self, textures: Mapping[int, ReceivedTexture], captured_at: float) -> None:
+        """Begins completions of these people's textures that are missing, or out of date in a frame."""
         if self._inpaint_later is None:
             return
         for identity, texture in textures.items():
             run = self._runs.get(identity)
-            if run is None or run.is_out_of_date(texture, frame):
-                self._runs[identity] = _Run(texture.tiles, frame, self._inpaint_later(texture))
+            if run is None or run.is_out_of_date(texture, captured_at):
+                self._runs[identity] = _Run(texture.tiles, captured_at, self._inpaint_later(texture))
 
     async def wait(self, people: Iterable[int]) -> None:
         """Waits until those of these people that have begun are done."""
@@ -186,8 +186,7 @@ class ReceivedTextures:
         self._completions = _Completions(inpaint_later)
         self._newest: dict[int, ReceivedTexture] = {}
         self._used: dict[int, ReceivedTexture] = {}
-        self._frames = 0
-        self._frames_of_state = 0
+        self._used_since = -math.inf
 
     def take(self, blob: Blob) -> None:
         """Takes a tile of the kind `TEXTURE`.
@@ -205,18 +204,18 @@ class ReceivedTextures:
         if len(self._newest) > _MAX_PEOPLE:
             self._forget(next(iter(self._newest)))
 
-    async def completed(self, people: Iterable[int]) -> None:
+    async def completed(self, people: Iterable[int], captured_at: float) -> None:
         """Waits until completions of some people are done.
 
         Colours then depend on the order of tiles and frames, not on the time that threads take.  The first completion
-        of a person is that of all tiles that have arrived; another one follows after `_FRAMES_PER_COMPLETION` frames at
-        the earliest.
+        of a person is that of all tiles that have arrived; another one follows after `_COMPLETION_S` at the earliest.
 
         Args:
             people: their identities; those without a texture are passed over.
+            captured_at: of the frame that they are in, seconds on the sender's clock.
         """
         chosen = {each: self._newest[each] for each in people if each in self._newest}
-        self._completions.begin(chosen, self._frames)
+        self._completions.begin(chosen, captured_at)
         await self._completions.wait(chosen)
         self._take_completions()
 
@@ -233,24 +232,28 @@ class ReceivedTextures:
         self._newest.pop(identity, None)
         self._completions.forget(identity)
 
-    def of_next_frame(self, *, wait: bool) -> Mapping[int, ReceivedTexture]:
+    def of_next_frame(self, captured_at: float, *, wait: bool) -> Mapping[int, ReceivedTexture]:
         """The textures of a session's next frame, by identity.
 
         Args:
+            captured_at: seconds on the sender's clock.
             wait: tiles may wait for others, except a person's first; completions begin, for later frames.  Without it,
                 the textures are those that `completed` has waited for.
         """
-        self._frames += 1
-        self._frames_of_state += 1
         if wait:
             self._take_completions()
-            self._completions.begin(self._newest, self._frames)
-        if not wait or self._frames_of_state >= _FRAMES_PER_STATE or self._used.keys() != self._newest.keys():
-            self._frames_of_state = 0
-            self._used = dict(self._newest)
+            self._completions.begin(self._newest, captured_at)
+        is_old = _has_passed(_STATE_S, self._used_since, captured_at)
+        if not wait or is_old or self._used.keys() != self._newest.keys():
+            self._used_since, self._used = captured_at, dict(self._newest)
         return self._used
 
     def forget(self, identities: Iterable[int]) -> None:
         """Drops the textures of people."""
         for identity in identities:
             self._forget(identity)
+
+
+def _has_passed(period_s: float, since: float, captured_at: float) -> bool:
+    """Whether so much time has passed on a sender's clock, which may have been set back since."""
+    return not 0 <= captured_at - since < period_s

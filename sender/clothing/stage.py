@@ -37,17 +37,18 @@ from sender.semantics.stage import confidence_of_entries
 
 WEIGHTS_NAME = "clothing"
 GROUP = "surface"
-# From a direction that has been seen so often, the next view tells little.
-_OBSERVE_EVERY_FRAMES, _KNOWN_EVERY_FRAMES, _KNOWN_VIEWS = 5, 15, 4
+# Seconds from one reading of a person to the next.  From a direction that has been seen so often, the next view tells
+# little.
+_OBSERVE_EVERY_S, _KNOWN_EVERY_S, _KNOWN_VIEWS = 0.15, 0.48, 4
 
 
 @dataclass(slots=True)
 class _Wearer:
-    """One person's clothes, and frames: when they were last read, and are to be read again."""
+    """One person's clothes, and when they were last read and are to be read again, by the clock of the people."""
 
     memory: ClothingMemory = field(default_factory=ClothingMemory)
-    read_at: int | None = None
-    due_at: int = 0
+    read_s: float | None = None
+    due_s: float = 0.0
 
 
 # One view: the inputs of `_Reader`.
@@ -75,8 +76,8 @@ class _Reader(nn.Module):
 class ClothingStage:
     """Reads the clothes of every tracked person.
 
-    A person who appears is read at once; then at most one person is read per frame, and each in every fifth frame at
-    most, so that the cost does not grow with the number of people; whose side is known, in every fifteenth.
+    A person who appears is read at once; then at most one person is read per frame, and each six times a second at
+    most, so that the cost does not grow with the number of people; whose side is known, twice.
     """
 
     def __init__(self, network: ClothingNet | NetworkInUse, space: LabelSpace, body: BodyModel) -> None:
@@ -86,7 +87,6 @@ class ClothingStage:
         self._space = space
         self._body = body
         self._wearers = KnownPeople(_Wearer)
-        self._frame = 0
 
     @classmethod
     def load(cls, device: torch.device = CPU, *, sharing: Self | None = None) -> Self:
@@ -107,16 +107,21 @@ class ClothingStage:
         self._wearers.clear()
 
     def label(
-        self, image: Image, camera: Camera, observed: Sequence[ObservedPerson], people: Sequence[PersonLabels]
+        self,
+        image: Image,
+        camera: Camera,
+        observed: Sequence[ObservedPerson],
+        people: Sequence[PersonLabels],
+        time_s: float | None = None,
     ) -> tuple[PersonLabels, ...]:
         """The people with their `surface` labels, standard deviations and confidence.
 
         Args:
             image: (H, W, 3) uint8 RGB.
             people: their other labels, in the same order.
+            time_s: of the frame, on the source's clock, if it has one.
         """
-        self._frame += 1
-        self._wearers.see(person.identity for person in observed)
+        self._wearers.see((person.identity for person in observed), time_s)
         for row in self._due(observed):
             self._read(image, camera, observed[row], people[row])
         return tuple(self._dressed(person) for person in people)
@@ -126,10 +131,10 @@ class ClothingStage:
         new, waiting = [], []
         for row, person in enumerate(observed):
             wearer = self._wearers[person.identity]
-            if wearer.read_at is None:
+            if wearer.read_s is None:
                 new.append(row)
-            elif self._frame >= wearer.due_at:
-                waiting.append((wearer.read_at, row))
+            elif self._wearers.clock.now_s >= wearer.due_s:
+                waiting.append((wearer.read_s, row))
         return new or [row for _, row in sorted(waiting)[:1]]
 
     def _read(self, image: Image, camera: Camera, person: ObservedPerson, labels: PersonLabels) -> None:
@@ -137,8 +142,8 @@ class ClothingStage:
         view, heading = self.view(image, camera, person, labels)
         mean, variance = self.read(view)
         views = wearer.memory.add(to_numpy(mean[0]), to_numpy(variance[0]), heading)
-        wearer.read_at = self._frame
-        wearer.due_at = self._frame + (_KNOWN_EVERY_FRAMES if views >= _KNOWN_VIEWS else _OBSERVE_EVERY_FRAMES)
+        wearer.read_s = self._wearers.clock.now_s
+        wearer.due_s = wearer.read_s + (_KNOWN_EVERY_S if views >= _KNOWN_VIEWS else _OBSERVE_EVERY_S)
 
     @torch.inference_mode()
     def view(

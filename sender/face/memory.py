@@ -12,9 +12,10 @@ from common.body.anatomy import FACIAL_ACTIONS
 from sender.face.actions import FaceActions
 from sender.face.alignment import AlignedFace
 from sender.face.landmarks import FaceLandmarks
+from sender.perception.tracking.frame_clock import USUAL_STEP_S
 
-# The mean of a person's neutral begins with that of people, which counts as so many frames; then it lasts so long.
-_PRIOR_FRAMES, _NEUTRAL_S = 15, 10.0
+# The mean of a person's neutral begins with that of people, which counts as so many seconds; then it lasts so long.
+_PRIOR_S, _NEUTRAL_S = 0.5, 10.0
 _EXPRESSION_SHARE = 0.8
 """γ: so much of what the actions explain is no part of the neutral face."""
 # Jitter of activations: a change is followed by d²/(d² + σ²) of it, so that blinks pass and noise does not.
@@ -23,7 +24,6 @@ _JITTER = 0.1
 _TURNED, _PROFILE = 0.35, 0.6
 _LEFT = np.array([name.startswith("eye") and "Look" not in name and name.endswith("Left") for name in FACIAL_ACTIONS])
 _RIGHT = np.array([name.startswith("eye") and "Look" not in name and name.endswith("Right") for name in FACIAL_ACTIONS])
-_USUAL_STEP_S = 1 / 30
 
 
 @dataclass(slots=True)
@@ -32,38 +32,41 @@ class FaceMemory:
 
     Args:
         neutral: (K,) n of `sender.face.actions`.
-        read_at: frame in which the face was last read, and read_s its time; none where it is lost.
+        read_s: when the face was last read, by a clock that never goes back; −∞ where it is lost.
         last: its landmarks then.
         activations: (52,) 0…1, steady.
+        learnt_s: for how long the neutral was learnt.
     """
 
     neutral: Tensor
-    read_at: int | None = None
-    read_s: float = 0.0
+    read_s: float = -math.inf
     last: FaceLandmarks | None = None
     activations: FloatArray = field(default_factory=lambda: np.zeros(len(FACIAL_ACTIONS), np.float32))
-    _frames: int = 0
+    learnt_s: float = 0.0
 
     def lose(self) -> None:
         """Forgets where the face is, and what it does; what it is like stays."""
-        self.last = self.read_at = None
+        self.last, self.read_s = None, -math.inf
 
-    def read(self, network: FaceActions, face: AlignedFace, time_s: float) -> None:
+    def read(self, network: FaceActions, face: AlignedFace, now_s: float) -> None:
         """Takes an aligned face of this frame."""
+        is_new = math.isinf(self.read_s)
+        step_s = USUAL_STEP_S if is_new else now_s - self.read_s
         z = network.components(torch.from_numpy(face.features)[None])
         guess = network(z - self.neutral, torch.from_numpy(face.rotation)[None]).clamp(0, 1)
-        self._learn((z - _EXPRESSION_SHARE * guess @ network.effects)[0], time_s)
+        self._learn((z - _EXPRESSION_SHARE * guess @ network.effects)[0], step_s)
         activations = _of_nearer_eye(guess[0].numpy(), face.rotation)
-        if self.read_at is not None:
+        if not is_new:
             change = activations - self.activations
-            activations = self.activations + change**3 / (change**2 + _JITTER**2)
-        self.activations, self.read_s = np.asarray(activations, np.float32), time_s
+            # Of frames that follow each other faster, each says less that is new.
+            ignored = (_JITTER**2 / (change**2 + _JITTER**2)) ** min(step_s / USUAL_STEP_S, 1.0)
+            activations = self.activations + change * (1 - ignored)
+        self.activations, self.read_s = np.asarray(activations, np.float32), now_s
 
-    def _learn(self, neutral: Tensor, time_s: float) -> None:
-        step_s = time_s - self.read_s if self.read_at is not None and time_s > self.read_s else _USUAL_STEP_S
-        share = max(1 / (_PRIOR_FRAMES + self._frames), 1 - math.exp(-step_s / _NEUTRAL_S))
+    def _learn(self, neutral: Tensor, step_s: float) -> None:
+        share = max(step_s / (_PRIOR_S + max(self.learnt_s, step_s)), 1 - math.exp(-step_s / _NEUTRAL_S))
         self.neutral = self.neutral + share * (neutral - self.neutral)
-        self._frames += 1
+        self.learnt_s += step_s
 
 
 def _of_nearer_eye(activations: FloatArray, rotation: FloatArray) -> FloatArray:

@@ -35,8 +35,8 @@ _SURE_PX = 100.0
 _LEAST_SCORE = 0.5
 # Faces that are read in one frame, those first that were read last: the cost does not grow with the number of people.
 _A_FRAME = 2
-# Longer than it takes until everybody's turn comes.
-_HELD_FRAMES = 15
+# Longer than it takes until everybody's turn comes, seconds.
+_HELD_S = 0.5
 # The next region is that of the last landmarks, unless the keypoints are so far off, in its sides.
 _MOST_MOVED = 0.25
 _HEAD = 3
@@ -71,7 +71,6 @@ class FaceStage:
 
     def reset(self) -> None:
         self._people = KnownPeople(lambda: FaceMemory(self._network.neutral))
-        self._frame = 0
 
     @torch.inference_mode()
     def label(
@@ -91,21 +90,21 @@ class FaceStage:
             time_s: when the frame was captured, on the source's clock.
             is_short: whether something else needs this frame's time; faces that were read in the frame before wait.
         """
-        self._frame += 1
-        self._people.see(person.identity for person in observed)
+        last_s = self._people.clock.now_s
+        self._people.see((person.identity for person in observed), time_s)
         known = [self._memory(person.identity) for person in observed]
         regions = [self._region(memory, person) for memory, person in zip(known, observed, strict=True)]
         waiting = [row for row, region in enumerate(regions) if region is not None]
         if is_short:
-            waiting = [row for row in waiting if known[row].read_at != self._frame - 1]
-        waiting.sort(key=lambda row: known[row].read_at or 0)
+            waiting = [row for row in waiting if known[row].read_s != last_s]
+        waiting.sort(key=lambda row: known[row].read_s)
         for row in waiting[:_A_FRAME]:
-            self._read(image, known[row], regions[row], time_s)
+            self._read(image, known[row], regions[row])
         return tuple(self._labelled(memory, person) for memory, person in zip(known, people, strict=True))
 
     def _memory(self, identity: int) -> FaceMemory:
         memory = self._people[identity]
-        if memory.read_at is not None and self._frame - memory.read_at > _HELD_FRAMES:
+        if self._people.clock.now_s - memory.read_s > _HELD_S:
             memory.lose()
         return memory
 
@@ -123,7 +122,7 @@ class FaceStage:
             return None
         return region
 
-    def _read(self, image: Image, memory: FaceMemory, region: CropBox | None, time_s: float) -> None:
+    def _read(self, image: Image, memory: FaceMemory, region: CropBox | None) -> None:
         face = None if region is None else self._reader.read(image, region, _LEAST_SCORE, memory.last)
         if face is not None and memory.last is None:
             # Keypoints tell the region to a tenth, landmarks exactly.
@@ -131,8 +130,8 @@ class FaceStage:
         if face is None:
             memory.lose()
             return
-        memory.read(self._network, self._alignment.align(face), time_s)
-        memory.read_at, memory.last = self._frame, face
+        memory.read(self._network, self._alignment.align(face), self._people.clock.now_s)
+        memory.last = face
 
     def _labelled(self, memory: FaceMemory, person: PersonLabels) -> PersonLabels:
         if memory.last is None:

@@ -27,6 +27,7 @@ from sender.hands.landmarks import HandReader, Place, SeenHand, crop_of_forearm,
 from sender.hands.wrist import Quaternion, Wrists, apart, between
 from sender.perception.inference.crop import CropBox, ray_rotation
 from sender.perception.stage import ObservedPerson
+from sender.perception.tracking.frame_clock import FrameClock
 
 _KEYPOINTS = tuple((KEYPOINT_INDEX[f"{side}_elbow"], KEYPOINT_INDEX[f"{side}_wrist"]) for side in SIDES)
 MIN_HAND_PX = 40.0
@@ -39,10 +40,10 @@ _MAX_RESIDUAL = 0.2
 _PEOPLE = 2
 # The score of a hand that is followed may fall to this.
 _FOLLOWED_SCORE = 0.5
-# Frames until the next hand's turn, after one that is followed and after a slower search.
-_FOLLOWED_FRAMES, _SEARCHED_FRAMES = 3, 5
-# A hand that was searched in vain waits for so many frames.
-_REST_FRAMES = 12
+# Seconds until the next hand's turn, after one that is followed and after a slower search.
+_FOLLOWED_S, _SEARCHED_S = 0.08, 0.15
+# A hand that was searched in vain waits for so long, seconds.
+_REST_S = 0.38
 # Fingers are at a new reading after so many seconds, but for 1/e of the way.
 _LAG_S = 0.05
 # Half of a change by so much, radians, is believed: nine of ten readings of a still hand are closer to each other.
@@ -63,8 +64,8 @@ class _Hand:
     """What is known of one hand.
 
     Args:
-        due: frame in which its turn comes.
-        tried: frame in which it was last looked at.
+        due_s: when its turn comes, by the stage's clock, as all times.
+        tried_s: when it was last looked at.
         crop: where it is expected, if it was seen then.
         is_followed: whether it was read then.
         target, shown: (15, 3) rotation vectors, as of a left hand, that were read last, and that are published.
@@ -73,8 +74,8 @@ class _Hand:
         read_s, score: when they were read, and the network's score.
     """
 
-    due: int = 0
-    tried: int = -1
+    due_s: float = 0.0
+    tried_s: float = -1.0
     crop: CropBox | None = None
     is_followed: bool = False
     target: Float64Array | None = None
@@ -117,13 +118,14 @@ class HandsStage:
     def reset(self) -> None:
         """Forgets all hands, for a new source."""
         self._hands: dict[tuple[int, int], _Hand] = {}
-        self._frame, self._time_s = -1, 0.0
-        self._free_at = 0
+        self._clock = FrameClock()
+        self._is_first = True
+        self._free_s = 0.0
 
     @property
     def is_busy(self) -> bool:
         """Whether the time of the last frame is that of a hand, which takes that of several."""
-        return self._frame < self._free_at
+        return self._clock.now_s < self._free_s
 
     def label(
         self,
@@ -140,8 +142,7 @@ class HandsStage:
             people: their other labels, in the same order.
             time_s: when the frame was captured, on the source's clock.
         """
-        self._frame += 1
-        step_s, self._time_s = max(0.0, time_s - self._time_s), time_s
+        self._clock.tick(time_s)
         places = {
             (person.identity, side): place
             for person in observed[:_PEOPLE]
@@ -154,22 +155,23 @@ class HandsStage:
         for key in self._due(list(places)):
             self._look(image, camera, key, places[key], labels_of[key[0]])
         for key, hand in list(self._hands.items()):
-            if time_s - hand.read_s > _FORGET_S:
+            if self._clock.now_s - hand.read_s > _FORGET_S:
                 hand.target = hand.shown = hand.target_turn = hand.turn = None
                 if key not in places:
                     del self._hands[key]
             else:
-                _approach(hand, step_s)
+                _approach(hand, self._clock.step_s)
+        self._is_first = False
         return tuple(self._with_fingers(person) for person in people)
 
     def _due(self, visible: Sequence[tuple[int, int]]) -> list[tuple[int, int]]:
         """The hands to look at: all in the first frame, later the one that has waited longest, if it is time."""
-        if self._frame == 0:
+        if self._is_first:
             return list(visible)
-        waiting = [key for key in visible if self._frame >= self._hands[key].due]
-        if not waiting or self._frame < self._free_at:
+        waiting = [key for key in visible if self._clock.now_s >= self._hands[key].due_s]
+        if not waiting or self.is_busy:
             return []
-        return [min(waiting, key=lambda key: self._hands[key].tried)]
+        return [min(waiting, key=lambda key: self._hands[key].tried_s)]
 
     def _look(
         self, image: Image, camera: Camera, key: tuple[int, int], place: Place, labels: Mapping[str, FloatArray]
@@ -181,17 +183,17 @@ class HandsStage:
         followed, first = hand.is_followed, hand.crop is None
         if hand.crop is None:
             seen = self._reader.search(image, place, left=left)
-            if self._frame == 0:
+            if self._is_first:
                 # Nothing waits for a photograph.
                 seen, first = self._reader.read(image, crop_of_landmarks(seen.landmarks), left=left), False
         else:
             seen = self._reader.read(image, hand.crop, left=left, fast=followed)
-        self._free_at = self._frame + (_FOLLOWED_FRAMES if followed else _SEARCHED_FRAMES)
-        hand.tried = self._frame
+        hand.tried_s = self._clock.now_s
+        self._free_s = hand.tried_s + (_FOLLOWED_S if followed else _SEARCHED_S)
         hand.is_followed = seen.is_right and seen.score >= (_FOLLOWED_SCORE if followed else MIN_SCORE)
         # A hand that is framed badly has a low score, and landmarks that frame it better.
         hand.crop = crop_of_landmarks(seen.landmarks) if hand.is_followed or first else None
-        hand.due = self._frame + (_REST_FRAMES if hand.crop is None else 0)
+        hand.due_s = hand.tried_s + (_REST_S if hand.crop is None else 0)
         if not hand.is_followed:
             hand.angles = None
         else:
@@ -208,7 +210,7 @@ class HandsStage:
                 fitted.angles,
                 vectors if hand.target is None else _steadied(hand.target, vectors),
             )
-            hand.read_s, hand.score = self._time_s, seen.score
+            hand.read_s, hand.score = self._clock.now_s, seen.score
             mirror = np.ones(3) if left else np.array(MIRROR_SIGNS)
             at = replace(crop_of_landmarks(seen.landmarks), roll=0.0)
             orientation = ray_rotation(at, camera) @ (mirror[:, None] * fitted.orientation * mirror)

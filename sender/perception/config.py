@@ -20,13 +20,13 @@ class TrackerConfig:
     Args:
         max_people: tracks at a time.
         least_height_share: a person of a smaller share of the tallest one's height gets no track.
-        forget_frames: a person who is not seen for longer gets a new identity on return.
+        forget_s: a person who is not seen for longer gets a new identity on return.
         min_confidence: below it, the person of a track is not seen in that frame.
     """
 
     max_people: int = 1
     least_height_share: float = 0.0
-    forget_frames: int = 50
+    forget_s: float = 1.7
     min_confidence: float = 0.3
 
 

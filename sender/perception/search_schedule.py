@@ -1,5 +1,6 @@
 """When frames are searched for new people: at intervals, longer ones while nothing changes beside the known people."""
 
+import math
 from collections.abc import Sequence
 
 import cv2
@@ -8,8 +9,8 @@ import numpy as np
 from common.arrays import BoolArray, Box, FloatArray, Image
 from sender.perception.inference.detector import BOTH, LARGER, USUAL
 
-# Least time between searches: frames, and seconds where the source has a clock.
-_FRAMES, _SECONDS = 5, 0.3
+# Least time between searches, and between urgent ones, seconds.
+_PAUSE_S, _URGENT_PAUSE_S = 0.29, 0.03
 # Of so many searches of a scene in which nothing changes, one takes place.
 _STILL = 4
 # Cells of the longer side of the picture that changes are seen in; a cell averages the noise of its pixels away.
@@ -25,7 +26,7 @@ class SearchSchedule:
 
     def __init__(self) -> None:
         self._searches = 0
-        self._frames, self._last_s = 0, 0.0
+        self._last_s, self._searched_s = 0.0, -math.inf
         self._left_out = 0
         self._scene: tuple[FloatArray, BoolArray] | None = None
 
@@ -34,32 +35,33 @@ class SearchSchedule:
         """How often the frames were searched at both scales."""
         return self._searches // 2
 
-    def scales(self, image: Image, boxes: Sequence[Box], time_s: float | None, *, urgent: bool) -> Sequence[float]:
+    def scales(self, image: Image, boxes: Sequence[Box], now_s: float, *, urgent: bool) -> Sequence[float]:
         """The detector's scales for the next frame: one of them in turn, both while nobody is followed, or none.
 
         Args:
+            boxes, now_s: as for `due`.
             urgent: somebody has just been lost, or a box may have drifted.
         """
-        due = self.due(image, boxes, time_s)
+        due = self.due(image, boxes, now_s)
+        # Frames that follow each other faster show the detector the same.
+        if not due and (now_s - self._searched_s < _URGENT_PAUSE_S or (boxes and not urgent)):
+            return ()
+        self._searched_s = now_s
         if not boxes:
             return BOTH
-        if due:
-            return LARGER if self._searches % 2 else USUAL
-        return USUAL if urgent else ()
+        return LARGER if due and self._searches % 2 else USUAL
 
-    def due(self, image: Image, boxes: Sequence[Box], time_s: float | None) -> bool:
+    def due(self, image: Image, boxes: Sequence[Box], now_s: float) -> bool:
         """Whether the next frame (H, W, 3) must be searched.
 
         Args:
             boxes: (x0, y0, x1, y1) of the people who are followed.
-            time_s: on the source's clock; None where it has none, and every fifth frame is searched.
+            now_s: since the source's first frame.
         """
-        waited = self._frames >= _FRAMES and (time_s is None or not 0.0 <= time_s - self._last_s < _SECONDS)
-        self._frames = 1 if waited else self._frames + 1
-        if not waited:
+        if now_s - self._last_s < _PAUSE_S:
             return False
-        self._last_s = time_s or 0.0
-        changes = time_s is None or not boxes or self._changes(image, boxes)
+        self._last_s = now_s
+        changes = not boxes or self._changes(image, boxes)
         if not changes and self._left_out < _STILL - 1:
             self._left_out += 1
             return False

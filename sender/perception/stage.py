@@ -25,6 +25,7 @@ from sender.perception.search_schedule import SearchSchedule
 from sender.perception.tracking.boxes import prominence
 from sender.perception.tracking.camera_roll import CameraRoll
 from sender.perception.tracking.drift import Evidence
+from sender.perception.tracking.frame_clock import FrameClock
 from sender.perception.tracking.rejected_boxes import RejectedBoxes
 from sender.perception.tracking.similarity import Appearance, ImagePose
 from sender.perception.tracking.tracker import Candidate, Observation, Track, Tracker
@@ -139,25 +140,29 @@ class PerceptionStage:
         self._rejected = RejectedBoxes()
         self._turns = ViewTurns(live=self._live)
         self._roll = CameraRoll()
-        self._time_s: float | None = None
+        self._clock = FrameClock()
 
-    def process(self, image: Image, camera: Camera, time_s: float | None = None) -> tuple[ObservedPerson, ...]:
+    def process(
+        self, image: Image, camera: Camera, time_s: float | None = None, *, take_turns: bool = True
+    ) -> tuple[ObservedPerson, ...]:
         """The people tracked in a frame (H, W, 3) uint8 RGB, most prominent first; empty if there are none.
 
         Args:
             camera: the frame's; its size is the image's.
-            time_s: on the source's clock; None where it has none.  Where frames follow each other fast, each is seen
-                in one view, by turns, and few are searched for new people.
+            time_s: on the source's clock; None where it has none.
+            take_turns: where frames follow each other fast, each is seen in one view, by turns.
         """
-        self._tracker.begin_frame()
+        self._tracker.begin_frame(self._clock.tick(time_s))
         urgent = self._tracker.search_due
-        scales = self._schedule.scales(image, [track.box for track in self._tracker.seen], time_s, urgent=urgent)
+        boxes = [track.box for track in self._tracker.seen]
+        scales = self._schedule.scales(image, boxes, self._clock.now_s, urgent=urgent)
         if scales:
             proposals = self._tracker.associate(self._detector.find(image, scales, self._roll.radians))
             self._tracker.add_tracks(self._verified(image, proposals, urgent=urgent), camera.width, camera.height)
-        view = self._turns.next_view([track.identity for track in self._tracker.seen], time_s)
-        people = self._observe(image, self._tracker.seen, view, box_gain(self._time_s, time_s))
-        self._first, self._time_s = False, time_s
+        identities = [track.identity for track in self._tracker.seen]
+        view = self._turns.next_view(identities, time_s if take_turns else None)
+        people = self._observe(image, self._tracker.seen, view)
+        self._first = False
         return tuple(sorted(people, key=lambda person: person.crop.side * person.score, reverse=True))
 
     def _verified(self, image: Image, proposals: Sequence[Detection], *, urgent: bool) -> list[Candidate]:
@@ -218,12 +223,8 @@ class PerceptionStage:
                 promising.append(look)
         return promising
 
-    def _observe(self, image: Image, tracks: Sequence[Track], view: View, gain: float) -> list[ObservedPerson]:
-        """Predicts the people in the tracks' boxes, and updates the tracks; returns those who are there.
-
-        Args:
-            gain: share of the way to the new boxes that the tracks' boxes move.
-        """
+    def _observe(self, image: Image, tracks: Sequence[Track], view: View) -> list[ObservedPerson]:
+        """Predicts the people in the tracks' boxes, and updates the tracks; returns those who are there."""
         if not tracks:
             return []
         height, width = image.shape[:2]
@@ -238,13 +239,15 @@ class PerceptionStage:
             tracks, expected, presences, seen.crops, seen.output.split(), strict=True
         ):
             refined = person_box(output, crop)
-            track.drift.observe(Evidence.from_output(output, crop, refined, presence, width, height))
-            box = smoothed_box(old, self._turns.mean(track.identity, view, refined), gain)
+            evidence = Evidence.from_output(output, crop, refined, presence, width, height)
+            track.drift.observe(evidence, self._clock.step_s)
+            mean = self._turns.mean(track.identity, view, refined, self._clock.now_s)
+            box = smoothed_box(old, mean, box_gain(self._clock.step_s))
             appearance, image_pose = Appearance.from_output(output), ImagePose.from_output(output, crop)
             observations.append(Observation(track, box, presence, appearance, image_pose))
             people.append(ObservedPerson(track.identity, presence, crop, output, view))
             if presence >= _UPRIGHT_PRESENCE:
-                self._roll.observe(output, crop)
+                self._roll.observe(output, crop, self._clock.step_s)
         present = {track.identity for track in self._tracker.update(observations)}
         return [person for person in people if person.identity in present]
 
@@ -273,13 +276,9 @@ class PerceptionStage:
         return predict_in_boxes(self._perception, image, boxes, view=view, thorough=thorough, roll=roll)
 
 
-def box_gain(last_s: float | None, time_s: float | None) -> float:
-    """Share of the way to its new box that a track's box moves between two frames; times as in `process`.
-
-    Where the clock does not advance, that of frames at the usual rate.
-    """
-    step_s = 0.0 if last_s is None or time_s is None else time_s - last_s
-    return float(1 - _BOX_LAG ** (step_s / _BOX_LAG_S if step_s > 0 else 1))
+def box_gain(step_s: float) -> float:
+    """Share of the way to its new box that a track's box moves between two frames."""
+    return float(1 - _BOX_LAG ** (step_s / _BOX_LAG_S))
 
 
 def smoothed_box(old: Box, new: Box, gain: float) -> Box:

@@ -12,6 +12,7 @@ import numpy as np
 from common.arrays import FloatArray
 from common.body.anatomy import REGION_INDEX, REGIONS, mirror_name
 from common.wear_colours import usual_colour
+from sender.perception.tracking.frame_clock import USUAL_STEP_S
 
 # Regions whose colour an unseen region takes after its mirror image, most likely first.
 _SUBSTITUTES: dict[str, tuple[str, ...]] = {
@@ -34,8 +35,8 @@ _GARMENTS = {
 }
 # Square root of the share of the crop from which a region is visible.
 _MIN_AREA = 0.02
-# Earlier frames weigh at most as much as this many of the present one, because light and clothing change.
-_MAX_MEMORY_FRAMES = 60.0
+# Earlier frames weigh at most as much as the present one would in so many seconds, because light and clothing change.
+_MEMORY_S = 2.0
 
 
 def _stem(region: str) -> str:
@@ -55,24 +56,26 @@ class RegionColours:
 
     Args:
         colours: (R, 3) running means, 0…1.
-        weights: (R,) sums of visible areas, shares of the crop, with an upper limit.
+        weights: (R,) sums of visible areas, shares of the crop, times seconds, with an upper limit.
     """
 
     colours: FloatArray = field(default_factory=lambda: np.full((len(REGIONS), 3), 0.5, np.float32))
     weights: FloatArray = field(default_factory=lambda: np.zeros(len(REGIONS), np.float32))
 
-    def update(self, colours: FloatArray, areas: FloatArray) -> FloatArray:
+    def update(self, colours: FloatArray, areas: FloatArray, step_s: float = USUAL_STEP_S) -> FloatArray:
         """Adds one frame and returns the colours (R, 3), completed for unseen regions.
 
         Args:
             colours: (R, 3) mean visible colour of each region in this frame.
             areas: (R,) square root of the share of the crop that it covers.
+            step_s: since the last frame.
         """
-        weight = np.where(areas > _MIN_AREA, areas * areas, np.float32(0))
+        area = np.where(areas > _MIN_AREA, areas * areas, np.float32(0))
+        weight = area * np.float32(min(step_s, _MEMORY_S))
         total = self.weights + weight
         share = weight / np.maximum(total, np.float32(1e-12))
         self.colours = self.colours + share[:, None] * (colours - self.colours)
-        limit = _MAX_MEMORY_FRAMES * weight.max()
+        limit = _MEMORY_S * area.max()
         self.weights = np.minimum(total, limit) if limit > 0 else total
         return self._completed()
 

@@ -33,8 +33,8 @@ _DISTANCE = slice(_IMAGE_POSITION.stop, _ROOT.stop)
 # Region colours are averaged in `sender.semantics.region_colours`, `surface` in `sender.clothing`.
 _UNFILTERED = ("root", "shape", "appearance", "surface", *OPTIONAL_GROUPS)
 _SHAPE = group_slices()["shape"]
-# Frames that the mean of `shape` covers: a tracker may give an identity to somebody else.
-_SHAPE_FRAMES = 150
+# Seconds that the mean of `shape` covers: a tracker may give an identity to somebody else.
+_SHAPE_S = 5.0
 # Whoever is taken for larger is taken to be farther away: the logarithm of a body's size by the first entry of `shape`,
 # and the share of it that the distance follows on rendered clips of the training split.
 _LOG_SIZE, _SIZE_SHARE = -0.097, 0.6
@@ -48,8 +48,6 @@ _SMOOTHED = (
 # What turns with a person who is seen from the other side.
 _POSE = np.concatenate([np.r_[group] for group in _SMOOTHED if group not in (_IMAGE_POSITION, _DISTANCE)])
 _SPEED_CUTOFF_HZ = 1.0
-# Variance of the second difference of white noise, over that of the noise.
-_SECOND_DIFFERENCE = 6.0
 # Of the mean of the noise, over about half a second.
 _NOISE_CUTOFF_HZ = 0.3
 # How often the squared speed that noise alone would show is left out: people who stand move half as much.
@@ -92,6 +90,7 @@ class _FilterState:
     last: tuple[FloatArray, ...]
     distance: FloatArray
     frames: int = 1
+    last_step_s: float = 1.0
 
     def limit(self, labels: FloatArray, step_s: float) -> None:
         """Lets no group of the labels of the next frame, `step_s` later, move too far from those of the last one."""
@@ -105,10 +104,12 @@ class _FilterState:
         speed = (labels - self.value) / np.float32(step_s)
         self.speed += _gain(_SPEED_CUTOFF_HZ, step_s) * (speed - self.speed)
         if len(self.last) > 1:
-            second = labels - 2 * self.last[-1] + self.last[-2]
-            gain = _gain(_NOISE_CUTOFF_HZ, step_s)
-            self.noise += gain * (second**2 / _SECOND_DIFFERENCE - self.noise)
-        self.last = (*self.last[-1:], labels)
+            # Steps of different lengths belong to one speed.
+            ratio = step_s / self.last_step_s
+            second = labels - self.last[-1] - np.float32(ratio) * (self.last[-1] - self.last[-2])
+            variance = 1 + (1 + ratio) ** 2 + ratio**2
+            self.noise += _gain(_NOISE_CUTOFF_HZ, step_s) * (second**2 / np.float32(variance) - self.noise)
+        self.last, self.last_step_s = (*self.last[-1:], labels), step_s
 
     def turn(self, labels: FloatArray) -> None:
         """Goes on with the pose of the next labels, at rest: there is nothing between two sides of a person."""
@@ -160,7 +161,7 @@ class LabelSmoother:
             )
             self._facing.forget(identity)
             self._views.forget(identity)
-            return self._views.mean(identity, view, labels)
+            return self._views.mean(identity, view, labels, time_s)
         labels, step_s = labels.copy(), time_s - state.time_s
         facing = self._facing.judge(identity, time_s, labels, state.value, state.time_s)
         if facing is Facing.TURNED:
@@ -169,9 +170,10 @@ class LabelSmoother:
         elif facing is Facing.WAITS:
             labels[_POSE] = state.value[_POSE]
         state.limit(labels, step_s)
-        labels = self._views.mean(identity, view, labels).copy()
-        state.frames = min(state.frames + 1, _SHAPE_FRAMES)
-        shape = state.value[_SHAPE] + (labels[_SHAPE] - state.value[_SHAPE]) / np.float32(state.frames)
+        labels = self._views.mean(identity, view, labels, time_s).copy()
+        state.frames += 1
+        share = np.float32(max(1 / state.frames, step_s / _SHAPE_S))
+        shape = state.value[_SHAPE] + share * (labels[_SHAPE] - state.value[_SHAPE])
         labels[_DISTANCE] -= _DISTANCE_BY_SIZE * (labels[_SHAPE][0] - shape[0])
         state.add(labels, step_s)
         value = labels.copy()

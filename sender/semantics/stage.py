@@ -143,7 +143,7 @@ class SemanticsStage:
         Args:
             time_s: when the frame was captured, on the source's clock; images, which have no time, are not smoothed.
         """
-        self._people.see(person.identity for person in observed)
+        self._people.see((person.identity for person in observed), time_s)
         if not observed:
             return ()
         fit = self.fit(observed, camera)
@@ -179,7 +179,8 @@ class SemanticsStage:
         """One person's labels (LABEL_SIZE,) with colours, smoothed; from entries (E,) in the frame's camera space."""
         colours = self._people[person.identity].colours
         output = person.output
-        known = colours.update(to_numpy(output.region_colours[0]), to_numpy(output.region_area[0]))
+        step_s = self._people.clock.step_s
+        known = colours.update(to_numpy(output.region_colours[0]), to_numpy(output.region_area[0]), step_s)
         labels = np.zeros(LABEL_SIZE, np.float32)
         labels[:ENTRIES] = entries
         labels[_APPEARANCE] = self._space.encode_colours(torch.from_numpy(known)[None])[0].numpy()

@@ -21,15 +21,15 @@ from sender.texture.atlas_view import AtlasCamera
 from sender.texture.observation import Observation
 from sender.texture.tile_schedule import TileSchedule
 
-# From one observation of a person to the next: the first ones, and while there is something new to see.  Else the pause
-# doubles up to the longer one.
-_OBSERVE_EVERY_FRAMES, _MOST_FRAMES = 5, 20
+# Seconds from one observation of a person to the next: the first ones, and while there is something new to see.  Else
+# the pause doubles up to the longer one.
+_OBSERVE_EVERY_S, _MOST_PAUSE_S = 0.15, 0.65
 _FIRST_OBSERVATIONS = 8
 # Share of an observation from which it is worth its time.
 _LEAST_NEW = 0.15
-# The first observation is so many frames after a person's first frame.  The detector, which runs in every fifth frame,
-# found the person in that one, and their clothes are read in it, too: frames should take about the same time.
-_FIRST_OBSERVATION_FRAMES = 2
+# The first observation is so long after a person's first frame.  The detector found the person in that one, and their
+# clothes are read in it, too: frames should take about the same time.
+_FIRST_OBSERVATION_S = 0.05
 # Weight from which a texel's colour is known in a picture: no better view of it will come.
 _KNOWN_IN_PICTURE_WEIGHT = 0.02
 _FINEST_TILES = [tile for tile in TILES if tile.level == len(LEVEL_SIZES) - 1]
@@ -40,30 +40,30 @@ class _PersonTexture:
     """One person's colours.
 
     Args:
-        due_at: number of the frame from which the next one may be added to `atlas`.
-        pause: frames from one observation to the next.
+        due_s: from when on the next one may be added to `atlas`, by the clock of the people.
+        pause_s: from one observation to the next.
         observations: how many there were.
     """
 
     atlas: AtlasMemory
     tiles: TileSchedule
-    due_at: int
-    pause: int = _OBSERVE_EVERY_FRAMES
+    due_s: float
+    pause_s: float = _OBSERVE_EVERY_S
     observations: int = 0
 
-    def observed(self, frame: int, new: float) -> None:
-        """Takes note of an observation in a frame, of which so much was new."""
-        self.tiles.observed(self.pause // _OBSERVE_EVERY_FRAMES)
+    def observed(self, now_s: float, new: float) -> None:
+        """Takes note of an observation, of which so much was new."""
+        self.tiles.observed(now_s)
         self.observations += 1
         often = new >= _LEAST_NEW or self.observations < _FIRST_OBSERVATIONS
-        self.pause = _OBSERVE_EVERY_FRAMES if often else min(2 * self.pause, _MOST_FRAMES)
-        self.due_at = frame + self.pause
+        self.pause_s = _OBSERVE_EVERY_S if often else min(2 * self.pause_s, _MOST_PAUSE_S)
+        self.due_s = now_s + self.pause_s
 
 
 class TextureStage:
     """Keeps the surface colours of every tracked person.
 
-    At most one person is observed per frame, and each in every fifth frame at most, so that the cost does not grow with
+    At most one person is observed per frame, and each six times a second at most, so that the cost does not grow with
     the number of people.
 
     Args:
@@ -80,7 +80,6 @@ class TextureStage:
         self._areas = layout.areas(body)
         self._atlas_camera = AtlasCamera(layout, body.faces.numpy(), body.vertex_region.numpy())
         self._people = KnownPeople(self._unknown)
-        self._frame = 0
         # Whether somebody was observed in the last frame.
         self._observed = False
         self._to_withdraw: list[Blob] = []
@@ -99,8 +98,7 @@ class TextureStage:
         """
         if self._stills:
             return self._from_picture(frame, observed, people)
-        self._frame += 1
-        self._withdraw(self._people.see(person.identity for person in observed))
+        self._withdraw(self._people.see((person.identity for person in observed), frame.media_time_s))
         withdrawn, self._to_withdraw = self._to_withdraw, []
         # An observation and a tile in one frame would delay it; they take turns.
         row = self._due(observed)
@@ -108,7 +106,8 @@ class TextureStage:
         self._observed = row is not None and not tiles
         if row is not None and self._observed:
             texture = self._people[observed[row].identity]
-            texture.observed(self._frame, self._add(texture.atlas, frame, observed[row], people[row]))
+            new = self._add(texture.atlas, frame, observed[row], people[row])
+            texture.observed(self._people.clock.now_s, new)
         return withdrawn + tiles
 
     def _unknown(self) -> _PersonTexture:
@@ -116,7 +115,7 @@ class TextureStage:
         layout = self._atlas_camera.layout
         atlas = AtlasMemory(layout)
         tiles = TileSchedule(layout, atlas, self._areas)
-        return _PersonTexture(atlas, tiles, self._frame + _FIRST_OBSERVATION_FRAMES)
+        return _PersonTexture(atlas, tiles, self._people.clock.now_s + _FIRST_OBSERVATION_S)
 
     def _from_picture(
         self, frame: CapturedFrame, observed: Sequence[ObservedPerson], people: Sequence[PersonLabels]
@@ -135,9 +134,9 @@ class TextureStage:
     def _due(self, observed: Sequence[ObservedPerson]) -> int | None:
         """The row of the person whose observation is due for the longest; None if nobody is due."""
         due = [
-            (self._people[person.identity].due_at, row)
+            (self._people[person.identity].due_s, row)
             for row, person in enumerate(observed)
-            if self._frame >= self._people[person.identity].due_at
+            if self._people.clock.now_s >= self._people[person.identity].due_s
         ]
         return min(due)[1] if due else None
 

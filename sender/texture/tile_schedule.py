@@ -31,11 +31,13 @@ _FACE_WEIGHT = 3.0
 _TILE_BYTES, _TEXEL_BYTES = 40.0, (0.12, 0.12, 0.11, 0.08)
 # Fewer texels say little about the bytes that one takes.
 _LEAST_TEXELS = 200
-# Intervals, the shortest times from one observation to the next: before the first tile, and from one plan to the next,
-# which takes twice as long after an empty one; growth and limit of the pause between two versions of a tile.
-_FIRST_INTERVAL, _PLAN_INTERVAL, _INTERVAL_GROWTH, _MAX_INTERVAL = 3, 2, 2, 96
-# Bytes at once, and for each interval.
-_MOST_BYTES, _BYTES_PER_INTERVAL = 3500.0, 333.0
+# Seconds from the first observation to the first plan, which thus shows several, and from one plan to the next, which
+# takes twice as long after an empty one.
+_PLAN_EVERY_S = 0.3
+# The first pause between two versions of a tile, seconds, its growth from version to version, and its limit.
+_FIRST_PAUSE_S, _PAUSE_GROWTH, _LONGEST_PAUSE_S = 1.0, 2, 16.0
+# Bytes at once, and a second.
+_MOST_BYTES, _BYTES_PER_S = 3500.0, 2000.0
 # The whole body comes first, in one tile; later tiles are of these levels, a finer one beside four of the coarser.
 _FIRST_LEVEL, _COARSE, _FINE = 1, 2, 3
 _THIRDS = np.full(3, 1 / 3, np.float32)
@@ -64,19 +66,23 @@ class TileSchedule:
         self._level = np.full(len(self._samples), -1)
         self._texel_bytes = np.array([_TEXEL_BYTES[tile.level] for tile in TILES])
         self._versions: Counter[Tile] = Counter()
-        self._due: dict[Tile, int] = {}
-        self._now, self._plan_at = 0, _FIRST_INTERVAL
+        self._due_s: dict[Tile, float] = {}
+        self._now_s: float | None = None
+        self._plan_s = 0.0
         self._allowance = _MOST_BYTES
         self._plan: list[Tile] = []
         self._plan_is_due = False
         self._atlas: _Atlas | None = None
 
-    def observed(self, intervals: int = 1) -> None:
-        """Takes note of an observation, so long after the last one; after some time `next` plans anew."""
-        self._now += intervals
-        self._allowance = min(self._allowance + intervals * _BYTES_PER_INTERVAL, _MOST_BYTES)
-        if self._now >= self._plan_at:
-            self._plan_at = self._now + _PLAN_INTERVAL
+    def observed(self, now_s: float) -> None:
+        """Takes note of an observation at a time; after some time `next` plans anew."""
+        if self._now_s is None:
+            self._plan_s = now_s + _PLAN_EVERY_S
+        else:
+            self._allowance = min(self._allowance + (now_s - self._now_s) * _BYTES_PER_S, _MOST_BYTES)
+        self._now_s = now_s
+        if now_s >= self._plan_s:
+            self._plan_s = now_s + _PLAN_EVERY_S
             self._plan_is_due |= bool(self._memory.known.any())
 
     def next(self) -> tuple[Tile, bytes] | None:
@@ -87,7 +93,7 @@ class TileSchedule:
             first = [tile for tile in TILES if tile.level == _FIRST_LEVEL]
             self._plan = self._worthwhile(self._atlas) if self._versions else first
             if not self._plan:
-                self._plan_at += _PLAN_INTERVAL
+                self._plan_s += _PLAN_EVERY_S
         if not self._plan or self._atlas is None or self._allowance <= 0:
             return None
         tile = self._plan.pop(0)
@@ -95,6 +101,10 @@ class TileSchedule:
         self._allowance -= len(data)
         self._sent(tile, len(data), self._atlas)
         return tile, data
+
+    @property
+    def _now(self) -> float:
+        return self._now_s or 0.0
 
     def withdrawals(self) -> list[tuple[Tile, bytes]]:
         """What takes all tiles back that were sent."""
@@ -128,7 +138,7 @@ class TileSchedule:
             elif rates[number] >= _LEAST_GAIN:
                 chosen.append(number)
         chosen.sort(key=lambda number: -rates[number])
-        return [TILES[number] for number in chosen if self._due.get(TILES[number], 0) <= self._now]
+        return [TILES[number] for number in chosen if self._due_s.get(TILES[number], 0.0) <= self._now]
 
     def _gains_and_sizes(self, atlas: "_Atlas") -> tuple[Float64Array, Float64Array]:
         """(len(TILES),) by how much each tile would lower the visible error, and how many bytes it would take."""
@@ -152,8 +162,8 @@ class TileSchedule:
         if texels > _LEAST_TEXELS:
             self._texel_bytes[number] = max(size - _TILE_BYTES, 1.0) / texels
         self._versions[tile] += 1
-        pause = min(_FIRST_INTERVAL * _INTERVAL_GROWTH ** self._versions[tile], _MAX_INTERVAL)
-        self._due[tile] = self._now + pause
+        pause_s = min(_FIRST_PAUSE_S * _PAUSE_GROWTH ** (self._versions[tile] - 1), _LONGEST_PAUSE_S)
+        self._due_s[tile] = self._now + pause_s
 
 
 class _Atlas:

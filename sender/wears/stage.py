@@ -28,13 +28,12 @@ from sender.wears.network import WearsConfig, WearsNet, by_attribute
 from sender.wears.sets import said
 
 WEIGHTS_NAME = "wears"
-_READ_EVERY_FRAMES = 15
-# From one reading to the next of somebody of whom another view would say hardly anything new.
-_SETTLED_EVERY_FRAMES = 45
+# Seconds from one reading of a person to the next, also where another view would say hardly anything new.
+_READ_EVERY_S, _SETTLED_EVERY_S = 0.48, 1.48
 # By this much a view moves a value's probability if it says something new.
 _NEW = 0.05
-# The first reading is so many frames after a person's first frame, when detector, clothes and colours have had theirs.
-_FIRST_READING_FRAMES = 3
+# The first reading is so long after a person's first frame, when detector, clothes and colours have had theirs.
+_FIRST_READING_S = 0.08
 # A posterior is sent again if a value's probability has moved by this, or another value is the likeliest.
 _WORTH_SENDING = 0.2
 
@@ -48,9 +47,9 @@ _EXAMPLE = (
 
 @dataclass(slots=True)
 class _Wearer:
-    """One person, the frame from which the next reading is due, and what was sent."""
+    """One person, from when on the next reading is due, by the clock of the people, and what was sent."""
 
-    due_at: int
+    due_s: float
     memory: WearsMemory = field(default_factory=WearsMemory)
     sent: Wears = field(default_factory=lambda: Wears({}))
 
@@ -100,7 +99,7 @@ class WearsStage:
     """Keeps what every tracked person wears.
 
     In a picture, or the first frame of a source, everybody is read.  Later at most one person is read per frame, and
-    each in every fifteenth at most, so that the cost does not grow with the number of people; who is known, less often.
+    each twice a second at most, so that the cost does not grow with the number of people; who is known, less often.
 
     Args:
         stills: every frame is a picture of its own: what everybody wears comes with it, and nothing is remembered.
@@ -111,8 +110,7 @@ class WearsStage:
     def __init__(self, reader: WearsReader, *, stills: bool = False) -> None:
         self._reader = reader
         self._stills = stills
-        self._wearers = KnownPeople(lambda: _Wearer(self._frame + _FIRST_READING_FRAMES))
-        self._frame = 0
+        self._wearers = KnownPeople(lambda: _Wearer(self._now_s + _FIRST_READING_S))
         self._to_withdraw: list[Blob] = []
 
     def reset(self) -> None:
@@ -131,17 +129,16 @@ class WearsStage:
             return [
                 Blob(WEARS, identity, said(posterior, self._reader.mass).encode()) for identity, posterior in readings
             ]
-        self._frame += 1
-        self._withdraw(self._wearers.see(person.identity for person in observed))
+        self._withdraw(self._wearers.see((person.identity for person in observed), frame.media_time_s))
         withdrawn, self._to_withdraw = self._to_withdraw, []
         return withdrawn + self._read(frame, observed)
 
     def _read(self, frame: CapturedFrame, observed: Sequence[ObservedPerson]) -> list[Blob]:
         """Reads everybody in the first frame, later the person whose reading is due for the longest, if one is."""
         due = [
-            (self._wearers[person.identity].due_at, row)
+            (self._wearers[person.identity].due_s, row)
             for row, person in enumerate(observed)
-            if frame.media_time_s == 0 or self._frame >= self._wearers[person.identity].due_at
+            if frame.media_time_s == 0 or self._now_s >= self._wearers[person.identity].due_s
         ]
         rows = [row for _, row in sorted(due)]
         most = len(rows) if frame.media_time_s == 0 else 1
@@ -153,12 +150,16 @@ class WearsStage:
         wearer.memory.add(self._reader.read(frame.image, person))
         posterior = wearer.memory.posterior
         settled = wearer.memory.settled and _change(before, posterior) < _NEW
-        wearer.due_at = self._frame + (_SETTLED_EVERY_FRAMES if settled else _READ_EVERY_FRAMES)
+        wearer.due_s = self._now_s + (_SETTLED_EVERY_S if settled else _READ_EVERY_S)
         wears = said(posterior, self._reader.mass)
         if not worth_sending(wearer.sent, wears):
             return []
         wearer.sent = wears
         return [Blob(WEARS, person.identity, wears.encode())]
+
+    @property
+    def _now_s(self) -> float:
+        return self._wearers.clock.now_s
 
     def _withdraw(self, forgotten: Iterable[tuple[int, _Wearer]]) -> None:
         self._to_withdraw += [Blob(WEARS, identity, WITHDRAWN) for identity, each in forgotten if each.sent.posterior]

@@ -99,7 +99,7 @@ class PublishedColours:
         arrived = ReceivedTextures()
         for blob in self._stage.update(CapturedFrame(0, "", 0.0, 0.0, image, camera), observed, people):
             arrived.take(blob)
-        return dict(arrived.of_next_frame(wait=False))
+        return dict(arrived.of_next_frame(0.0, wait=False))
 
 
 class Evaluation:

@@ -32,7 +32,7 @@ from tests.bench import report
 
 _SEED = 20_000_007
 # Rounds of the eight sides, and frames from one observation to the next.
-_ROUNDS, _FRAMES = (1, 2, 6), 5
+_ROUNDS, _FRAMES, _PAUSE_S = (1, 2, 6), 5, 1 / 6
 _ALL_SIDES = [number * np.pi / 4 for number in range(8)]
 
 
@@ -86,11 +86,12 @@ class TextureBench:
         """Adds what a receiver has of a person that turns, after some rounds."""
         memory = AtlasMemory(self.layout, KNOWN_WEIGHT)
         schedule = TileSchedule(self.layout, memory, self._areas)
-        received, size = ReceivedTexture(), 0
+        received, size, observations = ReceivedTexture(), 0, 0
         for turn in range(1, max(_ROUNDS) + 1):
             for view in lit:
                 memory.add(view)
-                schedule.observed()
+                observations += 1
+                schedule.observed(observations * _PAUSE_S)
                 for _ in range(_FRAMES):
                     if (sent := schedule.next()) is not None:
                         received, size = received.with_tile(*sent), size + len(sent[1])

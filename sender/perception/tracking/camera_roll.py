@@ -5,20 +5,21 @@ not found, and poses are worse.  Somebody who leans does not roll the camera, so
 and over seconds.
 """
 
+import math
+
 import numpy as np
 
 from common.arrays import Float64Array
 from common.body.anatomy import KEYPOINT_INDEX
 from sender.perception.inference.crop import CropBox
 from sender.perception.network.output import PerceptionOutput
+from sender.perception.tracking.frame_clock import USUAL_STEP_S
 
 _SHOULDERS, _HIPS, _ANKLES = (
     [KEYPOINT_INDEX[f"left_{name}"], KEYPOINT_INDEX[f"right_{name}"]] for name in ("shoulder", "hip", "ankle")
 )
-# Share of the mean that one person in one frame has.
-_RATE = 0.01
-# People, times frames, before there is an estimate.
-_LEAST_SEEN = 8
+# The mean's time constant, seconds, and the least number of people, times frames, that are an estimate.
+_MEAN_S, _LEAST_SEEN = 3.3, 8
 # The mean's least length: below it, people lean in all directions.
 _LEAST_AGREEMENT = 0.9
 # Smaller rolls are left alone: the networks are trained with them.
@@ -41,13 +42,13 @@ class CameraRoll:
         self._mean: Float64Array = np.zeros(2)
         self._seen = 0
 
-    def observe(self, output: PerceptionOutput, crop: CropBox) -> None:
-        """Takes one person of a frame (a batch of one)."""
+    def observe(self, output: PerceptionOutput, crop: CropBox, step_s: float = USUAL_STEP_S) -> None:
+        """Takes one person of a frame (a batch of one), which was so much later than the last frame."""
         up = upright(output, crop)
         if up is None:
             return
         self._seen += 1
-        self._mean += max(_RATE, 1 / self._seen) * (up - self._mean)
+        self._mean += max(1 - math.exp(-step_s / _MEAN_S), 1 / self._seen) * (up - self._mean)
         if self._seen < _LEAST_SEEN:
             return
         found = float(np.arctan2(self._mean[0], -self._mean[1]))

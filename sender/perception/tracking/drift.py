@@ -16,6 +16,7 @@ from sender.perception.inference.crop import CropBox
 from sender.perception.inference.detector import Detection
 from sender.perception.network.output import PerceptionOutput
 from sender.perception.tracking.boxes import area, confirms, intersection_over_union
+from sender.perception.tracking.frame_clock import USUAL_STEP_S
 
 # Located keypoints within this share of the crop's side are in one cell of a grid.
 _CELL_SIZE = 0.1
@@ -31,10 +32,10 @@ _MIN_FILL = 0.2
 # A person's box changes by less from one frame to the next: ratio of areas and of aspects.
 _MAX_AREA_CHANGE, _MAX_ASPECT_CHANGE = 1.5, 1.4
 # A track is stationary while its box overlaps the one in which the person was last clear: people who turn away, who are
-# hidden in part or blurred.  Any other track ends after so many frames of nobody in a row, or after so many searches in
-# a row that did not confirm it; the second numbers are of stationary tracks, the third of an improbable person.
+# hidden in part or blurred.  Any other track ends after so many seconds of nobody, or after so many searches in a row
+# that did not confirm it; the second numbers are of stationary tracks, the third of an improbable person.
 _STATIONARY_IOU = 0.5
-_NOBODY_FRAMES, _STATIONARY_NOBODY_FRAMES = 2, 20
+_NOBODY_S, _STATIONARY_NOBODY_S = 0.03, 0.62
 _CONTRADICTIONS, _STATIONARY_CONTRADICTIONS, _IMPROBABLE_CONTRADICTIONS = 3, 10, 1
 # Below this presence nobody is clear, and the detector searches at once.
 _CLEAR_PRESENCE = 0.8
@@ -101,20 +102,25 @@ class DriftDetector:
 
     Args:
         clear_box: the box when the person was last clear; None before.
-        nobody_frames: frames in a row in which perception showed nobody.
+        nobody_s: since the first frame in a row in which perception showed nobody; None where it showed somebody.
         contradictions: searches in a row of the detector that did not confirm the box, since the person was clear.
         search_due: whether the detector must search in the next frame.
     """
 
     clear_box: Box | None = None
-    nobody_frames: int = 0
+    nobody_s: float | None = None
     contradictions: int = 0
     search_due: bool = False
     last: Evidence | None = None
 
-    def observe(self, evidence: Evidence) -> None:
+    def observe(self, evidence: Evidence, step_s: float = USUAL_STEP_S) -> None:
+        """Takes what a frame showed, which was so much later than the last one."""
         self.search_due = not evidence.is_clear and self._may_have_drifted(evidence)
-        self.nobody_frames = self.nobody_frames + 1 if evidence.is_nobody else 0
+        if evidence.is_nobody:
+            # One frame alone is never believed: it lasts no time.
+            self.nobody_s = 0.0 if self.nobody_s is None else self.nobody_s + step_s
+        else:
+            self.nobody_s = None
         if evidence.is_clear:
             self.clear_box, self.contradictions = evidence.box, 0
         self.last = evidence
@@ -132,11 +138,12 @@ class DriftDetector:
             return False
         if last.inside < _MIN_INSIDE or last.side_px < _MIN_SIDE_PX:
             return True
+        nobody_s = self.nobody_s or 0.0
         if self._is_stationary(last.box):
-            return self.nobody_frames >= _STATIONARY_NOBODY_FRAMES or self.contradictions >= _STATIONARY_CONTRADICTIONS
+            return nobody_s >= _STATIONARY_NOBODY_S or self.contradictions >= _STATIONARY_CONTRADICTIONS
         improbable = last.presence < _MIN_PRESENCE
         limit = _IMPROBABLE_CONTRADICTIONS if improbable else _CONTRADICTIONS
-        return self.nobody_frames >= _NOBODY_FRAMES or self.contradictions >= limit
+        return nobody_s >= _NOBODY_S or self.contradictions >= limit
 
     def _may_have_drifted(self, evidence: Evidence) -> bool:
         if evidence.is_nobody or evidence.fill < _MIN_FILL or evidence.presence < _CLEAR_PRESENCE:

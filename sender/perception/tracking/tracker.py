@@ -3,6 +3,7 @@
 Boxes are (4,) left, top, right, bottom in pixels.
 """
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
@@ -15,6 +16,7 @@ from sender.perception.config import TrackerConfig
 from sender.perception.inference.detector import Detection
 from sender.perception.tracking.boxes import area, intersection_over_union, is_duplicate, prominence
 from sender.perception.tracking.drift import DriftDetector
+from sender.perception.tracking.frame_clock import USUAL_STEP_S
 from sender.perception.tracking.similarity import Appearance, ImagePose
 
 # Appearances at a larger distance (mean colour difference, 0…1) belong to different people.
@@ -25,27 +27,27 @@ _SWITCH_APPEARANCE_MARGIN = 0.02
 _SLIPPED_DISTANCE = 0.75
 # People whose boxes overlap by more may be confused.
 _CLOSE_IOU = 0.05
-# Share by which the remembered appearance moves towards the present one in each frame.
-_APPEARANCE_RATE = 0.03
-
-_VELOCITY_SMOOTHING = 0.6
+# The remembered appearance follows the present one with this time constant, seconds.
+_APPEARANCE_S = 1.1
+# The velocity follows with this one.
+_VELOCITY_S = 0.065
 # A person who moves by less in a frame, as a share of the box's longer side, is looked for in the same place.
 _MIN_SPEED = 0.04
-# A lost track's box is extrapolated for so many frames.
-_EXTRAPOLATED_FRAMES = 5
+# A track's box is extrapolated for so long, seconds.
+_EXTRAPOLATED_S = 0.17
 
-# The detector looks for a person who was lost in each of so many frames.
-_SEARCHED_FRAMES = 15
+# The detector looks for a person who was lost at once and for so long, seconds.
+_SEARCHED_S = 0.5
 
 # Costs of an assignment; a pair at `_IMPOSSIBLE` is never assigned.
 _IMPOSSIBLE = 1e3
 _APPEARANCE_COST = 5.0
 _SIZE_COST = 0.3
 # Boxes that overlap by less are a pair only if their centres are nearer than this share of the person's size, and this
-# much more for every frame of extrapolation.
+# much more for every second of extrapolation.
 _MIN_IOU = 0.1
-_MAX_CENTRE_DISTANCE = 0.35
-_CENTRE_DISTANCE_GROWTH = 0.2
+_MAX_CENTRE_DISTANCE = 0.28
+_CENTRE_DISTANCE_GROWTH = 2.1
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -68,15 +70,17 @@ class Track:
 
     Args:
         identity: 0…255, reused as late as possible.
-        velocity: (4,) of the box, pixels a frame.
-        unseen_frames: since the person was last seen.
+        velocity: (4,) of the box, pixels a second.
+        unseen_s: since the person was last seen; in a frame that follows, of everybody.
+        is_lost: whether the person was not seen in the last frame.
         remembered: appearance, averaged over time.
     """
 
     identity: int
     box: Box
     velocity: Box = field(default_factory=lambda: np.zeros(4, dtype=np.float32))
-    unseen_frames: int = 0
+    unseen_s: float = 0.0
+    is_lost: bool = False
     remembered: Appearance | None = None
     appearance: Appearance | None = None
     image_pose: ImagePose | None = None
@@ -88,24 +92,30 @@ class Track:
 
     def mark_lost(self) -> None:
         """Marks the person as not seen in this frame, and drops the velocity, which was another person's."""
-        self.unseen_frames, self.velocity, self.drift = 1, np.zeros_like(self.velocity), DriftDetector()
+        self.is_lost, self.velocity, self.drift = True, np.zeros_like(self.velocity), DriftDetector()
 
     def move_to(self, box: Box) -> None:
         """Takes a box of this frame in which the person was detected; the velocity is unknown."""
-        self.box, self.velocity, self.unseen_frames = box, np.zeros_like(self.velocity), 0
+        self.box, self.velocity, self.unseen_s, self.is_lost = box, np.zeros_like(self.velocity), 0.0, False
+
+    def follow(self, box: Box) -> None:
+        """Takes the box in which perception has seen the person in this frame."""
+        if self.unseen_s > 0:
+            gain = 1 - math.exp(-self.unseen_s / _VELOCITY_S)
+            velocity = self.velocity + gain * ((box - self.box) / self.unseen_s - self.velocity)
+            self.velocity = np.asarray(velocity, dtype=np.float32)
+        self.box, self.unseen_s, self.is_lost = box, 0.0, False
 
     def expected_box(self) -> Box:
         """The box in which the person is looked for in this frame: moved on if they move fast, never resized."""
-        step = (self.velocity[:2] + self.velocity[2:]) / 2
+        step = (self.velocity[:2] + self.velocity[2:]) / 2 * self.unseen_s
         if float(np.abs(step).max()) < _MIN_SPEED * float((self.box[2:] - self.box[:2]).max()):
             return self.box
         return np.asarray(self.box + np.tile(step, 2), dtype=np.float32)
 
     def predicted(self) -> Box:
-        """The box in this frame, extrapolated at constant velocity for at most `_EXTRAPOLATED_FRAMES`."""
-        return np.asarray(
-            self.box + self.velocity * min(self.unseen_frames + 1, _EXTRAPOLATED_FRAMES), dtype=np.float32
-        )
+        """The box in this frame, extrapolated at constant velocity for at most `_EXTRAPOLATED_S`."""
+        return np.asarray(self.box + self.velocity * min(self.unseen_s, _EXTRAPOLATED_S), dtype=np.float32)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -133,16 +143,17 @@ class Tracker:
         self.config = config
         self._tracks: list[Track] = []
         self._next_identity = 0
+        self._step_s = USUAL_STEP_S
 
     @property
     def seen(self) -> tuple[Track, ...]:
         """Tracks whose person was seen in the last frame, oldest first."""
-        return tuple(track for track in self._tracks if track.unseen_frames == 0)
+        return tuple(track for track in self._tracks if not track.is_lost)
 
     @property
     def search_due(self) -> bool:
         """Whether the detector must search at once: nobody is seen, someone was just lost, or a track may drift."""
-        if not self.seen or any(1 <= track.unseen_frames <= _SEARCHED_FRAMES for track in self._tracks):
+        if not self.seen or any(track.is_lost and track.unseen_s <= _SEARCHED_S for track in self._tracks):
             return True
         return any(track.drift.search_due for track in self.seen)
 
@@ -155,12 +166,16 @@ class Tracker:
         """Drops all tracks; their identities are not reused at once."""
         self._tracks.clear()
 
-    def begin_frame(self) -> None:
-        """Ages the lost tracks and drops those that were lost for too long."""
+    def begin_frame(self, step_s: float = USUAL_STEP_S) -> None:
+        """Ages the tracks and drops those that were lost for too long.
+
+        Args:
+            step_s: since the last frame.
+        """
+        self._step_s = step_s
         for track in self._tracks:
-            if track.unseen_frames:
-                track.unseen_frames += 1
-        self._tracks = [track for track in self._tracks if track.unseen_frames <= self.config.forget_frames]
+            track.unseen_s += step_s
+        self._tracks = [track for track in self._tracks if not track.is_lost or track.unseen_s <= self.config.forget_s]
 
     def associate(self, detections: Sequence[Detection]) -> list[Detection]:
         """Compares the tracks seen with the detections of this frame; returns those that belong to none of them."""
@@ -201,7 +216,7 @@ class Tracker:
                     new.append(candidate)
             elif not is_duplicate(candidate.box, track.box) and area(candidate.box) > area(track.box):
                 track.move_to(candidate.box)
-        lost = [track for track in self._tracks if track.unseen_frames]
+        lost = [track for track in self._tracks if track.is_lost]
         costs = [[_reidentification_cost(track, candidate) for candidate in new] for track in lost]
         resumed = {column: lost[row] for row, column in _assign(costs)}
         for index in sorted(range(len(new)), key=lambda index: index not in resumed)[: self.room]:
@@ -229,11 +244,9 @@ class Tracker:
         track, box = observation.track, observation.box
         track.appearance, track.image_pose = observation.appearance, observation.image_pose
         if observation.confidence < self.config.min_confidence:
-            track.unseen_frames, track.drift = 1, DriftDetector()
-            return
-        velocity = _VELOCITY_SMOOTHING * track.velocity + (1 - _VELOCITY_SMOOTHING) * (box - track.box)
-        track.velocity = np.asarray(velocity, dtype=np.float32)
-        track.box, track.unseen_frames = box, 0
+            track.is_lost, track.drift = True, DriftDetector()
+        else:
+            track.follow(box)
 
     def _resolve_id_switches(self) -> None:
         """Ends identity switches by appearance, and removes duplicate tracks.
@@ -248,7 +261,7 @@ class Tracker:
                 track.mark_lost()
         kept: list[Track] = []
         for track in self._tracks:
-            older = [other for other in kept if not other.unseen_frames and not track.unseen_frames]
+            older = [other for other in kept if not other.is_lost and not track.is_lost]
             rival = next((other for other in older if _is_same_person(track, other)), None)
             switched = _switched(track, rival) if rival else None
             if rival is None or switched:
@@ -256,10 +269,11 @@ class Tracker:
             if switched:
                 switched.mark_lost()
         self._tracks = kept
+        share = 1 - math.exp(-self._step_s / _APPEARANCE_S)
         for track in self.seen:
             if track.appearance is not None:
                 known = track.remembered
-                track.remembered = known.blended(track.appearance, _APPEARANCE_RATE) if known else track.appearance
+                track.remembered = known.blended(track.appearance, share) if known else track.appearance
 
     def _new_identity(self) -> int:
         used = {track.identity for track in self._tracks}
@@ -328,8 +342,8 @@ def _match_cost(track: Track, box: Box) -> float:
     centre_distance = float(np.linalg.norm((expected[:2] + expected[2:] - box[:2] - box[2:]) / 2)) / max(size, 1.0)
     size_ratio = abs(float(np.log(max(area(box), 1.0) / max(area(expected), 1.0))))
     iou = intersection_over_union(expected, box)
-    growth = 1 + _CENTRE_DISTANCE_GROWTH * min(track.unseen_frames, _EXTRAPOLATED_FRAMES)
-    if iou < _MIN_IOU and centre_distance > _MAX_CENTRE_DISTANCE * growth:
+    farthest = _MAX_CENTRE_DISTANCE + _CENTRE_DISTANCE_GROWTH * min(track.unseen_s, _EXTRAPOLATED_S)
+    if iou < _MIN_IOU and centre_distance > farthest:
         return _IMPOSSIBLE
     return 1.0 - iou + centre_distance + _SIZE_COST * size_ratio
 

@@ -60,13 +60,13 @@ class FakeNetworks:
     def reset(self) -> None:
         self.resets += 1
 
-    def process(self, image: object, camera: Camera, time_s: float | None) -> tuple[float | None]:
-        self.times.append(time_s)
-        return (time_s,)
+    def process(self, image: object, camera: Camera, time_s: float | None, *, take_turns: bool) -> tuple[float | None]:
+        self.times.append(time_s if take_turns else None)
+        return (self.times[-1],)
 
     def label(self, *arguments: Any) -> tuple[PersonLabels, ...]:
         """Of semantics the people, of clothes the same people."""
-        if len(arguments) == 4:
+        if len(arguments) == 5:
             return tuple(arguments[3])
         (seen,), _, time_s = arguments
         assert seen == (time_s if self.smooths else None)
@@ -155,7 +155,7 @@ async def test_new_source_resets_stages() -> None:
     assert networks.resets == 3 * stage.resets == 6
 
 
-async def test_without_smoothing_each_frame_is_perceived_for_itself() -> None:
+async def test_without_smoothing_views_take_no_turns() -> None:
     networks = FakeNetworks(smooths=False)
     await pipeline_of(FakeSource([captured(0)]), FakeLink(), networks=networks).run(asyncio.Event())
     assert networks.times == [None]
@@ -168,9 +168,9 @@ class WaitingNetworks(FakeNetworks):
         super().__init__()
         self._perceived = [threading.Event() for _ in range(frames)]
 
-    def process(self, image: object, camera: Camera, time_s: float | None) -> tuple[float | None]:
+    def process(self, image: object, camera: Camera, time_s: float | None, *, take_turns: bool) -> tuple[float | None]:
         self._perceived[len(self.times)].set()
-        return super().process(image, camera, time_s)
+        return super().process(image, camera, time_s, take_turns=take_turns)
 
     def label(self, *arguments: Any) -> tuple[PersonLabels, ...]:
         if len(arguments) == 3:

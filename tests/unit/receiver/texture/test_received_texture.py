@@ -2,6 +2,8 @@
 
 import asyncio
 import pickle
+from collections.abc import Mapping
+from itertools import count
 
 import numpy as np
 import pytest
@@ -14,6 +16,12 @@ from common.texture.atlas_tiles import TILES, WITHDRAWN, Tile, encode
 from receiver.texture.received_texture import ReceivedTexture, ReceivedTextures
 
 ALL = np.ones((ATLAS_SIZE, ATLAS_SIZE), np.bool_)
+CLOCK = count()
+
+
+def next_frame(textures: ReceivedTextures, *, wait: bool) -> Mapping[int, ReceivedTexture]:
+    """Those of a frame, of which there are 30 a second."""
+    return textures.of_next_frame(next(CLOCK) / 30, wait=wait)
 
 
 def flat(tile: Tile, colour: int, known: np.ndarray = ALL) -> bytes:
@@ -66,17 +74,17 @@ def test_textures_belong_to_people() -> None:
     textures = ReceivedTextures()
     textures.take(blob(3))
     textures.take(blob(4))
-    assert textures.of_next_frame(wait=False).keys() == {3, 4}
+    assert next_frame(textures, wait=False).keys() == {3, 4}
     textures.take(blob(3, data=WITHDRAWN))
-    assert textures.of_next_frame(wait=True).keys() == {4}
+    assert next_frame(textures, wait=True).keys() == {4}
 
 
 def test_tiles_of_a_live_session_wait_for_others_except_the_first() -> None:
     textures = ReceivedTextures()
     textures.take(blob(3))
-    first = textures.of_next_frame(wait=True)[3]
+    first = next_frame(textures, wait=True)[3]
     textures.take(blob(3, 1))
-    states = [textures.of_next_frame(wait=True)[3] for _ in range(20)]
+    states = [next_frame(textures, wait=True)[3] for _ in range(20)]
     assert states[0] is first and len(states[-1].tiles) == 2
     assert len({id(state) for state in states}) == 2
 
@@ -85,24 +93,24 @@ def test_every_tile_counts_at_once_in_a_session_that_is_not_live() -> None:
     textures = ReceivedTextures()
     for number in range(3):
         textures.take(blob(3, number))
-        assert len(textures.of_next_frame(wait=False)[3].tiles) == number + 1
+        assert len(next_frame(textures, wait=False)[3].tiles) == number + 1
 
 
 def test_memory_is_limited_to_some_people() -> None:
     textures = ReceivedTextures()
     for identity in range(256):
         textures.take(blob(identity))
-    assert len(textures.of_next_frame(wait=False)) <= 32 and 255 in textures.of_next_frame(wait=False)
+    assert len(next_frame(textures, wait=False)) <= 32 and 255 in next_frame(textures, wait=False)
 
 
 @pytest.mark.parametrize("hostile", [Blob(TEXTURE, 2**31, WITHDRAWN), Blob(TEXTURE, 0, b"\x01RIFF")])
 def test_hostile_tiles_change_nothing(hostile: Blob) -> None:
     textures = ReceivedTextures()
     textures.take(blob(0))
-    before = textures.of_next_frame(wait=False)[0]
+    before = next_frame(textures, wait=False)[0]
     with pytest.raises(MalformedPacket):
         textures.take(hostile)
-    assert textures.of_next_frame(wait=False)[0] is before
+    assert next_frame(textures, wait=False)[0] is before
 
 
 def test_texture_does_not_depend_on_when_it_was_asked_for() -> None:
@@ -163,10 +171,10 @@ def shade_of(received: ReceivedTexture) -> int | None:
 async def test_live_frames_go_on_while_a_texture_is_completed(estimates: Estimates) -> None:
     textures = ReceivedTextures(inpaint_later=estimates)
     textures.take(blob(3))
-    before = [textures.of_next_frame(wait=True)[3] for _ in range(10)]
+    before = [next_frame(textures, wait=True)[3] for _ in range(10)]
     assert len(estimates.begun) == 1 and {shade_of(each) for each in before} == {None}
     estimates.finish(5)
-    after = [textures.of_next_frame(wait=True)[3] for _ in range(10)]
+    after = [next_frame(textures, wait=True)[3] for _ in range(10)]
     assert shade_of(after[-1]) == 5 and after[-1] is not before[-1]
     # Every object is one state, because paint is cached by it.
     assert len({id(each) for each in (*before, *after)}) == 2
@@ -175,25 +183,25 @@ async def test_live_frames_go_on_while_a_texture_is_completed(estimates: Estimat
 async def test_texture_is_completed_again_after_new_tiles_but_not_often(estimates: Estimates) -> None:
     textures = ReceivedTextures(inpaint_later=estimates)
     textures.take(blob(3))
-    textures.of_next_frame(wait=True)
+    next_frame(textures, wait=True)
     textures.take(blob(3, 1))
     for _ in range(40):
-        textures.of_next_frame(wait=True)
+        next_frame(textures, wait=True)
     assert len(estimates.begun) == 1, "another one began while the first one runs"
     estimates.finish(5)
-    textures.of_next_frame(wait=True)
+    next_frame(textures, wait=True)
     assert [len(received.tiles) for received, _ in estimates.begun] == [1, 2]
     estimates.finish(6)
-    textures.of_next_frame(wait=True)
+    next_frame(textures, wait=True)
     textures.take(blob(3, 2))
-    shades = [shade_of(textures.of_next_frame(wait=True)[3]) for _ in range(14)]
+    shades = [shade_of(next_frame(textures, wait=True)[3]) for _ in range(14)]
     assert len(estimates.begun) == 2 and shades[-1] == 6, "the earlier estimate was lost, or the next one is too early"
     for _ in range(40):
-        textures.of_next_frame(wait=True)
+        next_frame(textures, wait=True)
     assert len(estimates.begun) == 3
     estimates.finish(7)
     for _ in range(40):
-        textures.of_next_frame(wait=True)
+        next_frame(textures, wait=True)
     assert len(estimates.begun) == 3, "nothing has arrived"
 
 
@@ -201,32 +209,32 @@ async def test_completed_waits_for_completions_of_the_newest_tiles(estimates: Es
     textures = ReceivedTextures(inpaint_later=estimates)
     for identity, number in ((3, 0), (3, 1), (4, 0)):
         textures.take(blob(identity, number))
-    waiting = asyncio.ensure_future(textures.completed([3, 9]))
+    waiting = asyncio.ensure_future(textures.completed([3, 9], next(CLOCK) / 30))
     await asyncio.sleep(0)
     assert not waiting.done()
     assert [len(received.tiles) for received, _ in estimates.begun] == [2], "person 4 is in another picture"
     estimates.finish(5)
     await waiting
-    assert shade_of(textures.of_next_frame(wait=False)[3]) == 5
+    assert shade_of(next_frame(textures, wait=False)[3]) == 5
     textures.forget([3, 8])
-    assert set(textures.of_next_frame(wait=False)) == {4}
+    assert set(next_frame(textures, wait=False)) == {4}
     textures.take(blob(3))
-    waiting = asyncio.ensure_future(textures.completed([3]))
+    waiting = asyncio.ensure_future(textures.completed([3], next(CLOCK) / 30))
     await asyncio.sleep(0)
     assert len(estimates.begun) == 2, "it is another person"
     estimates.finish(None)
     await waiting
-    assert shade_of(textures.of_next_frame(wait=False)[3]) is None
+    assert shade_of(next_frame(textures, wait=False)[3]) is None
 
 
 async def test_completion_of_a_person_who_is_gone_is_given_up(estimates: Estimates) -> None:
     textures = ReceivedTextures(inpaint_later=estimates)
     textures.take(blob(3))
-    textures.of_next_frame(wait=True)
+    next_frame(textures, wait=True)
     textures.take(blob(3, data=WITHDRAWN))
     assert estimates.begun[0][1].cancelled()
     textures.take(blob(3))
-    assert shade_of(textures.of_next_frame(wait=True)[3]) is None
+    assert shade_of(next_frame(textures, wait=True)[3]) is None
     assert len(estimates.begun) == 2
 
 
@@ -236,11 +244,11 @@ async def test_failed_completions_change_nothing_and_are_logged_once(
     textures = ReceivedTextures(inpaint_later=estimates)
     for identity, error in ((3, WeightsError("no weights")), (4, MemoryError("no room"))):
         textures.take(blob(identity))
-        waiting = asyncio.ensure_future(textures.completed([identity]))
+        waiting = asyncio.ensure_future(textures.completed([identity], next(CLOCK) / 30))
         await asyncio.sleep(0)
         estimates.begun[-1][1].set_exception(error)
         await waiting
-    assert {shade_of(each) for each in textures.of_next_frame(wait=False).values()} == {None}
+    assert {shade_of(each) for each in next_frame(textures, wait=False).values()} == {None}
     (record,) = caplog.records
     assert record.levelname == "WARNING" and "no weights" in record.message
 
@@ -249,7 +257,7 @@ async def test_close_gives_up_completions(estimates: Estimates) -> None:
     textures = ReceivedTextures(inpaint_later=estimates)
     textures.take(blob(3))
     textures.take(blob(4))
-    textures.of_next_frame(wait=True)
+    next_frame(textures, wait=True)
     failed, waiting = (future for _, future in estimates.begun)
     failed.set_exception(WeightsError("no weights"))
     textures.close()

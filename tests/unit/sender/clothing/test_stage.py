@@ -114,3 +114,11 @@ def test_other_labels_are_unchanged(stage: ScriptedStage, rendered: RenderedPers
     (dressed,) = stage.label(rendered.image, CAMERA, people, [replace(labels[0], labels=known)])
     for name, values in known.items():
         np.testing.assert_array_equal(dressed.labels[name], values)
+
+
+@pytest.mark.parametrize("fps", [5, 30, 60, 240])
+def test_readings_are_as_frequent_at_any_frame_rate(stage: ScriptedStage, rendered: RenderedPerson, fps: int) -> None:
+    people, labels = observed(rendered, 3)
+    for frame in range(2 * fps):
+        stage.label(rendered.image, CAMERA, people, labels, frame / fps)
+    assert len(stage.read_people) == pytest.approx(7, abs=1)

@@ -32,15 +32,14 @@ def network() -> Copying:
     return Copying()
 
 
-def seen(network: FaceActions, frames: list[dict[int, float]], yaw: float = 0.0) -> list[FloatArray]:
+def seen(network: FaceActions, frames: list[dict[int, float]], yaw: float = 0.0, fps: int = FPS) -> list[FloatArray]:
     """The steady activations (52,) of frames with some features."""
     memory, found = FaceMemory(network.neutral), []
     rotation = Rotation.from_euler("y", yaw).as_matrix().astype(np.float32)
     for number, values in enumerate(frames):
         features = np.zeros(FEATURES, np.float32)
         features[list(values)] = list(values.values())
-        memory.read(network, AlignedFace(features, rotation, 1000.0), number / FPS)
-        memory.read_at = number
+        memory.read(network, AlignedFace(features, rotation, 1000.0), number / fps)
         found.append(memory.activations)
     return found
 
@@ -70,3 +69,10 @@ def test_lids_of_a_turned_head_are_those_of_the_nearer_eye(
 ) -> None:
     found = seen(network, [{LEFT: 0.8, RIGHT: 0.2}], yaw)[0]
     assert (found[LEFT], found[RIGHT]) == pytest.approx(lids, abs=0.02)
+
+
+@pytest.mark.parametrize("fps", [30, 60, 240])
+def test_faces_follow_as_fast_at_any_frame_rate(network: Copying, fps: int) -> None:
+    smile: list[dict[int, float]] = [{}] * fps + [{JAW: 0.08}] * fps
+    found = seen(network, smile, fps=fps)
+    assert found[fps + fps // 10][JAW] == pytest.approx(0.048, abs=0.008)

@@ -56,7 +56,7 @@ def person(identity: int, eyes_px: float = 40.0, *, visible: bool = True, x: flo
     return observed(crop, np.ones((MASK, MASK), np.bool_), keypoints_2d=at, visible=seen, identity=identity)
 
 
-def label(stage: FaceStage, people: Sequence[ObservedPerson], frame: int, *, is_short: bool = False) -> list[bool]:
+def label(stage: FaceStage, people: Sequence[ObservedPerson], frame: float, *, is_short: bool = False) -> list[bool]:
     """Whether the people have labels of their faces."""
     bare = [PersonLabels(each.identity, each.score, {}) for each in people]
     labelled = stage.label(FRAME, people, bare, frame / 30, is_short=is_short)
@@ -117,3 +117,12 @@ def test_reset_forgets_neutral_faces(stage: FaceStage) -> None:
         label(stage, [person(0)], frame)
     stage.reset()
     assert not stage._people
+
+
+@pytest.mark.parametrize("fps", [5, 30, 240])
+def test_face_that_is_not_read_is_held_as_long_at_any_frame_rate(stage: FaceStage, fps: int) -> None:
+    label(stage, [person(0)], 0)
+    crowd = [person(identity) for identity in (1, 2, 0)]
+    held = [label(stage, crowd, 30 * frame / fps)[2] for frame in (1, round(0.4 * fps))]
+    assert held == [True, True] and not label(stage, [person(0, visible=False)], 30)[0]
+    assert stage._people[0].last is None

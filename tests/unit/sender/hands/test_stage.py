@@ -98,7 +98,7 @@ def labels_of(space: LabelSpace, identity: int = 0) -> PersonLabels:
     return PersonLabels(identity, 0.9, {name: value for name, value in groups.items() if name not in OPTIONAL_GROUPS})
 
 
-def run(stage: HandsStage, space: LabelSpace, frame: int, *people: ObservedPerson) -> tuple[PersonLabels, ...]:
+def run(stage: HandsStage, space: LabelSpace, frame: float, *people: ObservedPerson) -> tuple[PersonLabels, ...]:
     return stage.label(IMAGE, CAMERA, people, [labels_of(space, one.identity) for one in people], frame * FRAME_S)
 
 
@@ -225,3 +225,12 @@ def test_labels_of_another_hand_are_as_they_were(space: LabelSpace, body: BodyMo
     assert np.allclose(shown[:15], even[:15], atol=1e-4)
     mirrored = vectors * MIRROR_TURN_SIGNS
     assert np.linalg.norm(shown[15:] - mirrored) < np.linalg.norm(even[15:] - mirrored)
+
+
+@pytest.mark.parametrize("fps", [5, 30, 60, 240])
+def test_hands_are_read_as_often_at_any_frame_rate(
+    stage: HandsStage, reader: ScriptedReader, space: LabelSpace, fps: int
+) -> None:
+    for frame in range(fps):
+        run(stage, space, frame / fps / FRAME_S, person())
+    assert len(reader.looks[4:]) == (4 if fps == 5 else pytest.approx(11, abs=2))

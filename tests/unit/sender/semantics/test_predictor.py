@@ -72,7 +72,7 @@ def test_paper_labels_the_same_person_by_other_means(seen: ObservedPerson) -> No
 def test_identity_that_is_given_to_another_has_their_colours(
     seen: ObservedPerson, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(known_people, "FORGET_AFTER_FRAMES", 2)
+    monkeypatch.setattr(known_people, "FORGET_AFTER_S", 0.08)
     camera, stage = Camera(seen.crop.side, seen.crop.side, 2.0 * seen.crop.side), SemanticsStage.load(SmoothingConfig())
     stranger = replace(seen, output=replace(seen.output, region_colours=1 - seen.output.region_colours))
 

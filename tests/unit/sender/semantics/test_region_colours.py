@@ -1,4 +1,5 @@
 import numpy as np
+import pytest
 
 from common.arrays import FloatArray
 from common.body.anatomy import REGION_INDEX, REGIONS
@@ -63,3 +64,14 @@ def test_changed_clothing_replaces_colour() -> None:
     for _ in range(200):
         known = person.update(*frame(chest=BLUE))
     assert apart(known[REGION_INDEX["chest"]], BLUE) < 0.1
+
+
+@pytest.mark.parametrize("fps", [5, 30, 240])
+def test_other_light_is_followed_as_fast_at_any_frame_rate(fps: int) -> None:
+    person = RegionColours()
+    for _ in range(4 * fps):
+        person.update(*frame(chest=RED), 1 / fps)
+    for _ in range(2 * fps):
+        known = person.update(*frame(chest=BLUE), 1 / fps)
+    share = (known[REGION_INDEX["chest"]] - RED)[2] / (BLUE - RED)[2]
+    assert share == pytest.approx(0.63, abs=0.03)

@@ -126,3 +126,20 @@ def test_smoothing_option_sets_strength() -> None:
     labels = np.random.default_rng(3).normal(0, 0.1, (90, LABEL_SIZE)).astype(np.float32)
     strong, usual, weak = (np.diff(run(labels, strength)[30:, ARM], axis=0).std() for strength in (4.0, 1.0, 0.25))
     assert strong < usual < weak
+
+
+@pytest.mark.parametrize("fps", [5, 30, 240])
+def test_size_that_changes_is_followed_as_fast_at_any_frame_rate(fps: int) -> None:
+    smoother, shape = LabelSmoother(), group_slices()["shape"]
+    labels = np.zeros(LABEL_SIZE, np.float32)
+    for number in range(15 * fps):
+        labels[shape] = number >= 10 * fps
+        found = smoother.smooth(0, number / fps, labels)[shape]
+    assert found == pytest.approx(0.63, abs=0.04)
+
+
+def test_steady_motion_is_no_noise_whatever_the_steps() -> None:
+    smoother, rng = LabelSmoother(), np.random.default_rng(3)
+    for time_s in np.cumsum(rng.uniform(0.01, 0.1, 60)).tolist():
+        smoother.smooth(0, time_s, np.full(LABEL_SIZE, time_s, np.float32))
+    assert smoother._states[0].noise[ARM].max() < 1e-6

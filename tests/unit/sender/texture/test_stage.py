@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -6,7 +8,6 @@ from common.body.model import BodyModel
 from common.texture.atlas_tiles import TILES, WITHDRAWN, Tile
 from receiver.texture.received_texture import ReceivedTexture
 from sender.perception.tracking import known_people
-from sender.texture import stage as stage_module
 from sender.texture.atlas_memory import AtlasMemory
 from sender.texture.atlas_view import AtlasView
 from sender.texture.stage import TextureStage
@@ -34,11 +35,14 @@ def observations(monkeypatch: pytest.MonkeyPatch) -> list[AtlasMemory]:
     return memories
 
 
-def update(texture_stage: TextureStage, rendered: RenderedPerson, *identities: int) -> list[tuple[Tile, int, bytes]]:
+def update(
+    texture_stage: TextureStage, rendered: RenderedPerson, *identities: int, time_s: float = 0.0
+) -> list[tuple[Tile, int, bytes]]:
     """The tiles that a frame of these people sends."""
     observed = [rendered.observed(identity) for identity in identities]
     people = [rendered.labels(SPACE, identity) for identity in identities]
-    return [(*Tile.of_key(blob.key), blob.data) for blob in texture_stage.update(rendered.frame, observed, people)]
+    frame = replace(rendered.frame, media_time_s=time_s)
+    return [(*Tile.of_key(blob.key), blob.data) for blob in texture_stage.update(frame, observed, people)]
 
 
 def test_each_person_is_observed_in_every_fifth_frame_while_there_is_something_new(
@@ -64,7 +68,7 @@ def test_who_shows_nothing_new_is_observed_less_often_until_they_turn(
 def test_one_person_is_observed_or_has_a_tile_sent_per_frame(
     texture_stage: TextureStage, front: RenderedPerson, observations: list[AtlasMemory]
 ) -> None:
-    for _ in range(stage_module._FIRST_OBSERVATION_FRAMES):
+    for _ in range(2):
         update(texture_stage, front, *range(8))
     assert not observations
     tiles = 0
@@ -80,7 +84,7 @@ def test_one_person_is_observed_or_has_a_tile_sent_per_frame(
 def test_colours_of_forgotten_person_are_withdrawn(
     texture_stage: TextureStage, front: RenderedPerson, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(known_people, "FORGET_AFTER_FRAMES", 12)
+    monkeypatch.setattr(known_people, "FORGET_AFTER_S", 0.4)
     while not update(texture_stage, front, 3):
         pass
     sent = [entry for _ in range(30) for entry in update(texture_stage, front)]
@@ -141,3 +145,13 @@ def test_the_whole_body_comes_first_and_few_tiles_at_a_time(texture_stage: Textu
 def test_tiles_of_a_still_person_stop(texture_stage: TextureStage, front: RenderedPerson) -> None:
     sent = [update(texture_stage, front, 0) for _ in range(300)]
     assert any(sent[:60]) and not any(sent[200:])
+
+
+@pytest.mark.parametrize("fps", [5, 10, 30, 60, 240])
+def test_first_colours_come_within_a_second_at_any_frame_rate(
+    texture_stage: TextureStage, front: RenderedPerson, observations: list[AtlasMemory], fps: int
+) -> None:
+    number = 0
+    while not update(texture_stage, front, 3, time_s=number / fps):
+        number += 1
+    assert number / fps <= 1.0 and len(observations) == pytest.approx(3, abs=1)

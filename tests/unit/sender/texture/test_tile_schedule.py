@@ -25,15 +25,18 @@ class Schedule:
     def __init__(self, layout: AtlasLayout, areas: FloatArray) -> None:
         self.layout, self.memory = layout, AtlasMemory(layout, remove_light=False)
         self.schedule = TileSchedule(layout, self.memory, areas)
-        self.texture = ReceivedTexture()
+        self.texture, self.now_s = ReceivedTexture(), 0.0
 
-    def observe(self, colours: FloatArray, seen: BoolArray | None = None, frames: int = 5) -> list[tuple[Tile, int]]:
+    def observe(
+        self, colours: FloatArray, seen: BoolArray | None = None, frames: int = 5, pause_s: float = 1 / 6
+    ) -> list[tuple[Tile, int]]:
         """Shows the texels (T, 3), or some of them, as from the front; returns the tiles of the next frames."""
         texels = np.arange(len(self.layout.texel)) if seen is None else np.flatnonzero(seen)
         normals = np.tile(np.array([0, 0, -1], np.float32), (len(texels), 1))
         weights = np.full(len(texels), 0.5, np.float32)
         self.memory.add(AtlasView(texels, colours[texels].astype(np.float32), weights, normals))
-        self.schedule.observed()
+        self.now_s += pause_s
+        self.schedule.observed(self.now_s)
         sent = []
         for _ in range(frames):
             if (found := self.schedule.next()) is not None:
@@ -145,3 +148,14 @@ def test_withdrawals_are_of_what_was_sent(schedule: Schedule) -> None:
 def test_nothing_seen_is_nothing_sent(schedule: Schedule) -> None:
     nothing = np.zeros(len(schedule.layout.texel), np.bool_)
     assert not any(schedule.observe(flat(schedule.layout, 90), nothing) for _ in range(10))
+
+
+def test_bytes_are_of_seconds_not_of_observations(layout: AtlasLayout, areas: FloatArray) -> None:
+    rng, sizes = np.random.default_rng(0), []
+    noise = rng.uniform(0, 255, (len(layout.texel), 3)).astype(np.float32)
+    for pause_s in (0.15, 0.6):
+        schedule = Schedule(layout, areas)
+        sizes.append(
+            sum(size for _ in range(round(6 / pause_s)) for _, size in schedule.observe(noise, pause_s=pause_s))
+        )
+    assert 0.6 < sizes[1] / sizes[0] < 1.7

@@ -110,3 +110,12 @@ def test_still_has_what_everybody_wears(reader: ScriptedReader) -> None:
     for _ in range(2):
         assert [blob.key for blob in update(stage, 3, 5)] == [3, 5]
     assert reader.read_people == [3, 5, 3, 5]
+
+
+@pytest.mark.parametrize("fps", [5, 30, 60, 240])
+def test_readings_are_as_frequent_at_any_frame_rate(reader: ScriptedReader, fps: int) -> None:
+    stage = WearsStage(cast(WearsReader, reader))
+    person = cast(ObservedPerson, SimpleNamespace(identity=3))
+    for frame in range(1, 4 * fps):
+        stage.update(cast(Any, SimpleNamespace(image=FRAME.image, media_time_s=frame / fps)), [person], [])
+    assert len(reader.read_people) == pytest.approx(8, abs=2)

@@ -24,9 +24,9 @@ def standing(lean_deg: float) -> FloatArray:
     return places
 
 
-def see(roll: CameraRoll, lean_deg: float, crop: CropBox = CROP) -> None:
+def see(roll: CameraRoll, lean_deg: float, crop: CropBox = CROP, step_s: float = 1 / 30) -> None:
     person = observed(crop, _FULL, keypoints_2d=standing(lean_deg), visible=_ALL)
-    roll.observe(person.output, person.crop)
+    roll.observe(person.output, person.crop, step_s)
 
 
 def test_people_who_all_lean_tell_the_roll() -> None:
@@ -65,3 +65,14 @@ def test_camera_that_is_put_upright() -> None:
     for _ in range(400):
         see(roll, 0.0)
     assert roll.radians == 0.0
+
+
+@pytest.mark.parametrize("fps", [5, 30, 240])
+def test_roll_follows_as_fast_at_any_frame_rate(fps: int) -> None:
+    roll, frames = CameraRoll(), 0
+    for _ in range(10 * fps):
+        see(roll, 25.0, step_s=1 / fps)
+    while roll.radians:
+        see(roll, 0.0, step_s=1 / fps)
+        frames += 1
+    assert frames / fps == pytest.approx(4.7, abs=0.3)

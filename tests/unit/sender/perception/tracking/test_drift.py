@@ -122,3 +122,16 @@ def test_detection_confirms_by_overlap_or_containment() -> None:
     assert confirms(PERSON, legs)
     assert not confirms(np.array([110, 80, 118, 100], np.float32), PERSON)
     assert not confirms(ELSEWHERE.box, PERSON)
+
+
+@pytest.mark.parametrize("fps", [5, 30, 60, 240])
+@pytest.mark.parametrize(("box", "given_up_s"), [(PERSON, 0.62), (PERSON + 300, 0.03)], ids=["stationary", "moved"])
+def test_nobody_is_believed_after_a_time_and_never_at_once(fps: int, box: Box, given_up_s: float) -> None:
+    drift = DriftDetector()
+    drift.observe(CLEAR)
+    frames = 0
+    while not drift.has_drifted:
+        frames += 1
+        drift.observe(replace(FURNITURE, box=box), 1 / fps)
+    assert frames >= 2
+    assert given_up_s <= (frames - 1) / fps <= given_up_s + 1 / fps

@@ -19,9 +19,9 @@ def detect(tracker: Tracker, boxes: list[Box], score: float = 0.9) -> None:
     tracker.add_tracks([Candidate(candidate.box, candidate.score) for candidate in unmatched], 640, 480)
 
 
-def frame(tracker: Tracker, boxes: list[Box], score: float = 0.9) -> dict[int, float]:
+def frame(tracker: Tracker, boxes: list[Box], score: float = 0.9, step_s: float = 1 / 30) -> dict[int, float]:
     """One frame with people at `boxes`; returns identity → x of the centre of its box."""
-    tracker.begin_frame()
+    tracker.begin_frame(step_s)
     detect(tracker, boxes, score)
     seen = tracker.update([observed(track, boxes) for track in tracker.seen])
     return {track.identity: float(track.box[0] + track.box[2]) / 2 for track in seen}
@@ -64,7 +64,7 @@ def test_crossing_people_keep_their_identities() -> None:
 
 
 def test_identity_survives_short_loss() -> None:
-    tracker = Tracker(TrackerConfig(max_people=1, forget_frames=20))
+    tracker = Tracker(TrackerConfig(max_people=1, forget_s=0.67))
     for x in range(100, 200, 10):
         frame(tracker, [box_at(x)])
     for _ in range(8):
@@ -74,7 +74,7 @@ def test_identity_survives_short_loss() -> None:
 
 def test_long_loss_or_another_place_gives_a_new_identity() -> None:
     for absent, x in ((10, 100.0), (1, 550.0)):
-        tracker = Tracker(TrackerConfig(max_people=1, forget_frames=5))
+        tracker = Tracker(TrackerConfig(max_people=1, forget_s=0.17))
         frame(tracker, [box_at(100)])
         for _ in range(absent):
             frame(tracker, [])
@@ -218,3 +218,53 @@ def test_person_over_tracked_legs_starts_track() -> None:
     other_pose = ImagePose(whole.image_pose.keypoints + np.array([40, -60], np.float32), whole.image_pose.located)
     tracker.add_tracks([Candidate(whole.box, 0.9, BLUE, other_pose)], 640, 480)
     assert [track.identity for track in tracker.seen] == [0, 1]
+
+
+FRAME_RATES = [5, 30, 60, 240]
+
+
+def present(tracker: Tracker, boxes: list[Box], seconds: float, fps: int) -> None:
+    """Frames of people who stay where they are."""
+    for _ in range(round(seconds * fps)):
+        frame(tracker, boxes, step_s=1 / fps)
+
+
+@pytest.mark.parametrize("fps", FRAME_RATES)
+@pytest.mark.parametrize(("away_s", "identity"), [(1.2, 0), (2.2, 1)])
+def test_identity_is_kept_as_long_at_any_frame_rate(fps: int, away_s: float, identity: int) -> None:
+    tracker = Tracker(TrackerConfig(max_people=1))
+    present(tracker, [box_at(100)], 1.0, fps)
+    present(tracker, [], away_s, fps)
+    assert list(frame(tracker, [box_at(100)], step_s=1 / fps)) == [identity]
+
+
+def test_identity_is_kept_by_the_frames_own_times() -> None:
+    """A clip whose frames come at any intervals."""
+    tracker = Tracker(TrackerConfig(max_people=1))
+    frame(tracker, [box_at(100)])
+    for step_s in (0.004, 0.9, 0.02, 0.3):
+        frame(tracker, [], step_s=step_s)
+    assert list(frame(tracker, [box_at(100)], step_s=0.1)) == [0]
+    for step_s in (0.9, 0.004, 0.9):
+        frame(tracker, [], step_s=step_s)
+    assert list(frame(tracker, [box_at(100)], step_s=0.1)) == [1]
+
+
+@pytest.mark.parametrize("fps", FRAME_RATES)
+def test_velocity_is_of_a_second(fps: int) -> None:
+    tracker = Tracker(TrackerConfig(max_people=1))
+    for number in range(fps):
+        frame(tracker, [box_at(100 + 120 * number / fps)], step_s=1 / fps)
+    (track,) = tracker.seen
+    assert track.velocity == pytest.approx([120, 0, 120, 0], rel=0.05)
+
+
+@pytest.mark.parametrize("fps", FRAME_RATES)
+def test_lost_person_is_searched_for_as_long_at_any_frame_rate(fps: int) -> None:
+    tracker = Tracker(TrackerConfig(max_people=2))
+    present(tracker, [box_at(100), box_at(400)], 0.4, fps)
+    due = []
+    for _ in range(2 * fps):
+        frame(tracker, [box_at(100)], step_s=1 / fps)
+        due.append(tracker.search_due)
+    assert sum(due) / fps == pytest.approx(0.5, abs=1 / fps)

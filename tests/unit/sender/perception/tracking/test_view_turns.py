@@ -20,7 +20,7 @@ def means(velocity: float, frames: int = 6) -> list[FloatArray]:
     view: View = "both"
     found = []
     for number in range(frames):
-        found.append(turns.mean(3, view, seen(np.full(3, velocity * number, np.float32), view)))
+        found.append(turns.mean(3, view, seen(np.full(3, velocity * number, np.float32), view), number / 30))
         view = "plain" if view == "both" else OTHER[view]
     return found
 
@@ -38,23 +38,24 @@ def test_frame_in_both_views_is_taken_as_it_is_and_the_next_foreseen() -> None:
     view: View = "plain"
     for number in range(5):
         view = OTHER[view]
-        turns.mean(3, view, seen(np.full(3, 0.2 * number, np.float32), view))
+        turns.mean(3, view, seen(np.full(3, 0.2 * number, np.float32), view), number / 30)
     both = np.full(3, 1.0, np.float32)
-    assert turns.mean(3, "both", both) is both
-    np.testing.assert_allclose(turns.mean(3, "plain", seen(np.full(3, 1.2, np.float32), "plain")), 1.2, atol=1e-6)
+    assert turns.mean(3, "both", both, 5 / 30) is both
+    foreseen = turns.mean(3, "plain", seen(np.full(3, 1.2, np.float32), "plain"), 6 / 30)
+    np.testing.assert_allclose(foreseen, 1.2, atol=1e-6)
 
 
 def test_somebody_else_of_the_same_identity() -> None:
     turns = ViewTurns()
-    turns.mean(3, "plain", BIAS)
+    turns.mean(3, "plain", BIAS, 0.0)
     turns.forget(3)
-    assert turns.mean(3, "mirrored", -BIAS).tolist() == (-BIAS).tolist()
+    assert turns.mean(3, "mirrored", -BIAS, 0.1).tolist() == (-BIAS).tolist()
 
 
 def test_view_that_comes_twice_since_a_frame_was_missed() -> None:
     turns = ViewTurns()
-    turns.mean(3, "plain", BIAS)
-    assert turns.mean(3, "plain", 2 * BIAS).tolist() == (2 * BIAS).tolist()
+    turns.mean(3, "plain", BIAS, 0.0)
+    assert turns.mean(3, "plain", 2 * BIAS, 0.1).tolist() == (2 * BIAS).tolist()
 
 
 @pytest.mark.parametrize(("live", "views"), [(False, ["both", "both"]), (True, ["both", "plain"])])
@@ -63,5 +64,15 @@ def test_pauses_of_a_camera_are_the_machines(live: bool, views: list[View]) -> N
     found: list[View] = []
     for time_s in (0.0, 0.2):
         found.append(turns.next_view([3], time_s))
-        turns.mean(3, found[-1], BIAS)
+        turns.mean(3, found[-1], BIAS, time_s)
     assert found == views
+
+
+def test_steady_motion_in_frames_of_a_variable_rate() -> None:
+    turns, errors = ViewTurns(), []
+    view: View = "plain"
+    for time_s in np.cumsum(np.tile([1 / 30, 1 / 240, 0.09], 4)).tolist():
+        view = OTHER[view]
+        truth = np.full(3, 2.0 * time_s, np.float32)
+        errors.append(float(np.abs(turns.mean(3, view, seen(truth, view), time_s) - truth).max()))
+    assert max(errors[3:]) < 1e-5
