@@ -313,9 +313,11 @@ def _blob_stages(
     """All that is made of observed people beside their labels: a new kind of blob has its stage here."""
     stages = (
         preview,
-        TextureStage(LabelSpace.load(), BodyModel.load(), stills=source.stills) if config.appearance.colours else None,
+        TextureStage(LabelSpace.load(), BodyModel.load(), stills=source.stills, brief=source.brief)
+        if config.appearance.colours
+        else None,
         SharedPreview() if config.preview.share_preview else None,
-        WearsStage(reader, stills=source.stills),
+        WearsStage(reader, stills=source.stills, brief=source.brief),
         jscc,
     )
     return [stage for stage in stages if stage is not None]

@@ -135,16 +135,16 @@ class SenderPipeline:
     async def _send(self, perceived: Perceived, stopped: asyncio.Task[Literal[True]]) -> bool:
         """Labels a frame and gives it to the link; False if the sender has to stop before the link takes it.
 
-        A picture has no later frame whose gaps could carry the colours of its people: they are made first.  In a
-        stream the labels leave first.
+        A picture, or a clip of few frames, has no later frames whose gaps could carry the colours of its people: they
+        are made first.  In a stream the labels leave first.
         """
         labels = await asyncio.get_running_loop().run_in_executor(self._workers, self._labelling.label, perceived)
-        if self._playback.stills:
+        if self._playback.brief:
             await self._make_blobs(perceived, labels, urgent=(WEARS, TEXTURE))
         self._rate.on_offered(self._clock.monotonic_ms())
         ahead, self._ahead = self._ahead, []
         sending = asyncio.ensure_future(self._link.send(labels, ahead))
-        if not self._playback.stills:
+        if not self._playback.brief:
             # Those of the frame before may still be under way.
             await self._making
             # What people wear is so small that it never waits for a gap.

@@ -31,7 +31,7 @@ class Playback:
         skips_late: bool = False,
         clock: Clock = STEADY_CLOCK,
     ) -> None:
-        self.stills = source.stills
+        self.stills, self.brief = source.stills, source.brief
         self._source = source
         self._metrics, self._clock = metrics, clock
         self._next_sequence = first_sequence

@@ -79,7 +79,7 @@ def stream(
     config = _config(max_people, focal_px)
     name = str(camera) if isinstance(camera, int) else os.fspath(camera)
     with open_source(name, config.capture) as source:
-        ends = BothEnds.of(Loaded.once(), config, stills=source.stills, live=source.live)
+        ends = BothEnds.of(Loaded.once(), config, stills=source.stills, brief=source.brief, live=source.live)
         for frame in source:
             yield ends.people(frame)
 

@@ -112,11 +112,12 @@ class BothEnds:
         self._received = ReceivedPeople(loaded.inpainter.textures("library", self._session))
 
     @classmethod
-    def of(cls, loaded: Loaded, config: SenderConfig, *, stills: bool, live: bool = False) -> Self:
+    def of(cls, loaded: Loaded, config: SenderConfig, *, stills: bool, brief: bool = False, live: bool = False) -> Self:
         """A session of a source with the sender's options."""
         networks = Networks.load(config, cameras=int(live), sharing=loaded.networks)
-        textures = TextureStage(LabelSpace.load(), BodyModel.load(), stills=stills)
-        return cls(loaded, networks, (textures, WearsStage(loaded.reader, stills=stills)), stills=stills)
+        textures = TextureStage(LabelSpace.load(), BodyModel.load(), stills=stills, brief=brief)
+        wears = WearsStage(loaded.reader, stills=stills, brief=brief)
+        return cls(loaded, networks, (textures, wears), stills=stills)
 
     def people(self, frame: CapturedFrame) -> People:
         """The people of a frame."""

@@ -13,6 +13,8 @@ MAX_SIDE_PX = 65_535
 """The longest side of a frame that a packet can describe."""
 MAX_PIXELS = 180_000_000
 """The largest frame, about 0.5 GB as RGB; above it, a small file may be made to exhaust the memory."""
+# In so much of a clip a person's colours do not come, a few with each frame.
+_BRIEF_FRAMES, _BRIEF_S = 30, 1.0
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -59,6 +61,13 @@ class FrameSource:
     def length(self) -> int | None:
         """About how many frames there are; None for a live source, and where it is not known."""
         return None
+
+    @property
+    def brief(self) -> bool:
+        """Whether clothes and colours have to come with the frame that shows them: few come after it, or none."""
+        return self.stills or (
+            self.ends and self.length is not None and self.length <= max(_BRIEF_FRAMES, _BRIEF_S * (self.fps or 0.0))
+        )
 
     def __iter__(self) -> Iterator[CapturedFrame]:
         raise NotImplementedError

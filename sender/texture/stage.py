@@ -68,12 +68,13 @@ class TextureStage:
 
     Args:
         stills: every frame is a picture of its own: everybody's colours come with it, and nothing is remembered.
+        brief: what the first frame of a person shows comes with it, too.
     """
 
     timed_as = "colours"
 
-    def __init__(self, space: LabelSpace, body: BodyModel, *, stills: bool = False) -> None:
-        self._stills = stills
+    def __init__(self, space: LabelSpace, body: BodyModel, *, stills: bool = False, brief: bool = False) -> None:
+        self._stills, self._brief = stills, brief
         self._space = space
         self._body = body
         layout = AtlasLayout.from_body(body)
@@ -98,6 +99,8 @@ class TextureStage:
         """
         if self._stills:
             return self._from_picture(frame, observed, people)
+        new = [row for row, person in enumerate(observed) if self._brief and person.identity not in self._people]
+        first = self._from_picture(frame, [observed[row] for row in new], [people[row] for row in new])
         self._withdraw(self._people.see((person.identity for person in observed), frame.media_time_s))
         withdrawn, self._to_withdraw = self._to_withdraw, []
         # An observation and a tile in one frame would delay it; they take turns.
@@ -106,9 +109,9 @@ class TextureStage:
         self._observed = row is not None and not tiles
         if row is not None and self._observed:
             texture = self._people[observed[row].identity]
-            new = self._add(texture.atlas, frame, observed[row], people[row])
-            texture.observed(self._people.clock.now_s, new)
-        return withdrawn + tiles
+            share = self._add(texture.atlas, frame, observed[row], people[row])
+            texture.observed(self._people.clock.now_s, share)
+        return withdrawn + first + tiles
 
     def _unknown(self) -> _PersonTexture:
         """The texture of somebody who was not seen before."""

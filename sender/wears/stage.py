@@ -103,14 +103,16 @@ class WearsStage:
 
     Args:
         stills: every frame is a picture of its own: what everybody wears comes with it, and nothing is remembered.
+        brief: everybody is read in their first frame.
     """
 
     timed_as = "wears"
 
-    def __init__(self, reader: WearsReader, *, stills: bool = False) -> None:
+    def __init__(self, reader: WearsReader, *, stills: bool = False, brief: bool = False) -> None:
         self._reader = reader
-        self._stills = stills
-        self._wearers = KnownPeople(lambda: _Wearer(self._now_s + _FIRST_READING_S))
+        self._stills, self._brief = stills, brief
+        first_s = 0.0 if brief else _FIRST_READING_S
+        self._wearers = KnownPeople(lambda: _Wearer(self._now_s + first_s))
         self._to_withdraw: list[Blob] = []
 
     def reset(self) -> None:
@@ -141,7 +143,7 @@ class WearsStage:
             if frame.media_time_s == 0 or self._now_s >= self._wearers[person.identity].due_s
         ]
         rows = [row for _, row in sorted(due)]
-        most = len(rows) if frame.media_time_s == 0 else 1
+        most = len(rows) if self._brief or frame.media_time_s == 0 else 1
         return [blob for row in rows[:most] for blob in self._read_person(frame, observed[row])]
 
     def _read_person(self, frame: CapturedFrame, person: ObservedPerson) -> list[Blob]:

@@ -30,6 +30,8 @@ class FakeSource:
     """Yields its frames, then ends or raises `failure`."""
 
     fps: float | None = None
+    length: int | None = None
+    brief = FrameSource.brief
 
     def __init__(
         self,
@@ -331,6 +333,16 @@ async def test_the_labels_of_a_stream_leave_before_its_blobs_are_made_and_wears_
     assert sent_before == [1, 2]
     assert link.ahead == [[], [Blob(WEARS, 7, b"\x00")]]
     assert link.blobs == [Blob(TEXTURE, 7, b"c")] * 2 + [Blob(WEARS, 7, b"\x01")], "no frame follows the last"
+
+
+async def test_blobs_of_a_clip_of_few_frames_are_sent_ahead_of_the_frame_that_shows_them() -> None:
+    class Clip(FakeSource):
+        length = 2
+
+    link = FakeLink()
+    await pipeline_of(Clip([captured(0), captured(1)]), link, FakeBlobStage()).run(asyncio.Event())
+    assert link.ahead == [[], [Blob(TEXTURE, 7, b"\x01")]] and link.blobs == []
+    assert link.sent[0].source == link.sent[1].source, "its people go on"
 
 
 def still(sequence: int) -> CapturedFrame:

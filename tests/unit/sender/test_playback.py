@@ -25,6 +25,7 @@ class FakeSource:
     live: bool = False
     ends: bool = True
     stills: bool = False
+    brief: bool = False
     fps: float | None = 2.0
     length: int = 3
     closed: int = 0

@@ -155,3 +155,17 @@ def test_first_colours_come_within_a_second_at_any_frame_rate(
     while not update(texture_stage, front, 3, time_s=number / fps):
         number += 1
     assert number / fps <= 1.0 and len(observations) == pytest.approx(3, abs=1)
+
+
+def test_colours_of_a_brief_clip_come_with_the_first_frame_of_everybody(
+    model: BodyModel, front: RenderedPerson, observations: list[AtlasMemory]
+) -> None:
+    texture_stage = TextureStage(SPACE, model, brief=True)
+    finest = [tile for tile in TILES if tile.level == TILES[-1].level]
+    for identities in ((4,), (4, 9)):
+        sent = update(texture_stage, front, *identities)
+        assert [(tile, identity) for tile, identity, _ in sent] == [(tile, identities[-1]) for tile in finest]
+        assert any(data != WITHDRAWN for *_, data in sent)
+    # Then as in any clip.
+    assert max(len(update(texture_stage, front, 4, 9)) for _ in range(20)) == 1
+    assert len(set(observations)) == 4

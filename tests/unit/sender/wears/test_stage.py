@@ -119,3 +119,10 @@ def test_readings_are_as_frequent_at_any_frame_rate(reader: ScriptedReader, fps:
     for frame in range(1, 4 * fps):
         stage.update(cast(Any, SimpleNamespace(image=FRAME.image, media_time_s=frame / fps)), [person], [])
     assert len(reader.read_people) == pytest.approx(8, abs=2)
+
+
+def test_everybody_is_read_in_their_first_frame_of_a_brief_clip(reader: ScriptedReader) -> None:
+    stage = WearsStage(cast(WearsReader, reader), brief=True)
+    assert [blob.key for blob in update(stage, 3)] == [3]
+    assert [blob.key for blob in update(stage, 3, 5, 6)] == [5, 6]
+    assert reader.read_people == [3, 5, 6]
