@@ -1,5 +1,6 @@
 """Routes whose requests have a small body of JSON."""
 
+import asyncio
 from collections.abc import Callable, Coroutine
 from typing import Any
 
@@ -8,6 +9,7 @@ from fastapi.routing import APIRoute
 from pydantic import BaseModel, ConfigDict
 
 from receiver.web.refused import Refused
+from receiver.web.serving.pace import PACE_S
 
 _MAX_BYTES = 8192
 
@@ -19,7 +21,7 @@ class Given(BaseModel):
 
 
 class SmallBodyRoute(APIRoute):
-    """A route that answers 413 to a body above 8 kB, or of unknown size, before it is read."""
+    """A route that answers 413 to a body above 8 kB, or of unknown size, before it is read, and 408 to a slow one."""
 
     def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
         """The handler, with a limited body."""
@@ -29,6 +31,11 @@ class SmallBodyRoute(APIRoute):
             length = request.headers.get("content-length", "0")
             if "transfer-encoding" in request.headers or not length.isdecimal() or int(length) > _MAX_BYTES:
                 raise Refused(413, f"send a body of at most {_MAX_BYTES} bytes, whole")
+            try:
+                async with asyncio.timeout(PACE_S):
+                    await request.body()
+            except TimeoutError as error:
+                raise Refused(408, "the body came too slowly: send it again") from error
             return await handler(request)
 
         return limited

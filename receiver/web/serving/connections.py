@@ -3,7 +3,7 @@
     accepted ─ TLS ─ head of a request ─ body ─→ answer ─→ read by the client
                └── the client: 10 s ──┘                    └ a least rate ──┘
 
-A body has the time that its route gives it (`receiver.web.small_body`, `receiver.web.uploads.form`).
+The routes that read bodies limit their time (`receiver.web.small_body`, `receiver.web.uploads.form`).
 """
 
 import asyncio
@@ -17,13 +17,10 @@ from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIO
 
 from common.connections.listener import Accepted, BoundedListener
 from common.connections.tcp_info import acknowledged_bytes
+from receiver.web.serving.pace import LEAST_BYTES_PER_S, PACE_S
 
 HEAD_S = 10.0
 """Until the head of a request is complete, from the beginning of a connection or the last answer."""
-LEAST_BYTES_PER_S = 8_000
-"""That a client reads or sends where the server waits for it: a connection of the slowest phones."""
-PACE_S = 10.0
-"""In so many seconds, that rate is measured."""
 _LOOK_EVERY_S = 1.0
 # Of a WebSocket: some frames.
 _MOST_UNREAD_BYTES = 4_000_000

@@ -2,7 +2,7 @@
 
 import asyncio
 import tempfile
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Callable
 from dataclasses import dataclass
 
 from fastapi import Request
@@ -12,6 +12,7 @@ from starlette.formparsers import MultiPartException, MultiPartParser
 from common.errors import OutputError
 from common.text import printable
 from receiver.web.refused import Refused
+from receiver.web.serving.pace import LEAST_BYTES_PER_S, paced
 
 # Boundaries and heads of the parts.
 _OVERHEAD_BYTES = 16_384
@@ -38,8 +39,13 @@ class UploadForm:
         return Refused(413, f"the {self.noun} is larger than {self.max_bytes / 1e6:g} MB: shrink it")
 
 
-async def read_form(request: Request, form: UploadForm) -> UploadFile:
+async def read_form(
+    request: Request, form: UploadForm, least_bytes_per_s: Callable[[], float] = lambda: LEAST_BYTES_PER_S
+) -> UploadFile:
     """Reads the file of a form, to a temporary file if it is large; close it.
+
+    Args:
+        least_bytes_per_s: that the client has to reach now (`receiver.web.serving.pace`).
 
     Raises:
         Refused: 400 malformed, 408 too slow, 413 too large, 415 without a file.
@@ -53,7 +59,9 @@ async def read_form(request: Request, form: UploadForm) -> UploadFile:
     length = request.headers.get("content-length", "0")
     if length.isdecimal() and int(length) > form.max_bytes + _OVERHEAD_BYTES:
         raise form.too_large()
-    parser = MultiPartParser(request.headers, _limited(request, form), max_files=1, max_fields=0)
+    parser = MultiPartParser(
+        request.headers, paced(_limited(request, form), least_bytes_per_s), max_files=1, max_fields=0
+    )
     try:
         async with asyncio.timeout(form.max_seconds):
             parsed = await parser.parse()

@@ -20,10 +20,12 @@ from starlette.requests import ClientDisconnect
 from starlette.responses import Response
 
 from common.errors import OutputError
+from common.io.addresses import address_key
 from receiver.web.accounts.store import Account
 from receiver.web.metrics import UploadOutcome
 from receiver.web.places import Places
 from receiver.web.refused import Refused
+from receiver.web.serving.pace import LEAST_BYTES_PER_S
 from receiver.web.uploads.admission import Admission
 from receiver.web.uploads.form import UploadForm, read_form
 
@@ -31,6 +33,8 @@ logger = logging.getLogger(__name__)
 
 T = TypeVar("T")
 
+CROWDED_BYTES_PER_S = 64_000
+"""While many uploads arrive: of a thin DSL line."""
 _NDJSON = "application/x-ndjson"
 _PROGRESS = {
     "description": f"With `Accept: {_NDJSON}`: one JSON object a line, `stage`, then `done` or `error`.",
@@ -156,6 +160,7 @@ class Uploads(ABC, Generic[T]):
         self.form, self.admission = form, admission
         self._places, self._count, self._on_stage_end = places, count, on_stage_end
         self._tasks: set[asyncio.Task[T]] = set()
+        self._arriving = 0
 
     async def admit(self, account: Account) -> None:
         """Says whether an account may send a body now. Raises Refused: 409 it keeps too much, 429 too many uploads."""
@@ -205,8 +210,9 @@ class Uploads(ABC, Generic[T]):
         try:
             with ExitStack() as kept:
                 await self.admit(account)
-                kept.enter_context(self._places.take(account))
-                file = await read_form(request, self.form)
+                host = address_key(request.client and request.client.host)
+                kept.enter_context(self._places.take(account, host))
+                file = await self._received(request)
                 with closing(file.file):
                     return self._start(await self.check(account, file, kept), kept.pop_all())
         except (Refused, ClientDisconnect) as error:
@@ -214,6 +220,18 @@ class Uploads(ABC, Generic[T]):
             refused = error if isinstance(error, Refused) else left
             self._count(_outcome(refused), time.perf_counter() - began_s)
             raise refused from error
+
+    async def _received(self, request: Request) -> UploadFile:
+        """The file of a request. Raises Refused or ClientDisconnect."""
+        self._arriving += 1
+        try:
+            return await read_form(request, self.form, self._least_rate)
+        finally:
+            self._arriving -= 1
+
+    def _least_rate(self) -> float:
+        """Bytes a second: when uploads that arrive take half of the places, slow ones make room."""
+        return CROWDED_BYTES_PER_S if 2 * self._arriving >= self._places.most else LEAST_BYTES_PER_S
 
     def _start(self, work: Work[T], kept: ExitStack) -> _Job[T]:
         progress = Progress(self._on_stage_end)

@@ -1,5 +1,6 @@
 """The life of an account over HTTP, and every refusal on its way."""
 
+import asyncio
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -120,6 +121,18 @@ async def test_large_and_endless_bodies_are_not_read(site: Site) -> None:
     for body in (endless(), b" " * 10_000):
         answer = await site.client().post("/api/session", content=body, headers={"Content-Type": "application/json"})
         assert answer.status_code == 413 and "8192" in answer.json()["detail"]
+
+
+async def test_small_body_that_does_not_arrive_is_given_up(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("receiver.web.small_body.PACE_S", 0.02)
+
+    async def half() -> AsyncIterator[bytes]:
+        yield b'{"name":'
+        await asyncio.Event().wait()
+
+    headers = {"Content-Type": "application/json", "Content-Length": "40"}
+    answer = await site.client().post("/api/session", content=half(), headers=headers)
+    assert answer.status_code == 408 and "too slowly" in answer.json()["detail"]
 
 
 async def test_unknown_name_and_wrong_password_have_one_answer(site: Site) -> None:

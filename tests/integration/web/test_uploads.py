@@ -254,12 +254,34 @@ async def test_bodies_that_do_not_arrive_keep_nobody_from_uploading(site: Site) 
         for _ in range(6)
     ]
     await until(lambda: len(begun) + sum(task.done() for task in held) == len(held))
-    # Eight places go to whoever comes first, and then one to an account that has none.
-    assert len(begun) in (8, 9)
-    assert (await upload(await site.visitor("Anna"))).status_code == 201
+    assert len(begun) == 8, "an address has half of the places, however many accounts"
+    assert (await upload(await site.visitor("Anna", "192.0.2.1"))).status_code == 201
     for task in held:
         task.cancel()
     await asyncio.gather(*held, return_exceptions=True)
+
+
+async def test_slow_bodies_end_when_they_take_half_of_the_places(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("receiver.web.serving.pace.PACE_S", 0.05)
+    monkeypatch.setattr("receiver.web.uploads.uploads.LEAST_BYTES_PER_S", 0)
+
+    async def drip(last: asyncio.Event) -> AsyncIterator[bytes]:
+        yield b"--b\r\n"
+        while not last.is_set():
+            await asyncio.sleep(0.01)
+            yield b"x"
+
+    async def held(account: int) -> int:
+        visitor = await site.visitor(f"slow-{account}", f"192.0.2.{account}")
+        headers = {"Content-Type": "multipart/form-data; boundary=b"}
+        answer = await visitor.post("/api/sessions", content=drip(last), headers=headers)
+        return answer.status_code
+
+    last = asyncio.Event()
+    few = [asyncio.create_task(held(number)) for number in range(3)]
+    assert await held(4) == 408
+    last.set()
+    assert set(await asyncio.gather(*few)) <= {400, 408}
 
 
 async def test_accounts_with_many_pictures_leave_places_to_others(site: Site, pictures: FakePictures) -> None:
@@ -267,10 +289,9 @@ async def test_accounts_with_many_pictures_leave_places_to_others(site: Site, pi
     attackers = [await site.visitor(f"attacker-{number}") for number in range(3)]
     held = [asyncio.create_task(upload(attacker)) for attacker in attackers for _ in range(6)]
     await until(lambda: len(pictures.received) + sum(task.done() for task in held) == len(held))
-    # Eight places go to whoever comes first, and then one to an account that has none.
     taken = len(pictures.received)
-    assert taken in (8, 9)
-    anna = asyncio.create_task(upload(await site.visitor("Anna")))
+    assert taken == 8, "an address has half of the places, however many accounts"
+    anna = asyncio.create_task(upload(await site.visitor("Anna", "192.0.2.1")))
     await until(lambda: len(pictures.received) == taken + 1)
     pictures.gate.set()
     assert (await anna).status_code == 201

@@ -91,3 +91,23 @@ async def test_body_that_comes_too_slowly_is_refused() -> None:
     with pytest.raises(Refused, match="too slowly") as refused:
         await read_form(request_of(slow(), {"content-type": KIND}), UploadForm("image", "picture", LIMIT, 0.05))
     assert refused.value.status == 408
+
+
+@pytest.mark.parametrize(("least", "status"), [(0, None), (1e9, 408)])
+async def test_body_has_a_least_rate(least: float, status: int | None, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("receiver.web.serving.pace.PACE_S", 0.02)
+
+    async def drip() -> AsyncIterator[bytes]:
+        yield part()
+        for _ in range(10):
+            await asyncio.sleep(0.005)
+            yield b"\r\n"
+        yield END
+
+    request = request_of(drip(), {"content-type": KIND})
+    if status is None:
+        await (await read_form(request, UploadForm("image", "picture", LIMIT, 10.0), lambda: least)).close()
+        return
+    with pytest.raises(Refused) as refused:
+        await read_form(request, UploadForm("image", "picture", LIMIT, 10.0), lambda: least)
+    assert refused.value.status == status
