@@ -91,7 +91,8 @@ class _Person:
 
     def speed(self, position: Float64Array, now_s: float) -> float:
         """The entry of x for the speed of the pelvis, which is now here; people stand still until it is known."""
-        self.path.append((now_s, position))
+        if not self.path or now_s > self.path[-1][0]:
+            self.path.append((now_s, position))
         while now_s - self.path[0][0] > SPEED_S:
             self.path.popleft()
         since_s, start = self.path[0]

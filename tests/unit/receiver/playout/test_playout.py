@@ -20,6 +20,7 @@ from receiver.motion.steps import SLOW, between, moved
 from receiver.playout.config import PlayoutConfig
 from receiver.playout.playout import Playout
 from receiver.playout.shown import CORRECTION_S, STILL_S
+from tests.support.kept_state import elements_within
 from tests.support.label_motion import frame_of, person, with_rotation
 
 T0 = 1_800_000_000.0
@@ -277,3 +278,29 @@ def test_people_move_on_when_the_clock_of_a_sender_is_set(set_s: float, compared
         apart_s = played.frame().captured_at - steady.frame().captured_at
         # Until the clocks are compared again, the fastest frame counts as one that took no time.
         assert abs(apart_s) < (1e-4 if compared else LAG_S + 1e-4)
+
+
+@pytest.mark.parametrize("mode", ["live", "smooth"])
+@pytest.mark.parametrize(
+    "captured_s",
+    [
+        pytest.param(lambda number: T0, id="still"),
+        pytest.param(lambda number: T0 - number / 30, id="backwards"),
+        pytest.param(lambda number: T0 + 1e-6 * number, id="creeping"),
+        pytest.param(lambda number: T0 + number / 30 + 1e6 * (number % 2), id="leaping"),
+        pytest.param(lambda number: T0 + (number % 7) / 30, id="to and fro"),
+    ],
+)
+def test_what_is_kept_of_a_session_is_bounded_whatever_its_labels_say(
+    captured_s: Callable[[int], float], mode: Literal["live", "smooth"]
+) -> None:
+    """Sequence numbers repeat, or go back, and identities are others in each frame."""
+    played, sizes, labels = Played(mode), [], at_rest()
+    for number in range(1200):
+        played.now_s += 1 / 30
+        played.take(captured_s(number), labels, number % 3, 3 + number % 4, sequence=number * 3 % 300)
+        if number % 10 == 0:
+            played.frame()
+        if number % 600 == 599:
+            sizes.append(elements_within(played.playout, played.screen))
+    assert sizes[1] <= 1.1 * sizes[0]
