@@ -85,6 +85,10 @@ class Placement:
         """(3,) of the camera, metres."""
         return np.array([0.0, self.height_m, 0.0])
 
+    def placed(self, points: FloatArray | Float64Array) -> FloatArray:
+        """(N, 3) points in the world, of points in the camera's axes."""
+        return (points @ self.rotation.T + self.position).astype(np.float32)
+
 
 @dataclass(frozen=True, slots=True)
 class View:

@@ -1,6 +1,5 @@
 """The changes to people that a command line or the page asks for, in the same words."""
 
-import argparse
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Self, TypeVar
@@ -28,24 +27,6 @@ class Edits:
     kinds: Kinds = field(default_factory=dict)
     tints: Tints = field(default_factory=dict)
     shape: ShapeChange | None = None
-
-    @classmethod
-    def from_options(cls, options: argparse.Namespace, only_published: bool) -> Self:
-        """The changes of the parsed arguments.
-
-        Args:
-            only_published: the format has the meshes as they were published, which cannot be changed.
-
-        Raises:
-            UsageError: a flag has a wrong value, or is not for the format.
-        """
-        for flag in ("wear", "tint", "shape", "in-place"):
-            reason = "which has the meshes as they were published" if only_published else ""
-            if options.format == "bvh" and flag in ("wear", "tint"):
-                reason = "which has no mesh"
-            if reason and getattr(options, flag.replace("-", "_")):
-                raise UsageError(f"--{flag} is not for --format {options.format}, {reason}: give --format glb")
-        return cls.parse(options.wear, options.tint, options.shape)
 
     @classmethod
     def parse(cls, wear: Sequence[str], tint: Sequence[str], shape: Sequence[str]) -> Self:

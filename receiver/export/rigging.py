@@ -58,13 +58,21 @@ class _Poses:
     activations: list[FloatArray | None] = field(default_factory=list)
 
 
-def rig(identity: int, bodies: Sequence[BodyAt], left_out: LeftOut, kinds: Kinds = MappingProxyType({})) -> Character:
+def rig(
+    identity: int,
+    bodies: Sequence[BodyAt],
+    left_out: LeftOut,
+    kinds: Kinds = MappingProxyType({}),
+    *,
+    published_weights: bool = False,
+) -> Character:
     """Makes a character of a person's bodies, whose meshes are read for two frames only.
 
     Args:
         bodies: in order of time.
         left_out: counts the bodies that cannot be read, or are of another skeleton than the first one.
         kinds: of what the person wears, as far as it is known.
+        published_weights: skin with those of the files, not with all of the body model, which takes seconds to load.
 
     Raises:
         UsageError: none of the bodies can be read.
@@ -82,7 +90,8 @@ def rig(identity: int, bodies: Sequence[BodyAt], left_out: LeftOut, kinds: Kinds
             legs_seen = np.array([body.legs_seen for body in poses.bodies])
             roots = translations[:, 0] * _relative_sizes(translations, body.pose)
             motion = _strictly_increasing(Motion(times_s, rotations, roots, legs_seen, _faces(poses.activations)))
-            return _character(identity, body, _latest_painted(poses.bodies, body), motion, kinds)
+            skeleton = body.skeleton if published_weights else full_weights(body.skeleton)
+            return _character(identity, body, skeleton, _latest_painted(poses.bodies, body), motion, kinds)
     raise UsageError(f"none of the {len(bodies)} bodies of person {identity} can be read: {left_out.reason}")
 
 
@@ -91,7 +100,7 @@ def rig_one(identity: int, body: BodyFile, kinds: Kinds) -> Character:
     pose = body.pose
     rotations, root = pose.rotations[None].astype(np.float32), pose.translations[None, 0].astype(np.float32)
     motion = Motion(np.zeros(1), rotations, root, activations=_faces([pose.activations]))
-    return _character(identity, body, body, motion, kinds)
+    return _character(identity, body, full_weights(body.skeleton), body, motion, kinds)
 
 
 def posed(character: Character) -> PosedBody:
@@ -187,8 +196,9 @@ def _latest_painted(bodies: Sequence[BodyAt], chosen: BodyFile) -> BodyFile:
     return chosen
 
 
-def _character(identity: int, body: BodyFile, painted: BodyFile, motion: Motion, kinds: Kinds) -> Character:
-    skeleton = full_weights(body.skeleton)
+def _character(
+    identity: int, body: BodyFile, skeleton: Skeleton, painted: BodyFile, motion: Motion, kinds: Kinds
+) -> Character:
     offsets = body.pose.translations.copy()
     offsets[0] = 0.0
     rest = unposed(body.mesh.vertices, body.pose, skeleton)

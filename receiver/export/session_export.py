@@ -3,16 +3,15 @@
 import argparse
 import dataclasses
 import sys
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
 
 from common.errors import UsageError
 from common.text import printable
-from receiver.export.character import Character, View
+from receiver.export.character import Character, Placement, View
 from receiver.export.destination import TIMES_FILE, check_destination, new_folder, sequence_file, write_file
-from receiver.export.editing import Edits
 from receiver.export.formats.animated_glb import encode_characters
 from receiver.export.formats.bvh import encode_bvh
 from receiver.export.formats.usd_scene import check_installed, encode_usdz
@@ -24,6 +23,8 @@ from receiver.mesh.formats import FORMATS, Export
 from receiver.mesh.mesh_files import encode_mesh, to_y_up
 from receiver.mesh.triangle_mesh import SurfaceMesh
 
+Edit = Callable[[Character], Character]
+
 
 def export_session(options: argparse.Namespace) -> Iterator[str]:
     """Does what the arguments of `receiver export` say; yields a line for each file or folder when it is written.
@@ -33,7 +34,8 @@ def export_session(options: argparse.Namespace) -> Iterator[str]:
         OutputError: a file cannot be written.
     """
     sequence = FORMATS[options.format].export is Export.SEQUENCE
-    edits = Edits.from_options(options, only_published=sequence)
+    _check_flags(options, sequence)
+    edit = _edit(options)
     if options.format == "usdz":
         check_installed()
     session = _read(options)
@@ -44,8 +46,28 @@ def export_session(options: argparse.Namespace) -> Iterator[str]:
     if sequence:
         yield from _write_sequences(destinations, session, options.format, left_out)
     else:
-        yield from _write_animations(destinations, session, edits, options, left_out)
+        yield from _write_animations(destinations, session, edit, options, left_out)
     _warn(session, left_out)
+
+
+def _check_flags(options: argparse.Namespace, sequence: bool) -> None:
+    """Raises UsageError if a flag is not for the format."""
+    for flag in ("wear", "tint", "shape", "in-place"):
+        reason = "which has the meshes as they were published" if sequence else ""
+        if options.format == "bvh" and flag in ("wear", "tint"):
+            reason = "which has no mesh"
+        if reason and getattr(options, flag.replace("-", "_")):
+            raise UsageError(f"--{flag} is not for --format {options.format}, {reason}: give --format glb")
+
+
+def _edit(options: argparse.Namespace) -> Edit | None:
+    """What is done with every character; None if the format has no mesh of it, and nothing was asked for."""
+    if FORMATS[options.format].export is Export.SCENE or options.shape:
+        # Imports the networks' library, which takes seconds.
+        from receiver.export.editing import Edits
+
+        return Edits.parse(options.wear, options.tint, options.shape).applied
+    return None
 
 
 def _read(options: argparse.Namespace) -> RecordedSession:
@@ -80,25 +102,26 @@ def _destinations(options: argparse.Namespace, session: RecordedSession) -> Mapp
 def _write_sequences(
     destinations: Mapping[Path, Sequence[int]], session: RecordedSession, mesh_format: str, left_out: LeftOut
 ) -> Iterator[str]:
+    _, placement = grounded([_rigged(session, person, None, LeftOut()) for (person,) in destinations.values()])
     for path, (person,) in destinations.items():
         with new_folder(path) as folder:
-            files = write_sequence(folder, session.people[person], mesh_format, left_out)
+            files = write_sequence(folder, session.people[person], mesh_format, placement, left_out)
         yield f"{path}: {files} meshes"
 
 
 def _write_animations(
     destinations: Mapping[Path, Sequence[int]],
     session: RecordedSession,
-    edits: Edits,
+    edit: Edit | None,
     options: argparse.Namespace,
     left_out: LeftOut,
 ) -> Iterator[str]:
     people = [person for group in destinations.values() for person in group]
-    rigged = [edits.applied(_rigged(session, person, left_out)) for person in people]
+    rigged = [_rigged(session, person, edit, left_out) for person in people]
     placed, placement = grounded(rigged)
     if options.in_place:
-        placed, placement = [in_place(character) for character in placed], None
-    view = View(placement, session.lens) if placement and session.lens else None
+        placed = [in_place(character) for character in placed]
+    view = View(placement, session.lens) if session.lens and not options.in_place else None
     by_person = dict(zip(people, placed, strict=True))
     for path, group in destinations.items():
         characters = [by_person[person] for person in group]
@@ -106,9 +129,10 @@ def _write_animations(
         yield f"{path}: {_described(characters)}"
 
 
-def _rigged(session: RecordedSession, person: int, left_out: LeftOut) -> Character:
-    character = rig(person, session.people[person], left_out, session.kinds.get(person, {}))
-    return dataclasses.replace(character, present=session.present[person])
+def _rigged(session: RecordedSession, person: int, edit: Edit | None, left_out: LeftOut) -> Character:
+    kinds, present = session.kinds.get(person, {}), session.present[person]
+    character = rig(person, session.people[person], left_out, kinds, published_weights=edit is None)
+    return dataclasses.replace(character if edit is None else edit(character), present=present)
 
 
 def _encoded(
@@ -150,7 +174,9 @@ def _warn(session: RecordedSession, left_out: LeftOut) -> None:
         sys.stderr.write(printable(f"receiver export: {line}", 2000) + "\n")
 
 
-def write_sequence(folder: Path, bodies: Sequence[BodyAt], mesh_format: str, left_out: LeftOut) -> int:
+def write_sequence(
+    folder: Path, bodies: Sequence[BodyAt], mesh_format: str, placement: Placement, left_out: LeftOut
+) -> int:
     """Writes the bodies of a person into an empty folder, with the numbers of their frames, and a table of times.
 
     Args:
@@ -166,7 +192,8 @@ def write_sequence(folder: Path, bodies: Sequence[BodyAt], mesh_format: str, lef
     """
     rows = []
     for body, mesh in _meshes(bodies, left_out):
-        content = encode_mesh(SurfaceMesh(to_y_up(mesh.vertices), mesh.faces, mesh.colours), mesh_format)
+        vertices = to_y_up(placement.placed(mesh.vertices))
+        content = encode_mesh(SurfaceMesh(vertices, mesh.faces, mesh.colours), mesh_format)
         name = sequence_file(body.frame, mesh_format)
         write_file(folder / name, [content], synced=False)
         rows.append(f"{body.frame},{body.time_s:.6f},{name}\n")

@@ -5,13 +5,16 @@ has up to seven. A published body shows its own pose exactly. A character takes 
 """
 
 import functools
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from common.arrays import FloatArray
-from common.body.model import BodyModel
-from receiver.body.skinning import BodySkin
 from receiver.mesh.skinned_glb import Skeleton
+
+if TYPE_CHECKING:
+    from common.body.model import BodyModel
+    from receiver.body.skinning import BodySkin
 
 INFLUENCES = 8
 """Joints per vertex of a character: two sets of glTF's four."""
@@ -38,8 +41,12 @@ def spanning_skeleton(shares: FloatArray) -> Skeleton:
 
 
 @functools.cache
-def load_body_skin() -> tuple[BodyModel, BodySkin]:
+def load_body_skin() -> "tuple[BodyModel, BodySkin]":
     """The body model, and its skin as it is published."""
+    # The networks' library takes seconds, which exports without a mesh need not wait for.
+    from common.body.model import BodyModel
+    from receiver.body.skinning import BodySkin
+
     model = BodyModel.load()
     return model, BodySkin.from_model(model)
 

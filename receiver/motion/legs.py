@@ -18,6 +18,7 @@ from common.body.anatomy import JOINT_INDEX
 from common.body.label_space import GROUP_JOINTS, LabelSpace
 from common.body.model import BodyModel
 from common.labels import LABEL_SIZE, group_slices
+from receiver.motion.leg_chain import LegChain, applied, between, matrices_of, vectors_of
 from receiver.motion.steps import orientation_of, place_of
 
 LEGS = ("left_leg", "right_leg")
@@ -27,14 +28,8 @@ JUMP_M: Final = 0.6
 """Who moves by more between two frames jumps: somebody else, or a new scene, is shown."""
 # The rest pose bends the knee by 0.17.
 _KNEE_MIN_RAD = -0.15
-# Lengths of a leg over that of a straight one: knees neither fold nor lock.
-_SHORTEST, _LONGEST = 0.3, 0.9995
-# Sine of the angle of the knee below which its axis is that of the thigh.
-_STRAIGHT = 0.05
 _SLICES = group_slices()
 _TINY = 1e-9
-# (3, 9): the entries of the matrix that multiplies as each axis does in a vector product.
-_GENERATORS = -np.array([np.cross(np.eye(3)[axis], np.eye(3)) for axis in range(3)]).reshape(3, 9)
 
 
 @dataclass(frozen=True, eq=False)
@@ -57,7 +52,7 @@ class Pelvis:
     def tilted(self, down: Float64Array) -> "Pelvis":
         """As it is, but with another direction (3,) of down in its frame."""
         down = down / (np.linalg.norm(down) + _TINY)
-        return Pelvis(self.rotation @ _between(down[None], self.down[None])[0], self.position)
+        return Pelvis(self.rotation @ between(down[None], self.down[None])[0], self.position)
 
     def dragged(self, to: "Pelvis") -> "Pelvis":
         """Moved and turned towards another one until it is within the leash."""
@@ -69,50 +64,6 @@ class Pelvis:
         angle = float(np.linalg.norm(turn))
         pull, twist = max(1 - _LEASH_M / (distance + _TINY), 0), max(1 - _LEASH_RAD / (angle + _TINY), 0)
         return Pelvis(self.rotation @ matrices_of(twist * turn), self.position + pull * step)
-
-
-@dataclass(frozen=True, eq=False)
-class LegChain:
-    """Both legs in camera space, metres.
-
-    Args:
-        hips: (L, 3) positions.
-        thigh, shin: (L, 3) from the hips to the knees, from the knees to the ankles.
-        turns: (3, L, 3, 3) orientations of thighs, shins and feet.
-    """
-
-    hips: Float64Array
-    thigh: Float64Array
-    shin: Float64Array
-    turns: Float64Array
-
-    @property
-    def ankles(self) -> Float64Array:
-        """(L, 3) positions."""
-        return np.asarray(self.hips + self.thigh + self.shin)
-
-    def reaching(self, ankles: Float64Array, *, exactly: bool = False) -> Float64Array:
-        """(3, L, 3, 3) orientations of the legs whose ankles are at positions (L, 3), or as near as they reach.
-
-        The knee bends about the axis about which it is bent; then the leg turns about the hip.  The foot keeps its
-        orientation (two-bone inverse kinematics).  Unless they must reach exactly, straight knees bend less than that
-        takes: they would move by a multiple of what the ankles do.
-        """
-        thighs, shins, feet = self.turns
-        squares = np.square(self.thigh).sum(1), np.square(self.shin).sum(1)
-        product = np.sqrt(squares[0] * squares[1])
-        longest, wanted = np.sqrt(squares[0]) + np.sqrt(squares[1]), ankles - self.hips
-        across, is_long = _applied(_cross(self.thigh), self.shin), _norms(self.thigh + self.shin)
-        to_be = _norms(wanted).clip(_SHORTEST * longest, _LONGEST * longest)
-        if not exactly:
-            to_be = is_long + _norms(across) / product * (to_be - is_long)
-        cosines = (squares[0] + squares[1] - np.square([is_long, to_be])) / (2 * product)
-        now, bent = np.arccos(cosines.clip(-1, 1))
-        straight = _norms(across) < _STRAIGHT * product
-        across = np.where(straight[:, None], thighs[..., 0], across)
-        bend = matrices_of((now - bent)[:, None] * across / _norms(across)[:, None])
-        swing = _between(self.thigh + _applied(bend, self.shin), wanted)
-        return np.stack([swing @ thighs, swing @ bend @ shins, feet])
 
 
 class Legs:
@@ -156,7 +107,7 @@ class Legs:
         shins = thighs @ knee
         hips = pelvis.position + bones[:, 0] @ pelvis.rotation.T
         turns = np.stack([thighs, shins, shins @ ankle])
-        return LegChain(hips, _applied(thighs, bones[:, 1]), _applied(shins, bones[:, 2]), turns)
+        return LegChain(hips, applied(thighs, bones[:, 1]), applied(shins, bones[:, 2]), turns)
 
     def entries_of(self, turns: Float64Array, pelvis: Pelvis) -> Float64Array:
         """Label entries (L, 9) of legs with orientations (3, L, 3, 3)."""
@@ -176,44 +127,6 @@ class Legs:
         """
         chain = self.chain(entries, shape, held)
         hips = pelvis.position + self._bones_of(shape)[:, 0] @ pelvis.rotation.T
-        swing = _between(chain.thigh + chain.shin, chain.ankles - hips)
+        swing = between(chain.thigh + chain.shin, chain.ankles - hips)
         thighs, shins, feet = chain.turns
         return self.entries_of(np.stack([swing @ thighs, swing @ shins, feet]), pelvis)
-
-
-def _between(start: Float64Array, end: Float64Array) -> Float64Array:
-    """(L, 3, 3) the shortest rotations from vectors (L, 3) to others, which point nearly alike."""
-    lengths = np.sqrt(np.square(start).sum(1) * np.square(end).sum(1))
-    axis = _applied(_cross(start), end) / lengths[:, None]
-    cross = _cross(axis)
-    cosine = (start * end).sum(1) / lengths
-    return np.asarray(np.eye(3) + cross + cross @ cross / np.maximum(1 + cosine, _TINY)[:, None, None])
-
-
-def _applied(matrices: Float64Array, vectors: Float64Array) -> Float64Array:
-    return np.asarray((matrices @ vectors[..., None])[..., 0])
-
-
-def _norms(vectors: Float64Array) -> Float64Array:
-    return np.asarray(np.sqrt(np.square(vectors).sum(1)))
-
-
-def _cross(vectors: Float64Array) -> Float64Array:
-    """(..., 3) a → (..., 3, 3), which multiplies as a × does."""
-    return np.asarray(vectors @ _GENERATORS).reshape(*vectors.shape, 3)
-
-
-def matrices_of(vectors: Float64Array) -> Float64Array:
-    """Rotation vectors (..., 3), radians → (..., 3, 3), by Rodrigues' formula."""
-    squares = np.square(vectors).sum(-1)[..., None, None] + _TINY**2
-    angle, cross = np.sqrt(squares), _cross(vectors)
-    return np.asarray(np.eye(3) + np.sin(angle) / angle * cross + (1 - np.cos(angle)) / squares * (cross @ cross))
-
-
-def vectors_of(matrices: Float64Array) -> Float64Array:
-    """The inverse of `matrices_of`, of angles below 180°."""
-    flat = matrices.reshape(*matrices.shape[:-2], 9)
-    axis = flat @ _GENERATORS.T / 2
-    sine = np.sqrt(np.square(axis).sum(-1)) + _TINY
-    angle = np.arctan2(sine, (flat[..., 0] + flat[..., 4] + flat[..., 8] - 1) / 2)
-    return np.asarray(axis * (angle / sine)[..., None])

@@ -38,7 +38,7 @@ class ExportedJoints:
         character = character_of(replace(bodies, shape=shape, translation=bodies.translation * nearer), fps)
         motion = replace(character.motion, times_s=np.array(known) / fps)
         (placed,), placement = grounded([replace(character, motion=motion)])
-        turn, position = (placement.rotation, placement.position) if placement else (np.eye(3), np.zeros(3))
+        turn, position = placement.rotation, placement.position
         parents = placed.skeleton.parents.tolist()
         turns, _ = joint_transforms(placed.motion.rotations, parents, placed.offsets)
         roots = (placed.motion.root_positions - position) @ turn * Y_UP

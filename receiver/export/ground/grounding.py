@@ -1,6 +1,7 @@
 """Puts people on the ground: one world of metres, y up, the floor at 0, in which feet that stand do not slide.
 
-Where nobody is seen to stand, all stays in the camera's axes.
+Where nobody is seen to stand, the camera is taken to be level, and the floor is where the lowest points of bodies
+usually are: of somebody whose legs no camera sees, the soles of the pose that was generated for them.
 """
 
 import dataclasses
@@ -10,7 +11,7 @@ import numpy as np
 from scipy.spatial.transform import Rotation
 
 from common.arrays import Float64Array, FloatArray
-from receiver.export.character import Character, Motion, Placement, continuous
+from receiver.export.character import Character, Motion, Placement, continuous, joint_transforms
 from receiver.export.ground.legs import placed_legs
 from receiver.export.ground.solver import Ground, Solution, solve
 from receiver.export.ground.walker import Walker
@@ -22,19 +23,21 @@ _LOW = 35
 _ROUNDS = 3
 # Shorter than this, all points of soles together, people have not been seen to stand.
 _LEAST_S = 0.6
+# Of a person whose lowest points are looked at.
+_FRAMES = 100
 
 
-def grounded(characters: Sequence[Character]) -> tuple[list[Character], Placement | None]:
-    """Characters on their common ground, and where the camera is; as they are, and None, without evidence of one."""
+def grounded(characters: Sequence[Character]) -> tuple[list[Character], Placement]:
+    """Characters on their common ground, and where the camera is."""
     walkers = {index: walker for index, one in enumerate(characters) if (walker := Walker.from_character(one))}
     people = list(walkers.values())
     solution = _solved(people) if people else None
-    if solution is None:
-        return list(characters), None
-    placement = _placement(solution.ground)
+    placement = _placement(_level_ground(characters) if solution is None else solution.ground)
     moved = [
         dataclasses.replace(one, motion=_moved(one.motion, one.motion.root_positions, placement)) for one in characters
     ]
+    if solution is None:
+        return moved, placement
     for person, (index, walker) in enumerate(walkers.items()):
         on_floor = dataclasses.replace(
             walker,
@@ -88,6 +91,25 @@ def _solved(walkers: Sequence[Walker]) -> Solution | None:
     return solution
 
 
+def _level_ground(characters: Sequence[Character]) -> Ground:
+    """The ground of people of whom nobody is seen to stand."""
+    return Ground(np.array([0.0, 1.0, 0.0]), float(np.median(np.concatenate([_lowest_m(one) for one in characters]))))
+
+
+def _lowest_m(character: Character) -> Float64Array:
+    """Heights of the body's lowest points in some of its frames."""
+    skeleton, motion, offsets = character.skeleton, character.motion, character.offsets
+    frames = np.unique(np.linspace(0, len(motion) - 1, _FRAMES).astype(np.intp))
+    orientations, positions = joint_transforms(motion.rotations[frames], skeleton.parents.tolist(), offsets)
+    joints, weights = skeleton.vertex_joints, skeleton.vertex_weights
+    around = character.mesh.vertices[:, None] - character.rest_positions[joints]
+    lowest_m = [
+        (weights * (position[joints, 1] + (orientation[joints, 1] * around).sum(axis=2))).sum(axis=1).min()
+        for orientation, position in zip(orientations, positions, strict=True)
+    ]
+    return np.asarray(lowest_m + motion.root_positions[frames, 1])
+
+
 def _placement(ground: Ground) -> Placement:
     rotation, _ = Rotation.align_vectors([[0.0, 1.0, 0.0]], [ground.up])
     return Placement(np.asarray(rotation.as_matrix()), -ground.level_m)
@@ -98,5 +120,4 @@ def _moved(motion: Motion, roots: FloatArray | Float64Array, placement: Placemen
     rotations = motion.rotations.copy()
     turned = Rotation.from_matrix(placement.rotation) * Rotation.from_quat(rotations[:, 0])
     rotations[:, 0] = turned.as_quat().astype(np.float32)
-    places = (roots @ placement.rotation.T + placement.position).astype(np.float32)
-    return dataclasses.replace(motion, rotations=continuous(rotations), root_positions=places)
+    return dataclasses.replace(motion, rotations=continuous(rotations), root_positions=placement.placed(roots))

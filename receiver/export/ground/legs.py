@@ -14,7 +14,7 @@ from scipy.spatial.transform import Rotation
 from common.arrays import BoolArray, Float64Array, FloatArray
 from receiver.export.character import continuous
 from receiver.export.ground.walker import Stance, Walker, segments
-from receiver.motion.legs import LegChain
+from receiver.motion.leg_chain import LegChain
 
 _FADES_S = 0.2
 _UP = np.array([0.0, 1.0, 0.0])

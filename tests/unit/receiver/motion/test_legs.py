@@ -5,7 +5,8 @@ import pytest
 
 from common.body.label_space import LabelSpace
 from common.body.model import BodyModel
-from receiver.motion.legs import Legs, Pelvis, matrices_of, vectors_of
+from receiver.motion.leg_chain import matrices_of, vectors_of
+from receiver.motion.legs import Legs, Pelvis
 
 SHAPE = np.zeros(10, np.float32)
 PLACE = np.array([0.1, 0.2, 3.0])

@@ -44,7 +44,7 @@ def turned(character: Character, degrees: float) -> Character:
 def test_feet_of_a_walk_slide_no_more_and_the_floor_is_at_zero(walk: Character, seed: int) -> None:
     seen, standing = perceived(walk, seed), stands(walk)
     (placed,), placement = grounded([seen])
-    assert placement is not None and placement.height_m == pytest.approx(CAMERA_HEIGHT_M, abs=0.25)
+    assert placement.height_m == pytest.approx(CAMERA_HEIGHT_M, abs=0.25)
     assert slide_mm(seen, standing) > 15 and slide_mm(placed, standing) < 3
     height_m = ankles(placed)[:-1, :, 1][standing]
     rest_m = placed.rest_positions[[placed.skeleton.names.index(f"foot.{side}") for side in "LR"], 1].mean()
@@ -85,21 +85,36 @@ def test_who_jumps_leaves_the_floor() -> None:
 def test_people_share_the_ground_and_what_a_tilted_camera_sees_is_upright(walk: Character) -> None:
     people = [turned(perceived(each, 4), 12) for each in (walk, moving_character("cmu/007_10"))]
     placed, placement = grounded(people)
-    assert placement is not None
     up = placement.rotation @ Rotation.from_euler("x", 12, degrees=True).apply([0, 1, 0])
     assert np.degrees(np.arccos(up[1])) < 7
     lowest = [ankles(each)[:, :, 1].min() for each in placed]
     assert np.ptp(lowest) < 0.03
 
 
-def test_without_evidence_of_a_ground_nothing_changes(walk: Character) -> None:
+def test_where_nobody_is_seen_to_stand_the_floor_is_below_the_usual_pose(walk: Character) -> None:
     unseen = replace(walk.motion, legs_seen=np.zeros((len(walk.motion), 2), np.bool_))
     short = Motion(walk.motion.times_s[:4], walk.motion.rotations[:4], walk.motion.root_positions[:4])
-    for motion in (unseen, short):
-        character = replace(walk, motion=motion)
-        assert grounded([character]) == ([character], None)
     other = replace(walk, skeleton=replace(walk.skeleton, names=tuple(f"bone-{n}" for n in range(52))))
-    assert grounded([other]) == ([other], None)
+    for character in (replace(walk, motion=unseen), replace(walk, motion=short), other):
+        (placed,), placement = grounded([character])
+        assert placement.height_m == pytest.approx(CAMERA_HEIGHT_M, abs=0.03)
+        np.testing.assert_array_equal(placement.rotation, np.eye(3))
+        moved = placed.motion.root_positions - character.motion.root_positions
+        np.testing.assert_allclose(moved, np.tile([0, placement.height_m, 0], (len(moved), 1)), atol=1e-5)
+        np.testing.assert_allclose(np.abs(placed.motion.rotations), np.abs(character.motion.rotations), atol=1e-6)
+
+
+def test_who_sits_has_the_feet_on_the_floor(walk: Character) -> None:
+    motion, names = walk.motion, walk.skeleton.names
+    rotations = np.tile(np.array([0, 0, 0, 1], np.float32), (*motion.rotations.shape[:2], 1))
+    for side in "LR":
+        rotations[:, names.index(f"upperleg01.{side}")] = Rotation.from_euler("x", -90, degrees=True).as_quat()
+        rotations[:, names.index(f"lowerleg01.{side}")] = Rotation.from_euler("x", 90, degrees=True).as_quat()
+    unseen = np.zeros((len(motion), 2), np.bool_)
+    (placed,), _ = grounded([replace(walk, motion=replace(motion, rotations=rotations, legs_seen=unseen))])
+    soles_m = ankles(placed)[:, :, 1].min(axis=1)
+    assert np.median(soles_m) == pytest.approx(walk.rest_positions[names.index("foot.L"), 1], abs=0.03)
+    assert placed.motion.root_positions[:, 1].mean() < 0.65 * walk.rest_positions[0, 1]
 
 
 @pytest.mark.parametrize("place", [(0, 0, 0), (0, 3, 0), (0, 0, 3)])
@@ -115,8 +130,7 @@ def test_leg_that_nobody_sees_does_not_stand(walk: Character) -> None:
     seen = perceived(walk, 1)
     legs_seen = np.ones((len(seen.motion), 2), np.bool_)
     legs_seen[:, 0] = False
-    (placed,), placement = grounded([replace(seen, motion=replace(seen.motion, legs_seen=legs_seen))])
-    assert placement is not None
+    (placed,), _ = grounded([replace(seen, motion=replace(seen.motion, legs_seen=legs_seen))])
     standing = stands(walk)
     assert slide_mm(placed, standing * np.array([False, True])) < 3
     assert slide_mm(placed, standing * np.array([True, False])) > 3
