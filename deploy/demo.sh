@@ -47,7 +47,7 @@ command -v sender >/dev/null && command -v receiver >/dev/null || fail "sender a
 rm -rf "$out/meshes" "$out/frames.jsonl" "$out/sessions.jsonl" "$out/index.json" "$out/contact-sheet.png"
 rm -f "$out/photographs.png" "$out/photographs.txt" "$out/receiver.log" "$out/sender.log" "$out/photographs.log"
 
-# Encrypted, as between two machines, the link is QUIC; without openssl it is gRPC, in the clear.
+# Certificates, as between two machines; without openssl the receiver makes its own.
 if command -v openssl >/dev/null; then
     scripts=$(dirname "$0")/certs
     DAYS=1 sh "$scripts/make-ca.sh" "$certificates" >/dev/null

@@ -16,7 +16,7 @@ PROGRAM = Program(
         ("receiver", "take senders on this machine, on port 50051; write to the directory out"),
         (
             "receiver --listen 0.0.0.0:50051 --insecure --out meshes --format ply",
-            "take senders from any machine without encryption; write PLY files to the directory meshes",
+            "take senders from any machine without certificates; write PLY files to the directory meshes",
         ),
         (
             "receiver --listen 0.0.0.0:50051 --tls-cert certs/receiver.pem --tls-key certs/receiver.key",

@@ -34,7 +34,7 @@ def _checks(config: ReceiverConfig) -> Iterator[Check]:
     if config.vmc.addresses:
         yield "motion", partial(_motion, config)
     yield "networks", partial(_networks, config)
-    yield "listen", partial(check_free, config.listen.listen, "--listen")
+    yield "listen", partial(check_free, config.listen.listen, "--listen", udp=config.listen.quic)
 
 
 def _options(config: ReceiverConfig) -> str:
@@ -49,7 +49,7 @@ def _options(config: ReceiverConfig) -> str:
     if config.listen.listen.is_loopback:
         return f"they fit each other; this machine only; {expiry}"
     if security.tls_cert is None:
-        raise Doubt("everybody on the way can read the frames: give certificates; see docs/security.md")
+        raise Doubt("who changes packets on the way can read the frames: give certificates; see docs/security.md")
     if security.tokens is None and security.tls_ca is None:
         raise Doubt("everybody who reaches this machine can send: give --tokens or --tls-ca")
     return f"they fit each other; {expiry}"

@@ -21,7 +21,7 @@ def startup_line(bound: Address, security: SecurityConfig) -> str:
             f"listening on {bound} (this machine only); to take senders from other machines: "
             "receiver --listen 0.0.0.0:50051 with --tls-cert and --tls-key (see docs/security.md), or with --insecure"
         )
-    protection = "encrypted" if security.tls_cert else "not encrypted"
+    protection = "encrypted" if security.tls_cert else "no certificates"
     names = reached_as(bound.host, security.tls_cert)
     reached = [str(replace(bound, host=name)) for name in names]
     also = f" (also reachable as {', '.join(reached[1:])})" if reached[1:] else ""

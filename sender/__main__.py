@@ -16,7 +16,7 @@ PROGRAM = Program(
         ("sender photo.jpg", "send a picture; a video, a folder or a camera's number do as well"),
         (
             "sender 0 --peer 192.168.1.7:50051 --insecure",
-            "send the first camera to another machine without encryption; the receiver needs --insecure too",
+            "send the first camera to another machine without certificates; the receiver needs --insecure too",
         ),
         (
             "sender --camera talk.mp4 --peer receiver.example --tls-ca certs/ca.pem --preview seen.mp4",

@@ -58,7 +58,7 @@ def _options(config: SenderConfig) -> str:
     if not config.only_records and any(
         not (each.is_loopback or security.encrypts(each)) for each in config.link.peer.each
     ):
-        raise Doubt("not encrypted: everybody on the way can read the frames; see docs/security.md")
+        raise Doubt("no certificates: who changes packets on the way can read the frames; see docs/security.md")
     return f"they fit each other; {expiry}"
 
 
@@ -143,9 +143,11 @@ def _peer(config: SenderConfig, address: Address) -> str:
     from sender.openings import transport_of
 
     try:
-        asyncio.run(greet(transport_of(config), address, model_hash(), config.link.connect_timeout))
+        way = asyncio.run(greet(transport_of(config), address, model_hash(), config.link.connect_timeout))
     except PeerError as error:
         if config.delivery.delivery == "complete":
             raise Doubt(f"{error}; the sender will wait") from error
         raise
-    return f"the receiver at {address} takes this sender, and has the same networks, codec and protocol"
+    if way == "gRPC" and config.link.transport == "auto":
+        way = "gRPC (more bytes: no QUIC answers, because of a firewall, a tunnel or --no-quic)"
+    return f"the receiver at {address} takes this sender over {way}, and has the same networks, codec and protocol"

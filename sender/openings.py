@@ -59,7 +59,6 @@ def opened(config: SenderConfig) -> Iterator[Openings]:
     """Starts logging, and opens sources, spools and metrics server; they are closed when the context ends.
 
     Raises:
-        UsageError: `--transport quic` would not encrypt.
         SourceError: the source cannot be opened.
         OutputError: the spool or the metrics address cannot be opened.
         WeightsError: trained weights are missing.
@@ -86,19 +85,14 @@ def opened(config: SenderConfig) -> Iterator[Openings]:
 def transport_of(config: SenderConfig) -> StreamOpener:
     """How streams to the receiver are opened; errors as of `opened`."""
     transport = Transport(config.security)
-    never_encrypted = not any(map(config.security.encrypts, config.link.peer.each))
     wanted = config.link.transport
-    if wanted == "grpc" or config.only_records or (wanted == "auto" and never_encrypted):
+    if wanted == "grpc" or config.only_records:
         return transport
     # aioquic takes a while to import.
     from sender.link.transport.auto_transport import AutoTransport
     from sender.link.transport.quic_transport import QuicTransport
 
-    if wanted == "auto":
-        return AutoTransport(transport)
-    quic = QuicTransport(transport)
-    quic.check(*config.link.peer.each)
-    return quic
+    return AutoTransport(transport) if wanted == "auto" else QuicTransport(transport)
 
 
 def _metrics_server(config: MetricsConfig, cameras: Sequence[SenderMetrics]) -> AbstractContextManager[object]:

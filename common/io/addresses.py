@@ -91,20 +91,20 @@ class Addresses:
         return ",".join(map(str, self.each))
 
 
-def bound_socket(address: Address) -> socket.socket:
-    """A TCP socket bound to an address, of the first family that its host has; it does not listen yet.
+def bound_socket(address: Address, kind: socket.SocketKind = socket.SOCK_STREAM) -> socket.socket:
+    """A socket of TCP, or UDP, bound to an address, of the first family that its host has; it does not listen yet.
 
     Connections of the past do not keep the address busy, a server that listens on it does.
 
     Raises:
         OSError: the host is unknown, or the address is in use or may not be used.
     """
-    family, kind, protocol, _, place = socket.getaddrinfo(
-        address.host, address.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
-    )[0]
+    found = socket.getaddrinfo(address.host, address.port, type=kind, flags=socket.AI_PASSIVE)
+    family, _, protocol, _, place = found[0]
     bound = socket.socket(family, kind, protocol)
     try:
-        bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        # Of UDP, two sockets could have it then.
+        bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, int(kind is socket.SOCK_STREAM))
         bound.bind(place)
     except BaseException:
         bound.close()

@@ -23,6 +23,8 @@ logger = logging.getLogger(__name__)
 CERTIFICATE_REQUIRED = "a certificate is required: give --tls-cert and --tls-key"
 CERTIFICATE_NOT_TRUSTED = "--tls-cert is not valid: it expired, or another authority signed it"
 """Why a receiver refuses a sender; the same words over gRPC and QUIC."""
+OWN_CERTIFICATE_KEY, OWN_CERTIFICATE_NAME = "bodywire-certificate-bin", "bodywire"
+"""Of the certificate that a receiver makes for itself: the key under which it is told over gRPC, and its name."""
 _MAX_BYTES = 1_000_000
 
 

@@ -103,6 +103,11 @@ class LinkConnection(QuicConnection):
         # The peer acknowledges as late as this end does.
         self._loss.max_ack_delay = _ACK_DELAY_S
 
+    def _close_begin(self, is_initiator: bool, now: float) -> None:
+        super()._close_begin(is_initiator, now)
+        # Nothing has to be kept for late packets of the peer: aioquic answers none.
+        self._close_at = now
+
     def _replenish_connection_ids(self) -> None:
         """Issues no further ones: a connection has the same on every path."""
 

@@ -16,7 +16,7 @@ class ListenConfig:
     """Where senders connect, and what the receiver tolerates."""
 
     listen: Address = option(Address("127.0.0.1", 50051), help="address to listen on; port 0 picks a free one")
-    quic: bool = option(True, help="with --tls-cert, take senders over QUIC too, on the UDP port of the same number")
+    quic: bool = option(True, help="take senders over QUIC too, on the UDP port of the same number")
     drain_timeout: float = option(10.0, help="seconds to finish frames that have arrived when stopping")
 
     def __post_init__(self) -> None:
@@ -28,7 +28,7 @@ class ListenConfig:
 class SecurityConfig:
     """Which senders are admitted, and how much each may consume."""
 
-    insecure: bool = option(False, help="listen for other machines without encryption")
+    insecure: bool = option(False, help="listen for other machines without certificates")
     tls_cert: Path | None = option(None, help="certificate of the receiver; deploy/certs makes one")
     tls_key: Path | None = option(None, help="private key of --tls-cert")
     tls_ca: Path | None = option(None, help="senders need a certificate of this authority")

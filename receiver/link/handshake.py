@@ -17,11 +17,16 @@ _HELLO_TIMEOUT_S = 5.0
 _MAX_PENDING = 128
 
 
-async def receive_hello(stream: MessageStream) -> Hello:
-    """The first message of a stream. Raises StreamRefused if it is not Hello, StreamBroken if the stream ended."""
+async def receive_hello(stream: MessageStream) -> Hello | None:
+    """The first message of a stream; None if it ends without one, as that of a sender that only connects.
+
+    Raises:
+        StreamRefused: the message is not Hello.
+        StreamBroken: the stream ended otherwise.
+    """
     data = await stream.read()
     if data is None:
-        raise StreamBroken("CANCELLED", "the sender ended the stream")
+        return None
     try:
         hello = decode_client(data)
     except MalformedPacket as error:

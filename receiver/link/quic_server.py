@@ -4,7 +4,8 @@ import asyncio
 import logging
 import os
 from collections.abc import Callable, Coroutine
-from typing import Any
+from socket import SOCK_DGRAM, socket
+from typing import Any, Protocol
 
 import grpc
 from aioquic import tls
@@ -23,9 +24,9 @@ from cryptography.x509.oid import NameOID
 from common.clock import Clock
 from common.connections.shares import has_room, share_of_host
 from common.errors import OutputError
-from common.io.addresses import Address
+from common.io.addresses import Address, bound_socket
 from common.io.logs import RepeatedLines
-from common.wire.certificates import CertificateFiles, Certificates
+from common.wire.certificates import Certificates
 from common.wire.quic import QuicConnectionOfMessages, QuicStream
 from common.wire.quic_connection import CONNECTION_ID_BYTES, Buffer, LinkConnection, configuration
 from common.wire.stream import StreamBroken, peer_name
@@ -46,6 +47,13 @@ _LAST_WORDS_S = 2.0
 
 Serve = Callable[[QuicStream, "QuicContext"], Coroutine[Any, Any, None]]
 """Serves one stream to its end (`receiver.link.service.StreamService.serve`)."""
+
+
+class CertificateSource(Protocol):
+    """The certificates of new connections (`CertificateFiles`, `OwnCertificate`)."""
+
+    def current(self) -> Certificates:
+        """The same object until they change."""
 
 
 class QuicContext:
@@ -87,16 +95,27 @@ class _Socket(asyncio.DatagramProtocol):
     that address, and one from another address for the connection that can decrypt it, whose sender has moved.
 
     Args:
-        begin: called with each new connection and the host that it is from; raises _NoRoom to drop it.
+        admit: called with the host that a connection would be from, before anything is made for it; raises _NoRoom.
+        begin: called with each new connection and its host.
+
+    Attributes:
+        takes_new: whether connections may begin; otherwise nothing is answered, as a token of this receiver would be of
+            no use at the next.
     """
 
-    def __init__(self, files: CertificateFiles, begin: Callable[[QuicConnectionOfMessages, str], None]) -> None:
-        self._files, self._begin = files, begin
+    def __init__(
+        self,
+        files: CertificateSource,
+        admit: Callable[[str], None],
+        begin: Callable[[QuicConnectionOfMessages, str], None],
+    ) -> None:
+        self._files, self._admit, self._begin = files, admit, begin
         self._served: Certificates | None = None
         self._tokens = QuicRetryTokenHandler()
         self._used_s: dict[bytes, float] = {}
         self._connections: dict[bytes, list[_Accepted]] = {}
         self._transport: Any = None
+        self.takes_new = True
         self._settings()
 
     def close(self) -> None:
@@ -140,7 +159,7 @@ class _Socket(asyncio.DatagramProtocol):
                 if connection.is_at(addr):
                     connection.datagram_received(data, addr)
                     return
-        if len(data) < SMALLEST_MAX_DATAGRAM_SIZE:
+        if len(data) < SMALLEST_MAX_DATAGRAM_SIZE or not self.takes_new:
             # Its answer might be longer.
             return
         versions = self._settings_served.supported_versions
@@ -173,12 +192,21 @@ class _Socket(asyncio.DatagramProtocol):
         self._transport.sendto(retry, addr)
 
     def _accept(self, data: bytes, header: QuicHeader, addr: Any) -> None:
-        """Begins a connection. Raises ValueError for a token that is used, old, or of another address."""
+        """Begins a connection.
+
+        Raises:
+            ValueError: the token is used, old, or of another address.
+            _NoRoom: no connection may begin.
+        """
         validated, now_s = header.destination_cid, asyncio.get_running_loop().time()
         original = self._tokens.validate_token(address=addr, destination_cid=validated, token=header.token, now=now_s)
-        self._used_s = {each: at_s for each, at_s in self._used_s.items() if now_s - at_s <= TOKEN_LIFETIME}
+        while self._used_s and now_s - next(iter(self._used_s.values())) > TOKEN_LIFETIME:
+            del self._used_s[next(iter(self._used_s))]
         if validated in self._used_s:
             raise ValueError("its token has begun a connection")
+        host = host_of(peer_name(*addr[:2]))
+        self._admit(host)
+        self._used_s[validated] = now_s
         for _ in range(_ID_ATTEMPTS):
             connection = LinkConnection(
                 configuration=self._settings(),
@@ -189,8 +217,7 @@ class _Socket(asyncio.DatagramProtocol):
             if connection.host_cid not in self._connections:
                 break
         accepted = _Accepted(connection, self._forget, (validated, connection.host_cid))
-        self._begin(accepted, host_of(peer_name(*addr[:2])))
-        self._used_s[validated] = now_s
+        self._begin(accepted, host)
         for identifier in accepted.identifiers:
             self._connections.setdefault(identifier, []).append(accepted)
         accepted.connection_made(self._transport)
@@ -247,26 +274,40 @@ class QuicListener:
         most: connections at a time, half of them of one address.
     """
 
-    def __init__(self, files: CertificateFiles, serve: Serve, most: int, clock: Clock) -> None:
+    def __init__(self, files: CertificateSource, serve: Serve, most: int, clock: Clock) -> None:
         self._files, self._serve, self._most = files, serve, most
         self._hosts: dict[asyncio.Task[None], str] = {}
         self._rate = BeginRate(_HANDSHAKES_PER_S, _HANDSHAKES_PER_S, clock)
         self._pending = PendingHandshakes(timeout_s=_HANDSHAKE_TIMEOUT_S)
         self._lines = RepeatedLines(logger, clock)
+        self._bound: socket | None = None
         self._socket: _Socket | None = None
 
-    async def start(self, listen: Address) -> int:
-        """Opens the port; returns its number. Raises OutputError if it cannot be used."""
-        loop = asyncio.get_running_loop()
+    def bind(self, listen: Address) -> int:
+        """Opens the port, on which packets wait until the start; returns its number.
+
+        Raises:
+            OutputError: it cannot be used.
+        """
         try:
-            transport, self._socket = await loop.create_datagram_endpoint(
-                lambda: _Socket(self._files, self._begin), local_addr=(listen.host, listen.port)
-            )
+            self._bound = bound_socket(listen, SOCK_DGRAM)
         except OSError as error:
             raise OutputError(
                 f"cannot listen on UDP {listen} ({error.strerror}): give --listen another port, or --no-quic"
             ) from error
-        return int(transport.get_extra_info("sockname")[1])
+        return int(self._bound.getsockname()[1])
+
+    async def start(self) -> None:
+        """Takes what arrives."""
+        loop = asyncio.get_running_loop()
+        _, self._socket = await loop.create_datagram_endpoint(
+            lambda: _Socket(self._files, self._admit, self._begin), sock=self._bound
+        )
+
+    def refuse(self) -> None:
+        """Takes no new connections any more."""
+        if self._socket is not None:
+            self._socket.takes_new = False
 
     async def stop(self) -> None:
         """Closes the port; the streams have ended before."""
@@ -276,13 +317,18 @@ class QuicListener:
             task.cancel()
         if self._socket is not None:
             self._socket.close()
+        elif self._bound is not None:
+            self._bound.close()
 
-    def _begin(self, connection: QuicConnectionOfMessages, host: str) -> None:
-        """Serves a connection. Raises _NoRoom if there are too many, or too many begin from one address."""
+    def _admit(self, host: str) -> None:
+        """Raises _NoRoom if there are too many connections, or too many begin from one address."""
         if not has_room(self._hosts.values(), host, self._most, share_of_host(self._most)):
             raise _NoRoom
         if not self._rate.take(host):
             raise _NoRoom
+
+    def _begin(self, connection: QuicConnectionOfMessages, host: str) -> None:
+        """Serves a connection."""
         task = asyncio.get_running_loop().create_task(self._run(connection, host), name="link QUIC connection")
         self._hosts[task] = host
         task.add_done_callback(self._hosts.pop)

@@ -1,6 +1,7 @@
 """The receiver's end of the link: a gRPC server with handshakes, health service and graceful shutdown."""
 
 import asyncio
+import contextlib
 import logging
 import sys
 from collections.abc import Callable
@@ -15,7 +16,7 @@ from common.clock import SYSTEM_CLOCK, Clock
 from common.errors import OutputError
 from common.io.addresses import Address, bound_socket
 from common.io.logs import RepeatedLines
-from common.wire.certificates import CertificateFiles, Certificates
+from common.wire.certificates import OWN_CERTIFICATE_KEY, CertificateFiles, Certificates
 from common.wire.convert import STREAM_METHOD, STREAM_SERVICE
 from common.wire.stream import CHANNEL_OPTIONS
 from receiver.link.admission import RateLimits, SessionLimits
@@ -101,6 +102,7 @@ class LinkServer:
             clock,
         )
         self._server: Any = None
+        self._greeting: tuple[tuple[str, bytes], ...] = ()
         self._quic: Any = self._quic_listener(clock) if config.quic and public else None
         self._expiry: asyncio.Task[None] | None = None
         self._limit: asyncio.Task[None] | None = None
@@ -119,6 +121,9 @@ class LinkServer:
         )
         port = await self._open(self._config.listen if self._public else _OWN_LISTEN)
         await self._server.start()
+        if self._quic is not None:
+            # Not before gRPC: a sender that is told to trust another certificate now is told it there.
+            await self._quic.start()
         self._expiry = asyncio.create_task(self._lifecycle.expire(), name="link session expiry")
         limit = ConnectionLimit(port, self._most_tcp, self._service.peers)
         self._limit = asyncio.create_task(limit.watch(), name="link connection limit")
@@ -132,7 +137,7 @@ class LinkServer:
         attempts = _PORT_ATTEMPTS if self._quic is not None and listen.port == 0 else 1
         while True:
             attempts -= 1
-            port = listen.port if self._quic is None else await self._quic.start(listen)
+            port = listen.port if self._quic is None else self._quic.bind(listen)
             try:
                 return self._open_tcp(replace(listen, port=port))
             except OutputError:
@@ -173,6 +178,8 @@ class LinkServer:
         for task in (self._expiry, self._limit):
             if task is not None:
                 task.cancel()
+        if self._quic is not None:
+            self._quic.refuse()
         if self._server is not None:
             # No further stream begins from here on; the streams of other services do not delay the end.
             stopping = asyncio.create_task(self._server.stop(self._config.drain_timeout + _LAST_WORDS_S))
@@ -184,13 +191,15 @@ class LinkServer:
         await self._lifecycle.close()
 
     def _quic_listener(self, clock: Clock) -> Any:
-        """Serves the same streams over QUIC; None where nothing is encrypted."""
-        security = self._security
-        if security.tls_cert is None:
-            return None
-        from receiver.link.quic_server import QuicListener  # aioquic takes a while to import
+        """Serves the same streams over QUIC; without a certificate, with one of its own, which is told over gRPC."""
+        from receiver.link.auth.own_certificate import OwnCertificate
+        from receiver.link.quic_server import CertificateSource, QuicListener  # aioquic takes a while to import
 
-        files = CertificateFiles(security.tls_cert, security.tls_key, security.tls_ca)
+        security = self._security
+        files: CertificateSource = CertificateFiles(security.tls_cert, security.tls_key, security.tls_ca)
+        if security.tls_cert is None:
+            files = own = OwnCertificate()
+            self._greeting = ((OWN_CERTIFICATE_KEY, own.der),)
         return QuicListener(files, self._service.serve, most_connections_of(security.max_sessions), clock)
 
     @staticmethod
@@ -211,6 +220,8 @@ class LinkServer:
         return grpc.method_handlers_generic_handler("grpc.health.v1.Health", {"Check": handler})
 
     async def _serve(self, _: Any, context: Any) -> None:
+        with contextlib.suppress(grpc.aio.BaseError, asyncio.InvalidStateError):  # the stream has ended: it says so
+            await context.send_initial_metadata(self._greeting)
         await self._service.serve(GrpcServerStream(context), context)
 
 

@@ -123,6 +123,8 @@ class StreamService:
             # A sender that is refused while it still writes its Hello may not receive the reason.
             async with self._pending.waiting(host):
                 hello = await receive_hello(stream)
+            if hello is None:
+                return
             if self._stopping:
                 raise StreamBroken("UNAVAILABLE", _STOPPING)
             who = f"{who}, which calls itself {hello.sender!r}"

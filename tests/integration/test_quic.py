@@ -11,17 +11,15 @@ from pathlib import Path
 import pytest
 
 from common.blobs import Blob
-from common.errors import OutputError, PeerError, UsageError
+from common.errors import OutputError, PeerError
 from common.io.addresses import Address, bound_socket
 from common.wire.traffic import Traffic
 from receiver.link.auth.tokens import add_token, revoke_token
 from receiver.link.quic_server import QuicListener
 from sender.link.observer import Fate
-from sender.link.transport.quic_transport import QuicTransport
-from sender.link.transport.transport import Transport
 from tests.support.certificate_authority import Authority
 from tests.support.fake_link import label_frame
-from tests.support.link_fixture import LinkFixture, ReceiverSecurity, SenderSecurity, at_receiver, at_sender, send_all
+from tests.support.link_fixture import LinkFixture, ReceiverSecurity, at_receiver, at_sender, send_all
 from tests.support.link_samples import ConstantPacer
 from tests.support.lossy_relay import LossyRelay
 from tests.support.recording_pipeline import RecordingPipeline
@@ -82,9 +80,7 @@ async def test_receiver_without_quic(link: LinkFixture, ours: Authority) -> None
         await sending.connect()
 
 
-async def test_unencrypted_and_taken_ports_are_refused(link: LinkFixture, ours: Authority) -> None:
-    with pytest.raises(UsageError, match="--transport quic encrypts always"):
-        QuicTransport(Transport(SenderSecurity())).check(Address("127.0.0.1", 1))
+async def test_a_port_that_is_taken_is_refused(link: LinkFixture, ours: Authority) -> None:
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as taken:
         taken.bind(("127.0.0.1", 0))
         with pytest.raises(OutputError, match="cannot listen on UDP"):
@@ -95,16 +91,16 @@ async def test_a_chosen_port_is_free_for_both_protocols(
     link: LinkFixture, ours: Authority, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     taken: list[socket.socket] = []
-    start = QuicListener.start
+    bind = QuicListener.bind
 
-    async def start_where_tcp_is_taken(listener: QuicListener, listen: Address) -> int:
-        port = await start(listener, listen)
+    def bind_where_tcp_is_taken(listener: QuicListener, listen: Address) -> int:
+        port = bind(listener, listen)
         if not taken:
             taken.append(bound_socket(Address(listen.host, port)))
             taken[0].listen(1)
         return port
 
-    monkeypatch.setattr(QuicListener, "start", start_where_tcp_is_taken)
+    monkeypatch.setattr(QuicListener, "bind", bind_where_tcp_is_taken)
     assert await link.deliver(at_receiver(ours), at_sender(ours), quic=True) == list(range(20))
     taken[0].close()
 

@@ -6,11 +6,15 @@ import logging
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import replace
+from typing import Any
 
 import pytest
 
 from common.errors import PeerError
+from common.wire.certificates import CertificateFiles
 from common.wire.quic import Item
+from common.wire.quic_connection import LinkConnection, configuration
+from receiver.link.quic_server import _NoRoom, _Socket
 from receiver.link.server import LinkServer
 from sender.link.transport.quic_transport import QuicTransport
 from sender.link.transport.transport import Transport
@@ -20,6 +24,20 @@ from tests.support.fake_link import label_frame, until
 from tests.support.link_fixture import LinkFixture, at_receiver, at_sender, send_all
 from tests.support.lossy_relay import LossyRelay
 from tests.support.recording_pipeline import RecordingPipeline
+
+
+class SentPackets:
+    """The transport of a UDP port."""
+
+    def __init__(self) -> None:
+        self.packets = list[bytes]()
+
+    def sendto(self, data: bytes, addr: object) -> None:
+        """Keeps a packet."""
+        self.packets.append(data)
+
+    def close(self) -> None:
+        """Nothing is open."""
 
 
 class Besieged:
@@ -87,6 +105,40 @@ async def test_an_address_takes_half_of_the_connections(
         await until(lambda: len(besieged.server._quic._hosts) == 2)
         with pytest.raises(PeerError):
             await besieged.serve_honest(1.0)
+
+
+async def test_a_token_that_is_used_again_makes_nothing(ours: Authority, monkeypatch: pytest.MonkeyPatch) -> None:
+    made = list[LinkConnection]()
+
+    def connection(**options: Any) -> LinkConnection:
+        made.append(LinkConnection(**options))
+        return made[-1]
+
+    def admit(host: str) -> None:
+        if not room.is_set():
+            raise _NoRoom
+
+    monkeypatch.setattr("receiver.link.quic_server.LinkConnection", connection)
+    room, place = asyncio.Event(), ("127.0.0.2", 4000)
+    files = CertificateFiles(ours.folder / "receiver.pem", ours.folder / "receiver.key", None)
+    port, sent = _Socket(files, admit, lambda connection, host: None), SentPackets()
+    port.connection_made(sent)
+    stranger = LinkConnection(configuration=configuration(is_sender=True))
+    stranger.connect(place, now=0.0)
+    port.datagram_received(stranger.datagrams_to_send(now=0.0)[0][0], place)
+    (retry,) = sent.packets
+    stranger.receive_datagram(retry, place, now=0.0)
+    initial = stranger.datagrams_to_send(now=0.0)[0][0]
+    for connections in (0, 1):
+        for _ in range(3):
+            port.datagram_received(initial, place)
+        assert len(made) == connections
+        room.set()
+    made[0]._close_begin(is_initiator=False, now=0.0)
+    port.close()
+    await until(lambda: not port._connections)
+    port.datagram_received(initial, place)
+    assert len(made) == 1
 
 
 async def test_of_too_many_handshakes_the_oldest_end(besieged: Besieged, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -22,7 +22,7 @@ _POLL_S = 0.01
 
 
 class AutoTransport:
-    """A `StreamOpener` over both protocols; for peers to which nothing is encrypted, over gRPC. Raises as both do."""
+    """A `StreamOpener` over both protocols. Raises as both do."""
 
     def __init__(self, grpc: Transport) -> None:
         self._grpc, self._quic = grpc, QuicTransport(grpc)
@@ -32,10 +32,13 @@ class AutoTransport:
         """See `StreamOpener.reach`."""
         loop = asyncio.get_running_loop()
         began_s = loop.time()
-        if self._grpc.files.credentials(peer) is None or began_s < self._grpc_until_s.get(peer, 0.0):
+        if began_s < self._grpc_until_s.get(peer, 0.0):
             return await self._grpc.reach(peer)
         at = await self._grpc.names.reachable(peer)
         head_start_s = min(max(_ROUND_TRIPS * (loop.time() - began_s), _LEAST_HEAD_START_S), _MOST_HEAD_START_S)
+        if self._grpc.files.credentials(peer) is None:
+            # Its certificate has to be asked for over gRPC, first.
+            head_start_s = _MOST_HEAD_START_S
         quic: StandbyConnection[QuicStream] = StandbyConnection(lambda: self._quic.connect(peer, at))
         grpc: StandbyConnection[GrpcClientStream] = StandbyConnection(lambda: self._grpc.reach(peer))
         try:

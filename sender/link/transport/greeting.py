@@ -12,11 +12,14 @@ from sender.link.transport.diagnosis import unreachable
 from sender.link.transport.handshake import StreamOpener, read_welcome, require_same_networks
 
 
-async def greet(transport: StreamOpener, peer: Address, networks: bytes, timeout_s: float) -> None:
+async def greet(transport: StreamOpener, peer: Address, networks: bytes, timeout_s: float) -> str:
     """Makes a handshake that the receiver refuses because of its networks alone, if it is one that fits.
 
     Args:
         networks: hash of the sender's weights.
+
+    Returns:
+        Over what: "QUIC" or "gRPC".
 
     Raises:
         PeerError: nothing answers in time, or something that is no receiver, or it refuses this sender.
@@ -27,7 +30,7 @@ async def greet(transport: StreamOpener, peer: Address, networks: bytes, timeout
         raise PeerError(diagnosis)
     try:
         async with asyncio.timeout(timeout_s):
-            welcome = await _welcome(transport, peer)
+            welcome, lossy = await _welcome(transport, peer)
     except (StreamBroken, TimeoutError) as error:
         reason = "no answer"
         if isinstance(error, StreamBroken):
@@ -37,12 +40,13 @@ async def greet(transport: StreamOpener, peer: Address, networks: bytes, timeout
     if not is_of_networks(welcome.reason):
         raise VersionMismatch(f"the receiver at {peer} would refuse the session: {welcome.reason}")
     require_same_networks(peer, networks, welcome)
+    return "QUIC" if lossy else "gRPC"
 
 
-async def _welcome(transport: StreamOpener, peer: Address) -> Welcome:
+async def _welcome(transport: StreamOpener, peer: Address) -> tuple[Welcome, bool]:
     stream = await transport.reach(peer)
     try:
         await stream.write(encode_client(probe_hello("sender doctor")))
-        return read_welcome(peer, await stream.read())
+        return read_welcome(peer, await stream.read()), stream.lossy
     finally:
         await stream.close()

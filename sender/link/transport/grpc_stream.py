@@ -7,6 +7,7 @@ from typing import Any
 import grpc
 
 from common.connections.tcp_info import TcpConnection, TcpConnections
+from common.wire.certificates import OWN_CERTIFICATE_KEY
 from common.wire.stream import CHANNEL_OPTIONS, StreamBroken
 
 OPTIONS = (
@@ -46,6 +47,14 @@ class GrpcClientStream:
             await self._call.wait_for_connection()
         except grpc.aio.AioRpcError as error:
             raise _broken(error) from error
+
+    async def own_certificate(self) -> bytes | None:
+        """The certificate that the receiver has made for itself, DER, for QUIC; None if it tells none."""
+        try:
+            told = dict(await self._call.initial_metadata()).get(OWN_CERTIFICATE_KEY)
+        except grpc.aio.AioRpcError as error:
+            raise _broken(error) from error
+        return told if isinstance(told, bytes) else None
 
     async def read(self) -> bytes | None:
         try:

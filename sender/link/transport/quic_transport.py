@@ -6,15 +6,19 @@ from typing import Any
 
 from aioquic import tls
 from aioquic.quic.configuration import QuicConfiguration
+from cryptography.hazmat.primitives.serialization import Encoding
+from cryptography.x509 import Certificate, load_der_x509_certificate
 
-from common.errors import UsageError
 from common.io.addresses import Address
+from common.wire.certificates import OWN_CERTIFICATE_NAME
 from common.wire.quic import Item, QuicConnectionOfMessages, QuicStream
 from common.wire.quic_connection import LinkConnection, configuration
 from common.wire.stream import StreamBroken
 from sender.link.transport.transport import Transport
 
 _HANDSHAKE_TIMEOUT_S = 5.0
+# A receiver tells its certificate, or that it has none, at once; one of another release may wait for Hello.
+_ANSWER_TIMEOUT_S = 1.0
 # A first packet has 1,200 bytes, which a stalled link would carry before all frames: a connection beside another one
 # waits for the answer to a small packet, unless only UDP reaches the receiver.
 _MAX_PROBE_S = 3.0
@@ -23,18 +27,16 @@ _MAX_PROBE_S = 3.0
 class QuicTransport:
     """A `StreamOpener` that encrypts always; `transport` has the certificates and the token, and diagnoses.
 
+    A receiver that `transport` reaches unencrypted tells its certificate there, and no other is trusted.
+
     Raises:
-        UsageError: in every method: a certificate, key or token cannot be read, or the connection is not encrypted.
+        UsageError: in every method: a certificate, key or token cannot be read.
     """
 
     def __init__(self, transport: Transport) -> None:
         self._transport = transport
+        self._told: dict[Address, Certificate] = {}
         self._open_streams = 0
-
-    def check(self, *peers: Address) -> None:
-        """Refuses peers whose connections are not encrypted."""
-        for peer in peers:
-            self._configuration(peer)
 
     async def reach(self, peer: Address) -> QuicStream:
         """See `StreamOpener.reach`."""
@@ -63,6 +65,30 @@ class QuicTransport:
 
     async def connect(self, peer: Address, at: Address) -> QuicStream:
         """Opens a stream to a peer at an IP address. Raises StreamBroken if it refuses the connection."""
+        if self._transport.files.credentials(peer) is not None:
+            return await self._connect(peer, at)
+        known = self._told.get(peer)
+        if known is not None:
+            with contextlib.suppress(StreamBroken):
+                return await self._connect(peer, at)
+        # A receiver that was started again has made another one.
+        self._told[peer] = told = await self._ask(peer)
+        if told == known:
+            raise StreamBroken("UNAVAILABLE", "no QUIC")
+        return await self._connect(peer, at)
+
+    async def _ask(self, peer: Address) -> Certificate:
+        """The certificate that an unencrypted receiver has made for itself. Raises StreamBroken if it tells none."""
+        stream = await self._transport.reach(peer)
+        try:
+            async with asyncio.timeout(_ANSWER_TIMEOUT_S):
+                return load_der_x509_certificate(await stream.own_certificate() or b"")
+        except (TimeoutError, ValueError) as error:
+            raise StreamBroken("UNAVAILABLE", "no QUIC") from error
+        finally:
+            await stream.close()
+
+    async def _connect(self, peer: Address, at: Address) -> QuicStream:
         settings, token = self._configuration(peer), self._transport.files.token(peer)
         loop = asyncio.get_running_loop()
         try:
@@ -89,9 +115,11 @@ class QuicTransport:
 
     def _configuration(self, peer: Address) -> QuicConfiguration:
         credentials = self._transport.files.credentials(peer)
-        if credentials is None:
-            raise UsageError("--transport quic encrypts always: give --tls-ca, and leave out --insecure")
         settings = configuration(is_sender=True)
+        if credentials is None:
+            settings.server_name = OWN_CERTIFICATE_NAME
+            settings.cadata = self._told[peer].public_bytes(Encoding.PEM)
+            return settings
         settings.server_name = credentials.name or peer.host
         settings.cadata = credentials.authority
         if credentials.certificate is not None and credentials.key is not None:

@@ -1,7 +1,7 @@
 """Security of the sender's connections: TLS, certificates and tokens.
 
-Connections on the loopback are not encrypted unless certificates are given; connections to any other machine are,
-unless `--insecure` is given.
+Without certificates of an authority, which are needed for other machines unless `--insecure` is given, gRPC is not
+encrypted, and QUIC trusts the certificate that the receiver tells there.
 """
 
 import logging
@@ -22,7 +22,7 @@ _MAX_TOKEN_CHARACTERS = 512
 class SecurityConfig:
     """Which receivers to trust, and how to authenticate to them."""
 
-    insecure: bool = option(False, help="send to another machine without encryption")
+    insecure: bool = option(False, help="send to another machine without certificates")
     tls_ca: Path | None = option(None, help="authority of the receiver's certificate (default: the system's)")
     tls_cert: Path | None = option(None, help="certificate of this sender, if the receiver asks for one")
     tls_key: Path | None = option(None, help="private key of --tls-cert")

@@ -27,7 +27,7 @@ def test_loopback_names_the_flags_for_other_machines() -> None:
 
 def test_line_names_the_senders_command_at_all_interfaces_or_at_one() -> None:
     everywhere = startup_line(Address("0.0.0.0", 7), SecurityConfig(insecure=True))
-    assert everywhere.startswith("listening on 0.0.0.0:7 (not encrypted); ")
+    assert everywhere.startswith("listening on 0.0.0.0:7 (no certificates); ")
     assert "sender --camera 0 --peer 192.168.1.7:7 --insecure (also reachable as studio:7)" in everywhere
     one = startup_line(Address("10.0.0.5", 7), SecurityConfig(insecure=True))
     assert "sender --camera 0 --peer 10.0.0.5:7 --insecure" in one and "studio" not in one
