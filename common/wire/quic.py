@@ -157,8 +157,8 @@ class QuicConnectionOfMessages(QuicConnectionProtocol):
     def quic_event_received(self, event: QuicEvent) -> None:
         match event:
             case DatagramFrameReceived():
-                # Nothing that may be lost comes before Welcome.
-                if self._has_sent:
+                # Nothing that may be lost comes before Welcome, nor is longer.
+                if self._has_sent and len(event.data) <= MAX_DATAGRAM_BYTES:
                     self._datagrams.append(event.data)
                 while len(self._datagrams) > _MAX_DATAGRAMS_IN:
                     self._datagrams.popleft()

@@ -5,12 +5,15 @@ sent: `LinkConnection` overrides or reads its internals, and nothing else does.
 """
 
 import logging
+from collections.abc import Iterable
 from typing import Any
 
 from aioquic import tls
 from aioquic._buffer import Buffer as Buffer  # `aioquic.buffer` does not export it
 from aioquic.quic.configuration import QuicConfiguration
-from aioquic.quic.connection import QuicConnection
+from aioquic.quic.connection import QuicConnection, QuicConnectionError
+from aioquic.quic.packet import QuicErrorCode
+from aioquic.quic.stream import QuicStream
 from cryptography import x509
 
 # In the header of every packet to this end. A sender has one connection at a time on its port; connections of a
@@ -24,6 +27,15 @@ _ACK_DELAY_S, _BESIDE_DATA_DELAY_S, _LONG_PACKET_ACK_DELAY_S = 0.8, 0.2, 0.002
 _LONG_PACKET_BYTES = 600
 # A datagram that waits for the congestion window behind so many others is out of date.
 _MAX_DATAGRAMS_OUT = 32
+# How far behind the first missing byte of the stream a peer may send: one byte there takes the memory of all before it.
+# Until this end has answered, there is room for a Hello.
+_FIRST_AHEAD_BYTES, _MAX_AHEAD_BYTES = 65_536, 1_048_576
+# Of all streams: there is one.
+_MAX_BYTES = 2**60
+# Parts of a stream behind a missing one: each frame is compared with all of them.
+_MAX_PARTS = 64
+# Of TLS, at each stage; a chain of certificates has about a tenth.
+_MAX_CRYPTO_BYTES = 65_536
 
 # aioquic logs every connection that fails.
 logging.getLogger("quic").setLevel(logging.CRITICAL)
@@ -36,6 +48,8 @@ def configuration(*, is_sender: bool) -> QuicConfiguration:
         alpn_protocols=[_ALPN],
         connection_id_length=CONNECTION_ID_BYTES,
         idle_timeout=_IDLE_TIMEOUT_S,
+        max_data=_MAX_BYTES,
+        max_stream_data=_FIRST_AHEAD_BYTES,
         max_datagram_frame_size=65_536,
     )
 
@@ -64,6 +78,9 @@ class LinkConnection(QuicConnection):
         self._ack_delay = _ACK_DELAY_S
         recovery: Any = self._loss
         recovery._pacer = _Unpaced()
+        # The one stream is the sender's.
+        for limit, streams in ((self._local_max_streams_bidi, not self._is_client), (self._local_max_streams_uni, 0)):
+            limit.value = limit.sent = int(streams)
 
     @property
     def certificate(self) -> x509.Certificate | None:
@@ -110,6 +127,37 @@ class LinkConnection(QuicConnection):
 
     def _replenish_connection_ids(self) -> None:
         """Issues no further ones: a connection has the same on every path."""
+
+    def _handle_crypto_frame(self, context: Any, frame_type: int, buf: Buffer) -> None:
+        begin = buf.tell()
+        end = buf.pull_uint_var() + buf.pull_uint_var()
+        buf.seek(begin)
+        if end > _MAX_CRYPTO_BYTES:
+            raise QuicConnectionError(QuicErrorCode.CRYPTO_BUFFER_EXCEEDED, frame_type, "too long a handshake")
+        super()._handle_crypto_frame(context, frame_type, buf)
+        self._limit_parts(frame_type, self._crypto_streams.values())
+
+    def _handle_stream_frame(self, context: Any, frame_type: int, buf: Buffer) -> None:
+        super()._handle_stream_frame(context, frame_type, buf)
+        self._limit_parts(frame_type, self._streams.values())
+
+    @staticmethod
+    def _limit_parts(frame_type: int, streams: Iterable[QuicStream]) -> None:
+        if any(len(stream.receiver._ranges) > _MAX_PARTS for stream in streams):
+            raise QuicConnectionError(QuicErrorCode.INTERNAL_ERROR, frame_type, "too many parts are missing")
+
+    def _write_stream_limits(self, builder: Any, space: Any, stream: QuicStream) -> None:
+        receiver, answered = stream.receiver, bool(stream.sender._buffer_stop)
+        ahead_bytes = _MAX_AHEAD_BYTES if answered else _FIRST_AHEAD_BYTES
+        limit = receiver.starting_offset() + ahead_bytes
+        if limit - stream.max_stream_data_local >= ahead_bytes // 2:
+            stream.max_stream_data_local = limit
+        # aioquic doubles a limit of which half is used, whether what comes before was received or not.
+        highest, receiver.highest_offset = receiver.highest_offset, 0
+        try:
+            super()._write_stream_limits(builder, space, stream)
+        finally:
+            receiver.highest_offset = highest
 
     def _write_application(self, builder: Any, network_path: Any, now: float) -> None:
         space = self._spaces[tls.Epoch.ONE_RTT]

@@ -78,9 +78,9 @@ class _Network(asyncio.SelectorEventLoop):
         self._ports: dict[Any, _Port] = {}
         self.packets: list[tuple[float, int, int]] = []
 
-    async def create_datagram_endpoint(self, factory: Any, *unused: Any, local_addr: Any = None, **more: Any) -> Any:  # type: ignore[override]
-        """See `asyncio.loop`."""
-        address = local_addr or _SENDER
+    async def create_datagram_endpoint(self, factory: Any, *unused: Any, sock: Any = None, **more: Any) -> Any:  # type: ignore[override]
+        """See `asyncio.loop`; a receiver's socket is its address."""
+        address = _SENDER if sock is None else (sock.host, sock.port)
         port = self._ports[address] = _Port(self, factory(), address, more.get("remote_addr"))
         port.protocol.connection_made(port)
         return port, port.protocol
@@ -105,7 +105,9 @@ async def _run(options: argparse.Namespace, log: io.StringIO) -> None:
         codec_version=CODEC_VERSION,
         security=SecurityConfig(tls_cert=options.tls_cert, tls_key=options.tls_key),
     )
-    await server._quic.start(listen)
+    # Of a host that is simulated, no socket can be bound.
+    server._quic._bound = listen
+    await server._quic.start()
     await source.send(options, demo_truth(LabelSpace.load(), 0).people)
 
 

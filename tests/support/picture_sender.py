@@ -100,6 +100,7 @@ if __name__ == "__main__":
         "--reconnect-timeout",
     ):
         parser.add_argument(flag)
+    parser.add_argument("--transport")
     parser.add_argument("--token-file", type=Path)
     given = parser.parse_args()
     sys.exit(exit_code_of("sender", lambda: asyncio.run(run(given))))
