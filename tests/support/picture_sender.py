@@ -98,9 +98,9 @@ if __name__ == "__main__":
         "--fixed-f",
         "--connect-timeout",
         "--reconnect-timeout",
+        "--transport",
     ):
         parser.add_argument(flag)
-    parser.add_argument("--transport")
     parser.add_argument("--token-file", type=Path)
     given = parser.parse_args()
     sys.exit(exit_code_of("sender", lambda: asyncio.run(run(given))))
