@@ -19,6 +19,7 @@ from aioquic.quic.events import (
     DatagramFrameReceived,
     HandshakeCompleted,
     QuicEvent,
+    StopSendingReceived,
     StreamDataReceived,
     StreamReset,
 )
@@ -167,7 +168,7 @@ class QuicConnectionOfMessages(QuicConnectionProtocol):
                 self._received += event.data
                 self._take_items()
                 self._finished = self._finished or event.end_stream
-            case StreamDataReceived() | StreamReset():
+            case StreamDataReceived() | StreamReset() | StopSendingReceived():
                 self.fail(StreamBroken("INVALID_ARGUMENT", "a connection has one stream, which is not reset"))
             case HandshakeCompleted():
                 self._handshaken = True

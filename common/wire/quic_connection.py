@@ -119,6 +119,8 @@ class LinkConnection(QuicConnection):
         super()._parse_transport_parameters(data, from_session_ticket)
         # The peer acknowledges as late as this end does.
         self._loss.max_ack_delay = _ACK_DELAY_S
+        # A sender's socket has one peer.
+        self._remote_preferred_address = None
 
     def _close_begin(self, is_initiator: bool, now: float) -> None:
         super()._close_begin(is_initiator, now)
@@ -127,6 +129,12 @@ class LinkConnection(QuicConnection):
 
     def _replenish_connection_ids(self) -> None:
         """Issues no further ones: a connection has the same on every path."""
+
+    def _handle_ack_frame(self, context: Any, frame_type: int, buf: Buffer) -> None:
+        super()._handle_ack_frame(context, frame_type, buf)
+        # Afterwards all that is sent would count as lost, and be sent again.
+        if self._spaces[context.epoch].largest_acked_packet >= self._packet_number:
+            raise QuicConnectionError(QuicErrorCode.PROTOCOL_VIOLATION, frame_type, "this packet was never sent")
 
     def _handle_crypto_frame(self, context: Any, frame_type: int, buf: Buffer) -> None:
         begin = buf.tell()

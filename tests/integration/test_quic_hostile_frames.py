@@ -6,7 +6,7 @@ from collections.abc import Callable
 import pytest
 from aioquic.buffer import encode_uint_var
 
-from tests.support.quic_pair import QuicPair
+from tests.support.quic_pair import RECEIVER, QuicPair
 
 _FIRST_AHEAD_BYTES, _MAX_AHEAD_BYTES = 65_536, 1_048_576
 
@@ -60,6 +60,18 @@ def test_a_handshake_is_short(to_sender: bool) -> None:
     for number in range(70):
         pair.send(crypto(4 + 1000 * number, bytes(1000)), to_sender=to_sender)
     assert pair.end_of(pair.sender if to_sender else pair.receiver) == "too long a handshake"
+
+
+@pytest.mark.parametrize("to_sender", [False, True])
+@pytest.mark.parametrize("number", [100, 2**40])
+def test_what_was_never_sent_cannot_be_acknowledged(number: int, to_sender: bool) -> None:
+    pair = QuicPair()
+    pair.send(b"\x02" + encode_uint_var(number) + bytes(3), to_sender=to_sender)
+    assert pair.end_of(pair.sender if to_sender else pair.receiver) == "this packet was never sent"
+
+
+def test_a_receiver_sends_its_sender_nowhere_else() -> None:
+    assert QuicPair(moves_to=("127.0.0.1", 3)).addresses == {RECEIVER}
 
 
 @pytest.mark.parametrize("number", [1, 2, 4, 6])

@@ -159,6 +159,14 @@ async def test_items_before_hello_end_the_connection(besieged: Besieged, ours: A
     await besieged.serve_honest()
 
 
+async def test_who_stops_the_stream_ends_the_connection(besieged: Besieged, ours: Authority) -> None:
+    async with hostile_quic(besieged.address, ours.certificate) as client:
+        client.put(b"\0")
+        client._quic._streams[0].receiver.stop(7)
+        client.transmit()
+        assert await client.end() == "a connection has one stream, which is not reset"
+
+
 async def test_captured_packets_that_are_sent_again_do_nothing(
     link: LinkFixture, ours: Authority, besieged: Besieged
 ) -> None:

@@ -4,9 +4,14 @@ from typing import Any
 
 from aioquic import tls
 from aioquic.quic.events import ConnectionTerminated
+from aioquic.quic.packet import (
+    QuicPreferredAddress,
+    pull_quic_transport_parameters,
+    push_quic_transport_parameters,
+)
 
 from common.wire.certificates import OWN_CERTIFICATE_NAME
-from common.wire.quic_connection import LinkConnection, configuration
+from common.wire.quic_connection import Buffer, LinkConnection, configuration
 from receiver.link.auth.own_certificate import OwnCertificate
 
 SENDER, RECEIVER = ("127.0.0.1", 1), ("127.0.0.1", 2)
@@ -17,11 +22,32 @@ _SHORTEST = 20
 _LONG_NUMBER = 0x43
 
 
-class QuicPair:
-    """A sender's end and a receiver's, whose handshake is over."""
+class _Moving(LinkConnection):
+    """A receiver's end that asks the sender to go on at another address (RFC 9000, section 9.6)."""
 
-    def __init__(self) -> None:
+    place = ("", 0)
+
+    def _serialize_transport_parameters(self) -> bytes:
+        parameters = pull_quic_transport_parameters(Buffer(data=super()._serialize_transport_parameters()))
+        parameters.preferred_address = QuicPreferredAddress(self.place, None, bytes(8), bytes(16))
+        buffer = Buffer(capacity=512)
+        push_quic_transport_parameters(buffer, parameters)
+        return buffer.data
+
+
+class QuicPair:
+    """A sender's end and a receiver's, whose handshake is over.
+
+    Args:
+        moves_to: the address at which the receiver wants to be reached then.
+
+    Attributes:
+        addresses: to which the sender has sent.
+    """
+
+    def __init__(self, moves_to: tuple[str, int] | None = None) -> None:
         self._now_s = 0.0
+        self.addresses = set[Any]()
         certificates = OwnCertificate().current()
         assert certificates.certificate is not None
         assert certificates.key is not None
@@ -32,7 +58,9 @@ class QuicPair:
         self.sender = LinkConnection(configuration=sends)
         self.sender.connect(RECEIVER, now=self._now_s)
         destination = self.sender.original_destination_connection_id
-        self.receiver = LinkConnection(configuration=receives, original_destination_connection_id=destination)
+        kind = LinkConnection if moves_to is None else _Moving
+        _Moving.place = moves_to or _Moving.place
+        self.receiver = kind(configuration=receives, original_destination_connection_id=destination)
         for _ in range(_FLIGHTS):
             self.exchange()
         self._number = _FIRST_PACKET
@@ -40,7 +68,8 @@ class QuicPair:
     def exchange(self) -> None:
         """Each end sends what it has to send, after a while."""
         self._now_s += 0.1
-        for data, _ in self.sender.datagrams_to_send(now=self._now_s):
+        for data, address in self.sender.datagrams_to_send(now=self._now_s):
+            self.addresses.add(address)
             self.receiver.receive_datagram(data, SENDER, now=self._now_s)
         for data, _ in self.receiver.datagrams_to_send(now=self._now_s):
             self.sender.receive_datagram(data, RECEIVER, now=self._now_s)
