@@ -1,6 +1,11 @@
-"""Text from outside, made safe to log and to print."""
+"""Text for users: numbers of things, and what comes from outside, made safe to log and to print."""
 
 _CUT = "…"
+
+
+def counted(number: int, noun: str, plural: str = "") -> str:
+    """A number of things: `1 frame`, `3 frames`; `plural` is that of a noun which gets no s."""
+    return f"{number} {noun if number == 1 else plural or f'{noun}s'}"
 
 
 def printable(text: str, limit: int) -> str:

@@ -6,7 +6,7 @@ from typing import NoReturn
 
 from common.io.configuration import read_config
 from common.io.options import Command, Program
-from common.io.startup import announce, leave, run_program
+from common.io.startup import announce, leave, loading, run_program
 
 PROGRAM = Program(
     name="receiver",
@@ -68,6 +68,7 @@ def _work(arguments: Sequence[str]) -> None:
         SessionDirectory(config.publish) as directory,
         asyncio.Runner() as runner,
     ):
+        loading()
         waiting = runner.run(standby(config))
         # The networks' library takes seconds: a directory that is in use, or no recording, is told before.
         from receiver.composition import receive

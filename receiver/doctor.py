@@ -5,6 +5,7 @@ from contextlib import nullcontext
 from functools import partial
 
 from common.doctor import Check, Doubt, check_expiry, check_free, check_makeable, doctor_program, run_doctor
+from common.text import counted
 from receiver.config import ReceiverConfig
 
 _PROGRAM = doctor_program(
@@ -112,6 +113,6 @@ def _networks(config: ReceiverConfig) -> str:
     check_cores(engine)
     version = require_ray().__version__
     if engine.address is None:
-        return f"Ray {version} on this machine, {engine.most_replicas} replicas at most"
+        return f"Ray {version} on this machine, {counted(engine.most_replicas, 'replica')} at most"
     reach(engine.address)
     return f"Ray {version}, a cluster answers at {engine.address}"

@@ -5,7 +5,7 @@ from typing import NoReturn
 
 from common.io.configuration import read_config
 from common.io.options import Command, Program
-from common.io.startup import announce, leave, run_program
+from common.io.startup import announce, leave, loading, run_program
 
 PROGRAM = Program(
     name="sender",
@@ -48,6 +48,7 @@ def _work(arguments: Sequence[str]) -> None:
     from sender.openings import opened
 
     with opened(config) as openings:
+        loading()
         from sender.composition import send
 
         send(openings, announce)

@@ -25,6 +25,7 @@ from common.io.logs import SUBJECT
 from common.io.startup import loaded, stop_on_signals
 from common.io.status_line import StatusLine, showing
 from common.recording.facts import RecordingFacts
+from common.text import counted
 from common.version import package_version
 from common.weights.devices import resolve_device
 from common.weights.threads import available_cores, limit_threads
@@ -116,13 +117,16 @@ class Sender:
 
     def summary(self) -> list[str]:
         """Lines for the user: what was sent and recorded, and what is still in the spool."""
-        spool, name = self.camera.spool, self.camera.name
-        sent = f"sent {self.account.acknowledged_frames} frames: {self.traffic.summary()}"
+        spool, name, acknowledged = self.camera.spool, self.camera.name, self.account.acknowledged_frames
+        sent = f"sent {counted(acknowledged, 'frame')}: {self.traffic.summary()}"
         lines = [] if isinstance(self.delivery, NoPeer) else [sent]
+        # Of a camera the newest frames count.
+        if self.camera.source.ends and (left_out := self.camera.metrics.left_out):
+            lines.append(f"left out {left_out} of {counted(left_out + acknowledged, 'frame')} as too late")
         if self.recorder is not None:
             lines.append(self.recorder.summary())
         if spool is not None and spool.pending:
-            waiting = f"{spool.pending} frames wait in {spool.directory}"
+            waiting = f"{counted(spool.pending, 'frame waits', 'frames wait')} in {spool.directory}"
             lines.append(f"{waiting} and will be sent when the sender is started again")
         return [f"{name}: {line}" if name else line for line in lines]
 
@@ -147,7 +151,7 @@ def send(opened: Openings, announce: Callable[[str], None], networks: Networks |
             for line in (line for sender in senders for line in sender.summary()):
                 announce(line)
         if len(senders) > 1 and (frames := sum(sender.account.acknowledged_frames for sender in senders)):
-            announce(f"sent {frames} frames of {len(senders)} cameras")
+            announce(f"sent {counted(frames, 'frame')} of {len(senders)} cameras")
         if failures:
             raise failures[0]
 

@@ -11,6 +11,7 @@ from functools import partial
 from common.doctor import Check, Doubt, check_expiry, check_free, check_makeable, doctor_program, run_doctor
 from common.errors import PeerError, SourceError
 from common.io.addresses import Address
+from common.text import counted
 from sender.config import SenderConfig
 
 _FRAME_TIMEOUT_S = 6.0
@@ -107,7 +108,8 @@ def _spool(config: SenderConfig) -> str:
         return f"{folder} is empty" if folder.is_dir() else check_makeable(folder, "--spool")
     with open_spool(config.delivery, config.capture.only_camera, model_hash()) as spool:
         waiting = spool.pending if spool else 0
-        return f"{waiting} frames of an earlier run wait in {folder}, and will be sent first"
+        frames = counted(waiting, "frame of an earlier run waits", "frames of an earlier run wait")
+        return f"{frames} in {folder}, and will be sent first"
 
 
 def _networks(config: SenderConfig) -> str:
@@ -123,7 +125,8 @@ def _networks(config: SenderConfig) -> str:
     perception = PerceptionStage.load(config.tracking, device, cameras=len(config.capture.camera))
     SemanticsStage.load(config.smoothing, device)
     ClothingStage.load(device)
-    return f"{version_line('sender')}, on {device}: follows up to {perception.max_people} people of a live camera"
+    most = f"up to {counted(perception.max_people, 'person', 'people')}"
+    return f"{version_line('sender')}, on {device}: follows {most} of a live camera"
 
 
 def _landmarks() -> str:

@@ -29,6 +29,7 @@ class DropReason(StrEnum):
     UNACKNOWLEDGED = "unacknowledged"  # sent, but lost (over QUIC) or rejected by the receiver
 
 
+_LEFT_OUT = (DropReason.REPLACED, DropReason.LATE, DropReason.UNACKNOWLEDGED)
 _FATES = ("offered", "sent", "acknowledged", *DropReason)
 # Gauges that show the camera which is worst off; all else is summed over cameras.
 _WORST: Mapping[str, Callable[[float, float], float]] = {
@@ -47,6 +48,8 @@ class SenderMetrics(DaemonMetrics):
         self._passes: dict[str, tuple[int, float]] = {}
         self._lock = Lock()
         self._camera_frames = 0
+        self.left_out = 0
+        """How many frames nobody sees because they were late, or lost."""
         self._rho = self._gauge("rho", "Compression ρ of a label group (eq. 17)", "group", GROUP_NAMES)
         self._spooled = self._gauge("spooled_frames", "Undelivered frames in the spool on disk")
         self._people = self._gauge("people", "People in the newest frame")
@@ -94,6 +97,10 @@ class SenderMetrics(DaemonMetrics):
         with self._lock:
             taken, self._passes = self._passes, {}
         return {stage: sum_ms / passes for stage, (passes, sum_ms) in taken.items()}
+
+    def frame_dropped(self, fate: str) -> None:
+        super().frame_dropped(fate)
+        self.left_out += fate in _LEFT_OUT
 
     def camera_frame(self) -> None:
         """A live camera has given a frame, which is labelled or replaced by a newer one."""

@@ -11,6 +11,7 @@ are made when its labels are on their way.  The link calls what is in brackets (
 import asyncio
 from collections.abc import Sequence
 from concurrent.futures import Executor, ThreadPoolExecutor
+from dataclasses import replace
 from typing import Literal, Protocol
 
 from common.blobs import TEXTURE, WEARS, Blob
@@ -115,9 +116,13 @@ class SenderPipeline:
         self._making = asyncio.ensure_future(asyncio.sleep(0))
         try:
             while (perceived := await following) is not None:
-                following = asyncio.ensure_future(self._next(reader, stopped))
+                # A pace begins when the networks, which take seconds to get ready, have seen a frame.
+                if not (waits := self._playback.waits):
+                    following = asyncio.ensure_future(self._next(reader, stopped))
                 if not await self._send(perceived, stopped):
                     return
+                if waits:
+                    following = asyncio.ensure_future(self._next(reader, stopped))
             await self._making
             for blob in self._ahead:
                 self._link.post(blob)
@@ -139,12 +144,15 @@ class SenderPipeline:
         are made first.  In a stream the labels leave first.
         """
         labels = await asyncio.get_running_loop().run_in_executor(self._workers, self._labelling.label, perceived)
-        if self._playback.brief:
-            await self._make_blobs(perceived, labels, urgent=(WEARS, TEXTURE))
+        made = self._playback.brief or self._playback.waits
+        if made:
+            await self._make_blobs(perceived, labels, urgent=(WEARS, TEXTURE) if self._playback.brief else (WEARS,))
+        if self._playback.waits:
+            labels = replace(labels, captured_at=self._playback.begin())
         self._rate.on_offered(self._clock.monotonic_ms())
         ahead, self._ahead = self._ahead, []
         sending = asyncio.ensure_future(self._link.send(labels, ahead))
-        if not self._playback.brief:
+        if not made:
             # Those of the frame before may still be under way.
             await self._making
             # What people wear is so small that it never waits for a gap.

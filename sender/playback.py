@@ -16,9 +16,12 @@ class Playback:
     Args:
         source: closed with this object.
         first_sequence: of the next frame; frames of a file before it were taken by an earlier run and are skipped.
-        realtime: a video is read at its own pace.
+        realtime: a video is read at its own pace, from `begin` on.
         skips_late: then frames whose successor is due are left out; where reading those takes longer than the first one
             is late, the pace begins anew.
+
+    Attributes:
+        waits: whether the pace has not begun.
     """
 
     def __init__(
@@ -41,6 +44,8 @@ class Playback:
         self._realtime = realtime
         self._interval_s = 1.0 / source.fps if skips_late and source.fps else None
         self._began: tuple[float, float] | None = None
+        self._read_s = 0.0
+        self.waits = realtime and self._has_times
         self._frames: Iterator[CapturedFrame] | None = None
         self._ended = False
         self._closing = threading.Event()
@@ -49,6 +54,11 @@ class Playback:
     def finished(self) -> bool:
         """Whether the source was read to its end; one without an end ends when the sender is stopped."""
         return self._ended or not self._is_file
+
+    def begin(self) -> float:
+        """Begins the pace, with the frame that was read last; returns its time of capture."""
+        self.waits = False
+        return self._begin_at(self._read_s)[0] + self._read_s
 
     def read(self) -> CapturedFrame | None:
         """Waits for the next frame; None at the source's end or when this object is closed meanwhile.
@@ -100,9 +110,13 @@ class Playback:
         """The frame's time of capture: of a video, its time in the file, counted from when the first one was read."""
         if not self._has_times:
             return frame.captured_at
-        if self._began is None:
-            self._began = self._clock.wall() - frame.media_time_s, self._clock.monotonic() - frame.media_time_s
-        began_at, began_s = self._began
+        self._read_s = frame.media_time_s
+        began_at, began_s = self._began or self._begin_at(frame.media_time_s)
         if self._realtime:
             self._closing.wait(max(0.0, began_s + frame.media_time_s - self._clock.monotonic()))
         return began_at + frame.media_time_s
+
+    def _begin_at(self, media_time_s: float) -> tuple[float, float]:
+        """When the file began, on both clocks, if a frame of this time is due now."""
+        self._began = self._clock.wall() - media_time_s, self._clock.monotonic() - media_time_s
+        return self._began

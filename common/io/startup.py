@@ -25,6 +25,8 @@ try:
 except ImportError as error:
     raise SystemExit("Bodywire runs on Linux and macOS: on Windows, install it in WSL 2") from error
 
+logger = logging.getLogger(__name__)
+
 # More files than any limit here asks for; some systems have no limit, and number them to the billions.
 _MOST_FILES = 1 << 20
 _STREAMS = (("stdin", "r"), ("stdout", "w"), ("stderr", "w"))
@@ -54,6 +56,11 @@ def run_program(program: Program, work: Callable[[Sequence[str]], None], argumen
             gc.enable()
 
     return exit_code_of(program.name, prepared)
+
+
+def loading() -> None:
+    """Tells that what follows takes seconds, on a busy machine half a minute."""
+    logger.info("loading networks …")
 
 
 def loaded() -> None:

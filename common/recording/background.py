@@ -7,6 +7,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from common.blobs import Blob
 from common.errors import OutputError
 from common.recording.writer import RecordingWriter
+from common.text import counted
 
 logger = logging.getLogger(__name__)
 
@@ -59,7 +60,7 @@ class BackgroundRecording:
         self._run(RecordingWriter.close)
         if not self.failed:
             frames, size = self.writer.frames, self.writer.bytes_written
-            logger.info("recorded %d frames in %s (%d bytes)", frames, self.writer.path, size)
+            logger.info("recorded %s in %s (%d bytes)", counted(frames, "frame"), self.writer.path, size)
 
     def _do(self, work: Work) -> None:
         if not self.failed:

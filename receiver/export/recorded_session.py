@@ -12,7 +12,7 @@ import numpy as np
 from common.errors import UsageError
 from common.frames import MAX_FOCAL_PX, MIN_FOCAL_PX, Camera
 from common.io.regular_file import open_regular
-from common.text import printable
+from common.text import counted, printable
 from common.wears import check_kinds
 from receiver.export.frame_lines import DAMAGES, find_lines
 from receiver.export.timeline import Interval, media_times, presence
@@ -190,7 +190,8 @@ def _check_bodies(number: int, frames: _Frames) -> None:
     """Raises UsageError if there are no bodies, or plain meshes without a skeleton."""
     if not frames.people:
         if not frames.rows:
-            raise UsageError(f"session {number} has {len(frames.times_s)} frames, which show nobody: nothing to export")
+            shown = counted(len(frames.times_s), "frame, which shows", "frames, which show")
+            raise UsageError(f"session {number} has {shown} nobody: nothing to export")
         raise UsageError(
             f"session {number} was recorded without bodies: record again without receiver --no-body, "
             "and with a --mesh-every that writes some frames"

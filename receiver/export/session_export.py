@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from common.errors import UsageError
-from common.text import printable
+from common.text import counted, printable
 from receiver.export.character import Character, Placement, View
 from receiver.export.destination import TIMES_FILE, check_destination, new_folder, sequence_file, write_file
 from receiver.export.formats.animated_glb import encode_characters
@@ -106,7 +106,7 @@ def _write_sequences(
     for path, (person,) in destinations.items():
         with new_folder(path) as folder:
             files = write_sequence(folder, session.people[person], mesh_format, placement, left_out)
-        yield f"{path}: {files} meshes"
+        yield f"{path}: {counted(files, 'mesh', 'meshes')}"
 
 
 def _write_animations(
@@ -148,10 +148,10 @@ def _encoded(
 
 
 def _described(characters: Sequence[Character]) -> str:
-    people = "1 person" if len(characters) == 1 else f"{len(characters)} people"
+    people = counted(len(characters), "person", "people")
     frames = sum(len(character.motion) for character in characters)
     last_s = max(character.motion.times_s[-1] for character in characters)
-    text = f"{people}, {frames} poses, {last_s:.2f} s"
+    text = f"{people}, {counted(frames, 'pose')}, {last_s:.2f} s"
     if len(characters) == 1 and characters[0].switches(last_s):
         intervals = [f"{begin_s:.2f} to {min(end_s, last_s):.2f} s" for begin_s, end_s in characters[0].present]
         text += f", there from {', '.join(intervals)}"

@@ -14,6 +14,7 @@ from weakref import WeakValueDictionary
 
 from common.clock import SYSTEM_CLOCK, Clock
 from common.io.recent import RecentRate
+from common.text import counted
 from receiver.link.refusals import Refusal, StreamRefused
 from receiver.link.session import Session
 
@@ -70,8 +71,9 @@ class SessionLimits:
             own_idle = [session for session in settled if session.account == account and not session.in_use]
             if own_idle:
                 return min(own_idle, key=_last_message_s)
+            has = counted(own, "session")
             raise StreamRefused(
-                Refusal.FULL, f"full for now: {account} has {own} sessions, as many as one sender may have: end one"
+                Refusal.FULL, f"full for now: {account} has {has}, as many as one sender may have: end one"
             )
         if len(sessions) < self.total:
             return None
@@ -80,7 +82,8 @@ class SessionLimits:
             return min(gone, key=lambda session: (-counts[session.account], session.last_message_s))
         most = max((counts[session.account] for session in settled), default=0)
         if most < own + _FAIR_DIFFERENCE:
-            reason = f"full for now: the receiver has {len(sessions)} sessions, as many as its --max-sessions allows"
+            has = counted(len(sessions), "session")
+            reason = f"full for now: the receiver has {has}, as many as its --max-sessions allows"
             raise StreamRefused(Refusal.FULL, reason)
         largest = [session for session in settled if counts[session.account] == most]
         idle = [session for session in largest if not session.in_use]
@@ -221,16 +224,16 @@ class LiveLoad:
             )
         sessions, used = len(self._sessions), self.people_per_second
         if sessions and used + used / sessions > _USABLE_SHARE * capacity:
+            using = counted(sessions, "live session uses", "live sessions use")
             raise StreamRefused(
                 Refusal.BUSY,
-                f"full for now: {sessions} live sessions use {used:.1f} of the {capacity:.1f} people per second that "
+                f"full for now: {using} {used:.1f} of the {capacity:.1f} people per second that "
                 "the reconstruction pool can do, and one more has no room; give the receiver more --replicas",
             )
         settled = len(self._known_rates())
         if sessions - settled >= max(settled, 1) and used + used / sessions > _CAUTIOUS_SHARE * capacity:
-            raise StreamRefused(
-                Refusal.BUSY, f"full for now: {sessions - settled} live sessions have begun just now, and are measured"
-            )
+            begun = counted(sessions - settled, "live session has begun", "live sessions have begun")
+            raise StreamRefused(Refusal.BUSY, f"full for now: {begun} just now, and will be measured first")
 
     def began(self, session_id: bytes) -> None:
         """Counts a live session."""

@@ -14,6 +14,7 @@ from typing import Self
 
 from common.errors import OutputError
 from common.io.atomic_write import partial_path
+from common.text import counted
 from receiver.publish.output_files import output_error, output_errors
 
 logger = logging.getLogger(__name__)
@@ -185,7 +186,7 @@ class LineFile:
                 break
             keep = start
         if keep < size:
-            logger.warning("removed an unfinished line of %d bytes from %s", size - keep, self.path)
+            logger.warning("removed an unfinished line of %s from %s", counted(size - keep, "byte"), self.path)
             os.ftruncate(self._descriptor, keep)
         return keep
 

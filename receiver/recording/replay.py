@@ -14,6 +14,7 @@ from common.clock import SYSTEM_CLOCK, Clock
 from common.errors import UsageError, WireError
 from common.recording.reader import Recording
 from common.recording.records import RecordedFrame, RecordedState
+from common.text import counted
 from common.wire.convert import MAX_NAME_CHARACTERS, SESSION_SECRET_BYTES, FrameMessage
 from receiver.link.auth.ownership import SessionOwner
 from receiver.link.frame_handler import Arrival, FrameHandler
@@ -109,7 +110,7 @@ class Replay:
             await self._handler.on_session_end(self._session)
             spent_s = self._clock.monotonic() - began_s
             refused = f", {self._refused} refused" if self._refused else ""
-            self._announce(f"replayed {self._played} frames in {spent_s:.1f} s{refused}")
+            self._announce(f"replayed {counted(self._played, 'frame')} in {spent_s:.1f} s{refused}")
 
     async def _play(self, stop: asyncio.Event) -> None:
         for number, item in enumerate(self._recording.read(max(self._from_us - self._recording.began_us, 0))):

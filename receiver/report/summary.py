@@ -22,6 +22,7 @@ import numpy as np
 from common.body.connectivity import vertex_components
 from common.errors import BodywireError, UsageError, exit_code_of
 from common.io.regular_file import read_regular
+from common.text import counted
 from receiver.mesh.mesh_files import read_mesh
 from receiver.mesh.triangle_mesh import SurfaceMesh, is_watertight, signed_volume_m3
 from receiver.publish.frame_record import mesh_path
@@ -129,10 +130,12 @@ def find_faults(records: Sequence[Record], clip: Clip, meshes: Mapping[str, bool
         faults.append(f"{len(missing)} of {len(clip.keys)} frames are missing, the first is {missing[0]}")
     empty = [r["seq"] for r in records if not any(p["surface"] and p["body"] for p in r["people"])]
     if empty and not clip.stills:
-        faults.append(f"{len(empty)} frames have no person with surface and body, the first is {empty[0]}")
+        frames = counted(len(empty), "frame has", "frames have")
+        faults.append(f"{frames} no person with surface and body, the first is {empty[0]}")
     not_closed = [path for path, sound in meshes.items() if not sound]
     if not_closed:
-        faults.append(f"{len(not_closed)} meshes are not watertight and connected, the first is {not_closed[0]}")
+        open_meshes = counted(len(not_closed), "mesh is", "meshes are")
+        faults.append(f"{open_meshes} not watertight and connected, the first is {not_closed[0]}")
     return faults
 
 

@@ -70,8 +70,8 @@ class AnimationSource(FrameSource):
                 raise
             logger.debug("an animation ends early: %s", error)
         if (self._cut or played < self._pictures) and not self._closed:
-            text = "%s is damaged or cut: of its %d pictures the first %d are played"
-            logger.warning(text, self._path, self._pictures, played)
+            text = "%s is damaged or cut: it is played as far as picture %d of %d"
+            logger.warning(text, self._path, played, self._pictures)
 
     def _shown(self) -> Iterator[tuple[float, Image]]:
         """For how many seconds a picture is shown, and the picture."""

@@ -8,6 +8,7 @@ from typing import Protocol
 from common.arrays import Image
 from common.clock import STEADY_CLOCK, Clock
 from common.errors import SourceError
+from common.text import counted
 from sender.capture.source import CapturedFrame, FrameSource, camera_of
 from sender.metrics import DropReason, SenderMetrics
 
@@ -151,6 +152,6 @@ class LiveSource(FrameSource):
             except SourceError as error:
                 logger.info("attempt %d to reopen %s: %s", attempt, self._name, error)
                 continue
-            logger.warning("%s is back after %d attempts", self._name, attempt)
+            logger.warning("%s is back after %s", self._name, counted(attempt, "attempt"))
             return reader
         return None

@@ -13,6 +13,7 @@ from av.video.stream import VideoStream
 
 from common.clock import STEADY_CLOCK, BridgedTimes, Clock
 from common.errors import SourceError
+from common.text import counted
 from sender.capture.source import MAX_PIXELS, CapturedFrame, FrameSource, camera_of, printable_name
 from sender.capture.video_picture import upright_rgb
 from sender.metrics import DropReason, SenderMetrics
@@ -205,9 +206,10 @@ class VideoFileSource(FrameSource):
     def _report(self) -> None:
         """Says how much was damaged, and whether the end is missing."""
         if self._damaged or self._smeared:
-            frames = self._frames + self._damaged
-            text = "%s: of %d frames %d are damaged and left out, and %d show damage of others"
-            logger.warning(text, self._path, frames, self._damaged, self._smeared)
+            frames = counted(self._frames + self._damaged, "frame")
+            damaged, smeared = counted(self._damaged, "is", "are"), counted(self._smeared, "shows", "show")
+            text = "%s: of %s %s damaged and left out, and %s damage of others"
+            logger.warning(text, self._path, frames, damaged, smeared)
         announced_s, longest_s = self._announced_s, self._times.longest_step_s
         short = announced_s is not None and self._read_s < announced_s - _MISSING_STEPS * longest_s
         size = self._container.size

@@ -11,6 +11,7 @@ import torch
 
 from common.arrays import Box, Image
 from common.frames import Camera
+from common.text import counted
 from common.weights.devices import CPU
 from sender.perception.capacity import people_carried
 from sender.perception.config import TrackerConfig, TrackingConfig
@@ -116,7 +117,7 @@ class PerceptionStage:
         perception = sharing._perception if sharing else Perception.load(device=device)
         limits = tracking.limits(carried=partial(people_carried, perception, cameras) if cameras else None)
         if cameras:
-            logger.info("following up to %d people (--max-people)", limits.max_people)
+            logger.info("following up to %s (--max-people)", counted(limits.max_people, "person", "people"))
         if sharing:
             return cls(sharing._detector, perception, sharing._verifier, limits, live=cameras > 0)
         detector = DetectorFile.load(tracking.detector) if tracking.detector else Detector.load(device=device)

@@ -17,6 +17,7 @@ from common.recording.background import BackgroundRecording
 from common.recording.facts import RecordingFacts
 from common.recording.records import RecordedFrame
 from common.recording.writer import RecordingWriter
+from common.text import counted
 from sender.pipeline import Delivery
 
 _FINEST: Final = dict.fromkeys(GROUP_NAMES, 0.0)
@@ -75,7 +76,8 @@ class SenderRecorder:
         """What is in the file, after `close`."""
         writer = self._background.writer
         ended = " (it ended early)" if self._background.failed else ""
-        return f"recorded {writer.frames} frames, {writer.bytes_written} bytes in {writer.path}{ended}"
+        frames = counted(writer.frames, "frame")
+        return f"recorded {frames}, {counted(writer.bytes_written, 'byte')} in {writer.path}{ended}"
 
     def _write(self, writer: RecordingWriter, frame: LabelFrame) -> None:
         captured_us = round(frame.captured_at * 1e6)

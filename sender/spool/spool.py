@@ -27,6 +27,7 @@ from common.recording.facts import RecordingFacts
 from common.recording.reader import Recording
 from common.recording.records import RecordedFrame
 from common.recording.writer import RecordingWriter, file_head
+from common.text import counted
 from common.version import package_version
 from common.wire.convert import SESSION_ID_BYTES, SESSION_SECRET_BYTES
 from common.wire.label_frames import decode_label_frame, encode_label_frame
@@ -132,8 +133,9 @@ class Spool:
             UsageError: the receiver has frames of this session that the spool does not know.
         """
         if sequence > self.next_sequence:
+            frames = counted(sequence, "frame")
             raise UsageError(
-                f"the receiver has {sequence} frames of the session in {self.directory}, which contains only "
+                f"the receiver has {frames} of the session in {self.directory}, which contains only "
                 f"{self.next_sequence}: it is an old copy; remove it, or give another --spool"
             )
         self._taken = max(self._taken, sequence)

@@ -41,7 +41,7 @@ def test_encrypted_frames_with_certificates_and_a_token(tmp_path: Path, transpor
         flags = ["--camera", str(image), "--peer", running.address, *tls_flags("camera"), "--transport", transport]
         sent = run("sender", *flags, "--token-file", str(token))
         assert sent.returncode == 0, sent.stderr
-        assert "sent 1 frames" in sent.stdout
+        assert "sent 1 frame:" in sent.stdout
         refused = run("sender", *flags)
         assert refused.returncode == 4
         assert "give --token-file" in refused.stderr

@@ -21,6 +21,7 @@ from common.errors import OutputError, PeerError, UsageError
 from common.io.addresses import Address
 from common.io.atomic_write import atomic_write
 from common.io.private_folder import PrivateFolder
+from common.text import counted
 from common.weights.threads import available_cores
 from receiver.engine.config import EngineConfig
 from receiver.engine.pool.engine import BATCHES_PER_REPLICA
@@ -145,9 +146,10 @@ def check_cores(config: EngineConfig) -> None:
     cores = available_cores()
     wanted = config.most_replicas * config.replica_cpus
     if config.address is None and wanted > cores:
+        of_cores = f"of {config.replica_cpus:g} cores"
+        replicas = counted(config.most_replicas, f"replica {of_cores} needs", f"replicas {of_cores} need")
         raise UsageError(
-            f"{config.most_replicas} replicas of {config.replica_cpus:g} cores need {wanted:g} cores, this machine has "
-            f"{cores}: give fewer --replicas, or less --replica-cpus"
+            f"{replicas} {wanted:g} cores, this machine has {cores}: give fewer --replicas, or less --replica-cpus"
         )
 
 

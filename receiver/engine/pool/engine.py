@@ -14,6 +14,7 @@ from collections.abc import Hashable, Sequence
 from dataclasses import replace
 
 from common.clock import SYSTEM_CLOCK, Clock
+from common.text import counted
 from receiver.engine.batching import BATCH_PEOPLE, BatchingEngine, PendingPerson, Room
 from receiver.engine.engine import EngineObserver, ReconstructionResult
 from receiver.engine.pool.pool import BatchDone, PersonWork, Pool, PoolFull, Reference, ReplicaLost
@@ -167,7 +168,8 @@ class PoolEngine(BatchingEngine):
                 logger.error("%d replicas in a row were lost with the same people in hand: %s", number, lost)
                 raise
             self._observer.batch_retried()
-            logger.warning("a replica was lost: its %d people go to another one (%s)", len(batch), lost)
+            people = counted(len(batch), "person goes", "people go")
+            logger.warning("a replica was lost: its %s to another one (%s)", people, lost)
             await asyncio.sleep(_RETRY_WAIT_S)
             if number + 1 < _ATTEMPTS:
                 await self._attempt(batch, number + 1)

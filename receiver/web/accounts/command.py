@@ -12,7 +12,7 @@ from common.clock import SYSTEM_CLOCK
 from common.errors import OutputError, UsageError, exit_code_of
 from common.io.command_line import CommandParser
 from common.io.startup import prepare_process
-from common.text import printable
+from common.text import counted, printable
 from receiver.web.accounts import store
 from receiver.web.accounts.names import checked_name
 from receiver.web.accounts.passwords import PasswordHasher, check_password
@@ -90,7 +90,7 @@ def _remove(database: Database, options: argparse.Namespace) -> None:
 
     account = _account(database, options.name)
     models = remove_account(database, options.out, account, SYSTEM_CLOCK.wall())
-    print(f"removed {account.name} and {models} models")
+    print(f"removed {account.name} and {counted(models, 'model')}")
     if not (options.out / "frames.jsonl").exists():
         return
     try:

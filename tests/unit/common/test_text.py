@@ -2,7 +2,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from common.text import printable
+from common.text import counted, printable
+
+
+def test_numbers_of_things() -> None:
+    assert [counted(number, "frame") for number in (0, 1, 2)] == ["0 frames", "1 frame", "2 frames"]
+    assert [counted(number, "person", "people") for number in (1, 12)] == ["1 person", "12 people"]
 
 
 @pytest.mark.parametrize(

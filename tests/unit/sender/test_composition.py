@@ -20,7 +20,7 @@ from sender.link.observer import Fate
 from sender.link.transport.auto_transport import AutoTransport
 from sender.link.transport.transport import Transport
 from sender.link_account import LinkAccount
-from sender.metrics import SenderMetrics
+from sender.metrics import DropReason, SenderMetrics
 from sender.openings import OpenCamera, transport_of
 from sender.rate.controller import RateController
 from sender.rate.policy import RateConfig
@@ -135,6 +135,16 @@ def test_summary_reports_undelivered_frames() -> None:
     assert sender_of(FakeDelivery(), FakeSpool(0)).summary() == [sent]
     waiting = "3 frames wait in spool and will be sent when the sender is started again"
     assert sender_of(FakeDelivery(), FakeSpool(3)).summary() == [sent, waiting]
+
+
+def test_summary_counts_what_a_file_has_left_out() -> None:
+    late = sender_of(FakeDelivery())
+    for reason in (DropReason.REPLACED, DropReason.LATE, DropReason.EMPTY):
+        late.camera.metrics.frame_dropped(reason)
+    late.account.ended(frame_of(), Fate.ACKNOWLEDGED)
+    assert late.summary() == ["sent 1 frame: nothing on the link", "left out 2 of 3 frames as too late"]
+    late.camera.source.ends = False
+    assert len(late.summary()) == 1, "of a camera the newest frames count"
 
 
 class UnreachableDelivery(FakeDelivery):

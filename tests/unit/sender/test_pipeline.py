@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from common.blobs import TEXTURE, WEARS, Blob
+from common.clock import Clock
 from common.errors import PeerError, SourceError
 from common.frames import Camera, LabelFrame, PersonLabels
 from common.labels import GROUPS
@@ -356,3 +357,36 @@ async def test_blobs_of_a_picture_are_sent_ahead_of_it() -> None:
     await pipeline_of(source, link, FakeBlobStage(), networks=networks).run(asyncio.Event())
     assert link.ahead == [[], [Blob(TEXTURE, 7, b"\x01")]] and link.blobs == []
     assert networks.resets == 3 * 2, "each shows people of its own"
+
+
+async def test_pace_of_a_file_begins_when_the_networks_have_seen_a_frame() -> None:
+    """They take 20 s for the first one, and no time for the others."""
+
+    class Clip(FakeSource):
+        fps = 30.0
+
+    class SlowNetworks(FakeNetworks):
+        def label(self, *arguments: Any) -> tuple[PersonLabels, ...]:
+            if not link.sent and len(arguments) == 3:
+                now_s[0] += 20.0
+            return super().label(*arguments)
+
+    class FirstBlobs(FakeBlobStage):
+        def update(self, frame: CapturedFrame, observed: object, people: Sequence[object]) -> list[Blob]:
+            sent_before.append(len(link.sent))
+            return super().update(frame, observed, people)
+
+    link, now_s, sent_before, networks, metrics = FakeLink(), [100.0], list[int](), SlowNetworks(), SenderMetrics()
+    clock = Clock(lambda: now_s[0], lambda: 1e9 + now_s[0])
+    playback = Playback(
+        Clip([captured(index) for index in range(3)]),  # type: ignore[arg-type]
+        metrics,
+        realtime=True,
+        skips_late=True,
+        clock=clock,
+    )
+    rate, workers = RateController(RateConfig()), ThreadPoolExecutor(3)
+    triple = Networks(networks, networks, networks)  # type: ignore[arg-type]
+    await SenderPipeline(playback, triple, [FirstBlobs()], link, rate, metrics, workers).run(asyncio.Event())
+    assert [frame.captured_at for frame in link.sent] == pytest.approx([1e9 + 120 + n / 30 for n in range(3)])
+    assert metrics.left_out == 0 and sent_before[0] == 0

@@ -66,7 +66,7 @@ async def test_account_with_many_sessions_yields_one_without_a_stream_first() ->
 async def test_account_at_its_limit_replaces_its_own_idle_session_or_is_refused() -> None:
     present = [*await sessions("ab"), await session("a", idle_s=1.0)]
     assert victim(SessionLimits(9, 2), "a", present) is present[2]
-    with pytest.raises(StreamRefused, match="full for now: b has 1 sessions, as many as one sender may have"):
+    with pytest.raises(StreamRefused, match="full for now: b has 1 session, as many as one sender may have"):
         victim(SessionLimits(9, 1), "b", present)
 
 

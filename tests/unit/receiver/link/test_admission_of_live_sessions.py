@@ -46,7 +46,7 @@ def test_session_beyond_the_capacity_is_refused_with_the_figures() -> None:
     ("capacity", "people", "refusal"),
     [
         (50.0, 1, ""),
-        (50.0, 3, "full for now: 1 live sessions use"),
+        (50.0, 3, "full for now: 1 live session uses"),
         (None, 3, ""),
         (0.0, 1, "no replica"),
     ],

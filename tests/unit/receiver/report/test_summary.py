@@ -75,7 +75,7 @@ def test_summary_with_a_mesh_of_two_components(tmp_path: Path, clip: Path, capsy
     joined = SurfaceMesh(vertices, faces.astype(np.int32))
     publish_file(out / "meshes" / "000000.glb", encode_mesh(joined, "glb"))
     assert main([str(out), "--clip", str(clip)]) == 1
-    assert "1 meshes are not watertight and connected" in capsys.readouterr().err
+    assert "1 mesh is not watertight and connected" in capsys.readouterr().err
 
 
 def test_summary_without_directory_or_clip(tmp_path: Path, clip: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -253,7 +253,7 @@ def test_damaged_packet_is_skipped_and_told(
     assert times[-1] == pytest.approx(1.9, abs=2e-3) and times == sorted(set(times))
     first, count = (record.getMessage() for record in caplog.records)
     assert re.search(r"clip\.\w+ is damaged at [01]\.\d0 s and goes on behind it", first)
-    assert "of 20 frames 1 are damaged and left out" in count
+    assert "of 20 frames 1 is damaged and left out" in count
     assert metrics.registry.get_sample_value("bodywire_sender_frames_total", {"fate": "unreadable"}) == 1
 
 
