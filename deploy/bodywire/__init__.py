@@ -25,7 +25,7 @@ from common.errors import BodywireError, SourceError, WeightsError
 from sender.capture.config import CaptureConfig
 from sender.capture.images import Picture, decode_image, read_image
 from sender.capture.open import open_source
-from sender.capture.source import CapturedFrame, camera_of, printable_name
+from sender.capture.source import CapturedFrame, camera_of, check_is_no_address, printable_name
 from sender.config import SenderConfig
 from sender.perception.config import TrackingConfig
 
@@ -93,6 +93,7 @@ def _read(picture: str | os.PathLike[str] | bytes | Image) -> tuple[str, Picture
     if isinstance(picture, bytes):
         return "picture", decode_image(picture)
     if isinstance(picture, str | os.PathLike):
+        check_is_no_address(os.fspath(picture))
         path = Path(picture)
         return printable_name(path.name), read_image(path)
     image = np.asarray(picture)

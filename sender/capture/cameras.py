@@ -8,7 +8,7 @@ import numpy as np
 
 from common.arrays import Image
 from common.errors import SourceError
-from sender.capture.source import printable_name
+from sender.capture.source import without_credentials
 from sender.capture.video import open_video, reason, video_stream
 from sender.capture.video_picture import upright_rgb
 
@@ -100,11 +100,3 @@ class RtspReader:
 
     def close(self) -> None:
         self._container.close()
-
-
-def without_credentials(url: str) -> str:
-    """An address without user and password, for logs and files."""
-    scheme, separator, rest = url.partition("://")
-    # Not by `urlsplit`, which refuses some addresses; a password may contain any character but a slash.
-    host, slash, path = rest.partition("/")
-    return printable_name(scheme + separator + host.rpartition("@")[2] + slash + path)

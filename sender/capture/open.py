@@ -13,12 +13,12 @@ from pathlib import Path
 from common.errors import SourceError
 from common.imaging.sequence import is_sequence
 from sender.capture.animation import AnimationSource
-from sender.capture.cameras import DeviceReader, RtspReader, without_credentials
+from sender.capture.cameras import DeviceReader, RtspReader
 from sender.capture.config import LIVE_PREFIX, STILLS_PREFIX, CaptureConfig
 from sender.capture.images import ImageSource, is_image_path, natural_order
 from sender.capture.live import LiveSource
 from sender.capture.socket_source import SocketSource
-from sender.capture.source import FrameSource, printable_name
+from sender.capture.source import FrameSource, check_is_no_address, printable_name, without_credentials
 from sender.capture.video import VideoFileSource
 from sender.metrics import SenderMetrics
 
@@ -114,8 +114,7 @@ def _open_other(camera: str, focal_px: float | None, metrics: SenderMetrics) -> 
         if camera.startswith(prefix):
             path = Path(camera.removeprefix(prefix))
             return SocketSource(path, live=prefix == LIVE_PREFIX, focal_px=focal_px, metrics=metrics)
-    if "://" in camera:
-        raise SourceError(f"{without_credentials(camera)}: only rtsp:// addresses can be opened")
+    check_is_no_address(camera)
     return _open_path(Path(camera), focal_px, metrics)
 
 

@@ -105,3 +105,18 @@ def check_size(width: int, height: int) -> None:
 def printable_name(name: str) -> str:
     """A source's name as it is sent and logged: what does not print becomes a question mark."""
     return "".join(character if character.isprintable() else "?" for character in name)
+
+
+def without_credentials(url: str) -> str:
+    """An address without user and password, for logs and files."""
+    scheme, separator, rest = url.partition("://")
+    # Not by `urlsplit`, which refuses some addresses; a password may contain any character but a slash.
+    host, slash, path = rest.partition("/")
+    return printable_name(scheme + separator + host.rpartition("@")[2] + slash + path)
+
+
+def check_is_no_address(name: str) -> None:
+    """Raises SourceError for the address of something that lies elsewhere: nothing is downloaded."""
+    if "://" in name:
+        what = "give the path alone" if name.startswith("file:") else "download the file (curl -LO), and give its path"
+        raise SourceError(f"{without_credentials(name)}: only rtsp:// addresses can be opened: {what}")

@@ -31,7 +31,7 @@ from common.text import counted
 from common.version import package_version
 from common.wire.convert import SESSION_ID_BYTES, SESSION_SECRET_BYTES
 from common.wire.label_frames import decode_label_frame, encode_label_frame
-from sender.capture.cameras import without_credentials
+from sender.capture.source import without_credentials
 from sender.spool.config import DeliveryConfig
 
 logger = logging.getLogger(__name__)

@@ -102,6 +102,8 @@ def test_picture_of_nobody() -> None:
 def test_pictures_that_are_none(tmp_path: Path) -> None:
     with pytest.raises(SourceError, match=r"cannot read .*missing\.jpg: No such file"):
         reconstruct(tmp_path / "missing.jpg")
+    with pytest.raises(SourceError, match=r"https://example\.org/a\.jpg: .*: download the file"):
+        reconstruct("https://example.org/a.jpg")
     (tmp_path / "text.jpg").write_text("no picture")
     with pytest.raises(BodywireError, match=r"text\.jpg is not an image"):
         reconstruct(tmp_path / "text.jpg")

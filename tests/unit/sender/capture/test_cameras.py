@@ -8,8 +8,9 @@ import numpy as np
 import pytest
 
 from common.errors import SourceError
-from sender.capture.cameras import DeviceReader, RtspReader, without_credentials
+from sender.capture.cameras import DeviceReader, RtspReader
 from sender.capture.config import CaptureConfig
+from sender.capture.source import without_credentials
 
 
 class FakeCapture:

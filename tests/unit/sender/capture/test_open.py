@@ -56,7 +56,11 @@ def test_files_are_read_with_the_focal_length(tmp_path: Path) -> None:
         ("/dev/video97", "cannot open camera /dev/video97"),
         ("/nonexistent/clip.mp4", "/nonexistent/clip.mp4 does not exist: give --camera"),
         ("/nonexistent/*.jpg", "does not exist: give --camera"),
-        ("http://cam.example/a", "only rtsp:// addresses"),
+        (
+            "https://user:secret@cam.example/a.jpg",
+            "https://cam.example/a.jpg: only rtsp:// addresses can be opened: download the file (curl -LO), and give",
+        ),
+        ("file:///home/a.jpg", "file:///home/a.jpg: only rtsp:// addresses can be opened: give the path alone"),
         (
             "rtsp://user:secret@127.0.0.1:1/a",
             "cannot open rtsp://127.0.0.1:1/a: Connection refused: check that",
