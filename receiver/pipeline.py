@@ -25,6 +25,7 @@ from receiver.engine.engine import (
     ReconstructionResult,
     RequestWithdrawn,
 )
+from receiver.engine.fair_queue import FairExecutor
 from receiver.freed_memory import return_freed_memory
 from receiver.link.admission import LiveLoad
 from receiver.link.frame_handler import Arrival, FrameOutcome
@@ -97,6 +98,7 @@ class ReceiverPipeline:
         self._new_motion = new_motion
         # The first session does not wait for it.
         learned()
+        self._decoding = FairExecutor(1, "decoding")
         self._sessions: dict[bytes, _SessionState] = {}
         self._output = OutputGuard(clock)
         self._publisher = FramePublisher(engine.skeleton, metrics, clock, with_bodies=directory.config.body)
@@ -157,7 +159,10 @@ class ReceiverPipeline:
         # The session may end while this frame is handled.
         state = self._sessions[session.session_id]
         stages_ms: dict[str, float] = {}
-        packet = self._decode(session, state, frame, stages_ms)
+        # Not in the event loop: a frame of many people takes a tenth of a second, and whoever is here may send it.
+        packet = await self._decoding.run(
+            session.account, session.session_id, self._decode, session, state, frame, stages_ms
+        )
         for observer in state.observers:
             observer.packet_decoded(state.writer.number, packet, frame.payload, state.decoder)
         superseded = Arrival(arrival.at_s)
@@ -254,6 +259,7 @@ class ReceiverPipeline:
         await asyncio.sleep(0)
         await self._publisher.close()
         await self._channel_pictures.close()
+        self._decoding.shutdown()
         for state in self._sessions.values():
             state.people.textures.close()
         if self._inpainter is not None:

@@ -14,6 +14,7 @@ from common.arrays import ByteArray
 from common.blobs import PREVIEW, TEXTURE, WEARS, Blob
 from common.body.anatomy import ATLAS_SIZE
 from common.body.model import BodyModel
+from common.codec.coded_frame import DecodedFrame
 from common.codec.frame_codec import FrameCodec
 from common.errors import MalformedPacket, MissingReference, OutputError, WireError
 from common.texture.atlas import AtlasLayout, Texture
@@ -207,6 +208,28 @@ async def test_blobs_apply_to_the_frames_that_follow(receiver: RunningReceiver) 
     ):
         with pytest.raises(MalformedPacket, match=reason):
             on_blob(session, malformed)
+
+
+class Gated(FrameCodec):
+    """A decoder that waits until the event loop goes on."""
+
+    def __init__(self, goes_on: threading.Event) -> None:
+        super().__init__(MODEL)
+        self._goes_on = goes_on
+
+    def decode_bundle(self, payload: bytes, sequences: Sequence[int]) -> tuple[DecodedFrame, ...]:
+        assert self._goes_on.wait(10), "the event loop waits for the decoder"
+        return super().decode_bundle(payload, sequences)
+
+
+async def test_event_loop_goes_on_while_a_frame_is_decoded(tmp_path: Path) -> None:
+    goes_on = threading.Event()
+    async with RunningReceiver(tmp_path, new_decoder=lambda: Gated(goes_on)) as receiver:
+        session = await receiver.begin()
+        handling = asyncio.create_task(receiver.handle(session, *packets(2)))
+        await asyncio.sleep(0)
+        goes_on.set()
+        assert await handling == [FrameOutcome.PUBLISHED] * 2
 
 
 class Notes(SessionObserver):

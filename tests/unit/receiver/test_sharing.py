@@ -20,7 +20,7 @@ from common.wire.convert import (
 from receiver.link.admission import RateLimits
 from receiver.link.connection import Connection
 from receiver.link.frame_handler import Arrival, FrameOutcome
-from tests.support.fake_link import FakeEnd, fake_link, settle
+from tests.support.fake_link import FakeEnd, fake_link, settle, until
 from tests.support.running_receiver import MODEL, RunningReceiver, live_session, packets
 
 
@@ -46,6 +46,7 @@ async def test_late_live_frames_are_acknowledged_and_the_newest_is_reconstructed
         *waiting, last = packets(6)
         for message in waiting:
             await end.write(sent.encode(message))
+        await until(lambda: len(receiver.engine.requests) == 1)
         await settle()
         receiver.now_s += 0.3
         receiver.engine.gate.set()
@@ -88,6 +89,7 @@ async def test_live_frame_that_waits_for_the_engine_is_withdrawn_when_a_newer_on
         receiver.engine.gate.clear()
         arrival = Arrival(receiver.now_s)
         handling = asyncio.create_task(receiver.pipeline.on_frame(session, next(packets(1)), arrival))
+        await until(lambda: len(receiver.engine.requests) == 1)
         await settle()
         assert not handling.done()
         arrival.superseded.set()
@@ -115,13 +117,13 @@ async def test_frame_in_hand_is_finished_when_its_session_or_the_pipeline_ends(t
         session = await receiver.begin()
         receiver.engine.gate.clear()
         handling = asyncio.create_task(receiver.handle(session, *packets(1)))
-        await settle()
+        await until(lambda: len(receiver.engine.requests) == 1)
         await receiver.pipeline.on_session_end(session)
         receiver.engine.gate.set()
         await handling
         assert receiver.count("published") == 1
         session = await receiver.begin(live_session(number=1))
         handling = asyncio.create_task(receiver.handle(session, *packets(1, scores=(1.0,) * 8)))
-        await settle()
+        await until(lambda: len(receiver.engine.requests) == 2)
     await handling
     assert len(receiver.lines()[1]["people"]) == 8
