@@ -10,12 +10,6 @@ keep=${DEMO_KEEP:-}
 receiver_pid=""
 start_tenths_left=1200 # two minutes: the first start of a new installation compiles and fills caches
 
-certificates=$(mktemp -d)
-finish() {
-    stop_receiver
-    rm -rf "$certificates"
-}
-
 stop_receiver() {
     [ -n "$receiver_pid" ] || return 0
     kill "$receiver_pid" 2>/dev/null || true
@@ -28,7 +22,7 @@ stop_receiver() {
     wait "$receiver_pid" 2>/dev/null || true
     receiver_pid=""
 }
-trap finish EXIT
+trap stop_receiver EXIT
 trap 'exit 130' INT TERM
 
 fail() {
@@ -46,15 +40,6 @@ command -v sender >/dev/null && command -v receiver >/dev/null || fail "sender a
 # The summary must not count the output of an earlier demo.
 rm -rf "$out/meshes" "$out/frames.jsonl" "$out/sessions.jsonl" "$out/index.json" "$out/contact-sheet.png"
 rm -f "$out/photographs.png" "$out/photographs.txt" "$out/receiver.log" "$out/sender.log" "$out/photographs.log"
-
-# Certificates, as between two machines; without openssl the receiver makes its own.
-if command -v openssl >/dev/null; then
-    scripts=$(dirname "$0")/certs
-    DAYS=1 sh "$scripts/make-ca.sh" "$certificates" >/dev/null
-    DAYS=1 sh "$scripts/issue.sh" "$certificates" receiver 127.0.0.1 >/dev/null
-    export BODYWIRE_RECEIVER_TLS_CERT="$certificates/receiver.pem" BODYWIRE_RECEIVER_TLS_KEY="$certificates/receiver.key"
-    export BODYWIRE_SENDER_TLS_CA="$certificates/ca.pem"
-fi
 
 receiver --listen 127.0.0.1:0 --out "$out" >"$out/receiver.log" 2>&1 &
 receiver_pid=$!

@@ -34,6 +34,10 @@ _FIRST_AHEAD_BYTES, _MAX_AHEAD_BYTES = 65_536, 1_048_576
 _MAX_BYTES = 2**60
 # Parts of a stream behind a missing one: each frame is compared with all of them.
 _MAX_PARTS = 64
+# The link sends shorter ones; each byte of a longer one may be a frame.
+MAX_PACKET_BYTES = 1500
+# Of a handshake and a Hello, or the answers to them, with what is sent again.
+_MAX_FIRST_PACKETS = 128
 # Of TLS, at each stage; a chain of certificates has about a tenth.
 _MAX_CRYPTO_BYTES = 65_536
 
@@ -76,6 +80,7 @@ class LinkConnection(QuicConnection):
         super().__init__(**options)
         self._asks_for_certificate = asks_for_certificate
         self._ack_delay = _ACK_DELAY_S
+        self._first_packets = 0
         recovery: Any = self._loss
         recovery._pacer = _Unpaced()
         # The one stream is the sender's.
@@ -104,7 +109,9 @@ class LinkConnection(QuicConnection):
         super().send_datagram_frame(data)
 
     def receive_datagram(self, data: bytes, addr: Any, now: float) -> None:
-        """Handles a packet."""
+        """Handles a packet; one that is too long is dropped."""
+        if len(data) > MAX_PACKET_BYTES:
+            return
         super().receive_datagram(data, addr, now)
         if len(data) >= _LONG_PACKET_BYTES:
             for space in self._spaces.values():
@@ -129,6 +136,17 @@ class LinkConnection(QuicConnection):
 
     def _replenish_connection_ids(self) -> None:
         """Issues no further ones: a connection has the same on every path."""
+
+    def _payload_received(self, context: Any, plain: bytes, crypto_frame_required: bool = False) -> tuple[bool, bool]:
+        self._first_packets += not self._has_answered
+        if self._first_packets > _MAX_FIRST_PACKETS:
+            raise QuicConnectionError(QuicErrorCode.PROTOCOL_VIOLATION, 0, "too many packets before the first message")
+        return super()._payload_received(context, plain, crypto_frame_required)
+
+    @property
+    def _has_answered(self) -> bool:
+        """Whether this end has sent a message: a receiver does so to senders that it takes."""
+        return any(stream.sender._buffer_stop for stream in self._streams.values())
 
     def _handle_ack_frame(self, context: Any, frame_type: int, buf: Buffer) -> None:
         super()._handle_ack_frame(context, frame_type, buf)
@@ -155,8 +173,7 @@ class LinkConnection(QuicConnection):
             raise QuicConnectionError(QuicErrorCode.INTERNAL_ERROR, frame_type, "too many parts are missing")
 
     def _write_stream_limits(self, builder: Any, space: Any, stream: QuicStream) -> None:
-        receiver, answered = stream.receiver, bool(stream.sender._buffer_stop)
-        ahead_bytes = _MAX_AHEAD_BYTES if answered else _FIRST_AHEAD_BYTES
+        receiver, ahead_bytes = stream.receiver, _MAX_AHEAD_BYTES if self._has_answered else _FIRST_AHEAD_BYTES
         limit = receiver.starting_offset() + ahead_bytes
         if limit - stream.max_stream_data_local >= ahead_bytes // 2:
             stream.max_stream_data_local = limit

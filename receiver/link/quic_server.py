@@ -28,7 +28,7 @@ from common.io.addresses import Address, bound_socket
 from common.io.logs import RepeatedLines
 from common.wire.certificates import Certificates
 from common.wire.quic import QuicConnectionOfMessages, QuicStream
-from common.wire.quic_connection import CONNECTION_ID_BYTES, Buffer, LinkConnection, configuration
+from common.wire.quic_connection import CONNECTION_ID_BYTES, MAX_PACKET_BYTES, Buffer, LinkConnection, configuration
 from common.wire.stream import StreamBroken, peer_name
 from receiver.link.admission import BeginRate
 from receiver.link.auth.authenticator import host_of
@@ -159,8 +159,8 @@ class _Socket(asyncio.DatagramProtocol):
                 if connection.is_at(addr):
                     connection.datagram_received(data, addr)
                     return
-        if len(data) < SMALLEST_MAX_DATAGRAM_SIZE or not self.takes_new:
-            # Its answer might be longer.
+        if not SMALLEST_MAX_DATAGRAM_SIZE <= len(data) <= MAX_PACKET_BYTES or not self.takes_new:
+            # The answer to a shorter one might be longer.
             return
         versions = self._settings_served.supported_versions
         if header.version not in versions and header.packet_type is not QuicPacketType.VERSION_NEGOTIATION:

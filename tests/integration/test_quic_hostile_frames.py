@@ -52,6 +52,28 @@ def test_parts_that_are_lost_and_sent_again_are_put_in_order(frame: Callable[[in
     assert pair.end_of(pair.receiver) == ""
 
 
+def test_a_peer_that_has_said_nothing_sends_few_packets() -> None:
+    pair = QuicPair()
+    for _ in range(150):
+        pair.send(b"\x01")
+    assert pair.end_of(pair.receiver) == "too many packets before the first message"
+    pair = QuicPair()
+    pair.greet()
+    for _ in range(1000):
+        pair.send(b"\x01")
+    assert pair.end_of(pair.receiver) == ""
+
+
+def test_a_packet_that_no_link_sends_is_dropped() -> None:
+    """Each of its bytes may be a frame."""
+    pair = QuicPair()
+    before = pair.receiver._first_packets
+    pair.send(b"\x01" * 60_000)
+    assert pair.receiver._first_packets == before
+    pair.send(b"\x01" * 1200)
+    assert pair.receiver._first_packets == before + 1
+
+
 @pytest.mark.parametrize("to_sender", [False, True])
 def test_a_handshake_is_short(to_sender: bool) -> None:
     pair = QuicPair()
@@ -83,6 +105,7 @@ def test_there_is_one_stream(number: int) -> None:
 
 def test_a_stream_of_any_length_passes_in_order() -> None:
     pair = QuicPair()
+    pair.greet()
     sent, received = 0, 0
     for _ in range(3000):
         pair.sender.send_stream_data(0, bytes(1000))
@@ -95,10 +118,7 @@ def test_a_stream_of_any_length_passes_in_order() -> None:
 
 def test_a_peer_that_was_answered_may_send_more_at_once() -> None:
     pair = QuicPair()
-    pair.sender.send_stream_data(0, b"Hello")
-    pair.exchange()
-    pair.receiver.send_stream_data(0, b"Welcome")
-    pair.exchange()
+    pair.greet()
     pair.send(stream(_MAX_AHEAD_BYTES - 1))
     assert pair.end_of(pair.receiver) == ""
     pair.send(stream(_MAX_AHEAD_BYTES + 5))

@@ -74,6 +74,14 @@ class QuicPair:
         for data, _ in self.receiver.datagrams_to_send(now=self._now_s):
             self.sender.receive_datagram(data, RECEIVER, now=self._now_s)
 
+    def greet(self) -> None:
+        """The sender says something, and the receiver answers."""
+        for end, said in ((self.sender, b"Hello"), (self.receiver, b"Welcome")):
+            end.send_stream_data(0, said)
+            self.exchange()
+        while self.receiver.next_event() is not None:
+            pass
+
     def send(self, frames: bytes, *, to_sender: bool = False) -> None:
         """Sends a packet of these frames, to the receiver or the sender, which may answer."""
         target, other = (self.sender, self.receiver) if to_sender else (self.receiver, self.sender)
