@@ -13,7 +13,8 @@
     │       └── MissingReference      predicted from a frame that was not decoded here
     ├── OutputError            5  a directory cannot be written, a port cannot be opened
     │   └── ResourceError      5  too little memory, address space or file descriptors
-    └── WeightsError           6  trained weights: missing, damaged, or of another version
+    ├── WeightsError           6  trained weights: missing, damaged, or of another version
+    └── ForkError              1  the library in a process that was forked too late
 
     KeyboardInterrupt        130  interrupted by the user
 
@@ -113,6 +114,10 @@ class WeightsError(BodywireError):
     """Trained weights are missing, damaged, or of another version."""
 
     exit_code = 6
+
+
+class ForkError(BodywireError):
+    """The library was used before this process was forked, and cannot be used in it."""
 
 
 def disk_remedy(error: OSError, elsewhere: str) -> str:

@@ -31,6 +31,7 @@ from openvino.frontend import FrontEndManager
 from openvino.frontend.pytorch.ts_decoder import TorchScriptPythonDecoder
 from torch import Tensor, nn
 
+from common.forks import keep_in_forks
 from common.weights.manifest import Precision, Ranges
 
 _CPU = "CPU"
@@ -60,6 +61,7 @@ class CompiledGraph:
     def __init__(self, parts: Sequence[Any]) -> None:
         self._parts = parts
         self._requests = threading.local()
+        keep_in_forks(self)
 
     def __call__(self, *inputs: Tensor) -> tuple[Tensor, ...]:
         """The network's outputs, for inputs of the shapes that it was compiled for."""

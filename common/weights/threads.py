@@ -1,4 +1,4 @@
-"""How many threads the libraries and the daemons use, decided here for both daemons and the replicas of the pool.
+"""How many threads the libraries use: decided here for both daemons, the replicas of the pool, and `bodywire`.
 
 A frame is many steps of a millisecond or less.  Shared among threads, each waits for its slowest one, and the others
 spin meanwhile: sixteen threads took as long as one, and the processor time of sixteen.  So a library computes in the
@@ -8,9 +8,16 @@ which reads it when it is loaded.
 """
 
 import os
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 _CPU_QUOTA = Path("/sys/fs/cgroup/cpu.max")
+
+# For each thread inside of `one_thread`, how many threads PyTorch has outside.
+_inside: list[int] = []
+_lock = threading.Lock()
 
 
 def limit_threads() -> None:
@@ -24,6 +31,23 @@ def limit_threads() -> None:
     cv2.setNumThreads(1)
     # Of the decoder of texture tiles, which otherwise starts one a core for each tile.
     AvifImagePlugin.DEFAULT_MAX_THREADS = 1
+
+
+@contextmanager
+def one_thread() -> Iterator[None]:
+    """PyTorch computes in the thread that calls it, and in those that start meanwhile: in a program of others."""
+    import torch
+
+    with _lock:
+        usual = _inside[0] if _inside else torch.get_num_threads()
+        _inside.append(usual)
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        with _lock:
+            _inside.pop()
+        torch.set_num_threads(usual)
 
 
 def available_cores(quota: Path = _CPU_QUOTA) -> int:

@@ -8,6 +8,7 @@
         print(people.time_s, [person.joints_3d for person in people])
 
 The networks of both daemons are loaded by the first call, which takes seconds, and kept.  Threads may call at once.
+A process that is forked after a call cannot use them: start it by `spawn`, or call first in it.
 Every error of a file, a camera or this installation is a `BodywireError`.
 """
 
@@ -18,10 +19,11 @@ from pathlib import Path
 
 import numpy as np
 
-from bodywire.both_ends import BothEnds, Loaded
+from bodywire import loading
 from bodywire.people import People, Person
 from common.arrays import Image
-from common.errors import BodywireError, SourceError, WeightsError
+from common.errors import BodywireError, ForkError, SourceError, WeightsError
+from common.forks import keep_in_forks
 from sender.capture.config import CaptureConfig
 from sender.capture.images import Picture, decode_image, read_image
 from sender.capture.open import open_source
@@ -29,7 +31,7 @@ from sender.capture.source import CapturedFrame, camera_of, check_is_no_address,
 from sender.config import SenderConfig
 from sender.perception.config import TrackingConfig
 
-__all__ = ["BodywireError", "People", "Person", "SourceError", "WeightsError", "reconstruct", "stream"]
+__all__ = ["BodywireError", "ForkError", "People", "Person", "SourceError", "WeightsError", "reconstruct", "stream"]
 
 
 def reconstruct(
@@ -47,6 +49,7 @@ def reconstruct(
 
     Raises:
         SourceError: the file is missing, damaged, too large, or no image.
+        ForkError: this process was forked from one that had called before.
         WeightsError: trained weights of this installation are missing or damaged.
         ValueError: an array of another shape or type, or another number is out of its range.
     """
@@ -54,7 +57,7 @@ def reconstruct(
     name, read = _read(picture)
     camera = camera_of(read.image, focal_px or read.focal_px)
     frame = CapturedFrame(0, name, time.time(), 0.0, read.image, camera)
-    return BothEnds.of(Loaded.once(), config, stills=True).people(frame)
+    return loading.loaded().session(config, stills=True).people(frame)
 
 
 def stream(
@@ -74,14 +77,21 @@ def stream(
 
     Raises:
         SourceError: the source is missing, empty, or was lost.
-        WeightsError, ValueError: as `reconstruct`.
+        ForkError, WeightsError, ValueError: as `reconstruct`.
     """
     config = _config(max_people, focal_px)
     name = str(camera) if isinstance(camera, int) else os.fspath(camera)
-    with open_source(name, config.capture) as source:
-        ends = BothEnds.of(Loaded.once(), config, stills=source.stills, brief=source.brief, live=source.live)
-        for frame in source:
+    process = loading.begin()
+    source = keep_in_forks(open_source(name, config.capture))
+    frames = keep_in_forks(iter(source))
+    try:
+        ends = loading.loaded().session(config, stills=source.stills, brief=source.brief, live=source.live)
+        for frame in frames:
             yield ends.people(frame)
+            loading.begin()
+    finally:
+        if not process.inherits:
+            source.close()
 
 
 def _config(max_people: int | None, focal_px: float | None) -> SenderConfig:

@@ -5,22 +5,24 @@ frame ─ perception ─ semantics, clothes, face, hands ─ [ codec ] ─ motio
 """
 
 import asyncio
-import atexit
 import itertools
 import threading
 from collections.abc import Callable, Coroutine, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
-from typing import Any, Self, TypeVar
+from typing import Any, TypeVar
 
 from bodywire.people import People, Person
+from common.body.anatomy import FACIAL_ACTIONS
 from common.body.label_space import LabelSpace
 from common.body.model import BodyModel
 from common.frames import LabelFrame
 from common.weights.devices import resolve_device
+from common.weights.threads import one_thread
 from receiver.engine.engine import ReconstructedPerson, ReconstructionRequest, ReconstructionResult
 from receiver.engine.local import LocalEngine
 from receiver.engine.reconstructor import Reconstructor
+from receiver.mesh.mesh_files import to_y_up
+from receiver.mesh.skinned_glb import Skeleton
 from receiver.motion.session_motion import SessionMotion
 from receiver.publish.frame_record import PersonRecord
 from receiver.received_people import ReceivedPeople
@@ -53,13 +55,13 @@ class Loaded:
         self._loop = asyncio.new_event_loop()
         # Of its own: the caller may be in a thread that has one, as that of a notebook has.
         threading.Thread(target=self._loop.run_forever, name="engine", daemon=True).start()
-        atexit.register(self.close)
 
-    @classmethod
-    @lru_cache(maxsize=1)
-    def once(cls) -> Self:
-        """Those of this process."""
-        return cls()
+    def session(self, config: SenderConfig, *, stills: bool, brief: bool = False, live: bool = False) -> "BothEnds":
+        """A session of a source with the sender's options."""
+        networks = Networks.load(config, cameras=int(live), sharing=self.networks)
+        textures = TextureStage(LabelSpace.load(), BodyModel.load(), stills=stills, brief=brief)
+        wears = WearsStage(self.reader, stills=stills, brief=brief)
+        return BothEnds(self, networks, (textures, wears), stills=stills)
 
     def close(self) -> None:
         """Finishes what is in the engine."""
@@ -111,19 +113,12 @@ class BothEnds:
         self._motion = SessionMotion()
         self._received = ReceivedPeople(loaded.inpainter.textures("library", self._session))
 
-    @classmethod
-    def of(cls, loaded: Loaded, config: SenderConfig, *, stills: bool, brief: bool = False, live: bool = False) -> Self:
-        """A session of a source with the sender's options."""
-        networks = Networks.load(config, cameras=int(live), sharing=loaded.networks)
-        textures = TextureStage(LabelSpace.load(), BodyModel.load(), stills=stills, brief=brief)
-        wears = WearsStage(loaded.reader, stills=stills, brief=brief)
-        return cls(loaded, networks, (textures, wears), stills=stills)
-
     def people(self, frame: CapturedFrame) -> People:
         """The people of a frame."""
-        rebuilt, skeleton = self.rebuild(frame), self._loaded.engine.skeleton
+        with one_thread():
+            rebuilt, skeleton = self.rebuild(frame), self._loaded.engine.skeleton
         pairs = zip(rebuilt.people, rebuilt.records, strict=True)
-        people = tuple(Person.of(*each, skeleton) for each in pairs)
+        people = tuple(_person(*each, skeleton) for each in pairs)
         return People(people, frame.source, frame.media_time_s, frame.camera)
 
     def rebuild(self, frame: CapturedFrame) -> Rebuilt:
@@ -146,3 +141,21 @@ class BothEnds:
         appearance = await self._received.appearance(labels, live=False)
         request = ReconstructionRequest("library", self._session, labels, appearance, still=self._stills)
         return await self._loaded.engine.reconstruct(request)
+
+
+def _person(person: ReconstructedPerson, record: PersonRecord, skeleton: Skeleton) -> Person:
+    face, scale = record.activations, record.scale
+    return Person(
+        record.identity,
+        record.score,
+        record.keypoints_2d,
+        to_y_up(record.joints_3d),
+        record.wears.likeliest() if record.wears else {},
+        None if face is None else dict(zip(FACIAL_ACTIONS, face.tolist(), strict=True)),
+        record.fingers,
+        frozenset(record.unseen_limbs),
+        scale.height_m if scale else float("nan"),
+        scale.height_sigma_m if scale else float("nan"),
+        person,
+        skeleton,
+    )

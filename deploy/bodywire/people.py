@@ -5,23 +5,25 @@ origin.  Pixels are those of the picture, from its upper left corner.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import cached_property
-from typing import Self, overload
-
-import trimesh
+from math import isnan
+from typing import TYPE_CHECKING, overload
 
 from common.arrays import FloatArray
-from common.body.anatomy import FACIAL_ACTIONS
 from common.frames import Camera
-from receiver.engine.engine import ReconstructedPerson
-from receiver.mesh.mesh_files import to_y_up
-from receiver.mesh.skinned_glb import Skeleton, encode_body
-from receiver.mesh.triangle_mesh import SurfaceMesh
-from receiver.publish.frame_record import PersonRecord
+
+if TYPE_CHECKING:
+    import trimesh
+
+    from receiver.engine.engine import ReconstructedPerson
+    from receiver.mesh.skinned_glb import Skeleton
+    from receiver.mesh.triangle_mesh import SurfaceMesh
+
+_SHOWN_CHARACTERS = 60
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class Person:
     """One person of a frame.
 
@@ -39,52 +41,40 @@ class Person:
 
     identity: int
     score: float
-    keypoints_2d: FloatArray = field(repr=False)
-    joints_3d: FloatArray = field(repr=False)
-    kinds: Mapping[str, tuple[str, float]] = field(repr=False)
-    face: Mapping[str, float] | None = field(repr=False)
-    fingers: FloatArray | None = field(repr=False)
+    keypoints_2d: FloatArray
+    joints_3d: FloatArray
+    kinds: Mapping[str, tuple[str, float]]
+    face: Mapping[str, float] | None
+    fingers: FloatArray | None
     unseen_limbs: frozenset[str]
     height_m: float
     height_sigma_m: float
-    _reconstructed: ReconstructedPerson = field(repr=False)
-    _skeleton: Skeleton = field(repr=False)
+    _reconstructed: "ReconstructedPerson"
+    _skeleton: "Skeleton"
 
-    @classmethod
-    def of(cls, person: ReconstructedPerson, record: PersonRecord, skeleton: Skeleton) -> Self:
-        """A person whom the receiver has reconstructed."""
-        face, scale = record.activations, record.scale
-        return cls(
-            record.identity,
-            record.score,
-            record.keypoints_2d,
-            to_y_up(record.joints_3d),
-            record.wears.likeliest() if record.wears else {},
-            None if face is None else dict(zip(FACIAL_ACTIONS, face.tolist(), strict=True)),
-            record.fingers,
-            frozenset(record.unseen_limbs),
-            scale.height_m if scale else float("nan"),
-            scale.height_sigma_m if scale else float("nan"),
-            person,
-            skeleton,
-        )
+    def __repr__(self) -> str:
+        height = "" if isnan(self.height_m) else f", {self.height_m:.2f} ± {self.height_sigma_m:.2f} m"
+        unseen = f", unseen: {', '.join(sorted(self.unseen_limbs))}" if self.unseen_limbs else ""
+        return f"<Person {self.identity}: score {self.score:.2f}{height}{unseen}>"
 
     @cached_property
-    def surface(self) -> trimesh.Trimesh:
+    def surface(self) -> "trimesh.Trimesh":
         """The watertight mesh with clothes and hair, with colours at its vertices."""
         return _trimesh(self._reconstructed.surface)
 
     @cached_property
-    def body(self) -> trimesh.Trimesh:
+    def body(self) -> "trimesh.Trimesh":
         """The same person with the vertices that every body has, in the same order in every frame."""
         return _trimesh(self._reconstructed.body.mesh)
 
     def body_glb(self) -> bytes:
         """The content of a GLB file of the body with skeleton, skinning, facial actions and texture."""
+        from receiver.mesh.skinned_glb import encode_body
+
         return encode_body(self._reconstructed.body, self._skeleton)
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class People(Sequence[Person]):
     """The people of a frame, most prominent first; empty where nobody is found.
 
@@ -109,6 +99,15 @@ class People(Sequence[Person]):
     def __len__(self) -> int:
         return len(self._people)
 
+    def __repr__(self) -> str:
+        source = self.source if len(self.source) <= _SHOWN_CHARACTERS else f"{self.source[:_SHOWN_CHARACTERS]}…"
+        return f"<People: {len(self)} in {source}, {self.time_s:.3f} s>"
 
-def _trimesh(mesh: SurfaceMesh) -> trimesh.Trimesh:
+
+def _trimesh(mesh: "SurfaceMesh") -> "trimesh.Trimesh":
+    # Imported here: not every program wants meshes, and these libraries take half a second.
+    import trimesh
+
+    from receiver.mesh.mesh_files import to_y_up
+
     return trimesh.Trimesh(to_y_up(mesh.vertices), mesh.faces, vertex_colors=mesh.colours, process=False)

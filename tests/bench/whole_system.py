@@ -1,6 +1,7 @@
 """The library with the codec between both ends: a frame in, what the sender saw and what the receiver rebuilt out."""
 
-from bodywire.both_ends import BothEnds, Loaded
+from bodywire.both_ends import BothEnds
+from bodywire.loading import loaded
 from common.frames import LabelFrame
 from common.weights.manifest import model_hash
 from sender.importance.importance import Importance
@@ -12,10 +13,10 @@ from tests.bench.rates import CodecPair, unconstrained_rho
 
 def whole_system(limits: TrackerConfig) -> BothEnds:
     """A session of all stages but colours, faces and hands. Raises WeightsError if weights are missing."""
-    codec, importance, loaded = CodecPair(model_hash()), Importance.load(), Loaded.once()
+    codec, importance, ends = CodecPair(model_hash()), Importance.load(), loaded()
 
     def through_codec(labels: LabelFrame) -> LabelFrame:
         rho = unconstrained_rho(importance, labels.people[0]) if labels.people else {}
         return codec.send(labels, rho).frame
 
-    return BothEnds(loaded, networks_of_labels(limits), (WearsStage(loaded.reader),), between=through_codec)
+    return BothEnds(ends, networks_of_labels(limits), (WearsStage(ends.reader),), between=through_codec)

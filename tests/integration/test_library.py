@@ -2,9 +2,12 @@
 
 import asyncio
 import itertools
+import math
+import re
 import shutil
 import textwrap
 import threading
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -86,6 +89,14 @@ def test_threads_may_call_at_once(people: People) -> None:
         thread.join()
     for (person,) in found:
         np.testing.assert_allclose(person.joints_3d, people[0].joints_3d, atol=1e-3)
+
+
+def test_people_are_shown_in_a_line(people: People) -> None:
+    assert repr(people) == "<People: 1 in 000000042102.jpg, 0.000 s>"
+    (person,) = people
+    assert re.fullmatch(r"<Person 0: score [01]\.\d\d, 1\.\d\d ± 0\.\d\d m(, unseen: [a-z_ ,]+)?>", repr(person))
+    unknown = replace(person, unseen_limbs=frozenset({"left_leg", "right_leg"}), height_m=math.nan)
+    assert repr(unknown) == f"<Person 0: score {person.score:.2f}, unseen: left_leg, right_leg>"
 
 
 def test_focal_length_is_used() -> None:
