@@ -23,7 +23,7 @@ from common.codec.packet import CODEC_VERSION
 from common.errors import BodywireError, UsageError
 from common.io.logs import SUBJECT
 from common.io.startup import loaded, stop_on_signals
-from common.io.status_line import StatusLine, showing
+from common.io.status_line import StatusLine, bit_rate, duration, showing
 from common.recording.facts import RecordingFacts
 from common.text import counted
 from common.version import package_version
@@ -118,8 +118,7 @@ class Sender:
     def summary(self) -> list[str]:
         """Lines for the user: what was sent and recorded, and what is still in the spool."""
         spool, name, acknowledged = self.camera.spool, self.camera.name, self.account.acknowledged_frames
-        sent = f"sent {counted(acknowledged, 'frame')}: {self.traffic.summary()}"
-        lines = [] if isinstance(self.delivery, NoPeer) else [sent]
+        lines = [] if isinstance(self.delivery, NoPeer) else [self._sent()]
         # Of a camera the newest frames count.
         if self.camera.source.ends and (left_out := self.camera.metrics.left_out):
             lines.append(f"left out {left_out} of {counted(left_out + acknowledged, 'frame')} as too late")
@@ -129,6 +128,16 @@ class Sender:
             waiting = f"{counted(spool.pending, 'frame waits', 'frames wait')} in {spool.directory}"
             lines.append(f"{waiting} and will be sent when the sender is started again")
         return [f"{name}: {line}" if name else line for line in lines]
+
+    def _sent(self) -> str:
+        """What was delivered, in which time, and, of a video, of how much of its own."""
+        frames, fps, elapsed_s = self.account.acknowledged_frames, self.camera.source.fps, self.traffic.elapsed_s
+        sent = f"sent {counted(frames, 'frame')}"
+        if frames > 1 and elapsed_s > 0:
+            video = f" of {fps:.0f} in a second of video" if fps else ""
+            rates = f"{frames / elapsed_s:.1f} frames/s{video}, {bit_rate(self.traffic.mean_bps)}"
+            sent += f" in {duration(1e3 * elapsed_s)} ({rates})"
+        return f"{sent}: {self.traffic.summary()}"
 
 
 def send(opened: Openings, announce: Callable[[str], None], networks: Networks | None = None) -> None:

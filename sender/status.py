@@ -84,7 +84,8 @@ class SenderStatus(LinkObserver):
             yield f"{self._done}/{max(total, self._done)} frames"
         if total is not None and (left_s := self._left_s(total, now_s)) is not None:
             yield f"{clock_time(left_s)} left"
-        yield f"{self._acknowledged.per_second(now_s):.1f} fps"
+        of_video = f" of {self._source.fps:.0f}" if self._source.fps else ""
+        yield f"{self._acknowledged.per_second(now_s):.1f}{of_video} fps"
         yield f"link {bit_rate(self._traffic.recent_bps)}"
         if self._captured_at is not None and self._source.fps is None:
             yield f"age {duration(max(self._clock.wall() - self._captured_at, 0.0) * 1e3)}"

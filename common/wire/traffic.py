@@ -95,9 +95,14 @@ class Traffic:
             return max(8 * (self._recent.per_second(now_s) - self._recent_content.per_second(now_s)), 0.0)
 
     @property
+    def elapsed_s(self) -> float:
+        """Since the first message."""
+        return 0.0 if self._began_s is None else self._clock.monotonic() - self._began_s
+
+    @property
     def mean_bps(self) -> float:
         """Everything since the first message, bits per second."""
-        elapsed_s = 0.0 if self._began_s is None else self._clock.monotonic() - self._began_s
+        elapsed_s = self.elapsed_s
         return 8 * self.total_bytes / elapsed_s if elapsed_s > 0 else 0.0
 
     @property

@@ -12,6 +12,7 @@ from typing import Protocol
 from common.blobs import Blob
 from common.clock import SYSTEM_CLOCK, Clock
 from common.errors import UsageError, WireError
+from common.io.status_line import bit_rate
 from common.recording.reader import Recording
 from common.recording.records import RecordedFrame, RecordedState
 from common.text import counted
@@ -75,8 +76,8 @@ class Replay:
         self._clock = clock
         self._factor, self._from_us = config.factor, recording.began_us + config.from_us
         self._first: tuple[float, int] | None = None
-        self._last_us = 0
-        self._played = self._refused = 0
+        self._last_us = self._own_us = 0
+        self._played = self._played_bytes = self._refused = 0
         sender = recording.facts.sender[:MAX_NAME_CHARACTERS]
         self._session = Session(
             uuid.uuid4().bytes,
@@ -110,7 +111,14 @@ class Replay:
             await self._handler.on_session_end(self._session)
             spent_s = self._clock.monotonic() - began_s
             refused = f", {self._refused} refused" if self._refused else ""
-            self._announce(f"replayed {counted(self._played, 'frame')} in {spent_s:.1f} s{refused}")
+            self._announce(f"replayed {counted(self._played, 'frame')} in {spent_s:.1f} s{self._live_cost()}{refused}")
+
+    def _live_cost(self) -> str:
+        """What the labels took when they were live, in the time of the recording."""
+        if not self._own_us:
+            return ""
+        own_s = self._own_us / 1e6
+        return f", {own_s:.1f} s when they were live, with {bit_rate(8 * self._played_bytes / own_s)} of labels"
 
     async def _play(self, stop: asyncio.Event) -> None:
         for number, item in enumerate(self._recording.read(max(self._from_us - self._recording.began_us, 0))):
@@ -146,6 +154,7 @@ class Replay:
                 return
             await self._handler.on_frame(self._session, message, Arrival(self._clock.monotonic()))
             self._played += len(message.sequences)
+            self._played_bytes += len(message.payload)
         self._session.handled(frame.sequence)
 
     async def _until_due(self, captured_us: int, stop: asyncio.Event) -> None:
@@ -153,6 +162,8 @@ class Replay:
         now_s = self._clock.monotonic()
         if self._first is None or not 0 <= captured_us - self._last_us <= _LONGEST_PAUSE_US:
             self._first = now_s, captured_us
+        else:
+            self._own_us += captured_us - self._last_us
         self._last_us = captured_us
         if self._factor is None:
             return

@@ -102,11 +102,10 @@ def check_meshes(directory: Path, records: Sequence[Record], kind: str) -> dict[
     return {path: is_sound(directory / path) for path in paths if path is not None}
 
 
-def frames_per_second(records: Sequence[Record]) -> float:
-    """Rate at which meshes were published; NaN if ages are unknown or there are fewer than two frames."""
-    ready = [record["captured_at"] + record["age_ms"] / 1e3 for record in records if record["age_ms"] is not None]
-    span_s = max(ready) - min(ready) if len(ready) > 1 else 0.0
-    return (len(ready) - 1) / span_s if span_s > 0.0 else float("nan")
+def frames_per_second(times_s: Sequence[float]) -> str:
+    """Mean rate of frames at some times; unknown of fewer than two."""
+    span_s = max(times_s) - min(times_s) if len(times_s) > 1 else 0.0
+    return f"{(len(times_s) - 1) / span_s:.1f}" if span_s > 0.0 else "unknown"
 
 
 def ages_ms(records: Sequence[Record]) -> list[float]:
@@ -143,10 +142,14 @@ def table(records: Sequence[Record], surfaces: Mapping[str, bool], bodies: Mappi
     """The summary as two columns of text."""
     total_bytes = [record["bytes"]["total"] for record in records]
     ages = ages_ms(records)
+    # Of replays and uploads it is not known when.
+    aged = [record for record in records if record["age_ms"] is not None]
+    published = [record["captured_at"] + record["age_ms"] / 1e3 for record in aged]
     links_bytes = [record["link_bytes"] for record in records if record.get("link_bytes") is not None]
     rows = [
         ("frames", f"{len(records)}"),
-        ("frames a second", f"{frames_per_second(records):.1f}"),
+        ("frames a second, published", frames_per_second(published)),
+        ("frames a second, of the source", frames_per_second([record["captured_at"] for record in records])),
         ("everything on the link, bytes", f"{max(links_bytes):,}" if links_bytes else "unknown"),
         ("labels, bytes", f"{sum(total_bytes):,}"),
         ("labels, bytes a frame, median", f"{_percentile(total_bytes, 50):.0f}"),

@@ -16,16 +16,18 @@ class SessionShown(BaseModel):
     Args:
         name: what somebody has called it, or empty.
         source: file name or device of the newest frame.
-        length_s: from its first frame to its newest.
+        length_s: from its first frame to its newest, in the source's own time.
+        played_s: from the publication of its first frame to that of its newest, in the receiver's time: a video takes
+            longer than it plays where the machine is slow.
         people: how many different people were seen.
         bytes: on the disk.
         last_seq: sequence number of the newest frame.
         connected: whether its sender is.
         may_change: whether you may rename and delete it.
-        fps: mean of frames a second.
+        fps: mean of frames a second of `length_s`.
+        played_fps: mean of frames a second of `played_s`.
         label_bytes: mean size of a frame's labels.
-        link_bps: mean bits a second of everything on the link, which a file takes longer than it plays where the
-            sender is slow; null without a link.
+        link_bps: mean bits a second of `played_s` of everything on the link; null without a link, as in a replay.
         age_ms: mean from capture to mesh; null if unknown.
     """
 
@@ -35,6 +37,7 @@ class SessionShown(BaseModel):
     began_at: datetime
     ended_at: datetime
     length_s: float
+    played_s: float
     people: int
     frames: int
     last_seq: int
@@ -42,30 +45,33 @@ class SessionShown(BaseModel):
     connected: bool
     may_change: bool
     fps: float | None
+    played_fps: float | None
     label_bytes: float
     link_bps: float | None
     age_ms: float | None
 
     @classmethod
     def from_state(cls, state: SessionState, *, connected: bool, may_change: bool) -> Self:
-        about, frames, seconds = state.statistics, state.frames, state.statistics.length_s
-        on_link_s = max(seconds, about.ended_at - about.began_at)
+        about, frames = state.statistics, state.frames
+        length_s, played_s = about.length_s, max(about.ended_at - about.began_at, 0.0)
         return cls(
             number=state.number,
             name=state.name,
             source=about.source,
             began_at=datetime.fromtimestamp(about.began_at, UTC),
             ended_at=datetime.fromtimestamp(about.ended_at, UTC),
-            length_s=seconds,
+            length_s=length_s,
+            played_s=played_s,
             people=len(about.people),
             frames=frames,
             last_seq=state.last_sequence,
             bytes=about.disk_bytes,
             connected=connected,
             may_change=may_change,
-            fps=(frames - 1) / seconds if seconds > 0 else None,
+            fps=(frames - 1) / length_s if length_s > 0 else None,
+            played_fps=(frames - 1) / played_s if played_s > 0 else None,
             label_bytes=about.label_bytes / max(frames, 1),
-            link_bps=8 * about.link_bytes / on_link_s if on_link_s > 0 and about.link_bytes else None,
+            link_bps=8 * about.link_bytes / played_s if played_s > 0 and about.link_bytes else None,
             age_ms=about.mean_age_ms,
         )
 

@@ -219,7 +219,8 @@ class LiveSocket:
             "fps": round(frame.fps, 2),
             "blend_ms": round(frame.blend_ms),
             "link": link,
-            "traffic": {} if session is None else _traffic(session.link.traffic),
+            # A recording has no link.
+            "traffic": None if session is None or session.link.replayed else _traffic(session.link.traffic),
         }
 
 

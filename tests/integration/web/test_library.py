@@ -45,7 +45,8 @@ async def test_link_of_a_slow_video_is_counted_in_the_time_that_it_took(site: Si
     writer.close()
     anna = await site.visitor("Anna")
     slow = (await anna.get("/api/sessions")).json()["sessions"][-1]
-    assert (slow["length_s"], slow["link_bps"]) == (1.0, 200)
+    assert (slow["length_s"], slow["fps"]) == (1.0, 1.0)
+    assert (slow["played_s"], slow["played_fps"], slow["link_bps"]) == (8.0, 0.125, 200)
 
 
 async def test_sessions_are_listed_named_and_deleted(site: Site) -> None:
@@ -53,7 +54,8 @@ async def test_sessions_are_listed_named_and_deleted(site: Site) -> None:
     first, second = (await anna.get("/api/sessions")).json()["sessions"]
     assert (first["number"], first["source"], first["frames"], first["people"]) == (1, "dance.mp4", 3, 1)
     assert (first["fps"], first["label_bytes"], first["age_ms"], first["length_s"]) == (1.0, 20.0, 50.0, 2.0)
-    assert first["link_bps"] == 8 * 102 / 2 and not first["connected"] and first["may_change"]
+    assert (first["played_s"], first["played_fps"], first["link_bps"]) == (0.0, None, None)
+    assert not first["connected"] and first["may_change"]
     assert datetime.fromisoformat(first["ended_at"]).timestamp() == site.clock.now_s - 10
     named = await anna.patch("/api/sessions/1", json={"name": " Tanz "})
     assert named.status_code == 200 and named.json()["name"] == "Tanz"

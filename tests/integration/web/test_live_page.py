@@ -76,6 +76,17 @@ async def test_watcher_gets_hello_sessions_and_frames(page: Page) -> None:
     assert page.count("frames_shown_total")
 
 
+async def test_replay_has_no_traffic(page: Page) -> None:
+    async with page.watch() as browser:
+        await browser.send(WATCH)
+        page.publish(0)
+        _, live = await until_frame(browser)
+        page.hub.sessions[1].link.replayed = True
+        page.publish(1)
+        _, replayed = await until_frame(browser)
+    assert live["traffic"]["bits_per_second"] == 0 and replayed["traffic"] is None
+
+
 async def test_browser_that_acknowledges_nothing_gets_two_frames_and_then_the_newest(page: Page) -> None:
     page.publish(0)
     async with page.watch() as browser:

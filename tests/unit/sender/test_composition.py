@@ -6,11 +6,12 @@ import numpy as np
 import pytest
 
 from common.arrays import FloatArray
+from common.clock import Clock
 from common.codec.frame_codec import FrameCodec
 from common.errors import PeerError
 from common.frames import Camera, LabelFrame, PersonLabels
 from common.labels import GROUPS
-from common.wire.traffic import Traffic
+from common.wire.traffic import LABELS, Traffic
 from sender.capture.source import FrameSource
 from sender.composition import Sender
 from sender.config import RecordConfig, SenderConfig
@@ -145,6 +146,20 @@ def test_summary_counts_what_a_file_has_left_out() -> None:
     assert late.summary() == ["sent 1 frame: nothing on the link", "left out 2 of 3 frames as too late"]
     late.camera.source.ends = False
     assert len(late.summary()) == 1, "of a camera the newest frames count"
+
+
+def test_summary_of_a_video_names_both_clocks() -> None:
+    class Video(FrameSource):
+        fps = 30.0
+
+    now_s = [0.0]
+    traffic = Traffic(clock=Clock(lambda: now_s[0], lambda: 0.0))
+    sender = sender_of(FakeDelivery())
+    sender = replace(sender, camera=replace(sender.camera, source=Video()), traffic=traffic)
+    traffic.count(LABELS, 3000)
+    sender.account.acknowledged_frames, now_s[0] = 300, 200.0
+    (line,) = sender.summary()
+    assert line.startswith("sent 300 frames in 3:20 (1.5 frames/s of 30 in a second of video, 0.1 kbit/s): ")
 
 
 class UnreachableDelivery(FakeDelivery):

@@ -24,6 +24,7 @@ class Testbed:
     __test__ = False
     live: bool = False
     length: int | None = None
+    fps: float | None = None
     now_s: float = 100.0
     metrics: SenderMetrics = field(default_factory=SenderMetrics)
 
@@ -31,7 +32,7 @@ class Testbed:
         testbed = self
 
         class Source(FrameSource):
-            live, fps = testbed.live, None
+            live, fps = testbed.live, testbed.fps
 
             @property
             def length(self) -> int | None:
@@ -65,6 +66,14 @@ def test_figures_of_the_last_seconds() -> None:
     assert bed.line == (
         "connected | 10.0 fps | link 12 kbit/s | age 180 ms | 2 people | labels 50 B/frame | round trip 12 ms"
     )
+
+
+def test_frames_of_a_video_are_counted_here_beside_those_that_it_has() -> None:
+    bed = Testbed(fps=30.0)
+    for sequence in range(100):
+        bed.deliver(sequence)
+        bed.now_s += 0.5
+    assert " | 2.0 of 30 fps | " in bed.line and "age" not in bed.line
 
 
 def test_age_grows_while_nothing_is_acknowledged() -> None:

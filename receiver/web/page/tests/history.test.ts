@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { ByteHistory, HISTORY_S } from "../src/live/history.ts";
+import { ByteHistory, HISTORY_S, SourcePace } from "../src/live/history.ts";
 
 const history = () => new ByteHistory(["root", "head"]);
 
@@ -36,4 +36,13 @@ test("the recent mean leaves out what is long past", () => {
   bytes.add(101, { root: 80, total: 7000 });
   assert.equal(bytes.recent(), 60);
   assert.equal(history().recent(), 0);
+});
+
+test("the pace of a source is that of its own times, however few of its frames arrive", () => {
+  const pace = new SourcePace();
+  assert.equal(pace.framesASecond, null);
+  for (const seq of [0, 7, 30, 33]) pace.add({ seq, captured_at: 5000 + seq / 30 });
+  assert.ok(Math.abs(pace.framesASecond! - 30) < 0.01);
+  pace.add({ seq: 34, captured_at: 9000 });
+  assert.equal(pace.framesASecond, null, "its clock was set");
 });

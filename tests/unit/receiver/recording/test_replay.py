@@ -172,7 +172,8 @@ async def test_speed_paces_frames_by_their_time_of_capture(tmp_path: Path, monke
     clock = waits.clock
     played = await replay(tmp_path / "talk.bw", tmp_path / "out", clock=clock, speed="1")
     assert waits == pytest.approx([0.5] * 8)
-    assert played.lines[1] == "replayed 9 frames in 4.0 s"
+    assert played.lines[1].startswith("replayed 9 frames in 4.0 s, 4.0 s when they were live, with ")
+    assert played.lines[1].endswith(" kbit/s of labels")
     waits.clear()
     await replay(tmp_path / "talk.bw", tmp_path / "twice", clock=clock, speed="2", from_=2.0)
     assert waits == pytest.approx([0.25] * 4)
@@ -198,7 +199,7 @@ async def test_stop_ends_a_replay_at_once(tmp_path: Path) -> None:
             await asyncio.sleep(0)
         stop.set()
         await running
-    assert len(receiver.engine.requests) == 1 and lines[-1].startswith("replayed 1 frames")
+    assert len(receiver.engine.requests) == 1 and lines[-1].startswith("replayed 1 frame ")
 
 
 async def test_damage_ends_a_replay_with_an_error_behind_what_is_whole(tmp_path: Path) -> None:

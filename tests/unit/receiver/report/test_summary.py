@@ -2,6 +2,7 @@ import dataclasses
 import json
 import os
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -13,7 +14,7 @@ from receiver.publish.config import PublishConfig
 from receiver.publish.frame_record import FrameRecord
 from receiver.publish.output_files import publish_file
 from receiver.publish.session_directory import SessionDirectory
-from receiver.report.summary import ages_ms, main, read_frames
+from receiver.report.summary import ages_ms, main, read_frames, table
 from tests.support.posed_body import box
 from tests.support.published_session import FRAMES, OWNER, publish
 
@@ -22,7 +23,7 @@ def test_summary_of_a_good_session(tmp_path: Path, clip: Path, capsys: pytest.Ca
     out = publish(tmp_path / "out")
     assert main([str(out), "--clip", str(clip)]) == 0
     rows = {line.rsplit(None, 1)[0].strip(): line.split()[-1] for line in capsys.readouterr().out.splitlines()}
-    assert (rows["frames"], rows["frames a second"], rows["age p95, ms"]) == ("6", "10.0", "50")
+    assert (rows["frames"], rows["frames a second, published"], rows["age p95, ms"]) == ("6", "10.0", "50")
     sheet = cv2.imread(str(out / "contact-sheet.png"))
     assert sheet is not None
     width = round(200 * 288 / 160)
@@ -51,6 +52,19 @@ def test_summary_reports_faults(
     assert main([str(out), "--clip", str(clip)]) == 1
     assert message in capsys.readouterr().err
     assert (out / "contact-sheet.png").exists()
+
+
+def test_frames_of_a_session_that_was_played_slowly_have_two_rates() -> None:
+    records = [
+        {"captured_at": 100 + n / 30, "age_ms": 1e3 * n * (0.5 - 1 / 30), "bytes": {"total": 9}} for n in range(9)
+    ]
+    assert rates(records) == ("2.0", "30.0")
+    assert rates([{**record, "age_ms": None} for record in records]) == ("unknown", "30.0")
+
+
+def rates(records: list[dict[str, Any]]) -> tuple[str, ...]:
+    rows = [line.rsplit(None, 1) for line in table(records, {}, {}).splitlines()]
+    return tuple(value for name, value in rows if name.strip().startswith("frames a second"))
 
 
 def test_summary_without_people(tmp_path: Path, clip: Path, capsys: pytest.CaptureFixture[str]) -> None:

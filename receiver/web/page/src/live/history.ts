@@ -2,6 +2,8 @@
 
 export const HISTORY_S = 60;
 const RECENT_S = 3;
+/** Frames of a source come again after longer pauses, or its clock was set. */
+const LONGEST_STEP_S = 1;
 
 /** What came in a second: how many frames, and the sums of their bytes by label. */
 interface Second {
@@ -47,5 +49,22 @@ export class ByteHistory {
     const frames = recent.reduce((sum, second) => sum + second.frames, 0);
     const bytes = recent.flatMap((second) => second.bytes).reduce((sum, value) => sum + value, 0);
     return bytes / Math.max(1, frames);
+  }
+}
+
+/** How many frames there are in a second of the source's own time, by the numbers and times of the newest ones. */
+export class SourcePace {
+  #newest: (readonly [seq: number, capturedAt: number])[] = [];
+
+  add({ seq, captured_at: at }: { readonly seq: number; readonly captured_at: number }): void {
+    const last = this.#newest.at(-1);
+    if (last && !(seq > last[0] && at > last[1] && at - last[1] <= LONGEST_STEP_S)) this.#newest = [];
+    this.#newest = [...this.#newest.filter(([, earlier]) => at - earlier <= RECENT_S), [seq, at]];
+  }
+
+  /** Null before two frames are known. */
+  get framesASecond(): number | null {
+    const [first, last] = [this.#newest[0], this.#newest.at(-1)];
+    return first && last && last[1] > first[1] ? (last[0] - first[0]) / (last[1] - first[1]) : null;
   }
 }

@@ -3,12 +3,12 @@
 import { h, setText } from "../shell/dom.ts";
 import type { FrameRecord, LinkReport, LiveFrame, Traffic } from "../protocol/messages.ts";
 import { ByteChart } from "./byte-chart.ts";
-import { ByteHistory } from "./history.ts";
+import { ByteHistory, SourcePace } from "./history.ts";
 import { LABELS, type Label } from "./labels.ts";
 import { StageBar } from "./stage-bar.ts";
 import { stageTimes } from "./stage-times.ts";
 import { bitrate, clockMinutes, digits, fileSize, milliseconds } from "./units.ts";
-import type { Session } from "../sessions/types.ts";
+import { atOwnPace, sessionPace, type Session } from "../sessions/types.ts";
 
 /** What one frame tells the panel; frames from the disk have their record only. */
 type Shown = Pick<LiveFrame, "record"> & Partial<Pick<LiveFrame, "link" | "fps" | "traffic">>;
@@ -23,7 +23,10 @@ const RHO = "ρ of the paper: 0 is fine, 1 is coarse. It rises as the link fills
 const UNKNOWN = "–";
 
 const FIGURES = {
-  fps: ["Frames a second", "Frames that the receiver publishes, of those that the camera gives the sender"],
+  fps: [
+    "Frames a second",
+    "Frames that the receiver publishes in a second, of those that the camera gives the sender or that a video has",
+  ],
   age: ["Age", "From capture to the mesh, with the largest error of the clocks"],
   capacity: ["Link capacity", "The sender's estimate"],
   roundTrip: ["Round trip", "Between sender and receiver"],
@@ -44,6 +47,9 @@ export class Panel {
   readonly #labels = LABELS.map(labelRow);
   readonly #stages = new StageBar();
   #history = history();
+  #pace = new SourcePace();
+  /** Of the session that is shown, as long as it is live. */
+  #traffic: Traffic | null = null;
   #newest: Shown | null = null;
   #ended: Session | null = null;
   #timer: ReturnType<typeof setTimeout> | undefined;
@@ -75,7 +81,11 @@ export class Panel {
   add(shown: Shown, time: number): void {
     // The record of a frame comes again with people who are predicted beyond it.
     const known = this.#newest?.record.seq === shown.record.seq;
-    if (shown.fps !== undefined && !known) this.#history.add(time, shown.record.bytes);
+    if (shown.fps !== undefined && !known) {
+      this.#history.add(time, shown.record.bytes);
+      this.#pace.add(shown.record);
+      this.#traffic = shown.traffic ?? null;
+    }
     this.#newest = shown;
     this.#schedule(REFRESH_MS);
   }
@@ -83,7 +93,8 @@ export class Panel {
   /** Begins anew with another session. */
   reset(): void {
     this.#history = history();
-    this.#newest = null;
+    this.#pace = new SourcePace();
+    this.#traffic = this.#newest = null;
     this.#schedule(0);
   }
 
@@ -99,8 +110,7 @@ export class Panel {
     this.#chart.draw(this.#history.means());
     this.#showRate(record, fps, traffic);
     const atLeast = link.capacity_at_least ? "≥ " : "";
-    const camera = link.camera_fps ? ` of the camera’s ${Math.round(link.camera_fps)}` : "";
-    this.#set("fps", fps === null ? null : digits(fps) + camera);
+    this.#set("fps", fps === null ? null : digits(fps) + this.#ofSource(fps, link));
     this.#set("age", record && age(record));
     this.#set("people", record && people(record, link));
     this.#set("capacity", link.capacity_bps ? atLeast + bitrate(link.capacity_bps) : null);
@@ -114,25 +124,43 @@ export class Panel {
   #showRate(record: FrameRecord | null, fps: number | null, traffic: Traffic | null): void {
     const recorded = record !== null && fps === null;
     const idle = traffic?.bits_per_second === 0;
-    setText(this.#title, recorded ? "This frame" : idle ? "Last sent, on average" : "Sending");
+    const replayed = fps !== null && traffic === null;
+    const title = recorded ? "This frame" : replayed ? "Replay" : idle ? "Last sent, on average" : "Sending";
+    setText(this.#title, title);
     const size = recorded ? fileSize(record.bytes["total"] ?? 0) : UNKNOWN;
     const now = traffic && bitrate(idle ? traffic.mean_bits_per_second : traffic.bits_per_second);
-    setText(this.#rate, now ?? size);
+    const own = replayed ? this.#pace.framesASecond : null;
+    setText(this.#rate, own === null ? (now ?? size) : bitrate(8 * this.#history.recent() * own));
     const mean = traffic ? `, on average ${bitrate(traffic.mean_bits_per_second)}` : "";
     const labels = `of which labels ${bitrate(8 * this.#history.recent() * (fps ?? 0))}${mean}`;
-    setText(this.#parts, recorded || !record ? "" : idle ? "nothing now" : labels);
+    const live = replayed ? "of labels when it was live; a recording does not have what the link added" : labels;
+    setText(this.#parts, recorded ? this.#whenLive() : !record ? "" : idle ? "nothing now" : live);
     const video = 8 * VIDEO_BYTES_A_FRAME * (fps ?? 0) + (traffic?.wrapping_bits_per_second ?? 0);
     const comparable = fps && traffic && !idle && record?.people.length;
     setText(this.#video, comparable ? `Video with similar joints: about ${bitrate(video)}` : "");
   }
 
-  #showAverages({ ended_at: at, fps, age_ms: age, link_bps: rate, label_bytes: size, people: count }: Session): void {
+  /** What the session of a frame from the disk costs or cost on its link. */
+  #whenLive(): string {
+    if (this.#ended) return `of its session: ${sessionPace(this.#ended)}`;
+    return this.#traffic ? `of its session: ${bitrate(this.#traffic.mean_bits_per_second)} on average` : "";
+  }
+
+  /** Of how many frames a second those are that the receiver publishes, where that is another number. */
+  #ofSource(fps: number, { camera_fps: camera }: LinkReport): string {
+    if (camera) return ` of the camera’s ${Math.round(camera)}`;
+    const own = this.#pace.framesASecond;
+    return own === null || Math.abs(own - fps) <= 0.1 * own ? "" : ` of the source’s ${Math.round(own)}`;
+  }
+
+  #showAverages(session: Session): void {
+    const { ended_at: at, played_fps: fps, age_ms: age, link_bps: rate, label_bytes: size, people: count } = session;
     setText(this.#title, `Session ended ${clockMinutes(at)}`);
     setText(this.#rate, rate === null ? `${fileSize(Math.round(size))} a frame` : bitrate(rate));
     setText(this.#video, "");
-    setText(this.#parts, `on average; ${fileSize(Math.round(size))} of labels a frame`);
+    setText(this.#parts, `on average: ${sessionPace(session)}`);
     this.#set("fps", fps === null ? null : digits(fps));
-    this.#set("age", age === null ? null : milliseconds(age));
+    this.#set("age", age === null || !atOwnPace(session) ? null : milliseconds(age));
     this.#set("people", `${count} in all`);
   }
 

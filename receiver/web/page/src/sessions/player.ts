@@ -5,10 +5,10 @@ import { h, iconButton } from "../shell/dom.ts";
 import { recall } from "../shell/preferences.ts";
 import type { StoredFrame } from "../live/recording.ts";
 import { Timeline, type TimelineListener } from "../live/timeline.ts";
-import { bitrate, clockMinutes, digits, facts, fileSize, milliseconds } from "../live/units.ts";
+import { clockMinutes, facts, milliseconds } from "../live/units.ts";
 import { Viewport } from "../scene/viewport.ts";
 import { showDownloads } from "./downloads.ts";
-import { sessionFacts, sessionName, sessionPath, type Session } from "./types.ts";
+import { atOwnPace, sessionFacts, sessionName, sessionPace, sessionPath, type Session } from "./types.ts";
 
 export class SessionPlayer implements TimelineListener {
   readonly element: HTMLElement;
@@ -25,10 +25,7 @@ export class SessionPlayer implements TimelineListener {
     this.#viewport.bottom.prepend(this.#timeline.element);
     const averages = [
       session.connected ? "Live" : `Session ended ${clockMinutes(session.ended_at)}`,
-      session.fps === null ? "" : `${digits(session.fps)} frames a second`,
-      `${fileSize(Math.round(session.label_bytes))} of labels a frame`,
-      session.link_bps === null ? "" : `${bitrate(session.link_bps)} on the link`,
-      session.age_ms === null ? "" : `age ${milliseconds(session.age_ms)}`,
+      session.age_ms === null || !atOwnPace(session) ? "" : `age ${milliseconds(session.age_ms)}`,
     ];
     const head = h(
       "header",
@@ -39,7 +36,7 @@ export class SessionPlayer implements TimelineListener {
         { class: "grow" },
         h("h1", {}, sessionName(session)),
         h("p", { class: "soft small" }, sessionFacts(session)),
-        h("p", { class: "soft small" }, facts(...averages)),
+        h("p", { class: "soft small" }, [facts(...averages), sessionPace(session)].join(" · ")),
       ),
       iconButton("download", "Download", () => showDownloads(app, session)),
     );

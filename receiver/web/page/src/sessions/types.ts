@@ -1,7 +1,7 @@
 /** What the receiver says about recorded sessions. */
 
 import type { Api } from "../shell/api.ts";
-import { day, facts, fileSize, people, span } from "../live/units.ts";
+import { bitrate, day, digits, facts, fileSize, people, span } from "../live/units.ts";
 
 export interface Session {
   number: number;
@@ -9,16 +9,20 @@ export interface Session {
   source: string;
   began_at: string;
   ended_at: string;
+  /** In the source's own time, and in the receiver's. */
   length_s: number;
+  played_s: number;
   people: number;
   frames: number;
   last_seq: number;
   bytes: number;
   connected: boolean;
   may_change: boolean;
-  /** Means of the session; null where they are not known. */
+  /** Means of the session; null where they are not known. Frames a second of `length_s`, then of `played_s`. */
   fps: number | null;
+  played_fps: number | null;
   label_bytes: number;
+  /** Of `played_s`; null without a link, as in a replay. */
   link_bps: number | null;
   age_ms: number | null;
 }
@@ -40,4 +44,21 @@ export function sessionName({ name, source, number }: Session): string {
 /** "Nov 3, 2026, 14:02 · 3 min 12 s · 2 people · 1.2 GB". */
 export function sessionFacts({ began_at: began, length_s: length, people: count, bytes: size }: Session): string {
   return facts(day(began), span(length), people(count), fileSize(size));
+}
+
+/** Whether a session was played in about the time that it lasts, as those of cameras are: others have no age. */
+export function atOwnPace({ length_s: length, played_s: played }: Session): boolean {
+  return Math.abs(played - length) <= Math.max(1, 0.1 * length);
+}
+
+/** How fast a session was played and what it cost; every figure names its clock where there are two. */
+export function sessionPace(session: Session): string {
+  const { fps, played_fps: playedFps, played_s: played, label_bytes: size, link_bps: link } = session;
+  const labels = `${fileSize(Math.round(size))} of labels a frame`;
+  if (fps === null) return facts(labels);
+  if (link === null || playedFps === null)
+    return facts(`${digits(fps)} frames/s when it was live`, `${bitrate(8 * size * fps)} of labels`, labels);
+  if (atOwnPace(session)) return facts(`${digits(playedFps)} frames/s`, `${bitrate(link)} on the link`, labels);
+  const here = `played in ${span(played)}: ${digits(playedFps)} frames/s, ${bitrate(link)}`;
+  return facts(`${digits(fps)} frames/s of video`, here, labels);
 }
