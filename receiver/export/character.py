@@ -15,6 +15,9 @@ from receiver.mesh.mesh_texture import MeshTexture
 from receiver.mesh.skinned_glb import Skeleton
 from receiver.mesh.triangle_mesh import SurfaceMesh
 
+# Share of the median interval within which others are usual.
+_USUAL = 0.5
+
 
 @dataclass(frozen=True, slots=True)
 class Motion:
@@ -40,10 +43,12 @@ class Motion:
 
     @property
     def frame_rate(self) -> float:
-        """Frames a second by the median interval, a whole number from 1 on; 30 for a single frame."""
+        """Frames a second by the mean of usual intervals, a whole number from 1 on; 30 for a single frame."""
         if len(self) < 2:
             return 30.0
-        rate = 1 / float(np.median(np.diff(self.times_s)))
+        steps_s = np.sort(np.diff(self.times_s))
+        # Times of capture are in milliseconds: of 60 frames a second, most intervals are 17 ms.
+        rate = 1 / float(steps_s[np.abs(steps_s / steps_s[len(steps_s) // 2] - 1) <= _USUAL].mean())
         return float(round(rate)) if rate >= 1 else rate
 
     def resampled(self, times_s: Float64Array, present: Sequence[Interval] = ()) -> "Motion":

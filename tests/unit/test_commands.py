@@ -27,6 +27,7 @@ def ask_receiver(command):
 ask_receiver("export")
 print([name for name in ("torch", "scipy", "cv2", "av", "grpc", "ray") if name in sys.modules])
 ask_receiver("accounts")
+import receiver.export.session_export
 print("torch" in sys.modules)
 """
 

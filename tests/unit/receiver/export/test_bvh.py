@@ -88,6 +88,14 @@ def test_joints_without_children_end_at_the_mesh(tmp_path: Path) -> None:
     assert all(10 < np.linalg.norm(end) < 200 for end in bvh.ends.values())
 
 
+@pytest.mark.parametrize("rate", [12, 24, 30, 60, 120, 240])
+def test_rate_is_that_of_times_in_milliseconds(tmp_path: Path, rate: int) -> None:
+    motion = character_of(tmp_path, [*random_poses(2)]).motion.resampled(np.zeros(100))
+    times_s = np.round(np.delete(np.arange(150), range(60, 110)) / rate, 3)
+    assert replace(motion, times_s=times_s).frame_rate == rate
+    assert replace(motion, times_s=np.array([0.0, 0.1, 10.1])).frame_rate == pytest.approx(0.1)
+
+
 def test_too_many_frames_are_refused(tmp_path: Path) -> None:
     character = character_of(tmp_path, [*random_poses(12)])
     character.motion.times_s[-1] = 1e9
