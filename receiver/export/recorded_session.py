@@ -21,6 +21,8 @@ from receiver.publish.session_records import file_stem, read_records
 
 # `frames.jsonl` has microseconds.
 _SAME_TIME_S = 1e-5
+# Nine hours at 30 frames a second, which take 16 GB.
+_MAX_FRAMES = 1_000_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,6 +105,8 @@ def read_session(directory: Path, number: int | None, from_s: float = 0.0, to_s:
             times = media_times(lines.captured_at)
             edges_s = from_s - _SAME_TIME_S, to_s + _SAME_TIME_S
             first, end = np.searchsorted(times.times_s, edges_s).tolist()
+            if end - first > _MAX_FRAMES:
+                raise UsageError(f"more than {_MAX_FRAMES} frames fit no animation: choose a part with --from and --to")
             frames = _Frames()
             for row in range(first, end):
                 time_s = max(float(times.times_s[row]) - from_s, 0.0)

@@ -113,7 +113,7 @@ def _add_visibility(
     samplers: list[Node],
     channels: list[Node],
 ) -> None:
-    """Appends a channel that makes a person a point while they are not there: animations of glTF hide nothing."""
+    """Appends a channel that scales a person to 0 while they are not there, which is how animations of glTF hide."""
     if switches:
         scales = np.repeat(np.array([shown for _, shown in switches], np.float32)[:, None], 3, axis=1)
         times = writer.add_array(np.array([time_s for time_s, _ in switches], np.float32), bounds=True)

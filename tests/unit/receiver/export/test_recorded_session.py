@@ -10,6 +10,7 @@ import pytest
 
 from common.errors import UsageError
 from common.frames import Camera
+from receiver.export import recorded_session
 from receiver.export.recorded_session import RecordedSession, read_session
 
 
@@ -73,6 +74,13 @@ def test_part_has_its_own_clock(tmp_path: Path) -> None:
         read_session(out, 1, 5.0, 6.0)
 
 
+def test_people_are_there_between_frames_with_meshes(tmp_path: Path) -> None:
+    lines = [line(n, 50 + 0.1 * n, (0,), body=n % 4 == 0) for n in range(10)]
+    session = read_session(write_lines(tmp_path, [*lines, line(10, 51.0, ()), line(11, 51.1, ())]), 1)
+    assert [body.frame for body in session.people[0]] == [0, 4, 8]
+    assert session.present[0] == [(0.0, pytest.approx(1.0))]
+
+
 def test_of_a_part_no_other_lines_are_read_whole(tmp_path: Path) -> None:
     head = '{{"seq":{0},"session":1,"source":"a \\" b","captured_at":{0}.5,'
     people = '"people":[{{"id":0,"body":"meshes/{0}.glb"}}'
@@ -100,6 +108,14 @@ def test_damaged_lines_are_counted_and_an_unfinished_one_is_not(tmp_path: Path) 
     session = read_session(out, 1)
     assert session.damaged_lines == len(damaged)
     np.testing.assert_allclose(times(session), [0.0, 0.1], atol=1e-9)
+
+
+def test_more_frames_than_memory_holds_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(recorded_session, "_MAX_FRAMES", 3)
+    out = write_lines(tmp_path, [line(n, 50.0 + n) for n in range(4)])
+    with pytest.raises(UsageError, match="choose a part with --from and --to"):
+        read_session(out, 1)
+    assert len(read_session(out, 1, 0.0, 2.0).people[0]) == 3
 
 
 def test_unknown_session_names_those_that_exist(tmp_path: Path) -> None:
