@@ -15,32 +15,27 @@ Every error of a file, a camera or this installation is a `BodywireError`.
 import os
 import time
 from collections.abc import Iterator
-from pathlib import Path
-
-import numpy as np
 
 from bodywire import loading
 from bodywire.people import People, Person
-from common.arrays import Image
+from bodywire.pictures import PictureLike, read_picture
 from common.errors import BodywireError, ForkError, SourceError, WeightsError
 from common.forks import keep_in_forks
 from sender.capture.config import CaptureConfig
-from sender.capture.images import Picture, decode_image, read_image
 from sender.capture.open import open_source
-from sender.capture.source import CapturedFrame, camera_of, check_is_no_address, printable_name
+from sender.capture.source import CapturedFrame, camera_of
 from sender.config import SenderConfig
 from sender.perception.config import TrackingConfig
 
 __all__ = ["BodywireError", "ForkError", "People", "Person", "SourceError", "WeightsError", "reconstruct", "stream"]
 
 
-def reconstruct(
-    picture: str | os.PathLike[str] | bytes | Image, *, max_people: int | None = None, focal_px: float | None = None
-) -> People:
+def reconstruct(picture: PictureLike, *, max_people: int | None = None, focal_px: float | None = None) -> People:
     """The people of one picture.
 
     Args:
-        picture: path or content of an image file, or (H, W, 3) uint8, RGB, upright.
+        picture: path or content of an image file; a Pillow image; or an upright array of uint8: (H, W) or (H, W, 1)
+            grey, (H, W, 3) RGB, or (H, W, 4) RGBA. What is transparent is seen over white.
         max_people: most people, 1 to 32; by default up to 8, nobody less than 0.4 times as tall as the tallest.
         focal_px: focal length of the camera in pixels; by default that of the file's EXIF data, or a guess.
 
@@ -52,9 +47,10 @@ def reconstruct(
         ForkError: this process was forked from one that had called before.
         WeightsError: trained weights of this installation are missing or damaged.
         ValueError: an array of another shape or type, or another number is out of its range.
+        TypeError: it is no picture.
     """
     config = _config(max_people, focal_px)
-    name, read = _read(picture)
+    name, read = read_picture(picture)
     camera = camera_of(read.image, focal_px or read.focal_px)
     frame = CapturedFrame(0, name, time.time(), 0.0, read.image, camera)
     return loading.loaded().session(config, stills=True).people(frame)
@@ -77,10 +73,13 @@ def stream(
 
     Raises:
         SourceError: the source is missing, empty, or was lost.
-        ForkError, WeightsError, ValueError: as `reconstruct`.
+        ForkError, WeightsError, ValueError, TypeError: as `reconstruct`.
     """
     config = _config(max_people, focal_px)
-    name = str(camera) if isinstance(camera, int) else os.fspath(camera)
+    if not isinstance(camera, int | str | os.PathLike):
+        kind = type(camera).__name__
+        raise TypeError(f"a source is the number of a camera, a path or an address, not {kind}: see reconstruct")
+    name = str(int(camera)) if isinstance(camera, int) else os.fspath(camera)
     process = loading.begin()
     source = keep_in_forks(open_source(name, config.capture))
     frames = keep_in_forks(iter(source))
@@ -96,17 +95,3 @@ def stream(
 
 def _config(max_people: int | None, focal_px: float | None) -> SenderConfig:
     return SenderConfig(capture=CaptureConfig(focal_px=focal_px), tracking=TrackingConfig(max_people))
-
-
-def _read(picture: str | os.PathLike[str] | bytes | Image) -> tuple[str, Picture]:
-    """The name and the content of a picture; errors as of `reconstruct`."""
-    if isinstance(picture, bytes):
-        return "picture", decode_image(picture)
-    if isinstance(picture, str | os.PathLike):
-        check_is_no_address(os.fspath(picture))
-        path = Path(picture)
-        return printable_name(path.name), read_image(path)
-    image = np.asarray(picture)
-    if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3 or image.size == 0:
-        raise ValueError(f"a picture is (H, W, 3) uint8, not {image.shape} {image.dtype}")
-    return "picture", Picture(np.ascontiguousarray(image))
