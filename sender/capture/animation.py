@@ -21,6 +21,8 @@ logger = logging.getLogger(__name__)
 # Pictures whose mean time tells the rate.
 _TIMED = 8
 _DEFAULT_FPS = 10.0
+# Several pictures are in memory at a time, and a small file may have many large ones.
+_MAX_PIXELS = 50_000_000
 # FFmpeg composes their pictures as browsers do, Pillow not always.
 _COMPOSED = ("GIF", "PNG")
 
@@ -29,8 +31,7 @@ class AnimationSource(FrameSource):
     """Every picture of an animation at its time; behind what is damaged or cut it ends, with a warning.
 
     Raises:
-        SourceError: the file is missing or no animation, or (while iterating) its first picture is damaged or too
-            large.
+        SourceError: the file is missing, no animation, or too large, or (while iterating) its first picture is damaged.
     """
 
     def __init__(self, path: Path, focal_px: float | None = None, clock: Clock = STEADY_CLOCK) -> None:
@@ -40,6 +41,8 @@ class AnimationSource(FrameSource):
             if not is_animation(image):
                 raise SourceError("it is no animation")
             check_size(*image.size)
+            if image.width * image.height > _MAX_PIXELS:
+                raise SourceError(f"its pictures have more than {_MAX_PIXELS // 10**6} million pixels")
             self._pictures, self._cut = picture_count(image), CUT in image.info
             self._composed, self._focal_px = image.format in _COMPOSED, focal_px or focal_length_px(image)
             durations_s = list[float]()

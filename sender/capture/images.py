@@ -22,10 +22,13 @@ from common.imaging.heif import register_heif
 from common.imaging.orientation import upright
 from common.imaging.rgb import to_rgb
 from common.imaging.sequence import PAGED, open_image, pages, picture_count
+from common.text import printable
 from sender.capture.source import CapturedFrame, FrameSource, camera_of, check_size, printable_name
 from sender.metrics import DropReason, SenderMetrics
 
 T = TypeVar("T")
+
+_MOST_SAID = 200
 
 logger = logging.getLogger(__name__)
 
@@ -141,12 +144,17 @@ def reading(name: str) -> Iterator[None]:
             f"{name} is not an image that can be read (JPEG, PNG, WebP, HEIC, AVIF, GIF, TIFF or BMP)"
         ) from error
     except (PillowImage.DecompressionBombError, MemoryError) as error:
-        raise SourceError(f"{name} is too large: {str(error) or 'too little memory'}") from error
+        raise SourceError(f"{name} is too large: {_said(error) or 'too little memory'}") from error
     except OSError as error:
-        raise SourceError(f"cannot read {name}: {error.strerror or error}") from error
+        raise SourceError(f"cannot read {name}: {error.strerror or _said(error)}") from error
     # Pillow's decoders raise almost any exception for damaged files with a valid header.
     except Exception as error:
-        raise SourceError(f"{name} is damaged: {error}") from error
+        raise SourceError(f"{name} is damaged: {_said(error)}") from error
+
+
+def _said(error: Exception) -> str:
+    """What a decoder says, in one line."""
+    return printable(" ".join(str(error).split()), _MOST_SAID)
 
 
 class ImageSource(FrameSource):

@@ -10,6 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from common.errors import MalformedPacket, SourceError
+from common.io.logs import RepeatedLines
 from common.wire.pictures import (
     MESSAGE_PREFIX,
     PictureAnswer,
@@ -26,6 +27,8 @@ _BACKLOG = 16
 # For a program to send more of a message that it has begun, and to read an answer.
 _TIMEOUT_S = 30.0
 _PROBE_TIMEOUT_S = 1.0
+# After a connection that could not be taken.
+_PAUSE_S = 1.0
 _OWNER_ONLY = 0o600
 
 
@@ -42,6 +45,7 @@ class PictureServer:
     def __init__(self, path: Path, answer: Callable[[bytes, bytes], PictureAnswer]) -> None:
         self._path, self._answer = path, answer
         self._connections: set[socket.socket] = set()
+        self._closing = threading.Event()
         self._listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         try:
             _remove_stale(path)
@@ -60,6 +64,7 @@ class PictureServer:
 
     def close(self) -> None:
         """Ends all connections. Safe to call twice."""
+        self._closing.set()
         for each in (self._listener, *list(self._connections)):
             with contextlib.suppress(OSError):  # which wakes the thread that waits for it
                 each.shutdown(socket.SHUT_RDWR)
@@ -69,17 +74,23 @@ class PictureServer:
                 self._path.unlink()
 
     def _accept(self) -> None:
-        with contextlib.suppress(OSError):  # it is closed
-            while True:
+        lines = RepeatedLines(logger)
+        while not self._closing.is_set():
+            try:
                 connection, _ = self._listener.accept()
-                self._connections.add(connection)
-                thread = threading.Thread(target=self._converse, args=(connection,), name="pictures", daemon=True)
-                try:
-                    thread.start()
-                except RuntimeError as error:  # there is no memory for it
-                    logger.warning("a connection with pictures is refused: %s", error)
-                    self._connections.discard(connection)
-                    connection.close()
+            except OSError as error:
+                if not self._closing.is_set():
+                    lines.write(logging.WARNING, error.errno, f"no connection with pictures can be taken: {error}")
+                    self._closing.wait(_PAUSE_S)  # for a descriptor, or for memory
+                continue
+            self._connections.add(connection)
+            thread = threading.Thread(target=self._converse, args=(connection,), name="pictures", daemon=True)
+            try:
+                thread.start()
+            except RuntimeError as error:  # there is no memory for it
+                lines.write(logging.WARNING, "thread", f"a connection with pictures is refused: {error}")
+                self._connections.discard(connection)
+                connection.close()
 
     def _converse(self, connection: socket.socket) -> None:
         """Takes the pictures of a connection, one after the other, and answers them; whatever arrives, it goes on."""

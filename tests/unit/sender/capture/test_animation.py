@@ -19,7 +19,7 @@ from sender.capture.images import ImageSource, read_image
 from sender.capture.open import open_source
 from sender.capture.source import CapturedFrame
 from sender.capture.video import VideoFileSource
-from tests.unit.sender.capture.test_images import claim
+from tests.unit.sender.capture.test_images import HEIC, claim
 
 KINDS = ("gif", "png", "webp", "avif")
 COLOURS = ((200, 0, 0), (0, 200, 0), (0, 0, 200), (200, 200, 0))
@@ -273,3 +273,48 @@ def test_sequence_of_a_phone_is_played(tmp_path: Path) -> None:
     assert [likeliest(frame) for frame in frames] == list(COLOURS)
     with pytest.raises(SourceError, match=r"burst\.heic is not an image"):
         list(ImageSource([path]))
+
+
+def box(kind: bytes, content: bytes, version: int | None = None) -> bytes:
+    head = b"" if version is None else bytes([version, 0, 0, 0])
+    return struct.pack(">I", 8 + len(head) + len(content)) + kind + head + content
+
+
+def heic_of(pictures: int, extent: int | None = None) -> bytes:
+    """The shipped HEIC with its picture several times, each as an item of its own."""
+    source = HEIC.read_bytes()
+    ipco, data, items = source[source.index(b"ipco") - 4 : source.index(b"ipma") - 4], source[417:555], range(pictures)
+
+    def meta(offset: int) -> bytes:
+        places = b"".join(struct.pack(">HHIHII", n + 1, 0, offset, 1, 0, extent or len(data)) for n in items)
+        entries = b"".join(box(b"infe", struct.pack(">HH", n + 1, 0) + b"hvc1\0", 2) for n in items)
+        shown = b"".join(struct.pack(">HB", n + 1, 5) + b"\x81\x02\x03\x05\x84" for n in items)
+        iloc = box(b"iloc", b"\x44\x40" + struct.pack(">H", pictures) + places, 0)
+        iinf = box(b"iinf", struct.pack(">H", pictures) + entries, 0)
+        iprp = box(b"iprp", ipco + box(b"ipma", struct.pack(">I", pictures) + shown, 0))
+        return box(b"meta", source[40:73] + iloc + iinf + box(b"pitm", b"\0\x01", 0) + iprp, 0)
+
+    return source[:28] + meta(28 + len(meta(0)) + 8) + box(b"mdat", data)
+
+
+def test_pictures_of_a_heic_are_pages(tmp_path: Path) -> None:
+    (tmp_path / "burst.heic").write_bytes(heic_of(3))
+    frames = frames_of(tmp_path / "burst.heic")
+    assert [frame.source for frame in frames] == ["burst.heic", "burst.heic (2)", "burst.heic (3)"]
+    assert {frame.image.shape for frame in frames} == {(48, 64, 3)}
+
+
+def test_what_a_decoder_says_is_one_line(tmp_path: Path) -> None:
+    (tmp_path / "far.heic").write_bytes(heic_of(1, extent=1 << 28))
+    with pytest.raises(SourceError, match=r"far\.heic is damaged: Invalid input.*") as raised:
+        frames_of(tmp_path / "far.heic")
+    assert "\n" not in str(raised.value)
+
+
+def test_small_file_with_many_large_pictures_is_its_first(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sender.capture.animation._MAX_PIXELS", 1000)
+    path = moving(tmp_path / "a.gif")
+    with open_source(str(path)) as source:
+        assert isinstance(source, ImageSource)
+    with pytest.raises(SourceError, match=r"a\.gif: its pictures have more than"):
+        AnimationSource(path)

@@ -241,6 +241,23 @@ def test_connection_without_memory_for_a_thread_ends_alone(
     assert isinstance(stills.program().send(picture()), PictureAccepted)
 
 
+def test_connection_for_which_there_is_no_descriptor_does_not_end_the_listening(
+    bench: Callable[..., Bench], monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    real, failures = socket.socket.accept, iter([OSError(24, "Too many open files")])
+
+    def accept(listener: socket.socket) -> object:
+        if (failure := next(failures, None)) is not None:
+            raise failure
+        return real(listener)
+
+    monkeypatch.setattr(picture_socket, "_PAUSE_S", 0.01)
+    monkeypatch.setattr(socket.socket, "accept", accept)
+    stills = bench()
+    assert isinstance(stills.program().send(picture()), PictureAccepted)
+    assert caplog.text.count("no connection with pictures can be taken: [Errno 24] Too many open files") == 1
+
+
 def test_close_ends_an_iteration_that_waits(bench: Callable[..., Bench]) -> None:
     stills = bench()
     taken: list[CapturedFrame] = []
