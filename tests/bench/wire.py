@@ -1,9 +1,9 @@
 """Bytes of a frame and of its acknowledgement on the wire: `python -m tests.bench.wire`.
 
 Two hosts (network namespaces) are connected by a link without limit; sender and receiver run on them, encrypted with
-TLS, as over the internet.  The sender sends the labels of the demo clip at 30 frames a second; the receiver holds each
-frame as long as a reconstruction takes.  Packets are counted at the sender's network device, from the IP header on, in
-intervals of ten frames, and divided by ten, because one message may acknowledge two frames:
+TLS, as over the internet.  The sender sends the labels of the demo clip, `--fps` of its frames a second; the receiver
+holds each as long as a reconstruction takes.  Packets are counted at the sender's network device, from the IP header
+on, in intervals of ten frames, and divided by ten, because one message may acknowledge two frames:
 
     payload_bytes        median packet of the codec
     wire_bytes_median    median of the bytes a frame from sender to receiver
@@ -70,9 +70,9 @@ class Packets:
         return cls(rows[:, 0], rows[:, 1], rows[:, 2])
 
 
-def per_frame(packets: Packets, begin_s: float, intervals: int) -> tuple[Float64Array, Float64Array]:
+def per_frame(packets: Packets, begin_s: float, intervals: int, fps: float = FPS) -> tuple[Float64Array, Float64Array]:
     """(intervals, 2) bytes and numbers of packets a frame: to the receiver, and back."""
-    interval = np.floor((packets.at_s - begin_s) * FPS / _INTERVAL_FRAMES).astype(int)
+    interval = np.floor((packets.at_s - begin_s) * fps / _INTERVAL_FRAMES).astype(int)
     inside = (interval >= 0) & (interval < intervals)
     size, count = np.zeros((intervals, 2)), np.zeros((intervals, 2))
     where = interval[inside], 1 - packets.leaves[inside].astype(int)
@@ -81,9 +81,9 @@ def per_frame(packets: Packets, begin_s: float, intervals: int) -> tuple[Float64
     return size, count
 
 
-def figures(packets: Packets, begin_s: float, intervals: int) -> Figures:
+def figures(packets: Packets, begin_s: float, intervals: int, fps: float = FPS) -> Figures:
     """Medians and means of the bytes a frame."""
-    size, count = per_frame(packets, begin_s, intervals)
+    size, count = per_frame(packets, begin_s, intervals, fps)
     columns = {"wire": size[:, 0], "back": size[:, 1], "both": size.sum(axis=1)}
     found = {f"{name}_bytes_median": percentile(column, 50) for name, column in columns.items()}
     found |= {f"{name}_bytes_mean": float(column.mean()) for name, column in columns.items()}
@@ -96,6 +96,7 @@ def send_encrypted(
     seconds: float,
     *source_flags: str,
     quic: bool = False,
+    fps: float = FPS,
     sink_flags: Sequence[str] = (),
     link_kbit: float = math.inf,
 ) -> tuple[Sent, Packets]:
@@ -118,24 +119,24 @@ def send_encrypted(
             if not log.next_line_starts_with("ready"):
                 raise OutputError("the packet log did not start; see its error above")
             start_at = ["--start-at", str(hosts.began_at_s + _CONNECTING_S)] if thin else []
-            send_flags = ["--fps", str(FPS), *source, *source_flags, *start_at]
+            send_flags = ["--fps", str(fps), *source, *source_flags, *start_at]
             sent = send(hosts, seconds, send_flags, ["--hold-ms", str(hold_ms), *sink, *sink_flags])
         finally:
             log.terminate()
         return sent, Packets.read(logged)
 
 
-def measure(rtt_ms: float, hold_ms: float, seconds: float, *, quic: bool) -> Figures:
+def measure(rtt_ms: float, hold_ms: float, seconds: float, *, fps: float, quic: bool) -> Figures:
     """Measures one link."""
-    sent, packets = send_encrypted(rtt_ms, hold_ms, seconds, quic=quic)
+    sent, packets = send_encrypted(rtt_ms, hold_ms, seconds, fps=fps, quic=quic)
     began_s = sent.source[0]["began_at"] + _SETTLING_S
     sizes = [line["bytes"] for line in sent.shown]
-    intervals = int((seconds - _SETTLING_S) * FPS / _INTERVAL_FRAMES)
+    intervals = int((seconds - _SETTLING_S) * fps / _INTERVAL_FRAMES)
     payload_bytes = percentile(np.array(sizes[-intervals * _INTERVAL_FRAMES :], np.float64), 50)
-    found = {"shown": len(sizes) / (seconds * FPS), "payload_bytes": payload_bytes}
+    found = {"shown": len(sizes) / (seconds * fps), "payload_bytes": payload_bytes}
     counted_bytes = float(packets.size.sum())
     found |= {"counted_bytes": counted_bytes, "account_error": sent.source[-1]["link_bytes"] / counted_bytes - 1}
-    return found | figures(packets, began_s, intervals)
+    return found | figures(packets, began_s, intervals, fps)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -144,6 +145,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument(
         "--hold-ms", type=float, nargs="+", default=HOLD_MS, help="reconstruction times (default: %(default)s)"
     )
+    parser.add_argument("--fps", type=float, default=FPS, help="frames a second (default: %(default)g)")
     parser.add_argument("--quic", action="store_true", help="over QUIC instead of gRPC")
     report.add_amount(parser, "--seconds", "per link", 30.0, 15.0, float)
     return report.run(parser, _work, arguments)
@@ -156,9 +158,9 @@ def _work(options: argparse.Namespace) -> None:
     for rtt_ms in options.rtt_ms:
         for hold_ms in options.hold_ms:
             name = f"round trip {rtt_ms:g} ms, reconstruction {hold_ms:g} ms"
-            systems[name] = measure(rtt_ms, hold_ms, seconds, quic=options.quic)
+            systems[name] = measure(rtt_ms, hold_ms, seconds, fps=options.fps, quic=options.quic)
             report.progress(f"{name}: {systems[name]}")
-    report.publish(options, systems, f"labels at {FPS:g} frames a second, TLS, {seconds:g} s a link")
+    report.publish(options, systems, f"labels at {options.fps:g} frames a second, TLS, {seconds:g} s a link")
 
 
 if __name__ == "__main__":
