@@ -18,9 +18,11 @@ from receiver.export.frame_lines import DAMAGES, find_lines
 from receiver.export.timeline import Interval, media_times, presence
 from receiver.publish.frame_record import mesh_path
 from receiver.publish.session_records import file_stem, read_records
+from receiver.publish.session_statistics import whole
 
 # `frames.jsonl` has microseconds.
 _SAME_TIME_S = 1e-5
+_MOST_IDENTITY = 255
 # Nine hours at 30 frames a second, which take 16 GB.
 _MAX_FRAMES = 1_000_000
 
@@ -158,7 +160,7 @@ def _name(directory: Path, number: int) -> str:
 def _add_line(frames: _Frames, record: Any, sequence: int, time_s: float, directory: Path) -> None:
     """Adds what a line says, all or nothing. Raises one of `DAMAGES`."""
     bodies = [
-        (int(person["id"]), mesh_path(person["body"]), _legs_seen(person.get("seen", {})))
+        (whole(person["id"], _MOST_IDENTITY), mesh_path(person["body"]), _legs_seen(person.get("seen", {})))
         for person in record["people"]
     ]
     lens = _lens(record["camera"]) if "camera" in record else None

@@ -99,6 +99,7 @@ def test_damaged_lines_are_counted_and_an_unfinished_one_is_not(tmp_path: Path) 
         "[" * 100_000 + "\n",
         json.dumps(line(2, float("nan"))) + "\n",
         *(json.dumps(line(2, time)) + "\n" for time in (1e308, -1e12)),
+        *(json.dumps(line(2, 50.002 + 0.002 * n, (who,))) + "\n" for n, who in enumerate((-1, 256, 10**400))),
         *(
             json.dumps(body_at(number, path)) + "\n"
             for number, path in enumerate(("/dev/zero", "../a.glb", "meshes/..", "meshes/../../a.glb"))
