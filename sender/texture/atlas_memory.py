@@ -18,6 +18,10 @@ _MEMORY_OBSERVATIONS = 24.0
 _KNOWN_WEIGHT = 0.2
 # An observation that differs this much from the mean weighs half: an occluder, or a limb that is misplaced.
 _OUTLIER_DIFFERENCE = 45.0
+# An occluder, or a misplaced limb, covers less than this share of what is seen. Where more is unlike the memory in so
+# many observations in a row, the memory was wrong: a camera that was just switched on, other light or clothes. They are
+# more, up to a limit, the more had agreed before: one for each so many.
+_CONTRADICTED_SHARE, _LEAST_CONTRADICTIONS, _MOST_CONTRADICTIONS, _TRUSTED = 0.5, 3, 12, 4
 # How much of the best observation's weight is remembered at the next one.
 _BEST_MEMORY = 0.98
 
@@ -28,6 +32,9 @@ class AtlasMemory:
     Args:
         known_weight: from which a texel's colour is known.
         remove_light: divide the estimated shading out of what is observed.
+
+    Attributes:
+        restarts: how often colours were given up because observations contradicted them.
     """
 
     def __init__(
@@ -43,6 +50,7 @@ class AtlasMemory:
         self._means = np.zeros((count, 3), np.float32)
         self._weights = np.zeros(count, np.float32)
         self._best = np.zeros(count, np.float32)
+        self.restarts = self._agreeing = self._contradicting = 0
 
     def add(self, view: AtlasView) -> float:
         """Adds an observation; returns the share of it that is new: unknown or other colours, or a better view."""
@@ -57,17 +65,30 @@ class AtlasMemory:
         )
         difference = colours - means
         best = np.maximum(_BEST_MEMORY * best_before, view.weights)
-        # A view that is much worse than the best one would only blur it.
-        weights = view.weights * np.square(view.weights / best)
         known = before >= self._known_weight
         outlying = np.where(known, np.square(_largest_change(difference) / _OUTLIER_DIFFERENCE), 0)
-        weights /= 1 + outlying
+        if self._is_contradicted(float(view.weights[outlying > 1].sum() / view.weights.sum())):
+            known, best = np.zeros_like(known), view.weights
+            before, outlying = np.zeros_like(before), np.zeros_like(outlying)
+        # A view that is much worse than the best one would only blur it.
+        weights = view.weights * np.square(view.weights / best) / (1 + outlying)
         total = np.maximum((1 - 1 / _MEMORY_OBSERVATIONS) * before, np.minimum(before, self._known_weight)) + weights
         self._means[texels] = means + (weights / total)[:, None] * difference
         self._weights[texels], self._best[texels] = total, best
         unlike = ~known | (outlying > 1)
         new = np.where(unlike, view.weights, np.maximum(view.weights - best_before, 0))
         return float(new.sum() / view.weights.sum())
+
+    def _is_contradicted(self, share: float) -> bool:
+        """Whether an observation, of which such a share is unlike the memory, is the last of enough in a row."""
+        if share <= _CONTRADICTED_SHARE:
+            self._agreeing, self._contradicting = self._agreeing + 1, 0
+            return False
+        self._contradicting += 1
+        if self._contradicting < min(max(self._agreeing // _TRUSTED, _LEAST_CONTRADICTIONS), _MOST_CONTRADICTIONS):
+            return False
+        self._agreeing, self._contradicting, self.restarts = 0, 0, self.restarts + 1
+        return True
 
     @property
     def means(self) -> FloatArray:

@@ -6,6 +6,7 @@ come first; a tile whose kilobyte would gain less than a just noticeable differe
 than the camera resolves differs little from a coarser one, and so never is.
 """
 
+import math
 from collections import Counter
 from functools import cached_property
 
@@ -67,8 +68,8 @@ class TileSchedule:
         self._texel_bytes = np.array([_TEXEL_BYTES[tile.level] for tile in TILES])
         self._versions: Counter[Tile] = Counter()
         self._due_s: dict[Tile, float] = {}
-        self._now_s: float | None = None
-        self._plan_s = 0.0
+        self._now_s = -math.inf
+        self._plan_s, self._restarts = 0.0, 0
         self._allowance = _MOST_BYTES
         self._plan: list[Tile] = []
         self._plan_is_due = False
@@ -76,11 +77,12 @@ class TileSchedule:
 
     def observed(self, now_s: float) -> None:
         """Takes note of an observation at a time; after some time `next` plans anew."""
-        if self._now_s is None:
+        if math.isinf(self._now_s):
             self._plan_s = now_s + _PLAN_EVERY_S
-        else:
-            self._allowance = min(self._allowance + (now_s - self._now_s) * _BYTES_PER_S, _MOST_BYTES)
+        self._allowance = min(self._allowance + (now_s - self._now_s) * _BYTES_PER_S, _MOST_BYTES)
         self._now_s = now_s
+        if self._memory.restarts > self._restarts:
+            self._restart(now_s)
         if now_s >= self._plan_s:
             self._plan_s = now_s + _PLAN_EVERY_S
             self._plan_is_due |= bool(self._memory.known.any())
@@ -102,9 +104,11 @@ class TileSchedule:
         self._sent(tile, len(data), self._atlas)
         return tile, data
 
-    @property
-    def _now(self) -> float:
-        return self._now_s or 0.0
+    def _restart(self, now_s: float) -> None:
+        """Plans anew, because what was sent is wrong: no version of a tile waits, unless it was so before."""
+        pause_s = _FIRST_PAUSE_S * _PAUSE_GROWTH**self._restarts if self._restarts else 0.0
+        self._restarts, self._plan_s, self._plan = self._memory.restarts, now_s, []
+        self._due_s = {tile: min(due_s, now_s + pause_s) for tile, due_s in self._due_s.items()}
 
     def withdrawals(self) -> list[tuple[Tile, bytes]]:
         """What takes all tiles back that were sent."""
@@ -138,7 +142,7 @@ class TileSchedule:
             elif rates[number] >= _LEAST_GAIN:
                 chosen.append(number)
         chosen.sort(key=lambda number: -rates[number])
-        return [TILES[number] for number in chosen if self._due_s.get(TILES[number], 0.0) <= self._now]
+        return [TILES[number] for number in chosen if self._due_s.get(TILES[number], 0.0) <= self._now_s]
 
     def _gains_and_sizes(self, atlas: "_Atlas") -> tuple[Float64Array, Float64Array]:
         """(len(TILES),) by how much each tile would lower the visible error, and how many bytes it would take."""
@@ -163,7 +167,7 @@ class TileSchedule:
             self._texel_bytes[number] = max(size - _TILE_BYTES, 1.0) / texels
         self._versions[tile] += 1
         pause_s = min(_FIRST_PAUSE_S * _PAUSE_GROWTH ** (self._versions[tile] - 1), _LONGEST_PAUSE_S)
-        self._due_s[tile] = self._now + pause_s
+        self._due_s[tile] = self._now_s + pause_s
 
 
 class _Atlas:

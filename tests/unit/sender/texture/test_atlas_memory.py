@@ -65,3 +65,28 @@ def test_nothing_seen_is_nothing_known(layout: AtlasLayout) -> None:
     memory, empty = AtlasMemory(layout), np.zeros((0, 3), np.float32)
     memory.add(AtlasView(np.zeros(0, np.int64), empty, empty[:, 0], empty))
     assert not memory.known.any()
+
+
+@pytest.mark.parametrize(
+    ("before", "unlike", "restarts"),
+    [(6, 3, 1), (6, 2, 0), (60, 10, 0), (60, 12, 1)],
+    ids=["dark at first", "a blink", "of somebody long known", "other light"],
+)
+def test_what_all_observations_contradict_is_given_up(
+    layout: AtlasLayout, before: int, unlike: int, restarts: int
+) -> None:
+    memory = AtlasMemory(layout, remove_light=False)
+    for colour in [60.0] * before + [200.0] * unlike:
+        memory.add(flat_view(layout, colour, 0.5))
+    assert memory.restarts == restarts and memory.known.all()
+    assert (memory.means.mean() == pytest.approx(200, abs=1)) == bool(restarts)
+
+
+def test_occluder_before_a_third_of_somebody_replaces_nothing(layout: AtlasLayout) -> None:
+    memory, covered = AtlasMemory(layout, remove_light=False), np.arange(len(layout.texel)) % 3 == 0
+    for number in range(10):
+        view = flat_view(layout, 60, 0.5)
+        if number >= 6:
+            view.colours[covered] = 220
+        memory.add(view)
+    assert memory.restarts == 0 and memory.means[covered].mean() < 100

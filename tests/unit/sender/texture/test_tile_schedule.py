@@ -159,3 +159,12 @@ def test_bytes_are_of_seconds_not_of_observations(layout: AtlasLayout, areas: Fl
             sum(size for _ in range(round(6 / pause_s)) for _, size in schedule.observe(noise, pause_s=pause_s))
         )
     assert 0.6 < sizes[1] / sizes[0] < 1.7
+
+
+def test_session_that_began_brown_has_its_colours_within_a_second(schedule: Schedule) -> None:
+    for _ in range(6):
+        schedule.observe(flat(schedule.layout, 70))
+    for _ in range(5):
+        schedule.observe(flat(schedule.layout, 200))
+    shown = schedule.texture.texture()
+    assert np.abs(shown.colours[shown.known].astype(float) - 200).mean() < 6
