@@ -3,10 +3,12 @@
 import contextlib
 import os
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Final, Self, TypeVar
 
 from common.blobs import Blob
+from common.clock import BridgedTimes
 from common.errors import RecordingError
 from common.io.regular_file import open_regular
 from common.recording.block import HEAD, MAGIC, Block, BlockKind
@@ -18,6 +20,8 @@ _Content = TypeVar("_Content")
 # More than the colours and the texture tiles of 256 people take.
 _MAX_LATEST_BLOBS: Final = 20_000
 _MAX_BLOCKS: Final = 2_000_000
+# From one block to the next, until two are known.
+_INTERVAL_S: Final = 1 / 30
 _OF_FRAMES: Final = (BlockKind.FRAMES, BlockKind.ENTRY_POINT)
 
 
@@ -37,6 +41,7 @@ class Recording:
 
     def __init__(self, path: Path) -> None:
         self.path = path
+        self._shifts_us: dict[int, int] = {}
         try:
             self._file = open_regular(path, follow_links=True)
         except OSError as error:
@@ -142,6 +147,11 @@ class Recording:
         self._first_offset = first.end
         self.blocks = self._find_blocks(first.end)
         self._frames = [block for block in self.blocks if block.kind in _OF_FRAMES]
+        # Writers begin another block where a clock was set.
+        times = BridgedTimes(_INTERVAL_S)
+        for block in self._frames:
+            times.following(block.time_us / 1e6)
+            self._shifts_us[block.offset] = round(times.shift_s * 1e6)
 
     def _find_blocks(self, offset: int) -> list[Block]:
         """The blocks from an offset up to the first that is not whole."""
@@ -181,19 +191,29 @@ class Recording:
         found = None
         for number, block in enumerate(self.blocks):
             if block.kind is BlockKind.ENTRY_POINT:
-                if found is not None and block.time_us > time_us:
+                if found is not None and self._time_us(block) > time_us:
                     break
                 found = number
         return found
 
     def _records_of(self, block: Block) -> list[Record]:
-        return self._decoded(block, decode_records)
+        records, shift_us = self._decoded(block, decode_records), self._shifts_us[block.offset]
+        if not shift_us:
+            return records
+        return [
+            replace(each, captured_us=each.captured_us + shift_us) if isinstance(each, RecordedFrame) else each
+            for each in records
+        ]
+
+    def _time_us(self, block: Block) -> int:
+        """Its time on the sender's clock as it was when the recording began."""
+        return block.time_us + self._shifts_us.get(block.offset, 0)
 
     def _decoded(self, block: Block, decode: Callable[[bytes], _Content]) -> _Content:
         try:
             return decode(self._content(block))
         except RecordingError as error:
-            after_s = max(block.time_us - self.began_us, 0) / 1e6
+            after_s = max(self._time_us(block) - self.began_us, 0) / 1e6
             raise RecordingError(
                 f"{self.path} is damaged after {after_s:.1f} s (byte {block.offset}): {error}; it plays up to there, "
                 "and from any time behind it"

@@ -4,6 +4,7 @@ import os
 import subprocess
 import sys
 from dataclasses import replace
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -44,6 +45,21 @@ def test_read_from_a_time_begins_at_the_entry_point_before_with_the_newest_blobs
     before = [each for each in written[: written.index(counted_frame(300, key=True))] if isinstance(each, Blob)]
     assert {blob.key: blob for blob in ahead if isinstance(blob, Blob)} == {blob.key: blob for blob in before}
     assert len(ahead) == 3
+
+
+@pytest.mark.parametrize("set_s", [259_200, -259_200])
+def test_times_go_on_where_the_clock_was_set(tmp_path: Path, set_s: int) -> None:
+    writer = RecordingWriter(tmp_path / "talk.bw", FACTS)
+    for sequence in range(900):
+        frame = counted_frame(sequence, key=sequence % 300 == 0)
+        set_us = set_s * 1_000_000 * (sequence >= 400)
+        writer.add_frame(replace(frame, captured_us=frame.captured_us + set_us), entry_point=frame.key)
+    writer.close()
+    with Recording(tmp_path / "talk.bw") as recording:
+        assert recording.duration_us == pytest.approx(899 * FRAME_US, abs=1_000_000)
+        times_us = [each.captured_us for each in recording.read() if isinstance(each, RecordedFrame)]
+        assert all(0 < later - one <= 1_000_000 for one, later in pairwise(times_us))
+        assert sequences(recording, 25_000_000)[0] == 600 and sequences(recording, 12_000_000)[0] == 300
 
 
 def test_cut_file_plays_up_to_its_last_whole_block(tmp_path: Path) -> None:

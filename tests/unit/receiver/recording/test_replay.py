@@ -186,8 +186,11 @@ async def test_step_of_the_senders_clock_is_no_pause(
     frames = [replace(frame, captured_at=frame.captured_at + step_s * (frame.sequence > 3)) for frame in slow_clip(9)]
     write_clip(tmp_path / "talk.bw", frames, state_every=100)
     waits = Waits(monkeypatch)
-    await replay(tmp_path / "talk.bw", tmp_path / "out", clock=waits.clock, speed="1")
-    assert waits == pytest.approx([0.5] * 7)
+    played = await replay(tmp_path / "talk.bw", tmp_path / "out", clock=waits.clock, speed="1")
+    assert waits == pytest.approx([0.5] * 8) and f"replaying {tmp_path / 'talk.bw'}: 4.0 s" in played.lines[0]
+    waits.clear()
+    await replay(tmp_path / "talk.bw", tmp_path / "later", clock=waits.clock, speed="1", from_=3.0)
+    assert waits == pytest.approx([0.5] * 2)
 
 
 async def test_stop_ends_a_replay_at_once(tmp_path: Path) -> None:
