@@ -11,19 +11,46 @@ from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from h11 import LocalProtocolError
+import h11
 from uvicorn.protocols.http.h11_impl import H11Protocol
 from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
 
+from common.clock import SYSTEM_CLOCK
 from common.connections.listener import Accepted, BoundedListener
 from common.connections.tcp_info import acknowledged_bytes
+from receiver.link.admission import TokenBucket
 from receiver.web.serving.pace import LEAST_BYTES_PER_S, PACE_S
 
 HEAD_S = 10.0
 """Until the head of a request is complete, from the beginning of a connection or the last answer."""
 _LOOK_EVERY_S = 1.0
-# Of a WebSocket: some frames.
-_MOST_UNREAD_BYTES = 4_000_000
+# Of a request: browsers send twenty fields, cookies of 4 kB, and chunks of kilobytes.
+_HEAD_BYTES, _HEAD_FIELDS = 16_384, 100
+_SMALL_PIECES, _SMALL_PIECE_BYTES = 100, 64
+# Of a WebSocket: a browser acknowledges each frame that it shows. Both ways, what is read at once, and what waits.
+_FRAMES_PER_S = 300
+_PIECE_BYTES, _MOST_UNREAD_BYTES = 4096, 4_000_000
+
+
+class _Parser(h11.Connection):
+    """h11 with limits on what costs more time than it has bytes: fields of a head, and chunks of a body."""
+
+    def __init__(self) -> None:
+        super().__init__(h11.SERVER, _HEAD_BYTES)
+        self._pieces = self._piece_bytes = 0
+
+    def next_event(self) -> Any:
+        event = super().next_event()
+        if isinstance(event, h11.Request):
+            self._pieces = self._piece_bytes = 0
+            size = len(event.target) + sum(len(name) + len(value) for name, value in event.headers)
+            if len(event.headers) > _HEAD_FIELDS or size > _HEAD_BYTES:
+                raise h11.RemoteProtocolError("the head is too large", error_status_hint=431)
+        elif isinstance(event, h11.Data):
+            self._pieces, self._piece_bytes = self._pieces + 1, self._piece_bytes + len(event.data)
+            if self._pieces > _SMALL_PIECES + self._piece_bytes / _SMALL_PIECE_BYTES:
+                raise h11.RemoteProtocolError("the body comes in too small pieces")
+        return event
 
 
 class Http(H11Protocol):
@@ -32,9 +59,20 @@ class Http(H11Protocol):
     waits_since_s = 0.0
     """When the connection began, or its last answer ended: of the event loop."""
 
+    def __init__(self, *given: Any, **named: Any) -> None:
+        super().__init__(*given, **named)
+        self.conn = _Parser()
+
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
         self.waits_since_s = self.loop.time()
+
+    def data_received(self, data: bytes) -> None:
+        """Takes what has come in pieces: the parser checks the size of a head before it is complete."""
+        for start in range(0, len(data), _HEAD_BYTES):
+            if self.transport.is_closing() or self.transport.get_protocol() is not self:
+                return
+            super().data_received(data[start : start + _HEAD_BYTES])
 
     def on_response_complete(self) -> None:
         self.waits_since_s = self.loop.time()
@@ -60,14 +98,23 @@ class Http(H11Protocol):
             self.cycle.message_event.set()
         try:
             super().send_400_response(msg)
-        except LocalProtocolError:
+        except h11.LocalProtocolError:
             self.transport.close()
 
 
 class WebSocket(WebSocketsSansIOProtocol):
-    """uvicorn's WebSocket, which reads no more of a client that does not read: each of its pings is answered."""
+    """uvicorn's WebSocket, which reads so many frames a second, and no more of a client that does not read."""
 
-    has_head = True
+    def __init__(self, *given: Any, **named: Any) -> None:
+        super().__init__(*given, **named)
+        self._rate = TokenBucket(_FRAMES_PER_S, SYSTEM_CLOCK)
+        self._unread, self._frames = bytearray(), 0
+        self._rest: asyncio.TimerHandle | None = None
+
+    @property
+    def has_head(self) -> bool:
+        """Whether there was a request."""
+        return self.handshake_initiated
 
     @property
     def waits_for_client(self) -> bool:
@@ -75,15 +122,40 @@ class WebSocket(WebSocketsSansIOProtocol):
         return not self.writable.is_set()
 
     def data_received(self, data: bytes) -> None:
-        super().data_received(data)
-        if not self.read_paused and self.transport.get_write_buffer_size() > _MOST_UNREAD_BYTES:
-            self.read_paused = True
-            self.transport.pause_reading()
+        self._unread += data
+        self._read()
+        if not self.handshake_initiated:
+            # The first data are the whole head of a request, of which uvicorn does not say that it cannot be used.
+            self.transport.write(b"HTTP/1.1 400 Bad Request\r\nConnection: close\r\nContent-Length: 0\r\n\r\n")
+            self.transport.close()
+
+    def handle_events(self) -> None:
+        self._frames += len(self.conn.events)
+        super().handle_events()
 
     def resume_writing(self) -> None:
         super().resume_writing()
-        if self.read_paused and self.queue.empty():
-            self.read_paused = False
+        self._read_on()
+
+    def _read(self) -> None:
+        """Reads what has come in pieces: thousands of empty frames fit into what the system gives at once."""
+        while self._unread and not self.transport.is_closing():
+            if self._rest is not None or self.transport.get_write_buffer_size() > _MOST_UNREAD_BYTES:
+                self.transport.pause_reading()
+                return
+            piece, self._unread = bytes(self._unread[:_PIECE_BYTES]), self._unread[_PIECE_BYTES:]
+            super().data_received(piece)
+            wait_s, self._frames = self._rate.take(self._frames), 0
+            if wait_s:
+                self._rest = self.loop.call_later(wait_s, self._rested)
+
+    def _rested(self) -> None:
+        self._rest = None
+        self._read_on()
+
+    def _read_on(self) -> None:
+        self._read()
+        if not (self._unread or self.read_paused):
             self.transport.resume_reading()
 
 

@@ -99,7 +99,8 @@ class WebServer:
             ssl_keyfile=self._security.tls_key if self.encrypted else None,
         )
         # What clients do wrong is no matter for the log; failures of the application are logged by `LastResort`.
-        logging.getLogger("uvicorn.error").setLevel(logging.ERROR)
+        for name in ("uvicorn.error", "python_multipart"):
+            logging.getLogger(name).setLevel(logging.CRITICAL)
         self._server = _Server(config)
         self._server.server_state.connections = self._protocols
         self._tasks = [

@@ -9,7 +9,6 @@ import pytest
 from starlette.responses import PlainTextResponse
 from starlette.types import Receive, Scope, Send
 
-from common.connections.listener import BoundedListener
 from common.io.addresses import Address
 from receiver.link.config import SecurityConfig
 from receiver.web.config import WebConfig
@@ -19,15 +18,23 @@ from tests.support.certificate_authority import Authority
 from tests.support.fake_link import until
 
 LARGE_BYTES = 20_000_000
-listeners: list[BoundedListener] = []
+servers: list[WebServer] = []
+UPGRADE = (
+    b"GET /until-left HTTP/1.1\r\nHost: a\r\nConnection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\n"
+    b"Sec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\n"
+)
 REQUEST = b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n"
 Connection = tuple[asyncio.StreamReader, asyncio.StreamWriter]
 
 
 async def application(scope: Scope, receive: Receive, send: Send) -> None:
     """A large answer at `/large`, none at `/until-left`, and a greeting."""
-    while scope["path"] == "/until-left" and (await receive())["type"] != "http.disconnect":
+    if scope["type"] == "websocket":
+        await send({"type": "websocket.accept"})
+    while scope["path"] == "/until-left" and not (await receive())["type"].endswith("disconnect"):
         pass
+    if scope["type"] == "websocket":
+        return
     large = scope["path"] == "/large"
     await PlainTextResponse(bytes(LARGE_BYTES) if large else "hello")(scope, receive, send)
 
@@ -40,7 +47,7 @@ async def serving(
     config = config or WebConfig(http=Address("127.0.0.1", 0))
     server = WebServer(config, security or SecurityConfig(), connections)
     server.start(application)
-    listeners.append(server._socket)
+    servers.append(server)
     try:
         yield server.address.port
     finally:
@@ -67,9 +74,14 @@ async def test_whoever_waits_makes_room_for_a_newcomer(said: bytes) -> None:
         if said == REQUEST:
             await asyncio.gather(*(reader.readuntil(b"hello") for reader, _ in waiting[-2:]))
         assert await asyncio.gather(*(reader.read() for reader, _ in waiting[:6])) == [b""] * 6
-        async with connected(port) as (reader, writer):
-            writer.write(REQUEST)
-            assert b"200 OK" in await reader.readuntil(b"\r\n\r\n")
+        assert await answered(port)
+
+
+async def answered(port: int) -> bool:
+    """Whether a newcomer gets an answer."""
+    async with connected(port) as (reader, writer):
+        writer.write(REQUEST)
+        return b"200 OK" in await reader.readuntil(b"\r\n\r\n")
 
 
 async def test_requests_in_work_make_no_room_but_slow_bodies_do() -> None:
@@ -83,9 +95,7 @@ async def test_requests_in_work_make_no_room_but_slow_bodies_do() -> None:
         slow = [await opened.enter_async_context(connected(port)) for _ in range(2)]
         for _, writer in slow:
             writer.write(b"POST /until-left HTTP/1.1\r\nHost: localhost\r\nContent-Length: 9\r\n\r\n")
-        async with connected(port) as (reader, writer):
-            writer.write(REQUEST)
-            assert b"200 OK" in await reader.readuntil(b"\r\n\r\n")
+        assert await answered(port)
         assert await slow[0][0].read() == b""
 
 
@@ -134,7 +144,7 @@ async def test_whoever_does_not_read_the_answer_loses_it(reads: bool, monkeypatc
             assert len(await reader.read()) == LARGE_BYTES
             return
         reader._transport.pause_reading()  # type: ignore[attr-defined]
-        await until(lambda: not listeners[-1].connections)
+        await until(lambda: not servers[-1]._socket.connections)
 
 
 async def test_certificates_are_for_other_machines(tmp_path: Path) -> None:
@@ -147,6 +157,56 @@ async def test_certificates_are_for_other_machines(tmp_path: Path) -> None:
         server = WebServer(WebConfig(http=Address(host, 0)), security)
         assert server.url.startswith(f"{scheme}://") and server.encrypted is (scheme == "https")
         await server.stop()
+
+
+@pytest.mark.parametrize("added", [b"Content-Length: 5\r\n", b"A: " + 9000 * b"a" + b"\r\n", 200 * b"A: b\r\n"])
+async def test_websocket_whose_head_cannot_be_used_is_told_so(added: bytes) -> None:
+    async with serving() as port, connected(port) as (reader, writer):
+        writer.write(UPGRADE + added + b"\r\n")
+        assert (await asyncio.wait_for(reader.read(), 10)).startswith(b"HTTP/1.1 400 ")
+
+
+async def test_websocket_reads_so_many_frames_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(connections, "_FRAMES_PER_S", 1e-3)
+    monkeypatch.setattr(connections, "_PIECE_BYTES", 600)
+    ping, pong = b"\x89\x80\0\0\0\0", b"\x8a\0"
+    async with serving() as port, connected(port) as (reader, writer):
+        writer.write(UPGRADE + b"\r\n")
+        await reader.readuntil(b"\r\n\r\n")
+        (protocol,) = servers[-1]._protocols
+        for _ in range(2):
+            protocol._rested()
+            writer.write(1000 * ping)
+            assert await reader.readexactly(100 * len(pong)) == 100 * pong
+            assert await answered(port), "others are answered meanwhile"
+            await until(lambda: len(protocol._unread) == 900 * len(ping))
+            protocol._unread.clear()
+
+
+@pytest.mark.parametrize(
+    "request_bytes",
+    [
+        b"GET / HTTP/1.1\r\nHost: a\r\n" + 200 * b"A: b\r\n" + b"\r\n",
+        b"GET / HTTP/1.1\r\nHost: a\r\nA: " + 20_000 * b"a" + b"\r\n\r\n",
+        b"GET /" + 20_000 * b"a" + b" HTTP/1.1\r\nHost: a\r\n\r\n",
+        b"POST /until-left HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n" + 2000 * b"1\r\na\r\n",
+    ],
+    ids=["fields", "field", "path", "chunks"],
+)
+async def test_requests_that_cost_more_than_they_have_bytes_are_malformed(request_bytes: bytes) -> None:
+    async with serving() as port, connected(port) as (reader, writer):
+        writer.write(request_bytes)
+        with contextlib.suppress(ConnectionError):
+            assert (await asyncio.wait_for(reader.read(), 10)).startswith(b"HTTP/1.1 400 ")
+
+
+async def test_text_that_is_no_utf_8_is_no_matter_for_the_log(caplog: pytest.LogCaptureFixture) -> None:
+    async with serving() as port, connected(port) as (reader, writer):
+        writer.write(UPGRADE + b"\r\n")
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(b"\x81\x81\0\0\0\0\xff")
+        assert b"\x88" in await asyncio.wait_for(reader.read(), 10)
+    assert [record.getMessage() for record in caplog.records if record.levelname == "ERROR"] == []
 
 
 @pytest.mark.parametrize("path", ["/", "/large"])
