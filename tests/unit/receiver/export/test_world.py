@@ -6,11 +6,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import trimesh
 from scipy.spatial.transform import Rotation
 
 from receiver.export.command import main
 from receiver.export.rigging import posed
 from receiver.export.skin_weights import load_body_skin
+from receiver.mesh.body_file import read_body
 from receiver.mesh.skinned_glb import encode_body
 from tests.support.bvh_reader import Bvh
 from tests.support.glb_reader import Glb
@@ -87,6 +89,18 @@ def test_bvh_and_usdz_have_the_same_world(out: Path) -> None:
     np.testing.assert_allclose(matrix[3, :3], pose["translation"], atol=1e-6)
     np.testing.assert_allclose(matrix[:3, :3].T, Rotation.from_quat(pose["rotation"]).as_matrix(), atol=1e-6)
     assert camera.GetFocalLengthAttr().Get() / camera.GetHorizontalApertureAttr().Get() == pytest.approx(768 / 640)
+
+
+def test_sequences_stand_on_the_same_floor(out: Path) -> None:
+    (camera,) = (node for node in Glb(exported(out, "glb").read_bytes()).document["nodes"] if "camera" in node)
+    folder = exported(out, "ply")
+    read = [trimesh.load_mesh(folder / f"frame-{frame:06d}.ply", process=False).vertices for frame in range(FRAMES)]
+    lowest_m = [vertices[:, 1].min() for vertices in read]
+    assert min(lowest_m) > -0.06 and max(lowest_m) < 0.04
+    for frame in (0, FRAMES - 1):
+        published = read_body(out / f"meshes/{frame}-p0.body.glb").mesh.vertices
+        seen = Rotation.from_quat(camera["rotation"]).apply(published) + camera["translation"]
+        np.testing.assert_allclose(read[frame], seen, atol=1e-3)
 
 
 def test_in_place_has_no_path_and_no_camera(out: Path) -> None:
