@@ -34,6 +34,10 @@ logger = logging.getLogger(__name__)
 _SAME_SHAPE_M = 1e-3
 
 
+class UnreadableBodies(UsageError):
+    """None of a person's bodies can be read."""
+
+
 @dataclass(slots=True)
 class LeftOut:
     """Bodies that could not be exported: how many of `seen`, and the `reason` of the first."""
@@ -75,7 +79,7 @@ def rig(
         published_weights: skin with those of the files, not with all of the body model, which takes seconds to load.
 
     Raises:
-        UsageError: none of the bodies can be read.
+        UnreadableBodies: none of the bodies can be read.
     """
     poses = _read_poses(bodies, left_out)
     if poses.bodies:
@@ -92,7 +96,7 @@ def rig(
             motion = _strictly_increasing(Motion(times_s, rotations, roots, legs_seen, _faces(poses.activations)))
             skeleton = body.skeleton if published_weights else full_weights(body.skeleton)
             return _character(identity, body, skeleton, _latest_painted(poses.bodies, body), motion, kinds)
-    raise UsageError(f"none of the {len(bodies)} bodies of person {identity} can be read: {left_out.reason}")
+    raise UnreadableBodies(f"none of the {len(bodies)} bodies of person {identity} can be read: {left_out.reason}")
 
 
 def rig_one(identity: int, body: BodyFile, kinds: Kinds) -> Character:

@@ -1,6 +1,7 @@
 """The work of `receiver export`: reads a session, and writes its people."""
 
 import argparse
+import contextlib
 import dataclasses
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -17,7 +18,7 @@ from receiver.export.formats.bvh import encode_bvh
 from receiver.export.formats.usd_scene import check_installed, encode_usdz
 from receiver.export.ground.grounding import grounded, in_place
 from receiver.export.recorded_session import BodyAt, RecordedSession, read_session
-from receiver.export.rigging import LeftOut, rig
+from receiver.export.rigging import LeftOut, UnreadableBodies, rig
 from receiver.mesh.body_file import read_body
 from receiver.mesh.formats import FORMATS, Export
 from receiver.mesh.mesh_files import encode_mesh, to_y_up
@@ -102,11 +103,13 @@ def _destinations(options: argparse.Namespace, session: RecordedSession) -> Mapp
 def _write_sequences(
     destinations: Mapping[Path, Sequence[int]], session: RecordedSession, mesh_format: str, left_out: LeftOut
 ) -> Iterator[str]:
-    _, placement = grounded([_rigged(session, person, None, LeftOut()) for (person,) in destinations.values()])
+    people = [person for (person,) in destinations.values()]
+    _, placement = grounded(_rigged(session, people, None, LeftOut()))
     for path, (person,) in destinations.items():
-        with new_folder(path) as folder:
-            files = write_sequence(folder, session.people[person], mesh_format, placement, left_out)
-        yield f"{path}: {counted(files, 'mesh', 'meshes')}"
+        with contextlib.suppress(UnreadableBodies):
+            with new_folder(path) as folder:
+                files = write_sequence(folder, session.people[person], mesh_format, placement, left_out)
+            yield f"{path}: {counted(files, 'mesh', 'meshes')}"
 
 
 def _write_animations(
@@ -117,22 +120,32 @@ def _write_animations(
     left_out: LeftOut,
 ) -> Iterator[str]:
     people = [person for group in destinations.values() for person in group]
-    rigged = [_rigged(session, person, edit, left_out) for person in people]
-    placed, placement = grounded(rigged)
+    placed, placement = grounded(_rigged(session, people, edit, left_out))
     if options.in_place:
         placed = [in_place(character) for character in placed]
     view = View(placement, session.lens) if session.lens and not options.in_place else None
-    by_person = dict(zip(people, placed, strict=True))
     for path, group in destinations.items():
-        characters = [by_person[person] for person in group]
-        write_file(path, _encoded(characters, view, session, options))
-        yield f"{path}: {_described(characters)}"
+        if characters := [character for character in placed if character.identity in group]:
+            write_file(path, _encoded(characters, view, session, options))
+            yield f"{path}: {_described(characters)}"
 
 
-def _rigged(session: RecordedSession, person: int, edit: Edit | None, left_out: LeftOut) -> Character:
-    kinds, present = session.kinds.get(person, {}), session.present[person]
-    character = rig(person, session.people[person], left_out, kinds, published_weights=edit is None)
-    return dataclasses.replace(character if edit is None else edit(character), present=present)
+def _rigged(
+    session: RecordedSession, people: Sequence[int], edit: Edit | None, left_out: LeftOut
+) -> Sequence[Character]:
+    """The people of whom a body can be read. Raises UnreadableBodies if there is nobody."""
+    characters, failure = [], None
+    for person in people:
+        kinds, present = session.kinds.get(person, {}), session.present[person]
+        try:
+            character = rig(person, session.people[person], left_out, kinds, published_weights=edit is None)
+        except UnreadableBodies as error:
+            failure = error
+        else:
+            characters.append(dataclasses.replace(character if edit is None else edit(character), present=present))
+    if failure and not characters:
+        raise failure
+    return characters
 
 
 def _encoded(
@@ -187,7 +200,7 @@ def write_sequence(
         the number of meshes.
 
     Raises:
-        UsageError: none of the bodies can be read.
+        UnreadableBodies: none of the bodies can be read.
         OutputError: a file cannot be written.
     """
     rows = []
@@ -198,7 +211,7 @@ def write_sequence(
         write_file(folder / name, [content], synced=False)
         rows.append(f"{body.frame},{body.time_s:.6f},{name}\n")
     if not rows:
-        raise UsageError(f"none of the {len(bodies)} bodies can be read: {left_out.reason}")
+        raise UnreadableBodies(f"none of the {len(bodies)} bodies can be read: {left_out.reason}")
     table = ["number,seconds,file\n", *rows]
     write_file(folder / TIMES_FILE, [row.encode() for row in table], synced=False)
     return len(rows)

@@ -157,6 +157,17 @@ def test_existing_folder_is_replaced_if_it_is_a_sequence(out: Path, capsys: pyte
     assert "is a folder" in refused(capsys, "1", "--output", "walk", "--force")
 
 
+@pytest.mark.parametrize(("mesh_format", "written"), [("glb", "x"), ("bvh", "x-p0"), ("ply", "x-p0")])
+def test_others_are_exported_without_somebody_whose_bodies_are_lost(
+    out: Path, capsys: pytest.CaptureFixture[str], mesh_format: str, written: str
+) -> None:
+    for path in (out / "meshes").glob("*-p1.body.glb"):
+        path.unlink()
+    assert main(["1", "--format", mesh_format, "--output", "x"]) == 0
+    assert sorted(path.name for path in out.parent.iterdir()) == ["out", written]
+    assert f"left out 4 of {2 * FRAMES - 2} bodies (cannot read" in capsys.readouterr().err
+
+
 def test_nothing_is_left_of_a_failed_export(out: Path, capsys: pytest.CaptureFixture[str]) -> None:
     for path in (out / "meshes").glob("*-p1.body.glb"):
         path.write_bytes(b"")
