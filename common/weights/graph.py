@@ -39,6 +39,8 @@ _HINTS: dict[Precision, str] = {"bf16": "bf16", "float32": "f32"}
 _CONVOLUTIONS = ("Convolution", "ConvolutionBackpropData", "GroupConvolution")
 _FRONTENDS = {".onnx": "onnx", ".xml": "ir", ".tflite": "tflite"}
 _PICTURE_KINDS = ("u8", "f32", "f16")
+# Of the picture that a user's network reads.
+_MOST_SIDE_PX = 4096
 _STEPS = 255
 _LENGTH = struct.Struct("<Q")
 _DIGEST_BYTES = 32
@@ -156,7 +158,7 @@ def compile_picture_file(path: Path, threads: int, side: int) -> tuple[CompiledG
         side: of the picture, pixels, where the file leaves it open.
 
     Raises:
-        ValueError: the input is none, (1, 3, H, W) or (1, H, W, 3), of bytes or floating-point numbers.
+        ValueError: the input is none, (1, 3, H, W) or (1, H, W, 3), of bytes or floating-point numbers, or too large.
         RuntimeError: OpenVINO cannot read or run it.
     """
     frontend = FrontEndManager().load_by_framework(_FRONTENDS[path.suffix.lower()])
@@ -166,6 +168,8 @@ def compile_picture_file(path: Path, threads: int, side: int) -> tuple[CompiledG
         raise ValueError(f"it reads {', '.join(found) or 'nothing'}; one picture would be [1,3,H,W] or [1,H,W,3] f32")
     _, *lengths = graph.inputs[0].get_partial_shape()
     shape = (1, *(side if length.is_dynamic else length.get_length() for length in lengths))
+    if not 3 <= min(shape[1:]) <= max(shape) <= _MOST_SIDE_PX:
+        raise ValueError(f"it reads a picture of {list(shape)}: at most {_MOST_SIDE_PX} pixels a side can be used")
     graph.reshape(shape)
     compiled = CompiledGraph([_core.compile_model(graph, _CPU, _options("float32", threads))])
     # What cannot be run fails here, and not in the first frame.

@@ -47,6 +47,8 @@ _MOST_STRETCH = 1.8
 _DECODED_PX = 8
 # Boxes of which no coordinate is larger are in units of the input: nobody is two pixels large.
 _UNITS = 2.0
+# Most boxes of a picture: each costs time. YOLOX's are as many before suppression.
+_MOST_BOXES = 50
 
 
 class DetectorFile:
@@ -56,13 +58,16 @@ class DetectorFile:
         network: (1, 3, H, W) or (1, H, W, 3) → outputs of one of the two forms.
         shape: of its input.
         red_first: the order of the channels.
+        name: of the file, for messages.
 
     Raises:
         ValueError: its outputs have neither form.
     """
 
-    def __init__(self, network: "CompiledGraph", shape: tuple[int, ...], *, red_first: bool = False) -> None:
-        self._network, self._red_first = network, red_first
+    def __init__(
+        self, network: "CompiledGraph", shape: tuple[int, ...], *, red_first: bool = False, name: str = ""
+    ) -> None:
+        self._network, self._red_first, self._name = network, red_first, name
         self._channels_first = shape[1] == 3
         height, width = shape[2:] if self._channels_first else shape[1:3]
         self._size = width, height
@@ -75,13 +80,21 @@ class DetectorFile:
         """The network of a file; raises UsageError if it cannot be used."""
         try:
             network, shape = from_users_file(path, _SIDE_PX)
-            return cls(network, shape, red_first=path.suffix.lower() == ".tflite")
+            return cls(network, shape, red_first=path.suffix.lower() == ".tflite", name=str(path))
         except ValueError as error:
             raise UsageError(f"--detector {path}: {error}") from error
 
     @torch.inference_mode()
     def find(self, image: Image, scales: Sequence[float] = USUAL, roll: float = 0.0) -> tuple[Detection, ...]:
-        """See `Detector.find`; `scales` changes nothing."""
+        """See `Detector.find`; `scales` changes nothing. Raises UsageError if the network fails."""
+        try:
+            return self._find(image, roll)
+        # OpenVINO has no common class of errors.
+        except Exception as error:
+            reason = (str(error).strip().splitlines() or [type(error).__name__])[-1]
+            raise UsageError(f"--detector {self._name}: it fails at a picture: {reason}: leave it out") from error
+
+    def _find(self, image: Image, roll: float) -> tuple[Detection, ...]:
         width, height = self._size
         stretch = (image.shape[1] / image.shape[0]) / (width / height)
         if self._cells is None and not roll and 1 / _MOST_STRETCH < stretch < _MOST_STRETCH:
@@ -101,16 +114,21 @@ class DetectorFile:
 
     def _people(self, outputs: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
         """Boxes (N, 4) in units of the input, and scores (N,), best first."""
+        if not _table(outputs).numel():
+            return torch.zeros(0, 4), torch.zeros(0)
         boxes, scores = self._rows(outputs)
-        likely = scores >= PROPOSAL_SCORE
+        likely = (scores >= PROPOSAL_SCORE) & boxes.isfinite().all(dim=1)
+        boxes, scores = boxes[likely], scores[likely].clamp_max(1.0)
         if self._cells is not None:
-            return suppressed(boxes[likely], scores[likely])
-        scores, order = scores[likely].sort(descending=True)
-        return boxes[likely][order], scores
+            return suppressed(boxes, scores)
+        scores, order = scores.sort(descending=True)
+        return boxes[order[:_MOST_BOXES]], scores[:_MOST_BOXES]
 
     def _rows(self, outputs: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
         """All boxes (N, 4) of people in units of the input, and scores (N,)."""
         table = _table(outputs)
+        if table.shape[1] != self._columns:
+            raise ValueError(f"its output has {table.shape[1]} numbers a box, and had {self._columns}")
         if self._cells is not None:
             return self._of_grid(table, self._cells)
         if table.shape[1] == 7:
@@ -135,7 +153,8 @@ class DetectorFile:
     def _learn_form(self, outputs: Sequence[Tensor]) -> None:
         """Which form the outputs for a grey picture have."""
         table, grids = _table(outputs), [_cells(*self._size, strides) for strides in _STRIDES]
-        if table.shape[1] > 5:
+        self._columns = table.shape[1]
+        if self._columns > 5:
             self._cells = next((cells for cells in grids if len(cells) == len(table)), None)
         if self._cells is not None:
             self._decoded = float(table[:, :2].abs().median()) > _DECODED_PX

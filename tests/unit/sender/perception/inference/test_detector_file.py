@@ -2,7 +2,7 @@
 
 import warnings
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import pytest
@@ -184,7 +184,9 @@ def test_file_that_cannot_be_used_is_told_in_one_line(tmp_path: Path) -> None:
     saved(Of(torch.zeros(1, 84, 100)), tmp_path / "transposed.xml")
     saved(Of(torch.tensor([[1.0, 2, 3, 4, -5]])), tmp_path / "logits.xml")
     saved(nn.ReLU(), tmp_path / "four.xml", torch.zeros(1, 4, 32, 32))
+    saved(nn.ReLU(), tmp_path / "huge.xml", shape=[1, 3, 100_000, 100_000])
     reasons = {
+        "huge.xml": r"it reads a picture of \[1, 3, 100000, 100000\]: at most 4096 pixels a side",
         "none.onnx": "there is no such file",
         "damaged.onnx": "OpenVINO cannot run it: ",
         "weights.pt": r"its name must end with .onnx, .xml or .tflite",
@@ -197,6 +199,54 @@ def test_file_that_cannot_be_used_is_told_in_one_line(tmp_path: Path) -> None:
         with pytest.raises(UsageError, match=f"^--detector {tmp_path / name}: {reason}") as error:
             DetectorFile.load(tmp_path / name)
         assert "\n" not in str(error.value)
+
+
+class Scripted:
+    """A network that says what it is told to."""
+
+    def __init__(self) -> None:
+        self.says = torch.tensor([[10.0, 10, 60, 80, 0.9]])
+
+    def __call__(self, picture: Tensor) -> tuple[Tensor]:
+        return (self.says,)
+
+
+INFINITE = float("inf")
+
+
+@pytest.mark.parametrize(
+    ("rows", "people"),
+    [
+        ([[float("nan")] * 4 + [0.9], [10, 10, 60, 80, 0.8]], [0.8]),
+        ([[-INFINITE, 0, INFINITE, 90, 0.9]], []),
+        ([[10, 10, 60, 80, 50.0]], [1.0]),
+        ([[10, 10, 60, 80, float("nan")]], []),
+        ([[1, 1, 60, 80, 0.9]] * 20_000, [0.9] * 50),
+        ([], []),
+    ],
+    ids=["no number", "infinite", "too sure", "no score", "many", "none"],
+)
+def test_boxes_that_make_no_sense_are_left_out(rows: list[list[float]], people: list[float]) -> None:
+    network = Scripted()
+    detector = DetectorFile(cast(Any, network), (1, 3, HEIGHT, WIDTH))
+    network.says = torch.tensor(rows)
+    assert [found.score for found in detector.find(frame())] == pytest.approx(people)
+
+
+def test_network_that_fails_later_is_told_in_one_line() -> None:
+    network = Scripted()
+    detector = DetectorFile(cast(Any, network), (1, 3, HEIGHT, WIDTH), name="people.onnx")
+    for says in (torch.zeros(3, 3), torch.zeros(3, 9), torch.tensor(1.0)):
+        network.says = says
+        with pytest.raises(UsageError, match=r"^--detector people\.onnx: it fails at a picture: its output has . numb"):
+            detector.find(frame())
+
+    def fail(picture: Tensor) -> None:
+        raise RuntimeError("Exception from src/inference.cpp:\nCheck failed")
+
+    detector._network = fail  # type: ignore[assignment]
+    with pytest.raises(UsageError, match=r"^--detector people\.onnx: it fails at a picture: Check failed: leave"):
+        detector.find(frame())
 
 
 def test_people_of_a_users_detector_are_verified_and_tracked(tmp_path: Path) -> None:
