@@ -55,6 +55,10 @@ class Access:
         given = (connection.cookies.get(_cookie(connection), ""), connection.query_params.get("token", ""), bearer)
         return not self.token or any(same(one, self.token) for one in given)
 
+    def is_owner(self, connection: HTTPConnection) -> bool:
+        """Whether a connection is of the receiver's user: it needs no account, and has a token that others lack."""
+        return bool(self.token) and self.is_local(connection)
+
     def entered(self, request: Request) -> Response | None:
         """For who opens the printed address: a cookie instead of the token, which no history then keeps."""
         if not self.token or not same(request.query_params.get("token", ""), self.token):

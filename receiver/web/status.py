@@ -35,6 +35,7 @@ class StatusShown(BaseModel):
 
     Args:
         senders: for who may watch; null in a replay.
+        models: whether pictures may be uploaded; without an account, only the newest is kept.
     """
 
     version: str
@@ -44,6 +45,7 @@ class StatusShown(BaseModel):
     limits: LimitsShown
     senders: SenderHint | None
     account: str | None
+    models: bool
 
 
 def status_routes(*, browser_camera: bool, senders: SenderHint | None) -> APIRouter:
@@ -66,6 +68,7 @@ def status_routes(*, browser_camera: bool, senders: SenderHint | None) -> APIRou
             ),
             senders=senders if watches else None,
             account=identity.account.name if identity else None,
+            models=identity is not None or access.is_owner(request),
         )
 
     return router

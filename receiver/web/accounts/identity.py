@@ -60,10 +60,23 @@ Visitor = Annotated[Identity | None, Depends(identify)]
 """Whoever makes a request. That no other site makes a browser send it, `Guard` and the cookie's `SameSite` see to."""
 
 
-async def _holder(identity: Visitor, _cookie: _Cookie = None, _bearer: _Bearer = None) -> Identity:
+def holder_of(identity: Identity | None) -> Identity:
+    """Whoever has an account. Raises Refused (401) for others."""
     if identity is None:
         raise Refused(401, "sign in first, or send a valid token: Authorization: Bearer bw_…")
     return identity
+
+
+async def _proofs(_cookie: _Cookie = None, _bearer: _Bearer = None) -> None:
+    return None
+
+
+Proofs = Annotated[None, Depends(_proofs)]
+"""Says in the document how an account is proven."""
+
+
+async def _holder(identity: Visitor, _proofs: Proofs) -> Identity:
+    return holder_of(identity)
 
 
 Holder = Annotated[Identity, Depends(_holder)]

@@ -99,8 +99,9 @@ class AccountService:
             self._on_sign_in(SignInOutcome.LOCKED)
             raise
         row = await self.database.read_async(store.find_account, name)
-        right = await self._passwords.verify(row["password_hash"] if row else None, password[: MAX_PASSWORD + 1])
-        if not right or row is None:
+        known = (row["password_hash"] or None) if row else None
+        right = await self._passwords.verify(known, password[: MAX_PASSWORD + 1])
+        if not right or row is None or known is None:
             logger.warning("failed to sign in from %s", printable(address, 100))
             self._on_sign_in(SignInOutcome.WRONG)
             raise Refused(401, "the name or the password is wrong")
@@ -136,6 +137,13 @@ class AccountService:
         if found and found[1]:
             await self.database.write_async(store.use_secret, secret, now)
         return found[0] if found else None
+
+    async def machines_account(self) -> Account:
+        """The account of this machine's user, who needs none."""
+        found = await self.database.read_async(store.find_account, store.MACHINES)
+        if found is None:
+            return await self.database.write_async(store.machines_account, self.clock.wall())
+        return Account(found["id"], found["name"])
 
     async def _begin_session(self, account: Account, previous: str | None) -> Identity:
         def work(database: sqlite3.Connection) -> str:

@@ -12,6 +12,8 @@ from sqlite3 import Connection, IntegrityError, Row
 from receiver.web.accounts.names import checked_label, name_key
 from receiver.web.refused import Refused
 
+MACHINES = "(this machine)"
+"""No name that an account may have."""
 SESSION_IDLE_S, SESSION_MOST_S = 7 * 86_400.0, 30 * 86_400.0
 MAX_SESSIONS, MAX_TOKENS = 32, 50
 _TOKEN_PREFIX = "bw_"
@@ -29,10 +31,21 @@ class Account:
     id: int
     name: str
 
+    @property
+    def is_machines(self) -> bool:
+        """Whether it is that of this machine's user, who needs none: it keeps the newest model only."""
+        return self.name == MACHINES
+
 
 def count_accounts(database: Connection) -> int:
-    """How many accounts there are."""
-    return int(database.execute("SELECT count(*) FROM accounts").fetchone()[0])
+    """How many accounts there are that somebody has made."""
+    return int(database.execute("SELECT count(*) FROM accounts WHERE name != ?", (MACHINES,)).fetchone()[0])
+
+
+def machines_account(database: Connection, now: float) -> Account:
+    """The account of this machine's user; it has no password that anybody could give."""
+    row = find_account(database, MACHINES)
+    return Account(row["id"], row["name"]) if row else add_account(database, MACHINES, "", now)
 
 
 def add_account(database: Connection, name: str, password_hash: str, now: float) -> Account:
@@ -59,7 +72,8 @@ def list_accounts(database: Connection) -> list[Row]:
         "SELECT name, created_at,"
         " (SELECT count(*) FROM secrets WHERE account_id = accounts.id AND label IS NOT NULL),"
         " (SELECT count(*) FROM models WHERE account_id = accounts.id)"
-        " FROM accounts ORDER BY name_key"
+        " FROM accounts WHERE name != ? ORDER BY name_key",
+        (MACHINES,),
     ).fetchall()
 
 

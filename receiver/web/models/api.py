@@ -9,13 +9,14 @@ from pathlib import PurePath
 from typing import Annotated, Any, Self
 from urllib.parse import quote
 
-from fastapi import APIRouter, Path, Query, Request, Response
+from fastapi import APIRouter, Depends, Path, Query, Request, Response
 from pydantic import BaseModel
 
 from common.wear_kinds import TOGETHER, WearRule
 from receiver.export.editing import Edits
 from receiver.mesh.formats import FORMATS
-from receiver.web.accounts.identity import Holder
+from receiver.web.accounts.identity import Proofs, Visitor, accounts_of, holder_of
+from receiver.web.accounts.service import Identity
 from receiver.web.models.files import MODEL_ID
 from receiver.web.models.service import FIELD, PICTURE, MadeModel, body_name, mesh_name, textured_name
 from receiver.web.models.store import ModelRow
@@ -28,6 +29,16 @@ _MEDIA_TYPES = {"jpg": "image/jpeg"} | {name: row.media_type for name, row in FO
 ModelId = Annotated[str, Path(pattern=f"^{MODEL_ID}$", description="of /api/models")]
 Words = Annotated[Sequence[str], Query(max_length=8)]
 Row = list[float | None]
+
+
+async def _owner(request: Request, identity: Visitor, _proofs: Proofs) -> Identity:
+    if identity is None and site_of(request).access.is_owner(request):
+        return Identity(await accounts_of(request).machines_account())
+    return holder_of(identity)
+
+
+Owner = Annotated[Identity, Depends(_owner)]
+"""Whose models a request is about: an account's, or this machine's user, who needs none; answers 401 to others."""
 
 
 class PersonShown(BaseModel):
@@ -134,7 +145,7 @@ def models_api() -> APIRouter:
     return api
 
 
-async def upload(request: Request, identity: Holder) -> Response:
+async def upload(request: Request, identity: Owner) -> Response:
     """Reconstructs the people of a picture and keeps their meshes.
 
     The file name is kept to be shown; metadata of the picture are not kept.
@@ -147,7 +158,7 @@ async def upload(request: Request, identity: Holder) -> Response:
     return await models.answer(request, identity.account, shown, lambda made: f"/api/models/{made.row.id}")
 
 
-async def list_models(request: Request, identity: Holder) -> ModelsListed:
+async def list_models(request: Request, identity: Owner) -> ModelsListed:
     """Lists the account's models."""
     models = site_of(request).models
     await models.prepare()
@@ -155,7 +166,7 @@ async def list_models(request: Request, identity: Holder) -> ModelsListed:
     return ModelsListed(models=[ModelListed.model_validate(dict(row)) for row in listed])
 
 
-async def show_model(model: ModelId, request: Request, identity: Holder) -> ModelShown:
+async def show_model(model: ModelId, request: Request, identity: Owner) -> ModelShown:
     """Describes a model."""
     found = await site_of(request).models.model(identity.account, model)
     if found is None:
@@ -163,7 +174,7 @@ async def show_model(model: ModelId, request: Request, identity: Holder) -> Mode
     return ModelShown.from_row(found)
 
 
-async def delete_model(model: ModelId, request: Request, identity: Holder) -> None:
+async def delete_model(model: ModelId, request: Request, identity: Owner) -> None:
     """Deletes a model with its files."""
     if not await site_of(request).models.remove(identity.account, model):
         raise Refused(404, "there is no such model")
@@ -173,7 +184,7 @@ async def get_file(
     model: ModelId,
     file: Annotated[str, Path(max_length=40, description="person-N.obj …")],
     request: Request,
-    identity: Holder,
+    identity: Owner,
     wear: Words = (),
     tint: Words = (),
     shape: Words = (),

@@ -163,13 +163,16 @@ class ModelService(Uploads[MadeModel]):
     async def _publish(self, account: Account, model: ModelRow) -> None:
         """Adds the row of a model whose files are written."""
         most = self.admission.most - self.admission.clips(account)
+        earlier = await self.models(account) if account.is_machines else ()
         try:
-            if not await self._database.write_async(store.add_model, account, model, most):
+            if not await self._database.write_async(store.add_model, account, model, most + len(earlier)):
                 raise self.admission.full()
         except Exception:
             await asyncio.to_thread(self.files.remove, model.id)
             raise
         await asyncio.to_thread(self.files.settle, model.id)
+        for row in earlier:
+            await self.remove(account, row["id"])
 
     async def _in_thread(self, work: Callable[[], T]) -> T:
         return await asyncio.get_running_loop().run_in_executor(self._threads, work)

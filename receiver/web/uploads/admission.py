@@ -29,7 +29,7 @@ class Admission:
         """Raises Refused (409) if an account keeps as much as it may, or was removed."""
         if not await self._database.read_async(account_exists, account):
             raise Refused(409, "the account was removed")
-        if await self.models(account) + self.clips(account) >= self.most:
+        if not account.is_machines and await self.models(account) + self.clips(account) >= self.most:
             raise self.full()
 
     async def models(self, account: Account) -> int:

@@ -30,7 +30,7 @@ export class ModelsView extends DetailView {
   }
 
   protected override fillHome(status: Status): void {
-    if (status.account === null) {
+    if (!status.models) {
       fill(
         this.home,
         h("h1", {}, "A model of a photograph"),
@@ -42,7 +42,10 @@ export class ModelsView extends DetailView {
         h("a", { class: "button primary", href: "#account" }, status.sign_up ? "Sign in or sign up" : "Sign in"),
       );
     } else {
-      fill(this.home, h("h1", {}, "Models"), this.#drop, this.#queue.element, this.#message, this.#list);
+      const guest = h("p", { class: "soft", hidden: status.account !== null });
+      fill(guest, "Without an account the newest photograph is kept, until the next. ");
+      guest.append(h("a", { href: "#account" }, "Sign in or sign up"), " to keep more, and for clips.");
+      fill(this.home, h("h1", {}, "Models"), guest, this.#drop, this.#queue.element, this.#message, this.#list);
       void this.#reload();
       this.route();
     }
@@ -78,7 +81,7 @@ export class ModelsView extends DetailView {
       this.#queue.add(event.dataTransfer?.files ?? []);
     });
     addEventListener("paste", (event) => {
-      if (this.isShown && this.app.status?.account) this.#queue.add(event.clipboardData?.files ?? []);
+      if (this.isShown && this.app.status?.models) this.#queue.add(event.clipboardData?.files ?? []);
     });
   }
 
@@ -97,7 +100,7 @@ export class ModelsView extends DetailView {
   }
 
   protected override load(view: string, id: string): Promise<Detail> | null {
-    return view === "models" && id && this.app.status?.account ? this.#viewer(id) : null;
+    return view === "models" && id && this.app.status?.models ? this.#viewer(id) : null;
   }
 
   protected override refused(error: unknown): void {

@@ -141,4 +141,6 @@ export interface Status {
   /** How senders reach the receiver; null in a replay, and for who may not watch. */
   senders: { port: number; loopback: boolean; flags: string } | null;
   account: string | null;
+  /** Whether pictures may be uploaded; without an account, only the newest is kept. */
+  models: boolean;
 }
