@@ -3,7 +3,7 @@
 import asyncio
 import gc
 import logging
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import replace
 from typing import Any
@@ -107,6 +107,25 @@ async def test_an_address_takes_half_of_the_connections(
             await besieged.serve_honest(1.0)
 
 
+def udp_port(ours: Authority, admit: Callable[[str], None] = lambda host: None) -> tuple[_Socket, SentPackets]:
+    """A receiver's port, and what it sends."""
+    files = CertificateFiles(ours.folder / "receiver.pem", ours.folder / "receiver.key", None)
+    port, sent = _Socket(files, admit, lambda connection, host: None), SentPackets()
+    port.connection_made(sent)
+    return port, sent
+
+
+async def test_a_receiver_that_stops_answers_nobody_new(ours: Authority) -> None:
+    """Its token would be of no use at the receiver that is started then."""
+    port, sent = udp_port(ours)
+    stranger = LinkConnection(configuration=configuration(is_sender=True))
+    stranger.connect(("127.0.0.1", 1), now=0.0)
+    initial = stranger.datagrams_to_send(now=0.0)[0][0]
+    for port.takes_new, answers in ((False, 0), (True, 1)):
+        port.datagram_received(initial, ("127.0.0.2", 4000))
+        assert len(sent.packets) == answers
+
+
 async def test_a_token_that_is_used_again_makes_nothing(ours: Authority, monkeypatch: pytest.MonkeyPatch) -> None:
     made = list[LinkConnection]()
 
@@ -120,9 +139,7 @@ async def test_a_token_that_is_used_again_makes_nothing(ours: Authority, monkeyp
 
     monkeypatch.setattr("receiver.link.quic_server.LinkConnection", connection)
     room, place = asyncio.Event(), ("127.0.0.2", 4000)
-    files = CertificateFiles(ours.folder / "receiver.pem", ours.folder / "receiver.key", None)
-    port, sent = _Socket(files, admit, lambda connection, host: None), SentPackets()
-    port.connection_made(sent)
+    port, sent = udp_port(ours, admit)
     stranger = LinkConnection(configuration=configuration(is_sender=True))
     stranger.connect(place, now=0.0)
     port.datagram_received(stranger.datagrams_to_send(now=0.0)[0][0], place)
