@@ -51,6 +51,15 @@ class Address:
         except ValueError:
             return self.host.lower() == "localhost"
 
+    @property
+    def is_ip(self) -> bool:
+        """Whether the host is an IP address, maybe with its interface, and no name."""
+        try:
+            ipaddress.ip_address(self.host)
+        except ValueError:
+            return False
+        return True
+
     def __str__(self) -> str:
         return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
 

@@ -5,7 +5,6 @@ Names are looked up in threads of their own: a network that does not answer take
 
 import contextlib
 import errno
-import ipaddress
 import logging
 import math
 import socket
@@ -114,7 +113,7 @@ class _Lookup:
         self._thread = threading.Thread(target=self._run, name="vmc lookup", daemon=True)
         self._found: Sequence[tuple[Any, ...]] = ()
         self._error: OSError | None = None
-        if address.is_loopback or _is_numeric(address.host):
+        if address.is_loopback or address.is_ip:
             self._run()
         else:
             self._thread.start()
@@ -205,11 +204,3 @@ class Target:
         if line not in self._told:
             self._told.add(line)
             logger.log(level, "%s", line)
-
-
-def _is_numeric(host: str) -> bool:
-    try:
-        ipaddress.ip_address(host)
-    except ValueError:
-        return False
-    return True

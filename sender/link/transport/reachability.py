@@ -2,7 +2,6 @@
 
 import asyncio
 import contextlib
-import ipaddress
 import socket
 import struct
 import threading
@@ -36,7 +35,7 @@ class Names:
         Raises:
             StreamBroken: its name is not known, or the name service does not answer.
         """
-        if _is_ip(peer.host):
+        if peer.is_ip:
             return [peer]
         lookup = self._lookups.get(peer)
         if lookup is None:
@@ -68,14 +67,6 @@ class Names:
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(_LOOKUP_AGAIN_S):
                     return await first_to_answer(addresses)
-
-
-def _is_ip(host: str) -> bool:
-    try:
-        ipaddress.ip_address(host)
-    except ValueError:
-        return False
-    return True
 
 
 def _look_up(peer: Address, found: Future[Sequence[Address] | str]) -> None:

@@ -85,3 +85,10 @@ def test_addresses_that_are_wrong(text: str, message: str) -> None:
         Addresses.parse(text)
     with pytest.raises(ValueError, match="no address"):
         Addresses(())
+
+
+def test_addresses_of_ip_and_names() -> None:
+    found = [
+        Address(host, 1).is_ip for host in ("10.0.0.7", "::1", "fe80::7%eth0", "localhost", "10.0.0", "studio.local")
+    ]
+    assert found == [True] * 3 + [False] * 3
