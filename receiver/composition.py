@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from common.codec.packet import CODEC_VERSION
 from common.errors import WeightsError
 from common.io.addresses import Address
-from common.io.startup import loaded, raise_descriptor_limit, stop_on_signals
+from common.io.startup import loaded, stop_on_signals
 from common.io.telemetry import MetricsServer, publish_build
 from common.recording.reader import Recording
 from common.version import build_versions, package_version
@@ -19,14 +19,14 @@ from common.weights.devices import CPU, resolve_device
 from common.weights.manifest import model_hash
 from common.weights.threads import limit_threads
 from receiver.config import ReceiverConfig
-from receiver.descriptors import MOST_OF_PAGE, ConnectionLimits, connection_limits
+from receiver.descriptors import ConnectionLimits, limits_of
 from receiver.engine.local import LocalEngine
 from receiver.engine.pool.cluster import open_pool
 from receiver.engine.pool.engine import PoolEngine
 from receiver.engine.pool.replica import ReplicaSettings
 from receiver.engine.reconstructor import Reconstructor
 from receiver.link.admission import LiveLoad
-from receiver.link.server import LinkServer, most_connections_of
+from receiver.link.server import LinkServer
 from receiver.mesh.limbs import limbs_of_vertices
 from receiver.metrics import ReceiverMetrics
 from receiver.motion.predictor import LearnedMotion
@@ -137,7 +137,8 @@ async def _serve(
         new_motion=partial(SessionMotion, config.motion.motion),
     )
     metrics.watch_queue(lambda: engine.queued_people)
-    limits = _connection_limits(config)
+    limits = limits_of(config)
+    logger.log(logging.INFO if limits.enough else logging.WARNING, "%s", limits)
     link = _link(config, pipeline, metrics, load, directory.shared, limits, public=recording is None)
     replay = None
     if recording is not None:
@@ -207,21 +208,6 @@ def _motion(config: ReceiverConfig, engine: LocalEngine | PoolEngine, playout: P
         return None
     played = None if config.playout.playout == "off" else (playout.screen(), Bones.load())
     return MotionSender(config.vmc.addresses, engine.skeleton, played=played)
-
-
-def _connection_limits(config: ReceiverConfig) -> ConnectionLimits:
-    """The limits that descriptors allow; logs what there is. Raises UsageError if it is too little."""
-    descriptors, wanted = raise_descriptor_limit(), most_connections_of(config.security.max_sessions)
-    limits = connection_limits(descriptors, wanted, MOST_OF_PAGE if config.web.page else 0)
-    logger.log(
-        logging.INFO if limits.senders == wanted else logging.WARNING,
-        "this process may open %d files: %d connections of senders, %d of the page%s",
-        descriptors,
-        limits.senders,
-        limits.page,
-        "" if limits.senders == wanted else f", fewer than the {wanted} and {MOST_OF_PAGE} that are wanted",
-    )
-    return limits
 
 
 def _link(

@@ -6,7 +6,10 @@ those of the process = output, database, log, own processes + metrics + senders 
 from dataclasses import dataclass
 
 from common.errors import UsageError
+from common.io.startup import raise_descriptor_limit
 from common.io.telemetry import MOST_REQUESTS
+from receiver.config import ReceiverConfig
+from receiver.link.config import most_connections_of
 
 # Meshes, database, logs, uploads and downloads in threads, own processes with their pipes; 30 to 60 are in use.
 _KEPT_FREE = 160
@@ -22,14 +25,32 @@ class ConnectionLimits:
     """Connections at a time.
 
     Args:
+        descriptors: that the process may have.
         senders: to the port of senders, over TCP; those over QUIC need no descriptors.
         page: to the page.
-        kept_free_from: descriptors from this number on are not for connections.
+        enough: whether there are as many as wanted.
     """
 
+    descriptors: int
     senders: int
     page: int
-    kept_free_from: int
+    enough: bool
+
+    @property
+    def kept_free_from(self) -> int:
+        """Descriptors from this number on are not for connections."""
+        return self.descriptors - _KEPT_FREE
+
+    def __str__(self) -> str:
+        lack = "" if self.enough else ", fewer than are wanted: raise the hard limit of open files"
+        connections = f"{self.senders} connections of senders, {self.page} of the page"
+        return f"{self.descriptors} files may be open: {connections}{lack}"
+
+
+def limits_of(config: ReceiverConfig) -> ConnectionLimits:
+    """The limits of a receiver. Raises UsageError if the system lets it open too few files."""
+    page = MOST_OF_PAGE if config.web.page else 0
+    return connection_limits(raise_descriptor_limit(), most_connections_of(config.security.max_sessions), page)
 
 
 def connection_limits(descriptors: int, senders: int, page: int) -> ConnectionLimits:
@@ -44,7 +65,7 @@ def connection_limits(descriptors: int, senders: int, page: int) -> ConnectionLi
     """
     left = descriptors - _KEPT_FREE - MOST_REQUESTS
     share = min(left / (senders + _OF_PAGE_CONNECTION * page), 1.0)
-    limits = ConnectionLimits(int(share * senders), int(share * page), descriptors - _KEPT_FREE)
+    limits = ConnectionLimits(descriptors, int(share * senders), int(share * page), share == 1.0)
     if limits.senders < _LEAST or limits.page < min(_LEAST, page):
         raise UsageError(
             f"the system lets this process open {descriptors} files, which is too few: raise its limit with "

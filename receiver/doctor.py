@@ -28,6 +28,7 @@ def main(arguments: Sequence[str]) -> int:
 
 def _checks(config: ReceiverConfig) -> Iterator[Check]:
     yield "options", partial(_options, config)
+    yield "files", partial(_files, config)
     yield "output", partial(_output, config)
     if config.metrics.metrics is not None:
         yield "metrics", partial(check_free, config.metrics.metrics, "--metrics")
@@ -54,6 +55,15 @@ def _options(config: ReceiverConfig) -> str:
     if security.tokens is None and security.tls_ca is None:
         raise Doubt("everybody who reaches this machine can send: give --tokens or --tls-ca")
     return f"they fit each other; {expiry}"
+
+
+def _files(config: ReceiverConfig) -> str:
+    from receiver.descriptors import limits_of
+
+    limits = limits_of(config)
+    if not limits.enough:
+        raise Doubt(str(limits))
+    return str(limits)
 
 
 def _output(config: ReceiverConfig) -> str:

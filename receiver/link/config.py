@@ -9,6 +9,8 @@ from common.io.options import option
 from common.wire.certificates import CertificateFiles, check_pair
 
 _MOST_SESSIONS = 100_000
+# Each session may have two connections while its sender reconnects; there is room for others that are about to end.
+_CONNECTIONS_PER_SESSION, _OTHER_CONNECTIONS = 2, 384
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,3 +64,8 @@ class SecurityConfig:
             )
         if self.tokens:
             raise UsageError("with --insecure the tokens would be sent unencrypted: leave out --insecure or --tokens")
+
+
+def most_connections_of(max_sessions: int) -> int:
+    """How many connections the port of senders should take."""
+    return _CONNECTIONS_PER_SESSION * max_sessions + _OTHER_CONNECTIONS

@@ -22,7 +22,7 @@ from common.wire.stream import CHANNEL_OPTIONS
 from receiver.link.admission import RateLimits, SessionLimits
 from receiver.link.auth.authenticator import Authenticator
 from receiver.link.auth.tokens import TokenFile
-from receiver.link.config import ListenConfig, SecurityConfig
+from receiver.link.config import ListenConfig, SecurityConfig, most_connections_of
 from receiver.link.connection import Connection
 from receiver.link.frame_handler import FrameHandler
 from receiver.link.grpc_stream import ConnectionLimit, GrpcServerStream
@@ -37,8 +37,6 @@ logger = logging.getLogger(__name__)
 
 # A connection that says nothing, or has no stream, ends after these times: each holds a descriptor.
 _HANDSHAKE_TIMEOUT_MS, _IDLE_TIMEOUT_MS = 10_000, 30_000
-# Each session may have two connections while its sender reconnects; there is room for others that are about to end.
-_CONNECTIONS_PER_SESSION, _OTHER_CONNECTIONS = 2, 384
 # A sender has one stream on a connection; monitoring may have a few.
 _STREAMS_PER_CONNECTION = 8
 # When the receiver stops, for the status of the streams to be sent.
@@ -239,11 +237,6 @@ def _options(most_connections: int) -> tuple[tuple[str, int], ...]:
         ("grpc.max_concurrent_streams", _STREAMS_PER_CONNECTION),
         ("grpc.max_allowed_incoming_connections", most_connections),
     )
-
-
-def most_connections_of(max_sessions: int) -> int:
-    """How many connections the port of senders should take."""
-    return _CONNECTIONS_PER_SESSION * max_sessions + _OTHER_CONNECTIONS
 
 
 def _try_to_bind(listen: Address) -> None:

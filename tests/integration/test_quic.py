@@ -290,7 +290,7 @@ async def test_packets_of_strangers_change_nothing(link: LinkFixture, ours: Auth
 
 
 async def test_connections_are_limited(link: LinkFixture, ours: Authority, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("receiver.link.server._OTHER_CONNECTIONS", -1)
+    monkeypatch.setattr("receiver.link.config._OTHER_CONNECTIONS", -1)
     security = replace(at_receiver(ours), max_sessions=1)
     _, address = await link.server(RecordingPipeline(), security=security, quic=True)
     sending, _ = link.quic_client(address, at_sender(ours))

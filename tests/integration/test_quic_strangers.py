@@ -81,7 +81,7 @@ async def test_half_open_connections_are_over_when_their_time_is(
     link: LinkFixture, ours: Authority, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("receiver.link.quic_server._HANDSHAKE_TIMEOUT_S", 0.5)
-    monkeypatch.setattr("receiver.link.server._OTHER_CONNECTIONS", 2)
+    monkeypatch.setattr("receiver.link.config._OTHER_CONNECTIONS", 2)
     besieged = Besieged(link, ours, sessions=1)
     await besieged.start()
     # What has ended must not wait for the garbage collection, which may come after minutes.
@@ -98,7 +98,7 @@ async def test_half_open_connections_are_over_when_their_time_is(
 async def test_an_address_takes_half_of_the_connections(
     link: LinkFixture, ours: Authority, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("receiver.link.server._OTHER_CONNECTIONS", 2)
+    monkeypatch.setattr("receiver.link.config._OTHER_CONNECTIONS", 2)
     besieged = Besieged(link, ours, sessions=1)
     await besieged.start()
     async with besieged.half_open(8):

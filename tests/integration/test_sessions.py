@@ -223,7 +223,7 @@ async def test_absurd_messages_end_their_own_stream_alone(link: LinkFixture, cap
 
 
 async def test_connections_are_bounded(link: LinkFixture, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("receiver.link.server._OTHER_CONNECTIONS", 2)
+    monkeypatch.setattr("receiver.link.config._OTHER_CONNECTIONS", 2)
     monkeypatch.setattr("receiver.link.grpc_stream._COUNT_INTERVAL_S", 60.0)
     _, address = await link.server(OwnedPipeline(OwnedSessions()), security=SecurityConfig(max_sessions=1))
     connections = [await asyncio.open_connection(LOOPBACK, address.port) for _ in range(5)]

@@ -11,11 +11,13 @@ def test_connections_and_what_is_kept_free_are_within_the_limit(descriptors: int
     kept_free = descriptors - limits.kept_free_from
     assert limits.senders + 3 * limits.page + MOST_REQUESTS + kept_free <= descriptors
     assert kept_free >= 160 and min(limits.senders, limits.page) >= 16
-    assert (limits.senders, limits.page) == (512, 256) or descriptors <= 1024
+    assert limits.enough is ((limits.senders, limits.page) == (512, 256)) is (descriptors > 1024)
 
 
 def test_a_receiver_without_page_has_all_for_senders() -> None:
-    assert connection_limits(256, 512, 0) == ConnectionLimits(80, 0, 96)
+    limits = connection_limits(256, 512, 0)
+    assert limits == ConnectionLimits(256, 80, 0, enough=False) and limits.kept_free_from == 96
+    assert str(limits).startswith("256 files may be open: 80 connections of senders, 0 of the page, fewer than")
 
 
 def test_too_few_descriptors_are_an_error_that_says_what_to_do() -> None:
