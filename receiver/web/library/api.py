@@ -13,6 +13,7 @@ from fastapi import Path as PathParameter
 from starlette.responses import FileResponse, StreamingResponse
 from starlette.staticfiles import NotModifiedResponse, StaticFiles
 
+from common.errors import UsageError
 from receiver.mesh.formats import FORMATS, MESH_FORMATS
 from receiver.publish.session_deletion import session_of_file
 from receiver.publish.session_records import SessionState, file_stem
@@ -150,7 +151,7 @@ def _regular(path: Path) -> os.stat_result | None:
     return None
 
 
-async def download(kind: Format, request: Request, state: Found) -> Response:
+async def download(kind: Format, request: Request, state: Found, manager: Watching) -> Response:
     """A session as animation, or all of its files; a ZIP of files where a format has one person a file."""
     site, ending = site_of(request), kind
     library = site.library
@@ -158,7 +159,12 @@ async def download(kind: Format, request: Request, state: Found) -> Response:
     if kind == "zip":
         content = zipped(library.out, state.number, stem)
     else:
-        file, made = await library.exports.export(state.number, kind, stem, await site.access.visitor(request))
+        try:
+            file, made = await library.exports.export(state.number, kind, stem, await site.access.visitor(request))
+        except UsageError:
+            # It may have been deleted while it was exported or waited for its turn.
+            _existing(request, state.number, manager)
+            raise
         content, ending = chunks(file), "zip" if made == "zip" else kind
     media_type = "application/zip" if ending == "zip" else FORMATS[ending].media_type
     headers = {"content-disposition": f"attachment; filename*=UTF-8''{quote(f'{stem}.{ending}', safe='')}"}

@@ -52,7 +52,13 @@ class Exports:
             folder = PrivateFolder(self._out)
         try:
             flags = ("--out", str(self._out), "--format", kind, "--output", str(folder.path / f"{stem}.{kind}"))
-            await _run(str(number), *flags)
+            try:
+                await _run(str(number), *flags)
+            except UsageError as error:
+                # Answers name no paths of the machine.
+                raise UsageError(
+                    str(error).replace(f"{self._out}/", "").replace(str(self._out), "the receiver")
+                ) from error
             made = sorted(folder.path.iterdir())
             if len(made) == 1:
                 return made[0].open("rb"), kind

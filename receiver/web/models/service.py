@@ -166,6 +166,8 @@ class ModelService(Uploads[MadeModel]):
         earlier = await self.models(account) if account.is_machines else ()
         try:
             if not await self._database.write_async(store.add_model, account, model, most + len(earlier)):
+                # It may have been removed meanwhile, which is another reason.
+                await self.admission.check(account)
                 raise self.admission.full()
         except Exception:
             await asyncio.to_thread(self.files.remove, model.id)

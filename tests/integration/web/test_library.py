@@ -195,6 +195,27 @@ async def test_files_of_several_people_come_in_one_zip(tmp_path: Path, monkeypat
     assert list(tmp_path.iterdir()) == [], "also while the file is read"
 
 
+async def test_failed_exports_name_no_paths_and_deleted_sessions_are_gone(
+    site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    anna = await site.visitor("Anna")
+
+    async def fail(*_: str) -> None:
+        raise UsageError(f"{site.out}/meshes/1.glb is damaged, and {site.out} has no other")
+
+    async def deleted(*_: str) -> None:
+        await anna.delete("/api/sessions/1")
+        raise UsageError(f"{site.out} has no session 1")
+
+    answers = []
+    for failure in (fail, deleted):
+        monkeypatch.setattr("receiver.web.library.downloads._run", failure)
+        answers.append(await anna.get("/api/sessions/1/download/glb"))
+    assert [answer.status_code for answer in answers] == [422, 404]
+    details = [answer.json()["detail"] for answer in answers]
+    assert details == ["meshes/1.glb is damaged, and the receiver has no other", "there is no such session"]
+
+
 @pytest.mark.slow
 async def test_session_is_exported_or_the_command_says_why_not(tmp_path: Path) -> None:
     publish_session(tmp_path)

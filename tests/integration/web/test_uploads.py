@@ -5,6 +5,7 @@ import io
 import json
 from collections.abc import AsyncIterator, Mapping
 from pathlib import Path
+from typing import Any
 
 import httpx
 import pytest
@@ -13,6 +14,7 @@ from PIL import Image
 
 from common.body.anatomy import FACIAL_ACTIONS
 from common.errors import OutputError
+from receiver.web.children.pictures import ReconstructedPicture
 from receiver.web.config import UploadConfig
 from receiver.web.metrics import UPLOAD_STAGES
 from receiver.web.refused import Refused
@@ -364,3 +366,18 @@ async def test_removed_account_ends_at_once(site: Site) -> None:
     model = (await upload(anna)).json()
     site.service.accounts.database.write(lambda database: database.execute("DELETE FROM accounts"))
     assert (await anna.get(model["picture"])).status_code == 401
+
+
+async def test_account_that_is_removed_meanwhile_is_told_so_and_keeps_nothing(
+    site: Site, pictures: FakePictures, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    anna, real = await site.visitor("Anna"), pictures.reconstruct
+
+    async def removed_meanwhile(*arguments: Any) -> ReconstructedPicture:
+        site.service.accounts.database.write(lambda database: database.execute("DELETE FROM accounts"))
+        return await real(*arguments)
+
+    monkeypatch.setattr(pictures, "reconstruct", removed_meanwhile)
+    answer = await upload(anna)
+    assert (answer.status_code, answer.json()["detail"]) == (409, "the account was removed")
+    assert folders(site) == []

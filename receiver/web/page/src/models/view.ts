@@ -44,7 +44,8 @@ export class ModelsView extends DetailView {
     } else {
       const guest = h("p", { class: "soft", hidden: status.account !== null });
       fill(guest, "Without an account the newest photograph is kept, until the next. ");
-      guest.append(h("a", { href: "#account" }, "Sign in or sign up"), " to keep more, and for clips.");
+      const signIn = status.sign_up ? "Sign in or sign up" : "Sign in";
+      guest.append(h("a", { href: "#account" }, signIn), " to keep more, and for clips.");
       fill(this.home, h("h1", {}, "Models"), guest, this.#drop, this.#queue.element, this.#message, this.#list);
       void this.#reload();
       this.route();
