@@ -103,7 +103,7 @@ def test_signal_ends_all_cameras_in_good_order(tmp_path: Path, number: signal.Si
         assert process.returncode == 0, errors
     assert 'bodywire_sender_frames_total{fate="offered"} 3.0' in metrics
     assert "bodywire_sender_connected 1.0" in metrics and "bodywire_sender_camera_up 0.0" in metrics
-    ended = [line.partition(" frames")[0] for line in output.splitlines()]
+    ended = [line.partition(" frame")[0] for line in output.splitlines()]
     assert {"1 (a.sock): sent 2", "2 (b.sock): sent 1"} <= set(ended), output
     assert "rtsp://127.0.0.1:9/missing is missing" in errors
     assert not any(path.exists() for path in sockets)

@@ -207,6 +207,5 @@ def test_cluster_that_does_not_answer_is_one_line(capfd: pytest.CaptureFixture[s
         port = taken.getsockname()[1]
     flags = ["--engine", f"ray:127.0.0.1:{port}", "--out", str(tmp_path), "--listen", "127.0.0.1:0", "--no-page"]
     assert main(flags) == 4
-    error = capfd.readouterr().err
+    (error,) = (line for line in capfd.readouterr().err.splitlines() if "loading networks …" not in line)
     assert error.startswith(f"receiver: no Ray cluster answers at 127.0.0.1:{port}")
-    assert error.count("\n") == 1

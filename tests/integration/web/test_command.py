@@ -93,7 +93,7 @@ async def test_removed_account_loses_its_files(tmp_path: Path, command: Command)
         anna, bert = await site.visitor("Anna"), await site.visitor("Bert")
         for client in (anna, bert):
             assert (await client.post("/upload", files={"image": ("a.jpg", picture())})).status_code == 201
-        assert command("remove", "anna") == 0 and "1 models" in command.out
+        assert command("remove", "anna") == 0 and "Anna and 1 model\n" in command.out
         assert len(list((tmp_path / "models").iterdir())) == 1
         assert (await anna.get("/api/models")).status_code == 401
         assert len((await bert.get("/api/models")).json()["models"]) == 1
