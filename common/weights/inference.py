@@ -9,6 +9,7 @@ import hashlib
 import inspect
 import logging
 import sys
+import threading
 from collections.abc import Callable, Sequence
 from functools import lru_cache
 from importlib.util import find_spec
@@ -41,6 +42,9 @@ _KEY_DIGITS = 16
 sys.modules.setdefault("openvino_telemetry", cast("ModuleType", None))
 
 logger = logging.getLogger(__name__)
+
+# PyTorch traces one network at a time.
+_compiling = threading.Lock()
 
 
 class NetworkInUse:
@@ -211,7 +215,8 @@ def _from_cache(
             except (ValueError, RuntimeError) as error:
                 logger.warning("the compiled network %s cannot be used: %s", path, error)
         _announce()
-        compiled = make(graph)
+        with _compiling:
+            compiled = make(graph)
         _store(path, compiled.serialised())
         return compiled
     # OpenVINO has no common class of errors.

@@ -8,6 +8,7 @@ import asyncio
 import itertools
 import threading
 from collections.abc import Callable, Coroutine, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
@@ -16,7 +17,7 @@ from common.body.anatomy import FACIAL_ACTIONS
 from common.body.label_space import LabelSpace
 from common.body.model import BodyModel
 from common.frames import LabelFrame
-from common.weights.devices import resolve_device
+from common.weights.devices import CPU, resolve_device
 from common.weights.threads import one_thread
 from receiver.engine.engine import ReconstructedPerson, ReconstructionRequest, ReconstructionResult
 from receiver.engine.local import LocalEngine
@@ -48,8 +49,15 @@ class Loaded:
     def __init__(self) -> None:
         config = SenderConfig()
         device = resolve_device(config.device.device)
-        self.networks, self.reader = Networks.load(config), WearsReader.load(device)
-        self.engine = LocalEngine(Reconstructor.load(device=device))
+        # What both ends need, so that each finds it there.
+        LabelSpace.load(), BodyModel.load()
+        # OpenVINO takes most of the time, and leaves the interpreter to the other thread.
+        with ThreadPoolExecutor(1) as other:
+            networks = other.submit(Networks.load, config)
+            if device != CPU:
+                networks.result()  # a GPU captures one network at a time
+            self.engine = LocalEngine(Reconstructor.load(device=device))
+            self.networks, self.reader = networks.result(), WearsReader.load(device)
         self.inpainter = TextureInpainter(device=device)
         self.sessions = itertools.count()
         self._loop = asyncio.new_event_loop()
