@@ -115,11 +115,11 @@ class LegSpan(nn.Module):
         across = ((self.rest + moved)[:, 0] * self.rest[:, 0].sign() / self.reach_m).clamp(-1, 1)
         return 0.5 * self._spans(moved) * (1 - across * (1.5 - 0.5 * across.square()))
 
-    def reweighted(self, shares: FloatArray, influences: int = INFLUENCES) -> Reweighted:
+    def reweighted(self, shares: FloatArray) -> Reweighted:
         """The vertices that follow the other leg by shares (L,), with their largest weights."""
         spanning = np.flatnonzero(shares)
         weights = self._weights[spanning] + shares[spanning, None] * self._change[spanning]
-        return Reweighted(self.vertices[spanning], *largest_weights(weights, influences))
+        return Reweighted(self.vertices[spanning], *largest_weights(weights, INFLUENCES))
 
     def shares_of(self, skeleton: Skeleton) -> FloatArray:
         """(L,) the shares that a body was published with, by its weights: the inverse of `reweighted`.

@@ -12,6 +12,7 @@ from common.frames import Camera
 from receiver.export.timeline import Interval
 from receiver.mesh.face_shapes import FaceShapes
 from receiver.mesh.mesh_texture import MeshTexture
+from receiver.mesh.posing import rest_positions
 from receiver.mesh.skinned_glb import Skeleton
 from receiver.mesh.triangle_mesh import SurfaceMesh
 
@@ -159,34 +160,6 @@ def moved_mesh(mesh: SurfaceMesh, vertices: IntArray, displacements: FloatArray)
     moved = mesh.vertices.copy()
     moved[vertices] += displacements
     return replace(mesh, vertices=moved)
-
-
-def rest_positions(parents: list[int], offsets: Float64Array) -> Float64Array:
-    """(J, 3) sums of the offsets from the root on; parents precede children."""
-    positions = offsets.copy()
-    for joint, parent in enumerate(parents):
-        if parent >= 0:
-            positions[joint] += positions[parent]
-    return positions
-
-
-def joint_transforms(
-    rotations: FloatArray | Float64Array, parents: list[int], offsets: Float64Array
-) -> tuple[Float64Array, Float64Array]:
-    """Forward kinematics: orientations (N, J, 3, 3), and positions (N, J, 3) relative to the root, metres.
-
-    Args:
-        rotations: (N, J, 4) as in `Motion`.
-        offsets: (J, 3) as in `Character`.
-    """
-    shape = rotations.shape[:2]
-    orientations = Rotation.from_quat(rotations.reshape(-1, 4)).as_matrix().reshape(*shape, 3, 3)
-    positions = np.zeros((*shape, 3))
-    for joint, parent in enumerate(parents):
-        if parent >= 0:
-            positions[:, joint] = positions[:, parent] + orientations[:, parent] @ offsets[joint]
-            orientations[:, joint] = orientations[:, parent] @ orientations[:, joint]
-    return orientations, positions
 
 
 def continuous(rotations: FloatArray) -> FloatArray:

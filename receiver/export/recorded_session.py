@@ -203,7 +203,7 @@ def _check_bodies(number: int, frames: _Frames) -> None:
             "and with a --mesh-every that writes some frames"
         )
     suffixes = {body.path.suffix for bodies in frames.people.values() for body in bodies}
-    if ".glb" not in suffixes:
+    if not suffixes & {".gltf", ".glb"}:
         found = printable(min(suffixes).removeprefix("."), 20)
         raise UsageError(
             f"session {number} was recorded with receiver --format {found}, whose bodies have no skeleton: "

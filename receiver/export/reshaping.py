@@ -17,9 +17,10 @@ import numpy as np
 from common.arrays import Float64Array
 from common.errors import UsageError
 from common.weights.devices import to_numpy
-from receiver.export.character import Character, Motion, joint_transforms
+from receiver.export.character import Character, Motion
 from receiver.export.skin_weights import load_body_skin
 from receiver.mesh.mesh_files import Y_UP
+from receiver.mesh.posing import joint_transforms
 from receiver.mesh.triangle_mesh import SurfaceMesh, signed_volume_m3
 
 BODY_DENSITY_KG_M3 = 985.0

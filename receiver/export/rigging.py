@@ -3,29 +3,28 @@
 Every published body is bound in the pose of its own frame, and its shape may differ from frame to frame, because the
 sender refines it. A character has one shape: that of the frame whose bones are nearest to the median of all frames.
 Where a frame's body is larger than it, the character is nearer by as much, so that it is as large in the image.
-Its mesh is brought into the rest pose by inverse linear blend skinning,
-
-    v_rest = (Σ_j w_j R_j)⁻¹ (v − Σ_j w_j (p_j − R_j r_j)),
-
-for a vertex v with weights w_j, posed joints (R_j, p_j) and rest positions r_j, in double precision.
+Its mesh is brought into the rest pose by the inverse of skinning (`receiver.mesh.posing`), in double precision.
 """
 
 import dataclasses
 import logging
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from types import MappingProxyType
 
 import numpy as np
 
 from common.arrays import Float64Array, FloatArray, IntArray
 from common.errors import UsageError
-from receiver.export.character import Character, Motion, continuous, joint_transforms, moved_mesh, rest_positions
+from receiver.export.character import Character, Motion, continuous, moved_mesh
 from receiver.export.recorded_session import BodyAt
 from receiver.export.skin_weights import full_weights
+from receiver.mesh import posing
 from receiver.mesh.body_file import BodyFile, LocalPose, read_body, read_pose
 from receiver.mesh.mesh_files import Y_UP, to_y_up
-from receiver.mesh.skinned_glb import PosedBody, Skeleton
+from receiver.mesh.posing import blended_transforms, joint_transforms, rest_positions
+from receiver.mesh.skinned_glb import PosedBody, Skeleton, encode_body
 from receiver.mesh.triangle_mesh import SurfaceMesh
 from receiver.outfits.mixture import Kinds
 
@@ -107,6 +106,12 @@ def rig_one(identity: int, body: BodyFile, kinds: Kinds) -> Character:
     return _character(identity, body, full_weights(body.skeleton), body, motion, kinds)
 
 
+def self_contained(path: Path) -> bytes:
+    """A body of a session as one GLB file, bound in its pose. Raises ValueError if it cannot be read."""
+    character = rig_one(0, read_body(path), {})
+    return encode_body(posed(character), character.skeleton)
+
+
 def posed(character: Character) -> PosedBody:
     """The body in the pose of the character's first frame, camera axes: the inverse of `unposed`."""
     skeleton, motion, face = character.skeleton, character.motion, character.face
@@ -118,11 +123,7 @@ def posed(character: Character) -> PosedBody:
     offsets[0] = motion.root_positions[0]
     names, parents = skeleton.names, tuple(skeleton.parents.tolist())
     rotations, positions = world_transforms(LocalPose(names, parents, offsets, motion.rotations[0].astype(np.float64)))
-    rest, joints = mesh.vertices, character.rest_positions
-    shifts = positions - np.einsum("jab,jb->ja", rotations, joints)
-    weights, influences = skeleton.vertex_weights.astype(np.float64), skeleton.vertex_joints
-    blended = np.einsum("vk,vkab->vab", weights, rotations[influences])
-    vertices = np.einsum("vab,vb->va", blended, rest) + np.einsum("vk,vka->va", weights, shifts[influences])
+    vertices = posing.posed(mesh.vertices, blended_transforms(skeleton, rotations, positions, character.rest_positions))
     mesh = dataclasses.replace(mesh, vertices=to_y_up(vertices.astype(np.float32)))
     axes = (rotations * Y_UP[:, None] * Y_UP[None, :]).astype(np.float32)
     heads = to_y_up(positions.astype(np.float32))
@@ -222,14 +223,8 @@ def unposed(vertices: FloatArray, pose: LocalPose, skeleton: Skeleton) -> Float6
     offsets = pose.translations.copy()
     offsets[0] = 0.0
     rest = rest_positions(list(pose.parents), offsets)
-    shifts = positions - np.einsum("jab,jb->ja", rotations, rest)
-    weights = skeleton.vertex_weights.astype(np.float64)
-    weights /= weights.sum(axis=1, keepdims=True)
-    blended = np.einsum("vk,vkab->vab", weights, rotations[skeleton.vertex_joints])
-    shifted = vertices - np.einsum("vk,vka->va", weights, shifts[skeleton.vertex_joints])
-    # Where a joint is bent by half a turn, the blend of its rotations has no inverse.
-    unposed: Float64Array = (np.linalg.pinv(blended, rcond=1e-3) @ shifted[:, :, None])[:, :, 0]
-    return unposed
+    blended = blended_transforms(skeleton, rotations, positions, rest)
+    return np.asarray(posing.unposed(vertices, blended), np.float64)
 
 
 def world_transforms(pose: LocalPose) -> tuple[Float64Array, Float64Array]:

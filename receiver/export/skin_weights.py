@@ -1,7 +1,7 @@
-"""The skinning weights that a published body leaves out.
+"""The skinning weights of the body model, for bodies that have fewer.
 
-A published body has the four largest weights of each vertex, because all readers of glTF accept four. The body model
-has up to seven. A published body shows its own pose exactly. A character takes other poses, and needs all weights then.
+Published bodies once had the four largest weights of each vertex, in the pose of their frame. The body model has up to
+seven, and a character, which takes other poses, needs them.
 """
 
 import functools
@@ -16,28 +16,24 @@ if TYPE_CHECKING:
     from common.body.model import BodyModel
     from receiver.body.skinning import BodySkin
 
-INFLUENCES = 8
-"""Joints per vertex of a character: two sets of glTF's four."""
-
 
 def full_weights(published: Skeleton) -> Skeleton:
     """The skeleton with all weights of the body model, if it is the body model's; otherwise as it is."""
     skin = load_body_skin()[1]
-    if not _equal_but_for_span(published, skin.skeleton):
+    if not _equal_but_for_span(published, skin.skeleton_with(published.vertex_joints.shape[1])):
         return published
     return spanning_skeleton(skin.span.shares_of(published))
 
 
 def is_of_body_model(skeleton: Skeleton) -> bool:
     """Whether a skeleton from `full_weights` is the body model's."""
-    return _equal_but_for_span(skeleton, _full_skeleton())
+    return _equal_but_for_span(skeleton, load_body_skin()[1].skeleton)
 
 
 def spanning_skeleton(shares: FloatArray) -> Skeleton:
     """All weights of a body of which hips and legs (L,) follow the other leg by these shares."""
-    if not shares.any():
-        return _full_skeleton()
-    return _full_skeleton().reweighted(load_body_skin()[1].span.reweighted(shares, INFLUENCES))
+    skin = load_body_skin()[1]
+    return skin.skeleton.reweighted(skin.span.reweighted(shares)) if shares.any() else skin.skeleton
 
 
 @functools.cache
@@ -49,11 +45,6 @@ def load_body_skin() -> "tuple[BodyModel, BodySkin]":
 
     model = BodyModel.load()
     return model, BodySkin.from_model(model)
-
-
-@functools.cache
-def _full_skeleton() -> Skeleton:
-    return load_body_skin()[1].skeleton_with(INFLUENCES)
 
 
 def _equal_but_for_span(one: Skeleton, other: Skeleton) -> bool:

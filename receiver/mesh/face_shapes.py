@@ -67,6 +67,11 @@ class FaceShapes:
         columns = [np.bincount(self.place, move, len(self.vertices)) for move in moves.T]
         return np.stack(columns, axis=1).astype(np.float32)
 
+    @property
+    def reach_m(self) -> FloatArray:
+        """(A,) how far each action, fully activated, moves a vertex at most."""
+        return _reach_m(self)
+
     def normal_offsets(self, mesh: SurfaceMesh) -> FloatArray:
         """(K, 3) how actions, fully activated, change the normals of what they move in a mesh at rest."""
         normals, offsets = vertex_normals(mesh.vertices, mesh.faces), np.zeros_like(self.offsets)
@@ -98,6 +103,13 @@ class FaceShapes:
 def rounded_weights(activations: FloatArray) -> list[float]:
     """Activations (A,) for the JSON of a file."""
     return [round(value, _DECIMALS) for value in activations.tolist()]
+
+
+@lru_cache(maxsize=8)
+def _reach_m(shapes: FaceShapes) -> FloatArray:
+    reach_m = np.zeros(len(shapes.names), np.float32)
+    np.maximum.at(reach_m, shapes.action, np.linalg.norm(shapes.offsets, axis=1))
+    return reach_m
 
 
 @lru_cache(maxsize=8)

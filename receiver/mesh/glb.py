@@ -1,15 +1,17 @@
-"""A minimal writer of binary glTF 2.0 (GLB): one JSON chunk, one binary chunk.
+"""A minimal writer of glTF 2.0: one binary file (GLB), or a document and files that other documents may refer to.
 
 trimesh exports static meshes only, but bodies need a skeleton, and viewers need vertex normals and linear colours.
-A texture is embedded, so that a file is complete.
+Arrays belong to a part of the file by what changes them; in a GLB file the parts follow each other.
 Specification: Khronos glTF 2.0, sections 3.6 (accessors), 3.7 (meshes, skins) and 4 (GLB container), and the extension
 KHR_mesh_quantization.
 """
 
+import itertools
 import json
 import struct
+from collections.abc import Sequence
 from functools import lru_cache
-from itertools import pairwise
+from hashlib import blake2b
 from typing import Any
 
 import numpy as np
@@ -27,6 +29,9 @@ ELEMENT_TYPES = {(): "SCALAR", (2,): "VEC2", (3,): "VEC3", (4,): "VEC4", (4, 4):
 """glTF's names of the shapes of elements."""
 VERTEX_BUFFER, _INDEX_BUFFER = 34962, 34963
 """glTF's targets of buffer views."""
+SHAPE, COLOURS, SKIN, FACE, TEXTURE = "shape", "colours", "skin", "face", "texture"
+"""Parts of a body: what a person's figure and clothes change, colours of vertices, what is the same for all (triangles,
+texture coordinates, skinning weights), blend shapes, and the picture."""
 _LINEAR, _LINEAR_MIPMAP, _CLAMP = 9729, 9987, 33071
 _INVENTED = (
     "The face has drawn eyes, brows and lips where the camera did not show them: they are no likeness."
@@ -57,23 +62,35 @@ LINEAR = _linear_light()
 """(256,) linear light, 0…1, of the sRGB levels."""
 
 
-class GlbWriter:
-    """Collects arrays in the binary chunk and assembles the file."""
+def part_name(part: str, content: bytes, ending: str = "bin") -> str:
+    """What the file of a part is called: by its content, so that it is written once and never changed."""
+    return f"{part}-{blake2b(content, digest_size=8).hexdigest()}.{ending}"
 
-    def __init__(self) -> None:
-        self._binary: list[bytes | memoryview] = []
-        self._size_bytes = 0
+
+class GlbWriter:
+    """Collects arrays and assembles the file.
+
+    Args:
+        compact: normals and colours of triangles have a byte a component.
+    """
+
+    def __init__(self, *, compact: bool = False) -> None:
+        self._compact = compact
+        self._parts: dict[str, list[bytes | memoryview]] = {}
+        self._sizes_bytes: dict[str, int] = {}
         self._views: list[Node] = []
         self._accessors: list[Node] = []
-        self._images: list[Node] = []
+        self._images: list[bytes] = []
         self._materials: list[Node] = []
         self._quantised = False
         self._coloured = False
         self._unseen_shares: list[float] = []
 
-    def add_array(self, array: npt.NDArray[Any], target: int | None = None, bounds: bool = False) -> int:
+    def add_array(
+        self, array: npt.NDArray[Any], target: int | None = None, bounds: bool = False, part: str = SHAPE
+    ) -> int:
         """Appends an array of elements along the first axis, aligned to 4 bytes, and returns its accessor index."""
-        return self._add_accessor(self._add_view(np.ascontiguousarray(array).data, target), array, bounds)
+        return self._add_accessor(self._add_view(np.ascontiguousarray(array).data, target, part), array, bounds)
 
     def _add_accessor(self, view: int, array: npt.NDArray[Any], bounds: bool = False, **properties: bool) -> int:
         accessor: Node = {
@@ -85,7 +102,7 @@ class GlbWriter:
         }
         if bounds:
             columns = np.ascontiguousarray(array.reshape(len(array), -1).T)
-            accessor |= {"min": columns.min(axis=1).tolist(), "max": columns.max(axis=1).tolist()}
+            accessor |= {"min": _shortest(columns.min(axis=1)), "max": _shortest(columns.max(axis=1))}
         self._accessors.append(accessor)
         return len(self._accessors) - 1
 
@@ -109,10 +126,10 @@ class GlbWriter:
         if mesh.colours is not None:
             vertices["COLOR_0"] = _linear_levels(SameArray(mesh.colours))
         # The view of the last attribute ends in the indices, which follow.
-        start, attributes = self._append(vertices.view(np.uint8).data), {}
+        start, attributes = self._append(vertices.view(np.uint8).data, SHAPE), {}
         for name, field in (_QUANTISED.fields or {}).items():
             if name != "COLOR_0" or mesh.colours is not None:
-                view = self._describe_view(start + field[1], vertices.nbytes, VERTEX_BUFFER, vertices.itemsize)
+                view = self._describe_view(SHAPE, start + field[1], vertices.nbytes, VERTEX_BUFFER, vertices.itemsize)
                 whole = name == "POSITION"
                 properties = {} if whole else {"normalized": True}
                 attributes[name] = self._add_accessor(view, vertices[name], bounds=whole, **properties)
@@ -133,15 +150,15 @@ class GlbWriter:
             values: (K, 3) float32.
         """
         index_type = np.dtype(np.uint16 if count <= _SHORT else np.uint32)
-        index_view = self._add_view(element.astype(index_type).data, None)
-        value_view = self._add_view(np.ascontiguousarray(values, np.float32).data, None)
+        index_view = self._add_view(element.astype(index_type).data, None, FACE)
+        value_view = self._add_view(np.ascontiguousarray(values, np.float32).data, None, FACE)
         starts = np.searchsorted(array, np.arange(arrays + 1)).tolist()
         columns, first = np.ascontiguousarray(values.T), len(self._accessors)
-        for start, end in pairwise(starts):
+        for start, end in itertools.pairwise(starts):
             accessor: Node = {"componentType": COMPONENT_TYPES["float32"], "count": count, "type": "VEC3"}
             # All others are zero, which counts for the bounds.
-            accessor["min"] = columns[:, start:end].min(axis=1, initial=0).tolist()
-            accessor["max"] = columns[:, start:end].max(axis=1, initial=0).tolist()
+            accessor["min"] = _shortest(columns[:, start:end].min(axis=1, initial=0))
+            accessor["max"] = _shortest(columns[:, start:end].max(axis=1, initial=0))
             if end > start:
                 indices = {"bufferView": index_view, "byteOffset": start * index_type.itemsize}
                 indices["componentType"] = COMPONENT_TYPES[index_type.name]
@@ -167,19 +184,26 @@ class GlbWriter:
             vertices, normals = (np.concatenate([each, each[copied]]) for each in (vertices, normals))
         attributes = {
             "POSITION": self.add_array(np.asarray(vertices, np.float32), VERTEX_BUFFER, bounds=True),
-            "NORMAL": self.add_array(normals, VERTEX_BUFFER),
+            "NORMAL": self._add_bytes(np.rint(127 * normals), np.int8, SHAPE)
+            if self._compact
+            else self.add_array(normals, VERTEX_BUFFER),
         }
+        self._quantised = self._quantised or self._compact
         image = None
         if texture is not None:
             coordinates = np.asarray(texture.corners.coordinates, np.float32)
-            attributes["TEXCOORD_0"] = self.add_array(coordinates, VERTEX_BUFFER)
+            attributes["TEXCOORD_0"] = self.add_array(coordinates, VERTEX_BUFFER, part=SKIN)
             image = self._add_image(texture)
         elif mesh.colours is not None:
-            self._coloured = True
-            attributes["COLOR_0"] = self.add_array(_linear(SameArray(mesh.colours)), VERTEX_BUFFER)
+            self._coloured, colours = True, SameArray(mesh.colours)
+            attributes["COLOR_0"] = (
+                self._add_bytes(_linear_levels(colours), np.uint8, COLOURS)
+                if self._compact
+                else self.add_array(_linear(colours), VERTEX_BUFFER, part=COLOURS)
+            )
         primitive: Node = {
             "attributes": attributes,
-            "indices": self.add_array(_indices(SameArray(faces), len(vertices)), _INDEX_BUFFER),
+            "indices": self.add_array(_indices(SameArray(faces), len(vertices)), _INDEX_BUFFER, part=SKIN),
         }
         if texture is not None:
             # Copies on seams follow; by their places alone they cannot be told where the mesh has two vertices at one.
@@ -187,11 +211,18 @@ class GlbWriter:
         # trimesh drops the colours of vertices beside a material, and reads those of 16 bits as if they had 8.
         return primitive if "COLOR_0" in attributes else primitive | {"material": self._material(image)}
 
+    def _add_bytes(self, vectors: npt.NDArray[Any], dtype: npt.DTypeLike, part: str) -> int:
+        """Appends vectors (V, 3) of shares of the largest byte, each in four bytes."""
+        padded = np.zeros((len(vectors), 4), dtype)
+        padded[:, :3] = vectors
+        view = self._describe_view(part, self._append(padded.data, part), padded.nbytes, VERTEX_BUFFER, 4)
+        return self._add_accessor(view, padded[:, :3], normalized=True)
+
     def _add_image(self, texture: MeshTexture) -> int:
         self._coloured = True
         if texture.unseen_share is not None:
             self._unseen_shares.append(texture.unseen_share)
-        self._images.append({"bufferView": self._add_view(texture.jpeg, None), "mimeType": "image/jpeg"})
+        self._images.append(texture.jpeg)
         return len(self._images) - 1
 
     def _material(self, texture: int | None = None) -> int:
@@ -204,64 +235,99 @@ class GlbWriter:
             self._materials.append(material)
         return self._materials.index(material)
 
-    def _add_view(self, content: bytes | memoryview, target: int | None) -> int:
-        """Appends content to the binary chunk and returns the index of its buffer view."""
-        return self._describe_view(self._append(content), memoryview(content).nbytes, target)
+    def _add_view(self, content: bytes | memoryview, target: int | None, part: str) -> int:
+        """Appends content to a part and returns the index of its buffer view."""
+        return self._describe_view(part, self._append(content, part), memoryview(content).nbytes, target)
 
-    def _append(self, content: bytes | memoryview) -> int:
-        """Appends content to the binary chunk, aligned to 4 bytes, and returns where it begins."""
-        start, size_bytes = self._size_bytes, memoryview(content).nbytes
+    def _append(self, content: bytes | memoryview, part: str) -> int:
+        """Appends content to a part, aligned to 4 bytes, and returns where it begins there."""
+        start, size_bytes = self._sizes_bytes.get(part, 0), memoryview(content).nbytes
         padding = -size_bytes % 4
-        self._binary += [content, b"\0" * padding]
-        self._size_bytes += size_bytes + padding
+        self._parts.setdefault(part, []).extend((content, b"\0" * padding))
+        self._sizes_bytes[part] = start + size_bytes + padding
         return start
 
-    def _describe_view(self, start: int, size_bytes: int, target: int | None, stride_bytes: int | None = None) -> int:
+    def _describe_view(
+        self, part: str, start: int, size_bytes: int, target: int | None, stride_bytes: int | None = None
+    ) -> int:
         properties = {"target": target, "byteStride": stride_bytes}
-        view: Node = {"buffer": 0, "byteOffset": start, "byteLength": size_bytes}
-        view |= {name: value for name, value in properties.items() if value is not None}
-        self._views.append(view)
+        view: Node = {"buffer": part, "byteOffset": start, "byteLength": size_bytes}
+        self._views.append(view | {name: value for name, value in properties.items() if value is not None})
         return len(self._views) - 1
 
-    def _extras(self) -> Node:
-        """What is invented in the file; of several textures, the largest share counts."""
-        if not self._coloured:
-            return {}
-        extras: Node = {"invented": _INVENTED}
-        if self._unseen_shares:
-            extras["unseen_share"] = round(max(self._unseen_shares), _SHARE_DIGITS)
-        return {"extras": extras}
-
     def to_bytes(self, document: Node) -> bytes:
-        """Encodes the file: `document` and the arrays collected so far."""
-        images: Node = {}
-        if self._images:
-            sampler = {"magFilter": _LINEAR, "minFilter": _LINEAR_MIPMAP, "wrapS": _CLAMP, "wrapT": _CLAMP}
-            textures = [{"sampler": 0, "source": number} for number in range(len(self._images))]
-            images = {"images": self._images, "samplers": [sampler], "textures": textures}
-        content = {
-            "asset": {"version": "2.0", "generator": "Bodywire", **self._extras()},
-            **({"extensionsUsed": _EXTENSIONS, "extensionsRequired": _EXTENSIONS} if self._quantised else {}),
-            "scene": 0,
-            **({"materials": self._materials} if self._materials else {}),
-            **images,
-            "buffers": [{"byteLength": self._size_bytes}],
-            "bufferViews": self._views,
-            "accessors": self._accessors,
-            **document,
-        }
-        text = json.dumps(content, separators=(",", ":"), allow_nan=False).encode()
+        """Encodes a file: `document` and the arrays and pictures collected so far."""
+        pictures = [self._add_view(jpeg, None, TEXTURE) for jpeg in self._images]
+        images = [{"bufferView": view, "mimeType": "image/jpeg"} for view in pictures]
+        starts = dict(zip(self._parts, itertools.accumulate(self._sizes_bytes.values(), initial=0), strict=False))
+        views = [
+            {**view, "buffer": 0, "byteOffset": starts[view["buffer"]] + view["byteOffset"]} for view in self._views
+        ]
+        size_bytes = sum(self._sizes_bytes.values())
+        text = encode_document(self._content(document, [{"byteLength": size_bytes}], views, images))
         text += b" " * (-len(text) % 4)
-        length = 12 + 8 + len(text) + 8 + self._size_bytes
+        length = 12 + 8 + len(text) + 8 + size_bytes
         return b"".join(
             (
                 struct.pack("<4sII", b"glTF", 2, length),
                 struct.pack("<II", len(text), JSON_CHUNK),
                 text,
-                struct.pack("<II", self._size_bytes, BINARY_CHUNK),
-                *self._binary,
+                struct.pack("<II", size_bytes, BINARY_CHUNK),
+                *itertools.chain.from_iterable(self._parts.values()),
             )
         )
+
+    def to_files(self, document: Node, prefix: str) -> tuple[Node, dict[str, bytes]]:
+        """A document, and the files with the arrays and pictures that it refers to, by their names.
+
+        Args:
+            prefix: of the names.
+        """
+        contents = {part: b"".join(pieces) for part, pieces in self._parts.items()}
+        names = {part: prefix + part_name(part, content) for part, content in contents.items()}
+        buffers = [{"uri": names[part], "byteLength": len(content)} for part, content in contents.items()]
+        views = [{**view, "buffer": list(names).index(view["buffer"])} for view in self._views]
+        pictures = {prefix + part_name(TEXTURE, jpeg, "jpg"): jpeg for jpeg in self._images}
+        files = {names[part]: content for part, content in contents.items()} | pictures
+        return self._content(document, buffers, views, [{"uri": name} for name in pictures]), files
+
+    def _content(self, document: Node, buffers: list[Node], views: list[Node], images: list[Node]) -> Node:
+        textured: Node = {}
+        if images:
+            sampler = {"magFilter": _LINEAR, "minFilter": _LINEAR_MIPMAP, "wrapS": _CLAMP, "wrapT": _CLAMP}
+            textures = [{"sampler": 0, "source": number} for number in range(len(images))]
+            textured = {"images": images, "samplers": [sampler], "textures": textures}
+        return {
+            "asset": asset(self._coloured, self._unseen_shares),
+            **({"extensionsUsed": _EXTENSIONS, "extensionsRequired": _EXTENSIONS} if self._quantised else {}),
+            "scene": 0,
+            **({"materials": self._materials} if self._materials else {}),
+            **textured,
+            "buffers": buffers,
+            "bufferViews": views,
+            "accessors": self._accessors,
+            **document,
+        }
+
+
+def asset(coloured: bool, unseen_shares: Sequence[float]) -> Node:
+    """What a file says of itself, and of what is invented in its colours; of several textures, the worst counts."""
+    said: Node = {"version": "2.0", "generator": "Bodywire"}
+    if coloured:
+        said["extras"] = {"invented": _INVENTED}
+        if unseen_shares:
+            said["extras"]["unseen_share"] = round(max(unseen_shares), _SHARE_DIGITS)
+    return said
+
+
+def _shortest(values: npt.NDArray[Any]) -> list[float]:
+    """Numbers with as few digits as tell them from others of their type."""
+    return [float(str(value)) for value in values] if values.dtype == np.float32 else values.tolist()
+
+
+def encode_document(content: Node) -> bytes:
+    """The JSON of a file. Raises ValueError for a number that is not finite."""
+    return json.dumps(content, separators=(",", ":"), allow_nan=False).encode()
 
 
 # What follows is the same in many frames: their triangles, and the colours of people.

@@ -1,18 +1,23 @@
-"""Reads the binary glTF 2.0 files that `receiver.mesh.glb` writes; coordinates stay as they are, y up."""
+"""Reads the glTF 2.0 files that `receiver.mesh.glb` writes, binary or not; coordinates stay as they are, y up."""
 
 import json
+import re
 import struct
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from common.arrays import ByteArray, FloatArray
+from common.io.regular_file import read_regular
 from receiver.mesh.glb import BINARY_CHUNK, COMPONENT_TYPES, ELEMENT_TYPES, HEAD_BYTES, JSON_CHUNK, OWN_VERTICES, Node
 from receiver.mesh.mesh_texture import MeshTexture, TextureCorners, originals, sample_jpeg
 from receiver.mesh.triangle_mesh import SurfaceMesh
 
 _CHUNK_HEAD_BYTES = 8
+_MAX_PART_BYTES = 64_000_000
+_PART = re.compile(r"[a-z0-9][a-z0-9-]{0,80}\.(?:bin|jpg)")
 _DTYPES = {code: np.dtype(name) for name, code in COMPONENT_TYPES.items()}
 _COMPONENTS = {name: int(np.prod(shape)) for shape, name in ELEMENT_TYPES.items()}
 
@@ -28,14 +33,23 @@ def document_bytes(head: bytes, file_bytes: int) -> int:
 
 
 class GlbReader:
-    """A whole file; methods raise KeyError, IndexError, TypeError, ValueError or struct.error for a damaged one."""
+    """A whole file. A damaged one raises OSError, KeyError, IndexError, TypeError, ValueError or struct.error.
 
-    def __init__(self, content: bytes) -> None:
-        end = HEAD_BYTES + document_bytes(content[:HEAD_BYTES], len(content))
-        self.document: Node = json.loads(content[HEAD_BYTES:end])
-        if struct.unpack_from("<I", content, end + 4)[0] != BINARY_CHUNK:
-            raise ValueError("it has no binary chunk")
-        self._binary = content[end + _CHUNK_HEAD_BYTES :]
+    Args:
+        folder: where the files lie that a file which is not binary refers to.
+    """
+
+    def __init__(self, content: bytes, folder: Path | None = None) -> None:
+        self._folder = folder
+        if folder is None:
+            end = HEAD_BYTES + document_bytes(content[:HEAD_BYTES], len(content))
+            self.document: Node = json.loads(content[HEAD_BYTES:end])
+            if struct.unpack_from("<I", content, end + 4)[0] != BINARY_CHUNK:
+                raise ValueError("it has no binary chunk")
+            self._buffers = [content[end + _CHUNK_HEAD_BYTES :]]
+        else:
+            self.document = json.loads(content)
+            self._buffers = [self._part(buffer["uri"]) for buffer in self.document["buffers"]]
         self.primitive: Node = self.document["meshes"][0]["primitives"][0]
         self.attributes: dict[str, int] = self.primitive["attributes"]
 
@@ -54,7 +68,8 @@ class GlbReader:
         if "TEXCOORD_0" not in self.attributes:
             return SurfaceMesh(vertices, faces, self._vertex_colours()), None
         coordinates: FloatArray = self.array(self.attributes["TEXCOORD_0"]).reshape(-1, 2)
-        jpeg = self._view(self.document["images"][0]["bufferView"])
+        image = self.document["images"][0]
+        jpeg = self._part(image["uri"]) if "uri" in image else self._view(image["bufferView"])
         original = originals(vertices)
         count = int(self.primitive.get("extras", {}).get(OWN_VERTICES, original.max() + 1))
         if not 0 < count <= len(vertices) or len(coordinates) != len(vertices) or original.max() >= count:
@@ -114,4 +129,10 @@ class GlbReader:
     def _view(self, number: int) -> bytes:
         view = self.document["bufferViews"][number]
         first = int(view["byteOffset"])
-        return self._binary[first : first + int(view["byteLength"])]
+        return self._buffers[int(view["buffer"])][first : first + int(view["byteLength"])]
+
+    def _part(self, name: str) -> bytes:
+        """A file beside the document."""
+        if self._folder is None or not _PART.fullmatch(name):
+            raise ValueError("it refers to a file that is none of its own")
+        return read_regular(self._folder / name, _MAX_PART_BYTES)

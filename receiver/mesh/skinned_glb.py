@@ -1,4 +1,4 @@
-"""Skinned GLB files of the body with its skeleton, for Blender, Unity and Unreal.
+"""Skinned GLB files of one body with its skeleton, for Blender, Unity and Unreal.
 
 The bind pose is the pose of the frame: vertices and joints are stored posed, and each inverse bind matrix inverts the
 transform of its joint.  Readers with and without skinning therefore show the same body.
@@ -14,13 +14,13 @@ from scipy.spatial.transform import Rotation
 
 from common.arrays import ByteArray, Float64Array, FloatArray, IntArray
 from receiver.mesh.face_shapes import FaceShapes, rounded_weights
-from receiver.mesh.glb import VERTEX_BUFFER, GlbWriter, Node
+from receiver.mesh.glb import SKIN, VERTEX_BUFFER, GlbWriter, Node
 from receiver.mesh.mesh_files import Y_UP, to_y_up
 from receiver.mesh.mesh_texture import MeshTexture, TextureCorners
 from receiver.mesh.triangle_mesh import SurfaceMesh, vertex_normals
 
-INFLUENCES = 4
-"""Joints per vertex of a published body: the size of glTF's JOINTS_0 and WEIGHTS_0."""
+INFLUENCES = 8
+"""Joints per vertex of a body: two sets of glTF's four. The body model has up to seven."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -102,10 +102,7 @@ def largest_weights(weights: FloatArray, influences: int) -> tuple[ByteArray, Fl
 
 def encode_body(body: PosedBody, skeleton: Skeleton) -> bytes:
     """A GLB file with one skinned mesh, y up. Raises ValueError if body and skeleton differ in joints or vertices."""
-    if len(body.joint_positions) != len(skeleton.names) or len(body.mesh.vertices) != len(skeleton.vertex_joints):
-        raise ValueError("body and skeleton do not match in number of joints or vertices")
-    if body.reweighted is not None:
-        skeleton = _reweighted(skeleton, body.reweighted)
+    skeleton = skeleton_of(body, skeleton)
     writer = GlbWriter()
     positions = to_y_up(body.joint_positions)
     # Of both frames, so that a joint at rest keeps the identity rotation.
@@ -124,7 +121,7 @@ def encode_body(body: PosedBody, skeleton: Skeleton) -> bytes:
         corners = None if body.texture is None else body.texture.corners
         shapes.add_targets(writer, described, corners, POSITION=offsets)
         described["weights"] = rounded_weights(activations)
-    joints = joint_nodes(skeleton, *_relative_to_parents(skeleton, positions, rotations), first=1)
+    joints = joint_nodes(skeleton, *relative_to_parents(skeleton, positions, rotations), first=1)
     return writer.to_bytes(
         {
             "scenes": [{"nodes": [0, 1]}],
@@ -133,6 +130,13 @@ def encode_body(body: PosedBody, skeleton: Skeleton) -> bytes:
             "skins": [add_skin(writer, "skeleton", 1, positions, rotations)],
         }
     )
+
+
+def skeleton_of(body: PosedBody, skeleton: Skeleton) -> Skeleton:
+    """A body's own skeleton. Raises ValueError as `encode_body`."""
+    if len(body.joint_positions) != len(skeleton.names) or len(body.mesh.vertices) != len(skeleton.vertex_joints):
+        raise ValueError("body and skeleton do not match in number of joints or vertices")
+    return skeleton if body.reweighted is None else _reweighted(skeleton, body.reweighted)
 
 
 def add_skinned_triangles(
@@ -148,7 +152,7 @@ def add_skinned_triangles(
     """
     primitive = writer.add_triangles(mesh, texture, normals)
     for name, values in _weights(skeleton, None if texture is None else texture.corners):
-        primitive["attributes"][name] = writer.add_array(values, VERTEX_BUFFER)
+        primitive["attributes"][name] = writer.add_array(values, VERTEX_BUFFER, part=SKIN)
     return primitive
 
 
@@ -202,7 +206,7 @@ def joint_nodes(
     ]
 
 
-def _relative_to_parents(
+def relative_to_parents(
     skeleton: Skeleton, positions: FloatArray, rotations: FloatArray
 ) -> tuple[FloatArray, Float64Array]:
     """Translations (J, 3) and quaternions (J, 4) of joints at (J, 3) with rotations (J, 3, 3)."""

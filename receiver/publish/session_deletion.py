@@ -22,7 +22,8 @@ from common.errors import BodywireError
 
 _SESSION_OF_LINE = re.compile(rb'"session":\s?(\d{1,9})(?!\d)')
 _SESSION_OF_FILE = re.compile(
-    r"(?:s(?P<number>\d{1,9})-)?(?:\d{6,16}(?:-p\d{1,3})?(?:\.body)?\.(?:glb|obj|ply|png))"
+    r"(?:s(?P<number>\d{1,9})-)?(?:\d{6,16}(?:-p\d{1,3})?(?:\.body)?\.(?:gltf|glb|obj|ply|png)"
+    r"|[a-z]{1,16}-[0-9a-f]{16}\.(?:bin|jpg))"
     r"|s(?P<lines>\d{1,9})\.jsonl"
 )
 _PICTURES = "channel"
@@ -62,6 +63,23 @@ def picture_bytes(out: Path) -> Counter[int]:
             number = session_of_file(entry.name)
             if number is not None:
                 found[number] += entry.stat(follow_symlinks=False).st_size
+    return found
+
+
+def shared_bytes(meshes: int, since: float) -> Counter[int]:
+    """Bytes of each session's files to which bodies refer, of those that were written later than `since`.
+
+    Args:
+        meshes: the folder, opened.
+        since: seconds since the epoch.
+    """
+    found = Counter[int]()
+    for name in os.listdir(meshes):
+        number = session_of_file(name) if name.endswith((".bin", ".jpg")) else None
+        if number is not None:
+            with suppress(FileNotFoundError):
+                status = os.stat(name, dir_fd=meshes, follow_symlinks=False)
+                found[number] += status.st_size if status.st_mtime > since else 0
     return found
 
 

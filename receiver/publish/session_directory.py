@@ -4,7 +4,8 @@
     DIR/sessions.jsonl          id, owner and name of each session, a line when it begins or is renamed
     DIR/index.json              the sessions and their frames, for readers; replaced atomically
     DIR/meshes/000123.glb       surface of frame 123 of the first session, if the frame shows one person
-    DIR/meshes/000123.body.glb  its skinned body
+    DIR/meshes/000123.body.gltf its skinned body, which refers to files that frames share:
+    DIR/meshes/skin-….bin       named by their content, so that they are written once and never change
     DIR/meshes/000123-p2.glb    surface of person 2, if the frame shows several
     DIR/meshes/s4-000123.glb    surface of frame 123 of the fourth session
 
@@ -34,7 +35,7 @@ from receiver.publish.config import PRIVATE_FILE, PublishConfig
 from receiver.publish.frame_record import FrameRecord, encode_line, mesh_path
 from receiver.publish.line_file import LineFile, check_place
 from receiver.publish.output_files import opened_folder, output_errors, publish_file
-from receiver.publish.session_deletion import SessionInUse, remove_files, session_of_line
+from receiver.publish.session_deletion import SessionInUse, remove_files, session_of_line, shared_bytes
 from receiver.publish.session_records import (
     SessionState,
     encode_deletion,
@@ -272,7 +273,13 @@ class SessionDirectory:
                 state = self._sessions.get(indexed.number) or self._add(indexed)
                 state.frames, state.last_sequence = indexed.frames, indexed.last_sequence
                 state.statistics = indexed.statistics
-        lines_at = os.stat(self._lines.path).st_mtime
+        lines_at, indexed_at = os.stat(self._lines.path).st_mtime, 0.0
+        if index.sessions:
+            with suppress(OSError):
+                indexed_at = os.stat(self._index_path).st_mtime
+        for number, size_bytes in shared_bytes(self._meshes, indexed_at).items():
+            if number in self._sessions:
+                self._sessions[number].statistics.disk_bytes += size_bytes
         for number, sequence, line, size in read_lines(self._lines.path, index.frames_bytes):
             if number in records.deleted:
                 unfinished |= {number}

@@ -1,9 +1,11 @@
 """Writes the meshes and lines of one session into the output directory."""
 
+import os
 from typing import Protocol
 
 from receiver.mesh.mesh_files import encode_mesh
-from receiver.mesh.skinned_glb import PosedBody, Skeleton, encode_body
+from receiver.mesh.rigged_body import RiggedBodies
+from receiver.mesh.skinned_glb import PosedBody, Skeleton
 from receiver.mesh.triangle_mesh import SurfaceMesh
 from receiver.publish.config import PublishConfig
 from receiver.publish.frame_record import FrameRecord
@@ -33,6 +35,8 @@ class SessionWriter:
         self._config = directory.config
         self._mesh_bytes = 0
         self.number = number
+        self._prefix = "" if number == 1 else f"s{number}-"
+        self._bodies = RiggedBodies(self._prefix)
 
     def close(self) -> None:
         """The sender has ended; what it has written stays."""
@@ -57,13 +61,18 @@ class SessionWriter:
         Raises:
             OutputError: the file cannot be written.
         """
-        return self._write(self._stem(sequence, person), encode_mesh(mesh, self._config.format, quantised=True))
+        return self._write_mesh(self._stem(sequence, person), mesh)
 
     def write_body(self, sequence: int, body: PosedBody, skeleton: Skeleton, person: int | None = None) -> str:
-        """Writes a body: GLB with its skeleton, other formats as a plain mesh. Arguments as for `write_surface`."""
-        glb = self._config.format == "glb"
-        content = encode_body(body, skeleton) if glb else encode_mesh(body.mesh, self._config.format)
-        return self._write(self._stem(sequence, person) + ".body", content)
+        """Writes a body: glTF with its skeleton, other formats as a plain mesh. Arguments as for `write_surface`."""
+        stem = self._stem(sequence, person) + ".body"
+        if self._config.format != "glb":
+            return self._write_mesh(stem, body.mesh)
+        document, files = self._bodies.encode(person, body, skeleton, self._is_written)
+        # First, so that whoever finds a document finds what it refers to.
+        for name, content in files.items():
+            self._write(name, content)
+        return self._write(f"{stem}.gltf", document)
 
     def append(self, record: FrameRecord) -> bool:
         """Appends the frame's line to `frames.jsonl`; returns False if it is there. Raises OutputError."""
@@ -71,11 +80,17 @@ class SessionWriter:
         return self._directory.append(self.number, record, durable=self._durable, mesh_bytes=mesh_bytes)
 
     def _stem(self, sequence: int, person: int | None) -> str:
-        session = "" if self.number == 1 else f"s{self.number}-"
-        return f"{session}{sequence:06d}" + ("" if person is None else f"-p{person}")
+        return f"{self._prefix}{sequence:06d}" + ("" if person is None else f"-p{person}")
 
-    def _write(self, stem: str, content: bytes) -> str:
-        relative = f"meshes/{stem}.{self._config.format}"
+    def _is_written(self, name: str) -> bool:
+        """Whether there is a file in the folder of the meshes."""
+        return os.access(name, os.F_OK, dir_fd=self._directory.meshes(), follow_symlinks=False)
+
+    def _write_mesh(self, stem: str, mesh: SurfaceMesh) -> str:
+        return self._write(f"{stem}.{self._config.format}", encode_mesh(mesh, self._config.format, quantised=True))
+
+    def _write(self, name: str, content: bytes) -> str:
+        relative = f"meshes/{name}"
         path, mode = self._config.out / relative, self._config.file_mode
         # Without complete delivery a loss of power may cost the last seconds; syncing would take half of the time.
         publish_file(path, content, synced=self._durable, mode=mode, folder=self._directory.meshes())

@@ -14,7 +14,7 @@ from PIL import ImageDraw, ImageFont, ImageOps
 from common.arrays import Image
 from common.errors import SourceError
 from common.frames import Camera
-from receiver.mesh.mesh_files import read_mesh
+from receiver.mesh.mesh_reading import read_mesh
 from receiver.mesh.render import render
 from receiver.publish.output_files import publish_file
 

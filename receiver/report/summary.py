@@ -23,7 +23,7 @@ from common.body.connectivity import vertex_components
 from common.errors import BodywireError, UsageError, exit_code_of
 from common.io.regular_file import read_regular
 from common.text import counted
-from receiver.mesh.mesh_files import read_mesh
+from receiver.mesh.mesh_reading import read_mesh
 from receiver.mesh.triangle_mesh import SurfaceMesh, is_watertight, signed_volume_m3
 from receiver.publish.frame_record import mesh_path
 from receiver.report.contact_sheet import Clip, Record, read_clip, write_contact_sheet

@@ -11,9 +11,9 @@ from common.body.label_space import LabelSpace
 from common.body.model import BodyModel, KeypointKinematics
 from common.frames import PersonLabels
 from common.labels import concatenate
-from receiver.export.character import joint_transforms
 from receiver.export.ground.grounding import grounded
 from receiver.mesh.mesh_files import Y_UP
+from receiver.mesh.posing import joint_transforms
 from tests.support.moving_character import character_of
 
 

@@ -16,7 +16,7 @@ from PIL import Image
 from common.arrays import FloatArray
 from common.labels import GROUP_NAMES
 from common.wear_kinds import VALUES
-from receiver.mesh.glb_reader import GlbReader
+from receiver.mesh.mesh_reading import read_mesh
 from tests.e2e.daemons import receiver, run
 from tests.support.demo_clip import demo_picture
 from tests.support.forked_program import ForkedProgram
@@ -47,7 +47,7 @@ def count_colours(mesh: Path) -> int:
 
 def vertex_colours(mesh: Path) -> FloatArray:
     """(V, 3) colours of the vertices, 0…1."""
-    colours = GlbReader(mesh.read_bytes()).mesh()[0].colours
+    colours = read_mesh(mesh).colours
     assert colours is not None
     return np.asarray(colours[:, :3] / np.iinfo(colours.dtype).max, np.float32)
 

@@ -9,11 +9,12 @@ from common.arrays import Float64Array
 from common.body.model import BodyParameters
 from common.synthetic.motion.motion_table import clips
 from common.synthetic.render_clip import place_motion
-from receiver.export.character import Character, Motion, continuous, joint_transforms
+from receiver.export.character import Character, Motion, continuous
 from receiver.export.rigging import rig_one
 from receiver.export.skin_weights import load_body_skin
 from receiver.mesh.body_file import parse_body
 from receiver.mesh.mesh_files import Y_UP
+from receiver.mesh.posing import joint_transforms
 from receiver.mesh.skinned_glb import encode_body
 from tests.support.posed_templates import pose, templates
 

@@ -29,7 +29,7 @@ from receiver.export.skin_weights import load_body_skin
 from receiver.link.config import SecurityConfig
 from receiver.mesh.body_file import read_body
 from receiver.mesh.limbs import limbs_of_vertices
-from receiver.mesh.mesh_files import read_mesh
+from receiver.mesh.mesh_reading import read_mesh
 from receiver.mesh.mesh_texture import MeshTexture, TextureCorners
 from receiver.publish.config import PublishConfig
 from receiver.publish.frame_record import FrameRecord, PersonRecord

@@ -11,10 +11,11 @@ import numpy as np
 from scipy.spatial.transform import Rotation
 
 from common.arrays import Float64Array, FloatArray
-from receiver.export.character import Character, Motion, Placement, continuous, joint_transforms
+from receiver.export.character import Character, Motion, Placement, continuous
 from receiver.export.ground.legs import placed_legs
 from receiver.export.ground.solver import Ground, Solution, solve
 from receiver.export.ground.walker import Walker
+from receiver.mesh.posing import joint_transforms
 
 # What the neck's mean place over the ankles says of the vertical is 5° wrong, and most cameras are nearly level.
 _UPRIGHT = 0.5

@@ -18,8 +18,9 @@ from scipy.special import expit
 
 from common.arrays import BoolArray, Float64Array, FloatArray, IntArray
 from common.frames import NEAR_M
-from receiver.export.character import Character, Motion, joint_transforms
+from receiver.export.character import Character, Motion
 from receiver.export.timeline import GAP_S
+from receiver.mesh.posing import joint_transforms
 from receiver.mesh.skinned_glb import Skeleton
 
 _LEGS = tuple((f"upperleg01.{side}", f"lowerleg01.{side}", f"foot.{side}") for side in "LR")

@@ -14,6 +14,7 @@ from starlette.responses import FileResponse, StreamingResponse
 from starlette.staticfiles import NotModifiedResponse, StaticFiles
 
 from common.errors import UsageError
+from receiver.export.rigging import self_contained
 from receiver.mesh.formats import FORMATS, MESH_FORMATS
 from receiver.publish.session_deletion import session_of_file
 from receiver.publish.session_records import SessionState, file_stem
@@ -31,6 +32,10 @@ from receiver.web.uploads.uploads import upload_route
 _MAX_PAGE = 200
 # A browser may keep a mesh: a published file never changes.
 _KEPT = {"cache-control": "private, max-age=3600"}
+_MEDIA_TYPES = {
+    **{name: FORMATS[name].media_type for name in MESH_FORMATS},
+    **{"gltf": "model/gltf+json", "bin": "application/gltf-buffer", "jpg": "image/jpeg"},
+}
 _CACHED = StaticFiles()
 """Says whether a browser's copy is the file that there is."""
 
@@ -130,13 +135,19 @@ async def get_thumbnail(request: Request, state: Found) -> Response:
 
 
 async def get_session_mesh(name: MeshName, request: Request, state: Found) -> Response:
-    """A mesh file of a session."""
+    """A mesh file of a session, or one that it refers to.
+
+    Of a body `000123.body.gltf` there is `000123.body.glb`, too, made when it is asked for: in its pose, complete.
+    """
     path = site_of(request).library.out / "meshes" / name
-    its_own = session_of_file(name) == state.number and path.suffix[1:] in MESH_FORMATS
-    found = await anyio.to_thread.run_sync(_regular, path) if its_own else None
+    media_type = _MEDIA_TYPES.get(path.suffix[1:]) if session_of_file(name) == state.number else None
+    found = await anyio.to_thread.run_sync(_regular, path) if media_type else None
+    if found is None and media_type == _MEDIA_TYPES["glb"]:
+        with suppress(ValueError):
+            content = await anyio.to_thread.run_sync(self_contained, path.with_suffix(".gltf"))
+            return Response(content, media_type=media_type, headers=_KEPT)
     if found is None:
         raise Refused(404, "there is no such mesh")
-    media_type = FORMATS[path.suffix[1:]].media_type
     response = FileResponse(path, media_type=media_type, headers=_KEPT, stat_result=found)
     if _CACHED.is_not_modified(response.headers, request.headers):
         return NotModifiedResponse(response.headers)

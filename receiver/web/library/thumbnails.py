@@ -11,7 +11,7 @@ from PIL import Image
 
 from common.arrays import ByteArray, FloatArray
 from common.frames import Camera
-from receiver.mesh.mesh_files import read_mesh
+from receiver.mesh.mesh_reading import read_mesh
 from receiver.mesh.render import depth_map, render
 from receiver.mesh.triangle_mesh import SurfaceMesh
 from receiver.publish.frame_record import mesh_path

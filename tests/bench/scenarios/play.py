@@ -23,7 +23,8 @@ import numpy as np
 
 from common.arrays import FloatArray
 from common.wire.pictures import ANSWER_PREFIX, PictureHeader, encode_picture
-from receiver.mesh.mesh_files import encode_mesh, read_mesh
+from receiver.mesh.mesh_files import encode_mesh
+from receiver.mesh.mesh_reading import read_mesh
 from sender.perception.inference.crop import CropBox
 from tests.bench.daemons import ROOT, Daemon
 from tests.bench.moving_clips import CAMERA

@@ -15,7 +15,7 @@ import numpy as np
 from common.arrays import FloatArray, Image
 from common.errors import OutputError
 from common.synthetic.render_clip import FPS
-from receiver.mesh.mesh_files import read_mesh
+from receiver.mesh.mesh_reading import read_mesh
 from tests.bench import measures
 from tests.bench.link import display_ages
 from tests.bench.reconstruction_scores import VIEW, views_of

@@ -9,11 +9,13 @@ from collections.abc import AsyncIterator
 from datetime import datetime
 from pathlib import Path
 
+import numpy as np
 import pytest
 from PIL import Image
 
 from common.errors import UsageError
 from receiver.link.auth.ownership import SessionOwner
+from receiver.mesh.body_file import parse_body, read_body
 from receiver.publish.frame_record import FrameRecord
 from receiver.web.config import AccountsConfig
 from receiver.web.library.downloads import Exports, zipped
@@ -62,7 +64,7 @@ async def test_sessions_are_listed_named_and_deleted(site: Site) -> None:
     assert (await anna.patch("/api/sessions/1", json={"name": "a\x1b[31m"})).status_code == 422
     assert (await anna.delete("/api/sessions/1")).status_code == 204
     assert (await anna.get("/api/sessions")).json()["sessions"] == [second]
-    assert [path.name.startswith("s2-") for path in (site.out / "meshes").iterdir()] == [True] * 6
+    assert [path.name.startswith("s2-") for path in (site.out / "meshes").iterdir()] == [True] * 9
     assert b"dance" not in (site.out / "frames.jsonl").read_bytes()
     for method, path in (
         ("GET", ""),
@@ -84,6 +86,25 @@ async def test_mesh_that_a_browser_has_is_not_sent_again(site: Site) -> None:
         assert again.headers["etag"] == tag and again.headers["cache-control"] == first.headers["cache-control"]
 
 
+async def test_body_comes_with_its_files_or_as_one_made_when_asked_for(site: Site) -> None:
+    anna, folder = await site.visitor("Anna"), "/api/sessions/2/meshes"
+    answer = await anna.get(f"{folder}/s2-000001.body.gltf")
+    assert answer.headers["content-type"] == "model/gltf+json"
+    buffers = answer.json()["buffers"]
+    for buffer in buffers:
+        content = (await anna.get(f"{folder}/{buffer['uri']}")).content
+        assert content == (site.out / "meshes" / buffer["uri"]).read_bytes()
+        assert len(content) == buffer["byteLength"]
+        assert (await anna.get(f"/api/sessions/1/meshes/{buffer['uri']}")).status_code == 404
+    whole = parse_body((await anna.get(f"{folder}/s2-000001.body.glb")).content)
+    stored = read_body(site.out / "meshes" / "s2-000001.body.gltf")
+    np.testing.assert_allclose(whole.mesh.vertices, stored.mesh.vertices, atol=1e-5)
+    for name in ("s2-000009.body.glb", "000001.body.glb", "s2-..%2f000001.body.glb"):
+        assert (await anna.get(f"{folder}/{name}")).status_code == 404
+    (site.out / "meshes" / "s2-000001.body.gltf").write_text("{}")
+    assert (await anna.get(f"{folder}/s2-000001.body.glb")).status_code == 404
+
+
 async def test_links_and_pipes_among_the_meshes_are_not_read(site: Site, tmp_path: Path) -> None:
     anna, meshes, secret = await site.visitor("Anna"), site.out / "meshes", tmp_path / "secret"
     secret.write_text("of somebody else")
@@ -94,7 +115,7 @@ async def test_links_and_pipes_among_the_meshes_are_not_read(site: Site, tmp_pat
     for name in ("s2-000000.glb", "s2-000001.glb"):
         assert (await anna.get(f"/api/sessions/2/meshes/{name}")).status_code == 404
     archive = zipfile.ZipFile(io.BytesIO((await anna.get("/api/sessions/2/download/zip")).content))
-    assert len(archive.namelist()) == 5 and b"somebody" not in b"".join(map(archive.read, archive.namelist()))
+    assert len(archive.namelist()) == 8 and b"somebody" not in b"".join(map(archive.read, archive.namelist()))
     assert (await anna.get("/api/sessions/2/thumbnail")).status_code in (200, 404)
 
 
@@ -140,7 +161,7 @@ async def test_session_is_downloaded_with_all_its_files(site: Site) -> None:
         assert archive.testzip() is None
         assert len(archive.read("walk-2/frames.jsonl").splitlines()) == 3
         assert archive.read("walk-2/meshes/s2-000001.glb") == (site.out / "meshes" / "s2-000001.glb").read_bytes()
-        assert len(archive.namelist()) == 7
+        assert len(archive.namelist()) == 10
 
 
 async def test_deleted_session_is_shown_no_longer(site: Site) -> None:

@@ -7,7 +7,8 @@ import trimesh
 from common.body.model import BodyModel, BodyParameters
 from common.body.rotations import axis_angle_to_matrix
 from receiver.body.skinning import BodySkin
-from receiver.mesh.mesh_files import read_mesh, to_y_up
+from receiver.mesh.mesh_files import to_y_up
+from receiver.mesh.mesh_reading import read_mesh
 from receiver.mesh.skinned_glb import encode_body
 from receiver.mesh.triangle_mesh import is_watertight
 from receiver.publish.output_files import publish_file

@@ -9,7 +9,8 @@ from common.errors import OutputError
 from receiver.mesh.formats import MESH_FORMATS
 from receiver.mesh.glb import LINEAR
 from receiver.mesh.glb_reader import GlbReader
-from receiver.mesh.mesh_files import encode_mesh, read_mesh, to_y_up
+from receiver.mesh.mesh_files import encode_mesh, to_y_up
+from receiver.mesh.mesh_reading import read_mesh
 from receiver.mesh.mesh_texture import MeshTexture, TextureCorners, encode_jpeg
 from receiver.mesh.triangle_mesh import SurfaceMesh, is_watertight
 from receiver.publish.output_files import publish_file

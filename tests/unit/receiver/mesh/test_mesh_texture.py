@@ -9,7 +9,7 @@ import trimesh
 from PIL import Image as Picture
 
 from receiver.mesh.body_file import read_body
-from receiver.mesh.mesh_files import read_mesh
+from receiver.mesh.mesh_reading import read_mesh
 from receiver.mesh.mesh_texture import MeshTexture, TextureCorners, encode_jpeg, sample_jpeg
 from receiver.mesh.skinned_glb import encode_body
 from receiver.publish.output_files import publish_file

@@ -48,6 +48,6 @@ def test_encode_body_rejects_the_skeleton_of_another_body() -> None:
 
 def test_skeleton_from_dense_keeps_the_four_largest_weights() -> None:
     weights = np.array([[0.3, 0.05, 0.25, 0.2, 0.2, 0.0], [0.0, 1.0, 0.0, 0.0, 0.0, 0.0]], np.float32)
-    skeleton = skeleton_from_dense(tuple("abcdef"), np.array([-1, 0, 1, 2, 3, 4]), weights)
+    skeleton = skeleton_from_dense(tuple("abcdef"), np.array([-1, 0, 1, 2, 3, 4]), weights, 4)
     assert skeleton.vertex_joints.tolist() == [[0, 2, 3, 4], [1, 0, 0, 0]]
     np.testing.assert_allclose(skeleton.vertex_weights.sum(axis=1), 1.0, rtol=1e-6)

@@ -201,6 +201,8 @@ def test_others_go_on_while_the_copy_is_written_and_the_old_file_is_freed(
     ("name", "session"),
     [
         *(("000123.glb", 1), ("s4-000123-p2.body.ply", 4), ("000001.body.obj", 1), ("../frames.jsonl", None)),
+        *(("000123.body.gltf", 1), ("s12-skin-0123456789abcdef.bin", 12), ("texture-0123456789abcdef.jpg", 1)),
+        *(("texture-0123456789abcdef.jpg.bin", None), ("s1-../texture-0123456789abcdef.jpg", None)),
         *(("000123.glb/..", None), (".000123.glb.1a2b3c4d.partial", None), ("000123.json", None), ("x.glb", None)),
     ],
 )

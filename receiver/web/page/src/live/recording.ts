@@ -1,6 +1,6 @@
 /** What a session has left on the disk: records and meshes of its frames. */
 
-import type { Api } from "../shell/api.ts";
+import { address, type Api } from "../shell/api.ts";
 import type { FrameRecord, MeshKind } from "../protocol/messages.ts";
 import type { StoredMesh } from "../scene/mesh-file.ts";
 
@@ -45,8 +45,10 @@ export class Recording {
     const people = await Promise.all(
       record.people.map(async (person) => {
         const path = person[kind] ?? person.surface ?? person.body;
-        if (!path?.endsWith(".glb")) return null;
-        return { id: person.id, mesh: await readMesh(await this.#api.bytes(`${this.path}/${path}`, signal)) };
+        if (!path || !/\.gl(b|tf)$/.test(path)) return null;
+        const file = `${this.path}/${path}`;
+        const folder = address(file.slice(0, file.lastIndexOf("/") + 1));
+        return { id: person.id, mesh: await readMesh(await this.#api.bytes(file, signal), folder) };
       }),
     );
     return { record, people: people.filter((person) => person !== null) };

@@ -1,0 +1,95 @@
+"""Poses meshes, and brings posed ones back to the rest pose: linear blend skinning and its inverse.
+
+    v = Σ_j w_j (R_j (v_rest − r_j) + p_j)        v_rest = (Σ_j w_j R_j)⁻¹ (v − Σ_j w_j (p_j − R_j r_j))
+
+for a vertex v with weights w_j, posed joints (R_j, p_j) and rest positions r_j, whose frames are those of the scene.
+
+Shapes: N frames, V vertices, J joints.
+"""
+
+from functools import lru_cache
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from scipy.sparse import coo_array
+from scipy.spatial.transform import Rotation
+
+from common.arrays import Float64Array
+from receiver.mesh.skinned_glb import Skeleton
+
+Floats = npt.NDArray[np.floating[Any]]
+"""Of single or double precision."""
+
+# Where a joint is bent by half a turn, the blend of its rotations has no inverse.
+_NEARLY_FLAT, _LEAST_STRETCH = 1e-2, 1e-3
+
+
+def rest_positions(parents: list[int], offsets: Float64Array) -> Float64Array:
+    """(J, 3) sums of the offsets from the root on; parents precede children."""
+    positions = offsets.copy()
+    for joint, parent in enumerate(parents):
+        if parent >= 0:
+            positions[joint] += positions[parent]
+    return positions
+
+
+def joint_transforms(rotations: Floats, parents: list[int], offsets: Float64Array) -> tuple[Float64Array, Float64Array]:
+    """Forward kinematics: orientations (N, J, 3, 3), and positions (N, J, 3) relative to the root, metres.
+
+    Args:
+        rotations: (N, J, 4) unit quaternions x, y, z, w, relative to the parent.
+        offsets: (J, 3) from the parent, at rest; the root's does not matter.
+    """
+    shape = rotations.shape[:2]
+    orientations = Rotation.from_quat(rotations.reshape(-1, 4)).as_matrix().reshape(*shape, 3, 3)
+    positions = np.zeros((*shape, 3))
+    for joint, parent in enumerate(parents):
+        if parent >= 0:
+            positions[:, joint] = positions[:, parent] + orientations[:, parent] @ offsets[joint]
+            orientations[:, joint] = orientations[:, parent] @ orientations[:, joint]
+    return orientations, positions
+
+
+def blended_transforms(
+    skeleton: Skeleton, rotations: Floats, positions: Floats, rest: Floats, every: int = 1
+) -> Floats:
+    """(V, 4, 3) of every n-th vertex, from the rest pose: the transposed matrix, then the translation.
+
+    Args:
+        rotations, positions: (J, 3, 3) and (J, 3) of the posed joints; the result is as precise as the latter.
+        rest: (J, 3) of the joints at rest.
+    """
+    moves = positions - np.einsum("jab,jb->ja", rotations, rest)
+    transforms: Floats = np.concatenate([rotations.transpose(0, 2, 1), moves[:, None]], axis=1, dtype=positions.dtype)
+    blended: Floats = (_weights(skeleton, positions.dtype, every) @ transforms.reshape(-1, 12)).reshape(-1, 4, 3)
+    return blended
+
+
+def posed(rest: Floats, blended: Floats) -> Floats:
+    """(V, 3) vertices at rest → posed."""
+    x, y, z = (rest[:, axis, None] for axis in range(3))
+    vertices: Floats = x * blended[:, 0] + y * blended[:, 1] + z * blended[:, 2] + blended[:, 3]
+    return vertices
+
+
+def unposed(vertices: Floats, blended: Floats) -> Floats:
+    """(V, 3) posed vertices → at rest: the inverse of `posed`."""
+    matrices, shifted = blended[:, :3].transpose(0, 2, 1), vertices - blended[:, 3]
+    inverse = np.empty_like(matrices)
+    flat = np.abs(np.linalg.det(matrices)) < _NEARLY_FLAT
+    inverse[~flat] = np.linalg.inv(matrices[~flat])
+    inverse[flat] = np.linalg.pinv(matrices[flat], rcond=_LEAST_STRETCH)
+    rest: Floats = (inverse @ shifted[:, :, None])[:, :, 0]
+    return rest
+
+
+@lru_cache(maxsize=16)
+def _weights(skeleton: Skeleton, dtype: npt.DTypeLike, every: int) -> Any:
+    """(V, J) sparse: skinning weights of every n-th vertex, each row with the sum 1."""
+    joints, weights = (values[::every] for values in (skeleton.vertex_joints, skeleton.vertex_weights))
+    shares = (weights / weights.sum(axis=1, keepdims=True, dtype=np.float64)).astype(dtype)
+    rows = np.repeat(np.arange(len(joints)), joints.shape[1])
+    matrix = coo_array((shares.ravel(), (rows, joints.ravel())), shape=(len(joints), len(skeleton.names))).tocsr()
+    matrix.eliminate_zeros()
+    return matrix
