@@ -95,9 +95,9 @@ async def _visits(page: str, visits: list[float]) -> None:
 
 @contextmanager
 def strangers(page: str, doors: Sequence[tuple[str, str, str]] = _DOORS) -> Iterator[None]:
-    """Processes of their own, until the end of the block."""
+    """Processes of their own, until the end of the block; as on other machines, they leave the processor to others."""
     at = str(Address.parse(page.rpartition("/")[2]))
-    command = (sys.executable, "-m", hostile_tcp.__name__, at)
+    command = ("nice", "-n", "19", sys.executable, "-m", hostile_tcp.__name__, at)
     running = [subprocess.Popen((*command, *door), cwd=ROOT) for door in doors]
     try:
         yield
