@@ -3,11 +3,13 @@
 import os
 import subprocess
 import sys
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
+import torch
 
-from common.weights.threads import available_cores
+from common.weights.threads import available_cores, one_thread
 
 ROOT = Path(__file__).parents[4]
 
@@ -49,6 +51,19 @@ def test_libraries_compute_in_the_thread_of_a_worker() -> None:
     environment |= dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"), "16")
     done = subprocess.run([sys.executable, "-c", WORK], env=environment, capture_output=True, text=True, check=True)
     assert done.stdout.split() == ["0", "1", "1", "1"]
+
+
+def test_program_keeps_its_threads_after_calls_that_overlap() -> None:
+    usual = torch.get_num_threads()
+    torch.set_num_threads(3)
+    first, second = ExitStack(), ExitStack()
+    for call in (first, second):
+        call.enter_context(one_thread())
+        assert torch.get_num_threads() == 1
+    first.close()
+    second.close()
+    assert torch.get_num_threads() == 3
+    torch.set_num_threads(usual)
 
 
 @pytest.mark.parametrize(
