@@ -113,8 +113,11 @@ class Guard:
             await self._answer(scope, receive, guarded, busy=busy)
         except (WebSocketDisconnect, ClientDisconnect):
             logger.debug("a client has left before its answer")
-        except Exception:
-            self._log_failure(scope)
+        except Exception as error:
+            if status and isinstance(error, FileNotFoundError):
+                logger.debug("a file was deleted before it was sent")
+            else:
+                self._log_failure(scope)
             if scope["type"] == "http" and not status:
                 answer = {"detail": "the server failed at this request; its log says why"}
                 await JSONResponse(answer, 500)(scope, receive, guarded)

@@ -1,10 +1,12 @@
 import asyncio
+import contextlib
+from pathlib import Path
 
 import httpx
 import pytest
 from prometheus_client import CollectorRegistry
 from starlette.datastructures import Headers
-from starlette.responses import PlainTextResponse
+from starlette.responses import FileResponse, PlainTextResponse
 from starlette.types import Receive, Scope, Send
 
 from common.io.addresses import Address
@@ -104,6 +106,19 @@ async def test_one_client_has_so_many_requests_at_a_time(monkeypatch: pytest.Mon
     answer.set()
     assert await asyncio.gather(*waiting, other) == [(200, None)] * 3
     assert await status("2001:db8:1:2:3::1") == (200, None)
+
+
+async def test_file_that_is_deleted_before_it_is_sent_is_no_matter_for_the_log(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    (path := tmp_path / "000001.glb").write_bytes(b"mesh")
+    answer = FileResponse(path, stat_result=path.stat())
+    path.unlink()
+    app = Guard(answer, loopback=True, encrypted=False, metrics=WebMetrics(CollectorRegistry()))
+    async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://127.0.0.1") as client:
+        with contextlib.suppress(AssertionError):  # this transport wants a complete answer
+            await client.get("/")
+    assert caplog.records == []
 
 
 @pytest.mark.parametrize(("scheme", "insists"), [("http", False), ("https", True)])
