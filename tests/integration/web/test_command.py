@@ -116,7 +116,9 @@ async def test_removed_account_loses_its_sessions(
         assert command("remove", "anna") == 0 and "minute" not in command.out
     lines = (tmp_path / "frames.jsonl").read_text().splitlines()
     assert [json.loads(line)["source"] for line in lines] == ["others.mp4"] * 3
-    assert len(list((tmp_path / "meshes").iterdir())) == 6 and not list(tmp_path.glob(".removed*"))
+    names = [path.name for path in (tmp_path / "meshes").iterdir()]
+    assert len([name for name in names if name.startswith("s2-0")]) == 6 and not list(tmp_path.glob(".removed*"))
+    assert all(name.startswith("s2-") for name in names)
 
 
 async def test_token_of_the_command_works(tmp_path: Path, command: Command) -> None:

@@ -60,7 +60,7 @@ export class UploadQueue {
     const added = [...files];
     if (added.length === 0) return;
     if (this.#working + this.#waiting.length === 0) this.#clear();
-    for (const file of added) this.#enter(file, kind ?? kindOf(file));
+    for (const file of added) this.#enter(file, kindOf(file) && (kind ?? kindOf(file)));
     this.#refresh();
     while (this.#working < AT_ONCE && this.#waiting.length > 0) void this.#work();
   }
