@@ -28,7 +28,7 @@ _MAX_BYTES, _MAX_DOCUMENT_BYTES = 64_000_000, 1_000_000
 _RIGGED = ".gltf"
 _MAX_JOINTS, _MAX_NAME_CHARACTERS = 256, 100
 _MAX_DISTANCE_M = 1e5
-_NOT_TURNED = (0.0, 0.0, 0.0, 1.0)
+_NOT_MOVED, _NOT_TURNED = (0.0, 0.0, 0.0), (0.0, 0.0, 0.0, 1.0)
 # What reading the JSON of a damaged file raises.
 _DAMAGES = (
     *(OSError, ValueError, KeyError, IndexError, TypeError, AttributeError, OverflowError, RecursionError),
@@ -125,7 +125,7 @@ def _pose(document: Node) -> LocalPose:
             parents[index[child]] = joint
     if parents[0] != -1 or any(not 0 <= parents[joint] < joint for joint in range(1, len(joints))):
         raise ValueError("its parents do not precede their children")
-    translations = np.array([node["translation"] for node in nodes], np.float64).reshape(len(joints), 3)
+    translations = np.array([node.get("translation", _NOT_MOVED) for node in nodes], np.float64).reshape(len(joints), 3)
     rotations = np.array([node.get("rotation", _NOT_TURNED) for node in nodes], np.float64).reshape(len(joints), 4)
     lengths = np.linalg.norm(rotations, axis=1, keepdims=True)
     if not (_near(translations) and np.isfinite(lengths).all() and (lengths > 0.5).all()):

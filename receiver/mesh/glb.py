@@ -9,9 +9,10 @@ KHR_mesh_quantization.
 import itertools
 import json
 import struct
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from hashlib import blake2b
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -32,11 +33,8 @@ VERTEX_BUFFER, _INDEX_BUFFER = 34962, 34963
 SHAPE, COLOURS, SKIN, FACE, TEXTURE = "shape", "colours", "skin", "face", "texture"
 """Parts of a body: what a person's figure and clothes change, colours of vertices, what is the same for all (triangles,
 texture coordinates, skinning weights), blend shapes, and the picture."""
-_LINEAR, _LINEAR_MIPMAP, _CLAMP = 9729, 9987, 33071
-_INVENTED = (
-    "The face has drawn eyes, brows and lips where the camera did not show them: they are no likeness."
-    " Parts of the body that no camera has seen have estimated colours."
-)
+_CLAMP = 33071
+_INVENTED = "Drawn eyes, brows and lips are no likeness; colours that no camera has seen are estimated."
 """What the colours of files say about themselves."""
 _SHARE_DIGITS = 4
 OWN_VERTICES = "own_vertices"
@@ -71,7 +69,8 @@ class GlbWriter:
     """Collects arrays and assembles the file.
 
     Args:
-        compact: normals and colours of triangles have a byte a component.
+        compact: normals and colours of triangles have a byte a component, and the document is short: attributes of one
+            part share a buffer view.
     """
 
     def __init__(self, *, compact: bool = False) -> None:
@@ -92,7 +91,7 @@ class GlbWriter:
         """Appends an array of elements along the first axis, aligned to 4 bytes, and returns its accessor index."""
         return self._add_accessor(self._add_view(np.ascontiguousarray(array).data, target, part), array, bounds)
 
-    def _add_accessor(self, view: int, array: npt.NDArray[Any], bounds: bool = False, **properties: bool) -> int:
+    def _add_accessor(self, view: int, array: npt.NDArray[Any], bounds: bool = False, **properties: int) -> int:
         accessor: Node = {
             "bufferView": view,
             "componentType": COMPONENT_TYPES[array.dtype.name],
@@ -137,6 +136,20 @@ class GlbWriter:
         indices = self.add_array(_indices(SameArray(mesh.faces), len(vertices)), _INDEX_BUFFER)
         return {"attributes": attributes, "indices": indices}, {"translation": lowest.tolist(), "scale": [step_m] * 3}
 
+    def _add_attributes(self, attributes: Mapping[str, npt.NDArray[Any]], part: str) -> dict[str, int]:
+        """Appends attributes of the same vertices, each with a multiple of 4 bytes a vertex."""
+        if not self._compact or not attributes:
+            return {name: self.add_array(array, VERTEX_BUFFER, part=part) for name, array in attributes.items()}
+        kind = np.dtype([(name, array.dtype, array.shape[1:]) for name, array in attributes.items()])
+        vertices = np.empty(len(next(iter(attributes.values()))), kind)
+        for name, array in attributes.items():
+            vertices[name] = array
+        start = self._append(vertices.view(np.uint8).data, part)
+        view = self._describe_view(part, start, vertices.nbytes, VERTEX_BUFFER, kind.itemsize)
+        # The first is at 0, which goes without saying.
+        starts = {name: {"byteOffset": field[1]} if field[1] else {} for name, field in (kind.fields or {}).items()}
+        return {name: self._add_accessor(view, array, False, **starts[name]) for name, array in attributes.items()}
+
     def count(self, accessor: int) -> int:
         """The number of elements of an accessor."""
         return int(self._accessors[accessor]["count"])
@@ -168,7 +181,11 @@ class GlbWriter:
         return list(range(first, first + arrays))
 
     def add_triangles(
-        self, mesh: SurfaceMesh, texture: MeshTexture | None = None, normals: FloatArray | None = None
+        self,
+        mesh: SurfaceMesh,
+        texture: MeshTexture | None = None,
+        normals: FloatArray | None = None,
+        skin: Mapping[str, npt.NDArray[Any]] = MappingProxyType({}),
     ) -> Node:
         """Appends a y-up mesh with its colours, or with a texture in their place, and returns its primitive.
 
@@ -176,6 +193,7 @@ class GlbWriter:
 
         Args:
             normals: (V, 3) others than those of the mesh.
+            skin: further attributes of the primitive's vertices, by name.
         """
         vertices, faces = mesh.vertices, mesh.faces
         normals = vertex_normals(vertices, faces) if normals is None else normals
@@ -191,8 +209,7 @@ class GlbWriter:
         self._quantised = self._quantised or self._compact
         image = None
         if texture is not None:
-            coordinates = np.asarray(texture.corners.coordinates, np.float32)
-            attributes["TEXCOORD_0"] = self.add_array(coordinates, VERTEX_BUFFER, part=SKIN)
+            skin = {"TEXCOORD_0": np.asarray(texture.corners.coordinates, np.float32), **skin}
             image = self._add_image(texture)
         elif mesh.colours is not None:
             self._coloured, colours = True, SameArray(mesh.colours)
@@ -202,7 +219,7 @@ class GlbWriter:
                 else self.add_array(_linear(colours), VERTEX_BUFFER, part=COLOURS)
             )
         primitive: Node = {
-            "attributes": attributes,
+            "attributes": attributes | self._add_attributes(skin, SKIN),
             "indices": self.add_array(_indices(SameArray(faces), len(vertices)), _INDEX_BUFFER, part=SKIN),
         }
         if texture is not None:
@@ -250,7 +267,8 @@ class GlbWriter:
     def _describe_view(
         self, part: str, start: int, size_bytes: int, target: int | None, stride_bytes: int | None = None
     ) -> int:
-        properties = {"target": target, "byteStride": stride_bytes}
+        # Readers know without `target` what accessors use a view.
+        properties = {"target": None if self._compact else target, "byteStride": stride_bytes}
         view: Node = {"buffer": part, "byteOffset": start, "byteLength": size_bytes}
         self._views.append(view | {name: value for name, value in properties.items() if value is not None})
         return len(self._views) - 1
@@ -287,6 +305,9 @@ class GlbWriter:
         names = {part: prefix + part_name(part, content) for part, content in contents.items()}
         buffers = [{"uri": names[part], "byteLength": len(content)} for part, content in contents.items()]
         views = [{**view, "buffer": list(names).index(view["buffer"])} for view in self._views]
+        for view in views:
+            if not view["byteOffset"]:
+                del view["byteOffset"]
         pictures = {prefix + part_name(TEXTURE, jpeg, "jpg"): jpeg for jpeg in self._images}
         files = {names[part]: content for part, content in contents.items()} | pictures
         return self._content(document, buffers, views, [{"uri": name} for name in pictures]), files
@@ -294,7 +315,7 @@ class GlbWriter:
     def _content(self, document: Node, buffers: list[Node], views: list[Node], images: list[Node]) -> Node:
         textured: Node = {}
         if images:
-            sampler = {"magFilter": _LINEAR, "minFilter": _LINEAR_MIPMAP, "wrapS": _CLAMP, "wrapT": _CLAMP}
+            sampler = {"wrapS": _CLAMP, "wrapT": _CLAMP}
             textures = [{"sampler": 0, "source": number} for number in range(len(images))]
             textured = {"images": images, "samplers": [sampler], "textures": textures}
         return {

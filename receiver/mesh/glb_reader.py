@@ -87,7 +87,8 @@ class GlbReader:
         if stride is None:
             return np.frombuffer(view, dtype)
         shape = described["count"], _COMPONENTS[described["type"]]
-        return np.ndarray(shape, dtype, view, strides=(stride, dtype.itemsize)).flatten()
+        strides = (stride, dtype.itemsize)
+        return np.ndarray(shape, dtype, view, described.get("byteOffset", 0), strides).flatten()
 
     def _vertices(self) -> FloatArray:
         """(V, 3) of the mesh; of a quantised one, where its node puts them."""
@@ -128,7 +129,7 @@ class GlbReader:
 
     def _view(self, number: int) -> bytes:
         view = self.document["bufferViews"][number]
-        first = int(view["byteOffset"])
+        first = int(view.get("byteOffset", 0))
         return self._buffers[int(view["buffer"])][first : first + int(view["byteLength"])]
 
     def _part(self, name: str) -> bytes:

@@ -37,11 +37,14 @@ _NEAR_M = 1e-3
 _NEAR_JOINT_M, _EVERY = 2e-4, 8
 # Weights that move nothing by more are left out of a document.
 _LEAST_MOVE_M = 3e-4
-# 0.05 mm, and 0.001°.
+# 0.05 mm, and 0.001°; 0.01° of joints from which the longest chain of bones is shorter than this.
 _OFFSET_DECIMALS, _TURN_DECIMALS = 4, 5
+_SHORT_REACH_M = 0.45
+# 0.005 mm: bounds of vertices are in each document.
+_VERTEX_DECIMALS = 5
 # As many people are in a frame at most.
 _MOST_RIGS = 16
-_NOT_TURNED = [0.0, 0.0, 0.0, 1.0]
+_AT_REST = {"translation": [0.0, 0.0, 0.0], "rotation": [0.0, 0.0, 0.0, 1.0]}
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -197,7 +200,7 @@ def _attributes(body: PosedBody) -> Iterator[npt.NDArray[Any] | None]:
 def _bound(body: PosedBody, figure: _Figure, skeleton: Skeleton, prefix: str) -> tuple[_Rig, dict[str, bytes]]:
     """The rig of a body, and its files."""
     writer, face = GlbWriter(compact=True), figure.face
-    mesh = SurfaceMesh(figure.vertices, body.mesh.faces, body.mesh.colours)
+    mesh = SurfaceMesh(np.round(figure.vertices, _VERTEX_DECIMALS), body.mesh.faces, body.mesh.colours)
     primitive = add_skinned_triangles(writer, mesh, body.texture, skeleton)
     described: Node = {"name": "body", "primitives": [primitive]}
     joints = rest_positions(skeleton.parents.tolist(), _rounded(figure.offsets, _OFFSET_DECIMALS)).astype(np.float32)
@@ -217,15 +220,25 @@ def _posed(rig: _Rig, frame: _Frame) -> Node:
     """The document of a frame."""
     offsets, document = rig.figure.offsets.copy(), rig.document
     offsets[0] = frame.offsets[0]
-    joints = joint_nodes(
-        rig.skeleton, _rounded(offsets, _OFFSET_DECIMALS), _rounded(frame.turns, _TURN_DECIMALS), first=1
-    )
+    short = _reach_m(rig.skeleton, offsets)[:, None] < _SHORT_REACH_M
+    turns = np.where(short, _rounded(frame.turns, _TURN_DECIMALS - 1), _rounded(frame.turns, _TURN_DECIMALS))
+    joints = joint_nodes(rig.skeleton, _rounded(offsets, _OFFSET_DECIMALS), turns, first=1)
     for joint in joints:
-        if joint["rotation"] == _NOT_TURNED:
-            del joint["rotation"]
+        for name, value in _AT_REST.items():
+            if joint[name] == value:
+                del joint[name]
     if rig.figure.face is not None and frame.activations is not None:
         document = _expressive(document, rig.figure.face, frame.activations)
     return {**document, "nodes": [{"mesh": 0, "skin": 0, "name": "body"}, *joints]}
+
+
+def _reach_m(skeleton: Skeleton, offsets: Float64Array) -> Float64Array:
+    """(J,) length of the longest chain of bones from each joint on."""
+    lengths_m, reach_m = np.linalg.norm(offsets, axis=1).tolist(), [0.0] * len(offsets)
+    for joint in range(len(offsets) - 1, 0, -1):
+        parent = int(skeleton.parents[joint])
+        reach_m[parent] = max(reach_m[parent], reach_m[joint] + lengths_m[joint])
+    return np.array(reach_m)
 
 
 def _rounded(values: Float64Array, decimals: int) -> Float64Array:

@@ -14,7 +14,7 @@ from scipy.spatial.transform import Rotation
 
 from common.arrays import ByteArray, Float64Array, FloatArray, IntArray
 from receiver.mesh.face_shapes import FaceShapes, rounded_weights
-from receiver.mesh.glb import SKIN, VERTEX_BUFFER, GlbWriter, Node
+from receiver.mesh.glb import GlbWriter, Node
 from receiver.mesh.mesh_files import Y_UP, to_y_up
 from receiver.mesh.mesh_texture import MeshTexture, TextureCorners
 from receiver.mesh.triangle_mesh import SurfaceMesh, vertex_normals
@@ -150,10 +150,9 @@ def add_skinned_triangles(
 
     Arguments as for `GlbWriter.add_triangles`.
     """
-    primitive = writer.add_triangles(mesh, texture, normals)
-    for name, values in _weights(skeleton, None if texture is None else texture.corners):
-        primitive["attributes"][name] = writer.add_array(values, VERTEX_BUFFER, part=SKIN)
-    return primitive
+    return writer.add_triangles(
+        mesh, texture, normals, dict(_weights(skeleton, None if texture is None else texture.corners))
+    )
 
 
 # What follows is the same in all frames of a person in one outfit.

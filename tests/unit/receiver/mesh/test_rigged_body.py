@@ -77,7 +77,12 @@ def test_poses_of_one_person_share_their_files_and_are_where_they_were(folder: F
     assert written == [["shape", "skin"], [], []]
     for number, body in enumerate(walking()):
         assert folder.error_m(f"{number}.gltf", body) < 3e-4
-        assert (folder.path / f"{number}.gltf").stat().st_size < 10_000
+
+
+def test_document_has_two_blocks_of_a_file_system(folder: Folder) -> None:
+    for number, body in enumerate(walking()):
+        folder.write(f"{number}.gltf", textured(body, 40))
+        assert (folder.path / f"{number}.gltf").stat().st_size <= 2 * 4096
 
 
 def test_another_figure_is_written_without_what_is_the_same_for_all(folder: Folder) -> None:
