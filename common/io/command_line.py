@@ -4,11 +4,11 @@ import argparse
 import difflib
 import os
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any, NoReturn
 
 from common.errors import UsageError
-from common.io.options import Option, Program, component_summary, describe_default, options_of
+from common.io.options import Option, Program, component_summary, describe_default, meant_now, options_of
 from common.text import printable
 
 _HELP_COLUMN = 34
@@ -19,11 +19,16 @@ _SIMILAR = 0.7
 class CommandParser(argparse.ArgumentParser):
     """Raises UsageError for a wrong flag, which becomes one line like all other errors, and names the flag meant."""
 
+    options: Sequence[Option] = ()
+    """Those whose earlier names it knows."""
+
     def parse_args(self, args: Any = None, namespace: Any = None) -> Any:
         parsed, unknown = self.parse_known_args(args, namespace)
         if unknown:
-            meant = closest(unknown[0].partition("=")[0], self._option_string_actions)
-            hint = f" (did you mean {meant}?)" if meant else ""
+            word = unknown[0].partition("=")[0]
+            meant = closest(word, self._option_string_actions)
+            former = meant_now(self.options, word.removeprefix("--").removeprefix("no-"))
+            hint = former or (f" (did you mean {meant}?)" if meant else "")
             self.error(f"unrecognized arguments: {' '.join(unknown)}{hint}")
         return parsed
 
@@ -87,7 +92,7 @@ def command_parser(kind: type[Any], program: Program) -> argparse.ArgumentParser
     return parser
 
 
-def _add_flags(parser: argparse.ArgumentParser, kind: type[Any], program: Program) -> None:
+def _add_flags(parser: CommandParser, kind: type[Any], program: Program) -> None:
     """Adds the flags of a program to a parser, in a group for each component."""
     general = parser.add_argument_group("general")
     general.add_argument("-h", "--help", action="help", help="show this text and exit")
@@ -99,7 +104,8 @@ def _add_flags(parser: argparse.ArgumentParser, kind: type[Any], program: Progra
         help=f"TOML file with options; each can also come from the environment: {program.environment_prefix}LOG_LEVEL",
     )
     groups: dict[str, Any] = {}
-    for entry in options_of(kind):
+    parser.options = options_of(kind)
+    for entry in parser.options:
         if entry.component not in groups:
             summary = component_summary(kind, entry.component)
             groups[entry.component] = parser.add_argument_group(entry.component, summary)

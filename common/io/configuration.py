@@ -22,7 +22,7 @@ from typing import Any, TypeVar, get_type_hints
 
 from common.errors import UsageError
 from common.io.command_line import command_parser
-from common.io.options import Option, Program, options_of
+from common.io.options import Option, Program, meant_now, options_of
 
 T = TypeVar("T")
 _MAX_BYTES = 1_000_000
@@ -92,7 +92,7 @@ def _from_file(path: Path, options: list[Option]) -> dict[Option, Any]:
         for name, value in (table if isinstance(table, dict) else {component: table}).items():
             entry = known.get((component, name))
             if entry is None:
-                raise UsageError(f"{path}: unknown option [{component}] {name}")
+                raise UsageError(f"{path}: unknown option [{component}] {name}{meant_now(options, name)}")
             values[entry] = _parsed_as(entry, f"{path}: [{component}] {name}", value)
     return values
 
@@ -101,7 +101,8 @@ def _from_environment(prefix: str, environment: Mapping[str, str], options: list
     names = {prefix + entry.name.upper(): entry for entry in options}
     for variable in sorted(environment):
         if variable.startswith(prefix) and variable not in names and variable != prefix + "CONFIG":
-            raise UsageError(f"unknown environment variable {variable}")
+            now = meant_now(options, variable.removeprefix(prefix).lower())
+            raise UsageError(f"unknown environment variable {variable}{now}")
     return {
         entry: _parsed_as(
             entry, variable, environment[variable].splitlines() if entry.repeats else environment[variable]

@@ -19,14 +19,15 @@ from common.io.addresses import Address, Addresses
 _WORDS = {"1": True, "true": True, "yes": True, "on": True, "0": False, "false": False, "no": False, "off": False}
 
 
-def option(default: Any, *, help: str) -> Any:
+def option(default: Any, *, help: str, formerly: str = "") -> Any:
     """A field of a component's configuration.
 
     Args:
         default: the field's value unless configured.
         help: the description in `--help`, with the unit of a number.
+        formerly: an earlier option whose place it has taken.
     """
-    return dataclasses.field(default=default, metadata={"help": help})
+    return dataclasses.field(default=default, metadata={"help": help, "formerly": formerly})
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +46,7 @@ class Option:
     repeats: bool
     default: Any
     help: str
+    formerly: str = ""
 
     @property
     def flag(self) -> str:
@@ -117,6 +119,11 @@ def options_of(kind: type[Any]) -> list[Option]:
     if len(set(names)) != len(names):
         raise ValueError(f"two components of {kind.__name__} share an option: {sorted(names)}")
     return options
+
+
+def meant_now(options: Sequence[Option], name: str) -> str:
+    """What to say behind a name that no option has: the flag that has taken its place, if there is one."""
+    return next((f" (did you mean {entry.flag}?)" for entry in options if name and entry.formerly == name), "")
 
 
 def _is_option(entry: dataclasses.Field[Any]) -> bool:

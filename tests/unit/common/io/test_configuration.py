@@ -31,7 +31,7 @@ class CameraOptions:
     realtime: bool = option(False, help="keep a file's pace")
     out: Path = option(Path("out"), help="folder")
     from_: str = option("0", help="where a file begins")
-    size: tuple[int, ...] = option((7,), help="one or more")
+    size: tuple[int, ...] = option((7,), help="one or more", formerly="extent")
 
     def __post_init__(self) -> None:
         if self.focal_px == 0:
@@ -137,7 +137,8 @@ def test_wrong_environment_is_named() -> None:
     for name, value, message in (
         ("WINDOW", "x", "BODYWIRE_SENDER_WINDOW: 'x' is not a whole number"),
         ("REALTIME", "maybe", "BODYWIRE_SENDER_REALTIME: 'maybe' is none of"),
-        ("WINDWO", "2", "unknown environment variable BODYWIRE_SENDER_WINDWO"),
+        ("WINDWO", "2", "unknown environment variable BODYWIRE_SENDER_WINDWO$"),
+        ("EXTENT", "2", r"unknown environment variable BODYWIRE_SENDER_EXTENT \(did you mean --size\?\)"),
     ):
         with pytest.raises(UsageError, match=message):
             read(environment={f"BODYWIRE_SENDER_{name}": value})
@@ -153,7 +154,8 @@ def test_wrong_environment_is_named() -> None:
         ("[link]\npeer = 5", r"\[link\] peer: '5' is not host:port"),
         ("[camera]\nfocal_px = nan", r"\[camera\] focal_px: 'nan' is not finite"),
         ('[camera]\nout = "a\\u0000b"', r"\[camera\] out: .* has a NUL character"),
-        ("[link]\nwindwo = 3", r"unknown option \[link\] windwo"),
+        ("[link]\nwindwo = 3", r"unknown option \[link\] windwo$"),
+        ("[camera]\nextent = 3", r"unknown option \[camera\] extent \(did you mean --size\?\)"),
         ("[camera]\nwindow = 3", r"unknown option \[camera\] window"),
         ("window = 3", r"unknown option \[window\] window"),
         ("window", "is not TOML"),
@@ -207,6 +209,7 @@ def test_argument_without_a_flag_sets_the_option_that_the_program_names() -> Non
     [
         (("--windwo", "3"), r"unrecognized arguments: --windwo 3 \(did you mean --window\?\); see sender --help"),
         (("--focalpx=900",), r"--focalpx=900 \(did you mean --focal-px\?\)"),
+        (("--no-extent",), r"--no-extent \(did you mean --size\?\)"),
         (("--bogus",), r"unrecognized arguments: --bogus; see sender --help"),
     ],
 )
