@@ -100,7 +100,7 @@ def render_people(directory: Path, record: Record | None, kind: str, source: Ima
 
     Args:
         record: of the frame; None if it was not received.
-        kind: of mesh, `surface` or `body`.
+        kind: of mesh, `surface` or `body`; of a person without it, the other one.
         source: the input frame (H, W, 3), of which only the size matters.
         plain: in a neutral colour, which shows the shape alone.
 
@@ -112,11 +112,13 @@ def render_people(directory: Path, record: Record | None, kind: str, source: Ima
     if record is None or "camera" not in record:
         return canvas
     camera = Camera(width, height, record["camera"]["focal_px"])
-    people = [person for person in record["people"] if person[kind] is not None]
     # Painter's algorithm: farthest person first.
-    for person in sorted(people, key=lambda person: -float(np.mean(person["joints_3d"], axis=0)[2])):
+    for person in sorted(record["people"], key=lambda person: -float(np.mean(person["joints_3d"], axis=0)[2])):
+        path = person[kind] or person["surface"] or person["body"]
+        if path is None:
+            continue
         try:
-            mesh = read_mesh(directory / person[kind])
+            mesh = read_mesh(directory / path)
             shown = replace(mesh, colours=None) if plain else mesh
             canvas = render(shown, camera, onto=canvas)
         except ValueError:

@@ -127,10 +127,12 @@ def find_faults(records: Sequence[Record], clip: Clip, meshes: Mapping[str, bool
     missing = [key for key in clip.keys if key not in received]
     if missing:
         faults.append(f"{len(missing)} of {len(clip.keys)} frames are missing, the first is {missing[0]}")
-    empty = [r["seq"] for r in records if not any(p["surface"] and p["body"] for p in r["people"])]
+    # `--meshes` says which kinds there are of a session.
+    kinds = [kind for kind in ("surface", "body") if any(p[kind] for r in records for p in r["people"])]
+    empty = [r["seq"] for r in records if not any(kinds and all(p[kind] for kind in kinds) for p in r["people"])]
     if empty and not clip.stills:
         frames = counted(len(empty), "frame has", "frames have")
-        faults.append(f"{frames} no person with surface and body, the first is {empty[0]}")
+        faults.append(f"{frames} no person with {' and '.join(kinds) or 'meshes'}, the first is {empty[0]}")
     not_closed = [path for path, sound in meshes.items() if not sound]
     if not_closed:
         open_meshes = counted(len(not_closed), "mesh is", "meshes are")
@@ -146,6 +148,7 @@ def table(records: Sequence[Record], surfaces: Mapping[str, bool], bodies: Mappi
     aged = [record for record in records if record["age_ms"] is not None]
     published = [record["captured_at"] + record["age_ms"] / 1e3 for record in aged]
     links_bytes = [record["link_bytes"] for record in records if record.get("link_bytes") is not None]
+    watertight = (("watertight surfaces", surfaces), ("watertight bodies", bodies))
     rows = [
         ("frames", f"{len(records)}"),
         ("frames a second, published", frames_per_second(published)),
@@ -155,8 +158,7 @@ def table(records: Sequence[Record], surfaces: Mapping[str, bool], bodies: Mappi
         ("labels, bytes a frame, median", f"{_percentile(total_bytes, 50):.0f}"),
         ("labels, bytes a frame, p95", f"{_percentile(total_bytes, 95):.0f}"),
         *((f"age p{percent}, ms", f"{_percentile(ages, percent):.0f}") for percent in (50, 95) if ages),
-        ("watertight surfaces", _share(surfaces)),
-        ("watertight bodies", _share(bodies)),
+        *((name, _share(meshes)) for name, meshes in watertight if meshes),
     ]
     width = max(len(name) for name, _ in rows)
     return "\n".join(f"{name:<{width}}  {value:>14}" for name, value in rows)

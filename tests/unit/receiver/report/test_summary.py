@@ -15,6 +15,7 @@ from receiver.publish.frame_record import FrameRecord
 from receiver.publish.output_files import publish_file
 from receiver.publish.session_directory import SessionDirectory
 from receiver.report.summary import ages_ms, main, read_frames, table
+from receiver.web.library.thumbnails import thumbnail
 from tests.support.posed_body import box
 from tests.support.published_session import FRAMES, OWNER, publish
 
@@ -31,6 +32,29 @@ def test_summary_of_a_good_session(tmp_path: Path, clip: Path, capsys: pytest.Ca
     # The box is at the centre of the two lower tiles.
     centres = [sheet[20 + 288 * row + 144, width // 2 + 10] for row in (1, 2)]
     assert all((centre < 250).all() for centre in centres)
+
+
+@pytest.mark.parametrize(("kind", "other"), [("surface", "bodies"), ("body", "surfaces")])
+def test_summary_of_a_session_without_meshes_of_a_kind(
+    tmp_path: Path, clip: Path, capsys: pytest.CaptureFixture[str], kind: str, other: str
+) -> None:
+    out = publish(tmp_path / "out")
+    lines = [json.loads(line) for line in (out / "frames.jsonl").read_text().splitlines()]
+    for line in lines:
+        line["people"][0][kind] = None
+    (out / "frames.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    assert thumbnail(out, lines[0]) is not None
+    assert main([str(out), "--clip", str(clip)]) == 0
+    rows = [line for line in capsys.readouterr().out.splitlines() if "watertight" in line]
+    assert [row.split() for row in rows] == [["watertight", other, "6", "of", "6"]]
+    sheet = cv2.imread(str(out / "contact-sheet.png"))
+    assert sheet is not None
+    upper, lower = sheet[20 + 288 : 20 + 2 * 288], sheet[20 + 2 * 288 :]
+    assert upper.min() < 250 and (upper == lower).all()
+    lines[3]["people"] = []
+    (out / "frames.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    assert main([str(out), "--clip", str(clip)]) == 1
+    assert "1 frame has no person with " in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
