@@ -22,6 +22,7 @@ from receiver.export.recorded_session import BodyAt
 from receiver.export.skin_weights import full_weights
 from receiver.mesh import posing
 from receiver.mesh.body_file import BodyFile, LocalPose, read_body, read_pose
+from receiver.mesh.glb import static_mesh_glb
 from receiver.mesh.mesh_files import Y_UP, to_y_up
 from receiver.mesh.posing import blended_transforms, joint_transforms, rest_positions
 from receiver.mesh.skinned_glb import PosedBody, Skeleton, encode_body
@@ -106,10 +107,20 @@ def rig_one(identity: int, body: BodyFile, kinds: Kinds) -> Character:
     return _character(identity, body, full_weights(body.skeleton), body, motion, kinds)
 
 
-def self_contained(path: Path) -> bytes:
-    """A body of a session as one GLB file, bound in its pose. Raises ValueError if it cannot be read."""
-    character = rig_one(0, read_body(path), {})
-    return encode_body(posed(character), character.skeleton)
+def made_of_body(path: Path) -> bytes:
+    """A GLB file that a session lacks, made of `000123.body.gltf`.
+
+    Args:
+        path: `000123.body.glb`, which is bound in its pose, or `000123.glb`, which has the expression and no skeleton.
+
+    Raises:
+        ValueError: there is no such body, or it cannot be read.
+    """
+    if path.stem.endswith(".body"):
+        character = rig_one(0, read_body(path.with_suffix(".gltf")), {})
+        return encode_body(posed(character), character.skeleton)
+    body = read_body(path.with_suffix(".body.gltf"), morphed=True)
+    return static_mesh_glb(body.mesh, body.texture)
 
 
 def posed(character: Character) -> PosedBody:

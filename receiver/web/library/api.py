@@ -14,7 +14,7 @@ from starlette.responses import FileResponse, StreamingResponse
 from starlette.staticfiles import NotModifiedResponse, StaticFiles
 
 from common.errors import UsageError
-from receiver.export.rigging import self_contained
+from receiver.export.rigging import made_of_body
 from receiver.mesh.formats import FORMATS, MESH_FORMATS
 from receiver.publish.session_deletion import session_of_file
 from receiver.publish.session_records import SessionState, file_stem
@@ -137,14 +137,15 @@ async def get_thumbnail(request: Request, state: Found) -> Response:
 async def get_session_mesh(name: MeshName, request: Request, state: Found) -> Response:
     """A mesh file of a session, or one that it refers to.
 
-    Of a body `000123.body.gltf` there is `000123.body.glb`, too, made when it is asked for: in its pose, complete.
+    Of a body `000123.body.gltf` there are, made when they are asked for, `000123.body.glb`, complete, in its pose, and
+    `000123.glb`, without a skeleton, if no surface is on disk.
     """
     path = site_of(request).library.out / "meshes" / name
     media_type = _MEDIA_TYPES.get(path.suffix[1:]) if session_of_file(name) == state.number else None
     found = await anyio.to_thread.run_sync(_regular, path) if media_type else None
     if found is None and media_type == _MEDIA_TYPES["glb"]:
-        with suppress(ValueError):
-            content = await anyio.to_thread.run_sync(self_contained, path.with_suffix(".gltf"))
+        content = await anyio.to_thread.run_sync(_made, path)
+        if content is not None:
             return Response(content, media_type=media_type, headers=_KEPT)
     if found is None:
         raise Refused(404, "there is no such mesh")
@@ -159,6 +160,13 @@ def _regular(path: Path) -> os.stat_result | None:
     with suppress(OSError):
         found = path.lstat()
         return found if stat.S_ISREG(found.st_mode) else None
+    return None
+
+
+def _made(path: Path) -> bytes | None:
+    """A mesh made of a body; None if there is something else in its place, or no such body."""
+    with suppress(ValueError):
+        return None if os.path.lexists(path) else made_of_body(path)
     return None
 
 

@@ -16,6 +16,8 @@ from PIL import Image
 from common.errors import UsageError
 from receiver.link.auth.ownership import SessionOwner
 from receiver.mesh.body_file import parse_body, read_body
+from receiver.mesh.mesh_files import to_y_up
+from receiver.mesh.mesh_reading import read_mesh
 from receiver.publish.frame_record import FrameRecord
 from receiver.web.config import AccountsConfig
 from receiver.web.library.downloads import Exports, zipped
@@ -86,7 +88,7 @@ async def test_mesh_that_a_browser_has_is_not_sent_again(site: Site) -> None:
         assert again.headers["etag"] == tag and again.headers["cache-control"] == first.headers["cache-control"]
 
 
-async def test_body_comes_with_its_files_or_as_one_made_when_asked_for(site: Site) -> None:
+async def test_body_comes_with_its_files_or_as_one_made_when_asked_for(site: Site, tmp_path: Path) -> None:
     anna, folder = await site.visitor("Anna"), "/api/sessions/2/meshes"
     answer = await anna.get(f"{folder}/s2-000001.body.gltf")
     assert answer.headers["content-type"] == "model/gltf+json"
@@ -99,10 +101,16 @@ async def test_body_comes_with_its_files_or_as_one_made_when_asked_for(site: Sit
     whole = parse_body((await anna.get(f"{folder}/s2-000001.body.glb")).content)
     stored = read_body(site.out / "meshes" / "s2-000001.body.gltf")
     np.testing.assert_allclose(whole.mesh.vertices, stored.mesh.vertices, atol=1e-5)
-    for name in ("s2-000009.body.glb", "000001.body.glb", "s2-..%2f000001.body.glb"):
+    (site.out / "meshes" / "s2-000001.glb").unlink()
+    (tmp_path / "static.glb").write_bytes((await anna.get(f"{folder}/s2-000001.glb")).content)
+    static = read_mesh(tmp_path / "static.glb")
+    np.testing.assert_allclose(to_y_up(static.vertices), stored.mesh.vertices, atol=1e-5)
+    np.testing.assert_array_equal(static.faces, stored.mesh.faces)
+    for name in ("s2-000009.body.glb", "000001.body.glb", "s2-..%2f000001.body.glb", "s2-000009.glb"):
         assert (await anna.get(f"{folder}/{name}")).status_code == 404
     (site.out / "meshes" / "s2-000001.body.gltf").write_text("{}")
-    assert (await anna.get(f"{folder}/s2-000001.body.glb")).status_code == 404
+    for name in ("s2-000001.body.glb", "s2-000001.glb"):
+        assert (await anna.get(f"{folder}/{name}")).status_code == 404
 
 
 async def test_links_and_pipes_among_the_meshes_are_not_read(site: Site, tmp_path: Path) -> None:

@@ -18,7 +18,7 @@ from common.frames import PersonLabels
 from common.io.addresses import Address
 from receiver.body.skinning import BodySkin
 from receiver.engine.engine import ReconstructedPerson
-from receiver.export.rigging import self_contained
+from receiver.export.rigging import made_of_body
 from receiver.publish.config import PublishConfig
 from receiver.publish.frame_record import PersonRecord
 from receiver.publish.session_directory import SessionDirectory
@@ -132,7 +132,7 @@ def test_bones_are_those_of_the_session_in_unitys_axes(tmp_path: Path, listener:
     sender.close()
     mirror, first_m = np.array([-1, 1, 1]), None
     for line, found in zip((tmp_path / "frames.jsonl").read_text().splitlines(), shown, strict=True):
-        glb = Glb(self_contained(tmp_path / json.loads(line)["people"][0]["body"]))
+        glb = Glb(made_of_body((tmp_path / json.loads(line)["people"][0]["body"]).with_suffix(".glb")))
         world = {glb.document["nodes"][node].get("name"): matrix for node, matrix in glb.joint_matrices().items()}
         bones = bones_in(found)
         assert set(bones) == HUMAN_BODY_BONES - UNMOVED
