@@ -101,7 +101,7 @@ class ReceiverPipeline:
         self._decoding = FairExecutor(1, "decoding")
         self._sessions: dict[bytes, _SessionState] = {}
         self._output = OutputGuard(clock)
-        self._publisher = FramePublisher(engine.skeleton, metrics, clock, with_bodies=directory.config.body)
+        self._publisher = FramePublisher(engine.skeleton, metrics, clock, directory.config.meshes)
         self._inpainter = inpainter
         self._channel_pictures = ChannelPictures(directory.config, metrics)
 

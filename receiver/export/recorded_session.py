@@ -199,7 +199,7 @@ def _check_bodies(number: int, frames: _Frames) -> None:
             shown = counted(len(frames.times_s), "frame, which shows", "frames, which show")
             raise UsageError(f"session {number} has {shown} nobody: nothing to export")
         raise UsageError(
-            f"session {number} was recorded without bodies: record again without receiver --no-body, "
+            f"session {number} was recorded without bodies: record again without receiver --meshes surfaces, "
             "and with a --mesh-every that writes some frames"
         )
     suffixes = {body.path.suffix for bodies in frames.people.values() for body in bodies}

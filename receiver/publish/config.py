@@ -9,6 +9,9 @@ from common.io.options import option
 PRIVATE_FILE, PRIVATE_FOLDER = 0o600, 0o700
 _SHARED_FILE, _SHARED_FOLDER = 0o644, 0o755
 
+Meshes = Literal["all", "surfaces", "none"]
+"""What is written of a frame: of `none` only poses, which are documents that refer to what frames share."""
+
 
 @dataclass(frozen=True, slots=True)
 class PublishConfig:
@@ -17,7 +20,9 @@ class PublishConfig:
     out: Path = option(Path("out"), help="output directory")
     format: Literal["glb", "obj", "ply"] = option("glb", help="format of the meshes")
     mesh_every: int = option(1, help="write meshes for every n-th frame")
-    body: bool = option(True, help="write the skinned body beside the surface")
+    meshes: Meshes = option(
+        "all", help="of each frame write surface and body, the surface alone, or only poses", formerly="body"
+    )
     share_output: bool = option(False, help="let other users of this machine read the output")
     share_sessions: bool = option(False, help="share sessions with receivers whose --out lies beside this one's")
     keep_days: float | None = option(None, help="delete sessions so many days after their end (default: keep them)")
@@ -30,6 +35,10 @@ class PublishConfig:
         for flag, value in (("--keep-days", self.keep_days), ("--keep-gb", self.keep_gb)):
             if value is not None and not 0 < value < 1e6:
                 raise ValueError(f"{flag} must be above 0, got {value:g}; leave it out to keep everything")
+        if self.meshes == "none" and self.format != "glb":
+            raise ValueError(
+                f"--meshes none keeps poses, which {self.format} has not: use --format glb or --meshes surfaces"
+            )
         if self.mesh_every < 1:
             raise ValueError(f"mesh-every must be at least 1, got {self.mesh_every}")
 

@@ -12,6 +12,7 @@ from receiver.engine.fair_queue import FairExecutor
 from receiver.link.session import Session
 from receiver.mesh.skinned_glb import Skeleton
 from receiver.metrics import ReceiverMetrics
+from receiver.publish.config import Meshes
 from receiver.publish.frame_record import FrameRecord, PersonRecord, age_and_error_ms, rounded_bytes
 from receiver.publish.session_writer import SessionWriter
 
@@ -22,9 +23,9 @@ _THREADS = 2
 class FramePublisher:
     """Writes the frames of all sessions in threads that the sessions share fairly."""
 
-    def __init__(self, skeleton: Skeleton, metrics: ReceiverMetrics, clock: Clock, *, with_bodies: bool) -> None:
+    def __init__(self, skeleton: Skeleton, metrics: ReceiverMetrics, clock: Clock, meshes: Meshes) -> None:
         self._skeleton = skeleton
-        self._with_bodies = with_bodies
+        self._meshes = meshes
         self._metrics = metrics
         self._clock = clock
         self._threads = FairExecutor(_THREADS, "publish")
@@ -107,9 +108,10 @@ class FramePublisher:
         self._metrics.person_published(person.labels.score, person.keypoints_2d[:, 2])
         number = person.labels.identity if len(labels.people) > 1 else None
         if writer.wants_meshes(labels.sequence):
-            surface = writer.write_surface(labels.sequence, person.surface, number)
-            self._metrics.mesh_published("surface")
-            if self._with_bodies:
+            if self._meshes != "none":
+                surface = writer.write_surface(labels.sequence, person.surface, number)
+                self._metrics.mesh_published("surface")
+            if self._meshes != "surfaces":
                 body = writer.write_body(labels.sequence, person.body, self._skeleton, number)
                 self._metrics.mesh_published("body")
         return PersonRecord.of(person, wears, self._skeleton, surface, body)

@@ -28,7 +28,7 @@ from tests.support.forked_program import ForkedProgram
 from tests.support.free_port import free_port
 
 FRAMES = {"a.mp4": 4, "b.mp4": 9}
-PUBLISH = ("--no-body", "--mesh-every", "100")
+PUBLISH = ("--meshes", "surfaces", "--mesh-every", "100")
 
 
 def sequences(out: Path) -> dict[tuple[int, str], list[int]]:
@@ -84,7 +84,7 @@ def test_signal_ends_all_cameras_in_good_order(tmp_path: Path, number: signal.Si
     out, port, sockets = tmp_path / "out", free_port(), [tmp_path / "a.sock", tmp_path / "b.sock"]
     sources = (f"socket:{sockets[0]}", f"socket+live:{sockets[1]}", "rtsp://127.0.0.1:9/missing")
     cameras = [flag for source in sources for flag in ("--camera", source)]
-    with receiver(out, "--no-body") as running:
+    with receiver(out, "--meshes", "surfaces") as running:
         flags = [*cameras, "--share-preview", "--peer", running.address, "--metrics", f"127.0.0.1:{port}"]
         process = ForkedProgram("sender", flags)
         try:

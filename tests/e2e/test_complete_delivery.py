@@ -39,7 +39,7 @@ def until(out: Path, frames: int) -> None:
 def test_kills_and_restarts_of_both_daemons(tmp_path: Path, clip: Path) -> None:
     out, spool = tmp_path / "out", tmp_path / "spool"
     flags = ["--camera", str(clip), "--delivery", "complete", "--spool", str(spool)]
-    publish = ("--mesh-every", "100", "--no-body")
+    publish = ("--mesh-every", "100", "--meshes", "surfaces")
     with receiver(out, *publish) as first:
         address = first.address
         sending = ForkedProgram("sender", [*flags, "--peer", address])

@@ -22,7 +22,7 @@ FRAMES = 3
 async def test_sigterm_finishes_arrived_frames_and_sends_drain(tmp_path: Path) -> None:
     out, codec = tmp_path / "out", FrameCodec(model_hash())
     person = PersonLabels(0, 0.9, split(np.zeros(LABEL_SIZE, np.float32)))
-    with receiver(out, "--no-body") as running:
+    with receiver(out, "--meshes", "surfaces") as running:
         async with RawSender(Address.parse(running.address), model=model_hash()) as sender:
             welcome = await sender.hello()
             assert isinstance(welcome, Welcome) and welcome.accepted

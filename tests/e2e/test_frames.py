@@ -109,7 +109,7 @@ def test_images_become_watertight_meshes_and_metrics(tmp_path: Path, coloured: l
 def test_meshes_get_the_colours_of_the_person(tmp_path: Path) -> None:
     """At first one colour per body region, blended where regions meet; later those of the picture."""
     out = tmp_path / "out"
-    with receiver(out, "--no-body") as running:
+    with receiver(out, "--meshes", "surfaces") as running:
         sending = ForkedProgram("sender", ["--camera", "demo", "--peer", running.address])
         try:
             first = last = 0

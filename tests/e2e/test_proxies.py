@@ -93,7 +93,7 @@ def test_page_and_senders_behind_a_proxy(
     authority = Authority.make(tmp_path / "certs")
     certificate, key = authority.issue("receiver", NAME)
     trusted = ssl.create_default_context(cafile=authority.certificate)
-    out, flags = tmp_path / "out", ("--http", "127.0.0.1:0", "--trusted-proxy", "127.0.0.1", "--no-body")
+    out, flags = tmp_path / "out", ("--http", "127.0.0.1:0", "--trusted-proxy", "127.0.0.1", "--meshes", "surfaces")
     add = [sys.executable, "-m", "receiver", "accounts", "--out", str(out), "add", "Anna"]
     subprocess.run(add, input=PASSWORD, text=True, check=True, capture_output=True)
     with receiver(out, *flags) as running:

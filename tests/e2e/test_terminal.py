@@ -50,7 +50,7 @@ def on_terminal(arguments: Sequence[str]) -> tuple[int, str]:
 
 
 def test_records_stay_whole_above_the_status_line(tmp_path: Path) -> None:
-    with receiver(tmp_path / "out", "--no-body") as running:
+    with receiver(tmp_path / "out", "--meshes", "surfaces") as running:
         code, output = on_terminal(("--camera", str(photos(tmp_path / "photos")), "--peer", running.address))
     assert code == 0
     assert re.search(r"\d/\d\d+ frames", output)

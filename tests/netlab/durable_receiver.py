@@ -102,7 +102,9 @@ def _begin_and_delete(directory: SessionDirectory) -> None:
 
 
 async def run(options: argparse.Namespace) -> None:
-    config = PublishConfig(options.out, mesh_every=_MESH_EVERY, body=False, share_sessions=options.share_sessions)
+    config = PublishConfig(
+        options.out, mesh_every=_MESH_EVERY, meshes="surfaces", share_sessions=options.share_sessions
+    )
     recorder = FileRecorder(RecordConfig(options.out / "recorded"), codec=CODEC_VERSION, model=MODEL.hex(), version="0")
     insecure = SecurityConfig(options.tls_cert is None, tls_cert=options.tls_cert, tls_key=options.tls_key)
     with SessionDirectory(config) as directory:

@@ -24,7 +24,7 @@ from receiver.link.server import LinkServer
 from receiver.link.session import Session
 from receiver.metrics import ReceiverMetrics
 from receiver.pipeline import ReceiverPipeline
-from receiver.publish.config import PublishConfig
+from receiver.publish.config import Meshes, PublishConfig
 from receiver.publish.session_directory import SessionDirectory
 from tests.support.fake_reconstructor import FakeEngine
 
@@ -72,11 +72,12 @@ class RunningReceiver:
     """A pipeline with a clock that the test sets; an asynchronous context manager.
 
     Args:
+        mesh_every, meshes: as in `PublishConfig`.
         more: arguments of the pipeline, whose networks are those of `packets` unless `new_decoder` is given.
     """
 
-    def __init__(self, out: Path, *, mesh_every: int = 1, **more: Any) -> None:
-        self.out, self.config = out, PublishConfig(out=out, mesh_every=mesh_every)
+    def __init__(self, out: Path, *, mesh_every: int = 1, meshes: Meshes = "all", **more: Any) -> None:
+        self.out, self.config = out, PublishConfig(out=out, mesh_every=mesh_every, meshes=meshes)
         self.now_s, self.wall_s = 100.0, 1000.5
         self.engine, self.metrics = FakeEngine(), ReceiverMetrics()
         self.clock = Clock(monotonic=lambda: self.now_s, wall=lambda: self.wall_s)

@@ -97,7 +97,7 @@ def piece(state: Path, minutes: float, streams: int, fps: float) -> None:
         OutputError: a daemon has ended.
     """
     number = max((row["piece"] for row in rows_in(state)), default=0) + 1
-    flags = ("--max-sessions", str(streams + 8), "--keep-gb", "0.5", "--mesh-every", "10", "--no-body")
+    flags = ("--max-sessions", str(streams + 8), "--keep-gb", "0.5", "--mesh-every", "10", "--meshes", "surfaces")
     with tempfile.TemporaryDirectory() as name, receiver(Path(name), *flags) as there:
         pictures, own = Path(name) / "pictures.sock", there.sender("camera")
         words = ("sender", f"socket+live:{pictures}", "--peer", str(there.peer), "--tls-ca", str(own.tls_ca))

@@ -29,6 +29,7 @@ from receiver.link.frame_handler import Arrival, FrameOutcome
 from receiver.link.own_senders import OwnKind
 from receiver.link.refusals import StreamRefused
 from receiver.link.session import SenderClock, Session
+from receiver.publish.config import Meshes
 from receiver.publish.frame_record import FrameRecord, rounded_bytes
 from receiver.publish.observer import ObservedSender, SessionObserver
 from receiver.texture.inpainting import TextureInpainter
@@ -62,6 +63,18 @@ async def test_each_frame_is_written_with_its_meshes(receiver: RunningReceiver) 
     # A receiver that is restarted goes on behind the frames on disk.
     await receiver.pipeline.on_session_end(session)
     assert (await receiver.begin()).next_sequence == 3
+
+
+@pytest.mark.parametrize(
+    ("meshes", "written"), [("all", {"surface", "body"}), ("surfaces", {"surface"}), ("none", {"body"})]
+)
+async def test_meshes_that_are_wanted_are_written(tmp_path: Path, meshes: Meshes, written: set[str]) -> None:
+    async with RunningReceiver(tmp_path, meshes=meshes) as receiver:
+        await receiver.handle(await receiver.begin(), *packets(1))
+    (person,) = receiver.lines()[0]["people"]
+    assert {kind for kind in ("surface", "body") if person[kind] is not None} == written
+    own = {path.name for path in (tmp_path / "meshes").iterdir() if path.name.startswith("000000")}
+    assert own == {Path(person[kind]).name for kind in written}
 
 
 def bundled(frames: int, size: int) -> list[FrameMessage]:

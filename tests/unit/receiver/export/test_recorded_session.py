@@ -128,7 +128,7 @@ def test_unknown_session_names_those_that_exist(tmp_path: Path) -> None:
 
 
 def test_session_without_bodies_names_the_flags(tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match="without receiver --no-body"):
+    with pytest.raises(UsageError, match="without receiver --meshes surfaces"):
         read_session(write_lines(tmp_path, [line(0, 50.0, body=False)]), 1)
     with pytest.raises(UsageError, match="1 frame, which shows nobody"):
         read_session(write_lines(tmp_path, [line(0, 50.0, ())]), 1)
