@@ -196,7 +196,7 @@ async def test_receivers_use_the_pool_of_a_cluster(pool: RayPool, tmp_path: Path
     meshes = [
         {path.name: path.read_bytes() for path in (tmp_path / name / "meshes").iterdir()} for name in ("local", "pool")
     ]
-    assert len(meshes[0]) == 8 and meshes[0] == meshes[1]
+    assert len([name for name in meshes[0] if name[:6].isdecimal()]) == 8 and meshes[0] == meshes[1]
     assert other[0] == 2
     assert "has other networks or options" in other[1] and "Traceback" not in other[1]
 
