@@ -27,6 +27,7 @@ FEATURE_SIZE: int = PERCEPTION_FEATURES + ENTRIES
 _LOG_EXTENT_RANGE = (-3, 4)
 # u, v and the log of the metres that the crop spans: their entries in `root`, mean and scale.
 PELVIS = slice(group_slices()["root"].start + 6, group_slices()["root"].stop)
+_LEAST_DEPTH_M = 0.05
 _PELVIS_MEAN = (0.5, 0.5, 0.7)
 _PELVIS_SCALE = (0.1, 0.1, 0.4)
 
@@ -61,6 +62,13 @@ def pelvis_in_crop(entries: Array, focal: Array) -> Array:
     log_extent = entries[:, 8:9] * _PELVIS_SCALE[2] + _PELVIS_MEAN[2]
     extent = namespace(entries).exp(log_extent.clip(*_LOG_EXTENT_RANGE))
     return namespace(entries).concatenate((_PELVIS_SCALE[0] * entries[:, 6:8] * extent, extent * focal), 1)
+
+
+def entries_of_pelvis(pelvis: Array, focal: Array) -> Array:
+    """(B, 3) the pelvis' entries, of pelvises (B, 3) before the crop's camera; the inverse of `pelvis_in_crop`."""
+    xp, depth = namespace(pelvis), pelvis[:, 2:].clip(_LEAST_DEPTH_M)
+    log_extent = (xp.log(depth / focal) - _PELVIS_MEAN[2]) / _PELVIS_SCALE[2]
+    return xp.concatenate((focal * pelvis[:, :2] / depth / _PELVIS_SCALE[0], log_extent), 1)
 
 
 def pelvis_by_entries(pelvis: Array, focal: Array) -> Array:

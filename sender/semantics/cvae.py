@@ -13,7 +13,6 @@ Shapes: B people, F features, E = 80 entries (all groups but `appearance` and `s
 """
 
 from dataclasses import dataclass
-from typing import Self
 
 import torch
 from torch import Tensor, nn
@@ -22,6 +21,7 @@ from torch.nn.utils.parametrizations import spectral_norm
 
 from common.labels import group_slices
 from sender.semantics.categorical import BINS
+from sender.semantics.lifting.layers import Gaussian, ResidualMLP
 
 ENTRIES = group_slices()["appearance"].start
 
@@ -43,49 +43,6 @@ class SemanticsConfig:
     def __post_init__(self) -> None:
         if min(self.feature_size, self.latent_size, self.hidden_size) < 1:
             raise ValueError("feature_size, latent_size and hidden_size must be positive")
-
-
-@dataclass(frozen=True, slots=True)
-class Gaussian:
-    """A diagonal Gaussian: mean (B, Z) and logarithm of the variance (B, Z)."""
-
-    mean: Tensor
-    log_variance: Tensor
-
-    def sample(self) -> Tensor:
-        return self.mean + (0.5 * self.log_variance).exp() * torch.randn_like(self.mean)
-
-    def kl_to(self, other: Self) -> Tensor:
-        """(B,) Kullback-Leibler divergence KL(self ‖ other), nats."""
-        ratio = (self.log_variance - other.log_variance).exp()
-        distance = (self.mean - other.mean).square() / other.log_variance.exp()
-        return 0.5 * (ratio + distance - 1 - self.log_variance + other.log_variance).sum(-1)
-
-
-class ResidualMLP(nn.Module):
-    """(B, inputs) → (B, outputs): linear layer, residual blocks of two linear layers each, linear layer."""
-
-    def __init__(self, inputs: int, outputs: int, hidden: int, blocks: int = 2, dropout: float = 0.0) -> None:
-        super().__init__()
-        self.enter = nn.Linear(inputs, hidden)
-        self.blocks = nn.ModuleList(
-            nn.Sequential(
-                nn.LayerNorm(hidden),
-                nn.Linear(hidden, hidden),
-                nn.GELU(),
-                nn.Dropout(dropout),
-                nn.Linear(hidden, hidden),
-            )
-            for _ in range(blocks)
-        )
-        self.leave = nn.Sequential(nn.LayerNorm(hidden), nn.Linear(hidden, outputs))
-
-    def forward(self, inputs: Tensor) -> Tensor:
-        hidden = self.enter(inputs)
-        for block in self.blocks:
-            hidden = hidden + block(hidden)
-        output: Tensor = self.leave(hidden)
-        return output
 
 
 class SemanticCVAE(nn.Module):
@@ -111,11 +68,11 @@ class SemanticCVAE(nn.Module):
 
     def posterior(self, standardised: Tensor, labels: Tensor) -> Gaussian:
         """q(z|X,y) (8)."""
-        return _gaussian(self.posterior_net(torch.cat([standardised, labels], dim=-1)))
+        return Gaussian.of(self.posterior_net(torch.cat([standardised, labels], dim=-1)))
 
     def prior(self, standardised: Tensor) -> Gaussian:
         """p(z|X), learned, because inference has only X."""
-        return _gaussian(self.prior_net(standardised))
+        return Gaussian.of(self.prior_net(standardised))
 
     def decode_features(self, z: Tensor) -> Tensor:
         """μ_θ(z): (B, Z) → standardised features (B, F)."""
@@ -159,8 +116,3 @@ def discriminator_loss(real: Tensor, fake: Tensor) -> Tensor:
 def generator_loss(fake: Tensor) -> Tensor:
     """−log D(fake), the non-saturating form."""
     return F.softplus(-fake).mean()
-
-
-def _gaussian(parameters: Tensor) -> Gaussian:
-    mean, log_variance = parameters.chunk(2, dim=-1)
-    return Gaussian(mean, log_variance.clamp(-8, 4))

@@ -1,0 +1,232 @@
+"""Windows of observations of one person, expressed in one camera: what the lifting network is fed.
+
+All frames of a window are expressed in the *window camera*: a square camera whose axis goes through the centre of one
+frame's crop, the anchor's, and which is upright in that frame.  A keypoint goes from its own crop to its pixel, to the
+pixel's ray, and to the window camera; a predicted body likewise.  So a crop that moves, turns or resizes moves nobody.
+The network predicts the label entries of `sender.semantics.crop_labels` in the window camera.
+
+Where the anchor is the newest frame, its labels are estimated without delay; in a whole clip it is the middle one.
+
+Lengths in a frame are in focal lengths of its camera: positions from the principal point, x to the right, y down.  A
+crop off the axis looks larger than the window camera, at the same focal length, would show it, by cos θ ^ -1.5, where θ
+is the angle of the ray through its centre; the focal length of the window camera is longer by that
+(`sender.perception.inference.crop`).
+
+Shapes: … any leading axes (people), T frames, K = 17 keypoints, E = 80 entries, F columns of a token.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, fields
+from typing import Self
+
+import numpy as np
+
+from common.arrays import BoolArray, Float64Array, FloatArray, IntArray
+from common.frames import Camera
+from common.labels import ROTATION_SCALE
+from sender.perception.inference.crop import CropBox
+from sender.perception.network.keypoints import KEYPOINTS
+from sender.semantics.crop_labels import PELVIS, entries_of_pelvis, pelvis_in_crop
+from sender.semantics.cvae import ENTRIES
+from sender.semantics.keypoint_jacobian import CROSS, orientation
+
+MAX_FRAMES = 32
+"""Longest window."""
+PERIODS_S = (0.125, 0.25, 0.5, 1.0, 2.0, 4.0, 8.0)
+"""Of the waves that tell a token its time."""
+
+KEYPOINTS_2D = slice(0, 2 * KEYPOINTS)
+"""Columns of a token with the keypoints, `KEYPOINT_SCALE` times their place from the centre of the window's crop."""
+KEYPOINT_SCALE = 2.0
+_PERCEIVED = 2 * ENTRIES + 5 * KEYPOINTS + 1
+TOKEN: int = 4 * KEYPOINTS + 5 + 2 * len(PERIODS_S) + 1 + 1 + 3 + 2 + _PERCEIVED
+"""F, the columns of a token."""
+
+_FARTHEST, _LARGEST_LOG = 4.0, 3.0
+# Who walks leaves the anchor's crop.
+_LARGEST_ENTRY = np.full(ENTRIES, 5.0, np.float32)
+_LARGEST_ENTRY[PELVIS] = 40.0
+_LONGEST_S = 3.0
+# Of a ray in the window camera, so that its place stays finite.
+_LEAST_DEPTH = 0.05
+_LEAST_SIGMA = 1e-3
+
+
+@dataclass(frozen=True, slots=True)
+class Observations:
+    """What T frames tell of a person; float32, crop units are 0…1 of each frame's own crop.
+
+    Args:
+        time_s: (…, T) on the source's clock.
+        centre: (…, T, 2) of the crop, focal lengths from the principal point.
+        side, roll: (…, T) of the crop, focal lengths; radians, as `CropBox.roll`.
+        seen: (…, T) whether the person was found.  Of other frames only time and crop count; the crop is that of the
+            nearest frame with the person.
+        keypoints, sigma, visible: (…, T, K, 2) and (…, T, K) crop units, their standard deviations, and the
+            probabilities that they are visible.
+        perceived: (…, T) whether the rest is known: what `PerceptionOutput` and the pose head say.
+        entries, log_sigma: (…, T, E) `pose_entries` in the crop, and the log of their standard deviations.
+        joints_3d, joints_log_variance: (…, T, K, 3) metres from the pelvis in the crop's axes, and (…, T, K).
+        joint_depth, depth_log_variance: (…, T, K) metres, and (…, T).
+    """
+
+    time_s: Float64Array
+    centre: FloatArray
+    side: FloatArray
+    roll: FloatArray
+    seen: BoolArray
+    keypoints: FloatArray
+    sigma: FloatArray
+    visible: FloatArray
+    perceived: BoolArray
+    entries: FloatArray
+    log_sigma: FloatArray
+    joints_3d: FloatArray
+    joints_log_variance: FloatArray
+    joint_depth: FloatArray
+    depth_log_variance: FloatArray
+
+    @classmethod
+    def joined(cls, frames: Sequence[Self]) -> Self:
+        """Frames (…) of one person each → a window (…, T)."""
+        axis = np.ndim(frames[0].time_s)
+        return cls(*(np.stack([getattr(frame, item.name) for frame in frames], axis) for item in fields(cls)))
+
+
+def crop_in_focal_lengths(crop: CropBox, camera: Camera) -> tuple[FloatArray, float]:
+    """`centre` (2,) and `side` of `Observations`."""
+    x, y = crop.centre
+    centre = np.array([x - camera.width / 2, y - camera.height / 2]) / camera.focal_px
+    return centre.astype(np.float32), crop.side / camera.focal_px
+
+
+@dataclass(frozen=True, slots=True)
+class WindowCamera:
+    """The camera that a window is expressed in.
+
+    Args:
+        rotation: (…, 3, 3) from its axes to those of the frame's camera.
+        focal: (…,) its focal length in widths of its crop.
+    """
+
+    rotation: FloatArray
+    focal: FloatArray
+
+    @classmethod
+    def through(cls, centre: FloatArray, side: FloatArray) -> Self:
+        """Through the centre of a crop: `centre` (…, 2) and `side` (…,) as in `Observations`."""
+        rotation = crop_rotation(centre, np.zeros_like(side))
+        return cls(rotation, (rotation[..., 2, 2] ** -1.5 / side).astype(np.float32))
+
+    @property
+    def up(self) -> FloatArray:
+        """(…, 3) the direction towards the picture's upper edge, in this camera's axes."""
+        return -self.rotation[..., 1, :]
+
+    def places(self, points: FloatArray) -> FloatArray:
+        """(…, N, 2) places in the window's crop, 0…1, of pixels (…, N, 2) in focal lengths of the frame."""
+        rays = np.concatenate([points, np.ones_like(points[..., :1])], -1) @ self.rotation
+        places = 0.5 + self.focal[..., None, None] * rays[..., :2] / np.maximum(rays[..., 2:], _LEAST_DEPTH)
+        return np.asarray(places, np.float32)
+
+    def in_frame(self, entries: FloatArray) -> tuple[FloatArray, FloatArray]:
+        """Orientation (B, 3, 3) and pelvis (B, 3), metres, in the frame's camera; of entries (B, E) and B cameras."""
+        pelvis = pelvis_in_crop(entries, self.focal[:, None])
+        return self.rotation @ orientation(entries, CROSS), (self.rotation @ pelvis[..., None])[..., 0]
+
+    def entries_of(self, turn: FloatArray, pelvis: FloatArray) -> FloatArray:
+        """(B, 9) the entries of `root` of orientations (B, 3, 3) and pelvises (B, 3) in the frame's camera; the inverse
+        of `in_frame`."""
+        turn, pelvis = self.rotation.swapaxes(1, 2) @ turn, (pelvis[:, None] @ self.rotation)[:, 0]
+        columns = turn[:, :, :2].swapaxes(1, 2).reshape(-1, 6) / ROTATION_SCALE
+        return np.concatenate([columns, entries_of_pelvis(pelvis, self.focal[:, None])], 1)
+
+
+def crop_rotation(centre: FloatArray, roll: FloatArray) -> FloatArray:
+    """(…, 3, 3) from the axes of crops' cameras to the frame's: `sender.perception.inference.crop.ray_rotation`."""
+    cosine = 1 / np.sqrt(1 + np.square(centre).sum(-1))
+    ray = centre * cosine[..., None]
+    rotation = np.zeros((*roll.shape, 3, 3), np.float32)
+    rotation[..., :2, :2] = np.eye(2) - ray[..., :, None] * ray[..., None, :] / (1 + cosine)[..., None, None]
+    rotation[..., :2, 2], rotation[..., 2, :2], rotation[..., 2, 2] = ray, -ray, cosine
+    rotation[..., :2] = rotation[..., :2] @ _axes(roll)
+    return rotation
+
+
+def tokens(window: Observations, anchor: IntArray) -> tuple[FloatArray, WindowCamera]:
+    """What the network reads of B windows (B, T): tokens (B, T, F), and their cameras.
+
+    Columns: keypoints, logs of their σ, visibility, crop (place, log of its size, roll), time from the anchor's frame
+    as waves and as it is, focal length, the picture's upward direction, whether seen and whether perceived; then, 0
+    unless perceived, entries in the window camera, logs of their σ, joints, depths and logs of their variances.  All
+    are of order one.
+
+    Args:
+        anchor: (B,) the frame whose crop the window camera goes through.
+    """
+    rows = np.arange(len(anchor))
+    camera = WindowCamera.through(window.centre[rows, anchor], window.side[rows, anchor])
+    frames = WindowCamera(camera.rotation[:, None], camera.focal[:, None])
+    scale = (window.side / window.side[rows, anchor][:, None])[..., None]
+    turned = (window.keypoints - 0.5) @ _axes(window.roll).swapaxes(-1, -2)
+    pixels = np.asarray(window.centre[..., None, :] + window.side[..., None, None] * turned, np.float32)
+    keypoints, place = frames.places(pixels), frames.places(window.centre[..., None, :])[..., 0, :]
+    seen, perceived = window.seen[..., None], (window.seen & window.perceived)[..., None]
+    of_person = (
+        _bounded(KEYPOINT_SCALE * (keypoints - 0.5).reshape(*seen.shape[:2], -1), _FARTHEST),
+        _bounded(np.log(np.maximum(window.sigma * scale, _LEAST_SIGMA)) + 3, _LARGEST_LOG),
+        window.visible,
+    )
+    anchored = (window.time_s - window.time_s[rows, anchor][:, None])[..., None]
+    phase = 2 * np.pi * anchored / np.array(PERIODS_S)
+    whole = (*seen.shape[:2], 1)
+    of_frame = (
+        _bounded(KEYPOINT_SCALE * (place - 0.5), _FARTHEST),
+        _bounded(np.log(scale), _LARGEST_LOG),
+        np.stack([np.sin(window.roll), np.cos(window.roll)], -1),
+        *(np.sin(phase), np.cos(phase), _bounded(anchored, _LONGEST_S)),
+        np.broadcast_to(np.log(camera.focal)[:, None, None], whole),
+        np.broadcast_to(camera.up[:, None], (*whole[:2], 3)),
+        *(seen, perceived),
+    )
+    columns = (*(each * seen for each in of_person), *of_frame, _perceived(window, frames, scale) * perceived)
+    return np.concatenate(columns, -1).astype(np.float32), camera
+
+
+def _perceived(window: Observations, camera: WindowCamera, scale: FloatArray) -> FloatArray:
+    """(B, T, 2 E + 5 K + 1) the predictions of perception in the window camera.
+
+    Args:
+        scale: (B, T, 1) sides of the crops, in sides of the anchor's.
+    """
+    shape = window.time_s.shape
+    turn = crop_rotation(window.centre, window.roll)
+    flat = window.entries.reshape(-1, ENTRIES)
+    pelvis = pelvis_in_crop(flat, 1 / window.side.reshape(-1, 1)).reshape(*shape, 3)
+    pelvis[..., 2] *= turn[..., 2, 2] ** -1.5
+    every = WindowCamera(
+        np.broadcast_to(camera.rotation, (*shape, 3, 3)).reshape(-1, 3, 3), np.broadcast_to(camera.focal, shape).ravel()
+    )
+    oriented = turn.reshape(-1, 3, 3) @ orientation(flat, CROSS)
+    root = every.entries_of(oriented, (turn @ pelvis[..., None]).reshape(-1, 3)).reshape(*shape, -1)
+    log_sigma = window.log_sigma.copy()
+    log_sigma[..., PELVIS.start : PELVIS.stop - 1] += np.log(scale)
+    columns = (
+        _bounded(np.concatenate([root, window.entries[..., root.shape[-1] :]], -1), _LARGEST_ENTRY),
+        log_sigma + 1,
+        3 * (window.joints_3d @ (turn.swapaxes(-1, -2) @ camera.rotation)).reshape(*shape, -1),
+        window.joints_log_variance * 0.5 + 2,
+        window.joint_depth * 3,
+        window.depth_log_variance[..., None] * 0.5 + 2,
+    )
+    return np.concatenate(columns, -1)
+
+
+def _axes(roll: FloatArray) -> FloatArray:
+    """(…, 2, 2) whose columns are the axes of rolled crops, as `rolled_axes` makes them."""
+    cosine, sine = np.cos(roll), np.sin(roll)
+    return np.stack([cosine, -sine, sine, cosine], -1).reshape(*roll.shape, 2, 2).astype(np.float32)
+
+
+def _bounded(values: FloatArray | Float64Array, largest: float | FloatArray) -> FloatArray:
+    return np.asarray(np.clip(values, -largest, largest), np.float32)

@@ -1,0 +1,44 @@
+import torch
+
+from sender.semantics.lifting.network import LiftingConfig, LiftingNetwork, attention_mask
+
+
+def _network() -> LiftingNetwork:
+    torch.manual_seed(0)
+    return LiftingNetwork(LiftingConfig(width=24, layers=2, heads=2, latent=4, hidden=16)).eval()
+
+
+def _tokens(network: LiftingNetwork) -> torch.Tensor:
+    return torch.randn(2, 6, network.config.tokens, generator=torch.Generator().manual_seed(1))
+
+
+@torch.no_grad()
+def test_a_causal_frame_sees_none_after_it() -> None:
+    network = _network()
+    tokens, present = _tokens(network), torch.ones(2, 6, dtype=torch.bool)
+    later = tokens.clone()
+    later[:, 4:] += 1
+    for causal in (True, False):
+        mask = attention_mask(present, causal=causal)
+        before, after = network(tokens, mask), network(later, mask)
+        equal = [torch.equal(one[:, :4], other[:, :4]) for one, other in zip(before, after, strict=True)]
+        assert all(equal) if causal else not any(equal)
+
+
+@torch.no_grad()
+def test_frames_that_are_not_there_change_nothing() -> None:
+    """A window that is filled up gives what the shorter one gives, and is finite."""
+    network = _network()
+    tokens, present = _tokens(network), torch.ones(2, 6, dtype=torch.bool)
+    present[:, :4] = False
+    whole = network(tokens, attention_mask(present))
+    short = network(tokens[:, 4:], attention_mask(present[:, 4:]))
+    for one, other in zip(whole, short, strict=True):
+        assert torch.isfinite(one).all()
+        torch.testing.assert_close(one[:, 4:], other)
+    assert (whole.sigma > 0).all()
+    assert (whole.keypoints_sigma > 0).all()
+
+
+def test_default_size_is_below_three_million_parameters() -> None:
+    assert sum(each.numel() for each in LiftingNetwork(LiftingConfig()).parameters()) < 3_000_000

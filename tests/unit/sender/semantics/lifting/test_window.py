@@ -1,0 +1,116 @@
+from dataclasses import replace
+
+import numpy as np
+import numpy.testing as npt
+
+from common.arrays import FloatArray
+from common.body.label_space import LabelSpace
+from common.body.model import BodyModel, KeypointKinematics
+from common.frames import Camera
+from sender.perception.inference.crop import CropBox, ray_rotation, to_frame
+from sender.semantics.crop_labels import pelvis_in_crop
+from sender.semantics.cvae import ENTRIES
+from sender.semantics.keypoint_jacobian import CROSS, KeypointJacobian, orientation
+from sender.semantics.lifting.window import (
+    KEYPOINT_SCALE,
+    KEYPOINTS_2D,
+    TOKEN,
+    Observations,
+    WindowCamera,
+    crop_in_focal_lengths,
+    crop_rotation,
+    tokens,
+)
+
+_CAMERA = Camera(640, 480, 700.0)
+_CROPS = (CropBox(300, 120, 260), CropBox(20, -40, 300, 0.3), CropBox(330, 100, 240, -0.2))
+
+
+def observations(time_s: FloatArray | None = None) -> Observations:
+    """One person in the three crops, with the predicted entries of each."""
+    frames, rng = len(_CROPS), np.random.default_rng(3)
+    boxes = [crop_in_focal_lengths(crop, _CAMERA) for crop in _CROPS]
+    per_keypoint = rng.uniform(0.1, 0.9, (1, frames, 17)).astype(np.float32)
+    return Observations(
+        time_s=np.arange(frames)[None] / 30 if time_s is None else time_s,
+        centre=np.stack([centre for centre, _ in boxes])[None],
+        side=np.array([[side for _, side in boxes]], np.float32),
+        roll=np.array([[crop.roll for crop in _CROPS]], np.float32),
+        seen=np.ones((1, frames), bool),
+        keypoints=rng.uniform(0, 1, (1, frames, 17, 2)).astype(np.float32),
+        sigma=per_keypoint,
+        visible=per_keypoint,
+        perceived=np.ones((1, frames), bool),
+        entries=rng.normal(0, 0.4, (1, frames, ENTRIES)).astype(np.float32) + np.eye(ENTRIES, dtype=np.float32)[0],
+        log_sigma=np.zeros((1, frames, ENTRIES), np.float32),
+        joints_3d=rng.normal(0, 0.5, (1, frames, 17, 3)).astype(np.float32),
+        joints_log_variance=per_keypoint,
+        joint_depth=per_keypoint,
+        depth_log_variance=np.zeros((1, frames), np.float32),
+    )
+
+
+def test_rotation_is_that_of_crops() -> None:
+    window = observations()
+    for found, crop in zip(crop_rotation(window.centre, window.roll)[0], _CROPS, strict=True):
+        npt.assert_allclose(found, ray_rotation(crop, _CAMERA), atol=1e-6)
+
+
+def test_keypoints_of_any_crop_are_where_their_pixels_are() -> None:
+    """The same pixels, read in other crops, give the same token, and the window camera projects to them."""
+    window = observations()
+    pixels = np.random.default_rng(0).uniform(100, 400, (17, 2)).astype(np.float32)
+    keypoints = np.stack([crop.to_units(pixels) for crop in _CROPS])[None]
+    found, camera = tokens(replace(window, keypoints=keypoints), np.array([1]))
+    places = found[0, :, KEYPOINTS_2D].reshape(3, 17, 2) / KEYPOINT_SCALE + 0.5
+    npt.assert_allclose(places, np.broadcast_to(places[:1], places.shape), atol=1e-4)
+    depth = np.linspace(2, 5, 17)[:, None]
+    points = np.concatenate([(pixels - [320, 240]) / 700 * depth, depth], 1) @ camera.rotation[0]
+    npt.assert_allclose(places[0], 0.5 + camera.focal[0] * points[:, :2] / points[:, 2:], atol=1e-4)
+
+
+def test_predicted_bodies_are_where_each_crop_has_them() -> None:
+    """The entries of a token, taken from the window camera to the frame, are those taken there from the crop."""
+    window = observations()
+    found, camera = tokens(window, np.array([2]))
+    first = TOKEN - (2 * ENTRIES + 5 * 17 + 1)
+    entries = found[0, :, first : first + ENTRIES]
+    every = WindowCamera(np.repeat(camera.rotation, 3, 0), np.repeat(camera.focal, 3))
+    turns, pelvises = every.in_frame(entries)
+    npt.assert_allclose(every.entries_of(turns, pelvises), entries[:, :9], atol=1e-4)
+    for row, crop in enumerate(_CROPS):
+        own = window.entries[0, row : row + 1]
+        pelvis = pelvis_in_crop(own, np.full((1, 1), _CAMERA.focal_px / crop.side, np.float32))
+        turn, place = to_frame(orientation(own, CROSS)[0], pelvis[0], crop, _CAMERA)
+        npt.assert_allclose(turns[row], turn, atol=1e-4)
+        npt.assert_allclose(pelvises[row], place, atol=2e-3)
+
+
+def test_joints_turn_as_the_body_does() -> None:
+    kinematics = KeypointJacobian.of_body(LabelSpace.load(), KeypointKinematics(BodyModel.load()))
+    window = observations()
+    window = replace(window, joints_3d=kinematics.keypoints(window.entries[0])[None])
+    found, _ = tokens(window, np.array([0]))
+    first = TOKEN - (2 * ENTRIES + 5 * 17 + 1)
+    joints = found[0, :, first + 2 * ENTRIES : first + 2 * ENTRIES + 51].reshape(3, 17, 3) / 3
+    npt.assert_allclose(joints, kinematics.keypoints(found[0, :, first : first + ENTRIES]), atol=1e-3)
+
+
+def test_nothing_is_read_of_who_is_not_seen() -> None:
+    window = observations()
+    hidden = replace(window, seen=np.array([[True, False, True]]))
+    noisy = replace(hidden, keypoints=hidden.keypoints + np.array([0, 1, 0], np.float32)[None, :, None, None])
+    npt.assert_array_equal(tokens(hidden, np.array([2]))[0], tokens(noisy, np.array([2]))[0])
+
+
+def test_crop_that_only_moves_with_the_camera_axis_keeps_the_size() -> None:
+    """A body in the middle of a crop off the axis spans as much of the window's crop as the crop says it does."""
+    window = observations()
+    camera = WindowCamera.through(window.centre[0], window.side[0])
+    crop_focal = 1 / window.side[0]
+    pelvis = np.array([[0.0, 0.0, 3.0]], np.float32).repeat(3, 0) * crop_focal[:, None]
+    placed = [
+        to_frame(np.eye(3, dtype=np.float32), one, crop, _CAMERA)[1] for one, crop in zip(pelvis, _CROPS, strict=True)
+    ]
+    root = camera.entries_of(np.repeat(np.eye(3, dtype=np.float32)[None], 3, 0), np.stack(placed))
+    npt.assert_allclose(pelvis_in_crop(np.pad(root, ((0, 0), (0, ENTRIES - 9))), np.ones((3, 1)))[:, 2], 3.0, atol=1e-3)
