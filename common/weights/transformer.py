@@ -63,7 +63,7 @@ with _alone():
     from timm.layers.drop import DropPath
     from timm.layers.mlp import Mlp
 
-__all__ = ["Block", "DropPath"]
+__all__ = ["Attention", "Block", "DropPath"]
 
 # That of timm's vision transformers.
 _EPSILON = 1e-6

@@ -1,9 +1,10 @@
 """The network that lifts 2D over time: the conditional variational autoencoder of (8) to (11) over windows of frames.
 
     X = tokens of a window ── transformer ── c_t of each frame ── p(z|X) = N(z; m(c_t), s(c_t)) ── z
-    running: z = m(c_t);  (c_t, z) ── decoder ── N(y; μ, σ) the label entries of frame t in the window camera
+    running: z = m(c_t);  (c_t, z) ── decoder ── μ, the label entries of frame t in the window camera
 
-What depth a picture leaves open, z tells.  The posterior q(z|X,y) and the discriminator are of the training alone
+What depth a picture leaves open, z tells: with z known, the decoder's σ(c, z) is what remains open; the heads' σ(c) is
+the whole error of μ at z = m(c).  The posterior q(z|X,y) and the discriminator are of the training alone
 (`sender.train.lifting`).  The same weights serve a live window, a whole clip and a photograph: attention is masked, so
 that frames see those up to their own (`causal`), or all; windows have 1 to 32 frames at any rate.
 
@@ -29,7 +30,7 @@ CONTACTS = 4
 _LOG_SIGMA = (-4.0, 1.0)
 # Of the network's keypoints, crop widths.
 _LOG_KEYPOINT_SIGMA = (-6.0, 0.0)
-_HEADS = (CONTACTS, 3, 2 * KEYPOINTS, KEYPOINTS)
+_HEADS = (ENTRIES, CONTACTS, 3, 2 * KEYPOINTS, KEYPOINTS)
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,21 +101,22 @@ class LiftingNetwork(nn.Module):
         return Gaussian.of(self.prior_net(context))
 
     def decode(self, context: Tensor, tokens: Tensor, z: Tensor) -> tuple[Tensor, Tensor]:
-        """Mean and standard deviation (…, E) of the entries, of contexts (…, C), tokens (…, F) and z (…, Z)."""
+        """Mean and standard deviation (…, E) of the entries with z (…, Z) known, of contexts (…, C), tokens (…, F)."""
         mean, log_sigma = self.decoder(torch.cat([context, z], -1)).float().chunk(2, -1)
         return mean + self.direct(tokens).float(), log_sigma.clamp(*_LOG_SIGMA).exp()
 
-    def observed(self, context: Tensor, tokens: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        """`contact`, `up`, `keypoints` and `keypoints_sigma` of `Lifted`."""
-        contact, up, moved, log_sigma = self.heads(context).float().split(_HEADS, -1)
+    def read(self, context: Tensor, tokens: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
+        """`sigma`, `contact`, `up`, `keypoints` and `keypoints_sigma` of `Lifted`."""
+        log_sigma, contact, up, moved, log_keypoint = self.heads(context).float().split(_HEADS, -1)
         keypoints = (tokens[..., KEYPOINTS_2D].float() + moved) / KEYPOINT_SCALE + 0.5
-        return contact, up, keypoints.unflatten(-1, (-1, 2)), (log_sigma - 3).clamp(*_LOG_KEYPOINT_SIGMA).exp()
+        sigma, of_keypoints = log_sigma.clamp(*_LOG_SIGMA).exp(), (log_keypoint - 3).clamp(*_LOG_KEYPOINT_SIGMA).exp()
+        return sigma, contact, up, keypoints.unflatten(-1, (-1, 2)), of_keypoints
 
     def forward(self, tokens: Tensor, mask: Tensor) -> Lifted:
         """At the prior's mean: tokens (B, T, F) and `attention_mask` (B, 1, T, T)."""
         context = self.context(tokens, mask)
-        entries, sigma = self.decode(context, tokens, self.prior(context).mean)
-        return Lifted(entries, sigma, *self.observed(context, tokens))
+        entries, _ = self.decode(context, tokens, self.prior(context).mean)
+        return Lifted(entries, *self.read(context, tokens))
 
 
 def attention_mask(present: Tensor, *, causal: bool = False) -> Tensor:

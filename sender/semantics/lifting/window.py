@@ -41,6 +41,8 @@ KEYPOINT_SCALE = 2.0
 _PERCEIVED = 2 * ENTRIES + 5 * KEYPOINTS + 1
 TOKEN: int = 4 * KEYPOINTS + 5 + 2 * len(PERIODS_S) + 1 + 1 + 3 + 2 + _PERCEIVED
 """F, the columns of a token."""
+PERCEIVED = slice(TOKEN - _PERCEIVED - 1, TOKEN)
+"""Columns of a token with what perception predicts, and before them whether it does: 0 for keypoints alone."""
 
 _FARTHEST, _LARGEST_LOG = 4.0, 3.0
 # Who walks leaves the anchor's crop.
@@ -153,6 +155,11 @@ def crop_rotation(centre: FloatArray, roll: FloatArray) -> FloatArray:
     return rotation
 
 
+def rolled(offsets: FloatArray, roll: FloatArray) -> FloatArray:
+    """Offsets (…, N, 2) in axes that are rolled by (…,) radians → in the frame's."""
+    return offsets @ _axes(roll).swapaxes(-1, -2)
+
+
 def tokens(window: Observations, anchor: IntArray) -> tuple[FloatArray, WindowCamera]:
     """What the network reads of B windows (B, T): tokens (B, T, F), and their cameras.
 
@@ -168,8 +175,8 @@ def tokens(window: Observations, anchor: IntArray) -> tuple[FloatArray, WindowCa
     camera = WindowCamera.through(window.centre[rows, anchor], window.side[rows, anchor])
     frames = WindowCamera(camera.rotation[:, None], camera.focal[:, None])
     scale = (window.side / window.side[rows, anchor][:, None])[..., None]
-    turned = (window.keypoints - 0.5) @ _axes(window.roll).swapaxes(-1, -2)
-    pixels = np.asarray(window.centre[..., None, :] + window.side[..., None, None] * turned, np.float32)
+    turned = window.side[..., None, None] * rolled(window.keypoints - 0.5, window.roll)
+    pixels = np.asarray(window.centre[..., None, :] + turned, np.float32)
     keypoints, place = frames.places(pixels), frames.places(window.centre[..., None, :])[..., 0, :]
     seen, perceived = window.seen[..., None], (window.seen & window.perceived)[..., None]
     of_person = (

@@ -3,12 +3,12 @@ import torch
 from sender.semantics.cvae import (
     ENTRIES,
     Discriminator,
-    Gaussian,
     SemanticCVAE,
     SemanticsConfig,
     discriminator_loss,
     generator_loss,
 )
+from sender.semantics.lifting.layers import Gaussian
 
 SMALL = SemanticsConfig(feature_size=12, latent_size=16, hidden_size=32)
 

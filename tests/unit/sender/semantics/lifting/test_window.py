@@ -3,7 +3,6 @@ from dataclasses import replace
 import numpy as np
 import numpy.testing as npt
 
-from common.arrays import FloatArray
 from common.body.label_space import LabelSpace
 from common.body.model import BodyModel, KeypointKinematics
 from common.frames import Camera
@@ -26,13 +25,13 @@ _CAMERA = Camera(640, 480, 700.0)
 _CROPS = (CropBox(300, 120, 260), CropBox(20, -40, 300, 0.3), CropBox(330, 100, 240, -0.2))
 
 
-def observations(time_s: FloatArray | None = None) -> Observations:
+def observations() -> Observations:
     """One person in the three crops, with the predicted entries of each."""
     frames, rng = len(_CROPS), np.random.default_rng(3)
     boxes = [crop_in_focal_lengths(crop, _CAMERA) for crop in _CROPS]
     per_keypoint = rng.uniform(0.1, 0.9, (1, frames, 17)).astype(np.float32)
     return Observations(
-        time_s=np.arange(frames)[None] / 30 if time_s is None else time_s,
+        time_s=np.arange(frames)[None] / 30,
         centre=np.stack([centre for centre, _ in boxes])[None],
         side=np.array([[side for _, side in boxes]], np.float32),
         roll=np.array([[crop.roll for crop in _CROPS]], np.float32),

@@ -1,0 +1,120 @@
+"""People before cameras → what is observed of them: crops, keypoints and perception's predictions, with errors.
+
+Shapes: B windows, T frames, K = 17 keypoints, E = 80 entries.
+"""
+
+import numpy as np
+
+from common.arrays import BoolArray, Float64Array, FloatArray
+from common.labels import ROTATION_SCALE
+from sender.semantics.crop_labels import entries_of_pelvis
+from sender.semantics.lifting.window import Observations, crop_rotation, rolled
+from sender.train.lifting.errors import KeypointErrors, PerceivedErrors, along
+from sender.train.lifting.motions import Moving
+
+# Of the assumed focal length's error, as a factor's log.
+_WRONG_FOCAL = 0.25
+_LEAST_SIDE = 0.03
+# Of a person's whole size that a crop has at least, and keypoints in the picture of whom a detector finds.
+_LEAST_SHARE, _LEAST_INSIDE = 0.4, 4
+_LOST_SHARE, _LOST_S = 0.15, (0.1, 1.0)
+
+
+def assumed_focal(moving: Moving, rng: np.random.Generator) -> FloatArray:
+    """(B,) the focal length that is assumed, in widths of the picture: half of the cameras' are known."""
+    wrong = rng.uniform(-_WRONG_FOCAL, _WRONG_FOCAL, len(moving.focal)) * (rng.random(len(moving.focal)) < 0.5)
+    return np.asarray(moving.focal * np.exp(wrong), np.float32)
+
+
+def crops(moving: Moving, rng: np.random.Generator) -> tuple[FloatArray, FloatArray, FloatArray]:
+    """Centre (B, T, 2), side and roll (B, T) in widths of the picture: around what is in it, not quite."""
+    half, inside = 0.5 * moving.size[:, None, None], moving.inside[..., None]
+    within = np.clip(moving.places, -half, half)
+    any_inside = inside.any(2, keepdims=True)
+    low = np.where(inside | ~any_inside, within, np.inf).min(2)
+    high = np.where(inside | ~any_inside, within, -np.inf).max(2)
+    count, frames = moving.time_s.shape
+    margin = rng.uniform(1.2, 1.75, (count, 1)) * np.exp(0.04 * along(moving.time_s, 0.3, (), rng))
+    whole = np.clip(np.ptp(moving.places, 2).max(-1), _LEAST_SIDE, 3.0)
+    side = margin * np.maximum((high - low).max(-1), _LEAST_SHARE * whole)
+    wander = rng.normal(0, 0.02, (count, 1, 2)) + 0.015 * along(moving.time_s, 0.3, (2,), rng)
+    roll = rng.normal(0, 0.5, (count, 1)) * (rng.random((count, 1)) < 0.1)
+    centre = (low + high) / 2 + side[..., None] * wander
+    return centre.astype(np.float32), side.astype(np.float32), roll.repeat(frames, 1).astype(np.float32)
+
+
+def in_crops(points: FloatArray, centre: FloatArray, side: FloatArray, roll: FloatArray) -> FloatArray:
+    """(B, T, K, 2) in the picture → crop units."""
+    turned = rolled(points - centre[:, :, None], -roll)
+    return np.asarray(turned / side[..., None, None] + 0.5, np.float32)
+
+
+def observe(
+    moving: Moving,
+    box: tuple[FloatArray, FloatArray, FloatArray],
+    focal: FloatArray,
+    of_keypoints: KeypointErrors,
+    of_perceived: PerceivedErrors,
+    rng: np.random.Generator,
+) -> Observations:
+    """What is seen in crops `box`, of those who look with a focal length (B,) that they assume."""
+    centre, side, roll = box
+    seen = found(moving.time_s, rng) & (moving.inside.sum(-1) >= _LEAST_INSIDE)
+    seen[~seen.any(1), 0] = True
+    true_centre, true_side = centre / moving.focal[:, None, None], side / moving.focal[:, None]
+    turn = crop_rotation(true_centre, roll)
+    entries = in_crop_cameras(moving, turn, true_side) + of_perceived.entries
+    joints = moving.keypoints @ turn
+    depth = joints[..., 2] + of_perceived.joint_depth
+    rows, last = np.arange(len(seen))[:, None], nearest(seen)
+    return Observations(
+        time_s=moving.time_s,
+        centre=(centre / focal[:, None, None])[rows, last],
+        side=(side / focal[:, None])[rows, last],
+        roll=roll[rows, last],
+        seen=seen,
+        keypoints=in_crops(moving.places, *box) + of_keypoints.offset,
+        sigma=of_keypoints.sigma,
+        visible=of_keypoints.visible,
+        perceived=perceived(seen, rng),
+        entries=np.clip(entries, -5, 5),
+        log_sigma=of_perceived.log_sigma,
+        joints_3d=joints + of_perceived.joints_3d,
+        joints_log_variance=of_perceived.joints_log_variance,
+        joint_depth=depth,
+        depth_log_variance=of_perceived.depth_log_variance,
+    )
+
+
+def in_crop_cameras(moving: Moving, turn: FloatArray, side: FloatArray) -> FloatArray:
+    """(B, T, E) true entries in crops, whose axes are turned by (B, T, 3, 3) to the camera's, of `side` (B, T) focal
+    lengths; the distance is the one that the crop shows (`sender.perception.inference.crop.to_frame`)."""
+    shape = side.shape
+    oriented = (turn.swapaxes(-1, -2) @ moving.turn)[..., :2].swapaxes(-1, -2).reshape(*shape, 6) / ROTATION_SCALE
+    pelvis = (moving.pelvis[..., None, :] @ turn)[..., 0, :]
+    pelvis[..., 2] *= turn[..., 2, 2] ** 1.5
+    placed = entries_of_pelvis(pelvis.reshape(-1, 3), 1 / side.reshape(-1, 1)).reshape(*shape, 3)
+    return np.concatenate([oriented, placed, moving.body], -1).astype(np.float32)
+
+
+def found(time_s: Float64Array, rng: np.random.Generator) -> BoolArray:
+    """(B, T) false where the person is lost: in some windows, for up to a second."""
+    count = len(time_s)
+    duration = rng.uniform(*_LOST_S, (count, 1)) * (rng.random((count, 1)) < _LOST_SHARE)
+    begin = rng.uniform(0, 1, (count, 1)) * time_s[:, -1:]
+    return np.asarray((time_s < begin) | (time_s > begin + duration))
+
+
+def nearest(seen: BoolArray) -> Float64Array:
+    """(B, T) the last frame that is seen, else the first one that is."""
+    frames = np.arange(seen.shape[1])
+    last = np.maximum.accumulate(np.where(seen, frames, -1), 1)
+    return np.where(last < 0, seen.argmax(1)[:, None], last)
+
+
+def perceived(seen: BoolArray, rng: np.random.Generator) -> BoolArray:
+    """(B, T) whether perception is known: of some windows never, of some in every second to fifth frame."""
+    count, frames = seen.shape
+    every = np.where(rng.random(count) < 0.2, rng.integers(2, 6, count), 1)[:, None]
+    known = (np.arange(frames) + rng.integers(0, 5, (count, 1))) % every == 0
+    return np.asarray(known & (rng.random((count, 1)) < 0.7))

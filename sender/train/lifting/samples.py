@@ -1,0 +1,119 @@
+"""Batches for the lifting network: windows of observations with the truth in their cameras.
+
+Shapes: B windows, T frames, K = 17 keypoints, E = 80 entries, F columns of a token.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from common.arrays import FloatArray, IntArray
+from sender.semantics.crop_labels import PELVIS, entries_of_pelvis, pelvis_in_crop
+from sender.semantics.lifting.window import Observations, WindowCamera, tokens
+from sender.train.lifting.errors import keypoint_errors, perceived_errors
+from sender.train.lifting.motions import Motions, Moving
+from sender.train.lifting.observed import assumed_focal, crops, in_crops, observe
+
+
+@dataclass(frozen=True, slots=True)
+class Windows:
+    """What the network is fed, and the truth in the window camera.
+
+    Args:
+        tokens: (B, T, F).
+        causal: whether frames do not see later ones.
+        anchor: (B,) frame that the window camera belongs to.
+        focal: (B,) of the window camera, in widths of its crop.
+        entries: (B, T, E).
+        keypoints: (B, T, K, 3) from the pelvis, metres.
+        places, inside: (B, T, K, 2) of the keypoints in the window's crop, 0…1, and (B, T, K) whether in the picture.
+        contacts: (B, T, 4).
+        up: (B, T, 3).
+        seen: (B, T) whether the person was found.
+        still: (B,) whether the camera stands still.
+    """
+
+    tokens: Tensor
+    causal: bool
+    anchor: Tensor
+    focal: Tensor
+    entries: Tensor
+    keypoints: Tensor
+    places: Tensor
+    inside: Tensor
+    contacts: Tensor
+    up: Tensor
+    seen: Tensor
+    still: Tensor
+
+
+def windows_of(moving: Moving, observed: Observations, focal: FloatArray, anchor: IntArray, *, causal: bool) -> Windows:
+    """Of people who move and what is observed of them.
+
+    Where the assumed focal length is wrong, the person's turn and distance are those that the crop shows, and the
+    keypoints' places those where the assumed camera has the pixels.
+
+    Args:
+        focal: (B,) the assumed focal length, in widths of the picture.
+        anchor: (B,) frame that the window camera belongs to.
+    """
+    fed, camera = tokens(observed, anchor)
+    rows, (count, frames) = np.arange(len(anchor)), moving.time_s.shape
+    ratio = focal / moving.focal
+    centre, side = observed.centre[rows, anchor] * ratio[:, None], observed.side[rows, anchor] * ratio
+    true = WindowCamera.through(centre, side)
+    every = WindowCamera(true.rotation.repeat(frames, 0), true.focal.repeat(frames))
+    root = every.entries_of(moving.turn.reshape(-1, 3, 3), moving.pelvis.reshape(-1, 3)).reshape(count, frames, -1)
+    # Where the pixel of the pelvis is, at the distance that the crop shows.
+    pixel = moving.pelvis[..., :2] / np.maximum(moving.pelvis[..., 2:], 0.05) / ratio[:, None, None]
+    place = camera.places(np.asarray(pixel, np.float32))
+    shown = pelvis_in_crop(root.reshape(-1, root.shape[-1]), camera.focal.repeat(frames)[:, None])
+    shown[:, :2] = (place.reshape(-1, 2) - 0.5) / camera.focal.repeat(frames)[:, None] * shown[:, 2:]
+    root[..., PELVIS] = entries_of_pelvis(shown, camera.focal.repeat(frames)[:, None]).reshape(count, frames, 3)
+    keypoints = moving.keypoints @ true.rotation[:, None]
+    places = camera.places((moving.places / focal[:, None, None, None]).reshape(count, -1, 2))
+    return Windows(
+        torch.from_numpy(fed),
+        causal,
+        *map(
+            torch.from_numpy,
+            (
+                anchor,
+                camera.focal,
+                np.concatenate([root, moving.body], -1).astype(np.float32),
+                keypoints,
+                places.reshape(moving.places.shape),
+                moving.inside,
+                moving.contacts.astype(np.float32),
+                (moving.up[..., None, :] @ true.rotation[:, None])[..., 0, :],
+                observed.seen,
+                moving.still,
+            ),
+        ),
+    )
+
+
+class WindowSource:
+    """Draws batches of windows of motions, with errors at random."""
+
+    def __init__(self, motions: Motions) -> None:
+        self.motions = motions
+
+    def draw(
+        self, count: int, frames: int, rng: np.random.Generator, *, causal: bool, newest: bool, fps: float | None = None
+    ) -> Windows:
+        """`count` windows of as many frames.
+
+        Args:
+            causal: whether frames do not see later ones.
+            newest: whether the window cameras are the newest frames'; else a random frame's.
+            fps: even rate of frames; else at random.
+        """
+        moving = self.motions.draw(count, frames, rng, fps)
+        focal, box = assumed_focal(moving, rng), crops(moving, rng)
+        of_keypoints = keypoint_errors(in_crops(moving.places, *box), moving.inside, moving.time_s, rng)
+        observed = observe(moving, box, focal, of_keypoints, perceived_errors(moving.inside, moving.time_s, rng), rng)
+        anchor = np.full(count, frames - 1) if newest else rng.integers(frames, size=count)
+        return windows_of(moving, observed, focal, anchor, causal=causal)

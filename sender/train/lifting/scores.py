@@ -1,0 +1,101 @@
+"""Scores of the lifting network on windows whose truth is known.
+
+Frames count once the window before them has `_BEGIN` frames.  `alone` is without perception's predictions, `one` a
+window of one frame, `pose` the pose head itself; `hidden` are frames in which nobody was found.
+"""
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from sender.semantics.cvae import ENTRIES
+from sender.semantics.lifting.network import LiftingNetwork, attention_mask
+from sender.semantics.lifting.window import PERCEIVED
+from sender.train.crops.scores import procrustes
+from sender.train.lifting.objective import Bodies, likelihood, pelvises, projected, usable
+from sender.train.lifting.samples import Windows
+
+_BEGIN, _SAMPLES = 8, 5
+_HIPS = slice(11, 13)
+
+
+def scores(network: LiftingNetwork, batches: Sequence[Windows], bodies: Bodies) -> dict[str, float]:
+    """Of windows of at least 11 frames at an even rate, causal and with the newest frame's window camera.
+
+    Returns:
+        `mpjpe_mm`, `pa_mm` (whole, alone, one, pose), `acceleration_mm` a frame², `reprojection` in crop widths,
+        `nll` of an entry in nats (of the mean, and of samples), `best_mm` of five samples, `hidden_mm`, `contact_f1`,
+        `up_degrees` and `distance` as a share.
+    """
+    parts = [_scores(network, batch, bodies) for batch in batches]
+    gathered = {name: torch.cat([part[name] for part in parts]) for name in parts[0]}
+    right, said, true = (gathered.pop(name).sum() for name in ("right", "said", "true"))
+    means = {name: values.mean().item() for name, values in gathered.items()}
+    return means | {"contact_f1": (2 * right / (said + true)).item()}
+
+
+def _scores(network: LiftingNetwork, batch: Windows, bodies: Bodies) -> dict[str, Tensor]:
+    known = usable(batch) & (torch.arange(batch.seen.shape[1], device=batch.seen.device) >= _BEGIN)
+    used = known & batch.seen
+    mask = attention_mask(torch.ones_like(batch.seen), causal=True)
+    alone = batch.tokens.clone()
+    alone[..., PERCEIVED] = 0
+    context = network.context(batch.tokens, mask)
+    lifted, prior = network(batch.tokens, mask), network.prior(context)
+    keypoints, pelvis = bodies(lifted.entries), pelvises(lifted.entries, batch.focal)
+    true_pelvis = pelvises(batch.entries, batch.focal)
+    draws = [network.decode(context, batch.tokens, prior.sample()) for _ in range(_SAMPLES)]
+    errors = torch.stack([_apart_mm(bodies(mean), batch.keypoints) for mean, _ in draws])
+    logs = torch.stack([-ENTRIES * likelihood(batch.entries, *draw) for draw in draws])
+    wrong = keypoints - batch.keypoints
+    three = used[:, 2:] & used[:, 1:-1] & used[:, :-2]
+    places = projected(keypoints, pelvis, batch.focal)
+    perceived = used & (batch.tokens[..., PERCEIVED.start] > 0)
+    of_pose = bodies(batch.tokens[..., PERCEIVED.start + 1 : PERCEIVED.start + 1 + ENTRIES])
+    alone_keypoints = bodies(network(alone, mask).entries)
+    said, true = lifted.contact > 0, batch.contacts > 0.5
+    up = torch.nn.functional.cosine_similarity(lifted.up, batch.up, dim=-1)
+    return {
+        "mpjpe_mm": _apart_mm(keypoints, batch.keypoints)[used],
+        "pa_mm": _aligned_mm(keypoints[used], batch.keypoints[used]),
+        "perceived_mm": _apart_mm(keypoints, batch.keypoints)[perceived],
+        "pose_mm": _apart_mm(of_pose, batch.keypoints)[perceived],
+        "pose_pa_mm": _aligned_mm(of_pose[perceived], batch.keypoints[perceived]),
+        "alone_mm": _apart_mm(alone_keypoints, batch.keypoints)[used],
+        "alone_pa_mm": _aligned_mm(alone_keypoints[used], batch.keypoints[used]),
+        "one_mm": _of_one(network, batch, bodies)[used],
+        "acceleration_mm": 1000 * wrong.diff(n=2, dim=1).norm(dim=-1).mean(-1)[three],
+        "reprojection": (places - batch.places).norm(dim=-1)[batch.inside & used[..., None]],
+        "observed": (lifted.keypoints - batch.places).norm(dim=-1)[batch.inside & used[..., None]],
+        "nll": likelihood(batch.entries, lifted.entries, lifted.sigma)[used],
+        "nll_samples": -(logs.logsumexp(0) - torch.tensor(float(_SAMPLES)).log())[used] / ENTRIES,
+        "sample_mm": errors[0][used],
+        "best_mm": errors.amin(0)[used],
+        "hidden_mm": _apart_mm(keypoints, batch.keypoints)[known & ~batch.seen],
+        "up_degrees": up.clamp(-1, 1).acos().rad2deg()[used],
+        "distance": ((pelvis - true_pelvis)[..., 2] / true_pelvis[..., 2]).abs()[used],
+        "right": (said & true)[used].float(),
+        "said": said[used].float(),
+        "true": true[used].float(),
+    }
+
+
+def _of_one(network: LiftingNetwork, batch: Windows, bodies: Bodies) -> Tensor:
+    """(B, T) errors in millimetres of frames that are alone in their windows."""
+    single = batch.tokens.flatten(0, 1)[:, None]
+    lifted = network(single, attention_mask(torch.ones_like(single[..., 0], dtype=torch.bool)))
+    return _apart_mm(bodies(lifted.entries).reshape(batch.keypoints.shape), batch.keypoints)
+
+
+def _apart_mm(keypoints: Tensor, true: Tensor) -> Tensor:
+    """(…,) mean distance of keypoints (…, K, 3), millimetres, when both are moved to their hips' middle."""
+    wrong = keypoints - true
+    apart: Tensor = (wrong - wrong[..., _HIPS, :].mean(-2, keepdim=True)).norm(dim=-1).mean(-1)
+    return 1000 * apart
+
+
+def _aligned_mm(keypoints: Tensor, true: Tensor) -> Tensor:
+    """(N,) the same of keypoints (N, K, 3), after the similarity that fits best."""
+    apart: Tensor = (procrustes(keypoints, true) - true).norm(dim=-1).mean(-1)
+    return 1000 * apart

@@ -1,0 +1,158 @@
+"""Trains the network that lifts 2D over time (`sender.semantics.lifting`), on motions before random cameras.
+
+Examples:
+  python -m sender.train.lifting.train --windows windows30 --minutes 70 --export
+"""
+
+import argparse
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from common.synthetic.dataset.split import Split
+from common.synthetic.motion.windows import open_windows
+from common.training.recipe import Defaults, Recipe, Stateful
+from common.training.run import main, on_device
+from common.weights.transformer import Attention
+from sender.semantics.cvae import ENTRIES, discriminator_loss, generator_loss
+from sender.semantics.lifting.layers import Gaussian
+from sender.semantics.lifting.network import KIND, NAME, Lifted, LiftingConfig, LiftingNetwork, attention_mask
+from sender.train.lifting.motions import Motions
+from sender.train.lifting.objective import (
+    Bodies,
+    MotionDiscriminator,
+    Posterior,
+    Weights,
+    geometry,
+    likelihood,
+    masked_mean,
+    observed,
+    total,
+    usable,
+)
+from sender.train.lifting.samples import Windows, WindowSource
+from sender.train.lifting.scores import scores
+
+_FRAMES = (1, 4, 8, 16, 24, 32)
+"""Lengths of windows, …"""
+_SHARES = (0.04, 0.06, 0.12, 0.43, 0.15, 0.2)
+"""… and of the batches that have them."""
+_MOST_WINDOWS = 256
+_CAUSAL, _NEWEST = 0.6, 0.5
+# Share of the training in which β rises, and nats of each frame's latent that cost nothing.
+_WARM, _FREE_NATS = 0.15, 2.0
+# Steps from one of the discriminator to the next, and the frames that it needs.
+_EVERY, _LEAST_FRAMES = 2, 16
+
+
+class LiftingTraining(Recipe[LiftingNetwork, Windows]):
+    """The terms of `sender.train.lifting.objective`, in turn with the discriminator."""
+
+    name = NAME
+    kind = KIND
+    defaults = Defaults(70.0, batch=64, rate=1e-3, average_decay=0.998, evaluate_minutes=8.0, weight_decay=0.01)
+
+    @classmethod
+    def add_flags(cls, parser: argparse.ArgumentParser) -> None:
+        parser.add_argument("--windows", type=Path, required=True, help="folder of windows of motion")
+        parser.add_argument("--no-latent", action="store_true", help="a regression of the same size: z is 0")
+        parser.add_argument("--no-adversary", action="store_true", help="without the discriminator")
+
+    def prepare(self) -> LiftingNetwork:
+        self._sources = {split: self._source(split) for split in ("train", "val")}
+        network = self.or_shipped(LiftingNetwork(LiftingConfig()))
+        self._weights, self._bodies = Weights(), Bodies(self._sources["train"].motions.kinematics).to(self.device)
+        self._posterior = Posterior(network.config).to(self.device)
+        for module in (*network.modules(), *self._posterior.modules()):
+            if isinstance(module, Attention):
+                # Without fusion, bf16 on a CPU is several times faster in both directions.
+                vars(module)["fused_attn"] = self.device.type != "cpu"
+        self._judge = MotionDiscriminator().to(self.device)
+        self._adversary = torch.optim.AdamW(self._judge.parameters(), lr=2e-4, betas=(0.5, 0.99))
+        self._steps = 0
+        self.facts = {"latent": not self.options.no_latent, "adversary": not self.options.no_adversary}
+        return network
+
+    def _source(self, split: Split) -> WindowSource:
+        return WindowSource(Motions(open_windows(self.options.windows), split))
+
+    def parts(self) -> Mapping[str, Stateful]:
+        return {
+            "posterior": self._posterior,
+            "discriminator": self._judge,
+            "discriminator_optimiser": self._adversary,
+        }
+
+    def batches(self, count: int, rng: np.random.Generator) -> Iterator[Windows]:
+        """Of `count` windows of 32 frames, or as many frames in shorter ones."""
+        while True:
+            frames = int(rng.choice(_FRAMES, p=_SHARES))
+            windows = min(count * _FRAMES[-1] // frames, _MOST_WINDOWS)
+            causal, newest = rng.random() < _CAUSAL, rng.random() < _NEWEST
+            yield self._sources["train"].draw(windows, frames, rng, causal=causal, newest=newest)
+
+    def optimisers(self, network: LiftingNetwork) -> Sequence[torch.optim.Optimizer]:
+        weights = [*network.parameters(), *self._posterior.parameters()]
+        decay = self.defaults.weight_decay
+        return [torch.optim.AdamW(weights, lr=self.options.rate, weight_decay=decay, betas=(0.9, 0.98), fused=True)]
+
+    def step(self, network: LiftingNetwork, batch: Windows) -> tuple[Tensor, Mapping[str, Tensor]]:
+        self._posterior.zero_grad()
+        mask = attention_mask(torch.ones_like(batch.seen), causal=batch.causal)
+        used, weights, terms = usable(batch).float(), self._weights, dict[str, Tensor]()
+        with self.autocast():
+            context = network.context(batch.tokens, mask)
+            prior = network.prior(context)
+            if self.options.no_latent:
+                z = torch.zeros_like(prior.mean)
+            else:
+                z, terms = prior.mean, self._variational(network, batch, context, prior)
+            entries, _ = network.decode(context, batch.tokens, z)
+            lifted = Lifted(entries, *network.read(context, batch.tokens))
+        eased = likelihood(batch.entries, lifted.entries, lifted.sigma, 0.5)
+        terms["mean"] = weights.mean * masked_mean(eased, used)
+        terms |= geometry(batch, lifted, self._bodies, weights) | observed(batch, lifted, weights)
+        return total(terms), terms
+
+    def _variational(
+        self, network: LiftingNetwork, batch: Windows, context: Tensor, prior: Gaussian
+    ) -> dict[str, Tensor]:
+        """The terms of posterior and adversary."""
+        used, weights = usable(batch).float(), self._weights
+        prior = Gaussian(prior.mean.float(), prior.log_variance.float())
+        posterior = self._posterior(context, batch.entries, attention_mask(torch.ones_like(batch.seen)))
+        decoded = network.decode(context, batch.tokens, posterior.sample())
+        nats = (posterior.kl_to(prior) - _FREE_NATS).clamp_min(0)
+        beta = weights.beta_kl * min(1.0, self.share / _WARM + 0.02)
+        terms = {
+            "posterior": weights.posterior * masked_mean(likelihood(batch.entries, *decoded), used),
+            "kl": weights.posterior * beta / ENTRIES * masked_mean(nats, used),
+        }
+        self._steps += 1
+        frames = batch.tokens.shape[1]
+        if self.options.no_adversary or frames < _LEAST_FRAMES or self._steps % _EVERY:
+            return terms
+        # One draw for a window, as z lasts.
+        noise = torch.randn(len(context), 1, prior.mean.shape[2], device=self.device)
+        fake, _ = network.decode(context, batch.tokens, prior.mean + (0.5 * prior.log_variance).exp() * noise)
+        with torch.autocast(self.device.type, enabled=False):
+            self._adversary.zero_grad()
+            discriminator_loss(self._judge(batch.entries), self._judge(fake.detach())).backward()
+            self._adversary.step()
+            self._judge.requires_grad_(False)
+            terms["adversary"] = weights.gamma_adversary * generator_loss(self._judge(fake))
+            self._judge.requires_grad_(True)
+        return terms
+
+    def evaluate(self, network: LiftingNetwork) -> dict[str, float]:
+        """Scores of windows of motions of the validation split (`sender.train.lifting.scores`)."""
+        rng = np.random.default_rng(1)
+        batches = [self._sources["val"].draw(32, 32, rng, causal=True, newest=True, fps=30.0) for _ in range(4)]
+        return scores(network, [on_device(batch, self.device) for batch in batches], self._bodies)
+
+
+if __name__ == "__main__":
+    raise SystemExit(main(LiftingTraining))
