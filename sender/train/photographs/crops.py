@@ -212,18 +212,24 @@ def crops_of(images: Image, keypoints_BJ3: FloatArray, occluded_BJ: BoolArray) -
     )
 
 
-def crops_in_boxes(photographs: PhotographDataset, size: int, count: int = 32) -> Iterator[PhotographCrops]:
-    """Every person with at least three labelled keypoints, cut out around the annotated box as in use."""
+def crops_in_boxes(
+    photographs: PhotographDataset, size: int, count: int = 32, margin: float = CROP_MARGIN
+) -> Iterator[PhotographCrops]:
+    """Every person with at least three labelled keypoints, cut out around the annotated box as in use.
+
+    Args:
+        margin: side of the crop over the longer side of the box.
+    """
     people = [(photographs[index], person) for index, person in people_of(photographs, labelled=3)]
     for start in range(0, len(people), count):
-        cuts = [_cut(item, person, size) for item, person in people[start : start + count]]
+        cuts = [_cut(item, person, size, margin) for item, person in people[start : start + count]]
         keypoints = np.stack([keypoints for _, keypoints in cuts])
         crops = crops_of(np.stack([image for image, _ in cuts]), keypoints, np.zeros(keypoints.shape[:2], np.bool_))
         yield crops.ready()
 
 
-def _cut(item: Photograph, person: int, size: int) -> tuple[Image, FloatArray]:
-    crop = CropBox.around(item.boxes[person])
+def _cut(item: Photograph, person: int, size: int, margin: float) -> tuple[Image, FloatArray]:
+    crop = CropBox.around(item.boxes[person], margin)
     keypoints = item.keypoints[person].copy()
     keypoints[:, :2] = crop.to_units(keypoints[:, :2])
     return crop.cut(item.image, size), keypoints

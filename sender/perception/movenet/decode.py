@@ -1,0 +1,94 @@
+"""Decoding of MoveNet's maps into keypoints, as tensor operations: with the network, one graph.
+
+    centre over distance to the middle ─ argmax ─ regressed keypoints there
+    heat map over distance to the regressed keypoint ─ argmax ─ offset there
+
+Shapes: B crops, J = 17 COCO keypoints, H cells a side.
+"""
+
+import torch
+from torch import Tensor, nn
+
+from sender.perception.movenet.network import Maps, MoveNetNet
+
+# Added to distances, in cells, by which heat maps are divided.
+_DISTANCE_CELLS = 1.8
+# Of a window around a peak, half the side in cells.
+_WINDOW_CELLS = 3
+_LEAST_HEAT = 1e-6
+
+
+class MoveNetGraph(nn.Module):
+    """MoveNet in use: crops (B, S, S, 3) uint8 RGB → what `decoded` gives."""
+
+    def __init__(self, net: MoveNetNet) -> None:
+        super().__init__()
+        self.net = net
+
+    def forward(self, crops_BSS3: Tensor) -> tuple[Tensor, ...]:
+        return decoded(Maps(*(each.float() for each in self.net(crops_BSS3))))
+
+
+def decoded(maps: Maps) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """One person's keypoints: the one nearest to the middle, of those whose centre is seen.
+
+    Returns:
+        (B, J, 2) keypoints as x, y in crop units, 0…1.
+        (B, J) score: the heat map where the keypoint is, 0…1.
+        (B, J) standard deviation of the heat map around its peak, of one coordinate, crop units.
+        (B, J) distance between the keypoint and the one that the centre regresses, crop units.
+    """
+    heat = maps.heat.sigmoid()
+    side = heat.shape[-1]
+    rows, columns = _grid(heat)
+    centre = maps.centre[:, 0].sigmoid() / _distance(rows, columns, side / 2, side / 2)
+    row, column = _divided(centre.flatten(1).argmax(dim=1, keepdim=True), side)
+    regression = _at(maps.regression, row, column).unflatten(1, (-1, 2)) + torch.stack([row, column], dim=-1)
+    y, x = regression[..., None, None].unbind(dim=2)
+    row, column = _divided((heat / _distance(rows, columns, y, x)).flatten(2).argmax(dim=2), side)
+    offset_y, offset_x = _of_own(maps.offset.unflatten(1, (-1, 2)), row, column).unbind(dim=2)
+    places = torch.stack([column + offset_x, row + offset_y], dim=-1)
+    score = _of_own(heat[:, :, None], row, column)[:, :, 0]
+    apart = (places - regression.flip(-1)).norm(dim=-1)
+    return places / side, score, _spread(heat, row, column) / side, apart / side
+
+
+def _grid(map_HW: Tensor) -> tuple[Tensor, Tensor]:
+    """Rows (H, 1) and columns (1, H) of cells."""
+    cells = torch.arange(map_HW.shape[-1], device=map_HW.device, dtype=torch.float32)
+    return cells[:, None], cells
+
+
+def _distance(rows: Tensor, columns: Tensor, y: Tensor | float, x: Tensor | float) -> Tensor:
+    return ((rows - y).square() + (columns - x).square()).sqrt() + _DISTANCE_CELLS
+
+
+def _divided(cells: Tensor, side: int) -> tuple[Tensor, Tensor]:
+    """Rows and columns of numbers of cells."""
+    row = torch.div(cells, side, rounding_mode="floor")
+    return row, cells - row * side
+
+
+def _at(maps_BCHH: Tensor, row_B1: Tensor, column_B1: Tensor) -> Tensor:
+    """Maps at a cell of each crop: (B, C)."""
+    cell = (row_B1 * maps_BCHH.shape[-1] + column_B1)[:, None].expand(-1, maps_BCHH.shape[1], -1)
+    return maps_BCHH.flatten(2).gather(2, cell)[..., 0]
+
+
+def _of_own(maps_BJCHH: Tensor, rows_BJ: Tensor, columns_BJ: Tensor) -> Tensor:
+    """Maps of each keypoint at its own cell: (B, J, C)."""
+    cells = (rows_BJ * maps_BJCHH.shape[-1] + columns_BJ)[:, :, None, None].expand(-1, -1, maps_BJCHH.shape[2], -1)
+    return maps_BJCHH.flatten(3).gather(3, cells)[..., 0]
+
+
+def _spread(heat_BJHH: Tensor, rows_BJ: Tensor, columns_BJ: Tensor) -> Tensor:
+    """(B, J) standard deviation around the cell of each keypoint, in cells, within a window."""
+    side = heat_BJHH.shape[-1]
+    steps = torch.arange(-_WINDOW_CELLS, _WINDOW_CELLS + 1, device=heat_BJHH.device)
+    down, across = (step.flatten() for step in torch.meshgrid(steps, steps, indexing="ij"))
+    rows, columns = rows_BJ[..., None] + down, columns_BJ[..., None] + across
+    inside = (rows >= 0) & (rows < side) & (columns >= 0) & (columns < side)
+    cells = rows.clamp(0, side - 1) * side + columns.clamp(0, side - 1)
+    heat = heat_BJHH.flatten(2).gather(2, cells) * inside
+    squares = (down.square() + across.square()).float() / 2
+    return ((heat * squares).sum(dim=-1) / heat.sum(dim=-1).clamp_min(_LEAST_HEAT)).sqrt()

@@ -1,0 +1,73 @@
+"""Runs MoveNet: crops → 17 keypoints of one person each."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final, Literal, Self, get_args
+
+import numpy as np
+import torch
+
+from common.arrays import ByteArray, FloatArray
+from common.weights.devices import CPU
+from common.weights.inference import NetworkInUse, in_use
+from common.weights.loader import load_recorded
+from common.weights.manifest import WEIGHTS_DIRECTORY, find_entry
+from sender.perception.movenet.decode import MoveNetGraph
+from sender.perception.movenet.network import MoveNetConfig, MoveNetNet
+
+Name = Literal["movenet_lightning", "movenet_thunder"]
+"""Crops of 192 pixels, or of 256 and 1.75 times the width."""
+NAMES: tuple[Name, ...] = get_args(Name)
+KIND = "movenet-singlepose-4"
+MARGIN: Final = 1.25
+"""Side of the crop over the longer side of the person's box."""
+
+
+@dataclass(frozen=True, slots=True)
+class MoveNetKeypoints:
+    """Keypoints of B crops, in the order of COCO; lengths in crop units, 0…1.
+
+    Args:
+        places: (B, 17, 2) x, y.
+        score: (B, 17) the heat map where the keypoint is, 0…1.
+        spread: (B, 17) standard deviation of the heat map around its peak, of one coordinate.
+        apart: (B, 17) distance between the keypoint and the one that the person's centre regresses.
+    """
+
+    places: FloatArray
+    score: FloatArray
+    spread: FloatArray
+    apart: FloatArray
+
+
+class MoveNet:
+    """Finds the keypoints of the person in the middle of a crop.
+
+    Args:
+        network: `MoveNetGraph` in use.
+        size: S, side of the crops in pixels.
+    """
+
+    def __init__(self, network: NetworkInUse, size: int) -> None:
+        self._network, self.size = network, size
+
+    @classmethod
+    def load(cls, name: Name, device: torch.device = CPU, directory: Path = WEIGHTS_DIRECTORY) -> Self:
+        """A shipped network; raises WeightsError where its weights are missing, damaged or of another version."""
+        net = load_recorded(name, KIND, MoveNetConfig, MoveNetNet, directory)
+        entry, size = find_entry(name, directory), net.config.size
+        graph = MoveNetGraph(net.to(memory_format=torch.channels_last))
+        example = torch.zeros(1, size, size, 3, dtype=torch.uint8)
+        return cls(in_use(graph, (example,), name, entry.precision, device, entry.int8), size)
+
+    def observe(self, crops: Sequence[ByteArray]) -> MoveNetKeypoints:
+        """Keypoints in crops (S, S, 3) uint8 RGB, black beyond the picture.
+
+        Raises:
+            ValueError: there is no crop, or one is of another shape.
+        """
+        shapes = {crop.shape for crop in crops}
+        if shapes != {(self.size, self.size, 3)}:
+            raise ValueError(f"expected RGB crops of {self.size}² pixels, got {sorted(shapes)}")
+        return MoveNetKeypoints(*(each.numpy() for each in self._network(torch.from_numpy(np.stack(crops)))))

@@ -1,0 +1,79 @@
+"""MoveNet: the shipped weights against the originals, and the decoding."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from common.arrays import Image
+from common.errors import WeightsError
+from common.weights.inference import NetworkInUse
+from common.weights.loader import load_recorded
+from sender.capture.open import DEMO_PHOTOGRAPHS
+from sender.perception.inference.crop import CropBox
+from sender.perception.movenet.decode import MoveNetGraph, decoded
+from sender.perception.movenet.network import Maps, MoveNetConfig, MoveNetNet
+from sender.perception.movenet.predictor import KIND, NAMES, MoveNet, Name
+from sender.train.photographs.dataset import read_image
+
+# x, y in crop units and score of the originals: as TensorFlow's graphs in ONNX give them for crops of our photographs.
+ORIGINALS = json.loads(Path(__file__).with_name("originals.json").read_text())
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_stored_weights_find_the_keypoints_of_the_original(name: Name) -> None:
+    net = load_recorded(name, KIND, MoveNetConfig, MoveNetNet)
+    crops = np.stack([picture(entry, net.config.size) for entry in ORIGINALS])
+    with torch.inference_mode():
+        places, score, spread, apart = MoveNetGraph(net)(torch.from_numpy(crops))
+    true = torch.tensor([entry[name] for entry in ORIGINALS])
+    off = (places - true[..., :2]).abs().amax(dim=-1)
+    # In 32 bits within 0.0003 of it; 8 bits move heat maps a little.
+    assert off.median() < 0.0015
+    assert off.max() < 0.012
+    assert (score - true[..., 2]).abs().median() < 0.03
+    assert spread.min() > 0
+    assert spread.max() < 0.06
+    assert apart.median() < 0.03
+
+
+def picture(entry: dict[str, Any], size: int) -> Image:
+    image = read_image(DEMO_PHOTOGRAPHS / entry["file"])
+    return CropBox(entry["left"], entry["top"], entry["side"]).cut(image, size)
+
+
+def test_decoding_takes_the_peak_near_the_regressed_keypoint_of_the_person_in_the_middle() -> None:
+    side, nose = 16, 0
+    maps = Maps(*(torch.zeros(2, channels, side, side) for channels in (1, 17, 34, 34)))
+    maps.centre[:] = maps.heat[:] = -8.0
+    # The first crop has a more certain person at its border, and a higher peak of another nose.
+    maps.centre[:, 0, 7, 8] = 2.0
+    maps.centre[0, 0, 1, 1] = 4.0
+    maps.regression[:, 2 * nose : 2 * nose + 2, 7, 8] = torch.tensor([-4.0, 1.0])
+    maps.heat[:, nose, 4, 9] = 1.0
+    maps.heat[0, nose, 4, 0] = 4.0
+    maps.offset[0, 2 * nose : 2 * nose + 2, 4, 9] = torch.tensor([0.25, 0.5])
+    places, score, spread, apart = decoded(maps)
+    torch.testing.assert_close(places[:, nose] * side, torch.tensor([[9.5, 4.25], [9.0, 4.0]]))
+    torch.testing.assert_close(score[:, nose], torch.full((2,), 1.0).sigmoid())
+    torch.testing.assert_close(apart[:, nose] * side, torch.tensor([(0.5**2 + 1.25**2) ** 0.5, 1.0]))
+    maps.heat[1, nose, 4, 10] = 0.9
+    assert decoded(maps)[2][1, nose] > spread[1, nose]
+
+
+def test_observe_takes_crops_of_its_size_only() -> None:
+    net = MoveNetNet(MoveNetConfig(64, 0.25)).eval()
+    movenet = MoveNet(NetworkInUse(MoveNetGraph(net), "float32", torch.device("cpu")), 64)
+    seen = movenet.observe([np.zeros((64, 64, 3), np.uint8)] * 2)
+    assert seen.places.shape == (2, 17, 2)
+    for crops in ([], [np.zeros((32, 32, 3), np.uint8)]):
+        with pytest.raises(ValueError, match="expected RGB crops of 64"):
+            movenet.observe(crops)
+
+
+def test_missing_weights_are_an_error_that_says_so(tmp_path: Path) -> None:
+    with pytest.raises(WeightsError, match="reinstall"):
+        MoveNet.load("movenet_thunder", directory=tmp_path)
