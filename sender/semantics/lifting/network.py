@@ -2,6 +2,7 @@
 
     X = tokens of a window ── transformer ── c_t of each frame ── p(z|X) = N(z; m(c_t), s(c_t)) ── z
     running: z = m(c_t);  (c_t, z) ── decoder ── μ, the label entries of frame t in the window camera
+    heads: σ of the entries, contact, up, and keypoints, to which `sender.semantics.lifting.projection` moves the body
 
 What depth a picture leaves open, z tells: with z known, the decoder's σ(c, z) is what remains open; the heads' σ(c) is
 the whole error of μ at z = m(c).  The posterior q(z|X,y) and the discriminator are of the training alone
@@ -58,6 +59,7 @@ class Lifted(NamedTuple):
     Args:
         entries, sigma: (…, E) label entries in the window camera (`sender.semantics.crop_labels`), and their standard
             deviations.
+        free: (…, E) standard deviations for the sake of the keypoints (`sender.semantics.lifting.projection`).
         contact: (…, 4) logits that left heel, left toe, right heel and right toe stand on the floor.
         up: (…, 3) the direction away from the ground, in the window camera's axes; not of unit length.
         keypoints, keypoints_sigma: (…, K, 2) and (…, K) where the keypoints are in the window's crop, 0…1, by what all
@@ -66,6 +68,7 @@ class Lifted(NamedTuple):
 
     entries: Tensor
     sigma: Tensor
+    free: Tensor
     contact: Tensor
     up: Tensor
     keypoints: Tensor
@@ -87,6 +90,8 @@ class LiftingNetwork(nn.Module):
         self.direct = nn.Linear(config.tokens, ENTRIES, bias=False)
         self.heads = ResidualMLP(width, sum(_HEADS), width, blocks=1)
         nn.init.zeros_(self.direct.weight)
+        # Of each entry, the log of its share of σ that keypoints may move it by.
+        self.trust = nn.Parameter(torch.full((ENTRIES,), -0.7))
 
     def context(self, tokens: Tensor, mask: Tensor) -> Tensor:
         """(B, T, C) of tokens (B, T, F); `mask` as by `attention_mask`."""
@@ -105,12 +110,13 @@ class LiftingNetwork(nn.Module):
         mean, log_sigma = self.decoder(torch.cat([context, z], -1)).float().chunk(2, -1)
         return mean + self.direct(tokens).float(), log_sigma.clamp(*_LOG_SIGMA).exp()
 
-    def read(self, context: Tensor, tokens: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
-        """`sigma`, `contact`, `up`, `keypoints` and `keypoints_sigma` of `Lifted`."""
+    def read(self, context: Tensor, tokens: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor]:
+        """`sigma`, `free`, `contact`, `up`, `keypoints` and `keypoints_sigma` of `Lifted`."""
         log_sigma, contact, up, moved, log_keypoint = self.heads(context).float().split(_HEADS, -1)
         keypoints = (tokens[..., KEYPOINTS_2D].float() + moved) / KEYPOINT_SCALE + 0.5
         sigma, of_keypoints = log_sigma.clamp(*_LOG_SIGMA).exp(), (log_keypoint - 3).clamp(*_LOG_KEYPOINT_SIGMA).exp()
-        return sigma, contact, up, keypoints.unflatten(-1, (-1, 2)), of_keypoints
+        free = sigma.detach() * self.trust.exp()
+        return sigma, free, contact, up, keypoints.unflatten(-1, (-1, 2)), of_keypoints
 
     def forward(self, tokens: Tensor, mask: Tensor) -> Lifted:
         """At the prior's mean: tokens (B, T, F) and `attention_mask` (B, 1, T, T)."""

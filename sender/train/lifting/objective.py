@@ -26,6 +26,7 @@ from sender.semantics.cvae import ENTRIES
 from sender.semantics.keypoint_jacobian import KeypointJacobian
 from sender.semantics.lifting.layers import Gaussian, ResidualMLP
 from sender.semantics.lifting.network import Lifted, LiftingConfig
+from sender.semantics.lifting.projection import corrected, linearised
 from sender.train.lifting.samples import Windows
 
 _SHAPE = group_slices()["shape"]
@@ -33,6 +34,7 @@ _ANKLES = slice(15, 17)
 _LEAST_DEPTH_M = 0.2
 # Frames beyond are of people far out of the window's crop, who teach nothing.
 _FARTHEST_ENTRY = 25.0
+_FARTHEST_PLACE, _OUTSIDE = 2.0, 0.2
 # Power of σ that the mean's part of the likelihood is multiplied by (β of Seitzer et al. 2022), so that hard frames are
 # learned from, too.
 _EASED = 0.5
@@ -99,12 +101,15 @@ class Bodies(nn.Module):
         for name in self._names:
             self.register_buffer(name, torch.from_numpy(getattr(kinematics, name)), persistent=False)
 
+    @property
+    def kinematics(self) -> KeypointJacobian:
+        return KeypointJacobian(*(getattr(self, name) for name in self._names))
+
     def forward(self, entries: Tensor) -> Tensor:
         """(…, K, 3) from the pelvis, metres, of entries (…, E); the shape gets no gradient: where the pose is
         uncertain, joints are nearer to the true ones the smaller the body is."""
         held = torch.cat([entries[..., : _SHAPE.start], entries[..., _SHAPE].detach(), entries[..., _SHAPE.stop :]], -1)
-        kinematics = KeypointJacobian(*(getattr(self, name) for name in self._names))
-        keypoints: Tensor = kinematics.keypoints(held.reshape(-1, ENTRIES))
+        keypoints: Tensor = self.kinematics.keypoints(held.reshape(-1, ENTRIES))
         return keypoints.reshape(*entries.shape[:-1], -1, 3)
 
 
@@ -160,15 +165,36 @@ def geometry(batch: Windows, lifted: Lifted, bodies: Bodies, weights: Weights) -
     }
 
 
+def moved(lifted: Lifted, focal: Tensor, kinematics: KeypointJacobian) -> Tensor:
+    """(B, T, E) as `moved_to_keypoints`; the gradient is that of the last step, in which the derivatives are fixed.
+
+    Args:
+        focal: (B,) of the window cameras, crop widths.
+    """
+    shape, each = lifted.entries.shape, focal[:, None].expand(lifted.entries.shape[:2]).reshape(-1, 1)
+    entries, free, keypoints, sigma = (
+        part.flatten(0, 1) for part in (lifted.entries, lifted.free, lifted.keypoints, lifted.keypoints_sigma)
+    )
+    with torch.no_grad():
+        unit = kinematics.unit_entries
+        at = corrected(entries, free, keypoints, sigma, entries, linearised(kinematics, entries, each), unit)
+        line = linearised(kinematics, at, each)
+    found: Tensor = corrected(entries, free, keypoints, sigma, at, line, unit)
+    return found.reshape(shape)
+
+
 def observed(batch: Windows, lifted: Lifted, weights: Weights) -> dict[str, Tensor]:
     """Terms of keypoints, contact and up; weighted."""
     used = usable(batch).float()
     sigma = lifted.keypoints_sigma[..., None]
     off = (lifted.keypoints - batch.places).clamp(-2, 2)
+    # Of those outside of the picture, the network learns how little it knows.
+    near = (batch.places - 0.5).abs().amax(-1) < _FARTHEST_PLACE
+    counted = torch.where(batch.inside, 1.0, _OUTSIDE * near) * used[..., None]
     keypoints = (off.abs() / sigma + sigma.log()).mean(-1)
     contact = F.binary_cross_entropy_with_logits(lifted.contact, batch.contacts, reduction="none").mean(-1)
     return {
-        "observed": weights.observed * _mean(keypoints, batch.inside * used[..., None]),
+        "observed": weights.observed * _mean(keypoints, counted),
         "contact": weights.contact * _mean(contact, used),
         "up": weights.up * _mean(1 - F.cosine_similarity(lifted.up, batch.up, dim=-1), used),
     }

@@ -3,7 +3,8 @@
 Shapes: B windows, T frames, K = 17 keypoints, E = 80 entries, F columns of a token.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
+from typing import Any
 
 import numpy as np
 import torch
@@ -47,6 +48,15 @@ class Windows:
     up: Tensor
     seen: Tensor
     still: Tensor
+
+
+def first(batch: Windows, count: int) -> Windows:
+    """The first windows of a batch."""
+
+    def part(value: Any) -> Any:
+        return value[:count] if isinstance(value, Tensor) else value
+
+    return Windows(*(part(getattr(batch, item.name)) for item in fields(batch)))
 
 
 def windows_of(moving: Moving, observed: Observations, focal: FloatArray, anchor: IntArray, *, causal: bool) -> Windows:

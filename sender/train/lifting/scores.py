@@ -1,6 +1,7 @@
 """Scores of the lifting network on windows whose truth is known.
 
-Frames count once the window before them has `_BEGIN` frames.  `alone` is without perception's predictions, `one` a
+Frames count once the window before them has `_BEGIN` frames.  Bodies are moved to their keypoints; `plain`
+ones are not.  `alone` is without perception's predictions, `one` a
 window of one frame, `pose` the pose head itself; `hidden` are frames in which nobody was found.
 """
 
@@ -13,7 +14,7 @@ from sender.semantics.cvae import ENTRIES
 from sender.semantics.lifting.network import LiftingNetwork, attention_mask
 from sender.semantics.lifting.window import PERCEIVED
 from sender.train.crops.scores import procrustes
-from sender.train.lifting.objective import Bodies, likelihood, pelvises, projected, usable
+from sender.train.lifting.objective import Bodies, likelihood, moved, pelvises, projected, usable
 from sender.train.lifting.samples import Windows
 
 _BEGIN, _SAMPLES = 8, 5
@@ -43,6 +44,8 @@ def _scores(network: LiftingNetwork, batch: Windows, bodies: Bodies) -> dict[str
     alone[..., PERCEIVED] = 0
     context = network.context(batch.tokens, mask)
     lifted, prior = network(batch.tokens, mask), network.prior(context)
+    plain = bodies(lifted.entries)
+    lifted = lifted._replace(entries=moved(lifted, batch.focal, bodies.kinematics))
     keypoints, pelvis = bodies(lifted.entries), pelvises(lifted.entries, batch.focal)
     true_pelvis = pelvises(batch.entries, batch.focal)
     draws = [network.decode(context, batch.tokens, prior.sample()) for _ in range(_SAMPLES)]
@@ -53,12 +56,14 @@ def _scores(network: LiftingNetwork, batch: Windows, bodies: Bodies) -> dict[str
     places = projected(keypoints, pelvis, batch.focal)
     perceived = used & (batch.tokens[..., PERCEIVED.start] > 0)
     of_pose = bodies(batch.tokens[..., PERCEIVED.start + 1 : PERCEIVED.start + 1 + ENTRIES])
-    alone_keypoints = bodies(network(alone, mask).entries)
+    of_alone = network(alone, mask)
+    alone_keypoints = bodies(moved(of_alone, batch.focal, bodies.kinematics))
     said, true = lifted.contact > 0, batch.contacts > 0.5
     up = torch.nn.functional.cosine_similarity(lifted.up, batch.up, dim=-1)
     return {
         "mpjpe_mm": _apart_mm(keypoints, batch.keypoints)[used],
         "pa_mm": _aligned_mm(keypoints[used], batch.keypoints[used]),
+        "plain_mm": _apart_mm(plain, batch.keypoints)[used],
         "perceived_mm": _apart_mm(keypoints, batch.keypoints)[perceived],
         "pose_mm": _apart_mm(of_pose, batch.keypoints)[perceived],
         "pose_pa_mm": _aligned_mm(of_pose[perceived], batch.keypoints[perceived]),
@@ -85,7 +90,8 @@ def _of_one(network: LiftingNetwork, batch: Windows, bodies: Bodies) -> Tensor:
     """(B, T) errors in millimetres of frames that are alone in their windows."""
     single = batch.tokens.flatten(0, 1)[:, None]
     lifted = network(single, attention_mask(torch.ones_like(single[..., 0], dtype=torch.bool)))
-    return _apart_mm(bodies(lifted.entries).reshape(batch.keypoints.shape), batch.keypoints)
+    entries = moved(lifted, batch.focal.repeat_interleave(batch.seen.shape[1]), bodies.kinematics)
+    return _apart_mm(bodies(entries).reshape(batch.keypoints.shape), batch.keypoints)
 
 
 def _apart_mm(keypoints: Tensor, true: Tensor) -> Tensor:

@@ -29,11 +29,12 @@ from sender.train.lifting.objective import (
     geometry,
     likelihood,
     masked_mean,
+    moved,
     observed,
     total,
     usable,
 )
-from sender.train.lifting.samples import Windows, WindowSource
+from sender.train.lifting.samples import Windows, WindowSource, first
 from sender.train.lifting.scores import scores
 
 _FRAMES = (1, 4, 8, 16, 24, 32)
@@ -46,6 +47,8 @@ _CAUSAL, _NEWEST = 0.6, 0.5
 _WARM, _FREE_NATS = 0.15, 2.0
 # Steps from one of the discriminator to the next, and the frames that it needs.
 _EVERY, _LEAST_FRAMES = 2, 16
+# Frames of a batch whose bodies are moved to their keypoints, and that are judged as they are, at this weight.
+_MOVED_FRAMES, _PLAIN_FRAMES, _PLAIN = 320, 768, 0.5
 
 
 class LiftingTraining(Recipe[LiftingNetwork, Windows]):
@@ -114,7 +117,12 @@ class LiftingTraining(Recipe[LiftingNetwork, Windows]):
             lifted = Lifted(entries, *network.read(context, batch.tokens))
         eased = likelihood(batch.entries, lifted.entries, lifted.sigma, 0.5)
         terms["mean"] = weights.mean * masked_mean(eased, used)
-        terms |= geometry(batch, lifted, self._bodies, weights) | observed(batch, lifted, weights)
+        terms |= observed(batch, lifted, weights)
+        some, of_some = _first(batch, lifted, _PLAIN_FRAMES)
+        terms["plain"] = _PLAIN * total(geometry(some, of_some, self._bodies, weights))
+        few, of_few = _first(batch, lifted, _MOVED_FRAMES)
+        of_few = of_few._replace(entries=moved(of_few, few.focal, self._bodies.kinematics))
+        terms |= geometry(few, of_few, self._bodies, weights)
         return total(terms), terms
 
     def _variational(
@@ -152,6 +160,12 @@ class LiftingTraining(Recipe[LiftingNetwork, Windows]):
         rng = np.random.default_rng(1)
         batches = [self._sources["val"].draw(32, 32, rng, causal=True, newest=True, fps=30.0) for _ in range(4)]
         return scores(network, [on_device(batch, self.device) for batch in batches], self._bodies)
+
+
+def _first(batch: Windows, lifted: Lifted, frames: int) -> tuple[Windows, Lifted]:
+    """So many frames in the first windows of a batch, and what the network says of them."""
+    count = -(-frames // batch.tokens.shape[1])
+    return first(batch, count), Lifted(*(each[:count] for each in lifted))
 
 
 if __name__ == "__main__":

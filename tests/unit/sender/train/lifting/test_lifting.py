@@ -57,10 +57,10 @@ def test_true_entries_are_where_the_keypoints_are_seen(batch: tuple[Windows, Bod
 def test_terms_are_least_at_the_truth(batch: tuple[Windows, Bodies]) -> None:
     drawn, bodies = batch
     drawn = replace(drawn, contacts=torch.ones_like(drawn.contacts))
+    one = torch.ones_like(drawn.entries)
     exact = Lifted(
-        drawn.entries, torch.ones_like(drawn.entries), 20 * drawn.contacts - 10, drawn.up, drawn.places,
-        torch.ones_like(drawn.places[..., 0]),
-    )  # fmt: skip
+        drawn.entries, one, one, 20 * drawn.contacts - 10, drawn.up, drawn.places, torch.ones_like(drawn.places[..., 0])
+    )
     off = exact._replace(
         entries=drawn.entries + 0.1 * torch.randn(drawn.entries.shape, generator=torch.Generator().manual_seed(0)),
         contact=-exact.contact, up=exact.up.flip(-1), keypoints=exact.keypoints + 0.1,
