@@ -3,6 +3,8 @@
 Shapes: B windows, T frames, K = 17 keypoints, E = 80 entries.
 """
 
+from dataclasses import dataclass
+
 import numpy as np
 
 from common.arrays import BoolArray, Float64Array, FloatArray
@@ -20,14 +22,23 @@ _LEAST_SHARE, _LEAST_INSIDE = 0.4, 4
 _LOST_SHARE, _LOST_S = 0.15, (0.1, 1.0)
 
 
+@dataclass(frozen=True, slots=True)
+class Boxes:
+    """Crops: `centre` (B, T, 2) from the principal point and `side` (B, T), widths of the picture; `roll` (B, T)."""
+
+    centre: FloatArray
+    side: FloatArray
+    roll: FloatArray
+
+
 def assumed_focal(moving: Moving, rng: np.random.Generator) -> FloatArray:
     """(B,) the focal length that is assumed, in widths of the picture: half of the cameras' are known."""
     wrong = rng.uniform(-_WRONG_FOCAL, _WRONG_FOCAL, len(moving.focal)) * (rng.random(len(moving.focal)) < 0.5)
     return np.asarray(moving.focal * np.exp(wrong), np.float32)
 
 
-def crops(moving: Moving, rng: np.random.Generator) -> tuple[FloatArray, FloatArray, FloatArray]:
-    """Centre (B, T, 2), side and roll (B, T) in widths of the picture: around what is in it, not quite."""
+def crops(moving: Moving, rng: np.random.Generator) -> Boxes:
+    """Around what is in the picture, not quite."""
     half, inside = 0.5 * moving.size[:, None, None], moving.inside[..., None]
     within = np.clip(moving.places, -half, half)
     any_inside = inside.any(2, keepdims=True)
@@ -40,26 +51,31 @@ def crops(moving: Moving, rng: np.random.Generator) -> tuple[FloatArray, FloatAr
     wander = rng.normal(0, 0.02, (count, 1, 2)) + 0.015 * along(moving.time_s, 0.3, (2,), rng)
     roll = rng.normal(0, 0.5, (count, 1)) * (rng.random((count, 1)) < 0.1)
     centre = (low + high) / 2 + side[..., None] * wander
-    return centre.astype(np.float32), side.astype(np.float32), roll.repeat(frames, 1).astype(np.float32)
+    return Boxes(centre.astype(np.float32), side.astype(np.float32), roll.repeat(frames, 1).astype(np.float32))
 
 
-def in_crops(points: FloatArray, centre: FloatArray, side: FloatArray, roll: FloatArray) -> FloatArray:
+def in_crops(points: FloatArray, boxes: Boxes) -> FloatArray:
     """(B, T, K, 2) in the picture → crop units."""
-    turned = rolled(points - centre[:, :, None], -roll)
-    return np.asarray(turned / side[..., None, None] + 0.5, np.float32)
+    turned = rolled(points - boxes.centre[:, :, None], -boxes.roll)
+    return np.asarray(turned / boxes.side[..., None, None] + 0.5, np.float32)
 
 
 def observe(
     moving: Moving,
-    box: tuple[FloatArray, FloatArray, FloatArray],
+    boxes: Boxes,
     focal: FloatArray,
     of_keypoints: KeypointErrors,
     of_perceived: PerceivedErrors,
     rng: np.random.Generator,
+    seen: BoolArray | None = None,
 ) -> Observations:
-    """What is seen in crops `box`, of those who look with a focal length (B,) that they assume."""
-    centre, side, roll = box
-    seen = found(moving.time_s, rng) & (moving.inside.sum(-1) >= _LEAST_INSIDE)
+    """What is seen in crops, of those who look with a focal length (B,) that they assume.
+
+    Args:
+        seen: (B, T) whether the person was found; default: where enough is in the picture.
+    """
+    centre, side, roll = boxes.centre, boxes.side, boxes.roll
+    seen = (moving.inside.sum(-1) >= _LEAST_INSIDE if seen is None else seen) & found(moving.time_s, rng)
     seen[~seen.any(1), 0] = True
     true_centre, true_side = centre / moving.focal[:, None, None], side / moving.focal[:, None]
     turn = crop_rotation(true_centre, roll)
@@ -73,7 +89,7 @@ def observe(
         side=(side / focal[:, None])[rows, last],
         roll=roll[rows, last],
         seen=seen,
-        keypoints=in_crops(moving.places, *box) + of_keypoints.offset,
+        keypoints=in_crops(moving.places, boxes) + of_keypoints.offset,
         sigma=of_keypoints.sigma,
         visible=of_keypoints.visible,
         perceived=perceived(seen, rng),

@@ -16,6 +16,10 @@ from sender.semantics.lifting.window import Observations, WindowCamera, tokens
 from sender.train.lifting.errors import keypoint_errors, perceived_errors
 from sender.train.lifting.motions import Motions, Moving
 from sender.train.lifting.observed import assumed_focal, crops, in_crops, observe
+from sender.train.lifting.recorded import RecordedClips
+
+# Share of the batches of motions with the errors of clips.
+_TRANSPLANTED = 0.6
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,10 +110,14 @@ def windows_of(moving: Moving, observed: Observations, focal: FloatArray, anchor
 
 
 class WindowSource:
-    """Draws batches of windows of motions, with errors at random."""
+    """Draws batches of windows of motions, with errors at random, and of clips.
 
-    def __init__(self, motions: Motions) -> None:
-        self.motions = motions
+    Args:
+        clips: rendered ones, if there are any.
+    """
+
+    def __init__(self, motions: Motions, clips: RecordedClips | None = None) -> None:
+        self.motions, self.clips = motions, clips
 
     def draw(
         self, count: int, frames: int, rng: np.random.Generator, *, causal: bool, newest: bool, fps: float | None = None
@@ -122,8 +130,26 @@ class WindowSource:
             fps: even rate of frames; else at random.
         """
         moving = self.motions.draw(count, frames, rng, fps)
-        focal, box = assumed_focal(moving, rng), crops(moving, rng)
-        of_keypoints = keypoint_errors(in_crops(moving.places, *box), moving.inside, moving.time_s, rng)
-        observed = observe(moving, box, focal, of_keypoints, perceived_errors(moving.inside, moving.time_s, rng), rng)
-        anchor = np.full(count, frames - 1) if newest else rng.integers(frames, size=count)
-        return windows_of(moving, observed, focal, anchor, causal=causal)
+        boxes, time_s, inside = crops(moving, rng), moving.time_s, moving.inside
+        of_keypoints = keypoint_errors(in_crops(moving.places, boxes), inside, time_s, rng)
+        errors = of_keypoints, perceived_errors(inside, time_s, rng)
+        if self.clips and rng.random() < _TRANSPLANTED:
+            errors = self.clips.errors(errors, inside, time_s, rng)
+        focal = assumed_focal(moving, rng)
+        observed = observe(moving, boxes, focal, *errors, rng)
+        return windows_of(moving, observed, focal, _anchors(count, frames, rng, newest=newest), causal=causal)
+
+    def draw_clips(
+        self, count: int, frames: int, rng: np.random.Generator, *, causal: bool, newest: bool, fps: float | None = None
+    ) -> Windows:
+        """The same of clips, with what was seen of them; `fps` other than none is theirs."""
+        if self.clips is None:
+            raise ValueError("there are no clips")
+        moving, boxes, errors, seen = self.clips.draw(count, frames, rng, fps)
+        focal = assumed_focal(moving, rng)
+        observed = observe(moving, boxes, focal, *errors, rng, seen)
+        return windows_of(moving, observed, focal, _anchors(count, frames, rng, newest=newest), causal=causal)
+
+
+def _anchors(count: int, frames: int, rng: np.random.Generator, *, newest: bool) -> IntArray:
+    return np.full(count, frames - 1) if newest else rng.integers(frames, size=count)

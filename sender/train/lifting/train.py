@@ -1,11 +1,13 @@
-"""Trains the network that lifts 2D over time (`sender.semantics.lifting`), on motions before random cameras.
+"""Trains the network that lifts 2D over time (`sender.semantics.lifting`).
+
+Windows are of motions before random cameras, with errors that are drawn or those of rendered clips, and of such clips.
 
 Examples:
-  python -m sender.train.lifting.train --windows windows30 --minutes 70 --export
+  python -m sender.train.lifting.train --windows windows30 --clips clips --minutes 240 --export
 """
 
 import argparse
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -34,6 +36,7 @@ from sender.train.lifting.objective import (
     total,
     usable,
 )
+from sender.train.lifting.recorded import RecordedClips
 from sender.train.lifting.samples import Windows, WindowSource, first
 from sender.train.lifting.scores import scores
 
@@ -41,14 +44,14 @@ _FRAMES = (1, 4, 8, 16, 24, 32)
 """Lengths of windows, …"""
 _SHARES = (0.04, 0.06, 0.12, 0.43, 0.15, 0.2)
 """… and of the batches that have them."""
-_MOST_WINDOWS = 256
-_CAUSAL, _NEWEST = 0.6, 0.5
+_MOST_WINDOWS = 128
+_CAUSAL, _NEWEST, _OF_CLIPS = 0.6, 0.5, 0.4
 # Share of the training in which β rises, and nats of each frame's latent that cost nothing.
 _WARM, _FREE_NATS = 0.15, 2.0
 # Steps from one of the discriminator to the next, and the frames that it needs.
 _EVERY, _LEAST_FRAMES = 2, 16
 # Frames of a batch whose bodies are moved to their keypoints, and that are judged as they are, at this weight.
-_MOVED_FRAMES, _PLAIN_FRAMES, _PLAIN = 320, 768, 0.5
+_MOVED_FRAMES, _PLAIN_FRAMES, _PLAIN = 160, 320, 0.5
 
 
 class LiftingTraining(Recipe[LiftingNetwork, Windows]):
@@ -56,11 +59,12 @@ class LiftingTraining(Recipe[LiftingNetwork, Windows]):
 
     name = NAME
     kind = KIND
-    defaults = Defaults(70.0, batch=64, rate=1e-3, average_decay=0.998, evaluate_minutes=8.0, weight_decay=0.01)
+    defaults = Defaults(70.0, batch=24, rate=8e-4, average_decay=0.998, evaluate_minutes=8.0, weight_decay=0.01)
 
     @classmethod
     def add_flags(cls, parser: argparse.ArgumentParser) -> None:
         parser.add_argument("--windows", type=Path, required=True, help="folder of windows of motion")
+        parser.add_argument("--clips", type=Path, help="folder of rendered clips, train and val in it")
         parser.add_argument("--no-latent", action="store_true", help="a regression of the same size: z is 0")
         parser.add_argument("--no-adversary", action="store_true", help="without the discriminator")
 
@@ -80,7 +84,8 @@ class LiftingTraining(Recipe[LiftingNetwork, Windows]):
         return network
 
     def _source(self, split: Split) -> WindowSource:
-        return WindowSource(Motions(open_windows(self.options.windows), split))
+        clips = RecordedClips(self.options.clips / split) if self.options.clips else None
+        return WindowSource(Motions(open_windows(self.options.windows), split), clips)
 
     def parts(self) -> Mapping[str, Stateful]:
         return {
@@ -95,7 +100,9 @@ class LiftingTraining(Recipe[LiftingNetwork, Windows]):
             frames = int(rng.choice(_FRAMES, p=_SHARES))
             windows = min(count * _FRAMES[-1] // frames, _MOST_WINDOWS)
             causal, newest = rng.random() < _CAUSAL, rng.random() < _NEWEST
-            yield self._sources["train"].draw(windows, frames, rng, causal=causal, newest=newest)
+            source = self._sources["train"]
+            draw = source.draw_clips if self.options.clips and rng.random() < _OF_CLIPS else source.draw
+            yield draw(windows, frames, rng, causal=causal, newest=newest)
 
     def optimisers(self, network: LiftingNetwork) -> Sequence[torch.optim.Optimizer]:
         weights = [*network.parameters(), *self._posterior.parameters()]
@@ -156,10 +163,20 @@ class LiftingTraining(Recipe[LiftingNetwork, Windows]):
         return terms
 
     def evaluate(self, network: LiftingNetwork) -> dict[str, float]:
-        """Scores of windows of motions of the validation split (`sender.train.lifting.scores`)."""
-        rng = np.random.default_rng(1)
-        batches = [self._sources["val"].draw(32, 32, rng, causal=True, newest=True, fps=30.0) for _ in range(4)]
+        """Scores of windows of motions, and of clips, of the validation split (`sender.train.lifting.scores`)."""
+        rng, source = np.random.default_rng(1), self._sources["val"]
+        of_motions = self._scores(network, [_drawn(source.draw, rng) for _ in range(4)])
+        if not self.options.clips:
+            return of_motions
+        of_clips = self._scores(network, [_drawn(source.draw_clips, rng) for _ in range(4)])
+        return of_motions | {f"clips_{name}": value for name, value in of_clips.items()}
+
+    def _scores(self, network: LiftingNetwork, batches: Sequence[Windows]) -> dict[str, float]:
         return scores(network, [on_device(batch, self.device) for batch in batches], self._bodies)
+
+
+def _drawn(draw: Callable[..., Windows], rng: np.random.Generator) -> Windows:
+    return draw(32, 32, rng, causal=True, newest=True, fps=30.0)
 
 
 def _first(batch: Windows, lifted: Lifted, frames: int) -> tuple[Windows, Lifted]:
