@@ -33,7 +33,9 @@ _SHAPE = group_slices()["shape"]
 _ANKLES = slice(15, 17)
 _LEAST_DEPTH_M = 0.2
 # Frames beyond are of people far out of the window's crop, who teach nothing.
-_FARTHEST_ENTRY = 25.0
+_FARTHEST_ENTRY = 12.0
+# Weight of frames in which nobody was found.
+_HIDDEN = 0.3
 _FARTHEST_PLACE, _OUTSIDE = 2.0, 0.2
 # Power of σ that the mean's part of the likelihood is multiplied by (β of Seitzer et al. 2022), so that hard frames are
 # learned from, too.
@@ -114,8 +116,13 @@ class Bodies(nn.Module):
 
 
 def usable(batch: Windows) -> Tensor:
-    """(B, T) frames whose person is not far out of the window's crop."""
+    """(B, T) whether a frame's person is not far out of the window's crop."""
     return batch.entries[..., PELVIS].abs().amax(-1) < _FARTHEST_ENTRY
+
+
+def shares(batch: Windows) -> Tensor:
+    """(B, T) weights of frames."""
+    return usable(batch) * torch.where(batch.seen, 1.0, _HIDDEN)
 
 
 def likelihood(entries: Tensor, mean: Tensor, sigma: Tensor, eased: float = 0.0) -> Tensor:
@@ -143,7 +150,7 @@ def pelvises(entries: Tensor, focal: Tensor) -> Tensor:
 
 def geometry(batch: Windows, lifted: Lifted, bodies: Bodies, weights: Weights) -> dict[str, Tensor]:
     """Terms of the mean's body, of which each is a mean over what is usable; weighted."""
-    used = usable(batch).float()
+    used = shares(batch)
     keypoints, pelvis = bodies(lifted.entries), pelvises(lifted.entries, batch.focal)
     true_pelvis = pelvises(batch.entries, batch.focal)
     wrong = keypoints - batch.keypoints
@@ -185,7 +192,7 @@ def moved(lifted: Lifted, focal: Tensor, kinematics: KeypointJacobian) -> Tensor
 
 def observed(batch: Windows, lifted: Lifted, weights: Weights) -> dict[str, Tensor]:
     """Terms of keypoints, contact and up; weighted."""
-    used = usable(batch).float()
+    used = shares(batch)
     sigma = lifted.keypoints_sigma[..., None]
     off = (lifted.keypoints - batch.places).clamp(-2, 2)
     # Of those outside of the picture, the network learns how little it knows.

@@ -33,8 +33,8 @@ from sender.train.lifting.objective import (
     masked_mean,
     moved,
     observed,
+    shares,
     total,
-    usable,
 )
 from sender.train.lifting.recorded import RecordedClips
 from sender.train.lifting.samples import Windows, WindowSource, first
@@ -112,7 +112,7 @@ class LiftingTraining(Recipe[LiftingNetwork, Windows]):
     def step(self, network: LiftingNetwork, batch: Windows) -> tuple[Tensor, Mapping[str, Tensor]]:
         self._posterior.zero_grad()
         mask = attention_mask(torch.ones_like(batch.seen), causal=batch.causal)
-        used, weights, terms = usable(batch).float(), self._weights, dict[str, Tensor]()
+        used, weights, terms = shares(batch), self._weights, dict[str, Tensor]()
         with self.autocast():
             context = network.context(batch.tokens, mask)
             prior = network.prior(context)
@@ -136,7 +136,7 @@ class LiftingTraining(Recipe[LiftingNetwork, Windows]):
         self, network: LiftingNetwork, batch: Windows, context: Tensor, prior: Gaussian
     ) -> dict[str, Tensor]:
         """The terms of posterior and adversary."""
-        used, weights = usable(batch).float(), self._weights
+        used, weights = shares(batch), self._weights
         prior = Gaussian(prior.mean.float(), prior.log_variance.float())
         posterior = self._posterior(context, batch.entries, attention_mask(torch.ones_like(batch.seen)))
         decoded = network.decode(context, batch.tokens, posterior.sample())
