@@ -81,7 +81,7 @@ class Weights:
 
     mean: float = 1.0
     posterior: float = 0.5
-    beta_kl: float = 0.5
+    beta_kl: float = 1.0
     keypoints: float = 10.0
     places: float = 15.0
     steps: float = 15.0

@@ -14,22 +14,27 @@ from sender.semantics.cvae import ENTRIES
 from sender.semantics.lifting.network import LiftingNetwork, attention_mask
 from sender.semantics.lifting.window import PERCEIVED
 from sender.train.crops.scores import procrustes
-from sender.train.lifting.objective import Bodies, likelihood, moved, pelvises, projected, usable
+from sender.train.lifting.objective import Bodies, Posterior, likelihood, moved, pelvises, projected, usable
 from sender.train.lifting.samples import Windows
 
 _BEGIN, _SAMPLES = 8, 5
 _HIPS = slice(11, 13)
 
 
-def scores(network: LiftingNetwork, batches: Sequence[Windows], bodies: Bodies) -> dict[str, float]:
+def scores(
+    network: LiftingNetwork, batches: Sequence[Windows], bodies: Bodies, posterior: Posterior | None = None
+) -> dict[str, float]:
     """Of windows of at least 11 frames at an even rate, causal and with the newest frame's window camera.
 
+    Args:
+        posterior: for the evidence's lower bound.
+
     Returns:
-        `mpjpe_mm`, `pa_mm` (whole, alone, one, pose), `acceleration_mm` a frame², `reprojection` in crop widths,
-        `nll` of an entry in nats (of the mean, and of samples), `best_mm` of five samples, `hidden_mm`, `contact_f1`,
-        `up_degrees` and `distance` as a share.
+        `mpjpe_mm` and `pa_mm` (whole, alone, one, pose), `acceleration_mm` a frame², `reprojection` and `observed` in
+        crop widths, `nll` of an entry in nats, `nll_with_z` its upper bound by the latent, `sample_mm` of a sample and
+        `best_mm` of five, `hidden_mm`, `contact_f1`, `up_degrees`, and the error of the `distance` as a share.
     """
-    parts = [_scores(network, batch, bodies) for batch in batches]
+    parts = [_scores(network, batch, bodies) | _bound(network, batch, posterior) for batch in batches]
     gathered = {name: torch.cat([part[name] for part in parts]) for name in parts[0]}
     right, said, true = (gathered.pop(name).sum() for name in ("right", "said", "true"))
     means = {name: values.mean().item() for name, values in gathered.items()}
@@ -50,7 +55,6 @@ def _scores(network: LiftingNetwork, batch: Windows, bodies: Bodies) -> dict[str
     true_pelvis = pelvises(batch.entries, batch.focal)
     draws = [network.decode(context, batch.tokens, prior.sample()) for _ in range(_SAMPLES)]
     errors = torch.stack([_apart_mm(bodies(mean), batch.keypoints) for mean, _ in draws])
-    logs = torch.stack([-ENTRIES * likelihood(batch.entries, *draw) for draw in draws])
     wrong = keypoints - batch.keypoints
     three = used[:, 2:] & used[:, 1:-1] & used[:, :-2]
     places = projected(keypoints, pelvis, batch.focal)
@@ -74,7 +78,6 @@ def _scores(network: LiftingNetwork, batch: Windows, bodies: Bodies) -> dict[str
         "reprojection": (places - batch.places).norm(dim=-1)[batch.inside & used[..., None]],
         "observed": (lifted.keypoints - batch.places).norm(dim=-1)[batch.inside & used[..., None]],
         "nll": likelihood(batch.entries, lifted.entries, lifted.sigma)[used],
-        "nll_samples": -(logs.logsumexp(0) - torch.tensor(float(_SAMPLES)).log())[used] / ENTRIES,
         "sample_mm": errors[0][used],
         "best_mm": errors.amin(0)[used],
         "hidden_mm": _apart_mm(keypoints, batch.keypoints)[known & ~batch.seen],
@@ -84,6 +87,18 @@ def _scores(network: LiftingNetwork, batch: Windows, bodies: Bodies) -> dict[str
         "said": said[used].float(),
         "true": true[used].float(),
     }
+
+
+def _bound(network: LiftingNetwork, batch: Windows, posterior: Posterior | None) -> dict[str, Tensor]:
+    """`nll_with_z`: −log N(y; μ(z), σ(z)) + KL(q ‖ p), nats of an entry, at one z ~ q(z|X,y)."""
+    if posterior is None:
+        return {}
+    every = torch.ones_like(batch.seen)
+    context = network.context(batch.tokens, attention_mask(every, causal=True))
+    q, p = posterior(context, batch.entries, attention_mask(every)), network.prior(context)
+    bound = likelihood(batch.entries, *network.decode(context, batch.tokens, q.sample())) + q.kl_to(p) / ENTRIES
+    used = usable(batch) & batch.seen & (torch.arange(batch.seen.shape[1], device=batch.seen.device) >= _BEGIN)
+    return {"nll_with_z": bound[used]}
 
 
 def _of_one(network: LiftingNetwork, batch: Windows, bodies: Bodies) -> Tensor:

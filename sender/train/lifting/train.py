@@ -172,7 +172,8 @@ class LiftingTraining(Recipe[LiftingNetwork, Windows]):
         return of_motions | {f"clips_{name}": value for name, value in of_clips.items()}
 
     def _scores(self, network: LiftingNetwork, batches: Sequence[Windows]) -> dict[str, float]:
-        return scores(network, [on_device(batch, self.device) for batch in batches], self._bodies)
+        posterior = None if self.options.no_latent else self._posterior
+        return scores(network, [on_device(batch, self.device) for batch in batches], self._bodies, posterior)
 
 
 def _drawn(draw: Callable[..., Windows], rng: np.random.Generator) -> Windows:
