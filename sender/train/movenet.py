@@ -204,7 +204,7 @@ def stored(net: MoveNetNet) -> MoveNetNet:
 
 
 def differences(net: MoveNetNet, original: Path, images: Iterable[Tensor]) -> Tensor:
-    """(N, 17) of keypoints of N crops from those of the original in ONNX: the largest of x, y and score.
+    """(N, 17) of keypoints of N crops, decoded alike, from the original's in ONNX: the largest of x, y and score.
 
     Args:
         images: batches (B, 3, S, S), 0…1.
@@ -212,7 +212,7 @@ def differences(net: MoveNetNet, original: Path, images: Iterable[Tensor]) -> Te
     Raises:
         UsageError: the original cannot be read.
     """
-    graph, network = from_file(original, original.stem), MoveNetGraph(net)
+    graph, network = from_file(original, original.stem), MoveNetGraph(net, as_google=True)
     if graph is None:
         raise UsageError(f"{original} is missing, or OpenVINO cannot read it")
     rows = []

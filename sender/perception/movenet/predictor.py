@@ -20,7 +20,7 @@ Name = Literal["movenet_lightning", "movenet_thunder"]
 """Crops of 192 pixels, or of 256 and 1.75 times the width."""
 NAMES: tuple[Name, ...] = get_args(Name)
 KIND = "movenet-singlepose-4"
-MARGIN: Final = 1.25
+MARGIN: Final = 1.1
 """Side of the crop over the longer side of the person's box."""
 
 
