@@ -1,7 +1,6 @@
-"""Options of labels: what predicts them, and how much they are smoothed."""
+"""Options of labels: how much they are smoothed."""
 
 from dataclasses import dataclass
-from typing import Literal
 
 from common.io.options import option
 
@@ -11,9 +10,6 @@ class SmoothingConfig:
     """How much labels are smoothed; the default lags a moving person by less than a frame at 30 fps."""
 
     smoothing: float = option(1.0, help="smoothing of labels over time: 0 none, larger values remove more jitter")
-    semantics: Literal["pose", "paper"] = option(
-        "pose", help="what predicts labels: the pose head, or the paper's CVAE, slower and less exact"
-    )
 
     def __post_init__(self) -> None:
         if not 0.0 <= self.smoothing <= 10.0:

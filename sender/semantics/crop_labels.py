@@ -1,4 +1,4 @@
-"""Labels in a crop's camera, and the features X of the CVAE, which contain them.
+"""Labels in a crop's camera.
 
 A crop does not show whether a person is near and the focal length short, or the person far and the focal length long.
 In a crop, the `root` group therefore has the pelvis' position in the crop (u, v) and the log of the metres that the
@@ -17,12 +17,11 @@ from common.body.label_space import LabelSpace
 from common.body.model import BodyParameters
 from common.body.rotations import matrix_to_rotation_6d, rotation_6d_to_matrix
 from common.labels import LABEL_SIZE, ROTATION_SCALE, group_slices
-from sender.perception.network.output import FEATURE_SIZE as PERCEPTION_FEATURES
 from sender.perception.network.output import pose_of_features
-from sender.semantics.cvae import ENTRIES
 from sender.semantics.namespace import Array, namespace
 
-FEATURE_SIZE: int = PERCEPTION_FEATURES + ENTRIES
+ENTRIES: int = group_slices()["appearance"].start
+"""E: those of every group up to `hands`."""
 
 _LOG_EXTENT_RANGE = (-3, 4)
 # u, v and the log of the metres that the crop spans: their entries in `root`, mean and scale.
@@ -78,15 +77,6 @@ def pelvis_by_entries(pelvis: Array, focal: Array) -> Array:
     none = xp.zeros_like(across)
     columns = ((across, none, none), (none, across, none))
     return xp.stack((*(xp.concatenate(column, 1) for column in columns), _PELVIS_SCALE[2] * pelvis), 2)
-
-
-def semantic_features(space: LabelSpace, features: Tensor) -> Tensor:
-    """X, (B, FEATURE_SIZE) of B crops: perception's features (B, …), and the pose head's body as label entries.
-
-    The pose head predicts rotation matrices, labels are principal axes of rotation vectors.  The transform between them
-    is known, so it need not be learned.  The CVAE standardises X.
-    """
-    return torch.cat([features, pose_entries(space, features)], dim=-1)
 
 
 def pose_entries(space: LabelSpace, features: Tensor) -> Tensor:

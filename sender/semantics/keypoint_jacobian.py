@@ -24,8 +24,7 @@ from common.body.label_space import LabelSpace
 from common.body.model import KeypointKinematics, ancestors
 from common.body.rotations import cross_matrix
 from common.labels import ROTATION_SCALE, group_slices
-from sender.semantics.crop_labels import PELVIS, pelvis_by_entries, pelvis_in_crop
-from sender.semantics.cvae import ENTRIES
+from sender.semantics.crop_labels import ENTRIES, PELVIS, pelvis_by_entries, pelvis_in_crop
 from sender.semantics.namespace import Array, namespace, selected
 
 _SHAPE = group_slices()["shape"]

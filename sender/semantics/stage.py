@@ -21,11 +21,10 @@ from sender.perception.stage import ObservedPerson
 from sender.perception.tracking.known_people import KnownPeople
 from sender.semantics.confidence import KeypointConfidence, evidence
 from sender.semantics.config import SmoothingConfig
-from sender.semantics.crop_labels import pelvis_in_crop
-from sender.semantics.cvae import ENTRIES
+from sender.semantics.crop_labels import ENTRIES, pelvis_in_crop
 from sender.semantics.fitting import Fitter, FitterOnGpu, FitterOnHost, FittingNetwork
 from sender.semantics.keypoint_jacobian import CROSS, orientation
-from sender.semantics.predictor import Method, load_predictor, weights_of
+from sender.semantics.predictor import ERRORS_NAME, PoseHead
 from sender.semantics.refine import Refiner, Targets
 from sender.semantics.region_colours import RegionColours
 from sender.semantics.smoothing import LabelSmoother
@@ -120,8 +119,7 @@ class SemanticsStage:
         smoother = LabelSmoother(smoothing.smoothing) if smoothing and smoothing.smoothing else None
         if sharing:
             return cls(sharing._fitter, sharing._space, smoother, sharing._confidence)
-        fitter = _load_fitter(smoothing.semantics if smoothing else "pose", device)
-        return cls(fitter, LabelSpace.load(), smoother, KeypointConfidence.load() if calibrated else None)
+        return cls(_load_fitter(device), LabelSpace.load(), smoother, KeypointConfidence.load() if calibrated else None)
 
     @property
     def smooths(self) -> bool:
@@ -189,9 +187,9 @@ class SemanticsStage:
         return self._smoother.smooth(person.identity, time_s, labels, person.view)
 
 
-def _load_fitter(method: Method, device: torch.device) -> Fitter:
-    name, predictor, refiner = weights_of(method), load_predictor(method), Refiner.load()
-    precision = find_entry(name).precision
+def _load_fitter(device: torch.device) -> Fitter:
+    predictor, refiner = PoseHead.load(), Refiner.load()
+    name, precision = ERRORS_NAME, find_entry(ERRORS_NAME).precision
     if device.type != "cpu":
         both = (FittingNetwork(predictor, refiner.keypoints, follows=follows) for follows in (False, True))
         anew, following = (in_use(each, each.example(), name, precision, device) for each in both)

@@ -15,6 +15,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from common.body.label_space import LabelSpace
 from common.errors import exit_code_of
 from common.io.command_line import parser_of
 from common.synthetic.dataset.shards import CropDataset
@@ -22,9 +23,10 @@ from common.training.flags import add_export_flags
 from common.training.run import write_json
 from common.weights.loader import architecture_of, save_weights
 from sender.perception.inference.predictor import Perception
-from sender.perception.network.output import FEATURE_SIZE, certainty_of_features
+from sender.perception.network.output import certainty_of_features
+from sender.semantics.crop_labels import pose_entries
 from sender.semantics.predictor import ERRORS_KIND, ERRORS_NAME, PoseErrors, PoseErrorsConfig
-from sender.train.crops.semantic_samples import Samples, SampleSource
+from sender.train.crops.semantic_samples import Samples, rendered_samples
 
 _STEPS, _RATE, _DECAY = 300, 0.01, 0.3
 
@@ -39,10 +41,10 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
 
 def gather(folders: list[Path], out: Path) -> tuple[Samples, Samples]:
     """People to fit on, and others to score on."""
-    source, fitted, scored = SampleSource(Perception.load(), print), list[Samples](), list[Samples]()
+    perception, fitted, scored = Perception.load(), list[Samples](), list[Samples]()
     for folder in folders:
         dataset = CropDataset([folder], "val")
-        seen = Samples.cached(out / f"features-{folder.name}.pt", partial(source.rendered, dataset))
+        seen = Samples.cached(out / f"features-{folder.name}.pt", partial(rendered_samples, perception, dataset, print))
         most = 3 * len(seen) // 4
         fitted.append(seen[:most])
         scored.append(seen[most:])
@@ -50,8 +52,9 @@ def gather(folders: list[Path], out: Path) -> tuple[Samples, Samples]:
 
 
 def errors_of(samples: Samples) -> tuple[Tensor, Tensor]:
-    """Certainties (N, C), and the errors (N, E) of the pose head's entries, with which X ends."""
-    return certainty_of_features(samples.features), samples.features[:, FEATURE_SIZE:] - samples.entries
+    """Certainties (N, C), and the errors (N, E) of the pose head's entries."""
+    entries = pose_entries(LabelSpace.load(), samples.features)
+    return certainty_of_features(samples.features), entries - samples.entries
 
 
 def fit(certainties: Tensor, errors: Tensor) -> PoseErrors:

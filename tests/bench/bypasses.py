@@ -28,7 +28,7 @@ from sender.perception.stage import TRACKED_PRIOR, ObservedPerson
 from sender.semantics.confidence import LIMBS, RIGHT_WITHIN, KeypointConfidence
 from sender.semantics.crop_labels import body_in_crop
 from sender.semantics.fitting import FitterOnHost
-from sender.semantics.predictor import load_predictor
+from sender.semantics.predictor import PoseHead
 from sender.semantics.refine import Refiner, Targets
 from sender.semantics.stage import Fit, SemanticsStage
 from sender.train.photographs.dataset import Photograph
@@ -140,14 +140,13 @@ class Senders:
             net = Perception.load().net
             change(net)
             self._perceptions[bypass] = Perception(net)
-        refiner, predictor = Refiner.load(), load_predictor()
+        refiner, predictor = Refiner.load(), PoseHead.load()
         self._semantics = {WHOLE: self._stage(predictor, refiner)}
         everybody = self._perceptions[WHOLE].observe(list(batch["image"])).split()
         camera = Camera(1, 1, 1.0)
         fits = [self._fit(WHOLE, ObservedPerson(0, 1.0, CropBox(0, 0, 1), each), camera) for each in everybody]
         sigma = torch.from_numpy(np.sqrt(np.square(np.concatenate([fit.sigma for fit in fits])).mean(axis=0)))
         self._semantics |= {
-            ("pose head's labels", "CVAE (8) to (11)"): self._stage(load_predictor("paper"), refiner),
             ("pose head's σ", "one for everybody"): self._stage(OneSigma(predictor, sigma), refiner),
             ("refinement", "off"): self._stage(predictor, NoRefinement.load()),
         }

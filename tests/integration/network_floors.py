@@ -27,8 +27,6 @@ from sender.perception.inference.detector import Detector
 from sender.perception.inference.predictor import Perception
 from sender.perception.inference.verifier import Verifier
 from sender.semantics.confidence import LIMBS
-from sender.semantics.config import SmoothingConfig
-from sender.semantics.predictor import Method
 from sender.semantics.stage import SemanticsStage
 from sender.train.atlases.observed import SIZE, observed_atlases
 from sender.train.atlases.people import AtlasPeople
@@ -62,17 +60,17 @@ class TestPeople:
     def composer(self, seed: int, size: int) -> FrameComposer:
         return FrameComposer([self.dataset], np.random.default_rng(seed), size, backgrounds=_BACKGROUNDS)
 
-    def perceived(self, method: Method = "pose") -> list[tuple[PersonLabels, Float64Array]]:
+    def perceived(self) -> list[tuple[PersonLabels, Float64Array]]:
         """Labels as the sender estimates them, and the joints (17, 3) of their bodies about the hips, metres."""
         sender, joints = CropSender(), LabelJoints()
-        semantics = SemanticsStage.load(SmoothingConfig(0.0, method))
+        semantics = SemanticsStage.load()
         people = sender.labels(sender.observe(self.batch), self.batch, semantics)
         return [(labels, centred(joints(labels))) for labels in people]
 
 
-def perceived_joints(test: TestPeople, method: Method = "pose") -> list[float]:
+def perceived_joints(test: TestPeople) -> list[float]:
     """Mean error of the joints of perceived labels, mm."""
-    pairs = zip(test.perceived(method), test.people, strict=True)
+    pairs = zip(test.perceived(), test.people, strict=True)
     return [mean_distance_mm(joints, person.keypoints) for (_, joints), person in pairs]
 
 
@@ -157,7 +155,6 @@ FIGURES: Mapping[str, Callable[[TestPeople], list[float]]] = {
     "perception": perceived_joints,
     "detector": missed_people,
     "verifier": wrong_verdicts,
-    "semantics": lambda test: perceived_joints(test, "paper"),
     "pose_errors": unexpected_errors,
     "confidence": confidence_error,
     "clothing": lambda test: clothes_errors(test.batch)[0],

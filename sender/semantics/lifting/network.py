@@ -21,7 +21,7 @@ from torch import Tensor, nn
 
 from common.weights.transformer import Block
 from sender.perception.network.keypoints import KEYPOINTS
-from sender.semantics.cvae import ENTRIES
+from sender.semantics.crop_labels import ENTRIES
 from sender.semantics.lifting.layers import Gaussian, ResidualMLP
 from sender.semantics.lifting.window import KEYPOINT_SCALE, KEYPOINTS_2D, TOKEN
 

@@ -26,8 +26,7 @@ from common.frames import Camera
 from common.labels import ROTATION_SCALE
 from sender.perception.inference.crop import CropBox
 from sender.perception.network.keypoints import KEYPOINTS
-from sender.semantics.crop_labels import PELVIS, entries_of_pelvis, pelvis_in_crop
-from sender.semantics.cvae import ENTRIES
+from sender.semantics.crop_labels import ENTRIES, PELVIS, entries_of_pelvis, pelvis_in_crop
 from sender.semantics.keypoint_jacobian import CROSS, orientation
 
 MAX_FRAMES = 32

@@ -13,7 +13,7 @@ import numpy as np
 from common.arrays import BoolArray, Float64Array, FloatArray
 from common.body.anatomy import MIRRORED_KEYPOINTS
 from common.labels import group_slices
-from sender.semantics.cvae import ENTRIES
+from sender.semantics.crop_labels import ENTRIES
 
 _HEAD, _SHOULDERS, _HIPS = slice(0, 5), slice(5, 7), slice(11, 13)
 _LIMBS = (range(5, 11), range(11, 17), range(5, 17), range(17))

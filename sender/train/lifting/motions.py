@@ -17,7 +17,7 @@ from common.body.model import BodyModel, KeypointKinematics
 from common.labels import ROTATION_SCALE, group_slices
 from common.synthetic.dataset.split import Split, identity_rows
 from common.synthetic.motion.windows import MotionWindows
-from sender.semantics.cvae import ENTRIES
+from sender.semantics.crop_labels import ENTRIES
 from sender.semantics.keypoint_jacobian import CROSS, KeypointJacobian, orientation
 
 _GROUPS = group_slices()

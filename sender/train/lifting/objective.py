@@ -21,8 +21,7 @@ from torch.nn.utils.parametrizations import spectral_norm
 
 from common.labels import group_slices
 from common.weights.transformer import Block
-from sender.semantics.crop_labels import PELVIS, pelvis_in_crop
-from sender.semantics.cvae import ENTRIES
+from sender.semantics.crop_labels import ENTRIES, PELVIS, pelvis_in_crop
 from sender.semantics.keypoint_jacobian import KeypointJacobian
 from sender.semantics.lifting.layers import Gaussian, ResidualMLP
 from sender.semantics.lifting.network import Lifted, LiftingConfig
@@ -73,6 +72,16 @@ class MotionDiscriminator(nn.Module):
         moved = torch.cat([entries[:, 1:], 3 * entries.diff(dim=1)], -1)
         logits: Tensor = self.layers(moved.transpose(1, 2))[:, 0]
         return logits
+
+
+def discriminator_loss(real: Tensor, fake: Tensor) -> Tensor:
+    """−log D(real) − log(1 − D(fake)) from logits (B,)."""
+    return (F.softplus(-real) + F.softplus(fake)).mean()
+
+
+def generator_loss(fake: Tensor) -> Tensor:
+    """−log D(fake), the non-saturating form."""
+    return F.softplus(-fake).mean()
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from sender.semantics.cvae import ENTRIES
+from sender.semantics.crop_labels import ENTRIES
 from sender.semantics.lifting.network import LiftingNetwork, attention_mask
 from sender.semantics.lifting.window import PERCEIVED
 from sender.train.crops.scores import procrustes

@@ -19,7 +19,7 @@ from common.synthetic.motion.windows import open_windows
 from common.training.recipe import Defaults, Recipe, Stateful
 from common.training.run import main, on_device
 from common.weights.transformer import Attention
-from sender.semantics.cvae import ENTRIES, discriminator_loss, generator_loss
+from sender.semantics.crop_labels import ENTRIES
 from sender.semantics.lifting.layers import Gaussian
 from sender.semantics.lifting.network import KIND, NAME, Lifted, LiftingConfig, LiftingNetwork, attention_mask
 from sender.train.lifting.motions import Motions
@@ -28,6 +28,8 @@ from sender.train.lifting.objective import (
     MotionDiscriminator,
     Posterior,
     Weights,
+    discriminator_loss,
+    generator_loss,
     geometry,
     likelihood,
     masked_mean,

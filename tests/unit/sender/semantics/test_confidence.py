@@ -18,7 +18,7 @@ from sender.semantics.confidence import (
     ConfidenceNet,
     evidence,
 )
-from sender.semantics.cvae import ENTRIES
+from sender.semantics.crop_labels import ENTRIES
 
 TINY = PerceptionConfig(size=32, width=24, depth=2, heads=3, quarter=16, eighth=16, keypoint_width=16)
 

@@ -4,8 +4,7 @@ from common.body.label_space import LabelSpace
 from common.body.model import BodyModel, BodyParameters
 from common.body.rotations import axis_angle_to_matrix
 from common.synthetic.motion.poses import PoseSampler
-from sender.semantics.crop_labels import body_in_crop, crop_entries
-from sender.semantics.cvae import ENTRIES
+from sender.semantics.crop_labels import ENTRIES, body_in_crop, crop_entries
 
 
 def test_round_trip_at_any_focal_length() -> None:

@@ -7,17 +7,16 @@ import torch
 from common.weights.devices import CPU
 from common.weights.inference import NetworkInUse
 from sender.perception.network.output import FEATURE_SIZE
-from sender.semantics.cvae import ENTRIES
+from sender.semantics.crop_labels import ENTRIES
 from sender.semantics.fitting import FitterOnGpu, FitterOnHost, FittingNetwork
-from sender.semantics.predictor import Method, load_predictor
+from sender.semantics.predictor import PoseHead
 from sender.semantics.refine import Refiner, Targets
 
 PEOPLE = 3
 
 
-@pytest.mark.parametrize("method", ["pose", "paper"])
 @pytest.mark.parametrize("follows", [False, True])
-def test_one_graph_fits_as_the_host_does(follows: bool, method: Method) -> None:
+def test_one_graph_fits_as_the_host_does(follows: bool) -> None:
     generator = np.random.default_rng(0)
 
     def random(*shape: int, least: float = -1.0) -> np.ndarray:
@@ -32,7 +31,7 @@ def test_one_graph_fits_as_the_host_does(follows: bool, method: Method) -> None:
         5 + random(1, 1),
         2 + random(1, 1),
     )
-    predictor = load_predictor(method)
+    predictor = PoseHead.load()
     network = FittingNetwork(predictor, refiner.keypoints, follows=follows).eval()
     rows = [torch.cat([each] * PEOPLE) for each in FittingNetwork.example()]
     with torch.no_grad():

@@ -1,4 +1,4 @@
-"""What predicts labels: the pose head with its deviations, and the paper's CVAE."""
+"""What the pose head predicts, with its deviations."""
 
 import io
 from dataclasses import replace
@@ -11,17 +11,15 @@ from PIL import Image
 from common.arrays import FloatArray
 from common.body.label_space import LabelSpace
 from common.frames import Camera
-from common.labels import concatenate, group_slices
+from common.labels import group_slices
 from sender.perception.inference.crop import CropBox
 from sender.perception.inference.predictor import Perception
 from sender.perception.stage import ObservedPerson
 from sender.perception.tracking import known_people
 from sender.semantics.config import SmoothingConfig
 from sender.semantics.crop_labels import pose_entries
-from sender.semantics.predictor import PoseErrors, PoseErrorsConfig, PoseHead, load_predictor
+from sender.semantics.predictor import PoseErrors, PoseErrorsConfig, PoseHead
 from sender.semantics.stage import SemanticsStage
-from tests.bench.measures import centred, mean_distance_mm
-from tests.bench.perceived import LabelJoints
 from tests.support.demo_clip import demo_picture
 
 
@@ -42,7 +40,7 @@ def seen() -> ObservedPerson:
 
 
 def test_entries_are_the_pose_heads_and_deviations_of_hidden_limbs_larger(seen: ObservedPerson) -> None:
-    features, predictor = seen.output.features(), load_predictor()
+    features, predictor = seen.output.features(), PoseHead.load()
     with torch.inference_mode():
         entries, sigma = predictor(features)
         _, without = predictor(person(legs=False).output.features())
@@ -58,15 +56,6 @@ def test_deviations_stay_in_their_range_whatever_features_say() -> None:
     with torch.inference_mode():
         _, sigma = predictor(1e4 * torch.randn(8, 508))
     assert np.exp(-3) <= sigma.min() < 0.06 < 2.7 < sigma.max() <= np.exp(1.0) + 1e-5
-
-
-def test_paper_labels_the_same_person_by_other_means(seen: ObservedPerson) -> None:
-    camera, joints = Camera(seen.crop.side, seen.crop.side, 2.0 * seen.crop.side), LabelJoints()
-    (pose,), (paper,) = (
-        SemanticsStage.load(SmoothingConfig(semantics=method)).label([seen], camera) for method in ("pose", "paper")
-    )
-    assert not np.allclose(concatenate(pose.labels), concatenate(paper.labels))
-    assert 1 < mean_distance_mm(centred(joints(pose)), centred(joints(paper))) < 150
 
 
 def test_identity_that_is_given_to_another_has_their_colours(

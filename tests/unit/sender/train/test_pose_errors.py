@@ -5,9 +5,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from sender.perception.network.output import CERTAINTIES
-from sender.semantics.crop_labels import FEATURE_SIZE
-from sender.semantics.cvae import ENTRIES
+from sender.perception.network.output import CERTAINTIES, FEATURE_SIZE
+from sender.semantics.crop_labels import ENTRIES
 from sender.semantics.predictor import ERRORS_NAME, PoseErrors
 from sender.train import pose_errors
 from sender.train.crops.semantic_samples import Samples
@@ -36,7 +35,7 @@ def test_deviations_follow_what_perception_is_sure_of_on_other_people() -> None:
 def test_examples_parse_and_export_is_what_is_loaded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert all(pose_errors.parse(flags).data for flags in flags_of_examples(pose_errors))
     generator = torch.Generator().manual_seed(0)
-    shapes = ((FEATURE_SIZE,), (ENTRIES,), (39, 3), ())
+    shapes = ((FEATURE_SIZE,), (ENTRIES,))
     samples = Samples(*(torch.randn(64, *shape, generator=generator) for shape in shapes))
     monkeypatch.setattr(pose_errors, "gather", lambda *_: (samples, samples))
     weights = tmp_path / "weights"

@@ -18,19 +18,15 @@ from common.weights.manifest import read_manifest
 from sender.clothing.stage import ClothingStage
 from sender.perception.inference.verifier import Verifier
 from sender.perception.network.network import PerceptionConfig
-from sender.semantics.crop_labels import FEATURE_SIZE
-from sender.semantics.cvae import ENTRIES
 from sender.train import (
     clothing,
     confidence,
     detector,
     image_channel,
     perception,
-    semantics,
     verifier,
     wears,
 )
-from sender.train.crops.semantic_samples import Samples, SampleSource
 from sender.train.detector import DetectorTraining
 from sender.train.photographs import dataset as photographs
 from sender.train.photographs import pseudo_keypoints
@@ -43,7 +39,7 @@ from tests.unit.sender.train.test_verifier import examples
 
 
 def test_examples_parse() -> None:
-    for module in (perception, detector, verifier, semantics, clothing):
+    for module in (perception, detector, verifier, clothing):
         commands = flags_of_examples(module)
         assert commands, module.__name__
         for flags in commands:
@@ -126,28 +122,6 @@ def test_perception(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert {"mpjpe_pose_mm", "photographs_pck10"} <= document["scores"].keys()
     entry = read_manifest(tmp_path / "weights")["perception"]
     assert (entry.recipe["images_seen"], entry.recipe["crops"], entry.precision) == (8, 8, "bf16")
-
-
-def test_semantics(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def samples(count: int) -> Samples:
-        generator = torch.Generator().manual_seed(count)
-        features = torch.randn(count, FEATURE_SIZE, generator=generator)
-        entries = torch.randn(count, ENTRIES, generator=generator)
-        landmarks = torch.randn(count, 39, 3, generator=generator)
-        return Samples(features, entries, landmarks, torch.full((count,), 2.0))
-
-    monkeypatch.setattr(semantics, "CropDataset", lambda _data, split: split)
-    monkeypatch.setattr(semantics, "PhotographDataset", lambda _data, split: split)
-    monkeypatch.setattr(SampleSource, "rendered", lambda _, split: samples(8 if split == "val" else 16))
-    monkeypatch.setattr(SampleSource, "fitted", lambda _, _split, count, seed: samples(count + seed))
-    flags = ["--data", "x", "--batch", "4", "--photographs", "x", "--crops", "5", "--seed", "2"]
-    network, document = train_on_gpu(monkeypatch, semantics.SemanticsTraining, tmp_path, *flags, steps=1)
-    assert document["crops"] == 27
-    assert load_weights("semantics", directory=tmp_path / "weights").keys() == network.state_dict().keys()
-    _, document = train_on_gpu(
-        monkeypatch, semantics.SemanticsTraining, tmp_path / "shipped", *flags, "--shipped", steps=1
-    )
-    assert document["shipped"]
 
 
 def test_verifier_separates_people_from_the_rest(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -6,7 +6,7 @@ import torch
 from common.arrays import FloatArray
 from common.body.label_space import LabelSpace
 from common.body.model import BodyModel, KeypointKinematics
-from sender.semantics.cvae import ENTRIES
+from sender.semantics.crop_labels import ENTRIES
 from sender.semantics.keypoint_jacobian import KeypointJacobian
 from sender.semantics.lifting.projection import linearised, moved_to_keypoints, projected
 from sender.train.lifting.objective import Bodies

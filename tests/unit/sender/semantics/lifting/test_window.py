@@ -7,8 +7,7 @@ from common.body.label_space import LabelSpace
 from common.body.model import BodyModel, KeypointKinematics
 from common.frames import Camera
 from sender.perception.inference.crop import CropBox, ray_rotation, to_frame
-from sender.semantics.crop_labels import pelvis_in_crop
-from sender.semantics.cvae import ENTRIES
+from sender.semantics.crop_labels import ENTRIES, pelvis_in_crop
 from sender.semantics.keypoint_jacobian import CROSS, KeypointJacobian, orientation
 from sender.semantics.lifting.window import (
     KEYPOINT_SCALE,
