@@ -87,7 +87,7 @@ class LiftingNetwork(nn.Module):
         self.prior_net = ResidualMLP(width, 2 * config.latent, width, blocks=1)
         self.decoder = ResidualMLP(width + config.latent, 2 * ENTRIES, config.hidden, blocks=2)
         # What is linear in a frame's own token needs no detour.
-        self.direct = nn.Linear(config.tokens, ENTRIES, bias=False)
+        self.direct = nn.Linear(config.tokens, ENTRIES + 2 * KEYPOINTS, bias=False)
         self.heads = ResidualMLP(width, sum(_HEADS), width, blocks=1)
         nn.init.zeros_(self.direct.weight)
         # Of each entry, the log of its share of σ that keypoints may move it by.
@@ -108,12 +108,14 @@ class LiftingNetwork(nn.Module):
     def decode(self, context: Tensor, tokens: Tensor, z: Tensor) -> tuple[Tensor, Tensor]:
         """Mean and standard deviation (…, E) of the entries with z (…, Z) known, of contexts (…, C), tokens (…, F)."""
         mean, log_sigma = self.decoder(torch.cat([context, z], -1)).float().chunk(2, -1)
-        return mean + self.direct(tokens).float(), log_sigma.clamp(*_LOG_SIGMA).exp()
+        direct = nn.functional.linear(tokens, self.direct.weight[:ENTRIES])
+        return mean + direct.float(), log_sigma.clamp(*_LOG_SIGMA).exp()
 
     def read(self, context: Tensor, tokens: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor]:
         """`sigma`, `free`, `contact`, `up`, `keypoints` and `keypoints_sigma` of `Lifted`."""
         log_sigma, contact, up, moved, log_keypoint = self.heads(context).float().split(_HEADS, -1)
-        keypoints = (tokens[..., KEYPOINTS_2D].float() + moved) / KEYPOINT_SCALE + 0.5
+        direct = nn.functional.linear(tokens, self.direct.weight[ENTRIES:]).float()
+        keypoints = (tokens[..., KEYPOINTS_2D].float() + direct + moved) / KEYPOINT_SCALE + 0.5
         sigma, of_keypoints = log_sigma.clamp(*_LOG_SIGMA).exp(), (log_keypoint - 3).clamp(*_LOG_KEYPOINT_SIGMA).exp()
         free = sigma.detach() * self.trust.exp()
         return sigma, free, contact, up, keypoints.unflatten(-1, (-1, 2)), of_keypoints

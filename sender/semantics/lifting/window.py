@@ -34,11 +34,16 @@ MAX_FRAMES = 32
 PERIODS_S = (0.125, 0.25, 0.5, 1.0, 2.0, 4.0, 8.0)
 """Of the waves that tell a token its time."""
 
+PAST_S = (0.06, 0.25)
+"""Time constants of the past's means of keypoints, …"""
+PAST_ENTRIES_S = 0.4
+"""… and of the entries that the pose head predicts."""
+
 KEYPOINTS_2D = slice(0, 2 * KEYPOINTS)
 """Columns of a token with the keypoints, `KEYPOINT_SCALE` times their place from the centre of the window's crop."""
 KEYPOINT_SCALE = 2.0
-_PERCEIVED = 2 * ENTRIES + 5 * KEYPOINTS + 1
-TOKEN: int = 4 * KEYPOINTS + 5 + 2 * len(PERIODS_S) + 1 + 1 + 3 + 2 + _PERCEIVED
+_PERCEIVED = 3 * ENTRIES + 5 * KEYPOINTS + 1
+TOKEN: int = (4 + 2 * len(PAST_S)) * KEYPOINTS + 5 + 2 * len(PERIODS_S) + 1 + 1 + 3 + 2 + _PERCEIVED
 """F, the columns of a token."""
 PERCEIVED = slice(TOKEN - _PERCEIVED - 1, TOKEN)
 """Columns of a token with what perception predicts, and before them whether it does: 0 for keypoints alone."""
@@ -51,6 +56,9 @@ _LONGEST_S = 3.0
 # Of a ray in the window camera, so that its place stays finite.
 _LEAST_DEPTH = 0.05
 _LEAST_SIGMA = 1e-3
+# Added to the σ of keypoints as they are weighed, crop widths.
+_SURE = 0.01
+_LEAST_WEIGHT = 1e-6
 
 
 @dataclass(frozen=True, slots=True)
@@ -163,9 +171,10 @@ def tokens(window: Observations, anchor: IntArray) -> tuple[FloatArray, WindowCa
     """What the network reads of B windows (B, T): tokens (B, T, F), and their cameras.
 
     Columns: keypoints, logs of their σ, visibility, crop (place, log of its size, roll), time from the anchor's frame
-    as waves and as it is, focal length, the picture's upward direction, whether seen and whether perceived; then, 0
-    unless perceived, entries in the window camera, logs of their σ, joints, depths and logs of their variances.  All
-    are of order one.
+    as waves and as it is, focal length, the picture's upward direction, whether seen, how far the past's means of the
+    keypoints are from these; whether perceived, then, 0 unless perceived, entries in the window camera, logs of their
+    σ, joints, depths and logs of their variances, and how far the past's mean of the entries is from these.  All are of
+    order one; what is not seen or not perceived counts as 0.
 
     Args:
         anchor: (B,) the frame whose crop the window camera goes through.
@@ -193,10 +202,22 @@ def tokens(window: Observations, anchor: IntArray) -> tuple[FloatArray, WindowCa
         *(np.sin(phase), np.cos(phase), _bounded(anchored, _LONGEST_S)),
         np.broadcast_to(np.log(camera.focal)[:, None, None], whole),
         np.broadcast_to(camera.up[:, None], (*whole[:2], 3)),
-        *(seen, perceived),
+        seen,
     )
-    columns = (*(each * seen for each in of_person), *of_frame, _perceived(window, frames, scale) * perceived)
+    places, log_sigma, visible = (each * seen for each in of_person)
+    weights = np.asarray(visible / (np.exp(2 * (log_sigma - 3)) + _SURE**2), np.float32).repeat(2, -1)
+    past = (_mean_of_past(places, weights, window.time_s, constant) - places for constant in PAST_S)
+    said = _perceived(window, frames, scale) * perceived
+    mean = _mean_of_past(said[..., :ENTRIES], perceived.astype(np.float32), window.time_s, PAST_ENTRIES_S)
+    columns = (places, log_sigma, visible, *of_frame, *past, perceived, said, mean - said[..., :ENTRIES])
     return np.concatenate(columns, -1).astype(np.float32), camera
+
+
+def _mean_of_past(values: FloatArray, weights: FloatArray, time_s: Float64Array, constant_s: float) -> FloatArray:
+    """(B, T, D) means of values (B, T, D) up to each frame, by weights (B, T, D or 1) that fall with time."""
+    ago = time_s[:, :, None] - time_s[:, None]
+    kernel = np.where(ago >= 0, np.exp(-np.maximum(ago, 0) / constant_s), 0).astype(np.float32)
+    return np.asarray((kernel @ (values * weights)) / np.maximum(kernel @ weights, _LEAST_WEIGHT), np.float32)
 
 
 def _perceived(window: Observations, camera: WindowCamera, scale: FloatArray) -> FloatArray:

@@ -97,7 +97,7 @@ class Weights:
     turns: float = 8.0
     in_space: float = 2.0
     feet: float = 5.0
-    observed: float = 0.3
+    observed: float = 0.6
     contact: float = 0.15
     up: float = 1.0
     gamma_adversary: float = 0.02

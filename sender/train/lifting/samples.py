@@ -19,7 +19,7 @@ from sender.train.lifting.observed import assumed_focal, crops, in_crops, observ
 from sender.train.lifting.recorded import RecordedClips
 
 # Share of the batches of motions with the errors of clips.
-_TRANSPLANTED = 0.6
+_TRANSPLANTED = 0.75
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,7 +12,7 @@ from sender.semantics.keypoint_jacobian import CROSS, KeypointJacobian, orientat
 from sender.semantics.lifting.window import (
     KEYPOINT_SCALE,
     KEYPOINTS_2D,
-    TOKEN,
+    PERCEIVED,
     Observations,
     WindowCamera,
     crop_in_focal_lengths,
@@ -71,7 +71,7 @@ def test_predicted_bodies_are_where_each_crop_has_them() -> None:
     """The entries of a token, taken from the window camera to the frame, are those taken there from the crop."""
     window = observations()
     found, camera = tokens(window, np.array([2]))
-    first = TOKEN - (2 * ENTRIES + 5 * 17 + 1)
+    first = PERCEIVED.start + 1
     entries = found[0, :, first : first + ENTRIES]
     every = WindowCamera(np.repeat(camera.rotation, 3, 0), np.repeat(camera.focal, 3))
     turns, pelvises = every.in_frame(entries)
@@ -89,7 +89,7 @@ def test_joints_turn_as_the_body_does() -> None:
     window = observations()
     window = replace(window, joints_3d=kinematics.keypoints(window.entries[0])[None])
     found, _ = tokens(window, np.array([0]))
-    first = TOKEN - (2 * ENTRIES + 5 * 17 + 1)
+    first = PERCEIVED.start + 1
     joints = found[0, :, first + 2 * ENTRIES : first + 2 * ENTRIES + 51].reshape(3, 17, 3) / 3
     npt.assert_allclose(joints, kinematics.keypoints(found[0, :, first : first + ENTRIES]), atol=1e-3)
 
@@ -112,3 +112,15 @@ def test_crop_that_only_moves_with_the_camera_axis_keeps_the_size() -> None:
     ]
     root = camera.entries_of(np.repeat(np.eye(3, dtype=np.float32)[None], 3, 0), np.stack(placed))
     npt.assert_allclose(pelvis_in_crop(np.pad(root, ((0, 0), (0, ENTRIES - 9))), np.ones((3, 1)))[:, 2], 3.0, atol=1e-3)
+
+
+def test_means_are_of_the_past_and_the_certain() -> None:
+    """A frame's token does not change with later ones, and its mean hardly with keypoints that are uncertain."""
+    window = observations()
+    before, _ = tokens(window, np.array([0]))
+    later = replace(window, keypoints=window.keypoints + np.array([0, 0, 0.3], np.float32)[None, :, None, None])
+    npt.assert_array_equal(tokens(later, np.array([0]))[0][:, :2], before[:, :2])
+    sure = replace(window, sigma=np.array([0.3, 0.003, 0.3], np.float32)[None, :, None].repeat(17, 2))
+    past = tokens(sure, np.array([0]))[0][0, 2, PERCEIVED.start - 34 : PERCEIVED.start]
+    places = tokens(sure, np.array([0]))[0][0, :, KEYPOINTS_2D]
+    npt.assert_allclose(past + places[2], places[1], atol=0.06)
