@@ -37,6 +37,8 @@ _PERSON: Final = np.dtype(
         ("confidence", "u1", len(GROUPS)),
         ("score", "u1"),
         ("updated", "<i8", len(GROUPS)),
+        ("contact", "u1"),
+        ("contact_frames", "u1"),
     ]
 )
 
@@ -134,8 +136,8 @@ def _read_people(stream: io.BytesIO, count: int) -> dict[int, PersonState]:
 def _person(row: np.void) -> PersonState:
     """Of a row of `_PERSON`. Raises ValueError if a field is out of range."""
     columns: dict[str, Any] = {field.name: row[field.name] for field in fields(PersonState)}
-    score = int(columns.pop("score"))
-    person = PersonState(score=score, **{name: column.astype(np.int64) for name, column in columns.items()})
+    columns = {name: column.astype(np.int64) if column.ndim else int(column) for name, column in columns.items()}
+    person = PersonState(**columns)
     check_person(person)
     return person
 
