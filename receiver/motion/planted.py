@@ -1,9 +1,10 @@
 """Feet that stand stay where they are: neither perception's errors nor what the codec rounds lets them slide.
 
-How likely a foot stands follows from its speed across the line of sight, where perception sees well.  The place of such
-a foot is held, on a leash: a short one across the line of sight, a long one along it, because distances are uncertain.
+Which feet stand, the sender says (`PersonLabels.contact`); where it does not, how likely a foot stands follows from its
+speed, above all across the line of sight, where perception sees well.  The place of such a foot is held, on a leash.
 The legs reach for the places (`LegChain.reaching`), and the body follows them in distance.  Whoever moves pulls the
-leash: a foot that leaves is not held back by more than its length, and a fast one not at all.
+leash: a foot that leaves is not held back by more than its length, and one that does not stand not at all, after a
+moment in which the leash shrinks: a contact that is missing for a frame lets no foot go.
 
 Shapes: L = 2 legs, left and right.
 """
@@ -21,12 +22,12 @@ from receiver.motion.legs import JUMP_M, LEGS, Legs, Pelvis
 from receiver.motion.steps import root_entries, share_of_way
 
 # Chosen on rendered clips of the training split, as sent and decoded.
-_LEASH_M, _DEPTH_LEASH_M = 0.03, 0.15
-# A foot with this speed across the line of sight, or along it, stands with a probability of 1/e.
-_STEP_MPS, _DEPTH_STEP_MPS = 0.6, 0.9
-# Time constants: of the speed; of the leash, which slowly gives way; of the body's distance while feet stand, and while
-# none does; of its return to what was measured.
-_SPEED_S, _RELAX_S, _FOLLOWS_S, _AWAY_S, _RETURNS_S = 0.1, 3.0, 0.4, 0.5, 1.5
+_LEASH_M = 0.25
+# A foot of unknown contact with this speed across the line of sight, or along it, stands with a probability of 1/e.
+_STEP_MPS, _DEPTH_STEP_MPS = 0.3, 0.9
+# Time constants: of the speed; of the leash of a foot that leaves, and of one that stands, which slowly gives way; of
+# the body's distance while feet stand, and while none does; of its return to what was measured.
+_SPEED_S, _LEAVES_S, _RELAX_S, _FOLLOWS_S, _AWAY_S, _RETURNS_S = 0.1, 0.05, 3.0, 0.4, 0.5, 1.5
 # The same of the distance itself: a frame tells little of it.
 _DISTANCE_S = 0.1
 # Probability from which on the body follows a foot.
@@ -48,6 +49,7 @@ class _Person:
         held: (L, 3) places of the ankles.
         ankles: (L, 3) where they were measured.
         velocity: (L, 3) of the ankles, metres a second.
+        stands: (L,) probabilities that the feet stand; those of feet that have left fall to 0.
         shift_m: how much further away the body is shown than `distance_m`.
     """
 
@@ -57,50 +59,51 @@ class _Person:
     held: Float64Array
     ankles: Float64Array
     velocity: Float64Array = field(default_factory=lambda: np.zeros((len(LEGS), 3)))
+    stands: Float64Array = field(default_factory=lambda: np.zeros(len(LEGS)))
     shift_m: float = 0.0
 
     def goes_on(self, now_s: float, distance_m: float) -> bool:
         """Whether what is measured now continues what was."""
         return 0 < now_s - self.at_s <= _FORGOTTEN_S and abs(distance_m - self.distance_m) < JUMP_M
 
-    def hold(self, ankles: Float64Array, ray: Float64Array, seen: Float64Array, passed_s: float) -> None:
+    def hold(
+        self,
+        ankles: Float64Array,
+        ray: Float64Array,
+        seen: Float64Array,
+        contact: tuple[bool, bool] | None,
+        passed_s: float,
+    ) -> None:
         """Moves the held places, and the body in distance.
 
         Args:
             ankles: (L, 3) where they would be without the shift.
             ray: (3,) the line of sight of the body.
             seen: (L,) as the attribute.
+            contact: which feet stand; None guesses.
         """
-        away = _lengths(ankles)
-        rays = ankles / away
+        rays = ankles / _lengths(ankles)
         self.velocity += share_of_way(passed_s, _SPEED_S) * ((ankles - self.ankles) / passed_s - self.velocity)
-        along = np.square((self.velocity * rays).sum(1))
-        across = np.square(self.velocity).sum(1) - along
-        stands = seen * self.seen * np.exp(-across / _STEP_MPS**2 - along / _DEPTH_STEP_MPS**2)
-        self.ankles, self.seen = ankles, seen
-        self.held = _leashed(self.held, ankles + self.shift_m * ray, stands[:, None], passed_s / _RELAX_S)
+        both = seen * self.seen
+        self.stands = both * np.maximum(self._likely(rays, contact), self.stands * math.exp(-passed_s / _LEAVES_S))
+        stands, self.ankles, self.seen = self.stands, ankles, seen
+        further = ankles + self.shift_m * ray - self.held
+        self.held = self.held + further * np.maximum(
+            1 - _LEASH_M * stands[:, None] / _lengths(further), passed_s / _RELAX_S
+        )
         aim, share = 0.0, share_of_way(passed_s, _AWAY_S)
         if stands.max() > _STANDS:
             further = ((self.held - ankles) * rays).sum(1)
             aim, share = float(further @ stands / stands.sum()), share_of_way(passed_s, _FOLLOWS_S)
         self.shift_m = (self.shift_m + share * (aim - self.shift_m)) * math.exp(-passed_s / _RETURNS_S)
 
-
-def _leashed(held: Float64Array, ankles: Float64Array, stands: Float64Array, relaxed: float) -> Float64Array:
-    """Places (L, 3) that are moved towards the ankles, to the end of their leashes or by a share of the way.
-
-    Args:
-        stands: (L, 1) probabilities: shares of the leashes' lengths.
-        relaxed: least share.
-    """
-    held_away, away = _lengths(held), _lengths(ankles)
-    direction = held / held_away
-    across = ankles / away - direction
-    far = _lengths(across) * held_away
-    direction = _directions(direction + across * np.maximum(1 - _LEASH_M * stands / far, relaxed))
-    further = away - held_away
-    pulled = np.maximum(1 - _DEPTH_LEASH_M * stands / (np.abs(further) + _TINY), relaxed)
-    return np.asarray(direction * (held_away + pulled * further))
+    def _likely(self, rays: Float64Array, contact: tuple[bool, bool] | None) -> Float64Array:
+        """(L,) how likely the feet stand, by what the sender says, or by their speed along and across `rays` (L, 3)."""
+        if contact is not None:
+            return np.array(contact, np.float64)
+        along = np.square((self.velocity * rays).sum(1))
+        across = np.square(self.velocity).sum(1) - along
+        return np.asarray(np.exp(-across / _STEP_MPS**2 - along / _DEPTH_STEP_MPS**2))
 
 
 class PlantedFeet:
@@ -130,7 +133,7 @@ class PlantedFeet:
         passed_s, person.at_s = now_s - person.at_s, now_s
         person.distance_m += share_of_way(passed_s, _DISTANCE_S) * (distance_m - person.distance_m)
         nearer = (person.distance_m - distance_m) * ray
-        person.hold(chain.ankles + nearer, ray, seen, passed_s)
+        person.hold(chain.ankles + nearer, ray, seen, labels.contact, passed_s)
         moved = nearer + person.shift_m * ray
         pelvis = replace(pelvis, position=pelvis.position + moved)
         reaching = self._legs.entries_of(replace(chain, hips=chain.hips + moved).reaching(person.held), pelvis)
@@ -143,7 +146,3 @@ class PlantedFeet:
 def _lengths(vectors: Float64Array) -> Float64Array:
     """(L, 1) of vectors (L, 3)."""
     return np.asarray(np.sqrt(np.square(vectors).sum(1, keepdims=True)) + _TINY)
-
-
-def _directions(vectors: Float64Array) -> Float64Array:
-    return np.asarray(vectors / _lengths(vectors))
