@@ -9,9 +9,11 @@ Shapes: B windows, T frames, K = 17 keypoints, E = 80 entries.
 from dataclasses import dataclass
 
 import numpy as np
+import torch
 
 from common.arrays import BoolArray, Float64Array, FloatArray
 from common.body.anatomy import MIRRORED_KEYPOINTS
+from common.body.rotations import axis_angle_to_matrix
 from common.labels import group_slices
 from sender.semantics.crop_labels import ENTRIES
 
@@ -26,6 +28,8 @@ _OF_ENTRIES = {
     "right_leg": 0.26, "hands": 0.8,
 }  # fmt: skip
 _OF_JOINTS_M, _OF_DEPTH_M = 0.06, 0.05
+# Of the turn of the root about each axis, radians.
+_TURN = 0.12
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,9 +43,11 @@ class KeypointErrors:
 
 @dataclass(frozen=True, slots=True)
 class PerceivedErrors:
-    """Of perception's predictions: of entries (B, T, E), joints (B, T, K, 3) and depths (B, T, K), metres, with the
+    """Of perception's predictions: rotations (B, T, 3, 3) of the root in the crop's axes, errors of the other entries
+    (B, T, E), joints (B, T, K, 3) and depths (B, T, K), metres, with the
     logs of their σ (B, T, E), and of their variances (B, T, K) and (B, T)."""
 
+    turn: FloatArray
     entries: FloatArray
     log_sigma: FloatArray
     joints_3d: FloatArray
@@ -93,7 +99,9 @@ def perceived_errors(inside: BoolArray, time_s: Float64Array, rng: np.random.Gen
 
     of_joints = _OF_JOINTS_M * less * np.exp(rng.normal(0, 0.2, (count, frames, joints)))
     of_depth = _OF_DEPTH_M * less
+    vectors = _TURN * less[..., 0, None] * errors((3,))
     values = (
+        axis_angle_to_matrix(torch.from_numpy(vectors)).numpy(),
         spread * errors((ENTRIES,)),
         np.log(spread) + rng.normal(0, 0.15, spread.shape),
         of_joints[..., None] * errors((joints, 3)) * (0.6, 0.6, 1.3),

@@ -94,10 +94,11 @@ class Weights:
     keypoints: float = 10.0
     places: float = 15.0
     steps: float = 15.0
-    turns: float = 8.0
+    turns: float = 12.0
     in_space: float = 2.0
     feet: float = 5.0
     observed: float = 0.6
+    jitter: float = 8.0
     contact: float = 0.15
     up: float = 1.0
     gamma_adversary: float = 0.02
@@ -209,7 +210,10 @@ def observed(batch: Windows, lifted: Lifted, weights: Weights) -> dict[str, Tens
     counted = torch.where(batch.inside, 1.0, _OUTSIDE * near) * used[..., None]
     keypoints = (off.abs() / sigma + sigma.log()).mean(-1)
     contact = F.binary_cross_entropy_with_logits(lifted.contact, batch.contacts, reduction="none").mean(-1)
+    both, three = used[:, 1:] * used[:, :-1], used[:, 2:] * used[:, 1:-1] * used[:, :-2]
+    jitter = _mean(off.diff(dim=1).abs().mean((2, 3)), both) + _mean(off.diff(n=2, dim=1).abs().mean((2, 3)), three)
     return {
+        "jitter": weights.jitter * jitter,
         "observed": weights.observed * _mean(keypoints, counted),
         "contact": weights.contact * _mean(contact, used),
         "up": weights.up * _mean(1 - F.cosine_similarity(lifted.up, batch.up, dim=-1), used),

@@ -9,7 +9,8 @@ import numpy as np
 
 from common.arrays import BoolArray, Float64Array, FloatArray
 from common.labels import ROTATION_SCALE
-from sender.semantics.crop_labels import entries_of_pelvis
+from sender.semantics.crop_labels import ENTRIES, entries_of_pelvis
+from sender.semantics.keypoint_jacobian import CROSS, orientation
 from sender.semantics.lifting.window import Observations, crop_rotation, rolled
 from sender.train.lifting.errors import KeypointErrors, PerceivedErrors, along
 from sender.train.lifting.motions import Moving
@@ -79,7 +80,10 @@ def observe(
     seen[~seen.any(1), 0] = True
     true_centre, true_side = centre / moving.focal[:, None, None], side / moving.focal[:, None]
     turn = crop_rotation(true_centre, roll)
-    entries = in_crop_cameras(moving, turn, true_side) + of_perceived.entries
+    true = in_crop_cameras(moving, turn, true_side)
+    entries = true + of_perceived.entries
+    turned = of_perceived.turn @ orientation(true.reshape(-1, ENTRIES), CROSS).reshape(*seen.shape, 3, 3)
+    entries[..., :6] = turned[..., :2].swapaxes(-1, -2).reshape(*seen.shape, 6) / ROTATION_SCALE
     joints = moving.keypoints @ turn
     depth = joints[..., 2] + of_perceived.joint_depth
     rows, last = np.arange(len(seen))[:, None], nearest(seen)

@@ -17,8 +17,11 @@ import torch
 from common.arrays import BoolArray, Float64Array, FloatArray, IntArray
 from common.body.label_space import LabelSpace
 from common.body.rotations import axis_angle_to_matrix
+from sender.semantics.crop_labels import ENTRIES
+from sender.semantics.keypoint_jacobian import CROSS, orientation
 from sender.semantics.lifting.window import crop_rotation
 from sender.train.lifting.errors import KeypointErrors, PerceivedErrors
+from sender.train.lifting.mirrored import mirrored
 from sender.train.lifting.motions import Moving
 from sender.train.lifting.observed import Boxes, in_crop_cameras, in_crops
 
@@ -42,7 +45,7 @@ class Readings:
 
 
 class RecordedClips:
-    """The clips of a folder.
+    """The clips of a folder, and their mirror images.
 
     Raises:
         FileNotFoundError: there are none.
@@ -52,7 +55,8 @@ class RecordedClips:
         files = sorted(folder.glob("*.npz"))
         if not files:
             raise FileNotFoundError(f"no clips in {folder}")
-        clips = [_loaded(file) for file in files]
+        space, clips = LabelSpace.load(), [_loaded(file) for file in files]
+        clips += [mirrored(clip, space) for clip in clips]
         self._arrays = {name: np.stack([clip[name] for clip in clips]) for name in clips[0]}
         self._moving = _truth(self._arrays)
         self._boxes = _boxes(self._arrays)
@@ -129,7 +133,10 @@ class RecordedClips:
         """The errors of perception's predictions, (N, L, …)."""
         true = in_crop_cameras(self._moving, self._turn, self._boxes.side / self._moving.focal[:, None])
         joints, said = self._moving.keypoints @ self._turn, self._arrays
+        shape = true.shape[:2]
+        turns, true_turns = (orientation(each.reshape(-1, ENTRIES), CROSS) for each in (said["pose_entries"], true))
         return PerceivedErrors(
+            (turns @ true_turns.swapaxes(1, 2)).reshape(*shape, 3, 3),
             said["pose_entries"] - true,
             said["pose_log_sigma"],
             said["joints_3d"] - joints,

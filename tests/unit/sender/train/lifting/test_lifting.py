@@ -63,7 +63,8 @@ def test_terms_are_least_at_the_truth(batch: tuple[Windows, Bodies]) -> None:
     )
     off = exact._replace(
         entries=drawn.entries + 0.1 * torch.randn(drawn.entries.shape, generator=torch.Generator().manual_seed(0)),
-        contact=-exact.contact, up=exact.up.flip(-1), keypoints=exact.keypoints + 0.1,
+        contact=-exact.contact, up=exact.up.flip(-1),
+        keypoints=exact.keypoints + 0.1 * torch.randn(exact.keypoints.shape),
     )  # fmt: skip
     best, worse = (geometry(drawn, each, bodies, Weights()) | observed(drawn, each, Weights()) for each in (exact, off))
     for name, value in best.items():

@@ -70,7 +70,8 @@ def clips(tmp_path_factory: pytest.TempPathFactory) -> RecordedClips:
 def test_clips_in_which_nobody_errs(clips: RecordedClips) -> None:
     moving, _, (read, perceived), seen = clips.draw(20, 8, np.random.default_rng(0))
     npt.assert_allclose(read.offset, 0, atol=1e-3)
-    npt.assert_allclose(perceived.entries, 0, atol=5e-3)
+    npt.assert_allclose(perceived.entries[..., 6:], 0, atol=5e-3)
+    npt.assert_allclose(perceived.turn, np.broadcast_to(np.eye(3), perceived.turn.shape), atol=1e-3)
     npt.assert_allclose(perceived.joints_3d, 0, atol=1e-4)
     npt.assert_array_equal(seen, ~np.isclose(moving.time_s, 5 / 30))
     assert moving.inside.all()
@@ -88,6 +89,6 @@ def test_transplanted_errors_are_those_of_the_clips(clips: RecordedClips) -> Non
     exact = np.abs(read.offset).max(-1) < 1e-3
     assert exact[inside].mean() > 0.9
     npt.assert_array_equal(read.offset[~inside], synthetic[0].offset[~inside])
-    of_frames = np.abs(perceived.entries).max(-1) < 5e-3
+    of_frames = np.abs(perceived.entries[..., 9:]).max(-1) < 5e-3
     assert 0.9 < of_frames.mean() < 1
     npt.assert_array_equal(perceived.entries[~of_frames], synthetic[1].entries[~of_frames])

@@ -1,0 +1,65 @@
+"""Mirror images of clips: as many again, of left-handed people.
+
+Shapes: L frames of a clip, K = 17 keypoints, E = 80 entries.
+"""
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import torch
+
+from common.arrays import FloatArray
+from common.body.anatomy import (
+    MIRROR_SIGNS,
+    MIRROR_TURN_SIGNS,
+    MIRRORED_CURLS,
+    MIRRORED_JOINTS,
+    MIRRORED_KEYPOINTS,
+)
+from common.body.label_space import LabelSpace
+from common.labels import group_slices
+from sender.semantics.crop_labels import body_in_crop, crop_entries
+
+_SIGNS, _TURN_SIGNS = np.array(MIRROR_SIGNS, np.float32), np.array(MIRROR_TURN_SIGNS, np.float32)
+_KEYPOINTS = ("keypoints_sigma", "visible_logit", "joints_log_variance", "joint_depth")
+_PLACES, _POINTS = ("keypoints_2d", "lightning", "thunder"), ("joints_3d", "keypoints_3d")
+_MIRRORED_CONTACTS = [2, 3, 0, 1]
+
+
+def mirrored(clip: Mapping[str, Any], space: LabelSpace) -> dict[str, Any]:
+    """A clip's arrays (`sender.train.lifting.recorded`), as if its pictures had been mirrored."""
+    left, top, side, roll = clip["crop"].T
+    changed: dict[str, Any] = {name: clip[name][:, MIRRORED_KEYPOINTS] for name in _KEYPOINTS}
+    changed |= {name: clip[name][:, MIRRORED_KEYPOINTS] * _SIGNS for name in _POINTS}
+    for name in _PLACES:
+        changed[name] = clip[name][:, MIRRORED_KEYPOINTS].copy()
+        changed[name][..., 0] = 1 - changed[name][..., 0]
+    return {
+        **clip,
+        **changed,
+        "crop": np.stack([clip["camera"][0] - left - side, top, side, -roll], 1),
+        "pose_entries": _entries(clip["pose_entries"], space),
+        "pose_log_sigma": _exchanged(clip["pose_log_sigma"]),
+        "rotations": clip["rotations"][:, MIRRORED_JOINTS] * _TURN_SIGNS,
+        "curl": clip["curl"][:, MIRRORED_CURLS],
+        "translation": clip["translation"] * _SIGNS,
+        "up": clip["up"] * _SIGNS,
+        "contacts": clip["contacts"][:, _MIRRORED_CONTACTS],
+    }
+
+
+def _entries(entries: FloatArray, space: LabelSpace) -> FloatArray:
+    """(L, E) of the mirrored bodies; what no body was predicted for has zeros, and keeps them."""
+    focal = torch.ones(len(entries))
+    found = crop_entries(space, body_in_crop(space, torch.from_numpy(entries), focal).mirrored(), focal).numpy()
+    return np.where(np.abs(entries).sum(1, keepdims=True) > 0, found, 0).astype(np.float32)
+
+
+def _exchanged(log_sigma: FloatArray) -> FloatArray:
+    """(L, E) with the limbs' of the other side."""
+    groups, exchanged = group_slices(), log_sigma.copy()
+    for limb in ("arm", "leg"):
+        left, right = groups[f"left_{limb}"], groups[f"right_{limb}"]
+        exchanged[:, left], exchanged[:, right] = log_sigma[:, right], log_sigma[:, left]
+    return exchanged
