@@ -32,21 +32,23 @@ class RendererUnavailable(UsageError):
 
 @dataclass(frozen=True)
 class View:
-    """A pinhole camera whose principal point is the centre of the image.
+    """A pinhole camera.
 
     Args:
         width: pixels of the rendered image.
         height: pixels of the rendered image.
         focal_px: focal length in pixels.
+        principal: point in clip units; by default the centre of the image, which is −1…1.
     """
 
     width: int
     height: int
     focal_px: float
+    principal: tuple[float, float] = (0.0, 0.0)
 
     def clip_row(self) -> tuple[float, float, float, float]:
         """Focal lengths and principal point in clip units (−1…1)."""
-        return 2 * self.focal_px / self.width, 2 * self.focal_px / self.height, 0.0, 0.0
+        return 2 * self.focal_px / self.width, 2 * self.focal_px / self.height, *self.principal
 
 
 @dataclass(frozen=True, eq=False)

@@ -75,7 +75,7 @@ def compose(
     if others and draw < person_probability:
         front = _bystander(rng, others, rng.uniform(0.8, 1.5))
     elif draw < person_probability + preset.occluders:
-        front = _occluder(rng, size, backgrounds)
+        front = occluder(rng, size, backgrounds)
     if front is not None:
         visible = alpha * (1 - front.alpha[..., 0])
         if visible.sum() > _MIN_VISIBLE_SHARE * alpha.sum():
@@ -100,7 +100,7 @@ def _bystander(rng: Generator, others: list[Layer], scale: float) -> Layer:
     return Layer(np.asarray(moved[..., :3] * gain, np.float32), np.asarray(moved[..., 3:], np.float32))
 
 
-def _occluder(rng: Generator, size: int, backgrounds: BackgroundBank) -> Layer:
+def occluder(rng: Generator, size: int, backgrounds: BackgroundBank) -> Layer:
     """A simple shape in one colour or with the texture of a background."""
     canvas = np.zeros((2 * size, 2 * size), np.uint8)
     kind = rng.random()

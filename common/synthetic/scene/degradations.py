@@ -7,14 +7,19 @@ from numpy.random import Generator
 from common.arrays import FloatArray, Image
 
 
-def degrade(rng: Generator, image: FloatArray) -> Image:
-    """Applies random degradations to a (S, S, 3) float32 RGB image in 0…255; 15 % of the images are not changed."""
+def degrade(rng: Generator, image: FloatArray, noise: Generator | None = None) -> Image:
+    """Applies random degradations to a (H, W, 3) float32 RGB image in 0…255; 15 % of the images are not changed.
+
+    Args:
+        noise: draws the sensor's noise, in place of `rng`: frames of a clip have the same degradations, and each its
+            own noise.
+    """
     if rng.random() < 0.15:
         return np.asarray(np.clip(image, 0, 255), np.uint8)
     image = expose(rng, image)
     image = soften(rng, image)
     if rng.random() < 0.4:
-        image = add_sensor_noise(rng, image)
+        image = add_sensor_noise(rng, image, noise)
     if rng.random() < 0.08:
         image = np.repeat(image @ np.array([[0.299], [0.587], [0.114]], np.float32), 3, axis=2)
     pixels = np.asarray(np.clip(image, 0, 255), np.uint8)
@@ -41,13 +46,13 @@ def expose(rng: Generator, image: FloatArray) -> FloatArray:
 def soften(rng: Generator, image: FloatArray) -> FloatArray:
     """Low resolution, defocus, motion blur or over-sharpening, at most one of them."""
     kind = rng.random()
-    size = image.shape[0]
+    height, width = image.shape[:2]
     if kind < 0.2:
-        small = int(size * rng.uniform(0.25, 0.8))
-        reduced = cv2.resize(image, (small, small), interpolation=cv2.INTER_AREA)
-        return np.asarray(cv2.resize(reduced, (size, size), interpolation=int(rng.choice([1, 2]))), np.float32)
+        factor = rng.uniform(0.25, 0.8)
+        reduced = cv2.resize(image, (int(width * factor), int(height * factor)), interpolation=cv2.INTER_AREA)
+        return np.asarray(cv2.resize(reduced, (width, height), interpolation=int(rng.choice([1, 2]))), np.float32)
     if kind < 0.45:
-        return np.asarray(cv2.GaussianBlur(image, (0, 0), float(rng.uniform(0.3, 1.5) * size / 128)), np.float32)
+        return np.asarray(cv2.GaussianBlur(image, (0, 0), float(rng.uniform(0.3, 1.5) * height / 128)), np.float32)
     if kind < 0.55:
         return np.asarray(cv2.filter2D(image, -1, _motion_kernel(rng, int(rng.integers(3, 9)))), np.float32)
     if kind < 0.65:  # over-sharpening, as in phones
@@ -56,14 +61,18 @@ def soften(rng: Generator, image: FloatArray) -> FloatArray:
     return image
 
 
-def add_sensor_noise(rng: Generator, image: FloatArray) -> FloatArray:
-    """Shot and read noise; in 30 % of the images spatially correlated, as after denoising."""
+def add_sensor_noise(rng: Generator, image: FloatArray, noise: Generator | None = None) -> FloatArray:
+    """Shot and read noise; in 30 % of the images spatially correlated, as after denoising.
+
+    Args:
+        noise: as for `degrade`.
+    """
     read, shot = np.float32(rng.exponential(3.0)), np.float32(rng.exponential(0.25))
-    noise = rng.standard_normal(image.shape, dtype=np.float32)
+    grain = (noise or rng).standard_normal(image.shape, dtype=np.float32)
     if rng.random() < 0.3:
-        noise = np.asarray(cv2.GaussianBlur(noise, (0, 0), 0.8) * 2, np.float32)
-    noise *= read + shot * np.asarray(cv2.sqrt(np.clip(image, 0, 255)))
-    return image + noise
+        grain = np.asarray(cv2.GaussianBlur(grain, (0, 0), 0.8) * 2, np.float32)
+    grain *= read + shot * np.asarray(cv2.sqrt(np.clip(image, 0, 255)))
+    return image + grain
 
 
 def compress(rng: Generator, image: Image) -> Image:
