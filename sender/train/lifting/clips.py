@@ -1,0 +1,192 @@
+"""Clips of people who move, as perception and MoveNet see them, to learn lifting from.
+
+A clip is NNNN.npz, what was seen and what is true of 64 frames, and NNNN.jpgs, the frames (a zip of JPEGs).  Rendering
+continues where it was interrupted; several processes share it by --first and --step.
+
+Examples:
+  python -m sender.train.lifting.clips --windows windows30 --photographs photographs --count 500 --out clips
+  python -m sender.train.lifting.clips --split val --again --out clips
+
+Arrays of T frames, 17 keypoints; crop units are 0…1 in perception's crop.
+
+    time_s, seen (T,)            seconds; whether perception found somebody: where not, the next seven rows are 0
+    crop (T, 4), view (T,)       left, top, side in pixels, roll in radians (`CropBox`); 0 plain, 1 mirrored, 2 both
+    keypoints_2d (T, 17, 2), keypoints_sigma, visible_logit (T, 17), joints_3d (T, 17, 3), joints_log_variance (T, 17)
+    joint_depth (T, 17), depth_log_variance (T,), summary (T, 96)     these two rows of `PerceptionOutput`
+    pose_entries, pose_log_sigma (T, 80)                              `sender.semantics.predictor`
+    lightning, thunder (T, 17, 3)                                     MoveNet's x, y in crop units, and score
+    score (T,)                                                        `ObservedPerson.score`
+    rotations (T, 22, 3), curl (T, 4), shape (10,), translation (T, 3)  the true body in camera space, axis-angle
+    keypoints_3d (T, 17, 3), inside (T, 17)                           metres in camera space; whether in the frame
+    contacts (T, 4)              whether left heel, left toe, right heel, right toe stand on the floor
+    up (T, 3), moving ()         the world's up in camera space; whether a hand turns the camera
+    camera (3,), assumed_focal () width, height, true focal length; what a sender would assume; pixels
+"""
+
+import zipfile
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Any, Final
+
+import cv2
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from common.arrays import FloatArray, Image
+from common.body.rotations import matrix_to_axis_angle
+from common.frames import Camera
+from common.imaging.focal_length import guessed_focal_px
+from common.io.atomic_write import atomic_replacement
+from common.io.command_line import parser_of
+from common.synthetic.dataset.split import SPLITS
+from common.synthetic.motion.windows import open_windows
+from sender.perception.config import TrackingConfig
+from sender.perception.inference.crop import CROP_MARGIN, CropBox
+from sender.perception.inference.zoom_augmentation import zoomed
+from sender.perception.movenet.predictor import MARGIN, MoveNet
+from sender.perception.stage import ObservedPerson, PerceptionStage
+from sender.semantics.predictor import PoseHead
+from sender.train.lifting.moving_people import FPS, MovingPeople, Take
+from sender.train.photographs.dataset import PhotographDataset
+
+FRAMES: Final = 64
+_JPEG_QUALITY = 90
+_VIEWS: Final = ("plain", "mirrored", "both")
+_OF_OUTPUT: Final = (
+    *("keypoints_2d", "keypoints_sigma", "visible_logit", "joints_3d", "joints_log_variance"),
+    *("joint_depth", "depth_log_variance", "summary"),
+)
+
+Arrays = dict[str, NDArray[Any]]
+
+
+class Observer:
+    """What is seen of the most prominent person of clips. Raises WeightsError: weights are missing or damaged."""
+
+    def __init__(self) -> None:
+        self._perception = PerceptionStage.load(TrackingConfig(max_people=1))
+        self._pose = PoseHead.load()
+        self._movenets = {"lightning": MoveNet.load("movenet_lightning"), "thunder": MoveNet.load("movenet_thunder")}
+
+    def observe(self, frames: Iterable[Image]) -> Arrays:
+        """The arrays that are seen in the frames (H, W, 3) of a clip; empty where perception never finds anybody."""
+        self._perception.reset()
+        rows = [self._row(image, number / FPS) for number, image in enumerate(frames)]
+        known = max(rows, key=len)
+        if not known:
+            return {}
+        nothing = {name: np.zeros_like(value) for name, value in known.items()}
+        arrays: Arrays = {name: np.stack([(row or nothing)[name] for row in rows]) for name in known}
+        return arrays | {"time_s": np.arange(len(rows)) / FPS, "seen": np.array([bool(row) for row in rows])}
+
+    @torch.inference_mode()
+    def _row(self, image: Image, time_s: float) -> Arrays:
+        people = self._perception.process(image, assumed_camera(image.shape[1], image.shape[0]), time_s)
+        return self._seen(image, people[0]) if people else {}
+
+    def _seen(self, image: Image, person: ObservedPerson) -> Arrays:
+        crop, output = person.crop, person.output
+        entries, sigma = self._pose(output.features())
+        seen: Arrays = {name: getattr(output, name)[0].float().numpy() for name in _OF_OUTPUT}
+        seen |= {name: _keypoints(net, image, crop) for name, net in self._movenets.items()}
+        return seen | {
+            "crop": np.array([crop.left, crop.top, crop.side, crop.roll], np.float32),
+            "view": np.array(_VIEWS.index(person.view), np.int8),
+            "score": np.array(person.score, np.float32),
+            "pose_entries": entries[0].numpy(),
+            "pose_log_sigma": sigma[0].log().numpy(),
+        }
+
+
+def assumed_camera(width: int, height: int) -> Camera:
+    """What a sender takes the camera for, of which it knows nothing."""
+    return Camera(width, height, guessed_focal_px(width, height))
+
+
+def _keypoints(net: MoveNet, image: Image, crop: CropBox) -> FloatArray:
+    """MoveNet's (17, 3): x, y in crop units, and score."""
+    read = zoomed(crop, MARGIN / CROP_MARGIN)
+    found = net.observe([read.cut(image, net.size)])
+    places = crop.to_units(read.to_pixels(found.places[0]))
+    return np.concatenate([places, found.score[0][:, None]], axis=1)
+
+
+def truth_of(take: Take) -> Arrays:
+    """The arrays that are true of a clip."""
+    moving, body, camera = take.moving, take.body, take.camera
+    return {
+        "rotations": matrix_to_axis_angle(body.rotations).numpy(),
+        "curl": body.curl.numpy(),
+        "shape": body.shape[0].numpy(),
+        "translation": body.translation.numpy(),
+        "keypoints_3d": take.keypoints,
+        "inside": moving.inside[0],
+        "contacts": moving.contacts[0],
+        "up": moving.up[0],
+        "moving": ~moving.still[0],
+        "camera": np.array([camera.width, camera.height, camera.focal_px], np.float32),
+        "assumed_focal": np.array(assumed_camera(camera.width, camera.height).focal_px, np.float32),
+    }
+
+
+def write_frames(path: Path, frames: Iterable[Image]) -> None:
+    """Writes frames (H, W, 3) as a zip of JPEGs."""
+    with atomic_replacement(path) as partial, zipfile.ZipFile(partial, "w") as file:
+        for number, frame in enumerate(frames):
+            _, jpeg = cv2.imencode(".jpg", frame[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, _JPEG_QUALITY])
+            file.writestr(f"{number:03d}.jpg", jpeg.tobytes())
+
+
+def read_frames(path: Path) -> Iterator[Image]:
+    """The frames (H, W, 3) of `write_frames`."""
+    with zipfile.ZipFile(path) as file:
+        for name in sorted(file.namelist()):
+            frame = cv2.imdecode(np.frombuffer(file.read(name), np.uint8), cv2.IMREAD_COLOR)
+            yield np.asarray(frame, np.uint8)[..., ::-1]
+
+
+def _write(path: Path, arrays: Arrays) -> None:
+    with atomic_replacement(path) as partial, open(partial, "wb") as file:
+        np.savez_compressed(file, allow_pickle=False, **arrays)
+
+
+def main() -> None:
+    parser = parser_of("python -m sender.train.lifting.clips", __doc__)
+    add = parser.add_argument
+    add("--windows", type=Path, help="folder of windows of motion, 30 frames a second")
+    add("--photographs", type=Path, help="folder of photographs, for places (default: they are drawn)")
+    add("--split", choices=SPLITS[:2], default="train", help="of motions and people (default: %(default)s)")
+    add("--count", type=int, default=500, help="clips, of all processes (default: %(default)s)")
+    add("--first", type=int, default=0, help="number of the first clip (default: %(default)s)")
+    add("--step", type=int, default=1, help="render every so many of them (default: %(default)s)")
+    add("--seed", type=int, default=87, help="(default: %(default)s)")
+    add("--again", action="store_true", help="look at the frames of clips again, with other networks")
+    add("--out", type=Path, default=Path("clips"), help="folder with a folder for each split (default: %(default)s)")
+    options = parser.parse_args()
+    folder, observer = options.out / options.split, Observer()
+    numbers = range(options.first, options.count, options.step)
+    paths = [folder / f"{number:04d}.npz" for number in numbers]
+    if options.again:
+        for path in filter(Path.exists, paths):
+            with np.load(path, allow_pickle=False) as known:
+                _write(path, dict(known) | observer.observe(read_frames(path.with_suffix(".jpgs"))))
+        return
+    if options.windows is None:
+        parser.error("rendering needs --windows")
+    photographs = PhotographDataset(options.photographs, options.split) if options.photographs else None
+    people = MovingPeople(open_windows(options.windows, FPS), options.split, photographs)
+    folder.mkdir(parents=True, exist_ok=True)
+    for number, path in zip(numbers, paths, strict=True):
+        if path.exists():
+            continue
+        rng = np.random.default_rng([options.seed, SPLITS.index(options.split), number])
+        take = people.take(rng, FRAMES)
+        write_frames(path.with_suffix(".jpgs"), people.frames(rng, take))
+        if seen := observer.observe(read_frames(path.with_suffix(".jpgs"))):
+            _write(path, truth_of(take) | seen)
+        print(f"{number}: seen in {seen['seen'].sum() if seen else 0} of {FRAMES} frames", flush=True)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,54 @@
+"""Rendered clips: what networks see of them is near the truth, and is what the lifting's training reads."""
+
+from pathlib import Path
+
+import numpy as np
+import numpy.testing as npt
+import pytest
+import torch
+
+from common.body.model import BodyModel, BodyParameters, KeypointKinematics
+from common.body.rotations import axis_angle_to_matrix
+from common.frames import Camera
+from common.synthetic.motion.windows import write_windows
+from sender.perception.inference.crop import CropBox
+from sender.train.lifting import clips
+from sender.train.lifting.recorded import RecordedClips
+from tests.support.made_motion import gliding
+
+
+def test_what_is_seen_is_near_the_truth(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(clips, "FRAMES", 3)
+    write_windows([gliding("cmu/013_18", 20, 0.3)], tmp_path / "windows", 30)
+    flags = ["clips", "--windows", str(tmp_path / "windows"), "--out", str(tmp_path), "--count", "1", "--seed", "3"]
+    monkeypatch.setattr("sys.argv", flags)
+    clips.main()
+    path = tmp_path / "train" / "0000.npz"
+    with np.load(path) as file:
+        clip = dict(file)
+    camera = Camera(int(clip["camera"][0]), int(clip["camera"][1]), float(clip["camera"][2]))
+    assert clip["seen"].all()
+    curl, shape, translation = (torch.from_numpy(clip[name]) for name in ("curl", "shape", "translation"))
+    turns = axis_angle_to_matrix(torch.from_numpy(clip["rotations"]))
+    body = BodyParameters(turns, curl, shape.expand(3, -1), translation)
+    npt.assert_allclose(KeypointKinematics(BodyModel.load())(body)[0], clip["keypoints_3d"], atol=1e-3)
+    for row, keypoints in enumerate(clip["keypoints_3d"]):
+        left, top, side = clip["crop"][row, :3].astype(int)
+        true = CropBox(left, top, side, float(clip["crop"][row, 3])).to_units(camera.project(keypoints))
+        for name in ("keypoints_2d", "lightning", "thunder"):
+            wrong = np.linalg.norm(clip[name][row, :, :2] - true, axis=-1)[clip["inside"][row]]
+            assert np.median(wrong) < 0.04, name
+    moving, _, _, seen = RecordedClips(path.parent).draw(4, 2, np.random.default_rng(0))
+    assert seen.all()
+    npt.assert_allclose(np.linalg.norm(moving.up, axis=-1), 1, atol=1e-5)
+
+    path.rename(path.with_suffix(".kept"))
+    monkeypatch.setattr("sys.argv", [*flags, "--again"])
+    clips.main()
+    assert not path.exists(), "only finished clips are seen again"
+    path.with_suffix(".kept").rename(path)
+    clips.main()
+    with np.load(path) as file:
+        assert set(file.files) == set(clip)
+        for name, value in clip.items():
+            npt.assert_allclose(file[name], value, atol=1e-4, err_msg=name)
