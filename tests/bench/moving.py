@@ -1,4 +1,4 @@
-"""3D error over time on rendered clips of one moving person: `python -m tests.bench.moving [--camera shaken]`.
+"""3D error over time on rendered clips of one moving person: `python -m tests.bench.moving [--contact true]`.
 
     clip ─ detector, tracking, perception ─┬─ semantics, frame after frame ── bodywire ── codec, motion ── received
                                            └─ semantics, each frame alone ─── per frame
@@ -17,7 +17,7 @@ for their own back has it reversed.
 import argparse
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -39,6 +39,7 @@ from tests.bench.perceived import LabelJoints
 from tests.bench.rates import CodecPair, as_frame, unconstrained_rho
 
 CLIPS, QUICK_CLIPS = 30, 6
+CONTACTS = ("sent", "true", "guessed")
 SYSTEMS = ("bodywire", "per frame", "feet free", "received", "exported")
 _FPS = 30.0
 _LEFT_HIP, _RIGHT_HIP = measures.HIPS
@@ -80,11 +81,15 @@ class Followed:
 class MovingSender:
     """Perception and semantics in process.
 
+    Args:
+        contact: whether the sender says which feet stand as it sees it (`sent`), as it is (`true`), or not (`guessed`).
+
     Raises:
         WeightsError: weights are missing or of another version.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, contact: str = "sent") -> None:
+        self._contact = contact
         self._perception = PerceptionStage.load(TrackingConfig(max_people=1))
         self._semantics = {"bodywire": SemanticsStage.load(SmoothingConfig()), "per frame": SemanticsStage.load()}
         self._joints, self._exported = LabelJoints(), ExportedJoints()
@@ -102,6 +107,9 @@ class MovingSender:
             self._semantics["per frame"].reset()
             found = {name: each.label(observed, CAMERA, index / _FPS) for name, each in self._semantics.items()}
             for person in found["bodywire"]:
+                if self._contact != "sent":
+                    left, right = clip.contact[index].tolist()
+                    person = replace(person, contact=(left, right) if self._contact == "true" else None)
                 rho = unconstrained_rho(self._importance, person)
                 passed = pair.send(as_frame(person, index, CAMERA), rho)
                 found["feet free"] = feet_free.complete(passed.frame).people
@@ -125,11 +133,12 @@ def summary(clips: Sequence[dict[str, float]]) -> dict[str, float]:
 def main(arguments: Sequence[str] | None = None) -> int:
     parser = report.flags("moving", __doc__, 7)
     parser.add_argument("--camera", choices=HOLDS, default="fixed", help="how it is held (default: %(default)s)")
+    parser.add_argument("--contact", choices=CONTACTS, default="sent", help="of the feet (default: %(default)s)")
     return report.run(parser, _work, arguments)
 
 
 def _work(options: argparse.Namespace) -> None:
-    sender, renderer = MovingSender(), MovingClipRenderer(hold=options.camera)
+    sender, renderer = MovingSender(options.contact), MovingClipRenderer(hold=options.camera)
     kinds: dict[str, list[dict[str, float]]] = {}
     for number in range(QUICK_CLIPS if options.quick else CLIPS):
         clip = renderer.clip(options.seed, number)

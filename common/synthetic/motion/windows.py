@@ -130,14 +130,19 @@ def open_windows(directory: Path, fps: float | None = None) -> MotionWindows:
 def _frames(motion: Motion) -> tuple[NDArray[Any], ...]:
     """The arrays of `_FIELDS`."""
     positions, world = forward_kinematics(motion.local_rotations)
-    soles = []
-    for foot in (f"foot{side}" for side in SIDES):
-        heel = positions[:, JOINT_INDEX[foot]] + world[:, JOINT_INDEX[foot]] @ _HEEL
-        soles += [heel, tip_positions(positions, world, foot)]
     rotations = Rotation.from_matrix(motion.local_rotations.reshape(-1, 3, 3)).as_rotvec().reshape(positions.shape)
     root = motion.root_translation[:, None]
     moving = (positions + root, rotations, root[:, 0], motion.curl)
-    return *(array.astype(np.float32) for array in moving), contacts(np.stack(soles, axis=1) + root, motion.fps)
+    return *(array.astype(np.float32) for array in moving), contacts(soles(positions, world) + root, motion.fps)
+
+
+def soles(positions: Float64Array, world: Float64Array) -> Float64Array:
+    """(T, 4, 3) left heel, left toe, right heel, right toe, of joints (T, J, 3) with orientations (T, J, 3, 3)."""
+    points = []
+    for foot in (f"foot{side}" for side in SIDES):
+        heel = positions[:, JOINT_INDEX[foot]] + world[:, JOINT_INDEX[foot]] @ _HEEL
+        points += [heel, tip_positions(positions, world, foot)]
+    return np.stack(points, axis=1)
 
 
 def contacts(points: Float64Array, fps: float) -> BoolArray:
