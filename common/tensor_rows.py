@@ -29,8 +29,9 @@ class TensorRows:
 
     @classmethod
     def concatenate(cls, parts: Sequence[Self]) -> Self:
-        """Several batches as one."""
-        return cls(*map(torch.cat, zip(*(part.columns() for part in parts), strict=True)))
+        """Several batches as one, of the class of the first."""
+        columns = map(torch.cat, zip(*(part.columns() for part in parts), strict=True))
+        return type(parts[0])(*columns)
 
     @classmethod
     def cached(cls, path: Path, make: Callable[[], Self]) -> Self:

@@ -43,6 +43,7 @@ def _checks(config: SenderConfig) -> Iterator[Check]:
     if config.metrics.metrics is not None:
         yield "metrics", partial(check_free, config.metrics.metrics, "--metrics")
     yield "networks", partial(_networks, config)
+    yield "keypoints", partial(_keypoints, config)
     yield "landmarks", _landmarks
     for address in () if config.only_records else config.link.peer.each:
         yield "peer", partial(_peer, config, address)
@@ -127,6 +128,16 @@ def _networks(config: SenderConfig) -> str:
     ClothingStage.load(device)
     most = f"up to {counted(perception.max_people, 'person', 'people')}"
     return f"{version_line('sender')}, on {device}: follows {most} of a live camera"
+
+
+def _keypoints(config: SenderConfig) -> str:
+    from sender.perception.movenet.second_opinion import missing_files
+
+    if config.tracking.keypoints == "ours":
+        return "our own"
+    if missing := missing_files():
+        raise Doubt(f"{', '.join(missing)} missing: keypoints are our own, which are less exact; install again")
+    return "our own and MoveNet's"
 
 
 def _landmarks() -> str:

@@ -3,9 +3,12 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 from common.frames import MAX_PEOPLE
 from common.io.options import option
+
+Keypoints = Literal["fused", "ours"]
 
 # People tracked in files without --max-people.
 _PEOPLE_IN_FILES = 8
@@ -41,6 +44,9 @@ class TrackingConfig:
     )
     detector: Path | None = option(
         None, help="find people by this network, .onnx, .xml or .tflite, not by our own (docs/quickstart.md)"
+    )
+    keypoints: Keypoints = option(
+        "fused", help="keypoints in the picture: ours fused with MoveNet's, which are more exact, or ours alone, faster"
     )
 
     def __post_init__(self) -> None:

@@ -17,7 +17,7 @@ from common.errors import UsageError
 from sender.capture.source import CapturedFrame
 from sender.perception.inference.crop import CropBox
 from sender.perception.inference.predictor import Perception
-from sender.perception.inference.zoom_augmentation import predict_zoomed
+from sender.perception.inference.refine_boxes import predict_in_boxes
 from sender.train.crops.scores import standard_error
 from tests.bench.photo_scores import AnnotatedPerson, image_id
 
@@ -47,8 +47,8 @@ class BoxedPeople:
     def perceived(self, perception: Perception) -> list[FloatArray]:
         """Perception's keypoints (17, 2) of each person as in use, pixels of the photograph."""
         found = []
-        for image, crop, _ in self._people:
-            output = predict_zoomed(perception, image, [crop])
+        for image, crop, person in self._people:
+            output = predict_in_boxes(perception, image, [person.box], thorough=True).output
             found.append(crop.to_pixels(output.keypoints_2d[0].float().numpy()))
         return found
 

@@ -15,7 +15,9 @@ from common.weights.devices import CPU
 from common.weights.inference import NetworkInUse, in_use
 from common.weights.loader import load_recorded
 from common.weights.manifest import WEIGHTS_DIRECTORY, find_entry
+from sender.perception.config import Keypoints
 from sender.perception.inference.flip_augmentation import Mirror, flipped, mean, with_peaks
+from sender.perception.movenet.second_opinion import SecondOpinion
 from sender.perception.network.network import PerceptionConfig, PerceptionNet
 from sender.perception.network.output import PerceptionOutput
 from sender.perception.tracking.view_turns import View
@@ -58,15 +60,25 @@ class Perception:
         net: trained.
         network_of: gives the same network in use on crops of a side, when they are first seen; by default by PyTorch
             on the CPU.
+        second: reads the keypoints of people in boxes, too (`refine_boxes.predict_in_boxes`); None where they are the
+            network's own.
     """
 
-    def __init__(self, net: PerceptionNet, network_of: Callable[[int], NetworkInUse] | None = None) -> None:
+    def __init__(
+        self,
+        net: PerceptionNet,
+        network_of: Callable[[int], NetworkInUse] | None = None,
+        second: SecondOpinion | None = None,
+    ) -> None:
         self.net = net.eval().requires_grad_(False)
+        self.second = second
         self._network_of = network_of or (lambda _side: NetworkInUse(PerceptionGraph(self.net).eval(), "bf16", CPU))
         self._networks: dict[int, NetworkInUse] = {}
 
     @classmethod
-    def load(cls, directory: Path = WEIGHTS_DIRECTORY, device: torch.device = CPU) -> Self:
+    def load(
+        cls, directory: Path = WEIGHTS_DIRECTORY, device: torch.device = CPU, keypoints: Keypoints = "fused"
+    ) -> Self:
         """The shipped network; raises WeightsError where its weights are missing, damaged or of another version."""
         net = load_recorded(WEIGHTS_NAME, KIND, PerceptionConfig, PerceptionNet, directory)
         net = net.to(memory_format=torch.channels_last)
@@ -76,7 +88,7 @@ class Perception:
             example = torch.zeros(1, side, side, 3, dtype=torch.uint8), torch.zeros(1, dtype=torch.bool)
             return in_use(graph, example, WEIGHTS_NAME, entry.precision, device, entry.int8)
 
-        perception = cls(net, network)
+        perception = cls(net, network, SecondOpinion.load(device, directory) if keypoints == "fused" else None)
         perception._network(perception.size)
         return perception
 

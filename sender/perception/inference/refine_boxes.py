@@ -60,10 +60,10 @@ def predict_in_boxes(
     thorough: bool = False,
     roll: float = 0.0,
 ) -> BoxPredictions:
-    """Predicts the people in boxes (4,) of a frame (H, W, 3) uint8 RGB as one batch.
+    """Predicts the people in boxes (4,) of a frame (H, W, 3) uint8 RGB as one batch, with a second opinion if there is.
 
     Args:
-        view: how the network sees each crop.
+        view: how the networks see each crop.
         thorough: with zoom augmentation and both views, in six times the time of one view.
         roll: of the crops, radians clockwise.
 
@@ -72,8 +72,12 @@ def predict_in_boxes(
     """
     crops = tuple(CropBox.around(box, roll=roll) for box in boxes)
     if thorough:
-        return BoxPredictions(crops, predict_zoomed(perception, image, crops))
-    return BoxPredictions(crops, perception.observe([crop.cut(image, perception.size) for crop in crops], view))
+        output = predict_zoomed(perception, image, crops)
+    else:
+        output = perception.observe([crop.cut(image, perception.size) for crop in crops], view)
+    if perception.second is not None:
+        output = perception.second.fused(output, image, boxes, crops, view=view, thorough=thorough)
+    return BoxPredictions(crops, output)
 
 
 def person_box(output: PerceptionOutput, crop: CropBox) -> Box:

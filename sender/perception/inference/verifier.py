@@ -34,9 +34,10 @@ _LOG_SIGMA_OFFSET = 3.0
 
 
 def evidence(output: PerceptionOutput) -> Tensor:
-    """(B, EVIDENCE): perception's uncertainties of each keypoint and body region, of the pose and of the mask; then its
-    trunk's statistics.
+    """(B, EVIDENCE): perception's own uncertainties of each keypoint and body region, of the pose and of the mask; then
+    its trunk's statistics.
     """
+    output = output.own
     person = output.mask_logits.sigmoid()
     sections = (
         output.visible_logit,

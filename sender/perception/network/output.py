@@ -88,16 +88,22 @@ class PerceptionOutput(TensorRows):
         return [self[row : row + 1] for row in range(len(self))]
 
     @property
+    def own(self) -> "PerceptionOutput":
+        """What perception alone says, where a second network has changed its keypoints: this one."""
+        return self
+
+    @property
     def located(self) -> Tensor:
         """(B, J) keypoints that are visible and whose heat map has a narrow peak."""
         return (self.visible_logit > 0) & (self.keypoints_sigma < LOCATED_SIGMA)
 
     def features(self) -> Tensor:
-        """Perception's part of X: (B, FEATURE_SIZE), all of order one."""
+        """Perception's part of X: (B, FEATURE_SIZE), all of order one; with perception's own keypoints."""
+        own = self.own
         sections = (
-            self.keypoints_2d * 4 - 2,
-            self.keypoints_sigma.log() + 3,
-            self.visible_logit.sigmoid(),
+            own.keypoints_2d * 4 - 2,
+            own.keypoints_sigma.log() + 3,
+            own.visible_logit.sigmoid(),
             self.joints_3d * 3,
             self.joints_log_variance * 0.5 + 2,
             self.rotations_6d,

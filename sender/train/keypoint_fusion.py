@@ -1,0 +1,220 @@
+"""Fits the fusion of perception's keypoints with MoveNet's to people whom no network was trained on.
+
+The people are those of the validation split of photographs with keypoints.  Both networks see them in the annotated box
+and in jittered ones, `--views` in all, as they see streams and stills.  The parameters are those of greatest likelihood
+of the labelled keypoints, and of what is visible.  Scores are cross-validated: each half of the photographs by the fit
+to the other; the weights are of all.  What the networks see is kept in --out.  --export also writes the weights.
+
+Examples:
+  python -m sender.train.keypoint_fusion --photographs photographs --export
+  python -m sender.train.keypoint_fusion --photographs photographs --views 1
+"""
+
+import argparse
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final, Literal
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from common.arrays import Box
+from common.errors import exit_code_of
+from common.io.command_line import parser_of
+from common.tensor_rows import TensorRows
+from common.training.flags import add_export_flags
+from common.training.run import write_json
+from common.weights.loader import architecture_of, save_weights
+from sender.perception.inference.crop import CropBox
+from sender.perception.inference.predictor import Perception
+from sender.perception.inference.refine_boxes import predict_in_boxes
+from sender.perception.movenet.fusion import (
+    KIND,
+    READINGS,
+    WEIGHTS_NAME,
+    FusionConfig,
+    KeypointFusion,
+    OwnKeypoints,
+    Reading,
+    ReadingFusion,
+    SecondKeypoints,
+)
+from sender.perception.movenet.predictor import NAMES, MoveNet
+from sender.perception.movenet.second_opinion import SecondOpinion
+from sender.perception.tracking.view_turns import View
+from sender.train.confidence import jittered
+from sender.train.crops.scores import relative_errors, standard_error
+from sender.train.photographs.crops import crops_of, people_of
+from sender.train.photographs.dataset import Photograph, PhotographDataset
+
+_LEAST_LABELLED = 3
+_STEPS, _RATE, _WEIGHT_DECAY = 300, 0.04, 1e-3
+_SHARES = (0.05, 0.1, 0.2)
+# How perception sees a crop, and MoveNet's readings beside it.
+_OF_STREAMS: Final[tuple[Reading, ...]] = ("lightning", "thunder")
+_READINGS: Final[dict[View | Literal["thorough"], tuple[Reading, ...]]] = {
+    "plain": _OF_STREAMS,
+    "both": _OF_STREAMS,
+    "thorough": ("thorough",),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Seen(TensorRows):
+    """N people as both networks saw them, and the truth; lengths in crop units.
+
+    Args:
+        own_places, own_sigma, own_visible: perception's.
+        places, score, spread, apart, between: MoveNet's, as `SecondKeypoints`.
+        truth: (N, 17, 2) annotated places.
+        labelled, visible, judged: (N, 17), as of `PhotographCrops`.
+        photograph: (N,) its index.
+        reading: (N,) what MoveNet read, by its index in `READINGS`.
+        exact: (N,) whether it counts in the scores: seen in the annotated box, of streams in one view.
+    """
+
+    own_places: Tensor
+    own_sigma: Tensor
+    own_visible: Tensor
+    places: Tensor
+    score: Tensor
+    spread: Tensor
+    apart: Tensor
+    between: Tensor
+    truth: Tensor
+    labelled: Tensor
+    visible: Tensor
+    judged: Tensor
+    photograph: Tensor
+    reading: Tensor
+    exact: Tensor
+
+    @property
+    def own(self) -> OwnKeypoints:
+        return OwnKeypoints(self.own_places, self.own_sigma, self.own_visible)
+
+    @property
+    def second(self) -> SecondKeypoints:
+        return SecondKeypoints(self.places, self.score, self.spread, self.apart, self.between)
+
+
+def parse(arguments: list[str] | None = None) -> argparse.Namespace:
+    parser = parser_of("python -m sender.train.keypoint_fusion", __doc__)
+    parser.add_argument("--photographs", type=Path, required=True, help="folder of sender.train.photographs.dataset")
+    parser.add_argument("--out", type=Path, default=Path("runs/keypoint_fusion"), help="folder of scores (%(default)s)")
+    parser.add_argument("--views", type=int, default=2, help="boxes of each person (default: %(default)s)")
+    add_export_flags(parser, "also write the weights and their scores")
+    return parser.parse_args(arguments)
+
+
+class Observer:
+    """Perception and MoveNet on people in boxes."""
+
+    def __init__(self) -> None:
+        self._perception = Perception.load(keypoints="ours")
+        lightning, thunder = (MoveNet.load(name) for name in NAMES)
+        self._second = SecondOpinion(lightning, thunder, KeypointFusion(FusionConfig()))
+
+    def seen(self, item: Photograph, person: int, box: Box, index: int) -> Iterator[Seen]:
+        """One person in a box, in all ways in which streams and stills are read."""
+        crop, keypoints = CropBox.around(box), item.keypoints[person].copy()
+        keypoints[:, :2] = crop.to_units(keypoints[:, :2])
+        # Of the picture nothing is needed.
+        truth = crops_of(np.zeros((1, 1, 1, 3), np.uint8), keypoints[None], np.zeros((1, len(keypoints)), np.bool_))
+        exact = torch.tensor([np.array_equal(box, item.boxes[person])])
+        last = truth.keypoints_2d, truth.labelled, truth.visible, truth.judged, torch.tensor([index])
+        frame, boxes, crops = item.image, [box], [crop]
+        for view, readings in _READINGS.items():
+            thorough = view == "thorough"
+            seen_as: View = "both" if view == "thorough" else view
+            output = predict_in_boxes(self._perception, frame, boxes, view=seen_as, thorough=thorough).output
+            own = output.keypoints_2d, output.keypoints_sigma, output.visible_logit
+            for reading in readings:
+                second = self._second.read(reading, frame, boxes, crops, seen_as).columns()
+                number = torch.tensor([READINGS.index(reading)])
+                columns = [*own, *second, *last, number, exact & (view in ("plain", "thorough"))]
+                yield Seen(*columns)
+
+
+def gather(photographs: PhotographDataset, views: int) -> Seen:
+    """Everybody with enough labelled keypoints, in the annotated box and in jittered ones."""
+    rng, observer, rows = np.random.default_rng(0), Observer(), list[Seen]()
+    for index, person in people_of(photographs, labelled=_LEAST_LABELLED):
+        item = photographs[index]
+        annotated = item.keypoints[person]
+        if not np.ptp(annotated[annotated[:, 2] > 0, :2], axis=0).any():
+            continue
+        for number in range(views):
+            box = jittered(rng, item.boxes[person]) if number else item.boxes[person]
+            rows += observer.seen(item, person, box, index)
+    return Seen.concatenate(rows)
+
+
+def fit(seen: Seen) -> ReadingFusion:
+    """The parameters of greatest likelihood, with a small penalty."""
+    torch.manual_seed(0)
+    net = ReadingFusion(FusionConfig())
+    optimiser = torch.optim.AdamW(net.parameters(), lr=_RATE, weight_decay=_WEIGHT_DECAY)
+    for _ in range(_STEPS):
+        mixture, visible = net(seen.own, seen.second)
+        places = -(mixture.log_density(seen.truth) * seen.labelled).sum() / seen.labelled.sum()
+        cross_entropy = functional.binary_cross_entropy_with_logits(visible, seen.visible, weight=seen.judged)
+        optimiser.zero_grad(set_to_none=True)
+        (places + cross_entropy).backward()
+        optimiser.step()
+    return net.eval().requires_grad_(False)
+
+
+def cross_validated(seen: Seen) -> dict[str, float]:
+    """PCK in annotated boxes of perception, of MoveNet and of both, and how exact the fused σ is.
+
+    `z2` is the mean of the squared errors of a coordinate over σ².
+    """
+    places, sigma, visible = torch.zeros_like(seen.truth), torch.zeros_like(seen.score), torch.zeros_like(seen.score)
+    for half in (0, 1):
+        scored = seen.photograph % 2 == half
+        net = fit(seen[~scored])
+        mixture, visible[scored] = net(seen[scored].own, seen[scored].second)
+        places[scored], sigma[scored] = mixture.densest()
+    exact, counted = seen[seen.exact], seen.labelled[seen.exact] > 0
+    scores = {"people": float(len(exact))}
+    for name, found in (("own_", exact.own_places), ("movenet_", exact.places), ("", places[seen.exact])):
+        error = relative_errors(found, exact.truth, exact.labelled)
+        scores |= {
+            f"{name}pck{100 * share:02.0f}": float((error <= share)[counted].float().mean()) for share in _SHARES
+        }
+    scores["pck10_standard_error"] = standard_error(error <= 0.1, counted)
+    labelled, judged = seen.labelled > 0, seen.judged == 1
+    squared = (places - seen.truth).square().sum(dim=-1) / 2
+    scores["z2"] = float((squared / sigma.square())[labelled].mean())
+    for name, logit in (("own_", seen.own_visible), ("", visible)):
+        scores[f"{name}visible_brier"] = float((logit.sigmoid() - seen.visible).square()[judged].mean())
+    return {name: round(value, 4) for name, value in scores.items()}
+
+
+def train(options: argparse.Namespace) -> None:
+    """The whole fit, top to bottom."""
+    photographs = PhotographDataset(options.photographs, "val")
+    rows = Seen.cached(options.out / f"seen-{options.views}.pt", lambda: gather(photographs, options.views))
+    net, scores = KeypointFusion(FusionConfig()), dict[str, float]()
+    for number, reading in enumerate(READINGS):
+        seen = rows[rows.reading == number]
+        of_reading = cross_validated(seen)
+        print(reading, of_reading, flush=True)
+        scores |= {f"{reading}_{name}": value for name, value in of_reading.items()}
+        net.readings[reading] = fit(seen)
+    write_json(options.out / "scores.json", scores)
+    if options.export:
+        recipe = {
+            "command": f"python -m sender.train.keypoint_fusion --photographs photographs --views {options.views}"
+        }
+        kind, tensors = {"kind": KIND, **architecture_of(net.config)}, net.state_dict()
+        entry = save_weights(WEIGHTS_NAME, tensors, kind, recipe, scores, storage="float32", directory=options.weights)
+        print(f"wrote {options.weights / entry.file}")
+
+
+if __name__ == "__main__":
+    raise SystemExit(exit_code_of("python -m sender.train.keypoint_fusion", lambda: train(parse())))

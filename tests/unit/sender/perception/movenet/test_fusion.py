@@ -1,0 +1,161 @@
+"""Keypoints of both networks, fused."""
+
+import shutil
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+from common.arrays import FloatArray
+from common.doctor import Doubt
+from common.weights.loader import load_recorded
+from common.weights.manifest import WEIGHTS_DIRECTORY
+from sender.config import SenderConfig
+from sender.doctor import _keypoints
+from sender.perception.config import TrackingConfig
+from sender.perception.inference.crop import CropBox
+from sender.perception.inference.predictor import Perception
+from sender.perception.inference.refine_boxes import predict_in_boxes
+from sender.perception.inference.verifier import evidence
+from sender.perception.movenet import second_opinion
+from sender.perception.movenet.fusion import (
+    KIND,
+    WEIGHTS_NAME,
+    FusionConfig,
+    KeypointFusion,
+    OwnKeypoints,
+    ReadingFusion,
+    SecondKeypoints,
+)
+from sender.perception.movenet.predictor import MoveNetKeypoints
+from sender.perception.movenet.second_opinion import SecondOpinion, alone, in_crops, mean_of, reading_of, unmirrored
+from sender.perception.network.fused_output import FusedOutput
+from sender.perception.network.network import PerceptionConfig, PerceptionNet
+
+TINY = PerceptionConfig(size=32, width=24, depth=2, heads=3, quarter=16, eighth=16, keypoint_width=16)
+PLACES = torch.stack([torch.linspace(0.3, 0.7, 17), torch.linspace(0.1, 0.9, 17)], dim=-1)[None]
+
+
+@pytest.fixture(scope="module", params=["lightning", "thunder", "thorough"])
+def fusion(request: pytest.FixtureRequest) -> ReadingFusion:
+    net = load_recorded(WEIGHTS_NAME, KIND, FusionConfig, KeypointFusion).readings[request.param]
+    assert isinstance(net, ReadingFusion)
+    return net
+
+
+def fused(
+    fusion: ReadingFusion, apart: float, *, score: float = 0.7, sigma: float = 0.03, visible: float = 3.0
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Share of the way (J,) from perception's to MoveNet's keypoints, σ, and log odds of being visible."""
+    one = torch.ones(1, 17)
+    step = torch.tensor([apart, 0.0])
+    own = OwnKeypoints(PLACES, sigma * one, visible * one)
+    second = SecondKeypoints(PLACES + step, score * one, 0.02 * one, 0.01 * one, 0 * one)
+    with torch.no_grad():
+        mixture, visible_logit = fusion(own, second)
+        places, deviation = mixture.densest()
+    assert torch.allclose(places[..., 1], PLACES[..., 1])
+    return (places - PLACES)[0, :, 0] / apart, deviation[0], visible_logit[0]
+
+
+def test_keypoints_that_agree_are_averaged(fusion: ReadingFusion) -> None:
+    way, sigma, _ = fused(fusion, 0.01)
+    assert ((way > 0) & (way < 1)).all()
+    _, far, _ = fused(fusion, 0.3)
+    assert (sigma < far).all()
+
+
+def test_of_keypoints_that_disagree_the_more_certain_one_is_taken(fusion: ReadingFusion) -> None:
+    own, _, _ = fused(fusion, 0.4, score=0.03, sigma=0.015, visible=6.0)
+    movenets, _, _ = fused(fusion, 0.4, score=0.9, sigma=0.25, visible=-2.0)
+    assert own.median() == 0
+    assert movenets.median() == 1
+    assert torch.isin(torch.cat([own, movenets]).round(decimals=4), torch.tensor([0.0, 1.0])).all()
+
+
+def test_nobody_sees_what_neither_network_sees(fusion: ReadingFusion) -> None:
+    _, certain, seen = fused(fusion, 0.01, score=0.8, visible=5.0)
+    _, uncertain, unseen = fused(fusion, 0.01, score=0.05, sigma=0.2, visible=-5.0)
+    assert (certain < uncertain).all()
+    assert (seen > 0).all()
+    assert (unseen < 0).all()
+
+
+def found(places: FloatArray, score: float = 0.5) -> MoveNetKeypoints:
+    one = np.ones((1, 17), np.float32)
+    return MoveNetKeypoints(places, score * one, 0.02 * one, 0.01 * one)
+
+
+def test_views_are_averaged_by_their_scores() -> None:
+    crop, places = CropBox(10, 20, 100), PLACES.numpy()
+    near, far = (
+        in_crops(found(places + np.float32(off), score), [crop], [crop]) for off, score in ((0, 0.9), (0.1, 0.1))
+    )
+    mean = mean_of([near, far])
+    assert (mean.places - PLACES).amax() < 0.01
+    assert mean_of([near, near]).between.amax() == 0 < mean.between.amin()
+
+
+def test_keypoints_of_a_smaller_crop_are_those_of_the_larger_one() -> None:
+    larger, smaller = CropBox(0, 0, 200, roll=0.3), CropBox(50, 50, 100, roll=0.3)
+    moved = in_crops(found(PLACES.numpy()), [smaller], [larger])
+    assert moved.places.numpy() == pytest.approx(0.25 + 0.5 * PLACES.numpy(), abs=1e-5)
+    assert float(moved.spread[0, 0]) == pytest.approx(0.01)
+
+
+def test_mirror_image_is_mirrored_back() -> None:
+    seen = found(PLACES.numpy())
+    back = unmirrored(seen)
+    assert back.places[0, 5].tolist() == pytest.approx([1 - float(PLACES[0, 6, 0]), float(PLACES[0, 6, 1])])
+    assert unmirrored(back).places == pytest.approx(seen.places)
+
+
+def test_others_beside_a_person_are_black() -> None:
+    box = np.array([80, 0, 120, 100], np.float32)
+    crop = CropBox.around(box)
+    shown = alone(np.full((125, 125, 3), 9, np.uint8), box, crop)
+    assert (shown[:, 33:92] == 9).sum() > 0
+    assert (shown[:, :32] == 0).all()
+    assert (shown[:, 93:] == 0).all()
+
+
+def test_one_person_is_read_by_thunder_and_several_by_lightning() -> None:
+    assert reading_of(1, thorough=False) == "thunder"
+    assert reading_of(3, thorough=False) == "lightning"
+    assert reading_of(3, thorough=True) == "thorough"
+
+
+def test_what_was_learned_on_own_keypoints_reads_them() -> None:
+    torch.manual_seed(0)
+    output = Perception(PerceptionNet(TINY)).observe([np.zeros((32, 32, 3), np.uint8)] * 2)
+    one = torch.ones(2, 17)
+    both = FusedOutput.of(output, output.keypoints_2d + 1, one, one, one)
+    assert torch.equal(both.features(), output.features())
+    assert torch.equal(evidence(both), evidence(output))
+    assert torch.equal(both.keypoints_2d, output.keypoints_2d + 1)
+    row = replace(both, shape=both.shape + 1)[1:]
+    assert isinstance(row, FusedOutput)
+    assert torch.equal(row.own.shape, output.shape[1:] + 1)
+
+
+def test_without_movenets_files_keypoints_are_our_own(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    shutil.copy(WEIGHTS_DIRECTORY / "manifest.json", tmp_path)
+    assert second_opinion.missing_files() == []
+    assert SecondOpinion.load(directory=tmp_path) is None
+    assert "movenet_thunder" in caplog.text
+    torch.manual_seed(0)
+    perception = Perception(PerceptionNet(TINY))
+    image = np.zeros((60, 60, 3), np.uint8)
+    output = predict_in_boxes(perception, image, [np.array([10, 10, 40, 50], np.float32)]).output
+    assert not isinstance(output, FusedOutput)
+
+
+def test_doctor_says_whose_keypoints_there_will_be(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert "MoveNet" in _keypoints(SenderConfig())
+    monkeypatch.setattr(second_opinion, "missing_files", lambda: ["movenet_thunder"])
+    with pytest.raises(Doubt, match="movenet_thunder missing"):
+        _keypoints(SenderConfig())
+    assert "MoveNet" not in _keypoints(SenderConfig(tracking=TrackingConfig(keypoints="ours")))
