@@ -1,17 +1,18 @@
 """Fits the fusion of perception's keypoints with MoveNet's to people whom no network was trained on.
 
-The people are those of the validation split of photographs with keypoints.  Both networks see them in the annotated box
-and in jittered ones, `--views` in all, as they see streams and stills.  The parameters are those of greatest likelihood
+The people are those of the validation split of photographs with keypoints, whom both networks see in the annotated box
+and in jittered ones, `--views` in all, as they see streams and stills; for streams, where perception is certain more
+often than in photographs, also rendered people new to it.  The parameters are those of greatest likelihood
 of the labelled keypoints, and of what is visible.  Scores are cross-validated: each half of the photographs by the fit
 to the other; the weights are of all.  What the networks see is kept in --out.  --export also writes the weights.
 
 Examples:
-  python -m sender.train.keypoint_fusion --photographs photographs --export
-  python -m sender.train.keypoint_fusion --photographs photographs --views 1
+  python -m sender.train.keypoint_fusion --data unseen --photographs photographs --export
+  python -m sender.train.keypoint_fusion --data unseen --photographs photographs --views 1
 """
 
 import argparse
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, Literal
@@ -24,6 +25,7 @@ from torch.nn import functional
 from common.arrays import Box
 from common.errors import exit_code_of
 from common.io.command_line import parser_of
+from common.synthetic.dataset.shards import CropDataset
 from common.tensor_rows import TensorRows
 from common.training.flags import add_export_flags
 from common.training.run import write_json
@@ -53,13 +55,17 @@ from sender.train.photographs.dataset import Photograph, PhotographDataset
 _LEAST_LABELLED = 3
 _STEPS, _RATE, _WEIGHT_DECAY = 300, 0.04, 1e-3
 _SHARES = (0.05, 0.1, 0.2)
+_CROPS_AT_ONCE = 32
+_RENDERED = ("image", "mask", "keypoints_2d", "visible")
 # How perception sees a crop, and MoveNet's readings beside it.
 _OF_STREAMS: Final[tuple[Reading, ...]] = ("lightning", "thunder")
-_READINGS: Final[dict[View | Literal["thorough"], tuple[Reading, ...]]] = {
+Seeing = View | Literal["thorough"]
+_READINGS: Final[dict[Seeing, tuple[Reading, ...]]] = {
     "plain": _OF_STREAMS,
     "both": _OF_STREAMS,
     "thorough": ("thorough",),
 }
+_OF_VIDEO: Final = ("plain", "both")
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,7 +77,7 @@ class Seen(TensorRows):
         places, score, spread, apart, between: MoveNet's, as `SecondKeypoints`.
         truth: (N, 17, 2) annotated places.
         labelled, visible, judged: (N, 17), as of `PhotographCrops`.
-        photograph: (N,) its index.
+        photograph: (N,) its index; negative for rendered people.
         reading: (N,) what MoveNet read, by its index in `READINGS`.
         exact: (N,) whether it counts in the scores: seen in the annotated box, of streams in one view.
     """
@@ -103,6 +109,7 @@ class Seen(TensorRows):
 
 def parse(arguments: list[str] | None = None) -> argparse.Namespace:
     parser = parser_of("python -m sender.train.keypoint_fusion", __doc__)
+    parser.add_argument("--data", type=Path, nargs="+", required=True, help="folders of new rendered crops")
     parser.add_argument("--photographs", type=Path, required=True, help="folder of sender.train.photographs.dataset")
     parser.add_argument("--out", type=Path, default=Path("runs/keypoint_fusion"), help="folder of scores (%(default)s)")
     parser.add_argument("--views", type=int, default=2, help="boxes of each person (default: %(default)s)")
@@ -118,8 +125,10 @@ class Observer:
         lightning, thunder = (MoveNet.load(name) for name in NAMES)
         self._second = SecondOpinion(lightning, thunder, KeypointFusion(FusionConfig()))
 
-    def seen(self, item: Photograph, person: int, box: Box, index: int) -> Iterator[Seen]:
-        """One person in a box, in all ways in which streams and stills are read."""
+    def seen(
+        self, item: Photograph, person: int, box: Box, index: int, views: Sequence[Seeing] = tuple(_READINGS)
+    ) -> Iterator[Seen]:
+        """One person in a box, in all ways in which streams and stills are read, or some of them."""
         crop, keypoints = CropBox.around(box), item.keypoints[person].copy()
         keypoints[:, :2] = crop.to_units(keypoints[:, :2])
         # Of the picture nothing is needed.
@@ -127,20 +136,34 @@ class Observer:
         exact = torch.tensor([np.array_equal(box, item.boxes[person])])
         last = truth.keypoints_2d, truth.labelled, truth.visible, truth.judged, torch.tensor([index])
         frame, boxes, crops = item.image, [box], [crop]
-        for view, readings in _READINGS.items():
+        for view in views:
             thorough = view == "thorough"
             seen_as: View = "both" if view == "thorough" else view
             output = predict_in_boxes(self._perception, frame, boxes, view=seen_as, thorough=thorough).output
             own = output.keypoints_2d, output.keypoints_sigma, output.visible_logit
-            for reading in readings:
+            for reading in _READINGS[view]:
                 second = self._second.read(reading, frame, boxes, crops, seen_as).columns()
                 number = torch.tensor([READINGS.index(reading)])
                 columns = [*own, *second, *last, number, exact & (view in ("plain", "thorough"))]
                 yield Seen(*columns)
 
 
-def gather(photographs: PhotographDataset, views: int) -> Seen:
-    """Everybody with enough labelled keypoints, in the annotated box and in jittered ones."""
+def rendered_people(crops: CropDataset) -> Iterator[Photograph]:
+    """Rendered crops as photographs of one person each, with the box of what is visible of them."""
+    for start in range(0, len(crops), _CROPS_AT_ONCE):
+        batch = crops.batch(np.arange(start, min(start + _CROPS_AT_ONCE, len(crops))))
+        for image, mask, places, visible in zip(*(batch[name] for name in _RENDERED), strict=True):
+            inside = ((places >= 0) & (places <= 1)).all(axis=1)
+            label = np.where(visible > 0, 2, inside)
+            keypoints = np.concatenate([len(image) * places, label[:, None]], axis=1)
+            rows, columns = np.nonzero(mask)
+            if len(rows):
+                box = np.array([[columns.min(), rows.min(), columns.max() + 1, rows.max() + 1]], np.float32)
+                yield Photograph("people", "rendered", image, box, box[:0], keypoints[None].astype(np.float32))
+
+
+def gather(photographs: PhotographDataset, crops: CropDataset, views: int) -> Seen:
+    """Everybody with enough labelled keypoints, in the annotated box and in jittered ones, and rendered people."""
     rng, observer, rows = np.random.default_rng(0), Observer(), list[Seen]()
     for index, person in people_of(photographs, labelled=_LEAST_LABELLED):
         item = photographs[index]
@@ -150,6 +173,8 @@ def gather(photographs: PhotographDataset, views: int) -> Seen:
         for number in range(views):
             box = jittered(rng, item.boxes[person]) if number else item.boxes[person]
             rows += observer.seen(item, person, box, index)
+    for number, item in enumerate(rendered_people(crops), 1):
+        rows += observer.seen(item, 0, jittered(rng, item.boxes[0]), -number, _OF_VIDEO)
     return Seen.concatenate(rows)
 
 
@@ -179,15 +204,17 @@ def cross_validated(seen: Seen) -> dict[str, float]:
         net = fit(seen[~scored])
         mixture, visible[scored] = net(seen[scored].own, seen[scored].second)
         places[scored], sigma[scored] = mixture.densest()
-    exact, counted = seen[seen.exact], seen.labelled[seen.exact] > 0
-    scores = {"people": float(len(exact))}
-    for name, found in (("own_", exact.own_places), ("movenet_", exact.places), ("", places[seen.exact])):
-        error = relative_errors(found, exact.truth, exact.labelled)
-        scores |= {
-            f"{name}pck{100 * share:02.0f}": float((error <= share)[counted].float().mean()) for share in _SHARES
-        }
-    scores["pck10_standard_error"] = standard_error(error <= 0.1, counted)
-    labelled, judged = seen.labelled > 0, seen.judged == 1
+    rendered = seen.photograph < 0
+    photographed = seen.exact & ~rendered
+    scores = {"people": float(photographed.sum())}
+    for kind, of in (("", photographed), ("rendered_", rendered)):
+        counted = seen.labelled[of] > 0
+        for name, found in (("own_", seen.own_places), ("movenet_", seen.places), ("", places)) if of.any() else ():
+            error = relative_errors(found[of], seen.truth[of], seen.labelled[of])
+            hits = {share: (error <= share)[counted].float() for share in _SHARES}
+            scores |= {f"{kind}{name}pck{100 * share:02.0f}": float(hit.mean()) for share, hit in hits.items()}
+            scores[f"{kind}{name}pck10_standard_error"] = standard_error(error <= 0.1, counted)
+    labelled, judged = (seen.labelled > 0) & ~rendered[:, None], (seen.judged == 1) & ~rendered[:, None]
     squared = (places - seen.truth).square().sum(dim=-1) / 2
     scores["z2"] = float((squared / sigma.square())[labelled].mean())
     for name, logit in (("own_", seen.own_visible), ("", visible)):
@@ -198,7 +225,8 @@ def cross_validated(seen: Seen) -> dict[str, float]:
 def train(options: argparse.Namespace) -> None:
     """The whole fit, top to bottom."""
     photographs = PhotographDataset(options.photographs, "val")
-    rows = Seen.cached(options.out / f"seen-{options.views}.pt", lambda: gather(photographs, options.views))
+    crops = CropDataset(options.data, "val")
+    rows = Seen.cached(options.out / f"seen-{options.views}.pt", lambda: gather(photographs, crops, options.views))
     net, scores = KeypointFusion(FusionConfig()), dict[str, float]()
     for number, reading in enumerate(READINGS):
         seen = rows[rows.reading == number]
@@ -208,9 +236,8 @@ def train(options: argparse.Namespace) -> None:
         net.readings[reading] = fit(seen)
     write_json(options.out / "scores.json", scores)
     if options.export:
-        recipe = {
-            "command": f"python -m sender.train.keypoint_fusion --photographs photographs --views {options.views}"
-        }
+        command = "python -m sender.train.keypoint_fusion --data unseen --photographs photographs"
+        recipe = {"command": f"{command} --views {options.views}"}
         kind, tensors = {"kind": KIND, **architecture_of(net.config)}, net.state_dict()
         entry = save_weights(WEIGHTS_NAME, tensors, kind, recipe, scores, storage="float32", directory=options.weights)
         print(f"wrote {options.weights / entry.file}")
