@@ -7,7 +7,7 @@ longer side of the person's box.
 Shapes: B people, L = 5 limbs, F numbers of evidence, K = 17 keypoints, E label entries.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, Self
@@ -24,7 +24,8 @@ from common.weights.loader import load_recorded
 from common.weights.manifest import WEIGHTS_DIRECTORY
 from sender.perception.inference.crop import CROP_MARGIN
 from sender.perception.inference.verifier import log_odds
-from sender.perception.network.output import PerceptionOutput
+from sender.perception.stage import ObservedPerson
+from sender.semantics.bodies import together
 
 WEIGHTS_NAME: Final = "confidence"
 KIND: Final = "confidence-logistic-1"
@@ -49,17 +50,17 @@ _LEADING: Final = np.array([np.arange(_LEADING_ENTRIES) + group_slices()[limb].s
 _MEANS: Final = np.stack([np.isin(np.arange(17), each) / np.float32(len(each)) for each in LIMBS.values()], axis=1)
 
 
-def evidence(
-    output: PerceptionOutput, projected_BK2: FloatArray, sigma_BE: FloatArray, score_B: FloatArray
-) -> FloatArray:
+def evidence(observed: Sequence[ObservedPerson], keypoints_BK2: FloatArray, sigma_BE: FloatArray) -> FloatArray:
     """(B, L, F) what is known of the certainty of each limb.
 
     Args:
-        output: perception's, B crops.
-        projected_BK2: the keypoints of the labels' bodies, crop units.
+        observed: B people.
+        keypoints_BK2: those of their bodies, pixels.
         sigma_BE: standard deviations of the label entries.
-        score_B: the probability that there is a person.
     """
+    output, score_B = together(observed), np.array([person.score for person in observed], np.float32)
+    pairs = zip(observed, keypoints_BK2, strict=True)
+    projected_BK2 = np.stack([person.crop.to_units(keypoints) for person, keypoints in pairs])
     apart = np.linalg.norm(projected_BK2 - to_numpy(output.keypoints_2d), axis=-1) * CROP_MARGIN
     visible = to_numpy(output.visible_logit).clip(-_MAX_LOGIT, _MAX_LOGIT)
     log_odds_B = to_numpy(log_odds(torch.from_numpy(score_B)))

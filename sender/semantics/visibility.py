@@ -52,9 +52,9 @@ def limb_log_odds(output: PerceptionOutput, fitted_K2: FloatArray, crop: CropBox
 
     Args:
         output: perception's, of one crop.
-        fitted_K2: keypoints of the fitted body, crop units.
+        fitted_K2: keypoints of the fitted body, pixels.
     """
-    pixels = crop.to_pixels(np.stack([to_numpy(output.keypoints_2d[0]), fitted_K2]))
+    pixels = np.stack([crop.to_pixels(to_numpy(output.keypoints_2d[0])), fitted_K2])
     inside = ((pixels > 0) & (pixels < [camera.width, camera.height])).all(axis=(0, 2))
     visible = np.where(inside, to_numpy(output.visible_logit[0]).clip(-_SURE, _SURE), -_SURE)
     return np.array([visible[_OUTER[limb]].max() for limb in LIMBS], np.float32)

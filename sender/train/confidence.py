@@ -40,6 +40,7 @@ from sender.semantics.confidence import (
     WEIGHTS_NAME,
     ConfidenceConfig,
     ConfidenceNet,
+    evidence,
 )
 from sender.semantics.stage import SemanticsStage
 from sender.train.photographs.crops import people_of
@@ -93,16 +94,16 @@ class Observer:
         camera = Camera(width, height, guessed_focal_px(width, height))
         seen = predict_in_boxes(self._perception, item.image, [box])
         score = float(self._verifier.presence(seen.output, TRACKED_PRIOR)[0])
-        observed = ObservedPerson(0, score, seen.crops[0], seen.output)
-        fit = self._semantics.fit([observed], camera)
-        keypoints = seen.crops[0].to_pixels(fit.keypoints[0])
+        observed = [ObservedPerson(0, score, seen.crops[0], seen.output)]
+        bodies = self._semantics.alone(observed, camera)
+        keypoints = bodies.keypoints[0]
         annotated = item.keypoints[person]
         labelled = annotated[:, 2] > 0
         side = float(np.ptp(annotated[labelled, :2], axis=0).max())
         right = labelled & (np.linalg.norm(keypoints - annotated[:, :2], axis=1) <= RIGHT_WITHIN * side)
         per_limb = [list(keypoints) for keypoints in LIMBS.values()]
         return Limbs(
-            torch.from_numpy(fit.evidence),
+            torch.from_numpy(evidence(observed, bodies.keypoints, bodies.sigma)),
             torch.tensor([[float(right[limb].sum()) for limb in per_limb]]),
             torch.tensor([[float(labelled[limb].sum()) for limb in per_limb]]),
             torch.tensor([index]),

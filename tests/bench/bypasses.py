@@ -9,12 +9,14 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
 
 from common.arrays import Float64Array, FloatArray
 from common.body.label_space import LabelSpace
 from common.body.model import BodyModel, KeypointKinematics
 from common.frames import Camera
 from common.imaging.focal_length import guessed_focal_px
+from common.labels import LABEL_SIZE
 from common.synthetic.dataset.shards import Batch
 from common.weights.devices import CPU
 from common.weights.inference import NetworkInUse
@@ -25,12 +27,12 @@ from sender.perception.inference.verifier import Verifier
 from sender.perception.network.network import TASKS, PerceptionNet
 from sender.perception.network.output import PerceptionOutput
 from sender.perception.stage import TRACKED_PRIOR, ObservedPerson
-from sender.semantics.confidence import LIMBS, RIGHT_WITHIN, KeypointConfidence
-from sender.semantics.crop_labels import body_in_crop
+from sender.semantics.bodies import Bodies, BodyEstimator
+from sender.semantics.confidence import LIMBS, RIGHT_WITHIN, KeypointConfidence, evidence
 from sender.semantics.fitting import FitterOnHost
+from sender.semantics.posed import PosedBodies
 from sender.semantics.predictor import PoseHead
 from sender.semantics.refine import Refiner, Targets
-from sender.semantics.stage import Fit, SemanticsStage
 from sender.train.photographs.dataset import Photograph
 from tests.bench import measures
 from tests.bench.crops import camera_of
@@ -132,6 +134,7 @@ class Senders:
         WeightsError: weights are missing or of another version.
     """
 
+    @torch.inference_mode()
     def __init__(self, batch: Batch) -> None:
         self._space, self._kinematics = LabelSpace.load(), KeypointKinematics(BodyModel.load())
         self._verifier, self._confidence = Verifier.load(), KeypointConfidence.load()
@@ -140,19 +143,16 @@ class Senders:
             net = Perception.load().net
             change(net)
             self._perceptions[bypass] = Perception(net)
-        refiner, predictor = Refiner.load(), PoseHead.load()
-        self._semantics = {WHOLE: self._stage(predictor, refiner)}
+        refiner, predictor, camera = Refiner.load(), PoseHead.load(), Camera(1, 1, 1.0)
+        whole = _posed(predictor, refiner)
         everybody = self._perceptions[WHOLE].observe(list(batch["image"])).split()
-        camera = Camera(1, 1, 1.0)
-        fits = [self._fit(WHOLE, ObservedPerson(0, 1.0, CropBox(0, 0, 1), each), camera) for each in everybody]
-        sigma = torch.from_numpy(np.sqrt(np.square(np.concatenate([fit.sigma for fit in fits])).mean(axis=0)))
-        self._semantics |= {
-            ("pose head's σ", "one for everybody"): self._stage(OneSigma(predictor, sigma), refiner),
-            ("refinement", "off"): self._stage(predictor, NoRefinement.load()),
+        found = [whole.alone([ObservedPerson(0, 1.0, CropBox(0, 0, 1), each)], camera) for each in everybody]
+        sigma = torch.from_numpy(np.sqrt(np.square(np.concatenate([each.sigma for each in found])).mean(axis=0)))
+        self._estimators: dict[Bypass, BodyEstimator] = {
+            WHOLE: whole,
+            ("pose head's σ", "one for everybody"): _posed(OneSigma(predictor, sigma), refiner),
+            ("refinement", "off"): _posed(predictor, NoRefinement.load()),
         }
-
-    def _stage(self, network: nn.Module, refiner: Refiner) -> SemanticsStage:
-        return SemanticsStage(FitterOnHost(NetworkInUse(network.eval(), "float32", CPU), refiner), self._space)
 
     def rendered(self, batch: Batch) -> list[Row]:
         """People of crops: joints and perception's own maps against the truth."""
@@ -173,9 +173,9 @@ class Senders:
             bypass: ObservedPerson(0, 1.0, CropBox(0, 0, size), output[row : row + 1])
             for bypass, output in outputs.items()
         }
-        fits = self._fits(people, camera)
-        for bypass, fit in fits.items():
-            joints = self._joints(fit)
+        found = self._bodies(people, camera)
+        for bypass, bodies in found.items():
+            joints = self._joints(bodies)
             figures[bypass, "joints, mm"] = measures.mean_distance_mm(joints, true)
             aligned = measures.procrustes(joints, true)
             figures[bypass, "aligned joints, mm"] = measures.mean_distance_mm(aligned, true)
@@ -186,8 +186,8 @@ class Senders:
         for bypass, rows in maps.items():
             figures[bypass, "depth map, mm"] = rows[row]["depth_mm"]
             figures[bypass, "mask, 1 − IoU"] = 1 - rows[row]["mask_iou"]
-        right = np.linalg.norm(self._joints(fits[WHOLE]) - true, axis=1) < _RIGHT_M
-        return self._row(figures, fits[WHOLE], right, np.ones(len(right)))
+        right = np.linalg.norm(self._joints(found[WHOLE]) - true, axis=1) < _RIGHT_M
+        return self._row(figures, people[WHOLE], found[WHOLE], right, np.ones(len(right)))
 
     def photographed(self, item: Photograph) -> list[Row]:
         """People of a photograph in their annotated boxes: keypoints of the bodies that the labels say."""
@@ -202,42 +202,40 @@ class Senders:
             seen = predict_in_boxes(net, item.image, [item.boxes[person]])
             score = float(self._verifier.presence(seen.output, TRACKED_PRIOR)[0])
             people[bypass] = ObservedPerson(0, score, seen.crops[0], seen.output)
-        fits, labelled = self._fits(people, camera), annotated[:, 2] > 0
+        found, labelled = self._bodies(people, camera), annotated[:, 2] > 0
         side = max(float(np.ptp(annotated[labelled, :2], axis=0).max()), 1.0)
-        figures, crop = dict[tuple[Bypass, str], float](), people[WHOLE].crop
+        figures = dict[tuple[Bypass, str], float]()
         near = {
-            bypass: np.linalg.norm(crop.to_pixels(fit.keypoints[0]) - annotated[:, :2], axis=1) <= RIGHT_WITHIN * side
-            for bypass, fit in fits.items()
+            bypass: np.linalg.norm(bodies.keypoints[0] - annotated[:, :2], axis=1) <= RIGHT_WITHIN * side
+            for bypass, bodies in found.items()
         }
         for bypass, right in near.items():
             figures[bypass, "keypoints beyond 0.1, share"] = float((~right)[labelled].mean())
-        return self._row(figures, fits[WHOLE], near[WHOLE], labelled.astype(float))
+        return self._row(figures, people[WHOLE], found[WHOLE], near[WHOLE], labelled.astype(float))
 
-    def _fits(self, people: Mapping[Bypass, ObservedPerson], camera: Camera) -> dict[Bypass, Fit]:
+    @torch.inference_mode()
+    def _bodies(self, people: Mapping[Bypass, ObservedPerson], camera: Camera) -> dict[Bypass, Bodies]:
         """Of each bypassed perception with the whole semantics, and of the whole one with each bypassed semantics."""
-        fits = {bypass: self._fit(WHOLE, person, camera) for bypass, person in people.items()}
-        return fits | {
-            bypass: self._fit(bypass, people[WHOLE], camera) for bypass in self._semantics if bypass != WHOLE
-        }
+        whole = self._estimators[WHOLE]
+        found = {bypass: whole.alone([person], camera) for bypass, person in people.items()}
+        others = ((bypass, each) for bypass, each in self._estimators.items() if bypass != WHOLE)
+        return found | {bypass: each.alone([people[WHOLE]], camera) for bypass, each in others}
 
     @torch.inference_mode()
-    def _fit(self, semantics: Bypass, person: ObservedPerson, camera: Camera) -> Fit:
-        return self._semantics[semantics].fit([person], camera)
-
-    @torch.inference_mode()
-    def _joints(self, fit: Fit) -> Float64Array:
-        bodies = body_in_crop(self._space, torch.from_numpy(fit.entries), torch.from_numpy(fit.focal))
-        return centred(self._kinematics(bodies)[0][0].numpy())
+    def _joints(self, bodies: Bodies) -> Float64Array:
+        labels = functional.pad(torch.from_numpy(bodies.entries), (0, LABEL_SIZE - bodies.entries.shape[1]))
+        return centred(self._kinematics(self._space.decode(labels))[0][0].numpy())
 
     def _row(
         self,
         figures: Mapping[tuple[Bypass, str], float],
-        fit: Fit,
+        person: ObservedPerson,
+        bodies: Bodies,
         right: "np.ndarray[tuple[int], np.dtype[np.bool_]]",
         counted: FloatArray | Float64Array,
     ) -> Row:
         """A row with the limbs' confidence, and the share of each limb's labelled keypoints that is right."""
-        stated = self._confidence.limbs(fit.evidence)[0]
+        stated = self._confidence.limbs(evidence([person], bodies.keypoints, bodies.sigma))[0]
         shares = [
             float((right * counted)[list(points)].sum() / counted[list(points)].sum())
             if counted[list(points)].any()
@@ -245,3 +243,7 @@ class Senders:
             for points in LIMBS.values()
         ]
         return Row(figures, np.array([stated[limb] for limb in LIMBS]), np.array(shares))
+
+
+def _posed(network: nn.Module, refiner: Refiner) -> PosedBodies:
+    return PosedBodies(FitterOnHost(NetworkInUse(network.eval(), "float32", CPU), refiner), 0.0)

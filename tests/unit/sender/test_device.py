@@ -79,8 +79,8 @@ def test_cameras_share_the_networks_and_nothing_else() -> None:
     for network in ("_perception", "_detector", "_verifier"):
         assert getattr(one.perception, network) is getattr(other.perception, network)
     assert one.perception._tracker is not other.perception._tracker
-    assert one.semantics._fitter is other.semantics._fitter
-    assert one.semantics._smoother is not other.semantics._smoother
+    assert one.semantics._estimator is not other.semantics._estimator
+    assert one.semantics._space is other.semantics._space
     assert one.clothing._network is other.clothing._network and one.clothing is not other.clothing
 
 

@@ -9,8 +9,10 @@ import torch
 from common.arrays import FloatArray
 from common.body.anatomy import COCO_KEYPOINTS
 from common.labels import group_slices
+from sender.perception.inference.crop import CropBox
 from sender.perception.network.network import PerceptionConfig, PerceptionNet
 from sender.perception.network.output import PerceptionOutput
+from sender.perception.stage import ObservedPerson
 from sender.semantics.confidence import (
     EVIDENCE,
     LIMBS,
@@ -32,12 +34,10 @@ def output() -> PerceptionOutput:
 
 
 def evidence_of(output: PerceptionOutput, **changes: torch.Tensor) -> FloatArray:
-    known = {
-        "projected_BK2": output.keypoints_2d,
-        "sigma_BE": torch.full((2, ENTRIES), 0.4),
-        "score_B": torch.full((2,), 0.8),
-    }
-    return evidence(output, **{name: value.numpy() for name, value in (known | changes).items()})
+    crop, known = CropBox(0, 0, 32), {"keypoints": output.keypoints_2d, "sigma": torch.full((2, ENTRIES), 0.4)}
+    keypoints, sigma = (value.numpy() for value in (known | changes).values())
+    people = [ObservedPerson(row, 0.8, crop, each) for row, each in enumerate(output.split())]
+    return evidence(people, crop.to_pixels(keypoints), sigma)
 
 
 def test_limbs_cover_every_keypoint_once() -> None:
@@ -57,8 +57,8 @@ def test_evidence_of_a_limb_depends_on_that_limb_only(output: PerceptionOutput) 
     visible[0, LIMBS["right_arm"][2]] += 3
     wider = torch.where(visible == output.visible_logit, output.keypoints_sigma, 0.5)
     for after in (
-        evidence_of(output, projected_BK2=moved),
-        evidence_of(output, sigma_BE=sigma),
+        evidence_of(output, keypoints=moved),
+        evidence_of(output, sigma=sigma),
         evidence_of(replace(output, visible_logit=visible)),
         evidence_of(replace(output, keypoints_sigma=wider)),
     ):

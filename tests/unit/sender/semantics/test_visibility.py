@@ -84,4 +84,4 @@ def test_limb_is_seen_by_outer_keypoints_in_the_picture() -> None:
     fitted[16] = 0.9, 1.2
     nothing = {name: torch.zeros(1) for name in PerceptionOutput.__slots__}
     output = replace(PerceptionOutput(**nothing), keypoints_2d=places, visible_logit=logits)
-    np.testing.assert_allclose(limb_log_odds(output, fitted, crop, camera), [-2, 2, 2, -3, 2])
+    np.testing.assert_allclose(limb_log_odds(output, crop.to_pixels(fitted), crop, camera), [-2, 2, 2, -3, 2])

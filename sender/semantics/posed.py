@@ -1,0 +1,105 @@
+"""Bodies that are estimated from each frame alone, by the pose head, and smoothed over time."""
+
+from collections.abc import Sequence
+from typing import Self
+
+import numpy as np
+import torch
+
+from common.arrays import FloatArray
+from common.frames import Camera
+from common.labels import LABEL_SIZE
+from common.weights.devices import CPU
+from common.weights.inference import in_use
+from common.weights.manifest import find_entry
+from sender.perception.inference.crop import to_frame
+from sender.perception.network.output import FEATURE_SIZE
+from sender.perception.stage import ObservedPerson
+from sender.semantics.bodies import Bodies, placed, together
+from sender.semantics.crop_labels import ENTRIES, pelvis_in_crop
+from sender.semantics.fitting import FittedEntries, Fitter, FitterOnGpu, FitterOnHost, FittingNetwork
+from sender.semantics.keypoint_jacobian import CROSS, orientation
+from sender.semantics.predictor import ERRORS_NAME, PoseHead
+from sender.semantics.refine import Refiner, Targets
+from sender.semantics.smoothing import LabelSmoother
+
+
+class PosedBodies:
+    """The estimator by the pose head and its refinement.
+
+    Args:
+        strength: of `LabelSmoother`; 0 leaves each frame as it is.
+    """
+
+    def __init__(self, fitter: Fitter, strength: float) -> None:
+        self._fitter, self._strength = fitter, strength
+        self._smoother = LabelSmoother(strength) if strength else None
+        self._corrections: dict[int, FloatArray] = {}
+
+    @classmethod
+    def load(cls, strength: float = 0.0, device: torch.device = CPU) -> Self:
+        """With the shipped weights; raises WeightsError where they are missing, damaged or of another version."""
+        return cls(_load_fitter(device), strength)
+
+    @property
+    def smooths(self) -> bool:
+        return self._smoother is not None
+
+    def sharing(self) -> Self:
+        """Another estimator by the same networks."""
+        return type(self)(self._fitter, self._strength)
+
+    def reset(self) -> None:
+        self._corrections.clear()
+        if self._smoother is not None:
+            self._smoother.reset()
+
+    def bodies(self, observed: Sequence[ObservedPerson], camera: Camera, time_s: float) -> Bodies:
+        last = self._corrections
+        known = [last[person.identity] for person in observed if person.identity in last]
+        # Where all people were in the frame before, from there on.
+        correction = np.stack(known) if len(known) == len(observed) else None
+        fitted, found = self._fitted(observed, camera, correction)
+        if self._smoother is None:
+            return found
+        changes = zip(observed, fitted.refined - fitted.predicted, strict=True)
+        self._corrections = {person.identity: change for person, change in changes}
+        smoothed = found.entries.copy()
+        for row, person in enumerate(observed):
+            labels = np.zeros(LABEL_SIZE, np.float32)
+            labels[:ENTRIES] = smoothed[row]
+            smoothed[row] = self._smoother.smooth(person.identity, time_s, labels, person.view)[:ENTRIES]
+        return Bodies(smoothed, found.sigma, found.keypoints)
+
+    def alone(self, observed: Sequence[ObservedPerson], camera: Camera) -> Bodies:
+        return self._fitted(observed, camera, None)[1]
+
+    def _fitted(
+        self, observed: Sequence[ObservedPerson], camera: Camera, correction: FloatArray | None
+    ) -> tuple[FittedEntries, Bodies]:
+        """In the crops, and in the frame."""
+        output = together(observed)
+        focal = np.array([camera.focal_px / person.crop.side for person in observed], np.float32)
+        fitted = self._fitter(output.features(), Targets.from_output(output, focal), correction)
+        roots, pelvises = orientation(fitted.refined, CROSS), pelvis_in_crop(fitted.refined, focal[:, None])
+        moved = [
+            to_frame(root, pelvis, person.crop, camera)
+            for root, pelvis, person in zip(roots, pelvises, observed, strict=True)
+        ]
+        turns, places = (np.stack(each) for each in zip(*moved, strict=True))
+        entries = placed(fitted.refined, turns, places)
+        pixels = [person.crop.to_pixels(each) for person, each in zip(observed, fitted.keypoints, strict=True)]
+        return fitted, Bodies(entries, fitted.sigma, np.stack(pixels))
+
+
+def _load_fitter(device: torch.device) -> Fitter:
+    predictor, refiner = PoseHead.load(), Refiner.load()
+    name, precision = ERRORS_NAME, find_entry(ERRORS_NAME).precision
+    if device.type != "cpu":
+        both = (FittingNetwork(predictor, refiner.keypoints, follows=follows) for follows in (False, True))
+        anew, following = (in_use(each, each.example(), name, precision, device) for each in both)
+        # NumPy is faster than a thousand launches.
+        if anew.is_one_graph and following.is_one_graph:
+            return FitterOnGpu(anew, following)
+    example = (torch.zeros(1, FEATURE_SIZE),)
+    return FitterOnHost(in_use(predictor, example, name, precision, device), refiner)
