@@ -94,11 +94,11 @@ class Weights:
     keypoints: float = 10.0
     places: float = 15.0
     steps: float = 15.0
-    turns: float = 12.0
+    turns: float = 8.0
     in_space: float = 2.0
     feet: float = 5.0
-    observed: float = 0.6
-    jitter: float = 8.0
+    observed: float = 1.0
+    jitter: float = 4.0
     contact: float = 0.15
     up: float = 1.0
     gamma_adversary: float = 0.02

@@ -47,7 +47,7 @@ _FRAMES = (1, 4, 8, 16, 24, 32)
 _SHARES = (0.04, 0.06, 0.12, 0.43, 0.15, 0.2)
 """… and of the batches that have them."""
 _MOST_WINDOWS = 128
-_CAUSAL, _NEWEST, _OF_CLIPS = 0.6, 0.5, 0.25
+_CAUSAL, _NEWEST, _OF_CLIPS = 0.6, 0.5, 0.35
 # Share of the training in which β rises, and nats of each frame's latent that cost nothing.
 _WARM, _FREE_NATS = 0.15, 2.0
 # Steps from one of the discriminator to the next, and the frames that it needs.
