@@ -173,7 +173,7 @@ def _stem(name: Name) -> str:
     return name.replace("_", "-")
 
 
-class _AsPerception(nn.Module):
+class AsPerception(nn.Module):
     """MoveNet in use, as `keypoint_scores` takes networks."""
 
     def __init__(self, network: Callable[[Tensor], tuple[Tensor, ...]]) -> None:
@@ -193,7 +193,7 @@ def scored(name: Name, net: MoveNetNet, precision: Precision, photographs: Photo
     """Scores on photographs of a network as `MoveNet` uses it, in annotated boxes."""
     size = net.config.size
     network = in_use(MoveNetGraph(net), (torch.zeros(1, size, size, 3, dtype=torch.uint8),), name, precision)
-    return keypoint_scores(_AsPerception(network), crops_in_boxes(photographs, size, margin=MARGIN))
+    return keypoint_scores(AsPerception(network), crops_in_boxes(photographs, size, margin=MARGIN))
 
 
 def stored(net: MoveNetNet) -> MoveNetNet:

@@ -1,4 +1,4 @@
-"""Calibrates the layers of perception and detector that multiply in 8 bits on CPUs (`common.weights.graph`).
+"""Calibrates the layers of perception, detector and MoveNet that multiply in 8 bits on CPUs (`common.weights.graph`).
 
 Each network reads training photographs; the smallest and largest inputs of its layers are recorded.  Layers with few
 products gain nothing; those with few output channels, whose outputs are estimates, and those with few input channels,
@@ -26,15 +26,20 @@ from common.io.command_line import parser_of
 from common.training.flags import add_export_flags
 from common.weights.devices import CPU, int8_weight_bits
 from common.weights.inference import NetworkInUse, in_use
+from common.weights.loader import load_recorded
 from common.weights.manifest import Ranges, add_entry, find_entry
 from sender.perception.inference import detector as detection
 from sender.perception.inference import predictor
 from sender.perception.inference.detector import Detector
 from sender.perception.inference.predictor import Perception
+from sender.perception.movenet import predictor as movenet
+from sender.perception.movenet.decode import MoveNetGraph
+from sender.perception.movenet.network import MoveNetConfig, MoveNetNet
 from sender.perception.network.network import PerceptionNet
 from sender.perception.network.output import PerceptionOutput
 from sender.train.crops.scores import keypoint_scores
 from sender.train.frames.scores import photograph_scores
+from sender.train.movenet import AsPerception, as_crops
 from sender.train.photographs.crops import PhotographCropSampler, crops_in_boxes
 from sender.train.photographs.dataset import PhotographDataset
 from sender.train.photographs.frames import PhotographFrames
@@ -58,6 +63,7 @@ class Subject:
         inputs: of one row, to calibrate on.
         score: of a network with the same outputs, on validation data.
         decisive: the score that 8 bits may not lower by more than `_LARGEST_LOSS`.
+        estimates: beginnings of names of layers that stay in floating point, too.
     """
 
     name: str
@@ -65,6 +71,7 @@ class Subject:
     inputs: Iterable[Tensor]
     score: Callable[[nn.Module], Scores]
     decisive: str
+    estimates: tuple[str, ...] = ()
 
 
 class PlainOutputs(nn.Module):
@@ -122,7 +129,7 @@ def calibrated(network: nn.Module, inputs: Iterable[Tensor]) -> dict[str, tuple[
 
 
 def subjects(photographs: Path) -> Iterator[Subject]:
-    """Perception and detector, with training photographs to calibrate on."""
+    """Perception, detector and MoveNet, with training photographs to calibrate on."""
     train, validation = PhotographDataset(photographs, "train"), PhotographDataset(photographs, "val")
     perception, detector = Perception.load(), Detector.load()
     crops = PhotographCropSampler(train, np.random.default_rng(_SEED), perception.size)
@@ -141,6 +148,22 @@ def subjects(photographs: Path) -> Iterator[Subject]:
         (predictor.as_images(frames().image[None]) for _ in range(_PHOTOGRAPHS)),
         lambda network: photograph_scores(network, validation, size),
         "people_ap",
+    )
+    for name in movenet.NAMES:
+        yield _movenet(name, train, validation)
+
+
+def _movenet(name: movenet.Name, train: PhotographDataset, validation: PhotographDataset) -> Subject:
+    net = load_recorded(name, movenet.KIND, MoveNetConfig, MoveNetNet)
+    size = net.config.size
+    crops = PhotographCropSampler(train, np.random.default_rng(_SEED), size)
+    return Subject(
+        name,
+        MoveNetGraph(net),
+        (as_crops(batch.ready().image) for batch in islice(crops.batches(1), _PHOTOGRAPHS)),
+        lambda network: keypoint_scores(AsPerception(network), crops_in_boxes(validation, size, margin=movenet.MARGIN)),
+        "photographs_pck10",
+        ("net.regression", "net.offset"),
     )
 
 
@@ -171,6 +194,7 @@ def calibrate(options: argparse.Namespace) -> None:
     for subject in subjects(options.photographs):
         inputs = list(subject.inputs)
         ranges = calibrated(subject.network, inputs)
+        ranges = {layer: each for layer, each in ranges.items() if not layer.startswith(subject.estimates)}
         scores = {name: scored(subject, inputs[0], int8) for name, int8 in (("float32", {}), ("int8", ranges))}
         for name in scores["int8"]:
             print(f"{subject.name} {name}: {scores['float32'][name]:g} in float32, {scores['int8'][name]:g} in int8")

@@ -9,6 +9,9 @@ from common.weights.loader import load_recorded
 from common.weights.manifest import find_entry
 from sender.perception.inference import detector, predictor
 from sender.perception.inference.detector import DetectorConfig, DetectorNet
+from sender.perception.movenet import predictor as movenet
+from sender.perception.movenet.decode import MoveNetGraph
+from sender.perception.movenet.network import MoveNetConfig, MoveNetNet
 from sender.perception.network.network import PerceptionConfig, PerceptionNet
 from sender.train import quantisation
 from sender.train.quantisation import Subject, calibrated
@@ -36,12 +39,14 @@ def test_ranges_that_cost_accuracy_are_not_exported(monkeypatch: pytest.MonkeyPa
         quantisation.calibrate(quantisation.parse(["--photographs", "x", "--export"]))
 
 
-@pytest.mark.parametrize("name", [predictor.WEIGHTS_NAME, detector.WEIGHTS_NAME])
+@pytest.mark.parametrize("name", [predictor.WEIGHTS_NAME, detector.WEIGHTS_NAME, *movenet.NAMES])
 def test_shipped_ranges_are_of_layers_that_the_network_has(name: str) -> None:
     if name == predictor.WEIGHTS_NAME:
         network: nn.Module = predictor.PerceptionGraph(
             load_recorded(name, predictor.KIND, PerceptionConfig, PerceptionNet)
         )
+    elif name in movenet.NAMES:
+        network = MoveNetGraph(load_recorded(name, movenet.KIND, MoveNetConfig, MoveNetNet))
     else:
         network = load_recorded(name, detector.KIND, DetectorConfig, DetectorNet)
     ranges = find_entry(name).int8
