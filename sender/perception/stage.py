@@ -114,7 +114,9 @@ class PerceptionStage:
             UsageError: the network of `--detector` cannot be used.
             WeightsError: weights are missing, damaged or of another version.
         """
-        perception = sharing._perception if sharing else Perception.load(device=device, keypoints=tracking.keypoints)
+        perception = sharing._perception if sharing else None
+        if perception is None:
+            perception = Perception.load(device=device, keypoints=tracking.keypoints, live=cameras > 0)
         limits = tracking.limits(carried=partial(people_carried, perception, cameras) if cameras else None)
         if cameras:
             logger.info("following up to %s (--max-people)", counted(limits.max_people, "person", "people"))

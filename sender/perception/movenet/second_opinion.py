@@ -42,20 +42,27 @@ _AROUND = 0.1
 # Sides of the crops, over the longer side of the box, of which a thorough reading takes the mean, each in both views.
 _THOROUGH_MARGINS: Final = (1.1, MARGIN)
 _MIRRORS: Final[dict[View, tuple[bool, ...]]] = {"plain": (False,), "mirrored": (True,), "both": (False, True)}
-# Thunder takes three times as long as Lightning: a frame has time for one person's.
+# Thunder takes three times as long as Lightning: a frame of a file has time for one person's, one of a camera for none.
 _PEOPLE_BY_THUNDER: Final = 1
 _LEAST_WEIGHT = 1e-4
 
 
 class SecondOpinion:
-    """Reads people in boxes by MoveNet, and fuses its keypoints with perception's."""
+    """Reads people in boxes by MoveNet, and fuses its keypoints with perception's.
 
-    def __init__(self, lightning: MoveNet, thunder: MoveNet, fusion: KeypointFusion) -> None:
+    Args:
+        live: Thunder reads nobody in streams, which is faster.
+    """
+
+    def __init__(self, lightning: MoveNet, thunder: MoveNet, fusion: KeypointFusion, *, live: bool = False) -> None:
+        self._live = live
         self._lightning, self._thunder = lightning, thunder
         self._fusion = fusion.eval().requires_grad_(False)
 
     @classmethod
-    def load(cls, device: torch.device = CPU, directory: Path = WEIGHTS_DIRECTORY) -> Self | None:
+    def load(
+        cls, device: torch.device = CPU, directory: Path = WEIGHTS_DIRECTORY, *, live: bool = False
+    ) -> Self | None:
         """With the shipped weights; None, which is logged, where MoveNet's are missing.
 
         Raises:
@@ -66,7 +73,7 @@ class SecondOpinion:
             return None
         fusion = load_recorded(WEIGHTS_NAME, KIND, FusionConfig, KeypointFusion, directory)
         lightning, thunder = (MoveNet.load(name, device, directory) for name in NAMES)
-        return cls(lightning, thunder, fusion)
+        return cls(lightning, thunder, fusion, live=live)
 
     @torch.inference_mode()
     def fused(
@@ -86,7 +93,7 @@ class SecondOpinion:
             view: how MoveNet sees each crop.
             thorough: Thunder sees crops of several sizes in both views.
         """
-        kind = reading_of(len(boxes), thorough=thorough)
+        kind = reading_of(len(boxes), thorough=thorough, live=self._live)
         second = self.read(kind, image, boxes, crops, view)
         fusion = self._fusion.readings[kind]
         assert isinstance(fusion, ReadingFusion)
@@ -117,11 +124,11 @@ def missing_files(directory: Path = WEIGHTS_DIRECTORY) -> list[str]:
     return [name for name in names if name not in entries or not (directory / entries[name].file).exists()]
 
 
-def reading_of(people: int, *, thorough: bool) -> Reading:
+def reading_of(people: int, *, thorough: bool, live: bool = False) -> Reading:
     """How so many people of one frame are read."""
     if thorough:
         return "thorough"
-    return "thunder" if people <= _PEOPLE_BY_THUNDER else "lightning"
+    return "thunder" if people <= _PEOPLE_BY_THUNDER and not live else "lightning"
 
 
 def alone(cut: Image, box: Box, crop: CropBox) -> Image:
