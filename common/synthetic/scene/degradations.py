@@ -7,17 +7,18 @@ from numpy.random import Generator
 from common.arrays import FloatArray, Image
 
 
-def degrade(rng: Generator, image: FloatArray, noise: Generator | None = None) -> Image:
+def degrade(rng: Generator, image: FloatArray, noise: Generator | None = None, person_px: float | None = None) -> Image:
     """Applies random degradations to a (H, W, 3) float32 RGB image in 0…255; 15 % of the images are not changed.
 
     Args:
         noise: draws the sensor's noise, in place of `rng`: frames of a clip have the same degradations, and each its
             own noise.
+        person_px: side of the square around the person, to which blur is in proportion; default: the picture's height.
     """
     if rng.random() < 0.15:
         return np.asarray(np.clip(image, 0, 255), np.uint8)
     image = expose(rng, image)
-    image = soften(rng, image)
+    image = soften(rng, image, person_px or image.shape[0])
     if rng.random() < 0.4:
         image = add_sensor_noise(rng, image, noise)
     if rng.random() < 0.08:
@@ -43,8 +44,8 @@ def expose(rng: Generator, image: FloatArray) -> FloatArray:
     return np.asarray(cv2.transform(exposed, 255 * np.c_[mixing, np.full(3, offset)]), np.float32)
 
 
-def soften(rng: Generator, image: FloatArray) -> FloatArray:
-    """Low resolution, defocus, motion blur or over-sharpening, at most one of them."""
+def soften(rng: Generator, image: FloatArray, person_px: float) -> FloatArray:
+    """Low resolution, defocus, motion blur or over-sharpening, at most one of them; `person_px` as in `degrade`."""
     kind = rng.random()
     height, width = image.shape[:2]
     if kind < 0.2:
@@ -52,7 +53,7 @@ def soften(rng: Generator, image: FloatArray) -> FloatArray:
         reduced = cv2.resize(image, (int(width * factor), int(height * factor)), interpolation=cv2.INTER_AREA)
         return np.asarray(cv2.resize(reduced, (width, height), interpolation=int(rng.choice([1, 2]))), np.float32)
     if kind < 0.45:
-        return np.asarray(cv2.GaussianBlur(image, (0, 0), float(rng.uniform(0.3, 1.5) * height / 128)), np.float32)
+        return np.asarray(cv2.GaussianBlur(image, (0, 0), float(rng.uniform(0.3, 1.5) * person_px / 128)), np.float32)
     if kind < 0.55:
         return np.asarray(cv2.filter2D(image, -1, _motion_kernel(rng, int(rng.integers(3, 9)))), np.float32)
     if kind < 0.65:  # over-sharpening, as in phones

@@ -57,12 +57,14 @@ class Take:
         moving: the truth, one window of T frames.
         body: T bodies in camera space.
         held: (T, 3, 3) by which a hand turns the camera.
+        person_px: height of the person in the picture, pixels.
     """
 
     camera: Camera
     moving: Moving
     body: BodyParameters
     held: Float64Array
+    person_px: float
 
     @property
     def keypoints(self) -> FloatArray:
@@ -99,8 +101,8 @@ class MovingPeople:
             moving = _turned(moving, held)
             enough = (moving.inside[0].sum(-1) >= _LEAST_INSIDE).mean() >= _LEAST_SHARE
             width = _SIDE_PX / float(moving.size[0].max())
-            height_px = width * float(np.median(np.ptp(moving.places[0, ..., 1], axis=-1)))
-            if enough and height_px >= _LEAST_PX:
+            person_px = width * float(np.median(np.ptp(moving.places[0, ..., 1], axis=-1)))
+            if enough and person_px >= _LEAST_PX:
                 break
         size = np.rint(moving.size[0] * width).astype(int)
         camera = Camera(int(size[0]), int(size[1]), float(moving.focal[0] * size[0]))
@@ -108,7 +110,7 @@ class MovingPeople:
         body = self._space.decode(functional.pad(entries, (0, LABEL_SIZE - entries.shape[1])))
         rotations = torch.cat([torch.from_numpy(moving.turn[0])[:, None], body.rotations[:, 1:]], 1)
         body = replace(body, rotations=rotations, translation=torch.from_numpy(moving.pelvis[0]))
-        return Take(camera, moving, body, held)
+        return Take(camera, moving, body, held, min(person_px, camera.height))
 
     @torch.no_grad()
     def frames(self, rng: np.random.Generator, take: Take) -> Iterator[Image]:
@@ -126,7 +128,7 @@ class MovingPeople:
             if front is not None:
                 part = np.s_[: camera.height, : camera.width]
                 picture = replace(front, colour=front.colour[part], alpha=front.alpha[part]).over(picture)
-            yield degrade(np.random.default_rng(seed), picture, rng)
+            yield degrade(np.random.default_rng(seed), picture, rng, take.person_px)
 
     def _posed(self, body: BodyParameters) -> Iterator[tuple[FloatArray, PosedSkeleton]]:
         """Vertices (V, 3) and skeleton of each body."""

@@ -35,7 +35,8 @@ def test_degraded_image_correlates_with_the_clean_one() -> None:
     rng = np.random.default_rng(1)
     clean = ramp()
     for _ in range(20):
-        for changed in (soften(rng, clean), add_sensor_noise(rng, clean), compress(rng, clean.astype(np.uint8))):
+        softened = soften(rng, clean, len(clean))
+        for changed in (softened, add_sensor_noise(rng, clean), compress(rng, clean.astype(np.uint8))):
             assert np.corrcoef(cv2.blur(np.asarray(changed, np.float32), (5, 5)).ravel(), clean.ravel())[0, 1] > 0.9
 
 
