@@ -11,29 +11,22 @@ second the same with the right check, in states that those before have led to.
     faults      neither refused with the documented error nor right
 
 100,000 inputs are a line of the state file: a campaign goes on where it was ended.  The exit code is 1 after a fault.
-With `--cover` (`pip install coverage`) a second table has what the mutations reach.
 """
 
 import argparse
 import gc
-import json
 import resource
-import subprocess
 import sys
-import tempfile
 import time
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from common.errors import OutputError
 from tests.bench import report
 from tests.bench.campaign import NumberedPart, add_flags, campaign
 from tests.netlab import fuzz
-from tests.netlab.audit import FaultFound
 
 BATCH = 100_000
 # Inputs of a target in a batch. Packets with right checks take fifty times as long as others.
@@ -53,9 +46,6 @@ _MOST_MS, _MOST_MB = 500.0, 256.0
 _DECODERS, _TAIL = (0.35, 0.5, 0.12, 0.03), 48
 # Between two returns to the first state.
 _RESET = 64
-_COVERED = ("common/codec/*", "common/wire/*", "common/wears.py")
-# They do not decode.
-_LEFT_OUT = ("certificates", "health_check", "message_cost", "pictures", "quic", "traffic", "bit_allocation", "pb2")
 
 
 class Fuzzer:
@@ -152,46 +142,16 @@ def table(done: Sequence[dict[str, Any]]) -> dict[str, dict[str, float]]:
     }
 
 
-def coverage_of(inputs: int, seed: int) -> dict[str, dict[str, float]]:
-    """Shares of lines and branches that so many inputs reach, by module.
-
-    Raises:
-        OutputError: coverage is not installed, or a fault was found.
-    """
-    with tempfile.TemporaryDirectory() as folder:
-        data, out = f"--data-file={folder}/data", Path(folder) / "report.json"
-        run = ["run", "--branch", f"--include={','.join(_COVERED)}", data, "-m", "tests.bench.packets", "--once"]
-        for command in ([*run, str(inputs), "--seed", str(seed)], ["json", "--quiet", data, "-o", str(out)]):
-            if subprocess.run([sys.executable, "-m", "coverage", *command], stdout=subprocess.DEVNULL).returncode:
-                raise OutputError("coverage of packets cannot be measured: see above, or pip install coverage")
-        files = json.loads(out.read_text("utf-8"))["files"]
-    found = {
-        name.removesuffix(".py"): {
-            "lines_share": figures["covered_lines"] / figures["num_statements"],
-            "branches_share": figures["covered_branches"] / (figures["num_branches"] or 1),
-        }
-        for name, each in files.items()
-        if (figures := each["summary"])["num_statements"] and not any(word in name for word in _LEFT_OUT)
-    }
-    return found
-
-
 def main(arguments: Sequence[str] | None = None) -> int:
     parser = report.flags("packets", __doc__, 1)
     report.add_amount(parser, "--count", "inputs in the state file at the end", 10**7, 2 * BATCH, report.at_least(1))
     add_flags(parser, "batches", jobs=1)
-    parser.add_argument("--cover", action="store_true", help="measure what the inputs reach, too")
-    parser.add_argument("--once", type=int, help=argparse.SUPPRESS)
     return report.run(parser, _work, arguments)
 
 
 def _work(options: argparse.Namespace) -> None:
     fuzzer = Fuzzer()
     gc.freeze()
-    if options.once:
-        if failure := fuzzer.run(NumberedPart(options.seed, 0, options.once))["failure"]:
-            raise FaultFound(failure)
-        return
     batches = [NumberedPart(options.seed, number, BATCH) for number in range(-(-options.count // BATCH))]
     with campaign(options, "inputs", fuzzer.run) as going:
         going.live(batches, options.count)
@@ -199,8 +159,6 @@ def _work(options: argparse.Namespace) -> None:
         grown_mb = max(line["grown_mb"] for line in going.done())
         head = f"{systems['all']['inputs']:.0f} inputs; a batch takes {grown_mb:.0f} MB at most"
         report.publish(options, systems, head)
-        if options.cover:
-            print(f"\n{report.table(coverage_of(BATCH, options.seed))}")
 
 
 if __name__ == "__main__":

@@ -7,9 +7,6 @@ overload  twice what the receiver carries, by more senders, people, sessions and
 costs     what each message and HTTP endpoint costs the receiver, one kind after the other, as often as four clients
           of one address can send it: bytes of one, how many a second, milliseconds and microseconds a byte of the
           processor, its cores, peak of the memory, bytes on the disk a byte
-doors     strangers who open 1,090 connections to the page and say nothing, and 299 with half of a request, beside an
-          honest sender over QUIC at five frames a second and a visitor of the page each second: frames a second, age
-          of frames, visits, answers and their time, processor cores, open files, lines of the log
 soak      both daemons with light streams over mutual TLS, four of them with a person, ten browsers that watch, 140
           uploads and then one a minute, logs that are rotated and sessions that end and begin; `--state FILE` goes on
 """
@@ -22,11 +19,10 @@ from pathlib import Path
 
 from common.errors import BodywireError
 from tests.bench import report
-from tests.bench.load import costs, doors, overload, soak
+from tests.bench.load import costs, overload, soak
 from tests.netlab.audit import rows_in
 
 _LEAST_FAIRNESS = 0.95
-_LEAST_RATE = 0.99
 
 
 class BoundExceeded(BodywireError):
@@ -53,15 +49,6 @@ def _costs(options: argparse.Namespace) -> None:
     report.publish(options, costs.measure(options.seconds / 10), f"{options.seconds / 10:g} s each")
 
 
-def _doors(options: argparse.Namespace) -> None:
-    found, lines = doors.measure(60 * options.minutes, options.files)
-    head = f"{options.minutes:g} min beside strangers, {options.files} files"
-    report.publish(options, found, head, log=dict(lines))
-    print("\n", *(f"- {count} x {text}\n" for text, count in lines.items()))
-    if found["beside strangers"]["frames_per_s"] < _LEAST_RATE * doors.FPS:
-        raise BoundExceeded("frames of the honest sender were lost")
-
-
 def _soak(options: argparse.Namespace) -> None:
     with tempfile.TemporaryDirectory() as folder:
         state = options.state or Path(folder) / "state"
@@ -80,7 +67,7 @@ def _soak(options: argparse.Namespace) -> None:
         raise BoundExceeded(f"grows by more than a twentieth a day: {', '.join(growing)}")
 
 
-PARTS = {"overload": _overload, "costs": _costs, "doors": _doors, "soak": _soak}
+PARTS = {"overload": _overload, "costs": _costs, "soak": _soak}
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -88,11 +75,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("part", choices=PARTS)
     parser.add_argument("--state", type=Path, help="file with the soak so far (default: a new one)")
     parser.add_argument("--plot", type=Path, metavar="PNG", help="draw the soak")
-    report.add_amount(
-        parser, "--minutes", "of the doors, or a piece of the soak; 0 shows those of before", 60.0, 4.0, float
-    )
+    report.add_amount(parser, "--minutes", "of a piece of the soak; 0 shows those of before", 60.0, 4.0, float)
     report.add_amount(parser, "--seconds", "of a phase of the overload", 30.0, 8.0, float)
-    report.add_amount(parser, "--files", "that the receiver of the doors may open", 1024, 1024)
     report.add_amount(parser, "--streams", "of the soak", 200, 40)
     report.add_amount(parser, "--fps", "of each stream", 5.0, 1.0, float)
     return report.run(parser, lambda options: PARTS[options.part](options), arguments)
