@@ -17,7 +17,7 @@ from common.body.model import BodyModel, BodyParameters
 from common.frames import Camera
 from common.synthetic.assets.body_canvas import Canvas
 from common.synthetic.dataset.split import identity_rows
-from common.synthetic.motion.motion_table import clips
+from common.synthetic.motion.motion_table import Clip, clips
 from common.synthetic.motion.windows import contacts, soles
 from common.synthetic.render_clip import (
     FOCAL_PX,
@@ -88,10 +88,17 @@ class MovingClipRenderer:
         motion = choose_clip(self._motions[number % len(self._motions)], self._frames)
         revolutions = 1.0 if kind == "turns" else 0.0
         motion = turned(motion, float(rng.uniform(0, 2 * np.pi)), revolutions)
+        return self.of(motion, seed, number, kind, rng)
+
+    def of(
+        self, motion: Clip, seed: int, number: int, kind: Kind = "moves", rng: np.random.Generator | None = None
+    ) -> MovingClip:
+        """A clip of a motion of T frames, by somebody whom `number` of a seed (or `rng`) chooses."""
+        rng = rng or np.random.default_rng([seed, number])
         placed = place_motion(self._model, motion, int(rng.choice(self._rows)))
         around = placed.keypoints.mean(axis=(0, 1), dtype=np.float64)
         path = CameraPath.drawn(
-            np.random.default_rng([seed, number, 1]), self._hold, around, np.arange(self._frames) / FPS
+            np.random.default_rng([seed, number, 1]), self._hold, around, np.arange(len(placed.keypoints)) / FPS
         )
         contact = self._contact(placed.parameters)
         placed = _seen(placed, path)
