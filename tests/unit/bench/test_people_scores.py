@@ -12,9 +12,11 @@ from common.errors import SourceError
 from common.frames import Camera, PersonLabels
 from receiver.mesh.triangle_mesh import SurfaceMesh
 from sender.capture.source import CapturedFrame
+from tests.bench import lag, side_views
 from tests.bench.crops import TruePerson
 from tests.bench.measures import Surface
 from tests.bench.moving import Followed
+from tests.bench.moving_clips import FRAMES
 from tests.bench.photo_crops import BoxedPeople
 from tests.bench.photo_scores import AnnotatedPerson, image_id, read_annotations, score_image, summary
 from tests.bench.reconstruction_scores import image_figures
@@ -146,3 +148,39 @@ def test_mask_and_depth_of_a_sphere_against_its_rays() -> None:
     assert near["depth_mm"] < 50 and near["mask_iou"] < 0.93
     away = image_figures(moved(5.0, 0.0, 0.0), centre_m, truth)
     assert away["mask_iou"] == 0 and np.isnan(away["depth_mm"])
+
+
+def still_person(count: int) -> np.ndarray:
+    """(T, 17, 3) of somebody who stands upright and faces the camera, y down, metres."""
+    heights = {"shoulder": -0.5, "elbow": -0.25, "wrist": 0.0, "hip": 0.0, "knee": 0.45, "ankle": 0.9}
+    joints = np.zeros((count, 17, 3))
+    for index, name in enumerate(COCO_KEYPOINTS):
+        side, _, part = name.partition("_")
+        joints[:, index] = 0.15 if side == "left" else -0.15, heights.get(part, -0.7), 3.0
+    return joints
+
+
+def test_lag_of_a_wrist_is_told_from_what_is_lost_of_its_way() -> None:
+    late, share, frames = 2, 0.8, np.arange(FRAMES + 2)
+    for hertz, name in ((0, "step"), (2, "2hz")):
+        way = 0.1 * (np.sin(2 * np.pi * hertz * frames / 30) if hertz else np.clip(frames - 32, 0, 3))
+        truth, found = still_person(FRAMES), still_person(FRAMES)
+        wrist = COCO_KEYPOINTS.index("left_wrist")
+        truth[:, wrist, 1] -= way[late:]
+        found[:, wrist, 1] -= share * way[:FRAMES]
+        figures = lag.figures(Followed(found, truth), hertz)
+        assert figures[f"{name}_delay_ms"] == pytest.approx(1000 * late / 30)
+        assert figures[f"{name}_loss"] == pytest.approx(1 - share)
+        assert figures.get("rest_jitter_mm", 0) == pytest.approx(0, abs=1e-6)
+
+
+def test_knees_and_trunk_lean_whichever_way_a_person_faces() -> None:
+    upright = still_person(1)[0]
+    assert side_views.trunk_deg(upright) == pytest.approx(0)
+    bent = upright.copy()
+    # Towards the camera, which the person faces: the trunk by 45°, the right knee by 90°.
+    bent[COCO_KEYPOINTS.index("left_shoulder") :][:2, 2] -= 0.5
+    bent[COCO_KEYPOINTS.index("right_ankle")] = bent[COCO_KEYPOINTS.index("right_knee")] + [0, 0, 0.45]
+    for turned in (bent, bent[:, [2, 1, 0]] * (1, 1, -1)):
+        assert side_views.trunk_deg(turned) == pytest.approx(45)
+        assert side_views.knees_deg(turned) == pytest.approx([0, 90], abs=1e-4)
