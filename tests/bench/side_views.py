@@ -13,9 +13,10 @@ held-back photographs who stand by their annotated keypoints.  Each picture pass
 """
 
 import argparse
+import itertools
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import cv2
@@ -121,7 +122,7 @@ class Sides:
     """The whole system on single pictures. Raises WeightsError if weights are missing."""
 
     def __init__(self) -> None:
-        self._system = whole_system(TrackerConfig(10))
+        self._system, self._numbers = whole_system(TrackerConfig(10)), itertools.count()
 
     def rendered(self, count: int, seed: int) -> list[Shown]:
         """People in standing poses. Raises RendererUnavailable."""
@@ -130,7 +131,7 @@ class Sides:
             clip = renderer.of(pose, seed, number)
             picture, truth = next(decoded(clip.encoded)), clip.joints_3d[0]
             points = CAMERA.project(truth)
-            people = self._people(CapturedFrame(number, f"rendered {number}", 0.0, 0.0, picture, CAMERA))
+            people = self._people(CapturedFrame(0, f"rendered {number}", 0.0, 0.0, picture, CAMERA))
             shown.append(_shown(picture, points, np.ones(17, bool), truth, people))
         return shown
 
@@ -148,7 +149,7 @@ class Sides:
         return shown
 
     def _people(self, frame: CapturedFrame) -> Sequence[ReconstructedPerson]:
-        return self._system.rebuild(frame).people
+        return self._system.rebuild(replace(frame, sequence=next(self._numbers))).people
 
 
 def _shown(
