@@ -25,11 +25,13 @@ class Bodies:
     Args:
         entries, sigma: (B, E) label entries in the frame's camera space, and their standard deviations.
         keypoints: (B, K, 2) pixels.
+        contact: of each person, whether the left and the right foot stand on the floor; None where nothing tells.
     """
 
     entries: FloatArray
     sigma: FloatArray
     keypoints: FloatArray
+    contact: Sequence[tuple[bool, bool] | None]
 
 
 class BodyEstimator(Protocol):
@@ -39,18 +41,21 @@ class BodyEstimator(Protocol):
     def smooths(self) -> bool:
         """Whether bodies are estimated from more than one frame."""
 
+    @property
+    def later_s(self) -> float:
+        """How long after a frame others are of use to it, where there is time to wait for them."""
+
     def sharing(self) -> Self:
         """Another one by the same networks."""
 
     def reset(self) -> None:
         """Forgets everybody, for a new source."""
 
-    def bodies(self, observed: Sequence[ObservedPerson], camera: Camera, time_s: float) -> Bodies:
-        """Those of B ≥ 1 people in the next frame.
+    def observe(self, observed: Sequence[ObservedPerson], camera: Camera, time_s: float) -> None:
+        """Takes note of the next frame, in the order of time."""
 
-        Args:
-            time_s: when it was captured, on the source's clock; where this does not advance, each frame stands alone.
-        """
+    def bodies(self, observed: Sequence[ObservedPerson], camera: Camera, time_s: float) -> Bodies:
+        """Those of B ≥ 1 people in a frame that was noted, in the order of time."""
 
     def alone(self, observed: Sequence[ObservedPerson], camera: Camera) -> Bodies:
         """Those of B ≥ 1 people of whom there is no other frame."""

@@ -1,8 +1,13 @@
-"""Options of labels: how much they are smoothed."""
+"""Options of labels: how bodies are estimated, and how much they are smoothed."""
 
 from dataclasses import dataclass
+from typing import Final, Literal
 
 from common.io.options import option
+
+Method = Literal["pose", "lifting"]
+METHOD: Final[Method] = "pose"
+"""The default."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -10,6 +15,9 @@ class SmoothingConfig:
     """How much labels are smoothed; the default lags a moving person by less than a frame at 30 fps."""
 
     smoothing: float = option(1.0, help="smoothing of labels over time: 0 none, larger values remove more jitter")
+    semantics: Method = option(
+        METHOD, help="how bodies are estimated: from each frame, then smoothed, or lifted from all frames of a second"
+    )
 
     def __post_init__(self) -> None:
         if not 0.0 <= self.smoothing <= 10.0:

@@ -45,6 +45,10 @@ class PosedBodies:
     def smooths(self) -> bool:
         return self._smoother is not None
 
+    @property
+    def later_s(self) -> float:
+        return 0.0
+
     def sharing(self) -> Self:
         """Another estimator by the same networks."""
         return type(self)(self._fitter, self._strength)
@@ -53,6 +57,9 @@ class PosedBodies:
         self._corrections.clear()
         if self._smoother is not None:
             self._smoother.reset()
+
+    def observe(self, observed: Sequence[ObservedPerson], camera: Camera, time_s: float) -> None:
+        """Each frame tells of itself."""
 
     def bodies(self, observed: Sequence[ObservedPerson], camera: Camera, time_s: float) -> Bodies:
         last = self._corrections
@@ -69,7 +76,7 @@ class PosedBodies:
             labels = np.zeros(LABEL_SIZE, np.float32)
             labels[:ENTRIES] = smoothed[row]
             smoothed[row] = self._smoother.smooth(person.identity, time_s, labels, person.view)[:ENTRIES]
-        return Bodies(smoothed, found.sigma, found.keypoints)
+        return Bodies(smoothed, found.sigma, found.keypoints, found.contact)
 
     def alone(self, observed: Sequence[ObservedPerson], camera: Camera) -> Bodies:
         return self._fitted(observed, camera, None)[1]
@@ -89,7 +96,7 @@ class PosedBodies:
         turns, places = (np.stack(each) for each in zip(*moved, strict=True))
         entries = placed(fitted.refined, turns, places)
         pixels = [person.crop.to_pixels(each) for person, each in zip(observed, fitted.keypoints, strict=True)]
-        return fitted, Bodies(entries, fitted.sigma, np.stack(pixels))
+        return fitted, Bodies(entries, fitted.sigma, np.stack(pixels), [None] * len(observed))
 
 
 def _load_fitter(device: torch.device) -> Fitter:

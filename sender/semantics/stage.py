@@ -22,6 +22,7 @@ from sender.semantics.bodies import Bodies, BodyEstimator
 from sender.semantics.confidence import KeypointConfidence, evidence
 from sender.semantics.config import SmoothingConfig
 from sender.semantics.crop_labels import ENTRIES
+from sender.semantics.lifting.estimator import LiftedBodies
 from sender.semantics.posed import PosedBodies
 from sender.semantics.region_colours import RegionColours
 from sender.semantics.visibility import SteadyConfidence, limb_log_odds
@@ -71,6 +72,7 @@ class SemanticsStage:
         """With the shipped weights.
 
         Args:
+            smoothing: how bodies are estimated; by default in the default way, and unsmoothed.
             calibrated: whether the confidence of limbs is calibrated; else it is that of their label entries.
             sharing: a stage whose networks and calibration it uses.
 
@@ -79,7 +81,9 @@ class SemanticsStage:
         """
         if sharing:
             return cls(sharing._estimator.sharing(), sharing._space, sharing._confidence)
-        estimator = PosedBodies.load(smoothing.smoothing if smoothing else 0.0, device)
+        config = smoothing or SmoothingConfig(0.0)
+        lifted = config.semantics == "lifting"
+        estimator = LiftedBodies.load(device) if lifted else PosedBodies.load(config.smoothing, device)
         return cls(estimator, LabelSpace.load(), KeypointConfidence.load() if calibrated else None)
 
     @property
@@ -87,19 +91,37 @@ class SemanticsStage:
         """Whether labels are estimated from more than one frame."""
         return self._estimator.smooths
 
+    @property
+    def later_s(self) -> float:
+        """How long after a frame others are of use to it, where there is time to wait for them."""
+        return self._estimator.later_s
+
     def reset(self) -> None:
         self._people.clear()
         self._estimator.reset()
 
     @torch.inference_mode()
+    def observe(self, observed: Sequence[ObservedPerson], camera: Camera, time_s: float = 0.0) -> None:
+        """Takes note of the next frame.
+
+        Args:
+            time_s: when it was captured, on the source's clock; where this does not advance, each frame stands alone.
+        """
+        self._estimator.observe(observed, camera, time_s)
+
+    @torch.inference_mode()
     def label(
         self, observed: Sequence[ObservedPerson], camera: Camera, time_s: float = 0.0
     ) -> tuple[PersonLabels, ...]:
-        """Labels of the people in a frame, in their order.
+        """Labels of the people in the next frame, in their order; arguments as of `observe`."""
+        self.observe(observed, camera, time_s)
+        return self.label_observed(observed, camera, time_s)
 
-        Args:
-            time_s: when the frame was captured, on the source's clock; images, which have no time, are not smoothed.
-        """
+    @torch.inference_mode()
+    def label_observed(
+        self, observed: Sequence[ObservedPerson], camera: Camera, time_s: float
+    ) -> tuple[PersonLabels, ...]:
+        """The same of a frame that was observed before; frames are labelled in their order, too."""
         self._people.see((person.identity for person in observed), time_s)
         if not observed:
             return ()
@@ -113,7 +135,7 @@ class SemanticsStage:
             own = _person_labels(person, labels, bodies.sigma[row], limbs[row])
             seen = limb_log_odds(person.output, bodies.keypoints[row], person.crop, camera)
             steady = self._people[person.identity].confidence.steady(time_s, own.confidence, seen)
-            made.append(replace(own, confidence=steady))
+            made.append(replace(own, confidence=steady, contact=bodies.contact[row]))
         return tuple(made)
 
     @torch.inference_mode()

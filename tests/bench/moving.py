@@ -18,6 +18,7 @@ import argparse
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import get_args
 
 import numpy as np
 
@@ -29,7 +30,7 @@ from receiver.motion.session_motion import SessionMotion
 from sender.importance.importance import Importance
 from sender.perception.config import TrackingConfig
 from sender.perception.stage import PerceptionStage
-from sender.semantics.config import SmoothingConfig
+from sender.semantics.config import METHOD, Method, SmoothingConfig
 from sender.semantics.stage import SemanticsStage
 from tests.bench import measures, report
 from tests.bench.camera_path import HOLDS, CameraPath
@@ -83,15 +84,17 @@ class MovingSender:
 
     Args:
         contact: whether the sender says which feet stand as it sees it (`sent`), as it is (`true`), or not (`guessed`).
+        method: how bodies are estimated.
 
     Raises:
         WeightsError: weights are missing or of another version.
     """
 
-    def __init__(self, contact: str = "sent") -> None:
+    def __init__(self, contact: str = "sent", method: Method = METHOD) -> None:
         self._contact = contact
         self._perception = PerceptionStage.load(TrackingConfig(max_people=1))
-        self._semantics = {"bodywire": SemanticsStage.load(SmoothingConfig()), "per frame": SemanticsStage.load()}
+        followed, alone = (SemanticsStage.load(SmoothingConfig(strength, method)) for strength in (1.0, 0.0))
+        self._semantics = {"bodywire": followed, "per frame": alone}
         self._joints, self._exported = LabelJoints(), ExportedJoints()
         self._importance = Importance.load()
 
@@ -134,11 +137,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = report.flags("moving", __doc__, 7)
     parser.add_argument("--camera", choices=HOLDS, default="fixed", help="how it is held (default: %(default)s)")
     parser.add_argument("--contact", choices=CONTACTS, default="sent", help="of the feet (default: %(default)s)")
+    parser.add_argument("--semantics", choices=get_args(Method), default=METHOD, help="(default: %(default)s)")
     return report.run(parser, _work, arguments)
 
 
 def _work(options: argparse.Namespace) -> None:
-    sender, renderer = MovingSender(options.contact), MovingClipRenderer(hold=options.camera)
+    sender, renderer = MovingSender(options.contact, options.semantics), MovingClipRenderer(hold=options.camera)
     kinds: dict[str, list[dict[str, float]]] = {}
     for number in range(QUICK_CLIPS if options.quick else CLIPS):
         clip = renderer.clip(options.seed, number)

@@ -101,6 +101,11 @@ class Observations:
         axis = np.ndim(frames[0].time_s)
         return cls(*(np.stack([getattr(frame, item.name) for frame in frames], axis) for item in fields(cls)))
 
+    def split(self) -> list[Self]:
+        """Each of the first axis, as NumPy's zero-dimensional arrays where nothing is left of it."""
+        columns = [np.asarray(getattr(self, item.name)) for item in fields(self)]
+        return [type(self)(*(each[row, ...] for each in columns)) for row in range(len(columns[0]))]
+
 
 def crop_in_focal_lengths(crop: CropBox, camera: Camera) -> tuple[FloatArray, float]:
     """`centre` (2,) and `side` of `Observations`."""

@@ -7,6 +7,7 @@ from common.body.label_space import LabelSpace
 from common.body.model import BodyModel
 from common.errors import UsageError
 from common.frames import PersonLabels
+from common.labels import FAST_GROUPS
 from common.weights import captured
 from common.weights.config import DeviceConfig
 from sender.capture.open import DEMO_CLIP
@@ -16,6 +17,7 @@ from sender.config import SenderConfig
 from sender.metrics import SenderMetrics
 from sender.openings import OpenCamera
 from sender.perception.inference.detector import Detector
+from sender.semantics.config import METHOD, Method, SmoothingConfig
 from sender.texture.stage import TextureStage
 from tests.support.pretended_gpu import on_gpu, pretended_gpu
 
@@ -29,11 +31,11 @@ def camera_of(config: SenderConfig, source: VideoFileSource) -> OpenCamera:
     return OpenCamera("", config, SenderMetrics(), source, None)
 
 
-def labelled(device: str) -> list[tuple[PersonLabels, ...]]:
+def labelled(device: str, method: Method = METHOD) -> list[tuple[PersonLabels, ...]]:
     """Labels of the first frames of the demo clip, with the networks on a device."""
     labels: list[tuple[PersonLabels, ...]] = []
     textures = TextureStage(LabelSpace.load(), BodyModel.load())
-    config = SenderConfig(device=DeviceConfig(device))
+    config = SenderConfig(device=DeviceConfig(device), smoothing=SmoothingConfig(semantics=method))
     with VideoFileSource(DEMO_CLIP) as source:
         perception, semantics, clothing = load_networks([camera_of(config, source)])[0][:3]
         assert isinstance(perception._detector, Detector)
@@ -70,6 +72,15 @@ def test_networks_on_a_gpu_say_what_they_say_on_the_cpu(
         assert person.labels.keys() == other.labels.keys()
         for group, entries in person.labels.items():
             np.testing.assert_allclose(entries, other.labels[group], atol=TOLERANCE_SIGMA, err_msg=group)
+
+
+def test_lifting_on_a_gpu_says_what_it_says_on_the_cpu(monkeypatch: pytest.MonkeyPatch) -> None:
+    with pretended_gpu(monkeypatch):
+        labels = labelled("cuda", "lifting")
+    for (person,), (other,) in zip(labels, labelled("cpu", "lifting"), strict=True):
+        for group in FAST_GROUPS:
+            if group in person.labels:
+                np.testing.assert_allclose(person.labels[group], other.labels[group], atol=TOLERANCE_SIGMA)
 
 
 def test_cameras_share_the_networks_and_nothing_else() -> None:
