@@ -6,7 +6,6 @@ other.
 
 from collections.abc import Sequence
 from contextlib import nullcontext
-from dataclasses import dataclass
 from typing import NamedTuple, Protocol, Self
 
 from common.blobs import Blob
@@ -17,6 +16,7 @@ from sender.clothing.stage import ClothingStage
 from sender.config import SenderConfig
 from sender.face.stage import FaceStage
 from sender.hands.stage import HandsStage
+from sender.lookahead import Perceived
 from sender.metrics import SenderMetrics
 from sender.perception.stage import ObservedPerson, PerceptionStage
 from sender.semantics.stage import SemanticsStage
@@ -77,15 +77,6 @@ class Networks(NamedTuple):
         )
 
 
-@dataclass(frozen=True, slots=True)
-class Perceived:
-    """A frame with the people in it; `begins` is whether it is the first one of its source."""
-
-    frame: CapturedFrame
-    observed: Sequence[ObservedPerson]
-    begins: bool
-
-
 class Labelling:
     """Perceives, labels and describes the people of one session's frames, each step of them in order.
 
@@ -99,6 +90,8 @@ class Labelling:
     ) -> None:
         self._networks, self._stages, self._metrics, self._stills = networks, stages, metrics, stills
         self._last_source = ""
+        # Of the frames after the last one that was labelled.
+        self._observed = 0
 
     def perceive(self, frame: CapturedFrame) -> Perceived:
         """Finds the people of a frame; tracking starts again when the source changes."""
@@ -113,11 +106,16 @@ class Labelling:
             observed = perception.process(frame.image, frame.camera, frame.media_time_s, take_turns=turns)
             return Perceived(frame, observed, begins)
 
-    def label(self, perceived: Perceived) -> LabelFrame:
-        """The labels of one frame, which may have no people."""
+    def label(self, perceived: Perceived, later: Sequence[Perceived] = ()) -> LabelFrame:
+        """The labels of one frame, which may have no people.
+
+        Args:
+            later: the frames of its source that are perceived already.
+        """
         frame, observed = perceived.frame, perceived.observed
         _, semantics, clothing, face, hands = self._networks
         if perceived.begins:
+            self._observed = 0
             semantics.reset()
             clothing.reset()
             if face is not None:
@@ -125,7 +123,8 @@ class Labelling:
             if hands is not None:
                 hands.reset()
         with self._metrics.stage("semantics"):
-            people = semantics.label(observed, frame.camera, frame.media_time_s)
+            self._observe((perceived, *later))
+            people = semantics.label_observed(observed, frame.camera, frame.media_time_s)
             people = clothing.label(frame.image, frame.camera, observed, people, frame.media_time_s)
         with self._metrics.stage("expression") if face or hands else nullcontext():
             if hands is not None:
@@ -135,6 +134,12 @@ class Labelling:
                 people = face.label(frame.image, observed, people, frame.media_time_s, is_short=is_short)
         self._metrics.frame_offered(people)
         return LabelFrame(frame.sequence, frame.source, frame.captured_at, frame.camera, people)
+
+    def _observe(self, known: Sequence[Perceived]) -> None:
+        """Tells semantics of the frame that is labelled and of later ones, as far as it has not observed them yet."""
+        for each in known[self._observed :]:
+            self._networks.semantics.observe(each.observed, each.frame.camera, each.frame.media_time_s)
+        self._observed = len(known) - 1
 
     def blobs(self, perceived: Perceived, labels: LabelFrame) -> list[Blob]:
         """The blobs that are due with one frame."""

@@ -19,7 +19,8 @@ from common.clock import SYSTEM_CLOCK, Clock
 from common.errors import PeerError, SourceError
 from common.frames import LabelFrame
 from sender.capture.source import CapturedFrame
-from sender.labelling import BlobStage, Labelling, Networks, Perceived
+from sender.labelling import BlobStage, Labelling, Networks
+from sender.lookahead import Lookahead, Perceived
 from sender.metrics import SenderMetrics
 from sender.playback import Playback
 from sender.rate.controller import RateController
@@ -76,6 +77,7 @@ class SenderPipeline:
         clock: Clock = SYSTEM_CLOCK,
     ) -> None:
         self._playback = playback
+        self._lookahead = Lookahead(networks.semantics.later_s if playback.has_time else 0.0)
         self._labelling = Labelling(networks, stages, metrics, stills=playback.stills)
         self._link = link
         self._rate = rate
@@ -84,6 +86,7 @@ class SenderPipeline:
         self._durable = durable
         self._clock = clock
         self._ahead: list[Blob] = []
+        self._failure: SourceError | None = None
         self._making: asyncio.Future[None]
 
     @property
@@ -99,27 +102,24 @@ class SenderPipeline:
             PeerError: the link has failed: the receiver cannot be reached again, or refuses the frames.
         """
         stopped = asyncio.create_task(stop.wait())
-        failure: SourceError | None = None
         with ThreadPoolExecutor(max_workers=1, thread_name_prefix="capture") as reader:
             try:
                 await self._send_all(reader, stopped)
-            except SourceError as error:
-                failure = error
             finally:
                 self._playback.close()
         await self._drain(stopped)
-        if failure is not None:
-            raise failure
+        if self._failure is not None:
+            raise self._failure
 
     async def _send_all(self, reader: Executor, stopped: asyncio.Task[Literal[True]]) -> None:
         following = asyncio.ensure_future(self._next(reader, stopped))
         self._making = asyncio.ensure_future(asyncio.sleep(0))
         try:
-            while (perceived := await following) is not None:
+            while (ready := await following) is not None:
                 # A pace begins when the networks, which take seconds to get ready, have seen a frame.
                 if not (waits := self._playback.waits):
                     following = asyncio.ensure_future(self._next(reader, stopped))
-                if not await self._send(perceived, stopped):
+                if not await self._send(*ready, stopped):
                     return
                 if waits:
                     following = asyncio.ensure_future(self._next(reader, stopped))
@@ -130,20 +130,33 @@ class SenderPipeline:
             following.cancel()
             await asyncio.wait((following, self._making))
 
-    async def _next(self, reader: Executor, stopped: asyncio.Task[Literal[True]]) -> Perceived | None:
-        """The next frame and the people in it; None as for `_capture`."""
-        frame = await self._capture(reader, stopped)
-        if frame is None:
-            return None
-        return await asyncio.get_running_loop().run_in_executor(self._workers, self._labelling.perceive, frame)
+    async def _next(
+        self, reader: Executor, stopped: asyncio.Task[Literal[True]]
+    ) -> tuple[Perceived, Sequence[Perceived]] | None:
+        """The next frame and the people in it, and the frames after it that are known; None as for `_capture`."""
+        loop = asyncio.get_running_loop()
+        while (ready := self._lookahead.pop()) is None and not self._lookahead.ended:
+            try:
+                frame = await self._capture(reader, stopped)
+            except SourceError as error:
+                self._failure, frame = error, None
+            if frame is None:
+                self._lookahead.ended = True
+            else:
+                self._lookahead.push(await loop.run_in_executor(self._workers, self._labelling.perceive, frame))
+        return None if stopped.done() else ready
 
-    async def _send(self, perceived: Perceived, stopped: asyncio.Task[Literal[True]]) -> bool:
+    async def _send(
+        self, perceived: Perceived, later: Sequence[Perceived], stopped: asyncio.Task[Literal[True]]
+    ) -> bool:
         """Labels a frame and gives it to the link; False if the sender has to stop before the link takes it.
 
         A picture, or a clip of few frames, has no later frames whose gaps could carry the colours of its people: they
         are made first.  In a stream the labels leave first.
         """
-        labels = await asyncio.get_running_loop().run_in_executor(self._workers, self._labelling.label, perceived)
+        labels = await asyncio.get_running_loop().run_in_executor(
+            self._workers, self._labelling.label, perceived, later
+        )
         made = self._playback.brief or self._playback.waits
         if made:
             await self._make_blobs(perceived, labels, urgent=(WEARS, TEXTURE) if self._playback.brief else (WEARS,))

@@ -21,6 +21,7 @@ class Playback:
             is late, the pace begins anew.
 
     Attributes:
+        has_time: whether nobody waits for its frames, and they follow each other.
         waits: whether the pace has not begun.
     """
 
@@ -35,6 +36,7 @@ class Playback:
         clock: Clock = STEADY_CLOCK,
     ) -> None:
         self.stills, self.brief = source.stills, source.brief
+        self.has_time = source.ends and not source.stills and not source.live and not realtime
         self._source = source
         self._metrics, self._clock = metrics, clock
         self._next_sequence = first_sequence

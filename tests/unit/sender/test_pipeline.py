@@ -58,6 +58,7 @@ class FakeNetworks:
 
     def __init__(self, empty: bool = False, smooths: bool = True) -> None:
         self.empty, self.smooths, self.resets = empty, smooths, 0
+        self.later_s, self.log = 0.0, list[tuple[str, float]]()
         self.times: list[float | None] = []
 
     def reset(self) -> None:
@@ -68,10 +69,16 @@ class FakeNetworks:
         return (self.times[-1],)
 
     def label(self, *arguments: Any) -> tuple[PersonLabels, ...]:
-        """Of semantics the people, of clothes the same people."""
-        if len(arguments) == 5:
-            return tuple(arguments[3])
-        (seen,), _, time_s = arguments
+        """Of clothes: the same people."""
+        return tuple(arguments[3])
+
+    def observe(self, _seen: object, _camera: Camera, time_s: float) -> None:
+        self.log.append(("observed", time_s))
+
+    def label_observed(self, observed: tuple[float | None], _camera: Camera, time_s: float) -> tuple[PersonLabels, ...]:
+        """Of semantics: the people."""
+        self.log.append(("labelled", time_s))
+        (seen,) = observed
         assert seen == (time_s if self.smooths else None)
         return () if self.empty else (person(),)
 
@@ -175,11 +182,10 @@ class WaitingNetworks(FakeNetworks):
         self._perceived[len(self.times)].set()
         return super().process(image, camera, time_s, take_turns=take_turns)
 
-    def label(self, *arguments: Any) -> tuple[PersonLabels, ...]:
-        if len(arguments) == 3:
-            following = round(30 * arguments[2]) + 1
-            assert self._perceived[min(following, len(self._perceived) - 1)].wait(timeout=30)
-        return super().label(*arguments)
+    def label_observed(self, observed: tuple[float | None], camera: Camera, time_s: float) -> tuple[PersonLabels, ...]:
+        following = round(30 * time_s) + 1
+        assert self._perceived[min(following, len(self._perceived) - 1)].wait(timeout=30)
+        return super().label_observed(observed, camera, time_s)
 
 
 async def test_next_frame_is_perceived_while_one_is_labelled() -> None:

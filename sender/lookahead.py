@@ -1,0 +1,58 @@
+"""Frames that wait for later ones, by which they are labelled better: those of files, which nobody waits for.
+
+A frame waits until another is late enough, and not longer than memory allows.
+"""
+
+from collections import deque
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Final
+
+from sender.capture.source import CapturedFrame
+from sender.perception.stage import ObservedPerson
+
+_MOST_BYTES: Final = 128 << 20
+"""Of the pictures that wait."""
+
+
+@dataclass(frozen=True, slots=True)
+class Perceived:
+    """A frame with the people in it; `begins` is whether it is the first one of its source."""
+
+    frame: CapturedFrame
+    observed: Sequence[ObservedPerson]
+    begins: bool
+
+
+class Lookahead:
+    """A queue of perceived frames.
+
+    Args:
+        later_s: how much later the last of the frames is that one waits for; 0 to wait for none.
+
+    Attributes:
+        ended: whether no frame follows.
+    """
+
+    def __init__(self, later_s: float) -> None:
+        self._later_s = later_s
+        self._waiting: deque[Perceived] = deque()
+        self.ended = False
+
+    def push(self, perceived: Perceived) -> None:
+        """Takes the next frame."""
+        self._waiting.append(perceived)
+
+    def pop(self) -> tuple[Perceived, Sequence[Perceived]] | None:
+        """The oldest frame, if it waits no longer, and those of its source that came after it."""
+        if not self._waiting:
+            return None
+        oldest, *after = self._waiting
+        same = [each for each in after if not each.begins]
+        held = sum(each.frame.image.nbytes for each in self._waiting)
+        newest_s = same[-1].frame.media_time_s if same else oldest.frame.media_time_s
+        waits = newest_s - oldest.frame.media_time_s < self._later_s and len(same) == len(after)
+        if waits and not self.ended and held <= _MOST_BYTES:
+            return None
+        self._waiting.popleft()
+        return oldest, same
