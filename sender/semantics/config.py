@@ -16,7 +16,7 @@ class SmoothingConfig:
 
     smoothing: float = option(1.0, help="smoothing of labels over time: 0 none, larger values remove more jitter")
     semantics: Method = option(
-        METHOD, help="how bodies are estimated: from each frame, then smoothed, or lifted from all frames of a second"
+        METHOD, help="how bodies are estimated: from each frame, then smoothed; or lifted from a second, not as exact"
     )
 
     def __post_init__(self) -> None:
