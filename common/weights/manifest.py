@@ -16,7 +16,7 @@ import re
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any, Literal, TypeVar
+from typing import Any, Final, Literal, TypeVar
 
 from common.codec.tables import load as load_tables
 from common.errors import WeightsError
@@ -31,6 +31,8 @@ Ranges = Mapping[str, tuple[float, float]]
 FORMAT = 1
 WEIGHTS_DIRECTORY = Path(__file__).resolve().parent
 _MANIFEST = "manifest.json"
+OPTIONAL: Final = frozenset({"movenet_lightning", "movenet_thunder"})
+"""Networks without which everything runs, and says so; their files may be missing."""
 _RANGE = re.compile(r"\[\s+(-?[\d.]+),\s+(-?[\d.]+)\s+\]")
 """A pair of numbers, which takes one line."""
 _SPACES = ("label_space.safetensors", "shape_space.safetensors", "surface_space.safetensors")
@@ -138,10 +140,11 @@ def check_files(directory: Path = WEIGHTS_DIRECTORY) -> None:
     """Checks all files of the manifest, for programs that load some of them only when they are needed.
 
     Raises:
-        WeightsError: a file is missing, damaged or of another version.
+        WeightsError: a file is missing (but those of `OPTIONAL`), damaged or of another version.
     """
-    for entry in read_manifest(directory).values():
-        read_file(entry, directory)
+    for name, entry in read_manifest(directory).items():
+        if name not in OPTIONAL or (directory / entry.file).exists():
+            read_file(entry, directory)
 
 
 def add_entry(name: str, entry: WeightsEntry, content: bytes, directory: Path) -> None:

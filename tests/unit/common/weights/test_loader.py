@@ -65,6 +65,16 @@ def test_a_damaged_file_is_found_without_loading_it(tmp_path: Path) -> None:
         check_files(tmp_path)
 
 
+def test_a_network_that_nothing_needs_may_be_missing(tmp_path: Path) -> None:
+    save(tmp_path, "movenet_thunder")
+    path = tmp_path / read_manifest(tmp_path)["movenet_thunder"].file
+    path.write_bytes(b"damaged")
+    with pytest.raises(WeightsError, match="are damaged"):
+        check_files(tmp_path)
+    path.unlink()
+    check_files(tmp_path)
+
+
 @pytest.mark.parametrize("content", [b"", b"garbage " * 999, b"\xff" * 8, b"\x02\0\0\0\0\0\0\0{}", None])
 def test_damaged_or_missing_spaces(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, content: bytes | None) -> None:
     path = tmp_path / "space.safetensors"
