@@ -21,6 +21,7 @@ from sender.perception.inference.detector_file import DetectorFile
 from sender.perception.inference.predictor import Perception
 from sender.perception.inference.refine_boxes import BoxPredictions, person_box, predict_in_boxes, uncut_box
 from sender.perception.inference.verifier import Verifier
+from sender.perception.network.fused_output import FusedOutput
 from sender.perception.network.output import PerceptionOutput
 from sender.perception.search_schedule import SearchSchedule
 from sender.perception.tracking.boxes import prominence
@@ -34,10 +35,10 @@ from sender.perception.tracking.view_turns import View, ViewTurns
 
 logger = logging.getLogger(__name__)
 
-# Least presence of a new person, by one look and by both: of the people who are published, 5 % are nobody
-# (`tests.bench.photos --held-out`).  Both decide in a source's first frame, which may be a photograph: later, the first
-# look is in one view, and another frame follows.
-_MIN_PRESENCE, _MIN_PRESENCE_OF_BOTH = 0.8, 0.66
+# Least presence of a new person, by one look, by both, and by one and MoveNet: of the people who are published, 5 % are
+# nobody (`tests.bench.photos --held-out`).  Both, or MoveNet, decide in a source's first frame, which may be a
+# photograph: later, the first look is in one view, and another frame follows.
+_MIN_PRESENCE, _MIN_PRESENCE_OF_BOTH, _MIN_PRESENCE_OF_OPINIONS = 0.8, 0.66, 0.55
 # Least presence in the proposed box, in one view, for a closer look: hardly any person has less.
 _PROMISING_PRESENCE = 0.1
 # Prior probability that a person who was tracked in the last frame is still there.
@@ -188,9 +189,12 @@ class PerceptionStage:
         proposals, first = zip(*promising, strict=True)
         seen = self._predict(image, [person_box(output, crop) for output, crop in first])
         first_output = PerceptionOutput.concatenate([output for output, _ in first]) if self._first else None
-        least = _MIN_PRESENCE_OF_BOTH if self._first else _MIN_PRESENCE
+        least, judged = _MIN_PRESENCE, seen.output.own
+        if self._first:
+            judged = seen.output
+            least = _MIN_PRESENCE_OF_OPINIONS if isinstance(judged, FusedOutput) else _MIN_PRESENCE_OF_BOTH
         scores = [proposal.score for proposal in proposals]
-        presences = self._verifier.presence(seen.output, scores, first_output).tolist()
+        presences = self._verifier.presence(judged, scores, first_output).tolist()
         candidates = []
         for proposal, output, crop, presence in zip(proposals, seen.output.split(), seen.crops, presences, strict=True):
             box = person_box(output, crop)
@@ -217,7 +221,7 @@ class PerceptionStage:
         looks = list(zip(proposals, zip(seen.output.split(), seen.crops, strict=True), strict=True))
         if self._first:
             return looks
-        presences = self._verifier.presence(seen.output, [proposal.score for proposal in proposals])
+        presences = self._verifier.presence(seen.output.own, [proposal.score for proposal in proposals])
         promising = []
         for look, presence in zip(looks, presences, strict=True):
             if presence < _PROMISING_PRESENCE:
@@ -236,7 +240,7 @@ class PerceptionStage:
         seen = self._predict(image, expected, view=view, thorough=self._first)
         if not self._first:
             seen = self._uncut(image, seen, view)
-        presences = self._verifier.presence(seen.output, TRACKED_PRIOR).tolist()
+        presences = self._verifier.presence(seen.output.own, TRACKED_PRIOR).tolist()
         people, observations = [], []
         for track, old, presence, crop, output in zip(
             tracks, expected, presences, seen.crops, seen.output.split(), strict=True

@@ -93,7 +93,7 @@ class Observer:
         height, width = item.image.shape[:2]
         camera = Camera(width, height, guessed_focal_px(width, height))
         seen = predict_in_boxes(self._perception, item.image, [box])
-        score = float(self._verifier.presence(seen.output, TRACKED_PRIOR)[0])
+        score = float(self._verifier.presence(seen.output.own, TRACKED_PRIOR)[0])
         observed = [ObservedPerson(0, score, seen.crops[0], seen.output)]
         bodies = self._semantics.alone(observed, camera)
         keypoints = bodies.keypoints[0]

@@ -3,8 +3,8 @@
 Frames are composed of rendered people (`sender.train.frames.composed`), or photographs with person boxes that are held
 back: those of `openimages`, and for validation those of `people`.  The detector proposes boxes from a low score on, and
 perception refines each box, as in use.  A crop shows a person if the refined box has an IoU of at least 0.5 with a
-person's, annotated or judged by eye (`photographs.judged_boxes`).  With --shipped, only how the looks into the proposed
-and into the refined box make one verdict is learned.
+person's, annotated or judged by eye (`photographs.judged_boxes`).  With --shipped, only what MoveNet's scores in the
+refined box add to the verdict is learned.
 
 The people must be new to detector and perception, which are more certain of people they were trained on: render a data
 set with a seed of its own.  CPU recipe: 1,000 training and 200 validation frames of 8,192 and 768 crops take ten
@@ -45,7 +45,9 @@ from sender.perception.inference.verifier import (
     VerifierNet,
     evidence,
     log_odds,
+    second_certainty,
 )
+from sender.perception.network.fused_output import FusedOutput
 from sender.train.frames.composed import Frame, composed_frames
 from sender.train.frames.scores import in_crowd
 from sender.train.photographs.dataset import PhotographDataset, Source
@@ -67,8 +69,8 @@ _EPOCHS = 60
 # Side of composed frames.
 _COMPOSED_PX = 416
 _NOISE = 0.05
-# Rate of the six numbers that weigh the looks, over that of the network.
-_LOOKS_RATE = 10.0
+# Rate of the numbers that weigh looks and opinions, over that of the network.
+_VERDICT_RATE = 10.0
 _RIDGE = 0.01
 
 
@@ -80,6 +82,7 @@ class Examples:
         first, evidence: (N, EVIDENCE), of the proposed and of the refined boxes.
         person: (N,) 1 where the crop shows a person, else 0.
         score: (N,) the detector's.
+        certainty: (N,) of the second opinion on the refined boxes.
         frames: number of frames that they are from.
     """
 
@@ -87,20 +90,25 @@ class Examples:
     evidence: Tensor
     person: Tensor
     score: Tensor
+    certainty: Tensor
     frames: int
 
 
 class Proposals(NamedTuple):
-    """Evidence of both looks (B, EVIDENCE), 1 or 0 for a person or not (B,), and the detector's score (B,)."""
+    """B rows of `Examples`."""
 
     first: Tensor
     evidence: Tensor
     person: Tensor
     score: Tensor
+    certainty: Tensor
 
 
 class VerifierTraining(Recipe[VerifierNet, Proposals]):
-    """Cross-entropy of the posteriors of the second look and of both, whose prior is the detector's score."""
+    """Cross-entropy of the posteriors of the second look, of both looks, and of both opinions.
+
+    Their prior is the detector's score.
+    """
 
     name, kind = WEIGHTS_NAME, KIND
     storage = "float32"
@@ -121,42 +129,59 @@ class VerifierTraining(Recipe[VerifierNet, Proposals]):
         if options.steps is None:
             options.steps = _EPOCHS * max(len(self._examples.person) // options.batch, 1)
         self.facts = {"examples": len(self._examples.person)}
-        network = self.or_shipped(VerifierNet(VerifierConfig()))
-        if options.shipped:
-            # What it norms by belongs to what it has learned.
-            network.norm.momentum = 0.0
-        return network
+        return self.or_shipped(VerifierNet(VerifierConfig()))
 
     def optimisers(self, network: VerifierNet) -> Sequence[torch.optim.Optimizer]:
-        looks = {"params": [*network.looks.parameters()], "lr": _LOOKS_RATE * self.options.rate}
-        ratio = [each for name, each in network.named_parameters() if not name.startswith("looks.")]
-        groups = [looks] if self.options.shipped else [{"params": ratio}, looks]
+        verdicts = [*network.opinions.parameters()]
+        groups = []
+        if not self.options.shipped:
+            verdicts += network.looks.parameters()
+            groups = [{"params": [*network.hidden.parameters(), *network.verdict.parameters()]}]
+        groups.append({"params": verdicts, "lr": _VERDICT_RATE * self.options.rate})
         return [torch.optim.AdamW(groups, lr=self.options.rate, weight_decay=0.05)]
 
     def batches(self, count: int, rng: np.random.Generator) -> Iterator[Proposals]:
         examples = self._examples
         while True:
             rows = torch.from_numpy(rng.integers(len(examples.person), size=count))
-            yield Proposals(examples.first[rows], examples.evidence[rows], examples.person[rows], examples.score[rows])
+            yield Proposals(*(getattr(examples, name)[rows] for name in Proposals._fields))
 
     def step(self, network: VerifierNet, batch: Proposals) -> tuple[Tensor, Mapping[str, Tensor]]:
+        if self.options.shipped:
+            # What they norm by belongs to what they have learned.
+            network.norm.eval()
+            network.looks.eval()
         first, second = (each + _NOISE * torch.randn_like(each) for each in (batch.first, batch.evidence))
         prior = log_odds(batch.score)
-        posteriors = network(second) + prior, network.of_two_looks(first, second, prior)
+        posteriors = (
+            network(second) + prior,
+            network.of_two_looks(first, second, prior),
+            network.of_two_opinions(second, batch.certainty, prior),
+        )
         losses = [functional.binary_cross_entropy_with_logits(each, batch.person) for each in posteriors]
-        # What both looks say is nearly the same: of many weights that say it, the small ones are taken.
-        weights = [each for name, each in network.looks.named_parameters() if name.endswith("weight")]
+        # What looks and opinions say is nearly the same: of many weights that say it, the small ones are taken.
+        verdicts = *network.looks.named_parameters(), *network.opinions.named_parameters()
+        weights = [each for name, each in verdicts if name.endswith("weight")]
         ridge = [_RIDGE * each.square().sum() for each in weights]
         return torch.stack([*losses, *ridge]).sum(), {}
 
     def evaluate(self, network: VerifierNet) -> dict[str, float]:
-        """ROC AUC, share of people kept and false positives a frame: of both looks, of the second, of the detector."""
+        """ROC AUC, share of people kept and false positives a frame.
+
+        Of both looks, of the second, of both opinions, of the detector.
+        """
         examples = on_device(self._val, self.device)
         prior = log_odds(examples.score)
         posterior = network.of_two_looks(examples.first, examples.evidence, prior).sigmoid()
         one_look = (network(examples.evidence) + prior).sigmoid()
         person, scores = examples.person > 0.5, {}
-        verdicts_of = ("", posterior, 0.5), ("_one_look", one_look, 0.5), ("_detector", examples.score, _DETECTOR_SCORE)
+        opinions = network.of_two_opinions(examples.evidence, examples.certainty, prior).sigmoid()
+        verdicts_of = (
+            ("", posterior, 0.5),
+            ("_one_look", one_look, 0.5),
+            ("_opinions", opinions, 0.5),
+            ("_detector", examples.score, _DETECTOR_SCORE),
+        )
         for name, score, least in verdicts_of:
             kept = score >= least
             scores[f"auc{name}"] = round(area_under_curve(score, person), 4)
@@ -209,7 +234,7 @@ def gather(options: argparse.Namespace, split: Split, frames: int, device: torch
     if not file.exists():
         detector, perception = Detector.load(device=device), Perception.load(device=device)
         detector.threshold = _MIN_PROPOSAL_SCORE
-        rows = [torch.zeros(0, 2 * EVIDENCE + 2)]
+        rows = [torch.zeros(0, 2 * EVIDENCE + 3)]
         for number, frame in enumerate(frames_of(options, split, frames)):
             rows.append(_examples_of_frame(detector, perception, frame))
             if number % 100 == 0:
@@ -219,21 +244,22 @@ def gather(options: argparse.Namespace, split: Split, frames: int, device: torch
             np.savez(output, rows=torch.cat(rows).numpy(), frames=number + 1)
     arrays = np.load(file)
     rows_NX = torch.from_numpy(arrays["rows"])
-    first, second, labels = rows_NX.split([EVIDENCE, EVIDENCE, 2], dim=1)
-    person, score = labels.unbind(1)
-    return Examples(first, second, person, score, int(arrays["frames"]))
+    first, second, others = rows_NX.split([EVIDENCE, EVIDENCE, 3], dim=1)
+    person, score, certainty = others.unbind(1)
+    return Examples(first, second, person, score, certainty, int(arrays["frames"]))
 
 
 def _examples_of_frame(detector: Detector, perception: Perception, frame: Frame) -> Tensor:
-    """(n, 2 EVIDENCE + 2) rows of evidence, person, score; proposals of which nobody knows are left out."""
+    """(n, 2 EVIDENCE + 3) rows of evidence, person, score, certainty; proposals of which nobody knows are left out."""
     proposals = detector.find(frame.image, BOTH)[:_MAX_PROPOSALS]
     if not proposals:
-        return torch.zeros(0, 2 * EVIDENCE + 2)
+        return torch.zeros(0, 2 * EVIDENCE + 3)
     first = predict_in_boxes(perception, frame.image, [proposal.box for proposal in proposals])
     refined = predict_in_boxes(perception, frame.image, first.person_boxes())
+    assert isinstance(refined.output, FusedOutput)
     person, nobody = verdicts(np.stack(refined.person_boxes()), frame)
     scores = torch.tensor([proposal.score for proposal in proposals])
-    columns = torch.stack([person.float(), scores], dim=1)
+    columns = torch.stack([person.float(), scores, second_certainty(refined.output)], dim=1)
     return torch.cat([evidence(first.output), evidence(refined.output), columns], dim=1)[person | nobody]
 
 

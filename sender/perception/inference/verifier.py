@@ -5,7 +5,8 @@ resolution, and on a negative crop its heat maps have no narrow peaks.  The veri
 and the statistics of its trunk, but none of its predictions.
 
 In a photograph people are seen twice, in the proposed box and in the refined one, and both looks make one verdict: what
-looks like somebody in one crop alone is rarely a person.
+looks like somebody in one crop alone is rarely a person.  Where MoveNet gives a second opinion on the keypoints, its
+scores say more than a second look: one look and they make the verdict.
 
 Shapes: B crops, J = 17 keypoints.
 """
@@ -24,13 +25,17 @@ from torch.nn import functional
 from common.arrays import FloatArray
 from common.weights.loader import load_recorded
 from common.weights.manifest import WEIGHTS_DIRECTORY
+from sender.perception.network.fused_output import FusedOutput
 from sender.perception.network.keypoints import KEYPOINTS
 from sender.perception.network.output import LOCATED_SIGMA, PARTS, SUMMARY, PerceptionOutput
 
 WEIGHTS_NAME = "verifier"
 EVIDENCE = 4 * KEYPOINTS + (PARTS - 1) + 5 + SUMMARY
-KIND = "verifier-mlp-2"
+KIND = "verifier-mlp-3"
 _LOG_SIGMA_OFFSET = 3.0
+# The second opinion's surest keypoints, of which its certainty is the mean: somebody cut or hidden in part has as many.
+_SUREST = 5
+_LEAST_SCORE = 0.01
 
 
 def evidence(output: PerceptionOutput) -> Tensor:
@@ -61,6 +66,12 @@ def located_share(evidence_BE: Tensor) -> Tensor:
     return (visible & (log_sigma < math.log(LOCATED_SIGMA))).float().mean(dim=1)
 
 
+def second_certainty(output: FusedOutput) -> Tensor:
+    """(B,) mean log odds of the five largest scores that the second opinion gives to keypoints."""
+    surest = output.second_score.float().topk(_SUREST, dim=1).values
+    return surest.clamp(_LEAST_SCORE, 1 - _LEAST_SCORE).logit().mean(dim=1)
+
+
 @dataclass(frozen=True, slots=True)
 class VerifierConfig:
     """Sizes of the network, as the manifest records them.
@@ -82,6 +93,7 @@ class VerifierNet(nn.Module):
         self.hidden = nn.Linear(EVIDENCE, config.hidden)
         self.verdict = nn.Linear(config.hidden, 1)
         self.looks = nn.Sequential(nn.BatchNorm1d(5, affine=False), nn.Linear(5, 1))
+        self.opinions = nn.Sequential(nn.BatchNorm1d(2, affine=False), nn.Linear(2, 1))
 
     def forward(self, evidence_BE: Tensor) -> Tensor:
         log_ratio: Tensor = self.verdict(functional.gelu(self.hidden(self.norm(evidence_BE))))
@@ -92,6 +104,12 @@ class VerifierNet(nn.Module):
         ratios = [self(evidence_BE).detach() for evidence_BE in (first_BE, second_BE)]
         shares = [located_share(evidence_BE) for evidence_BE in (first_BE, second_BE)]
         verdict: Tensor = self.looks(torch.stack([*ratios, prior_log_odds_B, *shares], dim=1))
+        return verdict[:, 0]
+
+    def of_two_opinions(self, evidence_BE: Tensor, certainty_B: Tensor, prior_log_odds_B: Tensor) -> Tensor:
+        """(B,) log odds of a person, from the evidence of one look and `second_certainty`: a logistic regression."""
+        own = self(evidence_BE).detach() + prior_log_odds_B
+        verdict: Tensor = self.opinions(torch.stack([own, certainty_B], dim=1))
         return verdict[:, 0]
 
 
@@ -113,12 +131,15 @@ class Verifier:
         """The probability that each crop shows a person, (B,) 0…1.
 
         Args:
-            output: perception's, B crops.
+            output: perception's, B crops; with a second opinion (`FusedOutput`), it counts.
             prior: (B,) or one for all: the probability before perception, such as the detector's score.
-            first: of people in a photograph, B crops: the first look, from which the boxes of `output` are refined.
+            first: of people in a photograph, B crops: the first look, from which the boxes of `output` are refined.  It
+                is not read where there is a second opinion.
         """
         prior_log_odds = log_odds(torch.as_tensor(prior, dtype=torch.float32).expand(len(output)))
-        if first is None:
+        if isinstance(output, FusedOutput):
+            posterior = self.net.of_two_opinions(evidence(output), second_certainty(output), prior_log_odds)
+        elif first is None:
             posterior = self.net(evidence(output)) + prior_log_odds
         else:
             posterior = self.net.of_two_looks(evidence(first), evidence(output), prior_log_odds)

@@ -17,7 +17,7 @@ from tests.support.photograph_sources import write_photographs
 
 
 def examples(count: int, seed: int) -> Examples:
-    """Positive examples with sharp first keypoints; the detector's scores are random."""
+    """Positive examples with sharp first keypoints and a surer second opinion; the detector's scores are random."""
     generator = torch.Generator().manual_seed(seed)
     person = (torch.rand(count, generator=generator) < 0.4).float()
     evidence = torch.randn(count, EVIDENCE, generator=generator)
@@ -27,6 +27,7 @@ def examples(count: int, seed: int) -> Examples:
         evidence,
         person,
         torch.rand(count, generator=generator),
+        2 * person + torch.randn(count, generator=generator),
         frames=100,
     )
 

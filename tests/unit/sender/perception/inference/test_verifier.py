@@ -4,12 +4,14 @@ import numpy as np
 import pytest
 import torch
 
+from common.arrays import FloatArray
 from sender.capture.open import DEMO_CLIP
 from sender.capture.video import VideoFileSource
 from sender.perception.inference.detector import Detector
 from sender.perception.inference.predictor import Perception
 from sender.perception.inference.refine_boxes import predict_in_boxes
 from sender.perception.inference.verifier import EVIDENCE, Verifier, VerifierConfig, VerifierNet, evidence
+from sender.perception.network.fused_output import FusedOutput
 from sender.perception.network.network import PerceptionConfig, PerceptionNet
 from sender.perception.network.output import PerceptionOutput
 
@@ -67,7 +69,7 @@ def test_shipped_verifier_separates_person_from_background(predictions: Percepti
 
 
 def test_two_looks_make_one_verdict(predictions: PerceptionOutput) -> None:
-    person, _, background = predictions.split()
+    person, _, background = predictions.own.split()
     verifier = Verifier.load()
     both, one_of_both, none = (
         verifier.presence(second, 0.5, first)[0]
@@ -76,3 +78,18 @@ def test_two_looks_make_one_verdict(predictions: PerceptionOutput) -> None:
     assert both > 0.8 and both > one_of_both > none
     assert none < 0.2
     assert verifier.presence(person, 0.2, background)[0] < one_of_both
+
+
+def test_second_opinion_counts_by_its_five_surest_keypoints(predictions: PerceptionOutput) -> None:
+    assert isinstance(predictions, FusedOutput)
+    verifier = Verifier.load()
+
+    def presence(sure: int, first: PerceptionOutput | None = None) -> FloatArray:
+        scores = torch.full_like(predictions.second_score, 0.02)
+        scores[:, 12 : 12 + sure] = 0.9
+        return verifier.presence(replace(predictions, second_score=scores), 0.5, first)
+
+    none, four, five = presence(0), presence(4), presence(5)
+    assert (five > four).all() and (four > none).all()
+    assert np.array_equal(presence(5, first=predictions[torch.tensor([1, 2, 0])]), five)
+    assert five[2] < none[0], "it does not decide alone"
