@@ -6,7 +6,9 @@ can be changed (`tests.support.changed_weights`).
 
 from collections.abc import Callable, Mapping
 from fractions import Fraction
+from functools import partial
 
+import cv2
 import numpy as np
 import torch
 from torchvision.ops import box_iou
@@ -23,10 +25,14 @@ from common.synthetic.dataset.shards import Batch, CropDataset
 from common.texture.atlas import AtlasLayout, Texture
 from common.wear_kinds import VALUES
 from receiver.texture.atlas_completion import AtlasCompletion
+from sender.perception.inference.crop import CROP_MARGIN
 from sender.perception.inference.detector import Detector
 from sender.perception.inference.predictor import Perception
+from sender.perception.inference.refine_boxes import predict_in_boxes
 from sender.perception.inference.verifier import Verifier
+from sender.perception.movenet.predictor import MoveNet, Name
 from sender.semantics.confidence import LIMBS
+from sender.semantics.config import SmoothingConfig
 from sender.semantics.stage import SemanticsStage
 from sender.train.atlases.observed import SIZE, observed_atlases
 from sender.train.atlases.people import AtlasPeople
@@ -60,10 +66,10 @@ class TestPeople:
     def composer(self, seed: int, size: int) -> FrameComposer:
         return FrameComposer([self.dataset], np.random.default_rng(seed), size, backgrounds=_BACKGROUNDS)
 
-    def perceived(self) -> list[tuple[PersonLabels, Float64Array]]:
+    def perceived(self, semantics: SemanticsStage | None = None) -> list[tuple[PersonLabels, Float64Array]]:
         """Labels as the sender estimates them, and the joints (17, 3) of their bodies about the hips, metres."""
         sender, joints = CropSender(), LabelJoints()
-        semantics = SemanticsStage.load()
+        semantics = semantics or SemanticsStage.load()
         people = sender.labels(sender.observe(self.batch), self.batch, semantics)
         return [(labels, centred(joints(labels))) for labels in people]
 
@@ -92,6 +98,39 @@ def confidence_error(test: TestPeople) -> list[float]:
         limbs = [(labels.confidence[limb] - right[list(points)].mean()) ** 2 for limb, points in LIMBS.items()]
         errors.append(float(np.mean(limbs)))
     return errors
+
+
+def lifted_joints(test: TestPeople) -> list[float]:
+    """`perceived_joints`, of bodies that are lifted from windows of one frame, mm."""
+    semantics = SemanticsStage.load(SmoothingConfig(semantics="lifting"))
+    pairs = zip(test.perceived(semantics), test.people, strict=True)
+    return [mean_distance_mm(joints, person.keypoints) for (_, joints), person in pairs]
+
+
+def misplaced_keypoints(test: TestPeople, name: Name) -> list[float]:
+    """Of each person's visible keypoints, the share that MoveNet places farther off than a tenth of the crop."""
+    network = MoveNet.load(name)
+    images = np.asarray(test.batch["image"], np.uint8)
+    crops = [np.asarray(cv2.resize(image, (network.size, network.size)), np.uint8) for image in images]
+    true = np.asarray(test.batch["keypoints_2d"], np.float32)
+    wrong = np.linalg.norm(network.observe(crops).places - true, axis=-1) > 0.1
+    people = zip(wrong, test.batch["visible"].astype(bool), strict=True)
+    return [float(person[visible].mean()) for person, visible in people if visible.any()]
+
+
+def unexpected_keypoints(test: TestPeople) -> list[float]:
+    """Negative log likelihood of fused keypoints' errors, crop units, under the deviations that are stated, nats."""
+    perception, found = Perception.load(), list[float]()
+    for row, crop in enumerate(np.asarray(test.batch["image"], np.uint8)):
+        edge = (1 - 1 / CROP_MARGIN) / 2 * len(crop)
+        box = np.array([edge, edge, len(crop) - edge, len(crop) - edge], np.float32)
+        seen = predict_in_boxes(perception, crop, [box])
+        places = seen.crops[0].to_pixels(seen.output.keypoints_2d[0].numpy()) / len(crop)
+        squared = np.square(places - test.batch["keypoints_2d"][row]).sum(axis=-1)
+        sigma, visible = seen.output.keypoints_sigma[0].numpy(), test.batch["visible"][row].astype(bool)
+        if visible.any():
+            found.append(float((squared / (2 * sigma**2) + 2 * np.log(sigma))[visible].mean()))
+    return found
 
 
 def missed_people(test: TestPeople) -> list[float]:
@@ -155,6 +194,10 @@ FIGURES: Mapping[str, Callable[[TestPeople], list[float]]] = {
     "perception": perceived_joints,
     "detector": missed_people,
     "verifier": wrong_verdicts,
+    "movenet_lightning": partial(misplaced_keypoints, name="movenet_lightning"),
+    "movenet_thunder": partial(misplaced_keypoints, name="movenet_thunder"),
+    "keypoint_fusion": unexpected_keypoints,
+    "lifting": lifted_joints,
     "pose_errors": unexpected_errors,
     "confidence": confidence_error,
     "clothing": lambda test: clothes_errors(test.batch)[0],
