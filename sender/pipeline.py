@@ -144,7 +144,7 @@ class SenderPipeline:
                 self._lookahead.ended = True
             else:
                 self._lookahead.push(await loop.run_in_executor(self._workers, self._labelling.perceive, frame))
-        return None if stopped.done() else ready
+        return ready
 
     async def _send(
         self, perceived: Perceived, later: Sequence[Perceived], stopped: asyncio.Task[Literal[True]]
