@@ -268,6 +268,7 @@ async def test_slow_bodies_end_when_they_take_half_of_the_places(site: Site, mon
     monkeypatch.setattr("receiver.web.uploads.uploads.LEAST_BYTES_PER_S", 0)
 
     async def drip(last: asyncio.Event) -> AsyncIterator[bytes]:
+        begun.append(None)
         yield b"--b\r\n"
         while not last.is_set():
             await asyncio.sleep(0.01)
@@ -279,11 +280,17 @@ async def test_slow_bodies_end_when_they_take_half_of_the_places(site: Site, mon
         answer = await visitor.post("/api/sessions", content=drip(last), headers=headers)
         return answer.status_code
 
-    last = asyncio.Event()
-    few = [asyncio.create_task(held(number)) for number in range(3)]
-    assert await held(4) == 408
+    begun, last = list[None](), asyncio.Event()
+    bodies = [asyncio.create_task(held(number)) for number in range(3)]
+    await until(lambda: len(begun) == 3)
+    await asyncio.sleep(0.2)
+    assert not any(task.done() for task in bodies), "three take less than half of the places"
+    bodies.append(asyncio.create_task(held(4)))
+    # Whichever of the four is asked first for what it has sent.
+    done, _ = await asyncio.wait(bodies, return_when=asyncio.FIRST_COMPLETED)
+    assert {task.result() for task in done} == {408}
     last.set()
-    await asyncio.gather(*few)
+    await asyncio.gather(*bodies)
 
 
 async def test_accounts_with_many_pictures_leave_places_to_others(site: Site, pictures: FakePictures) -> None:
