@@ -45,8 +45,8 @@ class BodyEstimator(Protocol):
     def later_s(self) -> float:
         """How long after a frame others are of use to it, where there is time to wait for them."""
 
-    def sharing(self) -> Self:
-        """Another one by the same networks."""
+    def sharing(self, strength: float) -> Self:
+        """Another one by the same networks, which smooths so much (`--smoothing`)."""
 
     def reset(self) -> None:
         """Forgets everybody, for a new source."""

@@ -32,7 +32,7 @@ class PosedBodies:
     """
 
     def __init__(self, fitter: Fitter, strength: float) -> None:
-        self._fitter, self._strength = fitter, strength
+        self._fitter = fitter
         self._smoother = LabelSmoother(strength) if strength else None
         self._corrections: dict[int, FloatArray] = {}
 
@@ -49,9 +49,9 @@ class PosedBodies:
     def later_s(self) -> float:
         return 0.0
 
-    def sharing(self) -> Self:
+    def sharing(self, strength: float) -> Self:
         """Another estimator by the same networks."""
-        return type(self)(self._fitter, self._strength)
+        return type(self)(self._fitter, strength)
 
     def reset(self) -> None:
         self._corrections.clear()

@@ -79,9 +79,9 @@ class SemanticsStage:
         Raises:
             WeightsError: weights are missing or of another version.
         """
-        if sharing:
-            return cls(sharing._estimator.sharing(), sharing._space, sharing._confidence)
         config = smoothing or SmoothingConfig(0.0)
+        if sharing:
+            return cls(sharing._estimator.sharing(config.smoothing), sharing._space, sharing._confidence)
         lifted = config.semantics == "lifting"
         estimator = LiftedBodies.load(device) if lifted else PosedBodies.load(config.smoothing, device)
         return cls(estimator, LabelSpace.load(), KeypointConfidence.load() if calibrated else None)

@@ -42,7 +42,7 @@ class LiftedBodies:
         example, precision = (torch.zeros(1, FEATURE_SIZE),), find_entry(ERRORS_NAME).precision
         return cls(in_use(PoseHead.load(), example, ERRORS_NAME, precision, device), Lifter.load(device))
 
-    def sharing(self) -> Self:
+    def sharing(self, strength: float) -> Self:
         """Another estimator by the same networks."""
         return type(self)(self._pose_head, self._lifter)
 
