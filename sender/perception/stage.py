@@ -115,9 +115,7 @@ class PerceptionStage:
             UsageError: the network of `--detector` cannot be used.
             WeightsError: weights are missing, damaged or of another version.
         """
-        perception = sharing._perception if sharing else None
-        if perception is None:
-            perception = Perception.load(device=device, keypoints=tracking.keypoints, live=cameras > 0)
+        perception = sharing._perception if sharing else Perception.load(device=device, keypoints=tracking.keypoints)
         limits = tracking.limits(carried=partial(people_carried, perception, cameras) if cameras else None)
         if cameras:
             logger.info("following up to %s (--max-people)", counted(limits.max_people, "person", "people"))
@@ -279,8 +277,15 @@ class PerceptionStage:
         self, image: Image, boxes: Sequence[Box], *, view: View = "both", thorough: bool = False
     ) -> BoxPredictions:
         """`predict_in_boxes`, in crops that are rolled as the camera is."""
-        roll = self._roll.radians
-        return predict_in_boxes(self._perception, image, boxes, view=view, thorough=thorough, roll=roll)
+        return predict_in_boxes(
+            self._perception,
+            image,
+            boxes,
+            view=view,
+            thorough=thorough,
+            live=self._live,
+            roll=self._roll.radians,
+        )
 
 
 def box_gain(step_s: float) -> float:

@@ -81,14 +81,11 @@ class Perception:
         directory: Path = WEIGHTS_DIRECTORY,
         device: torch.device = CPU,
         keypoints: Keypoints = "fused",
-        *,
-        live: bool = False,
     ) -> Self:
         """The shipped network; raises WeightsError where its weights are missing, damaged or of another version.
 
         Args:
             keypoints: whether people in boxes get a second opinion.
-            live: for a camera, whose second opinion is the faster one.
         """
         net = load_recorded(WEIGHTS_NAME, KIND, PerceptionConfig, PerceptionNet, directory)
         net = net.to(memory_format=torch.channels_last)
@@ -98,9 +95,7 @@ class Perception:
             example = torch.zeros(1, side, side, 3, dtype=torch.uint8), torch.zeros(1, dtype=torch.bool)
             return in_use(graph, example, WEIGHTS_NAME, entry.precision, device, entry.int8)
 
-        perception = cls(
-            net, network, SecondOpinion.load(device, directory, live=live) if keypoints == "fused" else None
-        )
+        perception = cls(net, network, SecondOpinion.load(device, directory) if keypoints == "fused" else None)
         perception._network(perception.size)
         return perception
 

@@ -58,6 +58,7 @@ def predict_in_boxes(
     *,
     view: View = "both",
     thorough: bool = False,
+    live: bool = False,
     roll: float = 0.0,
 ) -> BoxPredictions:
     """Predicts the people in boxes (4,) of a frame (H, W, 3) uint8 RGB as one batch, with a second opinion if there is.
@@ -65,6 +66,7 @@ def predict_in_boxes(
     Args:
         view: how the networks see each crop.
         thorough: with zoom augmentation and both views, in six times the time of one view.
+        live: of a camera, whose second opinion is the faster one.
         roll: of the crops, radians clockwise.
 
     Raises:
@@ -76,7 +78,7 @@ def predict_in_boxes(
     else:
         output = perception.observe([crop.cut(image, perception.size) for crop in crops], view)
     if perception.second is not None:
-        output = perception.second.fused(output, image, boxes, crops, view=view, thorough=thorough)
+        output = perception.second.fused(output, image, boxes, crops, view=view, thorough=thorough, live=live)
     return BoxPredictions(crops, output)
 
 

@@ -48,21 +48,14 @@ _LEAST_WEIGHT = 1e-4
 
 
 class SecondOpinion:
-    """Reads people in boxes by MoveNet, and fuses its keypoints with perception's.
+    """Reads people in boxes by MoveNet, and fuses its keypoints with perception's."""
 
-    Args:
-        live: Thunder reads nobody in streams, which is faster.
-    """
-
-    def __init__(self, lightning: MoveNet, thunder: MoveNet, fusion: KeypointFusion, *, live: bool = False) -> None:
-        self._live = live
+    def __init__(self, lightning: MoveNet, thunder: MoveNet, fusion: KeypointFusion) -> None:
         self._lightning, self._thunder = lightning, thunder
         self._fusion = fusion.eval().requires_grad_(False)
 
     @classmethod
-    def load(
-        cls, device: torch.device = CPU, directory: Path = WEIGHTS_DIRECTORY, *, live: bool = False
-    ) -> Self | None:
+    def load(cls, device: torch.device = CPU, directory: Path = WEIGHTS_DIRECTORY) -> Self | None:
         """With the shipped weights; None, which is logged, where MoveNet's are missing.
 
         Raises:
@@ -73,7 +66,7 @@ class SecondOpinion:
             return None
         fusion = load_recorded(WEIGHTS_NAME, KIND, FusionConfig, KeypointFusion, directory)
         lightning, thunder = (MoveNet.load(name, device, directory) for name in NAMES)
-        return cls(lightning, thunder, fusion, live=live)
+        return cls(lightning, thunder, fusion)
 
     @torch.inference_mode()
     def fused(
@@ -85,6 +78,7 @@ class SecondOpinion:
         *,
         view: View = "both",
         thorough: bool = False,
+        live: bool = False,
     ) -> FusedOutput:
         """Perception's output in crops of a frame (H, W, 3) uint8 RGB with the keypoints of both networks.
 
@@ -92,8 +86,9 @@ class SecondOpinion:
             boxes: (4,) of the people, around which the crops lie.
             view: how MoveNet sees each crop.
             thorough: Thunder sees crops of several sizes in both views.
+            live: Thunder reads nobody, which is faster.
         """
-        kind = reading_of(len(boxes), thorough=thorough, live=self._live)
+        kind = reading_of(len(boxes), thorough=thorough, live=live)
         second = self.read(kind, image, boxes, crops, view)
         fusion = self._fusion.readings[kind]
         assert isinstance(fusion, ReadingFusion)
