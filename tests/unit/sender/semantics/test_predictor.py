@@ -72,3 +72,9 @@ def test_identity_that_is_given_to_another_has_their_colours(
     for _ in range(3):
         stage.label([], camera)
     assert np.array_equal(colours(seen), first) and not np.array_equal(mixed, first)
+
+
+def test_a_stage_that_shares_networks_smooths_as_it_is_told() -> None:
+    smooth = SemanticsStage.load(SmoothingConfig())
+    assert smooth.smooths
+    assert not SemanticsStage.load(SmoothingConfig(0.0), sharing=smooth).smooths
