@@ -67,9 +67,9 @@ def test_stopped_sender_keeps_undelivered_frames(tmp_path: Path, clip: Path, num
     flags = ["--camera", str(clip), "--delivery", "complete", "--spool", str(spool), "--peer", "127.0.0.1:9"]
     sending = ForkedProgram("sender", flags)
     deadline_s = time.monotonic() + TIMEOUT_S
-    # The file is there before the networks; with a frame, it is larger.
+    # The file is there before the networks; with each frame, it is larger.
     sizes: set[int] = set()
-    while len(sizes) < 2:
+    while len(sizes) < 3:
         assert time.monotonic() < deadline_s
         sizes.update(path.stat().st_size for path in spool.glob("*.bw"))
         time.sleep(0.05)
