@@ -6,6 +6,7 @@ import sys
 from collections.abc import Iterable
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -136,6 +137,21 @@ def test_layers_multiply_in_8_bits_where_that_is_fast(bits: int, monkeypatch: py
     (expected,) = outputs(NetworkInUse(rounded(layers(), fast, bits), "float32", CPU))
     # A value between two steps may be rounded to either, and the next layer sees it.
     assert (found - expected).abs().mean() < (5e-4 if bits == 7 else 1e-4)
+
+
+@pytest.mark.parametrize(
+    ("tiles", "precision", "quantised"),
+    [(False, "bf16", True), (False, "float32", True), (True, "bf16", False), (True, "float32", True)],
+)
+def test_nothing_multiplies_in_8_bits_where_bf16_is_fast(
+    tiles: bool, precision: Precision, quantised: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    compiled: list[tuple[Any, ...]] = []
+    monkeypatch.setattr(inference, "fast_in_bf16", lambda: tiles)
+    monkeypatch.setattr(inference, "int8_weight_bits", lambda: 8)
+    monkeypatch.setattr(inference, "_compiled", lambda *arguments: compiled.append(arguments))
+    in_use(layers(), EXAMPLE, "layers", precision, int8=RANGES)
+    assert compiled[0][3:] == ("float32" if quantised else "bf16", RANGES if quantised else {})
 
 
 def test_layer_of_another_network_in_8_bits(caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch) -> None:
