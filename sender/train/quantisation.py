@@ -63,7 +63,6 @@ class Subject:
         inputs: of one row, to calibrate on.
         score: of a network with the same outputs, on validation data.
         decisive: the score that 8 bits may not lower by more than `_LARGEST_LOSS`.
-        estimates: beginnings of names of layers that stay in floating point, too.
     """
 
     name: str
@@ -71,7 +70,6 @@ class Subject:
     inputs: Iterable[Tensor]
     score: Callable[[nn.Module], Scores]
     decisive: str
-    estimates: tuple[str, ...] = ()
 
 
 class PlainOutputs(nn.Module):
@@ -163,7 +161,6 @@ def _movenet(name: movenet.Name, train: PhotographDataset, validation: Photograp
         (as_crops(batch.ready().image) for batch in islice(crops.batches(1), _PHOTOGRAPHS)),
         lambda network: keypoint_scores(AsPerception(network), crops_in_boxes(validation, size, margin=movenet.MARGIN)),
         "photographs_pck10",
-        ("net.regression", "net.offset"),
     )
 
 
@@ -194,7 +191,6 @@ def calibrate(options: argparse.Namespace) -> None:
     for subject in subjects(options.photographs):
         inputs = list(subject.inputs)
         ranges = calibrated(subject.network, inputs)
-        ranges = {layer: each for layer, each in ranges.items() if not layer.startswith(subject.estimates)}
         scores = {name: scored(subject, inputs[0], int8) for name, int8 in (("float32", {}), ("int8", ranges))}
         for name in scores["int8"]:
             print(f"{subject.name} {name}: {scores['float32'][name]:g} in float32, {scores['int8'][name]:g} in int8")

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from sender.perception.movenet.network import Maps, MoveNetNet
+from sender.perception.network.keypoints import argmax_of_maps
 
 # Added to distances, in cells, by which maps are divided.
 _DISTANCE_CELLS = 1.8
@@ -36,7 +37,7 @@ class MoveNetGraph(nn.Module):
         self.net, self._as_google = net, as_google
 
     def forward(self, crops_BSS3: Tensor) -> tuple[Tensor, ...]:
-        return decoded(Maps(*(each.float() for each in self.net(crops_BSS3))), self._as_google)
+        return decoded(self.net(crops_BSS3), self._as_google)
 
 
 def decoded(maps: Maps, as_google: bool = False) -> tuple[Tensor, Tensor, Tensor, Tensor]:
@@ -52,16 +53,19 @@ def decoded(maps: Maps, as_google: bool = False) -> tuple[Tensor, Tensor, Tensor
     side = heat.shape[-1]
     rows, columns = _grid(heat)
     from_middle = _distance(rows, columns, side / 2, side / 2) + _DISTANCE_CELLS
-    centre = maps.centre[:, 0].sigmoid() / (from_middle if as_google else from_middle.square())
-    row, column = _divided(centre.flatten(1).argmax(dim=1, keepdim=True), side)
-    regression = _at(maps.regression, row, column).unflatten(1, (-1, 2)) + torch.stack([row, column], dim=-1)
+    centre = maps.centre.sigmoid() / (from_middle if as_google else from_middle.square())
+    row, column = _highest(centre)
+    regression = maps.regression(row, column)[:, 0].unflatten(1, (-1, 2)) + torch.stack([row, column], dim=-1)
     y, x = regression[..., None, None].unbind(dim=2)
     distance = _distance(rows, columns, y, x)
     near = 1 / (distance + _DISTANCE_CELLS) if as_google else torch.exp(-(distance / (_NEAR * side)).square() / 2)
-    row, column = _divided((heat * near).flatten(2).argmax(dim=2), side)
-    offset_y, offset_x = _of_own(maps.offset.unflatten(1, (-1, 2)), row, column).unbind(dim=2)
+    row, column = _highest(heat * near)
+    # Of the offsets in a keypoint's cell, its own.
+    own = torch.eye(heat.shape[1], device=heat.device)[:, :, None]
+    offset_y, offset_x = (maps.offset(row, column).unflatten(2, (-1, 2)) * own).sum(dim=2).unbind(dim=2)
     places = torch.stack([column + offset_x, row + offset_y], dim=-1)
-    score = _of_own(heat[:, :, None], row, column)[:, :, 0]
+    cells = (row * side + column)[..., None]
+    score = heat.flatten(2).gather(2, cells)[..., 0]
     apart = (places - regression.flip(-1)).norm(dim=-1)
     return places / side, score, _spread(heat, row, column) / side, apart / side
 
@@ -76,22 +80,11 @@ def _distance(rows: Tensor, columns: Tensor, y: Tensor | float, x: Tensor | floa
     return ((rows - y).square() + (columns - x).square()).sqrt()
 
 
-def _divided(cells: Tensor, side: int) -> tuple[Tensor, Tensor]:
-    """Rows and columns of numbers of cells."""
-    row = torch.div(cells, side, rounding_mode="floor")
-    return row, cells - row * side
-
-
-def _at(maps_BCHH: Tensor, row_B1: Tensor, column_B1: Tensor) -> Tensor:
-    """Maps at a cell of each crop: (B, C)."""
-    cell = (row_B1 * maps_BCHH.shape[-1] + column_B1)[:, None].expand(-1, maps_BCHH.shape[1], -1)
-    return maps_BCHH.flatten(2).gather(2, cell)[..., 0]
-
-
-def _of_own(maps_BJCHH: Tensor, rows_BJ: Tensor, columns_BJ: Tensor) -> Tensor:
-    """Maps of each keypoint at its own cell: (B, J, C)."""
-    cells = (rows_BJ * maps_BJCHH.shape[-1] + columns_BJ)[:, :, None, None].expand(-1, -1, maps_BJCHH.shape[2], -1)
-    return maps_BJCHH.flatten(3).gather(3, cells)[..., 0]
+def _highest(maps_BKHH: Tensor) -> tuple[Tensor, Tensor]:
+    """Row and column (B, K) of the highest cell of each map."""
+    side, cell = maps_BKHH.shape[-1], argmax_of_maps(maps_BKHH)
+    row = torch.div(cell, side, rounding_mode="floor")
+    return row, cell - row * side
 
 
 def _spread(heat_BJHH: Tensor, rows_BJ: Tensor, columns_BJ: Tensor) -> Tensor:

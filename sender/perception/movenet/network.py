@@ -1,18 +1,21 @@
 """MoveNet SinglePose: a MobileNetV2 with a feature pyramid and four heads (after CenterNet, Zhou et al. 2019).
 
 The layers are those of Google's networks (Lightning, Thunder), whose weights `sender.train.movenet` converts.  Batch
-norms are folded into the convolutions.
+norms are folded into the convolutions.  The heads that give lengths are computed only in the cells that are read.
 
-Shapes: B crops, S side of the crop, J = 17 COCO keypoints, H = S/4 cells a side.
+Shapes: B crops, S side of the crop, J = 17 COCO keypoints, H = S/4 cells a side, K cells of a crop.
 """
 
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
+from functools import partial
 from typing import NamedTuple
 
+import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from sender.perception.network.keypoints import KEYPOINTS
+from sender.perception.network.keypoints import KEYPOINTS, full_precision
 
 STRIDE = 4
 # (channels, blocks, stride of the first) at width 1; the first block does not expand (Sandler et al. 2018, table 2).
@@ -48,19 +51,19 @@ class MoveNetConfig:
 
 
 class Maps(NamedTuple):
-    """What the heads predict in each cell; lengths in cells, of keypoint j in channels 2j (y) and 2j + 1 (x).
+    """What the heads predict; lengths in cells, of keypoint j at 2j (y) and 2j + 1 (x).
 
     Args:
         centre: (B, 1, H, H) logits of the person's centre.
         heat: (B, J, H, H) logits of the keypoints.
-        regression: (B, 2J, H, H) from the centre to the keypoints.
-        offset: (B, 2J, H, H) from the cell to the keypoint in it.
+        regression: rows and columns (B, K) of cells → (B, K, 2J) from the centre to the keypoints.
+        offset: likewise, from the cell to the keypoint in it.
     """
 
     centre: Tensor
     heat: Tensor
-    regression: Tensor
-    offset: Tensor
+    regression: Callable[[Tensor, Tensor], Tensor]
+    offset: Callable[[Tensor, Tensor], Tensor]
 
 
 class MoveNetNet(nn.Module):
@@ -86,8 +89,8 @@ class MoveNetNet(nn.Module):
         )
         nexts = (*_PYRAMID[1:], _PYRAMID[-1])
         self.merge = nn.ModuleList(_separable(*channels) for channels in zip(_PYRAMID, nexts, strict=True))
-        self.centre, self.heat = _head(1), _head(KEYPOINTS)
-        self.regression, self.offset = _head(2 * KEYPOINTS), _head(2 * KEYPOINTS)
+        self.centre, self.heat = _Head(1), _Head(KEYPOINTS)
+        self.regression, self.offset = _Head(2 * KEYPOINTS), _Head(2 * KEYPOINTS)
 
     def forward(self, crops_BSS3: Tensor) -> Maps:
         x, seen = self.stem(crops_BSS3.permute(0, 3, 1, 2).float() / 127.5 - 1.0), {}
@@ -97,7 +100,8 @@ class MoveNetNet(nn.Module):
         for number, lateral, merge in zip(_LATERAL_BLOCKS, self.lateral, self.merge, strict=True):
             finer = functional.interpolate(merged, scale_factor=2.0, mode="bilinear", align_corners=False)
             merged = merge(finer + lateral(seen[number]))
-        return Maps(self.centre(merged), self.heat(merged), self.regression(merged), self.offset(merged))
+        lengths = (partial(head.at, merged) for head in (self.regression, self.offset))
+        return Maps(self.centre(merged).float(), self.heat(merged).float(), *lengths)
 
 
 class _Convolution(nn.Conv2d):
@@ -130,5 +134,28 @@ def _separable(inputs: int, outputs: int) -> nn.Sequential:
     return nn.Sequential(depthwise, nn.Conv2d(inputs, outputs, 1), nn.ReLU())
 
 
-def _head(outputs: int) -> nn.Sequential:
-    return nn.Sequential(*_separable(_PYRAMID[-1], _HEAD), nn.Conv2d(_HEAD, outputs, 1))
+class _Head(nn.Sequential):
+    def __init__(self, outputs: int) -> None:
+        super().__init__(*_separable(_PYRAMID[-1], _HEAD), nn.Conv2d(_HEAD, outputs, 1))
+
+    def at(self, x_BCHW: Tensor, rows_BK: Tensor, columns_BK: Tensor) -> Tensor:
+        """Its outputs (B, K, C) in some cells, in float32."""
+        width = x_BCHW.shape[-1] + 2
+        steps = torch.arange(3, device=x_BCHW.device)
+        # Numbers of the cells around, in a map with a border of one cell.
+        around = (rows_BK[..., None, None] + steps[:, None]) * width + columns_BK[..., None, None] + steps
+        padded = functional.pad(x_BCHW.float(), (1, 1, 1, 1)).flatten(2)
+        cells = around.flatten(1)[:, None].expand(-1, padded.shape[1], -1)
+        windows_BCK9 = padded.gather(2, cells).unflatten(2, (-1, steps.numel() ** 2))
+        depthwise, widen, _, last = self
+        assert isinstance(depthwise.weight, Tensor)
+        with full_precision(x_BCHW):
+            seen = (windows_BCK9 * depthwise.weight.flatten(1)[:, None]).sum(dim=-1).transpose(1, 2)
+            return _pointwise(last, functional.relu(_pointwise(widen, seen)))
+
+
+def _pointwise(convolution: nn.Module, x_BKC: Tensor) -> Tensor:
+    """A convolution of one pixel, of cells in a row."""
+    assert isinstance(convolution, nn.Conv2d)
+    y_BKC: Tensor = functional.linear(x_BKC, convolution.weight.flatten(1), convolution.bias)
+    return y_BKC

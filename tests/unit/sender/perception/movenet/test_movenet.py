@@ -47,21 +47,38 @@ def picture(entry: dict[str, Any], size: int) -> Image:
 
 def test_decoding_takes_the_peak_near_the_regressed_keypoint_of_the_person_in_the_middle() -> None:
     side, nose = 16, 0
-    maps = Maps(*(torch.zeros(2, channels, side, side) for channels in (1, 17, 34, 34)))
-    maps.centre[:] = maps.heat[:] = -8.0
+    centre, heat = torch.full((2, 1, side, side), -8.0), torch.full((2, 17, side, side), -8.0)
+    regression, offset = torch.zeros(2, side, side, 17, 2), torch.zeros(2, side, side, 17, 2)
     # The first crop has a more certain person at its border, and a higher peak of another nose.
-    maps.centre[:, 0, 7, 8] = 2.0
-    maps.centre[0, 0, 1, 1] = 4.0
-    maps.regression[:, 2 * nose : 2 * nose + 2, 7, 8] = torch.tensor([-4.0, 1.0])
-    maps.heat[:, nose, 4, 9] = 1.0
-    maps.heat[0, nose, 4, 0] = 4.0
-    maps.offset[0, 2 * nose : 2 * nose + 2, 4, 9] = torch.tensor([0.25, 0.5])
+    centre[:, 0, 7, 8] = 2.0
+    centre[0, 0, 1, 1] = 4.0
+    regression[:, 7, 8, nose] = torch.tensor([-4.0, 1.0])
+    heat[:, nose, 4, 9] = 1.0
+    heat[0, nose, 4, 0] = 4.0
+    offset[0, 4, 9, nose] = torch.tensor([0.25, 0.5])
+    crops = torch.arange(2)[:, None]
+
+    maps = Maps(
+        centre,
+        heat,
+        lambda row, column: regression[crops, row, column].flatten(2),
+        lambda row, column: offset[crops, row, column].flatten(2),
+    )
     places, score, spread, apart = decoded(maps)
     torch.testing.assert_close(places[:, nose] * side, torch.tensor([[9.5, 4.25], [9.0, 4.0]]))
     torch.testing.assert_close(score[:, nose], torch.full((2,), 1.0).sigmoid())
     torch.testing.assert_close(apart[:, nose] * side, torch.tensor([(0.5**2 + 1.25**2) ** 0.5, 1.0]))
-    maps.heat[1, nose, 4, 10] = 0.9
+    heat[1, nose, 4, 10] = 0.9
     assert decoded(maps)[2][1, nose] > spread[1, nose]
+
+
+def test_lengths_in_a_cell_are_those_of_the_whole_map() -> None:
+    torch.manual_seed(0)
+    net = MoveNetNet(MoveNetConfig(64, 0.25)).eval()
+    x, rows, columns = torch.rand(2, 24, 6, 6), torch.tensor([[0, 2], [5, 5]]), torch.tensor([[0, 3], [5, 0]])
+    with torch.inference_mode():
+        found, everywhere = net.offset.at(x, rows, columns), net.offset(x)
+    torch.testing.assert_close(found, everywhere[torch.arange(2)[:, None], :, rows, columns])
 
 
 def test_observe_takes_crops_of_its_size_only() -> None:
