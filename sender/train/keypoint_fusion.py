@@ -123,7 +123,7 @@ class Observer:
     def __init__(self) -> None:
         self._perception = Perception.load(keypoints="ours")
         lightning, thunder = (MoveNet.load(name) for name in NAMES)
-        self._second = SecondOpinion(lightning, thunder, KeypointFusion(FusionConfig()))
+        self._second = SecondOpinion(lightning, thunder, {})
 
     def seen(
         self, item: Photograph, person: int, box: Box, index: int, views: Sequence[Seeing] = tuple(_READINGS)

@@ -166,6 +166,27 @@ class KeypointFusion(nn.Module):
         self.readings = nn.ModuleDict({reading: ReadingFusion(config) for reading in READINGS})
 
 
+class FusionGraph(nn.Module):
+    """The fusion with one kind of reading in use: the columns of `OwnKeypoints` and of `SecondKeypoints` → the places
+    (B, J, 2), their σ, and the log odds of being visible.
+    """
+
+    def __init__(self, fusion: nn.Module) -> None:
+        super().__init__()
+        self.fusion = fusion
+
+    def forward(self, *columns: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        own, second = columns[: len(OwnKeypoints._fields)], columns[len(OwnKeypoints._fields) :]
+        mixture, visible = self.fusion(OwnKeypoints(*own), SecondKeypoints(*second))
+        return *mixture.densest(), visible
+
+    @staticmethod
+    def example() -> tuple[Tensor, ...]:
+        """Inputs of one crop."""
+        places, number = torch.zeros(1, len(COCO_KEYPOINTS), 2), torch.zeros(1, len(COCO_KEYPOINTS))
+        return places, number, number, places, number, number, number, number
+
+
 def named_as(own: OwnKeypoints, second: SecondKeypoints) -> SecondKeypoints:
     """MoveNet's keypoints with left and right exchanged in pairs that perception, which is certain, names otherwise.
 
@@ -190,7 +211,9 @@ def named_as(own: OwnKeypoints, second: SecondKeypoints) -> SecondKeypoints:
 
 def evidence(own: OwnKeypoints, second: SecondKeypoints) -> Tensor:
     """(B, J, F) what both networks say of their certainty about each keypoint and, on average, about the person."""
-    score = second.score.clamp(_LEAST_SCORE, 1 - _LEAST_SCORE).logit() / 2
+    score = second.score.clamp(_LEAST_SCORE, 1 - _LEAST_SCORE)
+    # Not `Tensor.logit`, which OpenVINO does not know.
+    score = (score / (1 - score)).log() / 2
     sigma = (own.sigma + _LEAST).log() + 3
     columns = (
         score,

@@ -6,7 +6,7 @@ person's box with a margin.  Of 243 held-back people this makes PCK@0.05, 0.10 o
 """
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Final, Literal, Self
 
@@ -17,17 +17,19 @@ from torch import Tensor
 from common.arrays import Box, ByteArray, Image
 from common.body.anatomy import MIRRORED_KEYPOINTS
 from common.weights.devices import CPU
+from common.weights.inference import NetworkInUse, in_use
 from common.weights.loader import load_recorded
 from common.weights.manifest import WEIGHTS_DIRECTORY, read_manifest
 from sender.perception.inference.crop import CropBox
 from sender.perception.movenet.fusion import (
     KIND,
+    READINGS,
     WEIGHTS_NAME,
     FusionConfig,
+    FusionGraph,
     KeypointFusion,
     OwnKeypoints,
     Reading,
-    ReadingFusion,
     SecondKeypoints,
 )
 from sender.perception.movenet.predictor import MARGIN, NAMES, MoveNet, MoveNetKeypoints
@@ -48,11 +50,14 @@ _LEAST_WEIGHT = 1e-4
 
 
 class SecondOpinion:
-    """Reads people in boxes by MoveNet, and fuses its keypoints with perception's."""
+    """Reads people in boxes by MoveNet, and fuses its keypoints with perception's.
 
-    def __init__(self, lightning: MoveNet, thunder: MoveNet, fusion: KeypointFusion) -> None:
-        self._lightning, self._thunder = lightning, thunder
-        self._fusion = fusion.eval().requires_grad_(False)
+    Args:
+        fusions: `FusionGraph` in use, of each reading that `fused` shall make.
+    """
+
+    def __init__(self, lightning: MoveNet, thunder: MoveNet, fusions: Mapping[Reading, NetworkInUse]) -> None:
+        self._lightning, self._thunder, self._fusions = lightning, thunder, fusions
 
     @classmethod
     def load(cls, device: torch.device = CPU, directory: Path = WEIGHTS_DIRECTORY) -> Self | None:
@@ -66,7 +71,11 @@ class SecondOpinion:
             return None
         fusion = load_recorded(WEIGHTS_NAME, KIND, FusionConfig, KeypointFusion, directory)
         lightning, thunder = (MoveNet.load(name, device, directory) for name in NAMES)
-        return cls(lightning, thunder, fusion)
+        fusions: dict[Reading, NetworkInUse] = {}
+        for reading in READINGS:
+            graph = FusionGraph(fusion.readings[reading])
+            fusions[reading] = in_use(graph, graph.example(), f"{WEIGHTS_NAME} {reading}", device=device)
+        return cls(lightning, thunder, fusions)
 
     @torch.inference_mode()
     def fused(
@@ -90,11 +99,8 @@ class SecondOpinion:
         """
         kind = reading_of(len(boxes), thorough=thorough, live=live)
         second = self.read(kind, image, boxes, crops, view)
-        fusion = self._fusion.readings[kind]
-        assert isinstance(fusion, ReadingFusion)
-        own = OwnKeypoints(output.keypoints_2d.float(), output.keypoints_sigma.float(), output.visible_logit.float())
-        mixture, visible = fusion(own, second)
-        places, sigma = mixture.densest()
+        own = OwnKeypoints(output.keypoints_2d, output.keypoints_sigma, output.visible_logit)
+        places, sigma, visible = self._fusions[kind](*own, *second.columns())
         return FusedOutput.of(output, places, sigma, visible, second.score)
 
     def read(

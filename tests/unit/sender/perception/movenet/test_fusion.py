@@ -12,6 +12,7 @@ from torch import Tensor
 from common.arrays import FloatArray
 from common.body.anatomy import MIRRORED_KEYPOINTS
 from common.doctor import Doubt
+from common.weights.inference import in_use
 from common.weights.loader import load_recorded
 from common.weights.manifest import WEIGHTS_DIRECTORY
 from sender.config import SenderConfig
@@ -26,6 +27,7 @@ from sender.perception.movenet.fusion import (
     KIND,
     WEIGHTS_NAME,
     FusionConfig,
+    FusionGraph,
     KeypointFusion,
     OwnKeypoints,
     ReadingFusion,
@@ -84,6 +86,21 @@ def test_nobody_sees_what_neither_network_sees(fusion: ReadingFusion) -> None:
     assert (certain < uncertain).all()
     assert (seen > 0).all()
     assert (unseen < 0).all()
+
+
+def test_fusion_in_use_is_one_graph_with_the_same_results(fusion: ReadingFusion) -> None:
+    random = torch.Generator().manual_seed(0)
+
+    def numbers(low: float, high: float, *more: int) -> Tensor:
+        return torch.empty(3, 17, *more).uniform_(low, high, generator=random)
+
+    places, graph = numbers(0.0, 1.0, 2), FusionGraph(fusion)
+    own = places, numbers(0.005, 0.1), numbers(-5.0, 5.0)
+    second = places + numbers(-0.1, 0.1, 2), *(numbers(0.0, high) for high in (1.0, 0.06, 0.1, 0.02))
+    used = in_use(graph, graph.example(), "fusion of a test")
+    assert used.is_one_graph
+    for found, expected in zip(used(*own, *second), graph(*own, *second), strict=True):
+        torch.testing.assert_close(found, expected, atol=1e-3, rtol=1e-4)
 
 
 def found(places: FloatArray, score: float = 0.5) -> MoveNetKeypoints:
