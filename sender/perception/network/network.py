@@ -153,7 +153,8 @@ def _assemble(
     centres = cell_centres(person)
     with full_precision(person):
         moments = mask_moments(person, centres)
-    half_size = functional.avg_pool2d(image.float(), 2)
+    # The colours as one map: three would be padded to sixteen in a compiled network.
+    half_size = functional.avg_pool2d(image.float().flatten(1, 2)[:, None], 2)[:, 0].unflatten(1, (3, -1))
     with torch.no_grad(), full_precision(person):
         colours, area = region_colours(half_size, parts.softmax(dim=1) * person[:, None])
     return PerceptionOutput(
