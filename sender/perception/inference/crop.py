@@ -19,6 +19,8 @@ CROP_MARGIN = 1.25
 """Side of the crop over the longer side of the person's box; the middle of the range drawn in training."""
 
 _MIN_SIDE_PX = 16
+# Side of the smallest crops that networks read: of crops from twice this side on, the side can be halved.
+_READ_PX = 160
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +42,8 @@ class CropBox:
         """The square around a person's box (left, top, right, bottom) in pixels."""
         left, top, right, bottom = np.asarray(box_xyxy, dtype=np.float64)
         side = max(_MIN_SIDE_PX, round(margin * max(right - left, bottom - top)))
+        step = 2 ** max(0, int(math.log2(side / _READ_PX)))
+        side = step * round(side / step)
         return cls(round((left + right - side) / 2), round((top + bottom - side) / 2), side, roll)
 
     @property
@@ -72,10 +76,12 @@ class CropBox:
         y0, y1 = max(0, self.top), min(height, self.top + self.side)
         if x0 >= x1 or y0 >= y1:
             return np.zeros((size, size, 3), dtype=np.uint8)
-        square = np.zeros((self.side, self.side, 3), dtype=np.uint8)
+        square: Image = np.zeros((self.side, self.side, 3), dtype=np.uint8)
         square[y0 - self.top : y1 - self.top, x0 - self.left : x1 - self.left] = image[y0:y1, x0:x1]
-        method = cv2.INTER_AREA if self.side > size else cv2.INTER_LINEAR
-        return np.asarray(cv2.resize(square, (size, size), interpolation=method), dtype=np.uint8)
+        # Halving is vectorised; the mean over areas of any other size takes a third of the time after it, or less.
+        while len(square) >= 2 * size and len(square) % 2 == 0:
+            square = _resized(square, len(square) // 2)
+        return _resized(square, size)
 
     def _cut_rolled(self, image: Image, size: int) -> Image:
         """Cuts the upright square around the crop at its resolution, then turns it."""
@@ -89,6 +95,11 @@ class CropBox:
         matrix = np.concatenate([turn, shift[:, None]], axis=1)
         method = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
         return np.asarray(cv2.warpAffine(upright.cut(image, wide), matrix, (size, size), flags=method), dtype=np.uint8)
+
+
+def _resized(square: Image, size: int) -> Image:
+    method = cv2.INTER_AREA if len(square) > size else cv2.INTER_LINEAR
+    return np.asarray(cv2.resize(square, (size, size), interpolation=method), dtype=np.uint8)
 
 
 def rolled_axes(roll: float) -> Float64Array:

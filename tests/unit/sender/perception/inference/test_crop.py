@@ -1,5 +1,6 @@
 from dataclasses import replace
 
+import cv2
 import numpy as np
 import pytest
 import torch
@@ -106,3 +107,19 @@ def test_rolled_crop_shows_what_is_upright_along_its_axis(size: int) -> None:
         row, column = ((np.indices(shown.shape) + 0.5) * weight).sum(axis=(1, 2)) / weight.sum() / size
         assert [column, row] == pytest.approx(crop.to_units(place), abs=0.01)
         assert column == pytest.approx(0.5, abs=0.01)
+
+
+@pytest.mark.parametrize(("wanted", "side"), [(45, 45), (319, 319), (441, 440), (899, 900), (1501, 1504)])
+def test_side_of_large_crop_can_be_halved(wanted: int, side: int) -> None:
+    assert CropBox.around([0, 0, wanted, wanted], 1.0).side == side
+
+
+@pytest.mark.parametrize("side", [440, 900, 1504])
+def test_large_crop_is_halved_and_shows_what_one_step_would(side: int) -> None:
+    crop = CropBox(0, 0, side)
+    y, x = np.mgrid[:side, :side] / side
+    image = np.stack([255 * x, 255 * y, 127 + 127 * np.sin(40 * x) * np.cos(30 * y)], axis=-1).astype(np.uint8)
+    seen, expected = crop.cut(image, 192), cv2.resize(image, (192, 192), interpolation=cv2.INTER_AREA)
+    difference = np.abs(seen.astype(int) - expected)[2:-2, 2:-2]
+    assert difference.mean() < 1
+    assert difference.max() < 6
