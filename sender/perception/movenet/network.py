@@ -3,9 +3,10 @@
 The layers are those of Google's networks (Lightning, Thunder), whose weights `sender.train.movenet` converts.  Batch
 norms are folded into the convolutions.  The heads that give lengths are computed only in the cells that are read.
 
-Shapes: B crops, S side of the crop, J = 17 COCO keypoints, H = S/4 cells a side, K cells of a crop.
+Shapes: B crops, S height and W width of the crop, J = 17 COCO keypoints, H×W cells of 4 pixels, K cells of a crop.
 """
 
+import math
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from functools import partial
@@ -25,6 +26,8 @@ _STEM, _LAST, _EXPANSION = 32, 1280, 6
 _LATERAL_BLOCKS, _PYRAMID = (9, 5, 2), (64, 32, 24)
 _HEAD = 96
 _COARSEST_STRIDE_PX = 32
+# Of the side of a crop, the width that shows most people who stand upright: half of those in photographs.
+_NARROW = 0.62
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +46,11 @@ class MoveNetConfig:
         if self.size < 1 or self.size % _COARSEST_STRIDE_PX or self.width <= 0:
             raise ValueError(f"crops must be a multiple of 32 pixels wide, and the width positive: {asdict(self)}")
 
+    @property
+    def narrow(self) -> int:
+        """Width in pixels of a crop that shows somebody upright, a multiple of 32."""
+        return _COARSEST_STRIDE_PX * math.ceil(_NARROW * self.size / _COARSEST_STRIDE_PX)
+
     def channels(self, at_width_1: int) -> int:
         """The nearest multiple of 8; no less than nine tenths, as in MobileNetV2."""
         wanted = at_width_1 * self.width
@@ -54,8 +62,8 @@ class Maps(NamedTuple):
     """What the heads predict; lengths in cells, of keypoint j at 2j (y) and 2j + 1 (x).
 
     Args:
-        centre: (B, 1, H, H) logits of the person's centre.
-        heat: (B, J, H, H) logits of the keypoints.
+        centre: (B, 1, H, W) logits of the person's centre.
+        heat: (B, J, H, W) logits of the keypoints.
         regression: rows and columns (B, K) of cells → (B, K, 2J) from the centre to the keypoints.
         offset: likewise, from the cell to the keypoint in it.
     """
@@ -67,7 +75,7 @@ class Maps(NamedTuple):
 
 
 class MoveNetNet(nn.Module):
-    """Crops (B, S, S, 3) RGB, bytes or 0…255 → `Maps`."""
+    """Crops (B, S, W, 3) RGB, bytes or 0…255 → `Maps`."""
 
     def __init__(self, config: MoveNetConfig) -> None:
         super().__init__()
@@ -92,8 +100,8 @@ class MoveNetNet(nn.Module):
         self.centre, self.heat = _Head(1), _Head(KEYPOINTS)
         self.regression, self.offset = _Head(2 * KEYPOINTS), _Head(2 * KEYPOINTS)
 
-    def forward(self, crops_BSS3: Tensor) -> Maps:
-        x, seen = self.stem(crops_BSS3.permute(0, 3, 1, 2).float() / 127.5 - 1.0), {}
+    def forward(self, crops_BSW3: Tensor) -> Maps:
+        x, seen = self.stem(crops_BSW3.permute(0, 3, 1, 2).float() / 127.5 - 1.0), {}
         for number, block in enumerate(self.blocks):
             x = seen[number] = block(x)
         merged = self.coarsest(self.last(x))

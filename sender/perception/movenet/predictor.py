@@ -1,6 +1,6 @@
 """Runs MoveNet: crops → 17 keypoints of one person each."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, Literal, Self, get_args
@@ -26,7 +26,7 @@ MARGIN: Final = 1.1
 
 @dataclass(frozen=True, slots=True)
 class MoveNetKeypoints:
-    """Keypoints of B crops, in the order of COCO; lengths in crop units, 0…1.
+    """Keypoints of B crops, in the order of COCO; lengths in units of square crops, 0…1.
 
     Args:
         places: (B, 17, 2) x, y.
@@ -45,12 +45,12 @@ class MoveNet:
     """Finds the keypoints of the person in the middle of a crop.
 
     Args:
-        network: `MoveNetGraph` in use.
-        size: S, side of the crops in pixels.
+        networks: `MoveNetGraph` in use, by the width of crops: S, and less for those that show the middle alone.
+        size: S, height of the crops in pixels.
     """
 
-    def __init__(self, network: NetworkInUse, size: int) -> None:
-        self._network, self.size = network, size
+    def __init__(self, networks: Mapping[int, NetworkInUse], size: int) -> None:
+        self._networks, self.size, self.narrow = networks, size, min(networks)
 
     @classmethod
     def load(cls, name: Name, device: torch.device = CPU, directory: Path = WEIGHTS_DIRECTORY) -> Self:
@@ -58,16 +58,20 @@ class MoveNet:
         net = load_recorded(name, KIND, MoveNetConfig, MoveNetNet, directory)
         entry, size = find_entry(name, directory), net.config.size
         graph = MoveNetGraph(net.to(memory_format=torch.channels_last))
-        example = torch.zeros(1, size, size, 3, dtype=torch.uint8)
-        return cls(in_use(graph, (example,), name, entry.precision, device, entry.int8), size)
+        networks = {}
+        for width in (size, net.config.narrow):
+            example = torch.zeros(1, size, width, 3, dtype=torch.uint8)
+            networks[width] = in_use(graph, (example,), name, entry.precision, device, entry.int8)
+        return cls(networks, size)
 
     def observe(self, crops: Sequence[ByteArray]) -> MoveNetKeypoints:
-        """Keypoints in crops (S, S, 3) uint8 RGB, black beyond the picture.
+        """Keypoints in crops (S, W, 3) uint8 RGB, black beyond the picture.
 
         Raises:
-            ValueError: there is no crop, or one is of another shape.
+            ValueError: there is no crop, they differ in shape, or are of another shape.
         """
         shapes = {crop.shape for crop in crops}
-        if shapes != {(self.size, self.size, 3)}:
-            raise ValueError(f"expected RGB crops of {self.size}² pixels, got {sorted(shapes)}")
-        return MoveNetKeypoints(*(each.numpy() for each in self._network(torch.from_numpy(np.stack(crops)))))
+        network = self._networks.get(crops[0].shape[1]) if len(shapes) == 1 else None
+        if network is None or crops[0].shape[::2] != (self.size, 3):
+            raise ValueError(f"expected RGB crops of {self.size}×{[*self._networks]} pixels, got {sorted(shapes)}")
+        return MoveNetKeypoints(*(each.numpy() for each in network(torch.from_numpy(np.stack(crops)))))

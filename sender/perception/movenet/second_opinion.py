@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from common.arrays import Box, ByteArray, Image
+from common.arrays import Box, ByteArray, FloatArray, Image
 from common.body.anatomy import MIRRORED_KEYPOINTS
 from common.weights.devices import CPU
 from common.weights.inference import NetworkInUse, in_use
@@ -113,6 +113,11 @@ class SecondOpinion:
         for margin in margins:
             seen = [CropBox.around(box, margin, crop.roll) for box, crop in zip(boxes, crops, strict=True)]
             cuts = [alone(crop.cut(image, network.size), box, crop) for crop, box in zip(seen, boxes, strict=True)]
+            # Where all beside them would be black, the middle of the crops is enough.
+            share = 2 * max(float(_shown(box, crop)[0]) for box, crop in zip(boxes, seen, strict=True))
+            if network.size * share <= network.narrow:
+                beside = (network.size - network.narrow) // 2
+                cuts = [cut[:, beside : beside + network.narrow] for cut in cuts]
             for mirror in mirrors:
                 found = network.observe([cut[:, ::-1] if mirror else cut for cut in cuts])
                 views.append(in_crops(unmirrored(found) if mirror else found, seen, crops))
@@ -134,13 +139,18 @@ def reading_of(people: int, *, thorough: bool, live: bool = False) -> Reading:
 
 def alone(cut: Image, box: Box, crop: CropBox) -> Image:
     """A crop (S, S, 3) around a box (4,), black where the box with its margin ends."""
-    extent = box[2:] - box[:2]
-    half = (extent / 2 + _AROUND * extent.max()) / crop.side
+    half = _shown(box, crop)
     (left, top), (right, bottom) = (np.rint((0.5 + sign * half) * len(cut)).astype(int) for sign in (-1, 1))
     shown: ByteArray = np.zeros_like(cut)
     rows, columns = slice(max(top, 0), bottom), slice(max(left, 0), right)
     shown[rows, columns] = cut[rows, columns]
     return shown
+
+
+def _shown(box: Box, crop: CropBox) -> FloatArray:
+    """Half of the width and of the height (2,) that `alone` shows, crop units."""
+    extent = box[2:] - box[:2]
+    return np.asarray((extent / 2 + _AROUND * extent.max()) / crop.side, np.float32)
 
 
 def unmirrored(seen: MoveNetKeypoints) -> MoveNetKeypoints:

@@ -1,18 +1,20 @@
 """Keypoints of both networks, fused."""
 
 import shutil
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
-from common.arrays import FloatArray
+from common.arrays import ByteArray, FloatArray
 from common.body.anatomy import MIRRORED_KEYPOINTS
 from common.doctor import Doubt
-from common.weights.inference import in_use
+from common.weights.devices import CPU
+from common.weights.inference import NetworkInUse, in_use
 from common.weights.loader import load_recorded
 from common.weights.manifest import WEIGHTS_DIRECTORY
 from sender.config import SenderConfig
@@ -34,7 +36,7 @@ from sender.perception.movenet.fusion import (
     SecondKeypoints,
     named_as,
 )
-from sender.perception.movenet.predictor import MoveNetKeypoints
+from sender.perception.movenet.predictor import MoveNet, MoveNetKeypoints
 from sender.perception.movenet.second_opinion import SecondOpinion, alone, in_crops, mean_of, reading_of, unmirrored
 from sender.perception.network.fused_output import FusedOutput
 from sender.perception.network.network import PerceptionConfig, PerceptionNet
@@ -139,6 +141,28 @@ def test_others_beside_a_person_are_black() -> None:
     assert (shown[:, 33:92] == 9).sum() > 0
     assert (shown[:, :32] == 0).all()
     assert (shown[:, 93:] == 0).all()
+
+
+class Recorder(MoveNet):
+    """Finds the same everywhere, and keeps the shapes of crops."""
+
+    def __init__(self) -> None:
+        used = NetworkInUse(nn.Identity(), "float32", CPU)
+        super().__init__({64: used, 40: used}, 64)
+        self.shapes: list[tuple[int, ...]] = []
+
+    def observe(self, crops: Sequence[ByteArray]) -> MoveNetKeypoints:
+        self.shapes += [crop.shape for crop in crops]
+        return found(np.repeat(PLACES.numpy(), len(crops), axis=0))
+
+
+def test_people_who_are_upright_are_read_in_narrow_crops() -> None:
+    recorder, image = Recorder(), np.zeros((100, 100, 3), np.uint8)
+    second = SecondOpinion(recorder, recorder, {})
+    narrow, wide = np.array([30, 0, 60, 90], np.float32), np.array([30, 0, 90, 90], np.float32)
+    for boxes in ([narrow], [wide], [narrow, wide]):
+        second.read("thunder", image, boxes, [CropBox.around(box) for box in boxes], "mirrored")
+    assert [shape[1] for shape in recorder.shapes] == [40, 64, 64, 64]
 
 
 def test_one_person_is_read_by_thunder_and_several_by_lightning() -> None:

@@ -72,6 +72,19 @@ def test_decoding_takes_the_peak_near_the_regressed_keypoint_of_the_person_in_th
     assert decoded(maps)[2][1, nose] > spread[1, nose]
 
 
+def test_narrow_crop_gives_what_the_square_one_does_that_is_black_beside_it() -> None:
+    net = load_recorded("movenet_lightning", KIND, MoveNetConfig, MoveNetNet)
+    square = picture(ORIGINALS[0], net.config.size)
+    beside = (net.config.size - net.config.narrow) // 2
+    square[:, :beside] = square[:, -beside:] = 0
+    with torch.inference_mode():
+        whole, middle = (
+            MoveNetGraph(net)(torch.from_numpy(crop)[None]) for crop in (square, square[:, beside:-beside])
+        )
+    assert (whole[0] - middle[0]).abs().median() < 0.01
+    torch.testing.assert_close(middle[1].mean(), whole[1].mean(), atol=0.1, rtol=0)
+
+
 def test_lengths_in_a_cell_are_those_of_the_whole_map() -> None:
     torch.manual_seed(0)
     net = MoveNetNet(MoveNetConfig(64, 0.25)).eval()
@@ -83,10 +96,12 @@ def test_lengths_in_a_cell_are_those_of_the_whole_map() -> None:
 
 def test_observe_takes_crops_of_its_size_only() -> None:
     net = MoveNetNet(MoveNetConfig(64, 0.25)).eval()
-    movenet = MoveNet(NetworkInUse(MoveNetGraph(net), "float32", torch.device("cpu")), 64)
+    used = NetworkInUse(MoveNetGraph(net), "float32", torch.device("cpu"))
+    movenet = MoveNet({64: used, 32: used}, 64)
     seen = movenet.observe([np.zeros((64, 64, 3), np.uint8)] * 2)
     assert seen.places.shape == (2, 17, 2)
-    for crops in ([], [np.zeros((32, 32, 3), np.uint8)]):
+    assert movenet.observe([np.zeros((64, 32, 3), np.uint8)]).places.shape == (1, 17, 2)
+    for crops in ([], [np.zeros((32, 32, 3), np.uint8)], [np.zeros((64, size, 3), np.uint8) for size in (32, 64)]):
         with pytest.raises(ValueError, match="expected RGB crops of 64"):
             movenet.observe(crops)
 
