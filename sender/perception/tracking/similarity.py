@@ -13,9 +13,13 @@ from sender.perception.inference.crop import CropBox
 from sender.perception.network.output import PerceptionOutput
 
 # Two poses are compared only if at least this many keypoints are located in both.
-_MIN_COMMON_KEYPOINTS = 6
-# Two poses are one person's if the median distance of their keypoints is below this share of the smaller one's size.
-_MAX_MEDIAN_DISTANCE = 0.06
+_MIN_COMMON_KEYPOINTS = 4
+# Two poses are one person's from this keypoint similarity on.
+_SAME_PERSON = 0.5
+# How far annotators place each keypoint apart, over the root of the person's area: COCO's.
+_ANNOTATORS_SIGMA = np.repeat([0.026, 0.025, 0.035, 0.079, 0.072, 0.062, 0.107, 0.087, 0.089], [1, *[2] * 8])
+# Least area of a pose over the square of its longer side: upright limbs cover more than their keypoints' box.
+_MIN_ASPECT = 0.25
 # Two appearances are compared only if they share at least this area, as a share of the crop.
 _MIN_COMMON_AREA = 0.005
 
@@ -25,7 +29,7 @@ class ImagePose:
     """The keypoints of one person in the frame: people with nearly the same box may have different poses.
 
     The criterion of pose-based non-maximum suppression (Papandreou et al., "Towards accurate multi-person pose
-    estimation in the wild", 2017), instead of the overlap of boxes.
+    estimation in the wild", 2017), COCO's object keypoint similarity, instead of the overlap of boxes.
 
     Args:
         keypoints: (K, 2) pixels of the frame.
@@ -45,9 +49,15 @@ class ImagePose:
         common = self.located & other.located
         if common.sum() < _MIN_COMMON_KEYPOINTS:
             return False
-        size = min(float(np.ptp(pose.keypoints[pose.located], axis=0).max()) for pose in (self, other))
-        distances = np.linalg.norm(self.keypoints - other.keypoints, axis=1)
-        return float(np.median(distances[common])) < _MAX_MEDIAN_DISTANCE * size
+        area = min(self._area(), other._area())
+        squared = np.square(self.keypoints - other.keypoints).sum(axis=1) / area
+        similarity = np.exp(-squared / (2 * np.square(2 * _ANNOTATORS_SIGMA)))
+        return float(similarity[common].mean()) > _SAME_PERSON
+
+    def _area(self) -> float:
+        """Of the box around the located keypoints, square pixels."""
+        extent = np.ptp(self.keypoints[self.located], axis=0)
+        return max(float(extent.prod()), _MIN_ASPECT * float(extent.max()) ** 2, 1.0)
 
 
 @dataclass(frozen=True, slots=True, eq=False)

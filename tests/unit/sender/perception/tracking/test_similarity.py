@@ -34,4 +34,12 @@ def test_part_of_a_person_is_the_same_person_and_who_stands_behind_is_not() -> N
     whole, legs = ImagePose(STANDING, ALL), ImagePose(noisy, LEGS)
     assert whole.is_same_person(legs) and legs.is_same_person(whole)
     assert not whole.is_same_person(ImagePose(STANDING + np.array([45, -10], np.float32), ALL))
-    assert not whole.is_same_person(ImagePose(STANDING, np.arange(17) >= 12)), "too few keypoints in common"
+    assert whole.is_same_person(ImagePose(STANDING, np.arange(17) >= 13))
+    assert not whole.is_same_person(ImagePose(STANDING, np.arange(17) >= 14)), "too few keypoints in common"
+
+
+def test_hips_of_a_person_may_lie_farther_apart_than_eyes() -> None:
+    moved = STANDING + np.array([8, 0], np.float32)
+    legs, face = LEGS & (np.arange(17) >= 11), np.arange(17) < 5
+    assert ImagePose(STANDING, legs).is_same_person(ImagePose(moved, legs))
+    assert not ImagePose(STANDING, face).is_same_person(ImagePose(moved, face))
