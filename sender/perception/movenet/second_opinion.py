@@ -42,7 +42,7 @@ logger = logging.getLogger(__name__)
 # Of the picture around a person's box, what MoveNet sees, over the longer side of the box.
 _AROUND = 0.1
 # Sides of the crops, over the longer side of the box, of which a thorough reading takes the mean, each in both views.
-_THOROUGH_MARGINS: Final = (1.1, MARGIN)
+_THOROUGH_MARGINS: Final = (MARGIN, 1.25)
 _MIRRORS: Final[dict[View, tuple[bool, ...]]] = {"plain": (False,), "mirrored": (True,), "both": (False, True)}
 # Thunder takes three times as long as Lightning: a frame of a file has time for one person's, one of a camera for none.
 _PEOPLE_BY_THUNDER: Final = 1

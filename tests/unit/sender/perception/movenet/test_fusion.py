@@ -53,13 +53,19 @@ def fusion(request: pytest.FixtureRequest) -> ReadingFusion:
 
 
 def fused(
-    fusion: ReadingFusion, apart: float, *, score: float = 0.7, sigma: float = 0.03, visible: float = 3.0
+    fusion: ReadingFusion,
+    apart: float,
+    *,
+    score: float = 0.7,
+    sigma: float = 0.03,
+    visible: float = 3.0,
+    between: float = 0.0,
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Share of the way (J,) from perception's to MoveNet's keypoints, σ, and log odds of being visible."""
     one = torch.ones(1, 17)
     step = torch.tensor([apart, 0.0])
     own = OwnKeypoints(PLACES, sigma * one, visible * one)
-    second = SecondKeypoints(PLACES + step, score * one, 0.02 * one, 0.01 * one, 0 * one)
+    second = SecondKeypoints(PLACES + step, score * one, 0.02 * one, 0.01 * one, between * one)
     with torch.no_grad():
         mixture, visible_logit = fusion(own, second)
         places, deviation = mixture.densest()
@@ -75,7 +81,7 @@ def test_keypoints_that_agree_are_averaged(fusion: ReadingFusion) -> None:
 
 
 def test_of_keypoints_that_disagree_the_more_certain_one_is_taken(fusion: ReadingFusion) -> None:
-    own, _, _ = fused(fusion, 0.4, score=0.03, sigma=0.015, visible=6.0)
+    own, _, _ = fused(fusion, 0.4, score=0.03, sigma=0.015, visible=6.0, between=0.1)
     movenets, _, _ = fused(fusion, 0.4, score=0.9, sigma=0.25, visible=-2.0)
     assert own.median() == 0
     assert movenets.median() == pytest.approx(1.0, abs=1e-3)
@@ -144,15 +150,15 @@ def test_others_beside_a_person_are_black() -> None:
 
 
 class Recorder(MoveNet):
-    """Finds the same everywhere, and keeps the shapes of crops."""
+    """Finds the same everywhere, and keeps the crops."""
 
     def __init__(self) -> None:
         used = NetworkInUse(nn.Identity(), "float32", CPU)
         super().__init__({64: used, 40: used}, 64)
-        self.shapes: list[tuple[int, ...]] = []
+        self.seen: list[ByteArray] = []
 
     def observe(self, crops: Sequence[ByteArray]) -> MoveNetKeypoints:
-        self.shapes += [crop.shape for crop in crops]
+        self.seen += crops
         return found(np.repeat(PLACES.numpy(), len(crops), axis=0))
 
 
@@ -162,7 +168,14 @@ def test_people_who_are_upright_are_read_in_narrow_crops() -> None:
     narrow, wide = np.array([30, 0, 60, 90], np.float32), np.array([30, 0, 90, 90], np.float32)
     for boxes in ([narrow], [wide], [narrow, wide]):
         second.read("thunder", image, boxes, [CropBox.around(box) for box in boxes], "mirrored")
-    assert [shape[1] for shape in recorder.shapes] == [40, 64, 64, 64]
+    assert [crop.shape[1] for crop in recorder.seen] == [40, 64, 64, 64]
+
+
+def test_photographs_are_read_at_two_scales_in_both_views() -> None:
+    recorder, image = Recorder(), np.random.default_rng(0).integers(256, size=(100, 100, 3), dtype=np.uint8)
+    second, box = SecondOpinion(recorder, recorder, {}), np.array([10, 10, 90, 90], np.float32)
+    second.read("thorough", image, [box], [CropBox.around(box)], "both")
+    assert len({crop.tobytes() for crop in recorder.seen}) == 4
 
 
 def test_one_person_is_read_by_thunder_and_several_by_lightning() -> None:
