@@ -24,6 +24,56 @@ from sender.semantics.refine import Refiner, Targets
 from sender.semantics.smoothing import LabelSmoother
 
 
+class CropFits:
+    """Fits bodies to each frame, from where they were fitted to the last one."""
+
+    def __init__(self, fitter: Fitter) -> None:
+        self.fitter = fitter
+        self._corrections: dict[int, FloatArray] = {}
+
+    @classmethod
+    def load(cls, device: torch.device = CPU) -> Self:
+        """With the shipped weights; raises WeightsError where they are missing, damaged or of another version."""
+        return cls(_load_fitter(device))
+
+    def reset(self) -> None:
+        """Forgets everybody, for a new source."""
+        self._corrections.clear()
+
+    def fitted(self, observed: Sequence[ObservedPerson], camera: Camera) -> FittedEntries:
+        """Those of B ≥ 1 people in the next frame, in their crops."""
+        last = self._corrections
+        known = [last[person.identity] for person in observed if person.identity in last]
+        # Where all people were in the frame before, from there on.
+        fitted = self._fit(observed, camera, np.stack(known) if len(known) == len(observed) else None)
+        changes = zip(observed, fitted.refined - fitted.predicted, strict=True)
+        self._corrections = {person.identity: change for person, change in changes}
+        return fitted
+
+    def alone(self, observed: Sequence[ObservedPerson], camera: Camera) -> Bodies:
+        """Those of B ≥ 1 people of whom there is no other frame."""
+        return in_frame(self._fit(observed, camera, None), observed, camera)
+
+    def _fit(self, observed: Sequence[ObservedPerson], camera: Camera, correction: FloatArray | None) -> FittedEntries:
+        output = together(observed)
+        focal = np.array([camera.focal_px / person.crop.side for person in observed], np.float32)
+        return self.fitter(output.features(), Targets.from_output(output, focal), correction)
+
+
+def in_frame(fitted: FittedEntries, observed: Sequence[ObservedPerson], camera: Camera) -> Bodies:
+    """What is fitted to people in their crops, in the frame."""
+    focal = np.array([camera.focal_px / person.crop.side for person in observed], np.float32)
+    roots, pelvises = orientation(fitted.refined, CROSS), pelvis_in_crop(fitted.refined, focal[:, None])
+    moved = [
+        to_frame(root, pelvis, person.crop, camera)
+        for root, pelvis, person in zip(roots, pelvises, observed, strict=True)
+    ]
+    turns, places = (np.stack(each) for each in zip(*moved, strict=True))
+    entries = placed(fitted.refined, turns, places)
+    pixels = [person.crop.to_pixels(each) for person, each in zip(observed, fitted.keypoints, strict=True)]
+    return Bodies(entries, fitted.sigma, np.stack(pixels), [None] * len(observed))
+
+
 class PosedBodies:
     """The estimator by the pose head and its refinement.
 
@@ -32,9 +82,8 @@ class PosedBodies:
     """
 
     def __init__(self, fitter: Fitter, strength: float) -> None:
-        self._fitter = fitter
+        self._fits = CropFits(fitter)
         self._smoother = LabelSmoother(strength) if strength else None
-        self._corrections: dict[int, FloatArray] = {}
 
     @classmethod
     def load(cls, strength: float = 0.0, device: torch.device = CPU) -> Self:
@@ -51,10 +100,10 @@ class PosedBodies:
 
     def sharing(self, strength: float) -> Self:
         """Another estimator by the same networks."""
-        return type(self)(self._fitter, strength)
+        return type(self)(self._fits.fitter, strength)
 
     def reset(self) -> None:
-        self._corrections.clear()
+        self._fits.reset()
         if self._smoother is not None:
             self._smoother.reset()
 
@@ -62,15 +111,9 @@ class PosedBodies:
         """Each frame tells of itself."""
 
     def bodies(self, observed: Sequence[ObservedPerson], camera: Camera, time_s: float) -> Bodies:
-        last = self._corrections
-        known = [last[person.identity] for person in observed if person.identity in last]
-        # Where all people were in the frame before, from there on.
-        correction = np.stack(known) if len(known) == len(observed) else None
-        fitted, found = self._fitted(observed, camera, correction)
         if self._smoother is None:
-            return found
-        changes = zip(observed, fitted.refined - fitted.predicted, strict=True)
-        self._corrections = {person.identity: change for person, change in changes}
+            return self._fits.alone(observed, camera)
+        found = in_frame(self._fits.fitted(observed, camera), observed, camera)
         smoothed = found.entries.copy()
         for row, person in enumerate(observed):
             labels = np.zeros(LABEL_SIZE, np.float32)
@@ -79,24 +122,7 @@ class PosedBodies:
         return Bodies(smoothed, found.sigma, found.keypoints, found.contact)
 
     def alone(self, observed: Sequence[ObservedPerson], camera: Camera) -> Bodies:
-        return self._fitted(observed, camera, None)[1]
-
-    def _fitted(
-        self, observed: Sequence[ObservedPerson], camera: Camera, correction: FloatArray | None
-    ) -> tuple[FittedEntries, Bodies]:
-        """In the crops, and in the frame."""
-        output = together(observed)
-        focal = np.array([camera.focal_px / person.crop.side for person in observed], np.float32)
-        fitted = self._fitter(output.features(), Targets.from_output(output, focal), correction)
-        roots, pelvises = orientation(fitted.refined, CROSS), pelvis_in_crop(fitted.refined, focal[:, None])
-        moved = [
-            to_frame(root, pelvis, person.crop, camera)
-            for root, pelvis, person in zip(roots, pelvises, observed, strict=True)
-        ]
-        turns, places = (np.stack(each) for each in zip(*moved, strict=True))
-        entries = placed(fitted.refined, turns, places)
-        pixels = [person.crop.to_pixels(each) for person, each in zip(observed, fitted.keypoints, strict=True)]
-        return fitted, Bodies(entries, fitted.sigma, np.stack(pixels), [None] * len(observed))
+        return self._fits.alone(observed, camera)
 
 
 def _load_fitter(device: torch.device) -> Fitter:

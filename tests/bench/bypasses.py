@@ -3,8 +3,8 @@
 Perception runs by PyTorch throughout, as changed networks are not compiled.  All figures are lower when better.
 """
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -30,8 +30,6 @@ from sender.perception.stage import TRACKED_PRIOR, ObservedPerson
 from sender.semantics.bodies import Bodies, BodyEstimator
 from sender.semantics.confidence import LIMBS, RIGHT_WITHIN, KeypointConfidence, evidence
 from sender.semantics.fitting import FitterOnHost
-from sender.semantics.lifting.estimator import LiftedBodies
-from sender.semantics.lifting.window import Observations
 from sender.semantics.posed import PosedBodies
 from sender.semantics.predictor import PoseHead
 from sender.semantics.refine import Refiner, Targets
@@ -111,14 +109,6 @@ class NoRefinement(Refiner):
         return entries
 
 
-class KeypointsAlone(LiftedBodies):
-    """The lifting network is told keypoints, and nothing else that perception says."""
-
-    def _seen(self, observed: Sequence[ObservedPerson], camera: Camera, time_s: float) -> list[Observations]:
-        seen = super()._seen(observed, camera, time_s)
-        return [replace(each, perceived=np.zeros_like(each.perceived)) for each in seen]
-
-
 @dataclass(frozen=True, eq=False)
 class Row:
     """One person.
@@ -162,8 +152,6 @@ class Senders:
             WHOLE: whole,
             ("pose head's σ", "one for everybody"): _posed(OneSigma(predictor, sigma), refiner),
             ("refinement", "off"): _posed(predictor, NoRefinement.load()),
-            ("refined pose head", "lifting network"): LiftedBodies.load(),
-            ("refined pose head", "lifting network, keypoints alone"): KeypointsAlone.load(),
         }
 
     def rendered(self, batch: Batch) -> list[Row]:

@@ -25,11 +25,10 @@ from sender.semantics.bodies import Bodies, placed
 from sender.semantics.keypoint_jacobian import KeypointJacobian
 from sender.semantics.lifting.memory import Window
 from sender.semantics.lifting.network import KIND, NAME, Lifted, LiftingConfig, LiftingNetwork
-from sender.semantics.lifting.projection import moved_to_keypoints
-from sender.semantics.lifting.window import Observations, WindowCamera, tokens
+from sender.semantics.lifting.window import Observations, WindowCamera, mean_crop, tokens
 
-FRAMES: Final = 16
-"""T; more are not better."""
+FRAMES: Final = 32
+"""T; with half as many, people shake half as much again from frame to frame."""
 # Added to attention where a frame is missing.
 _MASKED: Final = -1e4
 
@@ -46,21 +45,24 @@ class OneFrame(nn.Module):
         """Inputs of one window."""
         anchor = torch.zeros(1, FRAMES)
         anchor[:, -1] = 1
-        return torch.zeros(1, FRAMES, LiftingConfig().tokens), torch.ones(1, FRAMES), anchor
+        square = torch.ones(1, FRAMES, FRAMES)
+        return torch.zeros(1, FRAMES, LiftingConfig().tokens), 0 * square, square, anchor
 
-    def forward(self, tokens: Tensor, present: Tensor, anchor: Tensor) -> tuple[Tensor, ...]:
+    def forward(self, tokens: Tensor, lags: Tensor, sees: Tensor, anchor: Tensor) -> tuple[Tensor, ...]:
         """The fields of `Lifted`, (B, …).
 
         Args:
-            tokens: (B, T, F).
-            present: (B, T) 1 where there is a frame, else 0.
+            tokens, lags: (B, T, F) and (B, T, T), as of `LiftingNetwork`.
+            sees: (B, T, T) 1 where a frame sees another one, else 0.
             anchor: (B, T) 1 for the frame that is estimated, 0 for the others.
         """
-        context = self.network.context(tokens, ((1 - present) * _MASKED)[:, None, None])
+        mask = ((1 - sees) * _MASKED)[:, None]
+        context = self.network.context(tokens, lags, mask)
+        means = self.network.means(context, tokens, lags, mask)
         # OpenVINO does not compile layers of a single row without a second axis.
-        context, own = ((anchor[..., None] * each).sum(1, keepdim=True) for each in (context, tokens))
-        entries, _ = self.network.decode(context, own, self.network.prior(context).mean)
-        return tuple(each[:, 0] for each in (entries, *self.network.read(context, own)))
+        context, means = ((anchor[..., None] * each).sum(1, keepdim=True) for each in (context, means))
+        entries, _ = self.network.decode(context, means, self.network.prior(context).mean)
+        return tuple(each[:, 0] for each in (entries, *self.network.read(context)))
 
 
 class Lifter:
@@ -87,28 +89,29 @@ class Lifter:
         columns = (getattr(frames, item.name) for item in fields(frames))
         joined = Observations(*(each.reshape(len(windows), FRAMES, *each.shape[1:]) for each in columns))
         places, rows = np.array([window.anchor for window in windows]), np.arange(FRAMES)
-        fed, own = tokens(joined, places)
+        centre, side = mean_crop(joined, joined.seen)
+        own = WindowCamera.through(centre, side)
+        lags = joined.time_s[:, None] - joined.time_s[:, :, None]
+        # Frames see those up to their own, where the anchor is the last one, as in the training.
         present = rows < np.array([[len(window.frames)] for window in windows])
-        anchor = rows == places[:, None]
-        inputs = (torch.from_numpy(each.astype(np.float32)) for each in (fed, present, anchor))
-        said = Lifted(*self._network(*inputs))
+        causal = np.array([window.anchor == len(window.frames) - 1 for window in windows])
+        sees = present[:, None] & (~causal[:, None, None] | np.tri(FRAMES, dtype=bool)) | np.eye(FRAMES, dtype=bool)
+        inputs = (tokens(joined, own, side), lags, sees, rows == places[:, None])
+        said = Lifted(*self._network(*(torch.from_numpy(each.astype(np.float32)) for each in inputs)))
         # One frame does not show what stands.
         feet = [
             _stands(logits) if len(window.frames) > 1 else None
             for window, logits in zip(windows, said.contact, strict=True)
         ]
-        entries, pixels = self._in_frame(said, own, camera)
+        entries, pixels = self._in_frame(to_numpy(said.entries), own, camera)
         return Bodies(entries, to_numpy(said.sigma), pixels, feet)
 
-    def _in_frame(self, said: Lifted, own: WindowCamera, camera: Camera) -> tuple[FloatArray, FloatArray]:
-        """Bodies that are moved to their keypoints, and from the windows' own cameras to the frame's.
+    def _in_frame(self, entries: FloatArray, own: WindowCamera, camera: Camera) -> tuple[FloatArray, FloatArray]:
+        """Bodies from the windows' own cameras to the frame's.
 
         Returns:
             Label entries (B, E), and keypoints (B, K, 2), pixels.
         """
-        predicted, free = to_numpy(said.entries), to_numpy(said.free)
-        places, uncertain = to_numpy(said.keypoints), to_numpy(said.keypoints_sigma)
-        entries = moved_to_keypoints(self._kinematics, predicted, free, places, uncertain, own.focal[:, None])
         turn, pelvis = own.in_frame(entries)
         points = self._kinematics.keypoints(entries) @ own.rotation.swapaxes(1, 2) + pelvis[:, None]
         return placed(entries, turn, pelvis), np.stack([camera.project(each) for each in points])

@@ -12,11 +12,12 @@ from typing import Final
 
 import numpy as np
 
-from common.arrays import FloatArray
 from common.frames import Camera
 from common.weights.devices import to_numpy
-from sender.perception.inference.crop import CropBox
-from sender.perception.network.output import PerceptionOutput
+from sender.perception.stage import ObservedPerson
+from sender.perception.tracking.view_turns import View
+from sender.semantics.bodies import together
+from sender.semantics.fitting import FittedEntries
 from sender.semantics.lifting.window import Observations, crop_in_focal_lengths
 
 LONGEST_S: Final = 1.1
@@ -28,6 +29,7 @@ LATER_S: Final = 0.27
 _LEAST_S: Final = 0.45
 # Twice the longest window: a clip's frames are estimated when later ones are known.
 _KEPT_S: Final = 2 * LONGEST_S
+_VIEWS: Final[dict[View, float]] = {"plain": 0.0, "mirrored": 1.0, "both": 0.5}
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,7 +89,7 @@ class RecentFrames:
 def unseen(frame: Observations, time_s: float) -> Observations:
     """A frame like another one, in which nobody is found."""
     nothing = np.zeros((), bool)
-    return replace(frame, time_s=np.array(time_s), seen=nothing, perceived=nothing)
+    return replace(frame, time_s=np.array(time_s), seen=nothing)
 
 
 def _stride(times: Sequence[float], steps: int) -> int:
@@ -99,32 +101,22 @@ def _stride(times: Sequence[float], steps: int) -> int:
 
 
 def observations(
-    output: PerceptionOutput,
-    entries: FloatArray,
-    sigma: FloatArray,
-    crops: Sequence[CropBox],
-    camera: Camera,
-    time_s: float,
+    people: Sequence[ObservedPerson], fitted: FittedEntries, camera: Camera, time_s: float
 ) -> list[Observations]:
-    """One frame of each of B people.
-
-    Args:
-        output: perception's, B crops.
-        entries, sigma: (B, E) of the pose head, and their standard deviations.
-    """
-    boxes = [crop_in_focal_lengths(crop, camera) for crop in crops]
+    """One frame of each of B ≥ 1 people, and what is fitted to it."""
+    boxes, output = [crop_in_focal_lengths(person.crop, camera) for person in people], together(people)
     window = Observations(
-        time_s=np.full(len(crops), time_s),
+        time_s=np.full(len(people), time_s),
         centre=np.stack([centre for centre, _ in boxes]),
         side=np.array([side for _, side in boxes], np.float32),
-        roll=np.array([crop.roll for crop in crops], np.float32),
-        seen=np.ones(len(crops), bool),
+        roll=np.array([person.crop.roll for person in people], np.float32),
+        seen=np.ones(len(people), bool),
+        view=np.array([_VIEWS[person.view] for person in people], np.float32),
         keypoints=to_numpy(output.keypoints_2d),
         sigma=to_numpy(output.keypoints_sigma),
         visible=to_numpy(output.visible_logit.sigmoid()),
-        perceived=np.ones(len(crops), bool),
-        entries=entries,
-        log_sigma=np.log(sigma),
+        entries=fitted.refined,
+        log_sigma=np.log(fitted.sigma),
         joints_3d=to_numpy(output.joints_3d),
         joints_log_variance=to_numpy(output.joints_log_variance),
         joint_depth=to_numpy(output.joint_depth),

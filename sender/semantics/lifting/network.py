@@ -1,37 +1,59 @@
-"""The network that lifts 2D over time: the conditional variational autoencoder of (8) to (11) over windows of frames.
+"""The network that lifts over time: the conditional variational autoencoder of (8) to (11) over windows of frames.
 
     X = tokens of a window ── transformer ── c_t of each frame ── p(z|X) = N(z; m(c_t), s(c_t)) ── z
-    running: z = m(c_t);  (c_t, z) ── decoder ── μ, the label entries of frame t in the window camera
-    heads: σ of the entries, contact, up, and keypoints, to which `sender.semantics.lifting.projection` moves the body
+    mean over the frames u that t sees of the entries fitted to each, weighted by attention of c_t to c_u
+    running: z = m(c_t);  mean + what (c_t, z) ── decoder ── corrects = μ, the label entries of frame t
 
-What depth a picture leaves open, z tells: with z known, the decoder's σ(c, z) is what remains open; the heads' σ(c) is
-the whole error of μ at z = m(c).  The posterior q(z|X,y) and the discriminator are of the training alone
-(`sender.train.lifting`).  The same weights serve a live window, a whole clip and a photograph: attention is masked, so
-that frames see those up to their own (`causal`), or all; windows have 1 to 32 frames at any rate.
+What one frame shows is fitted before (`sender.semantics.fitting`), in the window camera here.  Each group of entries
+has its own weights: they smooth what is slow, follow what is fast, and leave out frames in which sides were exchanged.
+The errors that all frames of a window have, the decoder corrects.  With z known, its σ(c, z) is what remains open; the
+head's σ(c) is the whole error of μ at z = m(c).  The posterior q(z|X,y) and the discriminator are of the training alone
+(`sender.train.lifting`).  The same weights serve a live window and a whole clip: attention is masked, so that frames
+see those up to their own (`causal`), or all; windows have 1 to 32 frames at any rate.
 
 Shapes: B windows, T frames, F columns of a token (`sender.semantics.lifting.window`), C width of the transformer, Z of
-the latent, E = 80 entries, K = 17 keypoints.
+the latent, E = 80 entries, G groups of entries.
 """
 
 from dataclasses import dataclass
 from typing import NamedTuple
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
+from common.labels import group_slices
 from common.weights.transformer import Block
-from sender.perception.network.keypoints import KEYPOINTS
-from sender.semantics.crop_labels import ENTRIES
+from sender.semantics.crop_labels import ENTRIES, PELVIS
 from sender.semantics.lifting.layers import Gaussian, ResidualMLP
-from sender.semantics.lifting.window import KEYPOINT_SCALE, KEYPOINTS_2D, TOKEN
+from sender.semantics.lifting.window import FITTED, MAX_FRAMES, SEEN, TOKEN
 
 NAME = "lifting"
-KIND = "lifting-1"
+KIND = "lifting-2"
 CONTACTS = 4
 _LOG_SIGMA = (-4.0, 1.0)
-# Of the network's keypoints, crop widths.
-_LOG_KEYPOINT_SIGMA = (-6.0, 0.0)
-_HEADS = (ENTRIES, CONTACTS, 3, 2 * KEYPOINTS, KEYPOINTS)
+_HEADS = (ENTRIES, CONTACTS)
+# Width of the keys of each group, and 1/s by which its weights fall with time before they are learned.
+_KEY, _RATE = 12, 12.0
+# The same of the transformer's heads, in turn.
+_OF_HEADS = (0.3, 1.0, 3.0, 10.0)
+# Share of what the layers around the transformer are trained without.
+_DROPPED = 0.2
+# Frames that a layer sees before and after each: a frame more or less at a window's end is no matter to the other end.
+_REACH = 4
+# Added to the logit of a frame that is not seen; finite, so that a window without any has a mean.
+_HIDDEN = -1e4
+
+
+def _groups() -> list[slice]:
+    """The entries whose means have the same weights: those of `group_slices`, and the three parts of the root's."""
+    slices = group_slices()
+    of_root = [slice(0, PELVIS.start), slice(PELVIS.start, PELVIS.stop - 1), slice(PELVIS.stop - 1, PELVIS.stop)]
+    return [*of_root, *(each for each in slices.values() if PELVIS.stop <= each.start < ENTRIES)]
+
+
+_GROUPS = _groups()
+_GROUP_OF_ENTRY = np.repeat(np.arange(len(_GROUPS)), [group.stop - group.start for group in _GROUPS])
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,11 +68,11 @@ class LiftingConfig:
     """
 
     tokens: int = TOKEN
-    width: int = 192
+    width: int = 128
     layers: int = 4
-    heads: int = 6
-    latent: int = 32
-    hidden: int = 256
+    heads: int = 4
+    latent: int = 16
+    hidden: int = 192
 
 
 class Lifted(NamedTuple):
@@ -59,45 +81,56 @@ class Lifted(NamedTuple):
     Args:
         entries, sigma: (…, E) label entries in the window camera (`sender.semantics.crop_labels`), and their standard
             deviations.
-        free: (…, E) standard deviations for the sake of the keypoints (`sender.semantics.lifting.projection`).
         contact: (…, 4) logits that left heel, left toe, right heel and right toe stand on the floor.
-        up: (…, 3) the direction away from the ground, in the window camera's axes; not of unit length.
-        keypoints, keypoints_sigma: (…, K, 2) and (…, K) where the keypoints are in the window's crop, 0…1, by what all
-            frames showed, and their standard deviations.
     """
 
     entries: Tensor
     sigma: Tensor
-    free: Tensor
     contact: Tensor
-    up: Tensor
-    keypoints: Tensor
-    keypoints_sigma: Tensor
 
 
 class LiftingNetwork(nn.Module):
-    """The prior and the decoder on the context that a transformer makes of a window."""
+    """The prior, the means and the decoder on the context that a transformer makes of a window."""
+
+    far: Tensor
+    groups: Tensor
 
     def __init__(self, config: LiftingConfig) -> None:
         super().__init__()
         self.config, width = config, config.width
-        self.embed = nn.Sequential(nn.Linear(config.tokens, width), nn.GELU(), nn.Linear(width, width))
+        self.embed = nn.Sequential(
+            nn.Linear(config.tokens, width), nn.GELU(), nn.Dropout(_DROPPED), nn.Linear(width, width)
+        )
         self.blocks = nn.ModuleList(Block(width, config.heads) for _ in range(config.layers))
         self.norm = nn.LayerNorm(width)
         self.prior_net = ResidualMLP(width, 2 * config.latent, width, blocks=1)
-        self.decoder = ResidualMLP(width + config.latent, 2 * ENTRIES, config.hidden, blocks=2)
-        # What is linear in a frame's own token needs no detour.
-        self.direct = nn.Linear(config.tokens, ENTRIES + 2 * KEYPOINTS, bias=False)
+        self.query, self.key = (nn.Linear(width, len(_GROUPS) * _KEY) for _ in range(2))
+        # To later frames and to earlier ones.
+        of_heads = torch.tensor(_OF_HEADS).repeat(config.heads)[: config.heads]
+        self.fading = nn.Parameter(of_heads.log().expand(config.layers, 2, -1).clone())
+        self.rate = nn.Parameter(torch.full((2, len(_GROUPS)), _RATE).log())
+        self.decoder = ResidualMLP(width + config.latent, 2 * ENTRIES, config.hidden, blocks=2, dropout=_DROPPED)
         self.heads = ResidualMLP(width, sum(_HEADS), width, blocks=1)
-        nn.init.zeros_(self.direct.weight)
-        # Of each entry, the log of its share of σ that keypoints may move it by.
-        self.trust = nn.Parameter(torch.full((ENTRIES,), -0.7))
+        far = (torch.arange(MAX_FRAMES)[:, None] - torch.arange(MAX_FRAMES)).abs() > _REACH
+        self.register_buffer("far", far * _HIDDEN, persistent=False)
+        self.register_buffer("groups", torch.from_numpy(_GROUP_OF_ENTRY), persistent=False)
+        # At first, nothing is corrected.
+        of_means = self.decoder.leave[-1]
+        assert isinstance(of_means, nn.Linear)
+        for parameter in of_means.parameters():
+            nn.init.zeros_(parameter[:ENTRIES])
 
-    def context(self, tokens: Tensor, mask: Tensor) -> Tensor:
-        """(B, T, C) of tokens (B, T, F); `mask` as by `attention_mask`."""
-        context = self.embed(tokens)
-        for block in self.blocks:
-            context = block(context, mask)
+    def context(self, tokens: Tensor, lags: Tensor, mask: Tensor) -> Tensor:
+        """(B, T, C) of tokens (B, T, F).
+
+        Args:
+            lags: (B, T, T) by how much each frame (last axis) is later than another, seconds.
+            mask: as by `attention_mask`.
+        """
+        context, frames = self.embed(tokens), tokens.shape[1]
+        mask = mask + self.far[:frames, :frames]
+        for block, rates in zip(self.blocks, self.fading, strict=True):
+            context = block(context, _faded(lags, rates, mask).to(context.dtype))
         normed: Tensor = self.norm(context)
         return normed
 
@@ -105,26 +138,46 @@ class LiftingNetwork(nn.Module):
         """p(z|X) (…, Z) of contexts (…, C)."""
         return Gaussian.of(self.prior_net(context))
 
-    def decode(self, context: Tensor, tokens: Tensor, z: Tensor) -> tuple[Tensor, Tensor]:
-        """Mean and standard deviation (…, E) of the entries with z (…, Z) known, of contexts (…, C), tokens (…, F)."""
-        mean, log_sigma = self.decoder(torch.cat([context, z], -1)).float().chunk(2, -1)
-        direct = nn.functional.linear(tokens, self.direct.weight[:ENTRIES])
-        return mean + direct.float(), log_sigma.clamp(*_LOG_SIGMA).exp()
+    def means(self, context: Tensor, tokens: Tensor, lags: Tensor, mask: Tensor) -> Tensor:
+        """(B, T, E) the means of the fitted entries, of contexts (B, T, C); frames in which nobody was found count for
+        nothing, unless there is no other."""
+        query, key = (
+            layer(context).unflatten(-1, (len(_GROUPS), _KEY)).transpose(1, 2) for layer in (self.query, self.key)
+        )
+        unseen = _HIDDEN * (1 - tokens[..., SEEN])[:, None, None]
+        logits = query @ key.transpose(2, 3) / _KEY**0.5 + _faded(lags, self.rate, mask) + unseen
+        of_entries = logits.softmax(-1)[:, self.groups]
+        means: Tensor = of_entries @ tokens[..., FITTED].transpose(1, 2)[..., None]
+        return means[..., 0].transpose(1, 2)
 
-    def read(self, context: Tensor, tokens: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor]:
-        """`sigma`, `free`, `contact`, `up`, `keypoints` and `keypoints_sigma` of `Lifted`."""
-        log_sigma, contact, up, moved, log_keypoint = self.heads(context).float().split(_HEADS, -1)
-        direct = nn.functional.linear(tokens, self.direct.weight[ENTRIES:]).float()
-        keypoints = (tokens[..., KEYPOINTS_2D].float() + direct + moved) / KEYPOINT_SCALE + 0.5
-        sigma, of_keypoints = log_sigma.clamp(*_LOG_SIGMA).exp(), (log_keypoint - 3).clamp(*_LOG_KEYPOINT_SIGMA).exp()
-        free = sigma.detach() * self.trust.exp()
-        return sigma, free, contact, up, keypoints.unflatten(-1, (-1, 2)), of_keypoints
+    def decode(self, context: Tensor, means: Tensor, z: Tensor) -> tuple[Tensor, Tensor]:
+        """Mean and standard deviation (…, E) of the entries with z (…, Z) known; contexts (…, C), means (…, E)."""
+        corrected, log_sigma = self.decoder(torch.cat([context, z], -1)).chunk(2, -1)
+        return means + corrected, log_sigma.clamp(*_LOG_SIGMA).exp()
 
-    def forward(self, tokens: Tensor, mask: Tensor) -> Lifted:
-        """At the prior's mean: tokens (B, T, F) and `attention_mask` (B, 1, T, T)."""
-        context = self.context(tokens, mask)
-        entries, _ = self.decode(context, tokens, self.prior(context).mean)
-        return Lifted(entries, *self.read(context, tokens))
+    def read(self, context: Tensor) -> tuple[Tensor, Tensor]:
+        """`sigma` and `contact` of `Lifted`."""
+        log_sigma, contact = self.heads(context).split(_HEADS, -1)
+        return log_sigma.clamp(*_LOG_SIGMA).exp(), contact
+
+    def forward(self, tokens: Tensor, lags: Tensor, mask: Tensor) -> Lifted:
+        """At the prior's mean; arguments as of `context`."""
+        context = self.context(tokens, lags, mask)
+        entries, _ = self.decode(context, self.means(context, tokens, lags, mask), self.prior(context).mean)
+        return Lifted(entries, *self.read(context))
+
+
+def lags_of(time_s: Tensor) -> Tensor:
+    """(B, T, T) the lags of frames at (B, T), seconds."""
+    return (time_s[:, None] - time_s[:, :, None]).float()
+
+
+def _faded(lags: Tensor, rates: Tensor, mask: Tensor) -> Tensor:
+    """(B, N, T, T) what is added to the logits of N heads; `rates` (2, N) logs of 1/s, to later and earlier frames."""
+    later, earlier = rates.exp()[:, None, :, None, None]
+    lags = lags[:, None]
+    faded: Tensor = mask.clamp_min(_HIDDEN) - later * lags.clamp_min(0) - earlier * (-lags).clamp_min(0)
+    return faded
 
 
 def attention_mask(present: Tensor, *, causal: bool = False) -> Tensor:

@@ -1,11 +1,9 @@
 """Windows of observations of one person, expressed in one camera: what the lifting network is fed.
 
-All frames of a window are expressed in the *window camera*: a square camera whose axis goes through the centre of one
-frame's crop, the anchor's, and which is upright in that frame.  A keypoint goes from its own crop to its pixel, to the
+All frames of a window are expressed in the *window camera*: a square camera whose axis goes through the mean centre of
+its frames' crops, and which is upright.  A keypoint goes from its own crop to its pixel, to the
 pixel's ray, and to the window camera; a predicted body likewise.  So a crop that moves, turns or resizes moves nobody.
 The network predicts the label entries of `sender.semantics.crop_labels` in the window camera.
-
-Where the anchor is the newest frame, its labels are estimated without delay; in a whole clip it is the middle one.
 
 Lengths in a frame are in focal lengths of its camera: positions from the principal point, x to the right, y down.  A
 crop off the axis looks larger than the window camera, at the same focal length, would show it, by cos θ ^ -1.5, where θ
@@ -21,7 +19,7 @@ from typing import Self
 
 import numpy as np
 
-from common.arrays import BoolArray, Float64Array, FloatArray, IntArray
+from common.arrays import BoolArray, Float64Array, FloatArray
 from common.frames import Camera
 from common.labels import ROTATION_SCALE
 from sender.perception.inference.crop import CropBox
@@ -31,28 +29,25 @@ from sender.semantics.keypoint_jacobian import CROSS, orientation
 
 MAX_FRAMES = 32
 """Longest window."""
-PERIODS_S = (0.125, 0.25, 0.5, 1.0, 2.0, 4.0, 8.0)
-"""Of the waves that tell a token its time."""
-
 PAST_S = (0.06, 0.25)
 """Time constants of the past's means of keypoints, …"""
 PAST_ENTRIES_S = 0.4
-"""… and of the entries that the pose head predicts."""
+"""… and of the fitted entries."""
 
-KEYPOINTS_2D = slice(0, 2 * KEYPOINTS)
-"""Columns of a token with the keypoints, `KEYPOINT_SCALE` times their place from the centre of the window's crop."""
 KEYPOINT_SCALE = 2.0
-_PERCEIVED = 3 * ENTRIES + 5 * KEYPOINTS + 1
-TOKEN: int = (4 + 2 * len(PAST_S)) * KEYPOINTS + 5 + 2 * len(PERIODS_S) + 1 + 1 + 3 + 2 + _PERCEIVED
+"""Keypoints are so many times their place from the centre of the window's crop."""
+_OF_FRAME = 4 * KEYPOINTS
+SEEN = _OF_FRAME + 10
+"""Column of a token with whether the person was found; …"""
+FITTED = slice(SEEN + 1 + 2 * len(PAST_S) * KEYPOINTS, SEEN + 1 + 2 * len(PAST_S) * KEYPOINTS + ENTRIES)
+"""… the columns with the entries that are fitted to the frame, in the window camera."""
+TOKEN: int = FITTED.stop + 2 * ENTRIES + 5 * KEYPOINTS + 1
 """F, the columns of a token."""
-PERCEIVED = slice(TOKEN - _PERCEIVED - 1, TOKEN)
-"""Columns of a token with what perception predicts, and before them whether it does: 0 for keypoints alone."""
 
 _FARTHEST, _LARGEST_LOG = 4.0, 3.0
 # Who walks leaves the anchor's crop.
 _LARGEST_ENTRY = np.full(ENTRIES, 5.0, np.float32)
 _LARGEST_ENTRY[PELVIS] = 40.0
-_LONGEST_S = 3.0
 # Of a ray in the window camera, so that its place stays finite.
 _LEAST_DEPTH = 0.05
 _LEAST_SIGMA = 1e-3
@@ -71,10 +66,11 @@ class Observations:
         side, roll: (…, T) of the crop, focal lengths; radians, as `CropBox.roll`.
         seen: (…, T) whether the person was found.  Of other frames only time and crop count; the crop is that of the
             nearest frame with the person.
+        view: (…, T) 0 where the crop is seen as it is, 1 its mirror image, 0.5 both.
         keypoints, sigma, visible: (…, T, K, 2) and (…, T, K) crop units, their standard deviations, and the
             probabilities that they are visible.
-        perceived: (…, T) whether the rest is known: what `PerceptionOutput` and the pose head say.
-        entries, log_sigma: (…, T, E) `pose_entries` in the crop, and the log of their standard deviations.
+        entries, log_sigma: (…, T, E) fitted to the frame in the crop (`sender.semantics.fitting`), and the log of the
+            standard deviations.
         joints_3d, joints_log_variance: (…, T, K, 3) metres from the pelvis in the crop's axes, and (…, T, K).
         joint_depth, depth_log_variance: (…, T, K) metres, and (…, T).
     """
@@ -84,10 +80,10 @@ class Observations:
     side: FloatArray
     roll: FloatArray
     seen: BoolArray
+    view: FloatArray
     keypoints: FloatArray
     sigma: FloatArray
     visible: FloatArray
-    perceived: BoolArray
     entries: FloatArray
     log_sigma: FloatArray
     joints_3d: FloatArray
@@ -172,50 +168,51 @@ def rolled(offsets: FloatArray, roll: FloatArray) -> FloatArray:
     return offsets @ _axes(roll).swapaxes(-1, -2)
 
 
-def tokens(window: Observations, anchor: IntArray) -> tuple[FloatArray, WindowCamera]:
-    """What the network reads of B windows (B, T): tokens (B, T, F), and their cameras.
+def mean_crop(window: Observations, counted: BoolArray) -> tuple[FloatArray, FloatArray]:
+    """Centres (B, 2) and sides (B,), focal lengths, of the mean crops of frames (B, T) that are counted."""
+    share = (counted / counted.sum(1, keepdims=True)).astype(np.float32)
+    return (share[..., None] * window.centre).sum(1), np.exp((share * np.log(window.side)).sum(1))
 
-    Columns: keypoints, logs of their σ, visibility, crop (place, log of its size, roll), time from the anchor's frame
-    as waves and as it is, focal length, the picture's upward direction, whether seen, how far the past's means of the
-    keypoints are from these; whether perceived, then, 0 unless perceived, entries in the window camera, logs of their
-    σ, joints, depths and logs of their variances, and how far the past's mean of the entries is from these.  All are of
-    order one; what is not seen or not perceived counts as 0.
+
+def tokens(window: Observations, camera: WindowCamera, side: FloatArray) -> FloatArray:
+    """What the network reads of B windows (B, T): tokens (B, T, F).
+
+    Columns: keypoints, logs of their σ, visibility, crop (place, log of its size, roll), focal length, the picture's
+    upward direction, view, whether seen, how far the past's means of the keypoints are from these; fitted entries in
+    the window camera, logs of their σ, joints, depths and logs of their variances, and how far the past's mean of the
+    entries is from these.  All are of order one; what is not seen counts as 0.
 
     Args:
-        anchor: (B,) the frame whose crop the window camera goes through.
+        camera: the windows' cameras, and (B,) the sides of their crops, focal lengths.
     """
-    rows = np.arange(len(anchor))
-    camera = WindowCamera.through(window.centre[rows, anchor], window.side[rows, anchor])
     frames = WindowCamera(camera.rotation[:, None], camera.focal[:, None])
-    scale = (window.side / window.side[rows, anchor][:, None])[..., None]
+    scale = (window.side / side[:, None])[..., None]
     turned = window.side[..., None, None] * rolled(window.keypoints - 0.5, window.roll)
     pixels = np.asarray(window.centre[..., None, :] + turned, np.float32)
     keypoints, place = frames.places(pixels), frames.places(window.centre[..., None, :])[..., 0, :]
-    seen, perceived = window.seen[..., None], (window.seen & window.perceived)[..., None]
+    seen = window.seen[..., None]
     of_person = (
         _bounded(KEYPOINT_SCALE * (keypoints - 0.5).reshape(*seen.shape[:2], -1), _FARTHEST),
         _bounded(np.log(np.maximum(window.sigma * scale, _LEAST_SIGMA)) + 3, _LARGEST_LOG),
         window.visible,
     )
-    anchored = (window.time_s - window.time_s[rows, anchor][:, None])[..., None]
-    phase = 2 * np.pi * anchored / np.array(PERIODS_S)
     whole = (*seen.shape[:2], 1)
     of_frame = (
         _bounded(KEYPOINT_SCALE * (place - 0.5), _FARTHEST),
         _bounded(np.log(scale), _LARGEST_LOG),
         np.stack([np.sin(window.roll), np.cos(window.roll)], -1),
-        *(np.sin(phase), np.cos(phase), _bounded(anchored, _LONGEST_S)),
         np.broadcast_to(np.log(camera.focal)[:, None, None], whole),
         np.broadcast_to(camera.up[:, None], (*whole[:2], 3)),
+        (window.view[..., None] - 0.5) * seen,
         seen,
     )
     places, log_sigma, visible = (each * seen for each in of_person)
     weights = np.asarray(visible / (np.exp(2 * (log_sigma - 3)) + _SURE**2), np.float32).repeat(2, -1)
     past = (_mean_of_past(places, weights, window.time_s, constant) - places for constant in PAST_S)
-    said = _perceived(window, frames, scale) * perceived
-    mean = _mean_of_past(said[..., :ENTRIES], perceived.astype(np.float32), window.time_s, PAST_ENTRIES_S)
-    columns = (places, log_sigma, visible, *of_frame, *past, perceived, said, mean - said[..., :ENTRIES])
-    return np.concatenate(columns, -1).astype(np.float32), camera
+    said = _perceived(window, frames, scale) * seen
+    mean = _mean_of_past(said[..., :ENTRIES], seen.astype(np.float32), window.time_s, PAST_ENTRIES_S)
+    columns = (places, log_sigma, visible, *of_frame, *past, said, mean - said[..., :ENTRIES])
+    return np.concatenate(columns, -1).astype(np.float32)
 
 
 def _mean_of_past(values: FloatArray, weights: FloatArray, time_s: Float64Array, constant_s: float) -> FloatArray:
@@ -226,10 +223,10 @@ def _mean_of_past(values: FloatArray, weights: FloatArray, time_s: Float64Array,
 
 
 def _perceived(window: Observations, camera: WindowCamera, scale: FloatArray) -> FloatArray:
-    """(B, T, 2 E + 5 K + 1) the predictions of perception in the window camera.
+    """(B, T, 2 E + 5 K + 1) what was fitted and perception's predictions, in the window camera.
 
     Args:
-        scale: (B, T, 1) sides of the crops, in sides of the anchor's.
+        scale: (B, T, 1) sides of the crops, in sides of the window's.
     """
     shape = window.time_s.shape
     turn = crop_rotation(window.centre, window.roll)

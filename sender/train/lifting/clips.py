@@ -1,4 +1,4 @@
-"""Clips of people who move, as perception and MoveNet see them, to learn lifting from.
+"""Clips of people who move, as perception sees them, to learn lifting from: even ones as of a file, odd ones as live.
 
 A clip is NNNN.npz, what was seen and what is true of 64 frames, and NNNN.jpgs, the frames (a zip of JPEGs).  Rendering
 continues where it was interrupted; several processes share it by --first and --step.
@@ -13,8 +13,7 @@ Arrays of T frames, 17 keypoints; crop units are 0…1 in perception's crop.
     crop (T, 4), view (T,)       left, top, side in pixels, roll in radians (`CropBox`); 0 plain, 1 mirrored, 2 both
     keypoints_2d (T, 17, 2), keypoints_sigma, visible_logit (T, 17), joints_3d (T, 17, 3), joints_log_variance (T, 17)
     joint_depth (T, 17), depth_log_variance (T,), summary (T, 96)     these two rows of `PerceptionOutput`
-    pose_entries, pose_log_sigma (T, 80)                              `sender.semantics.predictor`
-    lightning, thunder (T, 17, 3)                                     MoveNet's x, y in crop units, and score
+    entries, log_sigma (T, 80)                                        fitted to the frame (`sender.semantics.posed`)
     score (T,)                                                        `ObservedPerson.score`
     rotations (T, 22, 3), curl (T, 4), shape (10,), translation (T, 3)  the true body in camera space, axis-angle
     keypoints_3d (T, 17, 3), inside (T, 17)                           metres in camera space; whether in the frame
@@ -33,7 +32,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from common.arrays import FloatArray, Image
+from common.arrays import Image
 from common.body.rotations import matrix_to_axis_angle
 from common.frames import Camera
 from common.imaging.focal_length import guessed_focal_px
@@ -42,11 +41,8 @@ from common.io.command_line import parser_of
 from common.synthetic.dataset.split import SPLITS
 from common.synthetic.motion.windows import open_windows
 from sender.perception.config import TrackingConfig
-from sender.perception.inference.crop import CROP_MARGIN, CropBox
-from sender.perception.inference.zoom_augmentation import zoomed
-from sender.perception.movenet.predictor import MARGIN, MoveNet
 from sender.perception.stage import ObservedPerson, PerceptionStage
-from sender.semantics.predictor import PoseHead
+from sender.semantics.posed import CropFits
 from sender.train.lifting.moving_people import FPS, MovingPeople, Take
 from sender.train.photographs.dataset import PhotographDataset
 
@@ -65,14 +61,17 @@ class Observer:
     """What is seen of the most prominent person of clips. Raises WeightsError: weights are missing or damaged."""
 
     def __init__(self) -> None:
-        self._perception = PerceptionStage.load(TrackingConfig(max_people=1))
-        self._pose = PoseHead.load()
-        self._movenets = {"lightning": MoveNet.load("movenet_lightning"), "thunder": MoveNet.load("movenet_thunder")}
+        tracking = TrackingConfig(max_people=1)
+        of_files = PerceptionStage.load(tracking)
+        self._perceptions = of_files, PerceptionStage.load(tracking, cameras=1, sharing=of_files)
+        self._fits = CropFits.load()
 
-    def observe(self, frames: Iterable[Image]) -> Arrays:
+    def observe(self, frames: Iterable[Image], *, live: bool) -> Arrays:
         """The arrays that are seen in the frames (H, W, 3) of a clip; empty where perception never finds anybody."""
-        self._perception.reset()
-        rows = [self._row(image, number / FPS) for number, image in enumerate(frames)]
+        perception = self._perceptions[live]
+        perception.reset()
+        self._fits.reset()
+        rows = [self._row(perception, image, number / FPS) for number, image in enumerate(frames)]
         known = max(rows, key=len)
         if not known:
             return {}
@@ -81,35 +80,26 @@ class Observer:
         return arrays | {"time_s": np.arange(len(rows)) / FPS, "seen": np.array([bool(row) for row in rows])}
 
     @torch.inference_mode()
-    def _row(self, image: Image, time_s: float) -> Arrays:
-        people = self._perception.process(image, assumed_camera(image.shape[1], image.shape[0]), time_s)
-        return self._seen(image, people[0]) if people else {}
+    def _row(self, perception: PerceptionStage, image: Image, time_s: float) -> Arrays:
+        camera = assumed_camera(image.shape[1], image.shape[0])
+        people = perception.process(image, camera, time_s)
+        return self._seen(people[0], camera) if people else {}
 
-    def _seen(self, image: Image, person: ObservedPerson) -> Arrays:
-        crop, output = person.crop, person.output
-        entries, sigma = self._pose(output.features())
+    def _seen(self, person: ObservedPerson, camera: Camera) -> Arrays:
+        crop, output, fitted = person.crop, person.output, self._fits.fitted([person], camera)
         seen: Arrays = {name: getattr(output, name)[0].float().numpy() for name in _OF_OUTPUT}
-        seen |= {name: _keypoints(net, image, crop) for name, net in self._movenets.items()}
         return seen | {
             "crop": np.array([crop.left, crop.top, crop.side, crop.roll], np.float32),
             "view": np.array(_VIEWS.index(person.view), np.int8),
             "score": np.array(person.score, np.float32),
-            "pose_entries": entries[0].numpy(),
-            "pose_log_sigma": sigma[0].log().numpy(),
+            "entries": fitted.refined[0],
+            "log_sigma": np.log(fitted.sigma[0]),
         }
 
 
 def assumed_camera(width: int, height: int) -> Camera:
     """What a sender takes the camera for, of which it knows nothing."""
     return Camera(width, height, guessed_focal_px(width, height))
-
-
-def _keypoints(net: MoveNet, image: Image, crop: CropBox) -> FloatArray:
-    """MoveNet's (17, 3): x, y in crop units, and score."""
-    read = zoomed(crop, MARGIN / CROP_MARGIN)
-    found = net.observe([read.cut(image, net.size)])
-    places = crop.to_units(read.to_pixels(found.places[0]))
-    return np.concatenate([places, found.score[0][:, None]], axis=1)
 
 
 def truth_of(take: Take) -> Arrays:
@@ -168,9 +158,13 @@ def main() -> None:
     numbers = range(options.first, options.count, options.step)
     paths = [folder / f"{number:04d}.npz" for number in numbers]
     if options.again:
-        for path in filter(Path.exists, paths):
+        for number, path in zip(numbers, paths, strict=True):
+            if not path.exists():
+                continue
             with np.load(path, allow_pickle=False) as known:
-                _write(path, dict(known) | observer.observe(read_frames(path.with_suffix(".jpgs"))))
+                _write(
+                    path, dict(known) | observer.observe(read_frames(path.with_suffix(".jpgs")), live=number % 2 == 1)
+                )
         return
     if options.windows is None:
         parser.error("rendering needs --windows")
@@ -183,7 +177,7 @@ def main() -> None:
         rng = np.random.default_rng([options.seed, SPLITS.index(options.split), number])
         take = people.take(rng, FRAMES)
         write_frames(path.with_suffix(".jpgs"), people.frames(rng, take))
-        if seen := observer.observe(read_frames(path.with_suffix(".jpgs"))):
+        if seen := observer.observe(read_frames(path.with_suffix(".jpgs")), live=number % 2 == 1):
             _write(path, truth_of(take) | seen)
         print(f"{number}: seen in {seen['seen'].sum() if seen else 0} of {FRAMES} frames", flush=True)
 

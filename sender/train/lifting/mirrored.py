@@ -23,7 +23,7 @@ from sender.semantics.crop_labels import body_in_crop, crop_entries
 
 _SIGNS, _TURN_SIGNS = np.array(MIRROR_SIGNS, np.float32), np.array(MIRROR_TURN_SIGNS, np.float32)
 _KEYPOINTS = ("keypoints_sigma", "visible_logit", "joints_log_variance", "joint_depth")
-_PLACES, _POINTS = ("keypoints_2d", "lightning", "thunder"), ("joints_3d", "keypoints_3d")
+_POINTS = ("joints_3d", "keypoints_3d")
 _MIRRORED_CONTACTS = [2, 3, 0, 1]
 
 
@@ -32,15 +32,14 @@ def mirrored(clip: Mapping[str, Any], space: LabelSpace) -> dict[str, Any]:
     left, top, side, roll = clip["crop"].T
     changed: dict[str, Any] = {name: clip[name][:, MIRRORED_KEYPOINTS] for name in _KEYPOINTS}
     changed |= {name: clip[name][:, MIRRORED_KEYPOINTS] * _SIGNS for name in _POINTS}
-    for name in _PLACES:
-        changed[name] = clip[name][:, MIRRORED_KEYPOINTS].copy()
-        changed[name][..., 0] = 1 - changed[name][..., 0]
+    changed["keypoints_2d"] = np.array([1, 0]) + clip["keypoints_2d"][:, MIRRORED_KEYPOINTS] * (-1, 1)
     return {
         **clip,
         **changed,
+        "view": 1 - clip["view"],
         "crop": np.stack([clip["camera"][0] - left - side, top, side, -roll], 1),
-        "pose_entries": _entries(clip["pose_entries"], space),
-        "pose_log_sigma": _exchanged(clip["pose_log_sigma"]),
+        "entries": _entries(clip["entries"], space),
+        "log_sigma": _exchanged(clip["log_sigma"]),
         "rotations": clip["rotations"][:, MIRRORED_JOINTS] * _TURN_SIGNS,
         "curl": clip["curl"][:, MIRRORED_CURLS],
         "translation": clip["translation"] * _SIGNS,

@@ -2,7 +2,7 @@
 
     posterior  −log N(y; μ(c, z), σ(c, z)) for z ~ q(z|X,y), and KL(q ‖ p), the evidence's lower bound for each entry
     mean       at z = m(c), which is what runs: likelihood of y with the whole σ, keypoints in space and in the picture,
-               how these change from frame to frame, keypoints, contact and up
+               how these change from frame to frame, and contact
     adversary  of windows decoded from z ~ p(z|X)
 
 The network that runs is `sender.semantics.lifting.network`; posterior and discriminator are of the training alone.
@@ -25,7 +25,6 @@ from sender.semantics.crop_labels import ENTRIES, PELVIS, pelvis_in_crop
 from sender.semantics.keypoint_jacobian import KeypointJacobian
 from sender.semantics.lifting.layers import Gaussian, ResidualMLP
 from sender.semantics.lifting.network import Lifted, LiftingConfig
-from sender.semantics.lifting.projection import corrected, linearised
 from sender.train.lifting.samples import Windows
 
 _SHAPE = group_slices()["shape"]
@@ -35,7 +34,6 @@ _LEAST_DEPTH_M = 0.2
 _FARTHEST_ENTRY = 12.0
 # Weight of frames in which nobody was found.
 _HIDDEN = 0.3
-_FARTHEST_PLACE, _OUTSIDE = 2.0, 0.2
 # Power of σ that the mean's part of the likelihood is multiplied by (β of Seitzer et al. 2022), so that hard frames are
 # learned from, too.
 _EASED = 0.5
@@ -94,13 +92,10 @@ class Weights:
     keypoints: float = 10.0
     places: float = 15.0
     steps: float = 15.0
-    turns: float = 8.0
+    turns: float = 16.0
     in_space: float = 2.0
-    feet: float = 5.0
-    observed: float = 1.0
-    jitter: float = 4.0
-    contact: float = 0.15
-    up: float = 1.0
+    feet: float = 8.0
+    contact: float = 0.3
     gamma_adversary: float = 0.02
 
 
@@ -159,7 +154,7 @@ def pelvises(entries: Tensor, focal: Tensor) -> Tensor:
 
 
 def geometry(batch: Windows, lifted: Lifted, bodies: Bodies, weights: Weights) -> dict[str, Tensor]:
-    """Terms of the mean's body, of which each is a mean over what is usable; weighted."""
+    """Terms of the mean's body and of contact, of which each is a mean over what is usable; weighted."""
     used = shares(batch)
     keypoints, pelvis = bodies(lifted.entries), pelvises(lifted.entries, batch.focal)
     true_pelvis = pelvises(batch.entries, batch.focal)
@@ -172,51 +167,15 @@ def geometry(batch: Windows, lifted: Lifted, bodies: Bodies, weights: Weights) -
     planted = stands[:, 1:] * stands[:, :-1]
     feet = (wrong[..., _ANKLES, :] + (pelvis - true_pelvis)[..., None, :]).diff(dim=1).abs().sum(-1)
     both, three = used[:, 1:] * used[:, :-1], used[:, 2:] * used[:, 1:-1] * used[:, :-2]
+    contact = F.binary_cross_entropy_with_logits(lifted.contact, batch.contacts, reduction="none").mean(-1)
     return {
+        "contact": weights.contact * _mean(contact, used),
         "keypoints": weights.keypoints * _mean(_length(wrong).mean(-1), used),
         "places": weights.places * _mean(_length(apart).clamp_max(1.0), visible),
         "in_space": weights.in_space * _mean(moved.abs().sum(-1).clamp_max(2.0), used),
         "steps": weights.steps * _mean(_length(wrong.diff(dim=1)).mean(-1), both),
         "turns": weights.turns * _mean(_length(wrong.diff(n=2, dim=1)).mean(-1), three),
         "feet": weights.feet * _mean(feet.clamp_max(0.5), planted * both[..., None]),
-    }
-
-
-def moved(lifted: Lifted, focal: Tensor, kinematics: KeypointJacobian) -> Tensor:
-    """(B, T, E) as `moved_to_keypoints`; the gradient is that of the last step, in which the derivatives are fixed.
-
-    Args:
-        focal: (B,) of the window cameras, crop widths.
-    """
-    shape, each = lifted.entries.shape, focal[:, None].expand(lifted.entries.shape[:2]).reshape(-1, 1)
-    entries, free, keypoints, sigma = (
-        part.flatten(0, 1) for part in (lifted.entries, lifted.free, lifted.keypoints, lifted.keypoints_sigma)
-    )
-    with torch.no_grad():
-        unit = kinematics.unit_entries
-        at = corrected(entries, free, keypoints, sigma, entries, linearised(kinematics, entries, each), unit)
-        line = linearised(kinematics, at, each)
-    found: Tensor = corrected(entries, free, keypoints, sigma, at, line, unit)
-    return found.reshape(shape)
-
-
-def observed(batch: Windows, lifted: Lifted, weights: Weights) -> dict[str, Tensor]:
-    """Terms of keypoints, contact and up; weighted."""
-    used = shares(batch)
-    sigma = lifted.keypoints_sigma[..., None]
-    off = (lifted.keypoints - batch.places).clamp(-2, 2)
-    # Of those outside of the picture, the network learns how little it knows.
-    near = (batch.places - 0.5).abs().amax(-1) < _FARTHEST_PLACE
-    counted = torch.where(batch.inside, 1.0, _OUTSIDE * near) * used[..., None]
-    keypoints = (off.abs() / sigma + sigma.log()).mean(-1)
-    contact = F.binary_cross_entropy_with_logits(lifted.contact, batch.contacts, reduction="none").mean(-1)
-    both, three = used[:, 1:] * used[:, :-1], used[:, 2:] * used[:, 1:-1] * used[:, :-2]
-    jitter = _mean(off.diff(dim=1).abs().mean((2, 3)), both) + _mean(off.diff(n=2, dim=1).abs().mean((2, 3)), three)
-    return {
-        "jitter": weights.jitter * jitter,
-        "observed": weights.observed * _mean(keypoints, counted),
-        "contact": weights.contact * _mean(contact, used),
-        "up": weights.up * _mean(1 - F.cosine_similarity(lifted.up, batch.up, dim=-1), used),
     }
 
 

@@ -1,4 +1,4 @@
-"""People before cameras → what is observed of them: crops, keypoints and perception's predictions, with errors.
+"""People before cameras → what is observed of them: crops, keypoints and what is fitted, with errors.
 
 Shapes: B windows, T frames, K = 17 keypoints, E = 80 entries.
 """
@@ -9,10 +9,10 @@ import numpy as np
 
 from common.arrays import BoolArray, Float64Array, FloatArray
 from common.labels import ROTATION_SCALE
+from sender.perception.network.keypoints import KEYPOINTS
 from sender.semantics.crop_labels import ENTRIES, entries_of_pelvis
 from sender.semantics.keypoint_jacobian import CROSS, orientation
 from sender.semantics.lifting.window import Observations, crop_rotation, rolled
-from sender.train.lifting.errors import KeypointErrors, PerceivedErrors, along
 from sender.train.lifting.motions import Moving
 
 # Of the assumed focal length's error, as a factor's log.
@@ -20,6 +20,8 @@ _WRONG_FOCAL = 0.25
 _LEAST_SIDE = 0.03
 # Of a person's whole size that a crop has at least, and keypoints in the picture of whom a detector finds.
 _LEAST_SHARE, _LEAST_INSIDE = 0.4, 4
+# Standard deviation of the logs of σ, for a window.
+_UNSURE = 0.25
 _LOST_SHARE, _LOST_S = 0.15, (0.1, 1.0)
 
 
@@ -30,6 +32,32 @@ class Boxes:
     centre: FloatArray
     side: FloatArray
     roll: FloatArray
+
+
+@dataclass(frozen=True, slots=True)
+class Errors:
+    """Of what is seen and fitted.
+
+    Args:
+        view: (B, T) as in `Observations`.
+        offset, sigma, visible: of keypoints (B, T, K, 2) and (B, T, K), crop widths, and probabilities.
+        turn, entries, log_sigma: rotations (B, T, 3, 3) of the root in the crop's axes, errors of the other entries
+            (B, T, E), and the logs of their σ.
+        joints_3d, joints_log_variance: (B, T, K, 3) metres, and (B, T, K).
+        joint_depth, depth_log_variance: (B, T, K) metres, and (B, T).
+    """
+
+    view: FloatArray
+    offset: FloatArray
+    sigma: FloatArray
+    visible: FloatArray
+    turn: FloatArray
+    entries: FloatArray
+    log_sigma: FloatArray
+    joints_3d: FloatArray
+    joints_log_variance: FloatArray
+    joint_depth: FloatArray
+    depth_log_variance: FloatArray
 
 
 def assumed_focal(moving: Moving, rng: np.random.Generator) -> FloatArray:
@@ -65,44 +93,45 @@ def observe(
     moving: Moving,
     boxes: Boxes,
     focal: FloatArray,
-    of_keypoints: KeypointErrors,
-    of_perceived: PerceivedErrors,
+    errors: Errors,
+    seen: BoolArray,
     rng: np.random.Generator,
-    seen: BoolArray | None = None,
 ) -> Observations:
     """What is seen in crops, of those who look with a focal length (B,) that they assume.
 
     Args:
-        seen: (B, T) whether the person was found; default: where enough is in the picture.
+        seen: (B, T) whether the person was found; some are lost on top.
     """
     centre, side, roll = boxes.centre, boxes.side, boxes.roll
-    seen = (moving.inside.sum(-1) >= _LEAST_INSIDE if seen is None else seen) & found(moving.time_s, rng)
+    seen = seen & (moving.inside.sum(-1) >= _LEAST_INSIDE) & found(moving.time_s, rng)
     seen[~seen.any(1), 0] = True
     true_centre, true_side = centre / moving.focal[:, None, None], side / moving.focal[:, None]
     turn = crop_rotation(true_centre, roll)
     true = in_crop_cameras(moving, turn, true_side)
-    entries = true + of_perceived.entries
-    turned = of_perceived.turn @ orientation(true.reshape(-1, ENTRIES), CROSS).reshape(*seen.shape, 3, 3)
+    entries = true + errors.entries
+    turned = errors.turn @ orientation(true.reshape(-1, ENTRIES), CROSS).reshape(*seen.shape, 3, 3)
     entries[..., :6] = turned[..., :2].swapaxes(-1, -2).reshape(*seen.shape, 6) / ROTATION_SCALE
     joints = moving.keypoints @ turn
-    depth = joints[..., 2] + of_perceived.joint_depth
+    depth = joints[..., 2] + errors.joint_depth
     rows, last = np.arange(len(seen))[:, None], nearest(seen)
+    # A clip is not to be known by how certain the networks are of it.
+    less, of_logs = (rng.normal(0, _UNSURE, (len(seen), 1, size)).astype(np.float32) for size in (KEYPOINTS, ENTRIES))
     return Observations(
         time_s=moving.time_s,
         centre=(centre / focal[:, None, None])[rows, last],
         side=(side / focal[:, None])[rows, last],
         roll=roll[rows, last],
         seen=seen,
-        keypoints=in_crops(moving.places, boxes) + of_keypoints.offset,
-        sigma=of_keypoints.sigma,
-        visible=of_keypoints.visible,
-        perceived=perceived(seen, rng),
+        view=errors.view,
+        keypoints=in_crops(moving.places, boxes) + errors.offset,
+        sigma=errors.sigma * np.exp(less),
+        visible=errors.visible,
         entries=np.clip(entries, -5, 5),
-        log_sigma=of_perceived.log_sigma,
-        joints_3d=joints + of_perceived.joints_3d,
-        joints_log_variance=of_perceived.joints_log_variance,
+        log_sigma=errors.log_sigma + of_logs,
+        joints_3d=joints + errors.joints_3d,
+        joints_log_variance=errors.joints_log_variance,
         joint_depth=depth,
-        depth_log_variance=of_perceived.depth_log_variance,
+        depth_log_variance=errors.depth_log_variance,
     )
 
 
@@ -132,9 +161,11 @@ def nearest(seen: BoolArray) -> Float64Array:
     return np.where(last < 0, seen.argmax(1)[:, None], last)
 
 
-def perceived(seen: BoolArray, rng: np.random.Generator) -> BoolArray:
-    """(B, T) whether perception is known: of some windows never, of some in every second to fifth frame."""
-    count, frames = seen.shape
-    every = np.where(rng.random(count) < 0.2, rng.integers(2, 6, count), 1)[:, None]
-    known = (np.arange(frames) + rng.integers(0, 5, (count, 1))) % every == 0
-    return np.asarray(known & (rng.random((count, 1)) < 0.7))
+def along(time_s: Float64Array, lasting_s: float, size: tuple[int, ...], rng: np.random.Generator) -> Float64Array:
+    """(B, T, *size) of unit variance, whose correlation falls to 1/e in so many seconds."""
+    values = rng.normal(0, 1, (*time_s.shape, *size))
+    kept = np.exp(-np.diff(time_s) / lasting_s).reshape(*time_s.shape[:1], -1, *(1 for _ in size))
+    for frame in range(1, time_s.shape[1]):
+        own = kept[:, frame - 1]
+        values[:, frame] = own * values[:, frame - 1] + np.sqrt(1 - own**2) * values[:, frame]
+    return values

@@ -10,16 +10,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from common.arrays import FloatArray, IntArray
+from common.arrays import BoolArray, FloatArray
 from sender.semantics.crop_labels import PELVIS, entries_of_pelvis, pelvis_in_crop
-from sender.semantics.lifting.window import Observations, WindowCamera, tokens
-from sender.train.lifting.errors import keypoint_errors, perceived_errors
+from sender.semantics.lifting.network import lags_of
+from sender.semantics.lifting.window import Observations, WindowCamera, mean_crop, tokens
 from sender.train.lifting.motions import Motions, Moving
-from sender.train.lifting.observed import assumed_focal, crops, in_crops, observe
+from sender.train.lifting.observed import assumed_focal, crops, observe
 from sender.train.lifting.recorded import RecordedClips
-
-# Share of the batches of motions with the errors of clips.
-_TRANSPLANTED = 0.75
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,27 +26,25 @@ class Windows:
     Args:
         tokens: (B, T, F).
         causal: whether frames do not see later ones.
-        anchor: (B,) frame that the window camera belongs to.
+        lags: (B, T, T) by how much each frame (last axis) is later than another, seconds.
         focal: (B,) of the window camera, in widths of its crop.
         entries: (B, T, E).
         keypoints: (B, T, K, 3) from the pelvis, metres.
         places, inside: (B, T, K, 2) of the keypoints in the window's crop, 0…1, and (B, T, K) whether in the picture.
         contacts: (B, T, 4).
-        up: (B, T, 3).
         seen: (B, T) whether the person was found.
         still: (B,) whether the camera stands still.
     """
 
     tokens: Tensor
     causal: bool
-    anchor: Tensor
+    lags: Tensor
     focal: Tensor
     entries: Tensor
     keypoints: Tensor
     places: Tensor
     inside: Tensor
     contacts: Tensor
-    up: Tensor
     seen: Tensor
     still: Tensor
 
@@ -63,7 +58,9 @@ def first(batch: Windows, count: int) -> Windows:
     return Windows(*(part(getattr(batch, item.name)) for item in fields(batch)))
 
 
-def windows_of(moving: Moving, observed: Observations, focal: FloatArray, anchor: IntArray, *, causal: bool) -> Windows:
+def windows_of(
+    moving: Moving, observed: Observations, focal: FloatArray, counted: BoolArray, *, causal: bool
+) -> Windows:
     """Of people who move and what is observed of them.
 
     Where the assumed focal length is wrong, the person's turn and distance are those that the crop shows, and the
@@ -71,13 +68,12 @@ def windows_of(moving: Moving, observed: Observations, focal: FloatArray, anchor
 
     Args:
         focal: (B,) the assumed focal length, in widths of the picture.
-        anchor: (B,) frame that the window camera belongs to.
+        counted: (B, T) frames whose mean crop is the window camera's.
     """
-    fed, camera = tokens(observed, anchor)
-    rows, (count, frames) = np.arange(len(anchor)), moving.time_s.shape
-    ratio = focal / moving.focal
-    centre, side = observed.centre[rows, anchor] * ratio[:, None], observed.side[rows, anchor] * ratio
-    true = WindowCamera.through(centre, side)
+    (count, frames), ratio = moving.time_s.shape, focal / moving.focal
+    centre, side = mean_crop(observed, counted)
+    camera, true = WindowCamera.through(centre, side), WindowCamera.through(centre * ratio[:, None], side * ratio)
+    fed = tokens(observed, camera, side)
     every = WindowCamera(true.rotation.repeat(frames, 0), true.focal.repeat(frames))
     root = every.entries_of(moving.turn.reshape(-1, 3, 3), moving.pelvis.reshape(-1, 3)).reshape(count, frames, -1)
     # Where the pixel of the pelvis is, at the distance that the crop shows.
@@ -91,17 +87,16 @@ def windows_of(moving: Moving, observed: Observations, focal: FloatArray, anchor
     return Windows(
         torch.from_numpy(fed),
         causal,
+        lags_of(torch.from_numpy(moving.time_s)),
         *map(
             torch.from_numpy,
             (
-                anchor,
                 camera.focal,
                 np.concatenate([root, moving.body], -1).astype(np.float32),
                 keypoints,
                 places.reshape(moving.places.shape),
                 moving.inside,
                 moving.contacts.astype(np.float32),
-                (moving.up[..., None, :] @ true.rotation[:, None])[..., 0, :],
                 observed.seen,
                 moving.still,
             ),
@@ -110,46 +105,38 @@ def windows_of(moving: Moving, observed: Observations, focal: FloatArray, anchor
 
 
 class WindowSource:
-    """Draws batches of windows of motions, with errors at random, and of clips.
+    """Draws batches of windows of motions, with the errors of clips, and of clips."""
 
-    Args:
-        clips: rendered ones, if there are any.
-    """
-
-    def __init__(self, motions: Motions, clips: RecordedClips | None = None) -> None:
+    def __init__(self, motions: Motions, clips: RecordedClips) -> None:
         self.motions, self.clips = motions, clips
 
     def draw(
-        self, count: int, frames: int, rng: np.random.Generator, *, causal: bool, newest: bool, fps: float | None = None
+        self, count: int, frames: int, rng: np.random.Generator, *, causal: bool, fps: float | None = None
     ) -> Windows:
-        """`count` windows of as many frames.
+        """`count` windows of as many frames of motions.
 
         Args:
             causal: whether frames do not see later ones.
-            newest: whether the window cameras are the newest frames'; else a random frame's.
             fps: even rate of frames; else at random.
         """
         moving = self.motions.draw(count, frames, rng, fps)
-        boxes, time_s, inside = crops(moving, rng), moving.time_s, moving.inside
-        of_keypoints = keypoint_errors(in_crops(moving.places, boxes), inside, time_s, rng)
-        errors = of_keypoints, perceived_errors(inside, time_s, rng)
-        if self.clips and rng.random() < _TRANSPLANTED:
-            errors = self.clips.errors(errors, inside, time_s, rng)
-        focal = assumed_focal(moving, rng)
-        observed = observe(moving, boxes, focal, *errors, rng)
-        return windows_of(moving, observed, focal, _anchors(count, frames, rng, newest=newest), causal=causal)
+        boxes, focal = crops(moving, rng), assumed_focal(moving, rng)
+        observed = observe(moving, boxes, focal, *self.clips.errors(moving.inside, moving.time_s, rng), rng)
+        return windows_of(moving, observed, focal, _counted(observed.seen, rng, fps), causal=causal)
 
     def draw_clips(
-        self, count: int, frames: int, rng: np.random.Generator, *, causal: bool, newest: bool, fps: float | None = None
+        self, count: int, frames: int, rng: np.random.Generator, *, causal: bool, fps: float | None = None
     ) -> Windows:
         """The same of clips, with what was seen of them; `fps` other than none is theirs."""
-        if self.clips is None:
-            raise ValueError("there are no clips")
         moving, boxes, errors, seen = self.clips.draw(count, frames, rng, fps)
         focal = assumed_focal(moving, rng)
-        observed = observe(moving, boxes, focal, *errors, rng, seen)
-        return windows_of(moving, observed, focal, _anchors(count, frames, rng, newest=newest), causal=causal)
+        observed = observe(moving, boxes, focal, errors, seen, rng)
+        return windows_of(moving, observed, focal, _counted(observed.seen, rng, fps), causal=causal)
 
 
-def _anchors(count: int, frames: int, rng: np.random.Generator, *, newest: bool) -> IntArray:
-    return np.full(count, frames - 1) if newest else rng.integers(frames, size=count)
+def _counted(seen: BoolArray, rng: np.random.Generator, fps: float | None) -> BoolArray:
+    """(B, T) the frames of the mean crop: those that are seen, or some of them that follow each other."""
+    frames = np.arange(seen.shape[1])
+    first, last = np.sort(rng.integers(len(frames), size=(2, len(seen), 1)), 0)
+    some = seen & (frames >= first) & (frames <= last)
+    return np.where(some.any(1, keepdims=True) & (fps is None), some, seen)

@@ -1,8 +1,7 @@
 """Scores of the lifting network on windows whose truth is known.
 
-Frames count once the window before them has `_BEGIN` frames.  Bodies are moved to their keypoints; `plain`
-ones are not.  `alone` is without perception's predictions, `one` a
-window of one frame, `pose` the pose head itself; `hidden` are frames in which nobody was found.
+Frames count once the window before them has `_BEGIN` frames.  `one` is a window of one frame, `fitted` what was fitted
+to each frame, `means` their means; `hidden` are frames in which nobody was found.
 """
 
 from collections.abc import Sequence
@@ -12,13 +11,13 @@ from torch import Tensor
 
 from sender.semantics.crop_labels import ENTRIES
 from sender.semantics.lifting.network import LiftingNetwork, attention_mask
-from sender.semantics.lifting.window import PERCEIVED
+from sender.semantics.lifting.window import FITTED
 from sender.train.crops.scores import procrustes
-from sender.train.lifting.objective import Bodies, Posterior, likelihood, moved, pelvises, projected, usable
+from sender.train.lifting.objective import Bodies, Posterior, likelihood, pelvises, projected, usable
 from sender.train.lifting.samples import Windows
 
 _BEGIN, _SAMPLES = 8, 5
-_HIPS = slice(11, 13)
+_HIPS, _ANKLES = slice(11, 13), slice(15, 17)
 
 
 def scores(
@@ -30,9 +29,9 @@ def scores(
         posterior: for the evidence's lower bound.
 
     Returns:
-        `mpjpe_mm` and `pa_mm` (whole, alone, one, pose), `acceleration_mm` a frame², `reprojection` and `observed` in
-        crop widths, `nll` of an entry in nats, `nll_with_z` its upper bound by the latent, `sample_mm` of a sample and
-        `best_mm` of five, `hidden_mm`, `contact_f1`, `up_degrees`, and the error of the `distance` as a share.
+        `mpjpe_mm`, and `pa_mm` after the best similarity; `acceleration_mm` a frame², and `slide_mm` a frame of ankles
+        that stand; `reprojection` in crop widths, `nll` of an entry in nats, `nll_with_z` its upper bound by the
+        latent, `sample_mm` of a sample and `best_mm` of five, `contact_f1`, and the error of the `distance` as a share.
     """
     parts = [_scores(network, batch, bodies) | _bound(network, batch, posterior) for batch in batches]
     gathered = {name: torch.cat([part[name] for part in parts]) for name in parts[0]}
@@ -45,43 +44,36 @@ def _scores(network: LiftingNetwork, batch: Windows, bodies: Bodies) -> dict[str
     known = usable(batch) & (torch.arange(batch.seen.shape[1], device=batch.seen.device) >= _BEGIN)
     used = known & batch.seen
     mask = attention_mask(torch.ones_like(batch.seen), causal=True)
-    alone = batch.tokens.clone()
-    alone[..., PERCEIVED] = 0
-    context = network.context(batch.tokens, mask)
-    lifted, prior = network(batch.tokens, mask), network.prior(context)
-    plain = bodies(lifted.entries)
-    lifted = lifted._replace(entries=moved(lifted, batch.focal, bodies.kinematics))
+    context = network.context(batch.tokens, batch.lags, mask)
+    lifted, prior = network(batch.tokens, batch.lags, mask), network.prior(context)
+    means, fitted = network.means(context, batch.tokens, batch.lags, mask), batch.tokens[..., FITTED]
     keypoints, pelvis = bodies(lifted.entries), pelvises(lifted.entries, batch.focal)
     true_pelvis = pelvises(batch.entries, batch.focal)
-    draws = [network.decode(context, batch.tokens, prior.sample()) for _ in range(_SAMPLES)]
+    draws = [network.decode(context, means, prior.sample()) for _ in range(_SAMPLES)]
     errors = torch.stack([_apart_mm(bodies(mean), batch.keypoints) for mean, _ in draws])
-    wrong = keypoints - batch.keypoints
     three = used[:, 2:] & used[:, 1:-1] & used[:, :-2]
     places = projected(keypoints, pelvis, batch.focal)
-    perceived = used & (batch.tokens[..., PERCEIVED.start] > 0)
-    of_pose = bodies(batch.tokens[..., PERCEIVED.start + 1 : PERCEIVED.start + 1 + ENTRIES])
-    of_alone = network(alone, mask)
-    alone_keypoints = bodies(moved(of_alone, batch.focal, bodies.kinematics))
+    of_fitted, of_means = bodies(fitted), bodies(means)
     said, true = lifted.contact > 0, batch.contacts > 0.5
-    up = torch.nn.functional.cosine_similarity(lifted.up, batch.up, dim=-1)
+
+    stands = (batch.contacts.unflatten(-1, (2, 2)).amax(-1) * batch.still[:, None, None]) > 0.5
+    planted = stands[:, 1:] & stands[:, :-1] & (used[:, 1:] & used[:, :-1])[..., None]
+    wrong = keypoints - batch.keypoints
+    slide = (wrong + (pelvis - true_pelvis)[..., None, :])[..., _ANKLES, :].diff(dim=1).norm(dim=-1)
     return {
         "mpjpe_mm": _apart_mm(keypoints, batch.keypoints)[used],
         "pa_mm": _aligned_mm(keypoints[used], batch.keypoints[used]),
-        "plain_mm": _apart_mm(plain, batch.keypoints)[used],
-        "perceived_mm": _apart_mm(keypoints, batch.keypoints)[perceived],
-        "pose_mm": _apart_mm(of_pose, batch.keypoints)[perceived],
-        "pose_pa_mm": _aligned_mm(of_pose[perceived], batch.keypoints[perceived]),
-        "alone_mm": _apart_mm(alone_keypoints, batch.keypoints)[used],
-        "alone_pa_mm": _aligned_mm(alone_keypoints[used], batch.keypoints[used]),
+        "fitted_mm": _apart_mm(of_fitted, batch.keypoints)[used],
+        "fitted_pa_mm": _aligned_mm(of_fitted[used], batch.keypoints[used]),
+        "means_mm": _apart_mm(of_means, batch.keypoints)[used],
         "one_mm": _of_one(network, batch, bodies)[used],
         "acceleration_mm": 1000 * wrong.diff(n=2, dim=1).norm(dim=-1).mean(-1)[three],
+        "slide_mm": 1000 * slide[planted],
         "reprojection": (places - batch.places).norm(dim=-1)[batch.inside & used[..., None]],
-        "observed": (lifted.keypoints - batch.places).norm(dim=-1)[batch.inside & used[..., None]],
         "nll": likelihood(batch.entries, lifted.entries, lifted.sigma)[used],
         "sample_mm": errors[0][used],
         "best_mm": errors.amin(0)[used],
         "hidden_mm": _apart_mm(keypoints, batch.keypoints)[known & ~batch.seen],
-        "up_degrees": up.clamp(-1, 1).acos().rad2deg()[used],
         "distance": ((pelvis - true_pelvis)[..., 2] / true_pelvis[..., 2]).abs()[used],
         "right": (said & true)[used].float(),
         "said": said[used].float(),
@@ -94,9 +86,10 @@ def _bound(network: LiftingNetwork, batch: Windows, posterior: Posterior | None)
     if posterior is None:
         return {}
     every = torch.ones_like(batch.seen)
-    context = network.context(batch.tokens, attention_mask(every, causal=True))
+    context = network.context(batch.tokens, batch.lags, attention_mask(every, causal=True))
     q, p = posterior(context, batch.entries, attention_mask(every)), network.prior(context)
-    bound = likelihood(batch.entries, *network.decode(context, batch.tokens, q.sample())) + q.kl_to(p) / ENTRIES
+    means = network.means(context, batch.tokens, batch.lags, attention_mask(every, causal=True))
+    bound = likelihood(batch.entries, *network.decode(context, means, q.sample())) + q.kl_to(p) / ENTRIES
     used = usable(batch) & batch.seen & (torch.arange(batch.seen.shape[1], device=batch.seen.device) >= _BEGIN)
     return {"nll_with_z": bound[used]}
 
@@ -104,9 +97,9 @@ def _bound(network: LiftingNetwork, batch: Windows, posterior: Posterior | None)
 def _of_one(network: LiftingNetwork, batch: Windows, bodies: Bodies) -> Tensor:
     """(B, T) errors in millimetres of frames that are alone in their windows."""
     single = batch.tokens.flatten(0, 1)[:, None]
-    lifted = network(single, attention_mask(torch.ones_like(single[..., 0], dtype=torch.bool)))
-    entries = moved(lifted, batch.focal.repeat_interleave(batch.seen.shape[1]), bodies.kinematics)
-    return _apart_mm(bodies(entries).reshape(batch.keypoints.shape), batch.keypoints)
+    every = torch.ones_like(single[..., 0], dtype=torch.bool)
+    lifted = network(single, torch.zeros_like(single[..., :1]), attention_mask(every))
+    return _apart_mm(bodies(lifted.entries).reshape(batch.keypoints.shape), batch.keypoints)
 
 
 def _apart_mm(keypoints: Tensor, true: Tensor) -> Tensor:

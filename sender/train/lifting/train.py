@@ -1,9 +1,9 @@
 """Trains the network that lifts 2D over time (`sender.semantics.lifting`).
 
-Windows are of motions before random cameras, with errors that are drawn or those of rendered clips, and of such clips.
+Windows are of rendered clips, and of motions before random cameras with the errors of such clips.
 
 Examples:
-  python -m sender.train.lifting.train --windows windows30 --clips clips --minutes 240 --export
+  python -m sender.train.lifting.train --windows windows30 --clips clips --minutes 16 --export
 """
 
 import argparse
@@ -33,13 +33,11 @@ from sender.train.lifting.objective import (
     geometry,
     likelihood,
     masked_mean,
-    moved,
-    observed,
     shares,
     total,
 )
 from sender.train.lifting.recorded import RecordedClips
-from sender.train.lifting.samples import Windows, WindowSource, first
+from sender.train.lifting.samples import Windows, WindowSource
 from sender.train.lifting.scores import scores
 
 _FRAMES = (1, 4, 8, 16, 24, 32)
@@ -47,13 +45,11 @@ _FRAMES = (1, 4, 8, 16, 24, 32)
 _SHARES = (0.04, 0.06, 0.12, 0.43, 0.15, 0.2)
 """… and of the batches that have them."""
 _MOST_WINDOWS = 128
-_CAUSAL, _NEWEST, _OF_CLIPS = 0.6, 0.5, 0.35
+_CAUSAL, _OF_CLIPS = 0.6, 0.7
 # Share of the training in which β rises, and nats of each frame's latent that cost nothing.
 _WARM, _FREE_NATS = 0.15, 2.0
 # Steps from one of the discriminator to the next, and the frames that it needs.
 _EVERY, _LEAST_FRAMES = 2, 16
-# Frames of a batch whose bodies are moved to their keypoints, and that are judged as they are, at this weight.
-_MOVED_FRAMES, _PLAIN_FRAMES, _PLAIN = 160, 320, 0.5
 
 
 class LiftingTraining(Recipe[LiftingNetwork, Windows]):
@@ -61,12 +57,12 @@ class LiftingTraining(Recipe[LiftingNetwork, Windows]):
 
     name = NAME
     kind = KIND
-    defaults = Defaults(70.0, batch=24, rate=8e-4, average_decay=0.998, evaluate_minutes=8.0, weight_decay=0.01)
+    defaults = Defaults(16.0, batch=24, rate=5e-4, average_decay=0.999, evaluate_minutes=4.0, weight_decay=0.05)
 
     @classmethod
     def add_flags(cls, parser: argparse.ArgumentParser) -> None:
         parser.add_argument("--windows", type=Path, required=True, help="folder of windows of motion")
-        parser.add_argument("--clips", type=Path, help="folder of rendered clips, train and val in it")
+        parser.add_argument("--clips", type=Path, required=True, help="folder of rendered clips, train and val in it")
         parser.add_argument("--no-latent", action="store_true", help="a regression of the same size: z is 0")
         parser.add_argument("--no-adversary", action="store_true", help="without the discriminator")
 
@@ -86,7 +82,7 @@ class LiftingTraining(Recipe[LiftingNetwork, Windows]):
         return network
 
     def _source(self, split: Split) -> WindowSource:
-        clips = RecordedClips(self.options.clips / split) if self.options.clips else None
+        clips = RecordedClips(self.options.clips / split)
         return WindowSource(Motions(open_windows(self.options.windows), split), clips)
 
     def parts(self) -> Mapping[str, Stateful]:
@@ -101,10 +97,10 @@ class LiftingTraining(Recipe[LiftingNetwork, Windows]):
         while True:
             frames = int(rng.choice(_FRAMES, p=_SHARES))
             windows = min(count * _FRAMES[-1] // frames, _MOST_WINDOWS)
-            causal, newest = rng.random() < _CAUSAL, rng.random() < _NEWEST
+            causal = rng.random() < _CAUSAL
             source = self._sources["train"]
-            draw = source.draw_clips if self.options.clips and rng.random() < _OF_CLIPS else source.draw
-            yield draw(windows, frames, rng, causal=causal, newest=newest)
+            draw = source.draw_clips if rng.random() < _OF_CLIPS else source.draw
+            yield draw(windows, frames, rng, causal=causal)
 
     def optimisers(self, network: LiftingNetwork) -> Sequence[torch.optim.Optimizer]:
         weights = [*network.parameters(), *self._posterior.parameters()]
@@ -116,32 +112,27 @@ class LiftingTraining(Recipe[LiftingNetwork, Windows]):
         mask = attention_mask(torch.ones_like(batch.seen), causal=batch.causal)
         used, weights, terms = shares(batch), self._weights, dict[str, Tensor]()
         with self.autocast():
-            context = network.context(batch.tokens, mask)
-            prior = network.prior(context)
-            if self.options.no_latent:
-                z = torch.zeros_like(prior.mean)
-            else:
-                z, terms = prior.mean, self._variational(network, batch, context, prior)
-            entries, _ = network.decode(context, batch.tokens, z)
-            lifted = Lifted(entries, *network.read(context, batch.tokens))
+            context = network.context(batch.tokens, batch.lags, mask)
+        context = context.float()
+        prior, means = network.prior(context), network.means(context, batch.tokens, batch.lags, mask)
+        if self.options.no_latent:
+            z = torch.zeros_like(prior.mean)
+        else:
+            z, terms = prior.mean, self._variational(network, batch, context, means, prior)
+        entries, _ = network.decode(context, means, z)
+        lifted = Lifted(entries, *network.read(context))
         eased = likelihood(batch.entries, lifted.entries, lifted.sigma, 0.5)
         terms["mean"] = weights.mean * masked_mean(eased, used)
-        terms |= observed(batch, lifted, weights)
-        some, of_some = _first(batch, lifted, _PLAIN_FRAMES)
-        terms["plain"] = _PLAIN * total(geometry(some, of_some, self._bodies, weights))
-        few, of_few = _first(batch, lifted, _MOVED_FRAMES)
-        of_few = of_few._replace(entries=moved(of_few, few.focal, self._bodies.kinematics))
-        terms |= geometry(few, of_few, self._bodies, weights)
+        terms |= geometry(batch, lifted, self._bodies, weights)
         return total(terms), terms
 
     def _variational(
-        self, network: LiftingNetwork, batch: Windows, context: Tensor, prior: Gaussian
+        self, network: LiftingNetwork, batch: Windows, context: Tensor, means: Tensor, prior: Gaussian
     ) -> dict[str, Tensor]:
         """The terms of posterior and adversary."""
         used, weights = shares(batch), self._weights
-        prior = Gaussian(prior.mean.float(), prior.log_variance.float())
         posterior = self._posterior(context, batch.entries, attention_mask(torch.ones_like(batch.seen)))
-        decoded = network.decode(context, batch.tokens, posterior.sample())
+        decoded = network.decode(context, means, posterior.sample())
         nats = (posterior.kl_to(prior) - _FREE_NATS).clamp_min(0)
         beta = weights.beta_kl * min(1.0, self.share / _WARM + 0.02)
         terms = {
@@ -154,22 +145,19 @@ class LiftingTraining(Recipe[LiftingNetwork, Windows]):
             return terms
         # One draw for a window, as z lasts.
         noise = torch.randn(len(context), 1, prior.mean.shape[2], device=self.device)
-        fake, _ = network.decode(context, batch.tokens, prior.mean + (0.5 * prior.log_variance).exp() * noise)
-        with torch.autocast(self.device.type, enabled=False):
-            self._adversary.zero_grad()
-            discriminator_loss(self._judge(batch.entries), self._judge(fake.detach())).backward()
-            self._adversary.step()
-            self._judge.requires_grad_(False)
-            terms["adversary"] = weights.gamma_adversary * generator_loss(self._judge(fake))
-            self._judge.requires_grad_(True)
+        fake, _ = network.decode(context, means, prior.mean + (0.5 * prior.log_variance).exp() * noise)
+        self._adversary.zero_grad()
+        discriminator_loss(self._judge(batch.entries), self._judge(fake.detach())).backward()
+        self._adversary.step()
+        self._judge.requires_grad_(False)
+        terms["adversary"] = weights.gamma_adversary * generator_loss(self._judge(fake))
+        self._judge.requires_grad_(True)
         return terms
 
     def evaluate(self, network: LiftingNetwork) -> dict[str, float]:
         """Scores of windows of motions, and of clips, of the validation split (`sender.train.lifting.scores`)."""
         rng, source = np.random.default_rng(1), self._sources["val"]
         of_motions = self._scores(network, [_drawn(source.draw, rng) for _ in range(4)])
-        if not self.options.clips:
-            return of_motions
         of_clips = self._scores(network, [_drawn(source.draw_clips, rng) for _ in range(4)])
         return of_motions | {f"clips_{name}": value for name, value in of_clips.items()}
 
@@ -179,13 +167,7 @@ class LiftingTraining(Recipe[LiftingNetwork, Windows]):
 
 
 def _drawn(draw: Callable[..., Windows], rng: np.random.Generator) -> Windows:
-    return draw(32, 32, rng, causal=True, newest=True, fps=30.0)
-
-
-def _first(batch: Windows, lifted: Lifted, frames: int) -> tuple[Windows, Lifted]:
-    """So many frames in the first windows of a batch, and what the network says of them."""
-    count = -(-frames // batch.tokens.shape[1])
-    return first(batch, count), Lifted(*(each[:count] for each in lifted))
+    return draw(32, 32, rng, causal=True, fps=30.0)
 
 
 if __name__ == "__main__":

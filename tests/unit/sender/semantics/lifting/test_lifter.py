@@ -15,7 +15,7 @@ from sender.semantics.crop_labels import ENTRIES
 from sender.semantics.keypoint_jacobian import KeypointJacobian
 from sender.semantics.lifting.lifter import FRAMES, Lifter, OneFrame
 from sender.semantics.lifting.memory import Window
-from sender.semantics.lifting.network import LiftingConfig, LiftingNetwork, attention_mask
+from sender.semantics.lifting.network import LiftingConfig, LiftingNetwork, attention_mask, lags_of
 from tests.unit.sender.semantics.lifting.test_memory import filmed
 
 CAMERA = Camera(640, 480, 700.0)
@@ -25,7 +25,8 @@ CAMERA = Camera(640, 480, 700.0)
 def network() -> LiftingNetwork:
     torch.manual_seed(0)
     network = LiftingNetwork(LiftingConfig()).eval()
-    nn.init.normal_(network.direct.weight, std=0.01)
+    for parameter in network.decoder.leave.parameters():
+        nn.init.normal_(parameter, std=0.01)
     return network
 
 
@@ -41,12 +42,12 @@ def lifter(network: LiftingNetwork, kinematics: KeypointJacobian) -> Lifter:
 
 @torch.inference_mode()
 def test_one_frame_is_what_the_network_says_of_it(network: LiftingNetwork) -> None:
-    tokens, present, anchor = OneFrame.example()
-    tokens = torch.randn(tokens.shape)
-    present[:, :4], anchor[:] = 0, 0
+    tokens, lags, sees, anchor = OneFrame.example()
+    tokens, lags = torch.randn(tokens.shape), lags_of(torch.arange(FRAMES)[None] / 30)
+    sees[..., :4], anchor[:] = 0, 0
     anchor[:, 9] = 1
-    whole = network(tokens[:, 4:], attention_mask(torch.ones(1, FRAMES - 4, dtype=torch.bool)))
-    for found, expected in zip(OneFrame(network)(tokens, present, anchor), whole, strict=True):
+    whole = network(tokens[:, 4:], lags[:, 4:, 4:], attention_mask(torch.ones(1, FRAMES - 4, dtype=torch.bool)))
+    for found, expected in zip(OneFrame(network)(tokens, lags, sees, anchor), whole, strict=True):
         torch.testing.assert_close(found, expected[:, 5], atol=1e-4, rtol=1e-4)
 
 

@@ -1,6 +1,9 @@
 import torch
 
-from sender.semantics.lifting.network import LiftingConfig, LiftingNetwork, attention_mask
+from sender.semantics.lifting.network import LiftingConfig, LiftingNetwork, attention_mask, lags_of
+from sender.semantics.lifting.window import FITTED, SEEN
+
+_LAGS = lags_of(torch.arange(6).expand(2, -1) / 30)
 
 
 def _network() -> LiftingNetwork:
@@ -9,7 +12,9 @@ def _network() -> LiftingNetwork:
 
 
 def _tokens(network: LiftingNetwork) -> torch.Tensor:
-    return torch.randn(2, 6, network.config.tokens, generator=torch.Generator().manual_seed(1))
+    tokens = torch.randn(2, 6, network.config.tokens, generator=torch.Generator().manual_seed(1))
+    tokens[..., SEEN] = 1
+    return tokens
 
 
 @torch.no_grad()
@@ -17,10 +22,10 @@ def test_a_causal_frame_sees_none_after_it() -> None:
     network = _network()
     tokens, present = _tokens(network), torch.ones(2, 6, dtype=torch.bool)
     later = tokens.clone()
-    later[:, 4:] += 1
+    later[:, 4:, SEEN + 1 :] += 1
     for causal in (True, False):
         mask = attention_mask(present, causal=causal)
-        before, after = network(tokens, mask), network(later, mask)
+        before, after = network(tokens, _LAGS, mask), network(later, _LAGS, mask)
         equal = [torch.equal(one[:, :4], other[:, :4]) for one, other in zip(before, after, strict=True)]
         assert all(equal) if causal else not any(equal)
 
@@ -31,13 +36,35 @@ def test_frames_that_are_not_there_change_nothing() -> None:
     network = _network()
     tokens, present = _tokens(network), torch.ones(2, 6, dtype=torch.bool)
     present[:, :4] = False
-    whole = network(tokens, attention_mask(present))
-    short = network(tokens[:, 4:], attention_mask(present[:, 4:]))
+    whole = network(tokens, _LAGS, attention_mask(present))
+    short = network(tokens[:, 4:], _LAGS[:, 4:, 4:], attention_mask(present[:, 4:]))
     for one, other in zip(whole, short, strict=True):
         assert torch.isfinite(one).all()
         torch.testing.assert_close(one[:, 4:], other)
     assert (whole.sigma > 0).all()
-    assert (whole.keypoints_sigma > 0).all()
+
+
+@torch.no_grad()
+def test_before_any_training_it_says_the_mean_of_the_frames_that_show_somebody() -> None:
+    network = _network()
+    tokens = _tokens(network)
+    tokens[..., SEEN] = torch.tensor([0.0, 1, 1, 1, 0, 0])
+    tokens[:, 4:, FITTED] = 100.0
+    entries = network(tokens, _LAGS, attention_mask(torch.ones(2, 6, dtype=torch.bool))).entries
+    seen = tokens[:, 1:4, FITTED]
+    assert (entries <= seen.amax(1, keepdim=True) + 1e-4).all() and (entries >= seen.amin(1, keepdim=True) - 1e-4).all()
+
+
+@torch.no_grad()
+def test_a_long_window_and_a_short_one_end_alike() -> None:
+    """What is beyond the reach of all layers changes no context."""
+    network = _network()
+    tokens = torch.randn(1, 24, network.config.tokens, generator=torch.Generator().manual_seed(2))
+    ends = []
+    for count in (24, 12):
+        present, lags = torch.ones(1, count, dtype=torch.bool), lags_of(torch.arange(count)[None] / 30)
+        ends.append(network.context(tokens[:, -count:], lags, attention_mask(present, causal=True))[:, -1])
+    torch.testing.assert_close(*ends)
 
 
 def test_default_size_is_below_three_million_parameters() -> None:

@@ -1,8 +1,10 @@
+from collections.abc import Sequence
 from dataclasses import replace
 
 import numpy as np
 import numpy.testing as npt
 
+from common.arrays import FloatArray
 from common.body.label_space import LabelSpace
 from common.body.model import BodyModel, KeypointKinematics
 from common.frames import Camera
@@ -10,16 +12,17 @@ from sender.perception.inference.crop import CropBox, ray_rotation, to_frame
 from sender.semantics.crop_labels import ENTRIES, pelvis_in_crop
 from sender.semantics.keypoint_jacobian import CROSS, KeypointJacobian, orientation
 from sender.semantics.lifting.window import (
+    FITTED,
     KEYPOINT_SCALE,
-    KEYPOINTS_2D,
-    PERCEIVED,
     Observations,
     WindowCamera,
     crop_in_focal_lengths,
     crop_rotation,
-    tokens,
+    mean_crop,
 )
+from sender.semantics.lifting.window import tokens as tokens_in
 
+_PLACES = slice(0, 34)
 _CAMERA = Camera(640, 480, 700.0)
 _CROPS = (CropBox(300, 120, 260), CropBox(20, -40, 300, 0.3), CropBox(330, 100, 240, -0.2))
 
@@ -35,10 +38,10 @@ def observations() -> Observations:
         side=np.array([[side for _, side in boxes]], np.float32),
         roll=np.array([[crop.roll for crop in _CROPS]], np.float32),
         seen=np.ones((1, frames), bool),
+        view=np.array([[0, 1, 0.5]], np.float32),
         keypoints=rng.uniform(0, 1, (1, frames, 17, 2)).astype(np.float32),
         sigma=per_keypoint,
         visible=per_keypoint,
-        perceived=np.ones((1, frames), bool),
         entries=rng.normal(0, 0.4, (1, frames, ENTRIES)).astype(np.float32) + np.eye(ENTRIES, dtype=np.float32)[0],
         log_sigma=np.zeros((1, frames, ENTRIES), np.float32),
         joints_3d=rng.normal(0, 0.5, (1, frames, 17, 3)).astype(np.float32),
@@ -46,6 +49,22 @@ def observations() -> Observations:
         joint_depth=per_keypoint,
         depth_log_variance=np.zeros((1, frames), np.float32),
     )
+
+
+def tokens(window: Observations, counted: Sequence[bool] = (True, True, True)) -> tuple[FloatArray, WindowCamera]:
+    """In the camera of the mean crop of some frames."""
+    centre, side = mean_crop(window, np.array([counted]))
+    camera = WindowCamera.through(centre, side)
+    return tokens_in(window, camera, side), camera
+
+
+def test_window_is_that_of_the_mean_crop() -> None:
+    """Equal crops have their own as their mean, and what is not counted does not matter."""
+    window = observations()
+    centre, side = mean_crop(window, np.array([[False, True, False]]))
+    npt.assert_allclose(centre[0], window.centre[0, 1])
+    npt.assert_allclose(side[0], window.side[0, 1], rtol=1e-6)
+    npt.assert_allclose(mean_crop(window, np.ones((1, 3), bool))[0][0], window.centre[0].mean(0), rtol=1e-6)
 
 
 def test_rotation_is_that_of_crops() -> None:
@@ -59,8 +78,8 @@ def test_keypoints_of_any_crop_are_where_their_pixels_are() -> None:
     window = observations()
     pixels = np.random.default_rng(0).uniform(100, 400, (17, 2)).astype(np.float32)
     keypoints = np.stack([crop.to_units(pixels) for crop in _CROPS])[None]
-    found, camera = tokens(replace(window, keypoints=keypoints), np.array([1]))
-    places = found[0, :, KEYPOINTS_2D].reshape(3, 17, 2) / KEYPOINT_SCALE + 0.5
+    found, camera = tokens(replace(window, keypoints=keypoints), (False, True, False))
+    places = found[0, :, _PLACES].reshape(3, 17, 2) / KEYPOINT_SCALE + 0.5
     npt.assert_allclose(places, np.broadcast_to(places[:1], places.shape), atol=1e-4)
     depth = np.linspace(2, 5, 17)[:, None]
     points = np.concatenate([(pixels - [320, 240]) / 700 * depth, depth], 1) @ camera.rotation[0]
@@ -70,9 +89,8 @@ def test_keypoints_of_any_crop_are_where_their_pixels_are() -> None:
 def test_predicted_bodies_are_where_each_crop_has_them() -> None:
     """The entries of a token, taken from the window camera to the frame, are those taken there from the crop."""
     window = observations()
-    found, camera = tokens(window, np.array([2]))
-    first = PERCEIVED.start + 1
-    entries = found[0, :, first : first + ENTRIES]
+    found, camera = tokens(window)
+    entries = found[0, :, FITTED]
     every = WindowCamera(np.repeat(camera.rotation, 3, 0), np.repeat(camera.focal, 3))
     turns, pelvises = every.in_frame(entries)
     npt.assert_allclose(every.entries_of(turns, pelvises), entries[:, :9], atol=1e-4)
@@ -88,17 +106,17 @@ def test_joints_turn_as_the_body_does() -> None:
     kinematics = KeypointJacobian.of_body(LabelSpace.load(), KeypointKinematics(BodyModel.load()))
     window = observations()
     window = replace(window, joints_3d=kinematics.keypoints(window.entries[0])[None])
-    found, _ = tokens(window, np.array([0]))
-    first = PERCEIVED.start + 1
-    joints = found[0, :, first + 2 * ENTRIES : first + 2 * ENTRIES + 51].reshape(3, 17, 3) / 3
-    npt.assert_allclose(joints, kinematics.keypoints(found[0, :, first : first + ENTRIES]), atol=1e-3)
+    found, _ = tokens(window)
+    first = FITTED.stop + ENTRIES
+    joints = found[0, :, first : first + 51].reshape(3, 17, 3) / 3
+    npt.assert_allclose(joints, kinematics.keypoints(found[0, :, FITTED]), atol=1e-3)
 
 
 def test_nothing_is_read_of_who_is_not_seen() -> None:
     window = observations()
     hidden = replace(window, seen=np.array([[True, False, True]]))
     noisy = replace(hidden, keypoints=hidden.keypoints + np.array([0, 1, 0], np.float32)[None, :, None, None])
-    npt.assert_array_equal(tokens(hidden, np.array([2]))[0], tokens(noisy, np.array([2]))[0])
+    npt.assert_array_equal(tokens(hidden)[0], tokens(noisy)[0])
 
 
 def test_crop_that_only_moves_with_the_camera_axis_keeps_the_size() -> None:
@@ -117,10 +135,10 @@ def test_crop_that_only_moves_with_the_camera_axis_keeps_the_size() -> None:
 def test_means_are_of_the_past_and_the_certain() -> None:
     """A frame's token does not change with later ones, and its mean hardly with keypoints that are uncertain."""
     window = observations()
-    before, _ = tokens(window, np.array([0]))
+    before, _ = tokens(window)
     later = replace(window, keypoints=window.keypoints + np.array([0, 0, 0.3], np.float32)[None, :, None, None])
-    npt.assert_array_equal(tokens(later, np.array([0]))[0][:, :2], before[:, :2])
+    npt.assert_array_equal(tokens(later)[0][:, :2], before[:, :2])
     sure = replace(window, sigma=np.array([0.3, 0.003, 0.3], np.float32)[None, :, None].repeat(17, 2))
-    past = tokens(sure, np.array([0]))[0][0, 2, PERCEIVED.start - 34 : PERCEIVED.start]
-    places = tokens(sure, np.array([0]))[0][0, :, KEYPOINTS_2D]
+    past = tokens(sure)[0][0, 2, FITTED.start - 34 : FITTED.start]
+    places = tokens(sure)[0][0, :, _PLACES]
     npt.assert_allclose(past + places[2], places[1], atol=0.06)
