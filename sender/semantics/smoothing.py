@@ -11,9 +11,8 @@ of the squared speed is estimated from the second differences of the labels, whi
 
 Each group has its own speed, so that a moving arm does not add jitter to the legs.  Of the `root` group, orientation,
 position in the image and distance are filtered apart: a body that lags behind the picture is seen at once, also when
-only the camera moves, whereas the distance from one frame is uncertain.  `shape`, which does not change, is averaged:
-on rendered clips of the validation split it moves a fifth as much from frame to frame, and the joints are as exact.
-The distance is made that of the averaged body.
+only the camera moves, whereas the distance from one frame is uncertain.  `shape`, which does not change, is averaged
+(`sender.semantics.steady_shape`).
 """
 
 from dataclasses import dataclass
@@ -21,10 +20,10 @@ from dataclasses import dataclass
 import numpy as np
 
 from common.arrays import FloatArray
-from common.body.label_space import TRANSLATION_SCALE
 from common.labels import GROUP_NAMES, LABEL_SIZE, OPTIONAL_GROUPS, group_slices
 from sender.perception.tracking.view_turns import View, ViewTurns
 from sender.semantics.facing import Facing, FacingResolver
+from sender.semantics.steady_shape import SteadyShape
 
 _ROOT = group_slices()["root"]
 _ORIENTATION = slice(_ROOT.start, _ROOT.start + 6)
@@ -32,13 +31,6 @@ _IMAGE_POSITION = slice(_ORIENTATION.stop, _ORIENTATION.stop + 2)
 _DISTANCE = slice(_IMAGE_POSITION.stop, _ROOT.stop)
 # Region colours are averaged in `sender.semantics.region_colours`, `surface` in `sender.clothing`.
 _UNFILTERED = ("root", "shape", "appearance", "surface", *OPTIONAL_GROUPS)
-_SHAPE = group_slices()["shape"]
-# Seconds that the mean of `shape` covers: a tracker may give an identity to somebody else.
-_SHAPE_S = 5.0
-# Whoever is taken for larger is taken to be farther away: the logarithm of a body's size by the first entry of `shape`,
-# and the share of it that the distance follows on rendered clips of the training split.
-_LOG_SIZE, _SIZE_SHARE = -0.097, 0.6
-_DISTANCE_BY_SIZE = np.float32(_SIZE_SHARE * _LOG_SIZE / TRANSLATION_SCALE[2])
 _SMOOTHED = (
     _ORIENTATION,
     _IMAGE_POSITION,
@@ -89,7 +81,7 @@ class _FilterState:
     noise: FloatArray
     last: tuple[FloatArray, ...]
     distance: FloatArray
-    frames: int = 1
+    shape: SteadyShape
     last_step_s: float = 1.0
 
     def limit(self, labels: FloatArray, step_s: float) -> None:
@@ -155,9 +147,10 @@ class LabelSmoother:
             raise ValueError(f"expected {LABEL_SIZE} label entries, got {labels.shape}")
         state = self._states.get(identity)
         if state is None or not 0.0 < time_s - state.time_s <= _FORGET_S:
-            zeros = np.zeros_like(labels)
+            zeros, shape = np.zeros_like(labels), SteadyShape()
+            shape.steady(labels, time_s)
             self._states[identity] = _FilterState(
-                time_s, labels.copy(), zeros, zeros.copy(), (labels.copy(),), labels[_DISTANCE].copy()
+                time_s, labels.copy(), zeros, zeros.copy(), (labels.copy(),), labels[_DISTANCE].copy(), shape
             )
             self._facing.forget(identity)
             self._views.forget(identity)
@@ -171,16 +164,12 @@ class LabelSmoother:
             labels[_POSE] = state.value[_POSE]
         state.limit(labels, step_s)
         labels = self._views.mean(identity, view, labels, time_s).copy()
-        state.frames += 1
-        share = np.float32(max(1 / state.frames, step_s / _SHAPE_S))
-        shape = state.value[_SHAPE] + share * (labels[_SHAPE] - state.value[_SHAPE])
-        labels[_DISTANCE] -= _DISTANCE_BY_SIZE * (labels[_SHAPE][0] - shape[0])
+        labels = state.shape.steady(labels, time_s)
         state.add(labels, step_s)
         value = labels.copy()
         gains = _gain(self._min_cutoff_hz + _SPEED_GAINS * state.speeds(step_s), step_s)[_GROUP_OF_ENTRY]
         before = state.value[_ENTRIES]
         value[_ENTRIES] = before + gains * (labels[_ENTRIES] - before)
-        value[_SHAPE] = shape
         state.time_s, state.value = time_s, value
         state.distance = state.distance + _gain(_DISTANCE_CUTOFF_HZ, step_s) * (value[_DISTANCE] - state.distance)
         smoothed = value.copy()
