@@ -19,9 +19,9 @@ from sender.semantics.bodies import Bodies, placed, together
 from sender.semantics.crop_labels import ENTRIES, pelvis_in_crop
 from sender.semantics.fitting import FittedEntries, Fitter, FitterOnGpu, FitterOnHost, FittingNetwork
 from sender.semantics.keypoint_jacobian import CROSS, orientation
+from sender.semantics.over_time.smoothing import LabelSmoother
 from sender.semantics.predictor import ERRORS_NAME, PoseHead
 from sender.semantics.refine import Refiner, Targets
-from sender.semantics.smoothing import LabelSmoother
 
 
 class CropFits:

@@ -15,8 +15,8 @@ from sender.semantics.bodies import Bodies
 from sender.semantics.fitting import Fitter
 from sender.semantics.lifting.lifter import FRAMES, Lifter
 from sender.semantics.lifting.memory import LATER_S, RecentFrames, observations
+from sender.semantics.over_time.steady_shape import SteadyShape
 from sender.semantics.posed import CropFits
-from sender.semantics.steady_shape import SteadyShape
 
 
 class LiftedBodies:

@@ -7,8 +7,8 @@ import torch
 from common.arrays import FloatArray
 from common.body.rotations import axis_angle_to_matrix, matrix_to_rotation_6d
 from common.labels import LABEL_SIZE, ROTATION_SCALE, group_slices
-from sender.semantics.facing import Facing, FacingResolver, turn_between
-from sender.semantics.smoothing import LabelSmoother
+from sender.semantics.over_time.facing import Facing, FacingResolver, turn_between
+from sender.semantics.over_time.smoothing import LabelSmoother
 
 FPS = 30
 ROOT, ARM, SHAPE = (group_slices()[name] for name in ("root", "left_arm", "shape"))

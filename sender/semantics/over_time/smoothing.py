@@ -12,7 +12,7 @@ of the squared speed is estimated from the second differences of the labels, whi
 Each group has its own speed, so that a moving arm does not add jitter to the legs.  Of the `root` group, orientation,
 position in the image and distance are filtered apart: a body that lags behind the picture is seen at once, also when
 only the camera moves, whereas the distance from one frame is uncertain.  `shape`, which does not change, is averaged
-(`sender.semantics.steady_shape`).
+(`sender.semantics.over_time.steady_shape`).
 """
 
 from dataclasses import dataclass
@@ -22,8 +22,8 @@ import numpy as np
 from common.arrays import FloatArray
 from common.labels import GROUP_NAMES, LABEL_SIZE, OPTIONAL_GROUPS, group_slices
 from sender.perception.tracking.view_turns import View, ViewTurns
-from sender.semantics.facing import Facing, FacingResolver
-from sender.semantics.steady_shape import SteadyShape
+from sender.semantics.over_time.facing import Facing, FacingResolver
+from sender.semantics.over_time.steady_shape import SteadyShape
 
 _ROOT = group_slices()["root"]
 _ORIENTATION = slice(_ROOT.start, _ROOT.start + 6)
