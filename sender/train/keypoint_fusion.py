@@ -29,6 +29,7 @@ from common.synthetic.dataset.shards import CropDataset
 from common.tensor_rows import TensorRows
 from common.training.flags import add_export_flags
 from common.training.run import write_json
+from common.weights.inference import NetworkInUse
 from common.weights.loader import architecture_of, save_weights
 from sender.perception.inference.crop import CropBox
 from sender.perception.inference.predictor import Perception
@@ -123,7 +124,7 @@ class Observer:
     def __init__(self) -> None:
         self._perception = Perception.load(keypoints="ours")
         lightning, thunder = (MoveNet.load(name) for name in NAMES)
-        self._second = SecondOpinion(lightning, thunder, {})
+        self._second = SecondOpinion(lightning, thunder, dict[Reading, NetworkInUse]().__getitem__)
 
     def seen(
         self, item: Photograph, person: int, box: Box, index: int, views: Sequence[Seeing] = tuple(_READINGS)

@@ -1,7 +1,8 @@
 """Runs MoveNet: crops → 17 keypoints of one person each."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Final, Literal, Self, get_args
 
@@ -45,12 +46,18 @@ class MoveNet:
     """Finds the keypoints of the person in the middle of a crop.
 
     Args:
-        networks: `MoveNetGraph` in use, by the width of crops: S, and less for those that show the middle alone.
+        compiled: makes `MoveNetGraph` in use for crops of a width.
         size: S, height of the crops in pixels.
+        narrow: width of those that show the middle alone.
     """
 
-    def __init__(self, networks: Mapping[int, NetworkInUse], size: int) -> None:
-        self._networks, self.size, self.narrow = networks, size, min(networks)
+    def __init__(self, compiled: Callable[[int], NetworkInUse], size: int, narrow: int) -> None:
+        self._compiled, self.size, self.narrow = compiled, size, narrow
+
+    @cached_property
+    def _networks(self) -> dict[int, NetworkInUse]:
+        """By the width of crops: compiled when somebody is seen, as most sources need one network of MoveNet's."""
+        return {width: self._compiled(width) for width in (self.size, self.narrow)}
 
     @classmethod
     def load(cls, name: Name, device: torch.device = CPU, directory: Path = WEIGHTS_DIRECTORY) -> Self:
@@ -58,11 +65,16 @@ class MoveNet:
         net = load_recorded(name, KIND, MoveNetConfig, MoveNetNet, directory)
         entry, size = find_entry(name, directory), net.config.size
         graph = MoveNetGraph(net.to(memory_format=torch.channels_last))
-        networks = {}
-        for width in (size, net.config.narrow):
+
+        def compiled(width: int) -> NetworkInUse:
             example = torch.zeros(1, size, width, 3, dtype=torch.uint8)
-            networks[width] = in_use(graph, (example,), name, entry.precision, device, entry.int8)
-        return cls(networks, size)
+            return in_use(graph, (example,), name, entry.precision, device, entry.int8)
+
+        network = cls(compiled, size, net.config.narrow)
+        if device.type != "cpu":
+            # A GPU's graphs are captured while nothing else runs.
+            _ = network._networks
+        return network
 
     def observe(self, crops: Sequence[ByteArray]) -> MoveNetKeypoints:
         """Keypoints in crops (S, W, 3) uint8 RGB, black beyond the picture.

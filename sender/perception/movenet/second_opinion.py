@@ -6,7 +6,8 @@ person's box with a margin.  Of 243 held-back people this makes PCK@0.05, 0.10 o
 """
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Sequence
+from functools import cache
 from pathlib import Path
 from typing import Final, Literal, Self
 
@@ -53,11 +54,11 @@ class SecondOpinion:
     """Reads people in boxes by MoveNet, and fuses its keypoints with perception's.
 
     Args:
-        fusions: `FusionGraph` in use, of each reading that `fused` shall make.
+        fusion: `FusionGraph` in use, of a reading.
     """
 
-    def __init__(self, lightning: MoveNet, thunder: MoveNet, fusions: Mapping[Reading, NetworkInUse]) -> None:
-        self._lightning, self._thunder, self._fusions = lightning, thunder, fusions
+    def __init__(self, lightning: MoveNet, thunder: MoveNet, fusion: Callable[[Reading], NetworkInUse]) -> None:
+        self._lightning, self._thunder, self._fusion = lightning, thunder, fusion
 
     @classmethod
     def load(cls, device: torch.device = CPU, directory: Path = WEIGHTS_DIRECTORY) -> Self | None:
@@ -71,11 +72,16 @@ class SecondOpinion:
             return None
         fusion = load_recorded(WEIGHTS_NAME, KIND, FusionConfig, KeypointFusion, directory)
         lightning, thunder = (MoveNet.load(name, device, directory) for name in NAMES)
-        fusions: dict[Reading, NetworkInUse] = {}
-        for reading in READINGS:
+
+        @cache
+        def compiled(reading: Reading) -> NetworkInUse:
             graph = FusionGraph(fusion.readings[reading])
-            fusions[reading] = in_use(graph, graph.example(), f"{WEIGHTS_NAME} {reading}", device=device)
-        return cls(lightning, thunder, fusions)
+            return in_use(graph, graph.example(), f"{WEIGHTS_NAME} {reading}", device=device)
+
+        if device.type != "cpu":
+            for reading in READINGS:
+                compiled(reading)
+        return cls(lightning, thunder, compiled)
 
     @torch.inference_mode()
     def fused(
@@ -100,7 +106,7 @@ class SecondOpinion:
         kind = reading_of(len(boxes), thorough=thorough, live=live)
         second = self.read(kind, image, boxes, crops, view)
         own = OwnKeypoints(output.keypoints_2d, output.keypoints_sigma, output.visible_logit)
-        places, sigma, visible = self._fusions[kind](*own, *second.columns())
+        places, sigma, visible = self._fusion(kind)(*own, *second.columns())
         return FusedOutput.of(output, places, sigma, visible, second.score)
 
     def read(

@@ -32,6 +32,7 @@ from sender.perception.movenet.fusion import (
     FusionGraph,
     KeypointFusion,
     OwnKeypoints,
+    Reading,
     ReadingFusion,
     SecondKeypoints,
     named_as,
@@ -149,12 +150,15 @@ def test_others_beside_a_person_are_black() -> None:
     assert (shown[:, 93:] == 0).all()
 
 
+_FUSES_NOTHING = dict[Reading, NetworkInUse]().__getitem__
+
+
 class Recorder(MoveNet):
     """Finds the same everywhere, and keeps the crops."""
 
     def __init__(self) -> None:
         used = NetworkInUse(nn.Identity(), "float32", CPU)
-        super().__init__({64: used, 40: used}, 64)
+        super().__init__(lambda _: used, 64, 40)
         self.seen: list[ByteArray] = []
 
     def observe(self, crops: Sequence[ByteArray]) -> MoveNetKeypoints:
@@ -164,7 +168,7 @@ class Recorder(MoveNet):
 
 def test_people_who_are_upright_are_read_in_narrow_crops() -> None:
     recorder, image = Recorder(), np.zeros((100, 100, 3), np.uint8)
-    second = SecondOpinion(recorder, recorder, {})
+    second = SecondOpinion(recorder, recorder, _FUSES_NOTHING)
     narrow, wide = np.array([30, 0, 60, 90], np.float32), np.array([30, 0, 90, 90], np.float32)
     for boxes in ([narrow], [wide], [narrow, wide]):
         second.read("thunder", image, boxes, [CropBox.around(box) for box in boxes], "mirrored")
@@ -173,7 +177,7 @@ def test_people_who_are_upright_are_read_in_narrow_crops() -> None:
 
 def test_photographs_are_read_at_two_scales_in_both_views() -> None:
     recorder, image = Recorder(), np.random.default_rng(0).integers(256, size=(100, 100, 3), dtype=np.uint8)
-    second, box = SecondOpinion(recorder, recorder, {}), np.array([10, 10, 90, 90], np.float32)
+    second, box = SecondOpinion(recorder, recorder, _FUSES_NOTHING), np.array([10, 10, 90, 90], np.float32)
     second.read("thorough", image, [box], [CropBox.around(box)], "both")
     assert len({crop.tobytes() for crop in recorder.seen}) == 4
 

@@ -97,7 +97,7 @@ def test_lengths_in_a_cell_are_those_of_the_whole_map() -> None:
 def test_observe_takes_crops_of_its_size_only() -> None:
     net = MoveNetNet(MoveNetConfig(64, 0.25)).eval()
     used = NetworkInUse(MoveNetGraph(net), "float32", torch.device("cpu"))
-    movenet = MoveNet({64: used, 32: used}, 64)
+    movenet = MoveNet(lambda _: used, 64, 32)
     seen = movenet.observe([np.zeros((64, 64, 3), np.uint8)] * 2)
     assert seen.places.shape == (2, 17, 2)
     assert movenet.observe([np.zeros((64, 32, 3), np.uint8)]).places.shape == (1, 17, 2)
