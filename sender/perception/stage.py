@@ -131,7 +131,8 @@ class PerceptionStage:
 
     def prepare_stills(self) -> None:
         """Loads what the first photograph would otherwise wait for."""
-        self._perception.observe([np.zeros((self._perception.still_size, self._perception.still_size, 3), np.uint8)])
+        side = self._perception.still_size
+        self._predict(np.zeros((side, side, 3), np.uint8), [np.array([0, 0, side, side], np.float32)], thorough=True)
 
     def reset(self) -> None:
         """Drops all tracks for a new source; the detector runs on its first frame."""

@@ -10,10 +10,13 @@ import torch
 from common.arrays import FloatArray, Image
 from common.frames import Camera
 from sender.perception.config import TrackerConfig, TrackingConfig
+from sender.perception.inference import predictor
 from sender.perception.inference.detector import BOTH, LARGER, USUAL, Detection, Detector, DetectorConfig, DetectorNet
 from sender.perception.inference.predictor import Perception
 from sender.perception.inference.verifier import Verifier, VerifierConfig, VerifierNet
 from sender.perception.inference.zoom_augmentation import ZOOMS
+from sender.perception.movenet import predictor as movenet_predictor
+from sender.perception.movenet import second_opinion
 from sender.perception.network.network import PerceptionConfig, PerceptionNet
 from sender.perception.network.output import PerceptionOutput
 from sender.perception.stage import PerceptionStage, box_gain, smoothed_box
@@ -200,6 +203,20 @@ def test_track_ends_when_verifier_rejects_it() -> None:
     stage = staged(BlockDetector(), verifier=RejectingVerifier())
     seen = [len(stage.process(with_person(100), CAMERA)) for _ in range(5)]
     assert seen == [1, 1, 1, 0, 0]
+
+
+def test_nothing_is_compiled_for_the_first_photograph_once_stills_are_prepared(monkeypatch: pytest.MonkeyPatch) -> None:
+    stage = PerceptionStage.load(TrackingConfig())
+    stage.prepare_stills()
+
+    def compiles(*_: object, **__: object) -> None:
+        raise AssertionError("a network is compiled")
+
+    for module in (predictor, movenet_predictor, second_opinion):
+        monkeypatch.setattr(module, "in_use", compiles)
+    image: Image = np.zeros((300, 300, 3), np.uint8)
+    for box in ([100, 20, 160, 280], [20, 20, 280, 280]):
+        stage._predict(image, [np.array(box, np.float32)], thorough=True)
 
 
 def test_first_frame_of_a_source_is_seen_at_several_zooms() -> None:
