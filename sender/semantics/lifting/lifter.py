@@ -24,7 +24,7 @@ from common.weights.manifest import find_entry
 from sender.semantics.bodies import Bodies, placed
 from sender.semantics.keypoint_jacobian import KeypointJacobian
 from sender.semantics.lifting.memory import Window
-from sender.semantics.lifting.network import KIND, NAME, Lifted, LiftingConfig, LiftingNetwork
+from sender.semantics.lifting.network import KIND, NAME, Lifted, LiftingConfig, LiftingNetwork, lags_of
 from sender.semantics.lifting.window import Observations, WindowCamera, mean_crop, tokens
 
 FRAMES: Final = 32
@@ -91,13 +91,13 @@ class Lifter:
         places, rows = np.array([window.anchor for window in windows]), np.arange(FRAMES)
         centre, side = mean_crop(joined, joined.seen)
         own = WindowCamera.through(centre, side)
-        lags = joined.time_s[:, None] - joined.time_s[:, :, None]
+        lags = lags_of(torch.from_numpy(joined.time_s))
         # Frames see those up to their own, where the anchor is the last one, as in the training.
         present = rows < np.array([[len(window.frames)] for window in windows])
         causal = np.array([window.anchor == len(window.frames) - 1 for window in windows])
         sees = present[:, None] & (~causal[:, None, None] | np.tri(FRAMES, dtype=bool)) | np.eye(FRAMES, dtype=bool)
         inputs = (tokens(joined, own, side), lags, sees, rows == places[:, None])
-        said = Lifted(*self._network(*(torch.from_numpy(each.astype(np.float32)) for each in inputs)))
+        said = Lifted(*self._network(*(torch.as_tensor(each, dtype=torch.float32) for each in inputs)))
         # One frame does not show what stands.
         feet = [
             _stands(logits) if len(window.frames) > 1 else None

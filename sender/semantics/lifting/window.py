@@ -1,8 +1,8 @@
 """Windows of observations of one person, expressed in one camera: what the lifting network is fed.
 
 All frames of a window are expressed in the *window camera*: a square camera whose axis goes through the mean centre of
-its frames' crops, and which is upright.  A keypoint goes from its own crop to its pixel, to the
-pixel's ray, and to the window camera; a predicted body likewise.  So a crop that moves, turns or resizes moves nobody.
+its frames' crops, and which is upright.  A keypoint goes from its own crop to its pixel, to the pixel's ray, and to the
+window camera; a fitted body likewise.  So a crop that moves, turns or resizes moves nobody.
 The network predicts the label entries of `sender.semantics.crop_labels` in the window camera.
 
 Lengths in a frame are in focal lengths of its camera: positions from the principal point, x to the right, y down.  A
@@ -45,7 +45,7 @@ TOKEN: int = FITTED.stop + 2 * ENTRIES + 5 * KEYPOINTS + 1
 """F, the columns of a token."""
 
 _FARTHEST, _LARGEST_LOG = 4.0, 3.0
-# Who walks leaves the anchor's crop.
+# Who walks leaves the window's crop.
 _LARGEST_ENTRY = np.full(ENTRIES, 5.0, np.float32)
 _LARGEST_ENTRY[PELVIS] = 40.0
 # Of a ray in the window camera, so that its place stays finite.
@@ -183,7 +183,7 @@ def tokens(window: Observations, camera: WindowCamera, side: FloatArray) -> Floa
     entries is from these.  All are of order one; what is not seen counts as 0.
 
     Args:
-        camera: the windows' cameras, and (B,) the sides of their crops, focal lengths.
+        camera, side: the windows' cameras, and (B,) the sides of their crops, focal lengths.
     """
     frames = WindowCamera(camera.rotation[:, None], camera.focal[:, None])
     scale = (window.side / side[:, None])[..., None]

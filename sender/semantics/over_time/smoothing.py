@@ -163,8 +163,7 @@ class LabelSmoother:
         elif facing is Facing.WAITS:
             labels[_POSE] = state.value[_POSE]
         state.limit(labels, step_s)
-        labels = self._views.mean(identity, view, labels, time_s).copy()
-        labels = state.shape.steady(labels, time_s)
+        labels = state.shape.steady(self._views.mean(identity, view, labels, time_s), time_s)
         state.add(labels, step_s)
         value = labels.copy()
         gains = _gain(self._min_cutoff_hz + _SPEED_GAINS * state.speeds(step_s), step_s)[_GROUP_OF_ENTRY]
