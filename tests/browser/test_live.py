@@ -129,6 +129,7 @@ def test_keys_change_the_look_turn_the_scene_and_fill_the_screen(live: Page) -> 
     live.wait_for_function("() => document.fullscreenElement === null")
 
 
+@pytest.mark.slow
 def test_legs_that_no_camera_sees_can_be_left_out(page: Page, server: PageServer) -> None:
     shown = server.frames[-1]
     people = tuple(replace(one, unseen_limbs={"left_leg", "right_leg"}) for one in shown.record.people)
@@ -147,6 +148,7 @@ def test_legs_that_no_camera_sees_can_be_left_out(page: Page, server: PageServer
     assert differing_share(whole, settled(canvas, canvas)) < 0.001
 
 
+@pytest.mark.slow
 def test_body_and_surface_wear_the_texture(page: Page, server: PageServer, checkered: MeshTexture) -> None:
     server.texture = checkered
     page.goto(server.address)
@@ -165,6 +167,7 @@ def test_body_and_surface_wear_the_texture(page: Page, server: PageServer, check
     assert checkers_are_drawn(page)
 
 
+@pytest.mark.slow
 def test_scene_turns_with_somebody_whose_texture_alone_has_come(
     page: Page, server: PageServer, checkered: MeshTexture
 ) -> None:
@@ -190,6 +193,7 @@ def test_scene_turns_with_somebody_whose_texture_alone_has_come(
     page.wait_for_selector(".viewport[data-textured='1']")
 
 
+@pytest.mark.slow
 def test_recorded_body_wears_the_texture_of_its_file(
     page: Page, demo_output: Path, picture: bytes, tmp_path: Path, checkered: MeshTexture
 ) -> None:
@@ -246,6 +250,7 @@ def test_page_reconnects_when_the_receiver_is_back_unless_one_has_to_sign_in(
     expect(live.get_by_role("heading", name="Account")).to_be_visible()
 
 
+@pytest.mark.slow
 def test_sessions_are_picked_and_shown_together_as_long_as_they_last(
     page: Page, server: PageServer, checkered: MeshTexture
 ) -> None:
@@ -268,6 +273,7 @@ def test_sessions_are_picked_and_shown_together_as_long_as_they_last(
     expect(picker.locator("option")).to_have_text(["demo.mp4 · studio"])
 
 
+@pytest.mark.slow
 def test_shadows_do_without_the_texture_of_somebody_who_has_left(
     page: Page, server: PageServer, checkered: MeshTexture
 ) -> None:

@@ -89,6 +89,7 @@ def test_picture_becomes_a_model_that_is_turned_downloaded_and_deleted(
     assert server.models == []
 
 
+@pytest.mark.slow
 def test_people_of_a_model_have_numbers_and_one_is_chosen(models: Page, server: PageServer, picture: bytes) -> None:
     server.texture, server.crowd = checkered_texture(), (-1.5, -0.5, 0.5, 1.5)
     choose(models, picture)
@@ -159,6 +160,7 @@ def test_person_wears_something_else(models: Page, server: PageServer, picture: 
         assert set(values) <= set(options), name
 
 
+@pytest.mark.slow
 def test_files_that_are_refused_say_why_and_one_is_dropped(
     models: Page, server: PageServer, picture: bytes, complaints: Complaints
 ) -> None:
@@ -189,6 +191,7 @@ def test_files_that_are_refused_say_why_and_one_is_dropped(
     expect(models.get_by_role("heading", name="dropped.jpg")).to_be_visible()
 
 
+@pytest.mark.slow
 def test_broken_picture_of_five_stops_no_other(
     models: Page, server: PageServer, picture: bytes, complaints: Complaints
 ) -> None:

@@ -47,9 +47,8 @@ def test_axe_finds_no_serious_fault(browser: Browser, server: PageServer, compla
             expect(page.locator("html")).to_have_attribute("data-theme", "light")
 
 
-@pytest.mark.parametrize(
-    "viewport", [pytest.param(DESKTOP, id="desktop"), pytest.param(PHONE, id="phone", marks=pytest.mark.slow)]
-)
+@pytest.mark.slow
+@pytest.mark.parametrize("viewport", [pytest.param(DESKTOP, id="desktop"), pytest.param(PHONE, id="phone")])
 def test_axe_finds_no_serious_fault_in_a_model(
     browser: Browser, server: PageServer, complaints: Complaints, picture: bytes, viewport: dict[str, int]
 ) -> None:
@@ -71,6 +70,7 @@ def test_axe_finds_no_serious_fault_in_a_model(
         assert serious_faults(page) == []
 
 
+@pytest.mark.slow
 def test_phone_shows_every_view_without_scrolling_sideways(
     browser: Browser, server: PageServer, complaints: Complaints
 ) -> None:
@@ -136,6 +136,7 @@ def test_keys_reach_every_control_and_view(live: Page, server: PageServer) -> No
     expect(live.locator("#state")).to_have_attribute("data-state", "live")
 
 
+@pytest.mark.slow
 def test_theme_and_surface_are_remembered(live: Page) -> None:
     html = live.locator("html")
     body, surface = (live.get_by_role("button", name=name, exact=True) for name in ("Body", "Surface"))
@@ -151,6 +152,7 @@ def test_theme_and_surface_are_remembered(live: Page) -> None:
     assert somebody_is_drawn(live)
 
 
+@pytest.mark.slow
 def test_page_behind_a_proxy_that_strips_a_path(page: Page, server: PageServer, picture: bytes) -> None:
     server.prefix = "/people"  # the fixture fails if anything was asked for outside
     requests: list[str] = []

@@ -61,6 +61,7 @@ def test_session_is_listed_played_downloaded_renamed_and_deleted(sessions: Page,
     assert b"demo" not in (server.directory.config.out / "frames.jsonl").read_bytes()
 
 
+@pytest.mark.slow
 def test_face_of_a_recorded_person_moves(page: Page, server: PageServer) -> None:
     session = server.directory.session("0f", OWNER)
     skeleton = load_body_skin()[1].skeleton

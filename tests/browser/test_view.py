@@ -44,7 +44,7 @@ def hide_everybody(page: Page) -> None:
 
 @pytest.mark.parametrize(
     ("width", "sheet"),
-    [*(pytest.param(width, False, marks=pytest.mark.slow) for width in (360, 768)), (360, True), (1280, False)],
+    [*(pytest.param(width, False, marks=pytest.mark.slow) for width in (360, 768, 1280)), (360, True)],
 )
 def test_everybody_is_where_no_control_covers_them(
     browser: Browser, server: PageServer, complaints: Complaints, width: int, sheet: bool
@@ -93,6 +93,7 @@ def test_everybody_is_where_no_control_covers_them(
         assert max(np.ptp(rows) / free[0], np.ptp(columns) / free[1]) > 0.55, "and nobody is small"
 
 
+@pytest.mark.slow
 def test_one_of_several_people_is_followed_and_others_hidden(page: Page, server: PageServer) -> None:
     server.crowd = CROWD
     page.goto(server.address)

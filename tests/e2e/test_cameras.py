@@ -79,7 +79,8 @@ def test_camera_that_fails_leaves_the_others_complete(tmp_path: Path, clips: lis
     assert done.stderr.splitlines()[-1].startswith("sender: ")
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, pytest.param(signal.SIGINT, marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_signal_ends_all_cameras_in_good_order(tmp_path: Path, number: signal.Signals) -> None:
     out, port, sockets = tmp_path / "out", free_port(), [tmp_path / "a.sock", tmp_path / "b.sock"]
     sources = (f"socket:{sockets[0]}", f"socket+live:{sockets[1]}", "rtsp://127.0.0.1:9/missing")

@@ -48,6 +48,7 @@ def test_session_over_a_channel(clip: Path, tmp_path: Path) -> None:
         assert picture.shape == (256, 256, 3) and picture.std() > 10
 
 
+@pytest.mark.slow
 def test_bad_channel_is_a_usage_error() -> None:
     done = run("sender", "--channel", "awgn")
     assert done.returncode == 2 and "such as awgn:10dB" in done.stderr

@@ -4,6 +4,8 @@ import re
 import socket
 from pathlib import Path
 
+import pytest
+
 from tests.e2e.daemons import receiver, run
 from tests.support.certificate_authority import Authority
 
@@ -13,6 +15,7 @@ def problems(output: str) -> list[str]:
     return [line.split()[1].rstrip(":") for line in output.splitlines() if line.startswith("problem ")]
 
 
+@pytest.mark.slow
 def test_running_daemon_is_well_and_notices_nothing(tmp_path: Path) -> None:
     out = tmp_path / "out"
     with receiver(out) as running:

@@ -49,6 +49,7 @@ def test_signal_while_a_server_is_silent(number: signal.Signals) -> None:
     assert errors == ("" if number == signal.SIGTERM else "sender: interrupted\n")
 
 
+@pytest.mark.slow
 def test_port_in_use(tmp_path: Path, used_port: int) -> None:
     done = run("receiver", "--listen", f"127.0.0.1:{used_port}", "--out", str(tmp_path / "out"))
     assert done.returncode == 5

@@ -32,6 +32,7 @@ def check(picture: ReconstructedPicture) -> None:
     assert inside.all()
 
 
+@pytest.mark.slow
 async def test_pictures_become_people(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("receiver.web.children.pictures._PICTURE_S", 120.0)
     jpeg, waiting = demo_picture(40), await standby(ReceiverConfig())

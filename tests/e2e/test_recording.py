@@ -21,6 +21,7 @@ def sequences(out: Path) -> list[int]:
     return [json.loads(line)["seq"] for line in (out / "frames.jsonl").read_text().splitlines()]
 
 
+@pytest.mark.slow
 def test_sender_records_without_a_receiver_and_the_receiver_replays(tmp_path: Path, clip: Path) -> None:
     recording = tmp_path / "talk.bw"
     recorded = run("sender", "--camera", str(clip), "--record", str(recording))

@@ -10,6 +10,7 @@ from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
+import pytest
 from PIL import Image
 
 from tests.e2e.daemons import receiver
@@ -49,6 +50,7 @@ def on_terminal(arguments: Sequence[str]) -> tuple[int, str]:
     return process.wait(), output.decode()
 
 
+@pytest.mark.slow
 def test_records_stay_whole_above_the_status_line(tmp_path: Path) -> None:
     with receiver(tmp_path / "out", "--meshes", "surfaces") as running:
         code, output = on_terminal(("--camera", str(photos(tmp_path / "photos")), "--peer", running.address))

@@ -20,7 +20,7 @@ from tests.support.fake_pictures import picture
 from tests.support.page_server import running_site
 from tests.support.web_service import PASSWORD
 
-EXAMPLES = 6
+EXAMPLES = 4
 # Accounts and pictures have rules that a schema cannot express, so that a valid request may be refused.
 CONFORMANCE = (
     "not_a_server_error",

@@ -26,6 +26,7 @@ def test_frame_that_is_taken_for_delivered_is_noticed(monkeypatch: pytest.Monkey
     assert "were acknowledged, but never handled" in run(NumberedPart(1, 0, 30))["failure"]
 
 
+@pytest.mark.slow
 def test_rejected_frame_that_is_taken_for_delivered_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
     right = FrameDelivery._finish_all
 

@@ -59,7 +59,7 @@ def on_the_cpu() -> list[tuple[PersonLabels, ...]]:
     return labelled("cpu")
 
 
-@pytest.mark.parametrize("captures", [True, False])
+@pytest.mark.parametrize("captures", [True, pytest.param(False, marks=pytest.mark.slow)])
 def test_networks_on_a_gpu_say_what_they_say_on_the_cpu(
     captures: bool, monkeypatch: pytest.MonkeyPatch, on_the_cpu: list[tuple[PersonLabels, ...]]
 ) -> None:
@@ -74,6 +74,7 @@ def test_networks_on_a_gpu_say_what_they_say_on_the_cpu(
             np.testing.assert_allclose(entries, other.labels[group], atol=TOLERANCE_SIGMA, err_msg=group)
 
 
+@pytest.mark.slow
 def test_lifting_on_a_gpu_says_what_it_says_on_the_cpu(monkeypatch: pytest.MonkeyPatch) -> None:
     with pretended_gpu(monkeypatch):
         labels = labelled("cuda", "lifting")

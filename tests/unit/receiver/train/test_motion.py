@@ -97,6 +97,7 @@ def test_perceived_labels_are_late_and_their_errors_stay(folder: Path) -> None:
     assert made.tokens[:, :, 3].abs().max() < 1e-5
 
 
+@pytest.mark.slow
 def test_training_learns_to_go_on(
     folder: Path, perceived: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

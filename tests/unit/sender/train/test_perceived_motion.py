@@ -11,6 +11,7 @@ from sender.train import perceived_motion
 from tests.support.made_motion import gliding
 
 
+@pytest.mark.slow
 def test_packets_are_of_the_people_that_the_truth_tells_of(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(perceived_motion, "_FRAMES", 5)
     write_windows([gliding("cmu/013_18", 20, 0.5)], tmp_path / "windows", 30)

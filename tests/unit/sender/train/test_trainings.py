@@ -59,6 +59,7 @@ def dressed(tmp_path_factory: pytest.TempPathFactory) -> str:
     return str(folder)
 
 
+@pytest.mark.slow
 def test_clothing(dressed: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     observed = clothing.cached_views
 
@@ -75,6 +76,7 @@ def test_clothing(dressed: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     assert load_weights("clothing", directory=tmp_path / "weights").keys() == network.state_dict().keys()
 
 
+@pytest.mark.slow
 def test_detector(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     bar_people(tmp_path / "data", 32)
     photographs.convert(write_photographs(tmp_path / "sources"), tmp_path / "photographs")
@@ -87,6 +89,7 @@ def test_detector(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert entry.architecture["size"] == 64
 
 
+@pytest.mark.slow
 def test_wears(dressed: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     folders = write_photographs(tmp_path / "sources", 10)
     write_judgements(folders, monkeypatch)

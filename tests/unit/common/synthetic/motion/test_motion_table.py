@@ -73,6 +73,7 @@ def _still(name: str, angle: float, curl: float) -> Motion:
     return Motion(name, np.tile(rotations, (4, 1, 1, 1)), np.zeros((4, 3)), 1.0, np.full((4, 4), curl), "sit")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("version", "count"), [(1, 200), (2, 300)])
 def test_poses_know_their_clips_beyond_one_byte(tmp_path: Path, version: int, count: int) -> None:
     names = [clip.name for split in SPLITS for clip in clips(split)]

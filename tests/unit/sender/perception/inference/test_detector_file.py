@@ -249,6 +249,7 @@ def test_network_that_fails_later_is_told_in_one_line() -> None:
         detector.find(frame())
 
 
+@pytest.mark.slow
 def test_people_of_a_users_detector_are_verified_and_tracked(tmp_path: Path) -> None:
     with VideoFileSource(DEMO_CLIP) as source:
         frames = [each for each, _ in zip(source, range(3), strict=False)]

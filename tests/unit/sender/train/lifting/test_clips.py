@@ -17,6 +17,7 @@ from sender.train.lifting.recorded import RecordedClips
 from tests.support.made_motion import gliding
 
 
+@pytest.mark.slow
 def test_what_is_seen_is_near_the_truth(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(clips, "FRAMES", 3)
     write_windows([gliding("cmu/013_18", 20, 0.3)], tmp_path / "windows", 30)
