@@ -1,6 +1,8 @@
-"""Bodies that are estimated from each frame alone, by the pose head, and smoothed over time."""
+"""Bodies that are estimated from each frame alone, by the pose head, and smoothed over the frames around."""
 
+from collections import deque
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Self
 
 import numpy as np
@@ -19,7 +21,7 @@ from sender.semantics.bodies import Bodies, placed, together
 from sender.semantics.crop_labels import ENTRIES, pelvis_in_crop
 from sender.semantics.fitting import FittedEntries, Fitter, FitterOnGpu, FitterOnHost, FittingNetwork
 from sender.semantics.keypoint_jacobian import CROSS, orientation
-from sender.semantics.over_time.smoothing import LabelSmoother
+from sender.semantics.over_time.fixed_lag import LATER_S, FixedLagSmoother
 from sender.semantics.predictor import ERRORS_NAME, PoseHead
 from sender.semantics.refine import Refiner, Targets
 
@@ -78,12 +80,14 @@ class PosedBodies:
     """The estimator by the pose head and its refinement.
 
     Args:
-        strength: of `LabelSmoother`; 0 leaves each frame as it is.
+        strength: of `FixedLagSmoother`; 0 leaves each frame as it is.
     """
 
     def __init__(self, fitter: Fitter, strength: float) -> None:
         self._fits = CropFits(fitter)
-        self._smoother = LabelSmoother(strength) if strength else None
+        self._smoother = FixedLagSmoother(strength) if strength else None
+        # Of the frames with people that were observed, oldest first.
+        self._found: deque[Bodies] = deque()
 
     @classmethod
     def load(cls, strength: float = 0.0, device: torch.device = CPU) -> Self:
@@ -96,7 +100,7 @@ class PosedBodies:
 
     @property
     def later_s(self) -> float:
-        return 0.0
+        return LATER_S if self._smoother else 0.0
 
     def sharing(self, strength: float) -> Self:
         """Another estimator by the same networks."""
@@ -104,22 +108,25 @@ class PosedBodies:
 
     def reset(self) -> None:
         self._fits.reset()
+        self._found.clear()
         if self._smoother is not None:
             self._smoother.reset()
 
     def observe(self, observed: Sequence[ObservedPerson], camera: Camera, time_s: float) -> None:
-        """Each frame tells of itself."""
+        if self._smoother is None or not observed:
+            return
+        found = in_frame(self._fits.fitted(observed, camera), observed, camera)
+        self._found.append(found)
+        for entries, person in zip(found.entries, observed, strict=True):
+            labels = np.zeros(LABEL_SIZE, np.float32)
+            labels[:ENTRIES] = entries
+            self._smoother.add(person.identity, time_s, labels, person.view)
 
     def bodies(self, observed: Sequence[ObservedPerson], camera: Camera, time_s: float) -> Bodies:
         if self._smoother is None:
             return self._fits.alone(observed, camera)
-        found = in_frame(self._fits.fitted(observed, camera), observed, camera)
-        smoothed = found.entries.copy()
-        for row, person in enumerate(observed):
-            labels = np.zeros(LABEL_SIZE, np.float32)
-            labels[:ENTRIES] = smoothed[row]
-            smoothed[row] = self._smoother.smooth(person.identity, time_s, labels, person.view)[:ENTRIES]
-        return Bodies(smoothed, found.sigma, found.keypoints, found.contact)
+        entries = np.stack([self._smoother.next(person.identity)[:ENTRIES] for person in observed])
+        return replace(self._found.popleft(), entries=entries)
 
     def alone(self, observed: Sequence[ObservedPerson], camera: Camera) -> Bodies:
         return self._fits.alone(observed, camera)

@@ -97,7 +97,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _work(options: argparse.Namespace) -> None:
-    sender, renderer, rows = MovingSender(), MovingClipRenderer(), dict[str, list[dict[str, float]]]()
+    sender, renderer, rows = MovingSender(live=True), MovingClipRenderer(), dict[str, list[dict[str, float]]]()
     for number in range(options.count):
         for frequency_hz in (STEP_HZ, *SWINGS_HZ):
             clip = renderer.of(arm_motion(frequency_hz), options.seed, number)

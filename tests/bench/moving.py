@@ -1,10 +1,12 @@
-"""3D error over time on rendered clips of one moving person: `python -m tests.bench.moving [--contact true]`.
+"""3D error over time on rendered clips of one moving person: `python -m tests.bench.moving [--live]`.
 
     clip ─ detector, tracking, perception ─┬─ semantics, frame after frame ── bodywire ── codec, motion ── received
                                            └─ semantics, each frame alone ─── per frame
 
 `bodywire` is what the sender sends, `received` what the receiver shows of it, `feet free` that without holding the feet
 that stand (`receiver.motion.planted`), and `exported` the animation that `receiver export` makes of `received`.
+
+Frames wait for later ones, as those of files do, or with `--live` for none.
 
 Perception sees each frame in one of its two views, by turns, as in the sender: only `bodywire` has means over them.
 
@@ -16,7 +18,8 @@ for their own back has it reversed.
 
 import argparse
 import sys
-from collections.abc import Sequence
+from collections import deque
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import get_args
 
@@ -29,7 +32,7 @@ from receiver.motion.hidden import HiddenLimbs
 from receiver.motion.session_motion import SessionMotion
 from sender.importance.importance import Importance
 from sender.perception.config import TrackingConfig
-from sender.perception.stage import PerceptionStage
+from sender.perception.stage import ObservedPerson, PerceptionStage
 from sender.semantics.config import METHOD, Method, SmoothingConfig
 from sender.semantics.stage import SemanticsStage
 from tests.bench import measures, report
@@ -85,13 +88,14 @@ class MovingSender:
     Args:
         contact: whether the sender says which feet stand as it sees it (`sent`), as it is (`true`), or not (`guessed`).
         method: how bodies are estimated.
+        live: whether frames wait for no later ones.
 
     Raises:
         WeightsError: weights are missing or of another version.
     """
 
-    def __init__(self, contact: str = "sent", method: Method = METHOD) -> None:
-        self._contact = contact
+    def __init__(self, contact: str = "sent", method: Method = METHOD, *, live: bool = False) -> None:
+        self._contact, self._live = contact, live
         self._perception = PerceptionStage.load(TrackingConfig(max_people=1))
         followed, alone = (SemanticsStage.load(SmoothingConfig(strength, method)) for strength in (1.0, 0.0))
         self._semantics = {"bodywire": followed, "per frame": alone}
@@ -105,10 +109,10 @@ class MovingSender:
         pair, motion, feet_free = CodecPair(model_hash()), SessionMotion(), HiddenLimbs()
         joints: dict[str, list[Float64Array]] = {name: [] for name in SYSTEMS[:-1]}
         received: list[PersonLabels | None] = []
-        for index, image in enumerate(decoded(clip.encoded)):
-            observed = self._perception.process(image, CAMERA, index / _FPS)
+        for index, (observed, followed) in enumerate(self._perceived(clip)):
             self._semantics["per frame"].reset()
-            found = {name: each.label(observed, CAMERA, index / _FPS) for name, each in self._semantics.items()}
+            alone = self._semantics["per frame"].label(observed, CAMERA, index / _FPS)
+            found = {"bodywire": followed, "per frame": alone}
             for person in found["bodywire"]:
                 if self._contact != "sent":
                     left, right = clip.contact[index].tolist()
@@ -126,6 +130,26 @@ class MovingSender:
         truth = clip.joints_3d.astype(np.float64)
         return {name: Followed(rows, truth, clip.path) for name, rows in stacked.items()}
 
+    def _perceived(self, clip: MovingClip) -> Iterator[tuple[Sequence[ObservedPerson], Sequence[PersonLabels]]]:
+        """Yields the people in each frame, and their labels by the frames around it."""
+        semantics, waiting = self._semantics["bodywire"], deque[tuple[float, Sequence[ObservedPerson]]]()
+        later_s = 0.0 if self._live else semantics.later_s
+        for index, image in enumerate(decoded(clip.encoded)):
+            now_s = index / _FPS
+            observed = self._perception.process(image, CAMERA, now_s)
+            semantics.observe(observed, CAMERA, now_s)
+            waiting.append((now_s, observed))
+            while waiting and now_s - waiting[0][0] >= later_s:
+                yield _labelled(semantics, *waiting.popleft())
+        while waiting:
+            yield _labelled(semantics, *waiting.popleft())
+
+
+def _labelled(
+    semantics: SemanticsStage, time_s: float, observed: Sequence[ObservedPerson]
+) -> tuple[Sequence[ObservedPerson], Sequence[PersonLabels]]:
+    return observed, semantics.label_observed(observed, CAMERA, time_s)
+
 
 def summary(clips: Sequence[dict[str, float]]) -> dict[str, float]:
     """Means over clips of equal length, and the standard error of MPJPE."""
@@ -138,11 +162,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--camera", choices=HOLDS, default="fixed", help="how it is held (default: %(default)s)")
     parser.add_argument("--contact", choices=CONTACTS, default="sent", help="of the feet (default: %(default)s)")
     parser.add_argument("--semantics", choices=get_args(Method), default=METHOD, help="(default: %(default)s)")
+    parser.add_argument("--live", action="store_true", help="frames wait for no later ones")
     return report.run(parser, _work, arguments)
 
 
 def _work(options: argparse.Namespace) -> None:
-    sender, renderer = MovingSender(options.contact, options.semantics), MovingClipRenderer(hold=options.camera)
+    sender, renderer = (
+        MovingSender(options.contact, options.semantics, live=options.live),
+        MovingClipRenderer(hold=options.camera),
+    )
     kinds: dict[str, list[dict[str, float]]] = {}
     for number in range(QUICK_CLIPS if options.quick else CLIPS):
         clip = renderer.clip(options.seed, number)

@@ -1,0 +1,63 @@
+import numpy as np
+import pytest
+
+from common.labels import LABEL_SIZE, ROTATION_SCALE, group_slices
+from sender.semantics.over_time.fixed_lag import LATER_S, FixedLagSmoother
+from sender.semantics.over_time.smoothing import LabelSmoother
+
+FPS = 30
+LATER = round(LATER_S * FPS)
+ARM, ROOT = (group_slices()[name] for name in ("left_arm", "root"))
+
+
+def upright(frames: int) -> np.ndarray:
+    labels = np.zeros((frames, LABEL_SIZE), np.float32)
+    labels[:, [ROOT.start, ROOT.start + 4]] = 1 / ROTATION_SCALE
+    return labels
+
+
+def run(labels: np.ndarray, later: int) -> np.ndarray:
+    smoother, found = FixedLagSmoother(1.0), []
+    for index, row in enumerate(labels):
+        smoother.add(0, index / FPS, row)
+        if index >= later:
+            found.append(smoother.next(0))
+    return np.stack(found)
+
+
+def test_what_nothing_follows_is_filtered_once() -> None:
+    labels = upright(60) + np.random.default_rng(0).normal(0, 0.1, (60, LABEL_SIZE)).astype(np.float32)
+    forwards = LabelSmoother()
+    expected = [forwards.smooth(0, index / FPS, row) for index, row in enumerate(labels)]
+    np.testing.assert_array_equal(run(labels, later=0), np.stack(expected))
+
+
+def test_later_frames_undo_the_lag_and_noise_is_filtered_twice() -> None:
+    labels, noise = upright(240), np.random.default_rng(0).normal(0, 0.03, (240, ARM.stop - ARM.start))
+    moved = 1.5 * np.sin(2 * np.pi * 0.8 * np.arange(240) / FPS)[:, None]
+    labels[:, ARM] = moved + noise
+    live, later = (run(labels, each)[60:180, ARM] for each in (0, LATER))
+    live_error, error = (np.abs(each - moved[60:180]).mean() for each in (live, later))
+    live_shake, shake = (np.diff(each, n=2, axis=0).std() for each in (live, later))
+    assert error < 0.8 * live_error and shake < 0.7 * live_shake
+
+
+def test_frames_that_are_much_later_change_nothing() -> None:
+    labels = upright(60) + np.random.default_rng(0).normal(0, 0.1, (60, LABEL_SIZE)).astype(np.float32)
+    np.testing.assert_array_equal(run(labels, LATER + 10)[:20], run(labels, LATER)[:20])
+
+
+def test_people_are_separate_and_frames_wait_until_they_are_asked_for() -> None:
+    smoother, (zeros, ones) = FixedLagSmoother(1.0), (upright(1)[0], upright(1)[0] + 1)
+    for index in range(3):
+        smoother.add(0, index / FPS, zeros)
+    smoother.add(1, 0.0, ones)
+    np.testing.assert_array_equal(smoother.next(1), ones)
+    for _ in range(3):
+        np.testing.assert_array_equal(smoother.next(0), zeros)
+    with pytest.raises(KeyError):
+        smoother.next(0)
+    smoother.add(0, 1.0, zeros)
+    smoother.reset()
+    with pytest.raises(KeyError):
+        smoother.next(0)
