@@ -77,7 +77,7 @@ class SenderPipeline:
         clock: Clock = SYSTEM_CLOCK,
     ) -> None:
         self._playback = playback
-        self._lookahead = Lookahead(networks.semantics.later_s if playback.has_time else 0.0)
+        self._lookahead = Lookahead(networks.semantics.wait(playback.has_time))
         self._labelling = Labelling(networks, stages, metrics, stills=playback.stills)
         self._link = link
         self._rate = rate

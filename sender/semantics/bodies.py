@@ -41,12 +41,14 @@ class BodyEstimator(Protocol):
     def smooths(self) -> bool:
         """Whether bodies are estimated from more than one frame."""
 
-    @property
-    def later_s(self) -> float:
-        """How long after a frame others are of use to it, where there is time to wait for them."""
-
     def sharing(self, strength: float) -> Self:
         """Another one by the same networks, which smooths so much (`--smoothing`)."""
+
+    def wait(self, later: bool) -> float:
+        """Says whether frames are estimated when later ones are known; returns by how much later: seconds.
+
+        Everybody is forgotten.
+        """
 
     def reset(self) -> None:
         """Forgets everybody, for a new source."""

@@ -84,7 +84,7 @@ class PosedBodies:
     """
 
     def __init__(self, fitter: Fitter, strength: float) -> None:
-        self._fits = CropFits(fitter)
+        self._fits, self._strength = CropFits(fitter), strength
         self._smoother = FixedLagSmoother(strength) if strength else None
         # Of the frames with people that were observed, oldest first.
         self._found: deque[Bodies] = deque()
@@ -98,13 +98,16 @@ class PosedBodies:
     def smooths(self) -> bool:
         return self._smoother is not None
 
-    @property
-    def later_s(self) -> float:
-        return LATER_S if self._smoother else 0.0
-
     def sharing(self, strength: float) -> Self:
         """Another estimator by the same networks."""
         return type(self)(self._fits.fitter, strength)
+
+    def wait(self, later: bool) -> float:
+        self.reset()
+        if self._smoother is None:
+            return 0.0
+        self._smoother = FixedLagSmoother(self._strength, waits=later)
+        return LATER_S if later else 0.0
 
     def reset(self) -> None:
         self._fits.reset()

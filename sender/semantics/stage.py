@@ -91,10 +91,9 @@ class SemanticsStage:
         """Whether labels are estimated from more than one frame."""
         return self._estimator.smooths
 
-    @property
-    def later_s(self) -> float:
-        """How long after a frame others are of use to it, where there is time to wait for them."""
-        return self._estimator.later_s
+    def wait(self, later: bool) -> float:
+        """Says whether frames are labelled when later ones were observed; returns by how much later: seconds."""
+        return self._estimator.wait(later)
 
     def reset(self) -> None:
         self._people.clear()

@@ -105,7 +105,6 @@ class MovingSender:
     def follow(self, clip: MovingClip) -> dict[str, Followed]:
         """What each system says of a clip."""
         self._perception.reset()
-        self._semantics["bodywire"].reset()
         pair, motion, feet_free = CodecPair(model_hash()), SessionMotion(), HiddenLimbs()
         joints: dict[str, list[Float64Array]] = {name: [] for name in SYSTEMS[:-1]}
         received: list[PersonLabels | None] = []
@@ -133,7 +132,7 @@ class MovingSender:
     def _perceived(self, clip: MovingClip) -> Iterator[tuple[Sequence[ObservedPerson], Sequence[PersonLabels]]]:
         """Yields the people in each frame, and their labels by the frames around it."""
         semantics, waiting = self._semantics["bodywire"], deque[tuple[float, Sequence[ObservedPerson]]]()
-        later_s = 0.0 if self._live else semantics.later_s
+        later_s = semantics.wait(not self._live)
         for index, image in enumerate(decoded(clip.encoded)):
             now_s = index / _FPS
             observed = self._perception.process(image, CAMERA, now_s)

@@ -30,10 +30,6 @@ class LiftedBodies:
     def smooths(self) -> bool:
         return True
 
-    @property
-    def later_s(self) -> float:
-        return LATER_S
-
     @classmethod
     def load(cls, device: torch.device = CPU) -> Self:
         """With the shipped weights; raises WeightsError where they are missing, damaged or of another version."""
@@ -42,6 +38,10 @@ class LiftedBodies:
     def sharing(self, strength: float) -> Self:
         """Another estimator by the same networks."""
         return type(self)(self._fits.fitter, self._lifter)
+
+    def wait(self, later: bool) -> float:
+        self.reset()
+        return LATER_S if later else 0.0
 
     def reset(self) -> None:
         self._fits.reset()

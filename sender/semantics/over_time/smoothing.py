@@ -16,6 +16,7 @@ only the camera moves, whereas the distance from one frame is uncertain.  `shape
 """
 
 from dataclasses import dataclass
+from typing import Final
 
 import numpy as np
 
@@ -46,8 +47,8 @@ _NOISE_CUTOFF_HZ = 0.3
 _NOISE_SHARE = 2.0
 # f_min, the cutoff frequency at rest.
 _MIN_CUTOFF_HZ = 0.4
-# β, hertz per standard deviation a second: by the jitter of rendered clips of the training split.
-_SPEED_GAIN = 1.2
+SPEED_GAIN: Final = 1.2
+"""β, hertz per standard deviation a second: by the jitter of rendered clips of the training split."""
 # Both of the position in the image, which must follow a camera that pans.
 _POSITION_MIN_CUTOFF_HZ = 1.0
 _POSITION_SPEED_GAIN = 10.0
@@ -55,10 +56,6 @@ _POSITION_SPEED_GAIN = 10.0
 _DISTANCE_SHARE = 0.5
 # The distance is low-pass filtered once more: its acceleration is half as large, and its error the same.
 _DISTANCE_CUTOFF_HZ = 2.5
-# β of each group.
-_SPEED_GAINS = np.full(len(_SMOOTHED), _SPEED_GAIN, np.float32)
-_SPEED_GAINS[_SMOOTHED.index(_IMAGE_POSITION)] = _POSITION_SPEED_GAIN
-_SPEED_GAINS[_SMOOTHED.index(_DISTANCE)] *= _DISTANCE_SHARE
 # Standard deviations a second, root mean square: nobody's limbs move faster in recorded motions, but some errors do.
 _MOST_SPEEDS = np.full(len(_SMOOTHED), 20.0, np.float32)
 _MOST_SPEEDS[[_SMOOTHED.index(_IMAGE_POSITION), _SMOOTHED.index(_DISTANCE)]] = np.inf
@@ -119,9 +116,13 @@ class LabelSmoother:
 
     Args:
         strength: above 0; a stronger filter lets less through at rest.
+        speed_gain: β of most groups; a smaller one lags more.
     """
 
-    def __init__(self, strength: float = 1.0) -> None:
+    def __init__(self, strength: float = 1.0, speed_gain: float = SPEED_GAIN) -> None:
+        self._speed_gains = np.full(len(_SMOOTHED), speed_gain, np.float32)
+        self._speed_gains[_SMOOTHED.index(_IMAGE_POSITION)] = _POSITION_SPEED_GAIN
+        self._speed_gains[_SMOOTHED.index(_DISTANCE)] *= _DISTANCE_SHARE
         least_hz = [_POSITION_MIN_CUTOFF_HZ if group == _IMAGE_POSITION else _MIN_CUTOFF_HZ for group in _SMOOTHED]
         self._min_cutoff_hz = np.array(least_hz, np.float32) / np.float32(strength)
         self._min_cutoff_hz[_SMOOTHED.index(_DISTANCE)] *= _DISTANCE_SHARE
@@ -166,7 +167,7 @@ class LabelSmoother:
         labels = state.shape.steady(self._views.mean(identity, view, labels, time_s), time_s)
         state.add(labels, step_s)
         value = labels.copy()
-        gains = _gain(self._min_cutoff_hz + _SPEED_GAINS * state.speeds(step_s), step_s)[_GROUP_OF_ENTRY]
+        gains = _gain(self._min_cutoff_hz + self._speed_gains * state.speeds(step_s), step_s)[_GROUP_OF_ENTRY]
         before = state.value[_ENTRIES]
         value[_ENTRIES] = before + gains * (labels[_ENTRIES] - before)
         state.time_s, state.value = time_s, value

@@ -61,6 +61,9 @@ class FakeNetworks:
         self.later_s, self.log = 0.0, list[tuple[str, float]]()
         self.times: list[float | None] = []
 
+    def wait(self, later: bool) -> float:
+        return self.later_s if later else 0.0
+
     def reset(self) -> None:
         self.resets += 1
 

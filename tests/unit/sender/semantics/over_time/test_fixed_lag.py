@@ -17,7 +17,7 @@ def upright(frames: int) -> np.ndarray:
 
 
 def run(labels: np.ndarray, later: int) -> np.ndarray:
-    smoother, found = FixedLagSmoother(1.0), []
+    smoother, found = FixedLagSmoother(1.0, waits=later > 0), []
     for index, row in enumerate(labels):
         smoother.add(0, index / FPS, row)
         if index >= later:
@@ -34,7 +34,7 @@ def test_what_nothing_follows_is_filtered_once() -> None:
 
 def test_later_frames_undo_the_lag_and_noise_is_filtered_twice() -> None:
     labels, noise = upright(240), np.random.default_rng(0).normal(0, 0.03, (240, ARM.stop - ARM.start))
-    moved = 1.5 * np.sin(2 * np.pi * 0.8 * np.arange(240) / FPS)[:, None]
+    moved = 1.5 * np.sin(2 * np.pi * 0.4 * np.arange(240) / FPS)[:, None]
     labels[:, ARM] = moved + noise
     live, later = (run(labels, each)[60:180, ARM] for each in (0, LATER))
     live_error, error = (np.abs(each - moved[60:180]).mean() for each in (live, later))
