@@ -35,11 +35,7 @@ class FakeSource:
     brief = FrameSource.brief
 
     def __init__(
-        self,
-        frames: list[CapturedFrame],
-        live: bool = False,
-        failure: Exception | None = None,
-        stills: bool = False,
+        self, frames: list[CapturedFrame], live: bool = False, failure: Exception | None = None, stills: bool = False
     ) -> None:
         self.live, self.frames, self.failure, self.stills, self.closed = live, frames, failure, stills, False
         self.ends = not live
