@@ -145,12 +145,12 @@ class ViewSender:
         """
         motion = SessionMotion()
         with VideoFileSource(clip) as source:
-            for frame in islice(source, limit):
-                sent = replace(self._sender.label(frame), captured_at=frame.media_time_s)
-                people = motion.complete(sent).people
+            frames = (replace(frame, captured_at=frame.media_time_s) for frame in islice(source, limit))
+            for labels in self._sender.of_file(frames):
+                people = motion.complete(labels).people
                 joints = [self._joints(person) for person in people]
                 yield [
-                    PublishedPerson(person.identity, own, frame.camera.project(own))
+                    PublishedPerson(person.identity, own, labels.camera.project(own))
                     for person, own in zip(people, joints, strict=True)
                 ]
 

@@ -1,6 +1,6 @@
 """The sender in process: takes crops or frames, returns labels."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from itertools import islice
 
@@ -18,6 +18,7 @@ from sender.capture.source import CapturedFrame
 from sender.capture.video import VideoFileSource
 from sender.clothing.stage import ClothingStage
 from sender.labelling import Labelling, Networks
+from sender.lookahead import Lookahead
 from sender.metrics import SenderMetrics
 from sender.perception.config import TrackerConfig
 from sender.perception.inference.crop import CropBox
@@ -125,11 +126,23 @@ class FrameSender:
     """
 
     def __init__(self, limits: TrackerConfig | None = None) -> None:
-        self.stages = Labelling(networks_of_labels(limits or TrackerConfig(max_people=1)), (), SenderMetrics())
+        networks = networks_of_labels(limits or TrackerConfig(max_people=1))
+        self._semantics, self.stages = networks.semantics, Labelling(networks, (), SenderMetrics())
 
     def label(self, captured: CapturedFrame) -> LabelFrame:
         """Labels of one frame; tracking starts again when the source changes."""
         return self.stages.label(self.stages.perceive(captured))
+
+    def of_file(self, frames: Iterable[CapturedFrame]) -> Iterator[LabelFrame]:
+        """Yields the labels of a file's frames, which wait for later ones."""
+        ahead = Lookahead(self._semantics.wait(True))
+        for frame in frames:
+            ahead.push(self.stages.perceive(frame))
+            while ready := ahead.pop():
+                yield self.stages.label(*ready)
+        ahead.ended = True
+        while ready := ahead.pop():
+            yield self.stages.label(*ready)
 
 
 def networks_of_labels(limits: TrackerConfig) -> Networks:
