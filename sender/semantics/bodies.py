@@ -1,11 +1,10 @@
-"""What people's bodies are estimated to be in a frame, and what estimates them.
+"""What people's bodies are estimated to be in a frame.
 
 Shapes: B people, E = 80 label entries, K = 17 keypoints.
 """
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Protocol, Self
 
 import numpy as np
 
@@ -13,9 +12,11 @@ from common.arrays import FloatArray
 from common.body.label_space import TRANSLATION_MEAN, TRANSLATION_SCALE
 from common.frames import Camera
 from common.labels import ROTATION_SCALE
+from sender.perception.inference.crop import CropBox, to_crop, to_frame
 from sender.perception.network.output import PerceptionOutput
 from sender.perception.stage import ObservedPerson
-from sender.semantics.crop_labels import PELVIS
+from sender.semantics.crop_labels import PELVIS, entries_of_pelvis, pelvis_in_crop
+from sender.semantics.keypoint_jacobian import CROSS, orientation
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,55 +26,51 @@ class Bodies:
     Args:
         entries, sigma: (B, E) label entries in the frame's camera space, and their standard deviations.
         keypoints: (B, K, 2) pixels.
-        contact: of each person, whether the left and the right foot stand on the floor; None where nothing tells.
     """
 
     entries: FloatArray
     sigma: FloatArray
     keypoints: FloatArray
-    contact: Sequence[tuple[bool, bool] | None]
 
 
-class BodyEstimator(Protocol):
-    """Estimates bodies from what perception saw, in this frame and in others."""
-
-    @property
-    def smooths(self) -> bool:
-        """Whether bodies are estimated from more than one frame."""
-
-    def sharing(self, strength: float) -> Self:
-        """Another one by the same networks, which smooths so much (`--smoothing`)."""
-
-    def wait(self, later: bool) -> float:
-        """Says whether frames are estimated when later ones are known; returns by how much later: seconds.
-
-        Everybody is forgotten.
-        """
-
-    def reset(self) -> None:
-        """Forgets everybody, for a new source."""
-
-    def observe(self, observed: Sequence[ObservedPerson], camera: Camera, time_s: float) -> None:
-        """Takes note of the next frame, in the order of time."""
-
-    def bodies(self, observed: Sequence[ObservedPerson], camera: Camera, time_s: float) -> Bodies:
-        """Those of B ≥ 1 people in a frame that was noted, in the order of time."""
-
-    def alone(self, observed: Sequence[ObservedPerson], camera: Camera) -> Bodies:
-        """Those of B ≥ 1 people of whom there is no other frame."""
-
-
-def placed(entries: FloatArray, orientation: FloatArray, pelvis: FloatArray) -> FloatArray:
+def placed(entries: FloatArray, turn: FloatArray, pelvis: FloatArray) -> FloatArray:
     """Label entries (B, E) in the frame's camera space.
 
     Args:
         entries: (B, E) of which orientation and pelvis are in another camera.
-        orientation, pelvis: (B, 3, 3) and (B, 3), metres, in the frame's.
+        turn, pelvis: orientations (B, 3, 3) and (B, 3), metres, in the frame's.
     """
     x, y, z = pelvis.T
     position = (np.stack([x / z, y / z, np.log(z)], 1) - TRANSLATION_MEAN) / TRANSLATION_SCALE
-    columns = orientation[..., :2].swapaxes(1, 2).reshape(len(entries), -1) / ROTATION_SCALE
-    return np.concatenate([columns, position, entries[:, PELVIS.stop :]], 1, dtype=np.float32)
+    return np.concatenate([_columns(turn), position, entries[:, PELVIS.stop :]], 1, dtype=np.float32)
+
+
+def entries_in_frame(entries: FloatArray, crops: Sequence[CropBox], camera: Camera) -> FloatArray:
+    """Label entries (B, E) of bodies in crops (`sender.semantics.crop_labels`) → in the frame's camera space."""
+    roots, pelvises = orientation(entries, CROSS), pelvis_in_crop(entries, _focal(crops, camera))
+    moved = [to_frame(*each, camera) for each in zip(roots, pelvises, crops, strict=True)]
+    turns, places = (np.stack(each) for each in zip(*moved, strict=True))
+    return placed(entries, turns, places)
+
+
+def entries_in_crops(entries: FloatArray, crops: Sequence[CropBox], camera: Camera) -> FloatArray:
+    """The inverse of `entries_in_frame`."""
+    across, log_depth = np.split(entries[:, PELVIS] * TRANSLATION_SCALE + TRANSLATION_MEAN, [2], axis=1)
+    pelvises = np.exp(log_depth) * np.concatenate([across, np.ones_like(log_depth)], 1)
+    moved = [to_crop(*each, camera) for each in zip(orientation(entries, CROSS), pelvises, crops, strict=True)]
+    turns, places = (np.stack(each) for each in zip(*moved, strict=True))
+    columns = (_columns(turns), entries_of_pelvis(places, _focal(crops, camera)), entries[:, PELVIS.stop :])
+    return np.concatenate(columns, 1, dtype=np.float32)
+
+
+def _focal(crops: Sequence[CropBox], camera: Camera) -> FloatArray:
+    """(B, 1) focal lengths in crop widths."""
+    return np.array([[camera.focal_px / crop.side] for crop in crops], np.float32)
+
+
+def _columns(turns: FloatArray) -> FloatArray:
+    """(B, 6) the entries of orientations (B, 3, 3)."""
+    return np.asarray(turns[..., :2].swapaxes(1, 2).reshape(len(turns), -1) / ROTATION_SCALE, np.float32)
 
 
 def together(observed: Sequence[ObservedPerson]) -> PerceptionOutput:

@@ -16,7 +16,8 @@ class SmoothingConfig:
 
     smoothing: float = option(1.0, help="smoothing of labels over time: 0 none, larger values remove more jitter")
     semantics: Method = option(
-        METHOD, help="how bodies are estimated: from each frame, then smoothed; or lifted from a second, not as exact"
+        METHOD,
+        help="how bodies are estimated: fitted to each frame and smoothed; or these corrected by a second of them",
     )
 
     def __post_init__(self) -> None:

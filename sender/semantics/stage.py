@@ -18,12 +18,11 @@ from common.labels import LABEL_SIZE, OPTIONAL_GROUPS, group_slices
 from common.weights.devices import CPU, to_numpy
 from sender.perception.stage import ObservedPerson
 from sender.perception.tracking.known_people import KnownPeople
-from sender.semantics.bodies import Bodies, BodyEstimator
+from sender.semantics.bodies import Bodies
 from sender.semantics.confidence import KeypointConfidence, evidence
 from sender.semantics.config import SmoothingConfig
 from sender.semantics.crop_labels import ENTRIES
-from sender.semantics.lifting.estimator import LiftedBodies
-from sender.semantics.posed import PosedBodies
+from sender.semantics.estimator import BodyEstimator
 from sender.semantics.region_colours import RegionColours
 from sender.semantics.visibility import SteadyConfidence, limb_log_odds
 
@@ -82,9 +81,8 @@ class SemanticsStage:
         config = smoothing or SmoothingConfig(0.0)
         if sharing:
             return cls(sharing._estimator.sharing(config.smoothing), sharing._space, sharing._confidence)
-        lifted = config.semantics == "lifting"
-        estimator = LiftedBodies.load(device) if lifted else PosedBodies.load(config.smoothing, device)
-        return cls(estimator, LabelSpace.load(), KeypointConfidence.load() if calibrated else None)
+        confidence = KeypointConfidence.load() if calibrated else None
+        return cls(BodyEstimator.load(config, device), LabelSpace.load(), confidence)
 
     @property
     def smooths(self) -> bool:
@@ -134,7 +132,7 @@ class SemanticsStage:
             own = _person_labels(person, labels, bodies.sigma[row], limbs[row])
             seen = limb_log_odds(person.output, bodies.keypoints[row], person.crop, camera)
             steady = self._people[person.identity].confidence.steady(time_s, own.confidence, seen)
-            made.append(replace(own, confidence=steady, contact=bodies.contact[row]))
+            made.append(replace(own, confidence=steady))
         return tuple(made)
 
     @torch.inference_mode()

@@ -27,10 +27,11 @@ from sender.perception.inference.verifier import Verifier
 from sender.perception.network.network import TASKS, PerceptionNet
 from sender.perception.network.output import PerceptionOutput
 from sender.perception.stage import TRACKED_PRIOR, ObservedPerson
-from sender.semantics.bodies import Bodies, BodyEstimator
+from sender.semantics.bodies import Bodies
 from sender.semantics.confidence import LIMBS, RIGHT_WITHIN, KeypointConfidence, evidence
+from sender.semantics.crop_fits import CropFits
+from sender.semantics.estimator import BodyEstimator
 from sender.semantics.fitting import FitterOnHost
-from sender.semantics.posed import PosedBodies
 from sender.semantics.predictor import PoseHead
 from sender.semantics.refine import Refiner, Targets
 from sender.train.photographs.dataset import Photograph
@@ -245,5 +246,5 @@ class Senders:
         return Row(figures, np.array([stated[limb] for limb in LIMBS]), np.array(shares))
 
 
-def _posed(network: nn.Module, refiner: Refiner) -> PosedBodies:
-    return PosedBodies(FitterOnHost(NetworkInUse(network.eval(), "float32", CPU), refiner), 0.0)
+def _posed(network: nn.Module, refiner: Refiner) -> BodyEstimator:
+    return BodyEstimator(CropFits(FitterOnHost(NetworkInUse(network.eval(), "float32", CPU), refiner)), 0.0)

@@ -133,3 +133,12 @@ def to_frame(
     rotation = ray_rotation(crop, camera)
     stretched = translation * np.array([1.0, 1.0, rotation[2, 2] ** -1.5])
     return (rotation @ orientation).astype(np.float32), (rotation @ stretched).astype(np.float32)
+
+
+def to_crop(
+    orientation: FloatArray, translation: FloatArray, crop: CropBox, camera: Camera
+) -> tuple[FloatArray, FloatArray]:
+    """The inverse of `to_frame`."""
+    rotation = ray_rotation(crop, camera)
+    turned = rotation.T @ translation * np.array([1.0, 1.0, rotation[2, 2] ** 1.5])
+    return (rotation.T @ orientation).astype(np.float32), turned.astype(np.float32)

@@ -24,17 +24,27 @@ from common.weights.manifest import find_entry
 from sender.semantics.bodies import Bodies, placed
 from sender.semantics.keypoint_jacobian import KeypointJacobian
 from sender.semantics.lifting.memory import Window
-from sender.semantics.lifting.network import KIND, NAME, Lifted, LiftingConfig, LiftingNetwork, lags_of
+from sender.semantics.lifting.network import (
+    KIND,
+    NAME,
+    Lifted,
+    LiftingConfig,
+    LiftingNetwork,
+    lags_of,
+    smoothed_entries,
+)
 from sender.semantics.lifting.window import Observations, WindowCamera, mean_crop, tokens
 
 FRAMES: Final = 32
 """T; with half as many, people shake half as much again from frame to frame."""
+# Of corrections, which are learned from rendered people: with all of them, people before four cameras are no better.
+_CARRIED: Final = 0.6
 # Added to attention where a frame is missing.
 _MASKED: Final = -1e4
 
 
 class OneFrame(nn.Module):
-    """The lifting network, which says what it does of one frame of each window."""
+    """The lifting network, which says what it does of one frame of each window, and corrects less."""
 
     def __init__(self, network: LiftingNetwork) -> None:
         super().__init__()
@@ -58,11 +68,12 @@ class OneFrame(nn.Module):
         """
         mask = ((1 - sees) * _MASKED)[:, None]
         context = self.network.context(tokens, lags, mask)
-        means = self.network.means(context, tokens, lags, mask)
         # OpenVINO does not compile layers of a single row without a second axis.
-        context, means = ((anchor[..., None] * each).sum(1, keepdim=True) for each in (context, means))
-        entries, _ = self.network.decode(context, means, self.network.prior(context).mean)
-        return tuple(each[:, 0] for each in (entries, *self.network.read(context)))
+        each = ((anchor[..., None] * each).sum(1, keepdim=True) for each in (context, smoothed_entries(tokens)))
+        context, smoothed = each
+        entries, _ = self.network.decode(context, smoothed, self.network.prior(context).mean)
+        carried = smoothed + _CARRIED * (entries - smoothed)
+        return carried[:, 0], self.network.sigma(context)[:, 0]
 
 
 class Lifter:
@@ -98,13 +109,8 @@ class Lifter:
         sees = present[:, None] & (~causal[:, None, None] | np.tri(FRAMES, dtype=bool)) | np.eye(FRAMES, dtype=bool)
         inputs = (tokens(joined, own, side), lags, sees, rows == places[:, None])
         said = Lifted(*self._network(*(torch.as_tensor(each, dtype=torch.float32) for each in inputs)))
-        # One frame does not show what stands.
-        feet = [
-            _stands(logits) if len(window.frames) > 1 else None
-            for window, logits in zip(windows, said.contact, strict=True)
-        ]
         entries, pixels = self._in_frame(to_numpy(said.entries), own, camera)
-        return Bodies(entries, to_numpy(said.sigma), pixels, feet)
+        return Bodies(entries, to_numpy(said.sigma), pixels)
 
     def _in_frame(self, entries: FloatArray, own: WindowCamera, camera: Camera) -> tuple[FloatArray, FloatArray]:
         """Bodies from the windows' own cameras to the frame's.
@@ -115,9 +121,3 @@ class Lifter:
         turn, pelvis = own.in_frame(entries)
         points = self._kinematics.keypoints(entries) @ own.rotation.swapaxes(1, 2) + pelvis[:, None]
         return placed(entries, turn, pelvis), np.stack([camera.project(each) for each in points])
-
-
-def _stands(logits: Tensor) -> tuple[bool, bool]:
-    """Whether the left and the right foot do, by logits (4,) of left heel, left toe, right heel and right toe."""
-    left, right = (bool(foot.max() > 0) for foot in logits.split(2))
-    return left, right

@@ -8,10 +8,11 @@ Times are seconds on the source's clock.
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Final
+from typing import Final, Self
 
 import numpy as np
 
+from common.arrays import FloatArray
 from common.frames import Camera
 from common.weights.devices import to_numpy
 from sender.perception.stage import ObservedPerson
@@ -22,8 +23,6 @@ from sender.semantics.lifting.window import Observations, crop_in_focal_lengths
 
 LONGEST_S: Final = 1.1
 """From the frame that is estimated to the farthest one of its window."""
-LATER_S: Final = 0.27
-"""To the last frame of its window, where later ones are known."""
 # What a window of all frames that it has room for covers at least; of a faster source, it takes every third frame,
 # fifth, and so on: perception sees people from both views by turns, and so does the window.
 _LEAST_S: Final = 0.45
@@ -38,6 +37,12 @@ class Window:
 
     frames: Sequence[Observations]
     anchor: int
+
+    def where_smoothed(self, entries: FloatArray) -> Self:
+        """With other smoothed entries (E,), in its crop, of the frame that is estimated."""
+        frames = list(self.frames)
+        frames[self.anchor] = replace(frames[self.anchor], smoothed=entries)
+        return replace(self, frames=frames)
 
     def filled(self, length: int) -> list[Observations]:
         """As many frames; the ones that it lacks are at the end, and show nobody."""
@@ -101,9 +106,9 @@ def _stride(times: Sequence[float], steps: int) -> int:
 
 
 def observations(
-    people: Sequence[ObservedPerson], fitted: FittedEntries, camera: Camera, time_s: float
+    people: Sequence[ObservedPerson], fitted: FittedEntries, smoothed: FloatArray, camera: Camera, time_s: float
 ) -> list[Observations]:
-    """One frame of each of B ≥ 1 people, and what is fitted to it."""
+    """One frame of each of B ≥ 1 people, what is fitted to it, and that smoothed (B, E), in their crops."""
     boxes, output = [crop_in_focal_lengths(person.crop, camera) for person in people], together(people)
     window = Observations(
         time_s=np.full(len(people), time_s),
@@ -117,6 +122,7 @@ def observations(
         visible=to_numpy(output.visible_logit.sigmoid()),
         entries=fitted.refined,
         log_sigma=np.log(fitted.sigma),
+        smoothed=smoothed,
         joints_3d=to_numpy(output.joints_3d),
         joints_log_variance=to_numpy(output.joints_log_variance),
         joint_depth=to_numpy(output.joint_depth),

@@ -1,18 +1,17 @@
 """The network that lifts over time: the conditional variational autoencoder of (8) to (11) over windows of frames.
 
     X = tokens of a window ── transformer ── c_t of each frame ── p(z|X) = N(z; m(c_t), s(c_t)) ── z
-    mean over the frames u that t sees of the entries fitted to each, weighted by attention of c_t to c_u
-    running: z = m(c_t);  mean + what (c_t, z) ── decoder ── corrects = μ, the label entries of frame t
+    running: z = m(c_t);  smoothed entries + what (c_t, z) ── decoder ── corrects = μ, the label entries of frame t
 
-What one frame shows is fitted before (`sender.semantics.fitting`), in the window camera here.  Each group of entries
-has its own weights: they smooth what is slow, follow what is fast, and leave out frames in which sides were exchanged.
-The errors that all frames of a window have, the decoder corrects.  With z known, its σ(c, z) is what remains open; the
-head's σ(c) is the whole error of μ at z = m(c).  The posterior q(z|X,y) and the discriminator are of the training alone
-(`sender.train.lifting`).  The same weights serve a live window and a whole clip: attention is masked, so that frames
-see those up to their own (`causal`), or all; windows have 1 to 32 frames at any rate.
+What one frame shows is fitted before (`sender.semantics.fitting`) and smoothed over time
+(`sender.semantics.over_time`), in the window camera here; the decoder corrects the errors that are left.  With z known,
+its σ(c, z) is what remains open; the head's σ(c) is the whole error of μ at z = m(c).  The posterior q(z|X,y) and the
+discriminator are of the training alone (`sender.train.lifting`).  The same weights serve a live window and a whole
+clip: attention is masked, so that frames see those up to their own (`causal`), or all; windows have 1 to 32 frames at
+any rate.
 
 Shapes: B windows, T frames, F columns of a token (`sender.semantics.lifting.window`), C width of the transformer, Z of
-the latent, E = 80 entries, G groups of entries.
+the latent, E = 80 entries.
 """
 
 from dataclasses import dataclass
@@ -26,16 +25,15 @@ from common.labels import group_slices
 from common.weights.transformer import Block
 from sender.semantics.crop_labels import ENTRIES, PELVIS
 from sender.semantics.lifting.layers import Gaussian, ResidualMLP
-from sender.semantics.lifting.window import FITTED, MAX_FRAMES, SEEN, TOKEN
+from sender.semantics.lifting.window import FITTED, MAX_FRAMES, MOVED, TOKEN
 
 NAME = "lifting"
-KIND = "lifting-2"
-CONTACTS = 4
+KIND = "lifting-3"
 _LOG_SIGMA = (-4.0, 1.0)
-_HEADS = (ENTRIES, CONTACTS)
-# Width of the keys of each group, and 1/s by which its weights fall with time before they are learned.
-_KEY, _RATE = 12, 12.0
-# The same of the transformer's heads, in turn.
+# Where somebody is and how they are built is left as it was smoothed: corrections move people off their paths.
+_CORRECTED = np.ones(ENTRIES, bool)
+_CORRECTED[PELVIS] = _CORRECTED[group_slices()["shape"]] = False
+# 1/s by which the weights of the transformer's heads fall with time before they are learned, in turn.
 _OF_HEADS = (0.3, 1.0, 3.0, 10.0)
 # Share of what the layers around the transformer are trained without.
 _DROPPED = 0.2
@@ -43,17 +41,6 @@ _DROPPED = 0.2
 _REACH = 4
 # Added to the logit of a frame that is not seen; finite, so that a window without any has a mean.
 _HIDDEN = -1e4
-
-
-def _groups() -> list[slice]:
-    """The entries whose means have the same weights: those of `group_slices`, and the three parts of the root's."""
-    slices = group_slices()
-    of_root = [slice(0, PELVIS.start), slice(PELVIS.start, PELVIS.stop - 1), slice(PELVIS.stop - 1, PELVIS.stop)]
-    return [*of_root, *(each for each in slices.values() if PELVIS.stop <= each.start < ENTRIES)]
-
-
-_GROUPS = _groups()
-_GROUP_OF_ENTRY = np.repeat(np.arange(len(_GROUPS)), [group.stop - group.start for group in _GROUPS])
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,19 +68,17 @@ class Lifted(NamedTuple):
     Args:
         entries, sigma: (…, E) label entries in the window camera (`sender.semantics.crop_labels`), and their standard
             deviations.
-        contact: (…, 4) logits that left heel, left toe, right heel and right toe stand on the floor.
     """
 
     entries: Tensor
     sigma: Tensor
-    contact: Tensor
 
 
 class LiftingNetwork(nn.Module):
     """The prior, the means and the decoder on the context that a transformer makes of a window."""
 
     far: Tensor
-    groups: Tensor
+    corrected: Tensor
 
     def __init__(self, config: LiftingConfig) -> None:
         super().__init__()
@@ -104,16 +89,14 @@ class LiftingNetwork(nn.Module):
         self.blocks = nn.ModuleList(Block(width, config.heads) for _ in range(config.layers))
         self.norm = nn.LayerNorm(width)
         self.prior_net = ResidualMLP(width, 2 * config.latent, width, blocks=1)
-        self.query, self.key = (nn.Linear(width, len(_GROUPS) * _KEY) for _ in range(2))
         # To later frames and to earlier ones.
         of_heads = torch.tensor(_OF_HEADS).repeat(config.heads)[: config.heads]
         self.fading = nn.Parameter(of_heads.log().expand(config.layers, 2, -1).clone())
-        self.rate = nn.Parameter(torch.full((2, len(_GROUPS)), _RATE).log())
         self.decoder = ResidualMLP(width + config.latent, 2 * ENTRIES, config.hidden, blocks=2, dropout=_DROPPED)
-        self.heads = ResidualMLP(width, sum(_HEADS), width, blocks=1)
+        self.errors = ResidualMLP(width, ENTRIES, width, blocks=1)
         far = (torch.arange(MAX_FRAMES)[:, None] - torch.arange(MAX_FRAMES)).abs() > _REACH
         self.register_buffer("far", far * _HIDDEN, persistent=False)
-        self.register_buffer("groups", torch.from_numpy(_GROUP_OF_ENTRY), persistent=False)
+        self.register_buffer("corrected", torch.from_numpy(_CORRECTED).float(), persistent=False)
         # At first, nothing is corrected.
         of_means = self.decoder.leave[-1]
         assert isinstance(of_means, nn.Linear)
@@ -138,33 +121,27 @@ class LiftingNetwork(nn.Module):
         """p(z|X) (…, Z) of contexts (…, C)."""
         return Gaussian.of(self.prior_net(context))
 
-    def means(self, context: Tensor, tokens: Tensor, lags: Tensor, mask: Tensor) -> Tensor:
-        """(B, T, E) the means of the fitted entries, of contexts (B, T, C); frames in which nobody was found count for
-        nothing, unless there is no other."""
-        query, key = (
-            layer(context).unflatten(-1, (len(_GROUPS), _KEY)).transpose(1, 2) for layer in (self.query, self.key)
-        )
-        unseen = _HIDDEN * (1 - tokens[..., SEEN])[:, None, None]
-        logits = query @ key.transpose(2, 3) / _KEY**0.5 + _faded(lags, self.rate, mask) + unseen
-        of_entries = logits.softmax(-1)[:, self.groups]
-        means: Tensor = of_entries @ tokens[..., FITTED].transpose(1, 2)[..., None]
-        return means[..., 0].transpose(1, 2)
+    def decode(self, context: Tensor, smoothed: Tensor, z: Tensor) -> tuple[Tensor, Tensor]:
+        """Mean and standard deviation (…, E) of the entries with z (…, Z) known; of contexts (…, C) and smoothed
+        entries (…, E)."""
+        corrections, log_sigma = self.decoder(torch.cat([context, z], -1)).chunk(2, -1)
+        return smoothed + corrections * self.corrected, log_sigma.clamp(*_LOG_SIGMA).exp()
 
-    def decode(self, context: Tensor, means: Tensor, z: Tensor) -> tuple[Tensor, Tensor]:
-        """Mean and standard deviation (…, E) of the entries with z (…, Z) known; contexts (…, C), means (…, E)."""
-        corrected, log_sigma = self.decoder(torch.cat([context, z], -1)).chunk(2, -1)
-        return means + corrected, log_sigma.clamp(*_LOG_SIGMA).exp()
-
-    def read(self, context: Tensor) -> tuple[Tensor, Tensor]:
-        """`sigma` and `contact` of `Lifted`."""
-        log_sigma, contact = self.heads(context).split(_HEADS, -1)
-        return log_sigma.clamp(*_LOG_SIGMA).exp(), contact
+    def sigma(self, context: Tensor) -> Tensor:
+        """That of `Lifted`."""
+        sigma: Tensor = self.errors(context).clamp(*_LOG_SIGMA).exp()
+        return sigma
 
     def forward(self, tokens: Tensor, lags: Tensor, mask: Tensor) -> Lifted:
         """At the prior's mean; arguments as of `context`."""
         context = self.context(tokens, lags, mask)
-        entries, _ = self.decode(context, self.means(context, tokens, lags, mask), self.prior(context).mean)
-        return Lifted(entries, *self.read(context))
+        entries, _ = self.decode(context, smoothed_entries(tokens), self.prior(context).mean)
+        return Lifted(entries, self.sigma(context))
+
+
+def smoothed_entries(tokens: Tensor) -> Tensor:
+    """(…, E) in the window camera, of tokens (…, F)."""
+    return tokens[..., FITTED] + tokens[..., MOVED]
 
 
 def lags_of(time_s: Tensor) -> Tensor:

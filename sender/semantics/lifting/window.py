@@ -30,9 +30,7 @@ from sender.semantics.keypoint_jacobian import CROSS, orientation
 MAX_FRAMES = 32
 """Longest window."""
 PAST_S = (0.06, 0.25)
-"""Time constants of the past's means of keypoints, …"""
-PAST_ENTRIES_S = 0.4
-"""… and of the fitted entries."""
+"""Time constants of the past's means of keypoints."""
 
 KEYPOINT_SCALE = 2.0
 """Keypoints are so many times their place from the centre of the window's crop."""
@@ -43,6 +41,8 @@ FITTED = slice(SEEN + 1 + 2 * len(PAST_S) * KEYPOINTS, SEEN + 1 + 2 * len(PAST_S
 """… the columns with the entries that are fitted to the frame, in the window camera."""
 TOKEN: int = FITTED.stop + 2 * ENTRIES + 5 * KEYPOINTS + 1
 """F, the columns of a token."""
+MOVED = slice(TOKEN - ENTRIES, TOKEN)
+"""… the columns with how far smoothing moved these."""
 
 _FARTHEST, _LARGEST_LOG = 4.0, 3.0
 # Who walks leaves the window's crop.
@@ -64,13 +64,14 @@ class Observations:
         time_s: (…, T) on the source's clock.
         centre: (…, T, 2) of the crop, focal lengths from the principal point.
         side, roll: (…, T) of the crop, focal lengths; radians, as `CropBox.roll`.
-        seen: (…, T) whether the person was found.  Of other frames only time and crop count; the crop is that of the
-            nearest frame with the person.
+        seen: (…, T) whether the person was found.  Of other frames time, crop and bodies count; these two are those of
+            the nearest frame with the person.
         view: (…, T) 0 where the crop is seen as it is, 1 its mirror image, 0.5 both.
         keypoints, sigma, visible: (…, T, K, 2) and (…, T, K) crop units, their standard deviations, and the
             probabilities that they are visible.
         entries, log_sigma: (…, T, E) fitted to the frame in the crop (`sender.semantics.fitting`), and the log of the
             standard deviations.
+        smoothed: (…, T, E) the same smoothed over time (`sender.semantics.over_time`), in the crop, too.
         joints_3d, joints_log_variance: (…, T, K, 3) metres from the pelvis in the crop's axes, and (…, T, K).
         joint_depth, depth_log_variance: (…, T, K) metres, and (…, T).
     """
@@ -86,6 +87,7 @@ class Observations:
     visible: FloatArray
     entries: FloatArray
     log_sigma: FloatArray
+    smoothed: FloatArray
     joints_3d: FloatArray
     joints_log_variance: FloatArray
     joint_depth: FloatArray
@@ -179,8 +181,8 @@ def tokens(window: Observations, camera: WindowCamera, side: FloatArray) -> Floa
 
     Columns: keypoints, logs of their σ, visibility, crop (place, log of its size, roll), focal length, the picture's
     upward direction, view, whether seen, how far the past's means of the keypoints are from these; fitted entries in
-    the window camera, logs of their σ, joints, depths and logs of their variances, and how far the past's mean of the
-    entries is from these.  All are of order one; what is not seen counts as 0.
+    the window camera, logs of their σ, joints, depths and logs of their variances, and how far the smoothed entries
+    are from the fitted ones.  All are of order one; what is not seen counts as 0, but for entries.
 
     Args:
         camera, side: the windows' cameras, and (B,) the sides of their crops, focal lengths.
@@ -209,9 +211,9 @@ def tokens(window: Observations, camera: WindowCamera, side: FloatArray) -> Floa
     places, log_sigma, visible = (each * seen for each in of_person)
     weights = np.asarray(visible / (np.exp(2 * (log_sigma - 3)) + _SURE**2), np.float32).repeat(2, -1)
     past = (_mean_of_past(places, weights, window.time_s, constant) - places for constant in PAST_S)
+    fitted, smoothed = (_turned(window, entries, frames) for entries in (window.entries, window.smoothed))
     said = _perceived(window, frames, scale) * seen
-    mean = _mean_of_past(said[..., :ENTRIES], seen.astype(np.float32), window.time_s, PAST_ENTRIES_S)
-    columns = (places, log_sigma, visible, *of_frame, *past, said, mean - said[..., :ENTRIES])
+    columns = (places, log_sigma, visible, *of_frame, *past, fitted, said, smoothed - fitted)
     return np.concatenate(columns, -1).astype(np.float32)
 
 
@@ -223,25 +225,16 @@ def _mean_of_past(values: FloatArray, weights: FloatArray, time_s: Float64Array,
 
 
 def _perceived(window: Observations, camera: WindowCamera, scale: FloatArray) -> FloatArray:
-    """(B, T, 2 E + 5 K + 1) what was fitted and perception's predictions, in the window camera.
+    """(B, T, E + 5 K + 1) logs of the fitted entries' σ, and perception's predictions, in the window camera.
 
     Args:
         scale: (B, T, 1) sides of the crops, in sides of the window's.
     """
     shape = window.time_s.shape
     turn = crop_rotation(window.centre, window.roll)
-    flat = window.entries.reshape(-1, ENTRIES)
-    pelvis = pelvis_in_crop(flat, 1 / window.side.reshape(-1, 1)).reshape(*shape, 3)
-    pelvis[..., 2] *= turn[..., 2, 2] ** -1.5
-    every = WindowCamera(
-        np.broadcast_to(camera.rotation, (*shape, 3, 3)).reshape(-1, 3, 3), np.broadcast_to(camera.focal, shape).ravel()
-    )
-    oriented = turn.reshape(-1, 3, 3) @ orientation(flat, CROSS)
-    root = every.entries_of(oriented, (turn @ pelvis[..., None]).reshape(-1, 3)).reshape(*shape, -1)
     log_sigma = window.log_sigma.copy()
     log_sigma[..., PELVIS.start : PELVIS.stop - 1] += np.log(scale)
     columns = (
-        _bounded(np.concatenate([root, window.entries[..., root.shape[-1] :]], -1), _LARGEST_ENTRY),
         log_sigma + 1,
         3 * (window.joints_3d @ (turn.swapaxes(-1, -2) @ camera.rotation)).reshape(*shape, -1),
         window.joints_log_variance * 0.5 + 2,
@@ -249,6 +242,20 @@ def _perceived(window: Observations, camera: WindowCamera, scale: FloatArray) ->
         window.depth_log_variance[..., None] * 0.5 + 2,
     )
     return np.concatenate(columns, -1)
+
+
+def _turned(window: Observations, entries: FloatArray, camera: WindowCamera) -> FloatArray:
+    """(B, T, E) entries in the frames' crops → in the window camera."""
+    shape, flat = window.time_s.shape, entries.reshape(-1, ENTRIES)
+    turn = crop_rotation(window.centre, window.roll)
+    pelvis = pelvis_in_crop(flat, 1 / window.side.reshape(-1, 1)).reshape(*shape, 3)
+    pelvis[..., 2] *= turn[..., 2, 2] ** -1.5
+    every = WindowCamera(
+        np.broadcast_to(camera.rotation, (*shape, 3, 3)).reshape(-1, 3, 3), np.broadcast_to(camera.focal, shape).ravel()
+    )
+    oriented = turn.reshape(-1, 3, 3) @ orientation(flat, CROSS)
+    root = every.entries_of(oriented, (turn @ pelvis[..., None]).reshape(-1, 3)).reshape(*shape, -1)
+    return _bounded(np.concatenate([root, entries[..., root.shape[-1] :]], -1), _LARGEST_ENTRY)
 
 
 def _axes(roll: FloatArray) -> FloatArray:

@@ -44,10 +44,12 @@ class FixedLagSmoother:
         self._forwards.reset()
         self._waiting.clear()
 
-    def add(self, identity: int, time_s: float, labels: FloatArray, view: View = "both") -> None:
-        """Takes one person's labels in the next frame; arguments as of `LabelSmoother.smooth`."""
+    def add(self, identity: int, time_s: float, labels: FloatArray, view: View = "both") -> FloatArray:
+        """Takes one person's labels in the next frame, and gives them filtered so far; arguments and result as of
+        `LabelSmoother.smooth`."""
         filtered = self._forwards.smooth(identity, time_s, labels, view)
         self._waiting.setdefault(identity, deque()).append(_Filtered(time_s, filtered))
+        return filtered
 
     def next(self, identity: int) -> FloatArray:
         """One person's labels (LABEL_SIZE,) in the oldest frame that is still here, which is forgotten.

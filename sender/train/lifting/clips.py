@@ -13,7 +13,7 @@ Arrays of T frames, 17 keypoints; crop units are 0…1 in perception's crop.
     crop (T, 4), view (T,)       left, top, side in pixels, roll in radians (`CropBox`); 0 plain, 1 mirrored, 2 both
     keypoints_2d (T, 17, 2), keypoints_sigma, visible_logit (T, 17), joints_3d (T, 17, 3), joints_log_variance (T, 17)
     joint_depth (T, 17), depth_log_variance (T,), summary (T, 96)     these two rows of `PerceptionOutput`
-    entries, log_sigma (T, 80)                                        fitted to the frame (`sender.semantics.posed`)
+    entries, log_sigma (T, 80)                                        fitted to the frame (`sender.semantics.crop_fits`)
     score (T,)                                                        `ObservedPerson.score`
     rotations (T, 22, 3), curl (T, 4), shape (10,), translation (T, 3)  the true body in camera space, axis-angle
     keypoints_3d (T, 17, 3), inside (T, 17)                           metres in camera space; whether in the frame
@@ -42,7 +42,7 @@ from common.synthetic.dataset.split import SPLITS
 from common.synthetic.motion.windows import open_windows
 from sender.perception.config import TrackingConfig
 from sender.perception.stage import ObservedPerson, PerceptionStage
-from sender.semantics.posed import CropFits
+from sender.semantics.crop_fits import CropFits
 from sender.train.lifting.moving_people import FPS, MovingPeople, Take
 from sender.train.photographs.dataset import PhotographDataset
 

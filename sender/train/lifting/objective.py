@@ -2,7 +2,7 @@
 
     posterior  −log N(y; μ(c, z), σ(c, z)) for z ~ q(z|X,y), and KL(q ‖ p), the evidence's lower bound for each entry
     mean       at z = m(c), which is what runs: likelihood of y with the whole σ, keypoints in space and in the picture,
-               how these change from frame to frame, and contact
+               and how these change from frame to frame
     adversary  of windows decoded from z ~ p(z|X)
 
 The network that runs is `sender.semantics.lifting.network`; posterior and discriminator are of the training alone.
@@ -95,7 +95,6 @@ class Weights:
     turns: float = 16.0
     in_space: float = 2.0
     feet: float = 8.0
-    contact: float = 0.3
     gamma_adversary: float = 0.02
 
 
@@ -154,7 +153,7 @@ def pelvises(entries: Tensor, focal: Tensor) -> Tensor:
 
 
 def geometry(batch: Windows, lifted: Lifted, bodies: Bodies, weights: Weights) -> dict[str, Tensor]:
-    """Terms of the mean's body and of contact, of which each is a mean over what is usable; weighted."""
+    """Terms of the mean's body, of which each is a mean over what is usable; weighted."""
     used = shares(batch)
     keypoints, pelvis = bodies(lifted.entries), pelvises(lifted.entries, batch.focal)
     true_pelvis = pelvises(batch.entries, batch.focal)
@@ -167,9 +166,7 @@ def geometry(batch: Windows, lifted: Lifted, bodies: Bodies, weights: Weights) -
     planted = stands[:, 1:] * stands[:, :-1]
     feet = (wrong[..., _ANKLES, :] + (pelvis - true_pelvis)[..., None, :]).diff(dim=1).abs().sum(-1)
     both, three = used[:, 1:] * used[:, :-1], used[:, 2:] * used[:, 1:-1] * used[:, :-2]
-    contact = F.binary_cross_entropy_with_logits(lifted.contact, batch.contacts, reduction="none").mean(-1)
     return {
-        "contact": weights.contact * _mean(contact, used),
         "keypoints": weights.keypoints * _mean(_length(wrong).mean(-1), used),
         "places": weights.places * _mean(_length(apart).clamp_max(1.0), visible),
         "in_space": weights.in_space * _mean(moved.abs().sum(-1).clamp_max(2.0), used),

@@ -3,11 +3,13 @@
 Shapes: B windows, T frames, K = 17 keypoints, E = 80 entries.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Any, Self
 
 import numpy as np
+from scipy.spatial.transform import Rotation
 
-from common.arrays import BoolArray, Float64Array, FloatArray
+from common.arrays import BoolArray, Float64Array, FloatArray, IntArray
 from common.labels import ROTATION_SCALE
 from sender.perception.network.keypoints import KEYPOINTS
 from sender.semantics.crop_labels import ENTRIES, entries_of_pelvis
@@ -22,6 +24,8 @@ _LEAST_SIDE = 0.03
 _LEAST_SHARE, _LEAST_INSIDE = 0.4, 4
 # Standard deviation of the logs of σ, for a window.
 _UNSURE = 0.25
+# Of the errors of clips: people before real cameras shake a fifth as much as rendered ones.
+_LEAST_ERRORS = 0.25
 _LOST_SHARE, _LOST_S = 0.15, (0.1, 1.0)
 
 
@@ -35,14 +39,47 @@ class Boxes:
 
 
 @dataclass(frozen=True, slots=True)
+class BodyErrors:
+    """Rotations (B, T, 3, 3) of the root in the crop's axes, and errors (B, T, E) of the other entries."""
+
+    turn: FloatArray
+    entries: FloatArray
+
+    @classmethod
+    def of(cls, entries: FloatArray, true: FloatArray) -> Self:
+        """Of entries (B, T, E)."""
+        turns, true_turns = (orientation(each.reshape(-1, ENTRIES), CROSS) for each in (entries, true))
+        turn = (turns @ true_turns.swapaxes(1, 2)).reshape(*true.shape[:2], 3, 3)
+        # Of whom nothing is fitted.
+        turn[~entries.any(-1)] = np.eye(3)
+        return cls(turn, entries - true)
+
+    def added_to(self, true: FloatArray) -> FloatArray:
+        """Entries (B, T, E) with the errors."""
+        entries = true + self.entries
+        turned = self.turn @ orientation(true.reshape(-1, ENTRIES), CROSS).reshape(*true.shape[:2], 3, 3)
+        entries[..., :6] = turned[..., :2].swapaxes(-1, -2).reshape(*true.shape[:2], 6) / ROTATION_SCALE
+        return np.asarray(np.clip(entries, -5, 5), np.float32)
+
+    def lessened(self, share: FloatArray) -> Self:
+        """So much of them: `share` (B,)."""
+        vectors = Rotation.from_matrix(self.turn.reshape(-1, 3, 3)).as_rotvec().reshape(*self.turn.shape[:2], 3)
+        turn = Rotation.from_rotvec((share[:, None, None] * vectors).reshape(-1, 3)).as_matrix()
+        return type(self)(turn.reshape(self.turn.shape).astype(np.float32), share[:, None, None] * self.entries)
+
+    def at(self, rows: tuple[IntArray, IntArray]) -> Self:
+        return type(self)(self.turn[rows], self.entries[rows])
+
+
+@dataclass(frozen=True, slots=True)
 class Errors:
     """Of what is seen and fitted.
 
     Args:
         view: (B, T) as in `Observations`.
         offset, sigma, visible: of keypoints (B, T, K, 2) and (B, T, K), crop widths, and probabilities.
-        turn, entries, log_sigma: rotations (B, T, 3, 3) of the root in the crop's axes, errors of the other entries
-            (B, T, E), and the logs of their σ.
+        fitted, smoothed: of bodies fitted to each frame, and of these smoothed over time.
+        log_sigma: (B, T, E) the logs of σ of what is fitted.
         joints_3d, joints_log_variance: (B, T, K, 3) metres, and (B, T, K).
         joint_depth, depth_log_variance: (B, T, K) metres, and (B, T).
     """
@@ -51,13 +88,30 @@ class Errors:
     offset: FloatArray
     sigma: FloatArray
     visible: FloatArray
-    turn: FloatArray
-    entries: FloatArray
+    fitted: BodyErrors
+    smoothed: BodyErrors
     log_sigma: FloatArray
     joints_3d: FloatArray
     joints_log_variance: FloatArray
     joint_depth: FloatArray
     depth_log_variance: FloatArray
+
+    def at(self, rows: tuple[IntArray, IntArray]) -> Self:
+        parts: list[Any] = [getattr(self, name) for name in self.__slots__]
+        chosen: list[Any] = [part.at(rows) if isinstance(part, BodyErrors) else part[rows] for part in parts]
+        return type(self)(*chosen)
+
+    def lessened(self, share: FloatArray) -> Self:
+        """With so much of what is off: `share` (B,)."""
+        each, every = share[:, None, None], share[:, None, None, None]
+        return replace(
+            self,
+            offset=every * self.offset,
+            fitted=self.fitted.lessened(share),
+            smoothed=self.smoothed.lessened(share),
+            joints_3d=every * self.joints_3d,
+            joint_depth=each * self.joint_depth,
+        )
 
 
 def assumed_focal(moving: Moving, rng: np.random.Generator) -> FloatArray:
@@ -103,14 +157,12 @@ def observe(
         seen: (B, T) whether the person was found; some are lost on top.
     """
     centre, side, roll = boxes.centre, boxes.side, boxes.roll
+    errors = errors.lessened(rng.uniform(_LEAST_ERRORS, 1, len(seen)).astype(np.float32))
     seen = seen & (moving.inside.sum(-1) >= _LEAST_INSIDE) & found(moving.time_s, rng)
     seen[~seen.any(1), 0] = True
     true_centre, true_side = centre / moving.focal[:, None, None], side / moving.focal[:, None]
     turn = crop_rotation(true_centre, roll)
     true = in_crop_cameras(moving, turn, true_side)
-    entries = true + errors.entries
-    turned = errors.turn @ orientation(true.reshape(-1, ENTRIES), CROSS).reshape(*seen.shape, 3, 3)
-    entries[..., :6] = turned[..., :2].swapaxes(-1, -2).reshape(*seen.shape, 6) / ROTATION_SCALE
     joints = moving.keypoints @ turn
     depth = joints[..., 2] + errors.joint_depth
     rows, last = np.arange(len(seen))[:, None], nearest(seen)
@@ -126,8 +178,9 @@ def observe(
         keypoints=in_crops(moving.places, boxes) + errors.offset,
         sigma=errors.sigma * np.exp(less),
         visible=errors.visible,
-        entries=np.clip(entries, -5, 5),
+        entries=errors.fitted.added_to(true)[rows, last],
         log_sigma=errors.log_sigma + of_logs,
+        smoothed=errors.smoothed.added_to(true)[rows, last],
         joints_3d=joints + errors.joints_3d,
         joints_log_variance=errors.joints_log_variance,
         joint_depth=depth,

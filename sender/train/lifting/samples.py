@@ -121,14 +121,16 @@ class WindowSource:
         """
         moving = self.motions.draw(count, frames, rng, fps)
         boxes, focal = crops(moving, rng), assumed_focal(moving, rng)
-        observed = observe(moving, boxes, focal, *self.clips.errors(moving.inside, moving.time_s, rng), rng)
+        observed = observe(
+            moving, boxes, focal, *self.clips.errors(moving.inside, moving.time_s, rng, causal=causal), rng
+        )
         return windows_of(moving, observed, focal, _counted(observed.seen, rng, fps), causal=causal)
 
     def draw_clips(
         self, count: int, frames: int, rng: np.random.Generator, *, causal: bool, fps: float | None = None
     ) -> Windows:
         """The same of clips, with what was seen of them; `fps` other than none is theirs."""
-        moving, boxes, errors, seen = self.clips.draw(count, frames, rng, fps)
+        moving, boxes, errors, seen = self.clips.draw(count, frames, rng, fps, causal=causal)
         focal = assumed_focal(moving, rng)
         observed = observe(moving, boxes, focal, errors, seen, rng)
         return windows_of(moving, observed, focal, _counted(observed.seen, rng, fps), causal=causal)

@@ -1,7 +1,7 @@
 """Scores of the lifting network on windows whose truth is known.
 
 Frames count once the window before them has `_BEGIN` frames.  `one` is a window of one frame, `fitted` what was fitted
-to each frame, `means` their means; `hidden` are frames in which nobody was found.
+to each frame, `smoothed` these over time; `hidden` are frames in which nobody was found.
 """
 
 from collections.abc import Sequence
@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from sender.semantics.crop_labels import ENTRIES
-from sender.semantics.lifting.network import LiftingNetwork, attention_mask
+from sender.semantics.lifting.network import LiftingNetwork, attention_mask, smoothed_entries
 from sender.semantics.lifting.window import FITTED
 from sender.train.crops.scores import procrustes
 from sender.train.lifting.objective import Bodies, Posterior, likelihood, pelvises, projected, usable
@@ -31,13 +31,11 @@ def scores(
     Returns:
         `mpjpe_mm`, and `pa_mm` after the best similarity; `acceleration_mm` a frame², and `slide_mm` a frame of ankles
         that stand; `reprojection` in crop widths, `nll` of an entry in nats, `nll_with_z` its upper bound by the
-        latent, `sample_mm` of a sample and `best_mm` of five, `contact_f1`, and the error of the `distance` as a share.
+        latent, `sample_mm` of a sample and `best_mm` of five, and the error of the `distance` as a share.
     """
     parts = [_scores(network, batch, bodies) | _bound(network, batch, posterior) for batch in batches]
     gathered = {name: torch.cat([part[name] for part in parts]) for name in parts[0]}
-    right, said, true = (gathered.pop(name).sum() for name in ("right", "said", "true"))
-    means = {name: values.mean().item() for name, values in gathered.items()}
-    return means | {"contact_f1": (2 * right / (said + true)).item()}
+    return {name: values.mean().item() for name, values in gathered.items()}
 
 
 def _scores(network: LiftingNetwork, batch: Windows, bodies: Bodies) -> dict[str, Tensor]:
@@ -46,15 +44,14 @@ def _scores(network: LiftingNetwork, batch: Windows, bodies: Bodies) -> dict[str
     mask = attention_mask(torch.ones_like(batch.seen), causal=True)
     context = network.context(batch.tokens, batch.lags, mask)
     lifted, prior = network(batch.tokens, batch.lags, mask), network.prior(context)
-    means, fitted = network.means(context, batch.tokens, batch.lags, mask), batch.tokens[..., FITTED]
+    smoothed, fitted = smoothed_entries(batch.tokens), batch.tokens[..., FITTED]
     keypoints, pelvis = bodies(lifted.entries), pelvises(lifted.entries, batch.focal)
     true_pelvis = pelvises(batch.entries, batch.focal)
-    draws = [network.decode(context, means, prior.sample()) for _ in range(_SAMPLES)]
+    draws = [network.decode(context, smoothed, prior.sample()) for _ in range(_SAMPLES)]
     errors = torch.stack([_apart_mm(bodies(mean), batch.keypoints) for mean, _ in draws])
     three = used[:, 2:] & used[:, 1:-1] & used[:, :-2]
     places = projected(keypoints, pelvis, batch.focal)
-    of_fitted, of_means = bodies(fitted), bodies(means)
-    said, true = lifted.contact > 0, batch.contacts > 0.5
+    of_fitted, of_smoothed = bodies(fitted), bodies(smoothed)
 
     stands = (batch.contacts.unflatten(-1, (2, 2)).amax(-1) * batch.still[:, None, None]) > 0.5
     planted = stands[:, 1:] & stands[:, :-1] & (used[:, 1:] & used[:, :-1])[..., None]
@@ -65,7 +62,7 @@ def _scores(network: LiftingNetwork, batch: Windows, bodies: Bodies) -> dict[str
         "pa_mm": _aligned_mm(keypoints[used], batch.keypoints[used]),
         "fitted_mm": _apart_mm(of_fitted, batch.keypoints)[used],
         "fitted_pa_mm": _aligned_mm(of_fitted[used], batch.keypoints[used]),
-        "means_mm": _apart_mm(of_means, batch.keypoints)[used],
+        "smoothed_mm": _apart_mm(of_smoothed, batch.keypoints)[used],
         "one_mm": _of_one(network, batch, bodies)[used],
         "acceleration_mm": 1000 * wrong.diff(n=2, dim=1).norm(dim=-1).mean(-1)[three],
         "slide_mm": 1000 * slide[planted],
@@ -75,9 +72,6 @@ def _scores(network: LiftingNetwork, batch: Windows, bodies: Bodies) -> dict[str
         "best_mm": errors.amin(0)[used],
         "hidden_mm": _apart_mm(keypoints, batch.keypoints)[known & ~batch.seen],
         "distance": ((pelvis - true_pelvis)[..., 2] / true_pelvis[..., 2]).abs()[used],
-        "right": (said & true)[used].float(),
-        "said": said[used].float(),
-        "true": true[used].float(),
     }
 
 
@@ -88,8 +82,8 @@ def _bound(network: LiftingNetwork, batch: Windows, posterior: Posterior | None)
     every = torch.ones_like(batch.seen)
     context = network.context(batch.tokens, batch.lags, attention_mask(every, causal=True))
     q, p = posterior(context, batch.entries, attention_mask(every)), network.prior(context)
-    means = network.means(context, batch.tokens, batch.lags, attention_mask(every, causal=True))
-    bound = likelihood(batch.entries, *network.decode(context, means, q.sample())) + q.kl_to(p) / ENTRIES
+    smoothed = smoothed_entries(batch.tokens)
+    bound = likelihood(batch.entries, *network.decode(context, smoothed, q.sample())) + q.kl_to(p) / ENTRIES
     used = usable(batch) & batch.seen & (torch.arange(batch.seen.shape[1], device=batch.seen.device) >= _BEGIN)
     return {"nll_with_z": bound[used]}
 

@@ -3,7 +3,7 @@
 Windows are of rendered clips, and of motions before random cameras with the errors of such clips.
 
 Examples:
-  python -m sender.train.lifting.train --windows windows30 --clips clips --minutes 16 --export
+  python -m sender.train.lifting.train --windows windows30 --clips clips --minutes 14 --export
 """
 
 import argparse
@@ -21,7 +21,15 @@ from common.training.run import main, on_device
 from common.weights.transformer import Attention
 from sender.semantics.crop_labels import ENTRIES
 from sender.semantics.lifting.layers import Gaussian
-from sender.semantics.lifting.network import KIND, NAME, Lifted, LiftingConfig, LiftingNetwork, attention_mask
+from sender.semantics.lifting.network import (
+    KIND,
+    NAME,
+    Lifted,
+    LiftingConfig,
+    LiftingNetwork,
+    attention_mask,
+    smoothed_entries,
+)
 from sender.train.lifting.motions import Motions
 from sender.train.lifting.objective import (
     Bodies,
@@ -57,7 +65,7 @@ class LiftingTraining(Recipe[LiftingNetwork, Windows]):
 
     name = NAME
     kind = KIND
-    defaults = Defaults(16.0, batch=24, rate=5e-4, average_decay=0.999, evaluate_minutes=4.0, weight_decay=0.05)
+    defaults = Defaults(14.0, batch=24, rate=5e-4, average_decay=0.999, evaluate_minutes=4.0, weight_decay=0.05)
 
     @classmethod
     def add_flags(cls, parser: argparse.ArgumentParser) -> None:
@@ -114,25 +122,25 @@ class LiftingTraining(Recipe[LiftingNetwork, Windows]):
         with self.autocast():
             context = network.context(batch.tokens, batch.lags, mask)
         context = context.float()
-        prior, means = network.prior(context), network.means(context, batch.tokens, batch.lags, mask)
+        prior, smoothed = network.prior(context), smoothed_entries(batch.tokens)
         if self.options.no_latent:
             z = torch.zeros_like(prior.mean)
         else:
-            z, terms = prior.mean, self._variational(network, batch, context, means, prior)
-        entries, _ = network.decode(context, means, z)
-        lifted = Lifted(entries, *network.read(context))
+            z, terms = prior.mean, self._variational(network, batch, context, smoothed, prior)
+        entries, _ = network.decode(context, smoothed, z)
+        lifted = Lifted(entries, network.sigma(context))
         eased = likelihood(batch.entries, lifted.entries, lifted.sigma, 0.5)
         terms["mean"] = weights.mean * masked_mean(eased, used)
         terms |= geometry(batch, lifted, self._bodies, weights)
         return total(terms), terms
 
     def _variational(
-        self, network: LiftingNetwork, batch: Windows, context: Tensor, means: Tensor, prior: Gaussian
+        self, network: LiftingNetwork, batch: Windows, context: Tensor, smoothed: Tensor, prior: Gaussian
     ) -> dict[str, Tensor]:
         """The terms of posterior and adversary."""
         used, weights = shares(batch), self._weights
         posterior = self._posterior(context, batch.entries, attention_mask(torch.ones_like(batch.seen)))
-        decoded = network.decode(context, means, posterior.sample())
+        decoded = network.decode(context, smoothed, posterior.sample())
         nats = (posterior.kl_to(prior) - _FREE_NATS).clamp_min(0)
         beta = weights.beta_kl * min(1.0, self.share / _WARM + 0.02)
         terms = {
@@ -145,7 +153,7 @@ class LiftingTraining(Recipe[LiftingNetwork, Windows]):
             return terms
         # One draw for a window, as z lasts.
         noise = torch.randn(len(context), 1, prior.mean.shape[2], device=self.device)
-        fake, _ = network.decode(context, means, prior.mean + (0.5 * prior.log_variance).exp() * noise)
+        fake, _ = network.decode(context, smoothed, prior.mean + (0.5 * prior.log_variance).exp() * noise)
         self._adversary.zero_grad()
         discriminator_loss(self._judge(batch.entries), self._judge(fake.detach())).backward()
         self._adversary.step()

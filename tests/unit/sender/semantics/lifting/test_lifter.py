@@ -8,14 +8,14 @@ from torch import nn
 from common.body.label_space import LabelSpace
 from common.body.model import BodyModel, KeypointKinematics
 from common.frames import Camera
-from common.labels import LABEL_SIZE
+from common.labels import LABEL_SIZE, group_slices
 from common.weights.devices import CPU
 from common.weights.inference import NetworkInUse
-from sender.semantics.crop_labels import ENTRIES
+from sender.semantics.crop_labels import ENTRIES, PELVIS
 from sender.semantics.keypoint_jacobian import KeypointJacobian
-from sender.semantics.lifting.lifter import FRAMES, Lifter, OneFrame
+from sender.semantics.lifting.lifter import _CARRIED, FRAMES, Lifter, OneFrame
 from sender.semantics.lifting.memory import Window
-from sender.semantics.lifting.network import LiftingConfig, LiftingNetwork, attention_mask, lags_of
+from sender.semantics.lifting.network import LiftingConfig, LiftingNetwork, attention_mask, lags_of, smoothed_entries
 from tests.unit.sender.semantics.lifting.test_memory import filmed
 
 CAMERA = Camera(640, 480, 700.0)
@@ -47,8 +47,12 @@ def test_one_frame_is_what_the_network_says_of_it(network: LiftingNetwork) -> No
     sees[..., :4], anchor[:] = 0, 0
     anchor[:, 9] = 1
     whole = network(tokens[:, 4:], lags[:, 4:, 4:], attention_mask(torch.ones(1, FRAMES - 4, dtype=torch.bool)))
-    for found, expected in zip(OneFrame(network)(tokens, lags, sees, anchor), whole, strict=True):
-        torch.testing.assert_close(found, expected[:, 5], atol=1e-4, rtol=1e-4)
+    entries, sigma = OneFrame(network)(tokens, lags, sees, anchor)
+    torch.testing.assert_close(sigma, whole.sigma[:, 5], atol=1e-4, rtol=1e-4)
+    moved, corrected = (each - smoothed_entries(tokens)[:, 9] for each in (entries, whole.entries[:, 5]))
+    torch.testing.assert_close(moved, _CARRIED * corrected, atol=1e-4, rtol=1e-4)
+    still = corrected[0] == 0
+    assert still[PELVIS].all() and still[group_slices()["shape"]].all() and not still[PELVIS.stop + 10 :].any()
 
 
 def windows() -> list[Window]:
@@ -63,11 +67,6 @@ def test_people_are_estimated_together_as_alone(lifter: Lifter) -> None:
     for name in ("entries", "sigma", "keypoints"):
         expected = np.concatenate([getattr(each, name) for each in alone])
         np.testing.assert_allclose(getattr(both, name), expected, atol=3e-3, rtol=1e-3)
-    assert both.contact == [each.contact[0] for each in alone] and None not in both.contact
-
-
-def test_one_frame_says_nothing_of_feet(lifter: Lifter) -> None:
-    assert lifter.bodies([Window(windows()[0].frames[-1:], 0)], CAMERA).contact == [None]
 
 
 def test_keypoints_are_those_of_the_labels(lifter: Lifter, kinematics: KeypointJacobian) -> None:

@@ -3,6 +3,7 @@ from dataclasses import replace
 
 import numpy as np
 import numpy.testing as npt
+import pytest
 
 from common.arrays import FloatArray
 from common.body.label_space import LabelSpace
@@ -14,6 +15,7 @@ from sender.semantics.keypoint_jacobian import CROSS, KeypointJacobian, orientat
 from sender.semantics.lifting.window import (
     FITTED,
     KEYPOINT_SCALE,
+    MOVED,
     Observations,
     WindowCamera,
     crop_in_focal_lengths,
@@ -30,6 +32,7 @@ _CROPS = (CropBox(300, 120, 260), CropBox(20, -40, 300, 0.3), CropBox(330, 100, 
 def observations() -> Observations:
     """One person in the three crops, with the predicted entries of each."""
     frames, rng = len(_CROPS), np.random.default_rng(3)
+    entries = rng.normal(0, 0.4, (1, frames, ENTRIES)).astype(np.float32) + np.eye(ENTRIES, dtype=np.float32)[0]
     boxes = [crop_in_focal_lengths(crop, _CAMERA) for crop in _CROPS]
     per_keypoint = rng.uniform(0.1, 0.9, (1, frames, 17)).astype(np.float32)
     return Observations(
@@ -42,8 +45,9 @@ def observations() -> Observations:
         keypoints=rng.uniform(0, 1, (1, frames, 17, 2)).astype(np.float32),
         sigma=per_keypoint,
         visible=per_keypoint,
-        entries=rng.normal(0, 0.4, (1, frames, ENTRIES)).astype(np.float32) + np.eye(ENTRIES, dtype=np.float32)[0],
+        entries=entries,
         log_sigma=np.zeros((1, frames, ENTRIES), np.float32),
+        smoothed=entries + rng.normal(0, 0.1, entries.shape).astype(np.float32),
         joints_3d=rng.normal(0, 0.5, (1, frames, 17, 3)).astype(np.float32),
         joints_log_variance=per_keypoint,
         joint_depth=per_keypoint,
@@ -86,16 +90,17 @@ def test_keypoints_of_any_crop_are_where_their_pixels_are() -> None:
     npt.assert_allclose(places[0], 0.5 + camera.focal[0] * points[:, :2] / points[:, 2:], atol=1e-4)
 
 
-def test_predicted_bodies_are_where_each_crop_has_them() -> None:
+@pytest.mark.parametrize("name", ["entries", "smoothed"])
+def test_predicted_bodies_are_where_each_crop_has_them(name: str) -> None:
     """The entries of a token, taken from the window camera to the frame, are those taken there from the crop."""
     window = observations()
     found, camera = tokens(window)
-    entries = found[0, :, FITTED]
+    entries = found[0, :, FITTED] + (found[0, :, MOVED] if name == "smoothed" else 0)
     every = WindowCamera(np.repeat(camera.rotation, 3, 0), np.repeat(camera.focal, 3))
     turns, pelvises = every.in_frame(entries)
     npt.assert_allclose(every.entries_of(turns, pelvises), entries[:, :9], atol=1e-4)
     for row, crop in enumerate(_CROPS):
-        own = window.entries[0, row : row + 1]
+        own = getattr(window, name)[0, row : row + 1]
         pelvis = pelvis_in_crop(own, np.full((1, 1), _CAMERA.focal_px / crop.side, np.float32))
         turn, place = to_frame(orientation(own, CROSS)[0], pelvis[0], crop, _CAMERA)
         npt.assert_allclose(turns[row], turn, atol=1e-4)

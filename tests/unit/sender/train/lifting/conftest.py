@@ -55,6 +55,7 @@ def clip_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
         "keypoints_3d": keypoints.numpy(),
         "contacts": np.ones((_FRAMES, 4), bool),
         "camera": np.array([640, 480, 700], np.float32),
+        "assumed_focal": np.array(700, np.float32),
         "up": np.tile([0, -1, 0], (_FRAMES, 1)).astype(np.float32),
         "moving": np.array(False),
     }

@@ -45,9 +45,9 @@ def test_true_entries_are_where_the_keypoints_are_seen(batch: tuple[Windows, Bod
 def test_terms_are_least_at_the_truth(batch: tuple[Windows, Bodies]) -> None:
     drawn, bodies = batch
     drawn = replace(drawn, contacts=torch.ones_like(drawn.contacts))
-    exact = Lifted(drawn.entries, torch.ones_like(drawn.entries), 20 * drawn.contacts - 10)
+    exact = Lifted(drawn.entries, torch.ones_like(drawn.entries))
     noise = torch.randn(drawn.entries.shape, generator=torch.Generator().manual_seed(0))
-    off = exact._replace(entries=drawn.entries + 0.1 * noise, contact=-exact.contact)
+    off = exact._replace(entries=drawn.entries + 0.1 * noise)
     best, worse = (geometry(drawn, each, bodies, Weights()) for each in (exact, off))
     for name, value in best.items():
         assert value < 0.02, name
