@@ -65,7 +65,6 @@ class PersonLabels:
         labels: group name → entries in units of standard deviations (a prefix of the group or all of it).
         sigma: group name → standard deviation of each entry; exists only at the sender, not transmitted.
         confidence: group name → 0…1, transmitted in 4 bits; 0 for a limb that nobody sees.
-        contact: whether the left and the right foot stand on the floor; None if the sender does not know.
     """
 
     identity: int
@@ -73,7 +72,6 @@ class PersonLabels:
     labels: Mapping[str, FloatArray]
     sigma: Mapping[str, FloatArray] = field(default_factory=dict)
     confidence: Mapping[str, float] = field(default_factory=dict)
-    contact: tuple[bool, bool] | None = None
 
 
 @dataclass(frozen=True, slots=True)

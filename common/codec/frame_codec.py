@@ -25,7 +25,6 @@ import numpy as np
 
 from common.arrays import IntArray
 from common.codec.coded_frame import Coded, DecodedFrame, EncodedFrame, bytes_of_each, rho_of, shares_of, total_bits
-from common.codec.contact import code_contact, number_of
 from common.codec.frame_state import (
     NO_REFERENCES,
     REMEMBERED_FRAMES,
@@ -57,7 +56,6 @@ from common.codec.packet import (
 )
 from common.codec.person import (
     CODED_ENTRIES,
-    ROOT,
     GroupCoder,
     PersonState,
     advance,
@@ -378,8 +376,6 @@ class FrameCodec:
         indices, groups = np.zeros(LABEL_SIZE, dtype=np.int64), GroupCoder(coder, self._tables, prediction, residual)
         for g in np.flatnonzero(plan.sent).tolist():
             name, bits_before = GROUP_NAMES[g], coder.bits
-            if g == ROOT:
-                before = code_contact(coder, before, lag, number_of(person.contact) if content else None)
             indices[CODED_ENTRIES[g]] = groups.code(g)
             coded.bits[name] = coded.bits.get(name, 0.0) + coder.bits - bits_before
         coded.plans.append(plan)

@@ -8,9 +8,8 @@ from zlib import crc32
 import numpy as np
 
 from common.arrays import BoolArray
-from common.codec.contact import contact_of
 from common.codec.packet import KEY, FrameClock, References, Scene
-from common.codec.person import FAST, ROOT, SCORES, PersonState, known_confidence, known_labels
+from common.codec.person import FAST, SCORES, PersonState, known_confidence, known_labels
 from common.codec.quantiser import GROUP_OF_ENTRY, LIMIT
 from common.frames import MAX_PEOPLE, LabelFrame, PersonLabels
 
@@ -107,7 +106,6 @@ def to_frame(state: FrameState) -> LabelFrame:
                 score=state.people[identity].score / (SCORES - 1),
                 labels=known_labels(state.people[identity]),
                 confidence=known_confidence(state.people[identity]),
-                contact=contact_of(state.people[identity].contact),
             )
             for identity in state.scene.identities
         ),
@@ -143,7 +141,7 @@ def with_newer(
     newer &= (state.level < 0) | (other.updated > state.updated)
     if not newer.any():
         return state
-    entry, contact = newer[GROUP_OF_ENTRY], other if newer[ROOT] else state
+    entry = newer[GROUP_OF_ENTRY]
     moved = other.values + (other.velocity * min(max(frames, 0), _MAX_EXTRAPOLATION_FRAMES) >> 1)
     return replace(
         state,
@@ -154,6 +152,4 @@ def with_newer(
         level=np.where(newer, other.level, state.level),
         confidence=np.where(newer, other.confidence, state.confidence),
         updated=np.where(newer, other.updated, state.updated),
-        contact=contact.contact,
-        contact_frames=contact.contact_frames,
     )

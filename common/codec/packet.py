@@ -34,7 +34,7 @@ from common.frames import IDENTITIES, MAX_PEOPLE, Camera, LabelFrame
 
 _T = TypeVar("_T")
 
-CODEC_VERSION: Final = 5
+CODEC_VERSION: Final = 6
 MAX_PACKET_BYTES: Final = 1 << 16
 """Upper limit of a packet: 32 people whose every entry is the longest code take 34 KB."""
 MAX_BUNDLE: Final = 8

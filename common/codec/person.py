@@ -13,7 +13,7 @@ sent last and is not expected in a packet; in one that has it, all its entries a
 """
 
 from bisect import bisect_right
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, fields
 from typing import Final, Self
 from zlib import crc32
 
@@ -29,8 +29,6 @@ from common.labels import GROUP_NAMES, GROUPS, LABEL_SIZE, MAY_BE_UNSEEN, OPTION
 
 SCORES: Final = 64
 CONFIDENCES: Final = 16
-CONTACTS: Final = 8
-RESTING_FRAMES: Final = 64
 UNKNOWN_LEVEL: Final = -1
 
 FAST: Final[BoolArray] = np.array([group.fast for group in GROUPS])
@@ -40,8 +38,8 @@ OPTIONAL: Final[BoolArray] = np.isin(GROUP_NAMES, OPTIONAL_GROUPS)
 _FAST_ENTRY: Final = FAST[GROUP_OF_ENTRY]
 _PREDICTORS: Final = 3
 _SLICES: Final = tuple(group_slices().items())
-ROOT: Final = GROUP_NAMES.index("root")
-_ORIENTATION: Final = slice(_SLICES[ROOT][1].start, _SLICES[ROOT][1].start + ENTRIES)
+_ROOT: Final = GROUP_NAMES.index("root")
+_ORIENTATION: Final = slice(_SLICES[_ROOT][1].start, _SLICES[_ROOT][1].start + ENTRIES)
 _TANGENT: Final = slice(_ORIENTATION.start, _ORIENTATION.start + 3)
 _STARTS: Final = np.array([group.start for _, group in _SLICES])
 _COLUMNS: Final = np.arange(LABEL_SIZE)
@@ -76,8 +74,6 @@ class PersonState:
         confidence: (G,) 0…15.
         score: 0…63.
         updated: (G,) sequence number of the frame that last had a group.
-        contact: the number of the contact that came with the last `root` (`common.codec.contact`).
-        contact_frames: for how many frames it has been that, up to `RESTING_FRAMES`.
     """
 
     values: IntArray
@@ -88,8 +84,6 @@ class PersonState:
     confidence: IntArray
     score: int
     updated: IntArray
-    contact: int
-    contact_frames: int
 
     @property
     def unseen(self) -> BoolArray:
@@ -160,8 +154,6 @@ def unknown_person(tables: CodecTables) -> PersonState:
         confidence=np.where(OPTIONAL, 0, CONFIDENCES - 1).astype(np.int64),
         score=SCORES - 1,
         updated=np.zeros(len(GROUPS), dtype=np.int64),
-        contact=0,
-        contact_frames=RESTING_FRAMES,
     )
 
 
@@ -180,8 +172,6 @@ def check_person(person: PersonState) -> None:
         (person.confidence, 0, CONFIDENCES - 1),
         (person.score, 0, SCORES - 1),
         (person.updated, 0, MAX_FRAME_SEQUENCE),
-        (person.contact, 0, CONTACTS - 1),
-        (person.contact_frames, 0, RESTING_FRAMES),
     )
     if any(np.min(values) < lowest or np.max(values) > highest for values, lowest, highest in ranges):
         raise ValueError("a person's state is out of range")
@@ -329,8 +319,7 @@ def advance(
     confidence = np.where(plan.sent, plan.confidence, state.confidence)
     moving = known_before & _FAST_ENTRY & ~(UNSEEN & (confidence == 0))[GROUP_OF_ENTRY]
     velocity = np.where(moving, np.where(sent, change, state.velocity >> 1), 0)
-    return replace(
-        state,
+    return PersonState(
         values=np.where(sent, values, np.where(_FAST_ENTRY, prediction.candidates[1], state.values)),
         velocity=velocity,
         spread=spread,

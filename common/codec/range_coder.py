@@ -26,10 +26,10 @@ _RARE: Final = (15, 1)
 _UNIFORM: Final = {1 << bits: _MODEL.Uniform(1 << bits) for bits in range(1, 17)}
 
 
-@lru_cache(maxsize=32)
+@lru_cache(maxsize=16)
 def _choice_model(weights: tuple[int, ...]) -> tuple[object, tuple[float, ...]]:
     """The model of a choice, and the bits of each outcome."""
-    probabilities = np.array(weights) / sum(weights)
+    probabilities = np.array(weights) / 16.0
     return _MODEL.Categorical(probabilities, perfect=False), tuple((-np.log2(probabilities)).tolist())
 
 
@@ -68,7 +68,7 @@ class SymbolCoder(Protocol):
         ...
 
     def choice(self, value: int | None, weights: tuple[int, ...]) -> int:
-        """One of the outcomes 0…, with probabilities in proportion to `weights`, whose sum is a power of two."""
+        """One of the outcomes 0…, with probabilities `weights` in sixteenths."""
         ...
 
     def uniform(self, value: int | None, size: int) -> int:

@@ -37,8 +37,6 @@ _PERSON: Final = np.dtype(
         ("confidence", "u1", len(GROUPS)),
         ("score", "u1"),
         ("updated", "<i8", len(GROUPS)),
-        ("contact", "u1"),
-        ("contact_frames", "u1"),
     ]
 )
 

@@ -31,7 +31,6 @@ def encode_label_frame(frame: LabelFrame) -> bytes:
                 labels=_pack(person.labels),
                 sigma=_pack(person.sigma),
                 confidence=person.confidence,
-                contact=person.contact or (),
             )
             for person in frame.people
         ],
@@ -51,11 +50,10 @@ def decode_label_frame(data: bytes) -> LabelFrame:
                 _unpack(person.labels),
                 _unpack(person.sigma),
                 dict(person.confidence),
-                (person.contact[0], person.contact[1]) if person.contact else None,
             )
             for person in message.people
         )
-    except (DecodeError, ValueError, IndexError) as error:
+    except (DecodeError, ValueError) as error:
         raise MalformedPacket("these bytes are not a label frame") from error
     camera = Camera(message.camera.width, message.camera.height, message.camera.focal_px)
     return LabelFrame(message.sequence, message.source, message.captured_at, camera, people)

@@ -1,10 +1,9 @@
 """Feet that stand stay where they are: neither perception's errors nor what the codec rounds lets them slide.
 
-Which feet stand, the sender says (`PersonLabels.contact`); where it does not, how likely a foot stands follows from its
-speed, above all across the line of sight, where perception sees well.  The place of such a foot is held, on a leash.
-The legs reach for the places (`LegChain.reaching`), and the body follows them in distance.  Whoever moves pulls the
-leash: a foot that leaves is not held back by more than its length, and one that does not stand not at all, after a
-moment in which the leash shrinks: a contact that is missing for a frame lets no foot go.
+How likely a foot stands follows from its speed, above all across the line of sight, where perception sees well.  The
+place of such a foot is held, on a leash.  The legs reach for the places (`LegChain.reaching`), and the body follows
+them in distance.  Whoever moves pulls the leash: a foot that leaves is not held back by more than its length, and a
+fast one not at all, after a moment in which the leash shrinks: one frame with a wrong speed lets no foot go.
 
 Shapes: L = 2 legs, left and right.
 """
@@ -23,7 +22,7 @@ from receiver.motion.steps import root_entries, share_of_way
 
 # Chosen on rendered clips of the training split, as sent and decoded.
 _LEASH_M = 0.25
-# A foot of unknown contact with this speed across the line of sight, or along it, stands with a probability of 1/e.
+# A foot with this speed across the line of sight, or along it, stands with a probability of 1/e.
 _STEP_MPS, _DEPTH_STEP_MPS = 0.3, 0.9
 # Time constants: of the speed; of the leash of a foot that leaves, and of one that stands, which slowly gives way; of
 # the body's distance while feet stand, and while none does; of its return to what was measured.
@@ -66,26 +65,20 @@ class _Person:
         """Whether what is measured now continues what was."""
         return 0 < now_s - self.at_s <= _FORGOTTEN_S and abs(distance_m - self.distance_m) < JUMP_M
 
-    def hold(
-        self,
-        ankles: Float64Array,
-        ray: Float64Array,
-        seen: Float64Array,
-        contact: tuple[bool, bool] | None,
-        passed_s: float,
-    ) -> None:
+    def hold(self, ankles: Float64Array, ray: Float64Array, seen: Float64Array, passed_s: float) -> None:
         """Moves the held places, and the body in distance.
 
         Args:
             ankles: (L, 3) where they would be without the shift.
             ray: (3,) the line of sight of the body.
             seen: (L,) as the attribute.
-            contact: which feet stand; None guesses.
         """
         rays = ankles / _lengths(ankles)
         self.velocity += share_of_way(passed_s, _SPEED_S) * ((ankles - self.ankles) / passed_s - self.velocity)
-        both = seen * self.seen
-        self.stands = both * np.maximum(self._likely(rays, contact), self.stands * math.exp(-passed_s / _LEAVES_S))
+        along = np.square((self.velocity * rays).sum(1))
+        across = np.square(self.velocity).sum(1) - along
+        likely = np.exp(-across / _STEP_MPS**2 - along / _DEPTH_STEP_MPS**2)
+        self.stands = seen * self.seen * np.maximum(likely, self.stands * math.exp(-passed_s / _LEAVES_S))
         stands, self.ankles, self.seen = self.stands, ankles, seen
         further = ankles + self.shift_m * ray - self.held
         self.held = self.held + further * np.maximum(
@@ -96,14 +89,6 @@ class _Person:
             further = ((self.held - ankles) * rays).sum(1)
             aim, share = float(further @ stands / stands.sum()), share_of_way(passed_s, _FOLLOWS_S)
         self.shift_m = (self.shift_m + share * (aim - self.shift_m)) * math.exp(-passed_s / _RETURNS_S)
-
-    def _likely(self, rays: Float64Array, contact: tuple[bool, bool] | None) -> Float64Array:
-        """(L,) how likely the feet stand, by what the sender says, or by their speed along and across `rays` (L, 3)."""
-        if contact is not None:
-            return np.array(contact, np.float64)
-        along = np.square((self.velocity * rays).sum(1))
-        across = np.square(self.velocity).sum(1) - along
-        return np.asarray(np.exp(-across / _STEP_MPS**2 - along / _DEPTH_STEP_MPS**2))
 
 
 class PlantedFeet:
@@ -133,7 +118,7 @@ class PlantedFeet:
         passed_s, person.at_s = now_s - person.at_s, now_s
         person.distance_m += share_of_way(passed_s, _DISTANCE_S) * (distance_m - person.distance_m)
         nearer = (person.distance_m - distance_m) * ray
-        person.hold(chain.ankles + nearer, ray, seen, labels.contact, passed_s)
+        person.hold(chain.ankles + nearer, ray, seen, passed_s)
         moved = nearer + person.shift_m * ray
         pelvis = replace(pelvis, position=pelvis.position + moved)
         reaching = self._legs.entries_of(replace(chain, hips=chain.hips + moved).reaching(person.held), pelvis)

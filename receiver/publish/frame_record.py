@@ -62,7 +62,6 @@ class PersonRecord:
         unseen_limbs: limbs that no camera sees in this frame (`common.frames.unseen_limbs`): their pose is invented.
         activations: (52,) of the facial actions, 0…1; None if nothing is known of the face.
         fingers: (30, 3) rotation vectors of the phalanges; None if nothing is known of them but their curl.
-        contact: whether the left and the right foot stand on the floor; None if the sender does not know.
     """
 
     identity: int
@@ -77,7 +76,6 @@ class PersonRecord:
     unseen_limbs: Set[str] = frozenset()
     activations: FloatArray | None = None
     fingers: FloatArray | None = None
-    contact: tuple[bool, bool] | None = None
 
     def __post_init__(self) -> None:
         if self.keypoints_2d.shape != (17, 3) or self.joints_3d.shape != (17, 3):
@@ -108,7 +106,6 @@ class PersonRecord:
             unseen_limbs(person.labels),
             person.body.activations,
             finger_rotations(person, skeleton),
-            person.labels.contact,
         )
 
 
@@ -224,7 +221,6 @@ def _person(person: PersonRecord) -> dict[str, Any]:
         "id": person.identity,
         "score": _number(person.score),
         **pose_as_dict(person.keypoints_2d, person.joints_3d, person.unseen_limbs),
-        **({"contact": list(person.contact)} if person.contact else {}),
         **scale_as_dict(person.scale),
         **detail_as_dict(person.activations, person.fingers),
         "surface": person.surface,

@@ -20,7 +20,7 @@ import argparse
 import sys
 from collections import deque
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import get_args
 
 import numpy as np
@@ -43,7 +43,6 @@ from tests.bench.perceived import LabelJoints
 from tests.bench.rates import CodecPair, as_frame, unconstrained_rho
 
 CLIPS, QUICK_CLIPS = 30, 6
-CONTACTS = ("sent", "true", "guessed")
 SYSTEMS = ("bodywire", "per frame", "feet free", "received", "exported")
 _FPS = 30.0
 _LEFT_HIP, _RIGHT_HIP = measures.HIPS
@@ -86,7 +85,6 @@ class MovingSender:
     """Perception and semantics in process.
 
     Args:
-        contact: whether the sender says which feet stand as it sees it (`sent`), as it is (`true`), or not (`guessed`).
         method: how bodies are estimated.
         live: whether frames wait for no later ones.
 
@@ -94,8 +92,8 @@ class MovingSender:
         WeightsError: weights are missing or of another version.
     """
 
-    def __init__(self, contact: str = "sent", method: Method = METHOD, *, live: bool = False) -> None:
-        self._contact, self._live = contact, live
+    def __init__(self, method: Method = METHOD, *, live: bool = False) -> None:
+        self._live = live
         self._perception = PerceptionStage.load(TrackingConfig(max_people=1))
         followed, alone = (SemanticsStage.load(SmoothingConfig(strength, method)) for strength in (1.0, 0.0))
         self._semantics = {"bodywire": followed, "per frame": alone}
@@ -113,9 +111,6 @@ class MovingSender:
             alone = self._semantics["per frame"].label(observed, CAMERA, index / _FPS)
             found = {"bodywire": followed, "per frame": alone}
             for person in found["bodywire"]:
-                if self._contact != "sent":
-                    left, right = clip.contact[index].tolist()
-                    person = replace(person, contact=(left, right) if self._contact == "true" else None)
                 rho = unconstrained_rho(self._importance, person)
                 passed = pair.send(as_frame(person, index, CAMERA), rho)
                 found["feet free"] = feet_free.complete(passed.frame).people
@@ -159,17 +154,13 @@ def summary(clips: Sequence[dict[str, float]]) -> dict[str, float]:
 def main(arguments: Sequence[str] | None = None) -> int:
     parser = report.flags("moving", __doc__, 7)
     parser.add_argument("--camera", choices=HOLDS, default="fixed", help="how it is held (default: %(default)s)")
-    parser.add_argument("--contact", choices=CONTACTS, default="sent", help="of the feet (default: %(default)s)")
     parser.add_argument("--semantics", choices=get_args(Method), default=METHOD, help="(default: %(default)s)")
     parser.add_argument("--live", action="store_true", help="frames wait for no later ones")
     return report.run(parser, _work, arguments)
 
 
 def _work(options: argparse.Namespace) -> None:
-    sender, renderer = (
-        MovingSender(options.contact, options.semantics, live=options.live),
-        MovingClipRenderer(hold=options.camera),
-    )
+    sender, renderer = MovingSender(options.semantics, live=options.live), MovingClipRenderer(hold=options.camera)
     kinds: dict[str, list[dict[str, float]]] = {}
     for number in range(QUICK_CLIPS if options.quick else CLIPS):
         clip = renderer.clip(options.seed, number)

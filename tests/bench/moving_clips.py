@@ -12,13 +12,12 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from common.arrays import BoolArray, ByteArray, FloatArray, Image
+from common.arrays import ByteArray, FloatArray, Image
 from common.body.model import BodyModel, BodyParameters
 from common.frames import Camera
 from common.synthetic.assets.body_canvas import Canvas
 from common.synthetic.dataset.split import identity_rows
 from common.synthetic.motion.motion_table import Clip, clips
-from common.synthetic.motion.windows import contacts, soles
 from common.synthetic.render_clip import (
     FOCAL_PX,
     FPS,
@@ -51,7 +50,6 @@ class MovingClip:
         joints_3d: (T, 17, 3) true keypoints in camera space, metres.
         parameters: the true bodies.
         path: of the camera.
-        contact: (T, 2) whether the left and the right foot truly stand.
     """
 
     kind: Kind
@@ -60,7 +58,6 @@ class MovingClip:
     joints_3d: FloatArray
     parameters: BodyParameters
     path: CameraPath
-    contact: BoolArray
 
 
 class MovingClipRenderer:
@@ -100,20 +97,12 @@ class MovingClipRenderer:
         path = CameraPath.drawn(
             np.random.default_rng([seed, number, 1]), self._hold, around, np.arange(len(placed.keypoints)) / FPS
         )
-        contact = self._contact(placed.parameters)
         placed = _seen(placed, path)
         homographies = None if self._hold == "fixed" else path.homographies(CAMERA, float(around[2]))
         pictures = draw(self._renderer, placed, int(rng.integers(1 << 31)), homographies)
         jpegs = tuple(encoded_with_noise(rng, picture) for picture, _ in pictures)
         joints = placed.keypoints.astype(np.float32)
-        return MovingClip(kind, motion.name, jpegs, joints, placed.parameters, path, contact)
-
-    @torch.inference_mode()
-    def _contact(self, parameters: BodyParameters) -> BoolArray:
-        """(T, 2) whether heel or toe of each foot stand, on a floor that the lower foot is usually on."""
-        points = soles(*(each.double().numpy() for each in self._model.forward_kinematics(parameters)))
-        points[..., 1] -= np.median(points[..., 1].max(axis=1))
-        return np.asarray(contacts(points, FPS).reshape(-1, 2, 2).any(axis=2))
+        return MovingClip(kind, motion.name, jpegs, joints, placed.parameters, path)
 
 
 def _seen(placed: PlacedMotion, path: CameraPath) -> PlacedMotion:

@@ -87,7 +87,7 @@ def trunk_deg(joints: FloatArray) -> float:
 
 
 def standing_poses(count: int) -> list[Clip]:
-    """Poses of the test split in which people stand, of two frames, without a heading: they face the camera."""
+    """Poses of the test split in which people stand, of one frame, without a heading: they face the camera."""
     table = load_table()
     test = [row for row, clip in enumerate(table.pose_clip) if clip_split(table.clip_names[clip]) == "test"]
     vectors = table.poses[test]
@@ -97,9 +97,8 @@ def standing_poses(count: int) -> list[Clip]:
         joints = KeypointKinematics(BodyModel.load())(bodies)[0].numpy()
     stands = [row for row, each in enumerate(joints) if max(*knees_deg(each), abs(trunk_deg(each))) < _STANDS_DEG]
     chosen = np.linspace(0, len(stands) - 1, count).round().astype(int)
-    # Contact of the feet is known of two frames or more.
-    still = np.zeros((2, 3), np.float32)
-    return [Clip("standing", vectors[2 * [stands[number]]], still, FPS) for number in chosen]
+    still = np.zeros((1, 3), np.float32)
+    return [Clip("standing", vectors[[stands[number]]], still, FPS) for number in chosen]
 
 
 def stands_before_camera(person: AnnotatedPerson) -> bool:

@@ -235,9 +235,6 @@ class _EscapeWriter(SymbolWriter):
     def rare_flag(self, value: bool | None) -> bool:
         return super().rare_flag(bool(value))
 
-    def choice(self, value: int | None, weights: tuple[int, ...]) -> int:
-        return super().choice(0 if value is None else value, weights)
-
     def uniform(self, value: int | None, size: int) -> int:
         return super().uniform(0 if value is None else value, size)
 

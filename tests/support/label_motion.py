@@ -1,7 +1,5 @@
 """Synthetic label motion for tests of the codec: smooth, seeded, with constant shape and colours."""
 
-from dataclasses import replace
-
 import numpy as np
 
 from common.arrays import FloatArray
@@ -57,18 +55,9 @@ def frame_of(sequence: int, *people: PersonLabels, source: str = "clip.mp4") -> 
 
 
 def clip(frames: int, seed: int, people: int = 1) -> list[LabelFrame]:
-    """A clip of `frames` frames with so many `people`, who walk: the contact of their feet changes."""
+    """A clip of `frames` frames with so many `people`."""
     motions = [moving_labels(frames, seed + identity) for identity in range(people)]
-    made: list[LabelFrame] = []
-    for t in range(frames):
-        walking = [replace(person(motion[t], i), contact=contact_at(t)) for i, motion in enumerate(motions)]
-        made.append(frame_of(t, *walking))
-    return made
-
-
-def contact_at(frame: int) -> tuple[bool, bool] | None:
-    """Contact of the feet of somebody who walks, and of whom it is not known for a while."""
-    return None if frame % 40 < 3 else (frame % 20 < 12, frame % 20 > 8)
+    return [frame_of(t, *(person(motion[t], i) for i, motion in enumerate(motions))) for t in range(frames)]
 
 
 def transmit(

@@ -39,7 +39,6 @@ def test_decoded_frame_has_the_metadata_of_the_captured_one() -> None:
         assert (got.sequence, got.source, got.camera) == (frame.sequence, frame.source, frame.camera)
         assert abs(got.captured_at - frame.captured_at) <= 0.0006
         assert [person_labels.identity for person_labels in got.people] == [0, 1, 2]
-        assert [each.contact for each in got.people] == [each.contact for each in frame.people]
         assert decoded.reference == encoded.reference == (frame.sequence - 2 if frame.sequence >= 2 else None)
         assert encoded.key == (frame.sequence < 2)
         assert sum(encoded.bytes_by_group.values()) == pytest.approx(len(encoded.payload), abs=0.02)
@@ -213,7 +212,6 @@ def test_lost_frames_do_not_break_prediction() -> None:
             continue
         decoded = decoder.decode(encoded.payload, frame.sequence)
         assert fast_error(frame, decoded).max() < 0.25
-        assert decoded.frame.people[0].contact == frame.people[0].contact
         if rng.random() < 0.5:
             encoder.acknowledge(frame.sequence)
 

@@ -1,6 +1,6 @@
 """Golden stream: the codec must write and read the same bytes as when it was released.
 
-`GENERATE_EXPECTED=1` rewrites `tests/golden/codec_v5.bin`; use it only for a new codec version or new tables.
+`GENERATE_EXPECTED=1` rewrites `tests/golden/codec_v6.bin`; use it only for a new codec version or new tables.
 """
 
 import os
@@ -13,9 +13,9 @@ import numpy as np
 from common.codec.frame_codec import FrameCodec
 from common.frames import LabelFrame
 from common.labels import GROUP_NAMES, LABEL_SIZE, concatenate, split
-from tests.support.label_motion import MODEL_HASH, contact_at, frame_of, person
+from tests.support.label_motion import MODEL_HASH, frame_of, person
 
-GOLDEN = Path(__file__).parents[3] / "golden" / "codec_v5.bin"
+GOLDEN = Path(__file__).parents[3] / "golden" / "codec_v6.bin"
 LAG = 2
 
 
@@ -28,7 +28,7 @@ def frames() -> list[LabelFrame]:
         vector = ((np.abs(phase - 32) - 16) / 16).astype(np.float32)
         vector[-34:] = ((entry[-34:] * 37 % 101) - 50) / np.float32(32)
         hidden = dict.fromkeys(("left_leg", "right_leg"), 0.0) if 5 < t < 30 else {}
-        shown = replace(person(vector, 3), confidence=hidden, contact=contact_at(t))
+        shown = replace(person(vector, 3), confidence=hidden)
         if 8 < t < 34:
             shown = replace(shown, labels=split(vector))
         result.append(frame_of(t, shown, *([person(-vector, 200)] if t % 20 > 9 else [])))
@@ -45,12 +45,11 @@ def encode_all() -> list[bytes]:
 
 
 def decode_all(packets: list[bytes]) -> bytes:
-    """Every decoded label as little-endian float32, with the contact of the feet."""
+    """Every decoded label as little-endian float32."""
     codec, decoded = FrameCodec(MODEL_HASH), b""
     for sequence, packet in enumerate(packets):
         for person_labels in codec.decode(packet, sequence).frame.people:
             decoded += concatenate(person_labels.labels).astype("<f4").tobytes()
-            decoded += bytes(person_labels.contact or ())
     return decoded
 
 

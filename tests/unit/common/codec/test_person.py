@@ -1,13 +1,9 @@
-from dataclasses import replace
-
 import numpy as np
-import pytest
 
 from common.arrays import IntArray
-from common.codec.contact import code_contact, contact_of, number_of
-from common.codec.person import LAMBDA, RESTING_FRAMES, Candidates, unknown_person
+from common.codec.person import LAMBDA, Candidates
 from common.codec.quantiser import quantise
-from common.codec.range_coder import SymbolReader, SymbolWriter, table_symbols
+from common.codec.range_coder import table_symbols
 from common.codec.tables import SCALES, load
 
 
@@ -38,17 +34,3 @@ def test_residuals_with_low_bits_are_exact_to_half_a_step() -> None:
     residual, step = np.array([123_456, -98_765]), np.array([10, 10])
     chosen = choose_indices(np.array([60, 60]), np.array([8, 8]), residual, step)
     assert np.abs(residual - chosen * step).max() <= 5
-
-
-@pytest.mark.parametrize("frames", [0, RESTING_FRAMES - 1, RESTING_FRAMES])
-@pytest.mark.parametrize("lag", [0, 1, 9])
-def test_contact_costs_a_few_bits_where_it_changes_and_else_none(frames: int, lag: int) -> None:
-    numbers = (0, 4, 5, 6, 7)
-    for before, now in ((before, now) for before in numbers for now in numbers):
-        state = replace(unknown_person(load()), contact=before, contact_frames=frames)
-        writer = SymbolWriter(load())
-        after = code_contact(writer, state, lag, now)
-        read = code_contact(SymbolReader(load(), writer.finish()), state, lag, None)
-        assert read.checksum(0) == after.checksum(0) and after.contact == now == number_of(contact_of(now))
-        resting = 0.05 if frames == RESTING_FRAMES else 0.5
-        assert writer.bits < resting if now == before else 3 < writer.bits <= 10

@@ -5,7 +5,7 @@ import pytest
 
 from common.codec.frame_codec import FrameCodec
 from common.codec.frame_state import REMEMBERED_FRAMES
-from common.codec.person import CONFIDENCES, CONTACTS, SCORES
+from common.codec.person import CONFIDENCES, SCORES
 from common.codec.snapshot import decode_snapshot
 from common.errors import MalformedPacket, WireError
 from common.frames import MAX_PEOPLE, LabelFrame
@@ -26,7 +26,6 @@ def test_decoder_with_restored_state_decodes_what_the_first_one_does(lag: int) -
         assert found.reference == expected.reference and found.rho == expected.rho
         for one, other in zip(found.frame.people, expected.frame.people, strict=True):
             assert one.identity == other.identity and one.confidence == other.confidence
-            assert one.contact == other.contact
             assert all(np.array_equal(one.labels[name], values) for name, values in other.labels.items())
 
 
@@ -70,11 +69,10 @@ def test_cut_snapshot_is_refused() -> None:
     ("place", "value"),
     [
         pytest.param(0, REMEMBERED_FRAMES + 1, id="more frames than a decoder keeps"),
-        # The newest groups are at the end: of their person, score, numbers of frames and contact.
-        pytest.param(-3, 127, id="frame that no session reaches"),
-        pytest.param(-2, CONTACTS, id="contact above the highest"),
-        pytest.param(-3 - 8 * len(GROUPS), SCORES, id="score above the highest"),
-        pytest.param(-3 - 8 * len(GROUPS) - len(GROUPS), CONFIDENCES, id="confidence above the highest"),
+        # The newest groups are at the end: of their person, score and numbers of frames.
+        pytest.param(-1, 127, id="frame that no session reaches"),
+        pytest.param(-1 - 8 * len(GROUPS), SCORES, id="score above the highest"),
+        pytest.param(-1 - 8 * len(GROUPS) - len(GROUPS), CONFIDENCES, id="confidence above the highest"),
     ],
 )
 def test_forged_snapshot_is_refused(place: int, value: int) -> None:

@@ -10,8 +10,6 @@ from common.frames import Camera, LabelFrame, PersonLabels
 from common.labels import GROUPS
 from common.wire.label_frames import decode_label_frame, encode_label_frame
 
-CONTACTS = (None, (False, False), (True, False))
-
 
 def frame_of(seed: int, people: int) -> LabelFrame:
     random = np.random.default_rng(seed)
@@ -20,7 +18,7 @@ def frame_of(seed: int, people: int) -> LabelFrame:
         return {group.name: random.normal(size=random.integers(1, group.size + 1)).astype("f4") for group in GROUPS}
 
     labels = tuple(
-        PersonLabels(number, random.uniform(), vectors(), vectors(), {"root": random.uniform()}, CONTACTS[number])
+        PersonLabels(number, random.uniform(), vectors(), vectors(), {"root": random.uniform()})
         for number in range(people)
     )
     return LabelFrame(seed, "walk – é.mp4", 1.7e9 + random.uniform(), Camera(640, 480, 611.25), labels)
@@ -33,7 +31,7 @@ def test_frame_round_trip(seed: int, people: int) -> None:
     assert (decoded.sequence, decoded.source, decoded.captured_at) == (frame.sequence, frame.source, frame.captured_at)
     assert decoded.camera == frame.camera
     for person, original in zip(decoded.people, frame.people, strict=True):
-        told, expected_told = ((p.identity, p.score, p.confidence, p.contact) for p in (person, original))
+        told, expected_told = ((p.identity, p.score, p.confidence) for p in (person, original))
         assert told == expected_told
         for vectors, expected in ((person.labels, original.labels), (person.sigma, original.sigma)):
             assert vectors.keys() == expected.keys()

@@ -62,12 +62,6 @@ def test_points_of_another_skeleton_are_refused() -> None:
             PersonRecord(3, 0.9, keypoints, joints)
 
 
-def test_person_has_the_contact_of_the_feet_if_it_is_known() -> None:
-    people = (_person(), dataclasses.replace(_person(), contact=(True, False)))
-    without, known = FrameRecord(0, "demo", 0.0, None, None, {"total": 0}, people=people).as_dict(1)["people"]
-    assert "contact" not in without and known["contact"] == [True, False]
-
-
 def test_person_has_scale_if_it_is_known() -> None:
     person = dataclasses.replace(_person(), scale=PersonScale(1.712345, 0.15, 1.25))
     record = FrameRecord(0, "demo", 0.0, None, None, {"total": 0}, people=(person,)).as_dict(1)
