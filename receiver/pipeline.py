@@ -130,7 +130,9 @@ class ReceiverPipeline:
             return UnrecordedWriter()
         self._output.check()
         with self._output.attempt():
-            return self._directory.session(session.session_id.hex(), session.owner, durable=session.durable)
+            return self._directory.session(
+                session.session_id.hex(), session.owner, durable=session.durable, timely=session.timely
+            )
 
     def _new_state(self, session: Session, writer: SessionWriter) -> _SessionState:
         inpainter = self._inpainter

@@ -42,7 +42,7 @@ from sender.link_account import LinkAccount
 from sender.metrics import SenderMetrics
 from sender.openings import OpenCamera, Openings
 from sender.pipeline import SenderPipeline
-from sender.playback import Playback
+from sender.playback import Playback, has_time
 from sender.preview.shared import SharedPreview
 from sender.preview.video import Preview, open_preview
 from sender.rate.controller import RateController
@@ -302,7 +302,7 @@ def _delivery(
 def _facts(hello: Hello) -> RecordingFacts:
     """The first block of the recording of a session."""
     model, version = hello.model_hash.hex(), package_version()
-    return RecordingFacts(hello.codec_version, model, "sender", version, hello.sender, hello.live)
+    return RecordingFacts(hello.codec_version, model, "sender", version, hello.sender, hello.live, timely=hello.timely)
 
 
 def load_networks(cameras: Sequence[OpenCamera], loaded: Networks | None = None) -> list[Networks]:
@@ -355,5 +355,12 @@ def _hello(camera: OpenCamera, networks: bytes) -> Hello:
         session, secret = uuid.uuid4().bytes, secrets.token_bytes(SESSION_SECRET_BYTES)
     else:
         session, secret = spool.session_id, spool.session_secret
-    hello = Hello(session, name, CODEC_VERSION, networks, live, session_secret=secret)
+    hello = Hello(session, name, CODEC_VERSION, networks, live, session_secret=secret, timely=_is_timely(camera))
     return hello if spool is None else replace(hello, resume=spool.resumed, durable=True)
+
+
+def _is_timely(camera: OpenCamera) -> bool:
+    """Whether no filter delays the labels of a camera's people."""
+    source, config = camera.source, camera.config
+    waits = has_time(source, realtime=config.playback.realtime)
+    return waits or source.stills or not config.smoothing.smooths

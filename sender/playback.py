@@ -10,6 +10,11 @@ from sender.capture.source import CapturedFrame, FrameSource
 from sender.metrics import DropReason, SenderMetrics
 
 
+def has_time(source: FrameSource, *, realtime: bool) -> bool:
+    """Whether nobody waits for a source's frames, and they follow each other."""
+    return source.ends and not source.stills and not source.live and not realtime
+
+
 class Playback:
     """Reads a source, whose frames get their sequence numbers in the session.
 
@@ -21,7 +26,7 @@ class Playback:
             is late, the pace begins anew.
 
     Attributes:
-        has_time: whether nobody waits for its frames, and they follow each other.
+        has_time: see `has_time`.
         waits: whether the pace has not begun.
     """
 
@@ -36,7 +41,7 @@ class Playback:
         clock: Clock = STEADY_CLOCK,
     ) -> None:
         self.stills, self.brief = source.stills, source.brief
-        self.has_time = source.ends and not source.stills and not source.live and not realtime
+        self.has_time = has_time(source, realtime=realtime)
         self._source = source
         self._metrics, self._clock = metrics, clock
         self._next_sequence = first_sequence

@@ -23,6 +23,7 @@ class RecordingFacts:
         version: of the package that recorded it.
         live: the sender dropped stale frames.
         session: what a spool remembers of its session; empty elsewhere.
+        timely: no filter delayed the labels; not in older recordings, whose labels are delayed.
     """
 
     codec: int
@@ -32,6 +33,7 @@ class RecordingFacts:
     sender: str
     live: bool
     session: Mapping[str, str] = field(default_factory=dict)
+    timely: bool = False
 
     def encode(self) -> bytes:
         """As JSON."""
@@ -60,6 +62,7 @@ def parse_facts(content: bytes) -> RecordingFacts:
             sender=_text(document["sender"]),
             live=bool(document["live"]),
             session=session,
+            timely=bool(document.get("timely", False)),
         )
     except (ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError) as error:
         raise RecordingError("its first block is not that of a recording") from error

@@ -72,6 +72,7 @@ class Hello:
         durable: the receiver acknowledges a frame only when it is on disk; no live session is.
         protocol_version: must equal the receiver's.
         session_secret: 32 random bytes made with the session id.
+        timely: no filter delays the labels: none is smoothed, or they know the frames after them.
     """
 
     session_id: bytes
@@ -84,6 +85,7 @@ class Hello:
     durable: bool = False
     protocol_version: int = PROTOCOL_VERSION
     session_secret: bytes = field(kw_only=True, repr=False)
+    timely: bool = False
 
     def __post_init__(self) -> None:
         require(len(self.session_id) == SESSION_ID_BYTES, f"a session id has {SESSION_ID_BYTES} bytes")

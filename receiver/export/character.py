@@ -116,6 +116,7 @@ class Character:
         texture: of the mesh, in more detail than the colours of its vertices, or None.
         kinds: attribute → value of what the person wears, as far as it is known (`common.wears`).
         present: when the person is there, in order; nothing: always.
+        timely: no filter has delayed the motion.
     """
 
     identity: int
@@ -126,6 +127,7 @@ class Character:
     texture: MeshTexture | None = None
     kinds: Mapping[str, str] = field(default_factory=dict)
     present: Sequence[Interval] = ()
+    timely: bool = False
 
     @property
     def name(self) -> str:

@@ -17,7 +17,7 @@ from common.wears import check_kinds
 from receiver.export.frame_lines import DAMAGES, find_lines
 from receiver.export.timeline import Interval, media_times, presence
 from receiver.publish.frame_record import mesh_path
-from receiver.publish.session_records import file_stem, read_records
+from receiver.publish.session_records import SessionState, file_stem, read_records
 from receiver.publish.session_statistics import whole
 
 # `frames.jsonl` has microseconds.
@@ -56,6 +56,7 @@ class RecordedSession:
         set_s: by how many seconds the sender's clock was set, each time: times go on as before.
         file_stem: what files that are made of it are called.
         lens: of the camera that recorded it; None in records without one.
+        timely: no filter delays its labels.
     """
 
     number: int
@@ -66,6 +67,7 @@ class RecordedSession:
     set_s: Sequence[float] = ()
     file_stem: str = "session"
     lens: Camera | None = None
+    timely: bool = False
 
     def only(self, person: int) -> "RecordedSession":
         """The bodies of one person. Raises UsageError if there is nobody with this identity."""
@@ -124,7 +126,7 @@ def read_session(directory: Path, number: int | None, from_s: float = 0.0, to_s:
         last_s = f"its last frame is at {times.times_s[-1]:.2f} s"
         raise UsageError(f"session {number} has no body between {from_s:g} s and {to_s:g} s: {last_s}")
     _check_bodies(number, frames)
-    times_s = np.array(frames.times_s)
+    times_s, record = np.array(frames.times_s), _record(directory, number)
     return RecordedSession(
         number,
         frames.people,
@@ -132,8 +134,9 @@ def read_session(directory: Path, number: int | None, from_s: float = 0.0, to_s:
         frames.kinds,
         lines.damaged,
         times.set_s,
-        file_stem(number, _name(directory, number), frames.source),
+        file_stem(number, record.name if record else "", frames.source),
         frames.lens,
+        record is not None and record.timely,
     )
 
 
@@ -148,13 +151,12 @@ def _checked_number(directory: Path, number: int | None, known: set[int]) -> int
     return number
 
 
-def _name(directory: Path, number: int) -> str:
-    """What somebody has called a session; empty where that cannot be read."""
+def _record(directory: Path, number: int) -> SessionState | None:
+    """A session's line of `sessions.jsonl`; None where it cannot be read."""
     try:
-        named = read_records(directory / "sessions.jsonl").sessions.get(number)
+        return read_records(directory / "sessions.jsonl").sessions.get(number)
     except OSError:
-        return ""
-    return named.name if named else ""
+        return None
 
 
 def _add_line(frames: _Frames, record: Any, sequence: int, time_s: float, directory: Path) -> None:

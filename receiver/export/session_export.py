@@ -142,7 +142,8 @@ def _rigged(
         except UnreadableBodies as error:
             failure = error
         else:
-            characters.append(dataclasses.replace(character if edit is None else edit(character), present=present))
+            worn = character if edit is None else edit(character)
+            characters.append(dataclasses.replace(worn, present=present, timely=session.timely))
     if failure and not characters:
         raise failure
     return characters

@@ -133,6 +133,7 @@ class SessionLifecycle:
             owner=owner,
             account=account,
             durable=hello.durable,
+            timely=hello.timely,
         )
         if identity.own is not None:
             # Its own name would be this machine's.

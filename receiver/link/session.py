@@ -139,6 +139,7 @@ class Session:
         owner: the sender that began the session; no other may use it.
         account: whose share of the receiver the session takes: the proven identity, else the host's address.
         durable: frames are acknowledged only when they are on disk.
+        timely: no filter delays the labels.
         replayed: the frames come from a recording: none is late.
         own: the receiver's own process that sends it; None for all other senders.
         report: what the sender has reported last about itself and its link.
@@ -155,6 +156,7 @@ class Session:
     owner: SessionOwner = field(kw_only=True)
     account: str = field(kw_only=True)
     durable: bool = False
+    timely: bool = False
     blobs: BlobAssembly = field(default_factory=BlobAssembly)
     replayed: bool = False
     own: OwnSender | None = None

@@ -109,7 +109,9 @@ class SessionDirectory:
             except OutputError as error:
                 logger.warning("%s; it is rebuilt when the directory is opened again", error)
 
-    def session(self, identifier: str, owner: SessionOwner, *, durable: bool = False) -> SessionWriter:
+    def session(
+        self, identifier: str, owner: SessionOwner, *, durable: bool = False, timely: bool = False
+    ) -> SessionWriter:
         """The writer of a new session, or of one that this directory already has.
 
         The record of a new session is in `sessions.jsonl` when this returns.
@@ -117,6 +119,7 @@ class SessionDirectory:
         Args:
             identifier: the session's id, hexadecimal.
             durable: the session's record, and each frame's meshes and then its line, are synced to disk.
+            timely: no filter delays the labels of a new session.
 
         Raises:
             NotOwner: the directory, or that of another receiver with which it shares sessions, has this one from
@@ -128,7 +131,8 @@ class SessionDirectory:
             if state is None:
                 if self.shared is not None:
                     self.shared.check_owner(identifier, owner)
-                state = self._record(SessionState(self._last_number + 1, identifier, owner), durable)
+                new = SessionState(self._last_number + 1, identifier, owner, timely=timely)
+                state = self._record(new, durable)
             elif state.owner is None or not state.owner.admits(owner):
                 raise NotOwner(f"session {state.number} belongs to another sender")
             elif durable:

@@ -1,6 +1,7 @@
 """What a receiver's directory records about its sessions.
 
-    sessions.jsonl   id, owner and name of each session, a line when it begins, is renamed or deleted; private
+    sessions.jsonl   id, owner and name of each session, and whether its labels are timely; private. A line when a
+                     session begins, is renamed or deleted
     index.json       number, id, frames and last sequence of each session: for readers, and a checkpoint of frames.jsonl
 
 Ids and owners come from `sessions.jsonl` alone.
@@ -40,6 +41,7 @@ class SessionState:
         frames: number of its lines in `frames.jsonl`.
         last_sequence: highest sequence number of these, −1 before the first one.
         name: what somebody has called it; empty if nobody has.
+        timely: no filter delays its labels; where a record says nothing, one does.
     """
 
     number: int
@@ -48,6 +50,7 @@ class SessionState:
     frames: int = 0
     last_sequence: int = -1
     name: str = ""
+    timely: bool = False
     statistics: SessionStatistics = field(default_factory=SessionStatistics)
 
 
@@ -96,6 +99,8 @@ def encode_record(state: SessionState) -> bytes:
     }
     if state.name:
         record["name"] = state.name
+    if state.timely:
+        record["timely"] = True
     return _line(record)
 
 
@@ -121,11 +126,12 @@ def read_records(path: Path) -> Records:
                 continue
             identifier, name = str(record["id"]), str(record.get("name", ""))
             owner = SessionOwner(str(record["owner"]), bytes.fromhex(record["secret_sha256"]))
+            timely = record.get("timely") is True
         except _DAMAGES:
             # Without its id the session cannot be continued, by its owner or by another sender.
             logger.warning("%s has a damaged line; the session in it cannot be continued", path)
         else:
-            sessions[number] = SessionState(number, identifier, owner, name=name)
+            sessions[number] = SessionState(number, identifier, owner, name=name, timely=timely)
     kept = {number: state for number, state in sessions.items() if number not in deleted}
     return Records(kept, frozenset(deleted), frozenset(sessions.keys() & deleted))
 

@@ -41,7 +41,9 @@ class FileRecorder(SessionObserver):
         if number in self._sessions:
             return
         sender = "".join(each for each in session.sender if each.isprintable())[:MAX_TEXT_CHARACTERS]
-        facts = RecordingFacts(self._codec, self._model, "receiver", self._version, sender, session.live)
+        facts = RecordingFacts(
+            self._codec, self._model, "receiver", self._version, sender, session.live, timely=session.timely
+        )
         try:
             writer = RecordingWriter(self._config.path_of(number), facts)
         except OutputError as error:

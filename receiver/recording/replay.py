@@ -86,6 +86,7 @@ class Replay:
             owner=SessionOwner.from_secret("", secrets.token_bytes(SESSION_SECRET_BYTES)),
             account=_ACCOUNT,
             replayed=True,
+            timely=recording.facts.timely,
         )
 
     async def start(self) -> str:

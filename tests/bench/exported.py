@@ -25,8 +25,12 @@ class ExportedJoints:
         self._kinematics = KeypointKinematics(self._model)
 
     @torch.inference_mode()
-    def __call__(self, people: Sequence[PersonLabels | None], fps: float) -> Float64Array:
-        """(T, 17, 3) in the camera's axes, metres, of one person in T frames; NaN where the person is None."""
+    def __call__(self, people: Sequence[PersonLabels | None], fps: float, *, timely: bool) -> Float64Array:
+        """(T, 17, 3) in the camera's axes, metres, of one person in T frames; NaN where the person is None.
+
+        Args:
+            timely: whether no filter has delayed the people's labels.
+        """
         joints = np.full((len(people), 17, 3), np.nan)
         known = [index for index, person in enumerate(people) if person is not None]
         if not known:
@@ -37,7 +41,7 @@ class ExportedJoints:
         nearer = self._size_m(shape) / self._size_m(bodies.shape)
         character = character_of(replace(bodies, shape=shape, translation=bodies.translation * nearer), fps)
         motion = replace(character.motion, times_s=np.array(known) / fps)
-        (placed,), placement = grounded([replace(character, motion=motion)])
+        (placed,), placement = grounded([replace(character, motion=motion, timely=timely)])
         turn, position = placement.rotation, placement.position
         parents = placed.skeleton.parents.tolist()
         turns, _ = joint_transforms(placed.motion.rotations, parents, placed.offsets)

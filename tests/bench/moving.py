@@ -120,7 +120,7 @@ class MovingSender:
                 people = found.get(name)
                 joints[name].append(self._joints(people[0]).astype(np.float64) if people else np.full((17, 3), np.nan))
         stacked = {name: np.stack(rows) for name, rows in joints.items()}
-        stacked["exported"] = self._exported(received, _FPS)
+        stacked["exported"] = self._exported(received, _FPS, timely=not self._live)
         truth = clip.joints_3d.astype(np.float64)
         return {name: Followed(rows, truth, clip.path) for name, rows in stacked.items()}
 

@@ -106,6 +106,7 @@ def publish_motion(
     mesh_format: str = "glb",
     bodies: bool = True,
     identifier: str = "01",
+    timely: bool = False,
 ) -> Path:
     """Publishes one session: a person for each sequence of poses, who is not in the frames where the pose is None.
 
@@ -116,9 +117,10 @@ def publish_motion(
         mesh_format: of the bodies.
         bodies: write the bodies.
         identifier: of the session; another one makes another session.
+        timely: as of `SessionDirectory.session`.
     """
     with SessionDirectory(PublishConfig(out, format=mesh_format)) as directory:  # type: ignore[arg-type]
-        session = directory.session(identifier, OWNER)
+        session = directory.session(identifier, OWNER, timely=timely)
         for frame in range(max(len(poses) for poses in people)):
             records = []
             for person, poses in enumerate(people):

@@ -29,7 +29,7 @@ _CHEST = "neck01"
 _SOLE_M, _HEEL, _BALL = 0.02, 0.08, 0.72
 # Gaussians over time: what jitters faster is noise of perception.
 _POSE_S, _SPEED_S = 0.05, 0.083
-# By how much the filters of sender and receiver delay the pose, and the distance.
+# By how much filters delay the pose, and the distance, of motions that are not timely.
 _LATE_S, _DISTANCE_LATE_S = 1 / 30, 0.23
 # Of the logistic regression: of 1, of metres above the ground, of metres above the lowest point, and of ln(m/s + 0.05).
 _INTERCEPT, _HEIGHT, _LIFT, _SPEED = -1.05, -8.0, -8.5, -1.2
@@ -91,7 +91,9 @@ class Walker:
         if found[0] is None or found[1] is None:
             return None
         soles = np.array(found)
-        motion = _timely(_smoothed(character.motion, [0, *legs.ravel()]))
+        motion = _smoothed(character.motion, [0, *legs.ravel()])
+        if not character.timely:
+            motion = _timely(motion)
         orientations, positions = joint_transforms(motion.rotations, skeleton.parents.tolist(), character.offsets)
         points = positions[:, legs[:, 2], None] + np.einsum("nlab,lpb->nlpa", orientations[:, legs[:, 2]], soles)
         seen = np.ones((len(motion), 2), np.bool_) if motion.legs_seen is None else motion.legs_seen

@@ -1,6 +1,7 @@
 import asyncio
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -13,8 +14,8 @@ from common.frames import Camera, LabelFrame, PersonLabels
 from common.labels import GROUPS
 from common.wire.traffic import LABELS, Traffic
 from sender.capture.source import FrameSource
-from sender.composition import Sender
-from sender.config import RecordConfig, SenderConfig
+from sender.composition import Sender, _facts, _hello
+from sender.config import PlaybackConfig, RecordConfig, SenderConfig
 from sender.importance.importance import Importance
 from sender.link.config import LinkConfig
 from sender.link.observer import Fate
@@ -26,6 +27,7 @@ from sender.openings import OpenCamera, transport_of
 from sender.rate.controller import RateController
 from sender.rate.policy import RateConfig
 from sender.rated_encoder import RatedEncoder
+from sender.semantics.config import SmoothingConfig
 
 CAMERA = Camera(8, 8, 10.0)
 
@@ -37,6 +39,28 @@ def test_recording_without_a_link_needs_no_transport() -> None:
 
 def test_quic_is_tried_on_the_loopback_too() -> None:
     assert isinstance(transport_of(SenderConfig()), AutoTransport)
+
+
+@pytest.mark.parametrize(
+    ("changes", "config", "timely"),
+    [
+        ({}, {}, True),
+        ({"stills": True}, {}, True),
+        ({"live": True, "ends": False}, {}, False),
+        ({}, {"playback": PlaybackConfig(realtime=True)}, False),
+        ({}, {"playback": PlaybackConfig(realtime=True), "smoothing": SmoothingConfig(0.0)}, True),
+        ({}, {"playback": PlaybackConfig(realtime=True), "smoothing": SmoothingConfig(0.0, "lifting")}, False),
+    ],
+    ids=["file", "pictures", "camera", "realtime", "unsmoothed", "lifted"],
+)
+def test_hello_and_recording_say_whether_labels_are_timely(
+    changes: dict[str, bool], config: dict[str, Any], timely: bool
+) -> None:
+    source = FrameSource()
+    for name, value in changes.items():
+        setattr(source, name, value)
+    hello = _hello(OpenCamera("", SenderConfig(**config), SenderMetrics(), source, None), b"networks")
+    assert (hello.timely, _facts(hello).timely) == (timely, timely)
 
 
 class FakeSpool:

@@ -1,5 +1,6 @@
 """What is written is read: whole, from any time on, and up to the last whole block of a file that was cut."""
 
+import json
 import os
 import subprocess
 import sys
@@ -12,6 +13,7 @@ import pytest
 from common.blobs import Blob
 from common.errors import OutputError, RecordingError
 from common.recording.block import HEAD
+from common.recording.facts import parse_facts
 from common.recording.reader import Recording
 from common.recording.records import RecordedFrame
 from common.recording.writer import RecordingWriter
@@ -32,6 +34,14 @@ def test_recording_is_read_as_it_was_written(tmp_path: Path) -> None:
         assert (recording.began_us, recording.duration_us) == (BEGAN_US, 699 * FRAME_US)
         assert list(recording.read()) == written
     assert path.stat().st_mode & 0o777 == 0o600
+
+
+def test_facts_say_whether_labels_are_timely_and_older_ones_that_they_are_not() -> None:
+    facts = replace(FACTS, timely=True)
+    assert parse_facts(facts.encode()) == facts
+    older = json.loads(facts.encode())
+    del older["timely"]
+    assert parse_facts(json.dumps(older).encode()) == FACTS
 
 
 def test_read_from_a_time_begins_at_the_entry_point_before_with_the_newest_blobs(tmp_path: Path) -> None:

@@ -59,6 +59,7 @@ _hellos = st.builds(
     durable=st.booleans(),
     protocol_version=st.integers(0, 2**32 - 1),
     session_secret=st.binary(min_size=32, max_size=32),
+    timely=st.booleans(),
 )
 _payloads = st.binary(min_size=1, max_size=600)
 _frames = st.builds(FrameMessage, _frame_sequences, _payloads, st.booleans()) | st.builds(
@@ -119,6 +120,12 @@ _server_messages = st.one_of(_welcomes, _acknowledgements, _heartbeats, st.just(
 def _hello(**changes: Any) -> pb.ClientMessage:
     fields = {"session_id": bytes(16), "model_hash": b"m", "session_secret": bytes(32)}
     return pb.ClientMessage(hello=pb.Hello(**{**fields, **changes}))
+
+
+@pytest.mark.parametrize("says", [{}, {"timely": False}, {"timely": True}])
+def test_labels_are_delayed_unless_hello_says_that_they_are_timely(says: dict[str, bool]) -> None:
+    decoded = decode_client(_hello(**says).SerializeToString())
+    assert isinstance(decoded, Hello) and decoded.timely == says.get("timely", False)
 
 
 def test_decode_client_when_a_field_is_invalid() -> None:

@@ -2,6 +2,7 @@
 
 import json
 import stat
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -9,7 +10,9 @@ import pytest
 import trimesh
 
 from common.wear_kinds import VALUES
+from receiver.export.character import Character, Placement
 from receiver.export.command import main
+from receiver.export.ground.grounding import grounded
 from receiver.mesh.body_file import read_body
 from receiver.publish.config import PublishConfig
 from receiver.publish.session_directory import SessionDirectory
@@ -56,6 +59,23 @@ def test_part_and_person_of_the_only_session(out: Path) -> None:
     assert [mesh["name"] for mesh in Glb(Path("second.glb").read_bytes()).document["meshes"]] == ["person-1-body"]
     assert main(["1", "--person", "0", "--from", "0.1", "--to", "0.2", "--output", "part.glb"]) == 0
     np.testing.assert_allclose(Glb(Path("part.glb").read_bytes()).key_times_s(), [0.0, 0.05, 0.1], atol=1e-6)
+
+
+@pytest.mark.parametrize("timely", [True, False])
+@pytest.mark.parametrize("mesh_format", ["glb", "obj"])
+def test_animation_knows_whether_labels_are_timely(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, timely: bool, mesh_format: str
+) -> None:
+    found = list[bool]()
+
+    def noting(characters: Sequence[Character]) -> tuple[list[Character], Placement]:
+        found.extend(character.timely for character in characters)
+        return grounded(characters)
+
+    monkeypatch.setattr("receiver.export.session_export.grounded", noting)
+    out = publish_motion(tmp_path / "out", [random_poses(FRAMES)], timely=timely)
+    assert main([str(out), "--format", mesh_format, "--output", str(tmp_path / "walk")]) == 0
+    assert found == [timely]
 
 
 def test_usdz_is_a_package(out: Path) -> None:

@@ -158,6 +158,19 @@ def test_lines_that_are_no_file_of_a_receiver_and_linked_bodies_are_refused(tmp_
     refuse("meshes is a link: put the folder")
 
 
+def test_labels_are_delayed_unless_the_record_of_the_session_says_otherwise(tmp_path: Path) -> None:
+    write_lines(tmp_path, [line(0, 50.0), line(0, 50.0, session=2), line(0, 50.0, session=3)])
+    assert not read_session(tmp_path, 1).timely
+    record = {"id": "a", "owner": "", "secret_sha256": "00"}
+    records = [
+        {**record, "session": 1, "timely": True},
+        {**record, "session": 2},
+        {**record, "session": 3, "timely": 1},
+    ]
+    (tmp_path / "sessions.jsonl").write_text("".join(json.dumps(each) + "\n" for each in records))
+    assert [read_session(tmp_path, number).timely for number in (1, 2, 3)] == [True, False, False]
+
+
 def test_kinds_are_the_likeliest_that_were_known_at_last(tmp_path: Path) -> None:
     lines = [line(number, 50.0 + number, (0, 1)) for number in range(3)]
     for number, hair in enumerate(("short", "long")):

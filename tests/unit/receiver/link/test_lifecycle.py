@@ -150,6 +150,15 @@ async def test_session_does_not_become_durable() -> None:
     assert (await fixture.refused(hello(durable=True))).code == "INVALID_ARGUMENT"
 
 
+@pytest.mark.parametrize("timely", [True, False])
+async def test_session_stays_timely_or_not_as_its_first_hello_says(timely: bool) -> None:
+    fixture = Fixture()
+    session = await fixture.connect(replace(hello(), timely=timely))
+    assert session.timely == timely
+    again, known = await fixture.lifecycle.open(replace(hello(resume=True), timely=not timely), NOBODY)
+    assert known and again.timely == timely
+
+
 async def test_twenty_hellos_at_once_begin_one_session() -> None:
     fixture = Fixture()
     opened = await asyncio.gather(*(fixture.lifecycle.open(hello(), NOBODY) for _ in range(20)))

@@ -127,6 +127,34 @@ def test_reopening_resumes_a_session_and_numbers_a_new_one(tmp_path: Path) -> No
         assert not again.append(frame_record(7))
 
 
+def test_reopening_keeps_whether_labels_are_timely(tmp_path: Path) -> None:
+    def timely() -> list[bool]:
+        with SessionDirectory(PublishConfig(tmp_path)) as directory:
+            return [state.timely for state in directory.sessions()]
+
+    with SessionDirectory(PublishConfig(tmp_path)) as directory:
+        directory.session("a", OWNER, timely=True)
+        directory.session("b", OWNER)
+    assert timely() == [True, False]
+    with SessionDirectory(PublishConfig(tmp_path)) as directory:
+        directory.session("a", OWNER)
+        directory.session("b", OWNER, timely=True)
+        assert directory.rename(1, "Walk")
+    assert timely() == [True, False], "a session stays what it was when it began"
+
+
+def test_older_records_have_delayed_labels(tmp_path: Path) -> None:
+    with SessionDirectory(PublishConfig(tmp_path)) as directory:
+        directory.session("a", OWNER, timely=True)
+    path = tmp_path / "sessions.jsonl"
+    record = json.loads(path.read_text())
+    assert record.pop("timely")
+    path.write_text(json.dumps(record) + "\n")
+    with SessionDirectory(PublishConfig(tmp_path)) as directory:
+        assert not directory.sessions()[0].timely
+        assert directory.session("a", OWNER).number == 1
+
+
 def test_reopening_removes_an_incomplete_line(tmp_path: Path) -> None:
     (tmp_path / "frames.jsonl").write_bytes(b'{"seq":0')
     with SessionDirectory(PublishConfig(tmp_path)) as directory:

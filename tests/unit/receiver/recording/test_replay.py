@@ -25,6 +25,7 @@ from receiver.engine.engine import ReconstructionRequest
 from receiver.link.frame_handler import Arrival
 from receiver.link.session import Session
 from receiver.pipeline import ReceiverPipeline
+from receiver.publish.session_records import read_records
 from receiver.recording.config import RecordConfig, ReplayConfig
 from receiver.recording.recorder import FileRecorder
 from receiver.recording.replay import Replay, open_recording
@@ -134,6 +135,16 @@ async def test_replay_reconstructs_exactly_what_the_live_session_did(tmp_path: P
             assert_same(one, other)
     assert found.lines[0] == f"replaying {path}: 34.5 s of test, recorded by the receiver"
     assert found.lines[1].startswith("replayed 2 frames in")
+
+
+@pytest.mark.parametrize("timely", [True, False])
+async def test_replay_knows_whether_labels_are_timely(tmp_path: Path, timely: bool) -> None:
+    recorder = FileRecorder(RecordConfig(tmp_path / "talk.bw"), codec=1, model=MODEL, version="0.1.0")
+    session = new_session()
+    session.timely = timely
+    record(recorder, session, slow_clip(3))
+    await replay(tmp_path / "talk.bw", tmp_path / "out")
+    assert read_records(tmp_path / "out/sessions.jsonl").sessions[1].timely == timely
 
 
 async def test_replays_are_sessions_of_their_own(tmp_path: Path) -> None:

@@ -61,9 +61,25 @@ def test_what_filters_delay_is_where_it_was(walk: Character) -> None:
     assert apart_m[0][:-7].max() < 0.01 < 0.1 < apart_m[1].max()
 
 
+def test_nothing_moves_in_time_where_no_filter_has_delayed_it(walk: Character) -> None:
+    walker = Walker.from_character(replace(walk, timely=True))
+    assert walker is not None
+    np.testing.assert_array_equal(walker.motion.root_positions, walk.motion.root_positions)
+    (placed,), _ = grounded([replace(walk, timely=True)])
+    (moved,), _ = grounded([walk])
+    arms = _arms(walk)
+    np.testing.assert_array_equal(placed.motion.rotations[:, arms], walk.motion.rotations[:, arms])
+    np.testing.assert_allclose(moved.motion.rotations[:-1, arms], walk.motion.rotations[1:, arms], atol=1e-5)
+
+
+def _arms(character: Character) -> list[int]:
+    names = enumerate(character.skeleton.names)
+    return [index for index, name in names if "arm" in name or "finger" in name]
+
+
 def test_arms_are_left_alone(walk: Character) -> None:
     (placed,), _ = grounded([late(walk)])
-    arms = [index for index, name in enumerate(walk.skeleton.names) if "arm" in name or "finger" in name]
+    arms = _arms(walk)
     np.testing.assert_allclose(placed.motion.rotations[:-1, arms], walk.motion.rotations[:-1, arms], atol=1e-5)
     np.testing.assert_array_equal(placed.motion.times_s, walk.motion.times_s)
 
