@@ -363,4 +363,4 @@ def _is_timely(camera: OpenCamera) -> bool:
     """Whether no filter delays the labels of a camera's people."""
     source, config = camera.source, camera.config
     waits = has_time(source, realtime=config.playback.realtime)
-    return waits or source.stills or not config.smoothing.smooths
+    return waits or source.stills or not config.smoothing.smoothing

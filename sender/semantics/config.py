@@ -23,8 +23,3 @@ class SmoothingConfig:
     def __post_init__(self) -> None:
         if not 0.0 <= self.smoothing <= 10.0:
             raise ValueError(f"--smoothing must be between 0 and 10, not {self.smoothing:g}")
-
-    @property
-    def smooths(self) -> bool:
-        """Whether labels are estimated from more than one frame."""
-        return self.semantics == "lifting" or self.smoothing > 0

@@ -49,9 +49,8 @@ def test_quic_is_tried_on_the_loopback_too() -> None:
         ({"live": True, "ends": False}, {}, False),
         ({}, {"playback": PlaybackConfig(realtime=True)}, False),
         ({}, {"playback": PlaybackConfig(realtime=True), "smoothing": SmoothingConfig(0.0)}, True),
-        ({}, {"playback": PlaybackConfig(realtime=True), "smoothing": SmoothingConfig(0.0, "lifting")}, False),
     ],
-    ids=["file", "pictures", "camera", "realtime", "unsmoothed", "lifted"],
+    ids=["file", "pictures", "camera", "realtime", "unsmoothed"],
 )
 def test_hello_and_recording_say_whether_labels_are_timely(
     changes: dict[str, bool], config: dict[str, Any], timely: bool
