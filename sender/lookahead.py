@@ -4,7 +4,7 @@ A frame waits until another is late enough, and not longer than memory allows.
 """
 
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -56,3 +56,17 @@ class Lookahead:
             return None
         self._waiting.popleft()
         return oldest, same
+
+
+def with_later(
+    frames: Iterable[CapturedFrame], perceive: Callable[[CapturedFrame], Perceived], later_s: float
+) -> Iterator[tuple[Perceived, Sequence[Perceived]]]:
+    """Yields the frames, perceived, each with those after it, as `Lookahead.pop`."""
+    ahead = Lookahead(later_s)
+    for frame in frames:
+        ahead.push(perceive(frame))
+        while ready := ahead.pop():
+            yield ready
+    ahead.ended = True
+    while ready := ahead.pop():
+        yield ready

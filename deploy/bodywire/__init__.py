@@ -26,6 +26,7 @@ from sender.capture.open import open_source
 from sender.capture.source import CapturedFrame, camera_of
 from sender.config import SenderConfig
 from sender.perception.config import TrackingConfig
+from sender.playback import has_time
 
 __all__ = ["BodywireError", "ForkError", "People", "Person", "SourceError", "WeightsError", "reconstruct", "stream"]
 
@@ -53,13 +54,15 @@ def reconstruct(picture: PictureLike, *, max_people: int | None = None, focal_px
     name, read = read_picture(picture)
     camera = camera_of(read.image, focal_px or read.focal_px)
     frame = CapturedFrame(0, name, time.time(), 0.0, read.image, camera)
-    return loading.loaded().session(config, stills=True).people(frame)
+    return next(loading.loaded().session(config, stills=True).people([frame]))
 
 
 def stream(
     camera: int | str | os.PathLike[str], *, max_people: int | None = None, focal_px: float | None = None
 ) -> Iterator[People]:
     """The people of a source's frames, one after the other; of a live camera's, those of the newest frame.
+
+    Frames of a video are estimated by those of the next quarter of a second, too, for which they wait.
 
     The source is opened by the first `next`, and closed when the iterator ends or is closed.
 
@@ -85,8 +88,8 @@ def stream(
     frames = keep_in_forks(iter(source))
     try:
         ends = loading.loaded().session(config, stills=source.stills, brief=source.brief, live=source.live)
-        for frame in frames:
-            yield ends.people(frame)
+        for people in ends.people(frames, waits=has_time(source, realtime=False)):
+            yield people
             loading.begin()
     finally:
         if not process.inherits:

@@ -7,7 +7,7 @@ frame ─ perception ─ semantics, clothes, face, hands ─ [ codec ] ─ motio
 import asyncio
 import itertools
 import threading
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Callable, Coroutine, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any, TypeVar
@@ -31,6 +31,7 @@ from receiver.texture.inpainting import TextureInpainter
 from sender.capture.source import CapturedFrame
 from sender.config import SenderConfig
 from sender.labelling import BlobStage, Labelling, Networks
+from sender.lookahead import Perceived, with_later
 from sender.metrics import SenderMetrics
 from sender.perception.stage import ObservedPerson
 from sender.texture.stage import TextureStage
@@ -116,23 +117,36 @@ class BothEnds:
         between: Callable[[LabelFrame], LabelFrame] = lambda labels: labels,
     ) -> None:
         self._loaded, self._stills, self._between = loaded, stills, between
+        self._networks = networks
         self._labelling = Labelling(networks, stages, SenderMetrics(), stills=stills)
         self._session = next(loaded.sessions)
         self._motion = SessionMotion()
         self._received = ReceivedPeople(loaded.inpainter.textures("library", self._session))
 
-    def people(self, frame: CapturedFrame) -> People:
-        """The people of a frame."""
-        with one_thread():
-            rebuilt, skeleton = self.rebuild(frame), self._loaded.engine.skeleton
-        pairs = zip(rebuilt.people, rebuilt.records, strict=True)
-        people = tuple(_person(*each, skeleton) for each in pairs)
-        return People(people, frame.source, frame.media_time_s, frame.camera)
+    def people(self, frames: Iterable[CapturedFrame], *, waits: bool = False) -> Iterator[People]:
+        """Yields the people of each frame of a session.
+
+        Args:
+            waits: whether frames wait for later ones, by which their people are estimated better.
+        """
+        later_s, skeleton = self._networks.semantics.wait(waits), self._loaded.engine.skeleton
+        for perceived, later in with_later(frames, self._perceive, later_s):
+            with one_thread():
+                rebuilt = self._rebuild(perceived, later)
+            pairs = zip(rebuilt.people, rebuilt.records, strict=True)
+            people, frame = tuple(_person(*each, skeleton) for each in pairs), perceived.frame
+            yield People(people, frame.source, frame.media_time_s, frame.camera)
 
     def rebuild(self, frame: CapturedFrame) -> Rebuilt:
-        """Passes one frame through all stages."""
-        perceived = self._labelling.perceive(frame)
-        labels = self._labelling.label(perceived)
+        """Passes one frame, which waits for no later one, through all stages."""
+        return self._rebuild(self._labelling.perceive(frame), ())
+
+    def _perceive(self, frame: CapturedFrame) -> Perceived:
+        with one_thread():
+            return self._labelling.perceive(frame)
+
+    def _rebuild(self, perceived: Perceived, later: Sequence[Perceived]) -> Rebuilt:
+        labels = self._labelling.label(perceived, later)
         for blob in self._labelling.blobs(perceived, labels):
             self._received.handlers[blob.kind](blob)
         labels = self._motion.complete(self._between(labels))

@@ -18,7 +18,7 @@ from sender.capture.source import CapturedFrame
 from sender.capture.video import VideoFileSource
 from sender.clothing.stage import ClothingStage
 from sender.labelling import Labelling, Networks
-from sender.lookahead import Lookahead
+from sender.lookahead import with_later
 from sender.metrics import SenderMetrics
 from sender.perception.config import TrackerConfig
 from sender.perception.inference.crop import CropBox
@@ -135,13 +135,7 @@ class FrameSender:
 
     def of_file(self, frames: Iterable[CapturedFrame]) -> Iterator[LabelFrame]:
         """Yields the labels of a file's frames, which wait for later ones."""
-        ahead = Lookahead(self._semantics.wait(True))
-        for frame in frames:
-            ahead.push(self.stages.perceive(frame))
-            while ready := ahead.pop():
-                yield self.stages.label(*ready)
-        ahead.ended = True
-        while ready := ahead.pop():
+        for ready in with_later(frames, self.stages.perceive, self._semantics.wait(True)):
             yield self.stages.label(*ready)
 
 

@@ -45,8 +45,8 @@ class Engine:
     def session(self, *_, **__):
         return self
 
-    def people(self, frame):
-        return frame.sequence
+    def people(self, frames, **_):
+        return (frame.sequence for frame in frames)
 
     def close(self):
         os.write(1, b"parent closes" if os.getpid() == parent else b"child closes")

@@ -7,7 +7,8 @@ import pytest
 
 from common.errors import SourceError
 from sender import lookahead
-from sender.lookahead import Lookahead, Perceived
+from sender.capture.source import CapturedFrame
+from sender.lookahead import Lookahead, Perceived, with_later
 from tests.unit.sender.test_pipeline import FakeLink, FakeNetworks, FakeSource, captured, pipeline_of
 
 
@@ -34,6 +35,19 @@ def test_frames_wait_until_one_is_late_enough_or_none_follows() -> None:
 
 def test_none_waits_where_nobody_looks_ahead() -> None:
     assert popped(Lookahead(0.0), *clip(0, 3)) == [(0, 0), (1, 0), (2, 0)]
+
+
+def test_frames_are_perceived_in_time_and_come_with_those_after_them() -> None:
+    perceived, frames = list[int](), {frame.frame.sequence: frame for frame in clip(0, 5)}
+
+    def perceive(frame: CapturedFrame) -> Perceived:
+        perceived.append(frame.sequence)
+        return frames[frame.sequence]
+
+    ready = with_later((frame.frame for frame in frames.values()), perceive, 0.06)
+    first, later = next(ready)
+    assert (first.frame.sequence, len(later), perceived) == (0, 2, [0, 1, 2])
+    assert [(frame.frame.sequence, len(after)) for frame, after in ready] == [(1, 2), (2, 2), (3, 1), (4, 0)]
 
 
 def test_frames_of_another_source_are_not_looked_at() -> None:
