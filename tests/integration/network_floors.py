@@ -101,10 +101,12 @@ def confidence_error(test: TestPeople) -> list[float]:
 
 
 def lifted_joints(test: TestPeople) -> list[float]:
-    """`perceived_joints`, of bodies that are lifted from windows of one frame, mm."""
-    semantics = SemanticsStage.load(SmoothingConfig(semantics="lifting"))
-    pairs = zip(test.perceived(semantics), test.people, strict=True)
-    return [mean_distance_mm(joints, person.keypoints) for (_, joints), person in pairs]
+    """`perceived_joints`, lifted from windows of one frame, mm; infinite for whom that leaves as they are."""
+    lifted = test.perceived(SemanticsStage.load(SmoothingConfig(semantics="lifting")))
+    return [
+        mean_distance_mm(joints, person.keypoints) if mean_distance_mm(joints, left) > 1 else np.inf
+        for (_, joints), (_, left), person in zip(lifted, test.perceived(), test.people, strict=True)
+    ]
 
 
 def misplaced_keypoints(test: TestPeople, name: Name) -> list[float]:

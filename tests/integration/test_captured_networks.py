@@ -29,7 +29,11 @@ from tests.support.pretended_gpu import is_on_gpu, pretended_gpu
 pytestmark = pytest.mark.slow
 
 ROWS = 4
-NAMES = {"perception", "detector", "pose_errors", "clothing", "wears", "people", "diffusion", "atlas_completion"}
+NAMES = {
+    *("perception", "detector", "movenet_lightning", "movenet_thunder", "pose_errors", "clothing", "wears"),
+    *("keypoint_fusion lightning", "keypoint_fusion thunder", "keypoint_fusion thorough"),
+    *("people", "diffusion", "atlas_completion"),
+}
 
 
 def networks_of_both_daemons(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, nn.Module, Sequence[Tensor]]]:
