@@ -236,7 +236,7 @@ class PerceptionStage:
         height, width = image.shape[:2]
         expected = [track.expected_box() for track in tracks]
         # Nothing corrects a photograph later, and nothing waits for it.
-        seen = self._predict(image, expected, view=view, thorough=self._first)
+        seen = self._predict(image, expected, view=view, thorough=self._first, apart=True)
         if not self._first:
             seen = self._uncut(image, seen, view)
         presences = self._verifier.presence(seen.output.own, TRACKED_PRIOR).tolist()
@@ -275,7 +275,7 @@ class PerceptionStage:
         return BoxPredictions(tuple(crop for crop, _ in pairs), outputs)
 
     def _predict(
-        self, image: Image, boxes: Sequence[Box], *, view: View = "both", thorough: bool = False
+        self, image: Image, boxes: Sequence[Box], *, view: View = "both", thorough: bool = False, apart: bool = False
     ) -> BoxPredictions:
         """`predict_in_boxes`, in crops that are rolled as the camera is."""
         return predict_in_boxes(
@@ -285,6 +285,7 @@ class PerceptionStage:
             view=view,
             thorough=thorough,
             live=self._live,
+            apart=apart,
             roll=self._roll.radians,
         )
 

@@ -59,6 +59,7 @@ def predict_in_boxes(
     view: View = "both",
     thorough: bool = False,
     live: bool = False,
+    apart: bool = False,
     roll: float = 0.0,
 ) -> BoxPredictions:
     """Predicts the people in boxes (4,) of a frame (H, W, 3) uint8 RGB as one batch, with a second opinion if there is.
@@ -67,6 +68,7 @@ def predict_in_boxes(
         view: how the networks see each crop.
         thorough: with zoom augmentation and both views, in six times the time of one view.
         live: of a camera, whose second opinion is the faster one.
+        apart: the boxes are different people's.
         roll: of the crops, radians clockwise.
 
     Raises:
@@ -78,7 +80,9 @@ def predict_in_boxes(
     else:
         output = perception.observe([crop.cut(image, perception.size) for crop in crops], view)
     if perception.second is not None:
-        output = perception.second.fused(output, image, boxes, crops, view=view, thorough=thorough, live=live)
+        output = perception.second.fused(
+            output, image, boxes, crops, view=view, thorough=thorough, live=live, apart=apart
+        )
     return BoxPredictions(crops, output)
 
 

@@ -33,6 +33,7 @@ from sender.perception.movenet.fusion import (
     Reading,
     SecondKeypoints,
 )
+from sender.perception.movenet.neighbours import hide_neighbours
 from sender.perception.movenet.predictor import MARGIN, NAMES, MoveNet, MoveNetKeypoints
 from sender.perception.network.fused_output import FusedOutput
 from sender.perception.network.output import PerceptionOutput
@@ -94,6 +95,7 @@ class SecondOpinion:
         view: View = "both",
         thorough: bool = False,
         live: bool = False,
+        apart: bool = False,
     ) -> FusedOutput:
         """Perception's output in crops of a frame (H, W, 3) uint8 RGB with the keypoints of both networks.
 
@@ -102,23 +104,36 @@ class SecondOpinion:
             view: how MoveNet sees each crop.
             thorough: Thunder sees crops of several sizes in both views.
             live: Thunder reads nobody, which is faster.
+            apart: the people are different ones: MoveNet does not see what masks say is another one's.
         """
         kind = reading_of(len(boxes), thorough=thorough, live=live)
-        second = self.read(kind, image, boxes, crops, view)
+        second = self.read(kind, image, boxes, crops, view, output.mask_logits if apart else None)
         own = OwnKeypoints(output.keypoints_2d, output.keypoints_sigma, output.visible_logit)
         places, sigma, visible = self._fusion(kind)(*own, *second.columns())
         return FusedOutput.of(output, places, sigma, visible, second.score)
 
     def read(
-        self, kind: Reading, image: Image, boxes: Sequence[Box], crops: Sequence[CropBox], view: View
+        self,
+        kind: Reading,
+        image: Image,
+        boxes: Sequence[Box],
+        crops: Sequence[CropBox],
+        view: View,
+        mask_logits: Tensor | None = None,
     ) -> SecondKeypoints:
-        """MoveNet's keypoints of people; arguments as of `fused`."""
+        """MoveNet's keypoints of people; arguments as of `fused`.
+
+        Args:
+            mask_logits: (B, h, h) of masks in the crops, by which neighbours are hidden; None hides nobody.
+        """
         network = self._lightning if kind == "lightning" else self._thunder
         margins, mirrors = ((MARGIN,), _MIRRORS[view]) if kind != "thorough" else (_THOROUGH_MARGINS, _MIRRORS["both"])
         views = []
         for margin in margins:
             seen = [CropBox.around(box, margin, crop.roll) for box, crop in zip(boxes, crops, strict=True)]
             cuts = [alone(crop.cut(image, network.size), box, crop) for crop, box in zip(seen, boxes, strict=True)]
+            if mask_logits is not None:
+                hide_neighbours(cuts, seen, boxes, crops, mask_logits)
             # Where all beside them would be black, the middle of the crops is enough, and nearly as exact.
             share = 2 * max(float(_shown(box, crop)[0]) for box, crop in zip(boxes, seen, strict=True))
             if kind != "thorough" and network.size * share <= network.narrow:

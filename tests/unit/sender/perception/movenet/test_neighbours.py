@@ -1,0 +1,43 @@
+import numpy as np
+import pytest
+import torch
+
+from common.arrays import Float64Array
+from sender.perception.inference.crop import CropBox
+from sender.perception.movenet.neighbours import hide_neighbours
+
+# Of two people side by side, who share the pixels 80 to 120 across.
+BOXES = [np.array([20, 40, 120, 180], np.float32), np.array([80, 40, 180, 180], np.float32)]
+
+
+def across(crop: CropBox, size: int) -> Float64Array:
+    """(S, S) how far the pixels of a crop are across the picture, in axes that are rolled about its middle."""
+    places = (np.arange(size) + 0.5) / size - 0.5
+    grid = np.stack(np.meshgrid(places, places), -1) * crop.side @ crop.axes.T + crop.centre
+    return np.asarray((grid - [100, 110]) @ crop.axes[:, 0] + 100)
+
+
+def mask(crop: CropBox, left_px: float, right_px: float) -> torch.Tensor:
+    inside = (across(crop, 48) > left_px) & (across(crop, 48) < right_px)
+    return torch.from_numpy(np.where(inside, 5.0, -5.0).astype(np.float32))
+
+
+@pytest.mark.parametrize("roll", [0.0, 0.2])
+def test_what_is_another_persons_is_black(roll: float) -> None:
+    crops, seen = ([CropBox.around(box, margin, roll) for box in BOXES] for margin in (1.25, 1.1))
+    masks = torch.stack([mask(crops[0], 20, 100), mask(crops[1], 100, 180)])
+    cuts = [np.full((96, 96, 3), 9, np.uint8) for _ in BOXES]
+    hide_neighbours(cuts, seen, BOXES, crops, masks)
+    # In the middle rows, which both crops have.
+    left, right = (across(crop, 96)[36:60] for crop in seen)
+    cuts = [cut[36:60] for cut in cuts]
+    assert (cuts[0][left < 95] == 9).all() and (cuts[1][right > 105] == 9).all()
+    assert (cuts[0][(left > 105) & (left < 125)] == 0).all() and (cuts[1][(right < 95) & (right > 75)] == 0).all()
+
+
+def test_who_is_alone_stays_as_they_are() -> None:
+    boxes = [BOXES[0], BOXES[0] + 200]
+    crops = [CropBox.around(box) for box in boxes]
+    cuts = [np.full((64, 64, 3), 9, np.uint8) for _ in boxes]
+    hide_neighbours(cuts, crops, boxes, crops, torch.full((2, 48, 48), 5.0))
+    assert all((cut == 9).all() for cut in cuts)
