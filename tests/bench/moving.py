@@ -18,7 +18,6 @@ for their own back has it reversed.
 
 import argparse
 import sys
-from collections import deque
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import get_args
@@ -30,7 +29,9 @@ from common.frames import PersonLabels
 from common.weights.manifest import model_hash
 from receiver.motion.hidden import HiddenLimbs
 from receiver.motion.session_motion import SessionMotion
+from sender.capture.source import CapturedFrame
 from sender.importance.importance import Importance
+from sender.lookahead import Perceived, with_later
 from sender.perception.config import TrackingConfig
 from sender.perception.stage import ObservedPerson, PerceptionStage
 from sender.semantics.config import METHOD, Method, SmoothingConfig
@@ -126,23 +127,18 @@ class MovingSender:
 
     def _perceived(self, clip: MovingClip) -> Iterator[tuple[Sequence[ObservedPerson], Sequence[PersonLabels]]]:
         """Yields the people in each frame, and their labels by the frames around it."""
-        semantics, waiting = self._semantics["bodywire"], deque[tuple[float, Sequence[ObservedPerson]]]()
-        later_s = semantics.wait(not self._live)
-        for index, image in enumerate(decoded(clip.encoded)):
-            now_s = index / _FPS
-            observed = self._perception.process(image, CAMERA, now_s)
-            semantics.observe(observed, CAMERA, now_s)
-            waiting.append((now_s, observed))
-            while waiting and now_s - waiting[0][0] >= later_s:
-                yield _labelled(semantics, *waiting.popleft())
-        while waiting:
-            yield _labelled(semantics, *waiting.popleft())
+        semantics = self._semantics["bodywire"]
 
+        def perceive(frame: CapturedFrame) -> Perceived:
+            observed = self._perception.process(frame.image, CAMERA, frame.media_time_s)
+            semantics.observe(observed, CAMERA, frame.media_time_s)
+            return Perceived(frame, observed, frame.sequence == 0)
 
-def _labelled(
-    semantics: SemanticsStage, time_s: float, observed: Sequence[ObservedPerson]
-) -> tuple[Sequence[ObservedPerson], Sequence[PersonLabels]]:
-    return observed, semantics.label_observed(observed, CAMERA, time_s)
+        images = enumerate(decoded(clip.encoded))
+        frames = (CapturedFrame(index, clip.motion, 0.0, index / _FPS, image, CAMERA) for index, image in images)
+        for perceived, _ in with_later(frames, perceive, semantics.wait(not self._live)):
+            observed = perceived.observed
+            yield observed, semantics.label_observed(observed, CAMERA, perceived.frame.media_time_s)
 
 
 def summary(clips: Sequence[dict[str, float]]) -> dict[str, float]:

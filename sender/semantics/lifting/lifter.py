@@ -69,8 +69,8 @@ class OneFrame(nn.Module):
         mask = ((1 - sees) * _MASKED)[:, None]
         context = self.network.context(tokens, lags, mask)
         # OpenVINO does not compile layers of a single row without a second axis.
-        each = ((anchor[..., None] * each).sum(1, keepdim=True) for each in (context, smoothed_entries(tokens)))
-        context, smoothed = each
+        rows = (context, smoothed_entries(tokens))
+        context, smoothed = ((anchor[..., None] * each).sum(1, keepdim=True) for each in rows)
         entries, _ = self.network.decode(context, smoothed, self.network.prior(context).mean)
         carried = smoothed + _CARRIED * (entries - smoothed)
         return carried[:, 0], self.network.sigma(context)[:, 0]

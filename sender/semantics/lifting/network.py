@@ -75,7 +75,7 @@ class Lifted(NamedTuple):
 
 
 class LiftingNetwork(nn.Module):
-    """The prior, the means and the decoder on the context that a transformer makes of a window."""
+    """The prior and the decoder on the context that a transformer makes of a window."""
 
     far: Tensor
     corrected: Tensor

@@ -155,7 +155,7 @@ def smoothed(clip: Mapping[str, Any]) -> dict[str, Any]:
     labels = np.zeros((len(seen), LABEL_SIZE), np.float32)
     labels[:, :ENTRIES] = entries_in_frame(clip["entries"][seen], crops, camera)
     views = [_NAMES[float(view)] for view in clip["view"][seen]]
-    # Both ways, as `FixedLagSmoother` does where it knows all that follows.
+    # Both ways, as `FixedLagSmoother` does where it knows all that follows; there with half of the gain.
     forwards, backwards = LabelSmoother(), LabelSmoother()
     own = zip(times, labels, views, strict=True)
     causal = [forwards.smooth(0, time_s, row, view) for time_s, row, view in own]
