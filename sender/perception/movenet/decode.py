@@ -64,12 +64,12 @@ def decoded(maps: Maps, as_google: bool = False) -> tuple[Tensor, Tensor, Tensor
     # Of the offsets in a keypoint's cell, its own.
     own = torch.eye(heat.shape[1], device=heat.device)[:, :, None]
     offset_y, offset_x = (maps.offset(row, column).unflatten(2, (-1, 2)) * own).sum(dim=2).unbind(dim=2)
-    places = torch.stack([column + offset_x, row + offset_y], dim=-1)
+    x, y = column + offset_x, row + offset_y
     cells = (row * width + column)[..., None]
     score = heat.flatten(2).gather(2, cells)[..., 0]
-    apart = (places - regression.flip(-1)).norm(dim=-1)
-    beside = torch.tensor([(side - width) / 2, 0.0], device=places.device)
-    return (places + beside) / side, score, _spread(heat, row, column) / side, apart / side
+    apart = (torch.stack([y, x], dim=-1) - regression).norm(dim=-1)
+    places = torch.stack([x + (side - width) / 2, y], dim=-1)
+    return places / side, score, _spread(heat, row, column) / side, apart / side
 
 
 def _grid(map_HW: Tensor) -> tuple[Tensor, Tensor]:

@@ -111,6 +111,7 @@ class ReadingFusion(nn.Module):
     """The fusion with one kind of reading: perception's and MoveNet's keypoints → the mixture, and visibility."""
 
     kind_of: Tensor
+    mirrored: Tensor
 
     def __init__(self, config: FusionConfig) -> None:
         super().__init__()
@@ -121,10 +122,11 @@ class ReadingFusion(nn.Module):
         # Logs of the standard deviations of a wrong place about another, and of the true place about two wrong ones.
         self.log_wrong, self.log_anywhere = nn.Parameter(torch.tensor(-1.5)), nn.Parameter(torch.tensor(-1.2))
         self.register_buffer("kind_of", torch.tensor(_KIND_OF), persistent=False)
+        self.register_buffer("mirrored", torch.tensor(MIRRORED_KEYPOINTS), persistent=False)
 
     def forward(self, own: OwnKeypoints, second: SecondKeypoints) -> tuple[Mixture, Tensor]:
         """The hypotheses, and the log odds (B, J) that the keypoint is visible."""
-        second = named_as(own, second)
+        second = named_as(own, second, self.mirrored)
         numbers = evidence(own, second)
         low, high = _LOG_SIGMA
         variance = (2 * self._of(self.log_sigma, self.log_sigma_of, numbers).clamp(low, high)).exp()
@@ -187,24 +189,29 @@ class FusionGraph(nn.Module):
         return places, number, number, places, number, number, number, number
 
 
-def named_as(own: OwnKeypoints, second: SecondKeypoints) -> SecondKeypoints:
+def named_as(own: OwnKeypoints, second: SecondKeypoints, mirrored_J: Tensor) -> SecondKeypoints:
     """MoveNet's keypoints with left and right exchanged in pairs that perception, which is certain, names otherwise.
 
     Of rendered people 94 % of such keypoints are right by perception's names and 21 % by Thunder's; of people in
     photographs, where it is hardly ever so certain, there are 0.2 %.
+
+    Args:
+        mirrored_J: numbers of the keypoints that have these names in a mirror image.
     """
-    order = list(MIRRORED_KEYPOINTS)
+
+    def other(values: Tensor) -> Tensor:
+        return values.index_select(1, mirrored_J)
 
     def of_pair(values: Tensor) -> Tensor:
-        return values + values[:, order]
+        return values + other(values)
 
     same = of_pair((own.places - second.places).norm(dim=-1))
-    exchanged = of_pair((own.places - second.places[:, order]).norm(dim=-1))
+    exchanged = of_pair((own.places - other(second.places)).norm(dim=-1))
     certain = of_pair(own.sigma) < 2 * _CERTAIN_SIGMA
     chosen = certain & (exchanged + _EXCHANGED < same)
 
     def named(column: Tensor) -> Tensor:
-        return torch.where(chosen.reshape(*chosen.shape, *[1] * (column.ndim - 2)), column[:, order], column)
+        return torch.where(chosen.reshape(*chosen.shape, *[1] * (column.ndim - 2)), other(column), column)
 
     return SecondKeypoints(*map(named, second.columns()))
 

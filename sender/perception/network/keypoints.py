@@ -5,9 +5,7 @@ Shapes: B batch, J = 17 COCO keypoints, heat maps of H×W cells.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import lru_cache
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -47,16 +45,10 @@ class Keypoints:
 
 def cell_centres(map_HW: Tensor) -> Tensor:
     """Centres of the cells of maps (…, H, W) in crop units: (H·W, 2) as (x, y)."""
-    return _cell_centres(int(map_HW.shape[-2]), int(map_HW.shape[-1]), map_HW.device)
-
-
-@lru_cache
-def _cell_centres(height: int, width: int, device: torch.device) -> Tensor:
-    # By NumPy, so that a network that is traced has them as a constant, and does not compute them in each frame.
-    y, x = ((np.arange(cells, dtype=np.float32) + 0.5) / np.float32(cells) for cells in (height, width))
-    centres = np.stack(np.meshgrid(y, x, indexing="ij")[::-1], axis=-1).reshape(-1, 2)
-    with torch.inference_mode(mode=False):
-        return torch.from_numpy(centres).to(device)
+    # By whole numbers, so that a network that is traced has constants, and computes nothing in each frame.
+    lengths = [int(length) for length in map_HW.shape[-2:]]
+    y, x = ((torch.arange(length, device=map_HW.device, dtype=torch.float32) + 0.5) / length for length in lengths)
+    return torch.stack(torch.meshgrid(y, x, indexing="ij")[::-1], dim=-1).reshape(-1, 2)
 
 
 def full_precision(x: Tensor) -> torch.autocast:

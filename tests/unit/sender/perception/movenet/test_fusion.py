@@ -190,13 +190,13 @@ def test_one_person_is_read_by_thunder_and_several_by_lightning() -> None:
 
 
 def test_left_and_right_are_perceptions_where_it_is_certain() -> None:
-    one, order = torch.ones(1, 17), list(MIRRORED_KEYPOINTS)
+    one, order = torch.ones(1, 17), torch.tensor(MIRRORED_KEYPOINTS)
     places = PLACES + torch.where(torch.arange(17) % 2 == 0, 0.1, -0.1)[None, :, None]
     seen = SecondKeypoints(places[:, order], torch.arange(17.0)[None], one, one, one)
-    certain = named_as(OwnKeypoints(places, 0.02 * one, one), seen)
+    certain = named_as(OwnKeypoints(places, 0.02 * one, one), seen, order)
     assert torch.allclose(certain.places, places)
     assert certain.score[0].tolist() == [float(index) for index in order]
-    assert torch.equal(named_as(OwnKeypoints(places, 0.05 * one, one), seen).places, seen.places)
+    assert torch.equal(named_as(OwnKeypoints(places, 0.05 * one, one), seen, order).places, seen.places)
 
 
 def test_what_was_learned_on_own_keypoints_reads_them() -> None:
