@@ -74,14 +74,22 @@ def posed(rest: Floats, blended: Floats) -> Floats:
 
 
 def unposed(vertices: Floats, blended: Floats) -> Floats:
-    """(V, 3) posed vertices → at rest: the inverse of `posed`."""
-    matrices, shifted = blended[:, :3].transpose(0, 2, 1), vertices - blended[:, 3]
-    inverse = np.empty_like(matrices)
-    flat = np.abs(np.linalg.det(matrices)) < _NEARLY_FLAT
-    inverse[~flat] = np.linalg.inv(matrices[~flat])
-    inverse[flat] = np.linalg.pinv(matrices[flat], rcond=_LEAST_STRETCH)
-    rest: Floats = (inverse @ shifted[:, :, None])[:, :, 0]
+    """(V, 3) posed vertices → at rest: the inverse of `posed`, by Cramer's rule: LAPACK takes eight times as long."""
+    x, y, z, moved = np.ascontiguousarray(blended.transpose(1, 2, 0))
+    shifted = vertices.T - moved
+    sides = _cross(y, z), _cross(z, x), _cross(x, y)
+    volumes = (x * sides[0]).sum(axis=0)
+    flat = np.abs(volumes) < _NEARLY_FLAT
+    rest: Floats = np.stack([(side * shifted).sum(axis=0) for side in sides], axis=1)
+    rest /= np.where(flat, 1, volumes)[:, None]
+    inverse = np.linalg.pinv(blended[flat, :3].transpose(0, 2, 1), rcond=_LEAST_STRETCH)
+    rest[flat] = (inverse @ shifted.T[flat][:, :, None])[:, :, 0]
     return rest
+
+
+def _cross(a: Floats, b: Floats) -> Floats:
+    """Cross products of vectors (3, V)."""
+    return np.stack([a[1] * b[2] - a[2] * b[1], a[2] * b[0] - a[0] * b[2], a[0] * b[1] - a[1] * b[0]])
 
 
 @lru_cache(maxsize=16)
