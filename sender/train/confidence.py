@@ -1,14 +1,13 @@
 """Calibrates the confidence of limbs: fits the logistic regression of `sender.semantics.confidence`.
 
 The people are those of the validation split of photographs with keypoints: no network was trained on them.  Their boxes
-are jittered as a detector's would be, `--views` times each.  Every second photograph is fitted on, the others give the
+are jittered as a detector's would be, three times each.  Every second photograph is fitted on, the others give the
 scores: expected calibration error and Brier score, and the reliability diagram as a table.  --export also writes the
 weights.
 
 Examples:
   python -m sender.train.confidence --photographs photographs --export
-  python -m sender.train.confidence --photographs photographs --views 1
-  python -m sender.train.confidence --photographs photographs --export --weights /tmp/weights
+  python -m sender.train.confidence --photographs photographs --export --weights weights
 """
 
 import argparse
@@ -24,11 +23,9 @@ from common.arrays import Box
 from common.errors import exit_code_of
 from common.frames import Camera
 from common.imaging.focal_length import guessed_focal_px
-from common.io.command_line import parser_of
 from common.tensor_rows import TensorRows
-from common.training.flags import add_export_flags
-from common.training.run import write_json
-from common.weights.loader import architecture_of, save_weights
+from common.training.fits import fitted, parser_of_fit, save_fit
+from common.weights.loader import architecture_of
 from sender.perception.inference.predictor import Perception
 from sender.perception.inference.refine_boxes import predict_in_boxes
 from sender.perception.inference.verifier import Verifier
@@ -43,13 +40,10 @@ from sender.semantics.confidence import (
     evidence,
 )
 from sender.semantics.stage import SemanticsStage
-from sender.train.photographs.crops import people_of
+from sender.train.photographs.crops import people_in_boxes
 from sender.train.photographs.dataset import Photograph, PhotographDataset
 
-# Least number of labelled keypoints of a person.
-_LEAST_LABELLED = 3
-# Standard deviation of a jittered box's position and log of its size, over its longer side.
-_JITTER = 0.05
+_VIEWS = 3
 _STEPS, _RATE, _WEIGHT_DECAY = 500, 0.05, 1e-3
 _BINS = 10
 
@@ -72,11 +66,8 @@ class Limbs(TensorRows):
 
 
 def parse(arguments: list[str] | None = None) -> argparse.Namespace:
-    parser = parser_of("python -m sender.train.confidence", __doc__)
+    parser = parser_of_fit("sender.train.confidence", __doc__)
     parser.add_argument("--photographs", type=Path, required=True, help="folder of sender.train.photographs.dataset")
-    parser.add_argument("--out", type=Path, default=Path("runs/confidence"), help="folder of scores (%(default)s)")
-    parser.add_argument("--views", type=int, default=3, help="jittered boxes of each person (default: %(default)s)")
-    add_export_flags(parser, "also write the weights and their scores")
     return parser.parse_args(arguments)
 
 
@@ -110,24 +101,10 @@ class Observer:
         )
 
 
-def gather(photographs: PhotographDataset, views: int) -> Limbs:
+def gather(photographs: PhotographDataset) -> Limbs:
     """The limbs of everybody with enough labelled keypoints, in jittered boxes."""
-    rng, observer, found = np.random.default_rng(0), Observer(), []
-    for index, person in people_of(photographs, labelled=_LEAST_LABELLED):
-        item = photographs[index]
-        annotated = item.keypoints[person]
-        if not np.ptp(annotated[annotated[:, 2] > 0, :2], axis=0).any():
-            continue
-        found += [observer.limbs(item, person, jittered(rng, item.boxes[person]), index) for _ in range(views)]
-    return Limbs.concatenate(found)
-
-
-def jittered(rng: np.random.Generator, box: Box) -> Box:
-    """A box (4,) moved and scaled a little."""
-    centre, half = (box[:2] + box[2:]) / 2, (box[2:] - box[:2]) / 2
-    centre = centre + rng.normal(0, _JITTER, 2) * 2 * half.max()
-    half = half * np.exp(rng.normal(0, _JITTER, 2))
-    return np.concatenate([centre - half, centre + half]).astype(np.float32)
+    observer = Observer()
+    return Limbs.concatenate([observer.limbs(*each) for each in people_in_boxes(photographs, _VIEWS)])
 
 
 def fit(limbs: Limbs) -> ConfidenceNet:
@@ -137,14 +114,12 @@ def fit(limbs: Limbs) -> ConfidenceNet:
     flat = limbs.evidence.flatten(0, 1)
     net.mean.copy_(flat.mean(dim=0))
     net.scale.copy_(flat.std(dim=0).clamp_min(1e-3))
-    optimiser = torch.optim.AdamW(net.parameters(), lr=_RATE, weight_decay=_WEIGHT_DECAY)
     share = limbs.right / limbs.counted.clamp_min(1)
-    for _ in range(_STEPS):
-        loss = functional.binary_cross_entropy_with_logits(net(limbs.evidence), share, weight=limbs.counted)
-        optimiser.zero_grad(set_to_none=True)
-        loss.backward()
-        optimiser.step()
-    return net.eval().requires_grad_(False)
+
+    def loss() -> Tensor:
+        return functional.binary_cross_entropy_with_logits(net(limbs.evidence), share, weight=limbs.counted)
+
+    return fitted(net, loss, _STEPS, _RATE, _WEIGHT_DECAY)
 
 
 def reliability(probability: Tensor, limbs: Limbs) -> list[dict[str, float]]:
@@ -172,23 +147,16 @@ def scores_of(probability: Tensor, limbs: Limbs) -> dict[str, float]:
 
 def train(options: argparse.Namespace) -> None:
     """The whole calibration, top to bottom."""
-    limbs = gather(PhotographDataset(options.photographs, "val"), options.views)
-    fitted = limbs.photograph % 2 == 0
-    net, test = fit(limbs[fitted]), limbs[~fitted]
+    limbs = gather(PhotographDataset(options.photographs, "val"))
+    even = limbs.photograph % 2 == 0
+    net, test = fit(limbs[even]), limbs[~even]
     probability = net(test.evidence).sigmoid()
-    scores = scores_of(probability, test)
-    scores["people"] = float(len(test.counted))
-    table = reliability(probability, test)
-    for row in table:
+    for row in reliability(probability, test):
         print(f"{row['keypoints']:6.0f} keypoints at {row['probability']:.2f}: {row['right']:.2f} right")
-    print(scores)
-    write_json(options.out / "scores.json", {"scores": scores, "reliability": table})
-    if options.export:
-        recipe = {"command": f"python -m sender.train.confidence --photographs photographs --views {options.views}"}
-        kind = {"kind": KIND, **architecture_of(net.config)}
-        tensors = net.state_dict()
-        entry = save_weights(WEIGHTS_NAME, tensors, kind, recipe, scores, storage="float32", directory=options.weights)
-        print(f"wrote {options.weights / entry.file}")
+    scores = scores_of(probability, test) | {"people": float(len(test.counted))}
+    recipe = {"command": "python -m sender.train.confidence --photographs photographs"}
+    kind = {"kind": KIND, **architecture_of(net.config)}
+    save_fit(options, WEIGHTS_NAME, net.state_dict(), kind, recipe, scores)
 
 
 if __name__ == "__main__":

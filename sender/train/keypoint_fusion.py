@@ -1,14 +1,13 @@
 """Fits the fusion of perception's keypoints with MoveNet's to people whom no network was trained on.
 
 The people are those of the validation split of photographs with keypoints, whom both networks see in the annotated box
-and in jittered ones, `--views` in all, as they see streams and stills; for streams, where perception is certain more
+and in a jittered one, as they see streams and stills; for streams, where perception is certain more
 often than in photographs, also rendered people new to it.  The parameters are those of greatest likelihood
 of the labelled keypoints, and of what is visible.  Scores are cross-validated: each half of the photographs by the fit
 to the other; the weights are of all.  What the networks see is kept in --out.  --export also writes the weights.
 
 Examples:
   python -m sender.train.keypoint_fusion --data unseen --photographs photographs --export
-  python -m sender.train.keypoint_fusion --data unseen --photographs photographs --views 1
 """
 
 import argparse
@@ -24,13 +23,11 @@ from torch.nn import functional
 
 from common.arrays import Box
 from common.errors import exit_code_of
-from common.io.command_line import parser_of
 from common.synthetic.dataset.shards import CropDataset
 from common.tensor_rows import TensorRows
-from common.training.flags import add_export_flags
-from common.training.run import write_json
+from common.training.fits import fitted, parser_of_fit, save_fit
 from common.weights.inference import NetworkInUse
-from common.weights.loader import architecture_of, save_weights
+from common.weights.loader import architecture_of
 from sender.perception.inference.crop import CropBox
 from sender.perception.inference.predictor import Perception
 from sender.perception.inference.refine_boxes import predict_in_boxes
@@ -48,12 +45,12 @@ from sender.perception.movenet.fusion import (
 from sender.perception.movenet.predictor import NAMES, MoveNet
 from sender.perception.movenet.second_opinion import SecondOpinion
 from sender.perception.tracking.view_turns import View
-from sender.train.confidence import jittered
 from sender.train.crops.scores import relative_errors, standard_error
-from sender.train.photographs.crops import crops_of, people_of
+from sender.train.photographs.crops import crops_of, jittered, people_in_boxes
 from sender.train.photographs.dataset import Photograph, PhotographDataset
 
-_LEAST_LABELLED = 3
+# Boxes of each person.
+_VIEWS = 2
 _STEPS, _RATE, _WEIGHT_DECAY = 300, 0.04, 1e-3
 _SHARES = (0.05, 0.1, 0.2)
 _CROPS_AT_ONCE = 32
@@ -109,12 +106,9 @@ class Seen(TensorRows):
 
 
 def parse(arguments: list[str] | None = None) -> argparse.Namespace:
-    parser = parser_of("python -m sender.train.keypoint_fusion", __doc__)
+    parser = parser_of_fit("sender.train.keypoint_fusion", __doc__)
     parser.add_argument("--data", type=Path, nargs="+", required=True, help="folders of new rendered crops")
     parser.add_argument("--photographs", type=Path, required=True, help="folder of sender.train.photographs.dataset")
-    parser.add_argument("--out", type=Path, default=Path("runs/keypoint_fusion"), help="folder of scores (%(default)s)")
-    parser.add_argument("--views", type=int, default=2, help="boxes of each person (default: %(default)s)")
-    add_export_flags(parser, "also write the weights and their scores")
     return parser.parse_args(arguments)
 
 
@@ -163,17 +157,11 @@ def rendered_people(crops: CropDataset) -> Iterator[Photograph]:
                 yield Photograph("people", "rendered", image, box, box[:0], keypoints[None].astype(np.float32))
 
 
-def gather(photographs: PhotographDataset, crops: CropDataset, views: int) -> Seen:
-    """Everybody with enough labelled keypoints, in the annotated box and in jittered ones, and rendered people."""
+def gather(photographs: PhotographDataset, crops: CropDataset) -> Seen:
+    """Everybody with enough labelled keypoints, in the annotated box and in a jittered one, and rendered people."""
     rng, observer, rows = np.random.default_rng(0), Observer(), list[Seen]()
-    for index, person in people_of(photographs, labelled=_LEAST_LABELLED):
-        item = photographs[index]
-        annotated = item.keypoints[person]
-        if not np.ptp(annotated[annotated[:, 2] > 0, :2], axis=0).any():
-            continue
-        for number in range(views):
-            box = jittered(rng, item.boxes[person]) if number else item.boxes[person]
-            rows += observer.seen(item, person, box, index)
+    for item, person, box, index in people_in_boxes(photographs, _VIEWS, rng, exact=True):
+        rows += observer.seen(item, person, box, index)
     for number, item in enumerate(rendered_people(crops), 1):
         rows += observer.seen(item, 0, jittered(rng, item.boxes[0]), -number, _OF_VIDEO)
     return Seen.concatenate(rows)
@@ -183,15 +171,13 @@ def fit(seen: Seen) -> ReadingFusion:
     """The parameters of greatest likelihood, with a small penalty."""
     torch.manual_seed(0)
     net = ReadingFusion(FusionConfig())
-    optimiser = torch.optim.AdamW(net.parameters(), lr=_RATE, weight_decay=_WEIGHT_DECAY)
-    for _ in range(_STEPS):
+
+    def loss() -> Tensor:
         mixture, visible = net(seen.own, seen.second)
-        places = -(mixture.log_density(seen.truth) * seen.labelled).sum() / seen.labelled.sum()
-        cross_entropy = functional.binary_cross_entropy_with_logits(visible, seen.visible, weight=seen.judged)
-        optimiser.zero_grad(set_to_none=True)
-        (places + cross_entropy).backward()
-        optimiser.step()
-    return net.eval().requires_grad_(False)
+        places: Tensor = -(mixture.log_density(seen.truth) * seen.labelled).sum() / seen.labelled.sum()
+        return places + functional.binary_cross_entropy_with_logits(visible, seen.visible, weight=seen.judged)
+
+    return fitted(net, loss, _STEPS, _RATE, _WEIGHT_DECAY)
 
 
 def cross_validated(seen: Seen) -> dict[str, float]:
@@ -227,21 +213,15 @@ def train(options: argparse.Namespace) -> None:
     """The whole fit, top to bottom."""
     photographs = PhotographDataset(options.photographs, "val")
     crops = CropDataset(options.data, "val")
-    rows = Seen.cached(options.out / f"seen-{options.views}.pt", lambda: gather(photographs, crops, options.views))
+    rows = Seen.cached(options.out / "seen.pt", lambda: gather(photographs, crops))
     net, scores = KeypointFusion(FusionConfig()), dict[str, float]()
     for number, reading in enumerate(READINGS):
         seen = rows[rows.reading == number]
-        of_reading = cross_validated(seen)
-        print(reading, of_reading, flush=True)
-        scores |= {f"{reading}_{name}": value for name, value in of_reading.items()}
+        scores |= {f"{reading}_{name}": value for name, value in cross_validated(seen).items()}
         net.readings[reading] = fit(seen)
-    write_json(options.out / "scores.json", scores)
-    if options.export:
-        command = "python -m sender.train.keypoint_fusion --data unseen --photographs photographs"
-        recipe = {"command": f"{command} --views {options.views}"}
-        kind, tensors = {"kind": KIND, **architecture_of(net.config)}, net.state_dict()
-        entry = save_weights(WEIGHTS_NAME, tensors, kind, recipe, scores, storage="float32", directory=options.weights)
-        print(f"wrote {options.weights / entry.file}")
+    recipe = {"command": "python -m sender.train.keypoint_fusion --data unseen --photographs photographs"}
+    kind = {"kind": KIND, **architecture_of(net.config)}
+    save_fit(options, WEIGHTS_NAME, net.state_dict(), kind, recipe, scores)
 
 
 if __name__ == "__main__":

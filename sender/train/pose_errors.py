@@ -17,11 +17,9 @@ from torch import Tensor
 
 from common.body.label_space import LabelSpace
 from common.errors import exit_code_of
-from common.io.command_line import parser_of
 from common.synthetic.dataset.shards import CropDataset
-from common.training.flags import add_export_flags
-from common.training.run import write_json
-from common.weights.loader import architecture_of, save_weights
+from common.training.fits import fitted, parser_of_fit, save_fit
+from common.weights.loader import architecture_of
 from sender.perception.inference.predictor import Perception
 from sender.perception.network.output import certainty_of_features
 from sender.semantics.crop_labels import pose_entries
@@ -32,23 +30,21 @@ _STEPS, _RATE, _DECAY = 300, 0.01, 0.3
 
 
 def parse(arguments: list[str] | None = None) -> argparse.Namespace:
-    parser = parser_of("python -m sender.train.pose_errors", __doc__)
+    parser = parser_of_fit("sender.train.pose_errors", __doc__)
     parser.add_argument("--data", type=Path, nargs="+", required=True, help="folders of rendered shards")
-    parser.add_argument("--out", type=Path, default=Path("runs/pose_errors"), help="folder of scores (%(default)s)")
-    add_export_flags(parser, "also write the weights and their scores")
     return parser.parse_args(arguments)
 
 
 def gather(folders: list[Path], out: Path) -> tuple[Samples, Samples]:
     """People to fit on, and others to score on."""
-    perception, fitted, scored = Perception.load(), list[Samples](), list[Samples]()
+    perception, known, scored = Perception.load(), list[Samples](), list[Samples]()
     for folder in folders:
         dataset = CropDataset([folder], "val")
         seen = Samples.cached(out / f"features-{folder.name}.pt", partial(rendered_samples, perception, dataset, print))
         most = 3 * len(seen) // 4
-        fitted.append(seen[:most])
+        known.append(seen[:most])
         scored.append(seen[most:])
-    return Samples.concatenate(fitted), Samples.concatenate(scored)
+    return Samples.concatenate(known), Samples.concatenate(scored)
 
 
 def errors_of(samples: Samples) -> tuple[Tensor, Tensor]:
@@ -63,15 +59,14 @@ def fit(certainties: Tensor, errors: Tensor) -> PoseErrors:
     net, standardised = PoseErrors(PoseErrorsConfig()), (certainties - mean) / scale
     torch.nn.init.zeros_(net.weight)
     net.bias.data = errors.square().mean(0).log() / 2
-    optimiser = torch.optim.Adam(net.parameters(), lr=_RATE)
-    for _ in range(_STEPS):
-        loss = surprise(net(standardised), errors).sum(1).mean() + _DECAY * net.weight.square().sum()
-        optimiser.zero_grad()
-        loss.backward()
-        optimiser.step()
+
+    def loss() -> Tensor:
+        return surprise(net(standardised), errors).sum(1).mean() + _DECAY * net.weight.square().sum()
+
+    fitted(net, loss, _STEPS, _RATE)
     net.weight.data /= scale
     net.bias.data -= net.weight.data @ mean
-    return net.eval().requires_grad_(False)
+    return net
 
 
 def surprise(log_sigma: Tensor, errors: Tensor) -> Tensor:
@@ -81,21 +76,16 @@ def surprise(log_sigma: Tensor, errors: Tensor) -> Tensor:
 
 def train(options: argparse.Namespace) -> None:
     """The whole fit, top to bottom."""
-    fitted, scored = (errors_of(samples) for samples in gather(options.data, options.out))
-    net, constant = fit(*fitted), fitted[1].square().mean(0).log() / 2
+    known, scored = (errors_of(samples) for samples in gather(options.data, options.out))
+    net, constant = fit(*known), known[1].square().mean(0).log() / 2
     scores = {
         "nats_per_entry": surprise(net(scored[0]), scored[1]).mean().item(),
         "nats_per_entry_one_sigma": surprise(constant, scored[1]).mean().item(),
         "people": len(scored[1]),
     }
-    print(scores)
-    write_json(options.out / "scores.json", {"scores": scores})
-    if options.export:
-        recipe = {"command": "python -m sender.train.pose_errors --data dressed40 everyday41", "crops": len(fitted[1])}
-        kind = {"kind": ERRORS_KIND, **architecture_of(PoseErrorsConfig())}
-        tensors, directory = net.state_dict(), options.weights
-        entry = save_weights(ERRORS_NAME, tensors, kind, recipe, scores, storage="float32", directory=directory)
-        print(f"wrote {directory / entry.file}")
+    recipe = {"command": "python -m sender.train.pose_errors --data dressed40 everyday41", "crops": len(known[1])}
+    kind = {"kind": ERRORS_KIND, **architecture_of(PoseErrorsConfig())}
+    save_fit(options, ERRORS_NAME, net.state_dict(), kind, recipe, scores)
 
 
 if __name__ == "__main__":

@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from common.arrays import BoolArray, Float64Array, FloatArray, Image
+from common.arrays import BoolArray, Box, Float64Array, FloatArray, Image
 from common.body.anatomy import COCO_KEYPOINTS, MIRRORED_KEYPOINTS
 from common.synthetic.scene.degradations import degrade
 from common.tensor_rows import TensorRows
@@ -46,6 +46,8 @@ _SOURCES: tuple[Source, ...] = ("people", "openimages")
 ABSENT = -1
 # People with fewer labelled keypoints or a smaller box are not trained on.
 _MIN_LABELLED, _MIN_SIDE_PX = 4, 32
+# Standard deviation of a jittered box's position and log of its size, over its longer side.
+_JITTER = 0.05
 _UPPER = np.array([not name.endswith(("knee", "ankle")) for name in COCO_KEYPOINTS])
 _LOWER = np.array([name.endswith(("hip", "knee", "ankle")) for name in COCO_KEYPOINTS])
 
@@ -85,6 +87,34 @@ def people_of(
         enough = (item.keypoints[..., 2] > 0).sum(axis=1) >= labelled
         found += [(index, int(person)) for person in np.flatnonzero(enough & (sides >= _MIN_SIDE_PX))]
     return found
+
+
+def people_in_boxes(
+    photographs: PhotographDataset, views: int, rng: Generator | None = None, *, exact: bool = False
+) -> Iterator[tuple[Photograph, int, Box, int]]:
+    """Everybody with at least three labelled keypoints in jittered boxes: photograph, person, box, index.
+
+    Args:
+        views: boxes of each person.
+        rng: of the jitter; by default of seed 0.
+        exact: whether the first box is the annotated one.
+    """
+    rng = rng or np.random.default_rng(0)
+    for index, person in people_of(photographs, labelled=3):
+        item = photographs[index]
+        annotated = item.keypoints[person]
+        if np.ptp(annotated[annotated[:, 2] > 0, :2], axis=0).any():
+            for number in range(views):
+                own = exact and number == 0
+                yield item, person, item.boxes[person] if own else jittered(rng, item.boxes[person]), index
+
+
+def jittered(rng: Generator, box: Box) -> Box:
+    """A box (4,) moved and scaled a little."""
+    centre, half = (box[:2] + box[2:]) / 2, (box[2:] - box[:2]) / 2
+    centre = centre + rng.normal(0, _JITTER, 2) * 2 * half.max()
+    half = half * np.exp(rng.normal(0, _JITTER, 2))
+    return np.concatenate([centre - half, centre + half]).astype(np.float32)
 
 
 def places_of_nobody(photographs: PhotographDataset) -> list[tuple[int, int]]:
