@@ -17,9 +17,9 @@ Examples:
 
 import argparse
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import cv2
 import numpy as np
@@ -30,15 +30,14 @@ from torch.nn import functional
 from torchvision.ops import box_iou
 
 from common.arrays import FloatArray
-from common.io.atomic_write import atomic_replacement
 from common.synthetic.dataset.split import Split
+from common.tensor_rows import TensorRows
 from common.training.recipe import Defaults, Progress, Recipe
 from common.training.run import main, on_device
 from sender.perception.inference.detector import BOTH, Detector
 from sender.perception.inference.predictor import Perception
 from sender.perception.inference.refine_boxes import predict_in_boxes
 from sender.perception.inference.verifier import (
-    EVIDENCE,
     KIND,
     WEIGHTS_NAME,
     VerifierConfig,
@@ -75,7 +74,7 @@ _RIDGE = 0.01
 
 
 @dataclass(frozen=True, slots=True)
-class Examples:
+class Examples(TensorRows):
     """Proposals with perception's certainty.
 
     Args:
@@ -83,7 +82,7 @@ class Examples:
         person: (N,) 1 where the crop shows a person, else 0.
         score: (N,) the detector's.
         certainty: (N,) of the second opinion on the refined boxes.
-        frames: number of frames that they are from.
+        frames: (N,) number of all frames that the examples are from.
     """
 
     first: Tensor
@@ -91,20 +90,10 @@ class Examples:
     person: Tensor
     score: Tensor
     certainty: Tensor
-    frames: int
+    frames: Tensor
 
 
-class Proposals(NamedTuple):
-    """B rows of `Examples`."""
-
-    first: Tensor
-    evidence: Tensor
-    person: Tensor
-    score: Tensor
-    certainty: Tensor
-
-
-class VerifierTraining(Recipe[VerifierNet, Proposals]):
+class VerifierTraining(Recipe[VerifierNet, Examples]):
     """Cross-entropy of the posteriors of the second look, of both looks, and of both opinions.
 
     Their prior is the detector's score.
@@ -127,8 +116,8 @@ class VerifierTraining(Recipe[VerifierNet, Proposals]):
         self._examples = gather(options, "train", options.frames, self.device)
         self._val = gather(options, "val", max(options.frames // 5, 1), self.device)
         if options.steps is None:
-            options.steps = _EPOCHS * max(len(self._examples.person) // options.batch, 1)
-        self.facts = {"examples": len(self._examples.person)}
+            options.steps = _EPOCHS * max(len(self._examples) // options.batch, 1)
+        self.facts = {"examples": len(self._examples)}
         return self.or_shipped(VerifierNet(VerifierConfig()))
 
     def optimisers(self, network: VerifierNet) -> Sequence[torch.optim.Optimizer]:
@@ -140,13 +129,11 @@ class VerifierTraining(Recipe[VerifierNet, Proposals]):
         groups.append({"params": verdicts, "lr": _VERDICT_RATE * self.options.rate})
         return [torch.optim.AdamW(groups, lr=self.options.rate, weight_decay=0.05)]
 
-    def batches(self, count: int, rng: np.random.Generator) -> Iterator[Proposals]:
-        examples = self._examples
+    def batches(self, count: int, rng: np.random.Generator) -> Iterator[Examples]:
         while True:
-            rows = torch.from_numpy(rng.integers(len(examples.person), size=count))
-            yield Proposals(*(getattr(examples, name)[rows] for name in Proposals._fields))
+            yield self._examples[torch.from_numpy(rng.integers(len(self._examples), size=count))]
 
-    def step(self, network: VerifierNet, batch: Proposals) -> tuple[Tensor, Mapping[str, Tensor]]:
+    def step(self, network: VerifierNet, batch: Examples) -> tuple[Tensor, Mapping[str, Tensor]]:
         if self.options.shipped:
             # What they norm by belongs to what they have learned.
             network.norm.eval()
@@ -186,7 +173,7 @@ class VerifierTraining(Recipe[VerifierNet, Proposals]):
             kept = score >= least
             scores[f"auc{name}"] = round(area_under_curve(score, person), 4)
             scores[f"kept{name}"] = round(float((kept & person).sum() / person.sum()), 4)
-            scores[f"false_per_frame{name}"] = round(float((kept & ~person).sum()) / examples.frames, 4)
+            scores[f"false_per_frame{name}"] = round(float((kept & ~person).sum()) / int(examples.frames[0]), 4)
         return scores
 
     def manifest_recipe(self, progress: Progress) -> dict[str, Any]:
@@ -230,37 +217,29 @@ def frames_of(options: argparse.Namespace, split: Split, count: int) -> Iterator
 
 def gather(options: argparse.Namespace, split: Split, frames: int, device: torch.device) -> Examples:
     """Examples from `frames_of`, or from `--out` if they were gathered before."""
-    file = options.out / f"examples-{split}-{options.seed}-{frames}.npz"
-    if not file.exists():
+
+    def observed() -> Examples:
         detector, perception = Detector.load(device=device), Perception.load(device=device)
         detector.threshold = _MIN_PROPOSAL_SCORE
-        rows = [torch.zeros(0, 2 * EVIDENCE + 3)]
-        for number, frame in enumerate(frames_of(options, split, frames)):
-            rows.append(_examples_of_frame(detector, perception, frame))
-            if number % 100 == 0:
-                print(f"{split}: {number} frames, {sum(map(len, rows))} examples", flush=True)
-        options.out.mkdir(parents=True, exist_ok=True)
-        with atomic_replacement(file) as partial, open(partial, "wb") as output:
-            np.savez(output, rows=torch.cat(rows).numpy(), frames=number + 1)
-    arrays = np.load(file)
-    rows_NX = torch.from_numpy(arrays["rows"])
-    first, second, others = rows_NX.split([EVIDENCE, EVIDENCE, 3], dim=1)
-    person, score, certainty = others.unbind(1)
-    return Examples(first, second, person, score, certainty, int(arrays["frames"]))
+        found = [examples_of(detector, perception, frame) for frame in frames_of(options, split, frames)]
+        rows = Examples.concatenate([each for each in found if each])
+        return replace(rows, frames=torch.full_like(rows.frames, len(found)))
+
+    return Examples.cached(options.out / f"examples-{split}-{options.seed}-{frames}.pt", observed)
 
 
-def _examples_of_frame(detector: Detector, perception: Perception, frame: Frame) -> Tensor:
-    """(n, 2 EVIDENCE + 3) rows of evidence, person, score, certainty; proposals of which nobody knows are left out."""
+def examples_of(detector: Detector, perception: Perception, frame: Frame) -> Examples | None:
+    """Those of a frame, without proposals of which nobody knows; None if nothing is proposed."""
     proposals = detector.find(frame.image, BOTH)[:_MAX_PROPOSALS]
     if not proposals:
-        return torch.zeros(0, 2 * EVIDENCE + 3)
+        return None
     first = predict_in_boxes(perception, frame.image, [proposal.box for proposal in proposals])
     refined = predict_in_boxes(perception, frame.image, first.person_boxes())
     assert isinstance(refined.output, FusedOutput)
     person, nobody = verdicts(np.stack(refined.person_boxes()), frame)
     scores = torch.tensor([proposal.score for proposal in proposals])
-    columns = torch.stack([person.float(), scores, second_certainty(refined.output)], dim=1)
-    return torch.cat([evidence(first.output), evidence(refined.output), columns], dim=1)[person | nobody]
+    looks, certainty = (evidence(first.output), evidence(refined.output)), second_certainty(refined.output)
+    return Examples(*looks, person.float(), scores, certainty, torch.ones_like(scores))[person | nobody]
 
 
 def verdicts(boxes_d4: FloatArray, frame: Frame) -> tuple[Tensor, Tensor]:

@@ -28,7 +28,7 @@ def examples(count: int, seed: int) -> Examples:
         person,
         torch.rand(count, generator=generator),
         2 * person + torch.randn(count, generator=generator),
-        frames=100,
+        torch.full((count,), 100),
     )
 
 
