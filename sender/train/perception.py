@@ -28,7 +28,7 @@ from common.arrays import BoolArray
 from common.body.model import BodyModel, KeypointKinematics
 from common.synthetic.dataset.shards import CropDataset
 from common.training.recipe import Defaults, Progress, Recipe
-from common.training.run import main, on_device
+from common.training.run import main
 from common.weights.devices import device_of, fast_autocast
 from common.weights.loader import load_recorded
 from common.weights.manifest import read_manifest
@@ -39,7 +39,7 @@ from sender.perception.network.network import PerceptionConfig, PerceptionNet
 from sender.perception.network.output import PerceptionOutput
 from sender.train.crops.batches import CropBatch, augment, crop_batch, with_negatives
 from sender.train.crops.multi_task_loss import MultiTaskLoss, keypoint_terms
-from sender.train.crops.scores import evaluate, intersection_over_union, keypoint_scores
+from sender.train.crops.scores import evaluate, intersection_over_union, keypoint_scores, outputs
 from sender.train.frames.composed import FrameComposer
 from sender.train.photographs.crops import PhotographCrops, PhotographCropSampler, crops_in_boxes
 from sender.train.photographs.dataset import PhotographDataset
@@ -146,7 +146,8 @@ class PerceptionTraining(Recipe[PerceptionNet, Crops]):
         """Of the validation splits: `limit` rendered crops, and photographs."""
         scores = evaluate(net, validation_batches(self.options.data, self._size, limit=limit), self._kinematics)
         photographs = PhotographDataset(self.options.photographs, "val")
-        return scores | keypoint_scores(net, crops_in_boxes(photographs, self._size))
+        seen = outputs(net, crops_in_boxes(photographs, self._size))
+        return scores | keypoint_scores((output.keypoints_2d, truth) for output, truth in seen)
 
     def finish(self, network: PerceptionNet) -> None:
         """Calibrates the exported network's mask."""
@@ -239,14 +240,9 @@ def best_mask_threshold(net: nn.Module, batches: Iterable[CropBatch]) -> float:
         net: returns a `PerceptionOutput`.
         batches: crops that it was not trained on.
     """
-    net.eval()
-    device = device_of(net)
-    total = torch.zeros(len(_CANDIDATES), device=device)
-    for crops in batches:
-        truth = on_device(crops, device)
-        with fast_autocast(device.type):
-            logits: Tensor = net(truth.image).mask_logits
-        person = truth.mask > 0.5
+    total = torch.zeros(len(_CANDIDATES), device=device_of(net))
+    for output, truth in outputs(net, batches):
+        person, logits = truth.mask > 0.5, output.mask_logits
         total += torch.stack([intersection_over_union(logits > threshold, person).sum() for threshold in _CANDIDATES])
     return float(_CANDIDATES[total.argmax()])
 

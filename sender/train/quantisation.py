@@ -12,8 +12,8 @@ Examples:
 """
 
 import argparse
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, fields, replace
 from itertools import islice
 from pathlib import Path
 
@@ -30,16 +30,17 @@ from common.weights.loader import load_recorded
 from common.weights.manifest import Ranges, add_entry, find_entry
 from sender.perception.inference import detector as detection
 from sender.perception.inference import predictor
-from sender.perception.inference.detector import Detector
-from sender.perception.inference.predictor import Perception
+from sender.perception.inference.crop import CROP_MARGIN
+from sender.perception.inference.detector import DetectorConfig, DetectorNet
+from sender.perception.inference.predictor import PerceptionGraph
 from sender.perception.movenet import predictor as movenet
 from sender.perception.movenet.decode import MoveNetGraph
 from sender.perception.movenet.network import MoveNetConfig, MoveNetNet
-from sender.perception.network.network import PerceptionNet
+from sender.perception.network.network import PerceptionConfig, PerceptionNet
 from sender.perception.network.output import PerceptionOutput
 from sender.train.crops.scores import keypoint_scores
 from sender.train.frames.scores import photograph_scores
-from sender.train.movenet import AsPerception, as_crops
+from sender.train.movenet import as_crops
 from sender.train.photographs.crops import PhotographCropSampler, crops_in_boxes
 from sender.train.photographs.dataset import PhotographDataset
 from sender.train.photographs.frames import PhotographFrames
@@ -54,49 +55,30 @@ _LAYERS = (nn.Linear, nn.Conv2d, nn.ConvTranspose2d)
 Scores = Mapping[str, float]
 
 
+Inputs = tuple[Tensor, ...]
+"""Of one row."""
+
+
 @dataclass(frozen=True)
 class Subject:
     """A network to calibrate.
 
     Args:
         network: as it is compiled for use.
-        inputs: of one row, to calibrate on.
-        score: of a network with the same outputs, on validation data.
+        inputs: to calibrate on.
+        score: of the network in use, on validation data.
         decisive: the score that 8 bits may not lower by more than `_LARGEST_LOSS`.
     """
 
     name: str
     network: nn.Module
-    inputs: Iterable[Tensor]
-    score: Callable[[nn.Module], Scores]
+    inputs: Iterable[Inputs]
+    score: Callable[[NetworkInUse], Scores]
     decisive: str
 
 
-class PlainOutputs(nn.Module):
-    """Perception with the fields of its output as a tuple."""
-
-    def __init__(self, net: PerceptionNet) -> None:
-        super().__init__()
-        self.net = net
-
-    def forward(self, image_B3SS: Tensor) -> tuple[Tensor, ...]:
-        output: PerceptionOutput = self.net(image_B3SS)
-        return tuple(output.columns())
-
-
-class _AsModule(nn.Module):
-    """A network in use as the trainings score it."""
-
-    def __init__(self, network: NetworkInUse, together: Callable[..., object]) -> None:
-        super().__init__()
-        self._network, self._together = network, together
-
-    def forward(self, images: Tensor) -> object:
-        return self._together(*self._network(images))
-
-
 @torch.inference_mode()
-def calibrated(network: nn.Module, inputs: Iterable[Tensor]) -> dict[str, tuple[float, float]]:
+def calibrated(network: nn.Module, inputs: Iterable[Inputs]) -> dict[str, tuple[float, float]]:
     """The ranges of the inputs of all layers that are worth it; zero is always within."""
     ranges: dict[str, tuple[float, float]] = {}
     handles = []
@@ -120,7 +102,7 @@ def calibrated(network: nn.Module, inputs: Iterable[Tensor]) -> dict[str, tuple[
 
             handles.append(module.register_forward_hook(hook))
     for one in inputs:
-        network(one)
+        network(*one)
     for handle in handles:
         handle.remove()
     return {name: (round(low, 4), round(high, 4)) for name, (low, high) in ranges.items()}
@@ -129,46 +111,53 @@ def calibrated(network: nn.Module, inputs: Iterable[Tensor]) -> dict[str, tuple[
 def subjects(photographs: Path) -> Iterator[Subject]:
     """Perception, detector and MoveNet, with training photographs to calibrate on."""
     train, validation = PhotographDataset(photographs, "train"), PhotographDataset(photographs, "val")
-    perception, detector = Perception.load(), Detector.load()
-    crops = PhotographCropSampler(train, np.random.default_rng(_SEED), perception.size)
-    yield Subject(
-        predictor.WEIGHTS_NAME,
-        PlainOutputs(perception.net),
-        (batch.ready().image for batch in islice(crops.batches(1), _PHOTOGRAPHS)),
-        lambda network: keypoint_scores(network, crops_in_boxes(validation, perception.size)),
-        "photographs_pck10",
-    )
-    size = detector.net.config.size
+    name = predictor.WEIGHTS_NAME
+    net = load_recorded(name, predictor.KIND, PerceptionConfig, PerceptionNet)
+    column = [field.name for field in fields(PerceptionOutput)].index("keypoints_2d")
+    plain, datasets = (torch.zeros(1, dtype=torch.bool),), (train, validation)
+    yield _of_crops(name, PerceptionGraph(net), net.config.size, datasets, column=column, last=plain)
+    detector = load_recorded(detection.WEIGHTS_NAME, detection.KIND, DetectorConfig, DetectorNet)
+    size = detector.config.size
     frames = PhotographFrames(train, "openimages", np.random.default_rng(_SEED), size)
     yield Subject(
         detection.WEIGHTS_NAME,
-        detector.net,
-        (predictor.as_images(frames().image[None]) for _ in range(_PHOTOGRAPHS)),
+        detector,
+        ((predictor.as_images(frames().image[None]),) for _ in range(_PHOTOGRAPHS)),
         lambda network: photograph_scores(network, validation, size),
         "people_ap",
     )
-    for name in movenet.NAMES:
-        yield _movenet(name, train, validation)
+    for each in movenet.NAMES:
+        second = load_recorded(each, movenet.KIND, MoveNetConfig, MoveNetNet)
+        yield _of_crops(each, MoveNetGraph(second), second.config.size, datasets, movenet.MARGIN)
 
 
-def _movenet(name: movenet.Name, train: PhotographDataset, validation: PhotographDataset) -> Subject:
-    net = load_recorded(name, movenet.KIND, MoveNetConfig, MoveNetNet)
-    size = net.config.size
-    crops = PhotographCropSampler(train, np.random.default_rng(_SEED), size)
-    return Subject(
-        name,
-        MoveNetGraph(net),
-        (as_crops(batch.ready().image) for batch in islice(crops.batches(1), _PHOTOGRAPHS)),
-        lambda network: keypoint_scores(AsPerception(network), crops_in_boxes(validation, size, margin=movenet.MARGIN)),
-        "photographs_pck10",
-    )
+def _of_crops(
+    name: str,
+    graph: nn.Module,
+    size: int,
+    datasets: tuple[PhotographDataset, PhotographDataset],
+    margin: float = CROP_MARGIN,
+    column: int = 0,
+    last: Sequence[Tensor] = (),
+) -> Subject:
+    """A network that reads crops of bytes, and `last`; keypoints are one of its outputs."""
+    crops = PhotographCropSampler(datasets[0], np.random.default_rng(_SEED), size).batches(1)
+
+    def score(network: NetworkInUse) -> Scores:
+        boxes = crops_in_boxes(datasets[1], size, margin=margin)
+        return keypoint_scores((_columns(network, each.image, last)[column], each) for each in boxes)
+
+    inputs = ((as_crops(each.ready().image), *last) for each in islice(crops, _PHOTOGRAPHS))
+    return Subject(name, graph, inputs, score, "photographs_pck10")
 
 
-def scored(subject: Subject, example: Tensor, int8: Ranges) -> Scores:
+def _columns(network: NetworkInUse, images_B3SS: Tensor, last: Sequence[Tensor]) -> Inputs:
+    return network(as_crops(images_B3SS), *(each.expand(len(images_B3SS)) for each in last))
+
+
+def scored(subject: Subject, example: Inputs, int8: Ranges) -> Scores:
     """Validation scores of a network as compiled for use."""
-    network = in_use(subject.network, (example,), subject.name, "float32", CPU, int8)
-    together = PerceptionOutput if subject.name == predictor.WEIGHTS_NAME else lambda *outputs: outputs
-    return subject.score(_AsModule(network, together))
+    return subject.score(in_use(subject.network, example, subject.name, "float32", CPU, int8))
 
 
 def parse(arguments: list[str] | None = None) -> argparse.Namespace:

@@ -66,7 +66,7 @@ def evaluate(net: nn.Module, batches: Iterable[CropBatch], kinematics: KeypointK
     """Mean scores of `net` over crops, and PCK of the visible keypoints."""
     people: dict[str, list[Tensor]] = defaultdict(list)
     errors, visible = [], []
-    for output, truth in _outputs(net, batches):
+    for output, truth in outputs(net, batches):
         for name, score in person_scores(output, truth, kinematics).items():
             people[name].append(score)
         errors.append(relative_errors(output.keypoints_2d, truth.keypoints_2d, torch.ones_like(truth.visible)))
@@ -77,7 +77,8 @@ def evaluate(net: nn.Module, batches: Iterable[CropBatch], kinematics: KeypointK
     return {name: round(value, 4) for name, value in scores.items()}
 
 
-def _outputs(net: nn.Module, batches: Iterable[Truth]) -> Iterator[tuple[PerceptionOutput, Truth]]:
+def outputs(net: nn.Module, batches: Iterable[Truth]) -> Iterator[tuple[PerceptionOutput, Truth]]:
+    """What a network makes of crops in evaluation mode, and their truth, both on its device."""
     net.eval()
     device = device_of(net)
     for crops in batches:
@@ -91,11 +92,11 @@ _SHARES = (0.05, 0.1, 0.2)
 
 
 @torch.no_grad()
-def keypoint_scores(net: nn.Module, batches: Iterable[PhotographCrops]) -> dict[str, float]:
-    """PCK of all labelled keypoints."""
+def keypoint_scores(found: Iterable[tuple[Tensor, PhotographCrops]]) -> dict[str, float]:
+    """PCK of all labelled keypoints, of the places (B, 17, 2) that are found in batches of crops."""
     errors, labelled = [], []
-    for output, truth in _outputs(net, batches):
-        errors.append(relative_errors(output.keypoints_2d, truth.keypoints_2d, truth.labelled))
+    for places, truth in found:
+        errors.append(relative_errors(places, truth.keypoints_2d, truth.labelled))
         labelled.append(truth.labelled > 0)
     error, counted = torch.cat(errors), torch.cat(labelled)
     scores = {f"photographs_pck{100 * share:02.0f}": _share(error <= share, counted) for share in _SHARES}

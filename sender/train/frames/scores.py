@@ -1,6 +1,6 @@
 """The detector's scores on the photographs that are held back from training."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -103,23 +103,31 @@ def shares_inside(found_d4: FloatArray, boxes_m4: FloatArray) -> FloatArray:
     return np.asarray((high - low).clip(0).prod(axis=2) / area[:, None], np.float32)
 
 
-def _on_host(net: nn.Module, images: Tensor) -> tuple[Tensor, Tensor]:
-    """Heat maps and boxes of images, also of bytes, on the CPU, computed where the network is."""
+Found = Callable[[Tensor], tuple[Tensor, ...]]
+"""Heat maps and boxes of images 0…1, on the CPU."""
+
+
+def in_evaluation(net: nn.Module) -> Found:
+    """What a network in training finds, computed where it is."""
+    net.eval()
     device = device_of(net)
-    with fast_autocast(device.type):
-        heat, boxes = net(unit(images.to(device)))
-    return heat.float().cpu(), boxes.float().cpu()
+
+    def found(images: Tensor) -> tuple[Tensor, ...]:
+        with fast_autocast(device.type):
+            return tuple(each.float().cpu() for each in net(images.to(device)))
+
+    return found
 
 
 @torch.no_grad()
-def detections(net: nn.Module, images: list[Image], size: int) -> Iterator[tuple[FloatArray, FloatArray]]:
+def detections(net: Found, images: list[Image], size: int) -> Iterator[tuple[FloatArray, FloatArray]]:
     """Boxes (d, 4) in pixels and scores (d,) in each of several pictures, best first."""
     for start in range(0, len(images), _BATCH):
         squares: list[tuple[Image, Letterbox]] = [
             letterboxed(image, (size, size)) for image in images[start : start + _BATCH]
         ]
         batch = as_bytes(np.stack([square for square, _ in squares]))
-        heat, boxes = _on_host(net, batch)
+        heat, boxes = net(unit(batch))
         for row, (_, letterbox) in enumerate(squares):
             found, scores = peaks(heat[row].sigmoid(), boxes[row], _LOWEST_SCORE)
             height, width = images[start + row].shape[:2]
@@ -127,35 +135,23 @@ def detections(net: nn.Module, images: list[Image], size: int) -> Iterator[tuple
             yield torch.minimum(letterbox.to_pixels(found).clamp_min(0), limit).numpy(), scores.numpy()
 
 
-def matches_in(net: nn.Module, photographs: list[Photograph], size: int) -> Matches:
+def matches_in(net: Found, photographs: list[Photograph], size: int) -> Matches:
     """Detects and matches the people of photographs."""
-    height, person_score, score, true, person_height = [], [], [], [], []
-    for item, (found, scores) in zip(
-        photographs, detections(net, [photograph.image for photograph in photographs], size), strict=True
-    ):
+    rows = []
+    images = [photograph.image for photograph in photographs]
+    for item, (found, scores) in zip(photographs, detections(net, images, size), strict=True):
         person, counts = match(item.boxes, item.crowds, found)
-        tall = _heights(item)
+        tall = np.asarray(item.boxes[:, 3] - item.boxes[:, 1], np.float32)
         best = np.zeros(len(tall), np.float32)
         best[person[person >= 0]] = scores[person >= 0]
         own = np.where(person >= 0, np.append(tall, 0)[person], found[:, 3] - found[:, 1])
-        height.append(tall)
-        person_score.append(best)
-        score.append(scores[counts])
-        true.append(person[counts] >= 0)
-        person_height.append(own[counts])
-    return Matches(
-        np.concatenate(height),
-        np.concatenate(person_score),
-        np.concatenate(score),
-        np.concatenate(true),
-        np.concatenate(person_height),
-        len(photographs),
-    )
+        rows.append((tall, best, scores[counts], person[counts] >= 0, own[counts]))
+    height, person_score, score, true, person_height = map(np.concatenate, zip(*rows, strict=True))
+    return Matches(height, person_score, score, true, person_height, len(photographs))
 
 
-def photograph_scores(net: nn.Module, photographs: PhotographDataset, size: int) -> dict[str, float]:
+def photograph_scores(net: Found, photographs: PhotographDataset, size: int) -> dict[str, float]:
     """Recall, false detections and average precision on the sources of a data set, at the scores in their names."""
-    net.eval()
     scores: dict[str, float] = {}
     for source, low_px in _LARGE_PX.items():
         matches = matches_in(net, [photographs[index] for index in photographs.indices(source)], size)
@@ -172,7 +168,3 @@ def photograph_scores(net: nn.Module, photographs: PhotographDataset, size: int)
     nobody = list(detections(net, [views.view() for _ in range(_PANORAMA_VIEWS)], size))
     scores[f"panoramas_false_{_SCORE}"] = float(np.mean([(score >= _SCORE).sum() for _, score in nobody]))
     return {name: round(value, 4) for name, value in scores.items()}
-
-
-def _heights(item: Photograph) -> FloatArray:
-    return np.asarray(item.boxes[:, 3] - item.boxes[:, 1], np.float32)

@@ -22,15 +22,15 @@ def test_ranges_of_the_layers_that_are_worth_it() -> None:
     large = nn.Conv2d(64, 256, 3, padding=1)
     network = nn.Sequential(small, nn.ReLU(), large, estimate)
     nn.init.constant_(small.weight, 1.0)
-    inputs = [torch.full((1, 3, 8, 8), value) for value in (0.5, 2.0, -1.0)]
-    assert calibrated(of_picture, [torch.ones(1, 3, 80, 80)]) == {}
+    inputs = [(torch.full((1, 3, 8, 8), value),) for value in (0.5, 2.0, -1.0)]
+    assert calibrated(of_picture, [(torch.ones(1, 3, 80, 80),)]) == {}
     assert calibrated(network, inputs) == {"2": (0.0, 6.0)}
     # The networks run in several threads: nothing of the calibration may stay.
     assert not large._forward_hooks
 
 
 def test_ranges_that_cost_accuracy_are_not_exported(monkeypatch: pytest.MonkeyPatch) -> None:
-    subject = Subject("detector", nn.Identity(), [torch.zeros(1, 3, 8, 8)], lambda _: {}, "ap")
+    subject = Subject("detector", nn.Identity(), [(torch.zeros(1, 3, 8, 8),)], lambda _: {}, "ap")
     monkeypatch.setattr(quantisation, "subjects", lambda *_: iter([subject]))
     monkeypatch.setattr(quantisation, "calibrated", lambda *_: {"layer": (0.0, 1.0)})
     monkeypatch.setattr(quantisation, "scored", lambda _subject, _example, int8: {"ap": 0.4 if int8 else 0.5})

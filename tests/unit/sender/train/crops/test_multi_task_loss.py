@@ -19,6 +19,7 @@ from sender.train.crops.multi_task_loss import (
 from sender.train.crops.scores import (
     joint_errors_mm,
     keypoint_scores,
+    outputs,
     procrustes,
     standard_error,
 )
@@ -142,7 +143,8 @@ def test_reprojection_trains_joints_pose_and_camera(kinematics: KeypointKinemati
 
 
 def test_scores_of_a_network() -> None:
-    scores = keypoint_scores(PerceptionNet(TINY), [crops(3), crops(2)])
+    seen = outputs(PerceptionNet(TINY), [crops(3), crops(2)])
+    scores = keypoint_scores((output.keypoints_2d, truth) for output, truth in seen)
     assert scores["photographs_people"] == 5
     assert 0 <= scores["photographs_pck05"] <= scores["photographs_pck10"] <= scores["photographs_pck20"] <= 1
 

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from sender.perception.inference.detector import DetectorConfig, DetectorNet
-from sender.train.frames.scores import Matches, match, photograph_scores
+from sender.train.frames.scores import Matches, in_evaluation, match, photograph_scores
 from sender.train.photographs.dataset import PhotographDataset, convert
 from tests.support.photograph_sources import write_photographs
 
@@ -59,6 +59,6 @@ def test_scores_of_a_network_on_photographs(tmp_path: Path) -> None:
     convert(write_photographs(tmp_path), tmp_path / "out")
     torch.manual_seed(0)
     net = DetectorNet(DetectorConfig(size=64, width=8))
-    scores = photograph_scores(net, PhotographDataset(tmp_path / "out", "val"), 64)
+    scores = photograph_scores(in_evaluation(net), PhotographDataset(tmp_path / "out", "val"), 64)
     assert scores["people_large_found_0.25"] == 0
     assert scores["panoramas_false_0.25"] == 0
