@@ -112,13 +112,12 @@ def observe(
 ) -> StoredViews:
     """One pass of the sender's networks over a data set."""
     parts: list[StoredViews] = []
-    for start in range(0, len(dataset), _BATCH):
-        truth = dataset.batch(np.arange(start, min(start + _BATCH, len(dataset))), _FIELDS)
+    for number, truth in enumerate(dataset.batches(_BATCH, _FIELDS)):
         output = perception.observe(list(truth["image"]))
         views = [_view(truth, row, output[row : row + 1], semantics, stage) for row in range(len(output))]
         parts.append(StoredViews.from_views(ClothingViews.concatenate(views), _truth(truth)))
-        if start // _BATCH % 50 == 0:
-            print(f"views {start}/{len(dataset)}", flush=True)
+        if number % 50 == 0:
+            print(f"views {number * _BATCH}/{len(dataset)}", flush=True)
     return StoredViews.concatenate(parts)
 
 

@@ -145,8 +145,7 @@ class Observer:
 
 def rendered_people(crops: CropDataset) -> Iterator[Photograph]:
     """Rendered crops as photographs of one person each, with the box of what is visible of them."""
-    for start in range(0, len(crops), _CROPS_AT_ONCE):
-        batch = crops.batch(np.arange(start, min(start + _CROPS_AT_ONCE, len(crops))))
+    for batch in crops.batches(_CROPS_AT_ONCE):
         for image, mask, places, visible in zip(*(batch[name] for name in _RENDERED), strict=True):
             inside = ((places >= 0) & (places <= 1)).all(axis=1)
             label = np.where(visible > 0, 2, inside)

@@ -17,6 +17,7 @@ Examples:
 import argparse
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, replace
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -38,7 +39,7 @@ from sender.perception.inference.predictor import KIND, WEIGHTS_NAME, as_bytes
 from sender.perception.network.network import PerceptionConfig, PerceptionNet
 from sender.perception.network.output import PerceptionOutput
 from sender.train.crops.batches import CropBatch, augment, crop_batch, with_negatives
-from sender.train.crops.multi_task_loss import MultiTaskLoss, keypoint_terms
+from sender.train.crops.multi_task_loss import Terms, keypoint_terms, multi_task_loss
 from sender.train.crops.scores import evaluate, intersection_over_union, keypoint_scores, outputs
 from sender.train.frames.composed import FrameComposer
 from sender.train.photographs.crops import PhotographCrops, PhotographCropSampler, crops_in_boxes
@@ -97,7 +98,6 @@ class PerceptionTraining(Recipe[PerceptionNet, Crops]):
         seen = int(read_manifest()[WEIGHTS_NAME].recipe["images_seen"]) if before else 0
         self.facts = {"config": asdict(config), "sizes": sizes, "before": seen, "shipped": options.shipped}
         self._kinematics = KeypointKinematics(BodyModel.load()).to(self.device)
-        self._loss = MultiTaskLoss(self._kinematics)
         net = PerceptionNet(config)
         if before:
             net.load_state_dict(before.state_dict())
@@ -133,7 +133,7 @@ class PerceptionTraining(Recipe[PerceptionNet, Crops]):
 
     def step(self, network: PerceptionNet, batch: Crops) -> tuple[Tensor, Mapping[str, Tensor]]:
         crops, people = batch
-        return mixed_loss(self._loss, network, augment(crops.ready()), people.ready())
+        return mixed_loss(self._kinematics, network, augment(crops.ready()), people.ready())
 
     def evaluate(self, network: PerceptionNet) -> dict[str, float]:
         return self._scores(network, limit=512)
@@ -202,10 +202,9 @@ def _with_negatives(batch: CropBatch, negative: BoolArray, composer: FrameCompos
 
 
 def validation_batches(data: Sequence[Path], side: int, size: int = 64, limit: int = 1024) -> Iterator[CropBatch]:
-    """The first `limit` crops of the validation split, resampled to `side` pixels, `ready`."""
-    dataset = CropDataset(data, "val")
-    for start in range(0, min(len(dataset), limit), size):
-        yield crop_batch(dataset.batch(np.arange(start, min(start + size, len(dataset))))).resized(side).ready()
+    """The first `limit` crops of the validation split, a multiple of `size`, resampled to `side` pixels, `ready`."""
+    for arrays in islice(CropDataset(data, "val").batches(size), limit // size):
+        yield crop_batch(arrays).resized(side).ready()
 
 
 def shipped() -> PerceptionNet:
@@ -214,14 +213,14 @@ def shipped() -> PerceptionNet:
 
 
 def mixed_loss(
-    rendered: MultiTaskLoss, net: nn.Module, crops: CropBatch, people: PhotographCrops
-) -> tuple[Tensor, dict[str, Tensor]]:
+    kinematics: KeypointKinematics, net: nn.Module, crops: CropBatch, people: PhotographCrops
+) -> tuple[Tensor, Terms]:
     """The loss of one forward pass over rendered crops and photographs, weighted by their shares, and its terms."""
     images = torch.cat([crops.image, people.image])
     with fast_autocast(images.device.type):
         output = net(images.contiguous(memory_format=torch.channels_last))
-    loss, terms = rendered(output[: len(crops)], crops)
-    real = keypoint_terms(output[len(crops) :], people, rendered.kinematics)
+    loss, terms = multi_task_loss(output[: len(crops)], crops, kinematics)
+    real = keypoint_terms(output[len(crops) :], people, kinematics)
     share = len(people) / len(images)
     total = 2 * ((1 - share) * loss + share * torch.stack(list(real.values())).sum())
     return total, terms | {f"photographs.{name}": term for name, term in real.items()}

@@ -9,24 +9,37 @@ Examples:
 """
 
 import argparse
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from common.body.label_space import LabelSpace
 from common.errors import exit_code_of
 from common.synthetic.dataset.shards import CropDataset
+from common.tensor_rows import TensorRows
 from common.training.fits import fitted, parser_of_fit, save_fit
 from common.weights.loader import architecture_of
+from sender.perception.inference.flip_augmentation import mirrored
 from sender.perception.inference.predictor import Perception
 from sender.perception.network.output import certainty_of_features
-from sender.semantics.crop_labels import pose_entries
+from sender.semantics.crop_labels import crop_entries, pose_entries
 from sender.semantics.predictor import ERRORS_KIND, ERRORS_NAME, PoseErrors, PoseErrorsConfig
-from sender.train.crops.semantic_samples import Samples, rendered_samples
+from sender.train.crops.batches import true_parameters
 
 _STEPS, _RATE, _DECAY = 300, 0.01, 0.3
+_BATCH = 64
+
+
+@dataclass(frozen=True, slots=True)
+class Samples(TensorRows):
+    """Features (N, F) of `PerceptionOutput.features` of rendered people, and their true label entries (N, E)."""
+
+    features: Tensor
+    entries: Tensor
 
 
 def parse(arguments: list[str] | None = None) -> argparse.Namespace:
@@ -40,11 +53,23 @@ def gather(folders: list[Path], out: Path) -> tuple[Samples, Samples]:
     perception, known, scored = Perception.load(), list[Samples](), list[Samples]()
     for folder in folders:
         dataset = CropDataset([folder], "val")
-        seen = Samples.cached(out / f"features-{folder.name}.pt", partial(rendered_samples, perception, dataset, print))
+        seen = Samples.cached(out / f"features-{folder.name}.pt", partial(samples_of, perception, dataset))
         most = 3 * len(seen) // 4
         known.append(seen[:most])
         scored.append(seen[most:])
     return Samples.concatenate(known), Samples.concatenate(scored)
+
+
+@torch.no_grad()
+def samples_of(perception: Perception, dataset: CropDataset) -> Samples:
+    """One pass over a data set: each crop, then its mirror image, which flip augmentation sees anyway."""
+    space, parts = LabelSpace.load(), list[Samples]()
+    for truth in dataset.batches(_BATCH):
+        body, output = true_parameters(truth), perception.observe(list(truth["image"]))
+        focal = torch.from_numpy(np.asarray(truth["focal"], dtype=np.float32))
+        for seen, person in ((output, body), (mirrored(output), body.mirrored())):
+            parts.append(Samples(seen.features(), crop_entries(space, person, focal)))
+    return Samples.concatenate(parts)
 
 
 def errors_of(samples: Samples) -> tuple[Tensor, Tensor]:

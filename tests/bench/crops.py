@@ -27,7 +27,7 @@ from common.synthetic.renderer.renderer import Figure, Renderer
 from common.synthetic.scene.dressing import Dresser, worn_figure
 from receiver.body.skinning import BodySkin
 from receiver.mesh.triangle_mesh import SurfaceMesh
-from sender.train.crops.semantic_samples import true_parameters
+from sender.train.crops.batches import true_parameters
 from tests.bench.measures import Surface, centred
 from tests.bench.report import progress
 from tests.bench.shells import ShellMaker

@@ -1,6 +1,6 @@
 """Memory-mapped access to data sets of `common.synthetic.render_shards`."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -64,6 +64,11 @@ class CropDataset:
         starts = np.concatenate([[0], self._ends[:-1]])
         row = index - starts[shard]
         return {name: self._gather(name, shard, row) for name in fields}
+
+    def batches(self, size: int, fields: Sequence[str] = REQUIRED_FIELDS) -> Iterator[Batch]:
+        """All crops in their order, `size` at once; raises as `batch`."""
+        for start in range(0, len(self), size):
+            yield self.batch(np.arange(start, min(start + size, len(self))), fields)
 
     def _gather(self, name: str, shard: IntArray, row: IntArray) -> npt.NDArray[np.generic]:
         first = self._shards[0][name]

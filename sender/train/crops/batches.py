@@ -64,6 +64,14 @@ class CropBatch(TensorRows):
         return self.joints_3d - self.translation[:, None]
 
     @property
+    def labelled(self) -> Tensor:
+        """(B, J) 1 where a keypoint has a place: everywhere, in negative crops outside."""
+        return torch.ones_like(self.visible)
+
+    # How much `visible` is worth.
+    judged = labelled
+
+    @property
     def camera(self) -> Tensor:
         """(B, 3): u, v of the pelvis in the crop, log of the extent (pinhole camera: z / focal = extent)."""
         centre = self.translation[:, :2] / self.extent[:, None] + 0.5
@@ -91,13 +99,20 @@ class CropBatch(TensorRows):
         return BodyParameters(self.rotations, self.curl, self.shape, torch.zeros_like(self.translation))
 
 
+def true_parameters(arrays: Mapping[str, npt.NDArray[Any]]) -> BodyParameters:
+    """The true bodies of a `CropDataset` batch, in the crop's camera."""
+    names = "rotation_vectors", "curl", "shape", "translation"
+    vectors, *rest = (torch.from_numpy(np.asarray(arrays[name], dtype=np.float32)) for name in names)
+    return BodyParameters(axis_angle_to_matrix(vectors), *rest)
+
+
 def crop_batch(arrays: Mapping[str, npt.NDArray[Any]]) -> CropBatch:
     """Tensors from the arrays of a `CropDataset` batch, not `ready`."""
 
     def tensor(name: str) -> Tensor:
         return torch.from_numpy(np.ascontiguousarray(arrays[name], dtype=np.float32))
 
-    mask = tensor("mask") / 255.0
+    mask, body = tensor("mask") / 255.0, true_parameters(arrays)
     return CropBatch(
         image=as_bytes(np.asarray(arrays["image"], np.uint8)),
         mask=torch.nn.functional.avg_pool2d(mask[:, None], 2)[:, 0],
@@ -106,10 +121,10 @@ def crop_batch(arrays: Mapping[str, npt.NDArray[Any]]) -> CropBatch:
         keypoints_2d=tensor("keypoints_2d"),
         visible=tensor("visible"),
         joints_3d=tensor("joints_3d"),
-        translation=tensor("translation"),
-        rotations=axis_angle_to_matrix(tensor("rotation_vectors")),
-        curl=tensor("curl"),
-        shape=tensor("shape"),
+        translation=body.translation,
+        rotations=body.rotations,
+        curl=body.curl,
+        shape=body.shape,
         extent=tensor("extent"),
         person=torch.ones(len(mask), dtype=torch.bool),
     )

@@ -13,52 +13,46 @@ from sender.train.photographs.crops import PhotographCrops
 
 HEAT_SIGMA_CELLS = 1.2
 
+Terms = dict[str, Tensor]
+"""Terms of a loss, by name."""
 
-class MultiTaskLoss:
-    """The loss of a `PerceptionOutput` against the ground truth of its crops.
 
-    Args:
-        kinematics: poses the predicted and the true skeleton.
-    """
+def multi_task_loss(output: PerceptionOutput, truth: CropBatch, kinematics: KeypointKinematics) -> tuple[Tensor, Terms]:
+    """The loss (7) of rendered crops, every λ 1, and its terms for the log."""
+    positive, people = output[truth.person], truth[truth.person]
+    heads = {
+        "keypoints": image_terms(output, truth) | joint_terms(positive, people),
+        "pose": pose_terms(positive, people, kinematics),
+        "depth": depth_terms(positive, people),
+        "mask": mask_terms(output, truth),
+    }
+    terms = {f"{head}.{name}": term for head, each in heads.items() for name, term in each.items()}
+    return torch.stack(list(terms.values())).sum(), terms
 
-    def __init__(self, kinematics: KeypointKinematics) -> None:
-        self.kinematics = kinematics
 
-    def __call__(self, output: PerceptionOutput, truth: CropBatch) -> tuple[Tensor, dict[str, Tensor]]:
-        """The loss (7), every λ 1, and its terms for the log."""
-        positive, people = output[truth.person], truth[truth.person]
-        terms = {
-            **{f"keypoints.{name}": term for name, term in heat_terms(output, truth).items()},
-            **{f"keypoints.{name}": term for name, term in joint_terms(positive, people).items()},
-            **{f"pose.{name}": term for name, term in self.pose_terms(positive, people).items()},
-            **{f"depth.{name}": term for name, term in depth_terms(positive, people).items()},
-            **{f"mask.{name}": term for name, term in mask_terms(output, truth).items()},
-        }
-        return torch.stack(list(terms.values())).sum(), terms
-
-    def pose_terms(self, output: PerceptionOutput, truth: CropBatch) -> dict[str, Tensor]:
-        """MSE on rotation matrices, shape and hands, L1 on the camera and on the posed skeleton, and certainty."""
-        matrices = rotation_6d_to_matrix(output.rotations_6d)
-        rotation_error = (matrices - truth.rotations).square().mean(dim=(-2, -1))
-        predicted = BodyParameters(matrices, output.curl, output.shape, torch.zeros_like(truth.translation))
-        keypoints, bones = self.kinematics(predicted)
-        with torch.no_grad():
-            true_keypoints, true_bones = self.kinematics(truth.parameters())
-        camera_error = output.camera - truth.camera
-        return {
-            "rotations": 2.0 * rotation_error.mean() + 2.0 * rotation_error[:, 0].mean(),
-            "skeleton": 4.0 * ((keypoints - true_keypoints).abs().mean() + (bones - true_bones)[:, :22].abs().mean()),
-            "shape": 0.1 * functional.mse_loss(output.shape, truth.shape),
-            "curl": 0.1 * functional.mse_loss(output.curl, truth.curl),
-            "camera": 3.0 * camera_error.abs().mean(),
-            "certainty": 0.02
-            * (
-                log_likelihood(rotation_error, output.rotations_log_variance)
-                + log_likelihood((output.shape - truth.shape).square(), output.shape_log_variance)
-                + log_likelihood((output.curl - truth.curl).square(), output.curl_log_variance)
-                + log_likelihood(camera_error.square(), output.camera_log_variance)
-            ),
-        }
+def pose_terms(output: PerceptionOutput, truth: CropBatch, kinematics: KeypointKinematics) -> Terms:
+    """MSE on rotation matrices, shape and hands, L1 on the camera and on the posed skeleton, and certainty."""
+    matrices = rotation_6d_to_matrix(output.rotations_6d)
+    rotation_error = (matrices - truth.rotations).square().mean(dim=(-2, -1))
+    predicted = BodyParameters(matrices, output.curl, output.shape, torch.zeros_like(truth.translation))
+    keypoints, bones = kinematics(predicted)
+    with torch.no_grad():
+        true_keypoints, true_bones = kinematics(truth.parameters())
+    camera_error = output.camera - truth.camera
+    return {
+        "rotations": 2.0 * rotation_error.mean() + 2.0 * rotation_error[:, 0].mean(),
+        "skeleton": 4.0 * ((keypoints - true_keypoints).abs().mean() + (bones - true_bones)[:, :22].abs().mean()),
+        "shape": 0.1 * functional.mse_loss(output.shape, truth.shape),
+        "curl": 0.1 * functional.mse_loss(output.curl, truth.curl),
+        "camera": 3.0 * camera_error.abs().mean(),
+        "certainty": 0.02
+        * (
+            log_likelihood(rotation_error, output.rotations_log_variance)
+            + log_likelihood((output.shape - truth.shape).square(), output.shape_log_variance)
+            + log_likelihood((output.curl - truth.curl).square(), output.curl_log_variance)
+            + log_likelihood(camera_error.square(), output.camera_log_variance)
+        ),
+    }
 
 
 def log_likelihood(squared_error: Tensor, log_variance: Tensor) -> Tensor:
@@ -84,31 +78,31 @@ def inside_crop(keypoints_BJ2: Tensor) -> Tensor:
     return ((keypoints_BJ2 >= 0) & (keypoints_BJ2 <= 1)).all(dim=-1).float()
 
 
-def heat_terms(output: PerceptionOutput, truth: CropBatch) -> dict[str, Tensor]:
-    """BCE on heat maps and on visibility; both are 0 in negative crops."""
+def image_terms(output: PerceptionOutput, truth: CropBatch | PhotographCrops) -> Terms:
+    """BCE on heat maps and visibility, L1 on the soft-argmax."""
     target = heat_targets(truth.keypoints_2d, *output.heat_logits.shape[-2:])
     # The sum over a heat map is 2πσ²: dividing by it makes the term independent of the map's size.
     heat = functional.binary_cross_entropy_with_logits(output.heat_logits, target, reduction="none").sum(dim=(-2, -1))
+    seen = functional.binary_cross_entropy_with_logits(output.visible_logit, truth.visible, reduction="none")
+    distance = (output.keypoints_2d - truth.keypoints_2d).abs().mean(dim=-1)
     return {
-        "heat": 1.2 * heat.mean() / (2 * torch.pi * HEAT_SIGMA_CELLS**2),
-        "visible": 0.2 * functional.binary_cross_entropy_with_logits(output.visible_logit, truth.visible),
+        "heat": 1.2 * _mean(heat, truth.labelled) / (2 * torch.pi * HEAT_SIGMA_CELLS**2),
+        "visible": 0.2 * _mean(seen, truth.judged),
+        "places": 5.0 * _mean(distance, truth.labelled * inside_crop(truth.keypoints_2d)),
     }
 
 
-def joint_terms(output: PerceptionOutput, truth: CropBatch) -> dict[str, Tensor]:
-    """L1 on the soft-argmax and on the 3D joints; certainty."""
-    inside = inside_crop(truth.keypoints_2d)
-    distance = (output.keypoints_2d - truth.keypoints_2d).abs().mean(dim=-1)
+def joint_terms(output: PerceptionOutput, truth: CropBatch) -> Terms:
+    """L1 on the 3D joints; certainty."""
     joints = output.joints_3d - truth.relative_joints
-    weight = 0.5 + 0.5 * inside
+    weight = 0.5 + 0.5 * inside_crop(truth.keypoints_2d)
     return {
-        "places": 5.0 * (distance * inside).sum() / inside.sum().clamp_min(1.0),
         "joints": 8.0 * (joints.abs().mean(dim=-1) * weight).mean(),
         "certainty": 0.02 * log_likelihood(joints.square().mean(dim=-1), output.joints_log_variance),
     }
 
 
-def depth_terms(output: PerceptionOutput, truth: CropBatch) -> dict[str, Tensor]:
+def depth_terms(output: PerceptionOutput, truth: CropBatch) -> Terms:
     """L1 on the person, 1 − SSIM of the masked maps, and certainty."""
     person = (truth.mask > 0.5).float()
     count = person.sum(dim=(-2, -1)).clamp_min(1.0)
@@ -132,7 +126,7 @@ def structural_similarity(first_BHW: Tensor, second_BHW: Tensor, span_m: float =
     return (similarity / ((mean_a**2 + mean_b**2 + c1) * (variance_a + variance_b + c2))).mean()
 
 
-def mask_terms(output: PerceptionOutput, truth: CropBatch) -> dict[str, Tensor]:
+def mask_terms(output: PerceptionOutput, truth: CropBatch) -> Terms:
     """BCE and Dice on the mask, cross-entropy on the body parts."""
     person = output.mask_logits.sigmoid()
     overlap = 2 * (person * truth.mask).sum(dim=(-2, -1)) + 1.0
@@ -149,31 +143,12 @@ def mask_terms(output: PerceptionOutput, truth: CropBatch) -> dict[str, Tensor]:
 _REPROJECTION_BETA = 0.02
 
 
-def keypoint_terms(
-    output: PerceptionOutput, truth: PhotographCrops, kinematics: KeypointKinematics
-) -> dict[str, Tensor]:
-    """BCE on heat maps and visibility, L1 on the soft-argmax, and the reprojection of 3D joints and posed skeleton."""
-    labelled, inside = truth.labelled, inside_crop(truth.keypoints_2d)
-    target = heat_targets(truth.keypoints_2d, *output.heat_logits.shape[-2:])
-    heat = functional.binary_cross_entropy_with_logits(output.heat_logits, target, reduction="none").sum(dim=(-2, -1))
-    visible = functional.binary_cross_entropy_with_logits(output.visible_logit, truth.visible, reduction="none")
-    distance = (output.keypoints_2d - truth.keypoints_2d).abs().mean(dim=-1)
-    return {
-        "heat": 1.2 * _mean(heat, labelled) / (2 * torch.pi * HEAT_SIGMA_CELLS**2),
-        "visible": 0.2 * _mean(visible, truth.judged),
-        "places": 5.0 * _mean(distance, labelled * inside),
-        **reprojection_terms(output, truth, kinematics),
-    }
-
-
-def reprojection_terms(
-    output: PerceptionOutput, truth: PhotographCrops, kinematics: KeypointKinematics
-) -> dict[str, Tensor]:
-    """Weak-perspective reprojection of the 3D joints and of the posed skeleton onto the labelled keypoints."""
+def keypoint_terms(output: PerceptionOutput, truth: PhotographCrops, kinematics: KeypointKinematics) -> Terms:
+    """`image_terms`, and weak-perspective reprojection of 3D joints and posed skeleton onto the labelled keypoints."""
+    terms = image_terms(output, truth)
     matrices = rotation_6d_to_matrix(output.rotations_6d)
     origin = torch.zeros_like(output.joints_3d[:, 0])
     skeleton, _ = kinematics(BodyParameters(matrices, output.curl, output.shape, origin))
-    terms = {}
     for name, joints in (("joints", output.joints_3d), ("skeleton", skeleton)):
         distance = functional.smooth_l1_loss(
             weak_perspective(joints, output.camera), truth.keypoints_2d, reduction="none", beta=_REPROJECTION_BETA

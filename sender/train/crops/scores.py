@@ -19,12 +19,6 @@ from sender.train.photographs.crops import PhotographCrops
 Truth = TypeVar("Truth", CropBatch, PhotographCrops)
 
 
-def joint_errors_mm(predicted_BJ3: Tensor, true_BJ3: Tensor) -> Tensor:
-    """(B,) mean distance over each person's joints, millimetres; MPJPE if both are relative to the pelvis."""
-    distance: Tensor = (predicted_BJ3 - true_BJ3).norm(dim=-1)
-    return distance.mean(dim=-1) * 1000.0
-
-
 def procrustes(predicted_BJ3: Tensor, true_BJ3: Tensor) -> Tensor:
     """`predicted` after the least-squares similarity transform onto `true` (Umeyama 1991)."""
     mean_p, mean_t = predicted_BJ3.mean(dim=1, keepdim=True), true_BJ3.mean(dim=1, keepdim=True)
@@ -49,13 +43,11 @@ def person_scores(output: PerceptionOutput, truth: CropBatch, kinematics: Keypoi
     matrices = rotation_6d_to_matrix(output.rotations_6d)
     origin = torch.zeros_like(truth.translation)
     posed, _ = kinematics(BodyParameters(matrices, output.curl, output.shape, origin))
-    mask, joints, true = truth.mask > 0.5, output.joints_3d, truth.joints_3d
+    mask, true = truth.mask > 0.5, truth.relative_joints
     depth_error = ((output.depth - truth.depth).abs() * mask).sum(dim=(-2, -1))
     return {
-        "mpjpe_joints_mm": joint_errors_mm(joints, truth.relative_joints),
-        "mpjpe_pose_mm": joint_errors_mm(posed, truth.relative_joints),
-        "pa_mpjpe_joints_mm": joint_errors_mm(procrustes(joints, true), true),
-        "pa_mpjpe_pose_mm": joint_errors_mm(procrustes(posed, true), true),
+        "mpjpe_joints_mm": 1000.0 * (output.joints_3d - true).norm(dim=-1).mean(dim=-1),
+        "mpjpe_pose_mm": 1000.0 * (posed - true).norm(dim=-1).mean(dim=-1),
         "mask_iou": intersection_over_union(output.mask_logits > 0, mask),
         "depth_mm": 1000.0 * depth_error / mask.sum(dim=(-2, -1)).clamp_min(1),
     }
@@ -63,18 +55,12 @@ def person_scores(output: PerceptionOutput, truth: CropBatch, kinematics: Keypoi
 
 @torch.no_grad()
 def evaluate(net: nn.Module, batches: Iterable[CropBatch], kinematics: KeypointKinematics) -> dict[str, float]:
-    """Mean scores of `net` over crops, and PCK of the visible keypoints."""
+    """Mean scores of `net` over rendered crops."""
     people: dict[str, list[Tensor]] = defaultdict(list)
-    errors, visible = [], []
     for output, truth in outputs(net, batches):
         for name, score in person_scores(output, truth, kinematics).items():
             people[name].append(score)
-        errors.append(relative_errors(output.keypoints_2d, truth.keypoints_2d, torch.ones_like(truth.visible)))
-        visible.append(truth.visible > 0)
-    scores = {name: float(torch.cat(each).mean()) for name, each in people.items()}
-    error, counted = torch.cat(errors), torch.cat(visible)
-    scores |= {f"pck{100 * share:02.0f}": _share(error <= share, counted) for share in (0.1, 0.05)}
-    return {name: round(value, 4) for name, value in scores.items()}
+    return {name: round(float(torch.cat(each).mean()), 4) for name, each in people.items()}
 
 
 def outputs(net: nn.Module, batches: Iterable[Truth]) -> Iterator[tuple[PerceptionOutput, Truth]]:

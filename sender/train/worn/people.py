@@ -150,11 +150,9 @@ def _resized(image: Image, size: tuple[int, int]) -> Image:
 
 def rendered_people(directories: Sequence[Path]) -> WornPeople:
     """Rendered crops with their true keypoints and masks, without features; what cannot be seen is unknown."""
-    dataset = CropDataset(directories, "train")
     names = ("image", "kinds", "visible", "keypoints_2d", "mask", "part")
     parts = []
-    for start in range(0, len(dataset), _BATCH):
-        truth = dataset.batch(np.arange(start, min(start + _BATCH, len(dataset))), names)
+    for truth in CropDataset(directories, "train").batches(_BATCH, names):
         kinds = hidden_unknown(np.asarray(truth["kinds"], np.uint8), np.asarray(truth["part"], np.uint8))
         visible = np.asarray(truth["visible"], np.float32)[..., None]
         keypoints = np.concatenate([np.asarray(truth["keypoints_2d"], np.float32), visible], axis=-1)

@@ -8,7 +8,6 @@ import torch
 from common.body.model import BodyModel, KeypointKinematics
 from sender.perception.network.network import PerceptionNet
 from sender.train.crops.batches import CropBatch
-from sender.train.crops.multi_task_loss import MultiTaskLoss
 from sender.train.perception import best_mask_threshold, mixed_loss, shift_mask_threshold
 from tests.unit.sender.train.crops.test_batches import random_crops
 from tests.unit.sender.train.crops.test_multi_task_loss import TINY, crops
@@ -28,7 +27,7 @@ def test_rendered_crops_are_resampled_with_their_maps() -> None:
 def test_loss_of_a_mixed_batch_has_the_terms_of_both_worlds() -> None:
     body = BodyModel.load()
     net, rendered = PerceptionNet(TINY), random_crops(body)
-    loss_of = partial(mixed_loss, MultiTaskLoss(KeypointKinematics(body)))
+    loss_of = partial(mixed_loss, KeypointKinematics(body))
     loss, terms = loss_of(net, rendered, crops(len(rendered)))
     assert {"mask.dice", "depth.l1", "photographs.heat", "photographs.skeleton"} <= terms.keys()
     loss.backward()

@@ -9,7 +9,7 @@ from sender.perception.network.output import CERTAINTIES, FEATURE_SIZE
 from sender.semantics.crop_labels import ENTRIES
 from sender.semantics.predictor import ERRORS_NAME, PoseErrors
 from sender.train import pose_errors
-from sender.train.crops.semantic_samples import Samples
+from sender.train.pose_errors import Samples
 from tests.support.training_examples import flags_of_examples
 
 
