@@ -14,10 +14,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from common.arrays import ByteArray, FloatArray, Image
+from common.arrays import ByteArray, FloatArray
 from common.body.anatomy import REGIONS
-from common.body.model import BodyModel
-from common.texture.atlas import AtlasLayout, Texture
+from common.texture.atlas import Texture
 from common.texture.atlas_tiles import TILES, Tile
 from receiver.body.skinning import BodySkin
 from receiver.texture.atlas_completion import AtlasCompletion
@@ -25,9 +24,9 @@ from receiver.texture.face_detail import FaceDetail
 from receiver.texture.painting import complete
 from receiver.texture.received_texture import ReceivedTexture
 from sender.texture.atlas_memory import AtlasMemory
-from sender.texture.atlas_view import AtlasCamera, AtlasView
+from sender.texture.atlas_view import AtlasView
 from sender.texture.tile_schedule import TileSchedule
-from sender.train.atlases.people import KNOWN_WEIGHT, TexturePeople, TexturePicture, view_of
+from sender.train.atlases.people import KNOWN_WEIGHT, AtlasPeople
 from tests.bench import report
 
 _SEED = 20_000_007
@@ -54,12 +53,11 @@ class TextureBench:
     """Measures people one after the other."""
 
     def __init__(self, count: int, seed: int) -> None:
-        self.body = BodyModel.load()
-        self.layout = AtlasLayout.from_body(self.body)
+        self._people = AtlasPeople("test", seed, count)
+        self.body, self.layout = self._people.body, self._people.layout
         self.completion = AtlasCompletion.load(self.layout)
         self.face = FaceDetail(self.body, BodySkin.from_model(self.body).template, self.layout)
-        self.camera = AtlasCamera(self.layout, self.body.faces.numpy(), self.body.vertex_region.numpy())
-        self._people, self._count = TexturePeople(self.body, seed, count), count
+        self._count = count
         self._areas = self.layout.areas(self.body)
         self._bytes: dict[str, list[int]] = {}
 
@@ -68,8 +66,8 @@ class TextureBench:
         errors: dict[str, list[Error]] = {}
         for person in range(self._count):
             pictures = self._people.pictures(person, _ALL_SIDES)
-            truth = [self._view(picture, picture.unlit) for picture in pictures]
-            lit = [self._view(picture, picture.lit) for picture in pictures]
+            truth = [self._people.view(picture, picture.unlit) for picture in pictures]
+            lit = [self._people.view(picture, picture.lit) for picture in pictures]
             for sides, name in ((1, "one side"), (8, "eight sides")):
                 for light in (False, True):
                     memory = AtlasMemory(self.layout, KNOWN_WEIGHT, remove_light=light)
@@ -127,9 +125,6 @@ class TextureBench:
         for part, views in zip(("seen", "not seen"), truth, strict=True):
             if error := self._error(whole, views, memory, known=part == "seen"):
                 errors.setdefault(f"{what}: {part}", []).append(error)
-
-    def _view(self, picture: TexturePicture, image: Image) -> AtlasView:
-        return view_of(self.camera, picture, image)
 
     def _received(
         self, memory: AtlasMemory, tiles: list[Tile], completion: AtlasCompletion | None = None

@@ -158,7 +158,10 @@ def wrong_verdicts(test: TestPeople) -> list[float]:
 
 def unseen_colours(test: TestPeople) -> list[float]:
     """Mean error of the colours that are not known of an atlas seen from the front, levels of 255."""
-    completion, people = AtlasCompletion.load(AtlasLayout.from_body(BodyModel.load())), AtlasPeople("test", 7, test.few)
+    completion, people = (
+        AtlasCompletion.load(AtlasLayout.from_body(BodyModel.load())),
+        AtlasPeople("test", 20_000_007, test.few),
+    )
     scale, errors = ATLAS_SIZE // SIZE, []
     for person in range(test.few):
         known, whole = observed_atlases(people, person)

@@ -25,7 +25,7 @@ from common.body.anatomy import ATLAS_SIZE
 from common.errors import OutputError, exit_code_of
 from common.io.atomic_write import atomic_write
 from common.io.command_line import parser_of
-from common.synthetic.dataset.split import SPLITS
+from common.synthetic.dataset.split import SEED_RANGES, SPLITS
 from common.texture.atlas import AtlasLayout
 from common.texture.atlas_tiles import reduced
 from sender.texture.atlas_memory import AtlasMemory
@@ -95,7 +95,7 @@ def write_observed_atlases(options: argparse.Namespace) -> None:
         RendererUnavailable: OpenGL is not available.
     """
     torch.set_num_threads(1)
-    people = AtlasPeople(options.split, options.seed, options.count)
+    people = AtlasPeople(options.split, SEED_RANGES[options.split].start + options.seed, options.count)
     try:
         options.out.mkdir(parents=True, exist_ok=True)
         for first in range(0, options.count, _PEOPLE_PER_FILE):

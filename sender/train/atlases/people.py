@@ -16,7 +16,7 @@ from common.synthetic.assets.appearance import Light
 from common.synthetic.assets.body_canvas import Canvas
 from common.synthetic.assets.garment import PosedSkeleton
 from common.synthetic.dataset.presets import EVERYDAY
-from common.synthetic.dataset.split import SEED_RANGES, Split, identity_rows
+from common.synthetic.dataset.split import Split, identity_rows
 from common.synthetic.motion.motion_table import load_table
 from common.synthetic.motion.poses import PoseSampler
 from common.synthetic.renderer.renderer import Figure, Renderer, View
@@ -60,25 +60,39 @@ class TexturePicture:
     vertices: FloatArray
 
 
-class TexturePeople:
-    """Renders people of one split; the same seed gives the same people.
+class AtlasPeople:
+    """Renders people of one split, and observes their atlases; the same seed gives the same people.
+
+    Args:
+        seed: of the split's.
 
     Raises:
         RendererUnavailable: OpenGL is not available.
         ValueError: the seed belongs to another split.
     """
 
-    def __init__(self, body: BodyModel, seed: int, count: int, split: Split = "test") -> None:
-        self.body = body
-        self._renderer = Renderer(Canvas.from_model(body))
+    def __init__(self, split: Split, seed: int, count: int) -> None:
+        self.body = BodyModel.load()
+        self.layout = AtlasLayout.from_body(self.body)
+        self._camera = AtlasCamera(self.layout, self.body.faces.numpy(), self.body.vertex_region.numpy())
+        self._renderer = Renderer(Canvas.from_model(self.body))
         self._dresser = Dresser(self._renderer.canvas, dressed=True)
         self._seed = seed
         self._poses = PoseSampler(split, seed, load_table(), EVERYDAY).sample(count)
-        self._rows = identity_rows(split, len(body.shape_table))
+        self._rows = identity_rows(split, len(self.body.shape_table))
+
+    def rng(self, person: int, *purpose: int) -> np.random.Generator:
+        """The randomness of one person for one purpose."""
+        return np.random.default_rng([self._seed, person, *purpose])
+
+    def view(self, picture: TexturePicture, image: Image) -> AtlasView:
+        """What the lit or the unlit image of a picture shows of the atlas."""
+        observation = Observation.from_output(picture.crop, picture.output)
+        return self._camera.view(image, picture.crop, observation, picture.vertices, CAMERA)
 
     def pictures(self, person: int, yaws: list[float]) -> list[TexturePicture]:
         """A person from several sides, turned by the given angles in radians; 0 faces the camera."""
-        rng = np.random.default_rng([self._seed, person])
+        rng = self.rng(person)
         row = int(rng.choice(self._rows))
         outfit, light = self._dresser.draw(rng)
         pictures = []
@@ -129,33 +143,3 @@ def perfect_output(part: ByteArray, crop: CropBox) -> PerceptionOutput:
         "part_logits": torch.from_numpy(parts)[None],
     }
     return PerceptionOutput(**(unused | used))
-
-
-class AtlasPeople(TexturePeople):
-    """Rendered people and the camera that observes their atlases.
-
-    Args:
-        seed: within the split's seeds.
-
-    Raises:
-        RendererUnavailable: OpenGL is not available.
-    """
-
-    def __init__(self, split: Split, seed: int, count: int) -> None:
-        super().__init__(BodyModel.load(), SEED_RANGES[split].start + seed, count, split)
-        self.layout = AtlasLayout.from_body(self.body)
-        self._camera = AtlasCamera(self.layout, self.body.faces.numpy(), self.body.vertex_region.numpy())
-
-    def rng(self, person: int, purpose: int) -> np.random.Generator:
-        """The randomness of one person for one purpose."""
-        return np.random.default_rng([self._seed, person, purpose])
-
-    def view(self, picture: TexturePicture, image: Image) -> AtlasView:
-        """What the lit or the unlit image of a picture shows of the atlas."""
-        return view_of(self._camera, picture, image)
-
-
-def view_of(camera: AtlasCamera, picture: TexturePicture, image: Image) -> AtlasView:
-    """What the lit or the unlit image of a picture shows of the atlas."""
-    observation = Observation.from_output(picture.crop, picture.output)
-    return camera.view(image, picture.crop, observation, picture.vertices, CAMERA)

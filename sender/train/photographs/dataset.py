@@ -51,7 +51,7 @@ class Photograph:
         boxes: (n, 4) left, top, right, bottom.
         crowds: (m, 4) boxes that hold a crowd, or may: neither a person nor nobody.
         keypoints: (n, 17, 3) x, y and 0 unlabelled, 1 hidden, 2 visible or `PSEUDO`; all 0 where there are none.
-        nobody: (k, 4) places where somebody is proposed, and nobody is (`sender.train.photographs.false_proposals`).
+        nobody: (k, 4) places where somebody is proposed, and nobody is (`sender.train.photographs.pseudo_keypoints`).
     """
 
     source: Source
@@ -210,12 +210,8 @@ def scaled(photograph: Photograph, side: int) -> Photograph:
 def _annotations(item: Photograph) -> dict[str, Any]:
     """Positions with a digit behind the point; of what only some photographs have, what there is."""
     names = ["boxes", "crowds", *(name for name in ("keypoints", "nobody") if getattr(item, name).any())]
-    lists = {name: _shortened(getattr(item, name)) for name in names}
+    lists = {name: getattr(item, name).astype(np.float64).round(1).tolist() for name in names}
     return {"source": item.source, "name": item.name, **lists}
-
-
-def _shortened(positions: FloatArray) -> Any:
-    return positions.astype(np.float64).round(1).tolist()
 
 
 def _corners(boxes_n4: FloatArray) -> FloatArray:
@@ -252,31 +248,20 @@ def read_table(path: Path) -> Iterator[dict[str, str]]:
         raise SourceError(f"cannot read {path}: {error.strerror}") from error
 
 
-def add_source_flags(parser: argparse.ArgumentParser) -> None:
-    """Adds the folder of each source."""
-    for source in SOURCES:
-        parser.add_argument(f"--{source}", type=Path, metavar="DIR", help=f"folder of the source {source}")
-
-
-def source_folders(options: argparse.Namespace) -> dict[Source, Path]:
-    """The folders that were named. Raises UsageError if there is none."""
-    folders: dict[Source, Path] = {name: getattr(options, name) for name in SOURCES if getattr(options, name)}
-    if not folders:
-        raise UsageError(f"name at least one source: --{', --'.join(SOURCES)}")
-    return folders
-
-
 def parse(arguments: list[str] | None = None) -> argparse.Namespace:
     parser = parser_of("python -m sender.train.photographs.dataset", __doc__)
-    add_source_flags(parser)
+    for source in SOURCES:
+        parser.add_argument(f"--{source}", type=Path, metavar="DIR", help=f"folder of the source {source}")
     parser.add_argument("--out", type=Path, default=Path("photographs"), help="folder to write (default: %(default)s)")
     return parser.parse_args(arguments)
 
 
 def main() -> None:
     options = parse()
-    count = convert(source_folders(options), options.out)
-    print(f"{count} photographs in {options.out}")
+    folders: dict[Source, Path] = {name: getattr(options, name) for name in SOURCES if getattr(options, name)}
+    if not folders:
+        raise UsageError(f"name at least one source: --{', --'.join(SOURCES)}")
+    print(f"{convert(folders, options.out)} photographs in {options.out}")
 
 
 if __name__ == "__main__":

@@ -12,47 +12,30 @@ a refined proposal, and what a vision-language model saw in it, shown as a cell 
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
 import numpy as np
 
-from common.arrays import FloatArray
 from sender.train.frames.composed import Frame
 from sender.train.photographs.dataset import Photograph, read_table
 
 _JUDGED = Path(__file__).parents[1] / "data" / "judged_boxes.tsv"
+# What shows a person, nobody, and neither.
+_KINDS = ("person",), ("nobody", "likeness", "fragment"), ("several", "unclear")
 
-
-@dataclass(frozen=True, slots=True)
-class JudgedBoxes:
-    """The judged boxes of one photograph, (n, 4) each: left, top, right, bottom in 0…1 of its sides.
-
-    Args:
-        people: each about one person.
-        nobody: nobody, likenesses and fragments.
-        neither: several people, and what is unclear.
-    """
-
-    people: FloatArray
-    nobody: FloatArray
-    neither: FloatArray
+Judged = Mapping[str, list[list[float]]]
+"""What is shown → boxes: left, top, right, bottom in 0…1 of the photograph's sides."""
 
 
 @cache
-def judged_boxes() -> Mapping[str, JudgedBoxes]:
+def judged_boxes() -> Mapping[str, Judged]:
     """All judgements, by name of the photograph."""
     found: dict[str, dict[str, list[list[float]]]] = {}
     for row in read_table(_JUDGED):
         box = [float(row[side]) for side in ("left", "top", "right", "bottom")]
         found.setdefault(row["photograph"], {}).setdefault(row["shows"], []).append(box)
-    kinds = ("person",), ("nobody", "likeness", "fragment"), ("several", "unclear")
-    return {name: JudgedBoxes(*(_boxes(shown, each) for each in kinds)) for name, shown in found.items()}
-
-
-def _boxes(shown: Mapping[str, list[list[float]]], kinds: tuple[str, ...]) -> FloatArray:
-    return np.array([box for kind in kinds for box in shown.get(kind, ())], np.float32).reshape(-1, 4)
+    return found
 
 
 def judged_frame(item: Photograph) -> Frame:
@@ -61,6 +44,9 @@ def judged_frame(item: Photograph) -> Frame:
     if judged is None:
         return Frame(item.image, item.boxes, item.crowds)
     height, width = item.image.shape[:2]
-    sides = np.array([width, height, width, height], np.float32)
-    people, nobody, neither = (boxes * sides for boxes in (judged.people, judged.nobody, judged.neither))
+    people, nobody, neither = (
+        np.array([box for kind in kinds for box in judged.get(kind, ())], np.float32).reshape(-1, 4)
+        * np.array([width, height, width, height], np.float32)
+        for kinds in _KINDS
+    )
     return Frame(item.image, people, neither, nobody=nobody)

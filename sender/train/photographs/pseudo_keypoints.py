@@ -1,11 +1,16 @@
-"""Self-training: perception's own keypoints, where it is certain, for people of photographs that have boxes only.
+"""Self-training: what the package's networks say of training photographs, for what annotations leave out.
 
-Perception reads everybody of the training photographs of `openimages` as it reads stills: both views, several sizes.
-The certainty is the standard deviation of a keypoint's mean heat map, which includes how far views and sizes disagree.
+Perception reads everybody of `openimages`, who have boxes only, as it reads stills: both views, several sizes.  The
+certainty is the standard deviation of a keypoint's mean heat map, which includes how far views and sizes disagree.
 Pictures of `openimages` are stretched to squares, where perception is a little worse: 0.055 is as exact there as 0.067.
 What it says of visibility tells nothing among keypoints that are certain, so that it is not written.
-Places of all training photographs where the detector is wrong are written too (`false_proposals`).
-The folder that it writes has the pixels of the other (a hard link where the disk allows it) and an index of its own.
+
+Hard negatives are the places in which the detector proposes somebody and nobody is: they hardly overlap an annotated
+box or a crowd, and the verifier, which has learned from other photographs, is certain, since annotations leave people
+out.  They are crops without a person for perception, and background for the detector, whose loss otherwise leaves out
+what might be somebody.
+
+The folder that it writes has a link to the pixels of the other, and an index of its own.
 
 Examples:
   python -m sender.train.photographs.pseudo_keypoints --photographs photographs --out photographs-pseudo
@@ -13,25 +18,23 @@ Examples:
 
 import argparse
 import json
-import os
-import shutil
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
-from common.arrays import BoolArray, FloatArray
+from common.arrays import FloatArray
 from common.errors import UsageError, exit_code_of
-from common.io.atomic_write import atomic_replacement, atomic_write
+from common.io.atomic_write import atomic_write
 from common.io.command_line import parser_of
 from sender.perception.inference.crop import CropBox
+from sender.perception.inference.detector import Detector
 from sender.perception.inference.predictor import Perception
+from sender.perception.inference.refine_boxes import predict_in_boxes
+from sender.perception.inference.verifier import Verifier
 from sender.perception.inference.zoom_augmentation import predict_zoomed
+from sender.train.frames.scores import shares_inside
 from sender.train.photographs.crops import people_of
 from sender.train.photographs.dataset import INDEX, PIXELS, PSEUDO, Photograph, PhotographDataset, read_json
-from sender.train.photographs.false_proposals import FalseProposals
 
 # People with a shorter longer side of the box are not read.
 _MIN_SIDE_PX = 48
@@ -42,59 +45,70 @@ _MOST_SIGMA = 0.067
 _MOST_MEAN_SIGMA = 0.15
 # People read together, which bounds the memory of the maps.
 _PEOPLE_AT_ONCE = 8
+# Below this score the detector hardly proposes a place; people are not proposed there either.
+_MIN_SCORE = 0.08
+_MAX_PROPOSALS = 8
+# Largest share of a proposal inside an annotated box.
+_MAX_SHARED = 0.1
+_MAX_PRESENCE = 0.25
+_MIN_PROPOSAL_PX = 24
 
 
-@dataclass(frozen=True, slots=True)
-class Reading:
-    """What perception reads of one person.
+def read(perception: Perception, item: Photograph) -> FloatArray:
+    """(n, 17, 3) of the people of a photograph, in their boxes; 0 of small ones, and where nothing is certain."""
+    everybody, size = np.zeros((len(item.boxes), 17, 3), np.float32), item.image.shape[1::-1]
+    large = np.flatnonzero((item.boxes[:, 2:] - item.boxes[:, :2]).max(axis=1, initial=0) >= _MIN_SIDE_PX)
+    for start in range(0, len(large), _PEOPLE_AT_ONCE):
+        people = large[start : start + _PEOPLE_AT_ONCE]
+        crops = [CropBox.around(item.boxes[person]) for person in people]
+        output = predict_zoomed(perception, item.image, crops)
+        for person, crop, places, sigma in zip(people, crops, output.keypoints_2d, output.keypoints_sigma, strict=True):
+            everybody[person] = certain(crop.to_pixels(places.numpy()), sigma.numpy(), size)
+    return everybody
+
+
+def certain(places_J2: FloatArray, sigma_J: FloatArray, size: tuple[int, ...]) -> FloatArray:
+    """(17, 3) x, y and label, `PSEUDO`; 0 where a keypoint is not certain enough, or the person is not.
 
     Args:
-        places: (17, 2) pixels of the photograph.
-        sigma: (17,) standard deviation of each keypoint, crop units.
-        inside: (17,) whether it lies in the photograph.
+        places_J2: pixels of the photograph, whose width and height are `size`.
+        sigma_J: standard deviations, crop units.
     """
-
-    places: FloatArray
-    sigma: FloatArray
-    inside: BoolArray
-
-    def keypoints(self) -> FloatArray:
-        """(17, 3) x, y and label, `PSEUDO`; 0 where it is not certain enough, or the person is not."""
-        kept = self.inside & (self.sigma <= _MOST_SIGMA) & (self.sigma.mean() <= _MOST_MEAN_SIGMA)
-        labelled = np.concatenate([self.places, np.full((len(self.places), 1), PSEUDO)], axis=1)
-        return np.asarray(labelled * kept[:, None], np.float32)
+    kept = ((places_J2 >= 0) & (places_J2 < size)).all(axis=1)
+    kept &= (sigma_J <= _MOST_SIGMA) & (sigma_J.mean() <= _MOST_MEAN_SIGMA)
+    labelled = np.concatenate([places_J2, np.full((len(places_J2), 1), PSEUDO)], axis=1)
+    return np.asarray(labelled * kept[:, None], np.float32)
 
 
-def large_people(item: Photograph) -> list[int]:
-    """The people of a photograph whose boxes are large enough to be read."""
-    sides = (item.boxes[:, 2:] - item.boxes[:, :2]).max(axis=1, initial=0)
-    return [int(person) for person in np.flatnonzero(sides >= _MIN_SIDE_PX)]
+class FalseProposals:
+    """Finds the places of a photograph where nobody is, with the package's networks."""
+
+    def __init__(self, perception: Perception) -> None:
+        self._perception = perception
+        self._detector, self._verifier = Detector.load(), Verifier.load()
+        self._detector.threshold = _MIN_SCORE
+
+    def of(self, item: Photograph) -> FloatArray:
+        """(k, 4) boxes of a photograph, in its pixels, the detector's surest first."""
+        found = self._detector.find(item.image)
+        annotated = np.concatenate([item.boxes, item.crowds])
+        free = [each for each in found if _is_free(each.box, annotated)][:_MAX_PROPOSALS]
+        if not free:
+            return np.zeros((0, 4), np.float32)
+        boxes = [proposal.box for proposal in free]
+        output = predict_in_boxes(self._perception, item.image, boxes).output
+        presence = self._verifier.presence(output, [proposal.score for proposal in free])
+        return np.stack(boxes)[presence <= _MAX_PRESENCE].astype(np.float32).reshape(-1, 4)
 
 
-def read(perception: Perception, item: Photograph, people: Sequence[int]) -> Iterator[Reading]:
-    """Reads people of a photograph in their boxes, with both views and several sizes of the crop."""
-    size = np.array(item.image.shape[1::-1])
-    for start in range(0, len(people), _PEOPLE_AT_ONCE):
-        crops = [CropBox.around(item.boxes[person]) for person in people[start : start + _PEOPLE_AT_ONCE]]
-        output = predict_zoomed(perception, item.image, crops)
-        for crop, places, sigma in zip(crops, output.keypoints_2d, output.keypoints_sigma, strict=True):
-            pixels = crop.to_pixels(places.numpy())
-            inside = np.asarray(((pixels >= 0) & (pixels < size)).all(axis=1))
-            yield Reading(pixels, sigma.numpy(), inside)
+def _is_free(box: FloatArray, annotated_n4: FloatArray) -> bool:
+    """Whether a box is large enough and hardly in any annotated one."""
+    large = (box[2:] - box[:2]).max() >= _MIN_PROPOSAL_PX
+    return bool(large and (shares_inside(box[None], annotated_n4) <= _MAX_SHARED).all())
 
 
-def labelled_entry(entry: dict[str, Any], people: Sequence[int], keypoints: Sequence[FloatArray]) -> dict[str, Any]:
-    """An entry of the index with the keypoints (17, 3) of some of its people; unchanged if none is labelled."""
-    if not any(one.any() for one in keypoints):
-        return entry
-    everybody = np.zeros((len(entry["boxes"]), 17, 3))
-    for person, one in zip(people, keypoints, strict=True):
-        everybody[person] = one
-    return {**entry, "keypoints": everybody.round(1).tolist()}
-
-
-def convert(photographs: Path, out: Path, perception: Perception) -> tuple[int, int]:
-    """Writes the folder with keypoints for the people of `openimages`; gives the numbers of these and of keypoints.
+def convert(photographs: Path, out: Path, perception: Perception) -> None:
+    """Writes the folder with keypoints for the people of `openimages`, and places where nobody is.
 
     Args:
         photographs: folder of `sender.train.photographs.dataset`.
@@ -106,33 +120,19 @@ def convert(photographs: Path, out: Path, perception: Perception) -> tuple[int, 
     """
     if out.resolve() == photographs.resolve():
         raise UsageError("--out is the folder of --photographs: name another one")
-    dataset = PhotographDataset(photographs, "train")
+    dataset, false = PhotographDataset(photographs, "train"), FalseProposals(perception)
     document = read_json(photographs / INDEX)
-    rows = [row for row, entry in enumerate(document["photographs"]) if entry["split"] == "train"]
-    counts = np.zeros(2, int)
+    entries = [entry for entry in document["photographs"] if entry["split"] == "train"]
     for index in dataset.indices("openimages"):
-        item = dataset[index]
-        people = large_people(item)
-        keypoints = [seen.keypoints() for seen in read(perception, item, people)]
-        entry = document["photographs"][rows[index]]
-        document["photographs"][rows[index]] = labelled_entry(entry, people, keypoints)
-        counts += [sum(one.any() for one in keypoints), sum(int((one[:, 2] > 0).sum()) for one in keypoints)]
-    false = FalseProposals(perception)
+        keypoints = read(perception, dataset[index])
+        if keypoints.any():
+            entries[index]["keypoints"] = keypoints.astype(np.float64).round(1).tolist()
     for index in (*dataset.indices("people"), *dataset.indices("openimages")):
-        document["photographs"][rows[index]]["nobody"] = false.of(dataset[index]).round(1).tolist()
+        entries[index]["nobody"] = false.of(dataset[index]).round(1).tolist()
     out.mkdir(parents=True, exist_ok=True)
-    with atomic_replacement(out / PIXELS) as partial:
-        _link(photographs / PIXELS, partial)
+    (out / PIXELS).unlink(missing_ok=True)
+    (out / PIXELS).symlink_to((photographs / PIXELS).resolve())
     atomic_write(out / INDEX, json.dumps(document).encode())
-    return int(counts[0]), int(counts[1])
-
-
-def _link(source: Path, target: Path) -> None:
-    """A hard link, which takes no space, or a copy where there can be none."""
-    try:
-        os.link(source.resolve(), target)
-    except OSError:
-        shutil.copyfile(source, target)
 
 
 def parse(arguments: list[str] | None = None) -> argparse.Namespace:
@@ -144,10 +144,9 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
 
 def main() -> None:
     options = parse()
-    perception = Perception.load()
-    count, keypoints = convert(options.photographs, options.out, perception)
+    convert(options.photographs, options.out, Perception.load())
     usable = len(people_of(PhotographDataset(options.out, "train"), source="openimages"))
-    print(f"{keypoints} keypoints of {count} people in {options.out}; {usable} of them can be trained on")
+    print(f"{usable} people of {options.out} have keypoints enough to be trained on")
 
 
 if __name__ == "__main__":

@@ -9,9 +9,9 @@ import pytest
 from common.arrays import FloatArray
 from sender.perception.inference.detector import Detector
 from sender.perception.inference.verifier import Verifier
-from sender.train.photographs import false_proposals
+from sender.train.photographs import pseudo_keypoints
 from sender.train.photographs.dataset import Photograph
-from sender.train.photographs.false_proposals import FalseProposals
+from sender.train.photographs.pseudo_keypoints import FalseProposals
 
 FREE, SHARED, IN_CROWD, TINY = [10, 10, 50, 90], [100, 100, 140, 190], [160, 10, 190, 60], [60, 10, 70, 22]
 PERCEPTION: Any = None
@@ -24,7 +24,7 @@ def pretend(monkeypatch: pytest.MonkeyPatch, presence: float) -> None:
     verifier = SimpleNamespace(presence=lambda output, scores: np.full(len(scores), presence))
     monkeypatch.setattr(Detector, "load", lambda: detector)
     monkeypatch.setattr(Verifier, "load", lambda: verifier)
-    monkeypatch.setattr(false_proposals, "predict_in_boxes", lambda *_: SimpleNamespace(output=None))
+    monkeypatch.setattr(pseudo_keypoints, "predict_in_boxes", lambda *_: SimpleNamespace(output=None))
 
 
 def photograph() -> Photograph:

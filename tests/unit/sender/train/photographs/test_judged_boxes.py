@@ -8,7 +8,7 @@ import pytest
 from sender.train.frames.composed import Frame
 from sender.train.photographs import judged_boxes
 from sender.train.photographs.dataset import Photograph
-from sender.train.photographs.judged_boxes import JudgedBoxes, judged_frame
+from sender.train.photographs.judged_boxes import judged_frame
 from sender.train.verifier import verdicts
 
 ANNOTATED = [[10, 10, 50, 90]]
@@ -19,9 +19,14 @@ NO_BOXES = np.zeros((0, 4), np.float32)
 
 @pytest.fixture
 def judged(monkeypatch: pytest.MonkeyPatch) -> None:
-    sides = np.array([200, 100, 200, 100], np.float32)
-    boxes = [np.array([box], np.float32) / sides for box in (PERSON, STATUE, GROUP)]
-    monkeypatch.setattr(judged_boxes, "judged_boxes", lambda: {"one": JudgedBoxes(*boxes)})
+    judge(monkeypatch, person=PERSON, likeness=STATUE, several=GROUP)
+
+
+def judge(monkeypatch: pytest.MonkeyPatch, **shown: list[int]) -> None:
+    """Judges a box of the photograph for each kind of what is shown."""
+    sides = (200, 100, 200, 100)
+    boxes = {kind: [[at / side for at, side in zip(box, sides, strict=True)]] for kind, box in shown.items()}
+    monkeypatch.setattr(judged_boxes, "judged_boxes", lambda: {"one": boxes})
 
 
 def frame(name: str) -> Frame:
@@ -80,9 +85,7 @@ def test_without_judgements_nobody_is_outside_of_the_annotated_boxes(
 def test_a_box_that_lies_otherwise_is_nobodys_if_it_is_far_from_everybody(
     monkeypatch: pytest.MonkeyPatch, box: list[int], expected: str
 ) -> None:
-    sides = np.array([200, 100, 200, 100], np.float32)
-    beside, pillar = (np.array([each], np.float32) / sides for each in ([90, 10, 125, 90], [125, 10, 165, 90]))
-    monkeypatch.setattr(judged_boxes, "judged_boxes", lambda: {"one": JudgedBoxes(beside, pillar, NO_BOXES)})
+    judge(monkeypatch, person=[90, 10, 125, 90], nobody=[125, 10, 165, 90])
     assert verdict(frame("one"), box) == expected
 
 
@@ -90,8 +93,6 @@ def test_shipped_judgements_are_boxes_of_both_sources() -> None:
     shipped = judged_boxes.judged_boxes()
     sources = Counter(name.endswith(".jpg") for name in shipped)
     assert min(sources[False], sources[True]) >= 90
-    boxes = np.concatenate(
-        [each for judged in shipped.values() for each in (judged.people, judged.nobody, judged.neither)]
-    )
+    boxes = np.array([box for judged in shipped.values() for each in judged.values() for box in each])
     assert (boxes[:, 2:] > boxes[:, :2]).all()
     assert boxes.min() > -1 and boxes.max() < 2
