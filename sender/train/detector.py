@@ -26,13 +26,13 @@ from common.weights.loader import load_weights
 from common.weights.manifest import read_manifest
 from sender.perception.inference.detector import KIND, WEIGHTS_NAME, Detector, DetectorConfig, DetectorNet
 from sender.perception.inference.predictor import unit
-from sender.train.frames.composed import FrameBatch, FrameSource, composed_frames, frame_batches, mixture
+from sender.train.frames.composed import FrameBatch, FrameSource, composed_frames, frame_batches
 from sender.train.frames.scores import in_evaluation, photograph_scores
 from sender.train.photographs.dataset import PhotographDataset
 from sender.train.photographs.frames import PanoramaFrames, PhotographFrames
 
-# Shares of the frames.
-_COMPOSED, _PEOPLE, _OPENIMAGES, _PANORAMAS = 0.25, 0.25, 0.42, 0.08
+# Of composed frames, of those from `people` and `openimages`, and of panoramas.
+_SHARES = (0.25, 0.25, 0.42, 0.08)
 
 
 class DetectorTraining(Recipe[DetectorNet, FrameBatch]):
@@ -74,13 +74,13 @@ class DetectorTraining(Recipe[DetectorNet, FrameBatch]):
         data, size = self.options.data, self._size
         photographs = PhotographDataset(self.options.photographs, "train")
         panoramas = PanoramaFrames(photographs, rng, size)
-        sources: list[tuple[float, FrameSource]] = [
-            (_COMPOSED, composed_frames(data, "train", size, rng, panoramas.view)),
-            (_PEOPLE, PhotographFrames(photographs, "people", rng, size)),
-            (_OPENIMAGES, PhotographFrames(photographs, "openimages", rng, size)),
-            (_PANORAMAS, panoramas),
+        sources: list[FrameSource] = [
+            composed_frames(data, "train", size, rng, panoramas.view),
+            PhotographFrames(photographs, "people", rng, size),
+            PhotographFrames(photographs, "openimages", rng, size),
+            panoramas,
         ]
-        return mixture(sources, rng)
+        return lambda: sources[rng.choice(len(sources), p=_SHARES)]()
 
     def step(self, network: DetectorNet, batch: FrameBatch) -> tuple[Tensor, Mapping[str, Tensor]]:
         with self.autocast():

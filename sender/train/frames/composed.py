@@ -24,6 +24,8 @@ from sender.perception.inference.detector import STRIDE
 from sender.perception.inference.predictor import as_bytes
 
 Generator = np.random.Generator
+Owner = npt.NDArray[np.int16]
+"""Number of the person (N, N) to whom each pixel belongs, −1 for nobody."""
 
 # A person is annotated if at least this share of the pixels is visible and the box is this high.
 _MIN_VISIBLE_SHARE = 0.35
@@ -134,9 +136,7 @@ class FrameComposer:
             image = self._places().astype(np.float32)
         else:
             image = self._backgrounds.draw(rng, size, size)
-        for _ in range(rng.integers(0, 6)):
-            image = self._with_patch(image)
-        owner = np.full((size, size), -1, dtype=np.int16)
+        owner = self._clutter(image)
         count = int(rng.choice(6, p=[0.12, 0.36, 0.2, 0.13, 0.1, 0.09]))
         heights = np.sort(size * np.exp(rng.uniform(np.log(0.1), np.log(1.15), count)))
         # A group: people of about the same height, side by side.
@@ -145,26 +145,29 @@ class FrameComposer:
             heights = heights[:1] * rng.uniform(0.8, 1.2, count)
         areas = []
         for index, height in enumerate(heights):
-            image, area = self._with_person(image, owner, index, float(height), centre_x)
-            areas.append(area)
+            areas.append(self._add_person(image, owner, index, float(height), centre_x))
             if centre_x is not None:
                 centre_x += float(height * rng.uniform(0.18, 0.5))
             if rng.random() < 0.1:
-                image = self._with_patch(image, owner)
-        image = self._letterboxed(image, owner)
-        boxes = [
-            _box(owner == index) for index in range(count) if (owner == index).sum() > _MIN_VISIBLE_SHARE * areas[index]
-        ]
+                self._add_patch(image, owner)
+        self._letterbox(image, owner)
+        visible = [owner == index for index in range(count)]
+        boxes = [_box(own) for own, area in zip(visible, areas, strict=True) if own.sum() > _MIN_VISIBLE_SHARE * area]
         tall = [box for box in boxes if box[3] - box[1] >= MIN_HEIGHT_PX]
         return degrade(rng, image), np.array(tall, dtype=np.float32).reshape(-1, 4)
 
     def negative(self) -> ByteArray:
         """A crop (N, N, 3) of a background with patches, and nobody."""
-        rng, size = self._rng, self._size
-        image = self._backgrounds.draw(rng, size, size)
-        for _ in range(rng.integers(0, 6)):
-            image = self._with_patch(image)
-        return degrade(rng, image)
+        image = self._backgrounds.draw(self._rng, self._size, self._size)
+        self._clutter(image)
+        return degrade(self._rng, image)
+
+    def _clutter(self, image: FloatArray) -> Owner:
+        """Pastes up to five patches; returns to whom the pixels belong: to nobody."""
+        owner = np.full((self._size, self._size), -1, np.int16)
+        for _ in range(self._rng.integers(0, 6)):
+            self._add_patch(image, owner)
+        return owner
 
     def _person(self) -> CutOut:
         while not self._people:
@@ -176,14 +179,8 @@ class FrameComposer:
             self._rng.shuffle(self._people)
         return self._people.pop()
 
-    def _with_person(
-        self, image: FloatArray, owner: npt.NDArray[np.int16], index: int, height: float, centre_x: float | None
-    ) -> tuple[FloatArray, int]:
-        """Pastes a person, at column `centre_x` or anywhere.
-
-        Returns:
-            The image, and the person's area in pixels before occlusion.
-        """
+    def _add_person(self, image: FloatArray, owner: Owner, index: int, height: float, centre_x: float | None) -> int:
+        """Pastes a person, at column `centre_x` or anywhere; returns their area in pixels before occlusion."""
         rng, person = self._rng, self._person()
         scale = height / max(person.alpha.shape)
         shape = max(2, round(person.alpha.shape[1] * scale)), max(2, round(person.alpha.shape[0] * scale))
@@ -211,7 +208,7 @@ class FrameComposer:
             corner.append(round(at))
         return corner[0], corner[1]
 
-    def _with_patch(self, image: FloatArray, owner: npt.NDArray[np.int16] | None = None) -> FloatArray:
+    def _add_patch(self, image: FloatArray, owner: Owner) -> None:
         """Pastes a blob of some texture or of another background; it occludes the people in `owner`."""
         rng = self._rng
         height, width = (int(value) for value in self._size * np.exp(rng.uniform(np.log(0.08), np.log(0.6), 2)))
@@ -226,42 +223,31 @@ class FrameComposer:
         fill = texture(rng, side) if plain else self._backgrounds.draw(rng, side, side)
         colour = cv2.resize(np.ascontiguousarray(fill, np.float32), (alpha.shape[1], alpha.shape[0]))
         left, top = (int(rng.uniform(-extent / 2, self._size - extent / 2)) for extent in alpha.shape[::-1])
-        hidden = np.full((self._size, self._size), -1, np.int16) if owner is None else owner
-        return paste(image, hidden, -1, colour, alpha, left, top)[0]
+        paste(image, owner, -1, colour, alpha, left, top)
 
-    def _letterboxed(self, image: FloatArray, owner: npt.NDArray[np.int16]) -> FloatArray:
+    def _letterbox(self, image: FloatArray, owner: Owner) -> None:
         """Adds the grey bars of `letterboxed` to 70 % of the frames, as for pictures that are not square."""
         if self._rng.random() < 0.3:
-            return image
+            return
         bar = int(self._size * self._rng.uniform(0.08, 0.24))
-        image, barred = image.copy(), self._rng.random() < 0.75
+        barred = self._rng.random() < 0.75
         for part in (slice(0, bar), slice(self._size - bar, self._size)):
             where = (part, slice(None)) if barred else (slice(None), part)
             image[where], owner[where] = 114.0, -1
-        return image
 
 
 def paste(
-    image: FloatArray,
-    owner: npt.NDArray[np.int16],
-    index: int,
-    colour: npt.NDArray[Any],
-    alpha: npt.NDArray[Any],
-    left: int,
-    top: int,
-) -> tuple[FloatArray, int]:
-    """Pastes a cut-out over an image, in place, and marks its pixels in `owner`; returns the image and its area."""
+    image: FloatArray, owner: Owner, index: int, colour: npt.NDArray[Any], alpha: npt.NDArray[Any], left: int, top: int
+) -> int:
+    """Pastes a cut-out over an image, in place, and marks its pixels in `owner`; returns its area."""
     size_y, size_x = image.shape[:2]
     x0, y0 = max(0, left), max(0, top)
     x1, y1 = min(size_x, left + alpha.shape[1]), min(size_y, top + alpha.shape[0])
-    if x0 >= x1 or y0 >= y1:
-        return image, int((alpha > 0.5).sum())
-    visible = alpha[y0 - top : y1 - top, x0 - left : x1 - left]
-    image[y0:y1, x0:x1] += visible[..., None] * (
-        colour[y0 - top : y1 - top, x0 - left : x1 - left] - image[y0:y1, x0:x1]
-    )
-    owner[y0:y1, x0:x1][visible > 0.5] = index
-    return image, int((alpha > 0.5).sum())
+    if x0 < x1 and y0 < y1:
+        there, inside = (slice(y0, y1), slice(x0, x1)), (slice(y0 - top, y1 - top), slice(x0 - left, x1 - left))
+        image[there] += alpha[inside][..., None] * (colour[inside] - image[there])
+        owner[there][alpha[inside] > 0.5] = index
+    return int((alpha > 0.5).sum())
 
 
 def _box(mask: BoolArray) -> tuple[float, float, float, float]:
@@ -304,12 +290,6 @@ def composed_frames(
     """Composed frames, with people from each of the data sets equally often; `places` as in `FrameComposer`."""
     composer = FrameComposer([CropDataset([directory], split) for directory in data], rng, size, places=places)
     return lambda: Frame(*composer.frame())
-
-
-def mixture(sources: Sequence[tuple[float, FrameSource]], rng: Generator) -> FrameSource:
-    """Frames of several sources, each with its share."""
-    shares = np.array([share for share, _ in sources])
-    return lambda: sources[rng.choice(len(sources), p=shares / shares.sum())][1]()
 
 
 def frame_batches(source: FrameSource, batch: int, size: int) -> Iterator[FrameBatch]:

@@ -62,12 +62,13 @@ def test_cut_out_is_the_box_of_the_mask_with_its_truncated_sides() -> None:
 def test_paste_marks_the_owner_and_clips_at_the_border() -> None:
     image, owner = np.zeros((32, 32, 3), np.float32), np.full((32, 32), -1, np.int16)
     colour, alpha = np.full((10, 8, 3), 200.0, np.float32), np.ones((10, 8), np.float32)
-    outside, _ = paste(image.copy(), owner, 0, colour, alpha, 80, 0)
+    outside = image.copy()
+    paste(outside, owner, 0, colour, alpha, 80, 0)
     assert outside.sum() == 0 and (owner == -1).all()
-    pasted, pixels = paste(image, owner, 3, colour, alpha, 28, -4)
+    pixels = paste(image, owner, 3, colour, alpha, 28, -4)
     assert pixels == 80
     assert (owner == 3).sum() == 6 * 4
-    assert (pasted[:6, 28:] == 200).all() and pasted[6:].sum() == 0
+    assert (image[:6, 28:] == 200).all() and image[6:].sum() == 0
 
 
 def test_peaks_of_targets_are_the_boxes_and_a_shared_cell_has_that_of_the_smaller_person() -> None:
