@@ -32,7 +32,7 @@ from common.synthetic.dataset.shards import Batch, CropDataset
 from common.synthetic.dataset.split import Split
 from common.tensor_rows import TensorRows
 from common.training.recipe import Defaults, Recipe
-from common.training.run import main, on_device
+from common.training.run import main
 from sender.clothing.evidence import PICTURE_PX, PROBES_M, ClothingViews
 from sender.clothing.network import ClothingConfig, ClothingEstimate, ClothingNet
 from sender.clothing.stage import WEIGHTS_NAME, ClothingStage
@@ -55,15 +55,6 @@ _BYTE, _MAP_UNIT = 255.0, 40.0
 
 
 @dataclass(frozen=True, slots=True)
-class Truth:
-    """Truth of single views: entries (N, E), materials (N, H, H) from 0 off the person, and normals (N, 3, H, H)."""
-
-    entries: Tensor
-    material: Tensor
-    normal: Tensor
-
-
-@dataclass(frozen=True, slots=True)
 class StoredViews(TensorRows):
     """What the network sees of single views, and the truth; quantised, because a data set is as large as the memory.
 
@@ -74,7 +65,7 @@ class StoredViews(TensorRows):
         maps: (N, 2, H, H) int8, in 1/40.
         features: (N, X) float32.
         entries: (N, E) float32.
-        material: (N, H, H) uint8.
+        material: (N, H, H) uint8, 0 off the person.
         normal: (N, 3, H, H) int8, in 1/127.
     """
 
@@ -88,23 +79,15 @@ class StoredViews(TensorRows):
     normal: Tensor
 
     @classmethod
-    def from_views(cls, views: ClothingViews, truth: Truth) -> Self:
-        return cls(
-            views.evidence.half(),
-            views.places.half(),
-            (views.picture * _BYTE).round().byte(),
-            (views.maps * _MAP_UNIT).round().char(),
-            views.features,
-            truth.entries,
-            truth.material,
-            truth.normal,
-        )
+    def from_views(cls, views: ClothingViews, entries: Tensor, material: Tensor, normal: Tensor) -> Self:
+        picture, maps = (views.picture * _BYTE).round().byte(), (views.maps * _MAP_UNIT).round().char()
+        seen = views.evidence.half(), views.places.half(), picture, maps, views.features
+        return cls(*seen, entries, material, normal)
 
-    def restored(self) -> tuple[ClothingViews, Truth]:
-        """What `from_views` was given, up to rounding."""
+    def views(self) -> ClothingViews:
+        """What the network sees, up to rounding."""
         picture, maps = self.picture.float() / _BYTE, self.maps.float() / _MAP_UNIT
-        views = ClothingViews(self.evidence.float(), self.places.float(), picture, maps, self.features)
-        return views, Truth(self.entries, self.material.long(), self.normal.float() / 127)
+        return ClothingViews(self.evidence.float(), self.places.float(), picture, maps, self.features)
 
 
 def observe(
@@ -115,7 +98,7 @@ def observe(
     for number, truth in enumerate(dataset.batches(_BATCH, _FIELDS)):
         output = perception.observe(list(truth["image"]))
         views = [_view(truth, row, output[row : row + 1], semantics, stage) for row in range(len(output))]
-        parts.append(StoredViews.from_views(ClothingViews.concatenate(views), _truth(truth)))
+        parts.append(StoredViews.from_views(ClothingViews.concatenate(views), *_truth(truth)))
         if number % 50 == 0:
             print(f"views {number * _BATCH}/{len(dataset)}", flush=True)
     return StoredViews.concatenate(parts)
@@ -133,14 +116,14 @@ def _view(
     return stage.view(image, camera, person, labels)[0]
 
 
-def _truth(crops: Batch) -> Truth:
-    """At the size of the network's maps."""
+def _truth(crops: Batch) -> tuple[Tensor, Tensor, Tensor]:
+    """Entries, and materials and normals at the size of the network's maps."""
     cells = crops["material"].shape[1]
     size = PICTURE_PX // 2
     at = torch.from_numpy((np.arange(size) + 0.5) * cells / size).long()
     material, normal = (torch.from_numpy(np.asarray(crops[name]))[:, at][:, :, at] for name in ("material", "normal"))
     entries = torch.from_numpy(np.asarray(crops["surface"], np.float32))
-    return Truth(entries, material.contiguous(), normal.permute(0, 3, 1, 2).contiguous())
+    return entries, material.contiguous(), normal.permute(0, 3, 1, 2).contiguous()
 
 
 def cached_views(
@@ -155,7 +138,7 @@ def cached_views(
     return StoredViews.cached(path, observed)
 
 
-class ClothingTraining(Recipe[ClothingNet, tuple[ClothingViews, Truth]]):
+class ClothingTraining(Recipe[ClothingNet, StoredViews]):
     """Likelihood and displacement of the labels, garments and normals of single views."""
 
     name = WEIGHTS_NAME
@@ -182,16 +165,15 @@ class ClothingTraining(Recipe[ClothingNet, tuple[ClothingViews, Truth]]):
         network.scale_X.copy_(self._train.features.std(0).clamp_min(1e-3))
         return network
 
-    def batches(self, count: int, rng: np.random.Generator) -> Iterator[tuple[ClothingViews, Truth]]:
+    def batches(self, count: int, rng: np.random.Generator) -> Iterator[StoredViews]:
         while True:
-            yield self._train[torch.from_numpy(rng.integers(len(self._train), size=count))].restored()
+            yield self._train[torch.from_numpy(rng.integers(len(self._train), size=count))]
 
-    def step(self, network: ClothingNet, batch: tuple[ClothingViews, Truth]) -> tuple[Tensor, Mapping[str, Tensor]]:
-        views, truth = batch
+    def step(self, network: ClothingNet, batch: StoredViews) -> tuple[Tensor, Mapping[str, Tensor]]:
         with self.autocast():
-            estimate = network(augmented(views))
-        likelihood, metric = entry_loss(estimate.mean, estimate.log_variance, truth.entries, self._mm_E)
-        garments, normals = dense_loss(estimate, truth)
+            estimate = network(augmented(batch.views()))
+        likelihood, metric = entry_loss(estimate.mean, estimate.log_variance, batch.entries, self._mm_E)
+        garments, normals = dense_loss(estimate, batch.material, batch.normal)
         loss = likelihood + _METRIC_WEIGHT * metric + _GARMENT_WEIGHT * garments + _NORMAL_WEIGHT * normals
         return loss, {"likelihood": likelihood, "metric": metric, "garments": garments, "normals": normals}
 
@@ -199,7 +181,7 @@ class ClothingTraining(Recipe[ClothingNet, tuple[ClothingViews, Truth]]):
         """Mean displacement errors (mm) of single views against the linear space's own field, and calibration."""
         means, variances = [], []
         for index in torch.arange(len(self._val)).split(256):
-            estimate = network(on_device(self._val[index].restored()[0], self.device))
+            estimate = network(self._val[index].to(self.device).views())
             means.append(estimate.mean)
             variances.append(estimate.log_variance.exp())
         mean, variance = torch.cat(means), torch.cat(variances)
@@ -215,8 +197,6 @@ class ClothingTraining(Recipe[ClothingNet, tuple[ClothingViews, Truth]]):
             "average_outfit_mm": error_mm(torch.zeros_like(mean)),
             "bare_mm": _MILLIMETRES * float(true_fields.norm(dim=-1).mean()),
             "shuffled_mm": error_mm(mean.roll(1, 0)),
-            "explained_first_4": 1 - float(squared[:, :4].mean() / entries[:, :4].var()),
-            "explained": 1 - float(squared.mean() / entries.var()),
             "squared_over_variance": float((squared / variance).mean()),
         }
 
@@ -245,11 +225,11 @@ def hidden(evidence_BNF: Tensor) -> Tensor:
     return shown
 
 
-def dense_loss(estimate: ClothingEstimate, truth: Truth) -> tuple[Tensor, Tensor]:
+def dense_loss(estimate: ClothingEstimate, material: Tensor, normal: Tensor) -> tuple[Tensor, Tensor]:
     """Cross-entropy of the garments, and 1 − cosine of the normals on the person; means over the pixels."""
-    garments = functional.cross_entropy(estimate.garment_logits, truth.material)
-    person = truth.material > 0
-    cosine = functional.cosine_similarity(estimate.normals, truth.normal, dim=1)
+    garments = functional.cross_entropy(estimate.garment_logits, material.long())
+    person = material > 0
+    cosine = functional.cosine_similarity(estimate.normals, normal.float(), dim=1)
     return garments, ((1 - cosine) * person).sum() / person.sum().clamp_min(1)
 
 

@@ -32,13 +32,8 @@ from common.training.run import main, on_device
 from common.wear_kinds import VALUES
 from common.wears import USUAL
 from sender.perception.inference.predictor import Perception
-from sender.train.worn.people import (
-    WornPeople,
-    WornSplit,
-    observed_openimages,
-    observed_photographs,
-    rendered_people,
-)
+from sender.train.photographs.dataset import Source
+from sender.train.worn.people import WornPeople, WornSplit, observed, rendered_people
 from sender.train.worn.views import WornBatch, batch_of
 from sender.wears.network import PHOTOGRAPH, RENDERED, WearsConfig, WearsNet, by_attribute
 from sender.wears.sets import COVERAGE, smallest_set, tells
@@ -123,21 +118,14 @@ class WearsTraining(Recipe[WearsNet, WornBatch]):
         if people := self._held_back.get("openimages"):
             network.mass.copy_(masses(*read(network, people)))
 
-    def _judged(self, split: WornSplit, perception: Perception) -> dict[str, WornPeople]:
+    def _judged(self, split: WornSplit, perception: Perception) -> dict[Source, WornPeople]:
         """The judged people of each source."""
         options, kept = self.options, self.options.observed or self.options.out
-        looks = {
-            "people": (options.people, observed_photographs),
-            "openimages": (options.openimages, observed_openimages),
-        }
-        sources = {}
-        for name, (folder, observed) in looks.items():
-            if folder:
-                look = partial(observed, folder, split, perception)
-                sources[name] = WornPeople.cached(kept / f"{name}-{split}.pt", look)
-        if not sources:
+        folders: dict[Source, Path] = {"people": options.people, "openimages": options.openimages}
+        looks = {name: partial(observed, name, folder, split, perception) for name, folder in folders.items() if folder}
+        if not looks:
             raise UsageError("name at least one source: --people, --openimages")
-        return sources
+        return {name: WornPeople.cached(kept / f"{name}-{split}.pt", look) for name, look in looks.items()}
 
     def _start(self, network: WearsNet, perception: Perception) -> dict[str, int]:
         """Gives the network its first weights, and says after how many steps of another training."""

@@ -6,7 +6,7 @@ sheets, in `data`.  The pictures that are held back there are never trained on. 
 keypoints, mask and features, which are kept; rendered people have the true ones.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, Self
@@ -25,7 +25,7 @@ from common.wears import UNKNOWN, possible
 from sender.perception.inference.crop import CropBox
 from sender.perception.inference.predictor import Perception
 from sender.perception.network.output import FEATURE_SIZE, PerceptionOutput
-from sender.train.photographs.dataset import held_out, read_image, read_json, read_table
+from sender.train.photographs.dataset import Source, held_out, read_image, read_json, read_table
 from sender.wears.evidence import PICTURE_PX
 
 WornSplit = Literal["train", "test"]
@@ -40,15 +40,13 @@ _BATCH = 16
 
 @dataclass(frozen=True, slots=True)
 class JudgedPerson:
-    """A person of a photograph, and what was judged.
+    """A person in a photograph, and what was judged.
 
     Args:
-        photograph: name of the file.
         box: (4,) left, top, right, bottom, pixels.
         kinds: (A,) possible values as bits (`common.wears.possible`).
     """
 
-    photograph: str
     box: Box
     kinds: ByteArray
 
@@ -96,52 +94,52 @@ def judged_people(directory: Path, split: WornSplit) -> dict[str, list[JudgedPer
         annotation = annotations[int(row["annotation_id"])]
         name = names[annotation["image_id"]]
         if (name in held_back) == (split == "test"):
-            left, top, width, height = annotation["bbox"]
-            box = np.array([left, top, left + width, top + height], np.float32)
-            found.setdefault(name, []).append(JudgedPerson(name, box, _kinds(row)))
+            found.setdefault(name, []).append(JudgedPerson(_corners(annotation["bbox"]), _kinds(row)))
     return found
 
 
-def observed_photographs(directory: Path, split: WornSplit, perception: Perception) -> WornPeople:
-    """One pass of perception over the annotated boxes of the judged people."""
-    photographs = judged_people(directory, split)
-    images = ((read_image(directory / "images" / name), people) for name, people in photographs.items())
-    return _observed(images, perception)
-
-
-def observed_openimages(directory: Path, split: WornSplit, perception: Perception) -> WornPeople:
-    """The same of the source `openimages`.
-
-    Raises:
-        SourceError: a judged picture or the boxes are missing.
-    """
+def judged_openimages(directory: Path, split: WornSplit) -> dict[tuple[str, str], list[JudgedPerson]]:
+    """The same of the source `openimages`, by photograph and its proportions, in which boxes are pixels."""
     boxes = read_json(directory / "boxes.json")
     held_back = held_out(list(boxes))
     found: dict[tuple[str, str], list[JudgedPerson]] = {}
     for row in read_table(_OPENIMAGES):
         name, proportions = row["photograph"], row["proportions"]
-        if (name in held_back) != (split == "test"):
-            continue
-        left, top, width, height = boxes[name][int(row["box"])]
-        box = np.array([left, top, left + width, top + height], np.float32)
-        pixels = box * np.tile(np.array(_UNSTRETCHED[proportions], np.float32), 2)
-        found.setdefault((name, proportions), []).append(JudgedPerson(name, pixels, _kinds(row)))
-    images = (
-        (_resized(read_image(directory / f"{name}.jpg"), _UNSTRETCHED[proportions]), people)
-        for (name, proportions), people in found.items()
-    )
-    return _observed(images, perception)
+        if (name in held_back) == (split == "test"):
+            stretch = np.tile(np.array(_UNSTRETCHED[proportions], np.float32), 2)
+            box = _corners(boxes[name][int(row["box"])]) * stretch
+            found.setdefault((name, proportions), []).append(JudgedPerson(box, _kinds(row)))
+    return found
 
 
-def _observed(images: Iterable[tuple[Image, list[JudgedPerson]]], perception: Perception) -> WornPeople:
+def observed(source: Source, directory: Path, split: WornSplit, perception: Perception) -> WornPeople:
+    """One pass of perception over the annotated boxes of the judged people of a source.
+
+    Raises:
+        SourceError: a judged picture, the boxes or judgements are missing or damaged.
+    """
+    if source == "people":
+        photographs = judged_people(directory, split)
+        images = ((read_image(directory / "images" / name), people) for name, people in photographs.items())
+    else:
+        stretched = judged_openimages(directory, split)
+        images = (
+            (_resized(read_image(directory / f"{name}.jpg"), _UNSTRETCHED[proportions]), people)
+            for (name, proportions), people in stretched.items()
+        )
     parts = []
     for image, people in images:
         crops = [CropBox.around(person.box) for person in people]
         output = perception.observe([crop.cut(image, perception.size) for crop in crops])
         pictures = [crop.cut(image, PICTURE_PX) for crop in crops]
-        kinds = np.stack([person.kinds for person in people])
-        parts.append(WornPeople.from_output(pictures, output, kinds))
+        parts.append(WornPeople.from_output(pictures, output, np.stack([person.kinds for person in people])))
     return WornPeople.concatenate(parts)
+
+
+def _corners(box: Sequence[float]) -> Box:
+    """Left, top, width, height → left, top, right, bottom."""
+    left, top, width, height = box
+    return np.array([left, top, left + width, top + height], np.float32)
 
 
 def _resized(image: Image, size: tuple[int, int]) -> Image:
