@@ -1,7 +1,7 @@
 """Calibrates the confidence of limbs: fits the logistic regression of `sender.semantics.confidence`.
 
 The people are those of the validation split of photographs with keypoints: no network was trained on them.  Their boxes
-are jittered as a detector's would be, three times each.  Every second photograph is fitted on, the others give the
+are jittered as a detector's would be, `--views` times each.  Every second photograph is fitted on, the others give the
 scores: expected calibration error and Brier score, and the reliability diagram as a table.  --export also writes the
 weights.
 
@@ -43,7 +43,6 @@ from sender.semantics.stage import SemanticsStage
 from sender.train.photographs.crops import people_in_boxes
 from sender.train.photographs.dataset import Photograph, PhotographDataset
 
-_VIEWS = 3
 _STEPS, _RATE, _WEIGHT_DECAY = 500, 0.05, 1e-3
 _BINS = 10
 
@@ -68,6 +67,7 @@ class Limbs(TensorRows):
 def parse(arguments: list[str] | None = None) -> argparse.Namespace:
     parser = parser_of_fit("sender.train.confidence", __doc__)
     parser.add_argument("--photographs", type=Path, required=True, help="folder of sender.train.photographs.dataset")
+    parser.add_argument("--views", type=int, default=3, help="jittered boxes of each person (default: %(default)s)")
     return parser.parse_args(arguments)
 
 
@@ -101,10 +101,10 @@ class Observer:
         )
 
 
-def gather(photographs: PhotographDataset) -> Limbs:
+def gather(photographs: PhotographDataset, views: int) -> Limbs:
     """The limbs of everybody with enough labelled keypoints, in jittered boxes."""
     observer = Observer()
-    return Limbs.concatenate([observer.limbs(*each) for each in people_in_boxes(photographs, _VIEWS)])
+    return Limbs.concatenate([observer.limbs(*each) for each in people_in_boxes(photographs, views)])
 
 
 def fit(limbs: Limbs) -> ConfidenceNet:
@@ -147,14 +147,14 @@ def scores_of(probability: Tensor, limbs: Limbs) -> dict[str, float]:
 
 def train(options: argparse.Namespace) -> None:
     """The whole calibration, top to bottom."""
-    limbs = gather(PhotographDataset(options.photographs, "val"))
+    limbs = gather(PhotographDataset(options.photographs, "val"), options.views)
     even = limbs.photograph % 2 == 0
     net, test = fit(limbs[even]), limbs[~even]
     probability = net(test.evidence).sigmoid()
     for row in reliability(probability, test):
         print(f"{row['keypoints']:6.0f} keypoints at {row['probability']:.2f}: {row['right']:.2f} right")
     scores = scores_of(probability, test) | {"people": float(len(test.counted))}
-    recipe = {"command": "python -m sender.train.confidence --photographs photographs"}
+    recipe = {"command": f"python -m sender.train.confidence --photographs photographs --views {options.views}"}
     kind = {"kind": KIND, **architecture_of(net.config)}
     save_fit(options, WEIGHTS_NAME, net.state_dict(), kind, recipe, scores)
 

@@ -6,9 +6,6 @@ gives the codec's steps (`common.training.fit_codec --importance`); all entries 
 step each, which gives the group's ω.  Colours do not move the surface: 0 mm.
 """
 
-import argparse
-import json
-import sys
 from pathlib import Path
 from typing import Final
 
@@ -22,11 +19,13 @@ from common.body.model import BodyModel, BodyParameters
 from common.body.rotations import axis_angle_to_matrix
 from common.body.surface_space import SurfaceSpace
 from common.body.template import BodyTemplate
-from common.errors import OutputError, exit_code_of
+from common.errors import exit_code_of
+from common.io.command_line import parser_of
 from common.labels import GROUP_NAMES, LABEL_SIZE, OPTIONAL_GROUPS, group_slices
 from common.synthetic.motion.poses import PoseSampler
 from common.training.fit_codec import equal_displacement_steps
 from common.training.fit_optional_codes import optional_statistics
+from common.training.run import write_json
 from sender.importance.importance import IMPORTANCE_FILE, TABLE_VERSION
 
 _PEOPLE: Final = 96
@@ -131,25 +130,15 @@ def measure(displacement: Displacement, people: int, seed: int) -> dict[str, obj
     }
 
 
-def main(arguments: list[str] | None = None) -> int:
-    """The command line; returns the exit code."""
-    description = "Measure the importance ω of each label group."
-    parser = argparse.ArgumentParser(prog="python -m sender.train.importance", description=description)
+def main() -> None:
+    parser = parser_of("python -m sender.train.importance", __doc__)
     parser.add_argument("--out", type=Path, default=IMPORTANCE_FILE, help="file to write (default: %(default)s)")
-    options = parser.parse_args(arguments)
-    return exit_code_of("measure", lambda: _run(options.out))
-
-
-def _run(out: Path) -> None:
-    body, space = BodyModel.load(), LabelSpace.load()
+    out, space = parser.parse_args().out, LabelSpace.load()
     labels = space.encode(sample_bodies(_PEOPLE, _SEED))
-    table = measure(Displacement(body, space, SurfaceSpace.load(), labels), _PEOPLE, _SEED)
-    try:
-        out.write_text(json.dumps(table, indent=2) + "\n")
-    except OSError as error:
-        raise OutputError(f"cannot write {out}: {error.strerror}") from error
+    table = measure(Displacement(BodyModel.load(), space, SurfaceSpace.load(), labels), _PEOPLE, _SEED)
+    write_json(out, table)
     print(f"wrote {out}: ω in mm {table['omega']}")
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    raise SystemExit(exit_code_of("python -m sender.train.importance", main))

