@@ -66,10 +66,7 @@ class FlipAugmentation(nn.Module):
         self.net, self.mirror = net, Mirror().to(device_of(net))
 
     def forward(self, image_B3SS: Tensor) -> PerceptionOutput:
-        count = len(image_B3SS)
-        both = torch.cat([image_B3SS, image_B3SS.flip(-1)])
-        output = self.net(both.contiguous(memory_format=torch.channels_last))
-        return with_peaks(self.net, mean([output[:count], self.mirror(output[count:])]))
+        return with_peaks(self.net, mean([self.net(image_B3SS), self.mirror(self.net(image_B3SS.flip(-1)))]))
 
 
 class PerceptionTraining(Recipe[PerceptionNet, Crops]):
@@ -89,18 +86,18 @@ class PerceptionTraining(Recipe[PerceptionNet, Crops]):
 
     def prepare(self) -> PerceptionNet:
         options = self.options
-        before = shipped() if options.shipped else None
-        config = before.config if before else PerceptionConfig()
+        shipped = load_recorded(WEIGHTS_NAME, KIND, PerceptionConfig, PerceptionNet) if options.shipped else None
+        config = shipped.config if shipped else PerceptionConfig()
         sizes = options.size or [config.size, *([config.still_size] if config.still_size else [])]
         config = replace(config, size=sizes[0], still_size=sizes[1] if len(sizes) > 1 else 0)
         if self.recorded:
             config = PerceptionConfig(**self.recorded["config"])
-        seen = int(read_manifest()[WEIGHTS_NAME].recipe["images_seen"]) if before else 0
+        seen = int(read_manifest()[WEIGHTS_NAME].recipe["images_seen"]) if shipped else 0
         self.facts = {"config": asdict(config), "sizes": sizes, "before": seen, "shipped": options.shipped}
         self._kinematics = KeypointKinematics(BodyModel.load()).to(self.device)
         net = PerceptionNet(config)
-        if before:
-            net.load_state_dict(before.state_dict())
+        if shipped:
+            net.load_state_dict(shipped.state_dict())
         for block in net.blocks:
             for place in ("drop_path1", "drop_path2"):
                 setattr(block, place, DropPath(options.drop_path))
@@ -205,11 +202,6 @@ def validation_batches(data: Sequence[Path], side: int, size: int = 64, limit: i
     """The first `limit` crops of the validation split, a multiple of `size`, resampled to `side` pixels, `ready`."""
     for arrays in islice(CropDataset(data, "val").batches(size), limit // size):
         yield crop_batch(arrays).resized(side).ready()
-
-
-def shipped() -> PerceptionNet:
-    """The package's network."""
-    return load_recorded(WEIGHTS_NAME, KIND, PerceptionConfig, PerceptionNet)
 
 
 def mixed_loss(

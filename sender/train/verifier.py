@@ -49,7 +49,7 @@ from sender.perception.inference.verifier import (
 from sender.perception.network.fused_output import FusedOutput
 from sender.train.frames.composed import Frame, composed_frames
 from sender.train.frames.scores import in_crowd
-from sender.train.photographs.dataset import PhotographDataset, Source
+from sender.train.photographs.dataset import PhotographDataset
 from sender.train.photographs.judged_boxes import judged_frame
 
 # Below this score the detector is nearly always wrong.
@@ -163,14 +163,9 @@ class VerifierTraining(Recipe[VerifierNet, Examples]):
         one_look = (network(examples.evidence) + prior).sigmoid()
         person, scores = examples.person > 0.5, {}
         opinions = network.of_two_opinions(examples.evidence, examples.certainty, prior).sigmoid()
-        verdicts_of = (
-            ("", posterior, 0.5),
-            ("_one_look", one_look, 0.5),
-            ("_opinions", opinions, 0.5),
-            ("_detector", examples.score, _DETECTOR_SCORE),
-        )
-        for name, score, least in verdicts_of:
-            kept = score >= least
+        verdicts_of = {"": posterior, "_one_look": one_look, "_opinions": opinions, "_detector": examples.score}
+        for name, score in verdicts_of.items():
+            kept = score >= (_DETECTOR_SCORE if name == "_detector" else 0.5)
             scores[f"auc{name}"] = round(area_under_curve(score, person), 4)
             scores[f"kept{name}"] = round(float((kept & person).sum() / person.sum()), 4)
             scores[f"false_per_frame{name}"] = round(float((kept & ~person).sum()) / int(examples.frames[0]), 4)
@@ -186,13 +181,6 @@ class VerifierTraining(Recipe[VerifierNet, Examples]):
 _ASPECT = 4 / 3
 
 
-def photograph_frames(photographs: PhotographDataset, source: Source) -> Iterator[Frame]:
-    """Every photograph of a source once; those of `openimages` with likely proportions."""
-    for index in photographs.indices(source):
-        frame = judged_frame(photographs[index])
-        yield unstretched(frame) if source == "openimages" else frame
-
-
 def unstretched(frame: Frame) -> Frame:
     """A square photograph with the proportions of most."""
     height, width = frame.image.shape[:2]
@@ -206,13 +194,15 @@ def unstretched(frame: Frame) -> Frame:
 def frames_of(options: argparse.Namespace, split: Split, count: int) -> Iterator[Frame]:
     """`count` composed frames, and photographs that neither detector nor perception were trained on.
 
-    Those of `openimages` are learned from, those of `people` validate.
+    Those of `openimages`, with likely proportions, are learned from, those of `people` validate.
     """
     rng = np.random.default_rng([options.seed, split == "train"])
     composed = composed_frames(options.data, split, _COMPOSED_PX, rng)
     yield from (composed() for _ in range(count))
-    photographs = PhotographDataset(options.photographs, "val")
-    yield from photograph_frames(photographs, "openimages" if split == "train" else "people")
+    photographs, learned = PhotographDataset(options.photographs, "val"), split == "train"
+    for index in photographs.indices("openimages" if learned else "people"):
+        frame = judged_frame(photographs[index])
+        yield unstretched(frame) if learned else frame
 
 
 def gather(options: argparse.Namespace, split: Split, frames: int, device: torch.device) -> Examples:

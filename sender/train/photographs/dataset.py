@@ -14,7 +14,7 @@ import csv
 import hashlib
 import json
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -196,14 +196,11 @@ def scaled(photograph: Photograph, side: int) -> Photograph:
         return photograph
     size = max(1, round(width * factor)), max(1, round(height * factor))
     stretch = np.array([size[0] / width, size[1] / height], np.float32)
-    return Photograph(
-        photograph.source,
-        photograph.name,
-        np.asarray(cv2.resize(photograph.image, size, interpolation=cv2.INTER_AREA), np.uint8),
-        photograph.boxes * np.tile(stretch, 2),
-        photograph.crowds * np.tile(stretch, 2),
-        photograph.keypoints * np.append(stretch, np.float32(1)),
-        photograph.nobody * np.tile(stretch, 2),
+    return replace(
+        photograph,
+        image=np.asarray(cv2.resize(photograph.image, size, interpolation=cv2.INTER_AREA), np.uint8),
+        keypoints=photograph.keypoints * np.append(stretch, np.float32(1)),
+        **{name: getattr(photograph, name) * np.tile(stretch, 2) for name in ("boxes", "crowds", "nobody")},
     )
 
 

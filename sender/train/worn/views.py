@@ -13,9 +13,10 @@ import torch
 from numpy.random import Generator
 from torch import Tensor
 
-from common.arrays import ByteArray, Float64Array, FloatArray, Image
+from common.arrays import ByteArray, FloatArray, Image
 from common.body.anatomy import MIRRORED_KEYPOINTS
 from common.wear_kinds import VALUES
+from sender.train.photographs.frames import linear_part, warped
 from sender.train.worn.people import WornPeople
 from sender.wears.evidence import WornViews, limb_colours, part_pictures, part_transforms
 from sender.wears.network import PHOTOGRAPH
@@ -87,14 +88,12 @@ def reframed(
 ) -> tuple[Image, ByteArray, FloatArray]:
     """The whole crop turned, moved, and of another size and other proportions."""
     turn, size, ratio = rng.normal(0, _TURN), np.exp(rng.normal(0, _SIZE)), np.exp(rng.normal(0, _PROPORTIONS))
-    turned = np.array([[np.cos(turn), -np.sin(turn)], [np.sin(turn), np.cos(turn)]])
-    linear = turned @ np.diag([size * ratio, size / ratio])
+    linear = linear_part(size, ratio, turn, mirrored=False)
     shift = 0.5 + rng.normal(0, _PLACE, 2) - linear @ [0.5, 0.5]
-    return (
-        _warped(picture, linear, shift),
-        _warped(mask, linear, shift),
-        np.asarray(places @ linear.T + shift, np.float32),
+    picture, mask = (
+        warped(image, np.column_stack([linear, len(image) * shift]), len(image), border=0) for image in (picture, mask)
     )
+    return picture, mask, np.asarray(places @ linear.T + shift, np.float32)
 
 
 def tinted(rng: Generator, picture: Image) -> Image:
@@ -161,9 +160,3 @@ def _patch(rng: Generator, size: int) -> tuple[tuple[int, int], tuple[int, int]]
     extent, centre = rng.uniform(0.03, 0.2, 2) * size, rng.uniform(0, size, 2)
     low, high = np.maximum(centre - extent / 2, 0).astype(int), (centre + extent / 2).astype(int)
     return (int(low[0]), int(low[1])), (int(high[0]), int(high[1]))
-
-
-def _warped(image: ByteArray, linear: Float64Array, shift: Float64Array) -> ByteArray:
-    """The square image under a map of crop units."""
-    matrix = np.concatenate([linear, len(image) * shift[:, None]], axis=1)
-    return np.asarray(cv2.warpAffine(image, matrix, image.shape[:2], flags=cv2.INTER_LINEAR), np.uint8)
