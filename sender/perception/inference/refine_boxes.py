@@ -75,15 +75,16 @@ def predict_in_boxes(
         ValueError: there is no box.
     """
     crops = tuple(CropBox.around(box, roll=roll) for box in boxes)
-    if thorough:
-        output = predict_zoomed(perception, image, crops)
-    else:
-        output = perception.observe([crop.cut(image, perception.size) for crop in crops], view)
-    if perception.second is not None:
-        output = perception.second.fused(
-            output, image, boxes, crops, view=view, thorough=thorough, live=live, apart=apart
-        )
-    return BoxPredictions(crops, output)
+
+    def perceive() -> PerceptionOutput:
+        if thorough:
+            return predict_zoomed(perception, image, crops)
+        return perception.observe([crop.cut(image, perception.size) for crop in crops], view)
+
+    if perception.second is None:
+        return BoxPredictions(crops, perceive())
+    fused = perception.second.fused(perceive, image, boxes, crops, view=view, thorough=thorough, live=live, apart=apart)
+    return BoxPredictions(crops, fused)
 
 
 def person_box(output: PerceptionOutput, crop: CropBox) -> Box:

@@ -5,6 +5,7 @@ Of two people before four cameras, of whom one walks behind the other in one pic
 """
 
 from collections.abc import Sequence
+from itertools import combinations
 
 import cv2
 import numpy as np
@@ -15,6 +16,11 @@ from sender.perception.inference.crop import CropBox
 
 # Logit of a mask beyond its crop.
 _NOBODY = -20.0
+
+
+def any_overlap(boxes: Sequence[Box]) -> bool:
+    """Whether there is anybody to hide."""
+    return any(_overlap(*pair) for pair in combinations(boxes, 2))
 
 
 def hide_neighbours(

@@ -7,6 +7,7 @@ person's box with a margin.  Of 243 held-back people this makes PCK@0.05, 0.10 o
 
 import logging
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from functools import cache
 from pathlib import Path
 from typing import Final, Literal, Self
@@ -21,6 +22,7 @@ from common.weights.devices import CPU
 from common.weights.inference import NetworkInUse, in_use
 from common.weights.loader import load_recorded
 from common.weights.manifest import WEIGHTS_DIRECTORY, read_manifest
+from common.weights.threads import available_cores
 from sender.perception.inference.crop import CropBox
 from sender.perception.movenet.fusion import (
     KIND,
@@ -33,7 +35,7 @@ from sender.perception.movenet.fusion import (
     Reading,
     SecondKeypoints,
 )
-from sender.perception.movenet.neighbours import hide_neighbours
+from sender.perception.movenet.neighbours import any_overlap, hide_neighbours
 from sender.perception.movenet.predictor import MARGIN, NAMES, MoveNet, MoveNetKeypoints
 from sender.perception.network.fused_output import FusedOutput
 from sender.perception.network.output import PerceptionOutput
@@ -60,6 +62,7 @@ class SecondOpinion:
 
     def __init__(self, lightning: MoveNet, thunder: MoveNet, fusion: Callable[[Reading], NetworkInUse]) -> None:
         self._lightning, self._thunder, self._fusion = lightning, thunder, fusion
+        self._beside = ThreadPoolExecutor(available_cores(), "movenet")
 
     @classmethod
     def load(cls, device: torch.device = CPU, directory: Path = WEIGHTS_DIRECTORY) -> Self | None:
@@ -87,7 +90,7 @@ class SecondOpinion:
     @torch.inference_mode()
     def fused(
         self,
-        output: PerceptionOutput,
+        perceive: Callable[[], PerceptionOutput],
         image: Image,
         boxes: Sequence[Box],
         crops: Sequence[CropBox],
@@ -100,6 +103,7 @@ class SecondOpinion:
         """Perception's output in crops of a frame (H, W, 3) uint8 RGB with the keypoints of both networks.
 
         Args:
+            perceive: gives perception's output, meanwhile where nobody is to be hidden.
             boxes: (4,) of the people, around which the crops lie.
             view: how MoveNet sees each crop.
             thorough: Thunder sees crops of several sizes in both views.
@@ -107,7 +111,12 @@ class SecondOpinion:
             apart: the people are different ones: MoveNet does not see what masks say is another one's.
         """
         kind = reading_of(len(boxes), thorough=thorough, live=live)
-        second = self.read(kind, image, boxes, crops, view, output.mask_logits if apart else None)
+        if apart and any_overlap(boxes):
+            output = perceive()
+            second = self.read(kind, image, boxes, crops, view, output.mask_logits)
+        else:
+            reading = self._beside.submit(self.read, kind, image, boxes, crops, view)
+            output, second = perceive(), reading.result()
         own = OwnKeypoints(output.keypoints_2d, output.keypoints_sigma, output.visible_logit)
         places, sigma, visible = self._fusion(kind)(*own, *second.columns())
         return FusedOutput.of(output, places, sigma, visible, second.score)
