@@ -29,6 +29,7 @@ from receiver.link.admission import LiveLoad
 from receiver.link.server import LinkServer
 from receiver.mesh.limbs import limbs_of_vertices
 from receiver.metrics import ReceiverMetrics
+from receiver.motion.extrapolation import Continued
 from receiver.motion.predictor import LearnedMotion
 from receiver.motion.session_motion import SessionMotion
 from receiver.pipeline import ReceiverPipeline
@@ -134,7 +135,7 @@ async def _serve(
         observers=[playout, hub, *recorders, *([] if motion is None else [motion])],
         load=load,
         inpainter=inpainter,
-        new_motion=partial(SessionMotion, config.motion.motion),
+        new_motion=partial(SessionMotion, config.motion.motion, playout.continued),
     )
     metrics.watch_queue(lambda: engine.queued_people)
     limits = limits_of(config)
@@ -178,7 +179,7 @@ def _endless(
     """What runs beside the link, with names."""
     yield "retention", keep_within_limits(directory)
     if config.playout.playout != "off":
-        yield "motion network", _learn(playout)
+        yield "motion network", _learn(playout.continued)
         yield "poses", poses.run()
 
 
@@ -195,10 +196,10 @@ def _report(task: asyncio.Task[None]) -> None:
         logger.error("%s ended: %s", task.get_name(), error, exc_info=error)
 
 
-async def _learn(playout: Playout) -> None:
+async def _learn(continued: Continued) -> None:
     """Loads the motion network beside everything else: motion is extrapolated until then."""
     try:
-        playout.predict_by(await asyncio.to_thread(LearnedMotion.load))
+        continued.predictor = await asyncio.to_thread(LearnedMotion.load)
     except WeightsError as error:
         logger.error("%s; people are shown as their last movement goes on", error)
 

@@ -1,4 +1,6 @@
-"""What somebody does next: the interface of predictors, and the one that knows nothing about motion."""
+"""What somebody does next: the interface of predictors, the one that knows nothing about motion, and how long any of
+them is believed.
+"""
 
 from typing import Final, Protocol
 
@@ -11,6 +13,10 @@ MOST_LABELS: Final = 121
 """How many labels of a person a predictor is given, at most."""
 # A camera's frames; labels that are nearer tell no speed.
 _LEAST_APART_S = 0.015
+# Motion goes on for so long after the newest label, then comes to rest.
+_FREE_S, _REST_S = 0.35, 0.2
+AT_REST_S: Final = _FREE_S + _REST_S
+"""So long after the newest label nothing moves any more."""
 
 
 class MotionPredictor(Protocol):
@@ -48,3 +54,22 @@ class DampedExtrapolation:
         step = between(labels[before], newest) * share
         step[SLOW] = 0.0
         return moved(newest, step)
+
+
+class Continued:
+    """Another predictor's motion, which comes to rest when no labels arrive (`MotionPredictor`).
+
+    Attributes:
+        predictor: the other one; may be replaced.
+    """
+
+    def __init__(self, predictor: MotionPredictor | None = None) -> None:
+        self.predictor = predictor or DampedExtrapolation()
+
+    def predict(self, times_s: Float64Array, labels: FloatArray, at_s: float) -> FloatArray:
+        """See `MotionPredictor`; before the newest labels, these."""
+        ahead_s = max(at_s - float(times_s[-1]), 0.0)
+        if ahead_s > _FREE_S:
+            rest_s = min(ahead_s - _FREE_S, _REST_S)
+            ahead_s = _FREE_S + rest_s - rest_s * rest_s / (2 * _REST_S)
+        return self.predictor.predict(times_s, labels, float(times_s[-1]) + ahead_s)

@@ -20,11 +20,12 @@ from common.body.label_space import LabelSpace
 from common.body.model import BodyModel
 from common.frames import LabelFrame, PersonLabels, unseen_limbs
 from common.labels import LIMBS, concatenate, group_slices
+from receiver.motion.absent import ABSENT_S
 from receiver.motion.diffusion import PaperDiffusion, PoseDiffusion, PoseRefiner, load_denoiser
 from receiver.motion.history import POSE
 from receiver.motion.legs import LEGS, Legs, Pelvis
 from receiver.motion.mixture import DOWN, ENTRIES, SIZE, SPEED_S, PoseMixture, speed_of
-from receiver.motion.steps import share_of_way
+from receiver.motion.steps import rest_of_way, share_of_way
 
 _GROUPS = (*LIMBS, "hands")
 _ARMS = ("left_arm", "right_arm")
@@ -37,8 +38,6 @@ _LIKELY_S, _SEEN_S, _FOLLOWING_S = 0.7, 0.4, 0.4
 _MOVED = 0.4
 # Largest entry of a pose: what is seen may be labels of damaged packets.
 _MOST = 8.0
-# A person who was away for longer begins anew.
-_FORGOTTEN_S = 1.0
 # `SPEED_S` at 240 frames a second; times of capture may also stand still.
 _PATH_FRAMES = 120
 
@@ -53,8 +52,7 @@ class _Blend:
 
     def left(self, now_s: float) -> float:
         """Share of the offset that is left: 1 at first, then 0."""
-        share = min(max((now_s - self.began_s) / self.takes_s, 0.0), 1.0)
-        return 1 - share * share * (3 - 2 * share)
+        return rest_of_way((now_s - self.began_s) / self.takes_s)
 
 
 @dataclass(eq=False)
@@ -141,7 +139,7 @@ class HiddenLimbs:
         unseen = unseen_limbs(labels)
         hidden = unseen | ({"hands"} if unseen.issuperset(_ARMS) else set())
         person = self._people.get(labels.identity)
-        if person is None or not 0 <= now_s - person.at_s <= _FORGOTTEN_S:
+        if person is None or not 0 <= now_s - person.at_s <= ABSENT_S:
             person = _Person(*self._mixture.drawn(labels.identity))
             self._people[labels.identity] = person
         vector = concatenate(labels.labels)

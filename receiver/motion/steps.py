@@ -67,6 +67,12 @@ def share_of_way(passed_s: float, constant_s: float) -> float:
     return 1 - math.exp(-passed_s / constant_s)
 
 
+def rest_of_way(share: float) -> float:
+    """Of a way that begins and ends at rest, when so much of its time has passed: 1 at first, then 0."""
+    share = min(max(share, 0.0), 1.0)
+    return 1 - share * share * (3 - 2 * share)
+
+
 def orientation_of(labels: FloatArray) -> Float64Array:
     """(3, 3) of labels by Gram-Schmidt, as `decode_orientation`: upright, facing the camera, if they have none."""
     a1, a2, a3, b1, b2, b3 = labels[_ROOT.start : _PLACE.start].tolist()

@@ -18,10 +18,11 @@ from common.frames import LabelFrame, PersonLabels
 from common.labels import FAST_GROUPS, OPTIONAL_GROUPS, concatenate, group_slices
 from receiver.decode.session_decoder import FrameDecoder
 from receiver.link.session import SenderClock, Session
-from receiver.motion.extrapolation import DampedExtrapolation, MotionPredictor
+from receiver.motion.absent import ABSENT_S
+from receiver.motion.extrapolation import Continued, MotionPredictor
 from receiver.playout.config import PlayoutConfig
 from receiver.playout.sender_time import SenderTime
-from receiver.playout.shown import ABSENT_S, STILL_S, Interpolated, Predicted, ShownPerson, Track, Way
+from receiver.playout.shown import STILL_S, Interpolated, Predicted, ShownPerson, Track, Way
 from receiver.publish.observer import SessionObserver
 
 
@@ -64,6 +65,7 @@ class Playout(SessionObserver):
 
     Attributes:
         live: whether people are shown as they are predicted to be now.
+        continued: continues motion.
     """
 
     def __init__(
@@ -71,16 +73,13 @@ class Playout(SessionObserver):
     ) -> None:
         self.live, self._on = config.playout == "live", config.playout != "off"
         self._clock = clock
-        self._predicted = Predicted(predictor or DampedExtrapolation())
-        self._way: Way = self._predicted if self.live else Interpolated(self._predicted)
+        self.continued = Continued(predictor)
+        predicted = Predicted(self.continued)
+        self._way: Way = predicted if self.live else Interpolated(predicted)
         # Of all that is known of the sessions.
         self._lock = threading.Lock()
         self._sessions: dict[int, _Played] = {}
         self._screens: list[Screen] = []
-
-    def predict_by(self, predictor: MotionPredictor) -> None:
-        """Continues motion by another predictor from here on."""
-        self._predicted.predictor = predictor
 
     def screen(self) -> "Screen":
         """One who shows people."""

@@ -15,16 +15,13 @@ import numpy as np
 
 from common.arrays import Float64Array, FloatArray
 from common.labels import LABEL_SIZE
-from receiver.motion.extrapolation import MOST_LABELS, MotionPredictor
+from receiver.motion.absent import ABSENT_S
+from receiver.motion.extrapolation import AT_REST_S, MOST_LABELS, Continued
 from receiver.motion.steps import SLOW, between, moved
 
 CORRECTION_S: Final = 0.075
-# Motion goes on for so long after the newest label, then comes to rest.
-_FREE_S, _REST_S = 0.35, 0.2
-STILL_S: Final = _FREE_S + _REST_S + CORRECTION_S
+STILL_S: Final = AT_REST_S + CORRECTION_S
 """So long after the newest label nothing moves any more."""
-ABSENT_S: Final = 1.0
-"""Who was out of sight for longer may be somebody else, and begins anew."""
 _DIFFERENCE_S = 2e-3
 
 
@@ -63,18 +60,14 @@ Way = Callable[[Track, float], FloatArray]
 
 
 class Predicted:
-    """Goes on beyond the newest labels, and comes to rest when none arrive."""
+    """Goes on beyond the newest labels."""
 
-    def __init__(self, predictor: MotionPredictor) -> None:
-        self.predictor = predictor
+    def __init__(self, continued: Continued) -> None:
+        self._continued = continued
 
     def __call__(self, track: Track, at_s: float) -> FloatArray:
         """See `Way`."""
-        ahead_s = max(at_s - float(track.times_s[-1]), 0.0)
-        if ahead_s > _FREE_S:
-            rest_s = min(ahead_s - _FREE_S, _REST_S)
-            ahead_s = _FREE_S + rest_s - rest_s * rest_s / (2 * _REST_S)
-        return self.predictor.predict(track.times_s, track.labels, float(track.times_s[-1]) + ahead_s)
+        return self._continued.predict(track.times_s, track.labels, at_s)
 
 
 class Interpolated:

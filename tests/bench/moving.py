@@ -4,7 +4,9 @@
                                            └─ semantics, each frame alone ─── per frame
 
 `bodywire` is what the sender sends, `received` what the receiver shows of it, `feet free` that without holding the feet
-that stand (`receiver.motion.planted`), and `exported` the animation that `receiver export` makes of `received`.
+that stand (`receiver.motion.planted`), and `exported` the animation that `receiver export` makes of `received`.  `lost`
+is what the receiver shows in two thirds of a second in which the sender finds nobody (`receiver.motion.absent`), `held`
+the pose before.
 
 Frames wait for later ones, as those of files do, or with `--live` for none.
 
@@ -19,7 +21,7 @@ for their own back has it reversed.
 import argparse
 import sys
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import get_args
 
 import numpy as np
@@ -27,7 +29,9 @@ import numpy as np
 from common.arrays import Float64Array
 from common.frames import PersonLabels
 from common.weights.manifest import model_hash
+from receiver.motion.extrapolation import Continued
 from receiver.motion.hidden import HiddenLimbs
+from receiver.motion.predictor import LearnedMotion
 from receiver.motion.session_motion import SessionMotion
 from sender.capture.source import CapturedFrame
 from sender.importance.importance import Importance
@@ -44,7 +48,9 @@ from tests.bench.perceived import LabelJoints
 from tests.bench.rates import CodecPair, as_frame, unconstrained_rho
 
 CLIPS, QUICK_CLIPS = 30, 6
-SYSTEMS = ("bodywire", "per frame", "feet free", "received", "exported")
+SYSTEMS = ("bodywire", "per frame", "feet free", "received", "lost", "held", "exported")
+# Frames of a clip in which somebody is lost.
+_LOST = range(30, 50)
 _FPS = 30.0
 _LEFT_HIP, _RIGHT_HIP = measures.HIPS
 
@@ -99,23 +105,28 @@ class MovingSender:
         followed, alone = (SemanticsStage.load(SmoothingConfig(strength, method)) for strength in (1.0, 0.0))
         self._semantics = {"bodywire": followed, "per frame": alone}
         self._joints, self._exported = LabelJoints(), ExportedJoints()
-        self._importance = Importance.load()
+        self._importance, self._continued = Importance.load(), Continued(LearnedMotion.load())
 
     def follow(self, clip: MovingClip) -> dict[str, Followed]:
         """What each system says of a clip."""
         self._perception.reset()
         pair, motion, feet_free = CodecPair(model_hash()), SessionMotion(), HiddenLimbs()
+        loses, held = SessionMotion(continued=self._continued), list[PersonLabels]()
         joints: dict[str, list[Float64Array]] = {name: [] for name in SYSTEMS[:-1]}
         received: list[PersonLabels | None] = []
         for index, (observed, followed) in enumerate(self._perceived(clip)):
             self._semantics["per frame"].reset()
             alone = self._semantics["per frame"].label(observed, CAMERA, index / _FPS)
-            found = {"bodywire": followed, "per frame": alone}
+            found: dict[str, Sequence[PersonLabels]] = {"bodywire": followed, "per frame": alone}
             for person in found["bodywire"]:
                 rho = unconstrained_rho(self._importance, person)
                 passed = pair.send(as_frame(person, index, CAMERA), rho)
                 found["feet free"] = feet_free.complete(passed.frame).people
                 found["received"] = motion.complete(passed.frame).people
+                lost = index in _LOST
+                shown = loses.complete(replace(passed.frame, people=()) if lost else passed.frame).people
+                held = held if lost else list(shown)
+                found |= {"lost": shown, "held": held} if lost else {}
             received.append(next(iter(found.get("received", ())), None))
             for name in joints:
                 people = found.get(name)

@@ -39,7 +39,7 @@ from common.weights.manifest import model_hash
 from receiver.decode.session_decoder import SessionDecoder
 from receiver.link.auth.ownership import SessionOwner
 from receiver.link.session import SenderClock, Session
-from receiver.motion.extrapolation import DampedExtrapolation, MotionPredictor
+from receiver.motion.extrapolation import Continued, DampedExtrapolation, MotionPredictor
 from receiver.motion.predictor import LearnedMotion
 from receiver.motion.session_motion import SessionMotion
 from receiver.motion.steps import moved
@@ -101,7 +101,7 @@ def motions(joints: Joints, folder: Path | None, seconds: float, every: int) -> 
     """The demo clip, and the first `seconds` of every so many-th clip of the test split."""
     demo = np.stack([concatenate(person.labels) for person in demo_truth(joints.space, 0).people])
     track = Track(np.arange(len(demo)) / DEMO_HZ, demo, 0.0)
-    between_labels = Interpolated(Predicted(DampedExtrapolation()))
+    between_labels = Interpolated(Predicted(Continued()))
     times_s = np.arange(0.0, float(track.times_s[-1]), 1 / DISPLAY_HZ)
     demo = np.stack([between_labels(track, at_s) for at_s in times_s.tolist()])
     yield Motion("demo", demo, joints(demo))
