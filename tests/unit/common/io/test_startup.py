@@ -35,6 +35,10 @@ def test_process_may_open_as_many_files_as_the_system_lets_it() -> None:
     assert run('ulimit -Sn 100; ulimit -Hn 300; exec "$@"', work).stdout == "(300, 300)\n"
 
 
+def test_threads_of_a_daemon_take_turns_within_a_fraction_of_a_frame() -> None:
+    assert float(run('exec "$@"', "announce(str(sys.getswitchinterval()))").stdout) <= 1e-3
+
+
 @pytest.mark.parametrize("fails", [False, True])
 def test_garbage_is_looked_for_once_all_is_loaded(fails: bool) -> None:
     states = []
