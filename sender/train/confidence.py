@@ -154,9 +154,8 @@ def train(options: argparse.Namespace) -> None:
     for row in reliability(probability, test):
         print(f"{row['keypoints']:6.0f} keypoints at {row['probability']:.2f}: {row['right']:.2f} right")
     scores = scores_of(probability, test) | {"people": float(len(test.counted))}
-    recipe = {"command": f"python -m sender.train.confidence --photographs photographs --views {options.views}"}
     kind = {"kind": KIND, **architecture_of(net.config)}
-    save_fit(options, WEIGHTS_NAME, net.state_dict(), kind, recipe, scores)
+    save_fit(options, WEIGHTS_NAME, net.state_dict(), kind, {"views": options.views}, scores)
 
 
 if __name__ == "__main__":

@@ -94,13 +94,7 @@ class DetectorTraining(Recipe[DetectorNet, FrameBatch]):
         return photograph_scores(in_evaluation(network), photographs, self._size)
 
     def manifest_recipe(self, progress: Progress) -> dict[str, Any]:
-        config, before = self.facts["config"], self.facts["before"]
-        flags = (" --shipped" if before else "") + " --photographs photographs"
-        return {
-            "command": f"python -m sender.train.detector --steps {progress.steps} --size {config['size']}{flags}",
-            "images_seen": before + progress.samples,
-            "split": "val",
-        }
+        return super().manifest_recipe(progress) | {"images_seen": self.facts["before"] + progress.samples}
 
 
 def loss_terms(heat_BHH: Tensor, boxes_B4HH: Tensor, truth: FrameBatch) -> dict[str, Tensor]:

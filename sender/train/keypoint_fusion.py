@@ -203,9 +203,8 @@ def train(options: argparse.Namespace) -> None:
         seen = rows[rows.reading == number]
         scores |= {f"{reading}_{name}": value for name, value in cross_validated(seen).items()}
         net.readings[reading] = fit(seen)
-    recipe = {"command": "python -m sender.train.keypoint_fusion --data unseen --photographs photographs"}
     kind = {"kind": KIND, **architecture_of(net.config)}
-    save_fit(options, WEIGHTS_NAME, net.state_dict(), kind, recipe, scores)
+    save_fit(options, WEIGHTS_NAME, net.state_dict(), kind, {"crops": len(crops)}, scores)
 
 
 if __name__ == "__main__":

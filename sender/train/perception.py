@@ -94,6 +94,7 @@ class PerceptionTraining(Recipe[PerceptionNet, Crops]):
             config = PerceptionConfig(**self.recorded["config"])
         seen = int(read_manifest()[WEIGHTS_NAME].recipe["images_seen"]) if shipped else 0
         self.facts = {"config": asdict(config), "sizes": sizes, "before": seen, "shipped": options.shipped}
+        self.facts["crops"] = len(CropDataset(options.data, "train"))
         self._kinematics = KeypointKinematics(BodyModel.load()).to(self.device)
         net = PerceptionNet(config)
         if shipped:
@@ -148,22 +149,14 @@ class PerceptionTraining(Recipe[PerceptionNet, Crops]):
 
     def finish(self, network: PerceptionNet) -> None:
         """Calibrates the exported network's mask."""
-        if not self.options.export:
-            return
-        validation = validation_batches(self.options.data, self._size)
-        self._threshold = best_mask_threshold(FlipAugmentation(network), validation)
-        shift_mask_threshold(network, self._threshold)
+        if self.options.export:
+            validation = validation_batches(self.options.data, self._size)
+            threshold = best_mask_threshold(FlipAugmentation(network), validation)
+            shift_mask_threshold(network, threshold)
+            self.facts["mask_border"] = round(threshold, 3)
 
     def manifest_recipe(self, progress: Progress) -> dict[str, Any]:
-        flags = (" --shipped" if self.facts["shipped"] else "") + " --photographs photographs"
-        length = f"--minutes {progress.minutes:.3g} --size {' '.join(map(str, self.facts['sizes']))}"
-        return {
-            "command": f"python -m sender.train.perception {length}{flags}",
-            "images_seen": self.facts["before"] + progress.samples,
-            "crops": len(CropDataset(self.options.data, "train")),
-            "split": "val",
-            "mask_border": round(self._threshold, 3),
-        }
+        return super().manifest_recipe(progress) | {"images_seen": self.facts["before"] + progress.samples}
 
 
 def training_batches(

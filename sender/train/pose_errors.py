@@ -108,9 +108,8 @@ def train(options: argparse.Namespace) -> None:
         "nats_per_entry_one_sigma": surprise(constant, scored[1]).mean().item(),
         "people": len(scored[1]),
     }
-    recipe = {"command": "python -m sender.train.pose_errors --data dressed40 everyday41", "crops": len(known[1])}
     kind = {"kind": ERRORS_KIND, **architecture_of(PoseErrorsConfig())}
-    save_fit(options, ERRORS_NAME, net.state_dict(), kind, recipe, scores)
+    save_fit(options, ERRORS_NAME, net.state_dict(), kind, {"crops": len(known[1])}, scores)
 
 
 if __name__ == "__main__":

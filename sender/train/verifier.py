@@ -19,7 +19,6 @@ import argparse
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 import cv2
 import numpy as np
@@ -32,7 +31,7 @@ from torchvision.ops import box_iou
 from common.arrays import FloatArray
 from common.synthetic.dataset.split import Split
 from common.tensor_rows import TensorRows
-from common.training.recipe import Defaults, Progress, Recipe
+from common.training.recipe import Defaults, Recipe
 from common.training.run import main, on_device
 from sender.perception.inference.detector import BOTH, Detector
 from sender.perception.inference.predictor import Perception
@@ -117,7 +116,7 @@ class VerifierTraining(Recipe[VerifierNet, Examples]):
         self._val = gather(options, "val", max(options.frames // 5, 1), self.device)
         if options.steps is None:
             options.steps = _EPOCHS * max(len(self._examples) // options.batch, 1)
-        self.facts = {"examples": len(self._examples)}
+        self.facts = {"examples": len(self._examples), "frames": options.frames, "shipped": options.shipped}
         return self.or_shipped(VerifierNet(VerifierConfig()))
 
     def optimisers(self, network: VerifierNet) -> Sequence[torch.optim.Optimizer]:
@@ -170,11 +169,6 @@ class VerifierTraining(Recipe[VerifierNet, Examples]):
             scores[f"kept{name}"] = round(float((kept & person).sum() / person.sum()), 4)
             scores[f"false_per_frame{name}"] = round(float((kept & ~person).sum()) / int(examples.frames[0]), 4)
         return scores
-
-    def manifest_recipe(self, progress: Progress) -> dict[str, Any]:
-        command = f"python -m sender.train.verifier --frames {self.options.frames} --photographs photographs"
-        command += " --shipped" if self.options.shipped else ""
-        return {"command": command, "examples": self.facts["examples"], "split": "val"}
 
 
 # The pictures of `openimages` were stretched to squares.  Most photographs have 4:3; their boxes were judged in it.
