@@ -18,7 +18,6 @@ from common.labels import LABEL_SIZE, OPTIONAL_GROUPS, group_slices
 from common.weights.devices import CPU, to_numpy
 from sender.perception.stage import ObservedPerson
 from sender.perception.tracking.known_people import KnownPeople
-from sender.semantics.bodies import Bodies
 from sender.semantics.confidence import KeypointConfidence, evidence
 from sender.semantics.config import SmoothingConfig
 from sender.semantics.crop_labels import ENTRIES
@@ -50,29 +49,21 @@ class SemanticsStage:
 
     Args:
         estimator: of bodies, which keeps what it needs of other frames.
-        confidence: estimates the confidence of limbs; without it, theirs too is that of the label entries.
+        confidence: estimates that of limbs; that of other groups is of their label entries.
     """
 
-    def __init__(
-        self, estimator: BodyEstimator, space: LabelSpace, confidence: KeypointConfidence | None = None
-    ) -> None:
+    def __init__(self, estimator: BodyEstimator, space: LabelSpace, confidence: KeypointConfidence) -> None:
         self._estimator, self._space, self._confidence = estimator, space, confidence
         self._people = KnownPeople(_Known)
 
     @classmethod
     def load(
-        cls,
-        smoothing: SmoothingConfig | None = None,
-        device: torch.device = CPU,
-        *,
-        calibrated: bool = True,
-        sharing: Self | None = None,
+        cls, smoothing: SmoothingConfig | None = None, device: torch.device = CPU, *, sharing: Self | None = None
     ) -> Self:
         """With the shipped weights.
 
         Args:
             smoothing: how bodies are estimated; by default in the default way, and unsmoothed.
-            calibrated: whether the confidence of limbs is calibrated; else it is that of their label entries.
             sharing: a stage whose networks and calibration it uses.
 
         Raises:
@@ -81,8 +72,7 @@ class SemanticsStage:
         config = smoothing or SmoothingConfig(0.0)
         if sharing:
             return cls(sharing._estimator.sharing(config.smoothing), sharing._space, sharing._confidence)
-        confidence = KeypointConfidence.load() if calibrated else None
-        return cls(BodyEstimator.load(config, device), LabelSpace.load(), confidence)
+        return cls(BodyEstimator.load(config, device), LabelSpace.load(), KeypointConfidence.load())
 
     @property
     def smooths(self) -> bool:
@@ -123,9 +113,7 @@ class SemanticsStage:
         if not observed:
             return ()
         bodies = self._estimator.bodies(observed, camera, time_s)
-        limbs: list[dict[str, float]] = [{} for _ in observed]
-        if self._confidence:
-            limbs = self._confidence.limbs(evidence(observed, bodies.keypoints, bodies.sigma))
+        limbs = self._confidence.limbs(evidence(observed, bodies.keypoints, bodies.sigma))
         made = []
         for row, person in enumerate(observed):
             labels = self._labels(person, bodies.entries[row])
@@ -134,11 +122,6 @@ class SemanticsStage:
             steady = self._people[person.identity].confidence.steady(time_s, own.confidence, seen)
             made.append(replace(own, confidence=steady))
         return tuple(made)
-
-    @torch.inference_mode()
-    def alone(self, observed: Sequence[ObservedPerson], camera: Camera) -> Bodies:
-        """The bodies of B ≥ 1 people of whom there is no other frame."""
-        return self._estimator.alone(observed, camera)
 
     def _labels(self, person: ObservedPerson, entries: FloatArray) -> FloatArray:
         """One person's labels (LABEL_SIZE,) with colours; from entries (E,) in the frame's camera space."""

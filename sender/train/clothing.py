@@ -132,7 +132,7 @@ def cached_views(
     """Views of a data set as perception sees them on a device, from `path` if they were computed before."""
 
     def observed() -> StoredViews:
-        perception, semantics = Perception.load(device=device), SemanticsStage.load(calibrated=False)
+        perception, semantics = Perception.load(device=device), SemanticsStage.load()
         return observe(CropDataset(data, split), perception, semantics, stage)
 
     return StoredViews.cached(path, observed)

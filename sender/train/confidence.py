@@ -39,7 +39,8 @@ from sender.semantics.confidence import (
     ConfidenceNet,
     evidence,
 )
-from sender.semantics.stage import SemanticsStage
+from sender.semantics.config import SmoothingConfig
+from sender.semantics.estimator import BodyEstimator
 from sender.train.photographs.crops import people_in_boxes
 from sender.train.photographs.dataset import Photograph, PhotographDataset
 
@@ -72,11 +73,11 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
 
 
 class Observer:
-    """Perception, verifier and semantics on people in their annotated boxes."""
+    """Perception, verifier and bodies of people in their annotated boxes."""
 
     def __init__(self) -> None:
         self._perception, self._verifier = Perception.load(), Verifier.load()
-        self._semantics = SemanticsStage.load(calibrated=False)
+        self._bodies = BodyEstimator.load(SmoothingConfig(0.0))
 
     @torch.inference_mode()
     def limbs(self, item: Photograph, person: int, box: Box, index: int) -> Limbs:
@@ -86,7 +87,7 @@ class Observer:
         seen = predict_in_boxes(self._perception, item.image, [box])
         score = float(self._verifier.presence(seen.output.own, TRACKED_PRIOR)[0])
         observed = [ObservedPerson(0, score, seen.crops[0], seen.output)]
-        bodies = self._semantics.alone(observed, camera)
+        bodies = self._bodies.alone(observed, camera)
         keypoints = bodies.keypoints[0]
         annotated = item.keypoints[person]
         labelled = annotated[:, 2] > 0
