@@ -171,22 +171,22 @@ def mirror(batch: CropBatch) -> CropBatch:
     )
 
 
-def jitter_colours(image_B3SS: Tensor, generator: torch.Generator | None = None) -> Tensor:
+def jitter_colours(image_B3SS: Tensor) -> Tensor:
     """Random gain, contrast and white balance; the crops are rendered with noise, blur and compression."""
     batch, device = len(image_B3SS), image_B3SS.device
 
     def spread(size: tuple[int, ...], amount: float) -> Tensor:
-        return 1.0 + amount * (2.0 * torch.rand(batch, *size, generator=generator, device=device) - 1.0)
+        return 1.0 + amount * (2.0 * torch.rand(batch, *size, device=device) - 1.0)
 
     gain = spread((1, 1, 1), 0.25) * spread((3, 1, 1), 0.12)
     mean = image_B3SS.mean(dim=(1, 2, 3), keepdim=True)
     return ((image_B3SS - mean) * spread((1, 1, 1), 0.25) + mean).mul_(gain).clamp_(0.0, 1.0)
 
 
-def occlude_rectangles(batch: CropBatch, generator: torch.Generator | None = None, share: float = 0.3) -> CropBatch:
+def occlude_rectangles(batch: CropBatch, share: float = 0.3) -> CropBatch:
     """Covers a random rectangle with one colour in `share` of the crops, and removes it from mask, depth and parts."""
     count, side = len(batch), batch.mask.shape[-1]
-    uniform = partial(torch.rand, generator=generator, device=batch.image.device)
+    uniform = partial(torch.rand, device=batch.image.device)
     occluded = uniform(count, 1) < share
     size = 0.12 + 0.33 * uniform(count, 2)
     start = uniform(count, 2) * (1.0 - size)
@@ -216,16 +216,11 @@ def select(condition_B: Tensor, crops: CropBatch, otherwise: CropBatch) -> CropB
     return CropBatch(**{item.name: where(item.name) for item in fields(CropBatch)})
 
 
-def augment(batch: CropBatch, generator: torch.Generator | None = None) -> CropBatch:
-    """Mirrors half of the crops, jitters the colours of all and occludes some, on the device that they are on.
+def augment(batch: CropBatch) -> CropBatch:
+    """Mirrors half of `ready` crops, jitters the colours of all and occludes some, on the device that they are on.
 
     Mirroring whole batches instead of crops makes consecutive gradients of the 3D heads contradict each other.
-
-    Args:
-        batch: `ready`.
-        generator: of that device; by default its own.
     """
-    mirrored = torch.rand(len(batch), generator=generator, device=batch.image.device) < 0.5
+    mirrored = torch.rand(len(batch), device=batch.image.device) < 0.5
     batch = select(mirrored, mirror(batch), batch)
-    batch = replace(batch, image=jitter_colours(batch.image, generator))
-    return occlude_rectangles(batch, generator)
+    return occlude_rectangles(replace(batch, image=jitter_colours(batch.image)))

@@ -116,11 +116,11 @@ def depth_terms(output: PerceptionOutput, truth: CropBatch) -> Terms:
     }
 
 
-def structural_similarity(first_BHW: Tensor, second_BHW: Tensor, span_m: float = 1.0, window: int = 7) -> Tensor:
-    """Mean SSIM (Wang et al. 2004) with a uniform window; `span_m` is the dynamic range of the values."""
+def structural_similarity(first_BHW: Tensor, second_BHW: Tensor) -> Tensor:
+    """Mean SSIM (Wang et al. 2004) of depths in metres with a uniform window of 7², and a dynamic range of 1 m."""
     maps = torch.stack([first_BHW, second_BHW, first_BHW**2, second_BHW**2, first_BHW * second_BHW], dim=1)
-    mean_a, mean_b, square_a, square_b, product = functional.avg_pool2d(maps, window, stride=2).unbind(dim=1)
-    c1, c2 = (0.01 * span_m) ** 2, (0.03 * span_m) ** 2
+    mean_a, mean_b, square_a, square_b, product = functional.avg_pool2d(maps, 7, stride=2).unbind(dim=1)
+    c1, c2 = 0.01**2, 0.03**2
     variance_a, variance_b = square_a - mean_a**2, square_b - mean_b**2
     similarity = (2 * mean_a * mean_b + c1) * (2 * (product - mean_a * mean_b) + c2)
     return (similarity / ((mean_a**2 + mean_b**2 + c1) * (variance_a + variance_b + c2))).mean()

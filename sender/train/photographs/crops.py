@@ -46,6 +46,7 @@ _SOURCES: tuple[Source, ...] = ("people", "openimages")
 ABSENT = -1
 # People with fewer labelled keypoints or a smaller box are not trained on.
 _MIN_LABELLED, _MIN_SIDE_PX = 4, 32
+_CROPS_AT_ONCE = 32
 # Standard deviation of a jittered box's position and log of its size, over its longer side.
 _JITTER = 0.05
 _UPPER = np.array([not name.endswith(("knee", "ankle")) for name in COCO_KEYPOINTS])
@@ -242,17 +243,15 @@ def crops_of(images: Image, keypoints_BJ3: FloatArray, occluded_BJ: BoolArray) -
     )
 
 
-def crops_in_boxes(
-    photographs: PhotographDataset, size: int, count: int = 32, margin: float = CROP_MARGIN
-) -> Iterator[PhotographCrops]:
+def crops_in_boxes(photographs: PhotographDataset, size: int, margin: float = CROP_MARGIN) -> Iterator[PhotographCrops]:
     """Every person with at least three labelled keypoints, cut out around the annotated box as in use.
 
     Args:
         margin: side of the crop over the longer side of the box.
     """
     people = [(photographs[index], person) for index, person in people_of(photographs, labelled=3)]
-    for start in range(0, len(people), count):
-        cuts = [_cut(item, person, size, margin) for item, person in people[start : start + count]]
+    for start in range(0, len(people), _CROPS_AT_ONCE):
+        cuts = [_cut(item, person, size, margin) for item, person in people[start : start + _CROPS_AT_ONCE]]
         keypoints = np.stack([keypoints for _, keypoints in cuts])
         crops = crops_of(np.stack([image for image, _ in cuts]), keypoints, np.zeros(keypoints.shape[:2], np.bool_))
         yield crops.ready()
