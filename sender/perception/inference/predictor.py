@@ -16,7 +16,7 @@ from common.weights.inference import NetworkInUse, in_use
 from common.weights.loader import load_recorded
 from common.weights.manifest import WEIGHTS_DIRECTORY, find_entry
 from sender.perception.config import Keypoints
-from sender.perception.inference.flip_augmentation import Mirror, flipped, mean, with_peaks
+from sender.perception.inference.flip_augmentation import Mirror, mean, with_peaks
 from sender.perception.movenet.second_opinion import SecondOpinion
 from sender.perception.network.network import PerceptionConfig, PerceptionNet
 from sender.perception.network.output import PerceptionOutput
@@ -29,7 +29,7 @@ KIND = "perception-vit-1"
 class PerceptionGraph(nn.Module):
     """Perception in use: crops of bytes → the fields of `PerceptionOutput`, and the peaks (B, J, 2) of the heat maps.
 
-    What the mirror image of a crop shows is mirrored back.
+    What mirror images show is mirrored back.
     """
 
     def __init__(self, net: PerceptionNet) -> None:
@@ -39,10 +39,9 @@ class PerceptionGraph(nn.Module):
     def forward(self, crops_BSS3: Tensor, mirrored_B: Tensor) -> tuple[Tensor, ...]:
         """
         Args:
-            mirrored_B: whether the network sees the mirror image.
+            mirrored_B: whether a crop is a mirror image.
         """
-        images = chosen(mirrored_B, flipped(crops_BSS3, 2), crops_BSS3).permute(0, 3, 1, 2)
-        seen: PerceptionOutput = self.net(unit(images))
+        seen: PerceptionOutput = self.net(unit(crops_BSS3.permute(0, 3, 1, 2)))
         columns = zip(self.mirror(seen).columns(), seen.columns(), strict=True)
         turned = PerceptionOutput(*(chosen(mirrored_B, *pair) for pair in columns))
         return *turned.columns(), with_peaks(self.net, turned).keypoints_2d
@@ -128,12 +127,12 @@ class Perception:
             raise ValueError(f"expected square crops of one size in RGB, got {sorted(shapes)}")
         side = len(crops[0]) if len(crops[0]) == self.still_size else self.size
         views = {"both": (False, True), "plain": (False,), "mirrored": (True,)}[view]
-        pictures = torch.from_numpy(np.stack([*crops] * len(views)))
+        pictures = torch.from_numpy(np.stack([crop[:, :: -1 if turned else 1] for turned in views for crop in crops]))
         if pictures.shape[1] != side:
             images = resized(as_images(pictures.numpy()), side)
             pictures = images.mul_(255).round_().byte().permute(0, 2, 3, 1).contiguous()
-        turned = torch.tensor(views).repeat_interleave(len(crops))
-        *columns, peaks = self._network(side)(pictures, turned)
+        mirrored = torch.tensor(views).repeat_interleave(len(crops))
+        *columns, peaks = self._network(side)(pictures, mirrored)
         seen = PerceptionOutput(*columns)
         if view != "both":
             return replace(seen, keypoints_2d=peaks)

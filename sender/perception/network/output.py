@@ -85,7 +85,7 @@ class PerceptionOutput(TensorRows):
 
     def split(self) -> list[Self]:
         """One batch of one for each crop."""
-        return [self[row : row + 1] for row in range(len(self))]
+        return [self] if len(self) == 1 else [self[row : row + 1] for row in range(len(self))]
 
     @property
     def own(self) -> "PerceptionOutput":
