@@ -19,12 +19,10 @@ from common.io.cache_folder import cache_directory
 from common.labels import group_slices, split
 from common.synthetic import render_shards
 from common.synthetic.assets.body_canvas import Canvas
-from common.synthetic.assets.garment import PosedSkeleton
-from common.synthetic.assets.outfit import Outfit
 from common.synthetic.dataset.presets import EVERYDAY, PRESETS
 from common.synthetic.dataset.shards import REQUIRED_FIELDS, Batch, CropDataset
-from common.synthetic.renderer.renderer import Figure, Renderer
-from common.synthetic.scene.dressing import Dresser, worn_figure
+from common.synthetic.renderer.renderer import Renderer
+from common.synthetic.scene.dressing import Dresser, worn_body
 from receiver.body.skinning import BodySkin
 from receiver.mesh.triangle_mesh import SurfaceMesh
 from sender.train.crops.batches import true_parameters
@@ -40,13 +38,6 @@ SEED = 7
 def truth_fields(dataset: CropDataset) -> tuple[str, ...]:
     """Fields of a batch with which `Truth` knows the clothes."""
     return (*REQUIRED_FIELDS, "outfit", "surface", *({"kinds"} & set(dataset.fields)))
-
-
-def worn_body(body: BodyModel, outfit: Outfit, posed: BodyOutput, row: int, shape: FloatArray) -> Figure:
-    """One body of a batch in an outfit; `shape` are its coefficients (10,)."""
-    rest = body.rest_joints_of(posed.vertices.new_tensor(shape)[None])[0].numpy()
-    positions, rotations = (part[row].numpy() for part in (posed.joint_positions, posed.joint_rotations))
-    return worn_figure(outfit, posed.vertices[row].numpy(), PosedSkeleton(shape, rest, positions, rotations))
 
 
 def crop_set(count: int, seed: int, size: int, preset: str = EVERYDAY.name, workers: int = 2) -> Path:

@@ -14,13 +14,12 @@ from common.body.rotations import axis_angle_to_matrix
 from common.frames import Camera
 from common.synthetic.assets.appearance import Light
 from common.synthetic.assets.body_canvas import Canvas
-from common.synthetic.assets.garment import PosedSkeleton
 from common.synthetic.dataset.presets import EVERYDAY
 from common.synthetic.dataset.split import Split, identity_rows
 from common.synthetic.motion.motion_table import load_table
 from common.synthetic.motion.poses import PoseSampler
 from common.synthetic.renderer.renderer import Figure, Renderer, View
-from common.synthetic.scene.dressing import Dresser, worn_figure
+from common.synthetic.scene.dressing import Dresser, worn_body
 from common.texture.atlas import AtlasLayout
 from sender.perception.inference.crop import CropBox
 from sender.perception.network.output import PerceptionOutput
@@ -99,13 +98,8 @@ class AtlasPeople:
         for yaw in yaws:
             parameters = self._placed(person, row, yaw)
             with torch.inference_mode():
-                posed = self.body(parameters)
-                rest = self.body.rest_joints_of(parameters.shape)[0].numpy()
-            vertices = posed.vertices[0].numpy()
-            skeleton = PosedSkeleton(
-                parameters.shape[0].numpy(), rest, posed.joint_positions[0].numpy(), posed.joint_rotations[0].numpy()
-            )
-            pictures.append(self._picture(worn_figure(outfit, vertices, skeleton), light, parameters))
+                figure = worn_body(self.body, outfit, self.body(parameters), 0, parameters.shape[0].numpy())
+            pictures.append(self._picture(figure, light, parameters))
         return pictures
 
     def _placed(self, person: int, row: int, yaw: float) -> BodyParameters:
