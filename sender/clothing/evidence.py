@@ -115,7 +115,9 @@ def _in_crop(points: FloatArray, crop: CropBox, camera: Camera) -> FloatArray:
 
 
 def _inside(positions: FloatArray) -> np.ndarray[tuple[int], np.dtype[np.bool_]]:
-    return np.asarray(((positions >= 0) & (positions < 1)).all(axis=1), np.bool_)
+    # Much faster than `all` along the short axis.
+    across, down = ((positions >= 0) & (positions < 1)).T
+    return np.asarray(across & down)
 
 
 def _sampled(image: FloatArray, positions: FloatArray) -> FloatArray:

@@ -52,7 +52,9 @@ class Observation:
         x, y = _cells(positions, regions.shape[-1])
         column, row = _cells(positions, len(self.mask_weight))
         weight = self.mask_weight[row, column] * regions[region, y, x]
-        return np.where(((positions >= 0) & (positions < 1)).all(axis=1), weight, 0).astype(np.float32)
+        # Much faster than `all` along the short axis.
+        across, down = ((positions >= 0) & (positions < 1)).T
+        return np.where(across & down, weight, 0).astype(np.float32)
 
 
 def mask_weight(logits: FloatArray) -> FloatArray:
