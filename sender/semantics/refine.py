@@ -3,13 +3,16 @@
 The pose head predicts the labels (`sender.semantics.predictor`), the keypoints head the 2D and 3D positions of the
 keypoints, each with its variance.  With Gaussian errors, the most likely labels y minimise
 
-    Σ_k |π(K_k(y)) − k_k|² / σ_k²  +  Σ_k |K_k(y) − J_k|² / s_k²  +  Σ_e (y_e − ŷ_e)² / σ_e²  +  h l(y)² / σ_l²
+    Σ_k |π(K_k(y)) − k_k|² / σ_k²  +  Σ_k |K_k(y) − J_k|² / s_k²  +  Σ_e (y_e − ŷ_e)² / σ_e²
+        +  h l(y)² / σ_l²  +  s Σ_legs b(y)² / σ_b²
 
 where K(y) are the keypoints of the body that y decodes to and π is the crop's projection.  Visible joints move to their
 pixels, others stay near the prediction.  l(y) is how much nearer to the camera the hips are than the shoulders, and h
 the probability that both hips are hidden: of a head and shoulders the pose head predicts the mean of all trunks, bent
-forward by 11° where people sit or stand upright.  (SMPLify, Bogo et al. 2016, minimises the first sums without
-variances.)
+forward by 11° where people sit or stand upright.  b(y) is how much nearer to the camera a knee is than the middle of
+hip and ankle, and s how much both legs look straight in the picture, which does not show whether a leg is bent towards
+the camera: the pose head predicts the mean of both, and standing people's knees would be bent by 21° instead of 8°.
+(SMPLify, Bogo et al. 2016, minimises the first sums without variances.)
 
 Shapes: B people, E = 80 entries, K = 17 keypoints.
 """
@@ -46,7 +49,11 @@ _PRIOR_WEIGHT = 0.1
 # the training photographs, cut to head and shoulders, 96 % stand within 15° of upright instead of 79 %, and of 163 the
 # hips are 0.44 widths of the shoulders off instead of 0.46.  Half of it would also straighten those who lean.
 _UPRIGHT_M = 0.2
-_SHOULDERS, _HIPS = slice(5, 7), slice(11, 13)
+# Standard deviation σ_b of the knees' distance from the middles of hips and ankles where legs look straight: in the
+# picture they are longer than so many trunks, and no more than so much shorter than their thighs and shanks.
+_STRAIGHT_M, _LONG, _LONG_WITHIN, _BENT = 0.03, 1.35, 0.07, 0.02
+_MOST_LOGIT, _TINY = 20.0, 1e-6
+_SHOULDERS, _HIPS, _KNEES, _ANKLES = (slice(first, first + 2) for first in (5, 11, 13, 15))
 # Added to the normal matrix; keeps steps small where nothing is known.
 _DAMPING = 0.1
 
@@ -59,6 +66,7 @@ class Targets:
         keypoints_2d, weight_2d: (B, K, 2) crop units, (B, K, 1) times the probability that the keypoint is visible.
         keypoints_3d, weight_3d: (B, K, 3) metres from the pelvis, (B, K, 1).
         weight_upright: (B, 1, 1) of hips that are as far away as the shoulders.
+        weight_straight: (B, 1, 1) of knees that are as far away as the middles of hips and ankles.
         focal: (B, 1, 1) focal lengths in crop widths.
     """
 
@@ -67,6 +75,7 @@ class Targets:
     keypoints_3d: Array
     weight_3d: Array
     weight_upright: Array
+    weight_straight: Array
     focal: Array
 
     @classmethod
@@ -82,6 +91,7 @@ class Targets:
             keypoints_3d=to_numpy(output.joints_3d),
             weight_3d=1 / np.sqrt(np.exp(log_variance) + _DEPTH_FLOOR_M**2),
             weight_upright=(1 - visible[:, _HIPS].max(axis=1, keepdims=True)) / np.float32(_UPRIGHT_M),
+            weight_straight=_straight(to_numpy(output.keypoints_2d), visible) / np.float32(_STRAIGHT_M),
             focal=focal[:, None, None],
         )
 
@@ -147,10 +157,33 @@ class Refiner:
         by_keypoints = xp.concatenate(derivatives, 2).reshape(len(entries), of_keypoints.shape[1], -1)
         lean = targets.weight_upright * _lean(from_pelvis)[:, None, None]
         by_lean = targets.weight_upright * _lean(by_entries)[:, None]
-        return xp.concatenate((of_keypoints, lean), 1), xp.concatenate((by_keypoints, by_lean), 1)
+        bend, by_bend = (
+            targets.weight_straight * _bend(from_pelvis)[..., None],
+            targets.weight_straight * _bend(by_entries),
+        )
+        return xp.concatenate((of_keypoints, lean, bend), 1), xp.concatenate((by_keypoints, by_lean, by_bend), 1)
 
 
 def _lean(places: Array) -> Array:
     """Coordinates (B, K, 3, …) → (B, …): how much farther along z the shoulders are than the hips, on average."""
     depth = places[:, :, 2]
     return depth[:, _SHOULDERS].mean(1) - depth[:, _HIPS].mean(1)
+
+
+def _bend(places: Array) -> Array:
+    """Coordinates (B, K, 3, …) → (B, 2, …): how much farther along z knees are than the middles of hips and ankles."""
+    depth = places[:, :, 2]
+    return depth[:, _KNEES] - (depth[:, _HIPS] + depth[:, _ANKLES]) / 2
+
+
+def _straight(keypoints: FloatArray, visible: FloatArray) -> FloatArray:
+    """(B, 1, 1) how much both legs of keypoints (B, K, 2) look as if they were straight, 0…1."""
+    hips, knees, ankles = (keypoints[:, part] for part in (_HIPS, _KNEES, _ANKLES))
+    thighs, shanks, legs = (np.linalg.norm(each, axis=-1) for each in (knees - hips, ankles - knees, ankles - hips))
+    trunk = np.linalg.norm((keypoints[:, _SHOULDERS] - hips).mean(axis=1), axis=-1)
+    long = legs.min(axis=1) / np.maximum(trunk, _TINY)
+    bent = (1 - legs / np.maximum(thighs + shanks, _TINY)).max(axis=1)
+    seen = visible[:, _HIPS.start : _ANKLES.stop, 0].min(axis=1)
+    odds = np.exp(((long - _LONG) / _LONG_WITHIN).clip(-_MOST_LOGIT, _MOST_LOGIT))
+    looks = seen * odds / (1 + odds) * np.exp(-((bent / _BENT) ** 2))
+    return np.asarray(looks, np.float32)[:, None, None]

@@ -29,6 +29,7 @@ def test_one_graph_fits_as_the_host_does(follows: bool) -> None:
         random(17, 3),
         random(17, 1, least=0.1),
         5 + random(1, 1),
+        5 + random(1, 1),
         2 + random(1, 1),
     )
     predictor = PoseHead.load()

@@ -1,9 +1,11 @@
 from dataclasses import replace
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor
 
+from common.body.anatomy import JOINT_INDEX
 from common.body.label_space import LabelSpace
 from common.body.model import BodyParameters, KeypointKinematics
 from common.body.rotations import axis_angle_to_matrix
@@ -114,3 +116,37 @@ def test_trunk_whose_hips_nobody_sees_stands_up(
         return lean.abs()
 
     assert lean_m(cut).mean() < 0.9 * lean_m(uncertain).mean()
+
+
+def test_legs_that_look_straight_are_straightened(
+    space: LabelSpace, kinematics: KeypointKinematics, observed: PerceptionOutput
+) -> None:
+    standing = replace(BodyParameters.rest(PEOPLE), translation=torch.tensor([[0.0, 0.0, 4.0]]).expand(PEOPLE, 3))
+    sitting = replace(standing, rotations=standing.rotations.clone())
+    thighs = [JOINT_INDEX[f"upperleg01.{side}"] for side in "LR"]
+    sitting.rotations[:, thighs] = axis_angle_to_matrix(torch.tensor([-1.4, 0.0, 0.0]))
+
+    def seen(body: BodyParameters) -> PerceptionOutput:
+        keypoints, joints = kinematics(body)
+        places = 2.0 * keypoints[..., :2] / keypoints[..., 2:] + 0.5
+        return replace(observed, keypoints_2d=places, joints_3d=keypoints - joints[:, :1])
+
+    stands, sits = (Targets.from_output(seen(body), FOCAL.numpy()) for body in (standing, sitting))
+    assert stands.weight_straight.min() > 10 * sits.weight_straight.max() > 0
+    hidden = replace(seen(standing), visible_logit=torch.full((PEOPLE, 17), -6.0))
+    assert Targets.from_output(hidden, FOCAL.numpy()).weight_straight.max() < 0.1 * stands.weight_straight.min()
+
+    bent = replace(standing, rotations=standing.rotations.clone())
+    shanks = [JOINT_INDEX[f"lowerleg01.{side}"] for side in "LR"]
+    bent.rotations[:, thighs] = axis_angle_to_matrix(torch.tensor([-0.2, 0.0, 0.0]))
+    bent.rotations[:, shanks] = axis_angle_to_matrix(torch.tensor([0.4, 0.0, 0.0]))
+    predicted = crop_entries(space, bent, FOCAL)
+    sigma = torch.full_like(predicted, 0.4).numpy()
+
+    def bend_m(targets: Targets) -> float:
+        refined = torch.from_numpy(Refiner.load().refine(predicted.numpy(), sigma, targets))
+        depth = kinematics(body_in_crop(space, refined, FOCAL))[0][..., 2]
+        return float((depth[:, 13:15] - (depth[:, 11:13] + depth[:, 15:17]) / 2).abs().mean())
+
+    without = replace(stands, weight_straight=np.zeros_like(stands.weight_straight))
+    assert bend_m(stands) < 0.5 * bend_m(without)
