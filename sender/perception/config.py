@@ -24,13 +24,11 @@ class TrackerConfig:
         max_people: tracks at a time.
         least_height_share: a person of a smaller share of the tallest one's height gets no track.
         forget_s: a person who is not seen for longer gets a new identity on return.
-        min_confidence: below it, the person of a track is not seen in that frame.
     """
 
     max_people: int = 1
     least_height_share: float = 0.0
     forget_s: float = 1.7
-    min_confidence: float = 0.3
 
 
 @dataclass(frozen=True, slots=True)

@@ -35,10 +35,14 @@ from sender.perception.tracking.view_turns import View, ViewTurns
 
 logger = logging.getLogger(__name__)
 
-# Least presence of a new person, by one look, by both, and by one and MoveNet: of the people who are published, 5 % are
-# nobody (`tests.bench.photos --held-out`).  Both, or MoveNet, decide in a source's first frame, which may be a
-# photograph: later, the first look is in one view, and another frame follows.
-_MIN_PRESENCE, _MIN_PRESENCE_OF_BOTH, _MIN_PRESENCE_OF_OPINIONS = 0.8, 0.66, 0.55
+# Least presence of a new person, by one look, by both, and by one and MoveNet.  Both, or MoveNet, decide in a source's
+# first frame, which may be a photograph: later, the first look is in one view, and another frame follows.
+_MIN_PRESENCE, _MIN_PRESENCE_OF_BOTH, _MIN_PRESENCE_OF_OPINIONS = 0.8, 0.66, 0.5
+# Least presence of whom MoveNet has let pass, by a thorough look and MoveNet: of the people who are published, 4 % are
+# nobody (`tests.bench.photos --held-out`).
+_MIN_PRESENCE_BY_THOROUGH_LOOK = 0.67
+# Least presence of a tracked person, by one look.
+_MIN_PRESENCE_OF_TRACKED = 0.3
 # Least presence in the proposed box, in one view, for a closer look: hardly any person has less.
 _PROMISING_PRESENCE = 0.1
 # Prior probability that a person who was tracked in the last frame is still there.
@@ -240,9 +244,10 @@ class PerceptionStage:
         if not self._first:
             seen = self._uncut(image, seen, view)
         presences = self._verifier.presence(seen.output.own, TRACKED_PRIOR).tolist()
+        there = self._verdicts(seen.output, tracks, presences)
         people, observations = [], []
-        for track, old, presence, crop, output in zip(
-            tracks, expected, presences, seen.crops, seen.output.split(), strict=True
+        for track, old, presence, is_there, crop, output in zip(
+            tracks, expected, presences, there, seen.crops, seen.output.split(), strict=True
         ):
             refined = person_box(output, crop)
             evidence = Evidence.from_output(output, crop, refined, presence, width, height)
@@ -250,12 +255,22 @@ class PerceptionStage:
             mean = self._turns.mean(track.identity, view, refined, self._clock.now_s)
             box = smoothed_box(old, mean, box_gain(self._clock.step_s))
             appearance, image_pose = Appearance.from_output(output), ImagePose.from_output(output, crop)
-            observations.append(Observation(track, box, presence, appearance, image_pose))
+            observations.append(Observation(track, box, is_there, appearance, image_pose))
             people.append(ObservedPerson(track.identity, presence, crop, output, view))
             if presence >= _UPRIGHT_PRESENCE:
                 self._roll.observe(output, crop, self._clock.step_s)
         present = {track.identity for track in self._tracker.update(observations)}
         return [person for person in people if person.identity in present]
+
+    def _verdicts(self, output: PerceptionOutput, tracks: Sequence[Track], presences: Sequence[float]) -> list[bool]:
+        """Whether the people of the tracks are there.
+
+        In a source's first frame, Thunder's scores decide, after what made them candidates.
+        """
+        if not (self._first and isinstance(output, FusedOutput)):
+            return [presence >= _MIN_PRESENCE_OF_TRACKED for presence in presences]
+        posteriors = self._verifier.presence(output, [track.found_presence for track in tracks])
+        return [posterior >= _MIN_PRESENCE_BY_THOROUGH_LOOK for posterior in posteriors.tolist()]
 
     def _uncut(self, image: Image, seen: BoxPredictions, view: View) -> BoxPredictions:
         """The same predictions; of people who are cut off by their crops, those in larger crops."""

@@ -70,6 +70,7 @@ class Track:
 
     Args:
         identity: 0…255, reused as late as possible.
+        found_presence: probability of a person when the track began.
         velocity: (4,) of the box, pixels a second.
         unseen_s: since the person was last seen; in a frame that follows, of everybody.
         is_lost: whether the person was not seen in the last frame.
@@ -78,6 +79,7 @@ class Track:
 
     identity: int
     box: Box
+    found_presence: float = 0.5
     velocity: Box = field(default_factory=lambda: np.zeros(4, dtype=np.float32))
     unseen_s: float = 0.0
     is_lost: bool = False
@@ -123,12 +125,12 @@ class Observation:
     """What perception saw of a track in a frame.
 
     Args:
-        confidence: probability that the box shows a person.
+        is_there: whether the box shows a person.
     """
 
     track: Track
     box: Box
-    confidence: float
+    is_there: bool
     appearance: Appearance | None = None
     image_pose: ImagePose | None = None
 
@@ -223,7 +225,7 @@ class Tracker:
             if index in resumed:
                 resumed[index].move_to(new[index].box)
             else:
-                self._tracks.append(Track(self._new_identity(), new[index].box))
+                self._tracks.append(Track(self._new_identity(), new[index].box, new[index].score))
 
     def update(self, observations: Sequence[Observation]) -> tuple[Track, ...]:
         """Takes what perception saw of the tracks in this frame.
@@ -240,13 +242,12 @@ class Tracker:
         return self.seen
 
     def _observe(self, observation: Observation) -> None:
-        """Below `min_confidence`, the person of a track is not seen in this frame."""
         track, box = observation.track, observation.box
         track.appearance, track.image_pose = observation.appearance, observation.image_pose
-        if observation.confidence < self.config.min_confidence:
-            track.is_lost, track.drift = True, DriftDetector()
-        else:
+        if observation.is_there:
             track.follow(box)
+        else:
+            track.is_lost, track.drift = True, DriftDetector()
 
     def _resolve_id_switches(self) -> None:
         """Ends identity switches by appearance, and removes duplicate tracks.

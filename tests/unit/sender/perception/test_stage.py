@@ -1,5 +1,6 @@
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
+from typing import cast
 
 import cv2
 import numpy as np
@@ -17,6 +18,8 @@ from sender.perception.inference.verifier import Verifier, VerifierConfig, Verif
 from sender.perception.inference.zoom_augmentation import ZOOMS
 from sender.perception.movenet import predictor as movenet_predictor
 from sender.perception.movenet import second_opinion
+from sender.perception.movenet.second_opinion import SecondOpinion
+from sender.perception.network.fused_output import FusedOutput
 from sender.perception.network.network import PerceptionConfig, PerceptionNet
 from sender.perception.network.output import PerceptionOutput
 from sender.perception.stage import PerceptionStage, box_gain, smoothed_box
@@ -239,6 +242,42 @@ def test_first_frame_of_a_source_is_seen_at_several_zooms() -> None:
     stage.process(with_person(100), CAMERA)
     # The first box is refined with two predictions; the second one is so tight that the coarse mask reaches its border.
     assert [*calls, perception.calls] == [2 + len(ZOOMS), 2, 1, 2 + len(ZOOMS)]
+
+
+class Opinion:
+    """In the place of MoveNet: its scores are 0.9, but those of a thorough look."""
+
+    def __init__(self, thorough_score: float) -> None:
+        self.thorough_score = thorough_score
+
+    def fused(self, perceive: Callable[[], PerceptionOutput], *_: object, thorough: bool, **__: object) -> FusedOutput:
+        output = perceive()
+        own = output.keypoints_2d, output.keypoints_sigma, output.visible_logit
+        score = self.thorough_score if thorough else 0.9
+        return FusedOutput.of(output, *own, torch.full_like(output.visible_logit, score))
+
+
+class OpinionVerifier(BlockVerifier):
+    """Takes the mean score for presence, where there is one."""
+
+    def presence(
+        self, output: PerceptionOutput, prior: npt.ArrayLike, first: PerceptionOutput | None = None
+    ) -> FloatArray:
+        if not isinstance(output, FusedOutput):
+            return super().presence(output, prior)
+        self.prior = np.asarray(prior)
+        return output.second_score.mean(dim=1).numpy()
+
+
+@pytest.mark.parametrize(("thorough_score", "people"), [(0.9, 1), (0.6, 0)])
+def test_thorough_look_at_a_photograph_decides_who_is_there(thorough_score: float, people: int) -> None:
+    torch.manual_seed(1)
+    perception, verifier = BlockPerception(PerceptionNet(TINY)), OpinionVerifier()
+    perception.second = cast(SecondOpinion, Opinion(thorough_score))
+    stage = PerceptionStage(BlockDetector(), perception, verifier, TrackerConfig())
+    assert len(stage.process(with_person(100), CAMERA)) == people
+    # The prior of the thorough look is what the looks before it say, not the detector's score.
+    assert verifier.prior == pytest.approx(0.9)
 
 
 @pytest.mark.parametrize(

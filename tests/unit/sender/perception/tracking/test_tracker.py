@@ -31,8 +31,8 @@ def observed(track: Track, boxes: list[Box]) -> Observation:
     """The track's person in the box that overlaps the predicted one most, if one does."""
     best = max(boxes, key=lambda box: intersection_over_union(track.predicted(), box), default=None)
     if best is None or intersection_over_union(track.predicted(), best) < 0.1:
-        return Observation(track, track.box, confidence=0.0)
-    return Observation(track, best, confidence=0.9)
+        return Observation(track, track.box, is_there=False)
+    return Observation(track, best, is_there=True)
 
 
 def test_passers_by_of_a_small_share_of_the_height_get_no_track() -> None:
@@ -105,7 +105,7 @@ def test_a_child_in_front_of_an_adult_starts_a_track_and_legs_do_not() -> None:
 def test_duplicate_track_is_removed() -> None:
     tracker = Tracker(TrackerConfig(max_people=2))
     frame(tracker, [box_at(100), box_at(180)])
-    seen = tracker.update([Observation(track, box_at(140), 0.9) for track in tracker.seen])
+    seen = tracker.update([Observation(track, box_at(140), True) for track in tracker.seen])
     assert [track.identity for track in seen] == [0]
 
 
@@ -133,7 +133,7 @@ def side_by_side(*appearances: Appearance) -> Tracker:
         tracker.begin_frame()
         tracker.update(
             [
-                Observation(track, track.box, 0.9, appearances[round((float(track.box[[0, 2]].mean()) - 100) / 100)])
+                Observation(track, track.box, True, appearances[round((float(track.box[[0, 2]].mean()) - 100) / 100)])
                 for track in tracker.seen
             ]
         )
@@ -145,7 +145,7 @@ def test_occluding_person_keeps_identity(in_front: Appearance) -> None:
     tracker = side_by_side(RED, BLUE)
     before = {track.identity: track.remembered for track in tracker.seen}
     tracker.begin_frame()
-    (track,) = tracker.update([Observation(track, box_at(150), 0.9, in_front) for track in tracker.seen])
+    (track,) = tracker.update([Observation(track, box_at(150), True, in_front) for track in tracker.seen])
     remembered = before[track.identity]
     assert remembered is not None
     assert remembered.distance(in_front) == pytest.approx(0, abs=1e-6)
@@ -155,7 +155,7 @@ def test_occluded_person_is_reidentified_by_colours() -> None:
     tracker = side_by_side(RED, BLUE)
     identities = {track.identity for track in tracker.seen}
     tracker.begin_frame()
-    tracker.update([Observation(track, box_at(150), 0.9, RED) for track in tracker.seen])
+    tracker.update([Observation(track, box_at(150), True, RED) for track in tracker.seen])
     tracker.begin_frame()
     tracker.add_tracks([Candidate(box_at(190), 0.8, BLUE)], 640, 480)
     assert {track.identity for track in tracker.seen} == identities
@@ -167,7 +167,7 @@ def test_track_that_slipped_to_somebody_behind_returns_to_its_person(where: floa
     tracker.config = TrackerConfig(max_people=2)
     for _ in range(3):
         tracker.begin_frame()
-        tracker.update([Observation(tracker.seen[0], box_at(118), 0.9, BLUE)])
+        tracker.update([Observation(tracker.seen[0], box_at(118), True, BLUE)])
     tracker.begin_frame()
     tracker.add_tracks([Candidate(box_at(where), 0.9, RED)], 640, 480)
     assert [track.identity for track in tracker.seen] == identities
@@ -185,7 +185,7 @@ def test_lost_track_is_resumed_before_more_prominent_new_person() -> None:
 def test_other_colours_at_lost_position_give_new_identity() -> None:
     tracker = side_by_side(RED)
     tracker.begin_frame()
-    tracker.update([Observation(tracker.seen[0], box_at(100), 0.1)])
+    tracker.update([Observation(tracker.seen[0], box_at(100), False)])
     tracker.begin_frame()
     tracker.add_tracks([Candidate(box_at(100), 0.9, BLUE)], 640, 480)
     assert [track.identity for track in tracker.seen] == [1]
@@ -199,7 +199,7 @@ def track_of_legs() -> tuple[Tracker, Candidate]:
     # Wider than the whole person, so that the boxes are no duplicates.
     legs = np.array([50, 205, 150, 285], np.float32)
     tracker.begin_frame()
-    tracker.update([Observation(tracker.seen[0], legs, 0.9, RED, ImagePose(keypoints, np.arange(17) >= 9))])
+    tracker.update([Observation(tracker.seen[0], legs, True, RED, ImagePose(keypoints, np.arange(17) >= 9))])
     tracker.begin_frame()
     return tracker, Candidate(box_at(100), 0.9, RED, ImagePose(keypoints + 1, np.ones(17, dtype=np.bool_)))
 
