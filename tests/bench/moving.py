@@ -48,7 +48,7 @@ from tests.bench.perceived import LabelJoints
 from tests.bench.rates import CodecPair, as_frame, unconstrained_rho
 
 CLIPS, QUICK_CLIPS = 30, 6
-SYSTEMS = ("bodywire", "per frame", "feet free", "received", "lost", "held", "exported")
+_JOINTS_OF = ("bodywire", "per frame", "feet free", "received")
 # Frames of a clip in which somebody is lost.
 _LOST = range(30, 50)
 _FPS = 30.0
@@ -94,25 +94,28 @@ class MovingSender:
     Args:
         method: how bodies are estimated.
         live: whether frames wait for no later ones.
+        loses: whether `lost` and `held` are among the systems.
 
     Raises:
         WeightsError: weights are missing or of another version.
     """
 
-    def __init__(self, method: Method = METHOD, *, live: bool = False) -> None:
-        self._live = live
+    def __init__(self, method: Method = METHOD, *, live: bool = False, loses: bool = False) -> None:
+        self._live, self._loses = live, loses
         self._perception = PerceptionStage.load(TrackingConfig(max_people=1))
         followed, alone = (SemanticsStage.load(SmoothingConfig(strength, method)) for strength in (1.0, 0.0))
         self._semantics = {"bodywire": followed, "per frame": alone}
         self._joints, self._exported = LabelJoints(), ExportedJoints()
-        self._importance, self._continued = Importance.load(), Continued(LearnedMotion.load())
+        self._importance = Importance.load()
+        self._continued = Continued(LearnedMotion.load() if loses else None)
 
     def follow(self, clip: MovingClip) -> dict[str, Followed]:
         """What each system says of a clip."""
         self._perception.reset()
         pair, motion, feet_free = CodecPair(model_hash()), SessionMotion(), HiddenLimbs()
         loses, held = SessionMotion(continued=self._continued), list[PersonLabels]()
-        joints: dict[str, list[Float64Array]] = {name: [] for name in SYSTEMS[:-1]}
+        systems = (*_JOINTS_OF, "lost", "held") if self._loses else _JOINTS_OF
+        joints: dict[str, list[Float64Array]] = {name: [] for name in systems}
         received: list[PersonLabels | None] = []
         for index, (observed, followed) in enumerate(self._perceived(clip)):
             self._semantics["per frame"].reset()
@@ -167,7 +170,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _work(options: argparse.Namespace) -> None:
-    sender, renderer = MovingSender(options.semantics, live=options.live), MovingClipRenderer(hold=options.camera)
+    sender = MovingSender(options.semantics, live=options.live, loses=True)
+    renderer = MovingClipRenderer(hold=options.camera)
     kinds: dict[str, list[dict[str, float]]] = {}
     for number in range(QUICK_CLIPS if options.quick else CLIPS):
         clip = renderer.clip(options.seed, number)
