@@ -16,11 +16,12 @@ from common.weights.devices import CPU
 from sender.perception.capacity import people_carried
 from sender.perception.config import TrackerConfig, TrackingConfig
 from sender.perception.inference.crop import CropBox
-from sender.perception.inference.detector import Detection, Detector
+from sender.perception.inference.detector import BOTH, Detection, Detector
 from sender.perception.inference.detector_file import DetectorFile
 from sender.perception.inference.predictor import Perception
 from sender.perception.inference.refine_boxes import BoxPredictions, person_box, predict_in_boxes, uncut_box
 from sender.perception.inference.verifier import Verifier
+from sender.perception.movenet.neighbours import without
 from sender.perception.network.fused_output import FusedOutput
 from sender.perception.network.output import PerceptionOutput
 from sender.perception.search_schedule import SearchSchedule
@@ -169,6 +170,8 @@ class PerceptionStage:
         identities = [track.identity for track in self._tracker.seen]
         view = self._turns.next_view(identities, time_s if take_turns else None)
         people = self._observe(image, self._tracker.seen, view)
+        if self._first:
+            people += self._behind(image, people, camera)
         self._first = False
         return tuple(sorted(people, key=lambda person: person.crop.side * person.score, reverse=True))
 
@@ -261,6 +264,16 @@ class PerceptionStage:
                 self._roll.observe(output, crop, self._clock.step_s)
         present = {track.identity for track in self._tracker.update(observations)}
         return [person for person in people if person.identity in present]
+
+    def _behind(self, image: Image, people: Sequence[ObservedPerson], camera: Camera) -> list[ObservedPerson]:
+        """People of a photograph who are found where everybody seen is hidden: they stand close to others."""
+        if not people or not self._tracker.room:
+            return []
+        rest = without(image, [(person.output.mask_logits[0], person.crop) for person in people])
+        proposals = self._detector.find(rest, BOTH, self._roll.radians)
+        known = self._tracker.seen
+        self._tracker.add_tracks(self._verified(rest, proposals, urgent=True), camera.width, camera.height)
+        return self._observe(rest, [track for track in self._tracker.seen if track not in known], "both")
 
     def _verdicts(self, output: PerceptionOutput, tracks: Sequence[Track], presences: Sequence[float]) -> list[bool]:
         """Whether the people of the tracks are there.

@@ -41,6 +41,22 @@ def hide_neighbours(
             cut[_in_cut(mask_logits[other], crops[other], own, len(cut)) > mine] = 0
 
 
+def without(image: Image, people: Sequence[tuple[Tensor, CropBox]]) -> Image:
+    """A frame (H, W, 3) that is black where the masks (h, h), logits in crops, show people."""
+    rest = image.copy()
+    for mask_logits, crop in people:
+        cells = len(mask_logits)
+        turn = crop.axes.T * cells / crop.side
+        # From centres of pixels to those of cells.
+        shift = turn @ (0.5 - np.array(crop.centre)) + (cells - 1) / 2
+        matrix = np.concatenate([turn, shift[:, None]], axis=1)
+        method = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
+        size = image.shape[1], image.shape[0]
+        mask = cv2.warpAffine(mask_logits.float().numpy(), matrix, size, flags=method, borderValue=_NOBODY)
+        rest[mask > 0] = 0
+    return rest
+
+
 def _overlap(one: Box, other: Box) -> bool:
     return bool((np.minimum(one[2:], other[2:]) > np.maximum(one[:2], other[:2])).all())
 

@@ -183,7 +183,7 @@ def test_proposal_too_small_for_a_track_is_not_verified(height: int, verified: i
     class SmallProposalDetector(BlockDetector):
         def find(self, image: Image, scales: Sequence[float] = USUAL, roll: float = 0.0) -> tuple[Detection, ...]:
             small = Detection(np.array([20, 70, 30, 70 + height], np.float32), 0.2)
-            return (*super().find(image, scales), *((small,) if self.calls > 1 else ()))
+            return (*super().find(image, scales), *((small,) if self.calls > 2 else ()))
 
     verifier = BlockVerifier()
     limits = TrackerConfig(max_people=8, least_height_share=0.4)
@@ -278,6 +278,21 @@ def test_thorough_look_at_a_photograph_decides_who_is_there(thorough_score: floa
     assert len(stage.process(with_person(100), CAMERA)) == people
     # The prior of the thorough look is what the looks before it say, not the detector's score.
     assert verifier.prior == pytest.approx(0.9)
+
+
+def test_photograph_is_searched_again_with_everybody_seen_hidden() -> None:
+    class LeftDetector(BlockDetector):
+        """Sees the right half of a frame only where the left one is empty."""
+
+        def find(self, image: Image, scales: Sequence[float] = USUAL, roll: float = 0.0) -> tuple[Detection, ...]:
+            rest = image.copy()
+            # The coarse masks leave the edges.
+            rest[:, slice(160, 320) if np.count_nonzero(image[:, :160]) > 6000 else slice(0, 160)] = 0
+            return super().find(rest, scales)
+
+    stage = staged(LeftDetector(), people=2)
+    both = with_person(80) | with_person(240)
+    assert sorted(round(person.crop.centre[0], -1) for person in stage.process(both, CAMERA)) == [80, 240]
 
 
 @pytest.mark.parametrize(

@@ -4,7 +4,7 @@ import torch
 
 from common.arrays import Float64Array
 from sender.perception.inference.crop import CropBox
-from sender.perception.movenet.neighbours import hide_neighbours
+from sender.perception.movenet.neighbours import hide_neighbours, without
 
 # Of two people side by side, who share the pixels 80 to 120 across.
 BOXES = [np.array([20, 40, 120, 180], np.float32), np.array([80, 40, 180, 180], np.float32)]
@@ -41,3 +41,17 @@ def test_who_is_alone_stays_as_they_are() -> None:
     cuts = [np.full((64, 64, 3), 9, np.uint8) for _ in boxes]
     hide_neighbours(cuts, crops, boxes, crops, torch.full((2, 48, 48), 5.0))
     assert all((cut == 9).all() for cut in cuts)
+
+
+@pytest.mark.parametrize("roll", [0.0, 0.3])
+def test_frame_without_people_is_black_where_their_masks_are(roll: float) -> None:
+    crop = CropBox.around(BOXES[0], roll=roll)
+    image = np.full((200, 200, 3), 9, np.uint8)
+    rest = without(image, [(mask(crop, 60, 90), crop)])
+    # In the frame, along an axis of the crop through its middle.
+    steps = np.arange(-40, 40) * crop.axes[:, :1] + np.array(crop.centre)[:, None]
+    x, y = np.round(steps).astype(int)
+    at = (np.stack([x, y], -1) - [100, 110]) @ crop.axes[:, 0] + 100
+    assert (rest[y, x][(at > 63) & (at < 87)] == 0).all()
+    assert (rest[y, x][(at < 57) | (at > 93)] == 9).all()
+    assert (image == 9).all()
