@@ -58,11 +58,19 @@ class SecondOpinion:
 
     Args:
         fusion: `FusionGraph` in use, of a reading.
+        device: where the networks run.
     """
 
-    def __init__(self, lightning: MoveNet, thunder: MoveNet, fusion: Callable[[Reading], NetworkInUse]) -> None:
+    def __init__(
+        self,
+        lightning: MoveNet,
+        thunder: MoveNet,
+        fusion: Callable[[Reading], NetworkInUse],
+        device: torch.device = CPU,
+    ) -> None:
         self._lightning, self._thunder, self._fusion = lightning, thunder, fusion
-        self._beside = ThreadPoolExecutor(available_cores(), "movenet")
+        # A GPU takes one network after the other anyway.
+        self._beside = ThreadPoolExecutor(available_cores(), "movenet") if device.type == "cpu" else None
 
     @classmethod
     def load(cls, device: torch.device = CPU, directory: Path = WEIGHTS_DIRECTORY) -> Self | None:
@@ -85,7 +93,7 @@ class SecondOpinion:
         if device.type != "cpu":
             for reading in READINGS:
                 compiled(reading)
-        return cls(lightning, thunder, compiled)
+        return cls(lightning, thunder, compiled, device)
 
     @torch.inference_mode()
     def fused(
@@ -111,9 +119,10 @@ class SecondOpinion:
             apart: the people are different ones: MoveNet does not see what masks say is another one's.
         """
         kind = reading_of(len(boxes), thorough=thorough, live=live)
-        if apart and any_overlap(boxes):
+        hides = apart and any_overlap(boxes)
+        if hides or self._beside is None:
             output = perceive()
-            second = self.read(kind, image, boxes, crops, view, output.mask_logits)
+            second = self.read(kind, image, boxes, crops, view, output.mask_logits if hides else None)
         else:
             reading = self._beside.submit(self.read, kind, image, boxes, crops, view)
             output, second = perceive(), reading.result()
