@@ -41,7 +41,7 @@ logger = logging.getLogger(__name__)
 _MIN_PRESENCE, _MIN_PRESENCE_OF_BOTH, _MIN_PRESENCE_OF_OPINIONS = 0.8, 0.66, 0.5
 # Least presence of whom MoveNet has let pass, by a thorough look and MoveNet: of the people who are published, 4 % are
 # nobody (`tests.bench.photos --held-out`).
-_MIN_PRESENCE_BY_THOROUGH_LOOK = 0.67
+_MIN_PRESENCE_BY_THOROUGH_LOOK, _MIN_PRESENCE_BEHIND = 0.67, 0.8
 # Least presence of a tracked person, by one look.
 _MIN_PRESENCE_OF_TRACKED = 0.3
 # Least presence in the proposed box, in one view, for a closer look: hardly any person has less.
@@ -236,8 +236,14 @@ class PerceptionStage:
                 promising.append(look)
         return promising
 
-    def _observe(self, image: Image, tracks: Sequence[Track], view: View) -> list[ObservedPerson]:
-        """Predicts the people in the tracks' boxes, and updates the tracks; returns those who are there."""
+    def _observe(
+        self, image: Image, tracks: Sequence[Track], view: View, least: float = _MIN_PRESENCE_BY_THOROUGH_LOOK
+    ) -> list[ObservedPerson]:
+        """Predicts the people in the tracks' boxes, and updates the tracks; returns those who are there.
+
+        Args:
+            least: as of `_verdicts`.
+        """
         if not tracks:
             return []
         height, width = image.shape[:2]
@@ -247,7 +253,7 @@ class PerceptionStage:
         if not self._first:
             seen = self._uncut(image, seen, view)
         presences = self._verifier.presence(seen.output.own, TRACKED_PRIOR).tolist()
-        there = self._verdicts(seen.output, tracks, presences)
+        there = self._verdicts(seen.output, tracks, presences, least)
         people, observations = [], []
         for track, old, presence, is_there, crop, output in zip(
             tracks, expected, presences, there, seen.crops, seen.output.split(), strict=True
@@ -273,17 +279,23 @@ class PerceptionStage:
         proposals = self._detector.find(rest, BOTH, self._roll.radians)
         known = self._tracker.seen
         self._tracker.add_tracks(self._verified(rest, proposals, urgent=True), camera.width, camera.height)
-        return self._observe(rest, [track for track in self._tracker.seen if track not in known], "both")
+        new = [track for track in self._tracker.seen if track not in known]
+        return self._observe(rest, new, "both", _MIN_PRESENCE_BEHIND)
 
-    def _verdicts(self, output: PerceptionOutput, tracks: Sequence[Track], presences: Sequence[float]) -> list[bool]:
+    def _verdicts(
+        self, output: PerceptionOutput, tracks: Sequence[Track], presences: Sequence[float], least: float
+    ) -> list[bool]:
         """Whether the people of the tracks are there.
 
         In a source's first frame, Thunder's scores decide, after what made them candidates.
+
+        Args:
+            least: probability that somebody has in a source's first frame.
         """
         if not (self._first and isinstance(output, FusedOutput)):
             return [presence >= _MIN_PRESENCE_OF_TRACKED for presence in presences]
         posteriors = self._verifier.presence(output, [track.found_presence for track in tracks])
-        return [posterior >= _MIN_PRESENCE_BY_THOROUGH_LOOK for posterior in posteriors.tolist()]
+        return [posterior >= least for posterior in posteriors.tolist()]
 
     def _uncut(self, image: Image, seen: BoxPredictions, view: View) -> BoxPredictions:
         """The same predictions; of people who are cut off by their crops, those in larger crops."""
