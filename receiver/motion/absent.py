@@ -2,7 +2,7 @@
 
 Somebody behind a pillar, or turned so that perception misses them, is in none of the frames until they are found again.
 Their motion goes on and comes to rest, with less and less confidence, for as long as they were seen before and at most
-a second.  Who leaves the picture is gone at once.
+a second.  Who leaves the picture is gone at once, and who is there under another identity.
 """
 
 import math
@@ -18,12 +18,14 @@ from common.frames import MAX_PEOPLE, Camera, LabelFrame, PersonLabels
 from common.labels import concatenate, split
 from receiver.motion.extrapolation import MOST_LABELS, MotionPredictor
 from receiver.motion.legs import Pelvis
-from receiver.motion.steps import SLOW, between, moved, rest_of_way
+from receiver.motion.steps import SLOW, between, moved, place_of, rest_of_way
 
 ABSENT_S: Final = 1.0
 """Who was out of sight for longer may be somebody else, and begins anew."""
 # Within it, who returns goes from where they were shown to where they are, if that is not farther; metres.
 _RETURN_S, _FARTHEST_M = 0.4, 1.0
+# People who are no farther from each other, across the line of sight and as a share of their distance, are one.
+_ACROSS_M, _ALONG = 0.3, 0.15
 # Of who leaves the picture, the head is this near to its border: shares of the picture, and metres above the pelvis.
 _BORDER, _HEAD_M = 0.03, 0.6
 
@@ -113,11 +115,19 @@ class AbsentPeople:
         present = {labels.identity for labels in frame.people}
         for identity in self._people.keys() - present:
             missed = self._people[identity].missed(self._predictor, frame.camera, now_s)
-            if missed is None:
+            place = self._people[identity].shown
+            if missed is None or any(_is_there(place, self._people[other].shown) for other in present):
                 del self._people[identity]
             else:
                 shown.append(missed)
         return replace(frame, people=tuple(shown[:MAX_PEOPLE]))
+
+
+def _is_there(one: FloatArray, other: FloatArray) -> bool:
+    """Whether two labels (LABEL_SIZE,) are one person's."""
+    (x, y, z), (other_x, other_y, other_z) = place_of(one), place_of(other)
+    across = z * math.hypot(x / z - other_x / other_z, y / z - other_y / other_z)
+    return bool(across < _ACROSS_M and abs(other_z / z - 1) < _ALONG)
 
 
 def _with(labels: PersonLabels, vector: FloatArray) -> PersonLabels:

@@ -93,6 +93,15 @@ def test_who_returns_elsewhere_is_there_at_once(space: LabelSpace) -> None:
     assert np.allclose(places(shown(without(given, 40, 50)))[50], place_of(there), atol=1e-6)
 
 
+def test_who_is_there_under_another_identity_is_there_once(space: LabelSpace) -> None:
+    labels, behind = at(space, 0.0), at(space, 0.0)
+    behind[ROOT.start + 8] += 1.0
+    first = [frame_of(n, person(labels, 0)) for n in range(40)]
+    for other, people in ((labels, 1), (behind, 2)):
+        after = [frame_of(n, person(other, 1)) for n in range(40, 45)]
+        assert [len(frame.people) for frame in shown([*first, *after])][40:] == [people] * 5
+
+
 def test_frames_that_come_late_have_nobody_else(space: LabelSpace) -> None:
     absent, given = AbsentPeople(Continued()), walk(space, 40)
     for frame in (*given[:20], *given[25:30]):
