@@ -25,7 +25,7 @@ from receiver.motion.diffusion import PaperDiffusion, PoseDiffusion, PoseRefiner
 from receiver.motion.history import POSE
 from receiver.motion.legs import LEGS, Legs, Pelvis
 from receiver.motion.mixture import DOWN, ENTRIES, SIZE, SPEED_S, PoseMixture, speed_of
-from receiver.motion.steps import rest_of_way, share_of_way
+from receiver.motion.steps import Blend, share_of_way
 
 _GROUPS = (*LIMBS, "hands")
 _ARMS = ("left_arm", "right_arm")
@@ -40,19 +40,6 @@ _MOVED = 0.4
 _MOST = 8.0
 # `SPEED_S` at 240 frames a second; times of capture may also stand still.
 _PATH_FRAMES = 120
-
-
-@dataclass(eq=False)
-class _Blend:
-    """The way of a group of labels from what was shown to what is to be shown."""
-
-    offset: Float64Array
-    began_s: float
-    takes_s: float
-
-    def left(self, now_s: float) -> float:
-        """Share of the offset that is left: 1 at first, then 0."""
-        return rest_of_way((now_s - self.began_s) / self.takes_s)
 
 
 @dataclass(eq=False)
@@ -82,7 +69,7 @@ class _Person:
     pose: Float64Array = field(default_factory=lambda: np.zeros(SIZE))
     sample: Float64Array = field(default_factory=lambda: np.zeros(SIZE))
     shown: Float64Array = field(default_factory=lambda: np.zeros(SIZE))
-    blends: dict[str, _Blend] = field(default_factory=dict)
+    blends: dict[str, Blend] = field(default_factory=dict)
     pelvis: Pelvis | None = None
     held: Pelvis | None = None
     path: deque[tuple[float, Float64Array]] = field(default_factory=partial(deque, maxlen=_PATH_FRAMES))
@@ -210,7 +197,7 @@ class HiddenLimbs:
         if np.isfinite(person.at_s):
             for name, takes_s in jumps.items():
                 offset = person.shown[ENTRIES[name]] - aim[ENTRIES[name]]
-                person.blends[name] = _Blend(offset, person.at_s, takes_s)
+                person.blends[name] = Blend(offset, person.at_s, takes_s)
         completed = aim.copy()
         for name, blend in list(person.blends.items()):
             left = blend.left(now_s)

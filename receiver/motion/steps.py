@@ -5,6 +5,7 @@ are 0, the three behind them are metres in camera space, and the others are diff
 """
 
 import math
+from dataclasses import dataclass
 
 import numpy as np
 from scipy.spatial.transform import Rotation
@@ -67,10 +68,18 @@ def share_of_way(passed_s: float, constant_s: float) -> float:
     return 1 - math.exp(-passed_s / constant_s)
 
 
-def rest_of_way(share: float) -> float:
-    """Of a way that begins and ends at rest, when so much of its time has passed: 1 at first, then 0."""
-    share = min(max(share, 0.0), 1.0)
-    return 1 - share * share * (3 - 2 * share)
+@dataclass(frozen=True, slots=True, eq=False)
+class Blend:
+    """The way of labels, or of a step, from what was shown to what is to be shown; it begins and ends at rest."""
+
+    offset: Float64Array
+    began_s: float
+    takes_s: float
+
+    def left(self, now_s: float) -> float:
+        """Share of the offset that is left: 1 at first, then 0."""
+        share = min(max((now_s - self.began_s) / self.takes_s, 0.0), 1.0)
+        return 1 - share * share * (3 - 2 * share)
 
 
 def orientation_of(labels: FloatArray) -> Float64Array:

@@ -21,6 +21,7 @@ from dataclasses import dataclass
 from typing import Self
 
 import numpy as np
+from scipy.special import expit
 
 from common.arrays import FloatArray
 from common.body.label_space import LabelSpace
@@ -52,7 +53,7 @@ _UPRIGHT_M = 0.2
 # Standard deviation σ_b of the knees' distance from the middles of hips and ankles where legs look straight: in the
 # picture they are longer than so many trunks, and no more than so much shorter than their thighs and shanks.
 _STRAIGHT_M, _LONG, _LONG_WITHIN, _BENT = 0.03, 1.35, 0.07, 0.02
-_MOST_LOGIT, _TINY = 20.0, 1e-6
+_TINY = 1e-6
 _SHOULDERS, _HIPS, _KNEES, _ANKLES = (slice(first, first + 2) for first in (5, 11, 13, 15))
 # Added to the normal matrix; keeps steps small where nothing is known.
 _DAMPING = 0.1
@@ -157,10 +158,8 @@ class Refiner:
         by_keypoints = xp.concatenate(derivatives, 2).reshape(len(entries), of_keypoints.shape[1], -1)
         lean = targets.weight_upright * _lean(from_pelvis)[:, None, None]
         by_lean = targets.weight_upright * _lean(by_entries)[:, None]
-        bend, by_bend = (
-            targets.weight_straight * _bend(from_pelvis)[..., None],
-            targets.weight_straight * _bend(by_entries),
-        )
+        bend = targets.weight_straight * _bend(from_pelvis)[..., None]
+        by_bend = targets.weight_straight * _bend(by_entries)
         return xp.concatenate((of_keypoints, lean, bend), 1), xp.concatenate((by_keypoints, by_lean, by_bend), 1)
 
 
@@ -184,6 +183,5 @@ def _straight(keypoints: FloatArray, visible: FloatArray) -> FloatArray:
     long = legs.min(axis=1) / np.maximum(trunk, _TINY)
     bent = (1 - legs / np.maximum(thighs + shanks, _TINY)).max(axis=1)
     seen = visible[:, _HIPS.start : _ANKLES.stop, 0].min(axis=1)
-    odds = np.exp(((long - _LONG) / _LONG_WITHIN).clip(-_MOST_LOGIT, _MOST_LOGIT))
-    looks = seen * odds / (1 + odds) * np.exp(-((bent / _BENT) ** 2))
+    looks = seen * expit((long - _LONG) / _LONG_WITHIN) * np.exp(-((bent / _BENT) ** 2))
     return np.asarray(looks, np.float32)[:, None, None]

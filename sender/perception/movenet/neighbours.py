@@ -11,7 +11,7 @@ import cv2
 import numpy as np
 from torch import Tensor
 
-from common.arrays import Box, FloatArray, Image
+from common.arrays import Box, Float64Array, FloatArray, Image
 from sender.perception.inference.crop import CropBox
 
 # Logit of a mask beyond its crop.
@@ -47,13 +47,7 @@ def without(image: Image, people: Sequence[tuple[Tensor, CropBox]]) -> Image:
     for mask_logits, crop in people:
         cells = len(mask_logits)
         turn = crop.axes.T * cells / crop.side
-        # From centres of pixels to those of cells.
-        shift = turn @ (0.5 - np.array(crop.centre)) + (cells - 1) / 2
-        matrix = np.concatenate([turn, shift[:, None]], axis=1)
-        method = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
-        size = image.shape[1], image.shape[0]
-        mask = cv2.warpAffine(mask_logits.float().numpy(), matrix, size, flags=method, borderValue=_NOBODY)
-        rest[mask > 0] = 0
+        rest[_warped(mask_logits, turn, cells / 2 - turn @ crop.centre, image.shape[:2]) > 0] = 0
     return rest
 
 
@@ -66,9 +60,17 @@ def _in_cut(logits: Tensor, crop: CropBox, own: CropBox, size: int) -> FloatArra
     cells = len(logits) / crop.side
     step = own.side / size * cells
     corner = cells * ((np.array(own.centre) - crop.centre) @ crop.axes + (crop.side - own.side) / 2)
+    return _warped(logits, step * np.eye(2), corner, (size, size))
+
+
+def _warped(logits: Tensor, linear: Float64Array, corner: Float64Array, size: tuple[int, int]) -> FloatArray:
+    """(H, W) logits (h, h) at the pixels of a picture of this size.
+
+    Args:
+        linear, corner: (2, 2) and (2,) from x, y in the picture to cells.
+    """
     # From centres of pixels to those of cells.
-    matrix = np.concatenate([step * np.eye(2), (corner + step / 2 - 0.5)[:, None]], 1)
-    method = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
-    return np.asarray(
-        cv2.warpAffine(logits.numpy(), matrix, (size, size), flags=method, borderValue=_NOBODY), np.float32
-    )
+    matrix = np.concatenate([linear, (corner + linear.sum(axis=1) / 2 - 0.5)[:, None]], axis=1)
+    method, (height, width) = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP, size
+    mask = cv2.warpAffine(logits.float().numpy(), matrix, (width, height), flags=method, borderValue=_NOBODY)
+    return np.asarray(mask, np.float32)
