@@ -48,9 +48,12 @@ def test_dense_loss_is_zero_at_the_truth_only() -> None:
 
 
 def test_views_survive_storage() -> None:
-    given = pictures()
-    stored = StoredViews.from_views(given, *truth())
-    seen = StoredViews.concatenate([stored, stored])[torch.tensor([1, 2])].views()
+    given, (entries, material, normal) = pictures(), truth()
+    stored = StoredViews.from_views(given, entries, material, normal)
+    rows = StoredViews.concatenate([stored, stored])[torch.tensor([1, 2])]
+    assert torch.equal(rows.material, material[[1, 0]]) and torch.equal(rows.entries, entries[[1, 0]])
+    assert torch.equal(rows.normal, normal[[1, 0]])
+    seen = rows.views()
     for name, tolerance in (("evidence", 5e-3), ("places", 1e-3), ("picture", 2e-3), ("maps", 0.013), ("features", 0)):
         found, wanted = getattr(seen, name), getattr(given, name)[[1, 0]]
         torch.testing.assert_close(found, wanted, rtol=0, atol=tolerance)

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from sender.train import keypoint_fusion
-from sender.train.keypoint_fusion import Seen, cross_validated
+from sender.train.keypoint_fusion import Seen, cross_validated, fit
 
 PEOPLE = 50
 
@@ -40,3 +40,10 @@ def test_fused_keypoints_are_more_often_right_than_either_networks(monkeypatch: 
     )
     scores = cross_validated(seen)
     assert scores["pck05"] > max(scores["own_pck05"], scores["movenet_pck05"]) + 0.05
+    half = number % 2 == 0
+    mixture, logit = fit(seen[~half])(seen[half].own, seen[half].second)
+    found, sigma = mixture.densest()
+    z2 = float(((found - truth[half]).square().sum(dim=-1) / 2 / sigma.square()).mean())
+    assert 0.3 < z2 < 3, "squared errors of a coordinate over their variances"
+    brier, own_brier = (float((each.sigmoid() - visible[half]).square().mean()) for each in (logit, one[half]))
+    assert brier < 0.1 < own_brier

@@ -70,6 +70,7 @@ def test_training_people_with_boxes_only_get_certain_keypoints(folder: Path, tmp
     assert np.array_equal(item.image, before[index].image)
     assert [len(people_of(each, source="openimages")) for each in (before, after)] == [0, 11]
     assert len(people_of(after)) == len(people_of(before)) == 11
+    assert sum(int((after[each].keypoints[..., 2] == PSEUDO).sum()) for each in after.indices("openimages")) == 55
 
 
 def test_everything_else_stays_as_it_was(folder: Path, tmp_path: Path) -> None:
