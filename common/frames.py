@@ -67,6 +67,7 @@ class PersonLabels:
         labels: group name → entries in units of standard deviations (a prefix of the group or all of it).
         sigma: group name → standard deviation of each entry; exists only at the sender, not transmitted.
         confidence: group name → 0…1, transmitted in 4 bits; 0 for a limb that nobody sees.
+        face_landmarks: `sender.face.landmarks.FaceLandmarks.array` of this frame; exists only at the sender.
     """
 
     identity: int
@@ -74,6 +75,7 @@ class PersonLabels:
     labels: Mapping[str, FloatArray]
     sigma: Mapping[str, FloatArray] = field(default_factory=dict)
     confidence: Mapping[str, float] = field(default_factory=dict)
+    face_landmarks: FloatArray | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -49,6 +49,18 @@ class FaceLandmarks:
     newest: int = 0
 
     @property
+    def array(self) -> FloatArray:
+        """(510, 3): the points, then lids and iris of the left and the right eye, whose z is 0."""
+        eyes = np.concatenate([self.lids, self.iris], axis=1).reshape(-1, 2)
+        return np.concatenate([self.points, np.pad(eyes, ((0, 0), (0, 1)))]).astype(np.float32)
+
+    @classmethod
+    def from_array(cls, array: FloatArray) -> Self:
+        """The landmarks of an `array`, with a score of 1."""
+        eyes = array[POINTS:, :2].reshape(2, LID_POINTS + IRIS_POINTS, 2)
+        return cls(array[:POINTS], eyes[:, :LID_POINTS], eyes[:, LID_POINTS:], 1.0)
+
+    @property
     def roll(self) -> float:
         """Radians by which the line of the eyes is turned clockwise in the frame."""
         x, y = self.points[LEFT_CORNERS[0], :2] - self.points[RIGHT_CORNERS[0], :2]

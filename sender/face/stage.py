@@ -143,6 +143,7 @@ class FaceStage:
             person,
             labels={**person.labels, "face": entries[:size], "eyes": entries[size:]},
             confidence={**person.confidence, "face": confidence, "eyes": confidence},
+            face_landmarks=memory.last.array if memory.read_s == self._people.clock.now_s else None,
         )
 
 

@@ -55,7 +55,13 @@ class AtlasCamera:
         self._starts = np.arange(0, layout.corners.size + 1, 3, dtype=np.int32)
 
     def view(
-        self, frame: Image, crop: CropBox, observation: Observation, vertices: FloatArray, camera: Camera
+        self,
+        frame: Image,
+        crop: CropBox,
+        observation: Observation,
+        vertices: FloatArray,
+        camera: Camera,
+        hidden: IntArray | None = None,
     ) -> AtlasView:
         """The texels that a frame shows.
 
@@ -64,6 +70,7 @@ class AtlasCamera:
             crop: the person's part of it.
             observation: says which pixels show the person, and which body regions.
             vertices: (V, 3) of the posed body, camera space, metres.
+            hidden: indices of vertices that are not seen for another reason than the body tells.
         """
         normals = self._normals(vertices)
         pixels = camera.project(vertices)
@@ -71,6 +78,8 @@ class AtlasCamera:
         weights *= observation.weight_at(pixels, self._region)
         sharpness = _TEXEL_M * camera.focal_px / np.maximum(vertices[:, 2], _TEXEL_M)
         weights *= np.square(np.clip(sharpness, _MIN_SHARPNESS, 1))
+        if hidden is not None:
+            weights[hidden] = 0
         # A triangle with a corner that is not seen may be seen in part only.
         positive = np.asarray(weights > 0)
         first, second, third = (positive[corners] for corners in self._corners_of_faces)

@@ -14,10 +14,13 @@ from common.labels import concatenate
 from common.texture.atlas import AtlasLayout
 from common.texture.atlas_tiles import LEVEL_SIZES, TILES, Tile
 from sender.capture.source import CapturedFrame
+from sender.face.actions import FaceActions
+from sender.face.landmarks import FaceLandmarks
 from sender.perception.stage import ObservedPerson
 from sender.perception.tracking.known_people import KnownPeople
 from sender.texture.atlas_memory import AtlasMemory
 from sender.texture.atlas_view import AtlasCamera
+from sender.texture.face_placing import FacePlacing
 from sender.texture.observation import Observation
 from sender.texture.tile_schedule import TileSchedule
 
@@ -80,6 +83,8 @@ class TextureStage:
         layout = AtlasLayout.from_body(body)
         self._areas = layout.areas(body)
         self._atlas_camera = AtlasCamera(layout, body.faces.numpy(), body.vertex_region.numpy())
+        face = FaceActions.load()
+        self._face = FacePlacing.on_body(body, face.template.numpy(), face.weights.numpy())
         self._people = KnownPeople(self._unknown)
         # Whether somebody was observed in the last frame.
         self._observed = False
@@ -153,8 +158,13 @@ class TextureStage:
     def _add(self, atlas: AtlasMemory, frame: CapturedFrame, person: ObservedPerson, labels: PersonLabels) -> float:
         """Adds what a frame shows of a person; returns how much of it is new."""
         observation = Observation.from_output(person.crop, person.output)
-        vertices = self._posed(labels)
-        return atlas.add(self._atlas_camera.view(frame.image, person.crop, observation, vertices, frame.camera))
+        vertices, hidden = self._posed(labels), None
+        if labels.face_landmarks is not None:
+            face = FaceLandmarks.from_array(labels.face_landmarks)
+            vertices = self._face.placed(vertices, face, frame.camera)
+            hidden = self._face.behind_lids(vertices, face, frame.camera)
+        view = self._atlas_camera.view(frame.image, person.crop, observation, vertices, frame.camera, hidden)
+        return atlas.add(view)
 
     @torch.inference_mode()
     def _posed(self, person: PersonLabels) -> FloatArray:

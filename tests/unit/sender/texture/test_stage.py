@@ -3,15 +3,19 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from common.body.anatomy import REGION_INDEX
 from common.body.label_space import LabelSpace
 from common.body.model import BodyModel
+from common.texture.atlas import AtlasLayout
 from common.texture.atlas_tiles import TILES, WITHDRAWN, Tile
 from receiver.texture.received_texture import ReceivedTexture
+from sender.face.actions import FaceActions
+from sender.face.landmarks import IRIS_POINTS, LID_POINTS
 from sender.perception.tracking import known_people
 from sender.texture.atlas_memory import AtlasMemory
 from sender.texture.atlas_view import AtlasView
 from sender.texture.stage import TextureStage
-from tests.support.synthetic_observation import RenderedPerson
+from tests.support.synthetic_observation import CAMERA, RenderedPerson
 
 SPACE = LabelSpace.load()
 
@@ -169,3 +173,20 @@ def test_colours_of_a_brief_clip_come_with_the_first_frame_of_everybody(
     # Then as in any clip.
     assert max(len(update(texture_stage, front, 4, 9)) for _ in range(20)) == 1
     assert len(set(observations)) == 4
+
+
+def test_face_is_seen_where_its_landmarks_are(model: BodyModel, layout: AtlasLayout, front: RenderedPerson) -> None:
+    texture_stage, face = TextureStage(SPACE, model, stills=True), layout.region == REGION_INDEX["face"]
+    vertices = model(front.parameters).vertices[0].numpy()
+    nose = CAMERA.project(vertices[vertices[:, 2].argmin()][None])[0]
+    template = FaceActions.load().template.numpy() * CAMERA.focal_px / vertices[:, 2].mean()
+    shares = []
+    for aside in (0.0, 150.0):
+        points = template + np.array([nose[0] + aside, nose[1], 0]).astype(np.float32)
+        eyes = np.zeros((2 * (LID_POINTS + IRIS_POINTS), 3), np.float32)
+        labels = replace(front.labels(SPACE, 1), face_landmarks=np.concatenate([points, eyes]).astype(np.float32))
+        received = ReceivedTexture()
+        for blob in texture_stage.update(front.frame, [front.observed(1)], [labels]):
+            received = received.with_tile(Tile.of_key(blob.key)[0], blob.data)
+        shares.append(received.texture().known.reshape(-1)[layout.texel[face]].mean())
+    assert shares[0] > 0.2 and shares[1] < 0.02
