@@ -15,7 +15,7 @@ from common.io.startup import loaded, stop_on_signals
 from common.io.telemetry import MetricsServer, publish_build
 from common.recording.reader import Recording
 from common.version import build_versions, package_version
-from common.weights.devices import CPU, resolve_device
+from common.weights.devices import resolve_device
 from common.weights.manifest import model_hash
 from common.weights.threads import limit_threads
 from receiver.config import ReceiverConfig
@@ -42,7 +42,6 @@ from receiver.publish.shared_sessions import SharedSessions
 from receiver.reachability import startup_line
 from receiver.recording.recorder import FileRecorder
 from receiver.recording.replay import Replay
-from receiver.texture.inpainting import TextureInpainter
 from receiver.vmc.motion_sender import MotionSender
 from receiver.web.live.hub import LiveHub
 from receiver.web.live.posing import LivePoses
@@ -126,15 +125,12 @@ async def _serve(
     hub, recorders = LiveHub(limbs=limbs_of_vertices(engine.skeleton)), _recorders(config)
     playout = Playout(config.playout)
     motion = _motion(config, engine, playout)
-    device = resolve_device(config.device.device) if isinstance(engine, LocalEngine) else CPU
-    inpainter = TextureInpainter(observe=partial(metrics.stage_took, "completion"), device=device)
     pipeline = ReceiverPipeline(
         engine,
         directory,
         metrics,
         observers=[playout, hub, *recorders, *([] if motion is None else [motion])],
         load=load,
-        inpainter=inpainter,
         new_motion=partial(SessionMotion, config.motion.motion, playout.continued),
     )
     metrics.watch_queue(lambda: engine.queued_people)
@@ -155,8 +151,6 @@ async def _serve(
             announce(startup_line(address, config.security) if replay is None else await replay.start())
             if page is not None:
                 announce(f"page: {page.url}")
-            # Not before: the receiver's start does not wait for it, and the first picture need not.
-            background += _started([("colours network", inpainter.prepare())])
             await (stop.wait() if replay is None else replay.run(stop))
     finally:
         for task in background:

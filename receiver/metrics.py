@@ -11,7 +11,7 @@ from common.io.telemetry import SCORE_BUCKETS, STAGE_BUCKETS_S, DaemonMetrics
 from receiver.engine.engine import EngineObserver
 from receiver.link.refusals import Refusal
 
-STAGES = ("codec", "motion", "queue", "decode", "diffusion", "body", "surface", "publish", "channel", "completion")
+STAGES = ("codec", "motion", "queue", "decode", "diffusion", "body", "surface", "publish", "channel")
 CHANNEL_FATES = ("decoded", "replaced", "refused")
 MESH_KINDS = ("surface", "body")
 

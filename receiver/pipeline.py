@@ -41,8 +41,6 @@ from receiver.publish.publisher import FramePublisher
 from receiver.publish.session_directory import SessionDirectory
 from receiver.publish.session_writer import SessionWriter, UnrecordedWriter
 from receiver.received_people import BlobHandler, ReceivedPeople
-from receiver.texture.inpainting import TextureInpainter
-from receiver.texture.received_texture import ReceivedTextures
 
 logger = logging.getLogger(__name__)
 
@@ -67,7 +65,6 @@ class ReceiverPipeline:
 
     Args:
         new_decoder: makes the decoder of a session; by default that of the networks that ship.
-        inpainter: estimates what no camera has seen of people; without it, that is filled from the surroundings.
         peer_people: most people reconstructed in a frame, of the highest scores: more than stand before a camera.
         live_wait_ms: longest wait of a live frame once a newer one has arrived; what comes later is of no use.
         new_motion: makes the motion of a session.
@@ -81,7 +78,6 @@ class ReceiverPipeline:
         clock: Clock = SYSTEM_CLOCK,
         observers: Sequence[SessionObserver] = (),
         load: LiveLoad | None = None,
-        inpainter: TextureInpainter | None = None,
         new_decoder: Callable[[], FrameDecoder] | None = None,
         peer_people: int = 16,
         live_wait_ms: float = 500.0,
@@ -102,7 +98,6 @@ class ReceiverPipeline:
         self._sessions: dict[bytes, _SessionState] = {}
         self._output = OutputGuard(clock)
         self._publisher = FramePublisher(engine.skeleton, metrics, clock, directory.config.meshes)
-        self._inpainter = inpainter
         self._channel_pictures = ChannelPictures(directory.config, metrics)
 
     async def on_session(self, session: Session) -> int:
@@ -135,9 +130,7 @@ class ReceiverPipeline:
             )
 
     def _new_state(self, session: Session, writer: SessionWriter) -> _SessionState:
-        inpainter = self._inpainter
-        textures = inpainter.textures(session.account, session.session_id) if inpainter else ReceivedTextures()
-        people = ReceivedPeople(textures)
+        people = ReceivedPeople()
         handlers: Mapping[str, BlobHandler] = {
             **people.handlers,
             PREVIEW: check_preview,
@@ -245,7 +238,6 @@ class ReceiverPipeline:
         """Forgets the session; its files stay."""
         state = self._sessions.pop(session.session_id, None)
         if state is not None:
-            state.people.textures.close()
             state.writer.close()
             self._metrics.peer_left()
             for observer in state.observers:
@@ -262,10 +254,6 @@ class ReceiverPipeline:
         await self._publisher.close()
         await self._channel_pictures.close()
         self._decoding.shutdown()
-        for state in self._sessions.values():
-            state.people.textures.close()
-        if self._inpainter is not None:
-            self._inpainter.shutdown()
 
     def restore(self, session: Session, state: bytes) -> None:
         """Takes over a decoder's state that was recorded. Raises MalformedPacket for a damaged one."""
@@ -305,7 +293,7 @@ class ReceiverPipeline:
             session.account,
             session.session_id,
             labels,
-            await state.people.appearance(labels, live=session.live),
+            state.people.appearance(labels, live=session.live),
             priority=_priority(session),
             still=not session.recorded,
         )

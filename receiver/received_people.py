@@ -19,8 +19,8 @@ class ReceivedPeople:
         handlers: of blobs, by kind.
     """
 
-    def __init__(self, textures: ReceivedTextures) -> None:
-        self.textures, self.wears = textures, ReceivedWears()
+    def __init__(self) -> None:
+        self.textures, self.wears = ReceivedTextures(), ReceivedWears()
         self.handlers: Mapping[str, BlobHandler] = {
             TEXTURE: self.textures.take,
             WEARS: self.wears.take,
@@ -40,10 +40,8 @@ class ReceivedPeople:
             self._source, self._seen = frame.source, set()
         self._seen |= people
 
-    async def appearance(self, frame: LabelFrame, *, live: bool) -> Mapping[int, PersonAppearance]:
-        """What is known of a frame's people, by identity; unless live, waits for what completes textures."""
+    def appearance(self, frame: LabelFrame, *, live: bool) -> Mapping[int, PersonAppearance]:
+        """What is known of a frame's people, by identity."""
         worn = {person.identity: self.wears.of(person.identity) for person in frame.people}
-        if not live:
-            await self.textures.completed(worn, frame.captured_at)
         textures = self.textures.of_next_frame(frame.captured_at, wait=live)
         return {identity: PersonAppearance(textures.get(identity), *each) for identity, each in worn.items()}

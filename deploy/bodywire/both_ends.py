@@ -27,7 +27,6 @@ from receiver.mesh.skinned_glb import Skeleton
 from receiver.motion.session_motion import SessionMotion
 from receiver.publish.frame_record import PersonRecord
 from receiver.received_people import ReceivedPeople
-from receiver.texture.inpainting import TextureInpainter
 from sender.capture.source import CapturedFrame
 from sender.config import SenderConfig
 from sender.labelling import BlobStage, Labelling, Networks
@@ -59,7 +58,6 @@ class Loaded:
                 networks.result()  # a GPU captures one network at a time
             self.engine = LocalEngine(Reconstructor.load(device=device))
             self.networks, self.reader = networks.result(), WearsReader.load(device)
-        self.inpainter = TextureInpainter(device=device)
         self.sessions = itertools.count()
         self._loop = asyncio.new_event_loop()
         # Of its own: the caller may be in a thread that has one, as that of a notebook has.
@@ -75,7 +73,6 @@ class Loaded:
     def close(self) -> None:
         """Finishes what is in the engine."""
         self.run(self.engine.close())
-        self.inpainter.shutdown()
 
     def run(self, work: Coroutine[Any, Any, T]) -> T:
         """What a coroutine returns, or raises, in the loop of the engine."""
@@ -121,7 +118,7 @@ class BothEnds:
         self._labelling = Labelling(networks, stages, SenderMetrics(), stills=stills)
         self._session = next(loaded.sessions)
         self._motion = SessionMotion()
-        self._received = ReceivedPeople(loaded.inpainter.textures("library", self._session))
+        self._received = ReceivedPeople()
 
     def people(self, frames: Iterable[CapturedFrame], *, waits: bool = False) -> Iterator[People]:
         """Yields the people of each frame of a session.
@@ -160,7 +157,7 @@ class BothEnds:
         return Rebuilt(perceived.observed, labels, result.people, records)
 
     async def _reconstruct(self, labels: LabelFrame) -> ReconstructionResult:
-        appearance = await self._received.appearance(labels, live=False)
+        appearance = self._received.appearance(labels, live=False)
         request = ReconstructionRequest("library", self._session, labels, appearance, still=self._stills)
         return await self._loaded.engine.reconstruct(request)
 

@@ -14,14 +14,17 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from common.arrays import ByteArray, FloatArray
-from common.body.anatomy import REGIONS
+from common.arrays import FloatArray, IntArray
+from common.body.anatomy import ATLAS_SIZE
+from common.body.surface_space import SurfaceSpace
+from common.synthetic.kinds.outfits import KindOutfit
 from common.texture.atlas import Texture
 from common.texture.atlas_tiles import TILES, Tile
+from common.wears import Wears
 from receiver.body.skinning import BodySkin
-from receiver.texture.atlas_completion import AtlasCompletion
+from receiver.outfits.guidance import Guidance
 from receiver.texture.face_detail import FaceDetail
-from receiver.texture.painting import complete
+from receiver.texture.filling import SurfaceFilling
 from receiver.texture.received_texture import ReceivedTexture
 from sender.texture.atlas_memory import AtlasMemory
 from sender.texture.atlas_view import AtlasView
@@ -55,8 +58,10 @@ class TextureBench:
     def __init__(self, count: int, seed: int) -> None:
         self._people = AtlasPeople("test", seed, count)
         self.body, self.layout = self._people.body, self._people.layout
-        self.completion = AtlasCompletion.load(self.layout)
-        self.face = FaceDetail(self.body, BodySkin.from_model(self.body).template, self.layout)
+        template = BodySkin.from_model(self.body).template
+        self._outfits = Guidance.load(template, SurfaceSpace.load())
+        self._filling = SurfaceFilling(template, self.layout)
+        self.face = FaceDetail(self.body, template, self.layout)
         self._count = count
         self._areas = self.layout.areas(self.body)
         self._bytes: dict[str, list[int]] = {}
@@ -65,7 +70,7 @@ class TextureBench:
         """Errors of everybody by what was measured."""
         errors: dict[str, list[Error]] = {}
         for person in range(self._count):
-            pictures = self._people.pictures(person, _ALL_SIDES)
+            pictures, part = self._people.pictures(person, _ALL_SIDES), self.part(person)
             truth = [self._people.view(picture, picture.unlit) for picture in pictures]
             lit = [self._people.view(picture, picture.lit) for picture in pictures]
             for sides, name in ((1, "one side"), (8, "eight sides")):
@@ -74,13 +79,25 @@ class TextureBench:
                     for view in lit[:sides]:
                         memory.add(view)
                     what = f"{name}, {'light removed' if light else 'as seen'}"
-                    self._add(errors, what, memory, (truth[:sides], truth[sides:]))
-                    if light and sides == 1:
-                        self._add(errors, f"{what}, completed", memory, ([], truth[sides:]), self.completion)
-            self._stream(lit, truth, errors)
+                    self._add(errors, what, memory, (truth[:sides], truth[sides:]), part)
+            self._stream(lit, truth, errors, part)
         return errors
 
-    def _stream(self, lit: Sequence[AtlasView], truth: Sequence[AtlasView], errors: dict[str, list[Error]]) -> None:
+    def part(self, person: int) -> IntArray:
+        """(V',) what is outermost at each vertex, where the kinds of somebody's clothes are known."""
+        outfit = self._people.outfit(person)
+        assert isinstance(outfit, KindOutfit)
+        kinds = {name: min(values) for name, values in outfit.kinds.items() if len(set(values)) == 1}
+        nothing = np.zeros(0, np.float32)
+        return self._outfits.worn(self._outfits.chosen(Wears({}).as_known(kinds), person, nothing, 0), nothing, 0).part
+
+    def _stream(
+        self,
+        lit: Sequence[AtlasView],
+        truth: Sequence[AtlasView],
+        errors: dict[str, list[Error]],
+        part: IntArray,
+    ) -> None:
         """Adds what a receiver has of a person that turns, after some rounds."""
         memory = AtlasMemory(self.layout, KNOWN_WEIGHT)
         schedule = TileSchedule(self.layout, memory, self._areas)
@@ -94,7 +111,7 @@ class TextureBench:
                     if (sent := schedule.next()) is not None:
                         received, size = received.with_tile(*sent), size + len(sent[1])
             if turn in _ROUNDS:
-                whole = self.whole(received.texture()).reshape(-1, 3)[self.layout.texel].astype(np.float32)
+                whole = self.whole(received.texture(), part)
                 if error := self._error(whole, truth, memory, known=True):
                     name = f"streamed, {turn} rounds"
                     errors.setdefault(name, []).append(error)
@@ -118,29 +135,30 @@ class TextureBench:
         what: str,
         memory: AtlasMemory,
         truth: tuple[Sequence[AtlasView], Sequence[AtlasView]],
-        completion: AtlasCompletion | None = None,
+        outermost: IntArray,
     ) -> None:
         """Adds the errors of what is seen, against the first views, and of what is not, against the others."""
-        whole = self._received(memory, list(TILES[-16:]), completion)
+        whole = self._received(memory, list(TILES[-16:]), outermost)
         for part, views in zip(("seen", "not seen"), truth, strict=True):
             if error := self._error(whole, views, memory, known=part == "seen"):
                 errors.setdefault(f"{what}: {part}", []).append(error)
 
-    def _received(
-        self, memory: AtlasMemory, tiles: list[Tile], completion: AtlasCompletion | None = None
-    ) -> FloatArray:
+    def _received(self, memory: AtlasMemory, tiles: list[Tile], part: IntArray) -> FloatArray:
         """(T, 3) colours of the layout's texels at a receiver that has these tiles."""
         received = ReceivedTexture()
         for tile, data in memory.encoded(tiles):
             received = received.with_tile(tile, data)
-        whole = self.whole(received.texture(), completion)
-        return whole.reshape(-1, 3)[self.layout.texel].astype(np.float32)
+        return self.whole(received.texture(), part)
 
-    def whole(self, texture: Texture, completion: AtlasCompletion | None = None) -> ByteArray:
-        """(S, S, 3) a received texture as it is published."""
-        grey = np.full((len(REGIONS), 3), 0.5, np.float32)
-        estimated = completion.estimate(texture) if completion else None
-        return self.face.on_atlas(complete(self.layout, texture, grey, estimated), texture.known)
+    def whole(self, texture: Texture, part: IntArray) -> FloatArray:
+        """(T, 3) the texels of a received texture as it is published."""
+        texel, grey = self.layout.texel, np.full(3, 128, np.float32)
+        known = texture.known.reshape(-1)[texel]
+        surface = self._filling.surface(texture.colours.reshape(-1, 3)[texel], known, part)
+        whole = np.zeros((ATLAS_SIZE**2, 3), np.uint8)
+        whole[texel] = surface.filled(dict.fromkeys(surface.unseen, grey))
+        atlas = self.face.on_atlas(whole.reshape(ATLAS_SIZE, ATLAS_SIZE, 3), texture.known)
+        return atlas.reshape(-1, 3)[texel].astype(np.float32)
 
     def _error(
         self, whole: FloatArray, truth: Sequence[AtlasView], memory: AtlasMemory, *, known: bool

@@ -14,7 +14,6 @@ import torch
 from torchvision.ops import box_iou
 
 from common.arrays import Float64Array
-from common.body.anatomy import ATLAS_SIZE
 from common.body.label_space import LabelSpace
 from common.body.model import BodyModel
 from common.channel.physical import carry
@@ -22,9 +21,7 @@ from common.channel.state import ChannelState
 from common.channel.transmission import decode, encode, load_network
 from common.frames import PersonLabels
 from common.synthetic.dataset.shards import Batch, CropDataset
-from common.texture.atlas import AtlasLayout, Texture
 from common.wear_kinds import VALUES
-from receiver.texture.atlas_completion import AtlasCompletion
 from sender.perception.inference.crop import CROP_MARGIN
 from sender.perception.inference.detector import Detector
 from sender.perception.inference.predictor import Perception
@@ -34,8 +31,6 @@ from sender.perception.movenet.predictor import MoveNet, Name
 from sender.semantics.confidence import LIMBS
 from sender.semantics.config import SmoothingConfig
 from sender.semantics.stage import SemanticsStage
-from sender.train.atlases.observed import SIZE, observed_atlases
-from sender.train.atlases.people import AtlasPeople
 from sender.train.frames.composed import FrameComposer
 from tests.bench.crops import TruePerson, Truth, truth_fields
 from tests.bench.face.__main__ import rendered_faces, unexplained
@@ -156,22 +151,6 @@ def wrong_verdicts(test: TestPeople) -> list[float]:
     return list(np.concatenate([presence <= 0.5, absence > 0.5]).astype(float))
 
 
-def unseen_colours(test: TestPeople) -> list[float]:
-    """Mean error of the colours that are not known of an atlas seen from the front, levels of 255."""
-    completion, people = (
-        AtlasCompletion.load(AtlasLayout.from_body(BodyModel.load())),
-        AtlasPeople("test", 20_000_007, test.few),
-    )
-    scale, errors = ATLAS_SIZE // SIZE, []
-    for person in range(test.few):
-        known, whole = observed_atlases(people, person)
-        front = known[0].repeat(scale, axis=0).repeat(scale, axis=1)
-        texture = Texture(np.ascontiguousarray(front[..., :3]), front[..., 3] > 0)
-        unseen = (whole[..., 3] > 0) & ~texture.known[::scale, ::scale]
-        errors.append(float(np.abs(completion.estimate(texture)[unseen].astype(float) - whole[unseen][:, :3]).mean()))
-    return errors
-
-
 def transmitted_pictures(test: TestPeople) -> list[float]:
     """Error of pictures over a channel, root mean square, levels of 255."""
     network, channel, errors = load_network(), ChannelState(_SNR_DB), []
@@ -210,7 +189,6 @@ FIGURES: Mapping[str, Callable[[TestPeople], list[float]]] = {
     "face": lambda _: unread_faces(),
     "hands": lambda _: fitted_errors(_HANDS, seed=20_000_003),
     "diffusion": lambda test: outfit_errors(len(test.people))[0],
-    "atlas_completion": unseen_colours,
     "image_channel": transmitted_pictures,
     "motion": lambda _: continued_motion(),
     "poses": lambda _: unseen_legs(refined=False),

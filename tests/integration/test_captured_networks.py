@@ -14,11 +14,8 @@ import torch
 from torch import Tensor, nn
 from torch._subclasses.fake_tensor import FakeTensorMode
 
-from common.body.model import BodyModel
-from common.texture.atlas import AtlasLayout
 from common.weights.inference import NetworkInUse
 from receiver.engine.reconstructor import Reconstructor
-from receiver.texture.atlas_completion import AtlasCompletion
 from sender.clothing.stage import ClothingStage
 from sender.perception.config import TrackingConfig
 from sender.perception.stage import PerceptionStage
@@ -32,7 +29,7 @@ ROWS = 4
 NAMES = {
     *("perception", "detector", "movenet_lightning", "movenet_thunder", "pose_errors", "clothing", "wears"),
     *("keypoint_fusion lightning", "keypoint_fusion thunder", "keypoint_fusion thorough"),
-    *("people", "diffusion", "atlas_completion"),
+    *("people", "diffusion"),
 }
 
 
@@ -51,7 +48,6 @@ def networks_of_both_daemons(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str,
         PerceptionStage.load(TrackingConfig(), gpu)
         for stage in (SemanticsStage, ClothingStage, WearsReader, Reconstructor):
             stage.load(device=gpu)
-        AtlasCompletion.load(AtlasLayout.from_body(BodyModel.load()), gpu)
     return found
 
 

@@ -46,7 +46,6 @@ FLOORS = {
     "face": 0.35,
     "hands": 45.0,
     "diffusion": 13.7,
-    "atlas_completion": 24.0,
     "image_channel": 15.0,
     "motion": 0.87,
     "poses": 2.9,

@@ -14,6 +14,7 @@ from common.body.rotations import axis_angle_to_matrix
 from common.frames import Camera
 from common.synthetic.assets.appearance import Light
 from common.synthetic.assets.body_canvas import Canvas
+from common.synthetic.assets.outfit import Outfit
 from common.synthetic.dataset.presets import EVERYDAY
 from common.synthetic.dataset.split import Split, identity_rows
 from common.synthetic.motion.motion_table import load_table
@@ -91,16 +92,22 @@ class AtlasPeople:
 
     def pictures(self, person: int, yaws: list[float]) -> list[TexturePicture]:
         """A person from several sides, turned by the given angles in radians; 0 faces the camera."""
-        rng = self.rng(person)
-        row = int(rng.choice(self._rows))
-        outfit, light = self._dresser.draw(rng)
-        pictures = []
+        (row, outfit, light), pictures = self._drawn(person), []
         for yaw in yaws:
             parameters = self._placed(person, row, yaw)
             with torch.inference_mode():
                 figure = worn_body(self.body, outfit, self.body(parameters), 0, parameters.shape[0].numpy())
             pictures.append(self._picture(figure, light, parameters))
         return pictures
+
+    def outfit(self, person: int) -> Outfit:
+        """What a person wears."""
+        return self._drawn(person)[1]
+
+    def _drawn(self, person: int) -> tuple[int, Outfit, Light]:
+        """A person's row in the table of shapes, outfit, and light."""
+        rng = self.rng(person)
+        return int(rng.choice(self._rows)), *self._dresser.draw(rng)
 
     def _placed(self, person: int, row: int, yaw: float) -> BodyParameters:
         rotations = axis_angle_to_matrix(torch.from_numpy(self._poses.rotation_vectors[person : person + 1]).float())

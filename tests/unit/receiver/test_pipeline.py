@@ -10,14 +10,11 @@ from typing import Any
 import numpy as np
 import pytest
 
-from common.arrays import ByteArray
 from common.blobs import PREVIEW, TEXTURE, WEARS, Blob
 from common.body.anatomy import ATLAS_SIZE
-from common.body.model import BodyModel
 from common.codec.coded_frame import DecodedFrame
 from common.codec.frame_codec import FrameCodec
 from common.errors import MalformedPacket, MissingReference, OutputError, WireError
-from common.texture.atlas import AtlasLayout, Texture
 from common.texture.atlas_tiles import TILES, WITHDRAWN
 from common.texture.atlas_tiles import encode as encode_tile
 from common.wear_kinds import VALUES
@@ -32,7 +29,6 @@ from receiver.link.session import SenderClock, Session
 from receiver.publish.config import Meshes
 from receiver.publish.frame_record import FrameRecord, rounded_bytes
 from receiver.publish.observer import ObservedSender, SessionObserver
-from receiver.texture.inpainting import TextureInpainter
 from sender.preview.shared import small_jpeg
 from tests.support.fake_link import label_frame
 from tests.support.running_receiver import MODEL, RunningReceiver, live_session, packets
@@ -300,61 +296,3 @@ async def test_uploads_have_no_observers_but_their_own(tmp_path: Path, kind: Own
     assert len(lines) == (0 if kind is OwnKind.PICTURES else 2)
     assert all((line["age_ms"] is None) == (kind is OwnKind.CLIP) for line in lines)
     assert any(tmp_path.glob("meshes/*")) == (kind is not OwnKind.PICTURES)
-
-
-class Completions:
-    """A network that estimates one colour when it may, and the tile that it completes."""
-
-    COLOURS = np.full((128, 128, 3), 7, np.uint8)
-
-    def __init__(self) -> None:
-        self._layout = AtlasLayout.from_body(BodyModel.load())
-        self.may_end, self.begun = threading.Event(), threading.Event()
-        self.ended: list[int] = []
-        self.inpainter = TextureInpainter(lambda: (self._layout, self._estimate))
-
-    def blob(self, identity: int) -> Blob:
-        left = np.arange(ATLAS_SIZE)[None].repeat(ATLAS_SIZE, axis=0) < ATLAS_SIZE // 2
-        return Blob(TEXTURE, TILES[0].key(identity), encode_tile(TILES[0], GREY, left))
-
-    def _estimate(self, texture: Texture) -> ByteArray:
-        self.begun.set()
-        assert self.may_end.wait(60)
-        self.ended.append(len(self.ended))
-        return self.COLOURS
-
-
-async def test_live_frames_do_not_wait_for_completions(tmp_path: Path) -> None:
-    completions = Completions()
-    async with RunningReceiver(tmp_path, inpainter=completions.inpainter) as receiver:
-        session = await receiver.begin(live_session())
-        receiver.pipeline.on_blob(session, completions.blob(3))
-        *live, last = packets(3)
-        await receiver.handle(session, *live)
-        assert not completions.ended
-        completions.may_end.set()
-        # A frame that is not live waits, so that its colours do not depend on time.
-        session.live = False
-        await receiver.handle(session, last)
-        textures = [request.appearance[3].texture for request in receiver.engine.requests]
-        found = [texture.completion for texture in textures if texture is not None]
-        assert found[:2] == [None, None] and found[2] is completions.COLOURS and completions.ended == [0]
-
-
-async def test_closing_gives_up_completions_that_wait(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    completions, shutdown = Completions(), TextureInpainter.shutdown
-
-    def finish_and_shut_down(inpainter: TextureInpainter) -> None:
-        completions.may_end.set()
-        shutdown(inpainter)
-
-    monkeypatch.setattr(TextureInpainter, "shutdown", finish_and_shut_down)
-    async with RunningReceiver(tmp_path, inpainter=completions.inpainter) as receiver:
-        session = await receiver.begin(live_session())
-        for identity in (3, 4):
-            receiver.pipeline.on_blob(session, completions.blob(identity))
-        await receiver.handle(session, *packets(1))
-        assert await asyncio.to_thread(completions.begun.wait, 60)
-        tasks = asyncio.all_tasks() - {asyncio.current_task()}
-    await asyncio.wait(tasks)
-    assert [task.cancelled() for task in tasks] == [True, True] and completions.ended == [0]

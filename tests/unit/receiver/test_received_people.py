@@ -8,7 +8,6 @@ from common.texture.atlas_tiles import TILES
 from common.texture.atlas_tiles import encode as encode_tile
 from receiver.outfits.mixture import PLAIN
 from receiver.received_people import ReceivedPeople
-from receiver.texture.received_texture import ReceivedTextures
 from tests.support.fake_reconstructor import label_frame
 
 EVERYWHERE = np.ones((ATLAS_SIZE, ATLAS_SIZE), np.bool_)
@@ -21,8 +20,8 @@ def take(people: ReceivedPeople, *identities: int) -> None:
         people.handlers[WEARS](Blob(WEARS, identity, PLAIN.encode()))
 
 
-async def known(people: ReceivedPeople) -> list[set[int]]:
-    appearance = (await people.appearance(label_frame(9, *range(9)), live=False)).items()
+def known(people: ReceivedPeople) -> list[set[int]]:
+    appearance = people.appearance(label_frame(9, *range(9)), live=False).items()
     assert all((each.wears is None) == (each.worn is None) for _, each in appearance)
     return [
         {identity for identity, each in appearance if each.texture is not None},
@@ -30,23 +29,23 @@ async def known(people: ReceivedPeople) -> list[set[int]]:
     ]
 
 
-async def test_people_are_kept_as_long_as_their_source_is_shown() -> None:
-    people = ReceivedPeople(ReceivedTextures())
+def test_people_are_kept_as_long_as_their_source_is_shown() -> None:
+    people = ReceivedPeople()
     take(people, 1, 2)
     people.begin(label_frame(0, 1, 2, source="a.jpg"))
     people.begin(label_frame(1, 2, source="a.jpg"))
-    assert await known(people) == [{1, 2}] * 2
+    assert known(people) == [{1, 2}] * 2
     # Blobs of a picture come before it, maybe before the one in between.
     take(people, 3, 4)
     people.begin(label_frame(2, 3, source="b.jpg"))
-    assert await known(people) == [{3, 4}] * 2
+    assert known(people) == [{3, 4}] * 2
     people.begin(label_frame(3, source="c.jpg"))
-    assert await known(people) == [{4}] * 2
+    assert known(people) == [{4}] * 2
 
 
-async def test_identity_that_is_given_again_is_the_new_one() -> None:
-    people = ReceivedPeople(ReceivedTextures())
+def test_identity_that_is_given_again_is_the_new_one() -> None:
+    people = ReceivedPeople()
     people.begin(label_frame(0, 1, source="a.jpg"))
     take(people, 1)
     people.begin(label_frame(1, 1, source="b.jpg"))
-    assert await known(people) == [{1}] * 2
+    assert known(people) == [{1}] * 2

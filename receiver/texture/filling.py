@@ -1,0 +1,174 @@
+"""Colours for what no camera has seen of a person: it continues what was seen of the same skin, hair or garment.
+
+A body is a graph of vertices, each of one part (`receiver.outfits.dressing.PARTS`).  Edges between parts are cut, so
+that no colour crosses from one to another.  What is seen of a vertex holds its colour; so does, less firmly, what is
+seen of its mirror vertex.  The others have the mean colour of their neighbours, drawn to the one of their body region
+in the part: a screened Poisson equation, solved by Jacobi iterations.
+
+Shapes: T texels that show skin, V' vertices of the template, C parts.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+from scipy import sparse
+
+from common.arrays import BoolArray, ByteArray, FloatArray, Int32Array, IntArray
+from common.body.anatomy import REGIONS
+from common.body.template import BodyTemplate
+from common.texture.atlas import AtlasLayout
+from receiver.outfits.dressing import PARTS
+
+# What is seen of a vertex, and of its mirror vertex, and the colour of its group, weigh so much; an edge weighs one.
+_SEEN, _MIRRORED, _GROUP = 30.0, 4.0, 0.1
+# Colours reach so many edges far.
+_ITERATIONS = 12
+# A group has the median colour of the whole part until about so many of its texels are seen.
+_GROUP_TEXELS = 200.0
+# Parts of which a smaller share was seen have no colour of their own.
+_LEAST_SEEN = 0.02
+# Texels that a median is of, at most.
+_SAMPLES = 1000
+
+_STEMS = list(dict.fromkeys(name.split(".")[0] for name in REGIONS))
+_STEM = np.array([_STEMS.index(name.split(".")[0]) for name in REGIONS])
+# What is worn where nothing is known of the outfit.
+_PLAIN = {"scalp": "hair", "chest": "top", "upper_arm": "top", "forearm": "top", "hips": "bottom", "thigh": "bottom",
+          "shin": "bottom", "foot": "shoes"}  # fmt: skip
+
+
+class SurfaceFilling:
+    """The graph of a body."""
+
+    def __init__(self, template: BodyTemplate, layout: AtlasLayout) -> None:
+        corners = template.place[layout.corners]
+        nearest = layout.barycentric.argmax(axis=1)[:, None]
+        _, first, self.triangle = np.unique(layout.face, return_index=True, return_inverse=True)
+        # Eyes, teeth and tongue are not of the template.  `FaceDetail` draws them; here they are like any first vertex.
+        self.vertex: IntArray = np.take_along_axis(corners, nearest, axis=1)[:, 0].clip(0).astype(np.int64)
+        self.corners: Int32Array = corners.clip(0)
+        self.triangles: Int32Array = self.corners[first]
+        parts = (layout.barycentric.ravel(), self.corners.ravel(), np.arange(0, corners.size + 1, 3))
+        self.barycentric = sparse.csr_matrix(parts, shape=(len(corners), len(template)))
+        self.texels = np.bincount(self.vertex, minlength=len(template)).astype(np.float32)
+        self.mirror, self.edges = template.mirror, template.adjacency.tocsr().astype(np.float32)
+        self.rows = np.repeat(np.arange(len(template)), np.diff(self.edges.indptr))
+        self.stem: IntArray = _STEM[template.region]
+        plain = [PARTS.index(_PLAIN.get(stem, "skin")) for stem in _STEMS]
+        self._plain: IntArray = np.array(plain)[self.stem]
+
+    def surface(self, colours: ByteArray, known: BoolArray, part: IntArray | None = None) -> "Surface":
+        """One person's.
+
+        Args:
+            colours: (T, 3) RGB.
+            known: (T,) whether they are known.
+            part: (V',) index into `PARTS` of each vertex; None if the outfit is not known.
+        """
+        return Surface(self, colours, known, (self._plain if part is None else part).astype(np.uint8))
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Surface:
+    """What is known of one person's colours; arguments as of `SurfaceFilling.surface`."""
+
+    graph: SurfaceFilling
+    colours: ByteArray
+    known: BoolArray
+    part: ByteArray
+
+    @property
+    def unseen(self) -> tuple[str, ...]:
+        """The parts that the person has, but of which next to nothing is known."""
+        own = self.part.take(self.graph.vertex)
+        seen, whole = (np.bincount(each, minlength=len(PARTS)) for each in (own[self.known], own))
+        return tuple(name for row, name in enumerate(PARTS) if seen[row] < _LEAST_SEEN * whole[row])
+
+    def filled(self, usual: Mapping[str, FloatArray]) -> ByteArray:
+        """(T, 3) colours of all texels; those that are known stay.
+
+        Args:
+            usual: colours (3,) of the `unseen` parts, 0…255.
+        """
+        vertices, graph = self._diffused({PARTS.index(name): colour for name, colour in usual.items()}), self.graph
+        filled = graph.barycentric @ vertices
+        border = np.flatnonzero(~self.known & self._divided().take(graph.triangle))
+        corners, own = graph.corners[border], self.part.take(graph.vertex[border])
+        weights = graph.barycentric.data.reshape(-1, 3)[border] * (self.part.take(corners) == own[:, None])
+        weights /= weights.sum(axis=1, keepdims=True)
+        filled[border] = np.einsum("tk,tkc->tc", weights, vertices.take(corners, axis=0))
+        return np.asarray(np.where(self.known[:, None], self.colours, cv2.convertScaleAbs(filled)))
+
+    def _divided(self) -> BoolArray:
+        """Which triangles are of several parts."""
+        first, second, third = self.part.take(self.graph.triangles.T)
+        return np.asarray((first != second) | (first != third))
+
+    def _diffused(self, usual: Mapping[int, FloatArray]) -> FloatArray:
+        """(V', 3) colours of all vertices."""
+        graph, part, count = self.graph, self.part, len(self.part)
+        own, mirror = ~np.isin(part, list(usual)), graph.mirror
+        texels = np.flatnonzero(self.known)
+        vertex, colours = graph.vertex.take(texels), self.colours.take(texels, axis=0)
+        number, mean = _means(vertex, colours, count)
+        prior = self._prior(vertex, colours, usual)
+        share = own * (number / np.maximum(graph.texels, 1)).astype(np.float32)
+        seen = _SEEN * share
+        mirrored = _MIRRORED * share[mirror] * (part[mirror] == part)
+        same = (part[graph.rows] == part[graph.edges.indices]).astype(np.float32)
+        edges = sparse.csr_matrix((same, graph.edges.indices, graph.edges.indptr), graph.edges.shape)
+        degree = np.bincount(graph.rows, same, count).astype(np.float32)
+        group = _GROUP * np.maximum(degree, 1)
+        held = seen[:, None] * mean + mirrored[:, None] * mean[mirror] + group[:, None] * prior
+        weight = (seen + mirrored + group)[:, None]
+        whole, total = held / weight, weight + degree[:, None]
+        free = np.flatnonzero(own & (share < 1))
+        edges, held, total = edges[free], held[free], total[free]
+        for _ in range(_ITERATIONS):
+            whole[free] = (held + edges @ whole) / total
+        return np.asarray(whole, np.float32)
+
+    def _prior(self, vertex: IntArray, colours: ByteArray, usual: Mapping[int, FloatArray]) -> FloatArray:
+        """(V', 3) the colour of the group of each vertex, from known texels (n,) and their colours (n, 3)."""
+        vertex, colours = self._without_hairline(vertex, colours)
+        group = self.part.astype(np.int64) * len(_STEMS) + self.graph.stem
+        of_texel = group.take(vertex)
+        rows = np.argsort(of_texel, kind="stable")
+        prior = np.zeros((len(PARTS), len(_STEMS), 3), np.float32)
+        ends = np.cumsum(np.bincount(of_texel, minlength=len(PARTS) * len(_STEMS))).reshape(prior.shape[:2])
+        for part in range(len(PARTS)):
+            first, last = (int(ends[part - 1, -1]) if part else 0), int(ends[part, -1])
+            if part in usual or first == last:
+                prior[part] = usual.get(part, 0)
+                continue
+            whole = _median(colours, rows[first:last])
+            for stem, end in enumerate(ends[part]):
+                own = rows[first:end]
+                share = len(own) / (len(own) + _GROUP_TEXELS)
+                prior[part, stem] = whole + share * (_median(colours, own) - whole) if len(own) else whole
+                first = int(end)
+        return np.asarray(prior.reshape(-1, 3)[group])
+
+    def _without_hairline(self, vertex: IntArray, colours: ByteArray) -> tuple[IntArray, ByteArray]:
+        """Texels (n,) and colours (n, 3) without the half of the hair that is most like the skin."""
+        part = self.part.take(vertex)
+        skin, hair = (np.flatnonzero(part == PARTS.index(name)) for name in ("skin", "hair"))
+        if not (len(skin) and len(hair)):
+            return vertex, colours
+        unlike = np.abs(colours[hair] - _median(colours, skin)).sum(axis=1)
+        kept = np.delete(np.arange(len(vertex)), hair[unlike < np.median(unlike)])
+        return vertex[kept], colours[kept]
+
+
+def _median(colours: ByteArray, rows: IntArray) -> FloatArray:
+    """(3,) of some of colours (n, 3), by the rows (m,) that they are in."""
+    return np.asarray(np.median(colours[rows[:: len(rows) // _SAMPLES + 1]], axis=0), np.float32)
+
+
+def _means(index: IntArray, colours: ByteArray, count: int) -> tuple[FloatArray, FloatArray]:
+    """How many colours (n, 3) there are of each index (count,), and their means (count, 3), 0 where there are none."""
+    number = np.bincount(index, minlength=count).astype(np.float32)
+    sums = [np.bincount(index, colours[:, channel], count) for channel in range(3)]
+    return number, (np.stack(sums, axis=1) / np.maximum(number, 1)[:, None]).astype(np.float32)

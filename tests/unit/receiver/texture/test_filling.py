@@ -1,0 +1,93 @@
+"""What nobody has seen continues what was seen of the same part."""
+
+import numpy as np
+import pytest
+
+from common.arrays import ByteArray, IntArray
+from common.body.anatomy import REGION_INDEX, REGIONS
+from common.body.template import BodyTemplate
+from common.texture.atlas import AtlasLayout
+from receiver.outfits.dressing import PARTS
+from receiver.texture.filling import SurfaceFilling
+
+NAMES = np.array([name.split(".")[0] for name in REGIONS])
+ORANGE, BLUE, SKIN = (230, 140, 30), (30, 40, 160), (190, 140, 120)
+COLOURS = {"skin": SKIN, "top": ORANGE, "bottom": BLUE, "shoes": (20, 20, 20), "hair": (60, 40, 30)}
+
+
+@pytest.fixture(scope="module")
+def filling(template: BodyTemplate, layout: AtlasLayout) -> SurfaceFilling:
+    return SurfaceFilling(template, layout)
+
+
+def part_of(template: BodyTemplate, **parts: str) -> IntArray:
+    """(V',) the part of each vertex, from those of the regions; others are skin."""
+    return np.array([PARTS.index(parts.get(name, "skin")) for name in NAMES[template.region]])
+
+
+def painted(filling: SurfaceFilling, part: IntArray) -> ByteArray:
+    """(T, 3) each part in its colour."""
+    return np.array([COLOURS[name] for name in PARTS], np.uint8)[part[filling.vertex]]
+
+
+def test_what_is_known_stays_as_it_is(filling: SurfaceFilling, layout: AtlasLayout) -> None:
+    rng = np.random.default_rng(0)
+    colours, known = rng.integers(0, 256, (len(layout.texel), 3), np.uint8), rng.random(len(layout.texel)) < 0.3
+    whole = filling.surface(colours, known).filled({})
+    np.testing.assert_array_equal(whole[known], colours[known])
+
+
+def test_no_colour_crosses_to_another_part(
+    filling: SurfaceFilling, layout: AtlasLayout, template: BodyTemplate
+) -> None:
+    """Of a person in orange and blue, a few texels of each are known."""
+    part = part_of(template, chest="top", upper_arm="top", hips="bottom", thigh="bottom", shin="bottom")
+    colours = painted(filling, part)
+    known = np.random.default_rng(1).random(len(layout.texel)) < 0.1
+    surface = filling.surface(np.where(known[:, None], colours, 0).astype(np.uint8), known, part)
+    assert not surface.unseen
+    assert np.abs(surface.filled({}).astype(int) - colours).max() <= 1
+
+
+def test_part_that_nobody_saw_has_its_usual_colour_whatever_is_beside_it(
+    filling: SurfaceFilling, layout: AtlasLayout, template: BodyTemplate
+) -> None:
+    part = part_of(template, chest="top", upper_arm="top", hips="bottom", thigh="bottom", shin="bottom", foot="shoes")
+    colours, upper = painted(filling, part), np.isin(NAMES[layout.region], ["face", "chest", "upper_arm"])
+    # Some cloth of the top hangs over the hips, and is taken for them.
+    over = np.flatnonzero(layout.region == REGION_INDEX["hips"])[:300]
+    colours[over], known = ORANGE, upper.copy()
+    known[over] = True
+    surface = filling.surface(colours, known, part)
+    assert surface.unseen == ("bottom", "shoes")
+    whole = surface.filled({"bottom": np.array([50, 50, 55], np.float32), "shoes": np.zeros(3, np.float32)})
+    hidden = np.isin(NAMES[layout.region], ["hips", "thigh", "shin"]) & ~known
+    np.testing.assert_array_equal(whole[hidden], np.broadcast_to((50, 50, 55), (hidden.sum(), 3)))
+
+
+def test_side_that_nobody_saw_is_like_the_other_one(
+    filling: SurfaceFilling, layout: AtlasLayout, template: BodyTemplate
+) -> None:
+    """A sleeve has another colour than the rest of the top."""
+    part = part_of(template, chest="top", upper_arm="top", forearm="top")
+    colours = painted(filling, part)
+    colours[np.isin(NAMES[layout.region], ["forearm"])] = BLUE
+    known = template.rest[filling.vertex, 0] > 0
+    whole = filling.surface(np.where(known[:, None], colours, 0).astype(np.uint8), known, part).filled({})
+    hidden = (NAMES[layout.region] == "forearm") & ~known
+    assert np.median(np.abs(whole[hidden].astype(int) - BLUE)) < 6
+    hidden = (NAMES[layout.region] == "chest") & ~known
+    assert np.median(np.abs(whole[hidden].astype(int) - ORANGE)) < 6
+
+
+def test_back_of_a_head_is_hair_where_its_front_is_half_forehead(
+    filling: SurfaceFilling, layout: AtlasLayout, template: BodyTemplate
+) -> None:
+    part, depth = part_of(template, scalp="hair"), template.rest[filling.vertex, 2]
+    scalp = NAMES[layout.region] == "scalp"
+    near, middle = np.quantile(depth[scalp], [0.2, 0.5])
+    colours, front = painted(filling, part), depth < middle
+    colours[scalp & (depth < near)] = SKIN
+    whole = filling.surface(np.where(front[:, None], colours, 0).astype(np.uint8), front, part).filled({})
+    back = scalp & (depth > np.quantile(depth[scalp], 0.8))
+    assert np.median(np.abs(whole[back].astype(int) - COLOURS["hair"])) < 12
