@@ -3,7 +3,8 @@
 A face in a camera's picture is often 20 to 60 pixels high.  The colours that arrive then say what its skin is like, but
 show neither eyes nor lips.  These are added as detail relative to what was received: lips are a redder and darker tone
 of the skin around them, brows and lashes have the colour of the hair, eyes are plausible ones.  The sharper the
-received face is, the weaker is the detail; a sharp face stays as it was received.
+received face is, the weaker is the detail.  A sender takes the colours of eyeballs from faces that are large enough
+alone: where they have arrived, the face stays as it was received.
 
 This detail is invented: it is no likeness of the person.  It depends on the received colours only, so the same colours
 always give the same face.
@@ -29,13 +30,17 @@ _SKIN_LUMAS, _HAIR_LUMAS = (0.35, 0.70), (0.25, 0.55)
 _BROWN, _GREY_BLUE = np.array([[0.24, 0.15, 0.09], [0.36, 0.42, 0.45]], np.float32)
 _PUPIL = np.array([0.05, 0.05, 0.05], np.float32)
 _DARKEST_EYEBALL, _LIGHTEST_EYEBALL = np.array([[0.62, 0.57, 0.53], [0.86, 0.83, 0.80]], np.float32)
+# Where a picture is so dark that the lightest eyeballs have more than so many times the skin's luma, they are darker.
+_EYEBALL_OVER_SKIN = 5.0
 _THROAT, _TOOTH = np.array([[0.16, 0.05, 0.05], [0.80, 0.76, 0.69]], np.float32)
 # A scalp that differs less from the skin, in any channel, may be bald.
 _BALD_DIFFERENCE = 0.12
 # Tones relative to the skin.
 _BROW_SHADE, _LASH_SHADE = 0.42, 0.25
-# Detail is what a Gaussian of this many texels removes; texels of the eyes are smaller.
-_SKIN_DETAIL_SIGMA_TEXELS, _EYE_DETAIL_SIGMA_TEXELS = 2.0, 6.0
+# Detail is what a Gaussian of this many texels removes.
+_DETAIL_SIGMA_TEXELS = 2.0
+# Share of the eyeballs' texels that were received, from which less is drawn, and from which nothing is.
+_EYES_FROM, _EYES = 0.1, 0.3
 # Contrast is measured at brows and lips and this far around them.
 _SURROUNDINGS = np.ones((5, 5), np.uint8)
 # Contrast of a received face relative to what would be drawn, from which less is drawn, and from which nothing is.
@@ -147,9 +152,9 @@ class FaceDetail:
         facial = np.maximum(features.lips, features.brows) > _TONE_OPACITY
         eyes = features.eyes > _TONE_OPACITY
         texels = layout.texel[head]
-        self._skin = _Part.from_texels(texels[facial], _SKIN_DETAIL_SIGMA_TEXELS)
-        self._eyes = _Part.from_texels(texels[eyes], _EYE_DETAIL_SIGMA_TEXELS)
-        self._in_eyes = np.isin(self._texels.places, texels[eyes])[:, None]
+        self._skin = _Part.from_texels(texels[facial])
+        self._eyes = texels[eyes].astype(np.int64)
+        self._in_eyes = np.isin(self._texels.places, self._eyes)[:, None]
         # No camera's picture is asked what is behind the lips.
         self._in_mouth = np.isin(self._texels.places, texels[features.throat > 0.999])[:, None]
 
@@ -168,35 +173,34 @@ class FaceDetail:
         flat, canvas = atlas.reshape(-1, 3), self._texels
         drawn = canvas.draw(flat)
         detailed = canvas.with_drawn(flat, drawn).reshape(atlas.shape)
-        skin, eyes = (np.float32(part.strength(atlas, detailed, known)) for part in (self._skin, self._eyes))
+        eyes = 1 - _between(float(known.reshape(-1)[self._eyes].mean()), _EYES_FROM, _EYES)
+        skin = eyes * self._skin.strength(atlas, detailed, known)
         before = flat.take(canvas.places, axis=0).astype(np.float32)
-        strength = np.where(self._in_mouth, np.float32(1), np.where(self._in_eyes, eyes, skin))
+        strength = np.where(self._in_mouth, np.float32(1), np.where(self._in_eyes, np.float32(eyes), np.float32(skin)))
         weakened = before + strength * (drawn - before)
         return canvas.with_drawn(flat, weakened).reshape(atlas.shape)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class _Part:
-    """Texels whose contrast decides how strongly a part of the face is drawn: brows and lips, or the eyes.
+    """Texels whose contrast decides how strongly the skin of the face is drawn: brows and lips.
 
     Args:
         window: rows and columns of the atlas.
         chosen: (h, w) which texels of the window count.
-        sigma_texels: of the Gaussian that removes detail.
     """
 
     window: tuple[slice, slice]
     chosen: BoolArray
-    sigma_texels: float
 
     @classmethod
-    def from_texels(cls, texels: Int32Array, sigma_texels: float) -> Self:
+    def from_texels(cls, texels: Int32Array) -> Self:
         """From indices into the flat atlas."""
         rows, columns = np.divmod(texels, ATLAS_SIZE)
         window = slice(int(rows.min()), int(rows.max()) + 1), slice(int(columns.min()), int(columns.max()) + 1)
         image = np.zeros((ATLAS_SIZE, ATLAS_SIZE), np.uint8)
         image[rows, columns] = 1
-        return cls(window, cv2.dilate(image[window], _SURROUNDINGS) > 0, sigma_texels)
+        return cls(window, cv2.dilate(image[window], _SURROUNDINGS) > 0)
 
     def strength(self, received: ByteArray, drawn: ByteArray, known: BoolArray) -> float:
         """1 if this part of the received atlas has no detail, 0 if it has as much contrast as what would be drawn.
@@ -209,16 +213,16 @@ class _Part:
         chosen = seen & self.chosen
         if not chosen.any():
             return 1.0
-        before, after = (_detail(atlas[self.window], seen, self.sigma_texels)[chosen] for atlas in (received, drawn))
+        before, after = (_detail(atlas[self.window], seen)[chosen] for atlas in (received, drawn))
         missing = float(np.linalg.norm(after - before))
         return 1 - _between(float(np.linalg.norm(before)), _SHARP_FROM * missing, _SHARP * missing)
 
 
-def _detail(colours: ByteArray, seen: BoolArray, sigma_texels: float) -> FloatArray:
+def _detail(colours: ByteArray, seen: BoolArray) -> FloatArray:
     """(h, w) luma of colours (h, w, 3) relative to its surroundings, where it is seen (h, w); 0…255."""
     luma = colours @ _LUMA
     weight = seen.astype(np.float32)
-    sums, weights = (cv2.GaussianBlur(image, (0, 0), sigma_texels) for image in (luma * weight, weight))
+    sums, weights = (cv2.GaussianBlur(image, (0, 0), _DETAIL_SIGMA_TEXELS) for image in (luma * weight, weight))
     return np.asarray(luma - sums / np.maximum(weights, 1e-3), np.float32)
 
 
@@ -231,7 +235,8 @@ def _person_colours(skin: FloatArray, hair: FloatArray) -> dict[str, FloatArray]
     return {
         "brow": hairy * (0.5 * hair + 0.5 * shaded) + (1 - hairy) * _BROW_SHADE * skin,
         "lash": np.minimum(_LASH_SHADE * skin, 0.8 * shaded + 0.2 * hair),
-        "eyeball": _DARKEST_EYEBALL + light_skin * (_LIGHTEST_EYEBALL - _DARKEST_EYEBALL),
+        "eyeball": min(1.0, _EYEBALL_OVER_SKIN * float(skin @ _LUMA))
+        * (_DARKEST_EYEBALL + light_skin * (_LIGHTEST_EYEBALL - _DARKEST_EYEBALL)),
         "iris": _BROWN + light_skin * light_hair * (_GREY_BLUE - _BROWN),
         "pupil": _PUPIL,
         "throat": _THROAT,

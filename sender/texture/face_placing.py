@@ -18,6 +18,7 @@ from common.body.model import BodyModel
 from common.frames import NEAR_M, Camera
 from sender.face.alignment import INNER_CORNER
 from sender.face.landmarks import FaceLandmarks
+from sender.face.region import face_px
 from sender.perception.inference.similarity import similarity
 
 # The mean of the template, on the body at rest, metres.
@@ -26,6 +27,8 @@ _TEMPLATE_AT_M = (0.0, -0.6954, -0.1407)
 _CHIN_M, _NECK_M = -0.615, 0.06
 # Beyond the outermost landmarks, what the similarity leaves fades within so much of the atlas, of 0…1.
 _FADES = 0.02
+# Size of a face from which the colours of its eyes are known: an iris then has 5 pixels.
+_LEAST_PX = 60.0
 # Places on each triangle on which the landmarks' are looked for: steps along its sides.
 _STEPS = 8
 
@@ -96,8 +99,13 @@ class FacePlacing:
         placed[self.vertices] = own + self.shares * (np.column_stack([across, depth]) - own)
         return placed
 
-    def behind_lids(self, vertices: FloatArray, face: FaceLandmarks, camera: Camera) -> IntArray:
-        """Of placed vertices (V, 3), the indices of those on eyeballs that the lids cover."""
+    def hidden_eyes(self, vertices: FloatArray, face: FaceLandmarks | None, camera: Camera) -> IntArray:
+        """Of placed vertices (V, 3), the indices of those on eyeballs whose colours a picture does not tell.
+
+        Lids cover them, or the face is too small, or not read at all: a receiver then draws plausible eyes.
+        """
+        if face is None or face_px(face.region) < _LEAST_PX:
+            return self.vertices[np.concatenate(self.eyes)]
         covered = []
         for ball, lids in zip(self.eyes, face.lids, strict=True):
             own = self.vertices[ball]

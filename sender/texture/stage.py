@@ -158,11 +158,11 @@ class TextureStage:
     def _add(self, atlas: AtlasMemory, frame: CapturedFrame, person: ObservedPerson, labels: PersonLabels) -> float:
         """Adds what a frame shows of a person; returns how much of it is new."""
         observation = Observation.from_output(person.crop, person.output)
-        vertices, hidden = self._posed(labels), None
+        vertices, face = self._posed(labels), None
         if labels.face_landmarks is not None:
             face = FaceLandmarks.from_array(labels.face_landmarks)
             vertices = self._face.placed(vertices, face, frame.camera)
-            hidden = self._face.behind_lids(vertices, face, frame.camera)
+        hidden = self._face.hidden_eyes(vertices, face, frame.camera)
         view = self._atlas_camera.view(frame.image, person.crop, observation, vertices, frame.camera, hidden)
         return atlas.add(view)
 

@@ -14,7 +14,7 @@ from sender.face.landmarks import FaceLandmarks
 from sender.texture.face_placing import FacePlacing
 
 CAMERA = Camera(640, 480, 500.0)
-AT_PX, PX_PER_M = np.array([250.0, 180.0], np.float32), 400.0
+AT_PX, PX_PER_M = np.array([250.0, 180.0], np.float32), 600.0
 LIPS = (0, 13, 14, 17, 61, 291)
 
 
@@ -80,5 +80,15 @@ def test_lids_cover_eyeballs(placing: FacePlacing, posed: FloatArray) -> None:
     covered = []
     for open_px in (8.0, 1.0, 0.0):
         face = face_of(placing, np.eye(3, dtype=np.float32), open_px)
-        covered.append(len(placing.behind_lids(placing.placed(posed, face, CAMERA), face, CAMERA)))
+        covered.append(len(placing.hidden_eyes(placing.placed(posed, face, CAMERA), face, CAMERA)))
     assert covered[0] < covered[1] < covered[2] == sum(map(len, placing.eyes))
+
+
+def test_eyes_of_small_faces_and_of_those_that_were_not_read_are_hidden(
+    placing: FacePlacing, posed: FloatArray
+) -> None:
+    face = face_of(placing, np.eye(3, dtype=np.float32))
+    small = dataclasses.replace(face, points=(face.points / 4).astype(np.float32))
+    eyes = placing.vertices[np.concatenate(placing.eyes)]
+    for each in (small, None):
+        np.testing.assert_array_equal(placing.hidden_eyes(posed, each, CAMERA), eyes)

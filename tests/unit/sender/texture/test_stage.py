@@ -178,7 +178,8 @@ def test_colours_of_a_brief_clip_come_with_the_first_frame_of_everybody(
 def test_face_is_seen_where_its_landmarks_are(model: BodyModel, layout: AtlasLayout, front: RenderedPerson) -> None:
     texture_stage, face = TextureStage(SPACE, model, stills=True), layout.region == REGION_INDEX["face"]
     vertices = model(front.parameters).vertices[0].numpy()
-    nose = CAMERA.project(vertices[vertices[:, 2].argmin()][None])[0]
+    head = model.vertex_region.numpy() == REGION_INDEX["face"]
+    nose = CAMERA.project(vertices[np.where(head, vertices[:, 2], np.inf).argmin()][None])[0]
     template = FaceActions.load().template.numpy() * CAMERA.focal_px / vertices[:, 2].mean()
     shares = []
     for aside in (0.0, 150.0):
