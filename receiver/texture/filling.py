@@ -16,7 +16,7 @@ import numpy as np
 from scipy import sparse
 
 from common.arrays import BoolArray, ByteArray, FloatArray, Int32Array, IntArray
-from common.body.anatomy import REGIONS
+from common.body.anatomy import REGION_INDEX, REGIONS
 from common.body.template import BodyTemplate
 from common.texture.atlas import AtlasLayout
 from receiver.outfits.dressing import PARTS
@@ -29,9 +29,13 @@ _ITERATIONS = 12
 _GROUP_TEXELS = 200.0
 # Parts of which a smaller share was seen have no colour of their own.
 _LEAST_SEEN = 0.02
+# What is held differs from the skin by so much of its saturation, or by such factors in brightness.  Hands that differ
+# by a larger share than the last of these wear gloves.
+_OF_SATURATION, _DARKER, _LIGHTER, _GLOVE = 0.6, 0.4, 1.8, 0.6
 # Texels that a median is of, at most.
 _SAMPLES = 1000
 
+_SKIN = PARTS.index("skin")
 _STEMS = list(dict.fromkeys(name.split(".")[0] for name in REGIONS))
 _STEM = np.array([_STEMS.index(name.split(".")[0]) for name in REGIONS])
 # What is worn where nothing is known of the outfit.
@@ -56,6 +60,8 @@ class SurfaceFilling:
         self.mirror, self.edges = template.mirror, template.adjacency.tocsr().astype(np.float32)
         self.rows = np.repeat(np.arange(len(template)), np.diff(self.edges.indptr))
         self.stem: IntArray = _STEM[template.region]
+        sides = [REGION_INDEX[f"hand.{side}"] for side in "LR"]
+        self._hands = [np.flatnonzero(layout.region == side) for side in sides]
         plain = [PARTS.index(_PLAIN.get(stem, "skin")) for stem in _STEMS]
         self._plain: IntArray = np.array(plain)[self.stem]
 
@@ -67,7 +73,21 @@ class SurfaceFilling:
             known: (T,) whether they are known.
             part: (V',) index into `PARTS` of each vertex; None if the outfit is not known.
         """
-        return Surface(self, colours, known, (self._plain if part is None else part).astype(np.uint8))
+        parts = (self._plain if part is None else part).astype(np.uint8)
+        return Surface(self, colours, known & ~self._in_hands(colours, known, parts), parts)
+
+    def _in_hands(self, colours: ByteArray, known: BoolArray, part: ByteArray) -> BoolArray:
+        """(T,) which known texels of bare hands show what they hold."""
+        held, skin = np.zeros_like(known), np.flatnonzero(known & (part.take(self.vertex) == _SKIN))
+        if not len(skin):
+            return held
+        tone = _median(colours, skin)
+        for hand in self._hands:
+            own = hand[known[hand] & (part.take(self.vertex[hand]) == _SKIN)]
+            unlike = _unlike(colours[own], tone)
+            if np.count_nonzero(unlike) < _GLOVE * len(own):
+                held[own[unlike]] = True
+        return held
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -160,6 +180,14 @@ class Surface:
         unlike = np.abs(colours[hair] - _median(colours, skin)).sum(axis=1)
         kept = np.delete(np.arange(len(vertex)), hair[unlike < np.median(unlike)])
         return vertex[kept], colours[kept]
+
+
+def _unlike(colours: ByteArray, tone: FloatArray) -> BoolArray:
+    """(n,) which of colours (n, 3) cannot be of skin of a tone (3,) in any light."""
+    brightness, own = colours.sum(axis=1, dtype=np.float32) + 1, float(tone.sum()) + 1
+    chroma, skin = colours / brightness[:, None], tone / own
+    away = np.abs(chroma - skin).sum(axis=1) > _OF_SATURATION * np.abs(skin - 1 / 3).sum()
+    return np.asarray(away | (brightness < _DARKER * own) | (brightness > _LIGHTER * own))
 
 
 def _median(colours: ByteArray, rows: IntArray) -> FloatArray:

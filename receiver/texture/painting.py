@@ -93,7 +93,9 @@ class Painter:
         atlas = self._face.on_atlas(whole, texture.known)
         vertices = np.rint(sample(atlas, self._coordinates)).astype(np.uint8)
         attributes = tuple(_CLOTHES[name] for name in surface.unseen if name in _CLOTHES)
-        return Paint(MeshTexture(self._corners, encode_jpeg(atlas), 1 - float(known.mean()), attributes), vertices)
+        return Paint(
+            MeshTexture(self._corners, encode_jpeg(atlas), 1 - float(surface.known.mean()), attributes), vertices
+        )
 
 
 def _usual(part: str, region_colours: FloatArray) -> FloatArray:

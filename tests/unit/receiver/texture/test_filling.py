@@ -91,3 +91,17 @@ def test_back_of_a_head_is_hair_where_its_front_is_half_forehead(
     whole = filling.surface(np.where(front[:, None], colours, 0).astype(np.uint8), front, part).filled({})
     back = scalp & (depth > np.quantile(depth[scalp], 0.8))
     assert np.median(np.abs(whole[back].astype(int) - COLOURS["hair"])) < 12
+
+
+@pytest.mark.parametrize(("share", "held"), [(0.3, True), (0.9, False)])
+def test_hands_have_not_the_colour_of_what_they_hold_but_that_of_gloves(
+    filling: SurfaceFilling, layout: AtlasLayout, template: BodyTemplate, share: float, held: bool
+) -> None:
+    part = part_of(template, chest="top", upper_arm="top", scalp="hair")
+    colours, known = painted(filling, part), np.ones(len(layout.texel), np.bool_)
+    for side in "LR":
+        hand = np.flatnonzero(layout.region == REGION_INDEX[f"hand.{side}"])
+        colours[hand[: int(share * len(hand))]] = BLUE
+    whole = filling.surface(colours, known, part).filled({})
+    blue = np.abs(whole[NAMES[layout.region] == "hand"].astype(int) - BLUE).max(axis=1) < 20
+    assert blue.mean() == pytest.approx(0.0 if held else share, abs=0.01)
