@@ -49,6 +49,8 @@ GROUPS: tuple[LabelGroup, ...] = (
     LabelGroup("appearance", 24, fast=False),
     # Clothes, hair and shoes: displacement of the skin (`common.body.surface_space`).
     LabelGroup("surface", 24, fast=False),
+    # Jaw, cheeks, nose and eyes, beyond those of `shape` (`common.body.head_shapes`).
+    LabelGroup("head_shape", 16, fast=False),
     # Facial actions, lids and gaze, and each hand's fingers beyond its curl (`common.body.expression`).
     LabelGroup("face", 12, fast=True),
     LabelGroup("eyes", 4, fast=True),

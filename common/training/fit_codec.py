@@ -58,7 +58,7 @@ _MEASURED_LEVELS: Final = (0, 3, 6, 9, 12, 15)
 Figures = dict[str, dict[str, list[float]]]
 
 # Steps at ρ = 0, in σ, of entries without a measured displacement.
-_DEFAULT_STEP_SIGMA: Final = {"root": 0.006, "shape": 0.03, "appearance": 0.05, "surface": 0.05}
+_DEFAULT_STEP_SIGMA: Final = {"root": 0.006, "shape": 0.03, "appearance": 0.05, "surface": 0.05, "head_shape": 0.05}
 _FAST_STEP_SIGMA: Final = 0.02
 
 # (ρ, age of the reference in frames) at which symbols are counted.
@@ -93,7 +93,7 @@ def label_clip(space: LabelSpace, clip: Clip, jitter_sigma: float, generator: np
         translation=torch.from_numpy(place).float(),
     )
     labels = space.encode(parameters).numpy()
-    for constant in (group_slices()[name] for name in ("appearance", "surface")):
+    for constant in (group_slices()[name] for name in ("appearance", "surface", "head_shape")):
         labels[:, constant] = generator.normal(size=(1, constant.stop - constant.start))
     optional = labels.shape[1] - optional_statistics()[0].size
     labels[:, :optional] += jitter_sigma * _smooth_noise((frames, optional), generator)

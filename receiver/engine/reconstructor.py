@@ -17,6 +17,7 @@ from torch import Tensor
 
 from common.arrays import FloatArray, Int32Array
 from common.body.expression import ExpressionSpace
+from common.body.head_shapes import load_head_shapes
 from common.body.label_space import LabelSpace
 from common.body.model import BodyModel, KeypointKinematics
 from common.body.surface_space import SurfaceSpace
@@ -78,7 +79,8 @@ class Reconstructor:
         self._expression = ExpressionSpace.load()
         self._skin = BodySkin.from_model(body)
         outfits = Guidance.load(self._skin.template, clothes, self._device)
-        self._displacements = Displacements(clothes, outfits, self._skin.span)
+        head = load_head_shapes(body).cpu()[:, self._skin.template.kept]
+        self._displacements = Displacements(clothes, head, outfits, self._skin.span)
         layout = AtlasLayout.from_body(body)
         face = FaceDetail(body, self._skin.template, layout)
         self._painter = Painter(body, self._skin.template, layout, face)

@@ -1,10 +1,10 @@
-"""What each person wears, on the template at rest: made when it changes, else remembered.
+"""What each person wears, on the template at rest, over a head of their own: made when it changes, else remembered.
 
 People of whom every entry of `surface` is sure wear what the labels say.  All others wear an outfit of their kinds,
 guided by what the labels say in the measure of their confidence: what is unsure is generated, not taken for known.
 
-Clothes are a function of a person's identity, `wears` and `surface` alone.  These labels change rarely, and an
-outfit takes 5 ms, so results are kept.
+Clothes are a function of a person's identity, `wears`, `surface` and `head_shape` alone.  These labels change rarely,
+and an outfit takes 5 ms, so results are kept.
 """
 
 from collections import OrderedDict
@@ -13,8 +13,10 @@ from functools import lru_cache
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from common.arrays import FloatArray
+from common.body.head_shapes import GROUP as HEAD
 from common.body.surface_space import SURFACE_SIZE, SurfaceSpace
 from common.frames import PersonLabels
 from common.wears import Wears
@@ -34,11 +36,12 @@ class Displacements:
     """Makes and remembers displacements, and how they are posed, on the host.
 
     Args:
+        head: (K, V', 3) displacement of the template by each entry of `head_shape`, metres.
         span: of the template.
     """
 
-    def __init__(self, space: SurfaceSpace, outfits: Guidance, span: LegSpan) -> None:
-        self._space, self._outfits, self._span = space, outfits, span
+    def __init__(self, space: SurfaceSpace, head: Tensor, outfits: Guidance, span: LegSpan) -> None:
+        self._space, self._head, self._outfits, self._span = space, head, outfits, span
         self._known: OrderedDict[tuple[object, ...], Clothes] = OrderedDict()
 
     def clothes(self, person: PersonLabels, wears: Wears | None = None) -> Clothes:
@@ -50,13 +53,20 @@ class Displacements:
         surface = np.asarray(person.labels.get("surface", _NOTHING), np.float32)
         confidence = float(person.confidence.get("surface", 0))
         worn = b"" if wears is None else _encoded(wears)
-        key = person.identity, surface.tobytes(), round(confidence, 3), worn
+        head = np.asarray(person.labels.get(HEAD, _NOTHING), np.float32)
+        key = person.identity, surface.tobytes(), round(confidence, 3), worn, head.tobytes()
         if key not in self._known:
-            self._known[key] = self._made(person.identity, surface, confidence, wears)
+            made = self._made(person.identity, surface, confidence, wears)
+            self._known[key] = replace(made, displacement=made.displacement + self._of_head(head))
             while len(self._known) > _REMEMBERED:
                 self._known.popitem(last=False)
         self._known.move_to_end(key)
         return self._known[key]
+
+    def _of_head(self, entries: FloatArray) -> Tensor:
+        """(V', 3) by the entries of `head_shape` that there are."""
+        displacement: Tensor = torch.tensordot(torch.from_numpy(entries), self._head[: len(entries)], 1)
+        return displacement
 
     @torch.inference_mode()
     def _made(self, identity: int, surface: FloatArray, confidence: float, wears: Wears | None) -> Clothes:

@@ -1,9 +1,10 @@
-"""The face stage: adds the labels `face` and `eyes` to people whose faces are large enough.
+"""The face stage: adds the labels `face`, `eyes` and `head_shape` to people whose faces are large enough.
 
-    keypoints ─ region ─ landmarks ─ aligned ─ actions ─ steady ─ labels
-                  └── last landmarks ──┘          └── running neutral of the person
+    keypoints ─ region ─ landmarks ─ aligned ─┬ actions ─ steady ─ labels
+                  └── last landmarks ──┘      │    └── running neutral of the person
+                                              └ head of the person ─ labels
 
-What is not read has no labels: the receiver shows a neutral face.
+What is not read has no labels: the receiver shows a neutral face.  A head that was read once stays.
 """
 
 import logging
@@ -16,10 +17,12 @@ import torch
 
 from common.arrays import Image
 from common.body.expression import ExpressionSpace
+from common.body.head_shapes import GROUP as HEAD
 from common.frames import PersonLabels
 from common.labels import GROUP_BY_NAME
 from common.weights.devices import to_numpy
 from sender.face.actions import FaceActions
+from sender.face.head import HeadMemory, HeadReading
 from sender.face.landmarks import FaceReader
 from sender.face.memory import FaceMemory
 from sender.face.region import face_px, region_of_keypoints
@@ -46,8 +49,9 @@ _HEAD = 3
 class FaceStage:
     """Reads the faces of tracked people."""
 
-    def __init__(self, reader: FaceReader, network: FaceActions, space: ExpressionSpace) -> None:
+    def __init__(self, reader: FaceReader, network: FaceActions, space: ExpressionSpace, heads: HeadReading) -> None:
         self._reader, self._network, self._space = reader, network.requires_grad_(False), space
+        self._reading = heads
         self._alignment = network.alignment()
         self.reset()
 
@@ -62,15 +66,16 @@ class FaceStage:
             WeightsError: weights are missing, damaged or of another version.
         """
         if sharing:
-            return cls(sharing._reader, sharing._network, sharing._space)
+            return cls(sharing._reader, sharing._network, sharing._space, sharing._reading)
         reader = FaceReader.load()
         if reader is None:
             logger.warning("faces are not read, because MediaPipe's networks are missing; `sender doctor` says more")
             return None
-        return cls(reader, FaceActions.load(), ExpressionSpace.load())
+        return cls(reader, FaceActions.load(), ExpressionSpace.load(), HeadReading.load())
 
     def reset(self) -> None:
         self._people = KnownPeople(lambda: FaceMemory(self._network.neutral))
+        self._heads = KnownPeople(lambda: HeadMemory.unknown(self._reading))
 
     @torch.inference_mode()
     def label(
@@ -91,7 +96,8 @@ class FaceStage:
             is_short: whether something else needs this frame's time; faces that were read in the frame before wait.
         """
         last_s = self._people.clock.now_s
-        self._people.see((person.identity for person in observed), time_s)
+        for known_people in (self._people, self._heads):
+            known_people.see((person.identity for person in observed), time_s)
         known = [self._memory(person.identity) for person in observed]
         regions = [self._region(memory, person) for memory, person in zip(known, observed, strict=True)]
         waiting = [row for row, region in enumerate(regions) if region is not None]
@@ -99,7 +105,7 @@ class FaceStage:
             waiting = [row for row in waiting if known[row].read_s != last_s]
         waiting.sort(key=lambda row: known[row].read_s)
         for row in waiting[:_A_FRAME]:
-            self._read(image, known[row], regions[row])
+            self._read(image, known[row], self._heads[observed[row].identity], regions[row])
         return tuple(self._labelled(memory, person) for memory, person in zip(known, people, strict=True))
 
     def _memory(self, identity: int) -> FaceMemory:
@@ -122,7 +128,7 @@ class FaceStage:
             return None
         return region
 
-    def _read(self, image: Image, memory: FaceMemory, region: CropBox | None) -> None:
+    def _read(self, image: Image, memory: FaceMemory, head: HeadMemory, region: CropBox | None) -> None:
         face = None if region is None else self._reader.read(image, region, _LEAST_SCORE, memory.last)
         if face is not None and memory.last is None:
             # Keypoints tell the region to a tenth, landmarks exactly.
@@ -130,10 +136,16 @@ class FaceStage:
         if face is None:
             memory.lose()
             return
-        memory.read(self._network, self._alignment.align(face), self._people.clock.now_s)
+        aligned, now_s = self._alignment.align(face), self._people.clock.now_s
+        step_s = now_s - memory.read_s
+        memory.read(self._network, aligned, now_s)
+        head.look(self._reading, self._network, aligned, memory.activations, step_s)
         memory.last = face
 
     def _labelled(self, memory: FaceMemory, person: PersonLabels) -> PersonLabels:
+        head = self._heads[person.identity].entries(self._reading, person.labels["shape"])
+        if head is not None:
+            person = replace(person, labels={**person.labels, HEAD: head})
         if memory.last is None:
             return person
         entries = to_numpy(self._space.encode(torch.from_numpy(memory.activations)[None])[0])

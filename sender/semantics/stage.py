@@ -29,8 +29,9 @@ from sender.semantics.visibility import SteadyConfidence, limb_log_odds
 _UNKNOWN_SIGMA = 1.0
 _COLOUR_SIGMA = 0.3
 _APPEARANCE = group_slices()["appearance"]
-# Clothes are read later (`sender.clothing`).
-_GROUPS = {name: group for name, group in group_slices().items() if name not in ("surface", *OPTIONAL_GROUPS)}
+# Clothes and heads are read later (`sender.clothing`, `sender.face`).
+_READ_LATER = ("surface", "head_shape", *OPTIONAL_GROUPS)
+_GROUPS = {name: group for name, group in group_slices().items() if name not in _READ_LATER}
 # A group's confidence is that of its leading entries, (G, 3).
 _LEADING_ENTRIES = 3
 _LEADING = np.array([np.arange(_LEADING_ENTRIES) + group.start for group in _GROUPS.values()])

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from common.arrays import Float64Array
+from common.body.head_shapes import load_head_shapes
 from common.body.label_space import LabelSpace
 from common.body.model import BodyModel, BodyParameters
 from common.body.rotations import axis_angle_to_matrix
@@ -61,6 +62,7 @@ class Displacement:
     def __init__(self, body: BodyModel, space: LabelSpace, surface_space: SurfaceSpace, labels: Tensor) -> None:
         self._body, self._space, self._surface_space, self._labels = body, space, surface_space, labels
         self._template = BodyTemplate.from_model(body)
+        self._head_shapes = load_head_shapes(body)[:, self._template.kept]
         areas = torch.from_numpy(self._template.areas)
         self._share = areas / areas.sum()
         self._points = self._skin(labels)
@@ -75,6 +77,7 @@ class Displacement:
         parts = []
         for chunk in labels.split(_BATCH):
             displacement = self._surface_space.decode(chunk[:, group_slices()["surface"]])
+            displacement = displacement + torch.tensordot(chunk[:, group_slices()["head_shape"]], self._head_shapes, 1)
             parts.append(self._template.posed(self._body, self._space.decode(chunk), displacement).vertices)
         return torch.cat(parts)
 

@@ -1,7 +1,11 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
 
+from common.body.anatomy import REGION_INDEX
+from common.body.head_shapes import load_head_shapes
 from common.body.model import BodyModel
 from common.body.surface_space import SURFACE_SIZE, SurfaceSpace
 from common.body.template import BodyTemplate
@@ -37,7 +41,9 @@ def outfits(space: SurfaceSpace) -> CountingGuidance:
 
 @pytest.fixture
 def worn(space: SurfaceSpace, outfits: CountingGuidance) -> Displacements:
-    return Displacements(space, outfits, BodySkin.from_model(BodyModel.load()).span)
+    skin = BodySkin.from_model(BodyModel.load())
+    head = load_head_shapes(skin.model)[:, skin.template.kept]
+    return Displacements(space, head, outfits, skin.span)
 
 
 def person(
@@ -102,3 +108,16 @@ def test_the_kinds_that_are_known_count(worn: Displacements) -> None:
     assert (
         float((worn.clothes(unsure, skirt).displacement - worn.clothes(unsure).displacement).norm(dim=-1).max()) > 0.05
     )
+
+
+def test_head_shape_displaces_the_head_under_what_is_worn_and_zero_or_none_is_the_mean(worn: Displacements) -> None:
+    plain = person(confidence=UNSURE)
+    first = worn.clothes(plain).displacement
+    head = np.zeros(16, np.float32)
+    assert torch.equal(worn.clothes(replace(plain, labels={**plain.labels, "head_shape": head})).displacement, first)
+    head[0] = 2.0
+    moved = worn.clothes(replace(plain, labels={**plain.labels, "head_shape": head})).displacement - first
+    region = BodyTemplate.from_model(BodyModel.load()).region
+    on_head = torch.from_numpy(np.isin(region, [REGION_INDEX["face"], REGION_INDEX["scalp"]]))
+    assert moved[on_head].norm(dim=1).mean() > 1e-3
+    assert float(moved[torch.from_numpy(region) == REGION_INDEX["hips"]].abs().max()) == 0.0

@@ -10,6 +10,7 @@ from common.arrays import Image
 from common.body.expression import ExpressionSpace
 from common.frames import PersonLabels
 from sender.face.actions import FaceActions
+from sender.face.head import HeadReading
 from sender.face.landmarks import POINTS, FaceLandmarks
 from sender.face.stage import FaceStage
 from sender.perception.inference.crop import CropBox
@@ -45,7 +46,7 @@ def reader() -> ScriptedReader:
 
 @pytest.fixture
 def stage(reader: ScriptedReader) -> FaceStage:
-    return FaceStage(reader, FaceActions.load(), ExpressionSpace.load())  # type: ignore[arg-type]
+    return FaceStage(reader, FaceActions.load(), ExpressionSpace.load(), HeadReading.load())  # type: ignore[arg-type]
 
 
 def person(identity: int, eyes_px: float = 40.0, *, visible: bool = True, x: float = 300.0) -> ObservedPerson:
@@ -58,7 +59,7 @@ def person(identity: int, eyes_px: float = 40.0, *, visible: bool = True, x: flo
 
 def label(stage: FaceStage, people: Sequence[ObservedPerson], frame: float, *, is_short: bool = False) -> list[bool]:
     """Whether the people have labels of their faces."""
-    bare = [PersonLabels(each.identity, each.score, {}) for each in people]
+    bare = [PersonLabels(each.identity, each.score, {"shape": np.zeros(10, np.float32)}) for each in people]
     labelled = stage.label(FRAME, people, bare, frame / 30, is_short=is_short)
     for each in labelled:
         assert ("face" in each.labels) == ("eyes" in each.labels) == (each.confidence.get("face", 0) > 0)

@@ -1,0 +1,123 @@
+"""A person's head, from the landmarks of a second or two: the label group `head_shape`.
+
+    aligned face ─ components z ─ (z − γ E a) W ─ robust mean r, of n looks ─┐
+    what `shape` says of a head, s A ────────────────────────────────────────┴─ most probable entries h
+
+The model is linear and normal, r = m + s A + h H + ε, where m is the mean of photographed people, whose faces are not
+the body's, and h has unit variance.  E is what facial actions do (`sender.face.actions`), of which γ = ½ is taken: what
+they explain may be the head.  W makes the errors ε independent, of variance c + 1 / n: one look tells less than many,
+and c is what none tells.
+
+Shapes: K components of an aligned face, E = 16 entries.
+"""
+
+from dataclasses import dataclass, field
+from typing import Self
+
+import numpy as np
+import torch
+
+from common.arrays import FloatArray
+from common.weights.loader import load_weights
+from sender.face.actions import FaceActions
+from sender.face.alignment import AlignedFace
+
+WEIGHTS_NAME = "head_reading"
+_EXPRESSION_SHARE = np.float32(0.5)
+"""γ: on rendered heads, the surface is nearer than with all or nothing."""
+# Looks of so many seconds count as one: the errors of neighbouring frames are alike.
+_LOOK_S = 0.2
+# More looks are not told apart from new ones of a head that the tracker has taken for this one.
+_MOST_LOOKS = 64.0
+# Cosine of the angle from which on a turned face tells nothing, and the pixels a metre from which all is told.
+_TURNED, _SHARP_PX_PER_M = 0.6, 600.0
+# Activation, root mean square over all actions, at which a face tells half of what a neutral one does.
+_ACTING = 0.25
+# Distance of a look from the mean, in standard deviations, root mean square, from which on it counts less.
+_FAR = 1.5
+# The entries that are sent follow where the head would look another: root mean square, standard deviations.
+_VISIBLE = 0.25
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class HeadReading:
+    """The linear model of landmarks.
+
+    Args:
+        whitening: (K, K) W.
+        mean: (K,) m.
+        by_shape: (10, K) A.
+        by_head: (E, K) H.
+        steady: (K,) c.
+    """
+
+    whitening: FloatArray
+    mean: FloatArray
+    by_shape: FloatArray
+    by_head: FloatArray
+    steady: FloatArray
+
+    @classmethod
+    def load(cls) -> Self:
+        """That of the package. Raises WeightsError if its file is missing or damaged."""
+        stored = load_weights(WEIGHTS_NAME)
+        names = ("whitening", "mean", "by_shape", "by_head", "steady")
+        return cls(*(stored[name].numpy() for name in names))
+
+    def entries(self, rest: FloatArray, looks: float, shape: FloatArray) -> FloatArray:
+        """(E,) of a mean r (K,) of so many looks, for `shape` (10,)."""
+        precise = self.by_head / (self.steady + 1 / looks)
+        posterior = precise @ self.by_head.T + np.eye(len(precise))
+        found: FloatArray = np.linalg.solve(posterior, precise @ (rest - self.mean - shape @ self.by_shape))
+        return found.astype(np.float32)
+
+
+@dataclass(slots=True)
+class HeadMemory:
+    """What is remembered of one person's head.
+
+    Args:
+        rest: (K,) the mean r.
+        looks: n, of how many.
+        shown: (E,) the entries that are sent; None before the first look.
+    """
+
+    rest: FloatArray
+    looks: float = 0.0
+    shown: FloatArray | None = field(default=None)
+
+    @classmethod
+    def unknown(cls, reading: HeadReading) -> Self:
+        return cls(reading.mean)
+
+    def look(
+        self, reading: HeadReading, network: FaceActions, face: AlignedFace, activations: FloatArray, step_s: float
+    ) -> None:
+        """Takes an aligned face that acts so, (52,) 0…1, a time after the last one."""
+        z = network.components(torch.from_numpy(face.features)[None])[0]
+        rest = (z - torch.from_numpy(_EXPRESSION_SHARE * activations) @ network.effects).numpy() @ reading.whitening
+        weight = min(step_s / _LOOK_S, 1.0) * _clarity(face) / (1 + np.square(activations).mean() / _ACTING**2)
+        if self.looks:
+            weight *= _FAR / max(_size(rest - self.rest), _FAR)
+        if weight > 0:
+            self.looks = min(self.looks + weight, _MOST_LOOKS)
+            self.rest = self.rest + np.float32(weight / self.looks) * (rest - self.rest)
+
+    def entries(self, reading: HeadReading, shape: FloatArray) -> FloatArray | None:
+        """(E,) to send for somebody of this `shape` (10,): they stay until the head would look another."""
+        if self.looks:
+            now = reading.entries(self.rest, self.looks, shape)
+            if self.shown is None or _size(now - self.shown) > _VISIBLE:
+                self.shown = now
+        return self.shown
+
+
+def _size(values: FloatArray) -> float:
+    """Root mean square."""
+    return float(np.sqrt(np.square(values).mean()))
+
+
+def _clarity(face: AlignedFace) -> float:
+    """0…1 how much of a face is to be seen, by its direction and its size."""
+    frontal = max((float(face.rotation[2, 2]) - _TURNED) / (1 - _TURNED), 0.0)
+    return frontal * min(1.0, (face.px_per_m / _SHARP_PX_PER_M) ** 2)
