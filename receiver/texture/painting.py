@@ -20,6 +20,7 @@ from common.wear_colours import usual_colour
 from common.weights.devices import to_numpy
 from receiver.mesh.mesh_texture import MeshTexture, TextureCorners, encode_jpeg
 from receiver.texture.face_detail import FaceDetail
+from receiver.texture.face_mirror import FaceMirror
 from receiver.texture.filling import SurfaceFilling
 from receiver.texture.received_texture import ReceivedTexture
 
@@ -52,7 +53,7 @@ class Painter:
     """Paints people; paint is cached by the identity of the `ReceivedTexture` object."""
 
     def __init__(self, body: BodyModel, template: BodyTemplate, layout: AtlasLayout, face: FaceDetail) -> None:
-        self._layout, self._face = layout, face
+        self._layout, self._face, self._mirror = layout, face, FaceMirror(layout)
         self._corners = template_corners(body, template)
         self._coordinates = self._corners.coordinates[: len(template)]
         self._filling = SurfaceFilling(template, layout)
@@ -84,18 +85,18 @@ class Painter:
 
     def _paint(self, received: ReceivedTexture, region_colours: FloatArray, part: IntArray | None) -> Paint:
         texture, texel = received.texture(), self._layout.texel
-        known = texture.known.reshape(-1).take(texel)
-        surface = self._filling.surface(texture.colours.reshape(-1, 3).take(texel, axis=0), known, part)
+        both_sides = self._mirror.completed(texture)
+        colours, known = both_sides.colours.reshape(-1, 3), both_sides.known.reshape(-1)
+        surface = self._filling.surface(colours.take(texel, axis=0), known.take(texel), part)
         usual = {name: _usual(name, region_colours) for name in surface.unseen}
         whole = np.zeros((ATLAS_SIZE**2, 3), np.uint8)
         whole[texel] = surface.filled(usual)
         whole = self._layout.extended(whole.reshape(ATLAS_SIZE, ATLAS_SIZE, 3))
-        atlas = self._face.on_atlas(whole, texture.known)
+        atlas = self._face.on_atlas(whole, both_sides.known)
         vertices = np.rint(sample(atlas, self._coordinates)).astype(np.uint8)
         attributes = tuple(_CLOTHES[name] for name in surface.unseen if name in _CLOTHES)
-        return Paint(
-            MeshTexture(self._corners, encode_jpeg(atlas), 1 - float(surface.known.mean()), attributes), vertices
-        )
+        unseen_share = 1 - float((surface.known & texture.known.reshape(-1).take(texel)).mean())
+        return Paint(MeshTexture(self._corners, encode_jpeg(atlas), unseen_share, attributes), vertices)
 
 
 def _usual(part: str, region_colours: FloatArray) -> FloatArray:

@@ -15,6 +15,7 @@ from scipy.spatial import Delaunay, cKDTree
 from common.arrays import BoolArray, Float64Array, FloatArray, IntArray
 from common.body.anatomy import LID_LOOPS, REGION_INDEX
 from common.body.model import BodyModel
+from common.body.triangles import VertexNormals
 from common.frames import NEAR_M, Camera
 from sender.face.alignment import INNER_CORNER
 from sender.face.landmarks import FaceLandmarks
@@ -29,6 +30,8 @@ _CHIN_M, _NECK_M = -0.615, 0.06
 _FADES = 0.02
 # Size of a face from which the colours of its eyes are known: an iris then has 5 pixels.
 _LEAST_PX = 60.0
+# Cosine between the normal of a face and the direction to the camera, below which a pixel is smeared over it.
+_LEAST_COSINE = 0.45
 # Places on each triangle on which the landmarks' are looked for: steps along its sides.
 _STEPS = 8
 
@@ -41,6 +44,8 @@ class FacePlacing:
         vertices: (H,) indices of them.
         shares: (H, 1) how far each belongs to the head, 1, or to the neck, 0.
         rest: (H, 3) at rest, in the frame of the template, metres.
+        normals: (H, 3) of the vertices, likewise.
+        among: indices of the vertices among the landmarks.
         template: (468, 3) places of the landmarks on the head.
         weights: (468,) of the landmarks for the similarity; their sum is 1.
         between: (H, 468) by which the vertices follow the landmarks.
@@ -51,6 +56,8 @@ class FacePlacing:
     vertices: IntArray
     shares: FloatArray
     rest: FloatArray
+    normals: FloatArray
+    among: IntArray
     template: FloatArray
     weights: Float64Array
     between: sparse.csr_array
@@ -72,13 +79,16 @@ class FacePlacing:
         number = np.full(len(rest), -1)
         number[head] = np.arange(len(head))
         balls = tuple(number[np.unique(loops[eye, LID_LOOPS:])] for eye in range(2))
+        between = _between(places, coordinates[head])
         return cls(
             head,
             np.clip(1 - below[head], 0, 1)[:, None].astype(np.float32),
             rest[head],
+            VertexNormals(faces, len(rest))(rest)[head],
+            np.flatnonzero(np.abs(between.sum(axis=1) - 1) < 1e-5),
             template,
             (weights / weights.sum()).astype(np.float64),
-            _between(places, coordinates[head]),
+            between,
             (balls[0], balls[1]),
             np.stack([rest[loop[-1]].mean(axis=0) for loop in loops]),
         )
@@ -99,12 +109,20 @@ class FacePlacing:
         placed[self.vertices] = own + self.shares * (np.column_stack([across, depth]) - own)
         return placed
 
-    def hidden_eyes(self, vertices: FloatArray, face: FaceLandmarks | None, camera: Camera) -> IntArray:
-        """Of placed vertices (V, 3), the indices of those on eyeballs whose colours a picture does not tell.
+    def hidden(self, vertices: FloatArray, face: FaceLandmarks | None, camera: Camera) -> IntArray:
+        """Of placed vertices (V, 3), the indices of those whose colours a picture does not tell.
 
-        Lids cover them, or the face is too small, or not read at all: a receiver then draws plausible eyes.
+        These are parts of the face that are turned away, of which the other side tells more; and the eyeballs where
+        lids cover them, or where the face is too small, or was not read at all: a receiver then draws plausible eyes.
         """
-        if face is None or face_px(face.region) < _LEAST_PX:
+        if face is None:
+            return self.vertices[np.concatenate(self.eyes)]
+        rotation, _, _ = similarity(self.template, face.points, self.weights)
+        turned_away = self.vertices[self.among[self.normals[self.among] @ -rotation[2] < _LEAST_COSINE]]
+        return np.concatenate([turned_away, self._hidden_eyes(vertices, face, camera)])
+
+    def _hidden_eyes(self, vertices: FloatArray, face: FaceLandmarks, camera: Camera) -> IntArray:
+        if face_px(face.region) < _LEAST_PX:
             return self.vertices[np.concatenate(self.eyes)]
         covered = []
         for ball, lids in zip(self.eyes, face.lids, strict=True):

@@ -162,7 +162,7 @@ class TextureStage:
         if labels.face_landmarks is not None:
             face = FaceLandmarks.from_array(labels.face_landmarks)
             vertices = self._face.placed(vertices, face, frame.camera)
-        hidden = self._face.hidden_eyes(vertices, face, frame.camera)
+        hidden = self._face.hidden(vertices, face, frame.camera)
         view = self._atlas_camera.view(frame.image, person.crop, observation, vertices, frame.camera, hidden)
         return atlas.add(view)
 

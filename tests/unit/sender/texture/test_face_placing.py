@@ -76,11 +76,16 @@ def test_lips_follow_their_landmarks_and_eyes_stay(placing: FacePlacing, posed: 
     assert np.abs(moved[np.concatenate(placing.eyes)]).max() < 1
 
 
+def eyes_hidden(placing: FacePlacing, placed: FloatArray, face: FaceLandmarks | None) -> int:
+    hidden = placing.hidden(placed, face, CAMERA)
+    return len(np.intersect1d(hidden, placing.vertices[np.concatenate(placing.eyes)]))
+
+
 def test_lids_cover_eyeballs(placing: FacePlacing, posed: FloatArray) -> None:
     covered = []
     for open_px in (8.0, 1.0, 0.0):
         face = face_of(placing, np.eye(3, dtype=np.float32), open_px)
-        covered.append(len(placing.hidden_eyes(placing.placed(posed, face, CAMERA), face, CAMERA)))
+        covered.append(eyes_hidden(placing, placing.placed(posed, face, CAMERA), face))
     assert covered[0] < covered[1] < covered[2] == sum(map(len, placing.eyes))
 
 
@@ -89,6 +94,13 @@ def test_eyes_of_small_faces_and_of_those_that_were_not_read_are_hidden(
 ) -> None:
     face = face_of(placing, np.eye(3, dtype=np.float32))
     small = dataclasses.replace(face, points=(face.points / 4).astype(np.float32))
-    eyes = placing.vertices[np.concatenate(placing.eyes)]
     for each in (small, None):
-        np.testing.assert_array_equal(placing.hidden_eyes(posed, each, CAMERA), eyes)
+        assert eyes_hidden(placing, posed, each) == sum(map(len, placing.eyes))
+
+
+def test_side_of_a_face_that_is_turned_away_is_hidden(placing: FacePlacing, posed: FloatArray) -> None:
+    turned = face_of(placing, Rotation.from_euler("y", 0.6).as_matrix().astype(np.float32))
+    hidden = np.isin(placing.vertices, placing.hidden(posed, turned, CAMERA))[placing.among]
+    left = placing.rest[placing.among, 0] > 0.03
+    right = placing.rest[placing.among, 0] < -0.03
+    assert sorted((hidden[left].mean() > 0.5, hidden[right].mean() > 0.5)) == [False, True]
