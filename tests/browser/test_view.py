@@ -1,6 +1,7 @@
 """What the live view shows of people: everybody, whatever covers it; one of them; nobody; sessions that have ended."""
 
 import os
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -9,8 +10,9 @@ from PIL import Image
 from playwright.sync_api import Browser, Locator, Page, expect
 
 from common.arrays import ByteArray
+from common.labels import LIMBS
 from tests.browser.conftest import Complaints, keep, visit
-from tests.browser.pictures import settled, somebody_is_drawn
+from tests.browser.pictures import differing_share, settled, somebody_is_drawn
 from tests.support.page_server import PageServer
 
 SHOTS = os.environ.get("BODYWIRE_SCREENSHOTS")
@@ -109,6 +111,59 @@ def test_one_of_several_people_is_followed_and_others_hidden(page: Page, server:
         page.screenshot(path=Path(SHOTS) / "people-1280.png")
     page.get_by_role("button", name="Follow Person 3").click()
     expect(page.get_by_role("button", name="Follow Person 3")).to_have_attribute("aria-pressed", "false")
+
+
+def skin_px(page: Page) -> int:
+    """How high the face and the neck are of somebody whose arms are not shown, and who wears no brown."""
+    canvas = page.locator("canvas").first
+    shown = settled(canvas, canvas).astype(np.int16)[:, 300:]
+    skin = (shown[..., 0] - shown[..., 2] > 30).sum(axis=1) > 10
+    return int(np.ptp(np.flatnonzero(skin)))
+
+
+def test_bust_is_framed_without_what_no_camera_sees_and_its_face_followed(page: Page, server: PageServer) -> None:
+    shown = server.frames[-1]
+    camera = replace(shown.record.camera, height=250)
+    people = tuple(replace(one, unseen_limbs=set(LIMBS[1:])) for one in shown.record.people)
+    server.frames, server.most_frames = [replace(shown, record=replace(shown.record, people=people, camera=camera))], 1
+    page.goto(server.address)
+    page.wait_for_selector(".viewport[data-frame]")
+    assert somebody_is_drawn(page)
+    canvas = page.locator("canvas").first
+    canvas.focus()
+    bust = skin_px(page)
+    keep(page, "bust")
+    assert bust > 150, "the face has 120 of 800 pixels, and the neck some"
+
+    unseen = page.get_by_role("button", name="Limbs that no camera sees")
+    page.keyboard.press("u")
+    expect(unseen).to_have_attribute("aria-pressed", "true")
+    whole = settled(canvas, canvas)
+    keep(page, "bust-whole")
+    page.keyboard.press("u")
+    expect(unseen).to_have_attribute("aria-pressed", "false")
+    assert skin_px(page) == bust
+    assert differing_share(whole, settled(canvas, canvas)) > 0.05
+
+    face = page.get_by_role("button", name="Follow the face")
+    page.keyboard.press("h")
+    expect(face).to_have_attribute("aria-pressed", "true")
+    assert skin_px(page) > 0.35 * page.viewport_size["height"]
+    keep(page, "face")
+    face.click()
+    expect(face).to_have_attribute("aria-pressed", "false")
+    assert skin_px(page) == bust
+
+    face.click()
+    canvas.hover()
+    page.mouse.down()
+    page.mouse.move(500, 380)
+    page.mouse.up()
+    expect(face).to_have_attribute("aria-pressed", "false")
+    turned = settled(canvas, canvas)
+    page.keyboard.press("u")
+    page.keyboard.press("u")
+    assert differing_share(turned[9:-9, 9:-9], settled(canvas, canvas)[9:-9, 9:-9]) < 0.001, "as it was turned"
 
 
 def test_nobody_was_seen_yet(page: Page, server: PageServer) -> None:

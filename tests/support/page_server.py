@@ -19,7 +19,7 @@ from prometheus_client import CollectorRegistry
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from common.blobs import PREVIEW, Blob
-from common.frames import PersonLabels
+from common.frames import Camera, PersonLabels
 from common.io.addresses import Address
 from common.wire.report import SenderReport
 from common.wire.traffic import LABELS
@@ -330,8 +330,9 @@ def _frame(output: Path, line: dict[str, Any]) -> PlayedFrame:
         body = posed(rig_one(person["id"], read_body(output / person["body"]), WORN))
         surface = read_mesh(output / person["surface"])
         people.append(replace(made, surface=surface, body=body, keypoints_2d=keypoints, joints_3d=joints))
+        unseen = frozenset(limb for limb, seen in person["seen"].items() if not seen)
         paths = (person["surface"], person["body"])
-        records.append(PersonRecord(person["id"], person["score"], keypoints, joints, *paths))
+        records.append(PersonRecord(person["id"], person["score"], keypoints, joints, *paths, unseen_limbs=unseen))
     record = FrameRecord(
         line["seq"],
         line["source"],
@@ -342,5 +343,6 @@ def _frame(output: Path, line: dict[str, Any]) -> PlayedFrame:
         line["rho"],
         line["stages_ms"],
         tuple(records),
+        camera=Camera(**{name: line["camera"][name] for name in ("width", "height", "focal_px")}),
     )
     return PlayedFrame(record, tuple(people))

@@ -30,7 +30,7 @@ test("people go on from where they are to where they are next", () => {
   const at = (x: number, blendMs: number) => {
     const vertices = new Uint16Array(CORNERS);
     const mesh = { id: 0, origin: [x, 0, 0], scale: [1, 1, 1], vertices, topology: "body", colours: null } as const;
-    person.update(mesh, FACES, null, 0, blendMs);
+    person.update(mesh, { faces: FACES, limbs: null }, null, 0, blendMs);
     return performance.now();
   };
   at(1, 40);

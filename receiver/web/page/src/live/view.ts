@@ -43,9 +43,6 @@ export class LiveView implements View, LiveListener, TimelineListener {
   readonly #empty = new EmptyMessage();
   readonly #timeline: Timeline;
   readonly #viewport: Viewport;
-  readonly #seenToggle = iconButton("seen", "Only limbs that are seen (U)", () => this.#toggleSeen(), {
-    "aria-pressed": "false",
-  });
   readonly #panelToggle = iconButton("panel", "Figures (P)", () => this.#togglePanel(), { "aria-controls": "panel" });
   readonly #element: HTMLElement;
   readonly #connection: LiveConnection;
@@ -55,7 +52,6 @@ export class LiveView implements View, LiveListener, TimelineListener {
   readonly #unacknowledged: number[] = [];
   #camera: CameraControl | null = null;
   #mesh: MeshKind = recall("mesh") === "surface" ? "surface" : "body";
-  #onlySeen = false;
   /** Whether frames came of what is watched that showed nobody yet, or somebody at some time. */
   #seen: "unseen" | "left" | null = null;
   #open = false;
@@ -96,7 +92,6 @@ export class LiveView implements View, LiveListener, TimelineListener {
     const key = event.key.toLowerCase();
     if (this.#viewport.toolbar.key(event)) return true;
     if (key === "m") this.#setMesh(this.#mesh === "surface" ? "body" : "surface");
-    else if (key === "u") this.#toggleSeen();
     else if (key === "p") this.#togglePanel();
     else if (key === "l") this.#timeline.backToLive();
     else if (key === " ") this.#timeline.togglePlaying();
@@ -143,7 +138,7 @@ export class LiveView implements View, LiveListener, TimelineListener {
     const others = (key: string) => !key.startsWith(`${frame.session}:`) && !key.startsWith(RECORDED);
     this.#stage.retain((key) => keys.has(key) || others(key));
     for (const person of frame.people) this.#draw(frame, person);
-    this.#viewport.moved(frame.record, `${frame.session}:`);
+    this.#viewport.moved(frame.record);
     this.#noteWhoIsSeen();
     // Not before it is on the screen: a tab in the background draws nothing, so the receiver sends it nothing.
     this.#unacknowledged.push(frame.id);
@@ -182,10 +177,9 @@ export class LiveView implements View, LiveListener, TimelineListener {
     const unwrapping = this.#unwrappings.get(person.topology) ?? null;
     const place = SESSION_DISTANCE_M * this.#picker.place(session);
     const mesh = this.#stage.people.person(`${session}:${person.id}`);
-    const seen = Object.values(record.people.find(({ id }) => id === person.id)?.seen ?? {});
-    const unseen = seen.flatMap((is, limb) => (is ? [] : [limb]));
-    mesh.leaveOut(this.#onlySeen ? unseen : [], topology.limbs);
-    mesh.update(person, topology.faces, unwrapping, place, blendMs);
+    const known = record.people.find(({ id }) => id === person.id);
+    if (known) mesh.seen.take(known, record.camera?.height, record.captured_at, place);
+    mesh.update(person, topology, unwrapping, place, blendMs);
   }
 
   #drawn(): void {
@@ -304,13 +298,6 @@ export class LiveView implements View, LiveListener, TimelineListener {
     this.#timeline.reload();
   }
 
-  /** Leaves out the limbs of bodies that no camera sees; the newest frame comes again. */
-  #toggleSeen(): void {
-    this.#onlySeen = !this.#onlySeen;
-    this.#seenToggle.setAttribute("aria-pressed", String(this.#onlySeen));
-    this.#connection.watch(this.#watch());
-  }
-
   #togglePanel(): void {
     const shown = this.#element.classList.toggle("with-panel");
     remember("panel", shown ? "shown" : "hidden");
@@ -330,8 +317,7 @@ export class LiveView implements View, LiveListener, TimelineListener {
     const close = iconButton("close", "Close the figures", () => this.#togglePanel(), attributes);
     this.#panel.element.prepend(close);
     const { top, bottom, toolbar } = this.#viewport;
-    const buttons = [...this.#meshes.values(), this.#seenToggle];
-    const meshes = h("div", { class: "group", role: "group", "aria-label": "Mesh" }, ...buttons);
+    const meshes = h("div", { class: "group", role: "group", "aria-label": "Mesh" }, ...this.#meshes.values());
     toolbar.element.prepend(meshes);
     toolbar.element.append(h("div", { class: "group" }, this.#panelToggle));
     top.prepend(this.#picker.element);

@@ -18,6 +18,8 @@ export interface ModelPerson {
   unsure: readonly string[];
   keypoints_2d: readonly Keypoint[];
   joints_3d: readonly Vector[];
+  /** Which limbs the picture shows; null in models of older receivers. */
+  seen: Readonly<Record<string, boolean>> | null;
 }
 
 /** Who wears one of the values of an attribute wears one of the others of another. */

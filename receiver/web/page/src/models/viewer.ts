@@ -63,8 +63,9 @@ export class ModelViewer {
       const { readMesh } = await import("../scene/mesh-file.ts");
       const { stage } = this.#viewport;
       const show = async (path: string, number: number) => {
-        const { geometry, texture } = await readMesh(await this.#app.api.bytes(path));
-        stage.people.person(String(number)).show(geometry, texture);
+        const person = stage.people.person(String(number));
+        person.seen.take(this.#model.people[number]!, this.#model.height);
+        person.show(await readMesh(await this.#app.api.bytes(path)));
       };
       await Promise.all(this.#model.people.map((person, number) => show(person.body ?? person.glb, number)));
       stage.moved();

@@ -6,6 +6,11 @@ import { GroundTilt } from "./ground-tilt.ts";
 import type { Look, Materials } from "./materials.ts";
 import { PersonMesh } from "./person-mesh.ts";
 
+/** COCO joints; the middle of a head is between nose and ears. */
+const NOSE = 0;
+const HEAD = [NOSE, NOSE, 3, 4];
+const TRUNK = [5, 6, 11, 12];
+
 /** What people are called by, from 1: keys end with the number of a person, from 0. */
 export function personNumber(key: string): number {
   return Number(key.split(":").at(-1)) + 1;
@@ -21,6 +26,7 @@ export class Crowd {
   readonly #hidden = new Set<string>();
   readonly #tilt = new GroundTilt();
   #look: Look = "colour";
+  #complete = false;
 
   constructor(materials: Materials) {
     this.#materials = materials;
@@ -52,12 +58,23 @@ export class Crowd {
     for (const person of this.people) person.look = look;
   }
 
+  get complete(): boolean {
+    return this.#complete;
+  }
+
+  /** Whether people without legs are shown with what no camera has seen. */
+  set complete(complete: boolean) {
+    this.#complete = complete;
+    for (const person of this.people) person.complete = complete;
+  }
+
   /** The mesh of a person, made on first use. */
   person(key: string): PersonMesh {
     let person = this.#people.get(key);
     if (!person) {
       person = new PersonMesh(this.#materials);
       person.look = this.#look;
+      person.complete = this.#complete;
       person.object.visible = !this.#hidden.has(key);
       this.#people.set(key, person);
       this.object.add(person.object);
@@ -102,15 +119,45 @@ export class Crowd {
     return turned;
   }
 
-  /** Puts the bounds of everybody who is shown, or of who is followed, into a box; returns it. */
-  bounds(box: THREE.Box3): THREE.Box3 {
-    box.makeEmpty();
+  /** Whether nobody who is framed has legs. */
+  get isBust(): boolean {
+    return this.framed.length > 0 && this.framed.every((person) => person.isBust);
+  }
+
+  /** Where the cameras are that see who is framed. */
+  get camera(): THREE.Vector3 {
+    const places = this.framed.map((person) => person.seen.place);
+    return new THREE.Vector3(
+      places.reduce((sum, place) => sum + place / places.length, 0),
+      0,
+      0,
+    );
+  }
+
+  /** The middle of the head of the most prominent one who is framed, and where the face looks; null if there is none. */
+  get head(): { centre: THREE.Vector3; towards: THREE.Vector3 } | null {
+    const [person] = this.framed;
+    if (!person) return null;
+    const centre = this.#middle(person, HEAD);
+    return { centre, towards: this.#middle(person, [NOSE]).sub(centre) };
+  }
+
+  /** The middle of the trunks of everybody who is framed. */
+  get trunks(): THREE.Vector3 {
+    const { framed } = this;
+    const middles = framed.map((person) => this.#middle(person, TRUNK));
+    return middles.reduce((sum, middle) => sum.addScaledVector(middle, 1 / framed.length), new THREE.Vector3());
+  }
+
+  /** Everybody who is shown, or who is followed alone; the most prominent first. */
+  get framed(): readonly PersonMesh[] {
     const { focus } = this;
     const alone = focus !== null && this.#people.has(focus) && !this.#hidden.has(focus);
-    for (const [key, person] of this.#people) {
-      if (alone ? key === focus : !this.#hidden.has(key)) box.union(person.box);
-    }
-    return box;
+    return this.keys.filter((key) => (alone ? key === focus : !this.#hidden.has(key))).map((key) => this.person(key));
+  }
+
+  #middle(person: PersonMesh, joints: readonly number[]): THREE.Vector3 {
+    return new THREE.Vector3(...person.seen.middle(joints)).applyEuler(this.object.rotation);
   }
 
   #turn(): void {

@@ -1,13 +1,9 @@
-/** The floor: a grid with a line each metre, and distances from the camera. */
+/** The floor: a grid with a line each metre. */
 
 import * as THREE from "three";
 import type { Palette } from "./materials.ts";
-import { textTexture } from "./texture.ts";
 
 const VISIBLE_M = 8;
-const LABELLED_M = [1, 2, 3, 4, 5, 6, 8, 10];
-
-type Label = THREE.Mesh<THREE.PlaneGeometry, THREE.MeshBasicMaterial>;
 
 const VERTEX = /* glsl */ `
   varying vec2 metres;
@@ -37,10 +33,8 @@ const FRAGMENT = /* glsl */ `
   }`;
 
 export class Floor {
-  readonly object = new THREE.Group();
   readonly #grid: THREE.ShaderMaterial;
-  readonly #plane: THREE.Mesh;
-  readonly #labels = new THREE.Group();
+  readonly object: THREE.Mesh;
 
   constructor() {
     this.#grid = new THREE.ShaderMaterial({
@@ -51,50 +45,17 @@ export class Floor {
       depthWrite: false,
       side: THREE.DoubleSide,
     });
-    this.#plane = new THREE.Mesh(new THREE.CircleGeometry(VISIBLE_M, 48).rotateX(-Math.PI / 2), this.#grid);
-    this.#plane.renderOrder = -2;
-    this.object.add(this.#plane, this.#labels);
+    this.object = new THREE.Mesh(new THREE.CircleGeometry(VISIBLE_M, 48).rotateX(-Math.PI / 2), this.#grid);
+    this.object.renderOrder = -2;
   }
 
-  /** Hides distances where there is no camera: around models of pictures. */
-  set measured(measured: boolean) {
-    this.#labels.visible = measured;
-  }
-
-  set level(level: number) {
-    this.object.position.y = level;
-  }
-
-  /** The point around which the grid is visible. */
-  moveTo(x: number, z: number): void {
+  /** The point around which the grid is visible, and the height of the floor. */
+  moveTo(x: number, level: number, z: number): void {
     (this.#grid.uniforms["centre"]!.value as THREE.Vector2).set(x, z);
-    this.#plane.position.set(x, 0, z);
+    this.object.position.set(x, level, z);
   }
 
   set palette(palette: Palette) {
     (this.#grid.uniforms["line"]!.value as THREE.Color).set(palette.line);
-    for (const label of this.#labels.children) disposeLabel(label as Label);
-    this.#labels.clear();
-    for (const metres of LABELLED_M) this.#labels.add(distanceLabel(metres, palette.lineStrong));
   }
-}
-
-/** "3 m" on the floor, three metres before the camera, to be read from the camera. */
-function distanceLabel(metres: number, colour: string): Label {
-  const material = new THREE.MeshBasicMaterial({
-    map: textTexture(`${metres} m`, colour),
-    transparent: true,
-    depthWrite: false,
-    toneMapped: false,
-  });
-  const label = new THREE.Mesh(new THREE.PlaneGeometry(0.36, 0.18).rotateX(-Math.PI / 2), material);
-  label.position.set(-1.24, 0.001, -metres + 0.12);
-  label.renderOrder = -1;
-  return label;
-}
-
-function disposeLabel(label: Label): void {
-  label.geometry.dispose();
-  label.material.map?.dispose();
-  label.material.dispose();
 }

@@ -34,6 +34,16 @@ function free(size: number, before: number, behind: number): [begin: number, len
   return [shrink * before, Math.max(1, size - shrink * (before + behind))];
 }
 
+/** From below, people are seen no steeper at first: radians. */
+const LOWEST = -0.1;
+
+/** The unit vector that goes as `way`, turned about the vertical, and at most `steepest`: radians. */
+export function direction(way: THREE.Vector3, beside: number, steepest: number): THREE.Vector3 {
+  const height = Math.atan2(way.y, Math.hypot(way.x, way.z));
+  const polar = Math.PI / 2 - Math.min(steepest, Math.max(LOWEST, height));
+  return new THREE.Vector3().setFromSphericalCoords(1, polar, Math.atan2(way.x, way.z) + beside);
+}
+
 /**
  * The distance from which a camera sees a box within the free area, whose middle shows `centre`.
  *

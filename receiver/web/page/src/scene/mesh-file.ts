@@ -8,7 +8,13 @@ import { ANISOTROPY } from "./texture.ts";
 export interface StoredMesh {
   geometry: THREE.BufferGeometry;
   texture: THREE.Texture | null;
+  /** Of each vertex the place of its limb in `seen`, a higher number for the trunk; null without a skeleton. */
+  limbs: Uint8Array | null;
 }
+
+/** The first bone of each limb, as the loader names it; shoulders stay with the trunk. */
+const LIMBS = ["neck01", "upperarm01L", "upperarm01R", "upperleg01L", "upperleg01R"];
+const TRUNK = 255;
 
 const loader = new GLTFLoader();
 
@@ -26,10 +32,20 @@ export async function readMesh(content: ArrayBuffer, folder = ""): Promise<Store
   express(geometry, mesh.morphTargetInfluences ?? []);
   scene.updateMatrixWorld(true);
   if (!geometry.hasAttribute("normal")) geometry.computeVertexNormals();
-  place(geometry, mesh instanceof THREE.SkinnedMesh ? mesh.skeleton : null, mesh.matrixWorld);
+  const skeleton = mesh instanceof THREE.SkinnedMesh ? mesh.skeleton : null;
+  place(geometry, skeleton, mesh.matrixWorld);
   const { map } = mesh.material as THREE.MeshStandardMaterial;
   if (map) map.anisotropy = ANISOTROPY;
-  return { geometry, texture: map };
+  return { geometry, texture: map, limbs: skeleton && limbsOf(geometry, skeleton.bones) };
+}
+
+/** The limb of the bone that each vertex follows most, which comes first. */
+function limbsOf(geometry: THREE.BufferGeometry, bones: readonly THREE.Object3D[]): Uint8Array {
+  const { skinIndex } = geometry.attributes as Record<string, THREE.BufferAttribute>;
+  const limbOf = (bone: THREE.Object3D | null): number =>
+    bone ? (LIMBS.includes(bone.name) ? LIMBS.indexOf(bone.name) : limbOf(bone.parent)) : TRUNK;
+  const limbs = bones.map(limbOf);
+  return Uint8Array.from({ length: skinIndex!.count }, (_, vertex) => limbs[skinIndex!.getX(vertex)]!);
 }
 
 /** Moves the vertices by the weights of blend shapes, which the frame does not change any more. */

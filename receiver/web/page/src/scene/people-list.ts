@@ -12,8 +12,6 @@ export class PeopleList {
   readonly #stage: Stage;
   readonly #changed: () => void;
   #shown = "";
-  /** By key the parts of a person that their picture does not show. */
-  readonly unseen = new Map<string, string>();
 
   /** @param changed is called when somebody was chosen or hidden. */
   constructor(stage: Stage, changed: () => void) {
@@ -27,11 +25,7 @@ export class PeopleList {
   refresh(): void {
     const { focus } = this.#stage.people;
     const keys = this.#stage.people.keys.toSorted((one, other) => one.localeCompare(other, "en", { numeric: true }));
-    const shown = JSON.stringify([
-      keys,
-      focus,
-      keys.map((key) => [this.#stage.people.isHidden(key), this.unseen.get(key)]),
-    ]);
+    const shown = JSON.stringify([keys, focus, keys.map((key) => this.#stage.people.isHidden(key))]);
     if (shown === this.#shown) return;
     this.#shown = shown;
     this.element.hidden = keys.length === 0;
@@ -46,17 +40,11 @@ export class PeopleList {
     const stage = this.#stage;
     const [session] = key.split(":");
     const name = `Person ${personNumber(key)}${several ? ` of session ${session}` : ""}`;
-    const unseen = this.unseen.get(key);
     const [followed, hidden] = [stage.people.focus === key, stage.people.isHidden(key)];
     return h(
       "li",
       { class: "row small" },
-      h(
-        "span",
-        { class: hidden ? "grow soft" : "grow" },
-        name,
-        unseen ? h("span", { class: "soft unseen" }, `not seen: ${unseen}`) : null,
-      ),
+      h("span", { class: hidden ? "grow soft" : "grow" }, name),
       this.#button("Follow", name, followed, () => stage.focusOn(followed ? null : key)),
       this.#button("Hide", name, hidden, () => stage.hide(key, !hidden)),
     );

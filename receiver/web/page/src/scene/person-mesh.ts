@@ -1,9 +1,12 @@
 /** One person in the scene: a mesh whose buffers are reused from frame to frame. */
 
 import * as THREE from "three";
+import { cutOff } from "./cut.ts";
 import { sumNormals } from "./normals.ts";
-import type { Indices, LivePerson } from "../protocol/messages.ts";
+import { Seen } from "./seen.ts";
+import type { Indices, LivePerson, Topology } from "../protocol/messages.ts";
 import { matt, type Look, type Materials } from "./materials.ts";
+import type { StoredMesh } from "./mesh-file.ts";
 import { freeTexture, readTexture } from "./texture.ts";
 import type { Unwrapping } from "./unwrapping.ts";
 
@@ -26,9 +29,13 @@ export class PersonMesh {
   readonly #corner = new THREE.Vector3();
   #faces: Indices | null = null;
   #look: Look = "colour";
-  /** Limbs that are left out, and those of the vertices. */
-  #leftOut: readonly number[] = [];
+  /** What the camera shows of the person in the frame that is shown, or comes next. */
+  readonly seen = new Seen();
+  #complete = false;
+  /** Of each vertex its limb; null where nothing can be left out. */
   #limbs: Uint8Array | null = null;
+  /** The vertices with what is left out. */
+  #whole = new Float32Array(0);
   #hasColours = false;
   #stored = false;
   /** How many numbers of the positions are of this frame: the buffer may be longer. */
@@ -58,6 +65,11 @@ export class PersonMesh {
     return this.#textured !== null && this.#solid.material === this.#textured;
   }
 
+  /** Whether the person is shown as far as was seen, without legs. */
+  get isBust(): boolean {
+    return this.#limbs !== null && !this.#complete && this.seen.isBust;
+  }
+
   /**
    * Shows a frame of the live stream.
    *
@@ -65,19 +77,26 @@ export class PersonMesh {
    * @param place metres to the right.
    * @param blendMs how long the vertices take from where they are, with `advance`.
    */
-  update(person: LivePerson, faces: Indices, unwrapping: Unwrapping | null, place: number, blendMs: number): void {
-    const { vertices, colours, origin, scale } = person;
+  update(
+    { vertices, colours, origin, scale }: LivePerson,
+    { faces, limbs }: Pick<Topology, "faces" | "limbs">,
+    unwrapping: Unwrapping | null,
+    place: number,
+    blendMs: number,
+  ): void {
     this.#hasColours = colours !== null || (this.#hasColours && !this.#stored);
     const laidOut = this.#layOut(vertices.length / 3, faces, unwrapping);
     const { position, normal, color } = this.#solid.geometry.attributes;
     const shown = position!.array as Float32Array;
     // Camera space has y down and z forward, the scene y up and z towards the viewer: a half turn about x.
-    const to = Float32Array.from(vertices);
-    for (let k = 0; k < to.length; k += 3) {
-      to[k] = origin[0] + place + scale[0] * to[k]!;
-      to[k + 1] = -origin[1] - scale[1] * to[k + 1]!;
-      to[k + 2] = -origin[2] - scale[2] * to[k + 2]!;
+    const whole = Float32Array.from(vertices);
+    for (let k = 0; k < whole.length; k += 3) {
+      whole[k] = origin[0] + place + scale[0] * whole[k]!;
+      whole[k + 1] = -origin[1] - scale[1] * whole[k + 1]!;
+      whole[k + 2] = -origin[2] - scale[2] * whole[k + 2]!;
     }
+    [this.#whole, this.#limbs] = [whole, limbs];
+    const to = this.#withoutUnseen();
     if (laidOut || blendMs === 0) shown.set(to);
     [this.#to, this.#shownAt] = [to, performance.now()];
     this.#end = this.#shownAt + blendMs;
@@ -90,10 +109,25 @@ export class PersonMesh {
     this.#apply();
   }
 
-  /** From the next `update` on these limbs are not drawn; `limbs` has that of each vertex. */
-  leaveOut(leftOut: readonly number[], limbs: Uint8Array | null): void {
-    if (limbs === this.#limbs && String(leftOut) === String(this.#leftOut)) return;
-    [this.#leftOut, this.#limbs, this.#faces] = [leftOut, limbs, null];
+  /** Whether all of the person is shown, also what no camera has seen. */
+  set complete(complete: boolean) {
+    this.#complete = complete;
+    if (this.#measured === 0) return;
+    this.#to = this.#withoutUnseen();
+    this.#end = this.#shownAt;
+    const { position, normal } = this.#solid.geometry.attributes;
+    (position!.array as Float32Array).set(this.#to);
+    if (this.#faces) sumNormals(this.#to, this.#faces, normal!.array as Float32Array);
+    this.#upload("position", "normal");
+    this.measure();
+  }
+
+  #withoutUnseen(): Float32Array<ArrayBuffer> {
+    if (!this.isBust) return this.#whole;
+    const { joints, unseenArms, cut } = this.seen;
+    const shown = this.#whole.slice();
+    cutOff(shown, this.#limbs!, joints, unseenArms, cut);
+    return shown;
   }
 
   /** Takes the vertices on their way; returns whether there is way left. */
@@ -111,16 +145,19 @@ export class PersonMesh {
   /**
    * Shows a mesh of a file.
    *
-   * @param geometry y up, metres; it is the person's from now on, as the texture is.
+   * @param mesh y up, metres; it is the person's from now on.
    */
-  show(geometry: THREE.BufferGeometry, texture: THREE.Texture | null): void {
+  show({ geometry, texture, limbs }: StoredMesh): void {
     this.#replace(geometry);
+    const { array } = geometry.getAttribute("position");
+    [this.#whole, this.#limbs] = [Float32Array.from(array), limbs];
+    array.set(this.#withoutUnseen());
     this.#hasColours = geometry.hasAttribute("color");
     this.#stored = true;
     this.#end = 0;
     this.#faces = this.#unwrapping = null;
     this.#wear(texture);
-    this.#measured = 3 * geometry.getAttribute("position").count;
+    this.#measured = array.length;
     this.measure();
     this.#apply();
   }
@@ -187,20 +224,12 @@ export class PersonMesh {
     if (!grown && faces === this.#faces && unwrapping === this.#unwrapping) return false;
     [this.#faces, this.#unwrapping, this.#stored] = [faces, unwrapping, false];
     const { geometry } = this.#solid;
-    const drawn = this.#drawn(all, faces);
-    geometry.index!.array.set(drawn);
-    touch(geometry.index!, drawn.length);
-    geometry.setDrawRange(0, drawn.length);
+    geometry.index!.array.set(all);
+    touch(geometry.index!, all.length);
+    geometry.setDrawRange(0, all.length);
     if (unwrapping) geometry.setAttribute("uv", new THREE.BufferAttribute(unwrapping.coordinates, 2, true));
     else geometry.deleteAttribute("uv");
     return true;
-  }
-
-  /** Those of all triangles that belong to no limb that is left out; `faces` are the same over the mesh's vertices. */
-  #drawn(all: Indices, faces: Indices): Indices {
-    const [limbs, leftOut] = [this.#limbs, this.#leftOut];
-    if (leftOut.length === 0 || !limbs) return all;
-    return all.filter((_, corner) => !leftOut.includes(limbs[faces[corner - (corner % 3)]!]!));
   }
 
   /** Makes buffers with room for a mesh unless they have it; they keep what was in them. */

@@ -7,7 +7,7 @@ import { Crowd } from "./crowd.ts";
 import { DrawLoop, isSoftwareRenderer } from "./draw-loop.ts";
 import { Floor } from "./floor.ts";
 import { FloorLevel } from "./floor-level.ts";
-import { freeArea, framingDistance, type Insets } from "./framing.ts";
+import { direction, freeArea, framingDistance, type Insets } from "./framing.ts";
 import { KeyLight } from "./key-light.ts";
 import { PersonNumbers } from "./person-numbers.ts";
 import { Materials, type Look, type Palette } from "./materials.ts";
@@ -15,13 +15,19 @@ import { Materials, type Look, type Palette } from "./materials.ts";
 const FIELD_OF_VIEW = 34;
 const FOLLOW_S = 0.35;
 const FLIGHT_S = 0.5;
-/** At least so much is seen of a live scene, in which people move, and of a model. */
-const FRAMED_LIVE_M = 2.7;
-const FRAMED_MODEL_M = 1.2;
+/** At least so much is seen; of a face, which fills half of the height, so much, and so much from left to right. */
+const FRAMED_M = 0.6;
+const FACE_M = { height: 0.38, width: 0.24 };
+/** From beside the camera, and at most so steeply, people are seen of whom legs are shown, and others: radians. */
+const WHOLE = { beside: 0.25, steepest: 0.2 };
+const BUST = { beside: 0, steepest: 0.5 };
+/** Who moves within this share of the distance moves in the picture, which follows slowly; but for a face. */
+const STILL = 0.07;
+const DRIFT_S = 2;
 /** Who comes nearer to the edge is given room at once; who leaves room is come nearer to slowly, and not for little. */
-const WIDEN_S = 0.2;
+const WIDEN_S = 0.35;
 const NARROW_S = 1.5;
-const NARROW_FROM = 0.75;
+const NARROW_FROM = 0.85;
 /** Of the shadow map. */
 const SHADOW_PIXELS = 1024;
 /** What keys do to the view: a turn in radians, a way in shares of the height, a scale. */
@@ -36,15 +42,16 @@ const STEPS: Readonly<Record<string, readonly [right: number, up: number]>> = {
 const ZOOMS: Readonly<Record<string, number>> = { "+": 0.87, "=": 0.87, "-": 1.15 };
 /** Light from everywhere: less of it in clay, where shading shows the folds. */
 const FILL: Record<Look, number> = { colour: 2.4, solid: 1.4, wireframe: 1.4 };
-const START = new THREE.Vector3(0.55, 0.28, 1);
 
 export interface StageOptions {
   canvas: HTMLCanvasElement;
-  /** Of a camera: with distances from it, and drawn many times a second, as simply as the machine needs. */
+  /** Drawn many times a second, as simply as the machine needs. */
   live: boolean;
   reducedMotion: boolean;
   /** Called after each picture that was drawn. */
   drawn: () => void;
+  /** Called when somebody turns, moves or scales the view. */
+  turned: () => void;
   /** What controls cover; asked again by `Stage.layOut`. */
   covered: () => Insets;
 }
@@ -67,8 +74,15 @@ export class Stage {
   readonly #fill = new THREE.HemisphereLight(0xffffff, 0xcfc8c0, FILL.colour);
   readonly #loop: DrawLoop;
   readonly #centre = new THREE.Vector3();
+  /** What is followed when somebody has turned, moved or scaled the view: it does not depend on what is shown. */
+  readonly #trunks = new THREE.Vector3();
   readonly #around = new THREE.Box3();
   readonly #step = new THREE.Vector3();
+  /** The middle of the face that is followed, and from where it is seen; null for the people. */
+  #face: { centre: THREE.Vector3; towards: THREE.Vector3 } | null = null;
+  /** The way from what is followed to what is looked at, and where the view has looked last. */
+  readonly #offset = new THREE.Vector3();
+  readonly #looked = new THREE.Vector3();
   #follow = true;
   #placed = false;
   /** Whether nobody has turned, moved or scaled the view. */
@@ -100,10 +114,8 @@ export class Stage {
     this.#controls.addEventListener("end", () => (this.#loop.eager = false));
     this.#controls.addEventListener("start", () => {
       this.#loop.eager = true;
-      this.#flight = 0;
-      this.#untouched = false;
+      this.#touch();
     });
-    this.#ground.measured = options.live;
     this.#scene.background = this.#background;
     this.#scene.add(this.#ground.object, this.people.object, this.#numbers.object, ...this.#key.objects, this.#fill);
     this.#renderer.shadowMap.enabled = true;
@@ -143,6 +155,28 @@ export class Stage {
     this.#loop.request(true);
   }
 
+  /** Whether the face of the most prominent person is seen from before it, and followed. */
+  get face(): boolean {
+    return this.#face !== null;
+  }
+
+  set face(face: boolean) {
+    const head = face ? this.people.head : null;
+    this.#face = head && { centre: head.centre, towards: direction(head.towards.setY(0), 0, 0) };
+    this.#fly();
+  }
+
+  get complete(): boolean {
+    return this.people.complete;
+  }
+
+  /** Whether people without legs are shown with what no camera has seen. */
+  set complete(complete: boolean) {
+    this.people.complete = complete;
+    this.moved();
+    if (this.#untouched) this.#fly();
+  }
+
   /** Removes the people whose keys `keep` refuses. */
   retain(keep: (key: string) => boolean): void {
     this.people.retain(keep);
@@ -151,11 +185,11 @@ export class Stage {
     if (this.people.size === 0) this.#placed = false;
   }
 
-  /** Follows a person and frames them alone; null for everybody. */
+  /** Follows a person and frames them, or their face, alone; null for everybody. */
   focusOn(key: string | null): void {
     this.people.focus = key;
     this.#follow = true;
-    this.resetView();
+    this.face = this.face;
   }
 
   /** Hides a person, also when another frame comes, or shows them again. */
@@ -180,26 +214,44 @@ export class Stage {
   /** Tells the stage that people have moved. */
   moved(): void {
     const time = performance.now() / 1e3;
-    for (const { box } of this.people.people) this.floor.add(box.min.y, time);
+    for (const { box, isBust } of this.people.people) if (!isBust) this.floor.add(box.min.y, time);
     this.#locate();
     if (!this.#placed && this.people.size > 0) {
       this.#placed = true;
-      this.resetView(false);
+      this.#fly(false);
     }
     this.#key.stale = true;
     this.#loop.moved();
   }
 
-  /** Looks at the people from the front, a little from above and from the side. */
+  /** Looks at the people from the side of the camera that sees them. */
   resetView(animate = true): void {
+    this.#face = null;
+    this.#fly(animate);
+  }
+
+  #fly(animate = true): void {
     this.#untouched = true;
+    this.#offset.set(0, 0, 0);
     this.#locate();
     this.#flight = animate && !this.#options.reducedMotion ? FLIGHT_S : 0;
-    if (this.#flight === 0) {
-      this.#controls.target.copy(this.#centre);
-      this.#camera.position.copy(this.#home());
-    }
+    if (this.#flight === 0) this.#look(this.#subject, this.#home(this.#subject));
     this.invalidate();
+  }
+
+  #look(at: THREE.Vector3, from: THREE.Vector3): void {
+    this.#controls.target.copy(at);
+    this.#looked.copy(at);
+    this.#camera.position.copy(from);
+  }
+
+  /** Somebody turns, moves or scales the view: it stays so, and goes on from there with the people. */
+  #touch(): void {
+    this.#untouched = false;
+    this.#flight = 0;
+    this.#face = null;
+    this.#offset.subVectors(this.#controls.target, this.#subject);
+    this.#options.turned();
   }
 
   /** Turns by arrow keys, pans by them with Shift, zooms by plus and minus; returns whether the key was one of these. */
@@ -207,13 +259,10 @@ export class Stage {
     const [step, zoom] = [STEPS[key], ZOOMS[key]];
     if (!step && !zoom) return false;
     const way = WAY * this.#options.canvas.clientHeight;
-    this.#untouched = false;
-    this.#flight = 0;
+    this.#touch();
     if (zoom) this.#controls.dollyIn(zoom);
-    else if (step && shiftKey) {
-      this.#controls.pan(-step[0] * way, step[1] * way);
-      this.#follow = false;
-    } else if (step) {
+    else if (step && shiftKey) this.#controls.pan(-step[0] * way, step[1] * way);
+    else if (step) {
       this.#controls.rotateLeft(-step[0] * TURN);
       this.#controls.rotateUp(step[1] * TURN);
     }
@@ -242,8 +291,9 @@ export class Stage {
     const blending = this.people.people.filter((person) => person.advance(performance.now())).length > 0;
     this.#key.stale ||= blending;
     const moving = [blending, this.#advance(seconds), this.floor.settle(seconds), this.#controls.update()];
-    this.#ground.level = this.floor.level;
-    this.#ground.moveTo(this.#controls.target.x, this.#controls.target.z);
+    // Who has no feet stands on nothing.
+    this.#ground.object.visible = this.#key.ground.visible = !this.people.isBust;
+    this.#ground.moveTo(this.#controls.target.x, this.floor.level, this.#controls.target.z);
     this.#numbers.place(this.people);
     this.#loop.picture(() => this.#render());
     this.#options.drawn();
@@ -257,21 +307,31 @@ export class Stage {
 
   /** Flies home or follows; returns whether there is way left. */
   #advance(seconds: number): boolean {
+    const { target } = this.#controls;
     if (this.#flight > 0) {
       const share = Math.min(1, (3 * seconds) / this.#flight);
       this.#flight -= seconds;
-      this.#controls.target.lerp(this.#centre, share);
-      this.#camera.position.lerp(this.#home(), share);
+      this.#step.copy(this.#camera.position).lerp(this.#home(this.#subject), share);
+      this.#look(target.lerp(this.#subject, share), this.#step);
       return true;
     }
-    if (!this.#follow || this.people.size === 0) return false;
+    this.#offset.add(target).sub(this.#looked);
+    this.#looked.copy(target);
+    if (this.#loop.eager || !(this.#follow || this.#face) || this.people.size === 0) return false;
     const zooms = this.#keepInView(seconds);
-    this.#step.subVectors(this.#centre, this.#controls.target);
-    if (this.#step.length() < 2e-3) return zooms;
-    this.#step.multiplyScalar(this.#options.reducedMotion ? 1 : 1 - Math.exp(-seconds / FOLLOW_S));
-    this.#controls.target.add(this.#step);
+    this.#step.addVectors(this.#subject, this.#offset).sub(target);
+    const [way, still] = [this.#step.length(), this.#face ? 0 : STILL * this.#camera.position.distanceTo(target)];
+    if (way < 2e-3) return zooms;
+    const share = (time: number) => (this.#options.reducedMotion ? 1 : 1 - Math.exp(-seconds / time));
+    const [far, near] = [Math.max(0, way - still), Math.min(way, still)];
+    this.#step.setLength(far * share(FOLLOW_S) + near * share(DRIFT_S));
     this.#camera.position.add(this.#step);
+    this.#looked.copy(target.add(this.#step));
     return true;
+  }
+
+  get #subject(): THREE.Vector3 {
+    return this.#face?.centre ?? (this.#untouched ? this.#centre : this.#trunks);
   }
 
   /** Goes back where somebody leaves the view, and nearer where there is much room; returns whether it still does. */
@@ -279,7 +339,7 @@ export class Stage {
     if (!this.#untouched || this.#bounds().isEmpty()) return false;
     const offset = this.#step.subVectors(this.#camera.position, this.#controls.target);
     const distance = offset.length();
-    const wanted = this.#home().distanceTo(this.#centre);
+    const wanted = this.#home(this.#controls.target).distanceTo(this.#controls.target);
     const near = wanted > distance ? wanted - distance < 5e-3 : wanted > NARROW_FROM * distance;
     if (near) return false;
     const share = 1 - Math.exp(-seconds / (wanted > distance ? WIDEN_S : NARROW_S));
@@ -289,7 +349,10 @@ export class Stage {
   }
 
   #locate(): void {
+    const head = this.#face && this.people.head;
+    if (head) this.#face!.centre.copy(head.centre);
     const around = this.#bounds();
+    if (!around.isEmpty()) this.#trunks.copy(this.people.trunks);
     if (!around.isEmpty()) around.getCenter(this.#centre);
     // Who is hidden comes back where they were.
     else if (this.people.size === 0) this.#centre.set(0, this.floor.known ? this.floor.level + 0.9 : 0, -3);
@@ -297,17 +360,24 @@ export class Stage {
 
   /** The same object each time. */
   #bounds(): THREE.Box3 {
-    return this.people.bounds(this.#around);
+    this.#around.makeEmpty();
+    for (const { box } of this.people.framed) this.#around.union(box);
+    return this.#around;
   }
 
-  #home(): THREE.Vector3 {
-    const around = this.#bounds();
+  /** From where the face, or everybody, is seen when this is looked at. */
+  #home(at: THREE.Vector3): THREE.Vector3 {
     const half = Math.tan(THREE.MathUtils.degToRad(FIELD_OF_VIEW / 2));
-    const least = (this.#options.live ? FRAMED_LIVE_M : FRAMED_MODEL_M) / 2 / half;
-    const towards = START.clone().normalize();
     const height = Math.max(this.#options.canvas.clientHeight, 1);
-    const needed = around.isEmpty() ? 0 : framingDistance(around, this.#centre, towards, half, height, this.#area);
-    return towards.setLength(Math.max(least, needed)).add(this.#centre);
+    if (this.#face) {
+      const framed = Math.max(FACE_M.height, (FACE_M.width * height) / this.#area.width);
+      return at.clone().addScaledVector(this.#face.towards, framed / 2 / half);
+    }
+    const { beside, steepest } = this.people.isBust ? BUST : WHOLE;
+    const towards = direction(this.people.camera.sub(this.#centre), beside, steepest);
+    const around = this.#bounds();
+    const needed = around.isEmpty() ? 0 : framingDistance(around, at, towards, half, height, this.#area);
+    return towards.setLength(Math.max(FRAMED_M / 2 / half, needed)).add(at);
   }
 
   /** Takes the size of the canvas, and asks again what controls cover. */
@@ -320,7 +390,7 @@ export class Stage {
     // What is looked at is in the middle of what no control covers.
     const { x, y } = this.#area;
     this.#camera.setViewOffset(width, height, width / 2 - x, height / 2 - y, width, height);
-    if (this.#untouched) this.resetView(false);
+    if (this.#untouched) this.#fly(false);
     this.#loop.request(true);
   }
 

@@ -6,12 +6,19 @@ import type { Stage } from "./stage.ts";
 
 const NAMES: Record<Look, string> = { solid: "Plain, in clay (S)", wireframe: "Wireframe (W)", colour: "Colour (C)" };
 const KEYS: Record<string, Look> = { s: "solid", w: "wireframe", c: "colour" };
+/** What is on or off: its icon, its name and its key. */
+const MODES = {
+  complete: ["seen", "Limbs that no camera sees (U)", "u"],
+  face: ["face", "Follow the face (H)", "h"],
+  follow: ["follow", "Follow the person (F)", "f"],
+} as const;
+type Mode = keyof typeof MODES;
 
 export class Toolbar {
   readonly element: HTMLElement;
   readonly #stage: Stage;
   readonly #looks = new Map<Look, HTMLButtonElement>();
-  readonly #follow: HTMLButtonElement | null;
+  readonly #modes = new Map<Mode, HTMLButtonElement>();
 
   /** @param follow whether there is somebody moving to follow. */
   constructor(stage: Stage, follow: boolean) {
@@ -20,7 +27,14 @@ export class Toolbar {
       const button = iconButton(look, NAMES[look], () => this.#setLook(look));
       this.#looks.set(look, button);
     }
-    this.#follow = follow ? iconButton("follow", "Follow the person (F)", () => this.#toggleFollow()) : null;
+    for (const mode of Object.keys(MODES) as Mode[]) {
+      const [icon, name] = MODES[mode];
+      if (mode !== "follow" || follow)
+        this.#modes.set(
+          mode,
+          iconButton(icon, name, () => this.#toggle(mode)),
+        );
+    }
     const full = iconButton("full", "Full screen (E)", () => this.#toggleFull(), { class: "tool full" });
     this.element = h(
       "div",
@@ -29,8 +43,8 @@ export class Toolbar {
       h(
         "div",
         { class: "group" },
-        this.#follow,
-        iconButton("reset", "Reset the view (R)", () => stage.resetView()),
+        ...this.#modes.values(),
+        iconButton("reset", "Reset the view (R)", () => this.#reset()),
         document.fullscreenEnabled && full,
       ),
     );
@@ -40,15 +54,16 @@ export class Toolbar {
   /** Shows the stage's modes. */
   refresh(): void {
     for (const [look, button] of this.#looks) button.setAttribute("aria-pressed", String(look === this.#stage.look));
-    this.#follow?.setAttribute("aria-pressed", String(this.#stage.follow));
+    for (const [mode, button] of this.#modes) button.setAttribute("aria-pressed", String(this.#stage[mode]));
   }
 
   key(event: KeyboardEvent): boolean {
     const key = event.key.toLowerCase();
     const look = KEYS[key];
+    const mode = [...this.#modes.keys()].find((one) => MODES[one][2] === key);
     if (look) this.#setLook(look);
-    else if (key === "f" && this.#follow) this.#toggleFollow();
-    else if (key === "r") this.#stage.resetView();
+    else if (mode) this.#toggle(mode);
+    else if (key === "r") this.#reset();
     else if (key === "e") this.#toggleFull();
     else return false;
     return true;
@@ -59,14 +74,19 @@ export class Toolbar {
     this.refresh();
   }
 
+  #toggle(mode: Mode): void {
+    this.#stage[mode] = !this.#stage[mode];
+    this.refresh();
+  }
+
+  #reset(): void {
+    this.#stage.resetView();
+    this.refresh();
+  }
+
   /** Shows the scene and its controls alone. */
   #toggleFull(): void {
     if (document.fullscreenElement) void document.exitFullscreen();
     else void this.element.closest(".live, .model")?.requestFullscreen();
-  }
-
-  #toggleFollow(): void {
-    this.#stage.follow = !this.#stage.follow;
-    this.refresh();
   }
 }

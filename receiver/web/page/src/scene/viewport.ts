@@ -1,7 +1,6 @@
 /** A scene of people with the controls that lie over it. */
 
 import type { StoredFrame } from "../live/recording.ts";
-import { unseenParts } from "../models/keypoints.ts";
 import type { FrameRecord } from "../protocol/messages.ts";
 import type { App } from "../shell/app.ts";
 import { append, h } from "../shell/dom.ts";
@@ -71,22 +70,18 @@ export class Viewport {
   /** Shows a frame of the disk instead of everybody else. */
   showStored({ record, people }: StoredFrame): void {
     this.stage.retain((key) => people.some(({ id }) => key === RECORDED + id));
-    for (const { id, mesh } of people) this.stage.people.person(RECORDED + id).show(mesh.geometry, mesh.texture);
-    this.moved(record, RECORDED);
+    for (const { id, mesh } of people) {
+      const [person, known] = [this.stage.people.person(RECORDED + id), record.people.find((one) => one.id === id)];
+      if (known) person.seen.take(known, record.camera?.height, record.captured_at);
+      person.show(mesh);
+    }
+    this.moved(record);
   }
 
-  /** The people of a frame, whose keys begin like this, are where they are in it. */
-  moved(record: FrameRecord, keys: string): void {
+  /** The people of a frame are where they are in it. */
+  moved(record: FrameRecord): void {
     this.stage.level(record.people.map(({ joints_3d: joints }) => joints));
     this.stage.moved();
-    for (const { id, keypoints_2d: points } of record.people) {
-      this.people.unseen.set(
-        keys + id,
-        unseenParts(points, record.camera)
-          .map(({ part }) => part)
-          .join(", "),
-      );
-    }
     this.people.refresh();
     this.element.dataset["frame"] = String(record.seq);
   }
@@ -100,7 +95,8 @@ export class Viewport {
   #makeStage(canvas: HTMLCanvasElement): Stage {
     const { live, drawn = () => undefined } = this.#options;
     try {
-      return new Stage({ canvas, live, drawn, reducedMotion: reducedMotion(), covered: () => this.#covered() });
+      const [covered, turned] = [() => this.#covered(), () => this.toolbar.refresh()];
+      return new Stage({ canvas, live, drawn, turned, reducedMotion: reducedMotion(), covered });
     } catch {
       throw new Error("This browser cannot draw in 3D. Allow WebGL 2 or hardware acceleration in its settings.");
     }

@@ -5,10 +5,11 @@ import { button, fill, h } from "./dom.ts";
 const SHORTCUTS: readonly [keys: readonly string[], meaning: string][] = [
   [["1", "2", "3", "4"], "Live, Sessions, Models, Account"],
   [["M"], "Surface or body"],
-  [["U"], "Leave out limbs of bodies that no camera sees"],
+  [["U"], "Show or leave out limbs that no camera sees"],
   [["S"], "Plain, in clay"],
   [["W"], "Wireframe"],
   [["C"], "Colour"],
+  [["H"], "The face from near by, followed"],
   [["F"], "Follow the person"],
   [["R"], "Reset the view"],
   [["E"], "Full screen"],
