@@ -4,7 +4,7 @@
 them for each frame that it encodes and for each frame that it has decoded.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Set
 from dataclasses import dataclass, field
 from typing import NoReturn
 
@@ -100,6 +100,11 @@ class LabelFrame:
 def unseen_limbs(person: PersonLabels) -> frozenset[str]:
     """The limbs (`common.labels.LIMBS`) that the sender says nobody sees: their labels are a guess."""
     return unseen_groups(person) & frozenset(LIMBS)
+
+
+def seen_limbs(unseen: Set[str]) -> dict[str, bool]:
+    """Of each limb whether it is seen, as all outputs say it: `seen`."""
+    return {limb: limb not in unseen for limb in LIMBS}
 
 
 def unseen_groups(person: PersonLabels) -> frozenset[str]:

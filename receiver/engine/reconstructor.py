@@ -21,7 +21,7 @@ from common.body.head_shapes import load_head_shapes
 from common.body.label_space import LabelSpace
 from common.body.model import BodyModel, KeypointKinematics
 from common.body.surface_space import SurfaceSpace
-from common.frames import NEAR_M, PersonLabels, has_face
+from common.frames import NEAR_M, PersonLabels, has_face, unseen_limbs
 from common.io.telemetry import timed
 from common.labels import LABEL_SIZE, concatenate
 from common.texture.atlas import AtlasLayout
@@ -196,7 +196,8 @@ class Reconstructor:
         mesh = SurfaceMesh(batch.vertices[row], self._skin.template.faces, colours)
         texture = None if paint is None else paint.texture
         face = activations if has_face(labels) else None
-        body = PosedBody(mesh, batch.positions[row], batch.rotations[row], texture, worn.reweighted, face)
+        joints, unseen = (batch.positions[row], batch.rotations[row]), unseen_limbs(labels)
+        body = PosedBody(mesh, *joints, texture, worn.reweighted, face, unseen)
         return ReconstructedPerson(
             labels,
             self._surfaces.coloured(batch.surfaces[row], colours),

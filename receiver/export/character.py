@@ -1,6 +1,6 @@
 """An animated character: the body of one person in its rest pose, its skeleton, and the motion of a session."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, Sequence, Set
 from dataclasses import dataclass, field, replace
 from itertools import pairwise
 
@@ -115,6 +115,7 @@ class Character:
         mesh: in the rest pose with a neutral face, y up; the joints' frames are aligned with the axes.
         texture: of the mesh, in more detail than the colours of its vertices, or None.
         kinds: attribute → value of what the person wears, as far as it is known (`common.wears`).
+        unseen_limbs: limbs that no camera saw in any frame.
         present: when the person is there, in order; nothing: always.
         timely: no filter has delayed the motion.
     """
@@ -126,6 +127,7 @@ class Character:
     motion: Motion
     texture: MeshTexture | None = None
     kinds: Mapping[str, str] = field(default_factory=dict)
+    unseen_limbs: Set[str] = frozenset()
     present: Sequence[Interval] = ()
     timely: bool = False
 

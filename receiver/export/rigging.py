@@ -60,6 +60,7 @@ class _Poses:
     translations: list[FloatArray] = field(default_factory=list)
     rotations: list[FloatArray] = field(default_factory=list)
     activations: list[FloatArray | None] = field(default_factory=list)
+    unseen_limbs: list[frozenset[str]] = field(default_factory=list)
 
 
 def rig(
@@ -95,7 +96,8 @@ def rig(
             roots = translations[:, 0] * _relative_sizes(translations, body.pose)
             motion = _strictly_increasing(Motion(times_s, rotations, roots, legs_seen, _faces(poses.activations)))
             skeleton = body.skeleton if published_weights else full_weights(body.skeleton)
-            return _character(identity, body, skeleton, _latest_painted(poses.bodies, body), motion, kinds)
+            character = _character(identity, body, skeleton, _latest_painted(poses.bodies, body), motion, kinds)
+            return dataclasses.replace(character, unseen_limbs=frozenset.intersection(*poses.unseen_limbs))
     raise UnreadableBodies(f"none of the {len(bodies)} bodies of person {identity} can be read: {left_out.reason}")
 
 
@@ -138,7 +140,8 @@ def posed(character: Character) -> PosedBody:
     mesh = dataclasses.replace(mesh, vertices=to_y_up(vertices.astype(np.float32)))
     axes = (rotations * Y_UP[:, None] * Y_UP[None, :]).astype(np.float32)
     heads = to_y_up(positions.astype(np.float32))
-    return PosedBody(mesh, heads, axes, character.texture, activations=activations)
+    unseen = character.unseen_limbs
+    return PosedBody(mesh, heads, axes, character.texture, activations=activations, unseen_limbs=unseen)
 
 
 def _read_poses(bodies: Sequence[BodyAt], left_out: LeftOut) -> _Poses:
@@ -159,6 +162,7 @@ def _read_poses(bodies: Sequence[BodyAt], left_out: LeftOut) -> _Poses:
         poses.translations.append(pose.translations.astype(np.float32))
         poses.rotations.append(pose.rotations.astype(np.float32))
         poses.activations.append(pose.activations)
+        poses.unseen_limbs.append(frozenset(pose.unseen_limbs))
     return poses
 
 
@@ -225,7 +229,7 @@ def _character(
     offsets[0, 1] = -lowest
     rest[:, 1] -= lowest
     mesh = SurfaceMesh(rest.astype(np.float32), body.mesh.faces, painted.mesh.colours)
-    return Character(identity, skeleton, offsets, mesh, motion, painted.texture, kinds)
+    return Character(identity, skeleton, offsets, mesh, motion, painted.texture, kinds, body.pose.unseen_limbs)
 
 
 def unposed(vertices: FloatArray, pose: LocalPose, skeleton: Skeleton) -> Float64Array:

@@ -6,6 +6,7 @@ Coordinates stay as they are in the file: metres, y up.
 import json
 import os
 import struct
+from collections.abc import Sequence, Set
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,7 @@ import numpy.typing as npt
 from common.arrays import Float64Array, FloatArray, IntArray
 from common.body.anatomy import FACIAL_ACTIONS
 from common.io.regular_file import open_regular, read_regular
+from common.labels import LIMBS
 from receiver.mesh.glb import HEAD_BYTES, Node
 from receiver.mesh.glb_reader import GlbReader, document_bytes
 from receiver.mesh.mesh_texture import MeshTexture
@@ -46,6 +48,7 @@ class LocalPose:
         translations: (J, 3) metres, y up. Those of all joints but the root are the skeleton's bone offsets.
         rotations: (J, 4) unit quaternions x, y, z, w; the identity is the rest pose.
         activations: (52,) of `FACIAL_ACTIONS`, 0…1; None if the face is neutral.
+        unseen_limbs: limbs that no camera saw, as far as the file says it.
     """
 
     names: tuple[str, ...]
@@ -53,6 +56,7 @@ class LocalPose:
     translations: Float64Array
     rotations: Float64Array
     activations: FloatArray | None = None
+    unseen_limbs: Set[str] = frozenset()
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,7 +137,14 @@ def _pose(document: Node) -> LocalPose:
     names = tuple(node["name"] for node in nodes)
     if not all(isinstance(name, str) and name and len(name) <= _MAX_NAME_CHARACTERS for name in names):
         raise ValueError("its joints have no names")
-    return LocalPose(names, tuple(parents), translations, rotations / lengths, _activations(document["meshes"][0]))
+    activations, unseen = _activations(document["meshes"][0]), _unseen_limbs(document["nodes"])
+    return LocalPose(names, tuple(parents), translations, rotations / lengths, activations, unseen)
+
+
+def _unseen_limbs(nodes: Sequence[Node]) -> Set[str]:
+    """The limbs of which the mesh's node says that no camera saw them."""
+    seen: Node = next((node["extras"].get("seen", {}) for node in nodes if "mesh" in node and "extras" in node), {})
+    return frozenset(limb for limb in LIMBS if seen.get(limb) is False)
 
 
 def _activations(mesh: Node) -> FloatArray | None:

@@ -8,7 +8,7 @@ Shapes: V vertices, J joints, A facial actions.
 """
 
 import itertools
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Set
 from dataclasses import dataclass
 from typing import Any, Self
 
@@ -25,6 +25,7 @@ from receiver.mesh.skinned_glb import (
     Skeleton,
     add_skin,
     add_skinned_triangles,
+    body_node,
     joint_nodes,
     relative_to_parents,
     skeleton_of,
@@ -169,7 +170,7 @@ class RiggedBodies:
         self._rigs[person] = rig
         if len(self._rigs) > _MOST_RIGS:
             del self._rigs[next(iter(self._rigs))]
-        document = _posed(rig, frame)
+        document = _posed(rig, frame, body.unseen_limbs)
         if texture is not None:
             name = self._prefix + part_name(TEXTURE, texture.jpeg, "jpg")
             files[name] = texture.jpeg
@@ -216,7 +217,7 @@ def _bound(body: PosedBody, figure: _Figure, skeleton: Skeleton, prefix: str) ->
     return _Rig(skeleton, figure, body, document, frozenset(files)), files
 
 
-def _posed(rig: _Rig, frame: _Frame) -> Node:
+def _posed(rig: _Rig, frame: _Frame, unseen_limbs: Set[str]) -> Node:
     """The document of a frame."""
     offsets, document = rig.figure.offsets.copy(), rig.document
     offsets[0] = frame.offsets[0]
@@ -229,7 +230,7 @@ def _posed(rig: _Rig, frame: _Frame) -> Node:
                 del joint[name]
     if rig.figure.face is not None and frame.activations is not None:
         document = _expressive(document, rig.figure.face, frame.activations)
-    return {**document, "nodes": [{"mesh": 0, "skin": 0, "name": "body"}, *joints]}
+    return {**document, "nodes": [body_node("body", unseen_limbs), *joints]}
 
 
 def _reach_m(skeleton: Skeleton, offsets: Float64Array) -> Float64Array:

@@ -4,6 +4,7 @@ The bind pose is the pose of the frame: vertices and joints are stored posed, an
 transform of its joint.  Readers with and without skinning therefore show the same body.
 """
 
+from collections.abc import Set
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import Any, Self
@@ -13,6 +14,7 @@ import numpy.typing as npt
 from scipy.spatial.transform import Rotation
 
 from common.arrays import ByteArray, Float64Array, FloatArray, IntArray
+from common.frames import seen_limbs
 from receiver.mesh.face_shapes import FaceShapes, rounded_weights
 from receiver.mesh.glb import GlbWriter, Node
 from receiver.mesh.mesh_files import Y_UP, to_y_up
@@ -73,6 +75,7 @@ class PosedBody:
         texture: of the mesh, in more detail than the colours of its vertices, or None.
         reweighted: what is not skinned as the skeleton says; None if all of it is.
         activations: (A,) of the facial actions in the mesh, 0…1; None if its face is neutral.
+        unseen_limbs: limbs whose pose is invented (`common.frames.unseen_limbs`).
     """
 
     mesh: SurfaceMesh
@@ -81,6 +84,7 @@ class PosedBody:
     texture: MeshTexture | None = None
     reweighted: Reweighted | None = None
     activations: FloatArray | None = None
+    unseen_limbs: Set[str] = frozenset()
 
 
 def skeleton_from_dense(
@@ -125,11 +129,17 @@ def encode_body(body: PosedBody, skeleton: Skeleton) -> bytes:
     return writer.to_bytes(
         {
             "scenes": [{"nodes": [0, 1]}],
-            "nodes": [{"mesh": 0, "skin": 0, "name": "body"}, *joints],
+            "nodes": [body_node("body", body.unseen_limbs), *joints],
             "meshes": [described],
             "skins": [add_skin(writer, "skeleton", 1, positions, rotations)],
         }
     )
+
+
+def body_node(name: str, unseen_limbs: Set[str], number: int = 0) -> Node:
+    """The node of the mesh and skin of a number, which says which limbs no camera has seen if there are any."""
+    seen: Node = {"extras": {"seen": seen_limbs(unseen_limbs)}} if unseen_limbs else {}
+    return {"mesh": number, "skin": number, "name": name, **seen}
 
 
 def skeleton_of(body: PosedBody, skeleton: Skeleton) -> Skeleton:

@@ -13,9 +13,8 @@ from scipy.spatial.transform import Rotation
 
 from common.arrays import FloatArray
 from common.body.anatomy import FACIAL_ACTIONS, FINGER_BONES
-from common.frames import Camera, unseen_limbs
+from common.frames import Camera, seen_limbs, unseen_limbs
 from common.imaging.focal_length import focal_sigma
-from common.labels import LIMBS
 from common.wears import Wears
 from receiver.decode.person_scale import PersonScale
 from receiver.engine.engine import ReconstructedPerson
@@ -173,8 +172,7 @@ def encode_line(fields: dict[str, Any]) -> str:
 
 def pose_as_dict(keypoints_2d: FloatArray, joints_3d: FloatArray, unseen_limbs: Set[str]) -> dict[str, Any]:
     """Keypoints and joints, (17, 3) each, and what is seen, as the JSON object that all outputs have of them."""
-    seen = {limb: limb not in unseen_limbs for limb in LIMBS}
-    return {"keypoints_2d": _rows(keypoints_2d), "joints_3d": _rows(joints_3d), "seen": seen}
+    return {"keypoints_2d": _rows(keypoints_2d), "joints_3d": _rows(joints_3d), "seen": seen_limbs(unseen_limbs)}
 
 
 def scale_as_dict(scale: PersonScale | None) -> dict[str, Any]:

@@ -10,8 +10,9 @@ from PIL import Image
 from playwright.sync_api import Browser, Locator, Page, expect
 
 from common.arrays import ByteArray
+from common.frames import Camera
 from common.labels import LIMBS
-from tests.browser.conftest import Complaints, keep, visit
+from tests.browser.conftest import DESKTOP, Complaints, keep, visit
 from tests.browser.pictures import differing_share, settled, somebody_is_drawn
 from tests.support.page_server import PageServer
 
@@ -123,7 +124,7 @@ def skin_px(page: Page) -> int:
 
 def test_bust_is_framed_without_what_no_camera_sees_and_its_face_followed(page: Page, server: PageServer) -> None:
     shown = server.frames[-1]
-    camera = replace(shown.record.camera, height=250)
+    camera = Camera(640, 250, 768)
     people = tuple(replace(one, unseen_limbs=set(LIMBS[1:])) for one in shown.record.people)
     server.frames, server.most_frames = [replace(shown, record=replace(shown.record, people=people, camera=camera))], 1
     page.goto(server.address)
@@ -148,7 +149,7 @@ def test_bust_is_framed_without_what_no_camera_sees_and_its_face_followed(page: 
     face = page.get_by_role("button", name="Follow the face")
     page.keyboard.press("h")
     expect(face).to_have_attribute("aria-pressed", "true")
-    assert skin_px(page) > 0.35 * page.viewport_size["height"]
+    assert skin_px(page) > 0.35 * DESKTOP["height"]
     keep(page, "face")
     face.click()
     expect(face).to_have_attribute("aria-pressed", "false")

@@ -16,7 +16,7 @@ from common.frames import NEAR_M, Camera
 from receiver.export.character import Character, Placement, View
 from receiver.mesh.face_shapes import rounded_weights
 from receiver.mesh.glb import GlbWriter, Node
-from receiver.mesh.skinned_glb import add_skin, add_skinned_triangles, joint_nodes
+from receiver.mesh.skinned_glb import add_skin, add_skinned_triangles, body_node, joint_nodes
 
 # Largest change of a constant channel: of a quaternion's components, in metres, and of an activation.
 _CONSTANT = {"rotation": 1e-6, "translation": 1e-5, "weights": 1e-4}
@@ -36,7 +36,7 @@ def encode_characters(characters: Sequence[Character], animation: str, view: Vie
         body, armature, root = range(len(nodes), len(nodes) + 3)
         scene += [body, armature]
         name = f"{character.name}-body"
-        nodes.append({"mesh": len(meshes), "skin": len(skins), "name": name})
+        nodes.append(body_node(name, character.unseen_limbs, len(meshes)))
         # Blender makes one armature of all skeletons that have the same parent.
         nodes.append({"children": [root], "name": character.name})
         nodes += _joints(character, root)

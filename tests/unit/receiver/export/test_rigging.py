@@ -10,6 +10,7 @@ import torch
 from common.body.model import BodyModel, BodyParameters
 from common.body.rotations import axis_angle_to_matrix
 from common.errors import UsageError
+from common.labels import LIMBS
 from receiver.body.skinning import BodySkin
 from receiver.export.character import continuous
 from receiver.export.formats.animated_glb import encode_characters
@@ -119,6 +120,20 @@ def test_colours_are_those_of_the_last_frame(tmp_path: Path) -> None:
     bodies[3] = bound_in_its_pose(bodies[3], last)
     colours = rig(0, bodies, LeftOut()).mesh.colours
     assert colours is not None and (colours == 200).all()
+
+
+def test_files_say_which_limbs_were_seen_at_any_time(tmp_path: Path) -> None:
+    publish_motion(tmp_path, [random_poses(3)])
+    bodies = bodies_of(tmp_path)
+    for number, unseen in enumerate(({"left_leg"}, {"left_leg", "left_arm"}, {"left_leg", "head"})):
+        bodies[number] = bound_in_its_pose(
+            bodies[number], dataclasses.replace(random_poses(3)[number].body(), unseen_limbs=unseen)
+        )
+    character = rig(0, bodies, LeftOut())
+    assert character.unseen_limbs == {"left_leg"}
+    seen = {limb: limb != "left_leg" for limb in LIMBS}
+    for content in (encode_characters([character], "motion"), encode_body(posed(character), character.skeleton)):
+        assert Glb(content).document["nodes"][0]["extras"]["seen"] == seen
 
 
 def test_texture_is_that_of_the_last_frame_that_has_one(tmp_path: Path) -> None:

@@ -9,6 +9,7 @@ import trimesh
 
 from common.arrays import FloatArray
 from common.body.anatomy import FACIAL_ACTIONS
+from common.labels import LIMBS
 from receiver.export.skin_weights import load_body_skin
 from receiver.mesh.body_file import read_body, read_pose
 from receiver.mesh.mesh_files import to_y_up
@@ -83,6 +84,15 @@ def test_document_has_two_blocks_of_a_file_system(folder: Folder) -> None:
     for number, body in enumerate(walking()):
         folder.write(f"{number}.gltf", textured(body, 40))
         assert (folder.path / f"{number}.gltf").stat().st_size <= 2 * 4096
+
+
+def test_document_says_which_limbs_a_camera_has_seen_in_its_frame(folder: Folder) -> None:
+    for number, body in enumerate(walking()):
+        unseen = {"left_leg"} if number else set[str]()
+        folder.write(f"{number}.gltf", dataclasses.replace(body, unseen_limbs=unseen))
+        assert read_pose(folder.path / f"{number}.gltf").unseen_limbs == unseen
+    node = json.loads((folder.path / "1.gltf").read_bytes())["nodes"][0]
+    assert node["extras"]["seen"] == {limb: limb != "left_leg" for limb in LIMBS}
 
 
 def test_another_figure_is_written_without_what_is_the_same_for_all(folder: Folder) -> None:

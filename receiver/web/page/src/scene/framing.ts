@@ -34,14 +34,22 @@ function free(size: number, before: number, behind: number): [begin: number, len
   return [shrink * before, Math.max(1, size - shrink * (before + behind))];
 }
 
-/** From below, people are seen no steeper at first: radians. */
-const LOWEST = -0.1;
+/** How far beside where it is wanted the camera is, and how high above people at most and at least: radians. */
+const SIDES = { face: [0, 0, 0], bust: [0, 0.5, -0.1], whole: [0.25, 0.2, -0.1] } as const;
+/** What is seen of a face, which fills half of the height, unless that is too narrow for it. */
+const FACE_M = { height: 0.38, width: 0.24 };
 
-/** The unit vector that goes as `way`, turned about the vertical, and at most `steepest`: radians. */
-export function direction(way: THREE.Vector3, beside: number, steepest: number): THREE.Vector3 {
+/** The unit vector in which the camera is from the people, if it is wanted in the direction `way`. */
+export function direction(way: THREE.Vector3, of: keyof typeof SIDES): THREE.Vector3 {
+  const [beside, highest, lowest] = SIDES[of];
   const height = Math.atan2(way.y, Math.hypot(way.x, way.z));
-  const polar = Math.PI / 2 - Math.min(steepest, Math.max(LOWEST, height));
+  const polar = Math.PI / 2 - Math.min(highest, Math.max(lowest, height));
   return new THREE.Vector3().setFromSphericalCoords(1, polar, Math.atan2(way.x, way.z) + beside);
+}
+
+/** The distance from which a face is seen; arguments as for `framingDistance`. */
+export function faceDistance(half: number, height: number, area: { width: number }): number {
+  return Math.max(FACE_M.height, (FACE_M.width * height) / area.width) / 2 / half;
 }
 
 /**

@@ -7,7 +7,7 @@ import { Crowd } from "./crowd.ts";
 import { DrawLoop, isSoftwareRenderer } from "./draw-loop.ts";
 import { Floor } from "./floor.ts";
 import { FloorLevel } from "./floor-level.ts";
-import { direction, freeArea, framingDistance, type Insets } from "./framing.ts";
+import { direction, faceDistance, freeArea, framingDistance, type Insets } from "./framing.ts";
 import { KeyLight } from "./key-light.ts";
 import { PersonNumbers } from "./person-numbers.ts";
 import { Materials, type Look, type Palette } from "./materials.ts";
@@ -15,12 +15,8 @@ import { Materials, type Look, type Palette } from "./materials.ts";
 const FIELD_OF_VIEW = 34;
 const FOLLOW_S = 0.35;
 const FLIGHT_S = 0.5;
-/** At least so much is seen; of a face, which fills half of the height, so much, and so much from left to right. */
+/** At least so much is seen. */
 const FRAMED_M = 0.6;
-const FACE_M = { height: 0.38, width: 0.24 };
-/** From beside the camera, and at most so steeply, people are seen of whom legs are shown, and others: radians. */
-const WHOLE = { beside: 0.25, steepest: 0.2 };
-const BUST = { beside: 0, steepest: 0.5 };
 /** Who moves within this share of the distance moves in the picture, which follows slowly; but for a face. */
 const STILL = 0.07;
 const DRIFT_S = 2;
@@ -162,7 +158,7 @@ export class Stage {
 
   set face(face: boolean) {
     const head = face ? this.people.head : null;
-    this.#face = head && { centre: head.centre, towards: direction(head.towards.setY(0), 0, 0) };
+    this.#face = head && { centre: head.centre, towards: direction(head.towards, "face") };
     this.#fly();
   }
 
@@ -369,12 +365,8 @@ export class Stage {
   #home(at: THREE.Vector3): THREE.Vector3 {
     const half = Math.tan(THREE.MathUtils.degToRad(FIELD_OF_VIEW / 2));
     const height = Math.max(this.#options.canvas.clientHeight, 1);
-    if (this.#face) {
-      const framed = Math.max(FACE_M.height, (FACE_M.width * height) / this.#area.width);
-      return at.clone().addScaledVector(this.#face.towards, framed / 2 / half);
-    }
-    const { beside, steepest } = this.people.isBust ? BUST : WHOLE;
-    const towards = direction(this.people.camera.sub(this.#centre), beside, steepest);
+    if (this.#face) return at.clone().addScaledVector(this.#face.towards, faceDistance(half, height, this.#area));
+    const towards = direction(this.people.camera.sub(this.#centre), this.people.isBust ? "bust" : "whole");
     const around = this.#bounds();
     const needed = around.isEmpty() ? 0 : framingDistance(around, at, towards, half, height, this.#area);
     return towards.setLength(Math.max(FRAMED_M / 2 / half, needed)).add(at);
