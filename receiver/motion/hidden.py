@@ -4,7 +4,8 @@ Their pose is a sample of the mixture (`receiver.motion.mixture`), given what is
 (`receiver.motion.diffusion`) brings near real poses.  It stays while the person does what they do: the component k
 changes if another one is clearly likelier for a while, and the pose of the same ε follows the seen body only where that
 really moves.  A limb goes from where it was last seen to its generated pose, and
-back, without a jump.  Unseen legs stand where they are (`receiver.motion.legs`).
+back, without a jump.  Unseen legs stand where they are (`receiver.motion.legs`).  Of a head and shoulders, a sample
+would do something with its arms, such as cross them: they hang until something is seen of them.
 """
 
 import functools
@@ -21,6 +22,7 @@ from common.body.model import BodyModel
 from common.frames import LabelFrame, PersonLabels, unseen_limbs
 from common.labels import LIMBS, concatenate, group_slices
 from receiver.motion.absent import ABSENT_S
+from receiver.motion.arms import ARMS, hanging
 from receiver.motion.diffusion import PaperDiffusion, PoseDiffusion, PoseRefiner, load_denoiser
 from receiver.motion.history import POSE
 from receiver.motion.legs import LEGS, Legs, Pelvis
@@ -28,7 +30,6 @@ from receiver.motion.mixture import DOWN, ENTRIES, SIZE, SPEED_S, PoseMixture, s
 from receiver.motion.steps import Blend, share_of_way
 
 _GROUPS = (*LIMBS, "hands")
-_ARMS = ("left_arm", "right_arm")
 _SHAPE = group_slices()["shape"]
 # Seconds in which a limb goes from where it was last seen to its generated pose, comes back, and changes the mode.
 _GOING_S, _COMING_S, _CHANGING_S = 0.7, 0.15, 0.6
@@ -47,7 +48,8 @@ class _Person:
     """What is remembered of a person.
 
     Attributes:
-        hidden, known: the groups that nobody sees, and those of them of which something was sent.
+        hidden: the groups that nobody sees.
+        moved: the arms that were seen, ever.
         likely: (K,) the mean of log π_k.
         x: (D,) the mean of what is seen.
         k: the component.
@@ -62,6 +64,7 @@ class _Person:
     noise: Float64Array
     at_s: float = -np.inf
     hidden: frozenset[str] = frozenset()
+    moved: set[str] = field(default_factory=set)
     likely: Float64Array = field(default_factory=lambda: np.zeros(0))
     x: Float64Array = field(default_factory=lambda: np.zeros(SIZE))
     k: int | None = None
@@ -95,11 +98,12 @@ def _towards(mean: Float64Array, value: Float64Array, share: float) -> Float64Ar
 
 
 @functools.cache
-def learned() -> tuple[PoseMixture, Legs, Mapping[str, PoseRefiner]]:
+def learned() -> tuple[PoseMixture, Legs, Mapping[str, Float64Array], Mapping[str, PoseRefiner]]:
     """What all sessions share, loaded once. Raises WeightsError if weights are missing or of another version."""
     denoiser = load_denoiser()
     refiners: Mapping[str, PoseRefiner] = {"learned": PoseDiffusion(denoiser), "paper": PaperDiffusion(denoiser)}
-    return PoseMixture.load(), Legs(LabelSpace.load(), BodyModel.load()), refiners
+    space = LabelSpace.load()
+    return PoseMixture.load(), Legs(space, BodyModel.load()), hanging(space), refiners
 
 
 class HiddenLimbs:
@@ -113,7 +117,7 @@ class HiddenLimbs:
     """
 
     def __init__(self, diffusion: str | None = "learned") -> None:
-        self._mixture, self._legs, refiners = learned()
+        self._mixture, self._legs, self._hanging, refiners = learned()
         self._refiner = None if diffusion is None else refiners[diffusion]
         self._people: dict[int, _Person] = {}
 
@@ -124,11 +128,12 @@ class HiddenLimbs:
 
     def _completed(self, labels: PersonLabels, now_s: float) -> PersonLabels:
         unseen = unseen_limbs(labels)
-        hidden = unseen | ({"hands"} if unseen.issuperset(_ARMS) else set())
+        hidden = unseen | ({"hands"} if unseen.issuperset(ARMS) else set())
         person = self._people.get(labels.identity)
         if person is None or not 0 <= now_s - person.at_s <= ABSENT_S:
             person = _Person(*self._mixture.drawn(labels.identity))
             self._people[labels.identity] = person
+        person.moved |= set(ARMS) - hidden
         vector = concatenate(labels.labels)
         aim = vector[POSE].astype(np.float64)
         if not (hidden or person.hidden or person.blends):
@@ -137,6 +142,9 @@ class HiddenLimbs:
         jumps = self._generate(person, labels, hidden, vector, now_s)
         for name in hidden:
             aim[ENTRIES[name]] = person.sample[ENTRIES[name]]
+        if hidden.issuperset(LEGS):
+            for name in hidden.intersection(ARMS) - person.moved:
+                aim[ENTRIES[name]] = self._hanging[name]
         if not hidden.isdisjoint(LEGS):
             self._stand(person, hidden, aim, vector[_SHAPE])
         completed = self._blended(person, aim, jumps, now_s)

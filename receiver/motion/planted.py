@@ -31,6 +31,8 @@ _SPEED_S, _LEAVES_S, _RELAX_S, _FOLLOWS_S, _AWAY_S, _RETURNS_S = 0.1, 0.05, 3.0,
 _DISTANCE_S = 0.1
 # Probability from which on the body follows a foot.
 _STANDS = 0.3
+# The head from the pelvis, in its frame: whoever's legs are unseen is seen there, and moves on that line of sight.
+_HEAD_M: Final = np.array([0.0, -0.64, -0.1])
 # After a longer gap a person begins anew.
 _FORGOTTEN_S = 0.5
 _TINY = 1e-6
@@ -44,7 +46,7 @@ class _Person:
 
     Attributes:
         seen: (L,) 1 for each leg that was seen, else 0.
-        distance_m: of the pelvis along its line of sight, smoothed.
+        distance_m: of the pelvis along its line of sight, or of the head where no leg is seen, smoothed.
         held: (L, 3) places of the ankles.
         ankles: (L, 3) where they were measured.
         velocity: (L, 3) of the ankles, metres a second.
@@ -107,15 +109,18 @@ class PlantedFeet:
         entries = np.stack([vector[_SLICES[leg]] for leg in LEGS]).astype(np.float64)
         pelvis = Pelvis.of(vector)
         chain = self._legs.chain(entries, vector[_SHAPE], pelvis)
-        distance_m = float(np.linalg.norm(pelvis.position))
-        ray = pelvis.position / distance_m
         unseen = unseen_limbs(labels)
         seen = np.array([leg not in unseen for leg in LEGS], np.float64)
+        middle = pelvis.position if seen.any() else pelvis.position + pelvis.rotation @ _HEAD_M
+        distance_m = float(np.linalg.norm(middle))
+        ray = middle / distance_m
         person = self._people.get(labels.identity)
         if person is None or not person.goes_on(now_s, distance_m):
             self._people[labels.identity] = _Person(now_s, seen, distance_m, chain.ankles, chain.ankles)
             return labels
         passed_s, person.at_s = now_s - person.at_s, now_s
+        if person.seen.any() != seen.any():
+            person.distance_m = distance_m
         person.distance_m += share_of_way(passed_s, _DISTANCE_S) * (distance_m - person.distance_m)
         nearer = (person.distance_m - distance_m) * ray
         person.hold(chain.ankles + nearer, ray, seen, passed_s)

@@ -64,6 +64,21 @@ def test_only_unseen_limbs_are_generated_at_once_and_by_the_identity(standing: F
     assert np.array_equal(first, again) and not np.allclose(first, other, atol=0.01)
 
 
+def test_arms_of_a_head_and_shoulders_hang_until_they_are_seen(
+    space: LabelSpace, kinematics: KeypointKinematics, standing: FloatArray
+) -> None:
+    bust, limbs = (*LEGS, "left_arm", "right_arm"), HiddenLimbs()
+    hang = completed(limbs, frames(standing, bust, 0, 1))[0]
+    shoulders, elbows, wrists = (joints(space, kinematics, hang[None])[0, part : part + 2] for part in (5, 7, 9))
+    assert (wrists[:, 1] - elbows[:, 1] > 0.15).all() and (elbows[:, 1] - shoulders[:, 1] > 0.2).all()
+    np.testing.assert_allclose(wrists[:, 0], [0.2, -0.2], atol=0.08)
+    completed(limbs, frames(standing, LEGS, 1, 30))
+    after = completed(limbs, frames(standing, bust, 31, 60))[-1]
+    assert np.abs(after - hang)[group_slices()["left_arm"]].max() > 0.1
+    legs_seen = completed(HiddenLimbs(), frames(standing, ("left_arm", "right_arm"), 0, 1))[0]
+    assert np.abs(legs_seen - hang)[group_slices()["left_arm"]].max() > 0.1
+
+
 def test_hands_go_with_both_arms(standing: FloatArray) -> None:
     one = completed(HiddenLimbs(), frames(standing, ("left_arm",), 0, 1))[0]
     both = completed(HiddenLimbs(), frames(standing, ("left_arm", "right_arm"), 0, 1))[0]

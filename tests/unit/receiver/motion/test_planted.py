@@ -8,7 +8,7 @@ import torch
 
 from common.arrays import Float64Array, FloatArray
 from common.body.label_space import LabelSpace
-from common.body.model import BodyModel, BodyParameters
+from common.body.model import BodyModel, BodyParameters, KeypointKinematics
 from common.body.rotations import axis_angle_to_matrix
 from common.frames import PersonLabels
 from common.labels import LABEL_SIZE, LIMBS, concatenate, group_slices
@@ -143,3 +143,21 @@ def test_labels_that_no_body_has_stay_finite(legs: Legs) -> None:
     labels = np.random.default_rng(3).normal(0, 6, (10 * FRAMES, LABEL_SIZE)).astype(np.float32)
     labels[:, DISTANCE] = 0.1 * np.sin(np.arange(10 * FRAMES))
     assert np.isfinite(settled(legs, labels)).all()
+
+
+def test_head_stays_where_it_is_seen_while_the_distance_of_a_close_up_jitters(
+    space: LabelSpace, kinematics: KeypointKinematics
+) -> None:
+    near = BodyParameters.rest(FRAMES)
+    near.translation[:] = torch.tensor([0.1, 0.62, 0.55])
+    rng = np.random.default_rng(0)
+    # The head moves to and fro on its line of sight.
+    ray = torch.tensor([0.1, -0.02, 0.45])
+    near.translation.add_(torch.from_numpy(rng.normal(0, 0.03, (FRAMES, 1)).astype(np.float32)) * ray)
+    with torch.inference_mode():
+        labels = space.encode(near).numpy()
+        shown = kinematics(space.decode(torch.from_numpy(settled(Legs(space, kinematics.body), labels, LEGS))))[0][:, 0]
+        given = kinematics(space.decode(torch.from_numpy(labels)))[0][:, 0]
+    moved = shown[:, :2] / shown[:, 2:] - given[:, :2] / given[:, 2:]
+    assert float(moved.norm(dim=1).max()) < 0.01
+    assert float((shown[:, 2] - given[:, 2]).abs().max()) > 0.01
