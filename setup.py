@@ -25,8 +25,10 @@ NETWORKS = Path("common/weights/mediapipe")
 MEDIAPIPE = "mediapipe==0.10.21"
 MEDIAPIPE_WHEEL = ["--platform=manylinux_2_28_x86_64", "--python-version=3.11", "--implementation=cp", "--abi=cp311"]
 MEDIAPIPE_LICENCE = "mediapipe-0.10.21.dist-info/LICENSE"
+_SHORT_RANGE = "face_detection/face_detection_short_range"
 # In the wheel's `mediapipe/modules`, and their SHA-256.
 MEDIAPIPE_NETWORKS = {
+    f"{_SHORT_RANGE}.tflite": "bbff11cebd1eb27a1e004cae0b0e63ec8c551cbf34a4451148b4908b8db3eca8",
     "face_landmark/face_landmark.tflite": "1055cb9d4a9ca8b8c688902a3a5194311138ba256bcc94e336d8373a5f30c814",
     "iris_landmark/iris_landmark.tflite": "d1744d2a09c25f501d39eba4faff47e53ecca8852c5ce19bce8eeac39357521f",
     "hand_landmark/hand_landmark_full.tflite": "11c272b891e1a99ab034208e23937a8008388cf11ed2a9d776ed3d01d0ba00e3",

@@ -14,8 +14,15 @@ if TYPE_CHECKING:
 
 DIRECTORY = WEIGHTS_DIRECTORY / "mediapipe"
 
-Name = Literal["face_landmark", "iris_landmark", "hand_landmark_full", "hand_landmark_lite", "hand_recrop"]
-"""All take one picture, (1, S, S, 3) RGB 0…1, of side S: 192, 64, 224, 224, 256."""
+Name = Literal[
+    "face_detection_short_range",
+    "face_landmark",
+    "iris_landmark",
+    "hand_landmark_full",
+    "hand_landmark_lite",
+    "hand_recrop",
+]
+"""All take one picture, (1, S, S, 3) RGB, of side S: 128, 192, 64, 224, 224, 256; the first one −1…1, others 0…1."""
 NAMES: tuple[Name, ...] = get_args(Name)
 
 

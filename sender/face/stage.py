@@ -4,7 +4,8 @@
                   └── last landmarks ──┘      │    └── running neutral of the person
                                               └ head of the person ─ labels
 
-What is not read has no labels: the receiver shows a neutral face.  A head that was read once stays.
+What is not read has no labels: the receiver shows a neutral face.  A head that was read once stays.  Of close-ups,
+perception has read the landmarks already.
 """
 
 import logging
@@ -23,7 +24,8 @@ from common.labels import GROUP_BY_NAME
 from common.weights.devices import to_numpy
 from sender.face.actions import FaceActions
 from sender.face.head import HeadMemory, HeadReading
-from sender.face.landmarks import FaceReader
+from sender.face.head_pose import HeadPose
+from sender.face.landmarks import FaceLandmarks, FaceReader
 from sender.face.memory import FaceMemory
 from sender.face.region import face_px, region_of_keypoints
 from sender.perception.inference.crop import CropBox
@@ -105,7 +107,8 @@ class FaceStage:
             waiting = [row for row in waiting if known[row].read_s != last_s]
         waiting.sort(key=lambda row: known[row].read_s)
         for row in waiting[:_A_FRAME]:
-            self._read(image, known[row], self._heads[observed[row].identity], regions[row])
+            person = observed[row]
+            self._read(image, known[row], self._heads[person.identity], regions[row], person.head)
         return tuple(self._labelled(memory, person) for memory, person in zip(known, people, strict=True))
 
     def _memory(self, identity: int) -> FaceMemory:
@@ -116,6 +119,8 @@ class FaceStage:
 
     def _region(self, memory: FaceMemory, person: ObservedPerson) -> CropBox | None:
         """Where a face is to be read; None where it is turned away or too small, and then it is lost."""
+        if person.head is not None:
+            return person.head.face.region
         output, region = person.output, None
         if bool((output.visible_logit[0, :_HEAD] > 0).all()):
             region = region_of_keypoints(person.crop.to_pixels(to_numpy(output.keypoints_2d[0])))
@@ -128,9 +133,15 @@ class FaceStage:
             return None
         return region
 
-    def _read(self, image: Image, memory: FaceMemory, head: HeadMemory, region: CropBox | None) -> None:
-        face = None if region is None else self._reader.read(image, region, _LEAST_SCORE, memory.last)
-        if face is not None and memory.last is None:
+    def _read(
+        self, image: Image, memory: FaceMemory, head: HeadMemory, region: CropBox | None, pose: HeadPose | None
+    ) -> None:
+        face: FaceLandmarks | None = None
+        if pose is not None:
+            face = pose.face
+        elif region is not None:
+            face = self._reader.read(image, region, _LEAST_SCORE, memory.last)
+        if pose is None and face is not None and memory.last is None:
             # Keypoints tell the region to a tenth, landmarks exactly.
             face = self._reader.read(image, face.region, _LEAST_SCORE)
         if face is None:

@@ -13,7 +13,9 @@ from common.arrays import Box, Image
 from common.frames import Camera
 from common.text import counted
 from common.weights.devices import CPU
+from sender.face.head_pose import HeadPose
 from sender.perception.capacity import people_carried
+from sender.perception.close_ups import CloseUps, box_of, with_head
 from sender.perception.config import TrackerConfig, TrackingConfig
 from sender.perception.inference.crop import CropBox
 from sender.perception.inference.detector import BOTH, Detection, Detector
@@ -27,7 +29,7 @@ from sender.perception.network.output import PerceptionOutput
 from sender.perception.search_schedule import SearchSchedule
 from sender.perception.tracking.boxes import prominence
 from sender.perception.tracking.camera_roll import CameraRoll
-from sender.perception.tracking.drift import Evidence
+from sender.perception.tracking.drift import DriftDetector, Evidence
 from sender.perception.tracking.frame_clock import FrameClock
 from sender.perception.tracking.rejected_boxes import RejectedBoxes
 from sender.perception.tracking.similarity import Appearance, ImagePose
@@ -70,6 +72,7 @@ class ObservedPerson:
         crop: the part of the frame that perception read.
         output: perception's predictions there, a batch of one.
         view: how perception saw the crop.
+        head: of a close-up, from the landmarks of the face; the output's keypoints there are its own.
     """
 
     identity: int
@@ -77,6 +80,7 @@ class ObservedPerson:
     crop: CropBox
     output: PerceptionOutput
     view: View = "both"
+    head: HeadPose | None = None
 
 
 class PerceptionStage:
@@ -87,6 +91,11 @@ class PerceptionStage:
         schedule ─ detector ─ tracker ─ proposals not rejected before ─ two looks ─ tracker
                                                                                        │
                                         tracker ─ turns, roll ─ perception, verifier ──┘
+
+    Heads that fill the picture take a shorter one (`sender.perception.close_ups`).
+
+    Args:
+        close_ups: finds these; None finds none.
     """
 
     def __init__(
@@ -95,10 +104,12 @@ class PerceptionStage:
         perception: Perception,
         verifier: Verifier,
         limits: TrackerConfig,
+        close_ups: CloseUps | None = None,
         *,
         live: bool = False,
     ) -> None:
         self._detector = detector
+        self._close_ups = close_ups
         self._perception = perception
         self._verifier = verifier
         self._tracker = Tracker(limits)
@@ -125,9 +136,10 @@ class PerceptionStage:
         if cameras:
             logger.info("following up to %s (--max-people)", counted(limits.max_people, "person", "people"))
         if sharing:
-            return cls(sharing._detector, perception, sharing._verifier, limits, live=cameras > 0)
+            close_ups = sharing._close_ups and CloseUps.load(sharing=sharing._close_ups)
+            return cls(sharing._detector, perception, sharing._verifier, limits, close_ups, live=cameras > 0)
         detector = DetectorFile.load(tracking.detector) if tracking.detector else Detector.load(device=device)
-        return cls(detector, perception, Verifier.load(), limits, live=cameras > 0)
+        return cls(detector, perception, Verifier.load(), limits, CloseUps.load(), live=cameras > 0)
 
     @property
     def max_people(self) -> int:
@@ -149,6 +161,8 @@ class PerceptionStage:
         self._turns = ViewTurns(live=self._live)
         self._roll = CameraRoll()
         self._clock = FrameClock()
+        if self._close_ups is not None:
+            self._close_ups.reset()
 
     def process(
         self, image: Image, camera: Camera, time_s: float | None = None, *, take_turns: bool = True
@@ -161,12 +175,16 @@ class PerceptionStage:
             take_turns: where frames follow each other fast, each is seen in one view, by turns.
         """
         self._tracker.begin_frame(self._clock.tick(time_s))
+        if self._close_ups is not None:
+            self._close_ups.follow(image, self._tracker.seen)
         urgent = self._tracker.search_due
         boxes = [track.box for track in self._tracker.seen]
         scales = self._schedule.scales(image, boxes, self._clock.now_s, urgent=urgent)
         if scales:
             proposals = self._tracker.associate(self._detector.find(image, scales, self._roll.radians))
             self._tracker.add_tracks(self._verified(image, proposals, urgent=urgent), camera.width, camera.height)
+        if self._close_ups is not None:
+            self._find_heads(self._close_ups, image, searches=bool(scales))
         identities = [track.identity for track in self._tracker.seen]
         view = self._turns.next_view(identities, time_s if take_turns else None)
         people = self._observe(image, self._tracker.seen, view)
@@ -174,6 +192,18 @@ class PerceptionStage:
             people += self._behind(image, people, camera)
         self._first = False
         return tuple(sorted(people, key=lambda person: person.crop.side * person.score, reverse=True))
+
+    def _find_heads(self, close_ups: CloseUps, image: Image, *, searches: bool) -> None:
+        """Looks for heads that fill the picture, and tracks those of people who are not tracked yet."""
+        height, width = image.shape[:2]
+        heads = close_ups.find(image, self._tracker.seen, searches=searches)
+        boxes = [box_of(head.face, image) for head in heads]
+        new = [Candidate(box, head.face.score) for box, head in zip(boxes, heads, strict=True)]
+        self._tracker.add_tracks(new, width, height)
+        for track in self._tracker.seen:
+            for box, head in zip(boxes, heads, strict=True):
+                if track.box is box:
+                    close_ups.keep(track.identity, head)
 
     def _verified(self, image: Image, proposals: Sequence[Detection], *, urgent: bool) -> list[Candidate]:
         """The proposals in which the verifier finds people after box refinement; the boxes of the others are kept.
@@ -206,7 +236,8 @@ class PerceptionStage:
             box = person_box(output, crop)
             # A photograph has no second frame that could decide, and shows close-ups without located keypoints.
             nobody = not self._first and Evidence.from_output(output, crop, box, presence, width, height).is_nobody
-            if presence < least or nobody:
+            known = self._close_ups is not None and self._close_ups.shows(box)
+            if presence < least or nobody or known:
                 self._rejected.add(proposal.box, self._schedule.round)
             else:
                 candidates.append(
@@ -247,17 +278,27 @@ class PerceptionStage:
         if not tracks:
             return []
         height, width = image.shape[:2]
-        expected = [track.expected_box() for track in tracks]
+        heads = [self._close_ups.head(track.identity) if self._close_ups else None for track in tracks]
+        pairs = zip(tracks, heads, strict=True)
+        expected = [box_of(head.face, image) if head else track.expected_box() for track, head in pairs]
         # Nothing corrects a photograph later, and nothing waits for it.
         seen = self._predict(image, expected, view=view, thorough=self._first, apart=True)
         if not self._first:
-            seen = self._uncut(image, seen, view)
+            seen = self._uncut(image, seen, view, [head is None for head in heads])
         presences = self._verifier.presence(seen.output.own, TRACKED_PRIOR).tolist()
         there = self._verdicts(seen.output, tracks, presences, least)
         people, observations = [], []
-        for track, old, presence, is_there, crop, output in zip(
-            tracks, expected, presences, there, seen.crops, seen.output.split(), strict=True
+        for track, head, old, presence, is_there, crop, output in zip(
+            tracks, heads, expected, presences, there, seen.crops, seen.output.split(), strict=True
         ):
+            if head is not None:
+                output = with_head(output, crop, head)
+                track.drift = DriftDetector()
+                image_pose = ImagePose.from_output(output, crop)
+                observations.append(Observation(track, old, True, Appearance.from_output(output), image_pose))
+                score = max(presence, head.face.score)
+                people.append(ObservedPerson(track.identity, score, crop, output, view, head))
+                continue
             refined = person_box(output, crop)
             evidence = Evidence.from_output(output, crop, refined, presence, width, height)
             track.drift.observe(evidence, self._clock.step_s)
@@ -297,11 +338,18 @@ class PerceptionStage:
         posteriors = self._verifier.presence(output, [track.found_presence for track in tracks])
         return [posterior >= least for posterior in posteriors.tolist()]
 
-    def _uncut(self, image: Image, seen: BoxPredictions, view: View) -> BoxPredictions:
-        """The same predictions; of people who are cut off by their crops, those in larger crops."""
+    def _uncut(self, image: Image, seen: BoxPredictions, view: View, grow: Sequence[bool]) -> BoxPredictions:
+        """The same predictions; of people who are cut off by their crops, those in larger crops.
+
+        Args:
+            grow: whose crops may grow.
+        """
         height, width = image.shape[:2]
         rows = seen.output.split()
-        boxes = [uncut_box(output, crop, width, height) for output, crop in zip(rows, seen.crops, strict=True)]
+        boxes = [
+            uncut_box(output, crop, width, height) if grows else None
+            for output, crop, grows in zip(rows, seen.crops, grow, strict=True)
+        ]
         larger = [box for box in boxes if box is not None]
         if not larger:
             return seen

@@ -15,6 +15,7 @@ from sender.perception.network.output import FEATURE_SIZE
 from sender.perception.stage import ObservedPerson
 from sender.semantics.bodies import Bodies, entries_in_frame, together
 from sender.semantics.fitting import FittedEntries, Fitter, FitterOnGpu, FitterOnHost, FittingNetwork
+from sender.semantics.heads import head_in_crop
 from sender.semantics.predictor import ERRORS_NAME, PoseHead
 from sender.semantics.refine import Refiner, Targets
 
@@ -52,7 +53,8 @@ class CropFits:
     def _fit(self, observed: Sequence[ObservedPerson], camera: Camera, correction: FloatArray | None) -> FittedEntries:
         output = together(observed)
         focal = np.array([camera.focal_px / person.crop.side for person in observed], np.float32)
-        return self.fitter(output.features(), Targets.from_output(output, focal), correction)
+        heads = [head_in_crop(person, camera) for person in observed]
+        return self.fitter(output.features(), Targets.from_output(output, focal, heads), correction)
 
 
 def in_frame(fitted: FittedEntries, observed: Sequence[ObservedPerson], camera: Camera) -> Bodies:

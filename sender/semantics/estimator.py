@@ -1,6 +1,6 @@
 """Estimates bodies: what is fitted to each frame, smoothed over the frames around, and lifted.
 
-    perception's output ── pose head, refinement ── smoothing ── lifting (--semantics lifting) ── bodies
+    perception's output ── pose head, refinement ── smoothing ── lifting (--semantics lifting) ── heads ── bodies
 
 Shapes: B people.
 """
@@ -22,6 +22,7 @@ from sender.semantics.bodies import Bodies, entries_in_crops
 from sender.semantics.config import SmoothingConfig
 from sender.semantics.crop_fits import CropFits, in_frame
 from sender.semantics.crop_labels import ENTRIES
+from sender.semantics.heads import HeadPlacement
 from sender.semantics.lifting.lifter import FRAMES, Lifter
 from sender.semantics.lifting.memory import RecentFrames, observations
 from sender.semantics.over_time.fixed_lag import LATER_S, FixedLagSmoother
@@ -32,11 +33,12 @@ class BodyEstimator:
 
     Args:
         strength: of `FixedLagSmoother`; 0 leaves each frame as it is.
+        heads: moves bodies to where landmarks have their heads.
         lifter: corrects what is smoothed; None leaves it.
     """
 
-    def __init__(self, fits: CropFits, strength: float, lifter: Lifter | None = None) -> None:
-        self._fits, self._strength, self._lifter = fits, strength, lifter
+    def __init__(self, fits: CropFits, strength: float, heads: HeadPlacement, lifter: Lifter | None = None) -> None:
+        self._fits, self._strength, self._heads, self._lifter = fits, strength, heads, lifter
         self._smoother = FixedLagSmoother(strength) if strength else None
         self._frames = RecentFrames()
         # Of the frames with people that were observed, oldest first.
@@ -46,11 +48,12 @@ class BodyEstimator:
     def load(cls, config: SmoothingConfig, device: torch.device = CPU) -> Self:
         """With the shipped weights; raises WeightsError where they are missing, damaged or of another version."""
         lifts = config.semantics == "lifting" and config.smoothing
-        return cls(CropFits.load(device), config.smoothing, Lifter.load(device) if lifts else None)
+        heads = HeadPlacement.load()
+        return cls(CropFits.load(device), config.smoothing, heads, Lifter.load(device) if lifts else None)
 
     def sharing(self, strength: float) -> Self:
         """Another estimator by the same networks, which smooths so much (`--smoothing`)."""
-        return type(self)(CropFits(self._fits.fitter), strength, self._lifter)
+        return type(self)(CropFits(self._fits.fitter), strength, self._heads, self._lifter)
 
     @property
     def smooths(self) -> bool:
@@ -100,14 +103,17 @@ class BodyEstimator:
             return self.alone(observed, camera)
         smoothed, found = [self._smoother.next(person.identity) for person in observed], self._found.popleft()
         if self._lifter is None:
-            return replace(found, entries=np.stack(smoothed)[:, :ENTRIES])
+            return self._placed(replace(found, entries=np.stack(smoothed)[:, :ENTRIES]), observed, camera)
         rows = zip(observed, _in_crops(smoothed, observed, camera), strict=True)
         windows = [self._frames.window(person.identity, time_s, FRAMES).where_smoothed(row) for person, row in rows]
-        return self._lifter.bodies(windows, camera)
+        return self._placed(self._lifter.bodies(windows, camera), observed, camera)
 
     def alone(self, observed: Sequence[ObservedPerson], camera: Camera) -> Bodies:
         """Those of B ≥ 1 people of whom there is no other frame."""
-        return self._fits.alone(observed, camera)
+        return self._placed(self._fits.alone(observed, camera), observed, camera)
+
+    def _placed(self, bodies: Bodies, observed: Sequence[ObservedPerson], camera: Camera) -> Bodies:
+        return replace(bodies, entries=self._heads.placed(bodies.entries, observed, camera))
 
 
 def _in_crops(labels: Sequence[FloatArray], observed: Sequence[ObservedPerson], camera: Camera) -> FloatArray:

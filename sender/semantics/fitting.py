@@ -69,7 +69,8 @@ class FittingNetwork(nn.Module):
     def example(cls) -> tuple[Tensor, ...]:
         """Inputs of one row."""
         rows = [torch.zeros(1, 17, columns) for columns in (2, 1, 3, 1)]
-        people = torch.zeros(1, 1, 1), torch.zeros(1, 1, 1), torch.ones(1, 1, 1)
+        weights = torch.zeros(1, 1, 1), torch.zeros(1, 1, 1)
+        people = *weights, torch.ones(1, 5, 3), torch.zeros(1, 1, 1), torch.ones(1, 1, 1)
         return torch.zeros(1, FEATURE_SIZE), torch.zeros(1, ENTRIES), *rows, *people
 
     def forward(self, features: Tensor, correction: Tensor, *targets: Tensor) -> tuple[Tensor, ...]:

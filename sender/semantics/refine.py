@@ -17,6 +17,7 @@ the camera: the pose head predicts the mean of both, and standing people's knees
 Shapes: B people, E = 80 entries, K = 17 keypoints.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Self
 
@@ -27,8 +28,9 @@ from common.arrays import FloatArray
 from common.body.label_space import LabelSpace
 from common.body.model import BodyModel, KeypointKinematics
 from common.weights.devices import to_numpy
+from sender.face.head_pose import FRONT, HEAD_KEYPOINTS
 from sender.perception.network.output import PerceptionOutput
-from sender.semantics.crop_labels import pelvis_in_crop
+from sender.semantics.crop_labels import PELVIS, entries_of_pelvis, pelvis_in_crop
 from sender.semantics.keypoint_jacobian import KeypointJacobian
 from sender.semantics.namespace import Array, namespace, solved
 
@@ -54,6 +56,9 @@ _UPRIGHT_M = 0.2
 # picture they are longer than so many trunks, and no more than so much shorter than their thighs and shanks.
 _STRAIGHT_M, _LONG, _LONG_WITHIN, _BENT = 0.03, 1.35, 0.07, 0.02
 _TINY = 1e-6
+# Standard deviation of a head that landmarks place: how far other heads are from the mean one.
+_HEAD_M = 0.005
+_HEAD = slice(0, HEAD_KEYPOINTS)
 _SHOULDERS, _HIPS, _KNEES, _ANKLES = (slice(first, first + 2) for first in (5, 11, 13, 15))
 # Added to the normal matrix; keeps steps small where nothing is known.
 _DAMPING = 0.1
@@ -68,6 +73,8 @@ class Targets:
         keypoints_3d, weight_3d: (B, K, 3) metres from the pelvis, (B, K, 1).
         weight_upright: (B, 1, 1) of hips that are as far away as the shoulders.
         weight_straight: (B, 1, 1) of knees that are as far away as the middles of hips and ankles.
+        head, weight_head: (B, 5, 3) places of nose, eyes and ears in the crop's camera space, metres, (B, 1, 1); the
+            weight is 0 where nothing but keypoints tells them.
         focal: (B, 1, 1) focal lengths in crop widths.
     """
 
@@ -77,11 +84,21 @@ class Targets:
     weight_3d: Array
     weight_upright: Array
     weight_straight: Array
+    head: Array
+    weight_head: Array
     focal: Array
 
     @classmethod
-    def from_output(cls, output: PerceptionOutput, focal: FloatArray) -> Self:
-        """The keypoints of crops as arrays, with the floors added to their variances; `focal` (B,) in crop widths."""
+    def from_output(
+        cls, output: PerceptionOutput, focal: FloatArray, heads: Sequence[FloatArray | None] | None = None
+    ) -> Self:
+        """The keypoints of crops as arrays, with the floors added to their variances.
+
+        Args:
+            focal: (B,) in crop widths.
+            heads: (5, 3) as in `head` of those who are seen near; None for the others, or if there are only such.
+        """
+        heads = [None] * len(focal) if heads is None else heads
         sigma, visible, log_variance = (
             to_numpy(column)[..., None]
             for column in (output.keypoints_sigma, output.visible_logit.sigmoid(), output.joints_log_variance)
@@ -93,6 +110,8 @@ class Targets:
             weight_3d=1 / np.sqrt(np.exp(log_variance) + _DEPTH_FLOOR_M**2),
             weight_upright=(1 - visible[:, _HIPS].max(axis=1, keepdims=True)) / np.float32(_UPRIGHT_M),
             weight_straight=_straight(to_numpy(output.keypoints_2d), visible) / np.float32(_STRAIGHT_M),
+            head=np.stack([np.ones((_HEAD.stop, 3), np.float32) if head is None else head for head in heads]),
+            weight_head=np.array([[[0.0 if head is None else 1 / _HEAD_M]] for head in heads], np.float32),
             focal=focal[:, None, None],
         )
 
@@ -120,10 +139,19 @@ class Refiner:
             sigma: (B, E) their standard deviations.
             correction: (B, E) what refining the same people added in the last frame: where the search begins.
         """
-        refined = entries if correction is None else entries + correction
+        refined = self._placed(entries if correction is None else entries + correction, targets)
         for _ in range(_STEPS if correction is None else _FOLLOWING_STEPS):
             refined = self._step(refined, entries, sigma, targets)
         return refined
+
+    def _placed(self, entries: Array, targets: Targets) -> Array:
+        """Entries (B, E) of bodies that are moved to where their heads are known to be."""
+        focal = targets.focal[:, 0]
+        pelvis = (targets.head - self.keypoints.keypoints(entries)[:, _HEAD])[:, :FRONT].mean(1)
+        placed = namespace(entries).concatenate(
+            (entries[:, : PELVIS.start], entries_of_pelvis(pelvis, focal), entries[:, PELVIS.stop :]), 1
+        )
+        return namespace(entries).where(targets.weight_head[:, 0] > 0, placed, entries)
 
     def projected(self, entries: Array, focal: Array) -> Array:
         """The keypoints (B, K, 2) of the bodies that entries (B, E) describe, crop units; `focal` as in `Targets`."""
@@ -140,7 +168,7 @@ class Refiner:
         return entries - solved(normal, gradient)[..., 0].clip(-_MAX_STEP, _MAX_STEP)
 
     def _residuals(self, entries: Array, targets: Targets) -> tuple[Array, Array]:
-        """(B, K·5 + 1, 1) weighted residuals, and their derivatives (B, K·5 + 1, E)."""
+        """(B, R, 1) weighted residuals, and their derivatives (B, R, E)."""
         xp, focal = namespace(entries), targets.focal
         from_pelvis, pelvis, by_entries = self.keypoints.derivatives(entries, focal[:, 0])
         keypoints = from_pelvis + pelvis[:, None]
@@ -160,7 +188,10 @@ class Refiner:
         by_lean = targets.weight_upright * _lean(by_entries)[:, None]
         bend = targets.weight_straight * _bend(from_pelvis)[..., None]
         by_bend = targets.weight_straight * _bend(by_entries)
-        return xp.concatenate((of_keypoints, lean, bend), 1), xp.concatenate((by_keypoints, by_lean, by_bend), 1)
+        head = (targets.weight_head * (keypoints[:, _HEAD] - targets.head)).reshape(len(entries), -1, 1)
+        by_head = (targets.weight_head[..., None] * by_entries[:, _HEAD]).reshape(len(entries), head.shape[1], -1)
+        residuals = xp.concatenate((of_keypoints, lean, bend, head), 1)
+        return residuals, xp.concatenate((by_keypoints, by_lean, by_bend, by_head), 1)
 
 
 def _lean(places: Array) -> Array:

@@ -32,6 +32,7 @@ from sender.semantics.confidence import LIMBS, RIGHT_WITHIN, KeypointConfidence,
 from sender.semantics.crop_fits import CropFits
 from sender.semantics.estimator import BodyEstimator
 from sender.semantics.fitting import FitterOnHost
+from sender.semantics.heads import HeadPlacement
 from sender.semantics.predictor import PoseHead
 from sender.semantics.refine import Refiner, Targets
 from sender.train.photographs.dataset import Photograph
@@ -247,4 +248,5 @@ class Senders:
 
 
 def _posed(network: nn.Module, refiner: Refiner) -> BodyEstimator:
-    return BodyEstimator(CropFits(FitterOnHost(NetworkInUse(network.eval(), "float32", CPU), refiner)), 0.0)
+    fits = CropFits(FitterOnHost(NetworkInUse(network.eval(), "float32", CPU), refiner))
+    return BodyEstimator(fits, 0.0, HeadPlacement.load())

@@ -20,6 +20,7 @@ from sender.clothing.stage import ClothingStage
 from sender.labelling import Labelling, Networks
 from sender.lookahead import with_later
 from sender.metrics import SenderMetrics
+from sender.perception.close_ups import CloseUps
 from sender.perception.config import TrackerConfig
 from sender.perception.inference.crop import CropBox
 from sender.perception.inference.detector import Detector
@@ -141,7 +142,7 @@ class FrameSender:
 
 def networks_of_labels(limits: TrackerConfig) -> Networks:
     """The sender's networks without those of faces and hands. Raises WeightsError."""
-    perception = PerceptionStage(Detector.load(), Perception.load(), Verifier.load(), limits)
+    perception = PerceptionStage(Detector.load(), Perception.load(), Verifier.load(), limits, CloseUps.load())
     return Networks(perception, SemanticsStage.load(SmoothingConfig()), ClothingStage.load())
 
 

@@ -1,6 +1,7 @@
 """Whose faces are read when, and what people get, with a scripted reader."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -11,6 +12,7 @@ from common.body.expression import ExpressionSpace
 from common.frames import PersonLabels
 from sender.face.actions import FaceActions
 from sender.face.head import HeadReading
+from sender.face.head_pose import HeadPoseReader
 from sender.face.landmarks import POINTS, FaceLandmarks
 from sender.face.stage import FaceStage
 from sender.perception.inference.crop import CropBox
@@ -85,6 +87,14 @@ def test_new_face_is_looked_at_twice_and_then_where_it_was(stage: FaceStage, rea
     assert len(reader.regions) == 3
     label(stage, [person(0, x=200.0)], 2)
     assert len(reader.regions) == 5, "a face that jumps is new"
+
+
+def test_faces_that_perception_has_read_are_not_read_again(stage: FaceStage, reader: ScriptedReader) -> None:
+    face = reader.read(FRAME, CropBox(200, 100, 200))
+    assert face is not None
+    near = replace(person(0), head=HeadPoseReader.load()(face))
+    assert label(stage, [near], 0) == [True]
+    assert len(reader.regions) == 1 and stage._people[0].last is face
 
 
 def test_lost_face_has_no_labels(stage: FaceStage, reader: ScriptedReader) -> None:

@@ -1,0 +1,157 @@
+"""Whose faces are followed, and what they make of a person, with scripted networks."""
+
+from collections.abc import Sequence
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+import torch
+
+from common.arrays import FloatArray, Image
+from common.frames import Camera
+from sender.face.detector import FoundFace
+from sender.face.head_pose import HeadPoseReader
+from sender.face.landmarks import FaceLandmarks
+from sender.perception.close_ups import CloseUps, box_of, with_head
+from sender.perception.config import TrackerConfig
+from sender.perception.inference.crop import CropBox
+from sender.perception.inference.detector import USUAL, Detection, Detector, DetectorConfig, DetectorNet
+from sender.perception.inference.predictor import Perception
+from sender.perception.inference.verifier import Verifier, VerifierConfig, VerifierNet
+from sender.perception.network.network import PerceptionConfig, PerceptionNet
+from sender.perception.network.output import PerceptionOutput
+from sender.perception.stage import PerceptionStage
+from sender.perception.tracking.tracker import Track
+from tests.support.preview_samples import MASK, observed
+from tests.support.shown_heads import landmarks, shown_head
+
+TINY = PerceptionConfig(size=32, width=24, depth=2, heads=3, quarter=16, eighth=16, keypoint_width=16)
+CAMERA = Camera(512, 512, 614.0)
+FRAME: Image = np.zeros((512, 512, 3), np.uint8)
+NEAR, FAR = 0.35, 1.6
+
+
+class ScriptedFaces:
+    """A detector and a reader that show a head.
+
+    Attributes:
+        shown: its landmarks; None where it is turned away.
+        searches, reads: how often they were asked.
+    """
+
+    def __init__(self, depth_m: float = NEAR) -> None:
+        self.shown: FaceLandmarks | None = shown_head(CAMERA, (0.0, 0.0, depth_m))
+        self.searches = self.reads = 0
+
+    def find(self, image: Image) -> list[FoundFace]:
+        self.searches += 1
+        return [] if self.shown is None else [FoundFace(self.shown.region, 0.9)]
+
+    def read(
+        self, image: Image, region: CropBox, least_score: float = 0.0, last: FaceLandmarks | None = None
+    ) -> FaceLandmarks | None:
+        self.reads += 1
+        return self.shown if self.shown is not None and self.shown.score >= least_score else None
+
+
+class NoDetector(Detector):
+    """Proposes nobody."""
+
+    def __init__(self) -> None:
+        super().__init__(DetectorNet(DetectorConfig(size=32, width=8)))
+
+    def find(self, image: Image, scales: Sequence[float] = USUAL, roll: float = 0.0) -> tuple[Detection, ...]:
+        return ()
+
+
+class NoVerifier(Verifier):
+    """Sees nobody anywhere."""
+
+    def __init__(self) -> None:
+        super().__init__(VerifierNet(VerifierConfig()))
+
+    def presence(
+        self, output: PerceptionOutput, prior: npt.ArrayLike, first: PerceptionOutput | None = None
+    ) -> FloatArray:
+        return np.full(len(output), 0.05, np.float32)
+
+
+@pytest.fixture
+def faces() -> ScriptedFaces:
+    return ScriptedFaces()
+
+
+def close_ups(faces: ScriptedFaces) -> CloseUps:
+    return CloseUps(faces, faces, HeadPoseReader.load())  # type: ignore[arg-type]
+
+
+def stage_with(faces: ScriptedFaces) -> PerceptionStage:
+    torch.manual_seed(1)
+    perception = Perception(PerceptionNet(TINY))
+    return PerceptionStage(NoDetector(), perception, NoVerifier(), TrackerConfig(), close_ups(faces))
+
+
+def test_head_that_fills_the_picture_is_one_person_whom_nothing_else_sees(faces: ScriptedFaces) -> None:
+    stage = stage_with(faces)
+    for frame in range(10):
+        (person,) = stage.process(FRAME, CAMERA, frame / 30)
+        assert person.identity == 0 and person.score > 0.9
+        assert person.head is not None and person.head.face is faces.shown
+        shown = person.crop.to_pixels(person.output.keypoints_2d[0, :5].numpy())
+        np.testing.assert_allclose(shown, person.head.keypoints, atol=0.5)
+    assert faces.searches == 1, "a face that is followed is not searched"
+
+
+def test_face_that_was_covered_is_the_same_person(faces: ScriptedFaces) -> None:
+    stage, seen = stage_with(faces), faces.shown
+    found = []
+    for frame in range(40):
+        faces.shown = None if 10 <= frame < 25 else seen
+        found.append([person.identity for person in stage.process(FRAME, CAMERA, frame / 30)])
+    assert found[9] == [0] and found[15] == [] and found[30:] == [[0]] * 10
+
+
+def test_small_faces_are_left_to_perception() -> None:
+    assert stage_with(ScriptedFaces(FAR)).process(FRAME, CAMERA, 0.0) == ()
+
+
+def test_what_landmarks_do_not_believe_is_nobody(faces: ScriptedFaces) -> None:
+    assert faces.shown is not None
+    faces.shown = landmarks(faces.shown.points, score=0.6)
+    assert stage_with(faces).process(FRAME, CAMERA, 0.0) == ()
+
+
+def test_face_belongs_to_whom_it_is_in_the_box_of(faces: ScriptedFaces) -> None:
+    ups = close_ups(faces)
+    inside, beside = (
+        Track(number, np.array(box, np.float32)) for number, box in enumerate([(40, 30, 480, 512), (0, 300, 100, 512)])
+    )
+    assert ups.find(FRAME, [beside, inside], searches=True) == []
+    assert ups.head(inside.identity) is not None and ups.head(beside.identity) is None
+    assert len(close_ups(faces).find(FRAME, [beside], searches=True)) == 1
+
+
+def test_faces_are_searched_only_where_somebody_may_be_seen_so_near(faces: ScriptedFaces) -> None:
+    ups, whole = close_ups(faces), Track(0, np.array([200, 40, 300, 450], np.float32))
+    ups.find(FRAME, [whole], searches=True)
+    ups.find(FRAME, [], searches=False)
+    assert faces.searches == 0
+    ups.find(FRAME, [Track(0, np.array([100, 40, 400, 512], np.float32))], searches=True)
+    assert faces.searches == 1
+
+
+def test_box_has_head_and_shoulders_within_the_frame(faces: ScriptedFaces) -> None:
+    assert faces.shown is not None
+    box, points = box_of(faces.shown, FRAME), faces.shown.points[:, :2]
+    assert (box[:2] <= points.min(axis=0)).all() and (box[2:] >= points.max(axis=0)).all()
+    assert (box >= 0).all() and box[3] == 512 and box[2] <= 512
+
+
+def test_shape_is_the_mean_one_where_hips_are_not_seen(faces: ScriptedFaces) -> None:
+    assert faces.shown is not None
+    person = observed(CropBox(0, 0, 512), np.ones((MASK, MASK), np.bool_), visible=np.arange(17) < 5)
+    output, head = person.output, HeadPoseReader.load()(faces.shown)
+    object.__setattr__(output, "shape", torch.full((1, 10), 2.0))
+    assert float(with_head(output, person.crop, head).shape.abs().max()) < 0.1
+    output.visible_logit[:, 11:13] = 6.0
+    assert float(with_head(output, person.crop, head).shape.min()) > 1.9
