@@ -29,13 +29,15 @@ _ITERATIONS = 12
 _GROUP_TEXELS = 200.0
 # Parts of which a smaller share was seen have no colour of their own.
 _LEAST_SEEN = 0.02
-# What is held differs from the skin by so much of its saturation, or by such factors in brightness.  Hands that differ
-# by a larger share than the last of these wear gloves.
-_OF_SATURATION, _DARKER, _LIGHTER, _GLOVE = 0.6, 0.4, 1.8, 0.6
+# Colours are unlike that differ by so much of the saturation, at least by so much of the brightness, or by such factors
+# in brightness.
+_OF_SATURATION, _LEAST_CHROMA, _DARKER, _LIGHTER = 0.6, 0.05, 0.4, 1.8
+# Hands of which a larger share is unlike skin wear gloves.
+_GLOVE = 0.6
 # Texels that a median is of, at most.
 _SAMPLES = 1000
 
-_SKIN = PARTS.index("skin")
+_SKIN, _TOP, _BOTTOM = (PARTS.index(name) for name in ("skin", "top", "bottom"))
 _STEMS = list(dict.fromkeys(name.split(".")[0] for name in REGIONS))
 _STEM = np.array([_STEMS.index(name.split(".")[0]) for name in REGIONS])
 # What is worn where nothing is known of the outfit.
@@ -62,6 +64,7 @@ class SurfaceFilling:
         self.stem: IntArray = _STEM[template.region]
         sides = [REGION_INDEX[f"hand.{side}"] for side in "LR"]
         self._hands = [np.flatnonzero(layout.region == side) for side in sides]
+        self._shins = np.flatnonzero(_STEM[layout.region] == _STEMS.index("shin"))
         plain = [PARTS.index(_PLAIN.get(stem, "skin")) for stem in _STEMS]
         self._plain: IntArray = np.array(plain)[self.stem]
 
@@ -74,7 +77,16 @@ class SurfaceFilling:
             part: (V',) index into `PARTS` of each vertex; None if the outfit is not known.
         """
         parts = (self._plain if part is None else part).astype(np.uint8)
-        return Surface(self, colours, known & ~self._in_hands(colours, known, parts), parts)
+        shown = known & ~self._in_hands(colours, known, parts)
+        return Surface(self, colours, shown, shown & ~self._overhanging(colours, shown, parts), parts)
+
+    def _overhanging(self, colours: ByteArray, known: BoolArray, part: ByteArray) -> BoolArray:
+        """(T,) which known texels of the bottom are of the top, which hangs over it: no top reaches the shins."""
+        own, over = part.take(self.vertex), np.zeros_like(known)
+        top, bottom = (np.flatnonzero(known & (own == each)) for each in (_TOP, _BOTTOM))
+        if len(top) and np.mean(known[self._shins]) < _LEAST_SEEN:
+            over[bottom] = ~_unlike(colours[bottom], _median(colours, top))
+        return over
 
     def _in_hands(self, colours: ByteArray, known: BoolArray, part: ByteArray) -> BoolArray:
         """(T,) which known texels of bare hands show what they hold."""
@@ -92,18 +104,27 @@ class SurfaceFilling:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Surface:
-    """What is known of one person's colours; arguments as of `SurfaceFilling.surface`."""
+    """What is known of one person's colours.
+
+    Args:
+        graph: of the body.
+        colours: (T, 3) RGB.
+        known: (T,) whether they are known.
+        own: (T,) which known colours are of the part where they are.
+        part: (V',) of each vertex.
+    """
 
     graph: SurfaceFilling
     colours: ByteArray
     known: BoolArray
+    own: BoolArray
     part: ByteArray
 
     @property
     def unseen(self) -> tuple[str, ...]:
         """The parts that the person has, but of which next to nothing is known."""
         own = self.part.take(self.graph.vertex)
-        seen, whole = (np.bincount(each, minlength=len(PARTS)) for each in (own[self.known], own))
+        seen, whole = (np.bincount(each, minlength=len(PARTS)) for each in (own[self.own], own))
         return tuple(name for row, name in enumerate(PARTS) if seen[row] < _LEAST_SEEN * whole[row])
 
     def filled(self, usual: Mapping[str, FloatArray]) -> ByteArray:
@@ -130,7 +151,7 @@ class Surface:
         """(V', 3) colours of all vertices."""
         graph, part, count = self.graph, self.part, len(self.part)
         own, mirror = ~np.isin(part, list(usual)), graph.mirror
-        texels = np.flatnonzero(self.known)
+        texels = np.flatnonzero(self.own)
         vertex, colours = graph.vertex.take(texels), self.colours.take(texels, axis=0)
         number, mean = _means(vertex, colours, count)
         prior = self._prior(vertex, colours, usual)
@@ -183,10 +204,11 @@ class Surface:
 
 
 def _unlike(colours: ByteArray, tone: FloatArray) -> BoolArray:
-    """(n,) which of colours (n, 3) cannot be of skin of a tone (3,) in any light."""
+    """(n,) which of colours (n, 3) have not a tone (3,) in any light."""
     brightness, own = colours.sum(axis=1, dtype=np.float32) + 1, float(tone.sum()) + 1
-    chroma, skin = colours / brightness[:, None], tone / own
-    away = np.abs(chroma - skin).sum(axis=1) > _OF_SATURATION * np.abs(skin - 1 / 3).sum()
+    chroma = tone / own
+    least = max(_OF_SATURATION * float(np.abs(chroma - 1 / 3).sum()), _LEAST_CHROMA)
+    away = np.abs(colours / brightness[:, None] - chroma).sum(axis=1) > least
     return np.asarray(away | (brightness < _DARKER * own) | (brightness > _LIGHTER * own))
 
 

@@ -105,3 +105,27 @@ def test_hands_have_not_the_colour_of_what_they_hold_but_that_of_gloves(
     whole = filling.surface(colours, known, part).filled({})
     blue = np.abs(whole[NAMES[layout.region] == "hand"].astype(int) - BLUE).max(axis=1) < 20
     assert blue.mean() == pytest.approx(0.0 if held else share, abs=0.01)
+
+
+@pytest.mark.parametrize(("jeans", "suit"), [(False, False), (True, False), (False, True)])
+def test_hoodie_over_the_hips_gives_trousers_no_colour_unless_it_is_a_suit(
+    filling: SurfaceFilling, layout: AtlasLayout, template: BodyTemplate, jeans: bool, suit: bool
+) -> None:
+    part = part_of(template, chest="top", upper_arm="top", hips="bottom", thigh="bottom", shin="bottom")
+    colours, height = painted(filling, part), template.rest[filling.vertex, 1]
+    hips, thigh = (NAMES[layout.region] == name for name in ("hips", "thigh"))
+    upper = thigh & (height < np.quantile(height[thigh], 0.3))
+    if suit:
+        upper = thigh | (NAMES[layout.region] == "shin")
+    colours[hips | (upper if not jeans else False)] = ORANGE
+    depth = template.rest[filling.vertex, 2]
+    known = (depth < np.median(depth[thigh])) & (
+        np.isin(NAMES[layout.region], ["face", "chest", "upper_arm"]) | hips | upper
+    )
+    surface = filling.surface(np.where(known[:, None], colours, 0).astype(np.uint8), known, part)
+    assert surface.unseen == (() if jeans or suit else ("bottom",))
+    dark = (50, 50, 55)
+    whole = surface.filled({"bottom": np.array(dark, np.float32)} if surface.unseen else {})
+    expected = BLUE if jeans else ORANGE if suit else dark
+    assert np.median(np.abs(whole[NAMES[layout.region] == "shin"].astype(int) - expected)) < 6
+    np.testing.assert_array_equal(whole[known], colours[known])
