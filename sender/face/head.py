@@ -36,7 +36,7 @@ _ACTING = 0.25
 # Distance of a look from the mean, in standard deviations, root mean square, from which on it counts less.
 _FAR = 1.5
 # The entries that are sent follow where the head would look another: root mean square, standard deviations.
-_VISIBLE = 0.25
+_VISIBLE = 0.35
 
 
 @dataclass(frozen=True, slots=True, eq=False)

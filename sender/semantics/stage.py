@@ -1,7 +1,8 @@
 """The semantics stage: perception's output for each person → semantic labels in the frame's camera space.
 
 perception's output ─┬─ bodies, by the frames around ─┬─ labels
-                     └─ colours, confidences ─────────┘
+                     ├─ colours, confidences ─────────┤
+                     └─ masks ─ build ────────────────┘
 """
 
 from collections.abc import Mapping, Sequence
@@ -13,6 +14,7 @@ import torch
 
 from common.arrays import FloatArray
 from common.body.label_space import LabelSpace
+from common.body.model import BodyModel
 from common.frames import Camera, PersonLabels
 from common.labels import LABEL_SIZE, OPTIONAL_GROUPS, group_slices
 from common.weights.devices import CPU, to_numpy
@@ -22,13 +24,14 @@ from sender.semantics.confidence import KeypointConfidence, evidence
 from sender.semantics.config import SmoothingConfig
 from sender.semantics.crop_labels import ENTRIES
 from sender.semantics.estimator import BodyEstimator
+from sender.semantics.over_time.build import Build, TrunkWidths
 from sender.semantics.region_colours import RegionColours
 from sender.semantics.visibility import SteadyConfidence, limb_log_odds
 
 # Standard deviation of an entry over the training poses: a prediction with this one has no confidence.
 _UNKNOWN_SIGMA = 1.0
 _COLOUR_SIGMA = 0.3
-_APPEARANCE = group_slices()["appearance"]
+_SHAPE, _APPEARANCE = group_slices()["shape"], group_slices()["appearance"]
 # Clothes and heads are read later (`sender.clothing`, `sender.face`).
 _READ_LATER = ("surface", "head_shape", *OPTIONAL_GROUPS)
 _GROUPS = {name: group for name, group in group_slices().items() if name not in _READ_LATER}
@@ -41,6 +44,7 @@ _LEADING = np.array([np.arange(_LEADING_ENTRIES) + group.start for group in _GRO
 class _Known:
     """What is remembered of one person."""
 
+    build: Build = field(default_factory=Build)
     colours: RegionColours = field(default_factory=RegionColours)
     confidence: SteadyConfidence = field(default_factory=SteadyConfidence)
 
@@ -51,10 +55,13 @@ class SemanticsStage:
     Args:
         estimator: of bodies, which keeps what it needs of other frames.
         confidence: estimates that of limbs; that of other groups is of their label entries.
+        widths: of the body, for builds.
     """
 
-    def __init__(self, estimator: BodyEstimator, space: LabelSpace, confidence: KeypointConfidence) -> None:
-        self._estimator, self._space, self._confidence = estimator, space, confidence
+    def __init__(
+        self, estimator: BodyEstimator, space: LabelSpace, confidence: KeypointConfidence, widths: TrunkWidths
+    ) -> None:
+        self._estimator, self._space, self._confidence, self._widths = estimator, space, confidence, widths
         self._people = KnownPeople(_Known)
 
     @classmethod
@@ -72,8 +79,10 @@ class SemanticsStage:
         """
         config = smoothing or SmoothingConfig(0.0)
         if sharing:
-            return cls(sharing._estimator.sharing(config.smoothing), sharing._space, sharing._confidence)
-        return cls(BodyEstimator.load(config, device), LabelSpace.load(), KeypointConfidence.load())
+            estimator = sharing._estimator.sharing(config.smoothing)
+            return cls(estimator, sharing._space, sharing._confidence, sharing._widths)
+        widths = TrunkWidths.of_body(BodyModel.load())
+        return cls(BodyEstimator.load(config, device), LabelSpace.load(), KeypointConfidence.load(), widths)
 
     @property
     def smooths(self) -> bool:
@@ -117,7 +126,13 @@ class SemanticsStage:
         limbs = self._confidence.limbs(evidence(observed, bodies.keypoints, bodies.sigma))
         made = []
         for row, person in enumerate(observed):
+            build = self._people[person.identity].build
+            if build.is_due(time_s):
+                ratios = self._widths.look(bodies.entries[row], person, bodies.keypoints[row], camera)
+                if ratios is not None:
+                    build.look(self._widths, ratios, time_s)
             labels = self._labels(person, bodies.entries[row])
+            labels[_SHAPE] += build.correction
             own = _person_labels(person, labels, bodies.sigma[row], limbs[row])
             seen = limb_log_odds(person.output, bodies.keypoints[row], person.crop, camera)
             steady = self._people[person.identity].confidence.steady(time_s, own.confidence, seen)
