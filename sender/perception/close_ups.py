@@ -15,14 +15,15 @@ from typing import Final, Self
 import numpy as np
 import torch
 
-from common.arrays import Box, Image
+from common.arrays import Box, Float64Array, FloatArray, Image
 from sender.face.detector import FaceDetector
-from sender.face.head_pose import HEAD_KEYPOINTS, HeadPose, HeadPoseReader
+from sender.face.head_pose import FRONT, HEAD_KEYPOINTS, HeadPose, HeadPoseReader
 from sender.face.landmarks import FaceLandmarks, FaceReader
 from sender.face.region import face_px
 from sender.perception.inference.crop import CropBox
 from sender.perception.network.output import PerceptionOutput
 from sender.perception.tracking.boxes import intersection_over_union
+from sender.perception.tracking.similarity import ImagePose
 from sender.perception.tracking.tracker import Track
 
 logger = logging.getLogger(__name__)
@@ -39,6 +40,8 @@ _LEAST_SCORE_OF_FOUND, _LEAST_SCORE, _LEAST_SCORE_OF_FOLLOWED = 0.1, 0.8, 0.5
 _MOST: Final = 2
 # How far a person's box reaches beyond the middle of the face, in its sizes; it ends at the frame's borders.
 _AROUND = np.array([-1.6, -1.0, 1.6, 6.0], np.float32)
+# Faces are one where they are nearer than this share of the region: cheek to cheek, middles are half of it apart.
+_SAME: Final = 0.4
 # A box that ends so near to the frame's lower border, over its height, is cut off there.
 _CUT: Final = 0.03
 # The landmarks' standard deviation over the size of the face, and the log odds of being visible.
@@ -130,8 +133,14 @@ class CloseUps:
         """Takes a found head as that of a tracked person."""
         self._known[identity] = head
 
-    def shows(self, box: Box) -> bool:
-        """Whether a box is one of somebody whose face is followed."""
+    def shows(self, box: Box, pose: ImagePose) -> bool:
+        """Whether the person of a box is one whose face is followed.
+
+        Nose and eyes say so where they are located: somebody may stand behind.
+        """
+        seen = pose.keypoints[:FRONT][pose.located[:FRONT]]
+        if len(seen):
+            return any(_is_at(seen.mean(axis=0), head) for head in self._known.values())
         return any(_contains(box, head) for head in self._known.values())
 
     def _faces(self, image: Image) -> list[FaceLandmarks]:
@@ -141,7 +150,7 @@ class CloseUps:
         found.sort(key=lambda region: region.side, reverse=True)
         faces = []
         for region in found[: _MOST - len(self._known)]:
-            if any(_is_at(region, head) for head in self._known.values()):
+            if any(_is_at(np.asarray(region.centre), head) for head in self._known.values()):
                 continue
             rough = self._reader.read(image, region, _LEAST_SCORE_OF_FOUND)
             face = rough and self._reader.read(image, rough.region, _LEAST_SCORE)
@@ -183,7 +192,7 @@ def _contains(box: Box, head: HeadPose) -> bool:
     return bool((middle > box[:2]).all() and (middle < box[2:]).all())
 
 
-def _is_at(region: CropBox, head: HeadPose) -> bool:
-    """Whether a region is about where a head is."""
-    apart = np.subtract(region.centre, head.face.region.centre)
-    return float(np.linalg.norm(apart)) < head.face.region.side / 2
+def _is_at(place: FloatArray | Float64Array, head: HeadPose) -> bool:
+    """Whether a place (2,) in the frame is in a face."""
+    apart = place - np.asarray(head.face.region.centre)
+    return float(np.linalg.norm(apart)) < _SAME * head.face.region.side

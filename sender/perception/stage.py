@@ -236,13 +236,12 @@ class PerceptionStage:
             box = person_box(output, crop)
             # A photograph has no second frame that could decide, and shows close-ups without located keypoints.
             nobody = not self._first and Evidence.from_output(output, crop, box, presence, width, height).is_nobody
-            known = self._close_ups is not None and self._close_ups.shows(box)
+            pose = ImagePose.from_output(output, crop)
+            known = self._close_ups is not None and self._close_ups.shows(box, pose)
             if presence < least or nobody or known:
                 self._rejected.add(proposal.box, self._schedule.round)
             else:
-                candidates.append(
-                    Candidate(box, presence, Appearance.from_output(output), ImagePose.from_output(output, crop))
-                )
+                candidates.append(Candidate(box, presence, Appearance.from_output(output), pose))
         return candidates
 
     def _promising(

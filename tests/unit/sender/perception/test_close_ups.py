@@ -1,6 +1,7 @@
 """Whose faces are followed, and what they make of a person, with scripted networks."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 import numpy.typing as npt
@@ -21,6 +22,7 @@ from sender.perception.inference.verifier import Verifier, VerifierConfig, Verif
 from sender.perception.network.network import PerceptionConfig, PerceptionNet
 from sender.perception.network.output import PerceptionOutput
 from sender.perception.stage import PerceptionStage
+from sender.perception.tracking.similarity import ImagePose
 from sender.perception.tracking.tracker import Track
 from tests.support.preview_samples import MASK, observed
 from tests.support.shown_heads import landmarks, shown_head
@@ -155,3 +157,14 @@ def test_shape_is_the_mean_one_where_hips_are_not_seen(faces: ScriptedFaces) -> 
     assert float(with_head(output, person.crop, head).shape.abs().max()) < 0.1
     output.visible_logit[:, 11:13] = 6.0
     assert float(with_head(output, person.crop, head).shape.min()) > 1.9
+
+
+@pytest.mark.parametrize(("x", "located", "shown"), [(250, True, True), (440, True, False), (440, False, True)])
+def test_who_stands_behind_a_close_up_is_somebody_else(
+    faces: ScriptedFaces, x: float, located: bool, shown: bool
+) -> None:
+    ups, whole = close_ups(faces), np.array([0, 0, 512, 512], np.float32)
+    ups.find(FRAME, [Track(0, whole)], searches=True)
+    pose = ImagePose(np.tile(np.array([x, 250], np.float32), (17, 1)), np.full(17, located))
+    assert ups.shows(whole, pose) == shown
+    assert not ups.shows(np.array([0, 0, 20, 512], np.float32), replace(pose, located=np.zeros(17, np.bool_)))
