@@ -109,7 +109,6 @@ def _number(before: str, text: str) -> float:
 def test_keys_change_the_look_turn_the_scene_and_fill_the_screen(live: Page) -> None:
     scrub(live, 3)
     assert somebody_is_drawn(live)
-    live.get_by_role("button", name="Follow the person").click()
     live.locator("canvas").first.focus()
     for key, name in (("s", "Plain, in clay (S)"), ("w", "Wireframe (W)")):
         before = scene(live)

@@ -119,7 +119,7 @@ def test_keys_reach_every_control_and_view(live: Page, server: PageServer) -> No
         live.keyboard.press("Tab")
         reached.add(live.evaluate(name))
     looks = {"Plain, in clay (S)", "Wireframe (W)", "Colour (C)"}
-    assert {"Session", "Frame", "Follow the person (F)", "Reset the view (R)", "Figures (P)", *looks} <= reached
+    assert {"Session", "Frame", "Follow the face (F)", "Reset the view (R)", "Figures (P)", *looks} <= reached
     live.keyboard.press("?")
     expect(live.get_by_role("dialog")).to_contain_text("Keyboard shortcuts")
     live.keyboard.press("2")

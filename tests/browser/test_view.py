@@ -62,9 +62,10 @@ def test_everybody_is_where_no_control_covers_them(
         expect(people(page)).to_contain_text("3 people")
         page.locator("canvas").first.focus()
         page.keyboard.press("s")
-        page.evaluate("document.activeElement.blur()")
         settled_page(page)
-        page.keyboard.press("f")  # the camera stays where it is
+        for key in "+-":  # the camera stays where it is
+            page.keyboard.press(key)
+        page.evaluate("document.activeElement.blur()")
         shown = settled_page(page)
         if SHOTS:
             Image.fromarray(shown.astype(np.uint8)).save(Path(SHOTS) / f"view-{width}{'-figures' * sheet}.png")
@@ -147,7 +148,7 @@ def test_bust_is_framed_without_what_no_camera_sees_and_its_face_followed(page: 
     assert differing_share(whole, settled(canvas, canvas)) > 0.05
 
     face = page.get_by_role("button", name="Follow the face")
-    page.keyboard.press("h")
+    page.keyboard.press("f")
     expect(face).to_have_attribute("aria-pressed", "true")
     assert skin_px(page) > 0.35 * DESKTOP["height"]
     keep(page, "face")

@@ -66,7 +66,7 @@ test("a body ends in a flat, closed end where it is cut", () => {
   const whole = Float32Array.from(rings.flatMap((y) => corners.flatMap(([x, z]) => [x!, y, z! - 2])));
   const limbs = Uint8Array.from(rings.flatMap((y) => corners.map(() => (y > -0.9 ? 255 : 3))));
   const shown = whole.slice();
-  cutOff(shown, limbs, seen.joints, seen.unseenArms, 0);
+  cutOff(shown, limbs, seen);
   for (let k = 0; k < whole.length; k += 3) {
     const [x, y, z] = [shown[k]!, shown[k + 1]!, shown[k + 2]! + 2];
     assert.ok(y > -0.7501, `${y}`);

@@ -32,8 +32,7 @@ export class ModelViewer {
     this.#model = model;
     [this.#closed, this.#deleted] = [closed, deleted];
     this.#viewport = new Viewport({ app, name: "The model", live: false });
-    const { element: scene, stage } = this.#viewport;
-    stage.follow = false;
+    const scene = this.#viewport.element;
     this.element = h(
       "div",
       { class: "model" },

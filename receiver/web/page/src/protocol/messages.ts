@@ -10,8 +10,8 @@ export interface PersonRecord {
   id: number;
   keypoints_2d: readonly Keypoint[];
   joints_3d: readonly Vector[];
-  /** Which limbs a camera sees; the pose of the others is invented. */
-  seen: Readonly<Record<string, boolean>>;
+  /** Which limbs a camera sees; the pose of the others is invented. Older sessions do not say it. */
+  seen?: Readonly<Record<string, boolean>>;
   surface: string | null;
   body: string | null;
 }

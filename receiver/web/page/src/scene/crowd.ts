@@ -126,15 +126,11 @@ export class Crowd {
 
   /** Where the cameras are that see who is framed. */
   get camera(): THREE.Vector3 {
-    const places = this.framed.map((person) => person.seen.place);
-    return new THREE.Vector3(
-      places.reduce((sum, place) => sum + place / places.length, 0),
-      0,
-      0,
-    );
+    const { framed } = this;
+    return framed.reduce((sum, { seen }) => sum.setX(sum.x + seen.place / framed.length), new THREE.Vector3());
   }
 
-  /** The middle of the head of the most prominent one who is framed, and where the face looks; null if there is none. */
+  /** The middle of the head of the first one who is framed, and where the face looks; null if there is none. */
   get head(): { centre: THREE.Vector3; towards: THREE.Vector3 } | null {
     const [person] = this.framed;
     if (!person) return null;
@@ -142,14 +138,14 @@ export class Crowd {
     return { centre, towards: this.#middle(person, [NOSE]).sub(centre) };
   }
 
-  /** The middle of the trunks of everybody who is framed. */
+  /** The middle of the trunks of everybody, hidden or not, or of who is followed alone. */
   get trunks(): THREE.Vector3 {
-    const { framed } = this;
-    const middles = framed.map((person) => this.#middle(person, TRUNK));
-    return middles.reduce((sum, middle) => sum.addScaledVector(middle, 1 / framed.length), new THREE.Vector3());
+    const people = this.focus === null ? this.people : this.framed;
+    const middles = people.map((person) => this.#middle(person, TRUNK));
+    return middles.reduce((sum, middle) => sum.addScaledVector(middle, 1 / people.length), new THREE.Vector3());
   }
 
-  /** Everybody who is shown, or who is followed alone; the most prominent first. */
+  /** Everybody who is shown, or who is followed alone; the earliest first. */
   get framed(): readonly PersonMesh[] {
     const { focus } = this;
     const alone = focus !== null && this.#people.has(focus) && !this.#hidden.has(focus);

@@ -12,6 +12,8 @@ import type { Unwrapping } from "./unwrapping.ts";
 
 /** Buffers have room for meshes that are larger by this: surfaces are, from frame to frame. */
 const GROWTH = 1.25;
+/** So far below a bust arms are framed. */
+const ARMS_M = 0.1;
 const ATTRIBUTES = [
   ["position", Float32Array, false],
   ["normal", Float32Array, false],
@@ -20,7 +22,7 @@ const ATTRIBUTES = [
 
 export class PersonMesh {
   readonly object = new THREE.Group();
-  /** The bounding box in the scene, metres, y up. */
+  /** The bounding box in the scene, metres, y up, but of arms what was below the picture. */
   readonly box = new THREE.Box3();
   /** The surface, or the hidden-line fill of the wireframe. */
   readonly #solid: THREE.Mesh<THREE.BufferGeometry, THREE.Material>;
@@ -124,9 +126,8 @@ export class PersonMesh {
 
   #withoutUnseen(): Float32Array<ArrayBuffer> {
     if (!this.isBust) return this.#whole;
-    const { joints, unseenArms, cut } = this.seen;
     const shown = this.#whole.slice();
-    cutOff(shown, this.#limbs!, joints, unseenArms, cut);
+    cutOff(shown, this.#limbs!, this.seen);
     return shown;
   }
 
@@ -196,6 +197,9 @@ export class PersonMesh {
     for (let k = 0; k < this.#measured; k += 3) {
       this.box.expandByPoint(this.#corner.fromArray(array, k).applyMatrix4(this.object.matrixWorld));
     }
+    if (!this.isBust || this.seen.cut === 0) return;
+    this.#corner.set(...this.seen.end).applyMatrix4(this.object.matrixWorld);
+    this.box.min.y = Math.max(this.box.min.y, this.#corner.y - ARMS_M);
   }
 
   #apply(): void {

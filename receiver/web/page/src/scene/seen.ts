@@ -12,18 +12,19 @@ const LEAST_CUT = 0.15;
 const MOST_CUT = 0.6;
 const LIMBS = ["head", "left_arm", "right_arm", "left_leg", "right_leg"] as const;
 /** COCO joints. */
-const [SHOULDER, HIP] = [5, 11] as const;
+export const SHOULDERS = [5, 6];
+export const HIPS = [11, 12];
 
 /** Of a person in a frame, as in frames.jsonl. */
 export interface Sight {
   keypoints_2d: readonly Keypoint[];
   joints_3d: readonly Vector[];
-  seen: Readonly<Record<string, boolean>> | null;
+  seen?: Readonly<Record<string, boolean>> | null;
 }
 
 export class Seen {
   /** The COCO joints, x, y, z interleaved, in the scene before it is turned. */
-  readonly joints = new Float32Array(51);
+  readonly #joints = new Float32Array(51);
   /** Of the camera, metres to the right. */
   place = 0;
   #time = NaN;
@@ -42,7 +43,7 @@ export class Seen {
    */
   take({ keypoints_2d: points, joints_3d: joints, seen }: Sight, height = Infinity, time = 0, place = 0): void {
     this.place = place;
-    joints.forEach(([x, y, z], joint) => this.joints.set([x + place, -y, -z], 3 * joint));
+    joints.forEach(([x, y, z], joint) => this.#joints.set([x + place, -y, -z], 3 * joint));
     const passed = time - this.#time;
     this.#time = time;
     const anew = !(passed >= 0 && passed < REMEMBERED_S);
@@ -51,7 +52,7 @@ export class Seen {
       if (seen?.[name] === false) this.#since[limb] = time;
       else if (time - this.#since[limb]! >= BELIEVED_S) this.#until[limb] = time + REMEMBERED_S;
     });
-    const [shoulders, hips] = [SHOULDER, HIP].map((joint) => (points[joint]![1] + points[joint + 1]![1]) / 2);
+    const [shoulders, hips] = [SHOULDERS, HIPS].map(([one, other]) => (points[one!]![1] + points[other!]![1]) / 2);
     const below = hips! > shoulders! ? Math.min(MOST_CUT, Math.max(0, (hips! - height) / (hips! - shoulders!))) : 0;
     if (below > this.#cut && !anew && time - this.#cutAt < REMEMBERED_S) return;
     this.#cut += (anew || below > this.#cut ? 1 : 1 - Math.exp(-passed / SETTLE_S)) * (below - this.#cut);
@@ -61,6 +62,13 @@ export class Seen {
   /** The share of the trunk, from the hips, that was below the picture. */
   get cut(): number {
     return this.#cut < LEAST_CUT ? 0 : this.#cut;
+  }
+
+  /** The middle of the trunk's end: of the cut, or between the hips. */
+  get end(): Vector {
+    const [[x, y, z], shoulders] = [this.middle(HIPS), this.middle(SHOULDERS)];
+    const { cut } = this;
+    return [x + cut * (shoulders[0] - x), y + cut * (shoulders[1] - y), z + cut * (shoulders[2] - z)];
   }
 
   /** Whether neither leg was seen: such a person is shown without what was not. */
@@ -73,10 +81,10 @@ export class Seen {
     return [1, 2].filter((limb) => !this.#knows(limb));
   }
 
-  /** The middle of some joints, each of which may count several times; NaN where they are not known. */
+  /** The middle of some joints, each of which may count several times. */
   middle(joints: readonly number[]): Vector {
     const [x, y, z] = [0, 1, 2].map((axis) =>
-      joints.reduce((sum, joint) => sum + this.joints[3 * joint + axis]! / joints.length, 0),
+      joints.reduce((sum, joint) => sum + this.#joints[3 * joint + axis]! / joints.length, 0),
     );
     return [x!, y!, z!];
   }

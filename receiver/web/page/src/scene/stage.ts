@@ -79,7 +79,6 @@ export class Stage {
   /** The way from what is followed to what is looked at, and where the view has looked last. */
   readonly #offset = new THREE.Vector3();
   readonly #looked = new THREE.Vector3();
-  #follow = true;
   #placed = false;
   /** Whether nobody has turned, moved or scaled the view. */
   #untouched = true;
@@ -142,15 +141,6 @@ export class Stage {
     this.invalidate();
   }
 
-  get follow(): boolean {
-    return this.#follow;
-  }
-
-  set follow(follow: boolean) {
-    this.#follow = follow;
-    this.#loop.request(true);
-  }
-
   /** Whether the face of the most prominent person is seen from before it, and followed. */
   get face(): boolean {
     return this.#face !== null;
@@ -184,7 +174,6 @@ export class Stage {
   /** Follows a person and frames them, or their face, alone; null for everybody. */
   focusOn(key: string | null): void {
     this.people.focus = key;
-    this.#follow = true;
     this.face = this.face;
   }
 
@@ -313,7 +302,7 @@ export class Stage {
     }
     this.#offset.add(target).sub(this.#looked);
     this.#looked.copy(target);
-    if (this.#loop.eager || !(this.#follow || this.#face) || this.people.size === 0) return false;
+    if (this.#loop.eager || this.people.size === 0) return false;
     const zooms = this.#keepInView(seconds);
     this.#step.addVectors(this.#subject, this.#offset).sub(target);
     const [way, still] = [this.#step.length(), this.#face ? 0 : STILL * this.#camera.position.distanceTo(target)];
@@ -348,7 +337,7 @@ export class Stage {
     const head = this.#face && this.people.head;
     if (head) this.#face!.centre.copy(head.centre);
     const around = this.#bounds();
-    if (!around.isEmpty()) this.#trunks.copy(this.people.trunks);
+    if (this.people.size > 0) this.#trunks.copy(this.people.trunks);
     if (!around.isEmpty()) around.getCenter(this.#centre);
     // Who is hidden comes back where they were.
     else if (this.people.size === 0) this.#centre.set(0, this.floor.known ? this.floor.level + 0.9 : 0, -3);

@@ -9,8 +9,7 @@ const KEYS: Record<string, Look> = { s: "solid", w: "wireframe", c: "colour" };
 /** What is on or off: its icon, its name and its key. */
 const MODES = {
   complete: ["seen", "Limbs that no camera sees (U)", "u"],
-  face: ["face", "Follow the face (H)", "h"],
-  follow: ["follow", "Follow the person (F)", "f"],
+  face: ["face", "Follow the face (F)", "f"],
 } as const;
 type Mode = keyof typeof MODES;
 
@@ -20,8 +19,7 @@ export class Toolbar {
   readonly #looks = new Map<Look, HTMLButtonElement>();
   readonly #modes = new Map<Mode, HTMLButtonElement>();
 
-  /** @param follow whether there is somebody moving to follow. */
-  constructor(stage: Stage, follow: boolean) {
+  constructor(stage: Stage) {
     this.#stage = stage;
     for (const look of LOOKS) {
       const button = iconButton(look, NAMES[look], () => this.#setLook(look));
@@ -29,11 +27,10 @@ export class Toolbar {
     }
     for (const mode of Object.keys(MODES) as Mode[]) {
       const [icon, name] = MODES[mode];
-      if (mode !== "follow" || follow)
-        this.#modes.set(
-          mode,
-          iconButton(icon, name, () => this.#toggle(mode)),
-        );
+      this.#modes.set(
+        mode,
+        iconButton(icon, name, () => this.#toggle(mode)),
+      );
     }
     const full = iconButton("full", "Full screen (E)", () => this.#toggleFull(), { class: "tool full" });
     this.element = h(

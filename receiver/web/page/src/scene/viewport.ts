@@ -47,7 +47,7 @@ export class Viewport {
     const label = `${options.name} in 3D. ${keys}`;
     const canvas = h("canvas", { tabindex: 0, role: "application", "aria-label": label });
     this.stage = this.#makeStage(canvas);
-    this.toolbar = new Toolbar(this.stage, options.live);
+    this.toolbar = new Toolbar(this.stage);
     this.people = new PeopleList(this.stage, () => this.toolbar.refresh());
     if (options.live) this.top.append(this.people.element);
     this.bottom.append(this.toolbar.element);
@@ -80,7 +80,9 @@ export class Viewport {
 
   /** The people of a frame are where they are in it. */
   moved(record: FrameRecord): void {
-    this.stage.level(record.people.map(({ joints_3d: joints }) => joints));
+    // Legs that are invented tell nothing.
+    const standing = record.people.filter(({ seen }) => seen?.["left_leg"] !== false && seen?.["right_leg"] !== false);
+    this.stage.level(standing.map(({ joints_3d: joints }) => joints));
     this.stage.moved();
     this.people.refresh();
     this.element.dataset["frame"] = String(record.seq);
