@@ -66,6 +66,9 @@ _SOLE_M, _RIM_M, _FOOT_END_M = 0.024, 0.007, 0.035
 # Where the collar of a shoe is, up from the ground, and how far it stands off.
 _ANKLE_M, _COLLAR_OF_SHOE_M = (0.066, 0.092), 0.007
 _SHAFT_M, _LEAST_VOLUME = 0.009, 0.6
+# Hair is flatter on the crown than its shells, which were made for other skulls, and wider at the ears: chosen on the
+# silhouettes of heads in training photographs.
+_FLATTER, _BESIDE_M = 0.6, 0.006
 # A garment may end so far beyond its suit, in units of the limb's coordinate; no suit needs to reach further.
 _SHORTER, _LONGEST = 0.15, 1.9
 _SKIRT = "skirt"
@@ -319,7 +322,10 @@ class Dresser:
         if cuts and headwear not in _WHOLE_HEAD:
             field = self._shells.fields[style_of(cuts, z["style"])]
             moved = _lengths(field) > 1e-3
-            worn.put(moved, field * np.float32(max(z["volume"], _LEAST_VOLUME)), _HAIR, _OVER_M)
+            field = field * np.float32(max(z["volume"], _LEAST_VOLUME))
+            field[:, 1] *= np.where(field[:, 1] < 0, np.float32(_FLATTER), 1)
+            field[moved, 0] += _BESIDE_M * self._normals[moved, 0]
+            worn.put(moved, field, _HAIR, _OVER_M)
         before = worn.field.copy()
         self._headwear.put_on(headwear, worn.field)
         worn.part[(worn.field != before).any(axis=1)] = _HAIR

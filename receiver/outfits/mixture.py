@@ -51,8 +51,9 @@ _ONLY_IF_LIKELY: Mapping[str, tuple[str, ...]] = {
 _LIKELY = 0.5
 # Values less plausible than this share of the likeliest one are not drawn.
 _PLAUSIBLE = 0.3
-# Those that were drawn are kept down to this share.
-_KEPT = 0.1
+# Those that were drawn are kept down to this share of the likeliest one.  Hair, which everybody looks at, is the
+# likeliest, so that it is the same in another session, and is kept down to a share of its own.
+_KEPT, _LOOKED_AT = 0.1, {"hair": 0.5}
 _SEED = 41
 # Noise is cut there: what people wear has ends.
 _MOST = 2.2
@@ -149,6 +150,8 @@ def chosen_kinds(wears: Wears, identity: int) -> dict[str, str]:
     kinds = {}
     for number, (name, values) in enumerate(VALUES.items()):
         gumbel = np.random.default_rng([_SEED, identity, 0, number]).gumbel(size=len(values))
+        if name in _LOOKED_AT and wears is not PLAIN:
+            gumbel[:] = 0
         shares = _plausible(name, np.asarray(wears.shares(name), np.float64))
         kinds[name] = values[int(np.argmax(np.log(np.maximum(shares, 1e-12)) + gumbel))]
     return _together(kinds, wears)
@@ -157,12 +160,13 @@ def chosen_kinds(wears: Wears, identity: int) -> dict[str, str]:
 def kept_kinds(wears: Wears, identity: int, before: Kinds) -> dict[str, str]:
     """k of a person who was dressed in other kinds: those stay that are still plausible.
 
-    A posterior moves while a person is looked at; nobody changes clothes for that.
+    A posterior moves while a person is looked at; nobody changes clothes for that.  Hair changes where other hair has
+    become twice as likely.
     """
     kinds = chosen_kinds(wears, identity)
     for name, value in before.items():
         shares = wears.shares(name)
-        if shares[VALUES[name].index(value)] >= _KEPT * shares.max():
+        if shares[VALUES[name].index(value)] >= _LOOKED_AT.get(name, _KEPT) * shares.max():
             kinds[name] = value
     return _together(kinds, wears)
 

@@ -149,3 +149,12 @@ def test_missing_and_damaged_mixtures_are_an_error(tmp_path: Path, monkeypatch: 
         with pytest.raises(WeightsError, match="reinstall"):
             component("folds", {})
     mixture._learned.cache_clear()
+
+
+def test_hair_is_the_likeliest_for_everybody_and_follows_what_is_seen() -> None:
+    wide, near = wears(hair={"short": 0.53, "long": 0.47}), wears(hair={"short": 0.2, "long": 0.8})
+    worn = [chosen_kinds(wide, each) for each in range(64)]
+    assert {kinds["hair"] for kinds in worn} == {"short"}
+    between = wears(hair={"short": 0.4, "long": 0.6})
+    assert {kept_kinds(between, each, worn[each])["hair"] for each in range(64)} == {"short"}
+    assert {kept_kinds(near, each, worn[each])["hair"] for each in range(64)} == {"long"}
