@@ -29,8 +29,9 @@ _EXPRESSION_SHARE = np.float32(0.5)
 _LOOK_S = 0.2
 # More looks are not told apart from new ones of a head that the tracker has taken for this one.
 _MOST_LOOKS = 64.0
-# Cosine of the angle from which on a turned face tells nothing, and the pixels a metre from which all is told.
-_TURNED, _SHARP_PX_PER_M = 0.6, 600.0
+# Cosine of the angle from which on a turned face tells nothing, and pixels a metre of the photographed faces by which
+# errors were measured: smaller ones tell less.
+_TURNED, _SHARP_PX_PER_M = 0.6, 400.0
 # Activation, root mean square over all actions, at which a face tells half of what a neutral one does.
 _ACTING = 0.25
 # Distance of a look from the mean, in standard deviations, root mean square, from which on it counts less.
