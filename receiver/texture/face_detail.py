@@ -41,6 +41,8 @@ _BROW_SHADE, _LASH_SHADE = 0.42, 0.25
 _DETAIL_SIGMA_TEXELS = 2.0
 # Share of the eyeballs' texels that were received, from which less is drawn, and from which nothing is.
 _EYES_FROM, _EYES = 0.1, 0.3
+# Their difference from the skin, of that of drawn ones, from which they are taken for eyes, and surely are.
+_UNLIKE_FROM, _UNLIKE = 0.2, 0.4
 # Contrast is measured at brows and lips and this far around them.
 _SURROUNDINGS = np.ones((5, 5), np.uint8)
 # Contrast of a received face relative to what would be drawn, from which less is drawn, and from which nothing is.
@@ -173,12 +175,20 @@ class FaceDetail:
         flat, canvas = atlas.reshape(-1, 3), self._texels
         drawn = canvas.draw(flat)
         detailed = canvas.with_drawn(flat, drawn).reshape(atlas.shape)
-        eyes = 1 - _between(float(known.reshape(-1)[self._eyes].mean()), _EYES_FROM, _EYES)
-        skin = eyes * self._skin.strength(atlas, detailed, known)
+        own = _between(float(known.reshape(-1)[self._eyes].mean()), _EYES_FROM, _EYES)
+        skin = (1 - own) * self._skin.strength(atlas, detailed, known)
+        eyes = 1 - own * self._contrast_of_eyes(flat, detailed.reshape(-1, 3), known.reshape(-1))
         before = flat.take(canvas.places, axis=0).astype(np.float32)
         strength = np.where(self._in_mouth, np.float32(1), np.where(self._in_eyes, np.float32(eyes), np.float32(skin)))
         weakened = before + strength * (drawn - before)
         return canvas.with_drawn(flat, weakened).reshape(atlas.shape)
+
+    def _contrast_of_eyes(self, received: ByteArray, drawn: ByteArray, known: BoolArray) -> float:
+        """0…1 how unlike the skin received eyes are, of flat atlases: lids over eyes that squint are like it."""
+        eyes = self._eyes[known[self._eyes]]
+        skin = float(_median(received[self._texels.cheeks]) @ _LUMA) * 255
+        own, wanted = (float(np.abs(atlas[eyes] @ _LUMA - skin).sum()) for atlas in (received, drawn))
+        return _between(own, _UNLIKE_FROM * wanted, _UNLIKE * wanted)
 
 
 @dataclass(frozen=True, slots=True, eq=False)

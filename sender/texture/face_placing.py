@@ -109,14 +109,21 @@ class FacePlacing:
         placed[self.vertices] = own + self.shares * (np.column_stack([across, depth]) - own)
         return placed
 
-    def hidden(self, vertices: FloatArray, face: FaceLandmarks | None, camera: Camera) -> IntArray:
+    def hidden(
+        self, vertices: FloatArray, face: FaceLandmarks | None, camera: Camera, *, is_known: bool = False
+    ) -> IntArray:
         """Of placed vertices (V, 3), the indices of those whose colours a picture does not tell.
 
         These are parts of the face that are turned away, of which the other side tells more; and the eyeballs where
         lids cover them, or where the face is too small, or was not read at all: a receiver then draws plausible eyes.
+
+        Args:
+            is_known: whether another picture has told where the colours of the face are; one without landmarks does
+                not, and would blur them.
         """
         if face is None:
-            return self.vertices[np.concatenate(self.eyes)]
+            chosen = np.concatenate([*self.eyes, self.among]) if is_known else np.concatenate(self.eyes)
+            return np.asarray(self.vertices[chosen])
         rotation, _, _ = similarity(self.template, face.points, self.weights)
         turned_away = self.vertices[self.among[self.normals[self.among] @ -rotation[2] < _LEAST_COSINE]]
         return np.concatenate([turned_away, self._hidden_eyes(vertices, face, camera)])

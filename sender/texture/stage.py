@@ -46,6 +46,7 @@ class _PersonTexture:
         due_s: from when on the next one may be added to `atlas`, by the clock of the people.
         pause_s: from one observation to the next.
         observations: how many there were.
+        has_face: whether landmarks have told where the colours of the face are.
     """
 
     atlas: AtlasMemory
@@ -53,6 +54,7 @@ class _PersonTexture:
     due_s: float
     pause_s: float = _OBSERVE_EVERY_S
     observations: int = 0
+    has_face: bool = False
 
     def observed(self, now_s: float, new: float) -> None:
         """Takes note of an observation, of which so much was new."""
@@ -114,7 +116,8 @@ class TextureStage:
         self._observed = row is not None and not tiles
         if row is not None and self._observed:
             texture = self._people[observed[row].identity]
-            share = self._add(texture.atlas, frame, observed[row], people[row])
+            texture.has_face |= people[row].face_landmarks is not None
+            share = self._add(texture.atlas, frame, observed[row], people[row], has_face=texture.has_face)
             texture.observed(self._people.clock.now_s, share)
         return withdrawn + first + tiles
 
@@ -155,14 +158,22 @@ class TextureStage:
                 return _blobs(identity, [tile])
         return []
 
-    def _add(self, atlas: AtlasMemory, frame: CapturedFrame, person: ObservedPerson, labels: PersonLabels) -> float:
+    def _add(
+        self,
+        atlas: AtlasMemory,
+        frame: CapturedFrame,
+        person: ObservedPerson,
+        labels: PersonLabels,
+        *,
+        has_face: bool = False,
+    ) -> float:
         """Adds what a frame shows of a person; returns how much of it is new."""
         observation = Observation.from_output(person.crop, person.output)
         vertices, face = self._posed(labels), None
         if labels.face_landmarks is not None:
             face = FaceLandmarks.from_array(labels.face_landmarks)
             vertices = self._face.placed(vertices, face, frame.camera)
-        hidden = self._face.hidden(vertices, face, frame.camera)
+        hidden = self._face.hidden(vertices, face, frame.camera, is_known=has_face)
         view = self._atlas_camera.view(frame.image, person.crop, observation, vertices, frame.camera, hidden)
         return atlas.add(view)
 

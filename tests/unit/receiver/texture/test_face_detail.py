@@ -104,10 +104,16 @@ def test_received_face_with_detail_stays_as_it_is_but_for_its_eyes(
 def test_nothing_but_the_mouth_is_drawn_where_eyes_were_received(
     face: FaceDetail, layout: AtlasLayout, at_texels: FaceFeatures
 ) -> None:
-    """Of somebody with fair brows and pale lips, too."""
+    """Of somebody with fair brows and pale lips, too; eyelids are no eyes."""
     plain = atlas_of(layout, LIGHT, BLOND)
-    changed = (face.on_atlas(plain, ALL) != plain).any(axis=2).reshape(-1)[layout.texel]
-    assert changed.any() and (at_texels.throat[changed] > 0.99).all()
+    for shades, changing in (True, ()), (False, ("eyes",)):
+        received = plain.copy()
+        if shades:
+            received.reshape(-1, 3)[layout.texel[at_texels.eyes > 0.1]] = BLACK
+        changed = (face.on_atlas(received, ALL) != received).any(axis=2).reshape(-1)[layout.texel]
+        inside = np.max([at_texels.throat, *(getattr(at_texels, name) for name in changing)], axis=0)
+        assert changed.any() and (inside[changed] > 0.9).all()
+        assert changed[at_texels.iris > 0.9].mean() == (0 if shades else 1)
 
 
 def test_eyes_in_a_dark_picture_do_not_glow(face: FaceDetail, template: BodyTemplate, features: FaceFeatures) -> None:

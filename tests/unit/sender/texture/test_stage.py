@@ -190,4 +190,4 @@ def test_face_is_seen_where_its_landmarks_are(model: BodyModel, layout: AtlasLay
         for blob in texture_stage.update(front.frame, [front.observed(1)], [labels]):
             received = received.with_tile(Tile.of_key(blob.key)[0], blob.data)
         shares.append(received.texture().known.reshape(-1)[layout.texel[face]].mean())
-    assert shares[0] > 0.2 and shares[1] < 0.02
+    assert shares[0] > 0.15 and shares[1] < 0.02
