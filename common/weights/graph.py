@@ -32,7 +32,12 @@ from openvino.frontend.pytorch.ts_decoder import TorchScriptPythonDecoder
 from torch import Tensor, nn
 
 from common.forks import keep_in_forks
+from common.weights import mediapipe_operations
 from common.weights.manifest import Precision, Ranges
+from common.weights.mediapipe_operations import Part, add_operations
+
+SOURCES = (Path(__file__), Path(mediapipe_operations.__file__))
+"""Code on which a compiled graph depends."""
 
 _CPU = "CPU"
 _HINTS: dict[Precision, str] = {"bf16": "bf16", "float32": "f32"}
@@ -145,9 +150,23 @@ def compile_graph(
     return CompiledGraph([*compiled, *(_core.compile_model(one, _CPU, _options("float32", threads)) for one in rest)])
 
 
-def compile_file(path: Path, threads: int) -> CompiledGraph:
-    """Compiles the network of a file in float32. Raises RuntimeError if OpenVINO cannot read it."""
-    return CompiledGraph([_core.compile_model(_core.read_model(path), _CPU, _options("float32", threads))])
+def compile_file(path: Path, threads: int, parts: Sequence[Part] = ()) -> CompiledGraph:
+    """Compiles the network of a file in float32.
+
+    Args:
+        parts: those of the face that a network of MediaPipe's looks at closely.
+
+    Raises:
+        RuntimeError: OpenVINO cannot read it.
+        ValueError: it has other parts.
+    """
+    if parts:
+        frontend = FrontEndManager().load_by_framework(_FRONTENDS[path.suffix])
+        graph = frontend.convert_partially(frontend.load(path))
+        add_operations(graph, parts)
+    else:
+        graph = _core.read_model(path)
+    return CompiledGraph([_core.compile_model(graph, _CPU, _options("float32", threads))])
 
 
 def compile_picture_file(path: Path, threads: int, side: int) -> tuple[CompiledGraph, tuple[int, ...]]:

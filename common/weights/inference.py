@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from types import ModuleType
 
     from common.weights.graph import CompiledGraph
+    from common.weights.mediapipe_operations import Part
 
 _FORMAT = 2
 """Changes with what a compiled file contains, and with any code of a network that its classes' files do not have."""
@@ -129,16 +130,19 @@ def _has_openvino() -> bool:
     return find_spec("openvino") is not None
 
 
-def from_file(path: Path, name: str) -> "CompiledGraph | None":
+def from_file(path: Path, name: str, parts: "Sequence[Part]" = ()) -> "CompiledGraph | None":
     """The network of a file that OpenVINO reads, on the CPU; None where there is none, or OpenVINO cannot run it.
 
     Args:
         name: of the network in the log and the cache.
+        parts: as for `common.weights.graph.compile_file`.
     """
     if not path.is_file():
         return None
     threads = torch.get_num_threads()
-    return _from_cache(name, path.read_bytes, lambda compiler: compiler.compile_file(path, threads), threads=threads)
+    return _from_cache(
+        name, path.read_bytes, lambda compiler: compiler.compile_file(path, threads, parts), threads=threads
+    )
 
 
 def from_users_file(path: Path, side: int) -> "tuple[CompiledGraph, tuple[int, ...]]":
@@ -207,7 +211,9 @@ def _from_cache(
         logger.warning("OpenVINO cannot be used, so that networks run slower: %s", error)
         return None
     try:
-        key = hashlib.sha256(f"{_FORMAT} {threads} {graph.processor()} ".encode() + Path(graph.__file__).read_bytes())
+        key = hashlib.sha256(f"{_FORMAT} {threads} {graph.processor()} ".encode())
+        for source in graph.SOURCES:
+            key.update(source.read_bytes())
         key.update(identity())
         path = cache_directory() / f"network-{name}-{key.hexdigest()[:_KEY_DIGITS]}.openvino"
         stored = _read(path)

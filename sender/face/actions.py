@@ -1,13 +1,10 @@
-"""The network that reads facial actions from an aligned face, and the running neutral of a person.
+"""What an aligned face shows of the facial actions: readings of a network, and of distances between landmarks.
 
     aligned face ─ principal components z ─ z − n ─┐
-    the head's rotation ───────────────────────────┴─ two hidden layers ─ activations a, 0…1
+    the head's rotation ───────────────────────────┴─ two hidden layers ─┬─ readings
+    between the lips, between the lids ──────────────────────────────────┘
 
-    neutral n ← mean of z − γ E a
-
-n is how this person's face differs from the mean face when it does nothing: the mean of what the actions do not
-explain.  E is what they do to z.  With γ < 1, an action that lasts for a minute becomes part of the neutral face, as
-narrow eyes are.
+n is the mean face of people who do nothing.  How a person's own face differs from it: `sender.face.neutral`.
 
 Shapes: B faces, F features of an aligned face, K components, A = 52 actions.
 """
@@ -18,14 +15,23 @@ from typing import Self
 import torch
 from torch import Tensor, nn
 
+from common.arrays import FloatArray
 from common.body.anatomy import FACIAL_ACTIONS
 from common.weights.loader import load_recorded
-from sender.face.alignment import FEATURES, Alignment
+from sender.face.alignment import FEATURES, AlignedFace, Alignment
 from sender.face.landmarks import POINTS
 
 WEIGHTS_NAME = "face"
 KIND = "facial actions"
 _ROTATION = 9
+_JAW = FACIAL_ACTIONS.index("jawOpen")
+_LIDS = [FACIAL_ACTIONS.index(name) for name in ("eyeBlinkLeft", "eyeBlinkRight")]
+# Of 500 rendered heads: an open jaw parts the lips so far; of 76 photographed people: so far are the lids of open eyes.
+_LIPS_MM, _LIDS_MM = 23.0, 6.4
+# So many times what the lips say is jawOpen at most.
+_MOST_JAW = 2.0
+# Lids move together: of a difference d between them, d²/(d² + σ²) is one.
+_APART = 0.25
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,6 +64,7 @@ class FaceActions(nn.Module):
         self.register_buffer("basis", torch.zeros(FEATURES, config.components))
         # Of people on the whole: real faces are not the body's mean head.
         self.register_buffer("neutral", torch.zeros(config.components))
+        # Of activations on z, by which a head is told from what its face does (`sender.face.head`).
         self.register_buffer("effects", torch.zeros(count, config.components))
         # 1 for the actions that pictures show; the others are worse than none.
         self.register_buffer("read", torch.ones(count))
@@ -91,3 +98,22 @@ class FaceActions(nn.Module):
         """
         activations: Tensor = self.layers(torch.cat([differences, rotation.flatten(1)], dim=1))
         return activations * self.read
+
+    def readings(self, face: AlignedFace, neutral: Tensor) -> FloatArray:
+        """What a face shows of each action, (A,): about 0 at rest and 1 at most, not limited.
+
+        Of jaw and lids, the mean of both readings is taken, whose errors differ.  Lips that touch are no open mouth,
+        however long the chin.
+
+        Args:
+            neutral: (K,) n.
+        """
+        z = self.components(torch.from_numpy(face.features)[None])
+        readings: FloatArray = self(z - neutral, torch.from_numpy(face.rotation)[None])[0].numpy()
+        closed = 1 - face.lids_mm / _LIDS_MM
+        half, middle = (closed[0] - closed[1]) / 2, closed.mean()
+        half *= (2 * half) ** 2 / ((2 * half) ** 2 + _APART**2)
+        readings[_LIDS] = (readings[_LIDS] + [middle + half, middle - half]) / 2
+        parted = face.lips_mm / _LIPS_MM
+        readings[_JAW] = min((readings[_JAW] + parted) / 2, _MOST_JAW * parted)
+        return readings

@@ -6,7 +6,7 @@ corners that the iris network finds, and once more the iris from the middle of t
 exact in large pictures, in small ones the corners follow the iris.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 
@@ -20,6 +20,10 @@ EYE_FEATURES = 2 * 2 * (LID_POINTS + 2)
 FEATURES = 3 * POINTS + EYE_FEATURES
 UNIT_M = 1e-3
 _CORNERS = [list(LEFT_CORNERS), list(RIGHT_CORNERS)]
+# The middle of the inner borders of the lips, from the person's right to the left.
+_UPPER_LIP, _LOWER_LIP = [81, 82, 13, 312, 311], [178, 87, 14, 317, 402]
+# Points of a lid between which the eye opens.
+_LOWER_LID, _UPPER_LID = slice(2, 7), slice(10, 15)
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,11 +35,15 @@ class AlignedFace:
             millimetres.
         rotation: (3, 3) from the head's frame to the camera's, of a camera that looks at the face.
         px_per_m: pixels of the frame that a metre of the face spans.
+        lips_mm, lids_mm: how far the lips and the lids (2,) of the left and the right eye are apart, in the picture,
+            at that scale.
     """
 
     features: FloatArray
     rotation: FloatArray
     px_per_m: float
+    lips_mm: float = 0.0
+    lids_mm: FloatArray = field(default_factory=lambda: np.zeros(2, np.float32))
 
 
 class Alignment:
@@ -61,7 +69,12 @@ class Alignment:
         moved = (face.points - centre) @ rotation / scale - self._centred
         eyes = self._eyes(face, centre, rotation / scale)
         features = np.concatenate([moved.ravel(), eyes.ravel()]) / UNIT_M
-        return AlignedFace(features.astype(np.float32), rotation.astype(np.float32), scale)
+        lips = _apart(face.points[_UPPER_LIP, :2], face.points[_LOWER_LIP, :2])
+        lids = _apart(face.lids[:, _UPPER_LID], face.lids[:, _LOWER_LID])
+        unit = scale * UNIT_M
+        return AlignedFace(
+            features.astype(np.float32), rotation.astype(np.float32), scale, float(lips / unit), lids / np.float32(unit)
+        )
 
     def _eyes(self, face: FaceLandmarks, centre: Float64Array, back: Float64Array) -> Float64Array:
         """(2, 18, 2) offsets of the lids' points and the iris, the head's axes."""
@@ -71,3 +84,8 @@ class Alignment:
         iris = np.concatenate([face.iris[:, 0], depth[:, None]], axis=1) - centre
         of_template = iris @ back - self._centred[_CORNERS].mean(axis=1)
         return np.concatenate([offsets @ back[:2, :2], of_template[:, None, :2]], axis=1)
+
+
+def _apart(one: FloatArray, other: FloatArray) -> FloatArray:
+    """(…) mean distances between points (…, N, 2)."""
+    return np.asarray(np.linalg.norm(one - other, axis=-1).mean(axis=-1), np.float32)

@@ -1,10 +1,9 @@
-"""What is remembered of one person's face: where it was, its neutral, and its steady activations."""
+"""What is remembered of one person's face: where it was, what it is like at rest, and its steady activations."""
 
 import math
 from dataclasses import dataclass, field
 
 import numpy as np
-import torch
 from torch import Tensor
 
 from common.arrays import FloatArray
@@ -12,12 +11,9 @@ from common.body.anatomy import FACIAL_ACTIONS
 from sender.face.actions import FaceActions
 from sender.face.alignment import AlignedFace
 from sender.face.landmarks import FaceLandmarks
+from sender.face.neutral import NeutralFace
 from sender.perception.tracking.frame_clock import USUAL_STEP_S
 
-# The mean of a person's neutral begins with that of people, which counts as so many seconds; then it lasts so long.
-_PRIOR_S, _NEUTRAL_S = 0.5, 10.0
-_EXPRESSION_SHARE = 0.8
-"""γ: so much of what the actions explain is no part of the neutral face."""
 # Jitter of activations: a change is followed by d²/(d² + σ²) of it, so that blinks pass and noise does not.
 _JITTER = 0.1
 # Turned so far, radians, the other eye is hardly seen: both lids are those of the nearer one.
@@ -31,18 +27,18 @@ class FaceMemory:
     """Of one person.
 
     Args:
-        neutral: (K,) n of `sender.face.actions`.
+        people: (K,) the mean face n of `sender.face.actions`.
         read_s: when the face was last read, by a clock that never goes back; −∞ where it is lost.
         last: its landmarks then.
         activations: (52,) 0…1, steady.
-        learnt_s: for how long the neutral was learnt.
+        neutral: what the person's own face is like at rest.
     """
 
-    neutral: Tensor
+    people: Tensor
     read_s: float = -math.inf
     last: FaceLandmarks | None = None
     activations: FloatArray = field(default_factory=lambda: np.zeros(len(FACIAL_ACTIONS), np.float32))
-    learnt_s: float = 0.0
+    neutral: NeutralFace = field(default_factory=NeutralFace)
 
     def lose(self) -> None:
         """Forgets where the face is, and what it does; what it is like stays."""
@@ -52,21 +48,15 @@ class FaceMemory:
         """Takes an aligned face of this frame."""
         is_new = math.isinf(self.read_s)
         step_s = USUAL_STEP_S if is_new else now_s - self.read_s
-        z = network.components(torch.from_numpy(face.features)[None])
-        guess = network(z - self.neutral, torch.from_numpy(face.rotation)[None]).clamp(0, 1)
-        self._learn((z - _EXPRESSION_SHARE * guess @ network.effects)[0], step_s)
-        activations = _of_nearer_eye(guess[0].numpy(), face.rotation)
+        readings = network.readings(face, self.people)
+        self.neutral.learn(readings, step_s)
+        activations = _of_nearer_eye(self.neutral.activations(readings), face.rotation)
         if not is_new:
             change = activations - self.activations
             # Of frames that follow each other faster, each says less that is new.
             ignored = (_JITTER**2 / (change**2 + _JITTER**2)) ** min(step_s / USUAL_STEP_S, 1.0)
             activations = self.activations + change * (1 - ignored)
         self.activations, self.read_s = np.asarray(activations, np.float32), now_s
-
-    def _learn(self, neutral: Tensor, step_s: float) -> None:
-        share = max(step_s / (_PRIOR_S + max(self.learnt_s, step_s)), 1 - math.exp(-step_s / _NEUTRAL_S))
-        self.neutral = self.neutral + share * (neutral - self.neutral)
-        self.learnt_s += step_s
 
 
 def _of_nearer_eye(activations: FloatArray, rotation: FloatArray) -> FloatArray:

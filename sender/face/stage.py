@@ -140,7 +140,7 @@ class FaceStage:
         if pose is not None:
             face = pose.face
         elif region is not None:
-            face = self._reader.read(image, region, _LEAST_SCORE, memory.last)
+            face = self._reader.read(image, region, _LEAST_SCORE)
         if pose is None and face is not None and memory.last is None:
             # Keypoints tell the region to a tenth, landmarks exactly.
             face = self._reader.read(image, face.region, _LEAST_SCORE)

@@ -97,7 +97,7 @@ class CloseUps:
             last = known.get(track.identity)
             if last is None:
                 continue
-            face = self._reader.read(image, last.face.region, _LEAST_SCORE_OF_FOLLOWED, last.face)
+            face = self._reader.read(image, last.face.region, _LEAST_SCORE_OF_FOLLOWED)
             if face is not None and _share(face, image) >= _STAYS * _LEAST_SHARE:
                 self._known[track.identity] = self._heads(face)
             else:

@@ -52,7 +52,7 @@ class Engine:
         os.write(1, b"parent closes" if os.getpid() == parent else b"child closes")
 
 parent, loading._load = os.getpid(), Engine
-network, frames = load_network("face_landmark"), stream("demo")
+network, frames = load_network("face_landmark_with_attention"), stream("demo")
 if network is not None:
     network(torch.zeros(1, 192, 192, 3))
 next(frames), next(frames)

@@ -1,10 +1,18 @@
-"""Faces: `python -m tests.bench.face`; `--people FOLDER` also on photographed faces, which a person has judged.
+"""Faces: `python -m tests.bench.face`; `--people FOLDER` also on photographed faces, `--clips FOLDER` on clips, which a
+person has judged.
 
     jaw_open, blink, smile, gaze_aside   correlation of given and true activations, rendered heads
     unexplained                          of the four: squared error over squared activations
 
     mouth, smile, lids   share of photographed faces that are judged alike: lips parted, smiling, eyes closed; beside it
                          that of the more frequent answer
+
+    lips_shut, eyes_open   share of judged frames with jawOpen of at most 0.1 where lips touch, and of open eyes with
+                           eyeBlink of at most 0.2
+    jaw_parted             median jawOpen where lips are parted
+    blinks_share           blinks that are found; false_a_minute those that are none
+    jaw_follows            correlation of jawOpen with the lips' opening over the face's height, of all frames; in_clip
+                           the median of clips in which lips move
 
 Every head and face is somebody new: of the neutral face, only the mean of rendered or of photographed people is known.
 """
@@ -21,7 +29,9 @@ from common.arrays import FloatArray
 from common.body.anatomy import FACIAL_ACTIONS
 from sender.face.actions import FaceActions
 from sender.face.landmarks import FaceLandmarks, FaceReader
+from sender.face.memory import FaceMemory
 from tests.bench import report
+from tests.bench.face import clips
 from tests.bench.face.heads import Heads
 from tests.bench.face.people import judged_faces, read_faces
 from tests.bench.face.samples import render_samples
@@ -55,9 +65,9 @@ def activations_of(network: FaceActions, faces: list[FaceLandmarks], neutral: Te
     alignment = network.alignment()
     rows = []
     for face in faces:
-        aligned = alignment.align(face)
-        z = network.components(torch.from_numpy(aligned.features)[None]) - neutral
-        rows.append(network(z, torch.from_numpy(aligned.rotation)[None]).clamp(0, 1)[0].numpy())
+        memory = FaceMemory(neutral)
+        memory.read(network, alignment.align(face), 0.0)
+        rows.append(memory.activations)
     return np.stack(rows)
 
 
@@ -115,6 +125,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = report.flags("face", __doc__, 7)
     report.add_amount(parser, "--heads", "rendered heads of each size", 300, 60, report.at_least(2))
     parser.add_argument("--people", type=Path, help="folder of photographs of people")
+    parser.add_argument("--clips", type=Path, help="folder of judged clips, .mkv")
     return report.run(parser, _work, arguments)
 
 
@@ -127,6 +138,11 @@ def _work(options: argparse.Namespace) -> None:
     report.publish(options, systems, f"{options.heads} rendered heads")
     if options.people:
         print(f"\nphotographed faces\n\n{report.table(judged(options.people))}")
+    if options.clips:
+        names = sorted({row["clip"] for row in clips.rows_of(clips.JUDGED)})
+        with torch.inference_mode():
+            whole, cut = clips.read_clips(options.clips, names)
+        print(f"\nclips\n\n{report.table({'whole': clips.figures(whole), 'talking heads': clips.figures(cut)})}")
 
 
 if __name__ == "__main__":

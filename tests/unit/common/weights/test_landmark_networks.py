@@ -13,8 +13,7 @@ from common.weights.landmark_networks import Name, load_network
 @pytest.mark.parametrize(
     ("name", "side", "sizes"),
     [
-        ("face_landmark", 192, [468 * 3, 1]),
-        ("iris_landmark", 64, [71 * 3, 5 * 3]),
+        ("face_landmark_with_attention", 192, [468 * 3, 80 * 2, 71 * 2, 71 * 2, 5 * 2, 5 * 2, 1]),
         ("hand_landmark_full", 224, [63, 1, 1, 63]),
         ("hand_landmark_lite", 224, [63, 1, 1, 63]),
         ("hand_recrop", 256, [4]),
@@ -34,5 +33,5 @@ def test_missing_or_damaged_network_is_none(
 ) -> None:
     monkeypatch.setattr(landmark_networks, "DIRECTORY", tmp_path)
     if content is not None:
-        (tmp_path / "iris_landmark.tflite").write_bytes(content)
-    assert load_network("iris_landmark") is None
+        (tmp_path / "hand_recrop.tflite").write_bytes(content)
+    assert load_network("hand_recrop") is None

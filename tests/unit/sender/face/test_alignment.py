@@ -38,6 +38,19 @@ def test_gaze_is_measured_in_millimetres_of_the_head() -> None:
     np.testing.assert_allclose(moved[:, :16], 0, atol=1e-3)
 
 
+def test_openings_are_measured_at_the_scale_of_the_face() -> None:
+    points = 400 * TEMPLATE
+    for upper, lower in ((81, 178), (82, 87), (13, 14), (312, 317), (311, 402)):
+        points[lower] = points[upper] + np.array([0, 4, 0])
+    face = face_of(points)
+    face.lids[1, 9:, 1] -= 2
+    weights = np.ones(POINTS, np.float32)
+    weights[[178, 87, 14, 317, 402]] = 0
+    aligned = Alignment(TEMPLATE, weights).align(face)
+    assert aligned.lips_mm == pytest.approx(10, rel=1e-3)
+    np.testing.assert_allclose(aligned.lids_mm, [0, 5], atol=0.01)
+
+
 def test_points_without_weight_are_refused() -> None:
     with pytest.raises(ValueError, match="weight"):
         Alignment(TEMPLATE, np.zeros(POINTS, np.float32))

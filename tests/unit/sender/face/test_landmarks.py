@@ -49,16 +49,15 @@ def test_nothing_is_no_face(reader: FaceReader) -> None:
     assert reader.read(np.full((SIDE, SIDE, 3), 128, np.uint8), CropBox(0, 0, SIDE), 0.5) is None
 
 
-def test_eyes_are_read_by_turns(reader: FaceReader, heads: Heads) -> None:
-    def opening(lids: np.ndarray[tuple[int, int], np.dtype[np.float32]]) -> float:
-        return float(np.ptp(lids[:, 1]))
+def test_lids_and_lips_part_as_they_are_drawn(reader: FaceReader, heads: Heads) -> None:
+    def apart(*actions: str) -> tuple[float, list[float]]:
+        face = reader.read(picture(heads, *actions), CropBox(0, 0, SIDE))
+        assert face is not None
+        lips = float(np.linalg.norm(face.points[13, :2] - face.points[14, :2]))
+        return lips, [float(np.ptp(lids[:, 1])) for lids in face.lids]
 
-    region = CropBox(0, 0, SIDE)
-    opened = reader.read(picture(heads), region)
-    closed = picture(heads, "eyeBlinkLeft", "eyeBlinkRight")
-    first = reader.read(closed, region, last=opened)
-    second = reader.read(closed, region, last=first)
-    assert opened and first and second
-    wide = [opening(lids) for lids in opened.lids]
-    assert [opening(lids) < 0.6 * most for lids, most in zip(first.lids, wide, strict=True)] == [False, True]
-    assert [opening(lids) < 0.6 * most for lids, most in zip(second.lids, wide, strict=True)] == [True, True]
+    shut, opened = apart()
+    parted, _ = apart("jawOpen")
+    assert shut < 1.5 and parted > 12
+    _, closed = apart("eyeBlinkLeft")
+    assert closed[0] < 0.7 * opened[0] and closed[1] > 0.8 * opened[1]

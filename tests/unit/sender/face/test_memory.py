@@ -10,18 +10,21 @@ from common.body.anatomy import FACIAL_ACTIONS
 from sender.face.actions import FaceActions, FaceActionsConfig
 from sender.face.alignment import FEATURES, AlignedFace
 from sender.face.memory import FaceMemory
+from sender.face.neutral import NeutralFace
 
-JAW, LEFT, RIGHT = (FACIAL_ACTIONS.index(name) for name in ("jawOpen", "eyeBlinkLeft", "eyeBlinkRight"))
+JAW, CLOSE, SMILE, BROW, LEFT, RIGHT = (
+    FACIAL_ACTIONS.index(name)
+    for name in ("jawOpen", "mouthClose", "mouthSmileLeft", "browDownLeft", "eyeBlinkLeft", "eyeBlinkRight")
+)
 FPS = 30
 
 
 class Copying(FaceActions):
-    """Components and activations are the first features, and actions do what they say."""
+    """Readings are the first features; those of the jaw and the lids, distances as well."""
 
     def __init__(self) -> None:
         super().__init__(FaceActionsConfig(components=52, width=8))
         self.basis.copy_(torch.eye(FEATURES, 52))
-        self.effects.copy_(torch.eye(52))
 
     def forward(self, differences: torch.Tensor, rotation: torch.Tensor) -> torch.Tensor:
         return differences
@@ -39,7 +42,9 @@ def seen(network: FaceActions, frames: list[dict[int, float]], yaw: float = 0.0,
     for number, values in enumerate(frames):
         features = np.zeros(FEATURES, np.float32)
         features[list(values)] = list(values.values())
-        memory.read(network, AlignedFace(features, rotation, 1000.0), number / fps)
+        closed = features[[LEFT, RIGHT]]
+        face = AlignedFace(features, rotation, 1000.0, 23 * float(features[JAW]), 6.4 * (1 - closed))
+        memory.read(network, face, number / fps)
         found.append(memory.activations)
     return found
 
@@ -57,22 +62,78 @@ def test_jitter_is_smoothed(network: Copying) -> None:
     assert np.abs(np.diff(steady[5:])).mean() < 0.25 * np.abs(np.diff(raw)).mean()
 
 
-def test_what_stays_becomes_the_neutral_face(network: Copying) -> None:
-    narrow = [frame[LEFT] for frame in seen(network, [{LEFT: 0.4}] * (90 * FPS))]
-    assert narrow[2 * FPS] > 0.25
-    assert narrow[-1] < 0.15
+def test_lips_that_touch_shut_the_mouth_within_a_second(network: Copying) -> None:
+    """Of somebody with a long lower lip, whose landmarks are apart."""
+    jaw = [frame[JAW] for frame in seen(network, [{JAW: 0.12}] * FPS)]
+    assert jaw[-1] < 0.02
 
 
-@pytest.mark.parametrize(("yaw", "lids"), [(0.0, (0.8, 0.2)), (0.7, (0.8, 0.8)), (-0.7, (0.2, 0.2))])
+@pytest.mark.parametrize("action", [SMILE, BROW])
+def test_what_lasts_from_the_first_second_on_is_rest(network: Copying, action: int) -> None:
+    found = [frame[action] for frame in seen(network, [{action: 0.35}] * FPS + [{action: 0.8}] * 10)]
+    assert found[0] > 0.2 and found[FPS - 1] < 0.05
+    assert found[-1] > 0.5
+
+
+def test_narrow_eyes_are_open_and_blink(network: Copying) -> None:
+    narrow: list[dict[int, float]] = [{LEFT: 0.35, RIGHT: 0.35}] * FPS
+    lids = [frame[LEFT] for frame in seen(network, narrow + [{LEFT: 0.8, RIGHT: 0.8}] * 4 + narrow)]
+    assert lids[FPS - 1] < 0.05 and lids[-1] < 0.05
+    assert max(lids[FPS : FPS + 4]) > 0.7
+
+
+def test_frequent_blinks_stay_blinks(network: Copying) -> None:
+    second: list[dict[int, float]] = [{}] * 22 + [{LEFT: 0.7, RIGHT: 0.7}] * 8
+    lids = np.array([frame[LEFT] for frame in seen(network, second * 30)]).reshape(30, 30)
+    assert (lids[:, 22:].max(axis=1) > 0.8).all()
+    assert (lids[:, :20].min(axis=1) < 0.05).all()
+
+
+def test_who_talks_from_the_first_frame_is_not_silenced(network: Copying) -> None:
+    words = [{JAW: 0.25 + 0.25 * np.sin(2 * np.pi * 3 * number / FPS)} for number in range(20 * FPS)]
+    jaw = np.array([frame[JAW] for frame in seen(network, words)])
+    for span in (jaw[:FPS], jaw[-FPS:]):
+        assert span.max() > 0.35 and span.min() < 0.05
+
+
+def test_mouth_that_is_held_open_stays_open(network: Copying) -> None:
+    jaw = [frame[JAW] for frame in seen(network, [{}] * FPS + [{JAW: 0.5}] * (60 * FPS))]
+    assert jaw[-1] > 0.3 and max(jaw) - jaw[-1] < 0.15
+
+
+def test_closing_lips_means_nothing_without_an_open_jaw(network: Copying) -> None:
+    found = seen(network, [{CLOSE: 0.8}, {CLOSE: 0.8, JAW: 0.5}])
+    assert found[0][CLOSE] == 0
+    assert found[1][CLOSE] == pytest.approx(found[1][JAW], abs=0.05)
+
+
+def test_resting_levels_take_little_memory_and_forget() -> None:
+    neutral = NeutralFace()
+    readings = np.zeros(52, np.float32)
+    for smile in (0.3, 0.0):
+        readings[SMILE] = smile
+        for _ in range(120 * 10):
+            neutral.learn(readings, 0.1)
+        assert neutral.resting[SMILE] == pytest.approx(smile, abs=0.03)
+    assert neutral._seconds.size < 10_000
+    np.testing.assert_allclose(neutral._seconds.sum(axis=1), 60, rtol=0.05)
+
+
+def test_stranger_rests_as_people_do() -> None:
+    np.testing.assert_allclose(NeutralFace().resting, 0, atol=0.01)
+
+
+@pytest.mark.parametrize(("yaw", "closed"), [(0.0, (True, False)), (0.7, (True, True)), (-0.7, (False, False))])
 def test_lids_of_a_turned_head_are_those_of_the_nearer_eye(
-    network: Copying, yaw: float, lids: tuple[float, float]
+    network: Copying, yaw: float, closed: tuple[bool, bool]
 ) -> None:
-    found = seen(network, [{LEFT: 0.8, RIGHT: 0.2}], yaw)[0]
-    assert (found[LEFT], found[RIGHT]) == pytest.approx(lids, abs=0.02)
+    found = seen(network, [{LEFT: 0.8, RIGHT: 0.0}], yaw)[0]
+    assert (found[LEFT] > 0.8, found[RIGHT] > 0.8) == closed
+    assert found[RIGHT] > 0.8 or found[RIGHT] < 0.1
 
 
 @pytest.mark.parametrize("fps", [30, 60, 240])
 def test_faces_follow_as_fast_at_any_frame_rate(network: Copying, fps: int) -> None:
-    smile: list[dict[int, float]] = [{}] * fps + [{JAW: 0.08}] * fps
+    smile: list[dict[int, float]] = [{}] * fps + [{SMILE: 0.15}] * fps
     found = seen(network, smile, fps=fps)
-    assert found[fps + fps // 10][JAW] == pytest.approx(0.048, abs=0.008)
+    assert found[fps + fps // 10][SMILE] == pytest.approx(0.052, abs=0.008)

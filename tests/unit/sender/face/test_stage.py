@@ -29,9 +29,7 @@ class ScriptedReader:
         self.regions: list[CropBox] = []
         self.finds = True
 
-    def read(
-        self, image: Image, region: CropBox, least_score: float = 0.0, last: FaceLandmarks | None = None
-    ) -> FaceLandmarks | None:
+    def read(self, image: Image, region: CropBox, least_score: float = 0.0) -> FaceLandmarks | None:
         self.regions.append(region)
         if not self.finds:
             return None
