@@ -61,6 +61,7 @@ class PersonRecord:
         unseen_limbs: limbs that no camera sees in this frame (`common.frames.unseen_limbs`): their pose is invented.
         activations: (52,) of the facial actions, 0…1; None if nothing is known of the face.
         fingers: (30, 3) rotation vectors of the phalanges; None if nothing is known of them but their curl.
+        face_seen_s: seconds for which the face was seen until now; None if nothing is known of the face.
     """
 
     identity: int
@@ -75,6 +76,7 @@ class PersonRecord:
     unseen_limbs: Set[str] = frozenset()
     activations: FloatArray | None = None
     fingers: FloatArray | None = None
+    face_seen_s: float | None = None
 
     def __post_init__(self) -> None:
         if self.keypoints_2d.shape != (17, 3) or self.joints_3d.shape != (17, 3):
@@ -90,6 +92,7 @@ class PersonRecord:
         skeleton: Skeleton,
         surface: str | None = None,
         body: str | None = None,
+        face_seen_s: float | None = None,
     ) -> Self:
         """The record of a reconstructed person, of whose clothes `wears` is known, and the paths of the meshes."""
         return cls(
@@ -105,6 +108,7 @@ class PersonRecord:
             unseen_limbs(person.labels),
             person.body.activations,
             finger_rotations(person, skeleton),
+            face_seen_s,
         )
 
 
@@ -221,6 +225,7 @@ def _person(person: PersonRecord) -> dict[str, Any]:
         **pose_as_dict(person.keypoints_2d, person.joints_3d, person.unseen_limbs),
         **scale_as_dict(person.scale),
         **detail_as_dict(person.activations, person.fingers),
+        **({} if person.face_seen_s is None else {"face_neutral": round(person.face_seen_s, 2)}),
         "surface": person.surface,
         "body": person.body,
         **(_wears(person.wears) if person.wears else {}),

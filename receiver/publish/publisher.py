@@ -114,4 +114,5 @@ class FramePublisher:
             if self._meshes != "surfaces":
                 body = writer.write_body(labels.sequence, person.body, self._skeleton, number)
                 self._metrics.mesh_published("body")
-        return PersonRecord.of(person, wears, self._skeleton, surface, body)
+        seen_s = writer.faces.seconds(person.labels, labels.captured_at)
+        return PersonRecord.of(person, wears, self._skeleton, surface, body, seen_s)

@@ -8,6 +8,7 @@ from receiver.mesh.rigged_body import RiggedBodies
 from receiver.mesh.skinned_glb import PosedBody, Skeleton
 from receiver.mesh.triangle_mesh import SurfaceMesh
 from receiver.publish.config import PublishConfig
+from receiver.publish.faces_seen import FacesSeen
 from receiver.publish.frame_record import FrameRecord
 from receiver.publish.output_files import publish_file
 from receiver.publish.session_usage import SessionUsage
@@ -37,6 +38,7 @@ class SessionWriter:
         self.number = number
         self._prefix = "" if number == 1 else f"s{number}-"
         self._bodies = RiggedBodies(self._prefix)
+        self.faces = FacesSeen()
 
     def close(self) -> None:
         """The sender has ended; what it has written stays."""
