@@ -58,7 +58,7 @@ class MeshTexture:
         jpeg: the picture, sRGB.
         unseen_share: share of the skin's texels whose colours are estimated, because no camera has seen them, 0…1; None
             if that is not known.
-        unseen: attributes of `wears` (`layer`, `bottom`, `shoes`) of whose garments less than a fiftieth was seen.
+        unseen: attributes of `wears` (`layer`, `bottom`, `shoes`) of whose garments next to nothing was seen.
     """
 
     corners: TextureCorners

@@ -27,8 +27,8 @@ _SEEN, _MIRRORED, _GROUP = 30.0, 4.0, 0.1
 _ITERATIONS = 12
 # A group has the median colour of the whole part until about so many of its texels are seen.
 _GROUP_TEXELS = 200.0
-# Parts of which a smaller share was seen have no colour of their own.
-_LEAST_SEEN = 0.02
+# Parts of which a smaller share was seen have no colour of their own; in place of trousers, desks are seen.
+_LEAST_SEEN, _LEAST_BOTTOM = 0.02, 0.035
 # Colours are unlike that differ by so much of the saturation, at least by so much of the brightness, or by such factors
 # in brightness.
 _OF_SATURATION, _LEAST_CHROMA, _DARKER, _LIGHTER = 0.6, 0.05, 0.4, 1.8
@@ -125,7 +125,8 @@ class Surface:
         """The parts that the person has, but of which next to nothing is known."""
         own = self.part.take(self.graph.vertex)
         seen, whole = (np.bincount(each, minlength=len(PARTS)) for each in (own[self.own], own))
-        return tuple(name for row, name in enumerate(PARTS) if seen[row] < _LEAST_SEEN * whole[row])
+        least = [_LEAST_BOTTOM if row == _BOTTOM else _LEAST_SEEN for row in range(len(PARTS))]
+        return tuple(name for row, name in enumerate(PARTS) if seen[row] < least[row] * whole[row])
 
     def filled(self, usual: Mapping[str, FloatArray]) -> ByteArray:
         """(T, 3) colours of all texels; those that are known stay.
