@@ -6,17 +6,19 @@ Bazarevsky et al., *BlazeFace: sub-millisecond neural face detection on mobile G
 """
 
 from dataclasses import dataclass
-from typing import Final, Self
+from typing import TYPE_CHECKING, Final, Self
 
 import numpy as np
 import torch
 
 from common.arrays import FloatArray, Image
-from common.weights.graph import CompiledGraph
 from common.weights.landmark_networks import load_network
 from sender.face.region import region_of_keypoints
 from sender.perception.inference.crop import CropBox
 from sender.perception.inference.detector import letterboxed, suppressed
+
+if TYPE_CHECKING:
+    from common.weights.graph import CompiledGraph
 
 _SIDE_PX: Final = 128
 # Of the two grids of anchors: cells a side, and anchors a cell.
@@ -44,7 +46,7 @@ class FoundFace:
 class FaceDetector:
     """The network; threads may call it at once."""
 
-    def __init__(self, network: CompiledGraph) -> None:
+    def __init__(self, network: "CompiledGraph") -> None:
         self._network = network
         self._centres = _centres()
 

@@ -9,15 +9,17 @@ network was trained: 1.5 times the box of the points, upright by the line of the
 
 import math
 from dataclasses import dataclass
-from typing import Self
+from typing import TYPE_CHECKING, Self
 
 import numpy as np
 import torch
 
 from common.arrays import FloatArray, Image
-from common.weights.graph import CompiledGraph
 from common.weights.landmark_networks import LEFT_EYE, LIPS, RIGHT_EYE, load_network
 from sender.perception.inference.crop import CropBox
+
+if TYPE_CHECKING:
+    from common.weights.graph import CompiledGraph
 
 POINTS = 468
 LID_POINTS, IRIS_POINTS = 16, 5
@@ -71,7 +73,7 @@ class FaceLandmarks:
 class FaceReader:
     """The network; threads may call it at once."""
 
-    def __init__(self, network: CompiledGraph) -> None:
+    def __init__(self, network: "CompiledGraph") -> None:
         self._network = network
 
     @classmethod
