@@ -14,7 +14,7 @@ import numpy as np
 import torch
 
 from common.arrays import BoolArray, FloatArray, Image
-from common.body.anatomy import FACIAL_ACTIONS
+from common.body.anatomy import FACIAL_ACTIONS, SHAPE_SIZE
 from common.body.expression import ExpressionSpace
 from common.frames import PersonLabels
 from common.labels import concatenate
@@ -118,7 +118,8 @@ def _scaled(crop: CropBox, scale: float, x: float, y: float) -> CropBox:
 def _read(
     stage: FaceStage, space: ExpressionSpace, image: Image, time_s: float, people: tuple[ObservedPerson, ...]
 ) -> tuple[FloatArray, FloatArray]:
-    bare = [PersonLabels(each.identity, each.score, {}) for each in people]
+    shape = {"shape": np.zeros(SHAPE_SIZE, np.float32)}
+    bare = [PersonLabels(each.identity, each.score, shape) for each in people]
     labelled = stage.label(image, people, bare, time_s)
     if not labelled or labelled[0].face_landmarks is None:
         return np.full(len(FACIAL_ACTIONS), np.nan, np.float32), np.full((), np.nan, np.float32)
