@@ -28,21 +28,26 @@ def load_head_shapes(body: BodyModel) -> Tensor:
         WeightsError: the file is missing or damaged.
     """
     stored = load_weights(WEIGHTS_NAME)
-    half, mirror = stored["places_m"], torch.tensor(MIRROR_SIGNS)
-    aside = half[:, 0] > 0
-    # (P, 3) places, and what happens there, (P, 16, 3), the left half first.
-    places, moves = (torch.cat([each, each[aside] * mirror]) for each in (half, stored["moves_m"]))
+    return head_shapes(body, stored["places_m"], stored["moves_m"])
+
+
+def head_shapes(body: BodyModel, half_m: Tensor, moves_m: Tensor) -> Tensor:
+    """(K, V, 3) what the body's vertices do where places of the left half, (P, 3), do (P, K, 3)."""
+    aside, mirror = half_m[:, 0] > 0, torch.tensor(MIRROR_SIGNS)
     rest = body.rest_vertices[0].cpu()
     head = torch.nonzero(rest[:, 1] < _NECK_M[1])[:, 0]
-    full, none = _NECK_M
-    fade = ((none - rest[head, 1]) / (none - full)).clamp(0, 1)
-    shares = _spline(places.double(), rest[head].double()).float() * (fade * fade * (3 - 2 * fade))[:, None]
-    moved = torch.einsum("np,pkd->knd", shares, moves)
+    shares = field_of(both_halves(half_m).double(), rest[head].double()).float()
+    moved = torch.einsum("np,pkd->knd", shares, torch.cat([moves_m, moves_m[aside] * mirror]))
     return moved.new_zeros(len(moved), *rest.shape).index_copy(1, head, moved).to(body.rest_vertices.device)
 
 
-def _spline(places: Tensor, points: Tensor) -> Tensor:
-    """(N, P) what the values at places (P, 3) are worth at points (N, 3)."""
+def both_halves(half_m: Tensor) -> Tensor:
+    """Places (P, 3) of the left half, then those of the right one."""
+    return torch.cat([half_m, half_m[half_m[:, 0] > 0] * half_m.new_tensor(MIRROR_SIGNS)])
+
+
+def field_of(places: Tensor, points: Tensor) -> Tensor:
+    """(N, P) what displacements of places (P, 3) are worth at points (N, 3) of the body at rest."""
     count = len(places)
     affine = torch.cat([places.new_ones(count, 1), places], 1)
     system = places.new_zeros(count + 4, count + 4)
@@ -50,4 +55,6 @@ def _spline(places: Tensor, points: Tensor) -> Tensor:
     system[:count, count:], system[count:, :count] = affine, affine.T
     design = torch.cat([torch.cdist(points, places) ** 3, points.new_ones(len(points), 1), points], 1)
     shares: Tensor = torch.linalg.solve(system, design.T)[:count].T
-    return shares
+    full, none = _NECK_M
+    fade = ((none - points[:, 1]) / (none - full)).clamp(0, 1)
+    return shares * (fade * fade * (3 - 2 * fade))[:, None]

@@ -33,7 +33,8 @@ def recipe_of(module: ModuleType) -> type[Recipe[Any, Any]]:
 def flags_of_examples(module: ModuleType) -> list[list[str]]:
     """The flags of each command under `Examples:` in a module's docstring."""
     _, _, examples = (module.__doc__ or "").partition("\nExamples:\n")
-    commands = (line.partition(f"-m {module.__name__} ") for line in examples.replace("\\\n", "").strip().splitlines())
+    program = module.__name__.removesuffix(".__main__")
+    commands = (line.partition(f"-m {program} ") for line in examples.replace("\\\n", "").strip().splitlines())
     return [shlex.split(flags) for _, _, flags in commands]
 
 

@@ -27,14 +27,14 @@ from torch import Tensor
 
 from common.arrays import FloatArray
 from common.body.anatomy import FACIAL_ACTIONS
+from common.synthetic.renderer.heads import Heads
 from sender.face.actions import FaceActions
 from sender.face.landmarks import FaceLandmarks, FaceReader
 from sender.face.memory import FaceMemory
+from sender.train.heads.samples import render_samples
 from tests.bench import report
 from tests.bench.face import clips
-from tests.bench.face.heads import Heads
 from tests.bench.face.people import judged_faces, read_faces
-from tests.bench.face.samples import render_samples
 
 _LEAST_EYES_PX = 18.0
 _PARTED = {"jawOpen": 1.0, "mouthClose": -1.0, "mouthLowerDownLeft": 0.5, "mouthUpperUpLeft": 0.5}

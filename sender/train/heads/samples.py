@@ -9,11 +9,11 @@ from scipy.spatial.transform import Rotation
 
 from common.arrays import FloatArray, Image
 from common.body.anatomy import FACIAL_ACTIONS, SHAPE_SIZE
+from common.synthetic.renderer.heads import Heads, Look
 from common.synthetic.renderer.renderer import View
 from sender.face.landmarks import FaceLandmarks, FaceReader
 from sender.face.region import FACE_PER_EYES
 from sender.perception.inference.crop import CropBox
-from tests.bench.face.heads import Heads, Look
 
 EYE_DISTANCE_M = 0.06
 _SIDE_PX = 224
@@ -78,17 +78,17 @@ def render_samples(
     found: list[tuple[FloatArray, FaceLandmarks]] = []
     while len(found) < count:
         size_px, activations = float(np.exp(rng.uniform(*np.log(face_px)))), draw_activations(rng)
-        face = _landmarks(heads, reader, rng, activations, size_px)
+        rest = heads.vertices(rng.normal(0, 1, SHAPE_SIZE).astype(np.float32), activations)
+        face = read_head(heads, reader, rng, rest, size_px)
         if face is not None:
             found.append((activations, face))
     return np.stack([activations for activations, _ in found]), [face for _, face in found]
 
 
-def _landmarks(
-    heads: Heads, reader: FaceReader, rng: Generator, activations: FloatArray, face_px: float
+def read_head(
+    heads: Heads, reader: FaceReader, rng: Generator, rest: FloatArray, face_px: float
 ) -> FaceLandmarks | None:
-    """Those of a rendered head; None if no face is found."""
-    rest = heads.vertices(rng.normal(0, 1, SHAPE_SIZE).astype(np.float32), activations)
+    """The landmarks of a head with vertices (V, 3) in the rest pose, rendered somehow; None if no face is found."""
     turn = [float(rng.normal(0, spread)) for spread in _TURN]
     rotation, distance = _rotation(*turn), rng.uniform(*_DISTANCE_M)
     translation = np.array([0, 0, distance]) - rotation @ (rest[heads.eye_vertices].mean(axis=0) + _CENTRE_M)
