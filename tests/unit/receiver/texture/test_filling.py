@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from common.arrays import ByteArray, IntArray
+from common.arrays import BoolArray, ByteArray, IntArray
 from common.body.anatomy import REGION_INDEX, REGIONS
 from common.body.template import BodyTemplate
 from common.texture.atlas import AtlasLayout
@@ -30,6 +30,13 @@ def painted(filling: SurfaceFilling, part: IntArray) -> ByteArray:
     return np.array([COLOURS[name] for name in PARTS], np.uint8)[part[filling.vertex]]
 
 
+def inside(filling: SurfaceFilling, part: IntArray) -> BoolArray:
+    """(T,) texels none of whose triangle's vertices has neighbours of another part."""
+    edges = filling.edges.tocoo()
+    rim = edges.row[part[edges.row] != part[edges.col]]
+    return np.asarray(~np.isin(filling.corners, rim).any(axis=1))
+
+
 def test_what_is_known_stays_as_it_is(filling: SurfaceFilling, layout: AtlasLayout) -> None:
     rng = np.random.default_rng(0)
     colours, known = rng.integers(0, 256, (len(layout.texel), 3), np.uint8), rng.random(len(layout.texel)) < 0.3
@@ -46,7 +53,31 @@ def test_no_colour_crosses_to_another_part(
     known = np.random.default_rng(1).random(len(layout.texel)) < 0.1
     surface = filling.surface(np.where(known[:, None], colours, 0).astype(np.uint8), known, part)
     assert not surface.unseen
-    assert np.abs(surface.filled({}).astype(int) - colours).max() <= 1
+    rest = inside(filling, part)
+    assert rest.mean() > 0.8
+    assert np.abs(surface.filled({}).astype(int) - colours)[rest].max() <= 1
+
+
+@pytest.mark.parametrize("slope", [0.0, 0.3, 0.5])
+def test_parts_meet_along_a_straight_and_soft_line(
+    filling: SurfaceFilling, layout: AtlasLayout, template: BodyTemplate, slope: float
+) -> None:
+    """A top ends at a slanting line over the chest; edges are 17 mm long there."""
+    down = (template.rest @ (np.sin(slope), np.cos(slope), 0)).astype(np.float32)
+    down -= np.median(down[NAMES[template.region] == "chest"])
+    part = np.where(down > 0, PARTS.index("top"), PARTS.index("skin"))
+    below_m = filling.barycentric @ down
+    known = (np.random.default_rng(1).random(len(layout.texel)) < 0.02) & (np.abs(below_m) > 0.02)
+    colours = np.where(below_m[:, None] > 0, ORANGE, SKIN).astype(np.uint8)
+    whole = filling.surface(np.where(known[:, None], colours, 0).astype(np.uint8), known, part).filled({})
+    axis = np.subtract(ORANGE, SKIN)
+    share = (whole - np.array(SKIN)) @ axis / (axis @ axis)
+    hidden = (NAMES[layout.region] == "chest") & ~known
+    wrong = hidden & ((share > 0.5) != (below_m > 0))
+    assert np.mean(np.abs(below_m[wrong])) < 0.0025
+    soft = hidden & (np.abs(share - 0.5) < 0.4)
+    assert 0.001 < np.mean(np.abs(below_m[soft])) < 0.004
+    assert np.abs(whole.astype(int) - colours)[hidden & (np.abs(below_m) > 0.03)].max() <= 1
 
 
 def test_part_that_nobody_saw_has_its_usual_colour_whatever_is_beside_it(
@@ -61,7 +92,7 @@ def test_part_that_nobody_saw_has_its_usual_colour_whatever_is_beside_it(
     surface = filling.surface(colours, known, part)
     assert surface.unseen == ("bottom", "shoes")
     whole = surface.filled({"bottom": np.array([50, 50, 55], np.float32), "shoes": np.zeros(3, np.float32)})
-    hidden = np.isin(NAMES[layout.region], ["hips", "thigh", "shin"]) & ~known
+    hidden = np.isin(NAMES[layout.region], ["hips", "thigh", "shin"]) & ~known & inside(filling, part)
     np.testing.assert_array_equal(whole[hidden], np.broadcast_to((50, 50, 55), (hidden.sum(), 3)))
 
 
