@@ -45,7 +45,7 @@ class AtlasMemory:
     ) -> None:
         self._layout = layout
         self._known_weight = known_weight
-        self._light = LightEstimate() if remove_light else None
+        self._light = LightEstimate(layout.region, layout.mirror) if remove_light else None
         count = len(layout.texel)
         self._means = np.zeros((count, 3), np.float32)
         self._weights = np.zeros(count, np.float32)
@@ -58,7 +58,7 @@ class AtlasMemory:
             return 0.0
         texels, colours = view.texels, view.colours
         if self._light is not None:
-            self._light.observe(colours, view.normals, self._layout.region.take(texels), view.weights)
+            self._light.observe(texels, colours, view.normals, view.weights)
             colours = colours / self._light.shading(view.normals)[:, None]
         means, before, best_before = (
             values.take(texels, axis=0) for values in (self._means, self._weights, self._best)

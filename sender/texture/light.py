@@ -2,87 +2,123 @@
 
 A pixel shows c = a · g(n): the colour a of the surface times the shading g, which depends on the normal n.  Low-order
 spherical harmonics describe it well for matt surfaces (Ramamoorthi and Hanrahan, 2001, "An Efficient Representation for
-Irradiance Environment Maps").  As the surface's colour is unknown too, each body region is taken to have one colour on
-average; what regions have in common is then the light.  Colours are not linear, but a power of a product is the product
-of the powers: g is fitted to the colours as they are.
+Irradiance Environment Maps").  Here they describe its logarithm: what multiplies becomes a sum, and the factor is
+positive.  As the surface's colour is unknown too, two things are taken to be true on average.  Each body region has one
+colour: what regions have in common is then the light.  Mirror points, such as those of both cheeks, have the same
+colour, whatever it is: how they differ is then the light, too.
 
-The first order is enough: the second one explained patterns of clothes as often as light, and was no better on
-rendered people.  How bright the light is cannot be separated from how bright the person is: the mean shading of what is
-seen is taken to be the same in all pictures.
+How bright the light is cannot be separated from how bright the person is: the mean shading of what is seen is taken to
+be the same in all pictures.
 """
 
 import numpy as np
 
-from common.arrays import Float64Array, FloatArray, IntArray
+from common.arrays import Float64Array, FloatArray, Int32Array, IntArray
+from common.body.anatomy import REGIONS
 
-_TERMS = 4
+_TERMS = 9
 # Weight of one observation in the next one's sums: the light of a room changes slowly.
 _MEMORY = 0.96
-# Pulls the shading towards 1: relative weight of a person's mean brightness against what the regions show.
-_RIDGE = np.array([0.0, 0.02, 0.02, 0.02])
-# Patterns and other colours within a region, not shading.
-_MIN_RATIO, _MAX_RATIO = 0.45, 1.8
-_MIN_SHADING, _MAX_SHADING = 0.6, 1.5
+# Pulls towards even light, relative to the weight of what is seen: the second order explains patterns as often as it
+# explains light. The constant is not fitted.
+_RIDGE = np.array([1.0] + 3 * [0.04] + 5 * [0.3])
+# Weight of a pair of mirror points relative to a texel: it does not depend on how a region is coloured.
+_PAIR_WEIGHT = 8.0
+# A difference of log brightness that is not explained and weighs half: patterns, hair, and shadows that are cast.
+_OUTLIER, _PASSES = 0.25, 3
+# Of shading, relative to its mean: half and twice.
+_LOG_LIMITS = -np.float32(np.log(2)), np.float32(np.log(2))
 # Brightness of what is seen, relative to its colour: 0.84 on rendered people, 1 if pictures were taken as they are.
-_MEAN_SHADING = 0.92
-# Texels of one observation that are enough for the fit, and that a region needs.
-_SAMPLES = 4096
-_MIN_REGION_SAMPLES = 24
+_MEAN_SHADING = 0.93
+# Texels of one observation that are enough for the fit.
+_SAMPLES = 1024
 _LUMA = np.array([0.299, 0.587, 0.114], np.float32)
+# Noise hides differences between darker colours.
+_MIN_LUMA = 4.0
 
 
 class LightEstimate:
-    """The light on one person in front of one camera."""
+    """The light on one person in front of one camera.
 
-    def __init__(self) -> None:
-        self._gram = np.zeros((_TERMS, _TERMS))
-        self._moment = np.zeros(_TERMS)
-        self._coefficients: Float64Array = np.eye(_TERMS)[0]
+    Args:
+        region: (T,) body region of each texel.
+        mirror: (T,) which texel shows its mirror point, or −1.
+    """
 
-    def observe(self, colours: FloatArray, normals: FloatArray, region: IntArray, weights: FloatArray) -> None:
+    def __init__(self, region: IntArray, mirror: Int32Array) -> None:
+        self._region, self._mirror = region, mirror
+        # Of the harmonics and, last, of log brightness.
+        self._moments = np.zeros((_TERMS + 1, _TERMS + 1))
+        # How many observations there are in the sums, and the sum of the mean shading in each.
+        self._total = self._brightness = 0.0
+        self._coefficients: Float64Array = np.zeros(_TERMS)
+
+    def observe(self, texels: IntArray, colours: FloatArray, normals: FloatArray, weights: FloatArray) -> None:
         """Fits the light to one observation more.
 
         Args:
-            colours: (N, 3) RGB 0…255 of the visible surface.
+            texels: (N,) ascending, which are visible.
+            colours: (N, 3) RGB 0…255 of each.
             normals: (N, 3) unit normals, camera space.
-            region: (N,) body region.
             weights: (N,) of the observations.
         """
-        step = max(1, len(colours) // _SAMPLES)
-        ratio, weight = _ratios(colours[::step] @ _LUMA, region[::step], weights[::step])
-        if not weight.any():
+        chosen = np.arange(0, len(texels), max(1, len(texels) // _SAMPLES))
+        if not (total := float(weights[chosen].sum())):
             return
-        weight = weight / weight.sum()
-        basis = harmonics(normals[::step]).astype(np.float64)
-        self._gram = _MEMORY * self._gram + (basis * weight[:, None]).T @ basis
-        self._moment = _MEMORY * self._moment + (basis * weight[:, None]).T @ ratio
-        total = self._gram[0, 0]
-        # Relative to even light, so that the ridge pulls towards it.
-        even = np.eye(_TERMS)[0]
-        difference = np.linalg.solve(self._gram + total * np.diag(_RIDGE + 1e-9), self._moment - self._gram @ even)
-        self._coefficients = even + difference
+        left, right = self._pairs(texels, chosen)
+        places = np.concatenate([chosen, left, right])
+        each, *pair = np.split(
+            _rows(colours.take(places, axis=0), normals.take(places, axis=0)), np.cumsum([len(chosen), len(left)])
+        )
+        rows = np.concatenate([each, pair[0] - pair[1]])
+        self._total = _MEMORY * self._total + 1
+        pair_weights = _PAIR_WEIGHT * np.minimum(weights[left], weights[right])
+        prior = np.concatenate([weights[chosen], pair_weights]) / np.float32(total)
+        # A pair has no region: its difference has no colour.
+        region = np.concatenate([self._region[texels[chosen]], np.full(len(left), len(REGIONS))])
+        inside = (region == np.arange(len(REGIONS))[:, None]).astype(np.float32)
+        strength, moments = prior, self._moments
+        for _ in range(_PASSES):
+            weighted = rows * strength[:, None]
+            sums = inside @ weighted
+            means = sums / np.maximum(inside @ strength, 1e-9)[:, None]
+            moments = _MEMORY * self._moments + weighted.T @ rows - sums.T @ means
+            gram = moments[:_TERMS, :_TERMS] + self._total * np.diag(_RIDGE)
+            self._coefficients = np.linalg.solve(gram, moments[:_TERMS, _TERMS])
+            explains = np.append(-self._coefficients, 1).astype(np.float32)
+            unexplained = rows @ explains - np.append(means @ explains, 0)[region]
+            strength = prior / (1 + np.square(unexplained / _OUTLIER))
+        self._moments = moments
+        shading = np.exp(each[:, 1:_TERMS] @ self._coefficients[1:])
+        self._brightness = _MEMORY * self._brightness + float(weights[chosen] @ shading) / total
+        self._coefficients[0] = -np.log(self._brightness / self._total)
 
     def shading(self, normals: FloatArray) -> FloatArray:
         """(N,) brightness of surfaces with unit normals (N, 3), camera space, relative to their colours."""
-        even, *directed = self._coefficients.astype(np.float32)
-        shading = even + normals @ np.array(directed)
-        return np.asarray(_MEAN_SHADING * np.clip(shading, _MIN_SHADING, _MAX_SHADING), np.float32)
+        # `harmonics`, factored: they are not needed one by one.
+        one, x1, y1, z1, xy, yz, xz, xx_yy, zz = self._coefficients.astype(np.float32)
+        x, y, z = np.ascontiguousarray(normals.T)
+        light = x * (x1 + xy * y + xz * z + xx_yy * x) + y * (y1 + yz * z - xx_yy * y) + z * (z1 + 3 * zz * z)
+        light += one - zz
+        shading: FloatArray = np.exp(np.clip(light, *_LOG_LIMITS, out=light), out=light)
+        shading *= _MEAN_SHADING
+        return shading
+
+    def _pairs(self, texels: IntArray, chosen: IntArray) -> tuple[IntArray, IntArray]:
+        """(P,) positions among texels (N,) of those chosen ones whose mirror point is seen, and of that point."""
+        mirror = self._mirror[texels[chosen]]
+        places = np.minimum(np.searchsorted(texels, mirror), len(texels) - 1)
+        found = (texels[places] == mirror) & (places > chosen)
+        return chosen[found], places[found]
 
 
 def harmonics(normals: FloatArray) -> FloatArray:
-    """(N, 4) real spherical harmonics of unit normals (N, 3) up to the first order, without constant factors."""
-    return np.column_stack([np.ones(len(normals), np.float32), normals])
+    """(N, 9) real spherical harmonics of unit normals (N, 3) up to the second order, without constant factors."""
+    x, y, z = np.ascontiguousarray(normals.T)
+    terms = np.stack([np.ones_like(x), x, y, z, x * y, y * z, x * z, x * x - y * y, 3 * z * z - 1])
+    return terms.T
 
 
-def _ratios(luma: FloatArray, region: IntArray, weights: FloatArray) -> tuple[FloatArray, FloatArray]:
-    """Brightness (N,) relative to the mean of the region, and weights (N,) that are 0 where it says nothing."""
-    weight = weights.copy()
-    ratio = np.ones_like(luma)
-    # The second pass leaves out what the first found to be of another colour.
-    for _ in range(2):
-        count = np.bincount(region, weights=weight > 0)
-        mean = np.bincount(region, weights=weight * luma) / np.maximum(np.bincount(region, weights=weight), 1e-6)
-        ratio = (luma / np.maximum(mean[region], 1.0)).astype(np.float32)
-        usable = (ratio > _MIN_RATIO) & (ratio < _MAX_RATIO) & (count[region] >= _MIN_REGION_SAMPLES)
-        weight = np.where(usable, weight, 0).astype(np.float32)
-    return ratio, weight
+def _rows(colours: FloatArray, normals: FloatArray) -> FloatArray:
+    """(N, 10) harmonics of the normals (N, 3), and the log brightness of the colours (N, 3)."""
+    return np.column_stack([harmonics(normals), np.log(np.maximum(colours @ _LUMA, _MIN_LUMA))])
