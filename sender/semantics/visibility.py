@@ -1,9 +1,11 @@
 """Which limbs nobody sees, and steady confidences of the others.
 
 A limb is seen by one of its outer keypoints: elbow or wrist, knee or ankle, any of the head's.  Both the heat map and
-the fitted body have to place it in the picture, and perception has to think it visible.  In a stream the evidence is
-averaged, sooner upwards than downwards: a limb that comes into view is seen within 0.2 s, one that a hand covers for a
-moment stays seen.
+the fitted body have to place it in the picture, and perception has to think it visible.  Legs whose hip both place
+below the picture are not seen: what is read there is a hand, a table or cloth.
+
+In a stream the evidence is averaged, sooner upwards than downwards: a limb that comes into view is seen within 0.2 s,
+one that a hand covers for a moment stays seen.
 
 The thresholds are of the validation split.  Of rendered legs and arms whose outer keypoints are all visible 99.7 % are
 kept, in photographs 97 % and 100 %; of legs beyond the edge of the picture, 82 to 88 % are found.  Of hidden arms only
@@ -36,6 +38,8 @@ _OUTER: Final = {
     "right_leg": [14, 16],
 }
 _ARMS: Final = {"left_arm", "right_arm"}
+# Of each leg, its hip and its outer keypoints.
+_LEGS: Final = np.array([[11, 13, 15], [12, 14, 16]])
 # Log odds of being visible, beyond which more of them says no more, …
 _SURE: Final = 3.0
 # … below which a limb is unseen, and above which it is seen again.
@@ -56,6 +60,8 @@ def limb_log_odds(output: PerceptionOutput, fitted_K2: FloatArray, crop: CropBox
     """
     pixels = np.stack([crop.to_pixels(to_numpy(output.keypoints_2d[0])), fitted_K2])
     inside = ((pixels > 0) & (pixels < [camera.width, camera.height])).all(axis=(0, 2))
+    below = (pixels[:, _LEGS[:, 0], 1] >= camera.height).all(axis=0)
+    inside[_LEGS[below]] = False
     visible = np.where(inside, to_numpy(output.visible_logit[0]).clip(-_SURE, _SURE), -_SURE)
     return np.array([visible[_OUTER[limb]].max() for limb in LIMBS], np.float32)
 

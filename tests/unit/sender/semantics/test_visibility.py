@@ -85,3 +85,15 @@ def test_limb_is_seen_by_outer_keypoints_in_the_picture() -> None:
     nothing = {name: torch.zeros(1) for name in PerceptionOutput.__slots__}
     output = replace(PerceptionOutput(**nothing), keypoints_2d=places, visible_logit=logits)
     np.testing.assert_allclose(limb_log_odds(output, crop.to_pixels(fitted), crop, camera), [-2, 2, 2, -3, 2])
+
+
+def test_legs_whose_hips_are_below_the_picture_are_unseen() -> None:
+    camera, crop = Camera(100, 60, 100.0), CropBox(0, 0, 100)
+    places = torch.full((1, 17, 2), 0.4)
+    places[0, [11, 12], 1] = 0.7
+    fitted = places[0].numpy().copy()
+    fitted[12, 1] = 0.5
+    nothing = {name: torch.zeros(1) for name in PerceptionOutput.__slots__}
+    output = replace(PerceptionOutput(**nothing), keypoints_2d=places, visible_logit=torch.full((1, 17), 2.0))
+    # The fitted body has the right hip in the picture.
+    np.testing.assert_allclose(limb_log_odds(output, crop.to_pixels(fitted), crop, camera), [2, 2, 2, -3, 2])
