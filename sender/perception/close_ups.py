@@ -116,6 +116,7 @@ class CloseUps:
         if not (self._lost or (searches and cut)) or len(self._known) >= _MOST:
             return []
         heads = [self._heads(face) for face in self._faces(image)]
+        heads = [head for head in heads if not any(_wears(track, head) for track in tracks)]
         pairs = [
             (intersection_over_union(track.box, box_of(head.face, image)), row, track)
             for row, head in enumerate(heads)
@@ -138,9 +139,9 @@ class CloseUps:
 
         Nose and eyes say so where they are located: somebody may stand behind.
         """
-        seen = pose.keypoints[:FRONT][pose.located[:FRONT]]
-        if len(seen):
-            return any(_is_at(seen.mean(axis=0), head) for head in self._known.values())
+        front = _front(pose)
+        if front is not None:
+            return any(_is_at(front, head) for head in self._known.values())
         return any(_contains(box, head) for head in self._known.values())
 
     def _faces(self, image: Image) -> list[FaceLandmarks]:
@@ -190,6 +191,18 @@ def _contains(box: Box, head: HeadPose) -> bool:
     """Whether the face is in a box."""
     middle = np.asarray(head.face.region.centre)
     return bool((middle > box[:2]).all() and (middle < box[2:]).all())
+
+
+def _wears(track: Track, head: HeadPose) -> bool:
+    """Whether a face in somebody's box is not theirs, whose nose and eyes are elsewhere: clothes have faces, too."""
+    front = None if track.image_pose is None else _front(track.image_pose)
+    return front is not None and _contains(track.box, head) and not _is_at(front, head)
+
+
+def _front(pose: ImagePose) -> FloatArray | None:
+    """(2,) the middle of nose and eyes, pixels; None where none is located."""
+    seen = pose.keypoints[:FRONT][pose.located[:FRONT]]
+    return seen.mean(axis=0) if len(seen) else None
 
 
 def _is_at(place: FloatArray | Float64Array, head: HeadPose) -> bool:

@@ -59,7 +59,7 @@ def limb_log_odds(output: PerceptionOutput, fitted_K2: FloatArray, crop: CropBox
         fitted_K2: keypoints of the fitted body, pixels.
     """
     pixels = np.stack([crop.to_pixels(to_numpy(output.keypoints_2d[0])), fitted_K2])
-    inside = ((pixels > 0) & (pixels < [camera.width, camera.height])).all(axis=(0, 2))
+    inside = np.asarray(((pixels > 0) & (pixels < [camera.width, camera.height])).all(axis=(0, 2)))
     below = (pixels[:, _LEGS[:, 0], 1] >= camera.height).all(axis=0)
     inside[_LEGS[below]] = False
     visible = np.where(inside, to_numpy(output.visible_logit[0]).clip(-_SURE, _SURE), -_SURE)

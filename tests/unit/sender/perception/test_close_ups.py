@@ -133,6 +133,17 @@ def test_face_belongs_to_whom_it_is_in_the_box_of(faces: ScriptedFaces) -> None:
     assert len(close_ups(faces).find(FRAME, [beside], searches=True)) == 1
 
 
+def test_face_on_clothes_is_nobody(faces: ScriptedFaces) -> None:
+    keypoints, located = np.full((17, 2), 256, np.float32), np.arange(17) < 3
+    wearer = Track(0, np.array([40, 0, 480, 512], np.float32), image_pose=ImagePose(keypoints, located))
+    keypoints[:3, 1] = 20
+    ups = close_ups(faces)
+    assert ups.find(FRAME, [wearer], searches=True) == [] and ups.head(0) is None
+    keypoints[:3, 1] = 256
+    ups.find(FRAME, [wearer], searches=True)
+    assert ups.head(0) is not None
+
+
 def test_faces_are_searched_only_where_somebody_may_be_seen_so_near(faces: ScriptedFaces) -> None:
     ups, whole = close_ups(faces), Track(0, np.array([200, 40, 300, 450], np.float32))
     ups.find(FRAME, [whole], searches=True)
