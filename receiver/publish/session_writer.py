@@ -104,7 +104,7 @@ class UnrecordedWriter(SessionWriter):
     """Of a session of which nothing is written; its number is 0."""
 
     def __init__(self) -> None:
-        self.number = 0
+        self.number, self.faces = 0, FacesSeen()
 
     def close(self) -> None:
         """Nothing is left of it."""

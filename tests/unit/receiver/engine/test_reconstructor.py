@@ -12,15 +12,17 @@ from common.arrays import FloatArray
 from common.body.anatomy import ATLAS_SIZE, COCO_KEYPOINTS, KEYPOINT_GROUPS, REGIONS
 from common.body.label_space import LabelSpace
 from common.body.model import BodyModel, BodyParameters
+from common.body.template import BodyTemplate
 from common.frames import Camera, LabelFrame, PersonLabels
 from common.labels import OPTIONAL_GROUPS, split
 from common.texture.atlas import AtlasLayout
-from common.texture.atlas_tiles import TILES, encode
+from common.texture.atlas_tiles import LEVEL_SIZES, TILES, encode
 from receiver.engine.engine import PersonAppearance, ReconstructedPerson, ReconstructionRequest
 from receiver.engine.local import LocalEngine
 from receiver.engine.reconstructor import Reconstructor
 from receiver.mesh.triangle_mesh import SurfaceMesh, is_watertight
 from receiver.outfits.mixture import PLAIN
+from receiver.texture.face_features import FaceGeometry
 from receiver.texture.received_texture import ReceivedTexture
 from tests.support.pretended_gpu import pretended_gpu
 
@@ -57,6 +59,19 @@ def flat(colour: tuple[int, int, int]) -> ReceivedTexture:
     return ReceivedTexture().with_tile(TILES[0], encode(TILES[0], colours, np.ones((ATLAS_SIZE,) * 2, np.bool_)))
 
 
+def small_face(colour: tuple[int, int, int]) -> ReceivedTexture:
+    """A body in one colour, known all over but the eyeballs, as of a face that is small in its picture."""
+    body, texture = BodyModel.load(), ReceivedTexture()
+    layout, template = AtlasLayout.from_body(body), BodyTemplate.from_model(body)
+    eyes = FaceGeometry(body, template).eye_vertices[template.place[layout.corners]].any(axis=1)
+    colours, known = np.full((ATLAS_SIZE, ATLAS_SIZE, 3), colour, np.uint8), np.ones((ATLAS_SIZE,) * 2, np.bool_)
+    known.reshape(-1)[layout.texel[eyes]] = False
+    for tile in TILES:
+        if LEVEL_SIZES[tile.level] == ATLAS_SIZE:
+            texture = texture.with_tile(tile, encode(tile, colours, known))
+    return texture
+
+
 def off_by(person: ReconstructedPerson, plain: ReconstructedPerson) -> tuple[float, float]:
     """Mean difference of the colours of surface and body, 0…255."""
     return _difference(person.surface, plain.surface), _difference(person.body.mesh, plain.body.mesh)
@@ -69,7 +84,7 @@ def _difference(one: SurfaceMesh, other: SurfaceMesh) -> float:
 
 def test_surface_and_body_have_eyes_and_lips(reconstructor: Reconstructor) -> None:
     """A person in one colour: whatever differs from it is drawn."""
-    person = people(reconstructor, frame(0), {0: flat((210, 170, 145))})[0]
+    person = people(reconstructor, frame(0), {0: small_face((210, 170, 145))})[0]
     nose = person.joints_3d[COCO_KEYPOINTS.index("nose")]
     for mesh in (person.surface, person.body.mesh):
         assert mesh.colours is not None
