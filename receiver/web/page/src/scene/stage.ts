@@ -41,7 +41,7 @@ const FILL: Record<Look, number> = { colour: 2.4, solid: 1.4, wireframe: 1.4 };
 
 export interface StageOptions {
   canvas: HTMLCanvasElement;
-  /** Drawn many times a second, as simply as the machine needs. */
+  /** People who move: drawn many times a second, as simply as the machine needs, and followed. */
   live: boolean;
   reducedMotion: boolean;
   /** Called after each picture that was drawn. */
@@ -302,7 +302,7 @@ export class Stage {
     }
     this.#offset.add(target).sub(this.#looked);
     this.#looked.copy(target);
-    if (this.#loop.eager || this.people.size === 0) return false;
+    if (!this.#options.live || this.#loop.eager || this.people.size === 0) return false;
     const zooms = this.#keepInView(seconds);
     this.#step.addVectors(this.#subject, this.#offset).sub(target);
     const [way, still] = [this.#step.length(), this.#face ? 0 : STILL * this.#camera.position.distanceTo(target)];
