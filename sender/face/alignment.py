@@ -2,7 +2,7 @@
 
 A similarity lays the landmarks over a template, whose points are where the network finds its landmarks on the body's
 mean head.  Points that facial actions move weigh less.  Of an eye, lids and iris are offsets from the middle of the
-corners that the iris network finds, and once more the iris from the middle of those in the template: the first are
+corners that are found with the lids, and once more the iris from the middle of those in the template: the first are
 exact in large pictures, in small ones the corners follow the iris.
 """
 

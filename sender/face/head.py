@@ -11,7 +11,7 @@ and c is what none tells.
 Shapes: K components of an aligned face, E = 16 entries.
 """
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Self
 
 import numpy as np
@@ -85,7 +85,7 @@ class HeadMemory:
 
     rest: FloatArray
     looks: float = 0.0
-    shown: FloatArray | None = field(default=None)
+    shown: FloatArray | None = None
 
     @classmethod
     def unknown(cls, reading: HeadReading) -> Self:

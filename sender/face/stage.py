@@ -1,7 +1,7 @@
 """The face stage: adds the labels `face`, `eyes` and `head_shape` to people whose faces are large enough.
 
     keypoints ─ region ─ landmarks ─ aligned ─┬ actions ─ steady ─ labels
-                  └── last landmarks ──┘      │    └── running neutral of the person
+                  └── last landmarks ──┘      │    └── the person's face at rest
                                               └ head of the person ─ labels
 
 What is not read has no labels: the receiver shows a neutral face.  A head that was read once stays.  Of close-ups,
@@ -10,7 +10,7 @@ perception has read the landmarks already.
 
 import logging
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Self
 
 import numpy as np
@@ -48,6 +48,14 @@ _HEAD = 3
 """Nose and eyes among the keypoints."""
 
 
+@dataclass(slots=True)
+class _Known:
+    """What is remembered of one person."""
+
+    face: FaceMemory
+    head: HeadMemory
+
+
 class FaceStage:
     """Reads the faces of tracked people."""
 
@@ -76,8 +84,7 @@ class FaceStage:
         return cls(reader, FaceActions.load(), ExpressionSpace.load(), HeadReading.load())
 
     def reset(self) -> None:
-        self._people = KnownPeople(lambda: FaceMemory(self._network.neutral))
-        self._heads = KnownPeople(lambda: HeadMemory.unknown(self._reading))
+        self._people = KnownPeople(lambda: _Known(FaceMemory(self._network.neutral), HeadMemory.unknown(self._reading)))
 
     @torch.inference_mode()
     def label(
@@ -98,23 +105,21 @@ class FaceStage:
             is_short: whether something else needs this frame's time; faces that were read in the frame before wait.
         """
         last_s = self._people.clock.now_s
-        for known_people in (self._people, self._heads):
-            known_people.see((person.identity for person in observed), time_s)
+        self._people.see((person.identity for person in observed), time_s)
         known = [self._memory(person.identity) for person in observed]
-        regions = [self._region(memory, person) for memory, person in zip(known, observed, strict=True)]
+        regions = [self._region(memory.face, person) for memory, person in zip(known, observed, strict=True)]
         waiting = [row for row, region in enumerate(regions) if region is not None]
         if is_short:
-            waiting = [row for row in waiting if known[row].read_s != last_s]
-        waiting.sort(key=lambda row: known[row].read_s)
+            waiting = [row for row in waiting if known[row].face.read_s != last_s]
+        waiting.sort(key=lambda row: known[row].face.read_s)
         for row in waiting[:_A_FRAME]:
-            person = observed[row]
-            self._read(image, known[row], self._heads[person.identity], regions[row], person.head)
+            self._read(image, known[row], regions[row], observed[row].head)
         return tuple(self._labelled(memory, person) for memory, person in zip(known, people, strict=True))
 
-    def _memory(self, identity: int) -> FaceMemory:
+    def _memory(self, identity: int) -> _Known:
         memory = self._people[identity]
-        if self._people.clock.now_s - memory.read_s > _HELD_S:
-            memory.lose()
+        if self._people.clock.now_s - memory.face.read_s > _HELD_S:
+            memory.face.lose()
         return memory
 
     def _region(self, memory: FaceMemory, person: ObservedPerson) -> CropBox | None:
@@ -133,28 +138,27 @@ class FaceStage:
             return None
         return region
 
-    def _read(
-        self, image: Image, memory: FaceMemory, head: HeadMemory, region: CropBox | None, pose: HeadPose | None
-    ) -> None:
-        face: FaceLandmarks | None = None
-        if pose is not None:
-            face = pose.face
-        elif region is not None:
-            face = self._reader.read(image, region, _LEAST_SCORE)
-        if pose is None and face is not None and memory.last is None:
-            # Keypoints tell the region to a tenth, landmarks exactly.
-            face = self._reader.read(image, face.region, _LEAST_SCORE)
+    def _read(self, image: Image, known: _Known, region: CropBox | None, pose: HeadPose | None) -> None:
+        memory = known.face
+        face = self._landmarks(image, memory, region) if pose is None else pose.face
         if face is None:
             memory.lose()
             return
         aligned, now_s = self._alignment.align(face), self._people.clock.now_s
         step_s = now_s - memory.read_s
         memory.read(self._network, aligned, now_s)
-        head.look(self._reading, self._network, aligned, memory.activations, step_s)
+        known.head.look(self._reading, self._network, aligned, memory.activations, step_s)
         memory.last = face
 
-    def _labelled(self, memory: FaceMemory, person: PersonLabels) -> PersonLabels:
-        head = self._heads[person.identity].entries(self._reading, person.labels["shape"])
+    def _landmarks(self, image: Image, memory: FaceMemory, region: CropBox | None) -> FaceLandmarks | None:
+        face = None if region is None else self._reader.read(image, region, _LEAST_SCORE)
+        if face is not None and memory.last is None:
+            # Keypoints tell the region to a tenth, landmarks exactly.
+            face = self._reader.read(image, face.region, _LEAST_SCORE)
+        return face
+
+    def _labelled(self, known: _Known, person: PersonLabels) -> PersonLabels:
+        memory, head = known.face, known.head.entries(self._reading, person.labels["shape"])
         if head is not None:
             person = replace(person, labels={**person.labels, HEAD: head})
         if memory.last is None:

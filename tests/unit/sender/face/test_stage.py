@@ -92,7 +92,7 @@ def test_faces_that_perception_has_read_are_not_read_again(stage: FaceStage, rea
     assert face is not None
     near = replace(person(0), head=HeadPoseReader.load()(face))
     assert label(stage, [near], 0) == [True]
-    assert len(reader.regions) == 1 and stage._people[0].last is face
+    assert len(reader.regions) == 1 and stage._people[0].face.last is face
 
 
 def test_lost_face_has_no_labels(stage: FaceStage, reader: ScriptedReader) -> None:
@@ -134,4 +134,4 @@ def test_face_that_is_not_read_is_held_as_long_at_any_frame_rate(stage: FaceStag
     crowd = [person(identity) for identity in (1, 2, 0)]
     held = [label(stage, crowd, 30 * frame / fps)[2] for frame in (1, round(0.4 * fps))]
     assert held == [True, True] and not label(stage, [person(0, visible=False)], 30)[0]
-    assert stage._people[0].last is None
+    assert stage._people[0].face.last is None
