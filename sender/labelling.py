@@ -68,11 +68,12 @@ class Networks(NamedTuple):
         shared = sharing or (None, None, None, None, None)
         # Where the first source has none, MediaPipe's networks are missing.
         reads = config.expression.expression and (sharing is None or sharing.face is not None)
+        perception = PerceptionStage.load(config.tracking, device, cameras=cameras, sharing=shared[0])
         return cls(
-            PerceptionStage.load(config.tracking, device, cameras=cameras, sharing=shared[0]),
+            perception,
             SemanticsStage.load(config.smoothing, device, sharing=shared[1]),
             ClothingStage.load(device, sharing=shared[2]),
-            FaceStage.load(sharing=shared[3]) if reads else None,
+            FaceStage.load(perception.face_reader, sharing=shared[3]) if reads else None,
             HandsStage.load(sharing=shared[4]) if reads else None,
         )
 

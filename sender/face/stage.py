@@ -66,10 +66,11 @@ class FaceStage:
         self.reset()
 
     @classmethod
-    def load(cls, *, sharing: Self | None = None) -> Self | None:
+    def load(cls, reader: FaceReader | None = None, *, sharing: Self | None = None) -> Self | None:
         """With the shipped weights; None, with a line in the log, where MediaPipe's networks are missing.
 
         Args:
+            reader: of landmarks, if it is loaded already.
             sharing: a stage whose networks it uses.
 
         Raises:
@@ -77,7 +78,7 @@ class FaceStage:
         """
         if sharing:
             return cls(sharing._reader, sharing._network, sharing._space, sharing._reading)
-        reader = FaceReader.load()
+        reader = reader or FaceReader.load()
         if reader is None:
             logger.warning("faces are not read, because MediaPipe's networks are missing; `sender doctor` says more")
             return None

@@ -59,7 +59,7 @@ class CloseUps:
     """
 
     def __init__(self, detector: FaceDetector, reader: FaceReader, heads: HeadPoseReader) -> None:
-        self._detector, self._reader, self._heads = detector, reader, heads
+        self._detector, self.reader, self._heads = detector, reader, heads
         self.reset()
 
     @classmethod
@@ -73,7 +73,7 @@ class CloseUps:
             WeightsError: other weights are missing, damaged or of another version.
         """
         if sharing:
-            return cls(sharing._detector, sharing._reader, sharing._heads)
+            return cls(sharing._detector, sharing.reader, sharing._heads)
         detector, reader = FaceDetector.load(), FaceReader.load()
         if detector is None or reader is None:
             logger.warning("heads that fill the picture are not found, because MediaPipe's networks are missing")
@@ -97,7 +97,7 @@ class CloseUps:
             last = known.get(track.identity)
             if last is None:
                 continue
-            face = self._reader.read(image, last.face.region, _LEAST_SCORE_OF_FOLLOWED)
+            face = self.reader.read(image, last.face.region, _LEAST_SCORE_OF_FOLLOWED)
             if face is not None and _share(face, image) >= _STAYS * _LEAST_SHARE:
                 self._known[track.identity] = self._heads(face)
             else:
@@ -153,8 +153,8 @@ class CloseUps:
         for region in found[: _MOST - len(self._known)]:
             if any(_is_at(np.asarray(region.centre), head) for head in self._known.values()):
                 continue
-            rough = self._reader.read(image, region, _LEAST_SCORE_OF_FOUND)
-            face = rough and self._reader.read(image, rough.region, _LEAST_SCORE)
+            rough = self.reader.read(image, region, _LEAST_SCORE_OF_FOUND)
+            face = rough and self.reader.read(image, rough.region, _LEAST_SCORE)
             if face is not None and _share(face, image) >= _LEAST_SHARE:
                 faces.append(face)
         return faces

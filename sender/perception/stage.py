@@ -14,6 +14,7 @@ from common.frames import Camera
 from common.text import counted
 from common.weights.devices import CPU
 from sender.face.head_pose import HeadPose
+from sender.face.landmarks import FaceReader
 from sender.perception.capacity import people_carried
 from sender.perception.close_ups import CloseUps, box_of, with_head
 from sender.perception.config import TrackerConfig, TrackingConfig
@@ -140,6 +141,11 @@ class PerceptionStage:
             return cls(sharing._detector, perception, sharing._verifier, limits, close_ups, live=cameras > 0)
         detector = DetectorFile.load(tracking.detector) if tracking.detector else Detector.load(device=device)
         return cls(detector, perception, Verifier.load(), limits, CloseUps.load(), live=cameras > 0)
+
+    @property
+    def face_reader(self) -> FaceReader | None:
+        """What reads the landmarks of close-ups; None where these are not found."""
+        return None if self._close_ups is None else self._close_ups.reader
 
     @property
     def max_people(self) -> int:

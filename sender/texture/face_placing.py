@@ -6,6 +6,7 @@ the landmarks, the triangles between their places carry what is left, and the ey
 """
 
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Self
 
 import numpy as np
@@ -17,6 +18,7 @@ from common.body.anatomy import LID_LOOPS, REGION_INDEX
 from common.body.model import BodyModel
 from common.body.triangles import VertexNormals
 from common.frames import NEAR_M, Camera
+from sender.face.actions import FaceActions
 from sender.face.alignment import INNER_CORNER
 from sender.face.landmarks import FaceLandmarks
 from sender.face.region import face_px
@@ -138,6 +140,13 @@ class FacePlacing:
             outline = np.concatenate([lids[: INNER_CORNER + 1], lids[:INNER_CORNER:-1]])
             covered.append(own[~_inside(camera.project(vertices[own]), outline)])
         return np.concatenate(covered)
+
+
+@lru_cache(maxsize=1)
+def load_face_placing(body: BodyModel) -> FacePlacing:
+    """Of the body's head, once for all sources and pictures. Raises WeightsError if the face's weights are missing."""
+    network = FaceActions.load()
+    return FacePlacing.on_body(body, network.template.numpy(), network.weights.numpy())
 
 
 def _of_face(body: BodyModel) -> IntArray:

@@ -14,13 +14,12 @@ from common.labels import concatenate
 from common.texture.atlas import AtlasLayout
 from common.texture.atlas_tiles import LEVEL_SIZES, TILES, Tile
 from sender.capture.source import CapturedFrame
-from sender.face.actions import FaceActions
 from sender.face.landmarks import FaceLandmarks
 from sender.perception.stage import ObservedPerson
 from sender.perception.tracking.known_people import KnownPeople
 from sender.texture.atlas_memory import AtlasMemory
 from sender.texture.atlas_view import AtlasCamera
-from sender.texture.face_placing import FacePlacing
+from sender.texture.face_placing import load_face_placing
 from sender.texture.observation import Observation
 from sender.texture.tile_schedule import TileSchedule
 
@@ -85,8 +84,7 @@ class TextureStage:
         layout = AtlasLayout.from_body(body)
         self._areas = layout.areas(body)
         self._atlas_camera = AtlasCamera(layout, body.faces.numpy(), body.vertex_region.numpy())
-        face = FaceActions.load()
-        self._face = FacePlacing.on_body(body, face.template.numpy(), face.weights.numpy())
+        self._face = load_face_placing(body)
         self._people = KnownPeople(self._unknown)
         # Whether somebody was observed in the last frame.
         self._observed = False
