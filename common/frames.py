@@ -10,7 +10,7 @@ from typing import NoReturn
 
 import numpy as np
 
-from common.arrays import FloatArray
+from common.arrays import Float64Array, FloatArray
 from common.labels import GROUP_BY_NAME, LIMBS, MAY_BE_UNSEEN, OPTIONAL_GROUPS
 
 IDENTITIES = 256
@@ -55,6 +55,11 @@ class Camera:
         depth, centre = np.maximum(points[:, 2], NEAR_M), np.array([self.width / 2, self.height / 2])
         columns = [self.focal_px * points[:, axis] / depth + centre[axis] for axis in range(2)]
         return np.stack(columns, axis=1, dtype=np.float32)
+
+    def rays(self, pixels: FloatArray | Float64Array) -> Float64Array:
+        """(…, 2) pixels → (…, 3) the points at a depth of 1 that are seen there, camera space."""
+        across = (pixels - np.array([self.width / 2, self.height / 2])) / self.focal_px
+        return np.concatenate([across, np.ones_like(across[..., :1])], axis=-1)
 
 
 @dataclass(frozen=True, slots=True)

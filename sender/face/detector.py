@@ -15,7 +15,7 @@ from common.arrays import FloatArray, Image
 from common.weights.landmark_networks import load_network
 from sender.face.region import region_of_keypoints
 from sender.perception.inference.crop import CropBox
-from sender.perception.inference.detector import letterboxed, suppressed
+from sender.perception.inference.detector import letterboxed, unsuppressed
 
 if TYPE_CHECKING:
     from common.weights.graph import CompiledGraph
@@ -69,10 +69,9 @@ class FaceDetector:
         middle, half = points[:, 0], points[:, 1] / 2
         boxes, scores = torch.cat([middle - half, middle + half], dim=1), scores[kept]
         found = []
-        for box, score in zip(*suppressed(boxes, scores), strict=True):
-            row = int((boxes == box).all(dim=1).nonzero()[0, 0])
+        for row in unsuppressed(boxes, scores).tolist():
             marks = _in_frame(points[row, 2:].numpy(), letterbox.turn)
-            found.append(FoundFace(region_of_keypoints(marks[[_NOSE, _LEFT_EYE, _RIGHT_EYE]]), float(score)))
+            found.append(FoundFace(region_of_keypoints(marks[[_NOSE, _LEFT_EYE, _RIGHT_EYE]]), float(scores[row])))
         return found
 
 

@@ -55,8 +55,8 @@ class HeadPose:
         """
         left, top = (round(float(each)) for each in self.middle)
         turn = ray_rotation(CropBox(left, top, 0), camera)
-        places = camera.focal_px / self.px_per_m * _ray(self.middle, camera) + self.places @ turn.T
-        places[:FRONT] = places[:FRONT, 2:] * _ray(self.keypoints[:FRONT], camera)
+        places = camera.focal_px / self.px_per_m * camera.rays(self.middle) + self.places @ turn.T
+        places[:FRONT] = places[:FRONT, 2:] * camera.rays(self.keypoints[:FRONT])
         return np.asarray(places, np.float32)
 
 
@@ -88,9 +88,3 @@ class HeadPoseReader:
         middle = self._shares @ self._template
         places = (np.array(_PLACES_M) - middle) @ rotation.T
         return HeadPose(face, keypoints, places, (origin + scale * rotation @ middle)[:2], scale)
-
-
-def _ray(pixels: FloatArray | Float64Array, camera: Camera) -> Float64Array:
-    """(…, 3) of pixels (…, 2), with z = 1."""
-    across = (pixels - np.array([camera.width / 2, camera.height / 2])) / camera.focal_px
-    return np.concatenate([across, np.ones_like(across[..., :1])], axis=-1)

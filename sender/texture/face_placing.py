@@ -106,9 +106,8 @@ class FacePlacing:
         own = vertices[self.vertices]
         distance_m = max(float(own[:, 2].mean()), NEAR_M)
         depth = distance_m * (1 + (turned[:, 2] - turned[:, 2].mean()) * scale / camera.focal_px)
-        across = (pixels - [camera.width / 2, camera.height / 2]) * (depth / camera.focal_px)[:, None]
         placed = vertices.copy()
-        placed[self.vertices] = own + self.shares * (np.column_stack([across, depth]) - own)
+        placed[self.vertices] = own + self.shares * (camera.rays(pixels) * depth[:, None] - own)
         return placed
 
     def hidden(

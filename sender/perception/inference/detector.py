@@ -183,10 +183,15 @@ def peaks(heat_HW: Tensor, boxes_4HW: Tensor, threshold: float, limit: int = 50)
 
 def suppressed(boxes_N4: Tensor, scores_N: Tensor, limit: int = 50) -> tuple[Tensor, Tensor]:
     """Boxes and scores, best first, without those that overlap a better one; at most `limit` are compared."""
+    kept = unsuppressed(boxes_N4, scores_N, limit)
+    return boxes_N4[kept], scores_N[kept]
+
+
+def unsuppressed(boxes_N4: Tensor, scores_N: Tensor, limit: int = 50) -> Tensor:
+    """The rows of those that `suppressed` keeps, best first."""
     scores, order = scores_N.sort(descending=True)
-    boxes, scores = boxes_N4[order[:limit]], scores[:limit]
-    kept = nms(boxes, scores, _NMS_IOU)
-    return boxes[kept], scores[kept]
+    best = order[:limit]
+    return best[nms(boxes_N4[best], scores[:limit], _NMS_IOU)]
 
 
 def detections(boxes_N4: Tensor, scores_N: Tensor, image: Image) -> tuple[Detection, ...]:

@@ -107,8 +107,7 @@ class Observations:
 
 def crop_in_focal_lengths(crop: CropBox, camera: Camera) -> tuple[FloatArray, float]:
     """`centre` (2,) and `side` of `Observations`."""
-    x, y = crop.centre
-    centre = np.array([x - camera.width / 2, y - camera.height / 2]) / camera.focal_px
+    centre = camera.rays(np.array(crop.centre))[:2]
     return centre.astype(np.float32), crop.side / camera.focal_px
 
 

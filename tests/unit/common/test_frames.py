@@ -25,6 +25,13 @@ def test_project_maps_the_optical_axis_to_the_centre() -> None:
     np.testing.assert_allclose(pixels, [[240, 320], [640, -80]])
 
 
+def test_rays_are_projected_to_their_pixels() -> None:
+    camera, pixels = Camera(640, 480, 500.0), np.array([[0.0, 0.0], [320.0, 240.0], [500.0, 17.5]], np.float32)
+    rays = camera.rays(pixels)
+    np.testing.assert_array_equal(rays[:, 2], 1)
+    np.testing.assert_allclose(camera.project((3.5 * rays).astype(np.float32)), pixels, atol=1e-3)
+
+
 @pytest.mark.parametrize("depth_m", [-2.0, 0.0, NEAR_M / 2], ids=["behind", "at", "near"])
 def test_project_clamps_depth_to_the_near_plane(depth_m: float) -> None:
     pixels = CAMERA.project(np.array([[0.1, 0.2, depth_m], [0.1, 0.2, NEAR_M]], np.float32))
