@@ -25,7 +25,7 @@ from common.weights.devices import to_numpy
 from sender.face.actions import FaceActions
 from sender.face.head import HeadMemory, HeadReading
 from sender.face.head_pose import HeadPose
-from sender.face.landmarks import FaceLandmarks, FaceReader
+from sender.face.landmarks import FaceLandmarks, FaceReader, read_closely
 from sender.face.memory import FaceMemory
 from sender.face.region import face_px, region_of_keypoints
 from sender.perception.inference.crop import CropBox
@@ -152,11 +152,12 @@ class FaceStage:
         memory.last = face
 
     def _landmarks(self, image: Image, memory: FaceMemory, region: CropBox | None) -> FaceLandmarks | None:
-        face = None if region is None else self._reader.read(image, region, _LEAST_SCORE)
-        if face is not None and memory.last is None:
+        if region is None:
+            return None
+        if memory.last is None:
             # Keypoints tell the region to a tenth, landmarks exactly.
-            face = self._reader.read(image, face.region, _LEAST_SCORE)
-        return face
+            return read_closely(self._reader, image, region, _LEAST_SCORE, _LEAST_SCORE)
+        return self._reader.read(image, region, _LEAST_SCORE)
 
     def _labelled(self, known: _Known, person: PersonLabels) -> PersonLabels:
         memory, head = known.face, known.head.entries(self._reading, person.labels["shape"])

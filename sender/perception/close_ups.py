@@ -18,7 +18,7 @@ import torch
 from common.arrays import Box, Float64Array, FloatArray, Image
 from sender.face.detector import FaceDetector
 from sender.face.head_pose import FRONT, HEAD_KEYPOINTS, HeadPose, HeadPoseReader
-from sender.face.landmarks import FaceLandmarks, FaceReader
+from sender.face.landmarks import FaceLandmarks, FaceReader, read_closely
 from sender.face.region import face_px
 from sender.perception.inference.crop import CropBox
 from sender.perception.network.output import PerceptionOutput
@@ -153,8 +153,7 @@ class CloseUps:
         for region in found[: _MOST - len(self._known)]:
             if any(_is_at(np.asarray(region.centre), head) for head in self._known.values()):
                 continue
-            rough = self.reader.read(image, region, _LEAST_SCORE_OF_FOUND)
-            face = rough and self.reader.read(image, rough.region, _LEAST_SCORE)
+            face = read_closely(self.reader, image, region, _LEAST_SCORE, _LEAST_SCORE_OF_FOUND)
             if face is not None and _share(face, image) >= _LEAST_SHARE:
                 faces.append(face)
         return faces

@@ -27,7 +27,7 @@ from common.errors import OutputError, UsageError
 from receiver.engine.engine import ReconstructedPerson
 from sender.capture.open import open_source
 from sender.config import SenderConfig
-from sender.face.landmarks import LEFT_CORNERS, RIGHT_CORNERS, FaceLandmarks, FaceReader
+from sender.face.landmarks import LEFT_CORNERS, RIGHT_CORNERS, FaceLandmarks, FaceReader, read_closely
 from sender.face.region import face_px, region_of_keypoints
 from sender.perception.inference.crop import CropBox
 from tests.bench import report
@@ -129,8 +129,7 @@ class Heads:
         return None if landmarks is None else self._recogniser(aligned(head, landmarks))
 
     def _face(self, image: Image, region: CropBox) -> FaceLandmarks | None:
-        landmarks = self._reader.read(image, region)
-        return self._reader.read(image, landmarks.region, _LEAST_SCORE) if landmarks else None
+        return read_closely(self._reader, image, region, _LEAST_SCORE)
 
 
 def _session(*, stills: bool) -> BothEnds:

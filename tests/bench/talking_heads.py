@@ -18,7 +18,6 @@ clip passes the sender as a file's frames do, and what nobody saw is generated a
 
 import argparse
 import itertools
-import json
 import sys
 import time
 from collections.abc import Iterator, Sequence
@@ -50,11 +49,12 @@ from sender.perception.config import TrackerConfig
 from sender.perception.inference.similarity import similarity
 from sender.train.photographs.dataset import held_out
 from tests.bench import report
+from tests.bench.face.people import LEAST_SCORE, read_faces
 from tests.bench.perceived import FrameSender
 
 _SIDE_PX, _FPS = 512, 30
 _PHOTOGRAPH_FRAMES, _MOVED = 20, 0.06
-_LEAST_EYES_PX, _LEAST_SCORE, _TOP, _CHIN, _NOSE = 45.0, 0.9, 10, 152, 4
+_LEAST_EYES_PX, _TOP, _CHIN, _NOSE = 45.0, 10, 152, 4
 _EYES = ([*RIGHT_CORNERS], [*LEFT_CORNERS])
 # Shoulder, elbow and wrist.
 _ARMS = {"left_arm": [5, 7, 9], "right_arm": [6, 8, 10]}
@@ -113,7 +113,7 @@ def webcam_heads(folder: Path, reader: FaceReader, widths: float) -> Iterator[He
                     pixels = observed[0].crop.to_pixels(observed[0].output.keypoints_2d[0].numpy())
                     first = reader.read(frame.image, region_of_keypoints(pixels))
                     region = first.region if first else None
-            face = None if region is None else reader.read(frame.image, region, _LEAST_SCORE)
+            face = None if region is None else reader.read(frame.image, region, LEAST_SCORE)
             faces.append(face)
             region = face.region if face else None
         extents = [extent(face.points) for face in faces if face]
@@ -127,31 +127,14 @@ def webcam_heads(folder: Path, reader: FaceReader, widths: float) -> Iterator[He
 
 def photographed_heads(folder: Path, reader: FaceReader, widths: float, count: int) -> Iterator[Head]:
     """Large faces of the training photographs, over each of which the cut moves on a circle."""
-    document = json.loads((folder / "keypoints.json").read_text(encoding="utf-8"))
-    files = {image["id"]: image["file_name"] for image in document["images"]}
-    kept = held_out(list(files.values()))
-    found = itertools.count()
-    for annotation in document["annotations"]:
-        name = files[annotation["image_id"]]
-        keypoints = np.asarray(annotation["keypoints"], np.float32).reshape(-1, 3)
-        eyes_px = np.linalg.norm(keypoints[1, :2] - keypoints[2, :2])
-        if name in kept or (keypoints[:3, 2] < 2).any() or eyes_px < _LEAST_EYES_PX:
-            continue
-        picture = cv2.imread(str(folder / "images" / name), cv2.IMREAD_COLOR)
-        if picture is None:
-            raise UsageError(f"{folder} lacks the picture {name}")
-        image = np.ascontiguousarray(picture[..., ::-1], np.uint8)
-        face = reader.read(image, region_of_keypoints(keypoints[:, :2]))
-        face = face and reader.read(image, face.region, _LEAST_SCORE)
-        if face is None:
-            continue
-        centre, width = extent(face.points)
+    without = held_out([path.name for path in (folder / "images").glob("*.jpg")])
+    for face in itertools.islice(read_faces(folder, reader, _LEAST_EYES_PX, without), count):
+        points = face.landmarks.points
+        centre, width = extent(points)
         turns = 2 * np.pi * np.arange(_PHOTOGRAPH_FRAMES) / _PHOTOGRAPH_FRAMES
         places = centre + _MOVED * width * np.stack([np.cos(turns), np.sin(turns)], axis=1)
-        cuts = [cut_square(image, place.astype(np.float32), widths * width) for place in places]
-        yield head(f"{name} {annotation['id']}", [cut[0] for cut in cuts], [moved(face.points, cut[1]) for cut in cuts])
-        if next(found) + 1 >= count:
-            return
+        cuts = [cut_square(face.image, place.astype(np.float32), widths * width) for place in places]
+        yield head(f"{face.name} {face.annotation}", [cut[0] for cut in cuts], [moved(points, cut[1]) for cut in cuts])
 
 
 def head(name: str, images: Sequence[Image], points: Sequence[FloatArray | None]) -> Head:

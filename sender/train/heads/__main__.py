@@ -35,7 +35,7 @@ from sender.face.actions import FaceActions
 from sender.face.alignment import AlignedFace
 from sender.face.head import WEIGHTS_NAME as READING
 from sender.face.head import HeadMemory, HeadReading
-from sender.face.landmarks import FaceReader
+from sender.face.landmarks import FaceReader, read_closely
 from sender.face.region import region_of_keypoints
 from sender.train.heads.blend_shapes import SHA256, VERSION, read_axes
 from sender.train.heads.linear_model import at_rest, effects_of, errors_of_looks, people_of, reading_of
@@ -127,8 +127,8 @@ class Studio:
             for keypoints in item.keypoints:
                 eyes_px = np.linalg.norm(keypoints[1, :2] - keypoints[2, :2])
                 if keypoints[:3, 2].all() and eyes_px >= _EYES_PX:
-                    face = self.reader.read(item.image, region_of_keypoints(keypoints[:, :2]))
-                    face = face and self.reader.read(item.image, face.region, _LEAST_SCORE)
+                    region = region_of_keypoints(keypoints[:, :2])
+                    face = read_closely(self.reader, item.image, region, _LEAST_SCORE)
                     if face is not None:
                         yield self.alignment.align(face)
 

@@ -104,14 +104,14 @@ def judged(people: Path) -> dict[str, dict[str, float]]:
     reader, answers = FaceReader.load(), judged_faces()
     if reader is None:
         raise ValueError("MediaPipe's networks are missing")
-    seen = [(key, face) for key, face in read_faces(people, reader, _LEAST_EYES_PX) if key in answers]
+    seen = [face for face in read_faces(people, reader, _LEAST_EYES_PX) if face.annotation in answers]
     network = FaceActions.load()
-    values = activations_of(network, [face for _, face in seen], network.neutral)
+    values = activations_of(network, [face.landmarks for face in seen], network.neutral)
     rows = {}
     for column, (question, (shares, meaning)) in enumerate(_JUDGED.items()):
         level = sum(share * values[:, FACIAL_ACTIONS.index(name)] for name, share in shares.items())
-        known = [row for row, (key, _) in enumerate(seen) if answers[key][column] in meaning]
-        truth = np.array([meaning[answers[seen[row][0]][column]] for row in known])
+        known = [row for row, face in enumerate(seen) if answers[face.annotation][column] in meaning]
+        truth = np.array([meaning[answers[seen[row].annotation][column]] for row in known])
         right = (np.asarray(level)[known] > _YES) == truth
         rows[question] = {
             "faces": len(known),
