@@ -1,4 +1,4 @@
-"""Networks of MediaPipe (Apache-2.0), which find landmarks of faces, irises and hands.
+"""Networks of MediaPipe (Apache-2.0), which find faces, and landmarks of faces and hands.
 
 `setup.py` takes them from the package `mediapipe` when Bodywire is built, and lays them beside the weights with licence
 and notice.  An installation lacks them where the package index did, or where OpenVINO cannot be used.
