@@ -112,7 +112,9 @@ class _GraphRequest:
         for one, other in pairwise(parts):
             for index in range(len(other.model_inputs)):
                 other.set_input_tensor(index, one.get_output_tensor(index))
-        self._inputs = [torch.from_numpy(tensor.data) for tensor in parts[0].input_tensors]
+        # A thread may be in inference mode now and later not, where tensors made in it cannot be changed.
+        with torch.inference_mode(False):
+            self._inputs = [torch.from_numpy(tensor.data) for tensor in parts[0].input_tensors]
 
     def run(self, inputs: Sequence[Tensor]) -> tuple[Tensor, ...]:
         for place, one in zip(self._inputs, inputs, strict=True):

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from common.weights import inference
 from common.weights.devices import CPU, int8_weight_bits
+from common.weights.graph import compile_graph
 from common.weights.inference import NetworkInUse, in_use
 from common.weights.manifest import Precision
 from tests.support.pretended_gpu import on_gpu, pretended_gpu
@@ -67,6 +68,14 @@ def test_compiled_network_predicts_as_pytorch(precision: Precision) -> None:
         assert maps.shape == (3, 4, 8, 8)
         torch.testing.assert_close(maps, plain()[0], atol=2e-2 if precision == "bf16" else 1e-5, rtol=0)
         torch.testing.assert_close(variance, plain()[1], atol=2e-3 if precision == "bf16" else 1e-5, rtol=0)
+
+
+def test_graph_runs_in_inference_mode_and_out_of_it() -> None:
+    graph = compile_graph(network().eval(), EXAMPLE, "float32", 1, {}, 7)
+    image = torch.rand(1, 3, 8, 8)
+    with torch.inference_mode():
+        first = graph(image)
+    torch.testing.assert_close(graph(image), first)
 
 
 def test_network_is_the_same_in_whatever_order_its_buffers_were_registered(folder: Path) -> None:
