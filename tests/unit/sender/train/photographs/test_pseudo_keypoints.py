@@ -1,4 +1,4 @@
-"""Keypoints that perception itself gives to people with boxes only."""
+"""Keypoints that perception and MoveNet give to people with boxes only."""
 
 import json
 from pathlib import Path
@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 
-from common.arrays import FloatArray, Image
+from common.arrays import Box, FloatArray, Image
 from common.errors import UsageError
 from sender.perception.inference.crop import CropBox
 from sender.train.photographs import pseudo_keypoints
@@ -22,13 +22,15 @@ from tests.support.photograph_sources import write_photographs
 PERCEPTION: Any = None
 
 
-def pretended(_: Any, image: Image, crops: list[CropBox]) -> SimpleNamespace:
+def pretended(_: Any, image: Image, boxes: list[Box], *, thorough: bool) -> SimpleNamespace:
     """Everybody's keypoints in the middle of the crop: the first six certain, the sixth outside."""
+    assert thorough
+    crops = [CropBox.around(box) for box in boxes]
     places = torch.full((len(crops), 17, 2), 0.5)
     places[:, 5] = 9.0
     sigma = torch.full((len(crops), 17), 0.1)
     sigma[:, :6] = 0.02
-    return SimpleNamespace(keypoints_2d=places, keypoints_sigma=sigma)
+    return SimpleNamespace(crops=crops, output=SimpleNamespace(keypoints_2d=places, keypoints_sigma=sigma))
 
 
 class PretendedProposals:
@@ -44,7 +46,7 @@ class PretendedProposals:
 
 @pytest.fixture
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    monkeypatch.setattr(pseudo_keypoints, "predict_zoomed", pretended)
+    monkeypatch.setattr(pseudo_keypoints, "predict_in_boxes", pretended)
     monkeypatch.setattr(pseudo_keypoints, "FalseProposals", PretendedProposals)
     convert_photographs(write_photographs(tmp_path), tmp_path / "photographs")
     return tmp_path / "photographs"
