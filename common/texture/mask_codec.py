@@ -11,9 +11,10 @@ from pathlib import Path
 from typing import Self
 
 import constriction
+import cv2
 import numpy as np
 
-from common.arrays import BoolArray, Float64Array, IntArray
+from common.arrays import BoolArray, Float64Array, FloatArray, IntArray
 from common.codec.range_coder import padded_words, shortest_stream
 from common.errors import MalformedPacket
 
@@ -106,21 +107,19 @@ class _Step:
         row, column = row[chosen], column[chosen]
         self.rows: IntArray = row * half
         self.columns: IntArray = column * half
-        self._half = half
-        offsets = _CENTRE_OFFSETS if centres else _SIDE_OFFSETS
-        width = cells + 2 * _REACH
-        near = [(row + down + _REACH) * width + column + right + _REACH for down, right in offsets]
-        self._neighbours: IntArray = np.stack(near)
+        self._half, self._row, self._column = half, row, column
+        # Their sum is the number of a set of neighbours.
+        self._powers: FloatArray = np.zeros((2 * _REACH + 1, 2 * _REACH + 1), np.float32)
+        for bit, (down, right) in enumerate(_CENTRE_OFFSETS if centres else _SIDE_OFFSETS):
+            self._powers[_REACH + down, _REACH + right] = 1 << bit
         self._first = ((2 * min(half.bit_length() - 1, _CLASSES - 1)) + int(centres)) << _NEIGHBOURS
 
     def contexts(self, mask: BoolArray) -> IntArray:
         """Context of each texel, as far as the mask (size, size) is coded before this step."""
+        coded = mask[:: self._half, :: self._half].astype(np.float32)
         # Reflected, the texels outside are coded in the same steps as those inside.
-        padded = np.pad(mask[:: self._half, :: self._half], _REACH, mode="reflect").ravel()
-        found = np.full(self._neighbours.shape[1], self._first, np.int64)
-        for bit, indices in enumerate(self._neighbours):
-            found += padded[indices].astype(np.int64) << bit
-        return found
+        sets = cv2.filter2D(coded, -1, self._powers, borderType=cv2.BORDER_REFLECT_101)
+        return np.asarray(self._first + sets[self._row, self._column].astype(np.int64))
 
 
 @lru_cache(maxsize=4)
