@@ -45,7 +45,10 @@ def _work(arguments: Sequence[str]) -> None:
     config = read_config(SenderConfig, PROGRAM, arguments)
     config.check()
     # Imported after the options are checked, and the networks' library after everything is open: it takes seconds.
+    from common.weights.graph_cache import GRAPHS
     from sender.openings import opened
+
+    GRAPHS.read_ahead("sender")
 
     with opened(config) as openings:
         loading()

@@ -11,6 +11,7 @@ from typing import NamedTuple, Protocol, Self
 from common.blobs import Blob
 from common.frames import LabelFrame, PersonLabels
 from common.weights.devices import resolve_device
+from common.weights.graph_cache import GRAPHS
 from sender.capture.source import CapturedFrame
 from sender.clothing.stage import ClothingStage
 from sender.config import SenderConfig
@@ -151,4 +152,6 @@ class Labelling:
         for stage in self._stages:
             with nullcontext() if stage.timed_as is None else self._metrics.stage(stage.timed_as):
                 blobs += stage.update(perceived.frame, perceived.observed, labels.people)
+        # All that the first frame needs has been used.
+        GRAPHS.note_start()
         return blobs

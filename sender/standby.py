@@ -13,10 +13,12 @@ from sender.__main__ import PROGRAM
 
 def _work(arguments: Sequence[str]) -> None:
     from common.io.logs import start_logging
+    from common.weights.graph_cache import GRAPHS
     from sender.config import SenderConfig
 
     config = read_config(SenderConfig, PROGRAM, arguments)
     start_logging(config.logging, "sender")
+    GRAPHS.read_ahead("standby")
     from common.weights.devices import resolve_device
     from common.weights.threads import limit_threads
     from sender.composition import send
@@ -27,6 +29,7 @@ def _work(arguments: Sequence[str]) -> None:
     networks = Networks.load(config)
     WearsReader.load(resolve_device(config.device.device))
     networks.perception.prepare_stills()
+    GRAPHS.note_start()
     if further := sys.stdin.read():
         from sender.openings import opened
 

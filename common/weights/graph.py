@@ -13,9 +13,6 @@ them.  Of two products that a processor adds in 16 bits, the weights have 7 bits
 Imports OpenVINO, so that only `common.weights.inference` may import it.
 """
 
-import hashlib
-import io
-import struct
 import threading
 import warnings
 from collections.abc import Container, Sequence
@@ -32,28 +29,20 @@ from openvino.frontend.pytorch.ts_decoder import TorchScriptPythonDecoder
 from torch import Tensor, nn
 
 from common.forks import keep_in_forks
-from common.weights import mediapipe_operations
+from common.weights import compiled_models, mediapipe_operations
+from common.weights.compiled_models import CORE, CPU, CompiledModels, options
 from common.weights.manifest import Precision, Ranges
 from common.weights.mediapipe_operations import Part, add_operations
 
-SOURCES = (Path(__file__), Path(mediapipe_operations.__file__))
+SOURCES = (Path(__file__), Path(compiled_models.__file__), Path(mediapipe_operations.__file__))
 """Code on which a compiled graph depends."""
 
-_CPU = "CPU"
-_HINTS: dict[Precision, str] = {"bf16": "bf16", "float32": "f32"}
 _CONVOLUTIONS = ("Convolution", "ConvolutionBackpropData", "GroupConvolution")
 _FRONTENDS = {".onnx": "onnx", ".xml": "ir", ".tflite": "tflite"}
 _PICTURE_KINDS = ("u8", "f32", "f16")
 # Of the picture that a user's network reads.
 _MOST_SIDE_PX = 4096
 _STEPS = 255
-_LENGTH = struct.Struct("<Q")
-_DIGEST_BYTES = 32
-
-# One for the process, for ever.  Each has a CPU plugin, which on Linux gives the thread a stack of its own for signal
-# handlers, and at its end puts back the one that it found.  With two plugins, that may be one that is freed by now, and
-# the next signal that is handled, SIGTERM or SIGINT, ends the process.
-_core = openvino.Core()
 
 
 class CompiledGraph:
@@ -62,11 +51,11 @@ class CompiledGraph:
     The shapes of outputs may depend on the input.
 
     Args:
-        parts: OpenVINO's compiled models; each reads what the one before returns.
+        models: OpenVINO's; each reads what the one before returns.
     """
 
-    def __init__(self, parts: Sequence[Any]) -> None:
-        self._parts = parts
+    def __init__(self, models: CompiledModels) -> None:
+        self.models = models
         self._requests = threading.local()
         keep_in_forks(self)
 
@@ -75,33 +64,9 @@ class CompiledGraph:
         # Of each thread its own, so that threads do not wait for each other.
         request: _GraphRequest | None = getattr(self._requests, "request", None)
         if request is None:
-            request = self._requests.request = _GraphRequest([part.create_infer_request() for part in self._parts])
+            parts = [part.create_infer_request() for part in self.models.parts]
+            request = self._requests.request = _GraphRequest(parts)
         return request.run(inputs)
-
-    def serialised(self) -> bytes:
-        """The compiled graph with a checksum; only this version of OpenVINO on such a processor reads it."""
-        content = b""
-        for part in self._parts:
-            stream = io.BytesIO()
-            part.export_model(stream)
-            content += _LENGTH.pack(len(stream.getbuffer())) + stream.getvalue()
-        return hashlib.sha256(content).digest() + content
-
-    @classmethod
-    def deserialised(cls, stored: bytes, precision: Precision, threads: int) -> "CompiledGraph":
-        """The inverse of `serialised`; the other arguments are those of `compile_graph`.
-
-        Raises:
-            ValueError: `stored` is damaged.
-        """
-        stream = io.BytesIO(stored)
-        if stream.read(_DIGEST_BYTES) != hashlib.sha256(stream.getbuffer()[_DIGEST_BYTES:]).digest():
-            raise ValueError("its checksum differs")
-        parts: list[Any] = []
-        while length := stream.read(_LENGTH.size):
-            part = io.BytesIO(stream.read(*_LENGTH.unpack(length)))
-            parts.append(_core.import_model(part, _CPU, _options("float32" if parts else precision, threads)))
-        return cls(parts)
 
 
 class _GraphRequest:
@@ -148,8 +113,9 @@ def compile_graph(
         _make_convolutions(graph, int8)
     _quantise(graph, int8, weight_bits)
     first, *rest = _divided(graph) if precision == "bf16" else [graph]
-    compiled = [_core.compile_model(first, _CPU, _options(precision, threads))]
-    return CompiledGraph([*compiled, *(_core.compile_model(one, _CPU, _options("float32", threads)) for one in rest)])
+    compiled = [CORE.compile_model(first, CPU, options(precision, threads))]
+    compiled += [CORE.compile_model(one, CPU, options("float32", threads)) for one in rest]
+    return CompiledGraph(CompiledModels(compiled))
 
 
 def compile_file(path: Path, threads: int, parts: Sequence[Part] = ()) -> CompiledGraph:
@@ -167,8 +133,8 @@ def compile_file(path: Path, threads: int, parts: Sequence[Part] = ()) -> Compil
         graph = frontend.convert_partially(frontend.load(path))
         add_operations(graph, parts)
     else:
-        graph = _core.read_model(path)
-    return CompiledGraph([_core.compile_model(graph, _CPU, _options("float32", threads))])
+        graph = CORE.read_model(path)
+    return CompiledGraph(CompiledModels([CORE.compile_model(graph, CPU, options("float32", threads))]))
 
 
 def compile_picture_file(path: Path, threads: int, side: int) -> tuple[CompiledGraph, tuple[int, ...]]:
@@ -192,7 +158,7 @@ def compile_picture_file(path: Path, threads: int, side: int) -> tuple[CompiledG
     if not 3 <= min(shape[1:]) <= max(shape) <= _MOST_SIDE_PX:
         raise ValueError(f"it reads a picture of {list(shape)}: at most {_MOST_SIDE_PX} pixels a side can be used")
     graph.reshape(shape)
-    compiled = CompiledGraph([_core.compile_model(graph, _CPU, _options("float32", threads))])
+    compiled = CompiledGraph(CompiledModels([CORE.compile_model(graph, CPU, options("float32", threads))]))
     # What cannot be run fails here, and not in the first frame.
     compiled(torch.zeros(shape))
     return compiled, shape
@@ -205,21 +171,6 @@ def _is_picture(port: Any) -> bool:
         return False
     batch, *lengths = (None if length.is_dynamic else length.get_length() for length in shape)
     return batch in (None, 1) and 3 in (lengths[0], lengths[-1])
-
-
-def processor() -> str:
-    """What a compiled graph depends on besides the network: the version of OpenVINO, and the processor."""
-    capabilities = _core.get_property(_CPU, "OPTIMIZATION_CAPABILITIES")
-    return " ".join([openvino.get_version(), _core.get_property(_CPU, "FULL_DEVICE_NAME"), *sorted(capabilities)])
-
-
-def _options(precision: Precision, threads: int) -> dict[str, str | int | bool]:
-    return {
-        "INFERENCE_PRECISION_HINT": _HINTS[precision],
-        "PERFORMANCE_HINT": "LATENCY",
-        "INFERENCE_NUM_THREADS": threads,
-        "ENABLE_CPU_PINNING": False,
-    }
 
 
 def _converted(network: nn.Module, example: Sequence[Tensor]) -> Any:

@@ -2,29 +2,26 @@
 
 For the CPU a network is compiled once for a machine.  The file in the cache's folder is named after the weights, the
 code of the network and of its compilation, the version of OpenVINO, the processor, the precisions and the number of
-threads.  It is used where nobody else can have made it (`common.io.cache_folder`).
+threads.
 """
 
 import hashlib
 import inspect
 import logging
-import sys
 import threading
 from collections.abc import Callable, Sequence
 from functools import lru_cache
 from importlib.util import find_spec
 from operator import itemgetter
 from pathlib import Path
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor, nn
 
-from common.io.atomic_write import atomic_write
-from common.io.cache_folder import cache_directory, is_trusted
-from common.io.regular_file import open_regular
 from common.weights.captured import CapturedNetwork, hold_in_bf16
 from common.weights.devices import CPU, fast_autocast, fast_in_bf16, int8_weight_bits
+from common.weights.graph_cache import GRAPHS, file_name
 from common.weights.manifest import Precision, Ranges
 
 if TYPE_CHECKING:
@@ -35,12 +32,6 @@ if TYPE_CHECKING:
 
 _FORMAT = 2
 """Changes with what a compiled file contains, and with any code of a network that its classes' files do not have."""
-
-_KEY_DIGITS = 16
-"""Of a key in the name of its file."""
-
-# At its import already, OpenVINO reports to its authors where it finds this package, which is installed with it.
-sys.modules.setdefault("openvino_telemetry", cast("ModuleType", None))
 
 logger = logging.getLogger(__name__)
 
@@ -206,26 +197,20 @@ def _from_cache(
     if not _has_openvino():
         return None
     try:
-        from common.weights import graph
+        from common.weights import compiled_models, graph
     except (ImportError, RuntimeError, OSError) as error:
         logger.warning("OpenVINO cannot be used, so that networks run slower: %s", error)
         return None
     try:
-        key = hashlib.sha256(f"{_FORMAT} {threads} {graph.processor()} ".encode())
-        for source in graph.SOURCES:
-            key.update(source.read_bytes())
-        key.update(identity())
-        path = cache_directory() / f"network-{name}-{key.hexdigest()[:_KEY_DIGITS]}.openvino"
-        stored = _read(path)
-        if stored is not None:
-            try:
-                return graph.CompiledGraph.deserialised(stored, precision, threads)
-            except (ValueError, RuntimeError) as error:
-                logger.warning("the compiled network %s cannot be used: %s", path, error)
+        sources = b"".join(source.read_bytes() for source in graph.SOURCES)
+        key = f"{_FORMAT} {threads} {compiled_models.processor()} ".encode() + sources + identity()
+        file = file_name(name, key)
+        if (models := GRAPHS.get(file, precision, threads)) is not None:
+            return graph.CompiledGraph(models)
         _announce()
         with _compiling:
             compiled = make(graph)
-        _store(path, compiled.serialised())
+        GRAPHS.put(file, compiled.models)
         return compiled
     # OpenVINO has no common class of errors.
     except Exception as error:
@@ -244,27 +229,6 @@ def _identity(network: nn.Module, example: Sequence[Tensor], conditions: str) ->
         digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
         digest.update(tensor.detach().contiguous().numpy().tobytes())
     return digest.digest()
-
-
-def _read(path: Path) -> bytes | None:
-    """A file of the cache; None if it is missing, or another user may have made it."""
-    try:
-        with open_regular(path, follow_links=True) as file:
-            if is_trusted(file, path):
-                return file.read()
-    except OSError:
-        return None
-    logger.warning("the compiled network %s is not used: another user may have made it; remove it", path)
-    return None
-
-
-def _store(path: Path, content: bytes) -> None:
-    """Writes a file of the cache, if its folder can be written."""
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True, mode=0o755)
-        atomic_write(path, content, synced=False, mode=0o644)
-    except OSError as error:
-        logger.warning("compiled networks cannot be cached, so that every start takes longer: %s", error)
 
 
 @lru_cache(maxsize=1)
