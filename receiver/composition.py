@@ -88,17 +88,16 @@ def receive(
         MetricsServer(address, metrics.registry) if address else nullcontext(),
         _engine(config, metrics) as engine,
     ):
-        loaded()
         runner.run(_serve(config, directory, recording, engine, metrics, announce, waiting))
 
 
 @contextmanager
 def _engine(config: ReceiverConfig, metrics: ReceiverMetrics) -> "Iterator[LocalEngine | PoolEngine]":
-    """The engine that the options name, with its networks loaded."""
+    """The engine that the options name; a local one is not prepared."""
     metrics.engine_started(config.engine.kind)
     if config.engine.kind == "local":
         device = resolve_device(config.device.device)
-        reconstructor = Reconstructor.load(config.surface, device)
+        reconstructor = Reconstructor.load(config.surface, device, prepared=False)
         yield LocalEngine(reconstructor, observer=metrics)
         return
     threads = max(int(config.engine.replica_cpus), 1)
@@ -144,11 +143,13 @@ async def _serve(
     if motion is not None:
         motion.start()
     try:
-        # Before senders can connect: its imports keep the event loop busy.
-        serving_page = _page(config, limits, engine, link, hub, directory, metrics, waiting)
         address = await link.start()
+        announce(startup_line(address, config.security) if replay is None else await replay.start())
+        # Senders connect meanwhile, which takes longer.
+        importing = asyncio.to_thread(_page, config, limits, engine, link, hub, directory, metrics, waiting)
+        serving_page, _ = await asyncio.gather(importing, _prepared(engine))
+        loaded()
         async with serving_page(address if replay is None else None) as page:
-            announce(startup_line(address, config.security) if replay is None else await replay.start())
             if page is not None:
                 announce(f"page: {page.url}")
             await (stop.wait() if replay is None else replay.run(stop))
@@ -162,6 +163,12 @@ async def _serve(
         await pipeline.close()
         for recorder in recorders:
             await asyncio.to_thread(recorder.close)
+
+
+async def _prepared(engine: LocalEngine | PoolEngine) -> None:
+    """Waits until a local engine reconstructs; a pool does once it has started."""
+    if isinstance(engine, LocalEngine):
+        await engine.prepare()
 
 
 def _endless(

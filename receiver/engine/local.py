@@ -35,11 +35,17 @@ class LocalEngine(BatchingEngine):
         self._networks = ThreadPoolExecutor(1, thread_name_prefix="networks")
         self._surfaces = FairExecutor(min(4, available_cores()), "surface")
         self._extractions: set[asyncio.Task[None]] = set()
+        self._in_use = asyncio.Lock()
 
     @property
     def skeleton(self) -> Skeleton:
         """See `ReconstructionEngine.skeleton`."""
         return self._reconstructor.skeleton
+
+    async def prepare(self) -> None:
+        """Prepares the reconstructor; requests wait meanwhile. Raises WeightsError as `Reconstructor.prepare`."""
+        async with self._in_use:
+            await asyncio.get_running_loop().run_in_executor(self._networks, self._reconstructor.prepare)
 
     async def close(self) -> None:
         """See `ReconstructionEngine.close`."""
@@ -71,8 +77,9 @@ class LocalEngine(BatchingEngine):
     async def _infer(self, batch: list[PendingPerson]) -> list[InferredFrame | Exception]:
         requests = [part.request for part in batch]
         loop = asyncio.get_running_loop()
-        began_s = self._clock.monotonic()
-        stages_ms, inferred = await loop.run_in_executor(self._networks, infer_each, self._reconstructor, requests)
+        async with self._in_use:
+            began_s = self._clock.monotonic()
+            stages_ms, inferred = await loop.run_in_executor(self._networks, infer_each, self._reconstructor, requests)
         if stages_ms:
             self._add_pass(len(batch), (self._clock.monotonic() - began_s) * 1e3)
         for frame in {part.frame for part in batch}:

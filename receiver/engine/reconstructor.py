@@ -65,26 +65,29 @@ class InferredFrame:
 
 
 class Reconstructor:
-    """The networks and the body on one device, without any state of a session."""
+    """The networks and the body on one device, without any state of a session.
 
-    def __init__(
-        self,
-        body: BodyModel,
-        labels: LabelSpace,
-        clothes: SurfaceSpace,
-        surface: SurfaceConfig,
-    ) -> None:
-        self._device = device_of(body)
+    It has a skeleton at once, and reconstructs when it is prepared.
+    """
+
+    def __init__(self, body: BodyModel, surface: SurfaceConfig) -> None:
+        self._device, self._surface = device_of(body), surface
+        self._skin = BodySkin.from_model(body)
+
+    def prepare(self) -> None:
+        """Loads the networks, and what follows from the body. Raises WeightsError as `load`."""
+        body, labels, clothes = self._skin.model, LabelSpace.load().to(self._device), SurfaceSpace.load()
         self._scales = ScaleEstimator(body)
         self._expression = ExpressionSpace.load()
-        self._skin = BodySkin.from_model(body)
         outfits = Guidance.load(self._skin.template, clothes, self._device)
         head = load_head_shapes(body).cpu()[:, self._skin.template.kept]
         self._displacements = Displacements(clothes, head, outfits, self._skin.span)
         layout = AtlasLayout.from_body(body)
         face = FaceDetail(body, self._skin.template, layout)
         self._painter = Painter(body, self._skin.template, layout, face)
-        self._surfaces = PeopleSurfaces(surface, body, self._skin.template, face, clothes.mean, self._painter.corners)
+        self._surfaces = PeopleSurfaces(
+            self._surface, body, self._skin.template, face, clothes.mean, self._painter.corners
+        )
         self._drawn = lru_cache(_UNPAINTED_PEOPLE)(
             lambda colours: face.on_vertices(self._skin.coloured(np.frombuffer(colours, np.float32).reshape(-1, 3)))
         )
@@ -114,10 +117,18 @@ class Reconstructor:
         cls,
         surface: SurfaceConfig | None = None,
         device: torch.device = CPU,
+        *,
+        prepared: bool = True,
     ) -> Self:
-        """With the package's weights. Raises WeightsError if they are missing or of another version."""
-        body, labels = BodyModel.load().to(device), LabelSpace.load().to(device)
-        return cls(body, labels, SurfaceSpace.load(), surface or SurfaceConfig())
+        """With the package's weights. Raises WeightsError if they are missing or of another version.
+
+        Args:
+            prepared: False to leave `prepare` to the caller.
+        """
+        reconstructor = cls(BodyModel.load().to(device), surface or SurfaceConfig())
+        if prepared:
+            reconstructor.prepare()
+        return reconstructor
 
     def reconstruct(self, request: ReconstructionRequest) -> ReconstructionResult:
         """One frame from labels to meshes, in this thread. Raises ValueError for an unknown or too long label group."""

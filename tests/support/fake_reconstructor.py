@@ -60,6 +60,9 @@ class FakeReconstructor:
         self.surface_gate.set()
         self._bad_source = bad_source
 
+    def prepare(self) -> None:
+        self.gate.wait(10)
+
     def infer(self, requests: Sequence[ReconstructionRequest]) -> list[InferredFrame]:
         self.gate.wait(10)
         self.batches.append(list(requests))

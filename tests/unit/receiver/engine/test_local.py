@@ -56,6 +56,18 @@ async def test_reconstruct_returns_people_in_order_and_times_of_all_stages() -> 
     assert result.stages_ms["queue"] >= 0
 
 
+async def test_requests_wait_until_the_reconstructor_is_prepared() -> None:
+    async with running(reconstructor := FakeReconstructor()) as engine:
+        reconstructor.gate.clear()
+        preparing = asyncio.ensure_future(engine.prepare())
+        (task,) = await submit(engine, request("a"))
+        await asyncio.sleep(0)
+        assert not preparing.done() and not reconstructor.batches
+        reconstructor.gate.set()
+        await task
+        assert preparing.done()
+
+
 async def test_frame_without_people_needs_no_pass() -> None:
     reconstructor = FakeReconstructor()
     async with running(reconstructor) as engine:
