@@ -26,6 +26,7 @@ MEDIAPIPE = "mediapipe==0.10.21"
 MEDIAPIPE_WHEEL = ["--platform=manylinux_2_28_x86_64", "--python-version=3.11", "--implementation=cp", "--abi=cp311"]
 MEDIAPIPE_LICENCE = "mediapipe-0.10.21.dist-info/LICENSE"
 _SHORT_RANGE = "face_detection/face_detection_short_range"
+_SELFIE = "selfie_segmentation/selfie_segmentation"
 # In the wheel's `mediapipe/modules`, and their SHA-256.
 MEDIAPIPE_NETWORKS = {
     f"{_SHORT_RANGE}.tflite": "bbff11cebd1eb27a1e004cae0b0e63ec8c551cbf34a4451148b4908b8db3eca8",
@@ -35,6 +36,7 @@ MEDIAPIPE_NETWORKS = {
     "hand_landmark/hand_landmark_full.tflite": "11c272b891e1a99ab034208e23937a8008388cf11ed2a9d776ed3d01d0ba00e3",
     "hand_landmark/hand_landmark_lite.tflite": "048edd3645c9bf7397d19a9f6e3a42957d6e414c9bea6598030a2e9b624156e6",
     "holistic_landmark/hand_recrop.tflite": "67d996ce96f9d36fe17d2693022c6da93168026ab2f028f9e2365398d8ac7d5d",
+    f"{_SELFIE}.tflite": "9ee168ec7c8f2a16c56fe8e1cfbc514974cbbb7e434051b455635f1bd1462f5c",
 }
 MEDIAPIPE_NOTICE = f"""The networks in this folder are from MediaPipe ({MEDIAPIPE}), unchanged.
 Copyright The MediaPipe Authors, https://github.com/google-ai-edge/mediapipe

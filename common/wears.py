@@ -1,8 +1,9 @@
-"""What people wear, in kinds: the attributes of a person's hair and clothes, and how sure the sender is of each.
+"""What people wear, in kinds: the attributes of a person's hair and clothes, and how sure the sender is of each; and
+the outline of the head with its hair.
 
 Of each attribute the values that are possible travel, with their probabilities; of an attribute that the picture does
 not tell, nothing.  A posterior travels as a type of the method of types: its probabilities are rounded to multiples of
-1/15 that sum to one, and the number of that composition among all is written.
+1/15 that sum to one, and the number of that composition among all is written.  The outline follows, a byte a number.
 """
 
 import math
@@ -13,6 +14,7 @@ from typing import Self
 import numpy as np
 
 from common.arrays import ByteArray, FloatArray
+from common.head_outline import SECTORS
 from common.wear_kinds import VALUES
 
 WITHDRAWN = b"\0"
@@ -62,6 +64,8 @@ def check_kinds(kinds: Mapping[str, str]) -> None:
 
 
 _GRAINS = 15
+# Of an outline: metres a unit, the number of units that is 0 m, and that which says nothing.
+_UNIT_M, _ZERO, _NOTHING = 0.002, 30, 255
 
 
 def _compositions(grains: int, parts: int) -> int:
@@ -78,12 +82,15 @@ class Wears:
 
     Args:
         posterior: attribute → probabilities of `VALUES[attribute]`, which sum to one; without the unknown attributes.
+        outline: (S,) how far the head with its hair reaches beyond the bare mean head in the sectors of
+            `common.head_outline`, metres; NaN where that is not known; None where no outline was seen.
 
     Raises:
         ValueError: there is no such attribute, it has another number of values, or its probabilities do not sum to one.
     """
 
     posterior: Mapping[str, FloatArray]
+    outline: FloatArray | None = None
 
     def __post_init__(self) -> None:
         for name, shares in self.posterior.items():
@@ -102,7 +109,7 @@ class Wears:
         known = {
             name: np.array([float(each == value) for each in VALUES[name]], np.float32) for name, value in kinds.items()
         }
-        return type(self)({**self.posterior, **known})
+        return type(self)({**self.posterior, **known}, self.outline)
 
     def likeliest(self) -> dict[str, tuple[str, float]]:
         """Attribute → its likeliest value and that value's probability, also of those that are unknown."""
@@ -117,32 +124,47 @@ class Wears:
         }
 
     def encode(self) -> bytes:
-        """A byte whose bits say which attributes are known, and a big-endian number with their compositions."""
+        """A byte whose bits say which attributes are known, a big-endian number of their compositions, the outline."""
         known = [name for name in VALUES if name in self.posterior]
         number = 0
         for name in known:
             number = number * _RADICES[name] + _rank(_grains(self.posterior[name]))
         said = sum(1 << row for row, name in enumerate(VALUES) if name in self.posterior)
-        return bytes([said]) + number.to_bytes(_length(known), "big")
+        return bytes([said]) + number.to_bytes(_length(known), "big") + _outline_bytes(self.outline)
 
     @classmethod
     def decode(cls, data: bytes) -> Self:
-        """What `encode` has written, with probabilities rounded to 1/15.
+        """What `encode` has written, with probabilities rounded to 1/15, and an outline to 2 mm.
 
         Raises:
             ValueError: the data has another length or is not of `encode`.
         """
         known = [name for row, name in enumerate(VALUES) if data[:1] and data[0] >> row & 1]
-        if len(data) != 1 + _length(known):
+        end = 1 + _length(known)
+        if len(data) not in (end, end + len(SECTORS)):
             raise ValueError(f"what a person wears has another length than its attributes: {data[:32].hex()}")
-        number = int.from_bytes(data[1:], "big")
+        number = int.from_bytes(data[1:end], "big")
         posterior: dict[str, FloatArray] = {}
         for name in reversed(known):
             number, rank = divmod(number, _RADICES[name])
             posterior[name] = np.divide(_composition(rank, len(VALUES[name])), _GRAINS, dtype=np.float32)
         if number:
             raise ValueError(f"what a person wears is no posterior of {', '.join(VALUES)}")
-        return cls(posterior)
+        return cls(posterior, _outline_of(data[end:]))
+
+
+def _outline_bytes(outline: FloatArray | None) -> bytes:
+    if outline is None:
+        return b""
+    units = np.clip(np.rint(outline / _UNIT_M) + _ZERO, 0, _NOTHING - 1)
+    return np.where(np.isnan(outline), _NOTHING, units).astype(np.uint8).tobytes()
+
+
+def _outline_of(data: bytes) -> FloatArray | None:
+    if not data:
+        return None
+    units = np.frombuffer(data, np.uint8).astype(np.float32)
+    return np.where(units == _NOTHING, np.float32(np.nan), (units - _ZERO) * np.float32(_UNIT_M))
 
 
 def _length(known: Iterable[str]) -> int:

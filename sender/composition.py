@@ -52,6 +52,7 @@ from sender.reports import Reporter
 from sender.spool.complete_delivery import CompleteDelivery, Outstanding
 from sender.status import SenderStatus
 from sender.texture.stage import TextureStage
+from sender.wears.outline import OutlineReader
 from sender.wears.stage import WearsReader, WearsStage
 
 logger = logging.getLogger(__name__)
@@ -330,7 +331,7 @@ def _blob_stages(
         if config.appearance.colours
         else None,
         SharedPreview() if config.preview.share_preview else None,
-        WearsStage(reader, stills=source.stills, brief=source.brief),
+        WearsStage(reader, OutlineReader.load(), stills=source.stills, brief=source.brief),
         jscc,
     )
     return [stage for stage in stages if stage is not None]

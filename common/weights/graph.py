@@ -128,12 +128,9 @@ def compile_file(path: Path, threads: int, parts: Sequence[Part] = ()) -> Compil
         RuntimeError: OpenVINO cannot read it.
         ValueError: it has other parts.
     """
-    if parts:
-        frontend = FrontEndManager().load_by_framework(_FRONTENDS[path.suffix])
-        graph = frontend.convert_partially(frontend.load(path))
-        add_operations(graph, parts)
-    else:
-        graph = CORE.read_model(path)
+    frontend = FrontEndManager().load_by_framework(_FRONTENDS[path.suffix])
+    graph = frontend.convert_partially(frontend.load(path))
+    add_operations(graph, parts)
     return CompiledGraph(CompiledModels([CORE.compile_model(graph, CPU, options("float32", threads))]))
 
 

@@ -1,4 +1,4 @@
-"""Networks of MediaPipe (Apache-2.0), which find faces, and landmarks of faces and hands.
+"""Networks of MediaPipe (Apache-2.0), which find faces, landmarks of faces and hands, and outlines of people.
 
 `setup.py` takes them from the package `mediapipe` when Bodywire is built, and lays them beside the weights with licence
 and notice.  An installation lacks them where the package index did, or where OpenVINO cannot be used.
@@ -20,8 +20,9 @@ Name = Literal[
     "hand_landmark_full",
     "hand_landmark_lite",
     "hand_recrop",
+    "selfie_segmentation",
 ]
-"""All take one picture, (1, S, S, 3) RGB, of side S: 128, 192, 224, 224, 256; the first one −1…1, others 0…1."""
+"""All take one picture, (1, S, S, 3) RGB, of side S: 128, 192, 224, 224, 256, 256; the first one −1…1, others 0…1."""
 NAMES: tuple[Name, ...] = get_args(Name)
 
 # fmt: off

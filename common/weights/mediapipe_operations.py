@@ -1,4 +1,4 @@
-"""The operations of MediaPipe's own in its landmark networks, of which OpenVINO knows none.
+"""The operations of MediaPipe's own in its networks, of which OpenVINO knows none.
 
     landmarks ─ Landmarks2TransformMatrix ─┬───────────────────────────────────┐
     maps ──────────────────────────────────┴─ TransformTensorBilinear ─ layers ─┴─ TransformLandmarks
@@ -6,6 +6,8 @@
 A part of the face (lips, an eye) is cut from the maps where the landmarks say that it is, upright by its corners, and
 what is found there is laid back.  Grishchenko et al., *Attention mesh: high-fidelity face mesh prediction in
 real-time*, 2020; `mediapipe/util/tflite/operations`, second versions.
+
+Convolution2DTransposeBias enlarges maps without overlap, by the side of its kernel.
 
 Imports OpenVINO, so that only `common.weights.graph` may import it.
 """
@@ -47,6 +49,8 @@ def add_operations(graph: Any, parts: Sequence[Part]) -> None:
             made = _cut(*inputs)
         elif len(inputs) == 2 and len(inputs[0].get_partial_shape()) == 3:
             made = _laid_back(*inputs)
+        elif len(inputs) == 3:
+            made = _enlarged(*inputs)
         else:
             raise ValueError(f"the network has another operation, {operation.get_friendly_name()}")
         for reader in operation.output(0).get_target_inputs():
@@ -93,6 +97,14 @@ def _laid_back(landmarks: Any, matrix: Any) -> Any:
     """TransformLandmarks: landmarks (1, N, 2) of a part, where they are in the picture."""
     linear, shift = _affine(matrix)
     return opset13.add(opset13.matmul(landmarks, linear, False, True), shift)
+
+
+def _enlarged(maps: Any, kernel: Any, bias: Any) -> Any:
+    """Convolution2DTransposeBias: maps (1, k H, k W, O) of maps (1, H, W, C), by a kernel (O, k, k, C)."""
+    _, height, width, _ = (length.get_length() for length in kernel.get_partial_shape())
+    layers, rest = opset13.transpose(maps, _whole([0, 3, 1, 2])), [height, width]
+    large = opset13.convolution_backprop_data(layers, opset13.transpose(kernel, _whole([3, 0, 1, 2])), strides=rest)
+    return opset13.add(opset13.transpose(large, _whole([0, 2, 3, 1])), bias)
 
 
 def _affine(matrix: Any) -> tuple[Any, Any]:

@@ -34,6 +34,7 @@ from sender.lookahead import Perceived, with_later
 from sender.metrics import SenderMetrics
 from sender.perception.stage import ObservedPerson
 from sender.texture.stage import TextureStage
+from sender.wears.outline import OutlineReader
 from sender.wears.stage import WearsReader, WearsStage
 
 T = TypeVar("T")
@@ -67,7 +68,7 @@ class Loaded:
         """A session of a source with the sender's options."""
         networks = Networks.load(config, cameras=int(live), sharing=self.networks)
         textures = TextureStage(LabelSpace.load(), BodyModel.load(), stills=stills, brief=brief)
-        wears = WearsStage(self.reader, stills=stills, brief=brief)
+        wears = WearsStage(self.reader, OutlineReader.load(), stills=stills, brief=brief)
         return BothEnds(self, networks, (textures, wears), stills=stills)
 
     def close(self) -> None:

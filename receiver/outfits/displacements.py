@@ -56,8 +56,9 @@ class Displacements:
         head = np.asarray(person.labels.get(HEAD, _NOTHING), np.float32)
         key = person.identity, surface.tobytes(), round(confidence, 3), worn, head.tobytes()
         if key not in self._known:
-            made = self._made(person.identity, surface, confidence, wears)
-            self._known[key] = replace(made, displacement=made.displacement + self._of_head(head))
+            skull = self._of_head(head)
+            made = self._made(person.identity, surface, confidence, wears, skull)
+            self._known[key] = replace(made, displacement=made.displacement + skull)
             while len(self._known) > _REMEMBERED:
                 self._known.popitem(last=False)
         self._known.move_to_end(key)
@@ -69,9 +70,13 @@ class Displacements:
         return displacement
 
     @torch.inference_mode()
-    def _made(self, identity: int, surface: FloatArray, confidence: float, wears: Wears | None) -> Clothes:
+    def _made(
+        self, identity: int, surface: FloatArray, confidence: float, wears: Wears | None, skull: Tensor
+    ) -> Clothes:
         if len(surface) == SURFACE_SIZE and confidence >= _SURE:
             return self._span.clothes(self._space.decode(torch.from_numpy(surface)[None])[0])
         latent = self._outfits.chosen(wears, identity, surface, confidence)
         outfit = self._outfits.worn(latent, surface, confidence)
+        if wears is not None and wears.outline is not None:
+            outfit = self._outfits.outlined(outfit, latent, wears.outline, skull.numpy())
         return replace(self._span.clothes(torch.from_numpy(outfit.displacement)), part=outfit.part)

@@ -24,6 +24,7 @@ from common.wears import Wears
 from common.weights.devices import CPU
 from receiver.outfits.diffusion import OutfitDiffusion
 from receiver.outfits.dressing import Dresser, Outfit
+from receiver.outfits.hair_outline import HairOutline
 from receiver.outfits.mixture import OutfitLatent, decode_outfit, draw
 from receiver.outfits.shells import Shells
 
@@ -34,8 +35,11 @@ _LEADING = 4
 class Guidance:
     """Dresses people in outfits that the labels do not contradict."""
 
-    def __init__(self, dresser: Dresser, space: SurfaceSpace, diffusion: OutfitDiffusion) -> None:
+    def __init__(
+        self, dresser: Dresser, space: SurfaceSpace, diffusion: OutfitDiffusion, outlined: HairOutline
+    ) -> None:
         self._dresser, self._diffusion = dresser, diffusion
+        self._outlined = outlined
         self._mean, self._basis, self._analysis = (
             each.detach().cpu().numpy() for each in (space.mean, space.basis, space.analysis)
         )
@@ -43,7 +47,7 @@ class Guidance:
     @classmethod
     def load(cls, template: BodyTemplate, space: SurfaceSpace, device: torch.device = CPU) -> Self:
         """With the package's shells and weights. Raises WeightsError if they are missing or unreadable."""
-        return cls(Dresser(template, Shells.load()), space, OutfitDiffusion.load(device))
+        return cls(Dresser(template, Shells.load()), space, OutfitDiffusion.load(device), HairOutline(template))
 
     def chosen(self, wears: Wears | None, identity: int, surface: FloatArray, confidence: float) -> OutfitLatent:
         """The outfit of a person that agrees with what was seen.
@@ -68,6 +72,10 @@ class Guidance:
         change = np.sqrt(confidence) * (surface - self._entries(outfit.displacement)[: len(surface)])
         moved = np.tensordot(change.astype(np.float32), self._basis[: len(surface)], 1)
         return Outfit(self._dresser.moved(outfit, moved), outfit.part)
+
+    def outlined(self, outfit: Outfit, latent: OutfitLatent, outline: FloatArray, skull: FloatArray) -> Outfit:
+        """The outfit with hair to this outline (S,), metres, on a head that is displaced by (V', 3)."""
+        return self._outlined.with_hair(outfit, latent.kinds, outline, skull)
 
     def _entries(self, displacement: FloatArray) -> FloatArray:
         return np.asarray(self._analysis @ (displacement - self._mean).ravel(), np.float32)

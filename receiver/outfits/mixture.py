@@ -54,6 +54,9 @@ _PLAUSIBLE = 0.3
 # Those that were drawn are kept down to this share of the likeliest one.  Hair, which everybody looks at, is the
 # likeliest, so that it is the same in another session, and is kept down to a share of its own.
 _KEPT, _LOOKED_AT = 0.1, {"hair": 0.5}
+# Hair is long, or not, before it is of a kind: where these kinds together are so likely, as is best for judged people
+# of training photographs.
+_LONG_HAIR, _LIKELY_LONG = ("medium", "long"), 0.35
 _SEED = 41
 # Noise is cut there: what people wear has ends.
 _MOST = 2.2
@@ -150,9 +153,11 @@ def chosen_kinds(wears: Wears, identity: int) -> dict[str, str]:
     kinds = {}
     for number, (name, values) in enumerate(VALUES.items()):
         gumbel = np.random.default_rng([_SEED, identity, 0, number]).gumbel(size=len(values))
+        shares = np.asarray(wears.shares(name), np.float64)
         if name in _LOOKED_AT and wears is not PLAIN:
             gumbel[:] = 0
-        shares = _plausible(name, np.asarray(wears.shares(name), np.float64))
+            shares = _of_likely_length(shares)
+        shares = _plausible(name, shares)
         kinds[name] = values[int(np.argmax(np.log(np.maximum(shares, 1e-12)) + gumbel))]
     return _together(kinds, wears)
 
@@ -169,6 +174,12 @@ def kept_kinds(wears: Wears, identity: int, before: Kinds) -> dict[str, str]:
         if shares[VALUES[name].index(value)] >= _LOOKED_AT.get(name, _KEPT) * shares.max():
             kinds[name] = value
     return _together(kinds, wears)
+
+
+def _of_likely_length(shares: Float64Array) -> Float64Array:
+    """(K,) the probabilities of kinds of hair of the length that somebody has."""
+    long = np.isin(VALUES["hair"], _LONG_HAIR)
+    return np.where(long == (shares[long].sum() >= _LIKELY_LONG * shares.sum()), shares, 0)
 
 
 def _plausible(name: str, shares: Float64Array) -> Float64Array:

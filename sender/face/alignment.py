@@ -19,6 +19,8 @@ INNER_CORNER = 8
 EYE_FEATURES = 2 * 2 * (LID_POINTS + 2)
 FEATURES = 3 * POINTS + EYE_FEATURES
 UNIT_M = 1e-3
+TEMPLATE_AT_M = (0.0, -0.6954, -0.1407)
+"""The mean of the template, on the body at rest, metres."""
 _CORNERS = [list(LEFT_CORNERS), list(RIGHT_CORNERS)]
 # The middle of the inner borders of the lips, from the person's right to the left.
 _UPPER_LIP, _LOWER_LIP = [81, 82, 13, 312, 311], [178, 87, 14, 317, 402]

@@ -19,13 +19,11 @@ from common.body.model import BodyModel
 from common.body.triangles import VertexNormals
 from common.frames import NEAR_M, Camera
 from sender.face.actions import FaceActions
-from sender.face.alignment import INNER_CORNER
+from sender.face.alignment import INNER_CORNER, TEMPLATE_AT_M
 from sender.face.landmarks import FaceLandmarks
 from sender.face.region import face_px
 from sender.perception.inference.similarity import similarity
 
-# The mean of the template, on the body at rest, metres.
-_TEMPLATE_AT_M = (0.0, -0.6954, -0.1407)
 # Below the chin, at this height of the body at rest, the head passes into the body that the labels pose.
 _CHIN_M, _NECK_M = -0.615, 0.06
 # Beyond the outermost landmarks, what the similarity leaves fades within so much of the atlas, of 0…1.
@@ -69,7 +67,7 @@ class FacePlacing:
     @classmethod
     def on_body(cls, body: BodyModel, template: FloatArray, weights: FloatArray) -> Self:
         """For the body, and the template and weights of `FaceActions`."""
-        rest = body.rest_vertices[0].numpy() - np.array(_TEMPLATE_AT_M, np.float32)
+        rest = body.rest_vertices[0].numpy() - np.array(TEMPLATE_AT_M, np.float32)
         faces, at = body.faces.numpy(), body.texture_coordinates.numpy()
         below = (body.rest_vertices[0, :, 1].numpy() - _CHIN_M) / _NECK_M
         head = np.flatnonzero(below < 1)

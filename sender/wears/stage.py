@@ -1,7 +1,10 @@
-"""The wears stage: reads what hair and clothes every tracked person wears, and returns what is worth sending."""
+"""The wears stage: reads what hair and clothes every tracked person wears, and returns what is worth sending.
+
+The outline of a head is read in the same frames as the kinds, if the landmarks of its face were.
+"""
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from typing import Self
 
@@ -19,12 +22,14 @@ from common.weights.inference import NetworkInUse, in_use
 from common.weights.loader import architecture_of, load_into
 from common.weights.manifest import find_entry
 from sender.capture.source import CapturedFrame
+from sender.face.landmarks import FaceLandmarks
 from sender.perception.network.output import FEATURE_SIZE
 from sender.perception.stage import ObservedPerson
 from sender.perception.tracking.known_people import KnownPeople
 from sender.wears.evidence import COLOUR_FEATURES, PART_PX, PARTS, WornViews, views_of
 from sender.wears.memory import WearsMemory
 from sender.wears.network import WearsConfig, WearsNet, by_attribute
+from sender.wears.outline import OutlineMemory, OutlineReader
 from sender.wears.sets import said
 
 WEIGHTS_NAME = "wears"
@@ -34,7 +39,8 @@ _READ_EVERY_S, _SETTLED_EVERY_S = 0.48, 1.48
 _NEW = 0.05
 # The first reading is so long after a person's first frame, when detector, clothes and colours have had theirs.
 _FIRST_READING_S = 0.08
-# A posterior is sent again if a value's probability has moved by this, or another value is the likeliest.
+# A posterior is sent again if a value's probability has moved by this, or another value is the likeliest; an outline,
+# which a memory keeps while it moves little, whenever it is another.
 _WORTH_SENDING = 0.2
 
 # One view: the inputs of `_Reader`.
@@ -51,6 +57,7 @@ class _Wearer:
 
     due_s: float
     memory: WearsMemory = field(default_factory=WearsMemory)
+    outline: OutlineMemory = field(default_factory=OutlineMemory)
     sent: Wears = field(default_factory=lambda: Wears({}))
 
 
@@ -108,8 +115,10 @@ class WearsStage:
 
     timed_as = "wears"
 
-    def __init__(self, reader: WearsReader, *, stills: bool = False, brief: bool = False) -> None:
-        self._reader = reader
+    def __init__(
+        self, reader: WearsReader, outlines: OutlineReader | None = None, *, stills: bool = False, brief: bool = False
+    ) -> None:
+        self._reader, self._outlines = reader, outlines
         self._stills, self._brief = stills, brief
         first_s = 0.0 if brief else _FIRST_READING_S
         self._wearers = KnownPeople(lambda: _Wearer(self._now_s + first_s))
@@ -127,15 +136,27 @@ class WearsStage:
         What was sent is withdrawn when the person is forgotten, because the identity may be given to another person.
         """
         if self._stills:
-            readings = [(person.identity, self._reader.read(frame.image, person)) for person in observed]
             return [
-                Blob(WEARS, identity, said(posterior, self._reader.mass).encode()) for identity, posterior in readings
+                Blob(WEARS, person.identity, self._in_picture(frame, person, labels).encode())
+                for person, labels in zip(observed, people, strict=True)
             ]
         self._withdraw(self._wearers.see((person.identity for person in observed), frame.media_time_s))
         withdrawn, self._to_withdraw = self._to_withdraw, []
-        return withdrawn + self._read(frame, observed)
+        return withdrawn + self._read(frame, observed, people)
 
-    def _read(self, frame: CapturedFrame, observed: Sequence[ObservedPerson]) -> list[Blob]:
+    def _in_picture(self, frame: CapturedFrame, person: ObservedPerson, labels: PersonLabels) -> Wears:
+        wears = said(self._reader.read(frame.image, person), self._reader.mass)
+        return replace(wears, outline=self._outline(frame.image, labels))
+
+    def _outline(self, image: Image, labels: PersonLabels) -> FloatArray | None:
+        """(S,) of the head, if the landmarks of its face were read in this frame."""
+        if self._outlines is None or labels.face_landmarks is None:
+            return None
+        return self._outlines.read(image, FaceLandmarks.from_array(labels.face_landmarks))
+
+    def _read(
+        self, frame: CapturedFrame, observed: Sequence[ObservedPerson], people: Sequence[PersonLabels]
+    ) -> list[Blob]:
         """Reads everybody in the first frame, later the person whose reading is due for the longest, if one is."""
         due = [
             (self._wearers[person.identity].due_s, row)
@@ -144,16 +165,17 @@ class WearsStage:
         ]
         rows = [row for _, row in sorted(due)]
         most = len(rows) if self._brief or frame.media_time_s == 0 else 1
-        return [blob for row in rows[:most] for blob in self._read_person(frame, observed[row])]
+        return [blob for row in rows[:most] for blob in self._read_person(frame, observed[row], people[row])]
 
-    def _read_person(self, frame: CapturedFrame, person: ObservedPerson) -> list[Blob]:
+    def _read_person(self, frame: CapturedFrame, person: ObservedPerson, labels: PersonLabels) -> list[Blob]:
         wearer = self._wearers[person.identity]
         before = wearer.memory.posterior
         wearer.memory.add(self._reader.read(frame.image, person))
+        wearer.outline.add(self._outline(frame.image, labels))
         posterior = wearer.memory.posterior
         settled = wearer.memory.settled and _change(before, posterior) < _NEW
         wearer.due_s = self._now_s + (_SETTLED_EVERY_S if settled else _READ_EVERY_S)
-        wears = said(posterior, self._reader.mass)
+        wears = replace(said(posterior, self._reader.mass), outline=wearer.outline.shown)
         if not worth_sending(wearer.sent, wears):
             return []
         wearer.sent = wears
@@ -164,11 +186,17 @@ class WearsStage:
         return self._wearers.clock.now_s
 
     def _withdraw(self, forgotten: Iterable[tuple[int, _Wearer]]) -> None:
-        self._to_withdraw += [Blob(WEARS, identity, WITHDRAWN) for identity, each in forgotten if each.sent.posterior]
+        self._to_withdraw += [
+            Blob(WEARS, identity, WITHDRAWN)
+            for identity, each in forgotten
+            if each.sent.posterior or each.sent.outline is not None
+        ]
 
 
 def worth_sending(sent: Wears, wears: Wears) -> bool:
     """Whether what is known differs enough from what the receiver has; of an unknown attribute it has what is usual."""
+    if wears.outline is not sent.outline:
+        return True
     before, after = ({name: each.shares(name) for name in VALUES} for each in (sent, wears))
     if not sent.posterior:
         return bool(wears.posterior)

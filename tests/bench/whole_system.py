@@ -6,6 +6,7 @@ from common.frames import LabelFrame
 from common.weights.manifest import model_hash
 from sender.importance.importance import Importance
 from sender.perception.config import TrackerConfig
+from sender.wears.outline import OutlineReader
 from sender.wears.stage import WearsStage
 from tests.bench.perceived import networks_of_labels
 from tests.bench.rates import CodecPair, unconstrained_rho
@@ -19,4 +20,6 @@ def whole_system(limits: TrackerConfig) -> BothEnds:
         rho = unconstrained_rho(importance, labels.people[0]) if labels.people else {}
         return codec.send(labels, rho).frame
 
-    return BothEnds(ends, networks_of_labels(limits), (WearsStage(ends.reader),), between=through_codec)
+    return BothEnds(
+        ends, networks_of_labels(limits), (WearsStage(ends.reader, OutlineReader.load()),), between=through_codec
+    )

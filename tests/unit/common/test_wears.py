@@ -100,3 +100,21 @@ def test_likelier_values_are_worn_instead() -> None:
     shares["bottom"][VALUES["bottom"].index("skirt_long")] = 0.9
     assert worn_together({"layer": "dress", "bottom": "shorts"})["bottom"] == "skirt_short"
     assert worn_together({"layer": "dress", "bottom": "shorts"}, shares=shares)["bottom"] == "skirt_long"
+
+
+def test_outline_costs_a_byte_a_number_and_is_exact_to_a_millimetre() -> None:
+    outline = np.array([0.031, -0.0184, np.nan, 0.2], np.float32)
+    data = Wears({}, outline).encode()
+    decoded = Wears.decode(data).outline
+    assert len(data) == len(WITHDRAWN) + 4 and decoded is not None
+    assert np.array_equal(np.isnan(decoded), np.isnan(outline))
+    assert np.nanmax(np.abs(decoded - outline)) <= 0.001001
+    assert Wears.decode(data).encode() == data
+    assert Wears.decode(sure().encode()).outline is None
+    with pytest.raises(ValueError, match="another length"):
+        Wears.decode(data[:-1])
+
+
+def test_outline_stays_with_known_kinds() -> None:
+    outline = np.zeros(4, np.float32)
+    assert Wears({}, outline).as_known({"hair": "long"}).outline is outline

@@ -17,9 +17,10 @@ from common.weights.landmark_networks import Name, load_network
         ("hand_landmark_full", 224, [63, 1, 1, 63]),
         ("hand_landmark_lite", 224, [63, 1, 1, 63]),
         ("hand_recrop", 256, [4]),
+        ("selfie_segmentation", 256, [256 * 256]),
     ],
 )
-def test_network_gives_landmarks(name: Name, side: int, sizes: list[int]) -> None:
+def test_network_gives_what_it_is_read_for(name: Name, side: int, sizes: list[int]) -> None:
     network = load_network(name)
     assert network is not None
     outputs = network(torch.full((1, side, side, 3), 0.5))

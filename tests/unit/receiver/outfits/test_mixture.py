@@ -152,9 +152,19 @@ def test_missing_and_damaged_mixtures_are_an_error(tmp_path: Path, monkeypatch: 
 
 
 def test_hair_is_the_likeliest_for_everybody_and_follows_what_is_seen() -> None:
-    wide, near = wears(hair={"short": 0.53, "long": 0.47}), wears(hair={"short": 0.2, "long": 0.8})
+    wide, near = wears(hair={"short": 0.7, "long": 0.3}), wears(hair={"short": 0.2, "long": 0.8})
     worn = [chosen_kinds(wide, each) for each in range(64)]
     assert {kinds["hair"] for kinds in worn} == {"short"}
     between = wears(hair={"short": 0.4, "long": 0.6})
     assert {kept_kinds(between, each, worn[each])["hair"] for each in range(64)} == {"short"}
     assert {kept_kinds(near, each, worn[each])["hair"] for each in range(64)} == {"long"}
+
+
+def test_hair_is_long_where_long_kinds_together_are_likely() -> None:
+    for shares, expected in (
+        ({"short": 0.5, "tied": 0.1, "medium": 0.22, "long": 0.18}, "medium"),
+        ({"short": 0.5, "tied": 0.2, "medium": 0.1, "long": 0.2}, "short"),
+        ({"bald": 0.6, "medium": 0.4}, "medium"),
+        ({"short": 0.2, "long": 0.8}, "long"),
+    ):
+        assert chosen_kinds(wears(hair=shares), 3)["hair"] == expected, shares

@@ -9,8 +9,12 @@ import pytest
 
 from common.arrays import FloatArray, Image
 from common.blobs import WEARS, Blob
+from common.frames import PersonLabels
+from common.head_outline import SECTORS
 from common.wears import USUAL, WITHDRAWN, Wears
+from sender.face.landmarks import FaceLandmarks
 from sender.perception.stage import ObservedPerson
+from sender.wears.outline import OutlineReader
 from sender.wears.stage import WearsReader, WearsStage
 
 FRAME = cast(Any, SimpleNamespace(image=np.zeros((8, 8, 3), np.uint8), media_time_s=1.0))
@@ -37,9 +41,16 @@ def reader() -> ScriptedReader:
     return ScriptedReader()
 
 
-def update(stage: WearsStage, *identities: int) -> list[Blob]:
+LANDMARKS = np.zeros(3, np.float32)
+
+
+def labels(count: int, landmarks: FloatArray | None = None) -> list[PersonLabels]:
+    return [cast(PersonLabels, SimpleNamespace(face_landmarks=landmarks))] * count
+
+
+def update(stage: WearsStage, *identities: int, landmarks: FloatArray | None = None) -> list[Blob]:
     observed = [cast(ObservedPerson, SimpleNamespace(identity=one)) for one in identities]
-    return stage.update(FRAME, observed, [])
+    return stage.update(FRAME, observed, labels(len(observed), landmarks))
 
 
 def test_people_are_read_one_per_frame_and_seldom(reader: ScriptedReader) -> None:
@@ -92,7 +103,7 @@ def test_everybody_in_a_picture_is_read(reader: ScriptedReader) -> None:
     people = [cast(ObservedPerson, SimpleNamespace(identity=one)) for one in (3, 5)]
     for _ in range(2):
         stage.reset()
-        assert [blob.key for blob in stage.update(PICTURE, people, []) if blob.data != WITHDRAWN] == [3, 5]
+        assert [blob.key for blob in stage.update(PICTURE, people, labels(2)) if blob.data != WITHDRAWN] == [3, 5]
 
 
 def test_lost_person_is_withdrawn(reader: ScriptedReader) -> None:
@@ -117,7 +128,7 @@ def test_readings_are_as_frequent_at_any_frame_rate(reader: ScriptedReader, fps:
     stage = WearsStage(cast(WearsReader, reader))
     person = cast(ObservedPerson, SimpleNamespace(identity=3))
     for frame in range(1, 4 * fps):
-        stage.update(cast(Any, SimpleNamespace(image=FRAME.image, media_time_s=frame / fps)), [person], [])
+        stage.update(cast(Any, SimpleNamespace(image=FRAME.image, media_time_s=frame / fps)), [person], labels(1))
     assert len(reader.read_people) == pytest.approx(8, abs=2)
 
 
@@ -126,3 +137,49 @@ def test_everybody_is_read_in_their_first_frame_of_a_brief_clip(reader: Scripted
     assert [blob.key for blob in update(stage, 3)] == [3]
     assert [blob.key for blob in update(stage, 3, 5, 6)] == [5, 6]
     assert reader.read_people == [3, 5, 6]
+
+
+class ScriptedOutlines:
+    """Says that heads reach so far beyond the mean one, in every sector."""
+
+    def __init__(self) -> None:
+        self.beyond_m: float | None = None
+
+    def read(self, image: Image, face: FaceLandmarks) -> FloatArray | None:
+        return None if self.beyond_m is None else np.full(len(SECTORS), self.beyond_m, np.float32)
+
+
+@pytest.fixture
+def outlines(monkeypatch: pytest.MonkeyPatch) -> ScriptedOutlines:
+    monkeypatch.setattr(FaceLandmarks, "from_array", lambda array: array)
+    return ScriptedOutlines()
+
+
+def test_outline_comes_with_what_a_picture_shows(reader: ScriptedReader, outlines: ScriptedOutlines) -> None:
+    stage = WearsStage(cast(WearsReader, reader), cast(OutlineReader, outlines), stills=True)
+    outlines.beyond_m = 0.02
+    (blob,) = update(stage, 3, landmarks=LANDMARKS)
+    assert Wears.decode(blob.data).outline == pytest.approx(0.02)
+    (blob,) = update(stage, 3)
+    assert Wears.decode(blob.data).outline is None, "no face was read"
+
+
+def test_outline_is_sent_when_it_is_seen_and_when_it_changes(
+    reader: ScriptedReader, outlines: ScriptedOutlines
+) -> None:
+    stage = WearsStage(cast(WearsReader, reader), cast(OutlineReader, outlines))
+    sent = []
+    for beyond_m in (None, 0.02, 0.022, 0.05):
+        outlines.beyond_m = beyond_m
+        blobs = [blob for _ in range(1500) for blob in update(stage, 3, landmarks=LANDMARKS)]
+        sent.append([Wears.decode(blob.data).outline for blob in blobs])
+    assert [len(each) for each in sent[:3]] == [1, 1, 0]
+    assert sent[0] == [None] and sent[1][0] == pytest.approx(0.02)
+    assert sent[3][-1] == pytest.approx(0.05, abs=0.008)
+
+
+def test_who_has_an_outline_alone_is_withdrawn(reader: ScriptedReader, outlines: ScriptedOutlines) -> None:
+    stage = WearsStage(cast(WearsReader, reader), cast(OutlineReader, outlines))
+    reader.mass, outlines.beyond_m = {"shoes": 0.9}, 0.02
+    assert [blob.data for _ in range(5) for blob in update(stage, 3, landmarks=LANDMARKS)]
+    assert [blob.data for _ in range(310) for blob in update(stage)] == [WITHDRAWN]
