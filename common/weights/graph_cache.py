@@ -58,10 +58,17 @@ class GraphCache:
         self._used: list[list[Any]] = []
         self._last: list[list[Any]] = []
         self._notes: Path | None = None
+        self._reader = threading.Thread()
 
     def read_ahead(self, program: str) -> None:
         """Begins to read what the last start of a program has used, in a thread of its own, until `note_start`."""
-        threading.Thread(target=self._read_ahead, args=(program,), name="networks").start()
+        self._reader = threading.Thread(target=self._read_ahead, args=(program,), name="networks")
+        self._reader.start()
+
+    def wait_read(self) -> None:
+        """Waits until all is read that is read ahead, so that what follows has the processor for itself."""
+        if self._reader.is_alive():
+            self._reader.join()
 
     def get(self, file: str, precision: Precision, threads: int) -> "CompiledModels | None":
         """The models of a file; None where it is missing or cannot be used, which is logged.

@@ -227,7 +227,7 @@ def _identity(network: nn.Module, example: Sequence[Tensor], conditions: str) ->
     # By name: some were registered in the order of a set, which differs from start to start.
     for name, tensor in sorted((*network.named_parameters(), *network.named_buffers()), key=itemgetter(0)):
         digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
-        digest.update(tensor.detach().contiguous().numpy().tobytes())
+        digest.update(tensor.detach().contiguous().numpy().data)
     return digest.digest()
 
 

@@ -4,6 +4,7 @@ import time
 
 import numpy as np
 
+from common.weights.graph_cache import GRAPHS
 from sender.perception.inference.predictor import Perception
 from sender.perception.inference.refine_boxes import predict_in_boxes
 
@@ -24,6 +25,7 @@ def people_carried(perception: Perception, cameras: int) -> int:
 
 def _person_s(perception: Perception) -> float:
     """The shortest time of one person, of several, seconds."""
+    GRAPHS.wait_read()
     picture = np.zeros((perception.size, perception.size, 3), np.uint8)
     boxes = [np.array([0, 0, perception.size, perception.size], np.float32)] * _PEOPLE
     times = []

@@ -31,9 +31,7 @@ def started(monkeypatch: pytest.MonkeyPatch) -> GraphCache:
 
 def read_ahead(cache: GraphCache) -> None:
     cache.read_ahead("test")
-    for thread in threading.enumerate():
-        if thread.name == "networks":
-            thread.join()
+    cache.wait_read()
 
 
 def first_start(monkeypatch: pytest.MonkeyPatch) -> None:
