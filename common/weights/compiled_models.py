@@ -55,7 +55,8 @@ class CompiledModels:
         """The inverse of `serialised`.
 
         Args:
-            precision, threads: those that the first part was compiled for; the others are in float32.
+            precision: that of the first part; the others are in float32.
+            threads: see `options`.
 
         Raises:
             ValueError: `stored` is damaged.
@@ -79,10 +80,15 @@ def processor() -> str:
 
 
 def options(precision: Precision, threads: int) -> dict[str, str | int | bool]:
-    """How a model is compiled or read."""
+    """How a model is compiled or read.
+
+    Args:
+        threads: so many compute at a time, each another input; others wait for them.
+    """
     return {
         "INFERENCE_PRECISION_HINT": _HINTS[precision],
         "PERFORMANCE_HINT": "LATENCY",
+        "NUM_STREAMS": threads,
         "INFERENCE_NUM_THREADS": threads,
         "ENABLE_CPU_PINNING": False,
     }

@@ -52,10 +52,13 @@ class CompiledGraph:
 
     Args:
         models: OpenVINO's; each reads what the one before returns.
+
+    Attributes:
+        threads: how many compute at a time.
     """
 
     def __init__(self, models: CompiledModels) -> None:
-        self.models = models
+        self.models, self.threads = models, int(models.parts[0].get_property("NUM_STREAMS"))
         self._requests = threading.local()
         keep_in_forks(self)
 

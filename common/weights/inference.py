@@ -12,6 +12,7 @@ import threading
 from collections.abc import Callable, Sequence
 from functools import lru_cache
 from importlib.util import find_spec
+from itertools import starmap
 from operator import itemgetter
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -23,6 +24,7 @@ from common.weights.captured import CapturedNetwork, hold_in_bf16
 from common.weights.devices import CPU, fast_autocast, fast_in_bf16, int8_weight_bits
 from common.weights.graph_cache import GRAPHS, file_name
 from common.weights.manifest import Precision, Ranges
+from common.weights.threads import side_by_side
 
 if TYPE_CHECKING:
     from types import ModuleType
@@ -73,8 +75,9 @@ class NetworkInUse:
         if self._compiled is not None:
             if len(inputs[0]) == 1:
                 return self._compiled(*inputs)
-            rows = [self._compiled(*(one[row : row + 1] for one in inputs)) for row in range(len(inputs[0]))]
-            return tuple(map(torch.cat, zip(*rows, strict=True)))
+            rows = list(zip(*(one.split(1) for one in inputs), strict=True))
+            over = side_by_side if self._compiled.threads > 1 else starmap
+            return tuple(map(torch.cat, zip(*over(self._compiled, rows), strict=True)))
         return self.eager(*inputs) if self._captured is None else self._captured(*inputs)
 
     def eager(self, *inputs: Tensor) -> tuple[Tensor, ...]:
@@ -91,6 +94,7 @@ def in_use(
     precision: Precision = "float32",
     device: torch.device = CPU,
     int8: Ranges | None = None,
+    threads: int | None = None,
 ) -> NetworkInUse:
     """A network for use on a device, which it is moved to.
 
@@ -100,6 +104,7 @@ def in_use(
         name: of the network in the log and the cache.
         precision: the one that the network's score permits, which its manifest records.
         int8: the layers that its score permits to multiply in 8 bits, likewise; they do where nothing runs in bf16.
+        threads: rows that are computed at a time on the CPU; by default as many as PyTorch has threads.
     """
     network = network.eval().requires_grad_(False).to(device)
     compiled = None
@@ -107,7 +112,8 @@ def in_use(
         permitted: Precision = precision if fast_in_bf16() else "float32"
         # Where bf16 is fast, quantising takes the time that products in 8 bits save.
         permitted_int8 = int8 or {} if permitted == "float32" and int8_weight_bits() else {}
-        compiled = _compiled(network, example, name, permitted, permitted_int8)
+        threads = threads or torch.get_num_threads()
+        compiled = _compiled(network, example, name, permitted, permitted_int8, threads)
     used = NetworkInUse(network, precision, device, compiled, name)
     if device.type != "cpu":
         hold_in_bf16(network, used.eager, [tensor.to(device) for tensor in example])
@@ -167,10 +173,10 @@ def from_users_file(path: Path, side: int) -> "tuple[CompiledGraph, tuple[int, .
 
 
 def _compiled(
-    network: nn.Module, example: Sequence[Tensor], name: str, precision: Precision, int8: Ranges
+    network: nn.Module, example: Sequence[Tensor], name: str, precision: Precision, int8: Ranges, threads: int
 ) -> "CompiledGraph | None":
     """The network, compiled; None where OpenVINO cannot run it."""
-    threads, bits = torch.get_num_threads(), int8_weight_bits()
+    bits = int8_weight_bits()
     return _from_cache(
         name,
         lambda: _identity(network, example, f"{precision} {bits} {sorted(int8.items())}"),

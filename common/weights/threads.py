@@ -3,16 +3,24 @@
 A frame is many steps of a millisecond or less.  Shared among threads, each waits for its slowest one, and the others
 spin meanwhile: sixteen threads took as long as one, and the processor time of sixteen.  So a library computes in the
 thread that calls it, and the daemons overlap frames, networks and surfaces in threads of their own, of which those that
-grow with the machine are no more than its cores.  `common.io.startup.prepare_process` has the limit of NumPy's library,
-which reads it when it is loaded.
+grow with the machine are no more than its cores.  Steps of a photograph, which has no other frames beside it, are
+computed `side_by_side`.  `common.io.startup.prepare_process` has the limit of NumPy's library, which reads it when it
+is loaded.
 """
 
+import itertools
 import os
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from functools import cache
 from pathlib import Path
+from typing import Any, TypeVar
 
+T = TypeVar("T")
+
+_MOST_BESIDE = 4
 _CPU_QUOTA = Path("/sys/fs/cgroup/cpu.max")
 
 # For each thread inside of `one_thread`, how many threads PyTorch has outside.
@@ -48,6 +56,26 @@ def one_thread() -> Iterator[None]:
         with _lock:
             _inside.pop()
         torch.set_num_threads(usual)
+
+
+def side_by_side(work: Callable[..., T], arguments: Sequence[tuple[Any, ...]]) -> Iterator[T]:
+    """What `work` gives for each of several arguments, in their order; several are computed at a time.
+
+    It must not wait for others of these threads, which might all wait then.
+    """
+    if len(arguments) < 2 or beside() < 2:
+        return itertools.starmap(work, arguments)
+    return _threads().map(work, *zip(*arguments, strict=True))
+
+
+def beside() -> int:
+    """How many are computed at a time."""
+    return min(_MOST_BESIDE, available_cores())
+
+
+@cache
+def _threads() -> ThreadPoolExecutor:
+    return ThreadPoolExecutor(beside(), "beside")
 
 
 def available_cores(quota: Path = _CPU_QUOTA) -> int:

@@ -32,8 +32,10 @@ class TextureCorners:
     @classmethod
     def from_triangles(cls, faces: Int32Array, coordinates: FloatArray) -> Self:
         """From triangles (F, 3) and the texture coordinates (F, 3, 2) of their corners."""
-        keys = np.column_stack([faces.ravel(), np.rint(coordinates.reshape(-1, 2) * 65536).astype(np.int64)])
-        _, chosen, inverse = np.unique(keys, axis=0, return_index=True, return_inverse=True)
+        across, down = np.rint(coordinates.reshape(-1, 2).T * 65536).astype(np.int64)
+        # One number of a corner takes a quarter of the time of a row of three.
+        keys = (faces.ravel().astype(np.int64) << 34) + (across << 17) + down
+        _, chosen, inverse = np.unique(keys, return_index=True, return_inverse=True)
         vertex = faces.ravel()[chosen].astype(np.int64)
         _, first = np.unique(vertex, return_index=True)
         order = np.concatenate([first, np.setdiff1d(np.arange(len(vertex)), first)])

@@ -18,6 +18,7 @@ from torch import Tensor, nn
 
 from common.arrays import ByteArray, FloatArray, Int32Array, IntArray
 from common.body.triangles import triangle_normals
+from common.weights.threads import beside
 from receiver.body.sparse_product import SparseProduct
 from receiver.mesh.triangle_mesh import SurfaceMesh, vertex_normals
 from receiver.surface.extract import taubin_smoothing
@@ -125,29 +126,39 @@ def nearest_places(
     Returns:
         (N,) indices into `faces`, and (N, 3) barycentric coordinates, none below 0.
     """
-    corners = vertices[faces]
-    _, near = cKDTree(corners.mean(axis=1)).query(points, min(_CANDIDATES, len(faces)))
-    coordinates = inside(barycentric(points[:, None], corners[near]))
-    distances = np.linalg.norm(np.einsum("nck,nckd->ncd", coordinates, corners[near]) - points[:, None], axis=2)
-    cosines = np.einsum("ncd,nd->nc", triangle_normals(vertices, faces)[near], normals)
-    rows = np.arange(len(near))
+    corners = corners_of(vertices, faces)
+    tree = cKDTree(corners.mean(axis=0).T, balanced_tree=False)
+    near = np.ascontiguousarray(tree.query(points, min(_CANDIDATES, len(faces)), workers=beside())[1].T)
+    at, facing = (np.ascontiguousarray(each.T, np.float32)[:, None] for each in (points, normals))
+    around = corners.take(near, axis=2)
+    coordinates = inside(barycentric(at, around))
+    distances = np.sqrt(np.square((coordinates[:, None] * around).sum(axis=0) - at).sum(axis=0))
+    cosines = (triangle_normals(vertices, faces).T.take(near, axis=1) * facing).sum(axis=0)
     # Where none faces the same way, the nearest one is taken.
-    best = np.where(cosines > 0, distances, distances + distances.max()).argmin(axis=1)
-    return near[rows, best], coordinates[rows, best]
+    best = np.where(cosines > 0, distances, distances + distances.max()).argmin(axis=0), np.arange(len(points))
+    return near[best], np.ascontiguousarray(coordinates[:, *best].T)
+
+
+def corners_of(vertices: FloatArray, faces: Int32Array) -> FloatArray:
+    """(3, 3, F) the corners of triangles (F, 3); the second axis has the components of vertices (V, 3).
+
+    NumPy takes several times as long along short last axes.
+    """
+    return np.ascontiguousarray(np.ascontiguousarray(vertices.T)[:, faces.T].swapaxes(0, 1))
 
 
 def barycentric(points: FloatArray, corners: FloatArray) -> FloatArray:
-    """Coordinates (…, 3) of points (…, 3) projected into the planes of triangles (…, 3, 3)."""
-    start, along, across = corners[..., 0, :], corners[..., 1, :], corners[..., 2, :]
-    along, across, offset = along - start, across - start, points - start
-    aa, ac, cc = ((one * other).sum(-1) for one, other in ((along, along), (along, across), (across, across)))
-    pa, pc = (offset * along).sum(-1), (offset * across).sum(-1)
+    """Coordinates (3, …) of points (3, …) in the planes of triangles (3, 3, …), which `corners_of` gives."""
+    start, along, across = corners[0], corners[1] - corners[0], corners[2] - corners[0]
+    offset = points - start
+    aa, ac, cc = ((one * other).sum(axis=0) for one, other in ((along, along), (along, across), (across, across)))
+    pa, pc = (offset * along).sum(axis=0), (offset * across).sum(axis=0)
     area = np.maximum(aa * cc - ac * ac, np.float32(1e-18))
     second, third = (cc * pa - ac * pc) / area, (aa * pc - ac * pa) / area
-    return np.asarray(np.stack([1 - second - third, second, third], axis=-1), np.float32)
+    return np.asarray(np.stack([1 - second - third, second, third]), np.float32)
 
 
 def inside(coordinates: FloatArray) -> FloatArray:
-    """Barycentric coordinates (…, 3), moved into the triangle."""
+    """Barycentric coordinates (3, …), moved into the triangle."""
     positive = coordinates.clip(0, None)
-    return np.asarray(positive / positive.sum(axis=-1, keepdims=True), np.float32)
+    return np.asarray(positive / positive.sum(axis=0), np.float32)

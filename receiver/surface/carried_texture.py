@@ -6,11 +6,10 @@ places do; across a seam, they go on from the centre as the template's triangle 
 
 import numpy as np
 
-from common.arrays import FloatArray, IntArray
 from common.body.triangles import triangle_normals
 from receiver.mesh.mesh_texture import MeshTexture, TextureCorners
 from receiver.mesh.triangle_mesh import SurfaceMesh, vertex_normals
-from receiver.surface.binding import barycentric, nearest_places
+from receiver.surface.binding import barycentric, corners_of, nearest_places
 
 # In shares of the texture's side, which has 512 texels of 2 to 3 mm: how far a corner may be from where the triangle
 # below the centre would have it, and how far that may be from the centre. Triangles have edges of 5 to 25 mm.
@@ -25,25 +24,18 @@ def carried_texture(mesh: SurfaceMesh, template: SurfaceMesh, texture: MeshTextu
 
 def carried_corners(mesh: SurfaceMesh, template: SurfaceMesh, corners: TextureCorners) -> TextureCorners:
     """Where the triangles of a mesh that lies on a template are in the template's textures."""
-    places = corners.coordinates[corners.faces]
-
-    def interpolated(triangles: IntArray, coordinates: FloatArray) -> FloatArray:
-        return np.asarray(np.einsum("...k,...kc->...c", coordinates, places[triangles]), np.float32)
-
-    points = mesh.vertices[mesh.faces]
-    centres = np.asarray(points.mean(axis=1), np.float32)
-    below, at_centre = nearest_places(
-        centres, triangle_normals(mesh.vertices, mesh.faces), template.vertices, template.faces
-    )
-    centre = interpolated(below, at_centre)[:, None]
-    own = interpolated(
-        *nearest_places(mesh.vertices, vertex_normals(mesh.vertices, mesh.faces), template.vertices, template.faces)
-    )[mesh.faces]
-    around = template.vertices[template.faces[below]][:, None]
-    going_on = np.einsum("fck,fkd->fcd", barycentric(points, around), places[below])
-    steps = going_on - centre
-    length = np.linalg.norm(steps, axis=2, keepdims=True)
-    going_on = centre + steps * np.minimum(1, _FARTHEST / np.maximum(length, 1e-9))
-    same = np.linalg.norm(own - going_on, axis=2, keepdims=True) < _SAME_CHART
-    coordinates = np.where(same, own, going_on).clip(0, 1).astype(np.float32)
+    places = np.ascontiguousarray(corners.coordinates[corners.faces].transpose(1, 2, 0))
+    own_corners = corners_of(mesh.vertices, mesh.faces)
+    points = np.concatenate([np.asarray(own_corners.mean(axis=0).T, np.float32), mesh.vertices])
+    normals = np.concatenate([triangle_normals(mesh.vertices, mesh.faces), vertex_normals(mesh.vertices, mesh.faces)])
+    triangles, coordinates = nearest_places(points, normals, template.vertices, template.faces)
+    below = triangles[: len(mesh.faces)]
+    at = (coordinates.T[:, None] * places.take(triangles, axis=2)).sum(axis=0)
+    centre, own = at[:, None, : len(mesh.faces)], at[:, len(mesh.faces) :][:, mesh.faces.T]
+    around = corners_of(template.vertices, template.faces[below])[:, :, None]
+    beyond = barycentric(own_corners.swapaxes(0, 1), around)
+    steps = (beyond[:, None] * places.take(below, axis=2)[:, :, None]).sum(axis=0) - centre
+    going_on = centre + steps * np.minimum(1, _FARTHEST / np.maximum(np.linalg.norm(steps, axis=0), 1e-9))
+    same = np.linalg.norm(own - going_on, axis=0) < _SAME_CHART
+    coordinates = np.where(same, own, going_on).clip(0, 1).astype(np.float32).transpose(2, 1, 0)
     return TextureCorners.from_triangles(mesh.faces, coordinates)

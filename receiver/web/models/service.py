@@ -1,6 +1,7 @@
 """Uploaded pictures become models: check, reconstruct, store."""
 
 import asyncio
+from collections import ChainMap
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, suppress
@@ -17,7 +18,7 @@ from receiver.engine.engine import ReconstructedPerson
 from receiver.export.editing import Edits
 from receiver.mesh.formats import MESH_FORMATS
 from receiver.mesh.mesh_files import encode_mesh
-from receiver.mesh.skinned_glb import encode_body
+from receiver.mesh.skinned_glb import Skeleton, encode_body
 from receiver.publish.frame_record import detail_as_dict, finger_rotations, pose_as_dict, scale_as_dict
 from receiver.surface.carried_texture import carried_texture
 from receiver.web.accounts.store import Account
@@ -140,7 +141,9 @@ class ModelService(Uploads[MadeModel]):
             raise Refused(422, "nobody was found in the picture: choose one that shows a person from head to feet")
         progress.begin(FILES)
         model = self._described(name, picture, result)
-        files = await self._in_thread(lambda: _encoded(result, picture))
+        encoded = (partial(_encoded, *each, result.skeleton) for each in enumerate(result.people))
+        of_people = await asyncio.gather(*map(self._in_thread, encoded))
+        files = dict(ChainMap({PICTURE: picture.shown}, *of_people))
         await self._in_thread(lambda: self.files.write(model.id, files))
         progress.begin("")
         model.stages_ms = progress.spent_ms
@@ -195,15 +198,13 @@ def textured_name(person: int) -> str:
     return f"person-{person}.textured.glb"
 
 
-def _encoded(result: ReconstructedPicture, picture: DecodedPicture) -> dict[str, bytes]:
-    files = {PICTURE: picture.shown}
-    for number, person in enumerate(result.people):
-        for mesh_format in MESH_FORMATS:
-            files[mesh_name(number, mesh_format)] = encode_mesh(person.surface, mesh_format)
-        if person.body.texture is not None:
-            files[body_name(number)] = encode_body(person.body, result.skeleton)
-            texture = carried_texture(person.surface, person.body.mesh, person.body.texture)
-            files[textured_name(number)] = encode_mesh(person.surface, "glb", texture)
+def _encoded(number: int, person: ReconstructedPerson, skeleton: Skeleton) -> dict[str, bytes]:
+    """The files of a person, by their names."""
+    files = {mesh_name(number, each): encode_mesh(person.surface, each) for each in MESH_FORMATS}
+    if person.body.texture is not None:
+        files[body_name(number)] = encode_body(person.body, skeleton)
+        texture = carried_texture(person.surface, person.body.mesh, person.body.texture)
+        files[textured_name(number)] = encode_mesh(person.surface, "glb", texture)
     return files
 
 

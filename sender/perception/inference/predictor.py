@@ -15,6 +15,7 @@ from common.weights.devices import CPU
 from common.weights.inference import NetworkInUse, in_use
 from common.weights.loader import load_recorded
 from common.weights.manifest import WEIGHTS_DIRECTORY, find_entry
+from common.weights.threads import beside
 from sender.perception.config import Keypoints
 from sender.perception.inference.flip_augmentation import Mirror, mean, with_peaks
 from sender.perception.movenet.second_opinion import SecondOpinion
@@ -92,7 +93,7 @@ class Perception:
 
         def network(side: int) -> NetworkInUse:
             example = torch.zeros(1, side, side, 3, dtype=torch.uint8), torch.zeros(1, dtype=torch.bool)
-            return in_use(graph, example, WEIGHTS_NAME, entry.precision, device, entry.int8)
+            return in_use(graph, example, WEIGHTS_NAME, entry.precision, device, entry.int8, threads=beside())
 
         perception = cls(net, network, SecondOpinion.load(device, directory) if keypoints == "fused" else None)
         perception._network(perception.size)

@@ -3,6 +3,7 @@
 import logging
 import subprocess
 import sys
+import threading
 from collections.abc import Iterable
 from functools import partial
 from pathlib import Path
@@ -12,9 +13,9 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from common.weights import inference
+from common.weights import inference, threads
 from common.weights.devices import CPU, int8_weight_bits
-from common.weights.graph import compile_graph
+from common.weights.graph import CompiledGraph, compile_graph
 from common.weights.inference import NetworkInUse, in_use
 from common.weights.manifest import Precision
 from tests.support.pretended_gpu import on_gpu, pretended_gpu
@@ -68,6 +69,32 @@ def test_compiled_network_predicts_as_pytorch(precision: Precision) -> None:
         assert maps.shape == (3, 4, 8, 8)
         torch.testing.assert_close(maps, plain()[0], atol=2e-2 if precision == "bf16" else 1e-5, rtol=0)
         torch.testing.assert_close(variance, plain()[1], atol=2e-3 if precision == "bf16" else 1e-5, rtol=0)
+
+
+def test_rows_are_computed_side_by_side_where_several_threads_may_compute(monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("openvino")
+    monkeypatch.setattr(threads, "beside", lambda: 2)
+    beside: set[int] = set()
+    for _ in range(2):  # compiled, then from the cache
+        used = in_use(network(), EXAMPLE, "tiny", threads=2)
+        compiled = used._compiled
+        assert compiled is not None and compiled.threads == 2
+        used._compiled = compiled_and_noted(compiled, beside)
+        torch.testing.assert_close(outputs(used), plain(), atol=1e-5, rtol=0)
+    assert threading.get_ident() not in beside
+
+
+def compiled_and_noted(compiled: CompiledGraph, beside: set[int]) -> Any:
+    """The same, which notes the threads that call it."""
+
+    class Noted:
+        threads = compiled.threads
+
+        def __call__(self, *inputs: Tensor) -> tuple[Tensor, ...]:
+            beside.add(threading.get_ident())
+            return compiled(*inputs)
+
+    return Noted()
 
 
 def test_graph_runs_in_inference_mode_and_out_of_it() -> None:
@@ -160,7 +187,7 @@ def test_nothing_multiplies_in_8_bits_where_bf16_is_fast(
     monkeypatch.setattr(inference, "int8_weight_bits", lambda: 8)
     monkeypatch.setattr(inference, "_compiled", lambda *arguments: compiled.append(arguments))
     in_use(layers(), EXAMPLE, "layers", precision, int8=RANGES)
-    assert compiled[0][3:] == ("float32" if quantised else "bf16", RANGES if quantised else {})
+    assert compiled[0][3:5] == ("float32" if quantised else "bf16", RANGES if quantised else {})
 
 
 def test_layer_of_another_network_in_8_bits(caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch) -> None:
