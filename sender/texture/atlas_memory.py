@@ -1,14 +1,11 @@
 """The texture atlas of one person, averaged over observations."""
 
-from collections.abc import Iterator
-
 import cv2
 import numpy as np
 
 from common.arrays import BoolArray, ByteArray, FloatArray
 from common.body.anatomy import ATLAS_SIZE
 from common.texture.atlas import AtlasLayout, Texture
-from common.texture.atlas_tiles import Tile, encode
 from sender.texture.atlas_view import AtlasView
 from sender.texture.light import LightEstimate
 
@@ -116,11 +113,6 @@ class AtlasMemory:
         """The atlas; colours and knowledge of texels that show no skin are those of the nearest that does."""
         extended = self._layout.extended(self.picture)
         return Texture(extended[..., :3], extended[..., 3] > 0)
-
-    def encoded(self, tiles: list[Tile]) -> Iterator[tuple[Tile, bytes]]:
-        """Tiles of the present atlas, encoded one by one as they are asked for."""
-        texture = self.texture
-        return ((tile, encode(tile, texture.colours, texture.known)) for tile in tiles)
 
 
 def _largest_change(difference: FloatArray) -> FloatArray:

@@ -12,7 +12,8 @@ from common.body.model import BodyModel
 from common.frames import PersonLabels
 from common.labels import concatenate
 from common.texture.atlas import AtlasLayout
-from common.texture.atlas_tiles import LEVEL_SIZES, TILES, Tile
+from common.texture.atlas_tiles import LEVEL_SIZES, TILES, Tile, encode
+from common.weights.threads import side_by_side
 from sender.capture.source import CapturedFrame
 from sender.face.landmarks import FaceLandmarks
 from sender.perception.stage import ObservedPerson
@@ -133,12 +134,15 @@ class TextureStage:
 
         Everybody has all tiles, if only empty ones: an earlier picture may have shown somebody of the same identity.
         """
-        tiles = []
+        whose, tiles = [], []
         for person, labels in zip(observed, people, strict=True):
             atlas = AtlasMemory(self._atlas_camera.layout, _KNOWN_IN_PICTURE_WEIGHT)
             self._add(atlas, frame, person, labels)
-            tiles += _blobs(person.identity, atlas.encoded(_FINEST_TILES))
-        return tiles
+            texture = atlas.texture
+            whose += [person.identity] * len(_FINEST_TILES)
+            tiles += [(tile, texture.colours, texture.known) for tile in _FINEST_TILES]
+        pairs = zip(whose, tiles, side_by_side(encode, tiles), strict=True)
+        return [Blob(TEXTURE, tile.key(identity), data) for identity, (tile, *_), data in pairs]
 
     def _due(self, observed: Sequence[ObservedPerson]) -> int | None:
         """The row of the person whose observation is due for the longest; None if nobody is due."""

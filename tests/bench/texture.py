@@ -19,7 +19,7 @@ from common.body.anatomy import ATLAS_SIZE
 from common.body.surface_space import SurfaceSpace
 from common.synthetic.kinds.outfits import KindOutfit
 from common.texture.atlas import Texture
-from common.texture.atlas_tiles import TILES, Tile
+from common.texture.atlas_tiles import TILES, Tile, encode
 from common.wears import Wears
 from receiver.body.skinning import BodySkin
 from receiver.outfits.guidance import Guidance
@@ -145,9 +145,9 @@ class TextureBench:
 
     def _received(self, memory: AtlasMemory, tiles: list[Tile], part: IntArray) -> FloatArray:
         """(T, 3) colours of the layout's texels at a receiver that has these tiles."""
-        received = ReceivedTexture()
-        for tile, data in memory.encoded(tiles):
-            received = received.with_tile(tile, data)
+        received, atlas = ReceivedTexture(), memory.texture
+        for tile in tiles:
+            received = received.with_tile(tile, encode(tile, atlas.colours, atlas.known))
         return self.whole(received.texture(), part)
 
     def whole(self, texture: Texture, part: IntArray) -> FloatArray:
