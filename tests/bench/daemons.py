@@ -4,6 +4,10 @@
     live   the clip there and back for 25 s as the pictures of a camera, 30 a second: late ones are left out
 
 `--against CHECKOUT` runs another version by turns; figures are medians of the turns, and `ratio` is ours to theirs.
+
+    listening_s            from the receiver's command to the line with its address
+    first_frame_s          from the sender's command, then, to the first frame written
+
 Counted from the frame `WARM_UP` on, at the files and the processes:
 
     fps                    frames written a second
@@ -184,13 +188,16 @@ class Pair:
     def __init__(self, checkout: Path, kind: str, folder: Path, cores: int | None) -> None:
         self._metrics, address, self._out = f"127.0.0.1:{free_port()}", f"127.0.0.1:{free_port()}", folder / "out"
         words: tuple[str, ...] = ("receiver", "--listen", address, "--no-page", "--out", str(self._out))
+        began_s = time.monotonic()
         self.receiver = Daemon(checkout, folder / "receiver.log", cores, *words)
         self.receiver.wait_until(lambda: b"listening" in self.receiver.log.read_bytes())
+        self._listening_s = time.monotonic() - began_s
         pictures, source = folder / "pictures.sock", "demo"
         self._camera = Camera(pictures) if kind == "live" else None
         if self._camera:
             source = f"socket+live:{pictures}"
         words = ("sender", source, "--peer", address, "--metrics", self._metrics)
+        self._began_s = time.monotonic()
         self.sender = Daemon(checkout, folder / "sender.log", cores, *words)
         self._stages: Figures = {}
         self._looks: list[Look] = []
@@ -200,6 +207,8 @@ class Pair:
         if self._camera:
             self.sender.wait_until(self._is_connected)
             self._camera.start()
+        self.sender.wait_until(lambda: bool(self._frames()))
+        first_frame_s = time.monotonic() - self._began_s
         self.sender.wait_until(lambda: len(self._frames()) >= WARM_UP)
         self.sender.wait_until(self._look)
         first, last = self._looks[0], self._looks[-1]
@@ -207,6 +216,8 @@ class Pair:
         ages = np.array([frame["age_ms"] for frame in frames])
         names = list(frames[-1]["stages_ms"])
         return {
+            "listening_s": self._listening_s,
+            "first_frame_s": first_frame_s,
             "fps": count / (last.at_s - first.at_s),
             # A file's frames were captured when its times say so.
             **({"age_p50_ms": percentile(ages, 50), "age_p95_ms": percentile(ages, 95)} if self._camera else {}),
