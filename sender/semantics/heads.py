@@ -12,8 +12,6 @@ from typing import Final, Self
 import numpy as np
 
 from common.arrays import FloatArray
-from common.body.label_space import LabelSpace
-from common.body.model import BodyModel, KeypointKinematics
 from common.frames import Camera
 from sender.face.head_pose import FRONT
 from sender.perception.inference.crop import to_crop
@@ -37,7 +35,7 @@ class HeadPlacement:
     @classmethod
     def load(cls) -> Self:
         """For the body and the labels of the package; raises WeightsError if a file of them is missing or damaged."""
-        return cls(KeypointJacobian.of_body(LabelSpace.load(), KeypointKinematics(BodyModel.load())))
+        return cls(KeypointJacobian.load())
 
     def placed(self, entries: FloatArray, observed: Sequence[ObservedPerson], camera: Camera) -> FloatArray:
         """Label entries (B, E) in the frame's camera space, of people with heads as these are."""

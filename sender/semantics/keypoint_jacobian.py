@@ -14,6 +14,7 @@ them that move a keypoint.
 """
 
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Self
 
 import numpy as np
@@ -21,7 +22,7 @@ import torch
 from torch import Tensor
 
 from common.body.label_space import LabelSpace
-from common.body.model import KeypointKinematics, ancestors
+from common.body.model import BodyModel, KeypointKinematics, ancestors
 from common.body.rotations import cross_matrix
 from common.labels import ROTATION_SCALE, group_slices
 from sender.semantics.crop_labels import ENTRIES, PELVIS, pelvis_by_entries, pelvis_in_crop
@@ -69,6 +70,12 @@ class KeypointJacobian:
     sign: Array
     unit_entries: Array
     not_pelvis: Array
+
+    @classmethod
+    @lru_cache(maxsize=1)
+    def load(cls) -> Self:
+        """For the body and the labels of the package; raises WeightsError if a file of them is missing or damaged."""
+        return cls.of_body(LabelSpace.load(), KeypointKinematics(BodyModel.load()))
 
     @classmethod
     def of_body(cls, space: LabelSpace, kinematics: KeypointKinematics) -> Self:

@@ -25,8 +25,6 @@ import numpy as np
 from scipy.special import expit
 
 from common.arrays import FloatArray
-from common.body.label_space import LabelSpace
-from common.body.model import BodyModel, KeypointKinematics
 from common.weights.devices import to_numpy
 from sender.face.head_pose import FRONT, HEAD_KEYPOINTS
 from sender.perception.network.output import PerceptionOutput
@@ -129,7 +127,7 @@ class Refiner:
     @classmethod
     def load(cls) -> Self:
         """For the body and the labels of the package; raises WeightsError if a file of them is missing or damaged."""
-        return cls(KeypointJacobian.of_body(LabelSpace.load(), KeypointKinematics(BodyModel.load())))
+        return cls(KeypointJacobian.load())
 
     def refine(self, entries: Array, sigma: Array, targets: Targets, correction: Array | None = None) -> Array:
         """Entries (B, E), refined.

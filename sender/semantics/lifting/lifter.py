@@ -14,8 +14,6 @@ import torch
 from torch import Tensor, nn
 
 from common.arrays import FloatArray
-from common.body.label_space import LabelSpace
-from common.body.model import BodyModel, KeypointKinematics
 from common.frames import Camera
 from common.weights.devices import CPU, to_numpy
 from common.weights.inference import NetworkInUse, in_use
@@ -91,7 +89,7 @@ class Lifter:
     def load(cls, device: torch.device = CPU) -> Self:
         """With the shipped weights; raises WeightsError where they are missing, damaged or of another version."""
         network = OneFrame(load_recorded(NAME, KIND, LiftingConfig, LiftingNetwork))
-        kinematics = KeypointJacobian.of_body(LabelSpace.load(), KeypointKinematics(BodyModel.load()))
+        kinematics = KeypointJacobian.load()
         return cls(in_use(network, OneFrame.example(), NAME, find_entry(NAME).precision, device), kinematics)
 
     def bodies(self, windows: Sequence[Window], camera: Camera) -> Bodies:

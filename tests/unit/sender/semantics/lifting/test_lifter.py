@@ -32,7 +32,7 @@ def network() -> LiftingNetwork:
 
 @pytest.fixture(scope="module")
 def kinematics() -> KeypointJacobian:
-    return KeypointJacobian.of_body(LabelSpace.load(), KeypointKinematics(BodyModel.load()))
+    return KeypointJacobian.load()
 
 
 @pytest.fixture(scope="module")

@@ -6,8 +6,6 @@ import numpy.testing as npt
 import pytest
 
 from common.arrays import FloatArray
-from common.body.label_space import LabelSpace
-from common.body.model import BodyModel, KeypointKinematics
 from common.frames import Camera
 from sender.perception.inference.crop import CropBox, ray_rotation, to_frame
 from sender.semantics.crop_labels import ENTRIES, pelvis_in_crop
@@ -108,7 +106,7 @@ def test_predicted_bodies_are_where_each_crop_has_them(name: str) -> None:
 
 
 def test_joints_turn_as_the_body_does() -> None:
-    kinematics = KeypointJacobian.of_body(LabelSpace.load(), KeypointKinematics(BodyModel.load()))
+    kinematics = KeypointJacobian.load()
     window = observations()
     window = replace(window, joints_3d=kinematics.keypoints(window.entries[0])[None])
     found, _ = tokens(window)
