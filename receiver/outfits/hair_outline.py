@@ -1,7 +1,8 @@
 """Lets hair out, or takes it in, until the head has the outline that was seen.
 
-Hair is scaled in each direction as far as it is hair still; what that leaves, the scalp moves.  Of the front of the
-head, which an outline does not show, nothing moves.  Headwear has its own sides, and follows at the crown alone.
+Seen from the front, hair and scalp are scaled about the middle of the head, in each direction by the ratio of both
+outlines.  Below the ears, where hair hangs, it is scaled across alone; at the back, as above.  The front of the head,
+which an outline does not show, stays.  Headwear has its own sides, and follows at the crown alone.
 
 Shapes: V' vertices of the template, S sectors of `common.head_outline`.
 """
@@ -20,12 +21,12 @@ from receiver.outfits.mixture import Kinds
 _HAIR, _JAW = PARTS.index("hair"), list(SECTORS).index("jaw")
 # Hair that reaches down to the jaw.
 _LONG = ("medium", "long")
-# Hair is scaled by at least and at most so much, and what is thinner is no hair, metres.
-_LEAST, _MOST, _THIN_M = 0.25, 3.0, 0.004
-# Times that the scalp is moved: sectors reach into each other.
-_TURNS = 2
-# Which way forward, as a share of a direction, the scalp moves no more, and moves fully.
+# Least and largest ratio at once, and how often the head is scaled: sectors reach into each other.
+_RATIOS, _TURNS = (0.7, 1.5), 2
+# Which way forward, as a share of a direction, nothing is scaled, and all is.
 _FRONT = (-0.8, -0.45)
+# Cosine of the direction from the crown, from which on heads are scaled fully upwards.
+_ABOVE = 0.5
 
 
 class HairOutline:
@@ -33,15 +34,13 @@ class HairOutline:
 
     def __init__(self, template: BodyTemplate) -> None:
         self._head = head_vertices(template.region)
-        self._middle = middle_of(template.rest[self._head])
-        self._about = template.rest[self._head] - self._middle
-        self._directions = directions_of(self._about[:, :2])
-        away = self._about / np.linalg.norm(self._about, axis=1, keepdims=True)
-        fixed, moved = _FRONT
-        follows = np.clip((away[:, 2] - fixed) / (moved - fixed), 0, 1)
-        self._away = (away * (follows * follows * (3 - 2 * follows))[:, None]).astype(np.float32)
-        self._scalp: BoolArray = template.region[self._head] == REGION_INDEX["scalp"]
-        self._bare = radii(self._about[:, :2])
+        self._about = template.rest - middle_of(template.rest[self._head])
+        away = self._about[:, 2] / np.linalg.norm(self._about, axis=1)
+        fixed, scaled = _FRONT
+        follows = np.clip((away - fixed) / (scaled - fixed), 0, 1)
+        self._follows: FloatArray = (follows * follows * (3 - 2 * follows)).astype(np.float32)
+        self._scalp: BoolArray = template.region == REGION_INDEX["scalp"]
+        self._bare = self._reach(self._about)
 
     def with_hair(self, outfit: Outfit, kinds: Kinds, outline: FloatArray, skull: FloatArray) -> Outfit:
         """An outfit with hair, or headwear, to this outline.
@@ -50,23 +49,29 @@ class HairOutline:
             outline: (S,) beyond the bare mean head, metres; NaN where it is not known.
             skull: (V', 3) displacement of the bare head, metres.
         """
-        field, is_hair = outfit.displacement[self._head], outfit.part[self._head] == _HAIR
-        bare = self._about + skull[self._head]
-        skull_m, reach = self._beyond(bare), self._beyond(bare + field)
-        wanted, known = outline - skull_m, ~np.isnan(outline)
+        known = ~np.isnan(outline)
         known[1:] &= kinds["headwear"] == "none"
         known[_JAW] &= kinds["hair"] in _LONG
-        thickness = np.maximum(reach - skull_m, _THIN_M)
-        scale = np.where(known, np.clip(wanted / thickness, _LEAST, _MOST), 1)
-        field = np.where(is_hair[:, None], field * between_sectors(scale, self._directions)[:, None], field)
-        moves = is_hair | self._scalp
+        moves = (outfit.part == _HAIR) | self._scalp
+        places = self._about + skull + outfit.displacement
         for _ in range(_TURNS):
-            left = np.where(known, outline - self._beyond(bare + field), 0)
-            field = field + self._away * (between_sectors(left, self._directions) * moves)[:, None]
+            reach = self._reach(places)
+            wanted = np.where(known, self._bare + outline, reach)
+            ratio = np.asarray(np.clip(wanted / reach, *_RATIOS) - 1, np.float32)
+            places[moves] = self._scaled(places[moves], ratio, self._follows[moves])
         displacement = outfit.displacement.copy()
-        displacement[self._head] = field
+        displacement[moves] = (places - self._about - skull)[moves]
         return replace(outfit, displacement=displacement)
 
-    def _beyond(self, head: FloatArray) -> FloatArray:
-        """(S,) how far a head (H, 3) about the middle reaches beyond the bare mean one, metres."""
-        return np.asarray(in_sectors(radii(head[:, :2]) - self._bare).mean(axis=0), np.float32)
+    @staticmethod
+    def _scaled(places: FloatArray, ratio: FloatArray, follows: FloatArray) -> FloatArray:
+        """Places (N, 3) about the middle, scaled by 1 + ratio (S,), as far as each follows."""
+        directions = directions_of(places[:, :2])
+        across = follows * between_sectors(ratio, directions)
+        above = np.clip(np.cos(np.deg2rad(directions)) / _ABOVE, 0, 1)
+        behind = follows * ratio[:_JAW].mean() * (places[:, 2] > 0)
+        return np.asarray(places * (1 + np.stack([across, above * across, behind], axis=1)), np.float32)
+
+    def _reach(self, places: FloatArray) -> FloatArray:
+        """(S,) how far a head, of places (V', 3) about its middle, reaches, metres."""
+        return np.asarray(in_sectors(radii(places[self._head, :2])).mean(axis=0), np.float32)
