@@ -18,7 +18,7 @@ def test_judged_clips_answer_all_questions() -> None:
     assert len(frames) == 114
     assert {row["lips"] for row in frames} == {"touch", "parted", "?"}
     assert {row[eye] for row in frames for eye in ("left", "right")} == {"open", "closed", "?"}
-    assert sum(row["blink"] == "yes" for row in blinks) == 5
+    assert sum(row["blink"] == "yes" for row in blinks) == 7
     assert all(int(row["first"]) <= int(row["last"]) for row in blinks)
 
 
