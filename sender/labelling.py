@@ -121,7 +121,7 @@ class Labelling:
             semantics.reset()
             clothing.reset()
             if face is not None:
-                face.reset()
+                face.reset(stills=self._stills)
             if hands is not None:
                 hands.reset()
         with self._metrics.stage("semantics"):

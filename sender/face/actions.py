@@ -12,6 +12,7 @@ Shapes: B faces, F features of an aligned face, K components, A = 52 actions.
 from dataclasses import dataclass
 from typing import Self
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -25,13 +26,11 @@ WEIGHTS_NAME = "face"
 KIND = "facial actions"
 _ROTATION = 9
 _JAW = FACIAL_ACTIONS.index("jawOpen")
-_LIDS = [FACIAL_ACTIONS.index(name) for name in ("eyeBlinkLeft", "eyeBlinkRight")]
+LIDS = [FACIAL_ACTIONS.index(name) for name in ("eyeBlinkLeft", "eyeBlinkRight")]
 # Of 500 rendered heads: an open jaw parts the lips so far; of 76 photographed people: so far are the lids of open eyes.
 _LIPS_MM, _LIDS_MM = 23.0, 6.4
 # So many times what the lips say is jawOpen at most.
 _MOST_JAW = 2.0
-# Lids move together: of a difference d between them, d²/(d² + σ²) is one.
-_APART = 0.25
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,10 +109,12 @@ class FaceActions(nn.Module):
         """
         z = self.components(torch.from_numpy(face.features)[None])
         readings: FloatArray = self(z - neutral, torch.from_numpy(face.rotation)[None])[0].numpy()
-        closed = 1 - face.lids_mm / _LIDS_MM
-        half, middle = (closed[0] - closed[1]) / 2, closed.mean()
-        half *= (2 * half) ** 2 / ((2 * half) ** 2 + _APART**2)
-        readings[_LIDS] = (readings[_LIDS] + [middle + half, middle - half]) / 2
+        readings[LIDS] = (readings[LIDS] + lids_closed(face)) / 2
         parted = face.lips_mm / _LIPS_MM
         readings[_JAW] = min((readings[_JAW] + parted) / 2, _MOST_JAW * parted)
         return readings
+
+
+def lids_closed(face: AlignedFace) -> FloatArray:
+    """(2,) by the distances between the lids of the left and the right eye alone: 0 open … 1 closed, not limited."""
+    return np.asarray(1 - face.lids_mm / _LIDS_MM, np.float32)

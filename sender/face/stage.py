@@ -84,8 +84,17 @@ class FaceStage:
             return None
         return cls(reader, FaceActions.load(), ExpressionSpace.load(), HeadReading.load())
 
-    def reset(self) -> None:
-        self._people = KnownPeople(lambda: _Known(FaceMemory(self._network.neutral), HeadMemory.unknown(self._reading)))
+    def reset(self, *, stills: bool = False) -> None:
+        """Forgets everybody.
+
+        Args:
+            stills: what comes next is a picture of its own.
+        """
+
+        def unknown() -> _Known:
+            return _Known(FaceMemory(self._network.neutral, is_still=stills), HeadMemory.unknown(self._reading))
+
+        self._people = KnownPeople(unknown)
 
     @torch.inference_mode()
     def label(

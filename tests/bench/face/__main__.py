@@ -65,7 +65,7 @@ def activations_of(network: FaceActions, faces: list[FaceLandmarks], neutral: Te
     alignment = network.alignment()
     rows = []
     for face in faces:
-        memory = FaceMemory(neutral)
+        memory = FaceMemory(neutral, is_still=True)
         memory.read(network, alignment.align(face), 0.0)
         rows.append(memory.activations)
     return np.stack(rows)

@@ -107,18 +107,6 @@ def test_closing_lips_means_nothing_without_an_open_jaw(network: Copying) -> Non
     assert found[1][CLOSE] == pytest.approx(found[1][JAW], abs=0.05)
 
 
-def test_resting_levels_take_little_memory_and_forget() -> None:
-    neutral = NeutralFace()
-    readings = np.zeros(52, np.float32)
-    for smile in (0.3, 0.0):
-        readings[SMILE] = smile
-        for _ in range(120 * 10):
-            neutral.learn(readings, 0.1)
-        assert neutral.resting[SMILE] == pytest.approx(smile, abs=0.03)
-    assert neutral._seconds.size < 10_000
-    np.testing.assert_allclose(neutral._seconds.sum(axis=1), 60, rtol=0.05)
-
-
 def test_stranger_rests_as_people_do() -> None:
     np.testing.assert_allclose(NeutralFace().resting, 0, atol=0.01)
 
@@ -127,9 +115,27 @@ def test_stranger_rests_as_people_do() -> None:
 def test_lids_of_a_turned_head_are_those_of_the_nearer_eye(
     network: Copying, yaw: float, closed: tuple[bool, bool]
 ) -> None:
-    found = seen(network, [{LEFT: 0.8, RIGHT: 0.0}], yaw)[0]
+    found = seen(network, [{}] * FPS + [{LEFT: 0.8}] * 3, yaw)[-1]
     assert (found[LEFT] > 0.8, found[RIGHT] > 0.8) == closed
     assert found[RIGHT] > 0.8 or found[RIGHT] < 0.1
+
+
+def test_lids_that_are_apart_are_no_blink_whatever_the_network_reads(network: Copying) -> None:
+    memory = FaceMemory(network.neutral)
+    for number in range(FPS + 10):
+        features = np.zeros(FEATURES, np.float32)
+        features[[LEFT, RIGHT]] = 0.8 * (number >= FPS)
+        face = AlignedFace(features, np.eye(3, dtype=np.float32), 1000.0, 0.0, np.full(2, 6.4, np.float32))
+        memory.read(network, face, number / FPS)
+        assert memory.activations[LEFT] < 0.05
+
+
+def test_closed_eyes_of_a_still_are_closed(network: Copying) -> None:
+    memory, features = FaceMemory(network.neutral, is_still=True), np.zeros(FEATURES, np.float32)
+    features[[LEFT, RIGHT]] = 0.8
+    face = AlignedFace(features, np.eye(3, dtype=np.float32), 1000.0, 0.0, np.full(2, 0.2 * 6.4, np.float32))
+    memory.read(network, face, 0.0)
+    assert min(memory.activations[[LEFT, RIGHT]]) > 0.7
 
 
 @pytest.mark.parametrize("fps", [30, 60, 240])

@@ -128,6 +128,13 @@ def test_reset_forgets_neutral_faces(stage: FaceStage) -> None:
     assert not stage._people
 
 
+@pytest.mark.parametrize("stills", [False, True])
+def test_faces_of_stills_have_no_history(stage: FaceStage, stills: bool) -> None:
+    stage.reset(stills=stills)
+    label(stage, [person(0)], 0)
+    assert stage._people[0].face.is_still == stills
+
+
 @pytest.mark.parametrize("fps", [5, 30, 240])
 def test_face_that_is_not_read_is_held_as_long_at_any_frame_rate(stage: FaceStage, fps: int) -> None:
     label(stage, [person(0)], 0)
