@@ -2,7 +2,8 @@
 
 Heads are drawn from the camera's view (`view`), and turned by 20° and 40°.  `rank1` is the share of heads whose own
 photograph, mirrored, is nearer by the network's cosine than those of all others; a head in which no face is found
-counts as not known.  `ceiling` is that of photographs, blurred and noisy, in the place of heads.
+counts as not known.  `ceiling` is that of photographs, blurred and noisy, in the place of heads.  `outline_mm` is the
+mean difference of both outlines (`sender.wears.outline`), of the heads from the camera's view.
 
     photographs  people of held-back photographs with faces of 60 pixels or more, each rebuilt from it alone
     webcam       clips of five people; nearest to a frame of *another* clip of theirs
@@ -24,12 +25,14 @@ from bodywire.both_ends import BothEnds
 from bodywire.loading import loaded
 from common.arrays import FloatArray, Image
 from common.errors import OutputError, UsageError
+from common.head_outline import SECTORS
 from receiver.engine.engine import ReconstructedPerson
 from sender.capture.open import open_source
 from sender.config import SenderConfig
 from sender.face.landmarks import LEFT_CORNERS, RIGHT_CORNERS, FaceLandmarks, FaceReader, read_closely
 from sender.face.region import face_px, region_of_keypoints
 from sender.perception.inference.crop import CropBox
+from sender.wears.outline import OutlineReader
 from tests.bench import report
 from tests.bench.mobilefacenet import PLACES, MobileFaceNet
 from tests.bench.photos import read_frames
@@ -64,6 +67,8 @@ class Known:
         true, worse: (D,) of the mirrored face, and of the face made worse.
         heads: (H, W, 3) drawn, one for each of `TURNS_DEG`.
         found: (D,) of each; None where no face is found.
+        off_m: (S,) by how much the outline of the head from the camera's view is beyond the face's; NaN where either is
+            not known.
     """
 
     name: str
@@ -73,16 +78,18 @@ class Known:
     worse: FloatArray
     heads: Sequence[Image]
     found: Sequence[FloatArray | None]
+    off_m: FloatArray
 
 
 class Heads:
     """Rebuilds people, and looks at their faces. Raises UsageError where something that it needs is missing."""
 
     def __init__(self, recogniser: MobileFaceNet) -> None:
-        reader = FaceReader.load()
-        if reader is None:
+        reader, outlines = FaceReader.load(), OutlineReader.load()
+        if reader is None or outlines is None:
             raise UsageError("MediaPipe's networks are missing: `sender doctor` says more")
         self._reader, self._recogniser, self._view = reader, recogniser, HeadView()
+        self._outlines = outlines
 
     def photographed(self, folders: Sequence[Path], most: int) -> list[Known]:
         """The first people with large faces in the held-back photographs of folders."""
@@ -122,7 +129,15 @@ class Heads:
         drawn = [self._view.picture(person, turn) for turn in TURNS_DEG]
         true, bad = self._recogniser(np.ascontiguousarray(face[:, ::-1])), self._recogniser(worse(face))
         found = [self._found(*head) for head in drawn]
-        return (Known(name, clip, face, true, bad, [image for image, _ in drawn], found),)
+        off_m = self._outline(*drawn[0]) - self._outlined(image, landmarks)
+        return (Known(name, clip, face, true, bad, [image for image, _ in drawn], found, off_m),)
+
+    def _outline(self, head: Image, places: FloatArray) -> FloatArray:
+        return self._outlined(head, self._face(head, region_of_keypoints(places)))
+
+    def _outlined(self, image: Image, face: FaceLandmarks | None) -> FloatArray:
+        outline = None if face is None else self._outlines.read(image, face)
+        return np.full(len(SECTORS), np.nan, np.float32) if outline is None else outline
 
     def _found(self, head: Image, places: FloatArray) -> FloatArray | None:
         landmarks = self._face(head, region_of_keypoints(places))
@@ -173,6 +188,7 @@ def figures(known: Sequence[Known]) -> dict[str, float]:
         **scores,
         "cosine_mean": float(np.mean(cosines)),
         "ceiling": rank1(known, [each.worse for each in known]),
+        "outline_mm": float(1e3 * np.nanmean(np.abs([each.off_m for each in known]))),
     }
 
 
