@@ -33,6 +33,7 @@ from receiver.decode.person_scale import PersonScale, ScaleEstimator, keypoint_c
 from receiver.engine.batching import BATCH_PEOPLE
 from receiver.engine.engine import (
     PersonAppearance,
+    Priority,
     ReconstructedPerson,
     ReconstructionRequest,
     ReconstructionResult,
@@ -200,7 +201,9 @@ class Reconstructor:
     ) -> ReconstructedPerson:
         request, colours, paint = batch.requests[row], None, None
         if appearance.texture is not None:
-            paint = self._painter.paint(appearance.texture, batch.colours[row], worn.part)
+            # Who watches waits for no paint: a person has the last one until the next is dry.
+            may_wait = request.priority is Priority.LIVE and not request.still
+            paint = self._painter.paint(appearance.texture, batch.colours[row], worn.part, may_wait=may_wait)
             colours = paint.vertices
         elif len(labels.labels.get("appearance", ())):
             colours = self._drawn(batch.colours[row].tobytes())

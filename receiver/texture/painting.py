@@ -5,8 +5,10 @@ of which next to nothing was seen no colour is known: tops and hair have that of
 that is usually worn with the rest (`common.wear_colours`).
 """
 
+import logging
 import threading
 from collections import OrderedDict
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 
 import numpy as np
@@ -24,8 +26,9 @@ from receiver.texture.face_mirror import FaceMirror
 from receiver.texture.filling import SurfaceFilling
 from receiver.texture.received_texture import ReceivedTexture
 
-# People whose paint is kept.
-_CACHED_PEOPLE = 32
+logger = logging.getLogger(__name__)
+
+_KEPT_PEOPLE = 32
 # A person is painted again when a region's colour has changed by this much, 0…1.
 _REGION_CHANGE = 0.04
 # Part → attribute of `wears`.
@@ -34,6 +37,20 @@ _SKIN, _HAIR = "skin", "hair"
 # A label of the hair that is so near to the face's in all channels is that of a scalp which nobody saw, or is bald.
 _LIKE_SKIN, _BROWN = 0.06, np.array([0.23, 0.17, 0.14], np.float32)
 _FACE, _SCALP, _CHEST = (REGION_INDEX[name] for name in ("face", "scalp", "chest"))
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Order:
+    """What is to be painted: arguments of `Painter.paint`."""
+
+    received: ReceivedTexture
+    regions: FloatArray
+    part: IntArray | None
+
+    def is_done_by(self, other: "_Order") -> bool:
+        """Whether the paint of another one will do."""
+        same = self.received is other.received and self.part is other.part
+        return same and bool(np.abs(self.regions - other.regions).max() < _REGION_CHANGE)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -50,37 +67,63 @@ def template_corners(body: BodyModel, template: BodyTemplate) -> TextureCorners:
 
 
 class Painter:
-    """Paints people; paint is cached by the identity of the `ReceivedTexture` object."""
+    """Paints people; of each, the last paint is kept."""
 
     def __init__(self, body: BodyModel, template: BodyTemplate, layout: AtlasLayout, face: FaceDetail) -> None:
         self._layout, self._face, self._mirror = layout, face, FaceMirror(layout)
         self._corners = template_corners(body, template)
         self._coordinates = self._corners.coordinates[: len(template)]
         self._filling = SurfaceFilling(template, layout)
-        self._cache: OrderedDict[ReceivedTexture, tuple[Paint, FloatArray, IntArray | None]] = OrderedDict()
+        # By `ReceivedTexture.person`; and of whom another one is being made.
+        self._last: OrderedDict[object, tuple[_Order, Paint]] = OrderedDict()
+        self._being_painted: set[object] = set()
         self._lock = threading.Lock()
+        self._aside = ThreadPoolExecutor(max_workers=1, thread_name_prefix="paint")
 
     @property
     def corners(self) -> TextureCorners:
         """Of all textures."""
         return self._corners
 
-    def paint(self, received: ReceivedTexture, region_colours: FloatArray, part: IntArray | None = None) -> Paint:
+    def paint(
+        self,
+        received: ReceivedTexture,
+        region_colours: FloatArray,
+        part: IntArray | None = None,
+        *,
+        may_wait: bool = False,
+    ) -> Paint:
         """The colours of one person, from the atlas that has arrived and the regions' (R, 3) in 0…1.
 
         Args:
             part: (V',) what is outermost at each vertex (`Clothes.part`).
+            may_wait: the person's last colours will do, in the same clothes, while others are painted aside.
         """
+        order, person = _Order(received, region_colours.copy(), part), received.person
         with self._lock:
-            cached = self._cache.get(received)
-        if cached is not None and cached[2] is part and np.abs(cached[1] - region_colours).max() < _REGION_CHANGE:
-            return cached[0]
-        paint = self._paint(received, region_colours, part)
+            last = self._last.get(person)
+            if last is not None and order.is_done_by(last[0]):
+                return last[1]
+            aside = last is not None and may_wait and last[0].part is part
+            begins = aside and person not in self._being_painted
+            if begins:
+                self._being_painted.add(person)
+        if begins:
+            self._aside.submit(self._painted, order).add_done_callback(_log_failure)
+        return last[1] if last is not None and aside else self._painted(order)
+
+    def _painted(self, order: _Order) -> Paint:
+        person = order.received.person
+        try:
+            paint = self._paint(order.received, order.regions, order.part)
+        finally:
+            with self._lock:
+                self._being_painted.discard(person)
         with self._lock:
-            self._cache[received] = paint, region_colours.copy(), part
-            self._cache.move_to_end(received)
-            while len(self._cache) > _CACHED_PEOPLE:
-                self._cache.popitem(last=False)
+            self._last[person] = order, paint
+            self._last.move_to_end(person)
+            while len(self._last) > _KEPT_PEOPLE:
+                self._last.popitem(last=False)
         return paint
 
     def _paint(self, received: ReceivedTexture, region_colours: FloatArray, part: IntArray | None) -> Paint:
@@ -97,6 +140,11 @@ class Painter:
         attributes = tuple(_CLOTHES[name] for name in surface.unseen if name in _CLOTHES)
         unseen_share = 1 - float((surface.known & texture.known.reshape(-1).take(texel)).mean())
         return Paint(MeshTexture(self._corners, encode_jpeg(atlas), unseen_share, attributes), vertices)
+
+
+def _log_failure(painting: Future[Paint]) -> None:
+    if (failure := painting.exception()) is not None:
+        logger.error("a person keeps the last colours, because others could not be painted", exc_info=failure)
 
 
 def _usual(part: str, region_colours: FloatArray) -> FloatArray:

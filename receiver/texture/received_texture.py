@@ -27,12 +27,14 @@ class ReceivedTexture:
 
     Args:
         tiles: colours (n, n, 3) and known texels (n, n) of each tile that has arrived.
+        person: the same for all that arrives of one person.
 
     The atlas of the coarse levels is computed when it is first needed.
     """
 
     tiles: Mapping[Tile, tuple[ByteArray, BoolArray]] = field(default_factory=dict)
     _coarse: list[Texture] = field(default_factory=list, repr=False)
+    person: object = field(default_factory=object, repr=False)
 
     def with_tile(self, tile: Tile, data: bytes) -> Self:
         """With a tile in place of an earlier one; without it, if it is withdrawn. Raises MalformedPacket."""
@@ -40,7 +42,7 @@ class ReceivedTexture:
         tiles = {other: content for other, content in self.tiles.items() if other != tile}
         # Most tiles are of the finest level, and what is below it need not be enlarged again.
         coarse = self._coarse if tile.level == _FINEST else []
-        return type(self)(tiles if decoded is None else {**tiles, tile: decoded}, coarse)
+        return type(self)(tiles if decoded is None else {**tiles, tile: decoded}, coarse, self.person)
 
     def texture(self) -> Texture:
         """The atlas: at each texel, the colour of the finest tile that knows it."""

@@ -1,5 +1,10 @@
 """A whole atlas from a part of it."""
 
+from collections.abc import Callable
+from concurrent.futures import Future
+from functools import partial
+from typing import Any, cast
+
 import numpy as np
 import pytest
 
@@ -11,7 +16,7 @@ from receiver.body.skinning import BodySkin
 from receiver.mesh.mesh_texture import sample_jpeg
 from receiver.outfits.dressing import PARTS
 from receiver.texture.face_detail import FaceDetail
-from receiver.texture.painting import Painter
+from receiver.texture.painting import Paint, Painter
 from receiver.texture.received_texture import ReceivedTexture
 
 GREY = np.full((len(REGIONS), 3), 0.5, np.float32)
@@ -44,6 +49,54 @@ def test_paint_reaches_texture_and_vertices(layout: AtlasLayout, body: BodyModel
     error = np.abs(at_corners[: len(paint.vertices)].astype(int) - paint.vertices)
     assert np.median(error) <= 3 and len(paint.texture.jpeg) < 60_000
     assert painter.paint(received, GREY + 0.01) is paint and painter.paint(received, GREY + 0.2) is not paint
+
+
+class Aside:
+    """Does what it is given when it is told to."""
+
+    def __init__(self) -> None:
+        self.given: list[tuple[Future[Paint], Callable[[], Paint]]] = []
+
+    def submit(self, function: Callable[..., Paint], *arguments: object) -> "Future[Paint]":
+        self.given.append((Future(), partial(function, *arguments)))
+        return self.given[-1][0]
+
+    def work(self) -> None:
+        for future, work in self.given:
+            try:
+                future.set_result(work())
+            except ValueError as error:
+                future.set_exception(error)
+        self.given = []
+
+
+def test_live_person_has_the_last_paint_until_the_next_is_dry(
+    layout: AtlasLayout, body: BodyModel, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    skin, aside = BodySkin.from_model(body), Aside()
+    painter = Painter(body, skin.template, layout, FaceDetail(body, skin.template, layout))
+    painter._aside = cast(Any, aside)
+    whole, known = np.zeros((ATLAS_SIZE, ATLAS_SIZE, 3), np.uint8), np.ones((ATLAS_SIZE, ATLAS_SIZE), np.bool_)
+    received = [ReceivedTexture()]
+    for tile, grey in zip(TILES[-3:], (90, 60, 30), strict=True):
+        received.append(received[-1].with_tile(tile, encode(tile, whole + np.uint8(grey), known)))
+    _, first, *later = received
+    before = painter.paint(first, GREY, may_wait=True)
+    assert not aside.given, "there is nothing to show before"
+    assert all(painter.paint(each, GREY, may_wait=True) is before for each in later) and len(aside.given) == 1
+    aside.work()
+    between = painter.paint(later[0], GREY, may_wait=True)
+    assert between is not before and painter.paint(later[1], GREY, may_wait=True) is between
+    monkeypatch.setattr(painter, "_paint", lambda *_: int("no number"))
+    aside.work()
+    assert "keeps the last colours" in caplog.text
+    assert painter.paint(later[1], GREY, may_wait=True) is between and len(aside.given) == 1, "it is tried again"
+    monkeypatch.undo()
+    assert painter.paint(later[1], GREY) not in (before, between), "who waits has the newest"
+    dressed = np.zeros(len(skin.template), np.int64)
+    aside.given = []
+    painter.paint(later[1], GREY, dressed, may_wait=True)
+    assert not aside.given, "other clothes have other colours"
 
 
 @pytest.mark.parametrize(
