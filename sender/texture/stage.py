@@ -1,7 +1,9 @@
 """The texture stage: learns the colours of people's surface, and returns the tiles that are worth sending."""
 
 from collections.abc import Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from typing import NamedTuple, Self
 
 import torch
 
@@ -20,7 +22,7 @@ from sender.perception.stage import ObservedPerson
 from sender.perception.tracking.known_people import KnownPeople
 from sender.texture.atlas_memory import AtlasMemory
 from sender.texture.atlas_view import AtlasCamera
-from sender.texture.face_placing import load_face_placing
+from sender.texture.face_placing import FacePlacing, load_face_placing
 from sender.texture.observation import Observation
 from sender.texture.tile_schedule import TileSchedule
 
@@ -65,6 +67,20 @@ class _PersonTexture:
         self.due_s = now_s + self.pause_s
 
 
+class _Surface(NamedTuple):
+    """What follows from the body; `areas` are those of the texels (T,), m²."""
+
+    areas: FloatArray
+    atlas_camera: AtlasCamera
+    face: FacePlacing
+
+    @classmethod
+    def of_body(cls, body: BodyModel) -> Self:
+        layout = AtlasLayout.from_body(body)
+        atlas_camera = AtlasCamera(layout, body.faces.numpy(), body.vertex_region.numpy())
+        return cls(layout.areas(body), atlas_camera, load_face_placing(body))
+
+
 class TextureStage:
     """Keeps the surface colours of every tracked person.
 
@@ -82,14 +98,19 @@ class TextureStage:
         self._stills, self._brief = stills, brief
         self._space = space
         self._body = body
-        layout = AtlasLayout.from_body(body)
-        self._areas = layout.areas(body)
-        self._atlas_camera = AtlasCamera(layout, body.faces.numpy(), body.vertex_region.numpy())
-        self._face = load_face_placing(body)
+        # The first frame's labels need none of it.
+        maker = ThreadPoolExecutor(1, "texture")
+        self._made = maker.submit(_Surface.of_body, body)
+        maker.shutdown(wait=False)
         self._people = KnownPeople(self._unknown)
         # Whether somebody was observed in the last frame.
         self._observed = False
         self._to_withdraw: list[Blob] = []
+
+    @property
+    def _surface(self) -> _Surface:
+        """Waits until it is made. Raises WeightsError if the face's weights are missing."""
+        return self._made.result()
 
     def reset(self) -> None:
         self._withdraw(self._people.items())
@@ -122,9 +143,9 @@ class TextureStage:
 
     def _unknown(self) -> _PersonTexture:
         """The texture of somebody who was not seen before."""
-        layout = self._atlas_camera.layout
+        layout = self._surface.atlas_camera.layout
         atlas = AtlasMemory(layout)
-        tiles = TileSchedule(layout, atlas, self._areas)
+        tiles = TileSchedule(layout, atlas, self._surface.areas)
         return _PersonTexture(atlas, tiles, self._people.clock.now_s + _FIRST_OBSERVATION_S)
 
     def _from_picture(
@@ -136,7 +157,7 @@ class TextureStage:
         """
         whose, tiles = [], []
         for person, labels in zip(observed, people, strict=True):
-            atlas = AtlasMemory(self._atlas_camera.layout, _KNOWN_IN_PICTURE_WEIGHT)
+            atlas = AtlasMemory(self._surface.atlas_camera.layout, _KNOWN_IN_PICTURE_WEIGHT)
             self._add(atlas, frame, person, labels)
             texture = atlas.texture
             whose += [person.identity] * len(_FINEST_TILES)
@@ -174,9 +195,9 @@ class TextureStage:
         vertices, face = self._posed(labels), None
         if labels.face_landmarks is not None:
             face = FaceLandmarks.from_array(labels.face_landmarks)
-            vertices = self._face.placed(vertices, face, frame.camera)
-        hidden = self._face.hidden(vertices, face, frame.camera, is_known=has_face)
-        view = self._atlas_camera.view(frame.image, person.crop, observation, vertices, frame.camera, hidden)
+            vertices = self._surface.face.placed(vertices, face, frame.camera)
+        hidden = self._surface.face.hidden(vertices, face, frame.camera, is_known=has_face)
+        view = self._surface.atlas_camera.view(frame.image, person.crop, observation, vertices, frame.camera, hidden)
         return atlas.add(view)
 
     @torch.inference_mode()
