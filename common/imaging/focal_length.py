@@ -6,8 +6,10 @@ whole millimetres.
 """
 
 import math
+from typing import TYPE_CHECKING
 
-from common.frames import Camera
+if TYPE_CHECKING:
+    from common.frames import Camera
 
 # A field of view of 2·atan(1/(2·1.2)) ≈ 45° along the longer side, between a phone's wide and normal lenses.
 DEFAULT_FOCAL_RATIO = 1.2
@@ -34,7 +36,7 @@ def focal_px_of_equivalent(equivalent_mm: float, width: int, height: int) -> flo
     return equivalent_mm / _FILM_DIAGONAL_MM * math.hypot(width, height)
 
 
-def focal_sigma(camera: Camera) -> float:
+def focal_sigma(camera: "Camera") -> float:
     """Standard deviation of the logarithm of a camera's focal length; 0 for one that was given."""
     if _same(camera.focal_px, guessed_focal_px(camera.width, camera.height)):
         return GUESSED_SIGMA

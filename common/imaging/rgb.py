@@ -4,7 +4,6 @@ import io
 import logging
 from functools import cache
 
-import numpy as np
 from PIL import Image as PillowImage
 from PIL import ImageCms
 
@@ -21,6 +20,8 @@ def to_rgb(image: PillowImage.Image) -> PillowImage.Image:
     """
     profile = image.info.get("icc_profile")
     if image.mode.startswith("I;16"):
+        import numpy as np  # a decoder of uploads, which rarely needs it, starts in half of the time without it
+
         image = PillowImage.fromarray(np.rint(np.asarray(image) / 257.0).astype(np.uint8))
     if image.has_transparency_data:
         image = image.convert("RGBA")
