@@ -27,6 +27,7 @@ from common.labels import LABEL_SIZE, concatenate
 from common.texture.atlas import AtlasLayout
 from common.weights.captured import MOST_ROWS
 from common.weights.devices import CPU, device_of, to_numpy
+from common.weights.threads import side_by_side
 from receiver.body.skinning import BodySkin
 from receiver.body.spanning import Clothes, stacked
 from receiver.decode.person_scale import PersonScale, ScaleEstimator, keypoint_confidence
@@ -152,14 +153,14 @@ class Reconstructor:
             activations = self._activations(people, labels_BE)
             batch = _Batch(requests, self._network(labels_BE, *stacked(worn), activations))
             scales = self._scales.scales(people, batch.cameras, batch.joints_BK3, batch.confidence_BK.mean(axis=1))
-            made = [
-                self._person(batch, row, *each)
-                for row, each in enumerate(zip(people, appearance, worn, scales, to_numpy(activations), strict=True))
-            ]
-        rows = iter(made)
+            each = zip(people, appearance, worn, scales, to_numpy(activations), strict=True)
+            rows = [(batch, row, *of_row) for row, of_row in enumerate(each)]
+            # Stills, which nobody has seen before, are painted.
+            over = side_by_side if any(request.still for request in requests) else itertools.starmap
+            made = iter(list(over(self._person, rows)))
         return [
             InferredFrame(
-                tuple(itertools.islice(rows, len(request.frame.people))), stages_ms, request if request.still else None
+                tuple(itertools.islice(made, len(request.frame.people))), stages_ms, request if request.still else None
             )
             for request in requests
         ]
