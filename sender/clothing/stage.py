@@ -19,6 +19,7 @@ from common.weights.devices import CPU, to_numpy
 from common.weights.inference import NetworkInUse, in_use
 from common.weights.loader import architecture_of, load_into
 from common.weights.manifest import find_entry
+from common.weights.threads import side_by_side
 from sender.clothing.evidence import (
     FEATURES,
     PICTURE_PX,
@@ -122,8 +123,8 @@ class ClothingStage:
             time_s: of the frame, on the source's clock, if it has one.
         """
         self._wearers.see((person.identity for person in observed), time_s)
-        for row in self._due(observed):
-            self._read(image, camera, observed[row], people[row])
+        due = self._due(observed)
+        list(side_by_side(self._read, [(image, camera, observed[row], people[row]) for row in due]))
         return tuple(self._dressed(person) for person in people)
 
     def _due(self, observed: Sequence[ObservedPerson]) -> list[int]:

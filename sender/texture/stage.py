@@ -13,7 +13,7 @@ from common.body.label_space import LabelSpace
 from common.body.model import BodyModel
 from common.frames import PersonLabels
 from common.labels import concatenate
-from common.texture.atlas import AtlasLayout
+from common.texture.atlas import AtlasLayout, Texture
 from common.texture.atlas_tiles import LEVEL_SIZES, TILES, Tile, encode
 from common.weights.threads import side_by_side
 from sender.capture.source import CapturedFrame
@@ -155,15 +155,17 @@ class TextureStage:
 
         Everybody has all tiles, if only empty ones: an earlier picture may have shown somebody of the same identity.
         """
-        whose, tiles = [], []
-        for person, labels in zip(observed, people, strict=True):
-            atlas = AtlasMemory(self._surface.atlas_camera.layout, _KNOWN_IN_PICTURE_WEIGHT)
-            self._add(atlas, frame, person, labels)
-            texture = atlas.texture
-            whose += [person.identity] * len(_FINEST_TILES)
-            tiles += [(tile, texture.colours, texture.known) for tile in _FINEST_TILES]
+        shown = side_by_side(self._shown, [(frame, *each) for each in zip(observed, people, strict=True)])
+        tiles = [(tile, texture.colours, texture.known) for texture in shown for tile in _FINEST_TILES]
+        whose = (person.identity for person in observed for _ in _FINEST_TILES)
         pairs = zip(whose, tiles, side_by_side(encode, tiles), strict=True)
         return [Blob(TEXTURE, tile.key(identity), data) for identity, (tile, *_), data in pairs]
+
+    def _shown(self, frame: CapturedFrame, person: ObservedPerson, labels: PersonLabels) -> Texture:
+        """What one frame shows of a person."""
+        atlas = AtlasMemory(self._surface.atlas_camera.layout, _KNOWN_IN_PICTURE_WEIGHT)
+        self._add(atlas, frame, person, labels)
+        return atlas.texture
 
     def _due(self, observed: Sequence[ObservedPerson]) -> int | None:
         """The row of the person whose observation is due for the longest; None if nobody is due."""
