@@ -18,9 +18,13 @@ from common.head_outline import SECTORS, between_sectors, directions_of, head_ve
 from receiver.outfits.dressing import PARTS, Outfit
 from receiver.outfits.mixture import Kinds
 
-_HAIR, _JAW = PARTS.index("hair"), list(SECTORS).index("jaw")
+_HAIR = PARTS.index("hair")
+_CROWN, _TEMPLES, _, _JAW = range(len(SECTORS))
 # Hair that reaches down to the jaw.
 _LONG = ("medium", "long")
+# How far heads and hair reach at least beyond the bare head, and the crown beyond the temples at most, metres: what is
+# seen to be smaller or higher is an error of where the head is.
+_LEAST_M, _LEAST_HAIR_M, _HIGHER_M = -0.006, 0.003, 0.03
 # Least and largest ratio at once, and how often the head is scaled: sectors reach into each other.
 _RATIOS, _TURNS = (0.7, 1.5), 2
 # Which way forward, as a share of a direction, nothing is scaled, and all is.
@@ -49,6 +53,10 @@ class HairOutline:
             outline: (S,) beyond the bare mean head, metres; NaN where it is not known.
             skull: (V', 3) displacement of the bare head, metres.
         """
+        least = self._reach(self._about + skull) - self._bare + (_LEAST_M if kinds["hair"] == "bald" else _LEAST_HAIR_M)
+        outline = np.maximum(outline, least)
+        if kinds["headwear"] == "none":
+            outline[_CROWN] = np.fmin(outline[_CROWN], outline[_TEMPLES] + _HIGHER_M)
         known = ~np.isnan(outline)
         known[1:] &= kinds["headwear"] == "none"
         known[_JAW] &= kinds["hair"] in _LONG

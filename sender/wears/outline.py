@@ -3,7 +3,7 @@
     face's landmarks ─ similarity ─ bare mean head in the picture ─┐
     picture ─ MediaPipe's selfie segmentation ─ mask ─ rays ───────┴─ how far hair reaches beyond it
 
-Of both sides, the nearer outline counts: beyond the other one may be somebody else, a hand or a chair.
+Both sides count alike; of two that differ much, the nearer one: beyond the other may be somebody else, or a hand.
 
 Shapes: H vertices of the head, D directions, S sectors, of `common.head_outline`.
 """
@@ -34,6 +34,8 @@ _SIDE_M, _BELOW_M = 0.9, 0.08
 # Rays start at this share of the bare head's radius, end so far out, and have steps of so much, metres.
 _INSIDE, _MOST_M, _STEP_M = 0.6, 0.4, 1.5e-3
 _PERSON = 0.5
+# Sides that differ by more show something else.
+_ALIKE_M = 0.015
 # Cosine of the angle by which a head may be turned away.
 _FACING = 0.68
 # What is around the picture, 0…255.
@@ -102,7 +104,7 @@ class OutlineReader:
         first = ended.argmax(axis=1)
         seen = ended.any(axis=1) & (cv2.remap(inside, x, y, cv2.INTER_NEAREST)[np.arange(len(rays)), first] > 0)
         sides = in_sectors(np.where(seen, self._along_m[first] - bare, np.nan).astype(np.float32))
-        return None if np.isnan(sides[:, : len(SECTORS) - 1]).all(axis=0).any() else np.fmin(*sides)
+        return None if np.isnan(sides[:, : len(SECTORS) - 1]).all(axis=0).any() else _of_sides(*sides)
 
     def _mask(self, image: Image, transform: Float64Array) -> tuple[FloatArray, FloatArray]:
         """(256, 256) probability of a person, and 1 inside of the picture, of a part of the image."""
@@ -112,6 +114,12 @@ class OutlineReader:
         (mask,) = self._network(torch.from_numpy(picture)[None].float() / 255)
         inside = cv2.warpAffine(np.ones(image.shape[:2], np.float32), transform, size, flags=cv2.INTER_NEAREST)
         return mask.reshape(_PX, _PX).numpy(), np.asarray(inside, np.float32)
+
+
+def _of_sides(left: FloatArray, right: FloatArray) -> FloatArray:
+    """(S,) of both sides of a head; NaN where neither is known."""
+    alike = np.abs(left - right) <= _ALIKE_M
+    return np.asarray(np.where(alike, (left + right) / 2, np.fmin(left, right)), np.float32)
 
 
 @dataclass(slots=True)

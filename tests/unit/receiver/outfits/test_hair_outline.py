@@ -47,15 +47,26 @@ def reach(outlines: HairOutline, outfit: Outfit, skull: FloatArray | float = 0.0
 
 
 @pytest.mark.parametrize("hair", ["short", "medium", "long", "bald"])
-@pytest.mark.parametrize("top_m", [-0.01, 0.01, 0.05])
+@pytest.mark.parametrize("top_m", [0.005, 0.02, 0.05])
 def test_head_has_the_outline(dresser: Dresser, outlines: HairOutline, hair: str, top_m: float) -> None:
     _, after = outlined(dresser, outlines, [top_m, top_m, NAN, NAN], hair=hair, headwear="none")
     assert reach(outlines, after)[:EARS] == pytest.approx(top_m, abs=0.009)
 
 
+@pytest.mark.parametrize(("hair", "least_m"), [("short", 0.003), ("bald", -0.006)])
+def test_head_is_no_smaller_than_heads_are(dresser: Dresser, outlines: HairOutline, hair: str, least_m: float) -> None:
+    _, after = outlined(dresser, outlines, [-0.03, -0.03, NAN, NAN], hair=hair, headwear="none")
+    assert reach(outlines, after)[:EARS] == pytest.approx(least_m, abs=0.005)
+
+
+def test_hair_is_no_cone(dresser: Dresser, outlines: HairOutline) -> None:
+    _, after = outlined(dresser, outlines, [0.09, 0.01, NAN, NAN], hair="short", headwear="none")
+    assert reach(outlines, after)[CROWN] == pytest.approx(0.04, abs=0.007)
+
+
 def test_own_skull_is_part_of_the_outline(dresser: Dresser, outlines: HairOutline, template: BodyTemplate) -> None:
     skull = np.zeros_like(template.rest)
-    skull[outlines._head] = 0.1 * outlines._about[outlines._head]
+    skull[outlines._head] = 0.05 * outlines._about[outlines._head]
     _, after = outlined(dresser, outlines, [0.02, 0.02, NAN, NAN], skull, hair="short", headwear="none")
     assert reach(outlines, after, skull)[:EARS] == pytest.approx(0.02, abs=0.007)
 
