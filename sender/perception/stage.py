@@ -28,7 +28,7 @@ from sender.perception.movenet.neighbours import without
 from sender.perception.network.fused_output import FusedOutput
 from sender.perception.network.output import PerceptionOutput
 from sender.perception.search_schedule import SearchSchedule
-from sender.perception.tracking.boxes import prominence
+from sender.perception.tracking.boxes import covered, prominence
 from sender.perception.tracking.camera_roll import CameraRoll
 from sender.perception.tracking.drift import DriftDetector, Evidence
 from sender.perception.tracking.frame_clock import FrameClock
@@ -47,8 +47,11 @@ _MIN_PRESENCE, _MIN_PRESENCE_OF_BOTH, _MIN_PRESENCE_OF_OPINIONS = 0.8, 0.66, 0.5
 _MIN_PRESENCE_BY_THOROUGH_LOOK, _MIN_PRESENCE_BEHIND = 0.67, 0.8
 # Least presence of a tracked person, by one look.
 _MIN_PRESENCE_OF_TRACKED = 0.3
-# Least presence in the proposed box, in one view, for a closer look: hardly any person has less.
-_PROMISING_PRESENCE = 0.1
+# Least presence in the proposed box for a closer look, by one look, and by it and MoveNet: hardly any person has less.
+_PROMISING_PRESENCE, _PROMISING_BY_OPINIONS = 0.1, 0.2
+# Somebody behind others is looked for where they hide a smaller share of the proposed box; what is left of those who
+# are hidden there is proposed, too.
+_MOST_HIDDEN = 0.3
 # Prior probability that a person who was tracked in the last frame is still there.
 TRACKED_PRIOR = 0.5
 # Proposals that are verified beyond the room for new people.
@@ -229,7 +232,9 @@ class PerceptionStage:
         if not promising:
             return []
         proposals, first = zip(*promising, strict=True)
-        seen = self._predict(image, [person_box(output, crop) for output, crop in first])
+        # In a photograph, a thorough look follows.
+        boxes = [person_box(output, crop) for output, crop in first]
+        seen = self._predict(image, boxes, view="plain" if self._first else "both")
         first_output = PerceptionOutput.concatenate([output for output, _ in first]) if self._first else None
         least, judged = _MIN_PRESENCE, seen.output.own
         if self._first:
@@ -253,20 +258,17 @@ class PerceptionStage:
     def _promising(
         self, image: Image, proposals: Sequence[Detection]
     ) -> list[tuple[Detection, tuple[PerceptionOutput, CropBox]]]:
-        """The proposals that deserve a closer look, with what was seen in them; the boxes of the others are kept.
-
-        In a source's first frame all do.
-        """
+        """The proposals that deserve a closer look, with what was seen in them; the boxes of the others are kept."""
         if not proposals:
             return []
-        seen = self._predict(image, [proposal.box for proposal in proposals], view="both" if self._first else "plain")
-        looks = list(zip(proposals, zip(seen.output.split(), seen.crops, strict=True), strict=True))
-        if self._first:
-            return looks
-        presences = self._verifier.presence(seen.output.own, [proposal.score for proposal in proposals])
+        seen = self._predict(image, [proposal.box for proposal in proposals], view="plain")
+        looks = zip(proposals, zip(seen.output.split(), seen.crops, strict=True), strict=True)
+        judged = seen.output if self._first else seen.output.own
+        least = _PROMISING_BY_OPINIONS if isinstance(judged, FusedOutput) else _PROMISING_PRESENCE
+        presences = self._verifier.presence(judged, [proposal.score for proposal in proposals])
         promising = []
         for look, presence in zip(looks, presences, strict=True):
-            if presence < _PROMISING_PRESENCE:
+            if presence < least:
                 self._rejected.add(look[0].box, self._schedule.round)
             else:
                 promising.append(look)
@@ -322,8 +324,9 @@ class PerceptionStage:
         if not people or not self._tracker.room:
             return []
         rest = without(image, [(person.output.mask_logits[0], person.crop) for person in people])
-        proposals = self._detector.find(rest, BOTH, self._roll.radians)
-        known = self._tracker.seen
+        hidden, known = (rest != image).any(axis=2), self._tracker.seen
+        found = self._detector.find(rest, BOTH, self._roll.radians)
+        proposals = [each for each in found if covered(each.box, hidden) < _MOST_HIDDEN]
         self._tracker.add_tracks(self._verified(rest, proposals, urgent=True), camera.width, camera.height)
         new = [track for track in self._tracker.seen if track not in known]
         return self._observe(rest, new, "both", _MIN_PRESENCE_BEHIND)

@@ -114,11 +114,22 @@ class Perception:
             self._networks[side] = self._network_of(side)
         return self._networks[side]
 
-    @torch.inference_mode()
     def observe(self, crops: Sequence[ByteArray], view: View = "both") -> PerceptionOutput:
-        """Predicts square crops (S, S, 3) uint8 RGB as one batch.
+        """Predicts square crops (S, S, 3) uint8 RGB as one batch; errors and sizes as of `look`."""
+        if view != "both":
+            seen, peaks = self.look(crops, [view == "mirrored"] * len(crops))
+            return replace(seen, keypoints_2d=peaks)
+        seen, _ = self.look([*crops, *crops], [number >= len(crops) for number in range(2 * len(crops))])
+        return self.with_peaks(mean([seen[: len(crops)], seen[len(crops) :]]))
+
+    @torch.inference_mode()
+    def look(self, crops: Sequence[ByteArray], mirrored: Sequence[bool]) -> tuple[PerceptionOutput, Tensor]:
+        """Predicts square crops (S, S, 3) uint8 RGB as one batch; also gives the peaks (B, J, 2) of the heat maps.
 
         Those of another side than `size` and `still_size` are resampled to `size`.
+
+        Args:
+            mirrored: of which crops the network sees the mirror image; what that shows is mirrored back.
 
         Raises:
             ValueError: there is no crop, one is not square, or they differ in size.
@@ -127,17 +138,13 @@ class Perception:
         if len(shapes) != 1 or any(len(shape) != 3 or shape[0] != shape[1] or shape[2] != 3 for shape in shapes):
             raise ValueError(f"expected square crops of one size in RGB, got {sorted(shapes)}")
         side = len(crops[0]) if len(crops[0]) == self.still_size else self.size
-        views = {"both": (False, True), "plain": (False,), "mirrored": (True,)}[view]
-        pictures = torch.from_numpy(np.stack([crop[:, :: -1 if turned else 1] for turned in views for crop in crops]))
+        each = zip(crops, mirrored, strict=True)
+        pictures = torch.from_numpy(np.stack([crop[:, :: -1 if turned else 1] for crop, turned in each]))
         if pictures.shape[1] != side:
             images = resized(as_images(pictures.numpy()), side)
             pictures = images.mul_(255).round_().byte().permute(0, 2, 3, 1).contiguous()
-        mirrored = torch.tensor(views).repeat_interleave(len(crops))
-        *columns, peaks = self._network(side)(pictures, mirrored)
-        seen = PerceptionOutput(*columns)
-        if view != "both":
-            return replace(seen, keypoints_2d=peaks)
-        return self.with_peaks(mean([seen[: len(crops)], seen[len(crops) :]]))
+        *columns, peaks = self._network(side)(pictures, torch.tensor(mirrored))
+        return PerceptionOutput(*columns), peaks
 
     @torch.inference_mode()
     def with_peaks(self, average: PerceptionOutput) -> PerceptionOutput:

@@ -45,8 +45,9 @@ logger = logging.getLogger(__name__)
 
 # Of the picture around a person's box, what MoveNet sees, over the longer side of the box.
 _AROUND = 0.1
-# Sides of the crops, over the longer side of the box, of which a thorough reading takes the mean, each in both views.
-_THOROUGH_MARGINS: Final = (MARGIN, 1.25)
+# Sides of the crops, over the longer side of the box, of which a thorough reading takes the mean, and whether they are
+# mirrored.
+_THOROUGH: Final = {MARGIN: (False,), 1.25: (True,)}
 _MIRRORS: Final[dict[View, tuple[bool, ...]]] = {"plain": (False,), "mirrored": (True,), "both": (False, True)}
 # Thunder takes three times as long as Lightning: a frame of a file has time for one person's, one of a camera for none.
 _PEOPLE_BY_THUNDER: Final = 1
@@ -114,7 +115,7 @@ class SecondOpinion:
             perceive: gives perception's output, meanwhile where nobody is to be hidden.
             boxes: (4,) of the people, around which the crops lie.
             view: how MoveNet sees each crop.
-            thorough: Thunder sees crops of several sizes in both views.
+            thorough: Thunder sees crops of two sizes, one of them mirrored.
             live: Thunder reads nobody, which is faster.
             apart: the people are different ones: MoveNet does not see what masks say is another one's.
         """
@@ -145,9 +146,9 @@ class SecondOpinion:
             mask_logits: (B, h, h) of masks in the crops, by which neighbours are hidden; None hides nobody.
         """
         network = self._lightning if kind == "lightning" else self._thunder
-        margins, mirrors = ((MARGIN,), _MIRRORS[view]) if kind != "thorough" else (_THOROUGH_MARGINS, _MIRRORS["both"])
+        looks = _THOROUGH if kind == "thorough" else {MARGIN: _MIRRORS[view]}
         views = []
-        for margin in margins:
+        for margin, mirrors in looks.items():
             seen = [CropBox.around(box, margin, crop.roll) for box, crop in zip(boxes, crops, strict=True)]
             cuts = [alone(crop.cut(image, network.size), box, crop) for crop, box in zip(seen, boxes, strict=True)]
             if mask_logits is not None:

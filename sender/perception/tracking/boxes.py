@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from common.arrays import Box
+from common.arrays import BoolArray, Box
 
 # Two boxes show one person from this intersection over union on, or from a lower one if nearly all of the smaller box
 # lies in the larger.
@@ -30,6 +30,12 @@ def intersection_over_union(first: Box, second: Box) -> float:
     """Of two boxes, 0…1."""
     common = intersection(first, second)
     return common / max(area(first) + area(second) - common, 1e-9)
+
+
+def covered(box: Box, pixels: BoolArray) -> float:
+    """Share of a box whose pixels (H, W) are set, 0…1."""
+    left, top, right, bottom = np.rint(box).astype(int)
+    return int(np.count_nonzero(pixels[top:bottom, left:right])) / max(area(box), 1.0)
 
 
 def is_duplicate(first: Box, second: Box) -> bool:

@@ -3,13 +3,15 @@
 import os
 import subprocess
 import sys
+import threading
 from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
 import torch
 
-from common.weights.threads import available_cores, one_thread
+from common.weights import threads
+from common.weights.threads import available_cores, one_thread, side_by_side
 
 ROOT = Path(__file__).parents[4]
 
@@ -64,6 +66,20 @@ def test_program_keeps_its_threads_after_calls_that_overlap() -> None:
     second.close()
     assert torch.get_num_threads() == 3
     torch.set_num_threads(usual)
+
+
+@pytest.mark.parametrize("cores", [1, 2])
+def test_work_comes_in_its_order_wherever_it_is_done(cores: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(threads, "beside", lambda: cores)
+    threads._threads.cache_clear()
+    together = threading.Barrier(cores)
+
+    def added(one: int, other: int) -> int:
+        together.wait(10)
+        return one + other
+
+    assert list(side_by_side(added, [(1, 2), (3, 4)])) == [3, 7]
+    threads._threads.cache_clear()
 
 
 @pytest.mark.parametrize(

@@ -183,11 +183,11 @@ def test_people_who_are_upright_are_read_in_narrow_crops() -> None:
     assert [crop.shape[1] for crop in recorder.seen] == [40, 64, 64, 64]
 
 
-def test_photographs_are_read_at_two_scales_in_both_views() -> None:
+def test_photographs_are_read_at_two_scales() -> None:
     recorder, image = Recorder(), np.random.default_rng(0).integers(256, size=(100, 100, 3), dtype=np.uint8)
     second, box = SecondOpinion(recorder, recorder, _FUSES_NOTHING), np.array([10, 10, 90, 90], np.float32)
     second.read("thorough", image, [box], [CropBox.around(box)], "both")
-    assert len({crop.tobytes() for crop in recorder.seen}) == 4
+    assert len({crop.tobytes() for crop in recorder.seen}) == len(recorder.seen) == 2
 
 
 @pytest.mark.parametrize(("apart_px", "order"), [(100, ["movenet", "perception"]), (20, ["perception", "movenet"])])

@@ -1,0 +1,67 @@
+"""How many crops of a photograph, and of the frames of a stream, perception is shown."""
+
+from collections.abc import Sequence
+
+from torch import Tensor
+
+from common.arrays import Image
+from sender.perception.config import TrackerConfig
+from sender.perception.inference.detector import USUAL, Detection
+from sender.perception.inference.zoom_augmentation import ZOOMS
+from sender.perception.network.network import PerceptionNet
+from sender.perception.network.output import PerceptionOutput
+from sender.perception.stage import PerceptionStage
+from tests.unit.sender.perception.test_stage import (
+    CAMERA,
+    TINY,
+    BlockDetector,
+    BlockPerception,
+    BlockVerifier,
+    FalsePositiveDetector,
+    with_person,
+)
+
+
+class CountingPerception(BlockPerception):
+    """Notes how many crops it is shown at a time."""
+
+    def __init__(self) -> None:
+        super().__init__(PerceptionNet(TINY))
+        self.looks: list[int] = []
+
+    def look(self, crops: Sequence[Image], mirrored: Sequence[bool]) -> tuple[PerceptionOutput, Tensor]:
+        self.looks.append(len(crops))
+        return super().look(crops, mirrored)
+
+
+def test_first_frame_of_a_source_is_seen_at_several_zooms() -> None:
+    perception, looks = CountingPerception(), list[list[int]]()
+    stage = PerceptionStage(BlockDetector(), perception, BlockVerifier(), TrackerConfig())
+    for number in range(4):
+        if number == 3:
+            stage.reset()
+        assert len(stage.process(with_person(100), CAMERA)) == 1
+        looks.append(perception.looks)
+        perception.looks = []
+    # Two looks in one view before the thorough one; in both views later.
+    assert looks == [[1, 1, len(ZOOMS)], [2], [2], [1, 1, len(ZOOMS)]]
+
+
+def test_nobody_is_looked_for_again_in_a_photograph_where_one_look_finds_nobody() -> None:
+    perception = CountingPerception()
+    stage = PerceptionStage(FalsePositiveDetector(), perception, BlockVerifier(), TrackerConfig(max_people=1))
+    assert len(stage.process(with_person(100), CAMERA)) == 1
+    assert perception.looks == [2, 1, len(ZOOMS)]
+
+
+def test_what_is_left_of_hidden_people_is_not_looked_at() -> None:
+    class StubbornDetector(BlockDetector):
+        """Proposes everybody whom it has seen, hidden or not."""
+
+        def find(self, image: Image, scales: Sequence[float] = USUAL, roll: float = 0.0) -> tuple[Detection, ...]:
+            return super().find(with_person(100), scales)
+
+    detector, perception = StubbornDetector(), CountingPerception()
+    stage = PerceptionStage(detector, perception, BlockVerifier(), TrackerConfig(max_people=2))
+    assert len(stage.process(with_person(100), CAMERA)) == 1
+    assert detector.calls == 2 and perception.looks == [1, 1, len(ZOOMS)]
