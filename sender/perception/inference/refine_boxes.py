@@ -66,7 +66,7 @@ def predict_in_boxes(
 
     Args:
         view: how the networks see each crop.
-        thorough: with zoom augmentation, in four times the time of one view.
+        thorough: with zoom augmentation, in five times the time of one view.
         live: of a camera, whose second opinion is the faster one.
         apart: the boxes are different people's.
         roll: of the crops, radians clockwise.

@@ -21,10 +21,10 @@ from sender.perception.inference.flip_augmentation import mean
 from sender.perception.inference.predictor import Perception
 from sender.perception.network.output import PerceptionOutput
 
-ZOOMS: Final = {0.85: False, 1.0: True, 1.2: False}
+ZOOMS: Final = ((1.0, False), (1.0, True), (0.85, False), (1.2, True))
 """Sides of the crops, over the one that the output belongs to, and whether the network sees their mirror images.
 
-Chosen on the photographs held back from training: with both views of each, keypoints are not more exact.
+Chosen on the photographs held back from training: with both views of each side, keypoints are not more exact.
 """
 
 _MAPS: Final = ("heat_logits", "mask_logits", "part_logits", "depth")
@@ -36,13 +36,12 @@ def predict_zoomed(perception: Perception, image: Image, crops: Sequence[CropBox
     Raises:
         ValueError: there is no crop.
     """
-    boxes = [zoomed(crop, zoom) for zoom in ZOOMS for crop in crops]
-    mirrored = [is_mirrored for is_mirrored in ZOOMS.values() for _ in crops]
+    boxes = [zoomed(crop, zoom) for zoom, _ in ZOOMS for crop in crops]
+    mirrored = [is_mirrored for _, is_mirrored in ZOOMS for _ in crops]
     seen, peaks = perception.look([box.cut(image, perception.still_size) for box in boxes], mirrored)
     seen = replace(seen, keypoints_2d=peaks)
     parts = [slice(start, start + len(crops)) for start in range(0, len(boxes), len(crops))]
-    plain = seen[parts[[*ZOOMS].index(1.0)]]
-    return perception.with_peaks(mean([in_crops(seen[part], boxes[part], crops, plain) for part in parts]))
+    return perception.with_peaks(mean([in_crops(seen[part], boxes[part], crops, seen[parts[0]]) for part in parts]))
 
 
 def zoomed(crop: CropBox, zoom: float) -> CropBox:
