@@ -11,7 +11,6 @@ import os
 import signal
 import sys
 from collections.abc import Callable, Sequence
-from types import ModuleType
 from typing import TYPE_CHECKING, NoReturn
 
 from common.errors import OutputError, exit_code_of
@@ -33,8 +32,6 @@ _MOST_FILES = 1 << 20
 # A thread whose network, picture or copy is done waits so long for another one to leave the interpreter, several times
 # a frame: with Python's own 5 ms, a frame that three threads share takes an eighth longer.
 _SWITCH_S = 5e-4
-# Of PyTorch, for tensors without values, of which a daemon has none: a fifth of the time of its import.
-_POSTPONED = ("torch._meta_registrations", "torch.distributed._meta_registrations")
 _STREAMS = (("stdin", "r"), ("stdout", "w"), ("stderr", "w"))
 
 
@@ -81,10 +78,8 @@ def loaded() -> None:
 def prepare_process() -> None:
     """Opens closed standard streams, lets the process open more files, keeps libraries from threads of their own.
 
-    Its threads take turns more often, and parts of libraries that no daemon needs are imported when they are asked for.
+    Its threads take turns more often.
     """
-    for name in _POSTPONED:
-        sys.modules.setdefault(name, _Postponed(name))
     open_standard_streams()
     raise_descriptor_limit()
     sys.setswitchinterval(_SWITCH_S)
@@ -92,18 +87,6 @@ def prepare_process() -> None:
     os.environ.setdefault("GRPC_VERBOSITY", "NONE")
     # NumPy's matrix products are small: a second thread mostly spins, and took more time than the receiver's work.
     os.environ["OPENBLAS_NUM_THREADS"] = "1"
-
-
-class _Postponed(ModuleType):
-    """Stands in the place of a module until something of it is asked for."""
-
-    def __getattr__(self, name: str) -> object:
-        # `inspect` asks every module for such ones.
-        if name.startswith("__"):
-            raise AttributeError(name)
-        if sys.modules[self.__name__] is self:
-            del sys.modules[self.__name__]
-        return getattr(importlib.import_module(self.__name__), name)
 
 
 def raise_descriptor_limit() -> int:
