@@ -33,6 +33,7 @@ import httpx
 from playwright.sync_api import Browser, WebSocket, sync_playwright
 
 from common.errors import OutputError
+from sender.train.photographs.dataset import read_json
 from tests.bench import report
 from tests.bench.daemons import started_receiver
 from tests.bench.measures import percentile
@@ -92,7 +93,7 @@ def account(page: str) -> dict[str, str]:
 
 def photographs(folder: Path, count: int) -> list[bytes]:
     """Pictures with one, two, three and four people in turn; each of these has at least eight labelled keypoints."""
-    described = json.loads((folder / "keypoints.json").read_text())
+    described = read_json(folder / "keypoints.json")
     people: dict[int, list[bool]] = {}
     for each in described["annotations"]:
         people.setdefault(each["image_id"], []).append(each["num_keypoints"] >= _LABELLED)
