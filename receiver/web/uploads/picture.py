@@ -12,6 +12,7 @@ from PIL import UnidentifiedImageError
 
 from common.imaging.exif import exif_of_lens, film_equivalent_mm, orientation_of
 from common.imaging.heif import register_heif
+from common.imaging.orientation import TRANSPOSED, turned_upright
 from common.imaging.rgb import to_rgb
 from common.imaging.sequence import picture_count
 from receiver.web.refused import Refused
@@ -21,17 +22,6 @@ _FORMATS, _OF_CONTAINERS = ("JPEG", "PNG", "WEBP", "GIF"), ("HEIF", "AVIF")
 # Perception reads crops of some hundred pixels, so that a longer side adds time only.
 _MAX_SIDE, _SHOWN_SIDE = 2560, 1024
 _MAX_RATIO = 20
-# What turns a picture of an EXIF orientation upright.
-_TURNS = {
-    2: PillowImage.Transpose.FLIP_LEFT_RIGHT,
-    3: PillowImage.Transpose.ROTATE_180,
-    4: PillowImage.Transpose.FLIP_TOP_BOTTOM,
-    5: PillowImage.Transpose.TRANSPOSE,
-    6: PillowImage.Transpose.ROTATE_270,
-    7: PillowImage.Transpose.TRANSVERSE,
-    8: PillowImage.Transpose.ROTATE_90,
-}
-_TRANSPOSED = 5
 _QUALITY, _SHOWN_QUALITY = 95, 85
 
 
@@ -74,9 +64,8 @@ def _read(content: bytes, formats: tuple[str, ...]) -> tuple[dict[str, Any], byt
         image = to_rgb(opened)
     if image.size != wanted:
         image = image.resize(wanted, PillowImage.Resampling.BILINEAR, reducing_gap=2.0)
-    if orientation in _TURNS:
-        image = image.transpose(_TURNS[orientation])
-    if orientation >= _TRANSPOSED:
+    image = turned_upright(image, orientation)
+    if orientation >= TRANSPOSED:
         width, height = height, width
     picture = _encoded(image, _QUALITY, equivalent_mm)
     image.thumbnail((_SHOWN_SIDE, _SHOWN_SIDE), PillowImage.Resampling.BILINEAR, reducing_gap=2.0)

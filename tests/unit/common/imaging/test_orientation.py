@@ -2,8 +2,9 @@
 
 import numpy as np
 import pytest
+from PIL import Image
 
-from common.imaging.orientation import orientation_of_matrix, upright
+from common.imaging.orientation import orientation_of_matrix, turned_upright, upright
 
 # Where first row and first column of a stored picture are to be seen (EXIF 2.3, 4.6.4), and the matrix that says so.
 Place = tuple[int | slice, int | slice]
@@ -30,6 +31,7 @@ def test_rows_and_columns_are_where_exif_says(orientation: int) -> None:
         expected = np.zeros((6, 4, 3) if orientation >= 5 else (4, 6, 3), np.uint8)
         expected[place] = 255
         assert (upright(stored, orientation) == expected).all()
+        assert (np.asarray(turned_upright(Image.fromarray(stored), orientation)) == expected).all()
 
 
 @pytest.mark.parametrize("orientation", ORIENTATIONS)
