@@ -16,14 +16,12 @@ from common.body.anatomy import REGION_INDEX
 from common.body.template import BodyTemplate
 from common.head_outline import SECTORS, between_sectors, directions_of, head_vertices, in_sectors, middle_of, radii
 from receiver.outfits.dressing import PARTS, Outfit
-from receiver.outfits.mixture import Kinds
+from receiver.outfits.mixture import LONG_HAIR, Kinds
 
 _HAIR = PARTS.index("hair")
 _CROWN, _TEMPLES, _, _JAW = range(len(SECTORS))
-# Hair that reaches down to the jaw.
-_LONG = ("medium", "long")
 # How far heads and hair reach at least beyond the bare head, and the crown beyond the temples at most, metres: what is
-# seen to be smaller or higher is an error of where the head is; of large faces, nine of ten crowns are less high.
+# seen to be smaller or higher is an error of where the head is; of large faces, seven of eight crowns are less high.
 _LEAST_M, _LEAST_HAIR_M, _HIGHER_M = -0.006, 0.003, 0.02
 # Least and largest ratio at once, and how often the head is scaled: sectors reach into each other.
 _RATIOS, _TURNS = (0.7, 1.5), 2
@@ -59,7 +57,7 @@ class HairOutline:
             outline[_CROWN] = np.fmin(outline[_CROWN], outline[_TEMPLES] + _HIGHER_M)
         known = ~np.isnan(outline)
         known[1:] &= kinds["headwear"] == "none"
-        known[_JAW] &= kinds["hair"] in _LONG
+        known[_JAW] &= kinds["hair"] in LONG_HAIR
         moves = (outfit.part == _HAIR) | self._scalp
         places = self._about + skull + outfit.displacement
         for _ in range(_TURNS):

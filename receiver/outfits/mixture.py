@@ -54,9 +54,9 @@ _PLAUSIBLE = 0.3
 # Those that were drawn are kept down to this share of the likeliest one.  Hair, which everybody looks at, is the
 # likeliest, so that it is the same in another session, and is kept down to a share of its own.
 _KEPT, _LOOKED_AT = 0.1, {"hair": 0.5}
-# Hair is long, or not, before it is of a kind: where these kinds together are so likely, as is best for judged people
-# of training photographs.
-_LONG_HAIR, _LIKELY_LONG = ("medium", "long"), 0.35
+# Hair is long, or not, before it is of a kind: where long kinds together are so likely, as is best for judged people of
+# training photographs.
+_LIKELY_LONG = 0.35
 _SEED = 41
 # Noise is cut there: what people wear has ends.
 _MOST = 2.2
@@ -94,6 +94,8 @@ BLOCK_KINDS: Mapping[str, tuple[str, ...]] = {
     "shoes": ("shoes",),
     "folds": (),
 }
+LONG_HAIR = ("medium", "long")
+"""Hair that reaches down to the jaw."""
 LONG_LAYERS = ("coat",)
 """Layers with tails: their hem is along the legs, not up the torso."""
 
@@ -178,7 +180,7 @@ def kept_kinds(wears: Wears, identity: int, before: Kinds) -> dict[str, str]:
 
 def _of_likely_length(shares: Float64Array) -> Float64Array:
     """(K,) the probabilities of kinds of hair of the length that somebody has."""
-    long = np.isin(VALUES["hair"], _LONG_HAIR)
+    long = np.isin(VALUES["hair"], LONG_HAIR)
     return np.where(long == (shares[long].sum() >= _LIKELY_LONG * shares.sum()), shares, 0)
 
 
