@@ -21,9 +21,10 @@ from cryptography import x509
 CONNECTION_ID_BYTES = 1
 _ALPN = "bodywire"
 _IDLE_TIMEOUT_S = 30.0
-# Packets are acknowledged so late, or beside data once they have waited a while; long ones, which belong to blobs and
-# packet trains, open the peer's congestion window.
-_ACK_DELAY_S, _BESIDE_DATA_DELAY_S, _LONG_PACKET_ACK_DELAY_S = 0.8, 0.2, 0.002
+# Packets are acknowledged so late, or beside data once they have waited a while; datagrams, which are not sent again,
+# as late as a thin link has anything to send back; long packets, which belong to blobs and packet trains, open the
+# peer's congestion window.
+_ACK_DELAY_S, _BESIDE_DATA_DELAY_S, _LONG_PACKET_ACK_DELAY_S, _DATAGRAM_ACK_DELAY_S = 0.8, 0.2, 0.002, 4.0
 _LONG_PACKET_BYTES = 600
 # A datagram that waits for the congestion window behind so many others is out of date.
 _MAX_DATAGRAMS_OUT = 32
@@ -79,7 +80,9 @@ class LinkConnection(QuicConnection):
     def __init__(self, *, asks_for_certificate: bool = False, **options: Any) -> None:
         super().__init__(**options)
         self._asks_for_certificate = asks_for_certificate
-        self._ack_delay = _ACK_DELAY_S
+        self._ack_delay = _DATAGRAM_ACK_DELAY_S
+        self._unacknowledged_since_s = 0.0
+        self._only_datagrams = False
         self._first_packets = 0
         recovery: Any = self._loss
         recovery._pacer = _Unpaced()
@@ -107,16 +110,28 @@ class LinkConnection(QuicConnection):
         while len(self._datagrams_pending) >= _MAX_DATAGRAMS_OUT:
             self._datagrams_pending.popleft()
         super().send_datagram_frame(data)
+        # The peer acknowledges as late as this end does.
+        self._loss.max_ack_delay = _ACK_DELAY_S if self._has_backlog else _DATAGRAM_ACK_DELAY_S
+
+    def send_stream_data(self, stream_id: int, data: bytes, end_stream: bool = False) -> None:
+        """Sends a part of a stream."""
+        super().send_stream_data(stream_id, data, end_stream)
+        self._loss.max_ack_delay = _ACK_DELAY_S
 
     def receive_datagram(self, data: bytes, addr: Any, now: float) -> None:
         """Handles a packet; one that is too long is dropped."""
         if len(data) > MAX_PACKET_BYTES:
             return
+        acknowledged = all(space.ack_at is None for space in self._spaces.values())
+        self._only_datagrams = False
         super().receive_datagram(data, addr, now)
-        if len(data) >= _LONG_PACKET_BYTES:
-            for space in self._spaces.values():
-                if space.ack_at is not None:
-                    space.ack_at = min(space.ack_at, now + _LONG_PACKET_ACK_DELAY_S)
+        if acknowledged:
+            self._unacknowledged_since_s = now
+        delay_s = _DATAGRAM_ACK_DELAY_S if self._only_datagrams else _ACK_DELAY_S
+        delay_s = _LONG_PACKET_ACK_DELAY_S if len(data) >= _LONG_PACKET_BYTES else delay_s
+        for space in self._spaces.values():
+            if space.ack_at is not None:
+                space.ack_at = min(space.ack_at, now + delay_s)
 
     def _initialize(self, peer_cid: bytes) -> None:
         super()._initialize(peer_cid)
@@ -124,7 +139,6 @@ class LinkConnection(QuicConnection):
 
     def _parse_transport_parameters(self, data: bytes, from_session_ticket: bool = False) -> None:
         super()._parse_transport_parameters(data, from_session_ticket)
-        # The peer acknowledges as late as this end does.
         self._loss.max_ack_delay = _ACK_DELAY_S
         # A sender's socket has one peer.
         self._remote_preferred_address = None
@@ -142,6 +156,11 @@ class LinkConnection(QuicConnection):
         if self._first_packets > _MAX_FIRST_PACKETS:
             raise QuicConnectionError(QuicErrorCode.PROTOCOL_VIOLATION, 0, "too many packets before the first message")
         return super()._payload_received(context, plain, crypto_frame_required)
+
+    @property
+    def _has_backlog(self) -> bool:
+        """Whether a part of the stream was not sent, or not acknowledged."""
+        return any(stream.sender._buffer for stream in self._streams.values())
 
     @property
     def _has_answered(self) -> bool:
@@ -163,8 +182,13 @@ class LinkConnection(QuicConnection):
         super()._handle_crypto_frame(context, frame_type, buf)
         self._limit_parts(frame_type, self._crypto_streams.values())
 
+    def _handle_datagram_frame(self, context: Any, frame_type: int, buf: Buffer) -> None:
+        super()._handle_datagram_frame(context, frame_type, buf)
+        self._only_datagrams = True
+
     def _handle_stream_frame(self, context: Any, frame_type: int, buf: Buffer) -> None:
         super()._handle_stream_frame(context, frame_type, buf)
+        self._only_datagrams = False
         self._limit_parts(frame_type, self._streams.values())
 
     @staticmethod
@@ -186,7 +210,7 @@ class LinkConnection(QuicConnection):
 
     def _write_application(self, builder: Any, network_path: Any, now: float) -> None:
         space = self._spaces[tls.Epoch.ONE_RTT]
-        waited_since = now - _BESIDE_DATA_DELAY_S + _ACK_DELAY_S
-        if self._datagrams_pending and space.ack_at is not None and space.ack_at < waited_since:
+        waited = self._unacknowledged_since_s < now - _BESIDE_DATA_DELAY_S
+        if self._datagrams_pending and space.ack_at is not None and waited:
             space.ack_at = now
         super()._write_application(builder, network_path, now)

@@ -25,7 +25,7 @@ WINDOW = 12
 _CLOCK_STEP_US = 1000
 
 # For the next message, which may be late, and shorter than a sender would notice when none comes.
-_LEAST_WAIT_S, _LONGEST_WAIT_S = 0.15, 0.5
+_LEAST_WAIT_S, _LONGEST_WAIT_S = 0.15, 2.0
 _WAIT_IN_SPACINGS = 2.5
 # As many answers as one message has in steady state.
 _REPEATED = 5

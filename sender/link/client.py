@@ -112,6 +112,7 @@ class LinkClient:
         self._delivery = FrameDelivery(self._session, config, self._observer, pacer, meter, clock, gathers=gathers)
         self._keepalive = Keepalive(
             config.heartbeat_interval_s,
+            config.comparison_interval_s,
             self._connector.standby,
             self._observer,
             clock,

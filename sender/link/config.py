@@ -9,11 +9,13 @@ from common.io.options import option
 
 _DEFAULT_PEER = Addresses((Address("127.0.0.1", 50051),))
 # A frame with its answer every second.
-_LEAST_BUDGET_KBIT = 3.0
+_LEAST_BUDGET_KBIT = 1.0
 # Budgets below it leave more time between messages beside frames, since each costs about as much as a frame.
 _UNHURRIED_BPS = 50_000.0
 # Receivers report a sender that is silent for 1.25 s.
 _MOST_INTERVAL_S = 1.1
+# Heartbeat intervals between two comparisons of the clocks, and the longest time.
+_COMPARISON_INTERVALS, _MOST_COMPARISON_INTERVAL_S = 5.0, 30.0
 # Share of the budget that padding may take.
 _PROBE_SHARE = 0.05
 
@@ -58,6 +60,12 @@ class LinkConfig:
         """Most seconds between keepalives, within the budget."""
         interval_s = self.heartbeat_interval_ms / 1e3
         return max(min(self.pause_factor * interval_s, _MOST_INTERVAL_S), interval_s)
+
+    @property
+    def comparison_interval_s(self) -> float:
+        """Seconds between two comparisons of the clocks, which drift by a millisecond in five seconds at most."""
+        intervals_s = _COMPARISON_INTERVALS * self.heartbeat_interval_ms / 1e3
+        return max(min(self.pause_factor * intervals_s, _MOST_COMPARISON_INTERVAL_S), intervals_s)
 
     @property
     def pause_factor(self) -> float:

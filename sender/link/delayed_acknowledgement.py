@@ -2,15 +2,15 @@
 
 import math
 
-# After a message that waited for a full link, so many are acknowledged at once (30 in a second, most often); and of
-# so many two together over TCP: packets that it loses delay others, and one with many acknowledgements many messages.
-_PROMPT_MESSAGES, _CAREFUL_MESSAGES = 30, 300
+# For so long after a message that waited for a full link, all are acknowledged at once; and for so long two together
+# over TCP: packets that it loses delay others, and one with many acknowledgements many messages.
+_PROMPT_S, _CAREFUL_S = 1.0, 10.0
 # Acknowledgements that may wait for the next one, one after the other.
 _MOST_DELAYED = 4
 # Where a budget paces messages, also for the one that brings the acknowledgements, and one behind it.
 _PACED_ROOM = 2
-# Heartbeat intervals from one prompt acknowledgement to the next, and the longest time: none may think the other lost.
-_INTERVALS, _LONGEST_S = 2.0, 0.75
+# Heartbeat intervals from one prompt acknowledgement to the next: none may think the other lost.
+_INTERVALS = 2.0
 
 
 class DelayedAcknowledgement:
@@ -24,19 +24,19 @@ class DelayedAcknowledgement:
 
     def __init__(self, heartbeat_interval_s: float, *, paced: bool = False) -> None:
         self._room = _MOST_DELAYED + (_PACED_ROOM if paced else 0)
-        self._longest_s = min(_INTERVALS * heartbeat_interval_s, _LONGEST_S)
+        self._longest_s = _INTERVALS * heartbeat_interval_s
         self.restart()
 
     def restart(self, *, lossy: bool = False) -> None:
         """Resets the state for a new stream (`lossy`: in datagrams)."""
-        self._careful = _PROMPT_MESSAGES if lossy else _CAREFUL_MESSAGES
-        self._delayed, self._since_waiting = 0, self._careful
-        self._prompt_s = -math.inf
+        self._careful_s = _PROMPT_S if lossy else _CAREFUL_S
+        self._delayed, self._calm_s = 0, math.inf
+        self._waited_s = self._prompt_s = -math.inf
 
     @property
     def room(self) -> int:
         """Places in the window for messages whose acknowledgement waits."""
-        return 0 if self._since_waiting < self._careful else self._room
+        return 0 if self._calm_s < self._careful_s else self._room
 
     def may_wait(self, now_s: float, *, held_back: bool, room: int, wanted_soon: bool, losses: bool) -> bool:
         """Whether the acknowledgement of the message that leaves now may wait.
@@ -47,9 +47,10 @@ class DelayedAcknowledgement:
             wanted_soon: something else than the next frame depends on this acknowledgement.
             losses: they are frequent.
         """
-        self._since_waiting = 0 if held_back else self._since_waiting + 1
+        self._waited_s = now_s if held_back else self._waited_s
+        self._calm_s = now_s - self._waited_s
         most = _MOST_DELAYED if self.room and not losses else 1
-        prompt = self._since_waiting < _PROMPT_MESSAGES or wanted_soon or room < 1
+        prompt = self._calm_s < _PROMPT_S or wanted_soon or room < 1
         late = now_s - self._prompt_s >= self._longest_s
         waits = not (prompt or late) and self._delayed < most
         if not waits:

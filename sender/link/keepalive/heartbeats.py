@@ -10,8 +10,6 @@ import math
 
 from sender.link.keepalive.patience import Patience
 
-# Heartbeat intervals from one comparison of the clocks to the next, and the least time.
-_COMPARISON_INTERVALS, _LEAST_COMPARISON_INTERVAL_S = 5.0, 1.0
 # Heartbeat intervals of silence after which a heartbeat finds out whether a receiver that owes an answer is only busy.
 _BUSY_RECEIVER_INTERVALS = 4.0
 # Heartbeat intervals after which one without an echo is repeated, where it may have been lost.
@@ -23,12 +21,12 @@ class HeartbeatSchedule:
 
     Args:
         interval_s: longest time without a message sent, and without a message received.
+        comparison_interval_s: from one comparison of the clocks to the next.
         patience: how much longer answers may take, because the link is slow.
     """
 
-    def __init__(self, interval_s: float, patience: Patience) -> None:
-        self._interval_s, self._patience = interval_s, patience
-        self._comparison_interval_s = max(_COMPARISON_INTERVALS * interval_s, _LEAST_COMPARISON_INTERVAL_S)
+    def __init__(self, interval_s: float, comparison_interval_s: float, patience: Patience) -> None:
+        self._interval_s, self._comparison_interval_s, self._patience = interval_s, comparison_interval_s, patience
         self.restart()
 
     def restart(self, *, lossy: bool = False) -> None:

@@ -48,6 +48,7 @@ class Keepalive:
 
     Args:
         interval_s: most seconds between keepalives.
+        comparison_interval_s: seconds between comparisons of the clocks.
         filling: what packet trains carry before they are padded.
         meter: of everything on the link.
         probe_bps: most bits per second of padding; 0 sends no packet trains.
@@ -56,6 +57,7 @@ class Keepalive:
     def __init__(
         self,
         interval_s: float,
+        comparison_interval_s: float,
         standby: StandbyConnection[ClientStream],
         observer: LinkObserver,
         clock: Clock,
@@ -69,7 +71,7 @@ class Keepalive:
         self._observer = observer
         self._clock = clock
         self._patience = patience = Patience(interval_s)
-        self._schedule = HeartbeatSchedule(interval_s, patience)
+        self._schedule = HeartbeatSchedule(interval_s, comparison_interval_s, patience)
         self._clocks = ClockComparison(clock)
         self._prober = Prober(probe_bps)
         self._frame_left = asyncio.Event()

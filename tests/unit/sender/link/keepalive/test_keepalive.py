@@ -37,6 +37,7 @@ class Fixture:
         self.filling = Filling()
         self.keepalive = Keepalive(
             0.004,
+            1.0,
             StandbyConnection(self._reach),
             self.observer,
             Clock(time.monotonic, lambda: 1000.0),
