@@ -8,13 +8,14 @@ that is usually worn with the rest (`common.wear_colours`).
 import logging
 import threading
 from collections import OrderedDict
+from collections.abc import Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 
 import numpy as np
 
 from common.arrays import ByteArray, FloatArray, IntArray
-from common.body.anatomy import ATLAS_SIZE, REGION_INDEX
+from common.body.anatomy import REGION_INDEX
 from common.body.model import BodyModel
 from common.body.template import BodyTemplate
 from common.texture.atlas import AtlasLayout, sample
@@ -29,8 +30,8 @@ from receiver.texture.received_texture import ReceivedTexture
 logger = logging.getLogger(__name__)
 
 _KEPT_PEOPLE = 32
-# A person is painted again when a region's colour has changed by this much, 0…1.
-_REGION_CHANGE = 0.04
+# A person is painted again when the colour of a part that nobody saw has changed by this much, 0…255.
+_CHANGE = 10.0
 # Part → attribute of `wears`.
 _CLOTHES = {"top": "layer", "bottom": "bottom", "shoes": "shoes"}
 _SKIN, _HAIR = "skin", "hair"
@@ -47,18 +48,32 @@ class _Order:
     regions: FloatArray
     part: IntArray | None
 
-    def is_done_by(self, other: "_Order") -> bool:
-        """Whether the paint of another one will do."""
-        same = self.received is other.received and self.part is other.part
-        return same and bool(np.abs(self.regions - other.regions).max() < _REGION_CHANGE)
+    def is_done_by(self, other: "_Order", unseen: Sequence[str]) -> bool:
+        """Whether the paint of another one will do, in which some parts have their usual colours."""
+        return (
+            self.received is other.received
+            and self.is_dressed_as(other)
+            and all(np.abs(_usual(name, self.regions) - _usual(name, other.regions)).max() < _CHANGE for name in unseen)
+        )
+
+    def is_dressed_as(self, other: "_Order") -> bool:
+        """Whether the same is outermost at each vertex."""
+        if self.part is None or other.part is None:
+            return self.part is other.part
+        return np.array_equal(self.part, other.part)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Paint:
-    """The colours of one person: of the skin, and (V', 3) uint8 RGB of its vertices."""
+    """The colours of one person: of the skin, and (V', 3) uint8 RGB of its vertices.
+
+    Args:
+        unseen: names of the parts that have their usual colours.
+    """
 
     texture: MeshTexture
     vertices: ByteArray
+    unseen: tuple[str, ...] = ()
 
 
 def template_corners(body: BodyModel, template: BodyTemplate) -> TextureCorners:
@@ -74,6 +89,8 @@ class Painter:
         self._corners = template_corners(body, template)
         self._coordinates = self._corners.coordinates[: len(template)]
         self._filling = SurfaceFilling(template, layout)
+        # (S, S) the position in `AtlasLayout.texel` of the texel that is nearest to each.
+        self._nearest = np.searchsorted(layout.texel, layout.nearest)
         # By `ReceivedTexture.person`; and of whom another one is being made.
         self._last: OrderedDict[object, tuple[_Order, Paint]] = OrderedDict()
         self._being_painted: set[object] = set()
@@ -102,9 +119,9 @@ class Painter:
         order, person = _Order(received, region_colours.copy(), part), received.person
         with self._lock:
             last = self._last.get(person)
-            if last is not None and order.is_done_by(last[0]):
+            if last is not None and order.is_done_by(last[0], last[1].unseen):
                 return last[1]
-            aside = last is not None and may_wait and last[0].part is part
+            aside = last is not None and may_wait and order.is_dressed_as(last[0])
             begins = aside and person not in self._being_painted
             if begins:
                 self._being_painted.add(person)
@@ -131,15 +148,13 @@ class Painter:
         both_sides = self._mirror.completed(texture)
         colours, known = both_sides.colours.reshape(-1, 3), both_sides.known.reshape(-1)
         surface = self._filling.surface(colours.take(texel, axis=0), known.take(texel), part)
-        usual = {name: _usual(name, region_colours) for name in surface.unseen}
-        whole = np.zeros((ATLAS_SIZE**2, 3), np.uint8)
-        whole[texel] = surface.filled(usual)
-        whole = self._layout.extended(whole.reshape(ATLAS_SIZE, ATLAS_SIZE, 3))
+        unseen = surface.unseen
+        whole = surface.filled({name: _usual(name, region_colours) for name in unseen}).take(self._nearest, axis=0)
         atlas = self._face.on_atlas(whole, both_sides.known)
         vertices = np.rint(sample(atlas, self._coordinates)).astype(np.uint8)
-        attributes = tuple(_CLOTHES[name] for name in surface.unseen if name in _CLOTHES)
+        attributes = tuple(_CLOTHES[name] for name in unseen if name in _CLOTHES)
         unseen_share = 1 - float((surface.known & texture.known.reshape(-1).take(texel)).mean())
-        return Paint(MeshTexture(self._corners, encode_jpeg(atlas), unseen_share, attributes), vertices)
+        return Paint(MeshTexture(self._corners, encode_jpeg(atlas), unseen_share, attributes), vertices, unseen)
 
 
 def _log_failure(painting: Future[Paint]) -> None:

@@ -16,8 +16,9 @@ from common.texture.atlas_tiles import LEVEL_SIZES, Tile, decode
 
 # People of a session whose textures are kept, those with the newest tiles: each takes up to 2.4 MB.
 _MAX_PEOPLE = 24
-# Seconds for which a live session's frames share one state of a texture: a new one takes some 20 ms to paint.
-_STATE_S = 0.25
+# Seconds for which a live session's frames share one state of a texture: a new one takes some 20 ms to paint, and two
+# or three tiles come in a second.
+_STATE_S = 1.0
 _FINEST = len(LEVEL_SIZES) - 1
 
 

@@ -48,7 +48,29 @@ def test_paint_reaches_texture_and_vertices(layout: AtlasLayout, body: BodyModel
     at_corners = sample_jpeg(paint.texture.jpeg, corners.coordinates)
     error = np.abs(at_corners[: len(paint.vertices)].astype(int) - paint.vertices)
     assert np.median(error) <= 3 and len(paint.texture.jpeg) < 60_000
-    assert painter.paint(received, GREY + 0.01) is paint and painter.paint(received, GREY + 0.2) is not paint
+    assert painter.paint(received, GREY + 0.2) is paint, "all was seen"
+
+
+def test_colour_of_a_part_that_nobody_saw_is_painted_again_when_it_changes(
+    layout: AtlasLayout, body: BodyModel
+) -> None:
+    skin = BodySkin.from_model(body)
+    painter = Painter(body, skin.template, layout, FaceDetail(body, skin.template, layout))
+    legs = np.isin(
+        layout.region, [REGION_INDEX[f"{name}.{side}"] for name in ("thigh", "shin", "foot") for side in "LR"]
+    )
+    known = np.zeros(ATLAS_SIZE**2, np.bool_)
+    known[layout.texel] = legs
+    whole = np.full((ATLAS_SIZE, ATLAS_SIZE, 3), 90, np.uint8)
+    received = ReceivedTexture().with_tile(TILES[0], encode(TILES[0], whole, known.reshape(whole.shape[:2])))
+    upper = skin.template.region == REGION_INDEX["chest"]
+    part = np.where(upper, PARTS.index("top"), PARTS.index("bottom"))
+    paint, chest, thighs = painter.paint(received, GREY, part), GREY.copy(), GREY.copy()
+    chest[REGION_INDEX["chest"]], thighs[REGION_INDEX["thigh.L"]] = 0.8, 0.8
+    assert paint.unseen == ("top",)
+    same = (GREY + 0.01, part), (thighs, part), (GREY, part.copy())
+    assert all(painter.paint(received, *each) is paint for each in same)
+    assert painter.paint(received, chest, part) is not paint
 
 
 class Aside:

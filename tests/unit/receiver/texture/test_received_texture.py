@@ -82,7 +82,7 @@ def test_tiles_of_a_live_session_wait_for_others_except_the_first() -> None:
     textures.take(blob(3))
     first = next_frame(textures, wait=True)[3]
     textures.take(blob(3, 1))
-    states = [next_frame(textures, wait=True)[3] for _ in range(20)]
+    states = [next_frame(textures, wait=True)[3] for _ in range(40)]
     assert states[0] is first and len(states[-1].tiles) == 2
     assert len({id(state) for state in states}) == 2
 
