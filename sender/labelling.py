@@ -19,7 +19,8 @@ from sender.face.stage import FaceStage
 from sender.hands.stage import HandsStage
 from sender.lookahead import Perceived
 from sender.metrics import SenderMetrics
-from sender.perception.stage import ObservedPerson, PerceptionStage
+from sender.perception.observed_person import ObservedPerson
+from sender.perception.stage import PerceptionStage
 from sender.semantics.stage import SemanticsStage
 
 
@@ -105,7 +106,9 @@ class Labelling:
         with self._metrics.stage("perception"):
             # Views that take turns need the means that smoothing makes of them.
             turns = semantics.smooths
-            observed = perception.process(frame.image, frame.camera, frame.media_time_s, take_turns=turns)
+            observed = perception.process(
+                frame.image, frame.camera, frame.media_time_s, take_turns=turns, is_late=frame.is_late
+            )
             return Perceived(frame, observed, begins)
 
     def label(self, perceived: Perceived, later: Sequence[Perceived] = ()) -> LabelFrame:

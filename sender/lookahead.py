@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from sender.capture.source import CapturedFrame
-from sender.perception.stage import ObservedPerson
+from sender.perception.observed_person import ObservedPerson
 
 _MOST_BYTES: Final = 128 << 20
 """Of the pictures that wait."""

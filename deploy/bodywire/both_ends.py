@@ -32,7 +32,7 @@ from sender.config import SenderConfig
 from sender.labelling import BlobStage, Labelling, Networks
 from sender.lookahead import Perceived, with_later
 from sender.metrics import SenderMetrics
-from sender.perception.stage import ObservedPerson
+from sender.perception.observed_person import ObservedPerson
 from sender.texture.stage import TextureStage
 from sender.wears.outline import OutlineReader
 from sender.wears.stage import WearsReader, WearsStage

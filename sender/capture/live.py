@@ -65,7 +65,7 @@ class LiveSource(FrameSource):
         self._clock = clock
         self._backoff_s = backoff_s
         self._began_s = clock.monotonic()
-        self._newest: tuple[float, float, Image] | None = None
+        self._newest: tuple[float, float, Image, bool] | None = None
         self._failure: BaseException | None = None
         self._changed = threading.Condition()
         self._closing = threading.Event()
@@ -77,9 +77,9 @@ class LiveSource(FrameSource):
     def __iter__(self) -> Iterator[CapturedFrame]:
         sequence = 0
         while (newest := self._take()) is not None:
-            captured_at, media_time_s, image = newest
+            captured_at, media_time_s, image, is_late = newest
             camera = camera_of(image, self._focal_px)
-            yield CapturedFrame(sequence, self._name, captured_at, media_time_s, image, camera)
+            yield CapturedFrame(sequence, self._name, captured_at, media_time_s, image, camera, is_late)
             sequence += 1
 
     def close(self) -> None:
@@ -89,7 +89,7 @@ class LiveSource(FrameSource):
         self._thread.join(timeout=_CLOSE_TIMEOUT_S)
         self._metrics.camera_up(False)
 
-    def _take(self) -> tuple[float, float, Image] | None:
+    def _take(self) -> tuple[float, float, Image, bool] | None:
         with self._changed:
             self._changed.wait_for(
                 lambda: self._newest is not None or self._closing.is_set() or self._failure is not None
@@ -124,9 +124,9 @@ class LiveSource(FrameSource):
     def _put(self, image: Image) -> None:
         self._metrics.camera_frame()
         with self._changed:
-            if self._newest is not None:
+            if is_late := self._newest is not None:
                 self._metrics.frame_dropped(DropReason.REPLACED)
-            self._newest = (self._clock.wall(), self._clock.monotonic() - self._began_s, image)
+            self._newest = (self._clock.wall(), self._clock.monotonic() - self._began_s, image, is_late)
             self._changed.notify_all()
 
     def _opened(self) -> ImageReader:

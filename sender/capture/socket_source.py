@@ -123,6 +123,7 @@ class SocketSource(FrameSource):
                 self._changed.wait_for(lambda: self._waiting is None or self._closed)
             elif self._waiting is not None:
                 self._metrics.frame_dropped(DropReason.REPLACED)
+                frame = replace(frame, is_late=True)
             self._waiting = frame
             self._changed.notify_all()
 

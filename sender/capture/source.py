@@ -29,6 +29,7 @@ class CapturedFrame:
         media_time_s: seconds since the source's first frame: presentation time in a video file, arrival of a live
             frame, 0 for images.
         image: (H, W, 3) uint8, RGB, upright.
+        is_late: whether it is live, and took the place of one that waited.
     """
 
     sequence: int
@@ -37,6 +38,7 @@ class CapturedFrame:
     media_time_s: float
     image: Image
     camera: Camera
+    is_late: bool = False
 
 
 class FrameSource:

@@ -32,7 +32,7 @@ from sender.clothing.evidence import (
 from sender.clothing.memory import ClothingMemory
 from sender.clothing.network import ClothingConfig, ClothingEstimate, ClothingNet
 from sender.perception.network.output import FEATURE_SIZE
-from sender.perception.stage import ObservedPerson
+from sender.perception.observed_person import ObservedPerson
 from sender.perception.tracking.known_people import KnownPeople
 from sender.semantics.stage import confidence_of_entries
 
@@ -134,7 +134,7 @@ class ClothingStage:
             wearer = self._wearers[person.identity]
             if wearer.read_s is None:
                 new.append(row)
-            elif self._wearers.clock.now_s >= wearer.due_s:
+            elif self._wearers.clock.now_s >= wearer.due_s and not person.is_propagated:
                 waiting.append((wearer.read_s, row))
         return new or [row for _, row in sorted(waiting)[:1]]
 

@@ -29,7 +29,7 @@ from sender.face.landmarks import FaceLandmarks, FaceReader, read_closely
 from sender.face.memory import FaceMemory
 from sender.face.region import face_px, region_of_keypoints
 from sender.perception.inference.crop import CropBox
-from sender.perception.stage import ObservedPerson
+from sender.perception.observed_person import ObservedPerson
 from sender.perception.tracking.known_people import KnownPeople
 
 logger = logging.getLogger(__name__)

@@ -26,7 +26,7 @@ from sender.hands.labels import GROUPS, HANDS, SIDES, FingerLabels
 from sender.hands.landmarks import HandReader, Place, SeenHand, crop_of_forearm, crop_of_landmarks
 from sender.hands.wrist import Quaternion, Wrists, apart, between
 from sender.perception.inference.crop import CropBox, ray_rotation
-from sender.perception.stage import ObservedPerson
+from sender.perception.observed_person import ObservedPerson
 from sender.perception.tracking.frame_clock import FrameClock
 
 _KEYPOINTS = tuple((KEYPOINT_INDEX[f"{side}_elbow"], KEYPOINT_INDEX[f"{side}_wrist"]) for side in SIDES)

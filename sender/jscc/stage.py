@@ -24,7 +24,7 @@ from sender.capture.source import CapturedFrame
 from sender.jscc.importance import importance_of
 from sender.metrics import SenderMetrics
 from sender.perception.inference.crop import CropBox
-from sender.perception.stage import ObservedPerson
+from sender.perception.observed_person import ObservedPerson
 
 logger = logging.getLogger(__name__)
 

@@ -2,7 +2,6 @@
 
 import logging
 from collections.abc import Sequence
-from dataclasses import dataclass
 from functools import partial
 from typing import Self
 
@@ -13,7 +12,6 @@ from common.arrays import Box, Image
 from common.frames import Camera
 from common.text import counted
 from common.weights.devices import CPU
-from sender.face.head_pose import HeadPose
 from sender.face.landmarks import FaceReader
 from sender.perception.capacity import people_carried
 from sender.perception.close_ups import CloseUps, box_of, with_head
@@ -24,11 +22,13 @@ from sender.perception.inference.detector_file import DetectorFile
 from sender.perception.inference.predictor import Perception
 from sender.perception.inference.refine_boxes import BoxPredictions, person_box, predict_in_boxes, uncut_box
 from sender.perception.inference.verifier import Verifier
+from sender.perception.key_frames import KeyFrames
 from sender.perception.movenet.neighbours import without
 from sender.perception.network.fused_output import FusedOutput
 from sender.perception.network.output import PerceptionOutput
+from sender.perception.observed_person import ObservedPerson
 from sender.perception.search_schedule import SearchSchedule
-from sender.perception.tracking.boxes import covered, prominence
+from sender.perception.tracking.boxes import box_gain, covered, prominence, smoothed_box
 from sender.perception.tracking.camera_roll import CameraRoll
 from sender.perception.tracking.drift import DriftDetector, Evidence
 from sender.perception.tracking.frame_clock import FrameClock
@@ -60,31 +60,6 @@ _SPARE_PROPOSALS = 3
 _BOX_GROWTH = 2.0
 # Least presence of a person who tells the camera's roll.
 _UPRIGHT_PRESENCE = 0.9
-# Share of the way to the new box that a track's box is left behind in so many seconds: steadiness against lag.
-_BOX_LAG, _BOX_LAG_S = 0.4, 1 / 30
-# A box that moves by a smaller share of its size is left where it is, because a jittering crop makes the joints jitter.
-_BOX_DEAD_BAND = 0.04
-
-
-@dataclass(frozen=True, slots=True)
-class ObservedPerson:
-    """One person in one frame.
-
-    Args:
-        identity: stable from frame to frame, 0…255.
-        score: probability that this is a person, 0…1.
-        crop: the part of the frame that perception read.
-        output: perception's predictions there, a batch of one.
-        view: how perception saw the crop.
-        head: of a close-up, from the landmarks of the face; the output's keypoints there are its own.
-    """
-
-    identity: int
-    score: float
-    crop: CropBox
-    output: PerceptionOutput
-    view: View = "both"
-    head: HeadPose | None = None
 
 
 class PerceptionStage:
@@ -170,11 +145,18 @@ class PerceptionStage:
         self._turns = ViewTurns(live=self._live)
         self._roll = CameraRoll()
         self._clock = FrameClock()
+        self._key_frames = KeyFrames()
         if self._close_ups is not None:
             self._close_ups.reset()
 
     def process(
-        self, image: Image, camera: Camera, time_s: float | None = None, *, take_turns: bool = True
+        self,
+        image: Image,
+        camera: Camera,
+        time_s: float | None = None,
+        *,
+        take_turns: bool = True,
+        is_late: bool = False,
     ) -> tuple[ObservedPerson, ...]:
         """The people tracked in a frame (H, W, 3) uint8 RGB, most prominent first; empty if there are none.
 
@@ -182,21 +164,29 @@ class PerceptionStage:
             camera: the frame's; its size is the image's.
             time_s: on the source's clock; None where it has none.
             take_turns: where frames follow each other fast, each is seen in one view, by turns.
+            is_late: of a camera, whether the frame before has been left out.
         """
         self._tracker.begin_frame(self._clock.tick(time_s))
         if self._close_ups is not None:
             self._close_ups.follow(image, self._tracker.seen)
-        urgent = self._tracker.search_due
-        boxes = [track.box for track in self._tracker.seen]
-        scales = self._schedule.scales(image, boxes, self._clock.now_s, urgent=urgent)
+        urgent, now_s = self._tracker.search_due, self._clock.now_s
+        if is_late and take_turns and self._perception.second is not None:
+            self._key_frames.late(now_s)
+        scales: Sequence[float] = ()
+        # A key frame after a propagated one has no time for a search; the next frame has.
+        if urgent or not self._key_frames.was_propagated:
+            boxes = [track.box for track in self._tracker.seen]
+            scales = self._schedule.scales(image, boxes, now_s, urgent=urgent)
         if scales:
             proposals = self._tracker.associate(self._detector.find(image, scales, self._roll.radians))
             self._tracker.add_tracks(self._verified(image, proposals, urgent=urgent), camera.width, camera.height)
         if self._close_ups is not None:
             self._find_heads(self._close_ups, image, searches=bool(scales))
         identities = [track.identity for track in self._tracker.seen]
-        view = self._turns.next_view(identities, time_s if take_turns else None)
-        people = self._observe(image, self._tracker.seen, view)
+        known = [] if urgent else self._key_frames.before(identities, now_s)
+        view = self._turns.next_view(identities, time_s if take_turns else None, keeps=bool(known))
+        people = self._observe(image, self._tracker.seen, view, known=known)
+        self._key_frames.keep(people, now_s)
         if self._first:
             people += self._behind(image, people, camera)
         self._first = False
@@ -275,12 +265,18 @@ class PerceptionStage:
         return promising
 
     def _observe(
-        self, image: Image, tracks: Sequence[Track], view: View, least: float = _MIN_PRESENCE_BY_THOROUGH_LOOK
+        self,
+        image: Image,
+        tracks: Sequence[Track],
+        view: View,
+        least: float = _MIN_PRESENCE_BY_THOROUGH_LOOK,
+        known: Sequence[ObservedPerson] = (),
     ) -> list[ObservedPerson]:
         """Predicts the people in the tracks' boxes, and updates the tracks; returns those who are there.
 
         Args:
             least: as of `_verdicts`.
+            known: the same people in the frame before, from which they are propagated; nobody, if they are read anew.
         """
         if not tracks:
             return []
@@ -288,11 +284,14 @@ class PerceptionStage:
         heads = [self._close_ups.head(track.identity) if self._close_ups else None for track in tracks]
         pairs = zip(tracks, heads, strict=True)
         expected = [box_of(head.face, image) if head else track.expected_box() for track, head in pairs]
-        # Nothing corrects a photograph later, and nothing waits for it.
-        seen = self._predict(image, expected, view=view, thorough=self._first, apart=True)
-        if not self._first:
-            seen = self._uncut(image, seen, view, [head is None for head in heads])
-        presences = self._verifier.presence(seen.output.own, TRACKED_PRIOR).tolist()
+        if known:
+            seen, presences = self._propagated(image, expected, known, view), [person.score for person in known]
+        else:
+            # Nothing corrects a photograph later, and nothing waits for it.
+            seen = self._predict(image, expected, view=view, thorough=self._first, apart=True)
+            if not self._first:
+                seen = self._uncut(image, seen, view, [head is None for head in heads])
+            presences = self._verifier.presence(seen.output.own, TRACKED_PRIOR).tolist()
         there = self._verdicts(seen.output, tracks, presences, least)
         people, observations = [], []
         for track, head, old, presence, is_there, crop, output in zip(
@@ -313,7 +312,7 @@ class PerceptionStage:
             box = smoothed_box(old, mean, box_gain(self._clock.step_s))
             appearance, image_pose = Appearance.from_output(output), ImagePose.from_output(output, crop)
             observations.append(Observation(track, box, is_there, appearance, image_pose))
-            people.append(ObservedPerson(track.identity, presence, crop, output, view))
+            people.append(ObservedPerson(track.identity, presence, crop, output, view, is_propagated=bool(known)))
             if presence >= _UPRIGHT_PRESENCE:
                 self._roll.observe(output, crop, self._clock.step_s)
         present = {track.identity for track in self._tracker.update(observations)}
@@ -370,6 +369,17 @@ class PerceptionStage:
         outputs = PerceptionOutput.concatenate([output for _, output in pairs])
         return BoxPredictions(tuple(crop for crop, _ in pairs), outputs)
 
+    def _propagated(
+        self, image: Image, boxes: Sequence[Box], known: Sequence[ObservedPerson], view: View
+    ) -> BoxPredictions:
+        """People of the frame before in their crops, moved on to where they are in this one."""
+        second, crops = self._perception.second, tuple(person.crop for person in known)
+        outputs = [person.output for person in known if isinstance(person.output, FusedOutput)]
+        assert second is not None and outputs
+        return BoxPredictions(
+            crops, second.propagated(FusedOutput.concatenate(outputs), image, boxes, crops, view=view)
+        )
+
     def _predict(
         self, image: Image, boxes: Sequence[Box], *, view: View = "both", thorough: bool = False, apart: bool = False
     ) -> BoxPredictions:
@@ -384,14 +394,3 @@ class PerceptionStage:
             apart=apart,
             roll=self._roll.radians,
         )
-
-
-def box_gain(step_s: float) -> float:
-    """Share of the way to its new box that a track's box moves between two frames."""
-    return float(1 - _BOX_LAG ** (step_s / _BOX_LAG_S))
-
-
-def smoothed_box(old: Box, new: Box, gain: float) -> Box:
-    """The box of the next crop: `old` within the dead band, otherwise between `old` and `new`."""
-    moved = float(np.abs(new - old).max()) / max(float((old[2:] - old[:2]).max()), 1.0)
-    return old if moved < _BOX_DEAD_BAND else np.asarray(old + gain * (new - old), dtype=np.float32)

@@ -12,7 +12,7 @@ import numpy as np
 from common.arrays import BoolArray, FloatArray, Image
 from common.body.anatomy import COCO_BONES
 from sender.perception.inference.refine_boxes import person_box
-from sender.perception.stage import ObservedPerson
+from sender.perception.observed_person import ObservedPerson
 
 Colour = tuple[int, int, int]
 

@@ -10,7 +10,7 @@ from common.blobs import MAX_PREVIEW_PX, PREVIEW, Blob
 from common.clock import SYSTEM_CLOCK, Clock
 from common.frames import PersonLabels
 from sender.capture.source import CapturedFrame
-from sender.perception.stage import ObservedPerson
+from sender.perception.observed_person import ObservedPerson
 
 MAX_JPEG_BYTES = 3000
 BYTES_PER_S = 4000.0

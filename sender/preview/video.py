@@ -17,7 +17,7 @@ from common.blobs import Blob
 from common.errors import OutputError, UsageError
 from common.frames import PersonLabels
 from sender.capture.source import CapturedFrame, FrameSource
-from sender.perception.stage import ObservedPerson
+from sender.perception.observed_person import ObservedPerson
 from sender.preview.config import VIDEO_FORMATS
 from sender.preview.draw import draw_preview
 

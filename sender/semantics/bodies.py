@@ -14,7 +14,7 @@ from common.frames import Camera
 from common.labels import ROTATION_SCALE
 from sender.perception.inference.crop import CropBox, to_crop, to_frame
 from sender.perception.network.output import PerceptionOutput
-from sender.perception.stage import ObservedPerson
+from sender.perception.observed_person import ObservedPerson
 from sender.semantics.crop_labels import PELVIS, entries_of_pelvis, pelvis_in_crop
 from sender.semantics.keypoint_jacobian import CROSS, orientation
 

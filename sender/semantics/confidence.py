@@ -24,7 +24,7 @@ from common.weights.loader import load_recorded
 from common.weights.manifest import WEIGHTS_DIRECTORY
 from sender.perception.inference.crop import CROP_MARGIN
 from sender.perception.inference.verifier import log_odds
-from sender.perception.stage import ObservedPerson
+from sender.perception.observed_person import ObservedPerson
 from sender.semantics.bodies import together
 
 WEIGHTS_NAME: Final = "confidence"

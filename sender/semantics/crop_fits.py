@@ -12,7 +12,7 @@ from common.weights.devices import CPU
 from common.weights.inference import in_use
 from common.weights.manifest import find_entry
 from sender.perception.network.output import FEATURE_SIZE
-from sender.perception.stage import ObservedPerson
+from sender.perception.observed_person import ObservedPerson
 from sender.semantics.bodies import Bodies, entries_in_frame, together
 from sender.semantics.fitting import FittedEntries, Fitter, FitterOnGpu, FitterOnHost, FittingNetwork
 from sender.semantics.heads import head_in_crop

@@ -15,7 +15,7 @@ from common.arrays import FloatArray
 from common.frames import Camera
 from sender.face.head_pose import FRONT
 from sender.perception.inference.crop import to_crop
-from sender.perception.stage import ObservedPerson
+from sender.perception.observed_person import ObservedPerson
 from sender.semantics.bodies import placed
 from sender.semantics.keypoint_jacobian import CROSS, KeypointJacobian, orientation
 

@@ -18,7 +18,7 @@ from common.body.model import BodyModel
 from common.frames import Camera, PersonLabels
 from common.labels import LABEL_SIZE, OPTIONAL_GROUPS, group_slices
 from common.weights.devices import CPU, to_numpy
-from sender.perception.stage import ObservedPerson
+from sender.perception.observed_person import ObservedPerson
 from sender.perception.tracking.known_people import KnownPeople
 from sender.semantics.confidence import KeypointConfidence, evidence
 from sender.semantics.config import SmoothingConfig

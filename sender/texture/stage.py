@@ -18,7 +18,7 @@ from common.texture.atlas_tiles import LEVEL_SIZES, TILES, Tile, encode
 from common.weights.threads import side_by_side
 from sender.capture.source import CapturedFrame
 from sender.face.landmarks import FaceLandmarks
-from sender.perception.stage import ObservedPerson
+from sender.perception.observed_person import ObservedPerson
 from sender.perception.tracking.known_people import KnownPeople
 from sender.texture.atlas_memory import AtlasMemory
 from sender.texture.atlas_view import AtlasCamera
@@ -172,7 +172,7 @@ class TextureStage:
         due = [
             (self._people[person.identity].due_s, row)
             for row, person in enumerate(observed)
-            if self._people.clock.now_s >= self._people[person.identity].due_s
+            if not person.is_propagated and self._people.clock.now_s >= self._people[person.identity].due_s
         ]
         return min(due)[1] if due else None
 

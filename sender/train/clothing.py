@@ -39,7 +39,7 @@ from sender.clothing.stage import WEIGHTS_NAME, ClothingStage
 from sender.perception.inference.crop import CropBox
 from sender.perception.inference.predictor import Perception
 from sender.perception.network.output import PerceptionOutput
-from sender.perception.stage import ObservedPerson
+from sender.perception.observed_person import ObservedPerson
 from sender.semantics.stage import SemanticsStage
 
 _BATCH = 32

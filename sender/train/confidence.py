@@ -28,7 +28,8 @@ from common.training.fits import fitted, parser_of_fit, save_fit
 from sender.perception.inference.predictor import Perception
 from sender.perception.inference.refine_boxes import predict_in_boxes
 from sender.perception.inference.verifier import Verifier
-from sender.perception.stage import TRACKED_PRIOR, ObservedPerson
+from sender.perception.observed_person import ObservedPerson
+from sender.perception.stage import TRACKED_PRIOR
 from sender.semantics.confidence import (
     KIND,
     LIMBS,

@@ -24,7 +24,7 @@ from common.weights.manifest import find_entry
 from sender.capture.source import CapturedFrame
 from sender.face.landmarks import FaceLandmarks
 from sender.perception.network.output import FEATURE_SIZE
-from sender.perception.stage import ObservedPerson
+from sender.perception.observed_person import ObservedPerson
 from sender.perception.tracking.known_people import KnownPeople
 from sender.wears.evidence import COLOUR_FEATURES, PART_PX, PARTS, WornViews, views_of
 from sender.wears.memory import WearsMemory
@@ -161,7 +161,8 @@ class WearsStage:
         due = [
             (self._wearers[person.identity].due_s, row)
             for row, person in enumerate(observed)
-            if frame.media_time_s == 0 or self._now_s >= self._wearers[person.identity].due_s
+            if frame.media_time_s == 0
+            or (self._now_s >= self._wearers[person.identity].due_s and not person.is_propagated)
         ]
         rows = [row for _, row in sorted(due)]
         most = len(rows) if self._brief or frame.media_time_s == 0 else 1

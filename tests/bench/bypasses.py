@@ -26,7 +26,8 @@ from sender.perception.inference.refine_boxes import predict_in_boxes
 from sender.perception.inference.verifier import Verifier
 from sender.perception.network.network import TASKS, PerceptionNet
 from sender.perception.network.output import PerceptionOutput
-from sender.perception.stage import TRACKED_PRIOR, ObservedPerson
+from sender.perception.observed_person import ObservedPerson
+from sender.perception.stage import TRACKED_PRIOR
 from sender.semantics.bodies import Bodies
 from sender.semantics.confidence import LIMBS, RIGHT_WITHIN, KeypointConfidence, evidence
 from sender.semantics.crop_fits import CropFits

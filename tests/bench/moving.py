@@ -8,7 +8,8 @@ that stand (`receiver.motion.planted`), and `exported` the animation that `recei
 is what the receiver shows in two thirds of a second in which the sender finds nobody (`receiver.motion.absent`), `held`
 the pose before.
 
-Frames wait for later ones, as those of files do, or with `--live` for none.
+Frames wait for later ones, as those of files do, or with `--live` for none; with `--late`, they are those of a camera
+before a slow machine, whose perception reads every other one.
 
 Perception sees each frame in one of its two views, by turns, as in the sender: only `bodywire` has means over them.
 
@@ -37,7 +38,8 @@ from sender.capture.source import CapturedFrame
 from sender.importance.importance import Importance
 from sender.lookahead import Perceived, with_later
 from sender.perception.config import TrackingConfig
-from sender.perception.stage import ObservedPerson, PerceptionStage
+from sender.perception.observed_person import ObservedPerson
+from sender.perception.stage import PerceptionStage
 from sender.semantics.config import METHOD, Method, SmoothingConfig
 from sender.semantics.stage import SemanticsStage
 from tests.bench import measures, report
@@ -94,15 +96,16 @@ class MovingSender:
     Args:
         method: how bodies are estimated.
         live: whether frames wait for no later ones.
+        late: whether the first one that is live was late.
         loses: whether `lost` and `held` are among the systems.
 
     Raises:
         WeightsError: weights are missing or of another version.
     """
 
-    def __init__(self, method: Method = METHOD, *, live: bool = False, loses: bool = False) -> None:
-        self._live, self._loses = live, loses
-        self._perception = PerceptionStage.load(TrackingConfig(max_people=1))
+    def __init__(self, method: Method = METHOD, *, live: bool = False, late: bool = False, loses: bool = False) -> None:
+        self._live, self._late, self._loses = live, late, loses
+        self._perception = PerceptionStage.load(TrackingConfig(max_people=1), cameras=int(live))
         followed, alone = (SemanticsStage.load(SmoothingConfig(strength, method)) for strength in (1.0, 0.0))
         self._semantics = {"bodywire": followed, "per frame": alone}
         self._joints, self._exported = LabelJoints(), ExportedJoints()
@@ -144,7 +147,7 @@ class MovingSender:
         semantics = self._semantics["bodywire"]
 
         def perceive(frame: CapturedFrame) -> Perceived:
-            observed = self._perception.process(frame.image, CAMERA, frame.media_time_s)
+            observed = self._perception.process(frame.image, CAMERA, frame.media_time_s, is_late=self._late)
             semantics.observe(observed, CAMERA, frame.media_time_s)
             return Perceived(frame, observed, frame.sequence == 0)
 
@@ -166,11 +169,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--camera", choices=HOLDS, default="fixed", help="how it is held (default: %(default)s)")
     parser.add_argument("--semantics", choices=get_args(Method), default=METHOD, help="(default: %(default)s)")
     parser.add_argument("--live", action="store_true", help="frames wait for no later ones")
+    parser.add_argument("--late", action="store_true", help="and every other one is propagated from the one before")
     return report.run(parser, _work, arguments)
 
 
 def _work(options: argparse.Namespace) -> None:
-    sender = MovingSender(options.semantics, live=options.live, loses=True)
+    sender = MovingSender(options.semantics, live=options.live or options.late, late=options.late, loses=True)
     renderer = MovingClipRenderer(hold=options.camera)
     kinds: dict[str, list[dict[str, float]]] = {}
     for number in range(QUICK_CLIPS if options.quick else CLIPS):

@@ -28,7 +28,8 @@ from sender.perception.inference.predictor import Perception
 from sender.perception.inference.verifier import Verifier
 from sender.perception.network.network import PerceptionNet
 from sender.perception.network.output import PerceptionOutput
-from sender.perception.stage import ObservedPerson, PerceptionStage
+from sender.perception.observed_person import ObservedPerson
+from sender.perception.stage import PerceptionStage
 from sender.semantics.config import SmoothingConfig
 from sender.semantics.stage import SemanticsStage
 from tests.bench.crops import camera_of, coarse_mask

@@ -45,7 +45,7 @@ from receiver.engine.engine import PersonAppearance, ReconstructedPerson
 from receiver.texture.received_texture import ReceivedTexture, ReceivedTextures
 from sender.capture.source import CapturedFrame
 from sender.importance.importance import Importance
-from sender.perception.stage import ObservedPerson
+from sender.perception.observed_person import ObservedPerson
 from sender.texture.stage import TextureStage
 from tests.bench import crops, report
 from tests.bench.crops import TruePerson, Truth

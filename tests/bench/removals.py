@@ -38,7 +38,7 @@ from receiver.outfits.guidance import Guidance, explained
 from receiver.outfits.mixture import PLAIN, decode_outfit, draw
 from sender.perception.inference.crop import CropBox
 from sender.perception.inference.predictor import Perception
-from sender.perception.stage import ObservedPerson
+from sender.perception.observed_person import ObservedPerson
 from sender.train.photographs.dataset import Photograph, held_out, read_image, read_people
 from sender.train.worn.people import hidden_unknown, judged_people
 from sender.wears.stage import WearsReader

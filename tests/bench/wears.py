@@ -30,7 +30,8 @@ from common.wear_kinds import VALUES
 from sender.perception.config import TrackingConfig
 from sender.perception.inference.predictor import Perception
 from sender.perception.inference.refine_boxes import predict_in_boxes
-from sender.perception.stage import ObservedPerson, PerceptionStage
+from sender.perception.observed_person import ObservedPerson
+from sender.perception.stage import PerceptionStage
 from sender.train.photographs.dataset import read_image
 from sender.train.worn.people import JudgedPerson, judged_people
 from sender.wears.sets import said

@@ -8,7 +8,7 @@ import torch
 from common.arrays import BoolArray, FloatArray
 from sender.perception.inference.crop import CropBox
 from sender.perception.network.output import PerceptionOutput
-from sender.perception.stage import ObservedPerson
+from sender.perception.observed_person import ObservedPerson
 
 MASK = 32
 """Cells along a side of masks and depth."""

@@ -19,7 +19,7 @@ from common.synthetic.renderer.renderer import Figure, Renderer, View
 from sender.capture.source import CapturedFrame
 from sender.perception.inference.crop import CropBox
 from sender.perception.network.output import PerceptionOutput
-from sender.perception.stage import ObservedPerson
+from sender.perception.observed_person import ObservedPerson
 
 CAMERA = Camera(480, 640, 800.0)
 CROP = CropBox(-25, 73, 530)

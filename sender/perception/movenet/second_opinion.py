@@ -8,6 +8,7 @@ person's box with a margin.  Of 243 held-back people this makes PCK@0.05, 0.10 o
 import logging
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from functools import cache
 from pathlib import Path
 from typing import Final, Literal, Self
@@ -15,6 +16,7 @@ from typing import Final, Literal, Self
 import numpy as np
 import torch
 from torch import Tensor
+from torch.nn import functional
 
 from common.arrays import Box, ByteArray, FloatArray, Image
 from common.body.anatomy import MIRRORED_KEYPOINTS
@@ -34,6 +36,7 @@ from sender.perception.movenet.fusion import (
     OwnKeypoints,
     Reading,
     SecondKeypoints,
+    named_as,
 )
 from sender.perception.movenet.neighbours import any_overlap, hide_neighbours
 from sender.perception.movenet.predictor import MARGIN, NAMES, MoveNet, MoveNetKeypoints
@@ -52,6 +55,10 @@ _MIRRORS: Final[dict[View, tuple[bool, ...]]] = {"plain": (False,), "mirrored": 
 # Thunder takes three times as long as Lightning: a frame of a file has time for one person's, one of a camera for none.
 _PEOPLE_BY_THUNDER: Final = 1
 _LEAST_WEIGHT = 1e-4
+# Score from which a keypoint of MoveNet's is taken to have moved.
+_SURE = 0.2
+# Shoulders and hips.
+_TRUNK = [5, 6, 11, 12]
 
 
 class SecondOpinion:
@@ -127,9 +134,26 @@ class SecondOpinion:
         else:
             reading = self._beside.submit(self.read, kind, image, boxes, crops, view)
             output, second = perceive(), reading.result()
+        return self._of_both(kind, output, second)
+
+    @torch.inference_mode()
+    def propagated(
+        self, seen: FusedOutput, image: Image, boxes: Sequence[Box], crops: Sequence[CropBox], *, view: View
+    ) -> FusedOutput:
+        """What was seen of people in the last frame, moved on to where Lightning sees them in this one.
+
+        Args:
+            seen: in the same crops.
+            image, boxes, view: of this frame, as of `fused`; `view` is that of `seen`.
+        """
+        hides = any_overlap(boxes)
+        second = self.read("lightning", image, boxes, crops, view, seen.mask_logits if hides else None)
+        return self._of_both("lightning", moved(seen, second), second)
+
+    def _of_both(self, kind: Reading, output: PerceptionOutput, second: SecondKeypoints) -> FusedOutput:
         own = OwnKeypoints(output.keypoints_2d, output.keypoints_sigma, output.visible_logit)
         places, sigma, visible = self._fusion(kind)(*own, *second.columns())
-        return FusedOutput.of(output, places, sigma, visible, second.score)
+        return FusedOutput.of(output, places, sigma, visible, second.score, second.places)
 
     def read(
         self,
@@ -175,6 +199,27 @@ def reading_of(people: int, *, thorough: bool, live: bool = False) -> Reading:
     if thorough:
         return "thorough"
     return "thunder" if people <= _PEOPLE_BY_THUNDER and not live else "lightning"
+
+
+def moved(seen: FusedOutput, second: SecondKeypoints) -> PerceptionOutput:
+    """Perception's own output of the last frame in the next one, by how MoveNet's keypoints have moved since.
+
+    Depth, mask and the rotations of joints stay.
+    """
+    before, own, nothing = seen.second_keypoints_2d, seen.own, torch.zeros_like(seen.second_score)
+    # A pair that MoveNet names the other way round has not moved so far.
+    now = named_as(OwnKeypoints(before, nothing, nothing), second, torch.tensor(MIRRORED_KEYPOINTS))
+    sure = (torch.minimum(seen.second_score, now.score) > _SURE)[..., None]
+    step_BJ2 = (now.places - before) * sure
+    body_B12 = step_BJ2[:, _TRUNK].sum(dim=1, keepdim=True) / sure[:, _TRUNK].sum(dim=1, keepdim=True).clamp_min(1)
+    metres_B11 = own.camera[:, None, 2:].exp()
+    across_BJ2 = (step_BJ2 - body_B12) * sure * metres_B11
+    return replace(
+        own,
+        keypoints_2d=own.keypoints_2d + step_BJ2,
+        joints_3d=own.joints_3d + functional.pad(across_BJ2, (0, 1)),
+        camera=own.camera + functional.pad(body_B12[:, 0], (0, 1)),
+    )
 
 
 def alone(cut: Image, box: Box, crop: CropBox) -> Image:

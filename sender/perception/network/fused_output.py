@@ -21,12 +21,14 @@ class FusedOutput(PerceptionOutput):
     Args:
         own_keypoints_2d, own_keypoints_sigma, own_visible_logit: perception's.
         second_score: (B, J) of the other network, 0…1.
+        second_keypoints_2d: (B, J, 2) its keypoints.
     """
 
     own_keypoints_2d: Tensor
     own_keypoints_sigma: Tensor
     own_visible_logit: Tensor
     second_score: Tensor
+    second_keypoints_2d: Tensor
 
     @classmethod
     def of(
@@ -36,6 +38,7 @@ class FusedOutput(PerceptionOutput):
         keypoints_sigma: Tensor,
         visible_logit: Tensor,
         second_score: Tensor,
+        second_keypoints_2d: Tensor,
     ) -> "FusedOutput":
         """Perception's output with the keypoints of both networks in the place of its own."""
         own = {item.name: getattr(output, item.name) for item in fields(PerceptionOutput)}
@@ -44,7 +47,8 @@ class FusedOutput(PerceptionOutput):
             "keypoints_sigma": keypoints_sigma,
             "visible_logit": visible_logit,
         }
-        return cls(**own | fused, **{_OWN + name: own[name] for name in fused}, second_score=second_score)
+        second = {"second_score": second_score, "second_keypoints_2d": second_keypoints_2d}
+        return cls(**own | fused, **{_OWN + name: own[name] for name in fused}, **second)
 
     @property
     def own(self) -> PerceptionOutput:

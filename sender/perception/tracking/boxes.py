@@ -13,6 +13,10 @@ _PART_IOU, _PART_COVERAGE = 0.3, 0.9
 _CONFIRMED_IOU, _CONTAINED, _CONTAINED_AREA = 0.4, 0.8, 0.25
 # How much less prominent a person at the border of the frame is than one at its centre.
 _OFF_CENTRE_PENALTY = 0.7
+# Share of the way to the new box that a track's box is left behind in so many seconds: steadiness against lag.
+_BOX_LAG, _BOX_LAG_S = 0.4, 1 / 30
+# A box that moves by a smaller share of its size is left where it is, because a jittering crop makes the joints jitter.
+_BOX_DEAD_BAND = 0.04
 
 
 def area(box: Box) -> float:
@@ -59,3 +63,14 @@ def confirms(detection: Box, box: Box) -> bool:
     if common >= _CONFIRMED_IOU * (small + large - common):
         return True
     return common >= _CONTAINED * small and small >= _CONTAINED_AREA * large
+
+
+def box_gain(step_s: float) -> float:
+    """Share of the way to its new box that a track's box moves between two frames."""
+    return float(1 - _BOX_LAG ** (step_s / _BOX_LAG_S))
+
+
+def smoothed_box(old: Box, new: Box, gain: float) -> Box:
+    """The box of the next crop: `old` within the dead band, otherwise between `old` and `new`."""
+    moved = float(np.abs(new - old).max()) / max(float((old[2:] - old[:2]).max()), 1.0)
+    return old if moved < _BOX_DEAD_BAND else np.asarray(old + gain * (new - old), dtype=np.float32)

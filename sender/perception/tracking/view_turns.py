@@ -1,10 +1,11 @@
 """Means over a person's two views, which perception sees by turns in a stream: flip augmentation for half the price.
 
 The errors of perception on a crop and on its mirror image differ by a constant, nearly: a person who stands still would
-jump to and fro.  The mean of two successive frames has none of that, but lags by half a step, which the velocity makes
-up for; it is taken between frames of one view, and averaged.  With x_i what is seen in frame i, at the time t_i,
+jump to and fro.  The mean of a frame and the last one in the other view has none of that, but lags by half a step,
+which the velocity makes up for; it is taken between frames of one view, and averaged.  With x_i what is seen in frame
+i, at the time t_i, and j and k the last frames before in the same view and in the other one,
 
-    v ← v + g ((x_i − x_{i−2}) / (t_i − t_{i−2}) − v),     mean_i = (x_i + x_{i−1}) / 2 + v (t_i − t_{i−1}) / 2
+    v ← v + g ((x_i − x_j) / (t_i − t_j) − v),     mean_i = (x_i + x_k) / 2 + v (t_i − t_k) / 2
 """
 
 import math
@@ -25,18 +26,20 @@ OTHER: Final[dict[View, View]] = {"both": "both", "plain": "mirrored", "mirrored
 _TURN_S = 0.1
 # Time constant of the velocity, g = 0.5 at 30 frames a second: joints are as exact as with both views in each frame.
 _VELOCITY_S = 0.048
+# What was seen longer ago in the other view says nothing, seconds.
+_MOST_APART_S = 0.2
 
 
 @dataclass(slots=True)
 class _Seen:
-    """Of one person: the last two frames with their times, newest last, and the velocity, a second."""
+    """Of one person: the last frame in each view with its time, and the velocity, a second."""
 
-    last: list[tuple[View, FloatArray, float]] = field(default_factory=list)
+    last: dict[View, tuple[FloatArray, float]] = field(default_factory=dict)
     velocity: FloatArray | None = None
 
 
 class ViewTurns:
-    """Keeps what was seen of each identity in the last two frames.
+    """Keeps what was seen of each identity in its last frame of each view.
 
     Args:
         live: whether the source is a camera. Its frames are rare when the machine is busy, and a second view of each
@@ -49,14 +52,17 @@ class ViewTurns:
         self._view: View = "plain"
         self._last_s: float | None = None
 
-    def next_view(self, identities: Sequence[int], time_s: float | None) -> View:
+    def next_view(self, identities: Sequence[int], time_s: float | None, *, keeps: bool = False) -> View:
         """How everybody in a frame is to be seen: in both views where somebody is new, and after a pause of a file.
 
         Args:
             time_s: on the source's clock; None where it has none.
+            keeps: as in the last frame.
         """
         last_s, self._last_s = self._last_s, time_s
         follows = time_s is not None and last_s is not None and 0.0 < time_s - last_s <= _TURN_S
+        if keeps:
+            return self._view
         if any(identity not in self._people for identity in identities) or not (follows or self._live):
             return "both"
         self._view = OTHER[self._view] if follows else "plain"
@@ -74,22 +80,25 @@ class ViewTurns:
             now_s: of the frame, later than of the last one.
         """
         seen = self._people.setdefault(identity, _Seen())
-        mean = values if view == "both" else self._mean(seen, view, values, now_s)
-        seen.last = [*seen.last[-1:], (view, values, now_s)]
+        if view == "both":
+            mean, seen.last = values, {}
+        else:
+            mean = self._mean(seen, view, values, now_s)
+        seen.last[view] = values, now_s
         return mean
 
     def _mean(self, seen: _Seen, view: View, values: FloatArray, now_s: float) -> FloatArray:
-        if not seen.last or seen.last[-1][0] == view:
-            return values
-        view_before, before, before_s = seen.last[-1]
+        if view in seen.last:
+            first, first_s = seen.last[view]
+            velocity = (values - first) / np.float32(now_s - first_s)
+            gain = np.float32(1 - math.exp(-(now_s - first_s) / 2 / _VELOCITY_S))
+            seen.velocity = velocity if seen.velocity is None else seen.velocity + gain * (velocity - seen.velocity)
+        before, before_s = seen.last.get(OTHER[view], seen.last.get("both", (values, -math.inf)))
         step_s = now_s - before_s
-        if view_before == "both":
+        if step_s > _MOST_APART_S:
+            return values
+        if OTHER[view] not in seen.last:
             # One view alone would be off.
             return before if seen.velocity is None else np.asarray(before + step_s * seen.velocity, np.float32)
-        view_first, first, first_s = seen.last[0]
-        if view_first == view:
-            velocity = (values - first) / np.float32(now_s - first_s)
-            gain = np.float32(1 - math.exp(-step_s / _VELOCITY_S))
-            seen.velocity = velocity if seen.velocity is None else seen.velocity + gain * (velocity - seen.velocity)
         middle = (values + before) / np.float32(2)
         return middle if seen.velocity is None else np.asarray(middle + step_s / 2 * seen.velocity, np.float32)

@@ -15,7 +15,7 @@ import numpy as np
 from common.arrays import FloatArray
 from common.frames import Camera
 from common.weights.devices import to_numpy
-from sender.perception.stage import ObservedPerson
+from sender.perception.observed_person import ObservedPerson
 from sender.perception.tracking.view_turns import View
 from sender.semantics.bodies import together
 from sender.semantics.fitting import FittedEntries

@@ -24,7 +24,8 @@ from sender.face.region import face_px, region_of_keypoints
 from sender.face.stage import FaceStage
 from sender.perception.config import TrackingConfig
 from sender.perception.inference.crop import CropBox
-from sender.perception.stage import ObservedPerson, PerceptionStage
+from sender.perception.observed_person import ObservedPerson
+from sender.perception.stage import PerceptionStage
 
 _FOLDER = Path(__file__).parent
 JUDGED, BLINKS = _FOLDER / "judged_clips.tsv", _FOLDER / "judged_blinks.tsv"

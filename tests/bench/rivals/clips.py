@@ -14,7 +14,7 @@ from common.frames import Camera, PersonLabels
 from common.labels import LABEL_SIZE, concatenate
 from common.synthetic.render_clip import FPS
 from sender.capture.source import CapturedFrame
-from sender.perception.stage import ObservedPerson
+from sender.perception.observed_person import ObservedPerson
 from tests.bench.measures import centred, mean_distance_mm
 from tests.bench.moving_clips import CAMERA
 from tests.bench.perceived import FrameSender

@@ -17,7 +17,7 @@ from common.synthetic.render_clip import FPS
 from common.weights.manifest import model_hash
 from sender.importance.importance import Importance
 from sender.perception.inference.predictor import Perception
-from sender.perception.stage import ObservedPerson
+from sender.perception.observed_person import ObservedPerson
 from sender.semantics.config import SmoothingConfig
 from sender.semantics.stage import SemanticsStage
 from tests.bench.moving_clips import CAMERA

@@ -63,8 +63,8 @@ class FakeNetworks:
     def reset(self) -> None:
         self.resets += 1
 
-    def process(self, image: object, camera: Camera, time_s: float | None, *, take_turns: bool) -> tuple[float | None]:
-        self.times.append(time_s if take_turns else None)
+    def process(self, image: object, camera: Camera, time_s: float | None, **how: bool) -> tuple[float | None]:
+        self.times.append(time_s if how["take_turns"] else None)
         return (self.times[-1],)
 
     def label(self, *arguments: Any) -> tuple[PersonLabels, ...]:
@@ -177,9 +177,9 @@ class WaitingNetworks(FakeNetworks):
         super().__init__()
         self._perceived = [threading.Event() for _ in range(frames)]
 
-    def process(self, image: object, camera: Camera, time_s: float | None, *, take_turns: bool) -> tuple[float | None]:
+    def process(self, image: object, camera: Camera, time_s: float | None, **how: bool) -> tuple[float | None]:
         self._perceived[len(self.times)].set()
-        return super().process(image, camera, time_s, take_turns=take_turns)
+        return super().process(image, camera, time_s, **how)
 
     def label_observed(self, observed: tuple[float | None], camera: Camera, time_s: float) -> tuple[PersonLabels, ...]:
         following = round(30 * time_s) + 1

@@ -58,14 +58,14 @@ def test_newest_frame_is_kept_and_replaced_ones_are_counted() -> None:
         newest = next(frames)
         assert (newest.sequence, newest.source, newest.captured_at) == (0, "camera 0", 7.0)
         assert (newest.image == 3).all()
-        assert newest.media_time_s == 3.0
+        assert newest.media_time_s == 3.0 and newest.is_late
         assert newest.camera.width == 6
         assert newest.camera.focal_px == pytest.approx(7.2)
         assert sample(metrics, "bodywire_sender_frames_total", fate="replaced") == 2
         assert metrics.take_camera_frames() == 3 and metrics.take_camera_frames() == 0
         reader.deliver(4)
         second = next(frames)
-        assert (second.sequence, int(second.image[0, 0, 0])) == (1, 4)
+        assert (second.sequence, int(second.image[0, 0, 0])) == (1, 4) and not second.is_late
         reader.lose()
     assert reader.closed.is_set()
     assert sample(metrics, "bodywire_sender_camera_up") == 0

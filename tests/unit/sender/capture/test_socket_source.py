@@ -162,10 +162,10 @@ def test_live_camera_keeps_the_newest_frame(bench: Callable[..., Bench]) -> None
     for colour in (10, 20, 30):
         assert program.send(picture(colour=colour)) == PictureAccepted("in0", 6, 4)
     newest = next(camera.frames)
-    assert (newest.sequence, newest.image[0, 0, 0]) == (0, 30)
+    assert (newest.sequence, newest.image[0, 0, 0]) == (0, 30) and newest.is_late
     program.send(picture(colour=40))
     following = next(camera.frames)
-    assert (following.sequence, following.source, following.image[0, 0, 0]) == (1, "in0", 40)
+    assert (following.sequence, following.source, following.image[0, 0, 0]) == (1, "in0", 40) and not following.is_late
     counted = camera.metrics.registry.get_sample_value
     assert counted("bodywire_sender_frames_total", {"fate": "replaced"}) == 2
     assert camera.source.live and not camera.source.stills

@@ -16,7 +16,7 @@ from common.synthetic.renderer.renderer import Renderer
 from sender.clothing.network import ClothingConfig, ClothingNet
 from sender.clothing.stage import ClothingStage
 from sender.perception.network.output import FEATURE_SIZE, PerceptionOutput
-from sender.perception.stage import ObservedPerson
+from sender.perception.observed_person import ObservedPerson
 from tests.support.synthetic_observation import CAMERA, RenderedPerson, render_person
 
 
@@ -114,6 +114,13 @@ def test_other_labels_are_unchanged(stage: ScriptedStage, rendered: RenderedPers
     (dressed,) = stage.label(rendered.image, CAMERA, people, [replace(labels[0], labels=known)])
     for name, values in known.items():
         np.testing.assert_array_equal(dressed.labels[name], values)
+
+
+def test_propagated_masks_are_not_read(stage: ScriptedStage, rendered: RenderedPerson) -> None:
+    people, labels = observed(rendered, 3)
+    for frame in range(30):
+        stage.label(rendered.image, CAMERA, [replace(people[0], is_propagated=frame > 0)], labels, frame / 30)
+    assert len(stage.read_people) == 1
 
 
 @pytest.mark.parametrize("fps", [5, 30, 60, 240])

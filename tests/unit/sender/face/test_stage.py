@@ -16,7 +16,7 @@ from sender.face.head_pose import HeadPoseReader
 from sender.face.landmarks import POINTS, FaceLandmarks
 from sender.face.stage import FaceStage
 from sender.perception.inference.crop import CropBox
-from sender.perception.stage import ObservedPerson
+from sender.perception.observed_person import ObservedPerson
 from tests.support.preview_samples import MASK, observed
 
 FRAME: Image = np.zeros((480, 640, 3), np.uint8)

@@ -22,7 +22,7 @@ from sender.hands.stage import HandsStage
 from sender.hands.wrist import Wrists
 from sender.perception.inference.crop import CropBox
 from sender.perception.network.output import PerceptionOutput
-from sender.perception.stage import ObservedPerson
+from sender.perception.observed_person import ObservedPerson
 
 CAMERA = Camera(640, 480, 768.0)
 IMAGE = np.zeros((480, 640, 3), np.uint8)

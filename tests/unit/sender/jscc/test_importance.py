@@ -9,7 +9,7 @@ from common.body.anatomy import REGION_INDEX
 from sender.jscc.importance import importance_of
 from sender.perception.inference.crop import CropBox
 from sender.perception.network.output import PARTS, PerceptionOutput
-from sender.perception.stage import ObservedPerson
+from sender.perception.observed_person import ObservedPerson
 
 TEXELS = 64
 

@@ -16,7 +16,7 @@ from sender.jscc import stage as stages
 from sender.jscc.stage import JsccStage
 from sender.metrics import SenderMetrics
 from sender.perception.inference.crop import CropBox
-from sender.perception.stage import ObservedPerson
+from sender.perception.observed_person import ObservedPerson
 from tests.support.tiny_image_channel import tiny_network
 
 _NO_OUTPUT: Any = None

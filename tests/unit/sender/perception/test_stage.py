@@ -22,7 +22,8 @@ from sender.perception.movenet.second_opinion import SecondOpinion
 from sender.perception.network.fused_output import FusedOutput
 from sender.perception.network.network import PerceptionConfig, PerceptionNet
 from sender.perception.network.output import PerceptionOutput
-from sender.perception.stage import PerceptionStage, box_gain, smoothed_box
+from sender.perception.stage import PerceptionStage
+from sender.perception.tracking.boxes import box_gain, smoothed_box
 from sender.perception.tracking.view_turns import View
 
 TINY = PerceptionConfig(size=32, width=24, depth=2, heads=3, quarter=16, eighth=16, keypoint_width=16)
@@ -238,7 +239,10 @@ class Opinion:
         output = perceive()
         own = output.keypoints_2d, output.keypoints_sigma, output.visible_logit
         score = self.thorough_score if thorough else 0.9
-        return FusedOutput.of(output, *own, torch.full_like(output.visible_logit, score))
+        return FusedOutput.of(output, *own, torch.full_like(output.visible_logit, score), output.keypoints_2d)
+
+    def propagated(self, seen: FusedOutput, *_: object, **__: object) -> FusedOutput:
+        return replace(seen, keypoints_2d=seen.keypoints_2d + 0.01)
 
 
 class OpinionVerifier(BlockVerifier):
@@ -306,6 +310,28 @@ def test_views_take_turns_in_a_stream_until_somebody_new_comes(step_s: float | N
         assert number in (0, 4) or person.view == asked[-1]
         seen.append(person.view)
     assert seen == views
+
+
+@pytest.mark.parametrize(
+    ("late", "views"),
+    [
+        (None, ["both", "mirrored", "plain", "mirrored", "plain", "mirrored"]),
+        (2, ["both", "mirrored", "mirrored kept", "plain", "plain kept", "mirrored"]),
+    ],
+)
+def test_every_other_frame_is_propagated_once_one_is_late(late: int | None, views: list[str]) -> None:
+    perception = BlockPerception(PerceptionNet(TINY))
+    perception.second = cast(SecondOpinion, Opinion(0.9))
+    stage = PerceptionStage(BlockDetector(), perception, BlockVerifier(), TrackerConfig(), live=True)
+    seen, places = [], []
+    for number in range(6):
+        (person,) = stage.process(with_person(100), CAMERA, 0.04 * number, is_late=number == late)
+        seen.append(person.view + " kept" * person.is_propagated)
+        places.append(person.output.keypoints_2d)
+    assert seen == views
+    if late is not None:
+        # It is what MoveNet says of this frame.
+        assert torch.allclose(places[2], places[1] + 0.01)
 
 
 class FurnitureDetector(BlockDetector):

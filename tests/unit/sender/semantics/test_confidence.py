@@ -12,7 +12,7 @@ from common.labels import group_slices
 from sender.perception.inference.crop import CropBox
 from sender.perception.network.network import PerceptionConfig, PerceptionNet
 from sender.perception.network.output import PerceptionOutput
-from sender.perception.stage import ObservedPerson
+from sender.perception.observed_person import ObservedPerson
 from sender.semantics.confidence import (
     EVIDENCE,
     LIMBS,

@@ -14,7 +14,7 @@ from common.frames import Camera
 from common.labels import group_slices
 from sender.perception.inference.crop import CropBox
 from sender.perception.inference.predictor import Perception
-from sender.perception.stage import ObservedPerson
+from sender.perception.observed_person import ObservedPerson
 from sender.perception.tracking import known_people
 from sender.semantics.config import SmoothingConfig
 from sender.semantics.crop_labels import pose_entries

@@ -57,6 +57,16 @@ def test_each_person_is_observed_in_every_fifth_frame_while_there_is_something_n
     assert len(observations) == 4 and [observations.count(memory) for memory in set(observations)] == [2, 2]
 
 
+def test_propagated_masks_are_not_read(
+    texture_stage: TextureStage, front: RenderedPerson, observations: list[AtlasMemory]
+) -> None:
+    person = replace(front.observed(1), is_propagated=True)
+    for number in range(30):
+        frame = replace(front.frame, media_time_s=number / 30)
+        texture_stage.update(frame, [person], [front.labels(SPACE, 1)])
+    assert not observations
+
+
 def test_who_shows_nothing_new_is_observed_less_often_until_they_turn(
     texture_stage: TextureStage, front: RenderedPerson, back: RenderedPerson, observations: list[AtlasMemory]
 ) -> None:

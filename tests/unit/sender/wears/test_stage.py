@@ -13,7 +13,7 @@ from common.frames import PersonLabels
 from common.head_outline import SECTORS
 from common.wears import USUAL, WITHDRAWN, Wears
 from sender.face.landmarks import FaceLandmarks
-from sender.perception.stage import ObservedPerson
+from sender.perception.observed_person import ObservedPerson
 from sender.wears.outline import OutlineReader
 from sender.wears.stage import WearsReader, WearsStage
 
@@ -49,7 +49,7 @@ def labels(count: int, landmarks: FloatArray | None = None) -> list[PersonLabels
 
 
 def update(stage: WearsStage, *identities: int, landmarks: FloatArray | None = None) -> list[Blob]:
-    observed = [cast(ObservedPerson, SimpleNamespace(identity=one)) for one in identities]
+    observed = [cast(ObservedPerson, SimpleNamespace(identity=one, is_propagated=False)) for one in identities]
     return stage.update(FRAME, observed, labels(len(observed), landmarks))
 
 
@@ -100,7 +100,7 @@ def test_who_shows_nothing_costs_nothing(reader: ScriptedReader) -> None:
 
 def test_everybody_in_a_picture_is_read(reader: ScriptedReader) -> None:
     stage = WearsStage(cast(WearsReader, reader))
-    people = [cast(ObservedPerson, SimpleNamespace(identity=one)) for one in (3, 5)]
+    people = [cast(ObservedPerson, SimpleNamespace(identity=one, is_propagated=False)) for one in (3, 5)]
     for _ in range(2):
         stage.reset()
         assert [blob.key for blob in stage.update(PICTURE, people, labels(2)) if blob.data != WITHDRAWN] == [3, 5]
@@ -126,10 +126,19 @@ def test_still_has_what_everybody_wears(reader: ScriptedReader) -> None:
 @pytest.mark.parametrize("fps", [5, 30, 60, 240])
 def test_readings_are_as_frequent_at_any_frame_rate(reader: ScriptedReader, fps: int) -> None:
     stage = WearsStage(cast(WearsReader, reader))
-    person = cast(ObservedPerson, SimpleNamespace(identity=3))
+    person = cast(ObservedPerson, SimpleNamespace(identity=3, is_propagated=False))
     for frame in range(1, 4 * fps):
         stage.update(cast(Any, SimpleNamespace(image=FRAME.image, media_time_s=frame / fps)), [person], labels(1))
     assert len(reader.read_people) == pytest.approx(8, abs=2)
+
+
+def test_propagated_masks_are_not_read(reader: ScriptedReader) -> None:
+    stage = WearsStage(cast(WearsReader, reader))
+    for number in range(1, 90):
+        people = [SimpleNamespace(identity=identity, is_propagated=identity == 5 and number > 1) for identity in (3, 5)]
+        frame = SimpleNamespace(image=FRAME.image, media_time_s=number / 30)
+        stage.update(cast(Any, frame), cast(list[ObservedPerson], people), labels(2))
+    assert reader.read_people.count(3) > 3 and reader.read_people.count(5) <= 1
 
 
 def test_everybody_is_read_in_their_first_frame_of_a_brief_clip(reader: ScriptedReader) -> None:

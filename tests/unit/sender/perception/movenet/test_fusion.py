@@ -234,13 +234,36 @@ def test_what_was_learned_on_own_keypoints_reads_them() -> None:
     torch.manual_seed(0)
     output = Perception(PerceptionNet(TINY)).observe([np.zeros((32, 32, 3), np.uint8)] * 2)
     one = torch.ones(2, 17)
-    both = FusedOutput.of(output, output.keypoints_2d + 1, one, one, one)
+    both = FusedOutput.of(output, output.keypoints_2d + 1, one, one, one, output.keypoints_2d)
     assert torch.equal(both.features(), output.features())
     assert torch.equal(evidence(both), evidence(output))
     assert torch.equal(both.keypoints_2d, output.keypoints_2d + 1)
     row = replace(both, shape=both.shape + 1)[1:]
     assert isinstance(row, FusedOutput)
     assert torch.equal(row.own.shape, output.shape[1:] + 1)
+
+
+def test_what_the_last_frame_showed_moves_with_the_keypoints_that_movenet_is_sure_of() -> None:
+    torch.manual_seed(0)
+    output = Perception(PerceptionNet(TINY)).observe([np.zeros((32, 32, 3), np.uint8)])
+    one, step = torch.ones(1, 17), torch.zeros(1, 17, 2)
+    step[0, 9], step[0, 3] = torch.tensor([0.02, -0.03]), torch.tensor([0.04, 0.0])
+    places = torch.rand(1, 17, 2)
+    before = FusedOutput.of(output, output.keypoints_2d, one, one, one, places)
+    score = torch.ones(1, 17)
+    score[0, 3] = 0.1
+    body = torch.tensor([0.01, 0.02])
+    order = list(MIRRORED_KEYPOINTS)
+    after = SecondKeypoints((places + step + body)[:, order], score[:, order], one, one, 0 * one)
+    now = second_opinion.moved(before, after)
+    sure = torch.arange(17) != 3
+    assert torch.allclose((now.keypoints_2d - output.keypoints_2d)[0, sure], (step + body)[0, sure], atol=1e-5)
+    assert torch.equal(now.keypoints_2d[0, 3], output.keypoints_2d[0, 3])
+    assert torch.allclose(now.camera - output.camera, torch.tensor([[0.01, 0.02, 0.0]]), atol=1e-5)
+    across = (now.joints_3d - output.joints_3d)[0] / output.camera[0, 2].exp()
+    assert torch.allclose(across[9], torch.tensor([0.02, -0.03, 0.0]), atol=1e-5)
+    assert across[5].abs().max() < 1e-5
+    assert torch.equal(now.rotations_6d, output.rotations_6d)
 
 
 def test_without_movenets_files_keypoints_are_our_own(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:

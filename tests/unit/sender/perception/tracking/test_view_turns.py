@@ -45,6 +45,23 @@ def test_frame_in_both_views_is_taken_as_it_is_and_the_next_foreseen() -> None:
     np.testing.assert_allclose(foreseen, 1.2, atol=1e-6)
 
 
+def test_each_view_twice_does_not_move_somebody_who_rests_or_moves_steadily() -> None:
+    for velocity in (0.0, 0.2):
+        turns, found = ViewTurns(), []
+        two: list[View] = ["plain", "plain", "mirrored", "mirrored"]
+        views: list[View] = ["both", *two, *two, *two]
+        for number, view in enumerate(views):
+            truth = np.full(3, velocity * number, np.float32)
+            found.append(turns.mean(3, view, seen(truth, view), number / 30) - truth)
+        assert float(np.abs(found[5:]).max()) < 1e-5
+
+
+def test_other_view_of_long_ago_says_nothing() -> None:
+    turns = ViewTurns()
+    turns.mean(3, "plain", BIAS, 0.0)
+    assert turns.mean(3, "mirrored", -BIAS, 0.3).tolist() == (-BIAS).tolist()
+
+
 def test_somebody_else_of_the_same_identity() -> None:
     turns = ViewTurns()
     turns.mean(3, "plain", BIAS, 0.0)

@@ -14,7 +14,7 @@ from common.body.rotations import axis_angle_to_matrix
 from common.frames import Camera
 from common.labels import group_slices
 from sender.perception.inference.crop import CropBox
-from sender.perception.stage import ObservedPerson
+from sender.perception.observed_person import ObservedPerson
 from sender.semantics.over_time.build import Build, TrunkWidths
 from tests.support.preview_samples import MASK, observed
 
