@@ -11,7 +11,7 @@ from collections.abc import Collection, Sequence
 from sender.perception.observed_person import ObservedPerson
 
 # A frame that is later than a key frame by more is one, too.
-_PROPAGATED_S = 0.1
+_PROPAGATED_S = 0.2
 # After a late frame, frames are propagated for so long: for twice as long whenever it was not long enough.
 _FIRST_PAUSE_S, _MOST_PAUSE_S = 2.0, 32.0
 

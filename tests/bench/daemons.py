@@ -2,6 +2,7 @@
 
     file   the clip as fast as it goes, as in `make demo`
     live   the clip there and back for 25 s as the pictures of a camera, 30 a second: late ones are left out
+    two    the same with two people beside each other
 
 `--against CHECKOUT` runs another version by turns; figures are medians of the turns, and `ratio` is ours to theirs.
 
@@ -50,7 +51,7 @@ from tests.support.free_port import free_port
 SEED = 0
 WARM_UP = 40
 TURNS, QUICK_TURNS = 5, 2
-KINDS = ("file", "live")
+KINDS = ("file", "live", "two")
 FPS, CAMERA_S = 30, 25.0
 ROOT = Path(__file__).parents[2]
 _LIMIT_S, _LOOK_S = 120.0, 0.05
@@ -158,13 +159,13 @@ class Look:
 class Camera(threading.Thread):
     """Sends the clip's pictures to a sender's socket."""
 
-    def __init__(self, path: Path, fps: float = FPS, seconds: float = CAMERA_S) -> None:
+    def __init__(self, path: Path, fps: float = FPS, seconds: float = CAMERA_S, people: int = 1) -> None:
         super().__init__(daemon=True)
         self._path, self._fps, self._seconds = path, fps, seconds
+        self._pictures = demo_pictures(_CLIP_FRAMES, people)
 
     def run(self) -> None:
-        there = demo_pictures(_CLIP_FRAMES)
-        pictures = cycle([*there, *reversed(there)])
+        pictures = cycle([*self._pictures, *reversed(self._pictures)])
         # The sender may end before.
         with suppress(BrokenPipeError), socket.socket(socket.AF_UNIX) as connection:
             connection.connect(str(self._path))
@@ -193,7 +194,7 @@ class Pair:
         self.receiver.wait_until(lambda: b"listening" in self.receiver.log.read_bytes())
         self._listening_s = time.monotonic() - began_s
         pictures, source = folder / "pictures.sock", "demo"
-        self._camera = Camera(pictures) if kind == "live" else None
+        self._camera = None if kind == "file" else Camera(pictures, people=2 if kind == "two" else 1)
         if self._camera:
             source = f"socket+live:{pictures}"
         words = ("sender", source, "--peer", address, "--metrics", self._metrics)
@@ -201,6 +202,9 @@ class Pair:
         self.sender = Daemon(checkout, folder / "sender.log", cores, *words)
         self._stages: Figures = {}
         self._looks: list[Look] = []
+        # The records that were read, and how far in which file.
+        self._read: list[dict[str, Any]] = []
+        self._read_to: dict[Path, int] = {}
 
     def figures(self) -> Figures:
         """Waits for the clip's end."""
@@ -260,9 +264,13 @@ class Pair:
 
     def _frames(self) -> list[dict[str, Any]]:
         """The records of the frames that are written."""
-        files = self._out.rglob("frames.jsonl")
-        whole = [line for file in files for line in file.read_bytes().splitlines(keepends=True)]
-        return [json.loads(line) for line in whole if line.endswith(b"\n")]
+        for path in self._out.rglob("frames.jsonl"):
+            with path.open("rb") as file:
+                file.seek(self._read_to.get(path, 0))
+                whole, end, _ = file.read().rpartition(b"\n")
+            self._read += map(json.loads, whole.splitlines())
+            self._read_to[path] = self._read_to.get(path, 0) + len(whole) + len(end)
+        return self._read
 
 
 def play(checkout: Path, kind: str, cores: int | None) -> Figures:

@@ -53,16 +53,22 @@ def demo_picture(number: int = 0) -> bytes:
         return _jpeg(next(islice(container.decode(video=0), number, None)))
 
 
-def demo_pictures(count: int) -> list[bytes]:
-    """Frames of the demo clip, evenly spread from its first to its last, as JPEG."""
+def demo_pictures(count: int, people: int = 1) -> list[bytes]:
+    """Frames of the demo clip, evenly spread from its first to its last, as JPEG.
+
+    Args:
+        people: so many, beside each other, each at another place of the clip.
+    """
     with av.open(str(DEMO_CLIP)) as container:
         frames = list(container.decode(video=0))
-    return [_jpeg(frames[int(index)]) for index in np.linspace(0, len(frames) - 1, count)]
+    shown = [frames[int(index)] for index in np.linspace(0, len(frames) - 1, count)]
+    return [_jpeg(*(shown[number - person * count // people] for person in range(people))) for number in range(count)]
 
 
-def _jpeg(frame: av.VideoFrame) -> bytes:
+def _jpeg(*frames: av.VideoFrame) -> bytes:
     buffer = io.BytesIO()
-    Image.fromarray(frame.to_ndarray(format="rgb24")).save(buffer, "JPEG", quality=_JPEG_QUALITY)
+    picture = np.concatenate([frame.to_ndarray(format="rgb24") for frame in frames], axis=1)
+    Image.fromarray(picture).save(buffer, "JPEG", quality=_JPEG_QUALITY)
     return buffer.getvalue()
 
 

@@ -45,7 +45,7 @@ def test_machine_that_is_fast_again_reads_every_frame_and_a_slow_one_is_tried_ev
 
 @pytest.mark.parametrize(
     ("other", "step_s"),
-    [(replace(PERSON, identity=2), STEP_S), (PERSON, 0.2), (replace(PERSON, view="both"), STEP_S)],
+    [(replace(PERSON, identity=2), STEP_S), (PERSON, 0.3), (replace(PERSON, view="both"), STEP_S)],
 )
 def test_new_people_long_pauses_and_both_views_are_not_propagated(other: ObservedPerson, step_s: float) -> None:
     frames = KeyFrames()
