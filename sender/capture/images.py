@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
 
+import cv2
 import numpy as np
 from PIL import Image as PillowImage
 from PIL import UnidentifiedImageError
@@ -29,6 +30,8 @@ from sender.metrics import DropReason, SenderMetrics
 T = TypeVar("T")
 
 _MOST_SAID = 200
+_AS_STORED = cv2.IMREAD_COLOR_RGB | cv2.IMREAD_IGNORE_ORIENTATION
+_END_OF_JPEG = b"\xff\xd9"
 
 logger = logging.getLogger(__name__)
 
@@ -104,7 +107,7 @@ def _first(file: Path | io.BytesIO, name: str) -> Picture:
         if (count := picture_count(image)) > 1:
             text = "%s has %d pictures, of which the first is used: give the file alone to sender or bodywire.stream"
             logger.warning(text, name, count)
-        return picture_of(image)
+        return picture_of(image, file.getvalue() if isinstance(file, io.BytesIO) else b"")
 
 
 def opened(file: Path | io.BytesIO) -> PillowImage.Image:
@@ -112,11 +115,20 @@ def opened(file: Path | io.BytesIO) -> PillowImage.Image:
     return open_image(file, _FORMATS)
 
 
-def picture_of(image: PillowImage.Image) -> Picture:
-    """The picture of an open file that it stands at; raises SourceError if that is too large."""
+def picture_of(image: PillowImage.Image, data: bytes = b"") -> Picture:
+    """The picture of an open file that it stands at; raises SourceError if that is too large.
+
+    Args:
+        data: the file's content, if it is at hand, by which a camera's JPEG pictures are decoded in half of the time.
+    """
     check_size(*image.size)
-    image.load()
-    return Picture(upright(np.array(to_rgb(image)), orientation_of(image)), focal_length_px(image))
+    plain = image.format == "JPEG" and image.mode == "RGB" and "icc_profile" not in image.info
+    # Of a file without its end, OpenCV would make the rest up.
+    pixels = cv2.imdecode(np.frombuffer(data, np.uint8), _AS_STORED) if plain and data.endswith(_END_OF_JPEG) else None
+    if pixels is None:
+        image.load()
+        pixels = np.array(to_rgb(image))
+    return Picture(upright(np.asarray(pixels, np.uint8), orientation_of(image)), focal_length_px(image))
 
 
 def guarded(name: str, items: Iterator[T]) -> Iterator[T]:

@@ -8,13 +8,13 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import pytest
-from PIL import ExifTags
+from PIL import ExifTags, ImageCms
 from PIL import Image as PillowImage
 
 from common.clock import Clock
 from common.errors import SourceError
 from common.frames import Camera
-from sender.capture.images import ImageSource, is_image_path, read_image
+from sender.capture.images import ImageSource, decode_image, is_image_path, read_image
 from sender.metrics import SenderMetrics
 from tests.support import fake_pictures
 
@@ -46,6 +46,25 @@ def test_damaged_files_are_named(tmp_path: Path) -> None:
             read_image(tmp_path / "text.jpg")
     with pytest.raises(SourceError, match="No such file"):
         read_image(tmp_path / "gone.jpg")
+
+
+@pytest.mark.parametrize("mode", ["RGB", "L", "CMYK"])
+@pytest.mark.parametrize("how", [{}, {"progressive": True}, {"subsampling": 0}, {"exif": 6}, {"icc_profile": 1}])
+def test_content_is_decoded_as_its_file(tmp_path: Path, mode: str, how: dict[str, Any]) -> None:
+    noise = np.random.default_rng(3).integers(0, 256, (32, 48, 3), dtype=np.uint8)
+    exif = PillowImage.Exif()
+    exif[ExifTags.Base.Orientation] = 6
+    profile = ImageCms.ImageCmsProfile(ImageCms.createProfile("LAB" if mode != "RGB" else "sRGB")).tobytes()
+    options = (
+        how | ({"exif": exif} if "exif" in how else {}) | ({"icc_profile": profile} if "icc_profile" in how else {})
+    )
+    path = tmp_path / "noise.jpg"
+    PillowImage.fromarray(noise).convert(mode).save(path, quality=60, **options)
+    own, file = decode_image(path.read_bytes()), read_image(path)
+    assert own.image.shape == file.image.shape and own.focal_px == file.focal_px
+    assert np.abs(own.image.astype(int) - file.image).max() <= 1
+    with pytest.raises(SourceError, match="the picture"):
+        decode_image(path.read_bytes()[:-200])
 
 
 def claim(path: Path, width: int, height: int) -> Path:
