@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from common.arrays import BoolArray, Box
+from common.arrays import BoolArray, Box, FloatArray
 
 # Two boxes show one person from this intersection over union on, or from a lower one if nearly all of the smaller box
 # lies in the larger.
@@ -34,6 +34,13 @@ def intersection_over_union(first: Box, second: Box) -> float:
     """Of two boxes, 0…1."""
     common = intersection(first, second)
     return common / max(area(first) + area(second) - common, 1e-9)
+
+
+def intersections_over_union(boxes_N4: FloatArray) -> FloatArray:
+    """(N, N) of all pairs of boxes, 0…1."""
+    size = np.minimum(boxes_N4[:, None, 2:], boxes_N4[:, 2:]) - np.maximum(boxes_N4[:, None, :2], boxes_N4[:, :2])
+    common, areas = np.maximum(size, 0).prod(-1), np.maximum(boxes_N4[:, 2:] - boxes_N4[:, :2], 0).prod(-1)
+    return np.asarray(common / np.maximum(areas[:, None] + areas - common, 1e-9))
 
 
 def covered(box: Box, pixels: BoolArray) -> float:
