@@ -102,7 +102,7 @@ class Labelling:
         self._last_source = frame.source
         perception, semantics = self._networks[:2]
         if begins:
-            perception.reset()
+            perception.reset(still=self._stills)
         with self._metrics.stage("perception"):
             # Views that take turns need the means that smoothing makes of them.
             turns = semantics.smooths

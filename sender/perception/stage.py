@@ -135,11 +135,14 @@ class PerceptionStage:
         side = self._perception.still_size
         self._predict(np.zeros((side, side, 3), np.uint8), [np.array([0, 0, side, side], np.float32)], thorough=True)
 
-    def reset(self) -> None:
-        """Drops all tracks for a new source; the detector runs on its first frame."""
+    def reset(self, *, still: bool = True) -> None:
+        """Drops all tracks for a new source; the detector runs on its first frame.
+
+        Args:
+            still: its first frame may be a photograph, which nothing corrects later.
+        """
         self._tracker.reset()
-        # A photograph is the first frame of its source, and the only one.
-        self._first = True
+        self._first, self._still = True, still
         self._schedule = SearchSchedule()
         self._rejected = RejectedBoxes()
         self._turns = ViewTurns(live=self._live)
@@ -187,7 +190,7 @@ class PerceptionStage:
         view = self._turns.next_view(identities, time_s if take_turns else None, keeps=bool(known))
         people = self._observe(image, self._tracker.seen, view, known=known)
         self._key_frames.keep(people, now_s)
-        if self._first:
+        if self._first and self._still:
             people += self._behind(image, people, camera)
         self._first = False
         return tuple(sorted(people, key=lambda person: person.crop.side * person.score, reverse=True))
@@ -288,8 +291,9 @@ class PerceptionStage:
             seen, presences = self._propagated(image, expected, known, view), [person.score for person in known]
         else:
             # Nothing corrects a photograph later, and nothing waits for it.
-            seen = self._predict(image, expected, view=view, thorough=self._first, apart=True)
-            if not self._first:
+            thorough = self._first and self._still
+            seen = self._predict(image, expected, view=view, thorough=thorough, apart=True)
+            if not thorough:
                 seen = self._uncut(image, seen, view, [head is None for head in heads])
             presences = self._verifier.presence(seen.output.own, TRACKED_PRIOR).tolist()
         there = self._verdicts(seen.output, tracks, presences, least)

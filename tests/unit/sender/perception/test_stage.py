@@ -257,15 +257,15 @@ class OpinionVerifier(BlockVerifier):
         return output.second_score.mean(dim=1).numpy()
 
 
-@pytest.mark.parametrize(("thorough_score", "people"), [(0.9, 1), (0.6, 0)])
-def test_thorough_look_at_a_photograph_decides_who_is_there(thorough_score: float, people: int) -> None:
+@pytest.mark.parametrize(("still", "thorough_score", "people"), [(True, 0.9, 1), (True, 0.6, 0), (False, 0.6, 1)])
+def test_thorough_look_at_a_photograph_decides_who_is_there(still: bool, thorough_score: float, people: int) -> None:
     torch.manual_seed(1)
-    perception, verifier = BlockPerception(PerceptionNet(TINY)), OpinionVerifier()
-    perception.second = cast(SecondOpinion, Opinion(thorough_score))
-    stage = PerceptionStage(BlockDetector(), perception, verifier, TrackerConfig())
+    second, verifier = cast(SecondOpinion, Opinion(thorough_score)), OpinionVerifier()
+    seeing = BlockPerception(PerceptionNet(TINY), second=second)
+    stage = PerceptionStage(BlockDetector(), seeing, verifier, TrackerConfig())
+    stage.reset(still=still)
     assert len(stage.process(with_person(100), CAMERA)) == people
-    # The prior of the thorough look is what the looks before it say, not the detector's score.
-    assert verifier.prior == pytest.approx(0.9)
+    assert verifier.prior == pytest.approx(0.9), "the looks before it say that, not the detector"
 
 
 def test_photograph_is_searched_again_with_everybody_seen_hidden() -> None:
