@@ -46,9 +46,9 @@ def _work(arguments: Sequence[str]) -> None:
     config.check()
     # Imported after the options are checked, and the networks' library after everything is open: it takes seconds.
     from common.weights.graph_cache import GRAPHS
-    from sender.openings import opened
 
     GRAPHS.read_ahead("sender")
+    from sender.openings import opened
 
     with opened(config) as openings:
         loading()

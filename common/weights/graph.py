@@ -25,7 +25,6 @@ import openvino
 import torch
 from openvino import opset13
 from openvino.frontend import FrontEndManager
-from openvino.frontend.pytorch.ts_decoder import TorchScriptPythonDecoder
 from torch import Tensor, nn
 
 from common.forks import keep_in_forks
@@ -178,6 +177,9 @@ def _converted(network: nn.Module, example: Sequence[Tensor]) -> Any:
 
     Not by `openvino.convert_model`, which does the same and reports its use to OpenVINO's authors.
     """
+    # Not needed where all networks are cached.
+    from openvino.frontend.pytorch.ts_decoder import TorchScriptPythonDecoder
+
     with torch.no_grad(), warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of the tracer, about shapes that become constants, as they should
         traced = torch.jit.trace(network, tuple(example), check_trace=False)

@@ -4,7 +4,8 @@
            └─ PyTorch ─ weights ─ network ─ its key ───────────┴─ in use ─ … ─ first frame: what was used is noted
 
 A file is named after the key of all that it depends on, and used where nobody else can have made it
-(`common.io.cache_folder`).  What was read ahead is used where its file is asked for.
+(`common.io.cache_folder`).  What was read ahead is used where its file is asked for.  The key of a network needs the
+network itself, which takes longer to build than to read compiled: its file's name is stored under a shorter key.
 
 Imports neither PyTorch nor OpenVINO, whose import takes as long as reading the networks.
 """
@@ -40,13 +41,14 @@ _KEY_DIGITS = 16
 """Of a key in the name of its file."""
 
 
-def file_name(name: str, key: bytes) -> str:
+def file_name(name: str, key: bytes, kind: str = "openvino") -> str:
     """Of a compiled network.
 
     Args:
         key: all that it depends on.
+        kind: `openvino`, or `name` for the file that has the name of that one.
     """
-    return f"network-{name}-{hashlib.sha256(key).hexdigest()[:_KEY_DIGITS]}.openvino"
+    return f"network-{name}-{hashlib.sha256(key).hexdigest()[:_KEY_DIGITS]}.{kind}"
 
 
 class GraphCache:
@@ -89,10 +91,22 @@ class GraphCache:
 
     def put(self, file: str, models: "CompiledModels") -> None:
         """Writes a file, if its folder can be written."""
+        self._write(file, models.serialised())
+
+    def known(self, name: str) -> str | None:
+        """What `note` was told of a name; None if nothing."""
+        content = _read(name)
+        return None if content is None else Path(content.tobytes().decode(errors="replace")).name
+
+    def note(self, name: str, file: str) -> None:
+        """Writes the name of a file under another one, if the folder can be written."""
+        self._write(name, file.encode())
+
+    def _write(self, file: str, content: bytes) -> None:
         path = cache_directory() / file
         try:
             path.parent.mkdir(parents=True, exist_ok=True, mode=0o755)
-            atomic_write(path, models.serialised(), synced=False, mode=0o644)
+            atomic_write(path, content, synced=False, mode=0o644)
         except OSError as error:
             logger.warning("compiled networks cannot be cached, so that every start takes longer: %s", error)
 

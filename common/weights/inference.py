@@ -2,15 +2,18 @@
 
 For the CPU a network is compiled once for a machine.  The file in the cache's folder is named after the weights, the
 code of the network and of its compilation, the version of OpenVINO, the processor, the precisions and the number of
-threads.
+threads.  Where the whole program and the file of weights are those of an earlier start, nothing else is needed, and the
+network is not even built.
 """
 
 import hashlib
 import inspect
+import json
 import logging
 import threading
 from collections.abc import Callable, Sequence
-from functools import lru_cache
+from dataclasses import asdict
+from functools import cache, lru_cache
 from importlib.util import find_spec
 from itertools import starmap
 from operator import itemgetter
@@ -20,10 +23,11 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor, nn
 
+from common.errors import WeightsError
 from common.weights.captured import CapturedNetwork, hold_in_bf16
 from common.weights.devices import CPU, fast_autocast, fast_in_bf16, int8_weight_bits
 from common.weights.graph_cache import GRAPHS, file_name
-from common.weights.manifest import Precision, Ranges
+from common.weights.manifest import Precision, Ranges, WeightsEntry
 from common.weights.threads import side_by_side
 
 if TYPE_CHECKING:
@@ -34,6 +38,9 @@ if TYPE_CHECKING:
 
 _FORMAT = 2
 """Changes with what a compiled file contains, and with any code of a network that its classes' files do not have."""
+_PROGRAM = [Path(__file__).parents[2] / package for package in ("common", "sender", "receiver")]
+
+Build = Callable[[], nn.Module]
 
 logger = logging.getLogger(__name__)
 
@@ -47,7 +54,7 @@ class NetworkInUse:
     Threads may call it at once.  Inputs may be on any device, outputs are on the host.
 
     Args:
-        network: tensors → a tuple of tensors; in evaluation mode, on its device.
+        network: tensors → a tuple of tensors, in evaluation mode, on its device; or what gives it when it is needed.
         precision: of matrix products and convolutions, where the machine computes in it.
         compiled: the same network by OpenVINO for one row; None to run it by PyTorch.
         name: in the log.
@@ -55,15 +62,20 @@ class NetworkInUse:
 
     def __init__(
         self,
-        network: nn.Module,
+        network: nn.Module | Build,
         precision: Precision,
         device: torch.device,
         compiled: "CompiledGraph | None" = None,
         name: str = "",
     ) -> None:
-        self._network, self._precision, self._device = network, precision, device
+        self._build: Build = (lambda: network) if isinstance(network, nn.Module) else network
+        self._precision, self._device = precision, device
         self._compiled = compiled
         self._captured = CapturedNetwork(self.eager, name, device) if device.type != "cpu" else None
+
+    @property
+    def network(self) -> nn.Module:
+        return self._build()
 
     @property
     def is_one_graph(self) -> bool:
@@ -83,40 +95,49 @@ class NetworkInUse:
     def eager(self, *inputs: Tensor) -> tuple[Tensor, ...]:
         """By PyTorch, for inputs on the network's device."""
         with fast_autocast(self._device.type, wanted=self._precision == "bf16"):
-            outputs = self._network(*inputs)
+            outputs = self.network(*inputs)
         return tuple(output.float() if output.is_floating_point() else output for output in outputs)
 
 
 def in_use(
-    network: nn.Module,
+    network: nn.Module | Build,
     example: Sequence[Tensor],
     name: str,
     precision: Precision = "float32",
     device: torch.device = CPU,
     int8: Ranges | None = None,
     threads: int | None = None,
+    stored: WeightsEntry | None = None,
 ) -> NetworkInUse:
     """A network for use on a device, which it is moved to.
 
     Args:
-        network: tensors → a tuple of tensors.
+        network: tensors → a tuple of tensors; or what builds it, from nothing but the code of this program and the
+            weights of `stored`, when it is needed.
         example: inputs of one row.
         name: of the network in the log and the cache.
         precision: the one that the network's score permits, which its manifest records.
         int8: the layers that its score permits to multiply in 8 bits, likewise; they do where nothing runs in bf16.
         threads: rows that are computed at a time on the CPU; by default as many as PyTorch has threads.
     """
-    network = network.eval().requires_grad_(False).to(device)
+
+    @cache
+    def build() -> nn.Module:
+        built = network if isinstance(network, nn.Module) else network()
+        return built.eval().requires_grad_(False).to(device)
+
+    if stored is None or device.type != "cpu":
+        build()
     compiled = None
     if device.type == "cpu":
         permitted: Precision = precision if fast_in_bf16() else "float32"
         # Where bf16 is fast, quantising takes the time that products in 8 bits save.
         permitted_int8 = int8 or {} if permitted == "float32" and int8_weight_bits() else {}
         threads = threads or torch.get_num_threads()
-        compiled = _compiled(network, example, name, permitted, permitted_int8, threads)
-    used = NetworkInUse(network, precision, device, compiled, name)
+        compiled = _compiled(build, example, name, permitted, permitted_int8, threads, stored)
+    used = NetworkInUse(build, precision, device, compiled, name)
     if device.type != "cpu":
-        hold_in_bf16(network, used.eager, [tensor.to(device) for tensor in example])
+        hold_in_bf16(build(), used.eager, [tensor.to(device) for tensor in example])
         # Captured at the start, not in the first frame.
         used(*example)
     return used
@@ -173,16 +194,24 @@ def from_users_file(path: Path, side: int) -> "tuple[CompiledGraph, tuple[int, .
 
 
 def _compiled(
-    network: nn.Module, example: Sequence[Tensor], name: str, precision: Precision, int8: Ranges, threads: int
+    build: Build,
+    example: Sequence[Tensor],
+    name: str,
+    precision: Precision,
+    int8: Ranges,
+    threads: int,
+    stored: WeightsEntry | None,
 ) -> "CompiledGraph | None":
     """The network, compiled; None where OpenVINO cannot run it."""
     bits = int8_weight_bits()
+    conditions = f"{precision} {bits} {sorted(int8.items())} {[tuple(tensor.shape) for tensor in example]}"
     return _from_cache(
         name,
-        lambda: _identity(network, example, f"{precision} {bits} {sorted(int8.items())}"),
-        lambda compiler: compiler.compile_graph(network, example, precision, threads, int8, bits),
+        lambda: _identity(build(), conditions),
+        lambda compiler: compiler.compile_graph(build(), example, precision, threads, int8, bits),
         precision,
         threads=threads,
+        short="" if stored is None else f"{_program()} {json.dumps(asdict(stored), sort_keys=True)} {conditions}",
     )
 
 
@@ -193,12 +222,14 @@ def _from_cache(
     precision: Precision = "float32",
     *,
     threads: int,
+    short: str = "",
 ) -> "CompiledGraph | None":
     """A network from the cache, or else compiled and stored there; None where OpenVINO cannot run it.
 
     Args:
         identity: all that the network is.
         make: compiles it, by `common.weights.graph`.
+        short: what determines all that it is; empty if nothing does that takes less time.
     """
     if not _has_openvino():
         return None
@@ -209,25 +240,41 @@ def _from_cache(
         return None
     try:
         sources = b"".join(source.read_bytes() for source in graph.SOURCES)
-        key = f"{_FORMAT} {threads} {compiled_models.processor()} ".encode() + sources + identity()
-        file = file_name(name, key)
-        if (models := GRAPHS.get(file, precision, threads)) is not None:
+        key = f"{_FORMAT} {threads} {compiled_models.processor()} ".encode() + sources
+        noted = file_name(name, key + short.encode(), "name")
+        known = GRAPHS.known(noted) if short else None
+        if known and (models := GRAPHS.get(known, precision, threads)) is not None:
+            return graph.CompiledGraph(models)
+        file = file_name(name, key + identity())
+        if short:
+            GRAPHS.note(noted, file)
+        if file != known and (models := GRAPHS.get(file, precision, threads)) is not None:
             return graph.CompiledGraph(models)
         _announce()
         with _compiling:
             compiled = make(graph)
         GRAPHS.put(file, compiled.models)
         return compiled
+    except WeightsError:
+        raise
     # OpenVINO has no common class of errors.
     except Exception as error:
         logger.warning("OpenVINO cannot run the network %s, which is slower without it: %s", name, error)
         return None
 
 
-def _identity(network: nn.Module, example: Sequence[Tensor], conditions: str) -> bytes:
+@lru_cache(maxsize=1)
+def _program() -> str:
+    """The code of this program, and of the library that its networks are written in, as a digest."""
+    digest = hashlib.sha256(torch.__version__.encode())
+    for file in sorted(file for package in _PROGRAM for file in package.rglob("*.py")):
+        digest.update(f"{file.relative_to(_PROGRAM[0].parent)} ".encode() + file.read_bytes())
+    return digest.hexdigest()
+
+
+def _identity(network: nn.Module, conditions: str) -> bytes:
     """All that a compiled network depends on, besides the machine and its compiler, as a digest."""
     digest = hashlib.sha256(conditions.encode())
-    digest.update(repr([tuple(tensor.shape) for tensor in example]).encode())
     for file in sorted({inspect.getfile(type(module)) for module in network.modules()}):
         digest.update(Path(file).read_bytes())
     # By name: some were registered in the order of a set, which differs from start to start.

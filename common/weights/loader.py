@@ -5,6 +5,7 @@ import hashlib
 import zlib
 from collections.abc import Callable, Mapping
 from dataclasses import Field, asdict
+from functools import cache, partial
 from pathlib import Path
 from typing import Any, ClassVar, Protocol, TypeVar
 
@@ -100,6 +101,22 @@ def load_recorded(
     """
     config = recorded_config(name, kind, config_type, directory)
     return load_into(build(config), name, {"kind": kind, **architecture_of(config)}, directory)
+
+
+def later(
+    name: str,
+    kind: str,
+    config_type: Callable[..., Config],
+    build: Callable[[Config], Network],
+    directory: Path = WEIGHTS_DIRECTORY,
+) -> tuple[Config, Callable[[], Network]]:
+    """The config of an entry's network, and what gives the network: the same each time, built when it is needed.
+
+    Arguments and errors are those of `load_recorded`: the file is checked at once.
+    """
+    config = recorded_config(name, kind, config_type, directory)
+    read_file(find_entry(name, directory), directory)
+    return config, cache(partial(load_recorded, name, kind, config_type, build, directory))
 
 
 def save_weights(

@@ -17,7 +17,6 @@ from sender.capture.cameras import DeviceReader, RtspReader
 from sender.capture.config import LIVE_PREFIX, STILLS_PREFIX, CaptureConfig
 from sender.capture.images import ImageSource, is_image_path, natural_order
 from sender.capture.live import LiveSource
-from sender.capture.socket_source import SocketSource
 from sender.capture.source import FrameSource, check_is_no_address, printable_name, without_credentials
 from sender.capture.video import VideoFileSource
 from sender.metrics import SenderMetrics
@@ -113,6 +112,9 @@ def _open_other(camera: str, focal_px: float | None, metrics: SenderMetrics) -> 
     for prefix in (STILLS_PREFIX, LIVE_PREFIX):
         if camera.startswith(prefix):
             path = Path(camera.removeprefix(prefix))
+            # Pydantic takes a while to import.
+            from sender.capture.socket_source import SocketSource
+
             return SocketSource(path, live=prefix == LIVE_PREFIX, focal_px=focal_px, metrics=metrics)
     check_is_no_address(camera)
     return _open_path(Path(camera), focal_px, metrics)

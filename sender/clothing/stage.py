@@ -74,6 +74,11 @@ class _Reader(nn.Module):
         return estimate.mean, estimate.log_variance
 
 
+def _load() -> _Reader:
+    config = ClothingConfig()
+    return _Reader(load_into(ClothingNet(config), WEIGHTS_NAME, architecture_of(config)))
+
+
 class ClothingStage:
     """Reads the clothes of every tracked person.
 
@@ -98,10 +103,8 @@ class ClothingStage:
         """
         if sharing:
             return cls(sharing._network, sharing._space, sharing._body)
-        config = ClothingConfig()
-        network = load_into(ClothingNet(config), WEIGHTS_NAME, architecture_of(config))
-        precision = find_entry(WEIGHTS_NAME).precision
-        reader = in_use(_Reader(network), _EXAMPLE, WEIGHTS_NAME, precision, device)
+        entry = find_entry(WEIGHTS_NAME)
+        reader = in_use(_load, _EXAMPLE, WEIGHTS_NAME, entry.precision, device, stored=entry)
         return cls(reader, LabelSpace.load(), BodyModel.load())
 
     def reset(self) -> None:

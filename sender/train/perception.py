@@ -66,7 +66,8 @@ class FlipAugmentation(nn.Module):
         self.net, self.mirror = net, Mirror().to(device_of(net))
 
     def forward(self, image_B3SS: Tensor) -> PerceptionOutput:
-        return with_peaks(self.net, mean([self.net(image_B3SS), self.mirror(self.net(image_B3SS.flip(-1)))]))
+        both = mean([self.net(image_B3SS), self.mirror(self.net(image_B3SS.flip(-1)))])
+        return with_peaks(both, self.net.keypoints.sharpness)
 
 
 class PerceptionTraining(Recipe[PerceptionNet, Crops]):

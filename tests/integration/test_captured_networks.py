@@ -39,7 +39,7 @@ def networks_of_both_daemons(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str,
 
     def note(used: NetworkInUse, *inputs: Tensor, run: Any = NetworkInUse.__call__) -> tuple[Tensor, ...]:
         assert used._captured is not None
-        found.append((used._captured._name, used._network, inputs))
+        found.append((used._captured._name, used.network, inputs))
         outputs: tuple[Tensor, ...] = run(used, *inputs)
         return outputs
 

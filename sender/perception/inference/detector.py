@@ -3,8 +3,9 @@
 Shapes: B frames, N side of the letterboxed frame, H = N/8 cells a side.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Final, Self
 
@@ -13,17 +14,17 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
-from torchvision.ops import nms
 
 from common.arrays import Box, Float64Array, FloatArray, Image
-from common.weights.devices import CPU, device_of
+from common.weights.devices import CPU
 from common.weights.inference import NetworkInUse, in_use
-from common.weights.loader import load_recorded
+from common.weights.loader import later
 from common.weights.manifest import WEIGHTS_DIRECTORY, find_entry
 from sender.perception.inference.crop import rolled_axes
 from sender.perception.inference.predictor import as_bytes, unit
 from sender.perception.network.keypoints import cell_centres
 from sender.perception.network.stem import Refinement, Residual, convolution
+from sender.perception.tracking.boxes import intersections_over_union
 
 WEIGHTS_NAME = "detector"
 STRIDE = 8
@@ -189,9 +190,12 @@ def suppressed(boxes_N4: Tensor, scores_N: Tensor, limit: int = 50) -> tuple[Ten
 
 def unsuppressed(boxes_N4: Tensor, scores_N: Tensor, limit: int = 50) -> Tensor:
     """The rows of those that `suppressed` keeps, best first."""
-    scores, order = scores_N.sort(descending=True)
-    best = order[:limit]
-    return best[nms(boxes_N4[best], scores[:limit], _NMS_IOU)]
+    best = scores_N.argsort(descending=True)[:limit]
+    overlaps, kept = intersections_over_union(boxes_N4[best].numpy()) > _NMS_IOU, list[int]()
+    for row in range(len(best)):
+        if not overlaps[row, kept].any():
+            kept.append(row)
+    return best[kept]
 
 
 def detections(boxes_N4: Tensor, scores_N: Tensor, image: Image) -> tuple[Detection, ...]:
@@ -208,31 +212,46 @@ class Detector:
     Most proposals that score below 0.5 are false; `sender.perception.inference.verifier` rejects those.
 
     Args:
+        net: trained; or its config, and what builds it when it is needed.
         networks: the network in use, by the side of the letterboxed frame; other sides run by PyTorch.
     """
 
     def __init__(
         self,
-        net: DetectorNet,
+        net: DetectorNet | tuple[DetectorConfig, Callable[[], DetectorNet]],
         threshold: float = PROPOSAL_SCORE,
         networks: Mapping[int, NetworkInUse] | None = None,
+        device: torch.device = CPU,
     ) -> None:
-        self.net = net.eval().requires_grad_(False)
+        self.config, self._build = net if isinstance(net, tuple) else (net.config, lambda: net)
         self.threshold = threshold
         self.networks = networks or {}
-        self._plain = NetworkInUse(self.net, "bf16", device_of(self.net))
+        self._plain = NetworkInUse(lambda: self.net, "bf16", device)
 
     @classmethod
     def load(cls, directory: Path = WEIGHTS_DIRECTORY, device: torch.device = CPU) -> Self:
         """The shipped network; raises WeightsError where its weights are missing, damaged or of another version."""
-        net = load_recorded(WEIGHTS_NAME, KIND, DetectorConfig, DetectorNet, directory)
-        net = net.to(memory_format=torch.channels_last)
         entry = find_entry(WEIGHTS_NAME, directory)
-        networks = {
-            side: in_use(net, (_example(side),), WEIGHTS_NAME, entry.precision, device, entry.int8)
-            for side in (_side(net.config, scale) for scale in BOTH)
+        config, build = later(WEIGHTS_NAME, KIND, DetectorConfig, DetectorNet, directory)
+        detector = cls((config, build), device=device)
+        detector.networks = {
+            side: in_use(
+                lambda: detector.net,
+                (_example(side),),
+                WEIGHTS_NAME,
+                entry.precision,
+                device,
+                entry.int8,
+                stored=entry,
+            )
+            for side in (_side(config, scale) for scale in BOTH)
         }
-        return cls(net, networks=networks)
+        return detector
+
+    @cached_property
+    def net(self) -> DetectorNet:
+        """The network itself."""
+        return self._build().to(memory_format=torch.channels_last).eval().requires_grad_(False)
 
     @torch.inference_mode()
     def find(self, image: Image, scales: Sequence[float] = USUAL, roll: float = 0.0) -> tuple[Detection, ...]:
@@ -242,7 +261,7 @@ class Detector:
             scales: `USUAL`, `LARGER` or `BOTH`.
             roll: of the camera, radians clockwise in the frame.  The frame is turned back; the boxes stay upright.
         """
-        sides = [_side(self.net.config, scale) for scale in scales]
+        sides = [_side(self.config, scale) for scale in scales]
         at_scales = [self._found(image, side, roll) for side in sides]
         boxes, scores = (torch.cat(parts) for parts in zip(*at_scales, strict=True))
         if len(sides) > 1:

@@ -23,8 +23,7 @@ from common.body.anatomy import (
     MIRRORED_REGIONS,
 )
 from common.body.rotations import rotation_6d_to_matrix
-from sender.perception.network.keypoints import peak_positions
-from sender.perception.network.network import PerceptionNet
+from sender.perception.network.keypoints import attend, peak_positions
 from sender.perception.network.output import PerceptionOutput
 
 # Signs under mirroring: of a rotation's first two columns under M R M, and of a mask's (area, x, y, xx, yy, xy).
@@ -32,10 +31,9 @@ _ROTATION_SIGNS = (1.0, -1.0, -1.0, -1.0, 1.0, 1.0)
 _MOMENT_SIGNS = (1.0, -1.0, 1.0, 1.0, 1.0, -1.0)
 
 
-def with_peaks(net: PerceptionNet, average: PerceptionOutput) -> PerceptionOutput:
-    """The output with its keypoints at the highest peaks of its heat maps."""
-    attention = net.keypoints.attend(average.heat_logits.float().to(net.keypoints.sharpness.device))
-    return replace(average, keypoints_2d=peak_positions(attention).to(average.keypoints_2d.device))
+def with_peaks(average: PerceptionOutput, sharpness_J: Tensor) -> PerceptionOutput:
+    """The output with its keypoints at the highest peaks of its heat maps; the sharpness is `KeypointsHead`'s."""
+    return replace(average, keypoints_2d=peak_positions(attend(average.heat_logits.float(), sharpness_J)))
 
 
 class Mirror(nn.Module):

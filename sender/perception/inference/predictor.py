@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from functools import cache, cached_property
 from pathlib import Path
 from typing import Self
 
@@ -13,7 +14,7 @@ from torch.nn import functional
 from common.arrays import ByteArray
 from common.weights.devices import CPU
 from common.weights.inference import NetworkInUse, in_use
-from common.weights.loader import load_recorded
+from common.weights.loader import later
 from common.weights.manifest import WEIGHTS_DIRECTORY, find_entry
 from common.weights.threads import beside
 from sender.perception.config import Keypoints
@@ -28,7 +29,8 @@ KIND = "perception-vit-1"
 
 
 class PerceptionGraph(nn.Module):
-    """Perception in use: crops of bytes → the fields of `PerceptionOutput`, and the peaks (B, J, 2) of the heat maps.
+    """Perception in use: crops of bytes → the fields of `PerceptionOutput`, the peaks (B, J, 2) of the heat maps, and
+    the sharpness (B, J) by which they were found, which is always the same.
 
     What mirror images show is mirrored back.
     """
@@ -45,7 +47,9 @@ class PerceptionGraph(nn.Module):
         seen: PerceptionOutput = self.net(unit(crops_BSS3.permute(0, 3, 1, 2)))
         columns = zip(self.mirror(seen).columns(), seen.columns(), strict=True)
         turned = PerceptionOutput(*(chosen(mirrored_B, *pair) for pair in columns))
-        return *turned.columns(), with_peaks(self.net, turned).keypoints_2d
+        sharpness = self.net.keypoints.sharpness
+        peaks = with_peaks(turned, sharpness).keypoints_2d
+        return *turned.columns(), peaks, sharpness.expand(len(peaks), -1)
 
 
 def chosen(first_B: Tensor, one: Tensor, other: Tensor) -> Tensor:
@@ -57,7 +61,7 @@ class Perception:
     """Predicts keypoints, pose, depth and mask of crops, with flip augmentation where both views are wanted.
 
     Args:
-        net: trained.
+        net: trained; or its config, and what builds it when it is needed.
         network_of: gives the same network in use on crops of a side, when they are first seen; by default by PyTorch
             on the CPU.
         second: reads the keypoints of people in boxes, too (`refine_boxes.predict_in_boxes`); None where they are the
@@ -66,14 +70,16 @@ class Perception:
 
     def __init__(
         self,
-        net: PerceptionNet,
+        net: PerceptionNet | tuple[PerceptionConfig, Callable[[], PerceptionNet]],
         network_of: Callable[[int], NetworkInUse] | None = None,
         second: SecondOpinion | None = None,
     ) -> None:
-        self.net = net.eval().requires_grad_(False)
+        self.config, self._build = net if isinstance(net, tuple) else (net.config, lambda: net)
         self.second = second
-        self._network_of = network_of or (lambda _side: NetworkInUse(PerceptionGraph(self.net).eval(), "bf16", CPU))
+        self._graph = cache(lambda: PerceptionGraph(self.net).eval())
+        self._network_of = network_of or (lambda _side: NetworkInUse(self._graph, "bf16", CPU))
         self._networks: dict[int, NetworkInUse] = {}
+        self._sharpness: Tensor | None = None
 
     @classmethod
     def load(
@@ -87,27 +93,32 @@ class Perception:
         Args:
             keypoints: whether people in boxes get a second opinion.
         """
-        net = load_recorded(WEIGHTS_NAME, KIND, PerceptionConfig, PerceptionNet, directory)
-        net = net.to(memory_format=torch.channels_last)
-        entry, graph = find_entry(WEIGHTS_NAME, directory), PerceptionGraph(net)
+        entry = find_entry(WEIGHTS_NAME, directory)
+        stored = later(WEIGHTS_NAME, KIND, PerceptionConfig, PerceptionNet, directory)
 
         def network(side: int) -> NetworkInUse:
             example = torch.zeros(1, side, side, 3, dtype=torch.uint8), torch.zeros(1, dtype=torch.bool)
-            return in_use(graph, example, WEIGHTS_NAME, entry.precision, device, entry.int8, threads=beside())
+            precision, int8, graph = entry.precision, entry.int8, perception._graph
+            return in_use(graph, example, WEIGHTS_NAME, precision, device, int8, threads=beside(), stored=entry)
 
-        perception = cls(net, network, SecondOpinion.load(device, directory) if keypoints == "fused" else None)
+        perception = cls(stored, network, SecondOpinion.load(device, directory) if keypoints == "fused" else None)
         perception._network(perception.size)
         return perception
+
+    @cached_property
+    def net(self) -> PerceptionNet:
+        """The network itself."""
+        return self._build().to(memory_format=torch.channels_last).eval().requires_grad_(False)
 
     @property
     def size(self) -> int:
         """Side of the crops that `observe` takes of streams, pixels."""
-        return self.net.config.size
+        return self.config.size
 
     @property
     def still_size(self) -> int:
         """Side of the crops that `observe` takes of photographs, pixels."""
-        return self.net.config.still_size or self.size
+        return self.config.still_size or self.size
 
     def _network(self, side: int) -> NetworkInUse:
         if side not in self._networks:
@@ -143,13 +154,15 @@ class Perception:
         if pictures.shape[1] != side:
             images = resized(as_images(pictures.numpy()), side)
             pictures = images.mul_(255).round_().byte().permute(0, 2, 3, 1).contiguous()
-        *columns, peaks = self._network(side)(pictures, torch.tensor(mirrored))
+        *columns, peaks, sharpness = self._network(side)(pictures, torch.tensor(mirrored))
+        self._sharpness = sharpness[0]
         return PerceptionOutput(*columns), peaks
 
     @torch.inference_mode()
     def with_peaks(self, average: PerceptionOutput) -> PerceptionOutput:
-        """A mean of predictions, with its keypoints at the highest peaks of its heat maps."""
-        return with_peaks(self.net, average)
+        """A mean of predictions that `look` gave, with its keypoints at the highest peaks of its heat maps."""
+        assert self._sharpness is not None, "it has seen nothing"
+        return with_peaks(average, self._sharpness)
 
 
 def resized(images_BCHW: Tensor, side: int) -> Tensor:

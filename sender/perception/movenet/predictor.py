@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cache, cached_property
 from pathlib import Path
 from typing import Final, Literal, Self, get_args
 
@@ -12,7 +12,7 @@ import torch
 from common.arrays import ByteArray, FloatArray
 from common.weights.devices import CPU
 from common.weights.inference import NetworkInUse, in_use
-from common.weights.loader import load_recorded
+from common.weights.loader import later
 from common.weights.manifest import WEIGHTS_DIRECTORY, find_entry
 from sender.perception.movenet.decode import MoveNetGraph
 from sender.perception.movenet.network import MoveNetConfig, MoveNetNet
@@ -62,15 +62,18 @@ class MoveNet:
     @classmethod
     def load(cls, name: Name, device: torch.device = CPU, directory: Path = WEIGHTS_DIRECTORY) -> Self:
         """A shipped network; raises WeightsError where its weights are missing, damaged or of another version."""
-        net = load_recorded(name, KIND, MoveNetConfig, MoveNetNet, directory)
-        entry, size = find_entry(name, directory), net.config.size
-        graph = MoveNetGraph(net.to(memory_format=torch.channels_last))
+        config, build = later(name, KIND, MoveNetConfig, MoveNetNet, directory)
+        entry, size = find_entry(name, directory), config.size
+
+        @cache
+        def graph() -> MoveNetGraph:
+            return MoveNetGraph(build().to(memory_format=torch.channels_last))
 
         def compiled(width: int) -> NetworkInUse:
             example = torch.zeros(1, size, width, 3, dtype=torch.uint8)
-            return in_use(graph, (example,), name, entry.precision, device, entry.int8)
+            return in_use(graph, (example,), name, entry.precision, device, entry.int8, stored=entry)
 
-        network = cls(compiled, size, net.config.narrow)
+        network = cls(compiled, size, config.narrow)
         if device.type != "cpu":
             # A GPU's graphs are captured while nothing else runs.
             _ = network._networks

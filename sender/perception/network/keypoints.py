@@ -85,7 +85,7 @@ class KeypointsHead(nn.Module):
     def forward(self, scales: Sequence[Tensor], token_BC: Tensor) -> Keypoints:
         fused = self.refine(self.fusion(scales, token_BC))
         heat = self.heat(fused).float()
-        attention = self.attend(heat)
+        attention = attend(heat, self.sharpness)
         positions, sigma = soft_argmax(attention)
         features = pool(fused, attention)
         certainty = self.certainty(torch.cat([features, sigma.detach().log()[..., None]], dim=-1)).float()
@@ -100,18 +100,19 @@ class KeypointsHead(nn.Module):
             features=features,
         )
 
-    def attend(self, heat_BJHW: Tensor) -> Tensor:
-        """The distribution of each keypoint's position (B, J, H, W), from the logits of its heat map."""
-        sharp = heat_BJHW.flatten(2) * (2.0 * self.sharpness)[None, :, None].exp()
-        attention: Tensor = sharp.softmax(dim=-1).reshape(heat_BJHW.shape)
-        return attention
-
     def _joints_3d(self, fused_BCHW: Tensor, attention_BJHW: Tensor) -> Tensor:
         """Location maps averaged under each keypoint's attention: (B, J, 3) metres."""
         batch, _, height, width = attention_BJHW.shape
         maps = self.location(fused_BCHW).float().reshape(batch, KEYPOINTS, 3, height, width)
         joints: Tensor = (maps * attention_BJHW[:, :, None]).sum(dim=(-2, -1))
         return joints
+
+
+def attend(heat_BJHW: Tensor, sharpness_J: Tensor) -> Tensor:
+    """The distribution of each keypoint's position (B, J, H, W), from the logits of its heat map."""
+    sharp = heat_BJHW.flatten(2) * (2.0 * sharpness_J)[None, :, None].exp()
+    attention: Tensor = sharp.softmax(dim=-1).reshape(heat_BJHW.shape)
+    return attention
 
 
 def argmax_of_maps(maps_BJHW: Tensor) -> Tensor:

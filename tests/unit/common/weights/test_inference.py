@@ -5,6 +5,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Iterable
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -13,11 +14,12 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from common.errors import WeightsError
 from common.weights import inference, threads
 from common.weights.devices import CPU, int8_weight_bits
 from common.weights.graph import CompiledGraph, compile_graph
 from common.weights.inference import NetworkInUse, in_use
-from common.weights.manifest import Precision
+from common.weights.manifest import Precision, WeightsEntry
 from tests.support.pretended_gpu import on_gpu, pretended_gpu
 
 
@@ -220,6 +222,76 @@ def test_other_weights_are_compiled_again(folder: Path) -> None:
     for one in (network(), other):
         in_use(one, EXAMPLE, "tiny")
     assert len(list(folder.iterdir())) == 2
+
+
+STORED = WeightsEntry("tiny.safetensors", "0" * 64, {}, {}, {})
+
+
+def never() -> nn.Module:
+    raise AssertionError("the network is built")
+
+
+def test_network_that_is_cached_is_not_built(folder: Path) -> None:
+    pytest.importorskip("openvino")
+    in_use(network, EXAMPLE, "tiny", stored=STORED)
+    torch.testing.assert_close(outputs(in_use(never, EXAMPLE, "tiny", stored=STORED)), plain())
+    assert len(list(folder.glob("*.openvino"))) == 1
+
+
+@pytest.mark.parametrize("change", ["weights", "program", "precision", "shape"])
+def test_network_is_built_after_a_change(change: str, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("openvino")
+    in_use(network, EXAMPLE, "tiny", stored=STORED)
+    entry = replace(STORED, sha256="1" * 64) if change == "weights" else STORED
+    if change == "program":
+        monkeypatch.setattr(inference, "_program", lambda: "another one")
+    example = (torch.zeros(1, 3, 4, 16),) if change == "shape" else EXAMPLE
+    built: list[nn.Module] = []
+
+    def build() -> nn.Module:
+        built.append(network())
+        return built[0]
+
+    monkeypatch.setattr(inference, "fast_in_bf16", lambda: change == "precision")
+    in_use(build, example, "tiny", "bf16", stored=entry)
+    assert len(built) == 1
+    # A network that is the same after all is not compiled again.
+    assert len(list(folder.glob("*.openvino"))) == (2 if change in ("precision", "shape") else 1)
+
+
+def test_other_code_is_another_program(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "common").mkdir()
+    monkeypatch.setattr(inference, "_PROGRAM", [tmp_path / "common"])
+    programs = set[str]()
+    for code in ("a = 1", "a = 2"):
+        (tmp_path / "common" / "network.py").write_text(code)
+        inference._program.cache_clear()
+        programs.add(inference._program())
+    inference._program.cache_clear()
+    assert len(programs) == 2
+
+
+@pytest.mark.parametrize("content", [b"damage...", b"", b"network-none-0.openvino", b"\xff/../other", None])
+def test_damaged_network_that_is_not_built_is_replaced(content: bytes | None, folder: Path) -> None:
+    pytest.importorskip("openvino")
+    in_use(network, EXAMPLE, "tiny", stored=STORED)
+    (compiled,), (name,) = folder.glob("*.openvino"), folder.glob("*.name")
+    good = name.read_bytes()
+    if content is None:
+        compiled.write_bytes(compiled.read_bytes()[:-9] + b"damage...")
+    else:
+        name.write_bytes(content)
+    for build in (network, never):
+        torch.testing.assert_close(outputs(in_use(build, EXAMPLE, "tiny", stored=STORED)), plain())
+    assert name.read_bytes() == good
+
+
+def test_missing_weights_of_a_network_that_is_built_are_no_fault_of_openvino() -> None:
+    def missing() -> nn.Module:
+        raise WeightsError("there are none")
+
+    with pytest.raises(WeightsError):
+        in_use(missing, EXAMPLE, "tiny", stored=STORED)
 
 
 def test_damaged_file_is_replaced(folder: Path, caplog: pytest.LogCaptureFixture) -> None:
