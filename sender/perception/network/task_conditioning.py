@@ -53,7 +53,7 @@ class TaskPositionEncoding(nn.Module):
 
 
 class TaskMask(nn.Module):
-    """M_task of all blocks, as an additive mask for the attention.
+    """M_task of all blocks, as an additive mask for timm's attention.
 
     Args:
         head_size: d, the width of one attention head.

@@ -82,7 +82,7 @@ class LiftingTraining(Recipe[LiftingNetwork, Windows]):
         for module in (*network.modules(), *self._posterior.modules()):
             if isinstance(module, Attention):
                 # Without fusion, bf16 on a CPU is several times faster in both directions.
-                module.fused = self.device.type != "cpu"
+                vars(module)["fused_attn"] = self.device.type != "cpu"
         self._judge = MotionDiscriminator().to(self.device)
         self._adversary = torch.optim.AdamW(self._judge.parameters(), lr=2e-4, betas=(0.5, 0.99))
         self._steps = 0
