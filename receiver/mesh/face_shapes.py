@@ -11,6 +11,7 @@ from functools import lru_cache
 from typing import Self
 
 import numpy as np
+from scipy.sparse import csr_array
 
 from common.arrays import ByteArray, FloatArray, IntArray
 from receiver.mesh.glb import GlbWriter, Node
@@ -63,7 +64,9 @@ class FaceShapes:
 
     def moved(self, activations: FloatArray, offsets: FloatArray | None = None) -> FloatArray:
         """(M, 3) displacements by activations (A,), with the offsets of a pose (K, 3), or those of the rest pose."""
-        moves = activations[self.action, None] * (self.offsets if offsets is None else offsets)
+        if offsets is None:
+            return np.asarray(_at_rest(self) @ activations, np.float32).reshape(-1, 3)
+        moves = activations[self.action, None] * offsets
         columns = [np.bincount(self.place, move, len(self.vertices)) for move in moves.T]
         return np.stack(columns, axis=1).astype(np.float32)
 
@@ -103,6 +106,14 @@ class FaceShapes:
 def rounded_weights(activations: FloatArray) -> list[float]:
     """Activations (A,) for the JSON of a file."""
     return [round(value, _DECIMALS) for value in activations.tolist()]
+
+
+@lru_cache(maxsize=8)
+def _at_rest(shapes: FaceShapes) -> csr_array:
+    """(M · 3, A) the components of all moves."""
+    rows = 3 * shapes.place[:, None] + np.arange(3)
+    entries = shapes.offsets.ravel(), (rows.ravel(), shapes.action.repeat(3))
+    return csr_array(entries, shape=(3 * len(shapes.vertices), len(shapes.names)))
 
 
 @lru_cache(maxsize=8)

@@ -180,6 +180,23 @@ class GlbWriter:
             self._accessors.append(accessor)
         return list(range(first, first + arrays))
 
+    def add_vertices(
+        self, mesh: SurfaceMesh, texture: MeshTexture | None = None, normals: FloatArray | None = None
+    ) -> dict[str, int]:
+        """Appends positions and normals; arguments as for `add_triangles`. Returns the attributes of a primitive."""
+        vertices, faces = mesh.vertices, mesh.faces
+        normals = vertex_normals(vertices, faces) if normals is None else normals
+        if texture is not None:
+            copied = texture.corners.vertex[len(vertices) :]
+            vertices, normals = (np.concatenate([each, each[copied]]) for each in (vertices, normals))
+        self._quantised = self._quantised or self._compact
+        return {
+            "POSITION": self.add_array(np.asarray(vertices, np.float32), VERTEX_BUFFER, bounds=True),
+            "NORMAL": self._add_bytes(np.rint(127 * normals), np.int8, SHAPE)
+            if self._compact
+            else self.add_array(normals, VERTEX_BUFFER),
+        }
+
     def add_triangles(
         self,
         mesh: SurfaceMesh,
@@ -195,20 +212,10 @@ class GlbWriter:
             normals: (V, 3) others than those of the mesh.
             skin: further attributes of the primitive's vertices, by name.
         """
-        vertices, faces = mesh.vertices, mesh.faces
-        normals = vertex_normals(vertices, faces) if normals is None else normals
-        if texture is not None:
-            copied, faces = texture.corners.vertex[len(vertices) :], texture.corners.faces
-            vertices, normals = (np.concatenate([each, each[copied]]) for each in (vertices, normals))
-        attributes = {
-            "POSITION": self.add_array(np.asarray(vertices, np.float32), VERTEX_BUFFER, bounds=True),
-            "NORMAL": self._add_bytes(np.rint(127 * normals), np.int8, SHAPE)
-            if self._compact
-            else self.add_array(normals, VERTEX_BUFFER),
-        }
-        self._quantised = self._quantised or self._compact
+        attributes, faces = self.add_vertices(mesh, texture, normals), mesh.faces
         image = None
         if texture is not None:
+            faces = texture.corners.faces
             skin = {"TEXCOORD_0": np.asarray(texture.corners.coordinates, np.float32), **skin}
             image = self._add_image(texture)
         elif mesh.colours is not None:
@@ -220,7 +227,9 @@ class GlbWriter:
             )
         primitive: Node = {
             "attributes": attributes | self._add_attributes(skin, SKIN),
-            "indices": self.add_array(_indices(SameArray(faces), len(vertices)), _INDEX_BUFFER, part=SKIN),
+            "indices": self.add_array(
+                _indices(SameArray(faces), self.count(attributes["POSITION"])), _INDEX_BUFFER, part=SKIN
+            ),
         }
         if texture is not None:
             # Copies on seams follow; by their places alone they cannot be told where the mesh has two vertices at one.
@@ -282,7 +291,7 @@ class GlbWriter:
             {**view, "buffer": 0, "byteOffset": starts[view["buffer"]] + view["byteOffset"]} for view in self._views
         ]
         size_bytes = sum(self._sizes_bytes.values())
-        text = encode_document(self._content(document, [{"byteLength": size_bytes}], views, images))
+        text = compact_json(self._content(document, [{"byteLength": size_bytes}], views, images)).encode()
         text += b" " * (-len(text) % 4)
         length = 12 + 8 + len(text) + 8 + size_bytes
         return b"".join(
@@ -346,9 +355,9 @@ def _shortest(values: npt.NDArray[Any]) -> list[float]:
     return [float(str(value)) for value in values] if values.dtype == np.float32 else values.tolist()
 
 
-def encode_document(content: Node) -> bytes:
-    """The JSON of a file. Raises ValueError for a number that is not finite."""
-    return json.dumps(content, separators=(",", ":"), allow_nan=False).encode()
+def compact_json(content: object) -> str:
+    """JSON without spaces. Raises ValueError for a number that is not finite."""
+    return json.dumps(content, separators=(",", ":"), allow_nan=False)
 
 
 # What follows is the same in many frames: their triangles, and the colours of people.

@@ -8,17 +8,19 @@ Shapes: V vertices, J joints, A facial actions.
 """
 
 import itertools
-from collections.abc import Callable, Iterator, Mapping, Set
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, replace
+from functools import lru_cache
 from typing import Any, Self
 
 import numpy as np
 import numpy.typing as npt
 
-from common.arrays import Float64Array, FloatArray
+from common.arrays import BoolArray, Float64Array, FloatArray
 from receiver.mesh.face_shapes import FaceShapes, rounded_weights
-from receiver.mesh.glb import TEXTURE, GlbWriter, Node, asset, encode_document, part_name
+from receiver.mesh.glb import TEXTURE, GlbWriter, Node, asset, compact_json, part_name
 from receiver.mesh.mesh_files import Y_UP, to_y_up
+from receiver.mesh.mesh_texture import MeshTexture
 from receiver.mesh.posing import blended_transforms, posed, rest_positions, unposed
 from receiver.mesh.skinned_glb import (
     PosedBody,
@@ -45,7 +47,9 @@ _SHORT_REACH_M = 0.45
 _VERTEX_DECIMALS = 5
 # As many people are in a frame at most.
 _MOST_RIGS = 16
-_AT_REST = {"translation": [0.0, 0.0, 0.0], "rotation": [0.0, 0.0, 0.0, 1.0]}
+# What goes without saying, and what stands for a number that a frame has.
+_AT_REST = (',"translation":[0.0,0.0,0.0]', ',"rotation":[0.0,0.0,0.0,1.0]')
+_OPEN = "@"
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -110,12 +114,13 @@ class _Frame:
             return False
         if np.abs(self.offsets[1:] - figure.offsets[1:]).max(initial=0.0) > _NEAR_JOINT_M:
             return False
-        rest = figure.vertices
-        if figure.face is not None and self.activations is not None:
+        rest, face = figure.vertices[::_EVERY], figure.face
+        if face is not None and self.activations is not None:
+            looked_at = face.vertices % _EVERY == 0
             rest = rest.copy()
-            rest[figure.face.vertices] += figure.face.moved(self.activations)
+            rest[face.vertices[looked_at] // _EVERY] += face.moved(self.activations)[looked_at]
         transforms = blended_transforms(skeleton, self.rotations, self.positions, figure.joints, _EVERY)
-        errors = posed(rest[::_EVERY], transforms) - self.vertices[::_EVERY]
+        errors = posed(rest, transforms) - self.vertices[::_EVERY]
         return bool(np.einsum("va,va->v", errors, errors).max() <= _NEAR_M**2)
 
 
@@ -128,6 +133,8 @@ class _Rig:
         body: the one whose appearance it has.
         document: all but pose and texture, with all blend shapes.
         files: names of those that it refers to.
+        joints: JSON of the joints' nodes, between which are the root's place and all turns.
+        short: (J, 1) which turns need fewer digits.
     """
 
     skeleton: Skeleton
@@ -135,6 +142,35 @@ class _Rig:
     body: PosedBody
     document: Node
     files: frozenset[str]
+    joints: list[str]
+    short: BoolArray
+
+    def suits(self, body: PosedBody, figure: _Figure) -> bool:
+        """Whether all but the shape is the same in the rig of another body."""
+        return (self.figure.face is None) == (figure.face is None) and _same_attributes(self.body, body)
+
+    def reshaped(self, figure: _Figure, prefix: str) -> tuple[Self, dict[str, bytes]]:
+        """The rig of another figure, and its files that this one has not."""
+        writer = GlbWriter(compact=True)
+        writer.add_vertices(_rounded_mesh(figure, self.body), self.body.texture)
+        joints, short, _ = _add_joints(writer, figure, self.skeleton)
+        shape, files = writer.to_files({}, prefix)
+        buffers, accessors = self.document["buffers"], self.document["accessors"]
+        document = {
+            **self.document,
+            "buffers": [*shape["buffers"], *buffers[1:]],
+            "accessors": [shape["accessors"][0], *accessors[1:]],
+        }
+        names = self.files - {buffers[0]["uri"]} | files.keys()
+        return replace(self, figure=figure, document=document, files=names, joints=joints, short=short), files
+
+    def posed(self, frame: _Frame) -> str:
+        """JSON of the joints' nodes in a frame."""
+        turns = np.where(self.short, _rounded(frame.turns, _TURN_DECIMALS - 1), _rounded(frame.turns, _TURN_DECIMALS))
+        place = _rounded(frame.offsets[0], _OFFSET_DECIMALS)
+        numbers = compact_json([place.tolist(), *turns.tolist()])[1:-1].replace("],[", "]@[").split("@")
+        text = "".join(itertools.chain.from_iterable(zip(self.joints, [*numbers, ""], strict=True)))
+        return text.replace(_AT_REST[0], "").replace(_AT_REST[1], "")
 
 
 class RiggedBodies:
@@ -164,19 +200,30 @@ class RiggedBodies:
         frame, files = _Frame.of(body, skeleton), dict[str, bytes]()
         rig = self._rigs.pop(person, None)
         figure = rig.figure if rig and frame.shows(rig.figure, rig.skeleton) else frame.figure(skeleton)
-        kept = rig is not None and figure is rig.figure and _same_attributes(rig.body, body)
-        if rig is None or not kept or not all(map(present, rig.files)):
+        if rig is None or not rig.suits(body, figure) or not all(map(present, rig.files)):
             rig, files = _bound(body, figure, skeleton, self._prefix)
+        elif figure is not rig.figure:
+            rig, files = rig.reshaped(figure, self._prefix)
         self._rigs[person] = rig
         if len(self._rigs) > _MOST_RIGS:
             del self._rigs[next(iter(self._rigs))]
-        document = _posed(rig, frame, body.unseen_limbs)
+        document = rig.document
+        if rig.figure.face is not None and frame.activations is not None:
+            document = _expressive(document, rig.figure.face, frame.activations)
         if texture is not None:
-            name = self._prefix + part_name(TEXTURE, texture.jpeg, "jpg")
+            name = self._prefix + _name_of(texture)
             files[name] = texture.jpeg
-            document["images"] = [{"uri": name}]
-            document["asset"] = asset(True, [] if texture.unseen_share is None else [texture.unseen_share])
-        return encode_document(document), {name: files[name] for name in files if not present(name)}
+            said = asset(True, [] if texture.unseen_share is None else [texture.unseen_share])
+            document = {**document, "images": [{"uri": name}], "asset": said}
+        nodes = f"{compact_json(body_node('body', body.unseen_limbs))},{rig.posed(frame)}"
+        content = f'{compact_json(document)[:-1]},"nodes":[{nodes}]}}'
+        return content.encode(), {name: files[name] for name in files if not present(name)}
+
+
+@lru_cache(maxsize=_MOST_RIGS)
+def _name_of(texture: MeshTexture) -> str:
+    """Of the file of its picture."""
+    return part_name(TEXTURE, texture.jpeg, "jpg")
 
 
 def _same_attributes(one: PosedBody, other: PosedBody) -> bool:
@@ -201,12 +248,9 @@ def _attributes(body: PosedBody) -> Iterator[npt.NDArray[Any] | None]:
 def _bound(body: PosedBody, figure: _Figure, skeleton: Skeleton, prefix: str) -> tuple[_Rig, dict[str, bytes]]:
     """The rig of a body, and its files."""
     writer, face = GlbWriter(compact=True), figure.face
-    mesh = SurfaceMesh(np.round(figure.vertices, _VERTEX_DECIMALS), body.mesh.faces, body.mesh.colours)
-    primitive = add_skinned_triangles(writer, mesh, body.texture, skeleton)
+    primitive = add_skinned_triangles(writer, _rounded_mesh(figure, body), body.texture, skeleton)
     described: Node = {"name": "body", "primitives": [primitive]}
-    joints = rest_positions(skeleton.parents.tolist(), _rounded(figure.offsets, _OFFSET_DECIMALS)).astype(np.float32)
-    unturned: FloatArray = np.tile(np.eye(3, dtype=np.float32), (len(joints), 1, 1))
-    skin = add_skin(writer, "skeleton", 1, joints, unturned)
+    joints, short, skin = _add_joints(writer, figure, skeleton)
     if face is not None:
         corners = None if body.texture is None else body.texture.corners
         face.add_targets(writer, described, corners, POSITION=np.round(face.offsets, _OFFSET_DECIMALS))
@@ -214,23 +258,25 @@ def _bound(body: PosedBody, figure: _Figure, skeleton: Skeleton, prefix: str) ->
     # The picture may change without the rig.
     for image in document.get("images", ()):
         del files[image["uri"]]
-    return _Rig(skeleton, figure, body, document, frozenset(files)), files
+    return _Rig(skeleton, figure, body, document, frozenset(files), joints, short), files
 
 
-def _posed(rig: _Rig, frame: _Frame, unseen_limbs: Set[str]) -> Node:
-    """The document of a frame."""
-    offsets, document = rig.figure.offsets.copy(), rig.document
-    offsets[0] = frame.offsets[0]
-    short = _reach_m(rig.skeleton, offsets)[:, None] < _SHORT_REACH_M
-    turns = np.where(short, _rounded(frame.turns, _TURN_DECIMALS - 1), _rounded(frame.turns, _TURN_DECIMALS))
-    joints = joint_nodes(rig.skeleton, _rounded(offsets, _OFFSET_DECIMALS), turns, first=1)
-    for joint in joints:
-        for name, value in _AT_REST.items():
-            if joint[name] == value:
-                del joint[name]
-    if rig.figure.face is not None and frame.activations is not None:
-        document = _expressive(document, rig.figure.face, frame.activations)
-    return {**document, "nodes": [body_node("body", unseen_limbs), *joints]}
+def _rounded_mesh(figure: _Figure, body: PosedBody) -> SurfaceMesh:
+    return SurfaceMesh(np.round(figure.vertices, _VERTEX_DECIMALS), body.mesh.faces, body.mesh.colours)
+
+
+def _add_joints(writer: GlbWriter, figure: _Figure, skeleton: Skeleton) -> tuple[list[str], BoolArray, Node]:
+    """Adds the skin of a rig; returns `_Rig.joints`, `_Rig.short`, and the skin."""
+    offsets = _rounded(figure.offsets, _OFFSET_DECIMALS)
+    places = rest_positions(skeleton.parents.tolist(), offsets).astype(np.float32)
+    unturned: FloatArray = np.tile(np.eye(3, dtype=np.float32), (len(places), 1, 1))
+    nodes = joint_nodes(skeleton, offsets, np.zeros((len(places), 4)), first=1)
+    nodes[0]["translation"] = _OPEN
+    for node in nodes:
+        node["rotation"] = _OPEN
+    joints = compact_json(nodes)[1:-1].split(f'"{_OPEN}"')
+    short = np.asarray(_reach_m(skeleton, figure.offsets)[:, None] < _SHORT_REACH_M)
+    return joints, short, add_skin(writer, "skeleton", 1, places, unturned)
 
 
 def _reach_m(skeleton: Skeleton, offsets: Float64Array) -> Float64Array:
