@@ -26,9 +26,10 @@ from sender.texture.face_placing import FacePlacing, load_face_placing
 from sender.texture.observation import Observation
 from sender.texture.tile_schedule import TileSchedule
 
-# Seconds from one observation of a person to the next: the first ones, and while there is something new to see.  Else
-# the pause doubles up to the longer one.
-_OBSERVE_EVERY_S, _MOST_PAUSE_S = 0.15, 0.65
+# Seconds from one observation of a person to the next: the first ones, and while there is something new to see: of
+# somebody who turns around in four seconds, every eighth of the turn is seen twice.  Else the pause doubles up to the
+# longest one.
+_FIRST_PAUSE_S, _PAUSE_S, _MOST_PAUSE_S = 0.15, 0.25, 0.65
 _FIRST_OBSERVATIONS = 8
 # Share of an observation from which it is worth its time.
 _LEAST_NEW = 0.15
@@ -54,7 +55,7 @@ class _PersonTexture:
     atlas: AtlasMemory
     tiles: TileSchedule
     due_s: float
-    pause_s: float = _OBSERVE_EVERY_S
+    pause_s: float = _FIRST_PAUSE_S
     observations: int = 0
     has_face: bool = False
 
@@ -62,8 +63,10 @@ class _PersonTexture:
         """Takes note of an observation, of which so much was new."""
         self.tiles.observed(now_s)
         self.observations += 1
-        often = new >= _LEAST_NEW or self.observations < _FIRST_OBSERVATIONS
-        self.pause_s = _OBSERVE_EVERY_S if often else min(2 * self.pause_s, _MOST_PAUSE_S)
+        if self.observations < _FIRST_OBSERVATIONS:
+            self.pause_s = _FIRST_PAUSE_S
+        else:
+            self.pause_s = _PAUSE_S if new >= _LEAST_NEW else min(2 * self.pause_s, _MOST_PAUSE_S)
         self.due_s = now_s + self.pause_s
 
 
@@ -84,7 +87,7 @@ class _Surface(NamedTuple):
 class TextureStage:
     """Keeps the surface colours of every tracked person.
 
-    At most one person is observed per frame, and each six times a second at most, so that the cost does not grow with
+    At most one person is observed per frame, and each six times a second at first, so that the cost does not grow with
     the number of people.
 
     Args:
