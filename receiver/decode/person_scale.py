@@ -10,17 +10,17 @@ the body's shape, and c, the mean confidence of the 17 keypoints.  The remainder
 little is seen, fitted to 960 of them by the likelihood of Student's distribution with five degrees of freedom.
 """
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from common.arrays import Float64Array, FloatArray
+from common.arrays import FloatArray
 from common.body.anatomy import KEYPOINT_GROUPS
 from common.frames import Camera, PersonLabels
 from common.imaging.focal_length import focal_sigma
-from common.labels import GROUP_BY_NAME
 
 if TYPE_CHECKING:
     from common.body.model import BodyModel
@@ -30,9 +30,10 @@ HEIGHT_REMAINDER = (-0.9, 3.8)
 DISTANCE_REMAINDER = (1.0, 8.0)
 """a and b of r_d."""
 # The COCO keypoints between which a person's distance is measured.
-_HIPS = (11, 12)
+_HIPS = slice(11, 13)
 # Labels of damaged packets may be those of nobody.
 _LEAST_HEIGHT_M = 0.3
+_NOTHING = np.zeros(0, np.float32)
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,33 +58,26 @@ class ScaleEstimator:
         rest: FloatArray = body.rest_vertices[:, :, 1].numpy(force=True)
         # The same two vertices in bodies of all shapes, within 2 mm.
         self._height = rest[:, rest[0].argmax()] - rest[:, rest[0].argmin()]
+        self._deviation_m = float(np.linalg.norm(self._height[1:]))
 
-    def scales(
-        self, people: Sequence[PersonLabels], cameras: Sequence[Camera], joints_BK3: FloatArray, seen_B: FloatArray
-    ) -> list[PersonScale]:
-        """The scales of B people before their cameras.
+    def scale(self, person: PersonLabels, camera: Camera, joints_K3: FloatArray, seen: float) -> PersonScale:
+        """The scale of a person before a camera.
 
         Args:
-            joints_BK3: (B, 17, 3) keypoints in camera space, metres.
-            seen_B: (B,) mean confidence of their keypoints, 0…1.
+            joints_K3: (17, 3) keypoints in camera space, metres.
+            seen: mean confidence of the keypoints, 0…1.
         """
-        heights_m = self.heights_m(people)
-        unknown = 1 - np.array([person.confidence.get("shape", 0.0) for person in people])
-        body = unknown * float(np.linalg.norm(self._height[1:])) / heights_m
-        lens = np.array([focal_sigma(camera) for camera in cameras])
-        height = np.hypot(body, remainder(seen_B, HEIGHT_REMAINDER))
-        distance = np.hypot(np.hypot(lens, body), remainder(seen_B, DISTANCE_REMAINDER))
-        distance_m = np.linalg.norm(joints_BK3[:, _HIPS].mean(axis=1), axis=1)
-        rows = np.stack([heights_m, height * heights_m, distance * distance_m], axis=1).tolist()
-        return [PersonScale(*row) for row in rows]
+        height_m = self.height_m(person)
+        body = (1 - person.confidence.get("shape", 0.0)) * self._deviation_m / height_m
+        height = math.hypot(body, remainder(seen, HEIGHT_REMAINDER))
+        distance = math.hypot(focal_sigma(camera), body, remainder(seen, DISTANCE_REMAINDER))
+        hips = zip(*joints_K3[_HIPS].tolist(), strict=True)
+        return PersonScale(height_m, height * height_m, distance * math.hypot(*(sum(each) / 2 for each in hips)))
 
-    def heights_m(self, people: Sequence[PersonLabels]) -> Float64Array:
-        """(B,) metres from the soles to the crown of the bare body, upright."""
-        shape = np.zeros((len(people), GROUP_BY_NAME["shape"].size), np.float32)
-        for row, person in zip(shape, people, strict=True):
-            received = person.labels.get("shape", row)
-            row[: len(received)] = received
-        return np.asarray(np.maximum(self._height[0] + shape @ self._height[1:], _LEAST_HEIGHT_M), np.float64)
+    def height_m(self, person: PersonLabels) -> float:
+        """Metres from the soles to the crown of the bare body, upright."""
+        shape = person.labels.get("shape", _NOTHING)
+        return max(float(self._height[0] + shape @ self._height[1 : 1 + len(shape)]), _LEAST_HEIGHT_M)
 
 
 def keypoint_confidence(people: Sequence[PersonLabels]) -> FloatArray:
@@ -92,7 +86,7 @@ def keypoint_confidence(people: Sequence[PersonLabels]) -> FloatArray:
     return np.array(rows, np.float32)
 
 
-def remainder(seen: FloatArray, coefficients: tuple[float, float]) -> FloatArray:
+def remainder(seen: float, coefficients: tuple[float, float]) -> float:
     """r(c): what is added to the deviation of a logarithm if keypoints have the mean confidence `seen`."""
     start, slope = coefficients
-    return np.asarray(np.exp(np.minimum(start - slope * seen, 0)), np.float32)
+    return math.exp(min(start - slope * seen, 0))

@@ -152,7 +152,8 @@ class Reconstructor:
         with self._timed("body", stages_ms):
             activations = self._activations(people, labels_BE)
             batch = _Batch(requests, self._network(labels_BE, *stacked(worn), activations))
-            scales = self._scales.scales(people, batch.cameras, batch.joints_BK3, batch.confidence_BK.mean(axis=1))
+            seen = batch.confidence_BK.mean(axis=1).tolist()
+            scales = map(self._scales.scale, people, batch.cameras, batch.joints_BK3, seen)
             each = zip(people, appearance, worn, scales, to_numpy(activations), strict=True)
             rows = [(batch, row, *of_row) for row, of_row in enumerate(each)]
             # Stills, which nobody has seen before, are painted.

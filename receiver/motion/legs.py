@@ -82,8 +82,9 @@ class Legs:
         rest = body.rest_joints.double().numpy()
         places = [[JOINT_INDEX[joint] for joint in GROUP_JOINTS[leg]] for leg in LEGS]
         above = [[0, *each[:-1]] for each in places]
-        # (1 + shape, L, 3, 3): from the joint above to each joint, of the mean body and by its shape.
-        self._bones = rest[:, places] - rest[:, above]
+        # (L, 3, 3) from the joint above to each joint, of the mean body, and by its shape.
+        bones = rest[:, places] - rest[:, above]
+        self._mean_bones, self._bones_by_shape = bones[0], bones[1:].reshape(len(bones) - 1, -1)
 
     def vectors(self, entries: Float64Array) -> Float64Array:
         """(L, 3, 3) rotation vectors of the label entries (L, 9)."""
@@ -115,7 +116,7 @@ class Legs:
         return self.entries(vectors_of((above.swapaxes(2, 3) @ turns).swapaxes(0, 1)))
 
     def _bones_of(self, shape: FloatArray) -> Float64Array:
-        return np.asarray(self._bones[0] + np.tensordot(shape.astype(np.float64), self._bones[1:], 1))
+        return np.asarray(self._mean_bones + (shape @ self._bones_by_shape).reshape(self._mean_bones.shape))
 
     def standing(self, entries: Float64Array, shape: FloatArray, held: Pelvis, pelvis: Pelvis) -> Float64Array:
         """Label entries (L, 9) of legs that point from a pelvis to where the given ones reach below the held pelvis.

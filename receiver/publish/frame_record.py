@@ -6,6 +6,7 @@ import math
 import re
 from collections.abc import Mapping, Set
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import Any, Self
 
 import numpy as np
@@ -40,6 +41,7 @@ def age_and_error_ms(now_s: float, captured_at: float, clock: SenderClock | None
 
 
 _DECIMALS = 4
+_SCALE = tuple(each.name for each in dataclasses.fields(PersonScale))
 _MESH = re.compile(r"meshes/[^/\0]*[^/\0.][^/\0]*")
 
 
@@ -181,7 +183,7 @@ def pose_as_dict(keypoints_2d: FloatArray, joints_3d: FloatArray, unseen_limbs: 
 
 def scale_as_dict(scale: PersonScale | None) -> dict[str, Any]:
     """How large a person is as the JSON object that all outputs have of it; empty if that is not known."""
-    return {} if scale is None else {name: _number(value) for name, value in dataclasses.asdict(scale).items()}
+    return {} if scale is None else {name: _number(getattr(scale, name)) for name in _SCALE}
 
 
 def detail_as_dict(activations: FloatArray | None, fingers: FloatArray | None) -> dict[str, Any]:
@@ -233,16 +235,17 @@ def _person(person: PersonRecord) -> dict[str, Any]:
     }
 
 
+@lru_cache(maxsize=64)
 def _wears(wears: Wears) -> dict[str, Any]:
     likeliest = {name: [value, _number(share)] for name, (value, share) in wears.likeliest().items()}
     return {"wears": likeliest, "wears_sets": wears.sets()}
 
 
 def _rows(values: FloatArray) -> list[list[float | None]]:
-    rows = values.tolist()
     if np.isfinite(values).all():
-        return [[round(value, _DECIMALS) for value in row] for row in rows]
-    return [[_number(value) for value in row] for row in rows]
+        rounded: list[list[float | None]] = np.round(values.astype(float), _DECIMALS).tolist()
+        return rounded
+    return [[_number(value) for value in row] for row in values.tolist()]
 
 
 def _number(value: float | None) -> float | None:

@@ -1,6 +1,7 @@
 """Writes the meshes and lines of one session into the output directory."""
 
 import os
+from functools import partial
 from typing import Protocol
 
 from receiver.mesh.mesh_files import encode_mesh
@@ -70,7 +71,9 @@ class SessionWriter:
         stem = self._stem(sequence, person) + ".body"
         if self._config.format != "glb":
             return self._write_mesh(stem, body.mesh)
-        document, files = self._bodies.encode(person, body, skeleton, self._is_written)
+        folder = self._directory.meshes()
+        is_written = partial(os.access, mode=os.F_OK, dir_fd=folder, follow_symlinks=False)
+        document, files = self._bodies.encode(person, body, skeleton, is_written)
         # First, so that whoever finds a document finds what it refers to.
         for name, content in files.items():
             self._write(name, content)
@@ -83,10 +86,6 @@ class SessionWriter:
 
     def _stem(self, sequence: int, person: int | None) -> str:
         return f"{self._prefix}{sequence:06d}" + ("" if person is None else f"-p{person}")
-
-    def _is_written(self, name: str) -> bool:
-        """Whether there is a file in the folder of the meshes."""
-        return os.access(name, os.F_OK, dir_fd=self._directory.meshes(), follow_symlinks=False)
 
     def _write_mesh(self, stem: str, mesh: SurfaceMesh) -> str:
         return self._write(f"{stem}.{self._config.format}", encode_mesh(mesh, self._config.format, quantised=True))

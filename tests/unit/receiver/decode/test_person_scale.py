@@ -26,13 +26,7 @@ def estimator() -> ScaleEstimator:
 def scale(
     estimator: ScaleEstimator, person: PersonLabels = PERSON, camera: Camera = GIVEN, nearer: float = 1.0
 ) -> PersonScale:
-    seen = keypoint_confidence([person]).mean(axis=1)
-    (found,) = estimator.scales([person], [camera], JOINTS[None] / nearer, seen)
-    return found
-
-
-def height_m(estimator: ScaleEstimator, person: PersonLabels) -> float:
-    return float(estimator.heights_m([person])[0])
+    return estimator.scale(person, camera, JOINTS / nearer, float(keypoint_confidence([person]).mean()))
 
 
 def test_height_is_that_of_the_body_at_rest(estimator: ScaleEstimator) -> None:
@@ -41,12 +35,12 @@ def test_height_is_that_of_the_body_at_rest(estimator: ScaleEstimator) -> None:
     for shape in np.random.default_rng(0).normal(size=(20, 10)).astype(np.float32):
         vertical = rest[0] + shape @ rest[1:]
         person = replace(PERSON, labels={"shape": shape})
-        assert height_m(estimator, person) == pytest.approx(np.ptp(vertical), abs=4e-3)
+        assert estimator.height_m(person) == pytest.approx(np.ptp(vertical), abs=4e-3)
 
 
 def test_without_shape_height_is_the_mean(estimator: ScaleEstimator) -> None:
     short = replace(PERSON, labels={"shape": np.array([1.0], np.float32)})
-    assert height_m(estimator, replace(PERSON, labels={})) == height_m(estimator, PERSON) > height_m(estimator, short)
+    assert estimator.height_m(replace(PERSON, labels={})) == estimator.height_m(PERSON) > estimator.height_m(short)
 
 
 def test_distance_is_as_unsure_as_lens_and_height(estimator: ScaleEstimator) -> None:
