@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from typing import Self
 
 import numpy as np
@@ -41,15 +41,6 @@ GROUP = "surface"
 # Seconds from one reading of a person to the next.  From a direction that has been seen so often, the next view tells
 # little.
 _OBSERVE_EVERY_S, _KNOWN_EVERY_S, _KNOWN_VIEWS = 0.15, 0.48, 4
-
-
-@dataclass(slots=True)
-class _Wearer:
-    """One person's clothes, and when they were last read and are to be read again, by the clock of the people."""
-
-    memory: ClothingMemory = field(default_factory=ClothingMemory)
-    read_s: float | None = None
-    due_s: float = 0.0
 
 
 # One view: the inputs of `_Reader`.
@@ -92,7 +83,7 @@ class ClothingStage:
         self._network = network
         self._space = space
         self._body = body
-        self._wearers = KnownPeople(_Wearer)
+        self._wearers = KnownPeople(ClothingMemory)
 
     @classmethod
     def load(cls, device: torch.device = CPU, *, sharing: Self | None = None) -> Self:
@@ -126,28 +117,16 @@ class ClothingStage:
             time_s: of the frame, on the source's clock, if it has one.
         """
         self._wearers.see((person.identity for person in observed), time_s)
-        due = self._due(observed)
+        due = self._wearers.due(observed)
+        due = [row for row in due if self._wearers.is_new(observed[row])] or due[:1]
         list(side_by_side(self._read, [(image, camera, observed[row], people[row]) for row in due]))
         return tuple(self._dressed(person) for person in people)
 
-    def _due(self, observed: Sequence[ObservedPerson]) -> list[int]:
-        """Rows of the people to read: all new ones, or else the one whose last reading is the oldest, if it is due."""
-        new, waiting = [], []
-        for row, person in enumerate(observed):
-            wearer = self._wearers[person.identity]
-            if wearer.read_s is None:
-                new.append(row)
-            elif self._wearers.clock.now_s >= wearer.due_s and not person.is_propagated:
-                waiting.append((wearer.read_s, row))
-        return new or [row for _, row in sorted(waiting)[:1]]
-
     def _read(self, image: Image, camera: Camera, person: ObservedPerson, labels: PersonLabels) -> None:
-        wearer = self._wearers[person.identity]
         view, heading = self.view(image, camera, person, labels)
         mean, variance = self.read(view)
-        views = wearer.memory.add(to_numpy(mean[0]), to_numpy(variance[0]), heading)
-        wearer.read_s = self._wearers.clock.now_s
-        wearer.due_s = wearer.read_s + (_KNOWN_EVERY_S if views >= _KNOWN_VIEWS else _OBSERVE_EVERY_S)
+        views = self._wearers[person.identity].add(to_numpy(mean[0]), to_numpy(variance[0]), heading)
+        self._wearers.was_read(person, _KNOWN_EVERY_S if views >= _KNOWN_VIEWS else _OBSERVE_EVERY_S)
 
     @torch.inference_mode()
     def view(
@@ -181,7 +160,7 @@ class ClothingStage:
         return mean, log_variance.exp()
 
     def _dressed(self, person: PersonLabels) -> PersonLabels:
-        mean, sigma = self._wearers[person.identity].memory.estimate
+        mean, sigma = self._wearers[person.identity].estimate
         return replace(
             person,
             labels={**person.labels, GROUP: mean},

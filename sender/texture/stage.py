@@ -46,7 +46,6 @@ class _PersonTexture:
     """One person's colours.
 
     Args:
-        due_s: from when on the next one may be added to `atlas`, by the clock of the people.
         pause_s: from one observation to the next.
         observations: how many there were.
         has_face: whether landmarks have told where the colours of the face are.
@@ -54,7 +53,6 @@ class _PersonTexture:
 
     atlas: AtlasMemory
     tiles: TileSchedule
-    due_s: float
     pause_s: float = _FIRST_PAUSE_S
     observations: int = 0
     has_face: bool = False
@@ -67,7 +65,6 @@ class _PersonTexture:
             self.pause_s = _FIRST_PAUSE_S
         else:
             self.pause_s = _PAUSE_S if new >= _LEAST_NEW else min(2 * self.pause_s, _MOST_PAUSE_S)
-        self.due_s = now_s + self.pause_s
 
 
 class _Surface(NamedTuple):
@@ -105,7 +102,7 @@ class TextureStage:
         maker = ThreadPoolExecutor(1, "texture")
         self._made = maker.submit(_Surface.of_body, body)
         maker.shutdown(wait=False)
-        self._people = KnownPeople(self._unknown)
+        self._people = KnownPeople(self._unknown, _FIRST_OBSERVATION_S)
         # Whether somebody was observed in the last frame.
         self._observed = False
         self._to_withdraw: list[Blob] = []
@@ -134,7 +131,7 @@ class TextureStage:
         self._withdraw(self._people.see((person.identity for person in observed), frame.media_time_s))
         withdrawn, self._to_withdraw = self._to_withdraw, []
         # An observation and a tile in one frame would delay it; they take turns.
-        row = self._due(observed)
+        row = next(iter(self._people.due(observed)), None)
         tiles = self._next_tile() if row is None or self._observed else []
         self._observed = row is not None and not tiles
         if row is not None and self._observed:
@@ -142,6 +139,7 @@ class TextureStage:
             texture.has_face |= people[row].face_landmarks is not None
             share = self._add(texture.atlas, frame, observed[row], people[row], has_face=texture.has_face)
             texture.observed(self._people.clock.now_s, share)
+            self._people.was_read(observed[row], texture.pause_s)
         return withdrawn + first + tiles
 
     def _unknown(self) -> _PersonTexture:
@@ -149,7 +147,7 @@ class TextureStage:
         layout = self._surface.atlas_camera.layout
         atlas = AtlasMemory(layout)
         tiles = TileSchedule(layout, atlas, self._surface.areas)
-        return _PersonTexture(atlas, tiles, self._people.clock.now_s + _FIRST_OBSERVATION_S)
+        return _PersonTexture(atlas, tiles)
 
     def _from_picture(
         self, frame: CapturedFrame, observed: Sequence[ObservedPerson], people: Sequence[PersonLabels]
@@ -169,15 +167,6 @@ class TextureStage:
         atlas = AtlasMemory(self._surface.atlas_camera.layout, _KNOWN_IN_PICTURE_WEIGHT)
         self._add(atlas, frame, person, labels)
         return atlas.texture
-
-    def _due(self, observed: Sequence[ObservedPerson]) -> int | None:
-        """The row of the person whose observation is due for the longest; None if nobody is due."""
-        due = [
-            (self._people[person.identity].due_s, row)
-            for row, person in enumerate(observed)
-            if not person.is_propagated and self._people.clock.now_s >= self._people[person.identity].due_s
-        ]
-        return min(due)[1] if due else None
 
     def _next_tile(self) -> list[Blob]:
         """The next tile of somebody who has one to send: encoding several would delay a frame."""

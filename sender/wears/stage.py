@@ -53,9 +53,8 @@ _EXAMPLE = (
 
 @dataclass(slots=True)
 class _Wearer:
-    """One person, from when on the next reading is due, by the clock of the people, and what was sent."""
+    """What is known of one person, and what was sent."""
 
-    due_s: float
     memory: WearsMemory = field(default_factory=WearsMemory)
     outline: OutlineMemory = field(default_factory=OutlineMemory)
     sent: Wears = field(default_factory=lambda: Wears({}))
@@ -120,8 +119,7 @@ class WearsStage:
     ) -> None:
         self._reader, self._outlines = reader, outlines
         self._stills, self._brief = stills, brief
-        first_s = 0.0 if brief else _FIRST_READING_S
-        self._wearers = KnownPeople(lambda: _Wearer(self._now_s + first_s))
+        self._wearers = KnownPeople(_Wearer, 0.0 if brief else _FIRST_READING_S)
         self._to_withdraw: list[Blob] = []
 
     def reset(self) -> None:
@@ -158,14 +156,9 @@ class WearsStage:
         self, frame: CapturedFrame, observed: Sequence[ObservedPerson], people: Sequence[PersonLabels]
     ) -> list[Blob]:
         """Reads everybody in the first frame, later the person whose reading is due for the longest, if one is."""
-        due = [
-            (self._wearers[person.identity].due_s, row)
-            for row, person in enumerate(observed)
-            if frame.media_time_s == 0
-            or (self._now_s >= self._wearers[person.identity].due_s and not person.is_propagated)
-        ]
-        rows = [row for _, row in sorted(due)]
-        most = len(rows) if self._brief or frame.media_time_s == 0 else 1
+        first = frame.media_time_s == 0
+        rows = list(range(len(observed))) if first else self._wearers.due(observed)
+        most = len(rows) if self._brief or first else 1
         return [blob for row in rows[:most] for blob in self._read_person(frame, observed[row], people[row])]
 
     def _read_person(self, frame: CapturedFrame, person: ObservedPerson, labels: PersonLabels) -> list[Blob]:
@@ -175,16 +168,12 @@ class WearsStage:
         wearer.outline.add(self._outline(frame.image, labels))
         posterior = wearer.memory.posterior
         settled = wearer.memory.settled and _change(before, posterior) < _NEW
-        wearer.due_s = self._now_s + (_SETTLED_EVERY_S if settled else _READ_EVERY_S)
+        self._wearers.was_read(person, _SETTLED_EVERY_S if settled else _READ_EVERY_S)
         wears = replace(said(posterior, self._reader.mass), outline=wearer.outline.shown)
         if not worth_sending(wearer.sent, wears):
             return []
         wearer.sent = wears
         return [Blob(WEARS, person.identity, wears.encode())]
-
-    @property
-    def _now_s(self) -> float:
-        return self._wearers.clock.now_s
 
     def _withdraw(self, forgotten: Iterable[tuple[int, _Wearer]]) -> None:
         self._to_withdraw += [
