@@ -1,12 +1,15 @@
 """What a message of labels takes on the link besides its labels, as the sender measures it."""
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final, Protocol
 
-# Messages that show what one takes, and the weight of what was measured before.
-_ENOUGH_MESSAGES: Final = 3
+# Messages that show what one takes, an acknowledgement of nine among them, and the weight of what was measured before.
+_ENOUGH_MESSAGES: Final = 10
 _SMOOTHING: Final = 0.6
+# Everything else comes seldom: a mean over the last seconds.
+_OTHER_S: Final = 10.0
 
 
 class CarryingConnection(Protocol):
@@ -77,16 +80,18 @@ class CostMeter:
             both = sum(each.ip_bytes - self._from[each.number][1] for each in connections)
             sent_besides, other = self._label_bytes + self._other_bytes[True], sum(self._other_bytes)
             found = (sent - sent_besides) / self._messages, (both - self._label_bytes - other) / self._messages
-            self._add(*found, 8 * other / (now_s - self._since_s))
+            self._add(*found, 8 * other, now_s - self._since_s)
             self._begin(now_s, connections)
 
-    def _add(self, sent: float, answered: float, other_bps: float) -> None:
+    def _add(self, sent: float, answered: float, other_bits: float, span_s: float) -> None:
         sent, answered = max(sent, 0.0), max(answered, 0.0)
-        old = self.cost or MessageCost(sent, answered, other_bps)
+        old = self.cost or MessageCost(sent, answered, 0.0)
         self.cost = MessageCost(
-            _smoothed(old.sent, sent), _smoothed(old.answered, answered), _smoothed(old.other_bps, other_bps)
+            _smoothed(old.sent, sent, _SMOOTHING),
+            _smoothed(old.answered, answered, _SMOOTHING),
+            _smoothed(old.other_bps, other_bits / span_s, math.exp(-span_s / _OTHER_S)),
         )
 
 
-def _smoothed(old: float, new: float) -> float:
-    return _SMOOTHING * old + (1 - _SMOOTHING) * new
+def _smoothed(old: float, new: float, weight: float) -> float:
+    return weight * old + (1 - weight) * new

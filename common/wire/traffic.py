@@ -70,7 +70,7 @@ class Traffic:
         self._bytes: Counter[str] = Counter()
         self._connections: dict[int, int] = {}
         self._estimated_bytes = 0
-        self._on_wire_bytes: Callable[[float], None] = lambda size: None
+        self._on_wire_bytes: Callable[[float, bool], None] = lambda size, labels: None
         self._messages, self._surplus_bytes = 0, 0.0
         self._cost = CostMeter()
 
@@ -133,7 +133,7 @@ class Traffic:
             self._messages += 1
             if purpose not in _OVERHEAD:
                 self._recent_content.add(message_bytes, self._clock.monotonic())
-            self._add_recent(wire_bytes(message_bytes) + self._surplus_bytes)
+            self._add_recent(wire_bytes(message_bytes) + self._surplus_bytes, labels=purpose == LABELS)
         self._on_bytes(purpose, message_bytes)
 
     def measured(self, connections: Sequence[CarryingConnection]) -> None:
@@ -153,16 +153,16 @@ class Traffic:
 
     def _correct(self, surplus_bytes: float, *, learn: bool) -> None:
         """Corrects what messages were estimated to take, and, without handshakes, the estimate of later ones."""
-        self._add_recent(surplus_bytes - self._messages * self._surplus_bytes)
+        self._add_recent(surplus_bytes - self._messages * self._surplus_bytes, labels=False)
         if learn and self._messages >= _ENOUGH_MESSAGES:
             self._surplus_bytes = surplus_bytes / self._messages
         self._messages = 0
 
-    def _add_recent(self, size: float) -> None:
+    def _add_recent(self, size: float, *, labels: bool) -> None:
         now_s = self._clock.monotonic()
         self._began_s = now_s if self._began_s is None else self._began_s
         self._recent.add(size, now_s)
-        self._on_wire_bytes(size)
+        self._on_wire_bytes(size, labels)
 
     def report_to(self, on_bytes: Callable[[str, int], None]) -> None:
         """Reports what was counted so far, and from now on whatever is counted."""
@@ -170,8 +170,12 @@ class Traffic:
         for purpose, size in self._bytes.items():
             on_bytes(purpose, size)
 
-    def report_wire_bytes_to(self, on_wire_bytes: Callable[[float], None]) -> None:
-        """Reports what every message takes with its headers, as far as is known, and corrections of it."""
+    def report_wire_bytes_to(self, on_wire_bytes: Callable[[float, bool], None]) -> None:
+        """Reports what every message takes with its headers, as far as is known, and corrections of it.
+
+        Args:
+            on_wire_bytes: called with bytes and whether they are a message of labels.
+        """
         self._on_wire_bytes = on_wire_bytes
 
     async def watch(self, connections: Callable[[], Sequence[CarryingConnection]]) -> None:

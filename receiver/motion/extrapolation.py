@@ -14,7 +14,7 @@ MOST_LABELS: Final = 121
 # A camera's frames; labels that are nearer tell no speed.
 _LEAST_APART_S = 0.015
 # Motion goes on for so long after the newest label, then comes to rest.
-_FREE_S, _REST_S = 0.35, 0.2
+_FREE_S, _REST_S = 0.5, 0.2
 AT_REST_S: Final = _FREE_S + _REST_S
 """So long after the newest label nothing moves any more."""
 

@@ -1,7 +1,7 @@
 """Holds everything that a link carries below a rate, in both directions, as `--budget-kbit` asks.
 
-Frames leave evenly spaced: whatever else leaves or arrives delays the next one, so that with a smaller budget fewer of
-them leave, each as precise as before.  Blobs and packet trains have a share of the budget.
+Frames leave evenly spaced: whatever else leaves or arrives delays the next ones a little, so that with a smaller budget
+fewer of them leave, each as precise as before.  Blobs and packet trains have a share of the budget.
 """
 
 import math
@@ -9,11 +9,14 @@ import math
 from sender.congestion.byte_budget import ByteBudget
 
 # Of the budget: the rest is for what is counted late, such as pure acknowledgements of TCP.
-USED_SHARE = 0.92
+USED_SHARE = 0.96
 # Share that blobs may use over this time; a chunk is not tiny.
 _BLOB_SHARE, _BLOB_WINDOW_MS = 0.25, 2000.0
-# What was left lately makes up for what comes at once, such as the acknowledgement of five frames.
+# What was left lately makes up for what comes at once.
 _CREDIT_MS = 80.0
+# What comes between messages of labels, such as the acknowledgement of several: each of the next ones pays a share of
+# it, but for what is more than a heartbeat with its echo.
+_OWED_SHARE, _MOST_OWED_BYTES = 0.2, 150.0
 # A live frame that has waited gives way to one that is captured so soon: the same bytes then show a fresher one.
 _FRESHER_MS = 40.0
 # The longest pause after more bytes than the budget has, such as those of a handshake.
@@ -35,10 +38,19 @@ class Meter:
         self._used_bps = USED_SHARE * budget_bps
         self._blobs = ByteBudget(_BLOB_SHARE * budget_bps, _BLOB_WINDOW_MS)
         self._free_ms = -math.inf
+        self._owed_bytes = 0.0
 
-    def spend(self, wire_bytes: float, now_ms: float) -> None:
-        """Records bytes on the link, in either direction; below 0 if it were fewer than recorded."""
+    def spend(self, wire_bytes: float, now_ms: float, *, labels: bool = True) -> None:
+        """Records bytes on the link, in either direction; below 0 if it were fewer than recorded.
+
+        Args:
+            labels: they are a message of labels; others delay not only the next one.
+        """
         if self._limits:
+            owed_bytes = self._owed_bytes if labels else self._owed_bytes + wire_bytes
+            left_bytes = (1 - _OWED_SHARE) * owed_bytes if labels else owed_bytes
+            self._owed_bytes = max(min(left_bytes, _MOST_OWED_BYTES), -_MOST_OWED_BYTES)
+            wire_bytes = owed_bytes - self._owed_bytes + (wire_bytes if labels else 0.0)
             free_ms = max(self._free_ms, now_ms - _CREDIT_MS) + 8e3 * wire_bytes / self._used_bps
             self._free_ms = min(free_ms, now_ms + _MOST_PAUSE_MS)
 

@@ -107,7 +107,7 @@ class LinkClient:
             reconnect_timeout_s=config.reconnect_timeout,
         )
         meter = Meter(config.budget_bps)
-        self._traffic.report_wire_bytes_to(lambda size: meter.spend(size, clock.monotonic_ms()))
+        self._traffic.report_wire_bytes_to(lambda size, labels: meter.spend(size, clock.monotonic_ms(), labels=labels))
         self._session = SenderSession(hello, encoder, config.window)
         self._delivery = FrameDelivery(self._session, config, self._observer, pacer, meter, clock, gathers=gathers)
         self._keepalive = Keepalive(

@@ -5,10 +5,9 @@ import math
 # For so long after a message that waited for a full link, all are acknowledged at once; and for so long two together
 # over TCP: packets that it loses delay others, and one with many acknowledgements many messages.
 _PROMPT_S, _CAREFUL_S = 1.0, 10.0
-# Acknowledgements that may wait for the next one, one after the other.
-_MOST_DELAYED = 4
-# Where a budget paces messages, also for the one that brings the acknowledgements, and one behind it.
-_PACED_ROOM = 2
+# Acknowledgements that may wait for the next one, one after the other: all of a receiver's window where a budget paces
+# messages, but for the one that brings them, and one behind it.
+_MOST_DELAYED, _MOST_PACED, _PACED_ROOM = 4, 8, 2
 # Heartbeat intervals from one prompt acknowledgement to the next: none may think the other lost.
 _INTERVALS = 2.0
 
@@ -23,7 +22,8 @@ class DelayedAcknowledgement:
     """
 
     def __init__(self, heartbeat_interval_s: float, *, paced: bool = False) -> None:
-        self._room = _MOST_DELAYED + (_PACED_ROOM if paced else 0)
+        self._most = _MOST_PACED if paced else _MOST_DELAYED
+        self._room = self._most + (_PACED_ROOM if paced else 0)
         self._longest_s = _INTERVALS * heartbeat_interval_s
         self.restart()
 
@@ -49,7 +49,7 @@ class DelayedAcknowledgement:
         """
         self._waited_s = now_s if held_back else self._waited_s
         self._calm_s = now_s - self._waited_s
-        most = _MOST_DELAYED if self.room and not losses else 1
+        most = self._most if self.room and not losses else 1
         prompt = self._calm_s < _PROMPT_S or wanted_soon or room < 1
         late = now_s - self._prompt_s >= self._longest_s
         waits = not (prompt or late) and self._delayed < most

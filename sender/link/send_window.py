@@ -72,6 +72,7 @@ class SendWindow:
         self._live = live
         self._waiting: list[LabelFrame] = []
         self._held_back = False
+        self._last_sent = -1
         self._again: dict[int, LabelFrame] = {}
         self._in_flight: dict[int, InFlight] = {}
 
@@ -110,15 +111,19 @@ class SendWindow:
         return tuple(superseded)
 
     def _excess(self) -> int | None:
-        """The place of a waiting frame that is left out: an old one, or one that has others close before and behind."""
+        """The place of a waiting frame that is left out: an old one, or one that has others close before and behind.
+
+        The newest is kept, and what was sent last counts as before the first.
+        """
         waiting = self._waiting
         age_s = waiting[-1].captured_at - waiting[0].captured_at
         if len(waiting) > 1 and not 0 <= age_s <= _LIVE_SPAN_S:
             return 0
         if len(waiting) <= self.bundle and can_share_packet(waiting):
             return None
-        gaps = [waiting[place + 1].sequence - waiting[place - 1].sequence for place in range(1, len(waiting) - 1)]
-        return 1 + gaps.index(min(gaps)) if gaps else 0
+        sequences = [self._last_sent, *(frame.sequence for frame in waiting)]
+        gaps = [after - before for before, after in zip(sequences, sequences[2:], strict=False)]
+        return gaps.index(min(gaps)) if gaps else 0
 
     @property
     def held_back(self) -> bool:
@@ -162,7 +167,7 @@ class SendWindow:
         for frame in in_flight.frames:
             if self._again.pop(frame.sequence, None) is None:
                 self._waiting = [other for other in self._waiting if other is not frame]
-        self._held_back = False
+        self._held_back, self._last_sent = False, in_flight.sequence
         self._in_flight[in_flight.sequence] = in_flight
 
     def acknowledged(self, sequence: int) -> InFlight | None:

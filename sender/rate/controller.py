@@ -3,7 +3,7 @@
 import math
 from collections import deque
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from common.codec.bit_allocation import load as rate_distortion
 from common.wire.message_cost import MessageCost
@@ -13,12 +13,13 @@ from sender.congestion.pacer import BackgroundPacer
 from sender.congestion.packet_train import PacketTrainSample
 from sender.congestion.paper_estimators import PaperBandwidth, PaperDelay
 from sender.congestion.samples import LinkSample
-from sender.rate.decision import ASSUMED, Decision, Means, bits_at, decide, label_bytes
+from sender.rate.decision import ASSUMED, Means, bits_at, decide, label_bytes
 from sender.rate.policy import HEADROOM, RateConfig, link_stress, rho_by_group
 
 _FRAME_RATE_WINDOW_MS = 2000.0
 _SIZE_SMOOTHING = 0.8
-_INITIAL_F = 0.5
+# Of the first frames, before the link is known.
+_INITIAL_F, _USUAL_FRAME_RATE_HZ = 0.5, 30.0
 # One decision a second, and one at once where the capacity has fallen by so much.
 _DECISION_MS, _FALLEN = 1000.0, 0.9
 
@@ -70,7 +71,8 @@ class RateController:
         self._delay = PaperDelay()
         self._capacity_estimator = CapacityEstimator()
         self._capacity = Capacity(None, False)
-        self._decision = Decision(_INITIAL_F, 1, 0.0)
+        first = decide(Means(math.inf, USED_SHARE * budget_bps, frame_rate_hz or _USUAL_FRAME_RATE_HZ))
+        self._decision = replace(first, f=max(first.f, _INITIAL_F))
         self._decided_ms, self._decided_bps = -math.inf, 0.0
         self._size_ratio = 1.0
         self._pacer = BackgroundPacer()

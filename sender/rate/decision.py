@@ -21,8 +21,8 @@ from common.wire.message_cost import MessageCost
 
 MAX_F: Final = 2.0
 """Largest f of `--policy capacity`; equation (18) gives at most 1."""
-# What is assumed until it is measured: headers, and a part of an acknowledgement (`tests.bench.wire`).
-ASSUMED: Final = MessageCost(sent=80.0, answered=130.0, other_bps=0.0)
+# What is assumed until it is measured: headers, and a part of an acknowledgement, of QUIC (`tests.bench.wire`).
+ASSUMED: Final = MessageCost(sent=55.0, answered=70.0, other_bps=0.0)
 # Of a packet, besides label groups.
 _HEADER_BYTES: Final = 3
 # Distance of a predicted joint from the true one: so much at once, and more with each second that the newest label is
@@ -30,9 +30,9 @@ _HEADER_BYTES: Final = 3
 # network that ships; whether the labels before were 33 or 200 ms apart made no difference.
 _NEW_MM: Final = 8.0
 _MM_PER_S: Final = 400.0
-# Prediction takes the quantiser's steps for motion: at 7.5 messages a second they move what is shown so many times as
-# far as the labels (the same motions, f from 0.6 to 1.8).
-_GAIN: Final = 3.2
+# Prediction takes the quantiser's steps for motion: they move the skin shown so many times as far as the labels, at any
+# rate (1.2 to 15 messages a second, f from 0.4 to 1.7, motions of the training and validation splits).
+_GAIN: Final = 5.3
 # What is recorded, and shown with a delay, is interpolated between labels: as many a second are worth a second frame in
 # a message, which costs what is shown at once 2 % at most (`tests.bench.budget --bypass`); two more cost a tenth of it
 # over QUIC, and hardly anything where a message takes this much in any case.

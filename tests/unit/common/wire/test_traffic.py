@@ -94,7 +94,7 @@ def test_transport_is_estimated_until_it_is_measured() -> None:
 def test_estimates_are_learnt_from_readings_without_handshakes() -> None:
     wire: list[float] = []
     traffic = Traffic()
-    traffic.report_wire_bytes_to(wire.append)
+    traffic.report_wire_bytes_to(lambda size, labels: wire.append(size))
     ip_bytes = 5000  # of a handshake
     for _ in range(3):
         for _ in range(4):

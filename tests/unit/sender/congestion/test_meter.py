@@ -18,7 +18,7 @@ def test_frames_share_the_budget_with_everything_else_and_leave_evenly(budget_kb
     meter, sent_ms, bits = Meter(1e3 * budget_kbit), [], 0.0
     for now_ms in range(60_000):
         if now_ms % 1000 == 0:
-            meter.spend(100, now_ms)
+            meter.spend(100, now_ms, labels=False)
             bits += 800
         if meter.frame_wait_ms(now_ms) == 0.0:
             sent_ms.append(now_ms)
@@ -27,12 +27,12 @@ def test_frames_share_the_budget_with_everything_else_and_leave_evenly(budget_kb
             assert now_ms < 100 or meter.frame_wait_ms(now_ms) > 0
     assert 0.9 < bits / 60e3 / budget_kbit < 1.0
     spacing_ms = np.diff([at_ms for at_ms in sent_ms if at_ms >= 1000])
-    assert spacing_ms.max() < 2 * spacing_ms.min()
+    assert spacing_ms.max() < 1.3 * spacing_ms.min()
 
 
 def test_a_frame_that_has_waited_gives_way_to_one_that_comes_soon() -> None:
     meter = Meter(8000.0)
-    meter.spend(172.0, 1000.0)  # 187 ms, of which 80 are a credit
+    meter.spend(180.0, 1000.0)  # 187 ms, of which 80 are a credit
     free_ms = 1000.0 + meter.frame_wait_ms(1000.0)
     assert free_ms == pytest.approx(1107.0, abs=1.0)
     assert meter.frame_wait_ms(free_ms, offered_ms=free_ms - 20.0) == pytest.approx(40.0)

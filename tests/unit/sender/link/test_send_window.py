@@ -72,7 +72,7 @@ def test_live_frames_that_wait_longer_are_thinned_evenly() -> None:
     window.bundle = 4
     superseded = [frame.sequence for sequence in range(1, 9) for frame in window.offer(_captured(sequence))]
     window.acknowledged(0)
-    assert _send(window) == [1, 3, 5, 8] and superseded == [2, 4, 6, 7]
+    assert _send(window) == [2, 4, 6, 8] and sorted(superseded) == [1, 3, 5, 7]
 
 
 def test_live_frames_older_than_half_a_second_are_left_out() -> None:

@@ -40,8 +40,8 @@ def test_a_thin_link_is_not_charged_for_the_way_back() -> None:
 
 
 def test_bundles_make_up_for_few_messages() -> None:
-    assert within(60).frames == 1 and within(10).frames == 2 and within(5).frames == 4
-    assert within(3, cost=MessageCost(50.0, 65.0, 0.0)).frames == 2
+    assert within(60).frames == 1 and within(10).frames == 2 and within(1.2).frames == 2
+    assert within(5, cost=MessageCost(80.0, 130.0, 0.0)).frames == 4
     assert decide(Means(math.inf, 20e3, frame_rate_hz=5.0)).frames == 1
 
 
