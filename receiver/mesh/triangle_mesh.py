@@ -42,11 +42,15 @@ class SameArray(Hashable):
 
 def vertex_normals(vertices: FloatArray, faces: Int32Array | IntArray) -> FloatArray:
     """(V, 3) unit normals, each the area-weighted mean over the adjacent triangles; the faces must not be changed."""
-    normals = _normals(SameArray(faces), len(vertices))(vertices)
+    return np.stack(normal_components(vertices, faces), axis=1, dtype=np.float32)
+
+
+def normal_components(vertices: FloatArray, faces: Int32Array | IntArray) -> list[FloatArray]:
+    """The three components (V,) of `vertex_normals`."""
+    x, y, z = components = _normals(SameArray(faces), len(vertices)).components(vertices)
     # A vertex without adjacent area has no normal; any unit vector keeps exported files valid.
-    flat = np.flatnonzero(normals[:, 2] == 0)
-    normals[flat[~normals[flat].any(axis=1)], 2] = 1.0
-    return normals
+    z[(x == 0) & (y == 0) & (z == 0)] = 1
+    return components
 
 
 @lru_cache(maxsize=8)
