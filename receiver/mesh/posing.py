@@ -68,8 +68,9 @@ def blended_transforms(
 
 def posed(rest: Floats, blended: Floats) -> Floats:
     """(V, 3) vertices at rest → posed."""
-    x, y, z = (rest[:, axis, None] for axis in range(3))
-    vertices: Floats = x * blended[:, 0] + y * blended[:, 1] + z * blended[:, 2] + blended[:, 3]
+    x, y, z = np.ascontiguousarray(rest.T)
+    along_x, along_y, along_z, moved = np.ascontiguousarray(blended.transpose(1, 2, 0))
+    vertices: Floats = np.ascontiguousarray((x * along_x + y * along_y + z * along_z + moved).T)
     return vertices
 
 

@@ -73,7 +73,7 @@ class _Frame:
     """A body of one frame, y up.
 
     Args:
-        vertices: (V, 3) metres.
+        vertices: (V, 3) metres, in camera space.
         positions, rotations: (J, 3) and (J, 3, 3) of the joints.
         offsets: (J, 3) metres, from the parent.
         turns: (J, 4) quaternions, relative to the parent.
@@ -93,8 +93,7 @@ class _Frame:
         offsets, turns = relative_to_parents(skeleton, positions, rotations)
         moves = skeleton.face is not None and body.activations is not None and bool(body.activations.any())
         activations = body.activations if moves else None
-        vertices = to_y_up(body.mesh.vertices)
-        return cls(vertices, positions, rotations, offsets.astype(np.float64), turns, activations)
+        return cls(body.mesh.vertices, positions, rotations, offsets.astype(np.float64), turns, activations)
 
     def figure(self, skeleton: Skeleton) -> _Figure:
         """The body at rest."""
@@ -102,7 +101,7 @@ class _Frame:
         offsets[0] = 0.0
         joints = rest_positions(skeleton.parents.tolist(), offsets)
         transforms = blended_transforms(skeleton, self.rotations, self.positions.astype(np.float64), joints)
-        rest: FloatArray = np.asarray(unposed(self.vertices, transforms), np.float32)
+        rest: FloatArray = np.asarray(unposed(to_y_up(self.vertices), transforms), np.float32)
         face = None if self.activations is None else skeleton.face
         if face is not None and self.activations is not None:
             rest[face.vertices] -= face.moved(self.activations)
@@ -120,7 +119,7 @@ class _Frame:
             rest = rest.copy()
             rest[face.vertices[looked_at] // _EVERY] += face.moved(self.activations)[looked_at]
         transforms = blended_transforms(skeleton, self.rotations, self.positions, figure.joints, _EVERY)
-        errors = posed(rest, transforms) - self.vertices[::_EVERY]
+        errors = posed(rest, transforms) - to_y_up(self.vertices[::_EVERY])
         return bool(np.einsum("va,va->v", errors, errors).max() <= _NEAR_M**2)
 
 
