@@ -92,7 +92,8 @@ def transport_of(config: SenderConfig) -> StreamOpener:
     from sender.link.transport.auto_transport import AutoTransport
     from sender.link.transport.quic_transport import QuicTransport
 
-    return AutoTransport(transport) if wanted == "auto" else QuicTransport(transport)
+    opener = AutoTransport if wanted == "auto" else QuicTransport
+    return opener(transport, config.link.round_trip_s)
 
 
 def _metrics_server(config: MetricsConfig, cameras: Sequence[SenderMetrics]) -> AbstractContextManager[object]:

@@ -35,6 +35,8 @@ _FIRST_AHEAD_BYTES, _MAX_AHEAD_BYTES = 65_536, 1_048_576
 _MAX_BYTES = 2**60
 # Parts of a stream behind a missing one: each frame is compared with all of them.
 _MAX_PARTS = 64
+USUAL_ROUND_TRIP_S = 0.1
+"""Of a first packet, where nothing is known."""
 # The link sends shorter ones; each byte of a longer one may be a frame.
 MAX_PACKET_BYTES = 1500
 # Of a handshake and a Hello, or the answers to them, with what is sent again.
@@ -74,10 +76,13 @@ class LinkConnection(QuicConnection):
 
     Args:
         asks_for_certificate: the sender has to send one, which is not checked yet.
+        round_trip_s: what the first one may take, seconds; nothing is sent again before twice as long.
         options: of `QuicConnection`.
     """
 
-    def __init__(self, *, asks_for_certificate: bool = False, **options: Any) -> None:
+    def __init__(
+        self, *, asks_for_certificate: bool = False, round_trip_s: float = USUAL_ROUND_TRIP_S, **options: Any
+    ) -> None:
         super().__init__(**options)
         self._asks_for_certificate = asks_for_certificate
         self._ack_delay = _DATAGRAM_ACK_DELAY_S
@@ -86,6 +91,7 @@ class LinkConnection(QuicConnection):
         self._first_packets = 0
         recovery: Any = self._loss
         recovery._pacer = _Unpaced()
+        recovery._rtt_initial = max(round_trip_s, USUAL_ROUND_TRIP_S)
         # The one stream is the sender's.
         for limit, streams in ((self._local_max_streams_bidi, not self._is_client), (self._local_max_streams_uni, 0)):
             limit.value = limit.sent = int(streams)
@@ -207,6 +213,12 @@ class LinkConnection(QuicConnection):
             super()._write_stream_limits(builder, space, stream)
         finally:
             receiver.highest_offset = highest
+
+    def _write_handshake(self, builder: Any, epoch: tls.Epoch, now: float) -> None:
+        if epoch is tls.Epoch.INITIAL and self._is_client and self._cryptos[tls.Epoch.HANDSHAKE].send.is_valid():
+            # The first packet of the next stage acknowledges these too (RFC 9001, section 4.9.1), without 1,200 bytes.
+            self._spaces[epoch].ack_at = None
+        super()._write_handshake(builder, epoch, now)
 
     def _write_application(self, builder: Any, network_path: Any, now: float) -> None:
         space = self._spaces[tls.Epoch.ONE_RTT]

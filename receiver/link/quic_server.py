@@ -37,8 +37,11 @@ from receiver.link.handshake import PendingHandshakes
 logger = logging.getLogger(__name__)
 
 _HANDSHAKE_TIMEOUT_S = 10.0
-# Of the identifier until the handshake is over; then it is short, and another one is tried if it is taken.
-_VALIDATED_ID_BYTES = 8
+# Of the identifier until the handshake is over, random bytes and milliseconds; then it is short, and another one is
+# tried if it is taken.
+_RANDOM_BYTES, _TIME_BYTES, _TIMES_MS = 4, 4, 1 << 32
+# Longer ones are no round trips.
+_MAX_ROUND_TRIP_S = 10.0
 _ID_ATTEMPTS = 8
 # Of one address, with as many at once: a handshake takes milliseconds of the processor.
 _HANDSHAKES_PER_S = 20
@@ -174,13 +177,14 @@ class _Socket(asyncio.DatagramProtocol):
     def _ask_for_token(self, header: QuicHeader, addr: Any) -> None:
         """Sends what only a client at this address gets, shorter than its packet."""
         assert header.version is not None
-        validated = os.urandom(_VALIDATED_ID_BYTES)
+        now_s = asyncio.get_running_loop().time()
+        validated = os.urandom(_RANDOM_BYTES) + _milliseconds(now_s).to_bytes(_TIME_BYTES)
         original = header.destination_cid
         token = self._tokens.create_token(
             address=addr,
             original_destination_connection_id=original,
             retry_source_connection_id=validated,
-            now=asyncio.get_running_loop().time(),
+            now=now_s,
         )
         retry = encode_quic_retry(
             version=header.version,
@@ -207,12 +211,15 @@ class _Socket(asyncio.DatagramProtocol):
         host = host_of(peer_name(*addr[:2]))
         self._admit(host)
         self._used_s[validated] = now_s
+        asked_ms = int.from_bytes(validated[_RANDOM_BYTES:])
+        round_trip_s = ((_milliseconds(now_s) - asked_ms) % _TIMES_MS) / 1e3
         for _ in range(_ID_ATTEMPTS):
             connection = LinkConnection(
                 configuration=self._settings(),
                 original_destination_connection_id=original,
                 retry_source_connection_id=validated,
                 asks_for_certificate=self._files.current().authority is not None,
+                round_trip_s=min(round_trip_s, _MAX_ROUND_TRIP_S),
             )
             if connection.host_cid not in self._connections:
                 break
@@ -240,6 +247,11 @@ class _Socket(asyncio.DatagramProtocol):
             settings.private_key = tls.load_pem_private_key(files.key)
             self._served, self._settings_served = files, settings
         return self._settings_served
+
+
+def _milliseconds(now_s: float) -> int:
+    """The last bits of a time."""
+    return round(now_s * 1e3) % _TIMES_MS
 
 
 class _Accepted(QuicConnectionOfMessages):

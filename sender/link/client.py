@@ -51,6 +51,8 @@ logger = logging.getLogger(__name__)
 _Settled = TypeVar("_Settled")
 
 _DRAIN_TIMEOUT_S = 5.0
+# First round trips that it may take to connect.
+_ROUND_TRIPS = 4.0
 _ENDED = "the receiver ended the stream"
 # A stream without frames to acknowledge that has lasted as long was no failed attempt.
 _LASTING_STREAM_S = 10.0
@@ -103,7 +105,8 @@ class LinkClient:
             config.peer.each,
             transport or Transport(),
             rng or random.Random(),
-            connect_timeout_s=config.connect_timeout,
+            connect_timeout_s=max(config.connect_timeout, _ROUND_TRIPS * config.round_trip_s),
+            answer_s=config.round_trip_s,
             reconnect_timeout_s=config.reconnect_timeout,
         )
         meter = Meter(config.budget_bps)

@@ -16,6 +16,8 @@ _UNHURRIED_BPS = 50_000.0
 _MOST_INTERVAL_S = 1.1
 # Heartbeat intervals between two comparisons of the clocks, and the longest time.
 _COMPARISON_INTERVALS, _MOST_COMPARISON_INTERVAL_S = 5.0, 30.0
+# Of an IP packet that begins a QUIC connection, and of its answer.
+_FIRST_PACKET_BYTES = 1228
 # Share of the budget that padding may take.
 _PROBE_SHARE = 0.05
 
@@ -49,6 +51,11 @@ class LinkConfig:
     def budget_bps(self) -> float:
         """Most bits per second of everything on the link; infinite without `--budget-kbit`."""
         return math.inf if self.budget_kbit is None else 1e3 * self.budget_kbit
+
+    @property
+    def round_trip_s(self) -> float:
+        """What the first round trip of a connection may take, because a link has no more than the budget."""
+        return 2 * 8 * _FIRST_PACKET_BYTES / self.budget_bps
 
     @property
     def probe_bps(self) -> float:

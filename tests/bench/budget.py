@@ -123,12 +123,15 @@ class Conditions:
         link_kbit: of the link.
         blob_bytes: size of the blob in transfer; 0 for none.
         bypass: part of rate control that is left out.
+        connecting_s: in simulated time, before the first frame, over an ample link; 0 for a link that is thin from the
+            beginning, both ways.
     """
 
     budget_kbit: float = math.inf
     link_kbit: float = math.inf
     blob_bytes: int = 0
     bypass: str | None = None
+    connecting_s: float = 5.0
 
     @property
     def name(self) -> str:
@@ -163,6 +166,7 @@ def simulate(conditions: Conditions, seconds: float) -> tuple[Sent, Packets]:
             "seconds": seconds,
             "rtt-ms": _RTT_MS,
             "hold-ms": _HOLD_MS,
+            "connecting-s": conditions.connecting_s,
             **({"link-kbit": conditions.link_kbit} if math.isfinite(conditions.link_kbit) else {}),
         }
         flags = [*conditions.flags, *(text for name, value in options.items() for text in (f"--{name}", str(value)))]

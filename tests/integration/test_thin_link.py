@@ -23,3 +23,10 @@ def test_a_budget_of_2_4_kbit_goes_into_messages_of_labels() -> None:
     assert packets.size[settled].sum() * 8 / seconds < 2500
     there, back = packets.leaves[settled].sum(), (1 - packets.leaves[settled]).sum()
     assert there > 2.5 * seconds and back < 0.3 * there
+
+
+def test_a_sender_connects_over_2_4_kbit() -> None:
+    sent, packets = simulate(Conditions(budget_kbit=2.4, link_kbit=2.4, connecting_s=0.0), 4.0)
+    # Two to the receiver, the second of which has proved its address, and one back, of 4 s each; none is sent again.
+    assert (packets.size > 600).sum() == 3
+    assert min(line["at"] for line in sent.shown) - packets.at_s.min() < 18.0

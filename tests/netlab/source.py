@@ -87,7 +87,7 @@ async def send(options: argparse.Namespace, people: Sequence[PersonLabels]) -> N
         observer=account,
         pacer=rate,
         traffic=traffic,
-        transport=QuicTransport(transport) if options.quic else transport,
+        transport=QuicTransport(transport, config.round_trip_s) if options.quic else transport,
     )
     await link.connect()
     await asyncio.sleep(max(0.0, options.start_at - time.time()))

@@ -35,8 +35,7 @@ from tests.netlab.traces import Trace  # noqa: E402
 
 # Of IPv4 and UDP.
 _HEADER_BYTES = 28
-# Before the first frame, in which the connection is made over an ample link.
-_CONNECTING_S, _AMPLE_KBIT, _HOUR_S = 5.0, 8000.0, 3600.0
+_AMPLE_KBIT, _HOUR_S = 8000.0, 3600.0
 _SENDER = ("10.77.0.1", 40000)
 
 
@@ -118,12 +117,17 @@ def main() -> None:
     parser.add_argument("--rtt-ms", type=float, default=60.0)
     parser.add_argument("--hold-ms", type=float, default=10.0)
     parser.add_argument("--link-kbit", type=float, help="capacity towards the receiver; without it there is no limit")
+    parser.add_argument(
+        "--connecting-s", type=float, default=5.0, help="before the first frame, over an ample link; 0: as it is"
+    )
     parser.add_argument("--out", type=Path, required=True)
     options = parser.parse_args()
-    options.quic, options.start_at = True, _EPOCH_S + _CONNECTING_S
+    options.quic, options.start_at = True, _EPOCH_S + options.connecting_s
     shape = Shape(None, options.rtt_ms / 2e3)
-    trace = Trace.steps((_CONNECTING_S, _AMPLE_KBIT), (_HOUR_S, options.link_kbit or _AMPLE_KBIT))
-    loop, printed, log = _Network(Shape(trace, options.rtt_ms / 2e3), shape), io.StringIO(), io.StringIO()
+    thin = (_HOUR_S, options.link_kbit or _AMPLE_KBIT)
+    trace = Trace.steps(*([(options.connecting_s, _AMPLE_KBIT)] if options.connecting_s else []), thin)
+    back = shape if options.connecting_s else Shape(trace, options.rtt_ms / 2e3)
+    loop, printed, log = _Network(Shape(trace, options.rtt_ms / 2e3), back), io.StringIO(), io.StringIO()
     running = asyncio.Runner(loop_factory=lambda: loop)
     with source.bypassed(options.bypass), contextlib.redirect_stdout(printed), running:
         running.run(_run(options, log))

@@ -8,6 +8,7 @@ import asyncio
 
 from common.io.addresses import Address
 from common.wire.quic import QuicStream
+from common.wire.quic_connection import USUAL_ROUND_TRIP_S
 from sender.link.transport.grpc_stream import GrpcClientStream
 from sender.link.transport.handshake import ClientStream
 from sender.link.transport.quic_transport import QuicTransport
@@ -22,10 +23,15 @@ _POLL_S = 0.01
 
 
 class AutoTransport:
-    """A `StreamOpener` over both protocols. Raises as both do."""
+    """A `StreamOpener` over both protocols. Raises as both do.
 
-    def __init__(self, grpc: Transport) -> None:
-        self._grpc, self._quic = grpc, QuicTransport(grpc)
+    Args:
+        round_trip_s: what the first one may take, seconds.
+    """
+
+    def __init__(self, grpc: Transport, round_trip_s: float = USUAL_ROUND_TRIP_S) -> None:
+        self._grpc, self._quic = grpc, QuicTransport(grpc, round_trip_s)
+        self._handshake_s = _ROUND_TRIPS * round_trip_s
         self._grpc_until_s: dict[Address, float] = {}
 
     async def reach(self, peer: Address) -> ClientStream:
@@ -39,6 +45,7 @@ class AutoTransport:
         if self._grpc.files.credentials(peer) is None:
             # Its certificate has to be asked for over gRPC, first.
             head_start_s = _MOST_HEAD_START_S
+        head_start_s = max(head_start_s, self._handshake_s)
         quic: StandbyConnection[QuicStream] = StandbyConnection(lambda: self._quic.connect(peer, at))
         grpc: StandbyConnection[GrpcClientStream] = StandbyConnection(lambda: self._grpc.reach(peer))
         try:

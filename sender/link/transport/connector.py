@@ -73,6 +73,7 @@ class Connector:
         peers: receivers that share their sessions.
         connect_timeout_s: how long to try to reach the receiver for the first time.
         reconnect_timeout_s: how long to try without progress after a stream was lost, or while the receiver is full.
+        answer_s: how long a receiver may take to answer, because the link is thin.
     """
 
     def __init__(
@@ -83,11 +84,15 @@ class Connector:
         *,
         connect_timeout_s: float,
         reconnect_timeout_s: float,
+        answer_s: float = 0.0,
     ) -> None:
         self._peers = peers
         self._number = 0
         self._transport = transport
         self._connect_timeout_s, self._reconnect_timeout_s = connect_timeout_s, reconnect_timeout_s
+        self._handshake_timeouts_s = tuple(
+            max(least_s, answer_s) for least_s in (_FIRST_HANDSHAKE_TIMEOUT_S, _MAX_HANDSHAKE_TIMEOUT_S)
+        )
         self._backoff = Backoff(_FIRST_BACKOFF_S, _MAX_BACKOFF_S, rng)
         self._stall_backoff = Backoff(_FIRST_STALL_BACKOFF_S, _MAX_STALL_BACKOFF_S, rng)
         self._stalled_since_s: float | None = None
@@ -152,7 +157,8 @@ class Connector:
         self, hello: Hello, since_s: float, timeout_s: float, *, reconnect: bool
     ) -> tuple[ClientStream, Welcome]:
         loop = asyncio.get_running_loop()
-        handshake_timeout_s, attempt_s, diagnoses, tried = _FIRST_HANDSHAKE_TIMEOUT_S, _FIRST_ATTEMPT_S, 0, 0
+        handshake_timeout_s, most_timeout_s = self._handshake_timeouts_s
+        attempt_s, diagnoses, tried = _FIRST_ATTEMPT_S, 0, 0
         failure: StreamBroken | None = None
         while True:
             limit_s = since_s + timeout_s
@@ -179,7 +185,7 @@ class Connector:
                 await self._turn_to_next()
                 continue
             tried = 0
-            handshake_timeout_s = min(2 * handshake_timeout_s, _MAX_HANDSHAKE_TIMEOUT_S)
+            handshake_timeout_s = min(2 * handshake_timeout_s, most_timeout_s)
             attempt_s = min(2 * attempt_s, _MAX_ATTEMPT_S)
             delay_s = self._delay_s(failure)
             late = loop.time() + delay_s >= since_s + timeout_s

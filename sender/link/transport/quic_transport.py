@@ -12,11 +12,12 @@ from cryptography.x509 import Certificate, load_der_x509_certificate
 from common.io.addresses import Address
 from common.wire.certificates import OWN_CERTIFICATE_NAME
 from common.wire.quic import Item, QuicConnectionOfMessages, QuicStream
-from common.wire.quic_connection import LinkConnection, configuration
+from common.wire.quic_connection import USUAL_ROUND_TRIP_S, LinkConnection, configuration
 from common.wire.stream import StreamBroken
 from sender.link.transport.transport import Transport
 
-_HANDSHAKE_TIMEOUT_S = 5.0
+# A handshake takes two round trips: so much for each, and at least so much.
+_ROUND_TRIPS, _HANDSHAKE_TIMEOUT_S = 4.0, 5.0
 # A receiver tells its certificate, or that it has none, at once; one of another release may wait for Hello.
 _ANSWER_TIMEOUT_S = 1.0
 # A first packet has 1,200 bytes, which a stalled link would carry before all frames: a connection beside another one
@@ -27,14 +28,18 @@ _MAX_PROBE_S = 3.0
 class QuicTransport:
     """A `StreamOpener` that encrypts always; `transport` has the certificates and the token, and diagnoses.
 
+    Args:
+        round_trip_s: what the first one may take, seconds.
+
     A receiver that `transport` reaches unencrypted tells its certificate there, and no other is trusted.
 
     Raises:
         UsageError: in every method: a certificate, key or token cannot be read.
     """
 
-    def __init__(self, transport: Transport) -> None:
-        self._transport = transport
+    def __init__(self, transport: Transport, round_trip_s: float = USUAL_ROUND_TRIP_S) -> None:
+        self._transport, self._round_trip_s = transport, round_trip_s
+        self._timeout_s = max(_ROUND_TRIPS * round_trip_s, _HANDSHAKE_TIMEOUT_S)
         self._told: dict[Address, Certificate] = {}
         self._open_streams = 0
 
@@ -46,7 +51,7 @@ class QuicTransport:
                     await self._transport.names.reachable(peer)
         while True:
             with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(_HANDSHAKE_TIMEOUT_S):
+                async with asyncio.timeout(self._timeout_s):
                     return await self.connect(peer, (await self._transport.names.addresses(peer))[0])
 
     async def diagnose(self, peer: Address) -> str | None:
@@ -93,7 +98,10 @@ class QuicTransport:
         loop = asyncio.get_running_loop()
         try:
             transport, connection = await loop.create_datagram_endpoint(
-                lambda: QuicConnectionOfMessages(LinkConnection(configuration=settings)), remote_addr=(at.host, at.port)
+                lambda: QuicConnectionOfMessages(
+                    LinkConnection(configuration=settings, round_trip_s=self._round_trip_s)
+                ),
+                remote_addr=(at.host, at.port),
             )
         except OSError as error:
             raise StreamBroken("UNAVAILABLE", error.strerror or str(error)) from error

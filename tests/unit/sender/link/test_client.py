@@ -305,6 +305,7 @@ def test_a_small_budget_leaves_heartbeats_more_time() -> None:
     usual, small, smallest = (LinkConfig(budget_kbit=budget) for budget in (None, 20.0, 1.2))
     assert usual.heartbeat_interval_s == 0.2 < small.heartbeat_interval_s < smallest.heartbeat_interval_s < 1.25
     assert [each.comparison_interval_s for each in (usual, small, smallest)] == [1.0, 2.5, 30.0]
+    assert usual.round_trip_s == 0.0 and LinkConfig(budget_kbit=2.4).round_trip_s == pytest.approx(8.19, abs=0.01)
     assert usual.probe_bps == 5000.0 and small.probe_bps == 1000.0
     assert LinkConfig(budget_kbit=3.0, heartbeat_interval_ms=3000.0).heartbeat_interval_s == 3.0
 
