@@ -60,7 +60,7 @@ class CertificateSource(Protocol):
 
 
 class QuicContext:
-    """What the service asks of a call: as `grpc.aio.ServicerContext`."""
+    """The `CallContext` of a connection."""
 
     def __init__(self, connection: QuicConnectionOfMessages, peer: str) -> None:
         self._connection, self._peer = connection, peer

@@ -17,7 +17,7 @@ from common.wire.convert import Drain, Hello, encode_server
 from common.wire.stream import MessageStream, StreamBroken
 from common.wire.version_probe import is_probe
 from receiver.link.admission import RateLimits
-from receiver.link.auth.authenticator import Authenticator, PeerIdentity, host_of
+from receiver.link.auth.authenticator import Authenticator, CallContext, PeerIdentity, host_of
 from receiver.link.auth.tokens import TokenRefused
 from receiver.link.connection import Connection, end_level, stream_failure
 from receiver.link.handshake import Handshake, PendingHandshakes, receive_hello
@@ -72,7 +72,7 @@ class StreamService:
         """The addresses of the streams that are served, as gRPC writes them."""
         return self._streams.values()
 
-    async def serve(self, stream: MessageStream, context: Any) -> None:
+    async def serve(self, stream: MessageStream, context: CallContext) -> None:
         """Serves one stream, and ends it with its gRPC status."""
         task = asyncio.current_task()
         assert task is not None
@@ -96,7 +96,7 @@ class StreamService:
                 connection.abandon(StreamBroken("UNAVAILABLE", _STOPPING))
         await _wait(self._streams, timeout_s)
 
-    async def _end_of(self, serving: Coroutine[Any, Any, None], context: Any) -> StreamBroken | None:
+    async def _end_of(self, serving: Coroutine[Any, Any, None], context: CallContext) -> StreamBroken | None:
         """Serves a stream; returns how it is to end, None if in good order."""
         try:
             await serving
@@ -116,7 +116,7 @@ class StreamService:
             return StreamBroken("INTERNAL", f"the receiver failed ({type(error).__name__}); its log says where")
         return None
 
-    async def _serve(self, stream: MessageStream, context: Any) -> None:
+    async def _serve(self, stream: MessageStream, context: CallContext) -> None:
         host, who = host_of(context.peer()), context.peer()
         account = host
         try:
@@ -178,7 +178,7 @@ class StreamService:
             if answer is Claim.SUPERSEDED:
                 raise StreamBroken("ABORTED", "the session continues on another stream")
 
-    def _authenticate(self, context: Any) -> PeerIdentity:
+    def _authenticate(self, context: CallContext) -> PeerIdentity:
         try:
             return self._authenticator.authenticate(context)
         except TokenRefused as refusal:
@@ -199,7 +199,7 @@ class StreamService:
         self._on_refused(refusal)
         self._lines.write(logging.WARNING, (refusal, account), f"refused {who}: {why}")
 
-    def _log(self, level: int, context: Any, kind: Hashable, text: str) -> None:
+    def _log(self, level: int, context: CallContext, kind: Hashable, text: str) -> None:
         self._lines.write(level, (kind, host_of(context.peer())), f"stream of {context.peer()} ended: {text}")
 
 
@@ -215,7 +215,7 @@ async def _wait(tasks: Collection[asyncio.Task[Any]], timeout_s: float) -> None:
         await asyncio.wait(list(tasks), timeout=timeout_s)
 
 
-async def _abort(context: Any, end: StreamBroken) -> None:
+async def _abort(context: CallContext, end: StreamBroken) -> None:
     # grpc.aio raises AbortError to leave the handler, which is at its end here.
     with contextlib.suppress(grpc.aio.BaseError, asyncio.InvalidStateError):
         await context.abort(grpc.StatusCode[end.code], end.reason)

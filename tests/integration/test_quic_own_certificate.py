@@ -8,6 +8,7 @@ import pytest
 from common.errors import PeerError
 from common.io.addresses import Address
 from common.wire.quic import QuicStream
+from receiver.link.auth.authenticator import CallContext
 from receiver.link.auth.own_certificate import OwnCertificate
 from receiver.link.auth.tokens import add_token
 from receiver.link.grpc_stream import GrpcServerStream
@@ -94,7 +95,7 @@ async def test_grpc_is_used_where_no_certificate_is_told_before_hello(
 ) -> None:
     """As by a receiver of another release."""
 
-    async def serve(server: LinkServer, _: object, context: object) -> None:
+    async def serve(server: LinkServer, _: object, context: CallContext) -> None:
         await server._service.serve(GrpcServerStream(context), context)
 
     monkeypatch.setattr("sender.link.transport.quic_transport._ANSWER_TIMEOUT_S", 0.1)

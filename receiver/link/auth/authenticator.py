@@ -1,14 +1,33 @@
 """Identifies senders by token, certificate or address."""
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Protocol
 from urllib.parse import unquote
+
+import grpc
 
 from common.io.addresses import address_key
 from receiver.link.auth.tokens import TokenFile, TokenRefused
 from receiver.link.own_senders import OwnSender, OwnSenders
 
 _BEARER = "Bearer "
+
+
+class CallContext(Protocol):
+    """What the service asks of a call, of gRPC or QUIC: as `grpc.aio.ServicerContext`."""
+
+    def peer(self) -> str:
+        """The sender's address, as gRPC writes it."""
+
+    def auth_context(self) -> Mapping[str, Sequence[bytes]]:
+        """Whether it is encrypted, and the names in the sender's certificate."""
+
+    def invocation_metadata(self) -> Sequence[tuple[str, str | bytes]] | None:
+        """The sender's token, if it has one."""
+
+    async def abort(self, code: grpc.StatusCode, reason: str, /) -> None:
+        """Ends the stream with a status."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,11 +67,11 @@ class Authenticator:
         self._tokens, self._own = tokens, own
         self._encrypted, self._public = encrypted, public
 
-    def authenticate(self, context: Any) -> PeerIdentity:
+    def authenticate(self, context: CallContext) -> PeerIdentity:
         """Identifies the sender of a stream. Raises TokenRefused without a valid token, where one is required."""
         presented = dict(context.invocation_metadata() or ()).get("authorization", "")
         has_token = isinstance(presented, str) and presented.startswith(_BEARER)
-        token = presented.removeprefix(_BEARER) if has_token else ""
+        token = str(presented).removeprefix(_BEARER) if has_token else ""
         own = self._own.find(token)
         if own is not None:
             return PeerIdentity(own.subject, host_of(context.peer()), own=own)
@@ -70,11 +89,11 @@ class Authenticator:
             self._tokens.name_of(identity.token)
 
 
-def _is_encrypted(context: Any) -> bool:
+def _is_encrypted(context: CallContext) -> bool:
     return bool(context.auth_context().get("transport_security_type") == [b"ssl"])
 
 
-def _certificate_subject(context: Any) -> str:
+def _certificate_subject(context: CallContext) -> str:
     names = context.auth_context().get("x509_common_name", [])
     # Escaped, because the name is logged; different names stay different.
     return f"certificate:{names[0].decode('latin-1').encode('unicode_escape').decode()}" if names else ""

@@ -2,6 +2,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+import grpc
 import pytest
 
 from receiver.link.auth.authenticator import Authenticator, PeerIdentity, host_of
@@ -25,6 +26,9 @@ class Context:
 
     def invocation_metadata(self) -> Any:
         return self._metadata
+
+    async def abort(self, code: grpc.StatusCode, reason: str) -> None:
+        raise AssertionError(f"{code}: {reason}")
 
 
 @pytest.mark.parametrize(
