@@ -311,8 +311,9 @@ def load_networks(cameras: Sequence[OpenCamera], loaded: Networks | None = None)
     stages = list[Networks]()
     live = sum(camera.source.live for camera in cameras)
     for camera in cameras:
-        first = stages[0] if stages else loaded
-        stages.append(Networks.load(camera.config, cameras=live * camera.source.live, sharing=first))
+        first, carries = stages[0] if stages else loaded, live * camera.source.live
+        load = first.anew if first else Networks.load
+        stages.append(load(camera.config, cameras=carries))
         camera.metrics.follows_up_to(stages[-1].perception.max_people)
     return stages
 

@@ -55,28 +55,35 @@ class Networks(NamedTuple):
     hands: HandsStage | None = None
 
     @classmethod
-    def load(cls, config: SenderConfig, *, cameras: int = 0, sharing: Self | None = None) -> Self:
+    def load(cls, config: SenderConfig, *, cameras: int = 0) -> Self:
         """With the shipped weights.
 
         Args:
             cameras: as for `PerceptionStage.load`.
-            sharing: the networks are those of another source, and only what is remembered of people is new.
 
         Raises:
             UsageError: this machine lacks the GPU of `--device`, or the network of `--detector` cannot be used.
             WeightsError: trained weights are missing, damaged or of another version.
         """
         device = resolve_device(config.device.device)
-        shared = sharing or (None, None, None, None, None)
-        # Where the first source has none, MediaPipe's networks are missing.
-        reads = config.expression.expression and (sharing is None or sharing.face is not None)
-        perception = PerceptionStage.load(config.tracking, device, cameras=cameras, sharing=shared[0])
+        perception, reads = PerceptionStage.load(config.tracking, device, cameras=cameras), config.expression.expression
         return cls(
             perception,
-            SemanticsStage.load(config.smoothing, device, sharing=shared[1]),
-            ClothingStage.load(device, sharing=shared[2]),
-            FaceStage.load(perception.face_reader, sharing=shared[3]) if reads else None,
-            HandsStage.load(sharing=shared[4]) if reads else None,
+            SemanticsStage.load(config.smoothing, device),
+            ClothingStage.load(device),
+            FaceStage.load(perception.face_reader) if reads else None,
+            HandsStage.load() if reads else None,
+        )
+
+    def anew(self, config: SenderConfig, *, cameras: int = 0) -> Self:
+        """The same networks for another source, whose people are others; arguments as of `load`."""
+        reads = config.expression.expression
+        return type(self)(
+            self.perception.anew(config.tracking, cameras=cameras),
+            self.semantics.anew(config.smoothing),
+            self.clothing.anew(),
+            self.face.anew() if self.face and reads else None,
+            self.hands.anew() if self.hands and reads else None,
         )
 
 

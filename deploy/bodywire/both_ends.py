@@ -66,7 +66,7 @@ class Loaded:
 
     def session(self, config: SenderConfig, *, stills: bool, brief: bool = False, live: bool = False) -> "BothEnds":
         """A session of a source with the sender's options."""
-        networks = Networks.load(config, cameras=int(live), sharing=self.networks)
+        networks = self.networks.anew(config, cameras=int(live))
         textures = TextureStage(LabelSpace.load(), BodyModel.load(), stills=stills, brief=brief)
         wears = WearsStage(self.reader, OutlineReader.load(), stills=stills, brief=brief)
         return BothEnds(self, networks, (textures, wears), stills=stills)

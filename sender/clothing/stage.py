@@ -86,17 +86,15 @@ class ClothingStage:
         self._wearers = KnownPeople(ClothingMemory)
 
     @classmethod
-    def load(cls, device: torch.device = CPU, *, sharing: Self | None = None) -> Self:
-        """With the shipped weights; raises WeightsError where they are missing or of another version.
-
-        Args:
-            sharing: a stage whose network it uses.
-        """
-        if sharing:
-            return cls(sharing._network, sharing._space, sharing._body)
+    def load(cls, device: torch.device = CPU) -> Self:
+        """With the shipped weights; raises WeightsError where they are missing or of another version."""
         entry = find_entry(WEIGHTS_NAME)
         reader = in_use(_load, _EXAMPLE, WEIGHTS_NAME, entry.precision, device, stored=entry)
         return cls(reader, LabelSpace.load(), BodyModel.load())
+
+    def anew(self) -> Self:
+        """Another one by the same networks, which knows nobody."""
+        return type(self)(self._network, self._space, self._body)
 
     def reset(self) -> None:
         self._wearers.clear()

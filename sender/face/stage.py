@@ -66,23 +66,24 @@ class FaceStage:
         self.reset()
 
     @classmethod
-    def load(cls, reader: FaceReader | None = None, *, sharing: Self | None = None) -> Self | None:
+    def load(cls, reader: FaceReader | None = None) -> Self | None:
         """With the shipped weights; None, with a line in the log, where MediaPipe's networks are missing.
 
         Args:
             reader: of landmarks, if it is loaded already.
-            sharing: a stage whose networks it uses.
 
         Raises:
             WeightsError: weights are missing, damaged or of another version.
         """
-        if sharing:
-            return cls(sharing._reader, sharing._network, sharing._space, sharing._reading)
         reader = reader or FaceReader.load()
         if reader is None:
             logger.warning("faces are not read, because MediaPipe's networks are missing; `sender doctor` says more")
             return None
         return cls(reader, FaceActions.load(), ExpressionSpace.load(), HeadReading.load())
+
+    def anew(self) -> Self:
+        """Another one by the same networks, which knows nobody."""
+        return type(self)(self._reader, self._network, self._space, self._reading)
 
     def reset(self, *, stills: bool = False) -> None:
         """Forgets everybody.

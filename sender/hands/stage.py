@@ -98,22 +98,17 @@ class HandsStage:
         self.reset()
 
     @classmethod
-    def load(cls, *, sharing: Self | None = None) -> Self | None:
-        """None where the networks are missing.
-
-        Args:
-            sharing: a stage whose networks it uses.
-
-        Raises:
-            WeightsError: the prior is missing or damaged.
-        """
-        if sharing:
-            return cls(sharing._reader, sharing._fitter, sharing._labels, sharing._wrists)
+    def load(cls) -> Self | None:
+        """None where the networks are missing. Raises WeightsError if the prior is missing or damaged."""
         reader = HandReader.load()
         if reader is None:
             return None
         body, space = BodyModel.load(), LabelSpace.load()
         return cls(reader, HandFitter.load(body), FingerLabels(space, body), Wrists(space, body))
+
+    def anew(self) -> Self:
+        """Another one by the same networks, which knows nobody."""
+        return type(self)(self._reader, self._fitter, self._labels, self._wrists)
 
     def reset(self) -> None:
         """Forgets all hands, for a new source."""

@@ -1,12 +1,18 @@
 """How many people of a live camera this machine can follow, measured when the sender starts."""
 
+import logging
 import time
+from functools import partial
 
 import numpy as np
 
+from common.text import counted
 from common.weights.graph_cache import GRAPHS
+from sender.perception.config import TrackerConfig, TrackingConfig
 from sender.perception.inference.predictor import Perception
 from sender.perception.inference.refine_boxes import predict_in_boxes
+
+logger = logging.getLogger(__name__)
 
 # Perception is the largest part of a person's time; all people's may take so long together, so that about ten frames a
 # second are left.
@@ -16,6 +22,14 @@ _MOST_PEOPLE = 4
 _TRIALS = 3
 # Of several people, each takes less than one alone.
 _PEOPLE = 2
+
+
+def limits_of(tracking: TrackingConfig, perception: Perception, cameras: int) -> TrackerConfig:
+    """Limits of a source's tracker; arguments as of `PerceptionStage.load`."""
+    limits = tracking.limits(carried=partial(people_carried, perception, cameras) if cameras else None)
+    if cameras:
+        logger.info("following up to %s (--max-people)", counted(limits.max_people, "person", "people"))
+    return limits
 
 
 def people_carried(perception: Perception, cameras: int) -> int:

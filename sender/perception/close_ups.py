@@ -63,22 +63,21 @@ class CloseUps:
         self.reset()
 
     @classmethod
-    def load(cls, *, sharing: Self | None = None) -> Self | None:
+    def load(cls) -> Self | None:
         """With the shipped networks; None, with a line in the log, where MediaPipe's are missing.
-
-        Args:
-            sharing: one whose networks it uses.
 
         Raises:
             WeightsError: other weights are missing, damaged or of another version.
         """
-        if sharing:
-            return cls(sharing._detector, sharing.reader, sharing._heads)
         detector, reader = FaceDetector.load(), FaceReader.load()
         if detector is None or reader is None:
             logger.warning("heads that fill the picture are not found, because MediaPipe's networks are missing")
             return None
         return cls(detector, reader, HeadPoseReader.load())
+
+    def anew(self) -> Self:
+        """Another one by the same networks, which knows nobody."""
+        return type(self)(self._detector, self.reader, self._heads)
 
     def reset(self) -> None:
         """Forgets everybody, for a new source."""

@@ -1,8 +1,6 @@
 """The perception stage: a frame → the people tracked in it, each with perception's predictions."""
 
-import logging
 from collections.abc import Sequence
-from functools import partial
 from typing import Self
 
 import numpy as np
@@ -10,10 +8,9 @@ import torch
 
 from common.arrays import Box, Image
 from common.frames import Camera
-from common.text import counted
 from common.weights.devices import CPU
 from sender.face.landmarks import FaceReader
-from sender.perception.capacity import people_carried
+from sender.perception.capacity import limits_of
 from sender.perception.close_ups import CloseUps, box_of, with_head
 from sender.perception.config import TrackerConfig, TrackingConfig
 from sender.perception.inference.crop import CropBox
@@ -36,8 +33,6 @@ from sender.perception.tracking.rejected_boxes import RejectedBoxes
 from sender.perception.tracking.similarity import Appearance, ImagePose
 from sender.perception.tracking.tracker import Candidate, Observation, Track, Tracker
 from sender.perception.tracking.view_turns import View, ViewTurns
-
-logger = logging.getLogger(__name__)
 
 # Least presence of a new person, by one look, by both, and by one and MoveNet.  Both, or MoveNet, decide in a source's
 # first frame, which may be a photograph: later, the first look is in one view, and another frame follows.
@@ -96,29 +91,26 @@ class PerceptionStage:
         self.reset()
 
     @classmethod
-    def load(
-        cls, tracking: TrackingConfig, device: torch.device = CPU, *, cameras: int = 0, sharing: Self | None = None
-    ) -> Self:
+    def load(cls, tracking: TrackingConfig, device: torch.device = CPU, *, cameras: int = 0) -> Self:
         """With the shipped weights.
 
         Args:
             cameras: where the source is a camera, how many there are, whose people must not be more than the machine
                 carries; 0 for another source.
-            sharing: a stage whose networks it uses.
 
         Raises:
             UsageError: the network of `--detector` cannot be used.
             WeightsError: weights are missing, damaged or of another version.
         """
-        perception = sharing._perception if sharing else Perception.load(device=device, keypoints=tracking.keypoints)
-        limits = tracking.limits(carried=partial(people_carried, perception, cameras) if cameras else None)
-        if cameras:
-            logger.info("following up to %s (--max-people)", counted(limits.max_people, "person", "people"))
-        if sharing:
-            close_ups = sharing._close_ups and CloseUps.load(sharing=sharing._close_ups)
-            return cls(sharing._detector, perception, sharing._verifier, limits, close_ups, live=cameras > 0)
+        perception = Perception.load(device=device, keypoints=tracking.keypoints)
+        limits = limits_of(tracking, perception, cameras)
         detector = DetectorFile.load(tracking.detector) if tracking.detector else Detector.load(device=device)
         return cls(detector, perception, Verifier.load(), limits, CloseUps.load(), live=cameras > 0)
+
+    def anew(self, tracking: TrackingConfig, *, cameras: int = 0) -> Self:
+        """Another one by the same networks, which knows nobody; arguments as of `load`."""
+        limits, close_ups = limits_of(tracking, self._perception, cameras), self._close_ups and self._close_ups.anew()
+        return type(self)(self._detector, self._perception, self._verifier, limits, close_ups, live=cameras > 0)
 
     @property
     def face_reader(self) -> FaceReader | None:

@@ -51,7 +51,7 @@ class BodyEstimator:
         heads = HeadPlacement.load()
         return cls(CropFits.load(device), config.smoothing, heads, Lifter.load(device) if lifts else None)
 
-    def sharing(self, strength: float) -> Self:
+    def anew(self, strength: float) -> Self:
         """Another estimator by the same networks, which smooths so much (`--smoothing`)."""
         return type(self)(CropFits(self._fits.fitter), strength, self._heads, self._lifter)
 

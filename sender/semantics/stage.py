@@ -65,24 +65,23 @@ class SemanticsStage:
         self._people = KnownPeople(_Known)
 
     @classmethod
-    def load(
-        cls, smoothing: SmoothingConfig | None = None, device: torch.device = CPU, *, sharing: Self | None = None
-    ) -> Self:
+    def load(cls, smoothing: SmoothingConfig | None = None, device: torch.device = CPU) -> Self:
         """With the shipped weights.
 
         Args:
             smoothing: how bodies are estimated; by default in the default way, and unsmoothed.
-            sharing: a stage whose networks and calibration it uses.
 
         Raises:
             WeightsError: weights are missing or of another version.
         """
         config = smoothing or SmoothingConfig(0.0)
-        if sharing:
-            estimator = sharing._estimator.sharing(config.smoothing)
-            return cls(estimator, sharing._space, sharing._confidence, sharing._widths)
         widths = TrunkWidths.of_body(BodyModel.load())
         return cls(BodyEstimator.load(config, device), LabelSpace.load(), KeypointConfidence.load(), widths)
+
+    def anew(self, smoothing: SmoothingConfig) -> Self:
+        """Another one by the same networks and calibration, which knows nobody."""
+        estimator = self._estimator.anew(smoothing.smoothing)
+        return type(self)(estimator, self._space, self._confidence, self._widths)
 
     @property
     def smooths(self) -> bool:

@@ -64,7 +64,7 @@ class Observer:
     def __init__(self) -> None:
         tracking = TrackingConfig(max_people=1)
         of_files = PerceptionStage.load(tracking)
-        self._perceptions = of_files, PerceptionStage.load(tracking, cameras=1, sharing=of_files)
+        self._perceptions = of_files, of_files.anew(tracking, cameras=1)
         self._fits = CropFits.load()
 
     def observe(self, frames: Iterable[Image], *, live: bool) -> Arrays:

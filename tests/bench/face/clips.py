@@ -73,8 +73,7 @@ def read_clips(folder: Path, names: Sequence[str]) -> tuple[dict[str, Clip], dic
     whole = FaceStage.load()
     if whole is None:
         raise ValueError("MediaPipe's networks are missing")
-    cut = FaceStage.load(sharing=whole)
-    assert cut is not None
+    cut = whole.anew()
     clips: tuple[dict[str, Clip], dict[str, Clip]] = ({}, {})
     for name in names:
         perception.reset()

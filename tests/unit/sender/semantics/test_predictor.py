@@ -77,4 +77,4 @@ def test_identity_that_is_given_to_another_has_their_colours(
 def test_a_stage_that_shares_networks_smooths_as_it_is_told() -> None:
     smooth = SemanticsStage.load(SmoothingConfig())
     assert smooth.smooths
-    assert not SemanticsStage.load(SmoothingConfig(0.0), sharing=smooth).smooths
+    assert not smooth.anew(SmoothingConfig(0.0)).smooths
