@@ -51,8 +51,9 @@ class Track:
         place = bisect_left(self.times_s, captured_s)
         if place < len(self.times_s) and self.times_s[place] == captured_s:
             return self
-        times_s = np.insert(self.times_s, place, captured_s)[-MOST_LABELS:]
-        return Track(times_s, np.insert(self.labels, place, labels, axis=0)[-MOST_LABELS:], self.began_s)
+        times_s = np.concatenate([self.times_s[:place], [captured_s], self.times_s[place:]])
+        rows = np.concatenate([self.labels[:place], labels[None], self.labels[place:]])
+        return Track(times_s[-MOST_LABELS:], rows[-MOST_LABELS:], self.began_s)
 
 
 Way = Callable[[Track, float], FloatArray]
