@@ -18,13 +18,15 @@ from torch import Tensor, nn
 
 from common.arrays import ByteArray, FloatArray, Int32Array, IntArray
 from common.body.triangles import triangle_normals
-from common.weights.threads import beside
+from common.weights.threads import side_by_side
 from receiver.body.sparse_product import SparseProduct
 from receiver.mesh.triangle_mesh import SurfaceMesh, vertex_normals
 from receiver.surface.extract import taubin_smoothing
 
 # Triangles whose centroids are nearest to a vertex: the nearest triangle is among them.
 _CANDIDATES = 12
+# Points whose arrays fit into the cache of a core.
+_AT_A_TIME = 2048
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,15 +130,22 @@ def nearest_places(
     """
     corners = corners_of(vertices, faces)
     tree = cKDTree(corners.mean(axis=0).T, balanced_tree=False)
-    near = np.ascontiguousarray(tree.query(points, min(_CANDIDATES, len(faces)), workers=beside())[1].T)
-    at, facing = (np.ascontiguousarray(each.T, np.float32)[:, None] for each in (points, normals))
-    around = corners.take(near, axis=2)
-    coordinates = inside(barycentric(at, around))
-    distances = np.sqrt(np.square((coordinates[:, None] * around).sum(axis=0) - at).sum(axis=0))
-    cosines = (triangle_normals(vertices, faces).T.take(near, axis=1) * facing).sum(axis=0)
-    # Where none faces the same way, the nearest one is taken.
-    best = np.where(cosines > 0, distances, distances + distances.max()).argmin(axis=0), np.arange(len(points))
-    return near[best], np.ascontiguousarray(coordinates[:, *best].T)
+    facing = np.ascontiguousarray(triangle_normals(vertices, faces).T)
+
+    def places(points: FloatArray, normals: FloatArray) -> tuple[IntArray, FloatArray]:
+        near = np.ascontiguousarray(tree.query(points, min(_CANDIDATES, len(faces)))[1].T)
+        at, outward = (np.ascontiguousarray(each.T, np.float32)[:, None] for each in (points, normals))
+        around = corners.take(near, axis=2)
+        coordinates = inside(barycentric(at, around))
+        distances = np.sqrt(np.square((coordinates[:, None] * around).sum(axis=0) - at).sum(axis=0))
+        cosines = (facing.take(near, axis=1) * outward).sum(axis=0)
+        # Where none faces the same way, the nearest one is taken.
+        best = np.where(cosines > 0, distances, distances + distances.max()).argmin(axis=0), np.arange(len(points))
+        return near[best], coordinates[:, *best].T
+
+    parts = [slice(start, start + _AT_A_TIME) for start in range(0, len(points), _AT_A_TIME)]
+    triangles, coordinates = zip(*side_by_side(places, [(points[part], normals[part]) for part in parts]), strict=True)
+    return np.concatenate(triangles), np.ascontiguousarray(np.concatenate(coordinates))
 
 
 def corners_of(vertices: FloatArray, faces: Int32Array) -> FloatArray:
