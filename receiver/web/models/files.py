@@ -24,6 +24,7 @@ from pathlib import Path
 from common.errors import OutputError
 from common.io.atomic_write import atomic_write
 from common.io.regular_file import open_regular
+from common.weights.threads import side_by_side
 from receiver.publish.output_files import opened_folder, output_errors
 
 logger = logging.getLogger(__name__)
@@ -67,9 +68,10 @@ class ModelFiles:
         with self._opened() as models:
             try:
                 hidden.mkdir(_FOLDER_MODE)
-                for name, content in files.items():
-                    assert _FILE.fullmatch(name)
-                    atomic_write(hidden / name, content, mode=_FILE_MODE)
+                # Each waits for the disk.
+                for error in list(side_by_side(_written, [(hidden / name, files[name]) for name in files])):
+                    if error is not None:
+                        raise error
                 with opened_folder(hidden, _FOLDER_MODE) as folder:
                     os.fsync(folder)
                 os.fsync(models)
@@ -144,3 +146,13 @@ class ModelFiles:
     def _opened(self) -> Iterator[int]:
         with opened_folder(self._folder, _FOLDER_MODE) as models, output_errors(self._folder):
             yield models
+
+
+def _written(path: Path, content: bytes) -> OSError | None:
+    """Writes a file; returns the error instead of raising it, so that nobody is still writing when one is reported."""
+    assert _FILE.fullmatch(path.name)
+    try:
+        atomic_write(path, content, mode=_FILE_MODE)
+    except OSError as error:
+        return error
+    return None

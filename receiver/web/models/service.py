@@ -141,9 +141,12 @@ class ModelService(Uploads[MadeModel]):
             raise Refused(422, "nobody was found in the picture: choose one that shows a person from head to feet")
         progress.begin(FILES)
         model = self._described(name, picture, result)
-        encoded = (partial(_encoded, *each, result.skeleton) for each in enumerate(result.people))
-        of_people = await asyncio.gather(*map(self._in_thread, encoded))
-        files = dict(ChainMap({PICTURE: picture.shown}, *of_people))
+        people = list(enumerate(result.people))
+        encoded = [partial(_textured, *each, result.skeleton) for each in people] + [
+            partial(_meshes, *each) for each in people
+        ]
+        made = await asyncio.gather(*map(self._in_thread, encoded))
+        files = dict(ChainMap({PICTURE: picture.shown}, *made))
         await self._in_thread(lambda: self.files.write(model.id, files))
         progress.begin("")
         model.stages_ms = progress.spent_ms
@@ -198,14 +201,18 @@ def textured_name(person: int) -> str:
     return f"person-{person}.textured.glb"
 
 
-def _encoded(number: int, person: ReconstructedPerson, skeleton: Skeleton) -> dict[str, bytes]:
-    """The files of a person, by their names."""
-    files = {mesh_name(number, each): encode_mesh(person.surface, each) for each in MESH_FORMATS}
-    if person.body.texture is not None:
-        files[body_name(number)] = encode_body(person.body, skeleton)
-        texture = carried_texture(person.surface, person.body.mesh, person.body.texture)
-        files[textured_name(number)] = encode_mesh(person.surface, "glb", texture)
-    return files
+def _meshes(number: int, person: ReconstructedPerson) -> dict[str, bytes]:
+    """The files of a person's surface, by their names."""
+    return {mesh_name(number, each): encode_mesh(person.surface, each) for each in MESH_FORMATS}
+
+
+def _textured(number: int, person: ReconstructedPerson, skeleton: Skeleton) -> dict[str, bytes]:
+    """The files of a person with a texture, by their names; none without one."""
+    if person.body.texture is None:
+        return {}
+    texture = carried_texture(person.surface, person.body.mesh, person.body.texture)
+    textured = encode_mesh(person.surface, "glb", texture)
+    return {body_name(number): encode_body(person.body, skeleton), textured_name(number): textured}
 
 
 def _person(person: ReconstructedPerson, scale: float, result: ReconstructedPicture) -> dict[str, Any]:
