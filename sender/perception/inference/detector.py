@@ -6,6 +6,7 @@ Shapes: B frames, N side of the letterboxed frame, H = N/8 cells a side.
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import cached_property
+from itertools import starmap
 from pathlib import Path
 from typing import Final, Self
 
@@ -20,6 +21,7 @@ from common.weights.devices import CPU
 from common.weights.inference import NetworkInUse, in_use
 from common.weights.loader import later
 from common.weights.manifest import WEIGHTS_DIRECTORY, find_entry
+from common.weights.threads import side_by_side
 from sender.perception.inference.crop import rolled_axes
 from sender.perception.inference.predictor import as_bytes, unit
 from sender.perception.network.keypoints import cell_centres
@@ -227,6 +229,8 @@ class Detector:
         self.threshold = threshold
         self.networks = networks or {}
         self._plain = NetworkInUse(lambda: self.net, "bf16", device)
+        # A GPU takes one network after the other anyway.
+        self._over = side_by_side if device.type == "cpu" else starmap
 
     @classmethod
     def load(cls, directory: Path = WEIGHTS_DIRECTORY, device: torch.device = CPU) -> Self:
@@ -262,12 +266,13 @@ class Detector:
             roll: of the camera, radians clockwise in the frame.  The frame is turned back; the boxes stay upright.
         """
         sides = [_side(self.config, scale) for scale in scales]
-        at_scales = [self._found(image, side, roll) for side in sides]
+        at_scales = self._over(self._found, [(image, side, roll) for side in sides])
         boxes, scores = (torch.cat(parts) for parts in zip(*at_scales, strict=True))
         if len(sides) > 1:
             boxes, scores = suppressed(boxes, scores)
         return detections(boxes, scores, image)
 
+    @torch.inference_mode()
     def _found(self, image: Image, side: int, roll: float) -> tuple[Tensor, Tensor]:
         """Boxes (N, 4) in pixels of the frame and scores (N,) at one scale."""
         square, letterbox = letterboxed(image, (side, side), roll)
