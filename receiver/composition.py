@@ -34,7 +34,7 @@ from receiver.motion.predictor import LearnedMotion
 from receiver.motion.session_motion import SessionMotion
 from receiver.pipeline import ReceiverPipeline
 from receiver.playout.bones import Bones
-from receiver.playout.playout import Playout
+from receiver.playout.buffer import PlayoutBuffer
 from receiver.publish.output_files import free_and_size_bytes
 from receiver.publish.retention import keep_within_limits
 from receiver.publish.session_directory import SessionDirectory
@@ -122,7 +122,7 @@ async def _serve(
         await engine.start()
         load = LiveLoad(engine.capacity)
     hub, recorders = LiveHub(limbs=limbs_of_vertices(engine.skeleton)), _recorders(config)
-    playout = Playout(config.playout)
+    playout = PlayoutBuffer(config.playout)
     motion = _motion(config, engine, playout)
     pipeline = ReceiverPipeline(
         engine,
@@ -174,7 +174,7 @@ async def _prepared(engine: LocalEngine | PoolEngine) -> None:
 def _endless(
     config: ReceiverConfig,
     directory: SessionDirectory,
-    playout: Playout,
+    playout: PlayoutBuffer,
     poses: LivePoses,
 ) -> Iterator[tuple[str, Coroutine[None, None, None]]]:
     """What runs beside the link, with names."""
@@ -205,10 +205,10 @@ async def _learn(continued: Continued) -> None:
         logger.error("%s; people are shown as their last movement goes on", error)
 
 
-def _motion(config: ReceiverConfig, engine: LocalEngine | PoolEngine, playout: Playout) -> MotionSender | None:
+def _motion(config: ReceiverConfig, engine: LocalEngine | PoolEngine, playout: PlayoutBuffer) -> MotionSender | None:
     if not config.vmc.addresses:
         return None
-    played = None if config.playout.playout == "off" else (playout.screen(), Bones.load())
+    played = None if config.playout.playout == "off" else (playout.view(), Bones.load())
     return MotionSender(config.vmc.addresses, engine.skeleton, played=played)
 
 

@@ -31,7 +31,7 @@ from receiver.engine.engine import ReconstructedPerson
 from receiver.mesh.mesh_files import Y_UP
 from receiver.mesh.skinned_glb import PosedBody, Skeleton
 from receiver.playout.bones import Bones
-from receiver.playout.playout import Screen
+from receiver.playout.buffer import PlayoutView
 from receiver.publish.frame_record import FrameRecord
 from receiver.publish.observer import SessionObserver
 from receiver.vmc.expressions import expressions, eye_bones
@@ -84,7 +84,7 @@ class MotionSender(SessionObserver):
         addresses: Sequence[Address],
         skeleton: Skeleton,
         clock: Clock = SYSTEM_CLOCK,
-        played: tuple[Screen, Bones] | None = None,
+        played: tuple[PlayoutView, Bones] | None = None,
     ) -> None:
         self._played = played
         self._humanoid = Humanoid(skeleton.names)

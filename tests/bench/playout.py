@@ -43,9 +43,9 @@ from receiver.motion.extrapolation import Continued, DampedExtrapolation, Motion
 from receiver.motion.predictor import LearnedMotion
 from receiver.motion.session_motion import SessionMotion
 from receiver.motion.steps import moved
+from receiver.playout.buffer import PlayoutBuffer
 from receiver.playout.config import PlayoutConfig
-from receiver.playout.playout import Playout
-from receiver.playout.shown import Interpolated, Predicted, Track
+from receiver.playout.label_track import Interpolated, LabelTrack, Predicted
 from sender.importance.importance import Importance
 from tests.bench import report
 from tests.bench.perceived import FrameSender, demo_frames
@@ -100,7 +100,7 @@ class Joints:
 def motions(joints: Joints, folder: Path | None, seconds: float, every: int) -> Iterator[Motion]:
     """The demo clip, and the first `seconds` of every so many-th clip of the test split."""
     demo = np.stack([concatenate(person.labels) for person in demo_truth(joints.space, 0).people])
-    track = Track(np.arange(len(demo)) / DEMO_HZ, demo, 0.0)
+    track = LabelTrack(np.arange(len(demo)) / DEMO_HZ, demo, 0.0)
     between_labels = Interpolated(Predicted(Continued()))
     times_s = np.arange(0.0, float(track.times_s[-1]), 1 / DISPLAY_HZ)
     demo = np.stack([between_labels(track, at_s) for at_s in times_s.tolist()])
@@ -148,8 +148,8 @@ class Receiver:
 
     def __init__(self, config: PlayoutConfig, predictor: MotionPredictor) -> None:
         self.now_s = 0.0
-        self._playout = Playout(config, predictor, Clock(lambda: self.now_s, lambda: self.now_s))
-        self._screen = self._playout.screen()
+        self._playout = PlayoutBuffer(config, predictor, Clock(lambda: self.now_s, lambda: self.now_s))
+        self._view = self._playout.view()
         session = Session(bytes(16), "bench", live=True, owner=SessionOwner("", b""), account="bench")
         session.clock = SenderClock(0.0, 1e-3)
         self._playout.session_began(1, session)
@@ -162,7 +162,7 @@ class Receiver:
 
     def shown(self) -> tuple[FloatArray, float]:
         """The labels that are shown now, and how long ago their moment was."""
-        frame = self._screen.frame(1)
+        frame = self._view.frame(1)
         assert frame is not None
         return concatenate(frame.people[0].labels), self.now_s - frame.captured_at
 

@@ -11,8 +11,8 @@ from common.body.model import BodyModel
 from common.io.addresses import Address
 from receiver.body.skinning import BodySkin
 from receiver.playout.bones import Bones
+from receiver.playout.buffer import PlayoutBuffer
 from receiver.playout.config import PlayoutConfig
-from receiver.playout.playout import Playout
 from receiver.publish.observer import SessionObserver
 from receiver.vmc.motion_sender import PLAYED_HZ, MotionSender
 from receiver.web.live.hub import LiveHub
@@ -31,9 +31,9 @@ async def test_people_move_between_five_labels_a_second(tmp_path: Path) -> None:
         listener.setblocking(False)
         address = Address("127.0.0.1", listener.getsockname()[1])
         async with RunningReceiver(tmp_path, observers=observers) as receiver:
-            playout, hub = Playout(PlayoutConfig(), clock=receiver.clock), LiveHub(receiver.clock)
+            playout, hub = PlayoutBuffer(PlayoutConfig(), clock=receiver.clock), LiveHub(receiver.clock)
             skeleton = BodySkin.from_model(BodyModel.load()).skeleton
-            sender = MotionSender([address], skeleton, receiver.clock, (playout.screen(), Bones.load()))
+            sender = MotionSender([address], skeleton, receiver.clock, (playout.view(), Bones.load()))
             observers += [playout, hub, sender]
             poses = LivePoses(hub, playout, receiver.pipeline.pose, receiver.clock)
             session, frames = await receiver.begin(live_session()), packets(10, interval_s=1 / LABELS_HZ)
@@ -68,7 +68,7 @@ async def test_people_move_between_five_labels_a_second(tmp_path: Path) -> None:
 async def test_sessions_without_people_are_not_posed(tmp_path: Path) -> None:
     observers: list[SessionObserver] = []
     async with RunningReceiver(tmp_path, observers=observers) as receiver:
-        playout, hub = Playout(PlayoutConfig(), clock=receiver.clock), LiveHub(receiver.clock)
+        playout, hub = PlayoutBuffer(PlayoutConfig(), clock=receiver.clock), LiveHub(receiver.clock)
         observers += [playout, hub]
         poses = LivePoses(hub, playout, receiver.pipeline.pose, receiver.clock)
         session = await receiver.begin(live_session())

@@ -11,7 +11,7 @@ from typing import Final
 from common.clock import SYSTEM_CLOCK, Clock
 from common.frames import LabelFrame
 from receiver.engine.engine import ReconstructedPerson
-from receiver.playout.playout import Playout
+from receiver.playout.buffer import PlayoutBuffer
 from receiver.web.live.hub import LiveHub
 
 logger = logging.getLogger(__name__)
@@ -30,9 +30,9 @@ Pose = Callable[[int, LabelFrame], Awaitable[tuple[ReconstructedPerson, ...] | N
 class LivePoses:
     """Poses the people of watched sessions up to `MOST_HZ` times a second, less often where that takes long."""
 
-    def __init__(self, hub: LiveHub, playout: Playout, pose: Pose, clock: Clock = SYSTEM_CLOCK) -> None:
+    def __init__(self, hub: LiveHub, playout: PlayoutBuffer, pose: Pose, clock: Clock = SYSTEM_CLOCK) -> None:
         self._hub, self._pose, self._clock = hub, pose, clock
-        self._playout, self._screen = playout, playout.screen()
+        self._playout, self._view = playout, playout.view()
         self._shown: dict[int, LabelFrame | None] = {}
         self._spent_s = 0.0
 
@@ -50,7 +50,7 @@ class LivePoses:
         self._shown = {number: self._shown.get(number) for number in watched}
         period_s = max(1 / MOST_HZ, self._spent_s / _SHARE)
         blend_s = _LATE * period_s
-        self._screen.ahead_s = self._spent_s + blend_s
+        self._view.ahead_s = self._spent_s + blend_s
         populated = [number for number in watched if self._has_people(number)]
         if any(await asyncio.gather(*(self._show(number, blend_s) for number in populated))):
             spent_s = self._clock.monotonic() - began_s
@@ -65,7 +65,7 @@ class LivePoses:
     async def _show(self, number: int, blend_s: float) -> bool:
         """Returns whether anything has changed."""
         try:
-            frame = self._screen.frame(number)
+            frame = self._view.frame(number)
             if frame is None or frame is self._shown[number]:
                 return False
             self._shown[number] = frame

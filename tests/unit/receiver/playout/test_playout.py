@@ -17,9 +17,9 @@ from receiver.link.auth.ownership import SessionOwner
 from receiver.link.session import SenderClock, Session
 from receiver.motion.extrapolation import DampedExtrapolation
 from receiver.motion.steps import SLOW, between, moved
+from receiver.playout.buffer import PlayoutBuffer
 from receiver.playout.config import PlayoutConfig
-from receiver.playout.playout import Playout
-from receiver.playout.shown import CORRECTION_S, STILL_S
+from receiver.playout.label_track import CORRECTION_S, STILL_S
 from tests.support.kept_state import elements_within
 from tests.support.label_motion import frame_of, person, with_rotation
 
@@ -49,8 +49,10 @@ class Played:
 
     def __init__(self, mode: Literal["live", "smooth", "off"] = "live", clock: SenderClock | None = KNOWN) -> None:
         self.now_s = T0
-        self.playout = Playout(PlayoutConfig(mode), clock=Clock(lambda: self.now_s, lambda: self.now_s + OFFSET_S))
-        self.screen = self.playout.screen()
+        self.playout = PlayoutBuffer(
+            PlayoutConfig(mode), clock=Clock(lambda: self.now_s, lambda: self.now_s + OFFSET_S)
+        )
+        self.view = self.playout.view()
         self.link = Session(bytes(16), "test", live=True, owner=SessionOwner("", b""), account="test", clock=clock)
         self.playout.session_began(1, self.link)
         self.frames = 0
@@ -69,7 +71,7 @@ class Played:
         self.playout.packet_decoded(1, [DecodedFrame(frame, None, {}, {}, clock_set_s)], b"", None)  # type: ignore[arg-type]
 
     def frame(self) -> LabelFrame:
-        frame = self.screen.frame(1)
+        frame = self.view.frame(1)
         assert frame is not None
         return frame
 
@@ -219,7 +221,7 @@ def test_people_leave_and_an_identity_comes_back_as_somebody_else() -> None:
     played.take(T0, at_rest(), 3, 5)
     assert [each.identity for each in played.frame().people] == [3, 5]
     played.now_s += 0.1
-    one = played.screen.frame(1, only=5)
+    one = played.view.frame(1, only=5)
     assert one is not None and [each.identity for each in one.people] == [5]
     played.take(T0 + 0.1, at_rest(), 5)
     assert [each.identity for each in played.frame().people] == [5]
@@ -255,13 +257,13 @@ def test_only_live_cameras_are_played_out() -> None:
         played.playout.session_ended(1)
         played.playout.session_began(1, replace(played.link, **change))
         played.take(T0, at_rest())
-        assert played.screen.frame(1) is None
-    assert Played("off").screen.frame(1) is None
+        assert played.view.frame(1) is None
+    assert Played("off").view.frame(1) is None
     played = Played()
     played.take(T0, at_rest())
     played.frame()
     played.playout.session_ended(1)
-    assert played.screen.frame(1) is None
+    assert played.view.frame(1) is None
 
 
 @pytest.mark.parametrize("compared", [True, False], ids=["compared", "not yet compared"])
@@ -302,5 +304,5 @@ def test_what_is_kept_of_a_session_is_bounded_whatever_its_labels_say(
         if number % 10 == 0:
             played.frame()
         if number % 600 == 599:
-            sizes.append(elements_within(played.playout, played.screen))
+            sizes.append(elements_within(played.playout, played.view))
     assert sizes[1] <= 1.1 * sizes[0]

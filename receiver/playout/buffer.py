@@ -1,8 +1,8 @@
-"""The clock of what is shown: labels arrive when they can, and screens ask for people at their own rate.
+"""The playout buffer: labels arrive when they can, and views show people at their own rate.
 
-    decoder ─ Playout (labels of everybody, when they arrive) ─ Screen (a moment, without jumps) ─ VMC, page
+    decoder ─ PlayoutBuffer (labels of everybody, when they arrive) ─ PlayoutView (a moment, without jumps) ─ VMC, page
 
-Labels arrive in the event loop; screens may be those of other threads.
+Labels arrive in the event loop; views may be those of other threads.
 
 Only sessions of live cameras are played out: of a file or a replay every frame is shown.
 """
@@ -21,19 +21,19 @@ from receiver.link.session import SenderClock, Session
 from receiver.motion.absent import ABSENT_S
 from receiver.motion.extrapolation import Continued, MotionPredictor
 from receiver.playout.config import PlayoutConfig
-from receiver.playout.sender_time import SenderTime
-from receiver.playout.shown import STILL_S, Interpolated, Predicted, ShownPerson, Track, Way
+from receiver.playout.label_track import STILL_S, BlendedPerson, Interpolated, LabelsAt, LabelTrack, Predicted
+from receiver.playout.playout_clock import PlayoutClock
 from receiver.publish.observer import SessionObserver
 
 
 @dataclass(slots=True)
-class _Played:
+class _BufferedSession:
     """A live session: its newest frame, and the tracks of everybody by identity."""
 
     link: Session
-    time: SenderTime
+    time: PlayoutClock
     newest: LabelFrame | None = None
-    tracks: dict[int, Track] = field(default_factory=dict)
+    tracks: dict[int, LabelTrack] = field(default_factory=dict)
     clock_set_s: float = 0.0
 
     @property
@@ -48,7 +48,9 @@ class _Played:
         self.time.arrived(frame.captured_at, None if self.newest is None else self.newest.captured_at, now_s)
         for person in frame.people:
             labels, track = concatenate(person.labels), self.tracks.get(person.identity)
-            added = Track.begin(frame.captured_at, labels) if track is None else track.add(frame.captured_at, labels)
+            added = (
+                LabelTrack.begin(frame.captured_at, labels) if track is None else track.add(frame.captured_at, labels)
+            )
             self.tracks[person.identity] = added
         if self.newest is None or frame.sequence > self.newest.sequence:
             self.newest = frame
@@ -57,7 +59,7 @@ class _Played:
             self.tracks = {who: track for who, track in known if abs(track.times_s[-1] - frame.captured_at) <= ABSENT_S}
 
 
-class Playout(SessionObserver):
+class PlayoutBuffer(SessionObserver):
     """Keeps the newest labels of everybody in live sessions.
 
     Args:
@@ -75,22 +77,22 @@ class Playout(SessionObserver):
         self._clock = clock
         self.continued = Continued(predictor)
         predicted = Predicted(self.continued)
-        self._way: Way = predicted if self.live else Interpolated(predicted)
+        self._labels_at: LabelsAt = predicted if self.live else Interpolated(predicted)
         # Of all that is known of the sessions.
         self._lock = threading.Lock()
-        self._sessions: dict[int, _Played] = {}
-        self._screens: list[Screen] = []
+        self._sessions: dict[int, _BufferedSession] = {}
+        self._views: list[PlayoutView] = []
 
-    def screen(self) -> "Screen":
-        """One who shows people."""
-        self._screens.append(screen := Screen(self, self._way))
-        return screen
+    def view(self) -> "PlayoutView":
+        """What shows people at its own rate."""
+        self._views.append(view := PlayoutView(self, self._labels_at))
+        return view
 
     def session_began(self, number: int, session: Session) -> None:
         """Plays it out if it is live."""
         if self._on and session.live and not session.replayed:
             with self._lock:
-                self._sessions[number] = _Played(session, SenderTime(delayed=not self.live))
+                self._sessions[number] = _BufferedSession(session, PlayoutClock(delayed=not self.live))
 
     def packet_decoded(
         self, number: int, decoded: Sequence[DecodedFrame], payload: bytes, decoder: FrameDecoder
@@ -105,15 +107,15 @@ class Playout(SessionObserver):
         """Forgets it."""
         with self._lock:
             self._sessions.pop(number, None)
-        for screen in self._screens:
-            screen.forget(number)
+        for view in self._views:
+            view.forget(number)
 
     def newest(self, number: int) -> LabelFrame | None:
         """The newest frame of a session; None if the session is not played out, or has no frame yet."""
         played = self._sessions.get(number)
         return None if played is None else played.newest
 
-    def moment(self, number: int) -> tuple[LabelFrame, Mapping[int, Track], float] | None:
+    def moment(self, number: int) -> tuple[LabelFrame, Mapping[int, LabelTrack], float] | None:
         """The newest frame of a session, the tracks, and which moment is shown, on the sender's clock.
 
         None if the session is not played out, or has no frame yet.
@@ -125,19 +127,19 @@ class Playout(SessionObserver):
             return played.newest, dict(played.tracks), played.time.at(self._clock.wall(), played.clock)
 
 
-class Screen:
-    """Shows people of any sessions at its own rate; see `Playout.screen`.
+class PlayoutView:
+    """Shows people of any sessions at its own rate; see `PlayoutBuffer.view`.
 
     Attributes:
         ahead_s: how long it takes from asking to showing; what is shown later than live does not hurry.
     """
 
-    def __init__(self, playout: Playout, way: Way) -> None:
-        self._playout, self._way = playout, way
+    def __init__(self, playout: PlayoutBuffer, labels_at: LabelsAt) -> None:
+        self._playout, self._labels_at = playout, labels_at
         self.ahead_s = 0.0
         # `forget` comes from the event loop.
         self._lock = threading.Lock()
-        self._people: dict[int, dict[int, ShownPerson]] = {}
+        self._people: dict[int, dict[int, BlendedPerson]] = {}
         self._shown: dict[int, LabelFrame] = {}
         self._newest: dict[int, LabelFrame] = {}
 
@@ -164,7 +166,7 @@ class Screen:
             return shown
         had = self._people.get(number, {})
         seen = [person for person in newest.people if only in (None, person.identity)]
-        has = {person.identity: had.get(person.identity) or ShownPerson(self._way) for person in seen}
+        has = {person.identity: had.get(person.identity) or BlendedPerson(self._labels_at) for person in seen}
         people = tuple(_with(person, has[person.identity].pose(tracks[person.identity], at_s)) for person in seen)
         self._people[number], self._newest[number] = has, newest
         self._shown[number] = shown = replace(newest, captured_at=at_s, people=people)

@@ -18,7 +18,7 @@ _SLEW, _LEAP_S = 0.1, 1.0
 _COVERED_PERCENT, _LONGEST_DELAY_S = 95.0, 1.0
 
 
-class SenderTime:
+class PlayoutClock:
     """Takes when frames arrive, on this machine's clock, and gives the time on the sender's clock.
 
     Args:

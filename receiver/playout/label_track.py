@@ -26,7 +26,7 @@ _DIFFERENCE_S = 2e-3
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Track:
+class LabelTrack:
     """The newest labels of a person.
 
     Args:
@@ -44,19 +44,19 @@ class Track:
         """With the first labels (LABEL_SIZE,)."""
         return cls(np.array([captured_s]), labels[None], captured_s)
 
-    def add(self, captured_s: float, labels: FloatArray) -> "Track":
+    def add(self, captured_s: float, labels: FloatArray) -> "LabelTrack":
         """With further ones, also those that come late; those that are known change nothing."""
         if abs(captured_s - self.times_s[-1]) > ABSENT_S:
-            return Track.begin(captured_s, labels)
+            return LabelTrack.begin(captured_s, labels)
         place = bisect_left(self.times_s, captured_s)
         if place < len(self.times_s) and self.times_s[place] == captured_s:
             return self
         times_s = np.concatenate([self.times_s[:place], [captured_s], self.times_s[place:]])
         rows = np.concatenate([self.labels[:place], labels[None], self.labels[place:]])
-        return Track(times_s[-MOST_LABELS:], rows[-MOST_LABELS:], self.began_s)
+        return LabelTrack(times_s[-MOST_LABELS:], rows[-MOST_LABELS:], self.began_s)
 
 
-Way = Callable[[Track, float], FloatArray]
+LabelsAt = Callable[[LabelTrack, float], FloatArray]
 """What a track says about a moment: labels (LABEL_SIZE,)."""
 
 
@@ -66,8 +66,8 @@ class Predicted:
     def __init__(self, continued: Continued) -> None:
         self._continued = continued
 
-    def __call__(self, track: Track, at_s: float) -> FloatArray:
-        """See `Way`."""
+    def __call__(self, track: LabelTrack, at_s: float) -> FloatArray:
+        """See `LabelsAt`."""
         return self._continued.predict(track.times_s, track.labels, at_s)
 
 
@@ -78,11 +78,11 @@ class Interpolated:
         beyond: what is shown after the newest.
     """
 
-    def __init__(self, beyond: Way) -> None:
+    def __init__(self, beyond: LabelsAt) -> None:
         self._beyond = beyond
 
-    def __call__(self, track: Track, at_s: float) -> FloatArray:
-        """See `Way`."""
+    def __call__(self, track: LabelTrack, at_s: float) -> FloatArray:
+        """See `LabelsAt`."""
         times_s, labels = track.times_s, track.labels
         if at_s >= times_s[-1]:
             return self._beyond(track, at_s)
@@ -110,18 +110,18 @@ class Interpolated:
         return moved(labels[place - 1], value)
 
 
-class ShownPerson:
-    """One person on one screen; time may not go back."""
+class BlendedPerson:
+    """One person in one view; time may not go back."""
 
-    def __init__(self, way: Way) -> None:
-        self._way = way
-        self._track: Track | None = None
+    def __init__(self, labels_at: LabelsAt) -> None:
+        self._labels_at = labels_at
+        self._track: LabelTrack | None = None
         self._since_s = -math.inf
         self._error = self._error_speed = np.zeros(LABEL_SIZE)
 
-    def pose(self, track: Track, at_s: float) -> FloatArray:
+    def pose(self, track: LabelTrack, at_s: float) -> FloatArray:
         """The labels (LABEL_SIZE,) that are shown at a moment on the sender's clock."""
-        labels = self._way(track, at_s)
+        labels = self._labels_at(track, at_s)
         if self._track is None or track.began_s != self._track.began_s:
             self._since_s = -math.inf
         elif track is not self._track:
@@ -129,12 +129,12 @@ class ShownPerson:
         self._track = track
         return labels if at_s >= self._since_s + CORRECTION_S else moved(labels, self._left(at_s)[0])
 
-    def _correct(self, before: Track, track: Track, labels: FloatArray, at_s: float) -> None:
+    def _correct(self, before: LabelTrack, track: LabelTrack, labels: FloatArray, at_s: float) -> None:
         """Begins with the difference from what was shown of other labels."""
         soon_s = at_s + _DIFFERENCE_S
         left, left_speed = self._left(at_s)
-        was = self._way(before, at_s)
-        apart = between(labels, was), between(self._way(track, soon_s), self._way(before, soon_s))
+        was = self._labels_at(before, at_s)
+        apart = between(labels, was), between(self._labels_at(track, soon_s), self._labels_at(before, soon_s))
         error_speed = left_speed + (apart[1] - apart[0]) / _DIFFERENCE_S
         error = between(labels, moved(was, left))
         error[SLOW] = error_speed[SLOW] = 0.0
