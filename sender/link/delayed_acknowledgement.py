@@ -8,6 +8,8 @@ _PROMPT_S, _CAREFUL_S = 1.0, 10.0
 # Acknowledgements that may wait for the next one, one after the other: all of a receiver's window where a budget paces
 # messages, but for the one that brings them, and one behind it.
 _MOST_DELAYED, _MOST_PACED, _PACED_ROOM = 4, 8, 2
+# While losses are frequent: then frames are predicted from what was acknowledged.
+_MOST_LOSSY, _MOST_LOSSY_PACED = 1, 2
 # Heartbeat intervals from one prompt acknowledgement to the next: none may think the other lost.
 _INTERVALS = 2.0
 
@@ -23,6 +25,7 @@ class DelayedAcknowledgement:
 
     def __init__(self, heartbeat_interval_s: float, *, paced: bool = False) -> None:
         self._most = _MOST_PACED if paced else _MOST_DELAYED
+        self._least = _MOST_LOSSY_PACED if paced else _MOST_LOSSY
         self._room = self._most + (_PACED_ROOM if paced else 0)
         self._longest_s = _INTERVALS * heartbeat_interval_s
         self.restart()
@@ -49,7 +52,7 @@ class DelayedAcknowledgement:
         """
         self._waited_s = now_s if held_back else self._waited_s
         self._calm_s = now_s - self._waited_s
-        most = self._most if self.room and not losses else 1
+        most = self._most if self.room and not losses else self._least
         prompt = self._calm_s < _PROMPT_S or wanted_soon or room < 1
         late = now_s - self._prompt_s >= self._longest_s
         waits = not (prompt or late) and self._delayed < most

@@ -34,8 +34,8 @@ _MM_PER_S: Final = 400.0
 # rate (1.2 to 15 messages a second, f from 0.4 to 1.7, motions of the training and validation splits).
 _GAIN: Final = 5.3
 # What is recorded, and shown with a delay, is interpolated between labels: as many a second are worth a second frame in
-# a message, which costs what is shown at once 2 % at most (`tests.bench.budget --bypass`); two more cost a tenth of it
-# over QUIC, and hardly anything where a message takes this much in any case.
+# a message, which costs what is shown at once 2 % at most.  Where two do not suffice they cost 3 to 8 % over QUIC, at
+# 2.4 and 5 kbit/s, and hardly anything where a message takes this much in any case.
 _LABELS_PER_S: Final = 15.0
 _MOST_FRAMES, _DEAR_MESSAGE_BYTES, _MOST_FRAMES_IF_DEAR = 2, 120.0, 4
 _F_STEP: Final = 0.1
@@ -98,12 +98,14 @@ def _option(step: int, means: Means) -> Decision:
     """What becomes of an f, which is a number of steps."""
     size, quantisation_mm = _quantised(step)
     size *= means.size_ratio
-    wanted_hz, frames = min(means.frame_rate_hz, _LABELS_PER_S), 0
-    messages_hz = 0.0
-    most = _MOST_FRAMES_IF_DEAR if means.cost.answered > _DEAR_MESSAGE_BYTES else _MOST_FRAMES
-    while frames < most and (frames == 0 or messages_hz * frames < wanted_hz):
-        frames += 1
-        messages_hz = min(means.messages_per_s(_HEADER_BYTES + frames * size), means.frame_rate_hz)
+    wanted_hz, dear = min(means.frame_rate_hz, _LABELS_PER_S), means.cost.answered > _DEAR_MESSAGE_BYTES
+    most = _MOST_FRAMES_IF_DEAR if dear else _MOST_FRAMES
+    rates_hz = [
+        min(means.messages_per_s(_HEADER_BYTES + count * size), means.frame_rate_hz) for count in range(1, most + 1)
+    ]
+    enough = (count for count, rate_hz in enumerate(rates_hz, 1) if count * rate_hz >= wanted_hz)
+    frames = next(enough, most if dear else 1)
+    messages_hz = rates_hz[frames - 1]
     age_s = means.round_trip_s / 2 + 0.5 / messages_hz
     motion_mm = _NEW_MM + _MM_PER_S * age_s
     return Decision(step * _F_STEP, frames, math.hypot(_GAIN * quantisation_mm, motion_mm))
