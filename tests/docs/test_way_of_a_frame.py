@@ -1,4 +1,4 @@
-"""Walks the way of a frame in docs/development.md: every function is where it says, and called by one above it."""
+"""Walks the way of a frame in docs/development.md: every function is where it says, and called by the one above it."""
 
 import ast
 import re
@@ -6,37 +6,44 @@ from pathlib import Path
 from typing import NamedTuple
 
 ROOT = Path(__file__).parents[2]
-# These wait for frames, which come to them through a queue or a link.
-BEGIN = {"SenderPipeline._send_all", "LinkClient._write", "Connection._handle", "LocalEngine._infer"}
-STEP = re.compile(r"^ {4}(?:~>|  ) (?P<path>[a-z_/]+\.py) +(?P<name>[\w.]+)(?: {2,}.*)?$", re.MULTILINE)
+STEP = re.compile(r"^ {4}(?P<indent> *)(?P<name>[\w.]+) +(?P<path>[a-z_/]+\.py)\b.*$", re.MULTILINE)
 
 
 class Step(NamedTuple):
+    depth: int
     path: str
     name: str
 
-    def source(self) -> str:
-        """The function's lines; raises StopIteration if the file has none of this name."""
-        text = (ROOT / self.path).read_text()
-        node: ast.AST = ast.parse(text)
+    def function(self) -> ast.AST:
+        """Raises StopIteration if the file has none of this name."""
+        node: ast.AST = ast.parse((ROOT / self.path).read_text())
         for name in self.name.split("."):
             named = (each for each in ast.walk(node) if getattr(each, "name", None) == name)
             node = next(named)
-        return ast.get_source_segment(text, node) or ""
+        return node
+
+    def names(self) -> set[str]:
+        """Everything that the function names."""
+        nodes = list(ast.walk(self.function()))
+        attributes = {node.attr for node in nodes if isinstance(node, ast.Attribute)}
+        return attributes | {node.id for node in nodes if isinstance(node, ast.Name)}
 
 
 def steps() -> list[Step]:
     page = (ROOT / "docs/development.md").read_text()
-    return [Step(match["path"], match["name"]) for match in STEP.finditer(page)]
+    found = STEP.finditer(page[page.index("## The way of a frame") : page.index("## Set-up")])
+    return [Step(len(match["indent"]) // 2, match["path"], match["name"]) for match in found]
 
 
-def test_every_function_is_called_by_one_above_it() -> None:
+def test_every_function_is_called_by_the_one_to_its_left() -> None:
     found = steps()
-    assert 20 <= len(found) <= 25
-    assert {found[0].path.partition("/")[0], found[-1].path.partition("/")[0]} == {"sender", "receiver"}
-    sources: list[str] = []
+    assert 30 <= len(found) <= 40
+    callers: list[Step] = []
     for step in found:
-        name = step.name.rpartition(".")[2]
-        calls = [re.search(rf"\b{name}\b", source) for source in sources]
-        assert step.name in BEGIN or any(calls), f"{step.name} is called by none above it"
-        sources.append(step.source())
+        callers = callers[: step.depth]
+        assert len(callers) == step.depth, f"{step.name} has no caller"
+        if callers:
+            assert step.name.rpartition(".")[2] in callers[-1].names(), f"{callers[-1].name} does not call {step.name}"
+        else:
+            assert step.function()
+        callers.append(step)
