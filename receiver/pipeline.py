@@ -295,6 +295,7 @@ class ReceiverPipeline:
             labels,
             state.people.appearance(labels, live=session.live),
             priority=_priority(session),
+            # Uploaded photographs are the sessions that are not recorded.
             still=not session.recorded,
         )
 

@@ -1,7 +1,7 @@
 """From label frames to meshes on one device: decode ─ diffusion (outfits) ─ body (the displaced template) ─ surface.
 
-Two halves, so that an engine can overlap them: `infer` runs the networks on a batch of frames, `extract` builds the
-surfaces of one frame on the CPU.
+Two halves, so that an engine can overlap them: `infer` makes bodies and surfaces of a batch of frames, which is all
+that a stream has; `extract` solves the surfaces of a photograph anew, on the CPU.
 """
 
 import itertools

@@ -1,4 +1,4 @@
-"""Passes published frames on to the browsers that watch.
+"""Passes frames on to the browsers that watch: published ones, and people posed for now (`receiver.web.live.posing`).
 
 Of each session the hub keeps the newest frame, and each watcher takes the newest one when it can: a slow browser misses
 frames and delays nobody. Everything runs in the event loop; nothing here waits.
