@@ -60,7 +60,7 @@ class FakeNetworks:
     def wait(self, later: bool) -> float:
         return self.later_s if later else 0.0
 
-    def reset(self) -> None:
+    def reset(self, *, still: bool = True) -> None:
         self.resets += 1
 
     def process(self, image: object, camera: Camera, time_s: float | None, **how: bool) -> tuple[float | None]:
