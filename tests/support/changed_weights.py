@@ -9,7 +9,7 @@ from unittest.mock import patch
 import torch
 from torch import Tensor
 
-from common.weights import loader
+from common.weights import inference, loader
 from common.weights.manifest import WEIGHTS_DIRECTORY
 from sender.wears.stage import WearsReader
 
@@ -24,7 +24,7 @@ def zeroed(tensor: Tensor) -> Tensor:
 @contextmanager
 def changed_weights(changed: str, change: Change) -> Iterator[None]:
     """Every load of the entry `changed` within the context has changed tensors."""
-    original = loader.load_weights
+    original, program = loader.load_weights, inference._program
 
     def load(
         name: str, architecture: Mapping[str, Any] | None = None, directory: Path = WEIGHTS_DIRECTORY
@@ -35,7 +35,9 @@ def changed_weights(changed: str, change: Change) -> Iterator[None]:
     # A process keeps its reader of what people wear.
     WearsReader.load.cache_clear()
     try:
-        with patch.object(loader, "load_weights", load):
+        # A compiled network is known by the program and the manifest, which the change is not in.
+        other = patch.object(inference, "_program", lambda: f"{program()} {changed} {change.__qualname__}")
+        with patch.object(loader, "load_weights", load), other:
             yield
     finally:
         WearsReader.load.cache_clear()
