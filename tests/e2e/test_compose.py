@@ -91,6 +91,8 @@ def test_meshes_arrive_on_the_other_node_through_the_throttled_link(tmp_path: Pa
         assert "48 kbit/s" in relay.stdout.readline()
         assert nodes.healthy("receiver")
         assert nodes.healthy("relay")
+        # The page opens after the link.
+        wait(lambda: nodes.exec("receiver", "python", "-c", ASK_THE_PAGE).returncode == 0, "the page does not open")
         page = nodes.exec("receiver", "python", "-c", ASK_THE_PAGE)
         assert json.loads(page.stdout)["live"] is False, "strangers may watch"
         sender = nodes.start("sender")
