@@ -119,6 +119,7 @@ def in_use(
         precision: the one that the network's score permits, which its manifest records.
         int8: the layers that its score permits to multiply in 8 bits, likewise; they do where nothing runs in bf16.
         threads: rows that are computed at a time on the CPU; by default as many as PyTorch has threads.
+        stored: the entry of the weights, by which a network that is compiled already is found without building it.
     """
 
     @cache
