@@ -54,7 +54,7 @@ from tests.bench.rate import demo_truth
 from tests.bench.wire import FPS, Figures, Packets, send_encrypted
 from tests.netlab.hosts import ADDRESSES, require_hosts
 from tests.netlab.source import BYPASSES, there_and_back
-from tests.support.certificate_authority import Authority
+from tests.support.link.certificate_authority import Authority
 
 BUDGETS_KBIT, BYPASSED_KBIT = (1.2, 2.4, 5.0, 10.0, 20.0, 50.0), (2.4, 10.0, 20.0)
 CAPACITIES_KBIT = (2.4, 5.0, 10.0, 15.0, 20.0, 30.0, 50.0, 100.0, 500.0)

@@ -29,7 +29,7 @@ from sender.train.crops.batches import true_parameters
 from tests.bench.measures import Surface, centred
 from tests.bench.report import progress
 from tests.bench.shells import ShellMaker
-from tests.support.posed_templates import pose, templates
+from tests.support.meshes.posed_templates import pose, templates
 
 SEED = 7
 """Data set number within the test split; the trainings score themselves on others."""

@@ -45,8 +45,8 @@ from prometheus_client.samples import Sample
 from common.errors import OutputError
 from tests.bench import report
 from tests.bench.measures import percentile
-from tests.support.demo_clip import demo_pictures
-from tests.support.free_port import free_port
+from tests.support.processes.demo_clip import demo_pictures
+from tests.support.processes.free_port import free_port
 
 SEED = 0
 WARM_UP = 40

@@ -14,7 +14,7 @@ from common.labels import concatenate
 from receiver.export.ground.grounding import grounded
 from receiver.mesh.mesh_files import Y_UP
 from receiver.mesh.posing import joint_transforms
-from tests.support.moving_character import character_of
+from tests.support.motion.moving_character import character_of
 
 
 class ExportedJoints:

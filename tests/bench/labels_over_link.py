@@ -10,7 +10,7 @@ from typing import Any
 
 from common.errors import OutputError
 from tests.netlab.hosts import ADDRESSES, TwoHosts
-from tests.support.certificate_authority import Authority
+from tests.support.link.certificate_authority import Authority
 
 PORT = 50051
 # More than a run itself takes.

@@ -53,7 +53,7 @@ from tests.bench.rate import demo_truth
 from tests.bench.rates import CodecPair, as_frame, unconstrained_rho
 from tests.netlab.pipe import Pipe, Shape
 from tests.netlab.traces import Trace
-from tests.support.label_motion import person
+from tests.support.motion.label_motion import person
 
 SEED = 0
 RATES = (30.0, 10.0, 5.0, 3.0)

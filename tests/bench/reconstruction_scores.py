@@ -19,7 +19,7 @@ from receiver.mesh.triangle_mesh import SurfaceMesh
 from tests.bench import measures
 from tests.bench.crops import TruePerson
 from tests.bench.measures import Surface, centred
-from tests.support.posed_templates import pose, templates
+from tests.support.meshes.posed_templates import pose, templates
 
 # Two views, front and side, wide enough for raised arms.
 VIEW = Camera(160, 160, 240.0)

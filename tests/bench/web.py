@@ -37,7 +37,7 @@ from sender.train.photographs.dataset import read_json
 from tests.bench import report
 from tests.bench.daemons import started_receiver
 from tests.bench.measures import percentile
-from tests.support.chromium import CHROMIUM, FLAGS
+from tests.support.web.chromium import CHROMIUM, FLAGS
 
 UPLOADS, QUICK_UPLOADS = 100, 8
 AT_ONCE = 4

@@ -14,10 +14,10 @@ from typing import Any
 import pytest
 from playwright.sync_api import Browser, ConsoleMessage, Error, Page, expect, sync_playwright
 
-from tests.support.chromium import CAMERA_FLAGS, CHROMIUM, FLAGS
-from tests.support.demo_clip import demo_picture
-from tests.support.demo_output import publish_demo
-from tests.support.page_server import PageServer
+from tests.support.processes.demo_clip import demo_picture
+from tests.support.processes.demo_output import publish_demo
+from tests.support.web.chromium import CAMERA_FLAGS, CHROMIUM, FLAGS
+from tests.support.web.page_server import PageServer
 
 PATIENCE_MS = 60_000
 DESKTOP = {"width": 1280, "height": 800}

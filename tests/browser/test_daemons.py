@@ -13,9 +13,9 @@ from playwright.sync_api import Browser, Page, WebSocket
 from tests.browser.conftest import Complaints, keep, visit
 from tests.browser.pictures import differing_share, distinct_colours, scene
 from tests.e2e.daemons import RunningReceiver, receiver
-from tests.support.chromium import CAMERA_FLAGS, CHROMIUM, FLAGS
-from tests.support.demo_clip import fake_camera, looped_clip
-from tests.support.throttle import throttled
+from tests.support.processes.demo_clip import fake_camera, looped_clip
+from tests.support.processes.throttle import throttled
+from tests.support.web.chromium import CAMERA_FLAGS, CHROMIUM, FLAGS
 
 pytestmark = pytest.mark.slow
 

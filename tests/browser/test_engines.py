@@ -9,8 +9,8 @@ import pytest
 from PIL import Image
 
 from tests.browser.pictures import distinct_colours
-from tests.support.engines import Engine, Firefox, WebKit, until
-from tests.support.page_server import PageServer
+from tests.support.web.engines import Engine, Firefox, WebKit, until
+from tests.support.web.page_server import PageServer
 
 pytestmark = pytest.mark.slow
 FOCUSED = "document.activeElement.getAttribute('aria-label') ?? document.activeElement.textContent"

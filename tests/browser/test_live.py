@@ -18,8 +18,8 @@ from receiver.mesh.mesh_texture import MeshTexture
 from receiver.mesh.skinned_glb import encode_body
 from tests.browser.conftest import PATIENCE_MS, Complaints, keep, scrub
 from tests.browser.pictures import differing_share, scene, somebody_is_drawn
-from tests.support.checkered_texture import checkered_share, checkered_texture
-from tests.support.page_server import FRAME_BYTES, PageServer
+from tests.support.meshes.checkered_texture import checkered_share, checkered_texture
+from tests.support.web.page_server import FRAME_BYTES, PageServer
 
 MOVED = "seen => document.querySelector('.viewport').dataset.frame !== seen"
 

@@ -17,8 +17,8 @@ from receiver.mesh.glb_reader import GlbReader
 from receiver.web.refused import Refused
 from tests.browser.conftest import DESKTOP, PATIENCE_MS, Complaints, keep, visit
 from tests.browser.pictures import differing_share, settled
-from tests.support.checkered_texture import checkered_share, checkered_texture
-from tests.support.page_server import PageServer
+from tests.support.meshes.checkered_texture import checkered_share, checkered_texture
+from tests.support.web.page_server import PageServer
 
 PASSWORD = "correct horse battery"
 

@@ -6,8 +6,8 @@ from playwright.sync_api import Browser, Page, Response, expect
 
 from tests.browser.conftest import DESKTOP, Complaints, visit
 from tests.browser.pictures import somebody_is_drawn
-from tests.support.checkered_texture import checkered_texture
-from tests.support.page_server import PageServer
+from tests.support.meshes.checkered_texture import checkered_texture
+from tests.support.web.page_server import PageServer
 
 PAGE_LIMIT_BYTES = 1_000_000
 PHONE = {"width": 375, "height": 700}

@@ -11,9 +11,9 @@ from common.arrays import ByteArray
 from receiver.export.skin_weights import load_body_skin
 from tests.browser.conftest import Complaints, keep, scrub
 from tests.browser.pictures import differing_share, scene, settled, somebody_is_drawn
-from tests.support.expressive_people import expressive_body
-from tests.support.page_server import PageServer
-from tests.support.published_session import OWNER, frame_record, person_record, record_session, write_clip
+from tests.support.motion.expressive_people import expressive_body
+from tests.support.receiver.published_session import OWNER, frame_record, person_record, record_session, write_clip
+from tests.support.web.page_server import PageServer
 
 
 @pytest.fixture

@@ -14,7 +14,7 @@ from common.frames import Camera
 from common.labels import LIMBS
 from tests.browser.conftest import DESKTOP, Complaints, keep, visit
 from tests.browser.pictures import differing_share, settled, somebody_is_drawn
-from tests.support.page_server import PageServer
+from tests.support.web.page_server import PageServer
 
 SHOTS = os.environ.get("BODYWIRE_SCREENSHOTS")
 CROWD = (-1.6, -0.4, 1.5)

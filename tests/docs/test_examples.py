@@ -12,9 +12,9 @@ import numpy as np
 import pytest
 import trimesh
 
-from tests.support.fake_reconstructor import TETRAHEDRON
-from tests.support.gltf_validator import PAGE
-from tests.support.live_page import served
+from tests.support.meshes.gltf_validator import PAGE
+from tests.support.receiver.fake_reconstructor import TETRAHEDRON
+from tests.support.web.live_page import served
 
 EXAMPLES = Path(__file__).parents[2] / "docs" / "examples"
 TOKEN = "t" * 20

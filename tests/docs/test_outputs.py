@@ -21,7 +21,7 @@ from receiver.decode.person_scale import PersonScale
 from receiver.publish.config import PublishConfig
 from receiver.publish.frame_record import FrameRecord, PersonRecord
 from receiver.publish.session_directory import SessionDirectory
-from tests.support.published_session import OWNER
+from tests.support.receiver.published_session import OWNER
 
 PAGE = (Path(__file__).parents[2] / "docs" / "outputs.md").read_text(encoding="utf-8")
 SCHEMA = json.loads((importlib.resources.files("receiver.publish") / "frames.schema.json").read_text(encoding="utf-8"))

@@ -6,7 +6,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from tests.support.forked_program import ForkedProgram
+from tests.support.processes.forked_program import ForkedProgram
 
 TIMEOUT_S = 180.0
 

@@ -23,9 +23,9 @@ from common.wire.pictures import (
 )
 from receiver.mesh.glb_reader import GlbReader
 from tests.e2e.daemons import TIMEOUT_S, receiver, run
-from tests.support.demo_clip import beginning, demo_picture
-from tests.support.forked_program import ForkedProgram
-from tests.support.free_port import free_port
+from tests.support.processes.demo_clip import beginning, demo_picture
+from tests.support.processes.forked_program import ForkedProgram
+from tests.support.processes.free_port import free_port
 
 FRAMES = {"a.mp4": 4, "b.mp4": 9}
 PUBLISH = ("--meshes", "surfaces", "--mesh-every", "100")

@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 
 from tests.e2e.daemons import RunningReceiver, receiver, run
-from tests.support.demo_clip import beginning
+from tests.support.processes.demo_clip import beginning
 
 # Without an estimate of the capacity, which a loaded machine may not give in two seconds.
 FLAGS = ("--policy", "fixed", "--no-colours")

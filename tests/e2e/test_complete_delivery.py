@@ -11,8 +11,8 @@ import pytest
 
 from sender.capture.open import DEMO_CLIP
 from tests.e2e.daemons import TIMEOUT_S, receiver, run
-from tests.support.demo_clip import beginning
-from tests.support.forked_program import ForkedProgram
+from tests.support.processes.demo_clip import beginning
+from tests.support.processes.forked_program import ForkedProgram
 
 FRAMES = 120
 

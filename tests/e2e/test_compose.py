@@ -12,7 +12,7 @@ import pytest
 
 from tests.netlab import compose_nodes
 from tests.netlab.compose_nodes import ROOT, ComposeNodes, read_services
-from tests.support.demo_clip import looped_clip
+from tests.support.processes.demo_clip import looped_clip
 
 SERVICES = ("certificates", "receiver", "relay", "sender")
 MESHES = 6

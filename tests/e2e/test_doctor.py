@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from tests.e2e.daemons import receiver, run
-from tests.support.certificate_authority import Authority
+from tests.support.link.certificate_authority import Authority
 
 
 def problems(output: str) -> list[str]:

@@ -14,7 +14,7 @@ from common.labels import LABEL_SIZE, split
 from common.weights.manifest import model_hash
 from common.wire.convert import Acknowledgements, Drain, FrameMessage, Welcome
 from tests.e2e.daemons import receiver
-from tests.support.raw_sender import RawSender
+from tests.support.link.raw_sender import RawSender
 
 FRAMES = 3
 

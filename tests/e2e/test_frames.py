@@ -18,9 +18,9 @@ from common.labels import GROUP_NAMES
 from common.wear_kinds import VALUES
 from receiver.mesh.mesh_reading import read_mesh
 from tests.e2e.daemons import receiver, run
-from tests.support.demo_clip import demo_picture
-from tests.support.forked_program import ForkedProgram
-from tests.support.free_port import free_port
+from tests.support.processes.demo_clip import demo_picture
+from tests.support.processes.forked_program import ForkedProgram
+from tests.support.processes.free_port import free_port
 
 HIPS_PX = 310
 

@@ -15,8 +15,8 @@ from receiver.publish.config import PublishConfig
 from receiver.publish.session_directory import SessionDirectory
 from receiver.web.children.pictures import ChildPictures, ReconstructedPicture
 from receiver.web.children.standby import standby
-from tests.support.demo_clip import demo_picture
-from tests.support.running_receiver import own_link
+from tests.support.processes.demo_clip import demo_picture
+from tests.support.receiver.running_receiver import own_link
 
 
 def check(picture: ReconstructedPicture) -> None:

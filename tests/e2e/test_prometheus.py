@@ -20,8 +20,8 @@ from websockets.sync.client import connect
 
 from tests.deploy.queries import DEPLOY, dashboard_queries, ray_metric_names, rules, selectors
 from tests.e2e.daemons import TIMEOUT_S, receiver
-from tests.support.demo_clip import demo_picture, looped_clip
-from tests.support.free_port import free_port
+from tests.support.processes.demo_clip import demo_picture, looped_clip
+from tests.support.processes.free_port import free_port
 
 pytestmark = [
     pytest.mark.slow,

@@ -18,9 +18,9 @@ import pytest
 from websockets.asyncio.client import connect
 
 from tests.e2e.daemons import RunningReceiver, receiver, run
-from tests.support.certificate_authority import Authority
-from tests.support.demo_clip import demo_pictures
-from tests.support.free_port import free_port
+from tests.support.link.certificate_authority import Authority
+from tests.support.processes.demo_clip import demo_pictures
+from tests.support.processes.free_port import free_port
 
 PROXY = Path(__file__).parents[2] / "deploy" / "proxy"
 NAME = "localhost"

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from tests.e2e.daemons import run
-from tests.support.demo_clip import beginning
+from tests.support.processes.demo_clip import beginning
 
 FRAMES = 6
 

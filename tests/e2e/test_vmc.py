@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from tests.e2e.daemons import receiver, run
-from tests.support.demo_clip import beginning
-from tests.support.osc_reader import Message, messages
+from tests.support.processes.demo_clip import beginning
+from tests.support.processes.osc_reader import Message, messages
 
 
 @pytest.mark.slow

@@ -4,8 +4,8 @@ from contextlib import AsyncExitStack
 import grpc
 import pytest
 
-from tests.support.certificate_authority import Authority
-from tests.support.link_fixture import LinkFixture
+from tests.support.link.certificate_authority import Authority
+from tests.support.link.link_fixture import LinkFixture
 
 # Not ended before the process: a server that a failed test has left running would keep the garbage collector waiting
 # for ever in some later test.

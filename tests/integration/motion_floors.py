@@ -13,7 +13,7 @@ from receiver.motion.history import POSE
 from receiver.motion.legs import LEGS, Pelvis
 from receiver.motion.mixture import ENTRIES, SIZE, PoseMixture, speed_of
 from receiver.motion.predictor import LearnedMotion
-from tests.support.made_motion import labels_of
+from tests.support.motion.made_motion import labels_of
 
 _EVERY, _AHEAD = 6, 6
 _MOVING = np.r_[group_slices()["root"], POSE]

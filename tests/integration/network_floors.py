@@ -1,7 +1,7 @@
 """What each trained network does for its users: figures that are better when lower, on the same rendered people.
 
 A figure has one value for each person, frame or picture.  Every figure loads its networks anew, so that their weights
-can be changed (`tests.support.changed_weights`).
+can be changed (`tests.support.training.changed_weights`).
 """
 
 from collections.abc import Callable, Mapping

@@ -21,7 +21,7 @@ from sender.perception.config import TrackingConfig
 from sender.perception.stage import PerceptionStage
 from sender.semantics.stage import SemanticsStage
 from sender.wears.stage import WearsReader
-from tests.support.pretended_gpu import is_on_gpu, pretended_gpu
+from tests.support.training.pretended_gpu import is_on_gpu, pretended_gpu
 
 pytestmark = pytest.mark.slow
 

@@ -36,17 +36,17 @@ from receiver.web.places import Visitor
 from receiver.web.refused import Refused
 from sender.__main__ import PROGRAM
 from sender.config import SenderConfig
-from tests.support.fake_link import until
-from tests.support.picture_sender import DEADLY, DEADLY_EXIT_CODE, MODEL_HASH_VARIABLE, SILENT
-from tests.support.published_session import FRAMES, person_record, write_clip
-from tests.support.running_receiver import RunningReceiver, own_link
+from tests.support.link.fake_link import until
+from tests.support.receiver.picture_sender import DEADLY, DEADLY_EXIT_CODE, MODEL_HASH_VARIABLE, SILENT
+from tests.support.receiver.published_session import FRAMES, person_record, write_clip
+from tests.support.receiver.running_receiver import RunningReceiver, own_link
 
-SENDER = own_program("tests.support.picture_sender")
+SENDER = own_program("tests.support.receiver.picture_sender")
 ENDS_AT_ONCE = (sys.executable, "-c", "raise SystemExit('no weights')")
 
 
 def picture(people: int, width: int = 6, mode: str = "RGB") -> bytes:
-    """A picture in which `tests.support.picture_sender` sees this many people."""
+    """A picture in which `tests.support.receiver.picture_sender` sees this many people."""
     out = io.BytesIO()
     Image.new(mode, (width, people)).save(out, "PNG")
     return out.getvalue()
@@ -197,7 +197,7 @@ async def test_process_that_cannot_start_fails_pictures(bench: Bench, caplog: py
 async def test_waiting_process_takes_the_first_picture(bench: Bench) -> None:
     script = (
         "import runpy, sys; sys.argv += sys.stdin.read().split(chr(0))\n"
-        "runpy.run_module('tests.support.picture_sender', run_name='__main__', alter_sys=True)"
+        "runpy.run_module('tests.support.receiver.picture_sender', run_name='__main__', alter_sys=True)"
     )
     waiting = await begun((sys.executable, "-c", script), PIPE)
     pictures = bench.pictures(waiting=waiting)

@@ -24,10 +24,10 @@ from sender.link.client import LinkClient
 from sender.link.config import LinkConfig
 from sender.spool.complete_delivery import CompleteDelivery, Outstanding
 from sender.spool.spool import Spool, SpoolContent
-from tests.support.fake_link import MODEL, CountingCodec
-from tests.support.link_fixture import LinkFixture
-from tests.support.published_session import OWNER
-from tests.support.recording_pipeline import RecordingPipeline
+from tests.support.link.fake_link import MODEL, CountingCodec
+from tests.support.link.link_fixture import LinkFixture
+from tests.support.link.recording_pipeline import RecordingPipeline
+from tests.support.receiver.published_session import OWNER
 
 CONTENT = SpoolContent("clip", 1, MODEL)
 

@@ -29,7 +29,7 @@ from sender.spool.complete_delivery import CompleteDelivery, Outstanding
 from sender.spool.spool import Spool, SpoolContent
 from tests.netlab.durable_sender import frame_of
 from tests.netlab.programs import MODEL, FixedRate
-from tests.support.fake_reconstructor import FakeEngine
+from tests.support.receiver.fake_reconstructor import FakeEngine
 
 TIMEOUT_S = 60.0
 Switch = Callable[[], object]

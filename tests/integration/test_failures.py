@@ -8,9 +8,9 @@ import pytest
 from receiver.link.connection import Connection
 from receiver.link.session import Session
 from sender.link.observer import Fate
-from tests.support.fake_link import label_frame
-from tests.support.link_fixture import LinkFixture, send_all
-from tests.support.recording_pipeline import RecordingPipeline
+from tests.support.link.fake_link import label_frame
+from tests.support.link.link_fixture import LinkFixture, send_all
+from tests.support.link.recording_pipeline import RecordingPipeline
 
 TIMEOUT_S = 30.0
 

@@ -14,9 +14,9 @@ from common.io.addresses import Address
 from receiver.link.refusals import Refusal
 from sender.link.transport.greeting import greet
 from sender.link.transport.transport import Transport
-from tests.support.fake_link import MODEL
-from tests.support.link_fixture import LOOPBACK, LinkFixture
-from tests.support.recording_pipeline import RecordingPipeline
+from tests.support.link.fake_link import MODEL
+from tests.support.link.link_fixture import LOOPBACK, LinkFixture
+from tests.support.link.recording_pipeline import RecordingPipeline
 
 ReceiverSecurity = receiver.link.config.SecurityConfig
 SenderSecurity = sender.link.transport.security.SecurityConfig

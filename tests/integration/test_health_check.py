@@ -9,9 +9,9 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 from common.wire.convert import STREAM_SERVICE
 from common.wire.health_check import main
 from receiver.link.config import SecurityConfig
-from tests.support.certificate_authority import Authority
-from tests.support.link_fixture import LinkFixture
-from tests.support.recording_pipeline import RecordingPipeline
+from tests.support.link.certificate_authority import Authority
+from tests.support.link.link_fixture import LinkFixture
+from tests.support.link.recording_pipeline import RecordingPipeline
 
 
 @pytest.fixture(scope="module")

@@ -20,7 +20,7 @@ from common.frames import Camera
 from receiver.mesh.mesh_files import to_y_up
 from sender.capture.images import read_image
 from sender.capture.open import DEMO_PHOTOGRAPHS
-from tests.support.glb_reader import Glb
+from tests.support.meshes.glb_reader import Glb
 
 ROOT = Path(__file__).parents[2]
 PHOTOGRAPH = DEMO_PHOTOGRAPHS / "000000042102.jpg"

@@ -17,10 +17,10 @@ from common.wire.certificates import CertificateFiles
 from common.wire.health_check import check_health
 from sender.link.observer import Fate
 from tests.netlab.programs import FixedRate
-from tests.support.fake_link import MODEL, label_frame
-from tests.support.link_fixture import LinkFixture, send_all
-from tests.support.link_samples import ConstantPacer
-from tests.support.recording_pipeline import RecordingPipeline
+from tests.support.link.fake_link import MODEL, label_frame
+from tests.support.link.link_fixture import LinkFixture, send_all
+from tests.support.link.link_samples import ConstantPacer
+from tests.support.link.recording_pipeline import RecordingPipeline
 
 
 async def test_packet_trains_follow_frames_and_are_measured_by_their_echoes(link: LinkFixture) -> None:

@@ -17,8 +17,8 @@ from receiver.publish.observer import SessionObserver
 from receiver.vmc.motion_sender import PLAYED_HZ, MotionSender
 from receiver.web.live.hub import LiveHub
 from receiver.web.live.posing import MOST_HZ, LivePoses
-from tests.support.osc_reader import messages
-from tests.support.running_receiver import RunningReceiver, live_session, packets
+from tests.support.processes.osc_reader import messages
+from tests.support.receiver.running_receiver import RunningReceiver, live_session, packets
 
 LABELS_HZ = 5
 

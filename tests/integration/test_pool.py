@@ -39,8 +39,8 @@ from receiver.metrics import ReceiverMetrics
 from receiver.outfits.mixture import PLAIN
 from receiver.surface.config import SurfaceConfig
 from receiver.texture.received_texture import ReceivedTexture
-from tests.support.label_motion import FINE_RHO, clip
-from tests.support.recordings import FACTS
+from tests.support.motion.label_motion import FINE_RHO, clip
+from tests.support.receiver.recordings import FACTS
 
 if importlib.util.find_spec("ray") is None:
     pytest.skip("needs the extra ray", allow_module_level=True)

@@ -17,12 +17,12 @@ from common.wire.traffic import Traffic
 from receiver.link.auth.tokens import add_token, revoke_token
 from receiver.link.quic_server import QuicListener
 from sender.link.observer import Fate
-from tests.support.certificate_authority import Authority
-from tests.support.fake_link import label_frame
-from tests.support.link_fixture import LinkFixture, ReceiverSecurity, at_receiver, at_sender, send_all
-from tests.support.link_samples import ConstantPacer
-from tests.support.lossy_relay import LossyRelay
-from tests.support.recording_pipeline import RecordingPipeline
+from tests.support.link.certificate_authority import Authority
+from tests.support.link.fake_link import label_frame
+from tests.support.link.link_fixture import LinkFixture, ReceiverSecurity, at_receiver, at_sender, send_all
+from tests.support.link.link_samples import ConstantPacer
+from tests.support.link.lossy_relay import LossyRelay
+from tests.support.link.recording_pipeline import RecordingPipeline
 
 
 async def test_every_frame_of_a_file_arrives_in_order(link: LinkFixture, ours: Authority) -> None:

@@ -12,13 +12,13 @@ from sender.link.client import LinkClient
 from sender.link.transport.auto_transport import AutoTransport
 from sender.link.transport.grpc_stream import GrpcClientStream
 from sender.link.transport.transport import Transport
-from tests.support.certificate_authority import Authority
-from tests.support.fake_link import label_frame
-from tests.support.link_fixture import LinkFixture, at_receiver, at_sender, send_all
-from tests.support.lossy_relay import LossyRelay
-from tests.support.recording_pipeline import RecordingPipeline
-from tests.support.scripted_receiver import RecordingObserver
-from tests.support.tcp_relay import TcpRelay
+from tests.support.link.certificate_authority import Authority
+from tests.support.link.fake_link import label_frame
+from tests.support.link.link_fixture import LinkFixture, at_receiver, at_sender, send_all
+from tests.support.link.lossy_relay import LossyRelay
+from tests.support.link.recording_pipeline import RecordingPipeline
+from tests.support.link.scripted_receiver import RecordingObserver
+from tests.support.link.tcp_relay import TcpRelay
 
 
 class Way:

@@ -6,7 +6,7 @@ from collections.abc import Callable
 import pytest
 from aioquic.buffer import encode_uint_var
 
-from tests.support.quic_pair import RECEIVER, QuicPair
+from tests.support.link.quic_pair import RECEIVER, QuicPair
 
 _FIRST_AHEAD_BYTES, _MAX_AHEAD_BYTES = 65_536, 1_048_576
 

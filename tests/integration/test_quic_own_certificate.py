@@ -17,10 +17,10 @@ from sender.link.client import LinkClient
 from sender.link.transport.auto_transport import AutoTransport
 from sender.link.transport.grpc_stream import GrpcClientStream
 from sender.link.transport.transport import Transport
-from tests.support.fake_link import label_frame
-from tests.support.link_fixture import LinkFixture, ReceiverSecurity, SenderSecurity, send_all
-from tests.support.lossy_relay import LossyRelay
-from tests.support.recording_pipeline import RecordingPipeline
+from tests.support.link.fake_link import label_frame
+from tests.support.link.link_fixture import LinkFixture, ReceiverSecurity, SenderSecurity, send_all
+from tests.support.link.lossy_relay import LossyRelay
+from tests.support.link.recording_pipeline import RecordingPipeline
 
 
 async def delivers(link: LinkFixture, peer: Address, security: SenderSecurity | None = None) -> LinkClient:

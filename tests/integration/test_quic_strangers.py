@@ -19,11 +19,11 @@ from receiver.link.server import LinkServer
 from sender.link.transport.quic_transport import QuicTransport
 from sender.link.transport.transport import Transport
 from tests.netlab.hostile_quic import HALF_OPEN, hostile_quic, stranger
-from tests.support.certificate_authority import Authority
-from tests.support.fake_link import label_frame, until
-from tests.support.link_fixture import LinkFixture, at_receiver, at_sender, send_all
-from tests.support.lossy_relay import LossyRelay
-from tests.support.recording_pipeline import RecordingPipeline
+from tests.support.link.certificate_authority import Authority
+from tests.support.link.fake_link import label_frame, until
+from tests.support.link.link_fixture import LinkFixture, at_receiver, at_sender, send_all
+from tests.support.link.lossy_relay import LossyRelay
+from tests.support.link.recording_pipeline import RecordingPipeline
 
 
 class SentPackets:

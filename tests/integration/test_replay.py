@@ -32,8 +32,8 @@ from receiver.recording.recorder import FileRecorder
 from receiver.recording.replay import Replay, open_recording
 from sender.capture.open import open_source
 from tests.bench.perceived import FrameSender
-from tests.support import fake_link
-from tests.support.label_motion import FINE_RHO
+from tests.support.link import fake_link
+from tests.support.motion.label_motion import FINE_RHO
 
 FRAMES = 8
 

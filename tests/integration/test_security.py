@@ -16,10 +16,17 @@ from common.io.addresses import Address
 from common.wire import certificates
 from receiver.link.auth.tokens import TokenFile, TokenRefused, add_token, revoke_token
 from sender.link.transport.security import CredentialFiles, read_token
-from tests.support.certificate_authority import Authority
-from tests.support.link_fixture import LinkFixture, ReceiverSecurity, SenderSecurity, at_receiver, at_sender, send_all
-from tests.support.raw_sender import RawSender
-from tests.support.recording_pipeline import RecordingPipeline
+from tests.support.link.certificate_authority import Authority
+from tests.support.link.link_fixture import (
+    LinkFixture,
+    ReceiverSecurity,
+    SenderSecurity,
+    at_receiver,
+    at_sender,
+    send_all,
+)
+from tests.support.link.raw_sender import RawSender
+from tests.support.link.recording_pipeline import RecordingPipeline
 
 
 async def test_encrypted_links(link: LinkFixture, ours: Authority) -> None:

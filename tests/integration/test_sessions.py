@@ -26,12 +26,12 @@ from receiver.pipeline import ReceiverPipeline
 from receiver.publish.config import PublishConfig
 from receiver.publish.session_directory import SessionDirectory
 from tests.netlab.hostile_packets import hostile_messages
-from tests.support.fake_link import MODEL, SECRET, label_frame
-from tests.support.fake_reconstructor import FakeEngine
-from tests.support.link_fixture import LOOPBACK, LinkFixture
-from tests.support.owned_sessions import OwnedPipeline, OwnedSessions
-from tests.support.raw_sender import RawSender
-from tests.support.recording_pipeline import RecordingPipeline
+from tests.support.link.fake_link import MODEL, SECRET, label_frame
+from tests.support.link.link_fixture import LOOPBACK, LinkFixture
+from tests.support.link.owned_sessions import OwnedPipeline, OwnedSessions
+from tests.support.link.raw_sender import RawSender
+from tests.support.link.recording_pipeline import RecordingPipeline
+from tests.support.receiver.fake_reconstructor import FakeEngine
 
 OTHER_SECRET = b"other".ljust(32)
 

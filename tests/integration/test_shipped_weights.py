@@ -28,7 +28,7 @@ from tests.bench.perceived import CropSender
 from tests.bench.rates import through_key_frame, unconstrained_rho
 from tests.bench.reconstruction_scores import Receiver, image_figures
 from tests.integration.network_floors import FIGURES, TestPeople
-from tests.support.changed_weights import changed_weights, zeroed
+from tests.support.training.changed_weights import changed_weights, zeroed
 
 CROPS, FEW = 16, 2
 FLOORS = {

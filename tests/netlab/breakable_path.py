@@ -10,8 +10,8 @@ from collections.abc import Callable
 
 from common.io.addresses import Address
 from tests.netlab.programs import terminated
-from tests.support.lossy_relay import LossyRelay
-from tests.support.tcp_relay import TcpRelay
+from tests.support.link.lossy_relay import LossyRelay
+from tests.support.link.tcp_relay import TcpRelay
 
 _CUT_S = 0.2
 

@@ -31,7 +31,7 @@ from sender.link.transport.security import SecurityConfig
 from tests.bench.daemons import started_receiver
 from tests.bench.rate import demo_truth
 from tests.netlab.programs import FixedRate, new_hello
-from tests.support.certificate_authority import Authority
+from tests.support.link.certificate_authority import Authority
 
 # Among those of senders, which `Said` counts.
 logger = logging.getLogger("sender.light")

@@ -40,7 +40,7 @@ from receiver.recording.config import RecordConfig
 from receiver.recording.recorder import FileRecorder
 from tests.netlab import volatile_disk
 from tests.netlab.programs import MODEL, serve
-from tests.support.fake_reconstructor import FakeEngine
+from tests.support.receiver.fake_reconstructor import FakeEngine
 
 BUGS = ("acknowledge-early", "no-deduplication", "torn-lines")
 # Small, so that whatever happens from time to time happens between two kills.

@@ -36,7 +36,7 @@ from common.wire.convert import (
     ServerMessages,
 )
 from common.wire.datagrams import Datagrams, is_compact
-from tests.support.label_motion import FINE_RHO, MODEL_HASH, clip
+from tests.support.motion.label_motion import FINE_RHO, MODEL_HASH, clip
 
 CORPUS: Final = Path(__file__).parent.parent / "golden" / "packets.zst"
 RAW: Final = 0x80

@@ -42,7 +42,7 @@ from common.wire.convert import (
 from common.wire.datagrams import Datagrams
 from common.wire.report import SenderReport
 from tests.netlab.hostile_packets import hostile_answers, hostile_frames, hostile_messages
-from tests.support.label_motion import FINE_RHO, MODEL_HASH, clip
+from tests.support.motion.label_motion import FINE_RHO, MODEL_HASH, clip
 
 _MOST_BYTES, _SHORT_BYTES = 6000, 300
 _EACH = 100

@@ -16,7 +16,7 @@ from tests.netlab import breakable_path, durable_accounts, durable_receiver, dur
 from tests.netlab.audit import FAULTS, FaultFound, audit, records_in, wrong_in_recordings
 from tests.netlab.forked import Forked
 from tests.netlab.volatile_disk import FORGETS, forget
-from tests.support.certificate_authority import Authority
+from tests.support.link.certificate_authority import Authority
 
 # How many calls of a process are tried, at its start and in steady state, and how many of them in one episode.
 _CALLS = {"receiver": 120, "sender": 100, "accounts": 160}

@@ -25,9 +25,9 @@ from receiver.link.session import Session
 from sender.link.client import LinkClient
 from sender.link.config import LinkConfig
 from sender.link.transport.auto_transport import AutoTransport
-from tests.support.fake_link import MODEL, SECRET, SESSION, CountingCodec, FakeEnd
-from tests.support.recording_pipeline import RecordingPipeline
-from tests.support.scripted_receiver import RecordingObserver
+from tests.support.link.fake_link import MODEL, SECRET, SESSION, CountingCodec, FakeEnd
+from tests.support.link.recording_pipeline import RecordingPipeline
+from tests.support.link.scripted_receiver import RecordingObserver
 
 LOST = math.inf
 PEER = Address("192.0.2.1", 50051)

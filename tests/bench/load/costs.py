@@ -35,9 +35,9 @@ from tests.bench.web import account
 from tests.netlab.crowd import CAMERA, Receiver, receiver, recorded_labels
 from tests.netlab.hostile_quic import HALF_OPEN, hostile_quic, stranger
 from tests.netlab.programs import FixedRate, new_hello
-from tests.support.demo_clip import demo_pictures
-from tests.support.lossy_relay import LossyRelay
-from tests.support.tcp_relay import TcpRelay
+from tests.support.link.lossy_relay import LossyRelay
+from tests.support.link.tcp_relay import TcpRelay
+from tests.support.processes.demo_clip import demo_pictures
 
 Figures = dict[str, float]
 Act = Callable[[], Awaitable[object]]

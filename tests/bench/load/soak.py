@@ -23,7 +23,7 @@ from tests.bench.measures import percentile
 from tests.bench.web import account
 from tests.netlab.audit import rows_in
 from tests.netlab.crowd import LightSender, Receiver, Records, Said, receiver, recorded_labels, together, watch
-from tests.support.demo_clip import demo_pictures
+from tests.support.processes.demo_clip import demo_pictures
 
 Row = dict[str, Any]
 

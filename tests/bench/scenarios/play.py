@@ -31,7 +31,7 @@ from tests.bench.moving_clips import CAMERA
 from tests.bench.scenarios.carrier import Carrier, Item
 from tests.bench.scenarios.ways import CROP_PX, WAYS
 from tests.netlab.hosts import ADDRESSES, TwoHosts
-from tests.support.certificate_authority import Authority
+from tests.support.link.certificate_authority import Authority
 
 LABELS: Final = {"bodywire": (), "bodywire, labels alone": ("--no-colours",)}
 SYSTEMS: Final = (*LABELS, *WAYS)

@@ -3,8 +3,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.fake_pictures import FakePictures
-from tests.support.web_service import Site, open_site
+from tests.support.pictures.fake_pictures import FakePictures
+from tests.support.web.web_service import Site, open_site
 
 
 @pytest.fixture

@@ -15,7 +15,7 @@ from common.io.addresses import Address
 from receiver.link.config import SecurityConfig
 from receiver.web.config import WebConfig
 from receiver.web.serving.server import WebServer
-from tests.support.live_page import served
+from tests.support.web.live_page import served
 
 TOKEN = "a-secret-of-the-address"
 

@@ -11,8 +11,8 @@ from starlette.requests import HTTPConnection
 from receiver.web.accounts.identity import identify
 from receiver.web.accounts.store import MAX_TOKENS, SESSION_IDLE_S
 from receiver.web.config import AccountsConfig
-from tests.support.fake_pictures import FakePictures
-from tests.support.web_service import HOST, PASSWORD, Site, open_site
+from tests.support.pictures.fake_pictures import FakePictures
+from tests.support.web.web_service import HOST, PASSWORD, Site, open_site
 
 EVIL = "203.0.113.9"
 

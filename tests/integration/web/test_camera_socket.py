@@ -15,8 +15,8 @@ from websockets.exceptions import ConnectionClosed
 from receiver.web.children.cameras import ChildCamera, ChildCameras
 from receiver.web.places import NOBODY, Visitor
 from tests.integration.web.test_live_page import refused
-from tests.support.fake_link import until
-from tests.support.live_page import served
+from tests.support.link.fake_link import until
+from tests.support.web.live_page import served
 
 
 def jpeg(width: int = 64, height: int = 48) -> bytes:

@@ -11,11 +11,11 @@ from common.arrays import FloatArray
 from receiver.export.skin_weights import load_body_skin
 from receiver.mesh.body_file import parse_body
 from receiver.mesh.skinned_glb import PosedBody
-from tests.support.checkered_texture import checkered_texture
-from tests.support.fake_pictures import KINDS, FakePictures, picture
-from tests.support.posed_templates import pose, templates
-from tests.support.recorded_person import body_parameters
-from tests.support.web_service import Site
+from tests.support.meshes.checkered_texture import checkered_texture
+from tests.support.meshes.posed_templates import pose, templates
+from tests.support.motion.recorded_person import body_parameters
+from tests.support.pictures.fake_pictures import KINDS, FakePictures, picture
+from tests.support.web.web_service import Site
 
 
 async def upload(client: httpx.AsyncClient) -> httpx.Response:

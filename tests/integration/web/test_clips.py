@@ -12,10 +12,10 @@ import pytest
 
 from receiver.web.config import UploadConfig
 from receiver.web.refused import Refused
-from tests.support.fake_link import until
-from tests.support.fake_pictures import FakePictures, picture
-from tests.support.published_session import write_clip
-from tests.support.web_service import PASSWORD, Site, open_site
+from tests.support.link.fake_link import until
+from tests.support.pictures.fake_pictures import FakePictures, picture
+from tests.support.receiver.published_session import write_clip
+from tests.support.web.web_service import PASSWORD, Site, open_site
 
 JSON_LINES = {"Accept": "application/x-ndjson"}
 

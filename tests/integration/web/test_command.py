@@ -9,9 +9,9 @@ import pytest
 
 from receiver.__main__ import main
 from receiver.web.owners import CAMERA, owner_of
-from tests.support.fake_pictures import FakePictures, picture
-from tests.support.published_session import record_session
-from tests.support.web_service import PASSWORD, open_site
+from tests.support.pictures.fake_pictures import FakePictures, picture
+from tests.support.receiver.published_session import record_session
+from tests.support.web.web_service import PASSWORD, open_site
 
 
 class Command:

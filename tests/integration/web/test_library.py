@@ -23,11 +23,11 @@ from receiver.web.config import AccountsConfig
 from receiver.web.library.downloads import Exports, zipped
 from receiver.web.owners import CAMERA, owner_of
 from receiver.web.refused import Refused
-from tests.support.fake_link import new_session, until
-from tests.support.fake_pictures import FakePictures
-from tests.support.published_session import publish as publish_session
-from tests.support.published_session import record_session as publish
-from tests.support.web_service import Site, open_site
+from tests.support.link.fake_link import new_session, until
+from tests.support.pictures.fake_pictures import FakePictures
+from tests.support.receiver.published_session import publish as publish_session
+from tests.support.receiver.published_session import record_session as publish
+from tests.support.web.web_service import Site, open_site
 
 NOBODY = (False, "198.51.100.7")
 

@@ -22,8 +22,8 @@ from receiver.link.config import SecurityConfig
 from receiver.publish.frame_record import FrameRecord
 from receiver.web.config import WebConfig
 from receiver.web.serving.server import WebServer
-from tests.support.live_page import Page, served
-from tests.support.published_session import OWNER, person_record
+from tests.support.receiver.published_session import OWNER, person_record
+from tests.support.web.live_page import Page, served
 
 WATCH = json.dumps({"type": "watch", "session": None, "mesh": "surface", "preview": False})
 WATCH_BODY = json.dumps({"type": "watch", "session": 1, "mesh": "body", "preview": False, "textures": True})

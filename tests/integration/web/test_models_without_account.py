@@ -5,8 +5,8 @@ from pathlib import Path
 import pytest
 
 from tests.integration.web.test_uploads import folders, upload
-from tests.support.fake_pictures import FakePictures
-from tests.support.web_service import PASSWORD, open_site
+from tests.support.pictures.fake_pictures import FakePictures
+from tests.support.web.web_service import PASSWORD, open_site
 
 
 async def test_this_machines_user_keeps_the_newest_model_without_an_account(

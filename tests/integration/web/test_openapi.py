@@ -16,9 +16,9 @@ from schemathesis import GenerationMode
 from schemathesis.checks import CHECKS
 from schemathesis.core.result import Ok
 
-from tests.support.fake_pictures import picture
-from tests.support.page_server import running_site
-from tests.support.web_service import PASSWORD
+from tests.support.pictures.fake_pictures import picture
+from tests.support.web.page_server import running_site
+from tests.support.web.web_service import PASSWORD
 
 EXAMPLES = 4
 # Accounts and pictures have rules that a schema cannot express, so that a valid request may be refused.

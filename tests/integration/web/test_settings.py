@@ -6,9 +6,9 @@ import httpx
 
 from receiver.link.auth.ownership import SessionOwner
 from receiver.web.owners import CAMERA, CLIP, owner_of
-from tests.support.fake_pictures import picture
-from tests.support.published_session import record_session as publish
-from tests.support.web_service import PASSWORD, Site
+from tests.support.pictures.fake_pictures import picture
+from tests.support.receiver.published_session import record_session as publish
+from tests.support.web.web_service import PASSWORD, Site
 
 NEW = "another good one"
 HER_CAMERA = SessionOwner.from_secret(f"token:{owner_of(CAMERA, 'Anna')}", b"")

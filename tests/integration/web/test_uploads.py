@@ -18,12 +18,12 @@ from receiver.web.children.pictures import ReconstructedPicture
 from receiver.web.config import UploadConfig
 from receiver.web.metrics import UPLOAD_STAGES
 from receiver.web.refused import Refused
-from tests.support import fake_pictures
-from tests.support.fake_link import until
-from tests.support.fake_pictures import JPEG, FakePictures, picture
-from tests.support.web_service import Site, open_site
+from tests.support.link.fake_link import until
+from tests.support.pictures import fake_pictures
+from tests.support.pictures.fake_pictures import JPEG, FakePictures, picture
+from tests.support.web.web_service import Site, open_site
 
-HEIC = Path(fake_pictures.__file__).parent / "pictures" / "red_blue.heic"
+HEIC = Path(fake_pictures.__file__).with_name("red_blue.heic")
 JSON_LINES = {"Accept": "application/x-ndjson"}
 MISSING = "0" * 32
 

@@ -10,7 +10,7 @@ from common.doctor import Check, Doubt, check_expiry, check_free, check_makeable
 from common.errors import OutputError, PeerError
 from common.io.addresses import Address
 from sender.config import SenderConfig
-from tests.support.certificate_authority import Authority
+from tests.support.link.certificate_authority import Authority
 
 PROGRAM = doctor_program("sender", "everything", (("sender doctor", "check"),))
 

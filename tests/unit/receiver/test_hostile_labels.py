@@ -18,7 +18,7 @@ from receiver.export.rigging import LeftOut, rig
 from receiver.mesh.mesh_files import encode_mesh
 from receiver.mesh.skinned_glb import encode_body
 from receiver.texture.received_texture import ReceivedTexture
-from tests.support.label_motion import FINE_RHO, MODEL_HASH
+from tests.support.motion.label_motion import FINE_RHO, MODEL_HASH
 
 CAMERAS = (Camera(1, 1, MIN_FOCAL_PX), Camera(MAX_SIDE_PX, MAX_SIDE_PX, MAX_FOCAL_PX), Camera(640, 480, 600.0))
 NOISE = np.random.default_rng(0)

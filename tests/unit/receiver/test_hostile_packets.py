@@ -28,9 +28,9 @@ from common.wire.convert import (
 from receiver.link.session import SenderClock, Session
 from receiver.publish.frame_record import age_and_error_ms
 from tests.netlab.hostile_packets import HostilePacket, hostile_blobs, hostile_frames
-from tests.support.fake_link import new_session
-from tests.support.label_motion import MODEL_HASH
-from tests.support.running_receiver import RunningReceiver
+from tests.support.link.fake_link import new_session
+from tests.support.motion.label_motion import MODEL_HASH
+from tests.support.receiver.running_receiver import RunningReceiver
 
 NOW_S = 1_800_000_000.5
 SCHEMA = json.loads((importlib.resources.files("receiver.publish") / "frames.schema.json").read_text(encoding="utf-8"))

@@ -30,8 +30,8 @@ from receiver.publish.config import Meshes
 from receiver.publish.frame_record import FrameRecord, rounded_bytes
 from receiver.publish.observer import ObservedSender, SessionObserver
 from sender.preview.shared import small_jpeg
-from tests.support.fake_link import label_frame
-from tests.support.running_receiver import MODEL, RunningReceiver, live_session, packets
+from tests.support.link.fake_link import label_frame
+from tests.support.receiver.running_receiver import MODEL, RunningReceiver, live_session, packets
 
 EVERYWHERE = np.ones((ATLAS_SIZE, ATLAS_SIZE), np.bool_)
 GREY = np.full((ATLAS_SIZE, ATLAS_SIZE, 3), 90, np.uint8)

@@ -7,7 +7,7 @@ from common.io.addresses import Address
 from receiver import reachability
 from receiver.link.config import SecurityConfig
 from receiver.reachability import host_names, reached_as, startup_line
-from tests.support.certificate_authority import Authority
+from tests.support.link.certificate_authority import Authority
 
 PEM = Path("receiver.pem")
 TLS = SecurityConfig(tls_cert=PEM, tls_key=PEM)

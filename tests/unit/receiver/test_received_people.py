@@ -8,7 +8,7 @@ from common.texture.atlas_tiles import TILES
 from common.texture.atlas_tiles import encode as encode_tile
 from receiver.outfits.mixture import PLAIN
 from receiver.received_people import ReceivedPeople
-from tests.support.fake_reconstructor import label_frame
+from tests.support.receiver.fake_reconstructor import label_frame
 
 EVERYWHERE = np.ones((ATLAS_SIZE, ATLAS_SIZE), np.bool_)
 TILE = encode_tile(TILES[0], np.full((ATLAS_SIZE, ATLAS_SIZE, 3), 90, np.uint8), EVERYWHERE)

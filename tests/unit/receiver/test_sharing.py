@@ -20,8 +20,8 @@ from common.wire.convert import (
 from receiver.link.admission import RateLimits
 from receiver.link.connection import Connection
 from receiver.link.frame_handler import Arrival, FrameOutcome
-from tests.support.fake_link import FakeEnd, fake_link, settle, until
-from tests.support.running_receiver import MODEL, RunningReceiver, live_session, packets
+from tests.support.link.fake_link import FakeEnd, fake_link, settle, until
+from tests.support.receiver.running_receiver import MODEL, RunningReceiver, live_session, packets
 
 
 async def acknowledgement(end: FakeEnd, received: ServerMessages) -> Acknowledgement:

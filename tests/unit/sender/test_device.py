@@ -19,7 +19,7 @@ from sender.openings import OpenCamera
 from sender.perception.inference.detector import Detector
 from sender.semantics.config import METHOD, Method, SmoothingConfig
 from sender.texture.stage import TextureStage
-from tests.support.pretended_gpu import on_gpu, pretended_gpu
+from tests.support.training.pretended_gpu import on_gpu, pretended_gpu
 
 # The first one is seen thoroughly, the others in one view; the third is the first whose colours are observed.
 FRAMES = 3

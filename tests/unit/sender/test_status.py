@@ -13,8 +13,8 @@ from sender.metrics import SenderMetrics
 from sender.rate.controller import RateController
 from sender.rate.policy import RateConfig
 from sender.status import SenderStatus
-from tests.support.fake_link import MODEL, CountedPayload
-from tests.support.link_samples import sample
+from tests.support.link.fake_link import MODEL, CountedPayload
+from tests.support.link.link_samples import sample
 
 
 @dataclass

@@ -3,7 +3,7 @@ import pytest
 import trimesh
 
 from common.body.triangles import VertexNormals, corner_matrix, triangle_normals
-from tests.support.posed_body import box
+from tests.support.meshes.posed_body import box
 
 
 def test_triangle_normals_have_twice_the_area_of_the_triangles() -> None:

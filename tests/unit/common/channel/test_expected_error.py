@@ -15,7 +15,7 @@ from common.channel.transmission import load_network
 from common.errors import WeightsError
 from common.imaging.entropy import Statistics
 from sender.train.image_channel import fitted, sent
-from tests.support.demo_clip import demo_pictures
+from tests.support.processes.demo_clip import demo_pictures
 
 
 def pictures_of_clip() -> torch.Tensor:

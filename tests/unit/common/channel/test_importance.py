@@ -14,7 +14,7 @@ from common.channel.importance import map_bits
 from common.channel.physical import carry
 from common.channel.state import ChannelState
 from common.channel.transmission import decode, encode, load_network
-from tests.support.demo_clip import demo_pictures
+from tests.support.processes.demo_clip import demo_pictures
 
 AWGN = ChannelState(4.0)
 PERSON = slice(32, 96)

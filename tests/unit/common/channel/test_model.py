@@ -3,7 +3,7 @@
 import torch
 
 from common.imaging.entropy import expected_bits
-from tests.support.tiny_image_channel import tiny_network
+from tests.support.training.tiny_image_channel import tiny_network
 
 
 def pictures(size: int = 64) -> torch.Tensor:

@@ -13,7 +13,7 @@ from common.channel.physical import Received, capacity_bits, carry
 from common.channel.state import LENGTHS, ChannelState
 from common.channel.transmission import decode, encode, load_network
 from common.errors import MalformedPacket, UsageError
-from tests.support.tiny_image_channel import TINY, tiny_network
+from tests.support.training.tiny_image_channel import TINY, tiny_network
 
 AWGN = ChannelState(10.0)
 

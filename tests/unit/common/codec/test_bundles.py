@@ -14,7 +14,7 @@ from common.codec.packet import MAX_BUNDLE, can_share_packet
 from common.errors import ChecksumMismatch, MalformedPacket, WireError
 from common.frames import MAX_FRAME_SEQUENCE, MAX_PEOPLE, LabelFrame
 from common.labels import concatenate
-from tests.support.label_motion import FINE_RHO, MODEL_HASH, clip, frame_of, moving_labels, person
+from tests.support.motion.label_motion import FINE_RHO, MODEL_HASH, clip, frame_of, moving_labels, person
 from tests.unit.common.codec.test_golden import frames as golden_frames
 
 

@@ -12,7 +12,7 @@ from common.errors import ChecksumMismatch, MalformedPacket, MissingReference
 from common.frames import Camera, LabelFrame, PersonLabels
 from common.labels import FAST_GROUPS, GROUP_BY_NAME, GROUP_NAMES, LABEL_SIZE, concatenate, group_slices, split
 from common.training.fit_codec import default_tables
-from tests.support.label_motion import (
+from tests.support.motion.label_motion import (
     FINE_RHO,
     MODEL_HASH,
     clip,

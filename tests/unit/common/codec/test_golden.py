@@ -13,7 +13,7 @@ import numpy as np
 from common.codec.frame_codec import FrameCodec
 from common.frames import LabelFrame
 from common.labels import GROUP_NAMES, LABEL_SIZE, concatenate, split
-from tests.support.label_motion import MODEL_HASH, frame_of, person
+from tests.support.motion.label_motion import MODEL_HASH, frame_of, person
 
 GOLDEN = Path(__file__).parents[3] / "golden" / "codec_v6.bin"
 LAG = 2

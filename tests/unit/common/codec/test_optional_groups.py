@@ -6,7 +6,7 @@ import numpy as np
 
 from common.frames import LabelFrame, PersonLabels
 from common.labels import OPTIONAL_GROUPS, split
-from tests.support.label_motion import FINE_RHO, frame_of, moving_labels, person, transmit
+from tests.support.motion.label_motion import FINE_RHO, frame_of, moving_labels, person, transmit
 
 MOTION = moving_labels(60, seed=40)
 

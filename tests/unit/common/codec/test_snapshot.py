@@ -11,7 +11,7 @@ from common.errors import MalformedPacket, WireError
 from common.frames import MAX_PEOPLE, LabelFrame
 from common.labels import GROUPS
 from common.recording.records import MAX_RECORD_BYTES
-from tests.support.label_motion import FINE_RHO, MODEL_HASH, clip, transmit
+from tests.support.motion.label_motion import FINE_RHO, MODEL_HASH, clip, transmit
 
 
 @pytest.mark.parametrize("lag", [1, 2, 5])

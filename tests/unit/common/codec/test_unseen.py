@@ -10,7 +10,7 @@ from common.codec.coded_frame import DecodedFrame, EncodedFrame
 from common.codec.frame_codec import FrameCodec
 from common.frames import LabelFrame, PersonLabels, unseen_groups
 from common.labels import GROUP_NAMES, MAY_BE_UNSEEN, OPTIONAL_GROUPS, group_slices
-from tests.support.label_motion import FINE_RHO, MODEL_HASH, frame_of, moving_labels, person, transmit
+from tests.support.motion.label_motion import FINE_RHO, MODEL_HASH, frame_of, moving_labels, person, transmit
 
 LEGS = frozenset({"left_leg", "right_leg"})
 

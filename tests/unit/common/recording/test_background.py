@@ -9,7 +9,7 @@ from common.recording.background import BackgroundRecording
 from common.recording.reader import Recording
 from common.recording.records import RecordedFrame
 from common.recording.writer import RecordingWriter
-from tests.support.recordings import FACTS, counted_frame
+from tests.support.receiver.recordings import FACTS, counted_frame
 
 
 def submit_frames(recording: BackgroundRecording, first: int, after: int) -> None:

@@ -16,7 +16,7 @@ from common.errors import RecordingError
 from common.recording.block import HEAD, MAGIC, MAX_CONTENT_BYTES, Block, BlockKind, _checksum, encode_block
 from common.recording.reader import Recording
 from common.recording.records import RecordedState, decode_blob, decode_records, encode_records
-from tests.support.recordings import FACTS, counted_frame, write_counted
+from tests.support.receiver.recordings import FACTS, counted_frame, write_counted
 
 START = MAGIC + encode_block(BlockKind.FACTS, FACTS.encode())
 

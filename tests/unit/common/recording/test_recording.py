@@ -17,8 +17,8 @@ from common.recording.facts import parse_facts
 from common.recording.reader import Recording
 from common.recording.records import RecordedFrame
 from common.recording.writer import RecordingWriter
-from tests.support.full_disk import fill_disk
-from tests.support.recordings import BEGAN_US, FACTS, FRAME_US, counted_frame, write_counted
+from tests.support.processes.full_disk import fill_disk
+from tests.support.receiver.recordings import BEGAN_US, FACTS, FRAME_US, counted_frame, write_counted
 
 
 def sequences(recording: Recording, position_us: int = 0) -> list[int]:
@@ -119,7 +119,7 @@ WRITE_FOREVER = """
 import sys
 from pathlib import Path
 from common.recording.writer import RecordingWriter
-from tests.support.recordings import FACTS, counted_frame
+from tests.support.receiver.recordings import FACTS, counted_frame
 writer = RecordingWriter(Path(sys.argv[1]), FACTS)
 print("began", flush=True)
 sequence = 0

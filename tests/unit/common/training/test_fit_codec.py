@@ -12,7 +12,7 @@ from common.synthetic.motion.motion_table import clips
 from common.training import fit_codec
 from common.training.fit_codec import default_tables, label_clip, main, with_importance, with_sequences
 from common.weights.manifest import WEIGHTS_DIRECTORY
-from tests.support.label_motion import FINE_RHO, clip, moving_labels, transmit
+from tests.support.motion.label_motion import FINE_RHO, clip, moving_labels, transmit
 
 
 def test_fitted_tables_need_fewer_bytes() -> None:

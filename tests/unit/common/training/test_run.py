@@ -22,8 +22,8 @@ from common.training.loading import loaded
 from common.training.run import Run, parse, train, warm_cosine
 from common.weights.loader import load_weights
 from common.weights.manifest import WEIGHTS_DIRECTORY, read_manifest
-from tests.support.pretended_gpu import on_gpu, pretended_gpu
-from tests.support.toy_training import Rows, Sums, ToyTraining
+from tests.support.training.pretended_gpu import on_gpu, pretended_gpu
+from tests.support.training.toy_training import Rows, Sums, ToyTraining
 
 ROOT = Path(__file__).parents[4]
 
@@ -176,7 +176,15 @@ def test_checkpoint_is_written_before_an_evaluation(tmp_path: Path, monkeypatch:
 def test_two_workers_take_the_steps_of_one_and_one_resumes(tmp_path: Path) -> None:
     environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
     launcher = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2", "--rdzv-backend", "c10d"]
-    command = [*launcher, "--rdzv-endpoint", "127.0.0.1:0", "-m", "tests.support.toy_training", "--device", "cpu"]
+    command = [
+        *launcher,
+        "--rdzv-endpoint",
+        "127.0.0.1:0",
+        "-m",
+        "tests.support.training.toy_training",
+        "--device",
+        "cpu",
+    ]
     command += ["--out", str(tmp_path / "two"), "--steps", "3"]
     ended = subprocess.run(command, check=False, capture_output=True, text=True, env=environment, cwd=ROOT)
     assert ended.returncode == 0, ended.stderr

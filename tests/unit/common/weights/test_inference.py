@@ -20,7 +20,7 @@ from common.weights.devices import CPU, int8_weight_bits
 from common.weights.graph import CompiledGraph, compile_graph
 from common.weights.inference import NetworkInUse, in_use
 from common.weights.manifest import Precision, WeightsEntry
-from tests.support.pretended_gpu import on_gpu, pretended_gpu
+from tests.support.training.pretended_gpu import on_gpu, pretended_gpu
 
 
 class Tiny(nn.Module):

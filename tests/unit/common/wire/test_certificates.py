@@ -15,7 +15,7 @@ from common.wire.certificates import CertificateFiles, certificates_in, subject_
 from receiver.link.config import SecurityConfig as ReceiverSecurity
 from sender.link.transport.security import CredentialFiles
 from sender.link.transport.security import SecurityConfig as SenderSecurity
-from tests.support.certificate_authority import Authority
+from tests.support.link.certificate_authority import Authority
 
 NOW = datetime.now(UTC)
 Pair = tuple[Path, Path]

@@ -9,8 +9,8 @@ from common.body.model import BodyParameters
 from receiver.body.mouth import Teeth, mouth_loops
 from receiver.body.skinning import BodySkin
 from receiver.export.skin_weights import load_body_skin
-from tests.support.expressive_people import activations
-from tests.support.posed_templates import templates
+from tests.support.meshes.posed_templates import templates
+from tests.support.motion.expressive_people import activations
 
 LEFT_MM, UP_MM = (1e3, 0, 0), (0, -1e3, 0)
 

@@ -12,8 +12,8 @@ from receiver.mesh.mesh_reading import read_mesh
 from receiver.mesh.skinned_glb import encode_body
 from receiver.mesh.triangle_mesh import is_watertight
 from receiver.publish.output_files import publish_file
-from tests.support.glb_reader import Glb
-from tests.support.posed_templates import pose, templates
+from tests.support.meshes.glb_reader import Glb
+from tests.support.meshes.posed_templates import pose, templates
 
 
 def test_encoded_body_model_is_watertight_and_keeps_its_pose(tmp_path: Path) -> None:

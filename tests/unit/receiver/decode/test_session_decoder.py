@@ -17,7 +17,7 @@ from common.labels import FAST_GROUPS, GROUPS, LABEL_SIZE, concatenate, group_sl
 from common.synthetic.motion.motion_table import clips
 from common.training.fit_codec import label_clip
 from receiver.decode.session_decoder import LabelSmoothing, SessionDecoder, SourceTimes
-from tests.support.label_motion import FINE_RHO, MODEL_HASH, frame_of, person
+from tests.support.motion.label_motion import FINE_RHO, MODEL_HASH, frame_of, person
 
 
 @pytest.fixture(scope="module")

@@ -10,8 +10,8 @@ import pytest
 from common.clock import SYSTEM_CLOCK, Clock
 from receiver.engine.engine import ReconstructionRequest, RequestWithdrawn
 from receiver.engine.local import LocalEngine
-from tests.support.fake_link import until
-from tests.support.fake_reconstructor import FakeReconstructor, label_frame
+from tests.support.link.fake_link import until
+from tests.support.receiver.fake_reconstructor import FakeReconstructor, label_frame
 
 
 @asynccontextmanager

@@ -24,7 +24,7 @@ from receiver.mesh.triangle_mesh import SurfaceMesh, is_watertight
 from receiver.outfits.mixture import PLAIN
 from receiver.texture.face_features import FaceGeometry
 from receiver.texture.received_texture import ReceivedTexture
-from tests.support.pretended_gpu import pretended_gpu
+from tests.support.training.pretended_gpu import pretended_gpu
 
 
 @pytest.fixture(scope="module")

@@ -10,9 +10,9 @@ from receiver.export.formats.animated_glb import encode_characters
 from receiver.export.recorded_session import read_session
 from receiver.export.rigging import LeftOut, rig
 from receiver.mesh.mesh_texture import MeshTexture, TextureCorners, encode_jpeg
-from tests.support.glb_reader import Glb
-from tests.support.gltf_validator import validation_issues
-from tests.support.recorded_motion import NAMES, Pose, publish_motion, random_poses
+from tests.support.meshes.glb_reader import Glb
+from tests.support.meshes.gltf_validator import validation_issues
+from tests.support.motion.recorded_motion import NAMES, Pose, publish_motion, random_poses
 
 
 @pytest.fixture(scope="module")

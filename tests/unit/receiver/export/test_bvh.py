@@ -13,8 +13,8 @@ from receiver.export.character import Character
 from receiver.export.formats.bvh import encode_bvh
 from receiver.export.recorded_session import read_session
 from receiver.export.rigging import LeftOut, rig
-from tests.support.bvh_reader import Bvh
-from tests.support.recorded_motion import NAMES, Pose, publish_motion, random_poses
+from tests.support.motion.bvh_reader import Bvh
+from tests.support.motion.recorded_motion import NAMES, Pose, publish_motion, random_poses
 
 
 def character_of(out: Path, poses: list[Pose | None]) -> Character:

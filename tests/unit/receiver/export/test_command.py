@@ -16,9 +16,9 @@ from receiver.export.ground.grounding import grounded
 from receiver.mesh.body_file import read_body
 from receiver.publish.config import PublishConfig
 from receiver.publish.session_directory import SessionDirectory
-from tests.support.bvh_reader import Bvh
-from tests.support.glb_reader import Glb
-from tests.support.recorded_motion import STEP_S, Pose, publish_motion, random_poses
+from tests.support.meshes.glb_reader import Glb
+from tests.support.motion.bvh_reader import Bvh
+from tests.support.motion.recorded_motion import STEP_S, Pose, publish_motion, random_poses
 
 FRAMES = 6
 

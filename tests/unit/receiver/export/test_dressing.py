@@ -22,8 +22,8 @@ from receiver.outfits.dressing import PARTS, Dresser
 from receiver.outfits.mixture import PLAIN, decode_outfit, draw
 from receiver.outfits.shells import Shells
 from receiver.texture.painting import template_corners
-from tests.support.gltf_validator import validation_issues
-from tests.support.recorded_person import recorded_person
+from tests.support.meshes.gltf_validator import validation_issues
+from tests.support.motion.recorded_person import recorded_person
 
 TEMPLATE = load_body_skin()[1].template
 REGION = np.array([name.split(".")[0] for name in REGIONS])[TEMPLATE.region]

@@ -12,9 +12,9 @@ from receiver.export.formats.animated_glb import encode_characters
 from receiver.export.formats.usd_scene import encode_usdz
 from receiver.export.recorded_session import BodyAt
 from receiver.export.rigging import LeftOut, posed, rig
-from tests.support.expressive_people import expressive_body, write_bodies
-from tests.support.glb_reader import Glb
-from tests.support.gltf_validator import validation_issues
+from tests.support.meshes.glb_reader import Glb
+from tests.support.meshes.gltf_validator import validation_issues
+from tests.support.motion.expressive_people import expressive_body, write_bodies
 
 EXPRESSIONS: tuple[dict[str, float], ...] = (
     {},

@@ -12,9 +12,9 @@ from receiver.export.formats.animated_glb import encode_characters
 from receiver.export.reshaping import BODY_DENSITY_KG_M3, ShapeChange, reshaped
 from receiver.mesh.mesh_files import Y_UP, to_y_up
 from receiver.mesh.triangle_mesh import signed_volume_m3
-from tests.support.glb_reader import Glb
-from tests.support.posed_templates import pose, templates
-from tests.support.recorded_person import FRAMES, body_parameters, recorded_person
+from tests.support.meshes.glb_reader import Glb
+from tests.support.meshes.posed_templates import pose, templates
+from tests.support.motion.recorded_person import FRAMES, body_parameters, recorded_person
 
 MODEL = BodyModel.load()
 SKIN = BodySkin.from_model(MODEL)

@@ -20,9 +20,9 @@ from receiver.mesh.body_file import parse_body, read_body
 from receiver.mesh.mesh_files import to_y_up
 from receiver.mesh.mesh_texture import MeshTexture, TextureCorners, encode_jpeg
 from receiver.mesh.skinned_glb import PosedBody, encode_body
-from tests.support.glb_reader import Glb
-from tests.support.posed_templates import pose, templates
-from tests.support.recorded_motion import OFFSETS, publish_motion, random_poses, rest_mesh, skeleton
+from tests.support.meshes.glb_reader import Glb
+from tests.support.meshes.posed_templates import pose, templates
+from tests.support.motion.recorded_motion import OFFSETS, publish_motion, random_poses, rest_mesh, skeleton
 
 
 def bodies_of(out: Path) -> list[BodyAt]:

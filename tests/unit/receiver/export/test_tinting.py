@@ -17,7 +17,7 @@ from receiver.export.tinting import parse_tints, tinted
 from receiver.mesh.mesh_texture import MeshTexture, TextureCorners, decode_jpeg, encode_jpeg
 from receiver.outfits.dressing import PARTS
 from receiver.texture.painting import Paint
-from tests.support.recorded_person import recorded_person
+from tests.support.motion.recorded_person import recorded_person
 
 MODEL, SKIN = load_body_skin()
 NAMES = np.array([name.split(".")[0] for name in REGIONS])[SKIN.template.region]

@@ -17,7 +17,7 @@ from receiver.export.recorded_session import read_session
 from receiver.export.rigging import LeftOut, rig
 from receiver.mesh.mesh_texture import MeshTexture, TextureCorners, encode_jpeg
 from receiver.mesh.triangle_mesh import SurfaceMesh
-from tests.support.recorded_motion import Pose, publish_motion, random_poses, rest_mesh
+from tests.support.motion.recorded_motion import Pose, publish_motion, random_poses, rest_mesh
 
 FRAMES = 6
 

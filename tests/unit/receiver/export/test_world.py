@@ -14,10 +14,10 @@ from receiver.export.rigging import posed
 from receiver.export.skin_weights import load_body_skin
 from receiver.mesh.body_file import read_body
 from receiver.mesh.skinned_glb import encode_body
-from tests.support.bvh_reader import Bvh
-from tests.support.glb_reader import Glb
-from tests.support.gltf_validator import validation_issues
-from tests.support.moving_character import CAMERA_HEIGHT_M, moving_character
+from tests.support.meshes.glb_reader import Glb
+from tests.support.meshes.gltf_validator import validation_issues
+from tests.support.motion.bvh_reader import Bvh
+from tests.support.motion.moving_character import CAMERA_HEIGHT_M, moving_character
 
 FRAMES = 24
 _LENS = {"width": 640, "height": 480, "focal_px": 768.0}

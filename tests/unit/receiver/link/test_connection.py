@@ -22,9 +22,9 @@ from common.wire.report import SenderReport
 from common.wire.stream import StreamBroken
 from common.wire.traffic import HEARTBEATS, PROBING
 from receiver.link.session import Claim, SenderClock
-from tests.support.fake_link import MODEL, SECRET, SESSION, label_frame, new_session, settle
-from tests.support.recording_pipeline import RecordingPipeline
-from tests.support.scripted_sender import WELCOME, ScriptedSender
+from tests.support.link.fake_link import MODEL, SECRET, SESSION, label_frame, new_session, settle
+from tests.support.link.recording_pipeline import RecordingPipeline
+from tests.support.link.scripted_sender import WELCOME, ScriptedSender
 
 
 @pytest.fixture

@@ -6,7 +6,7 @@ from common.wire.convert import PROTOCOL_VERSION, Drain, Hello, encode_client
 from common.wire.stream import StreamBroken
 from receiver.link.handshake import Handshake, PendingHandshakes, receive_hello
 from receiver.link.refusals import StreamRefused
-from tests.support.fake_link import MODEL, SECRET, fake_link, new_session, settle
+from tests.support.link.fake_link import MODEL, SECRET, fake_link, new_session, settle
 
 HANDSHAKE = Handshake(model_hash=MODEL, codec_version=1)
 

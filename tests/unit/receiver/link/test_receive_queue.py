@@ -18,7 +18,7 @@ from common.wire.stream import StreamBroken
 from receiver.link import receive_queue
 from receiver.link.frame_handler import Arrival
 from receiver.link.receive_queue import Acknowledger, ReceivedMessage, ReceiveQueue
-from tests.support.fake_link import fake_link, settle
+from tests.support.link.fake_link import fake_link, settle
 
 
 def frame(sequence: int) -> FrameMessage:

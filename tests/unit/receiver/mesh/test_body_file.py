@@ -11,8 +11,8 @@ import pytest
 from receiver.mesh.body_file import read_body, read_pose
 from receiver.mesh.mesh_files import encode_mesh, to_y_up
 from receiver.mesh.skinned_glb import encode_body
-from tests.support.posed_body import box
-from tests.support.recorded_motion import NAMES, OFFSETS, PARENTS, random_poses, rest_mesh, skeleton
+from tests.support.meshes.posed_body import box
+from tests.support.motion.recorded_motion import NAMES, OFFSETS, PARENTS, random_poses, rest_mesh, skeleton
 
 
 @pytest.fixture

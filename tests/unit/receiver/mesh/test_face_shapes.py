@@ -12,9 +12,9 @@ from receiver.mesh.mesh_files import to_y_up
 from receiver.mesh.mesh_reading import read_mesh
 from receiver.mesh.skinned_glb import encode_body
 from receiver.mesh.triangle_mesh import is_watertight, vertex_normals
-from tests.support.expressive_people import expressive_body, write_bodies
-from tests.support.glb_reader import Glb
-from tests.support.gltf_validator import validation_issues
+from tests.support.meshes.glb_reader import Glb
+from tests.support.meshes.gltf_validator import validation_issues
+from tests.support.motion.expressive_people import expressive_body, write_bodies
 
 ACTIONS = {"jawOpen": 0.7, "eyeLookOutLeft": 1.0, "eyeLookInRight": 1.0, "browInnerUp": 0.5}
 

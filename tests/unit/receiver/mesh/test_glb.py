@@ -7,9 +7,9 @@ from receiver.mesh.glb import GlbWriter, static_mesh_glb
 from receiver.mesh.glb_reader import GlbReader
 from receiver.mesh.mesh_texture import MeshTexture, TextureCorners, encode_jpeg
 from receiver.mesh.triangle_mesh import SurfaceMesh, vertex_normals
-from tests.support.glb_reader import Glb
-from tests.support.posed_body import box
-from tests.support.shapes import solved, sphere
+from tests.support.meshes.glb_reader import Glb
+from tests.support.meshes.posed_body import box
+from tests.support.meshes.shapes import solved, sphere
 
 
 def test_static_mesh_has_the_vertices_and_faces_of_the_mesh() -> None:

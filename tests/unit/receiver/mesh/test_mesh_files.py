@@ -14,8 +14,8 @@ from receiver.mesh.mesh_reading import read_mesh
 from receiver.mesh.mesh_texture import MeshTexture, TextureCorners, encode_jpeg
 from receiver.mesh.triangle_mesh import SurfaceMesh, is_watertight
 from receiver.publish.output_files import publish_file
-from tests.support.posed_body import box
-from tests.support.shapes import solved, sphere
+from tests.support.meshes.posed_body import box
+from tests.support.meshes.shapes import solved, sphere
 
 
 def written(folder: Path, mesh: SurfaceMesh, mesh_format: str, *, quantised: bool = False) -> Path:

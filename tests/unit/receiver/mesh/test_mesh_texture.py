@@ -13,8 +13,8 @@ from receiver.mesh.mesh_reading import read_mesh
 from receiver.mesh.mesh_texture import MeshTexture, TextureCorners, encode_jpeg, sample_jpeg
 from receiver.mesh.skinned_glb import encode_body
 from receiver.publish.output_files import publish_file
-from tests.support.glb_reader import Glb
-from tests.support.posed_body import posed_box
+from tests.support.meshes.glb_reader import Glb
+from tests.support.meshes.posed_body import posed_box
 
 
 def gradient() -> np.ndarray:

@@ -4,8 +4,8 @@ import pytest
 from common.frames import Camera
 from receiver.mesh.render import depth_map, render
 from receiver.mesh.triangle_mesh import SurfaceMesh
-from tests.support.posed_body import box
-from tests.support.shapes import solved, sphere
+from tests.support.meshes.posed_body import box
+from tests.support.meshes.shapes import solved, sphere
 
 CAMERA = Camera(200, 160, 240.0)
 

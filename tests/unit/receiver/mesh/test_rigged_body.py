@@ -16,9 +16,9 @@ from receiver.mesh.mesh_files import to_y_up
 from receiver.mesh.mesh_texture import MeshTexture, TextureCorners, encode_jpeg
 from receiver.mesh.rigged_body import RiggedBodies
 from receiver.mesh.skinned_glb import PosedBody
-from tests.support.expressive_people import expressive_body
-from tests.support.posed_templates import pose, templates
-from tests.support.recorded_person import FRAMES, body_parameters
+from tests.support.meshes.posed_templates import pose, templates
+from tests.support.motion.expressive_people import expressive_body
+from tests.support.motion.recorded_person import FRAMES, body_parameters
 
 
 class Folder:

@@ -4,8 +4,8 @@ from scipy.spatial.transform import Rotation
 
 from receiver.mesh.mesh_files import to_y_up
 from receiver.mesh.skinned_glb import encode_body, skeleton_from_dense
-from tests.support.glb_reader import Glb
-from tests.support.posed_body import posed_box
+from tests.support.meshes.glb_reader import Glb
+from tests.support.meshes.posed_body import posed_box
 
 
 def test_encoded_body_has_the_pose_with_and_without_skinning() -> None:

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from receiver.mesh.triangle_mesh import is_watertight, signed_volume_m3, vertex_normals
-from tests.support.posed_body import box
+from tests.support.meshes.posed_body import box
 
 
 def test_is_watertight_detects_a_missing_and_a_flipped_triangle() -> None:

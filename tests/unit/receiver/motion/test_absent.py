@@ -14,7 +14,7 @@ from common.labels import concatenate, group_slices
 from receiver.motion.absent import AbsentPeople
 from receiver.motion.extrapolation import Continued
 from receiver.motion.steps import place_of
-from tests.support.label_motion import frame_of, person
+from tests.support.motion.label_motion import frame_of, person
 
 ROOT = group_slices()["root"]
 

@@ -15,7 +15,7 @@ from common.labels import LIMBS, concatenate, group_slices
 from receiver.motion.hidden import HiddenLimbs
 from receiver.motion.mixture import MODES
 from receiver.motion.session_motion import SessionMotion
-from tests.support.label_motion import frame_of, person
+from tests.support.motion.label_motion import frame_of, person
 
 LEGS = ("left_leg", "right_leg")
 KNEES_AND_ANKLES = slice(13, 17)

@@ -14,7 +14,7 @@ from common.frames import PersonLabels
 from common.labels import LABEL_SIZE, LIMBS, concatenate, group_slices
 from receiver.motion.legs import LEGS, Legs, Pelvis
 from receiver.motion.planted import PlantedFeet
-from tests.support.label_motion import frame_of, person
+from tests.support.motion.label_motion import frame_of, person
 
 DISTANCE = group_slices()["root"].stop - 1
 SHAPE = np.zeros(10, np.float32)

@@ -13,7 +13,7 @@ from common.synthetic.motion.motion_table import clips
 from receiver.motion.extrapolation import DampedExtrapolation, MotionPredictor
 from receiver.motion.history import POSE
 from receiver.motion.predictor import LearnedMotion
-from tests.support.made_motion import labels_of
+from tests.support.motion.made_motion import labels_of
 
 FPS = 30.0
 MOVING = np.r_[0:9, POSE.start : POSE.stop]

@@ -23,8 +23,8 @@ from receiver.metrics import ReceiverMetrics
 from receiver.pictures import channel_pictures
 from receiver.pictures.channel_pictures import ChannelPictures
 from receiver.publish.config import PublishConfig
-from tests.support import fake_link
-from tests.support.tiny_image_channel import TINY, tiny_network
+from tests.support.link import fake_link
+from tests.support.training.tiny_image_channel import TINY, tiny_network
 
 SESSION = 2
 AWGN = ChannelState(10.0)

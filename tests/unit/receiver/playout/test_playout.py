@@ -20,8 +20,8 @@ from receiver.motion.steps import SLOW, between, moved
 from receiver.playout.buffer import PlayoutBuffer
 from receiver.playout.config import PlayoutConfig
 from receiver.playout.label_track import CORRECTION_S, STILL_S
-from tests.support.kept_state import elements_within
-from tests.support.label_motion import frame_of, person, with_rotation
+from tests.support.motion.label_motion import frame_of, person, with_rotation
+from tests.support.receiver.kept_state import elements_within
 
 T0 = 1_800_000_000.0
 LAG_S = 0.06

@@ -14,7 +14,7 @@ from receiver.body.skinning import BodySkin
 from receiver.decode.person_scale import PersonScale
 from receiver.engine.people_network import BonesNetwork
 from receiver.publish.frame_record import FrameRecord, PersonRecord, encode_line, finger_rotations
-from tests.support.fake_reconstructor import tetrahedron_of
+from tests.support.receiver.fake_reconstructor import tetrahedron_of
 
 
 def _person() -> PersonRecord:

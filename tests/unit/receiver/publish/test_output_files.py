@@ -17,8 +17,8 @@ from common.errors import OutputError
 from receiver.publish.config import PublishConfig
 from receiver.publish.output_files import OutputGuard, output_error
 from receiver.publish.session_directory import SessionDirectory
-from tests.support.posed_body import box
-from tests.support.published_session import OWNER, frame_record, publish
+from tests.support.meshes.posed_body import box
+from tests.support.receiver.published_session import OWNER, frame_record, publish
 
 
 def _sequences(out: Path) -> list[int]:

@@ -15,8 +15,8 @@ from receiver.publish.session_directory import SessionDirectory
 from receiver.publish.session_records import SessionState
 from receiver.publish.session_statistics import SessionStatistics
 from receiver.publish.session_writer import SessionWriter
-from tests.support.posed_body import box
-from tests.support.published_session import OWNER, frame_record, person_record
+from tests.support.meshes.posed_body import box
+from tests.support.receiver.published_session import OWNER, frame_record, person_record
 
 NAMES = ("alice", "bob", "carol")
 

@@ -20,8 +20,8 @@ from receiver.publish.frame_record import PersonRecord
 from receiver.publish.session_directory import SessionDirectory
 from receiver.web.library.recorded import RecordedFrames
 from receiver.web.library.schemas import SessionShown
-from tests.support.posed_body import box, posed_box
-from tests.support.published_session import OWNER, frame_record
+from tests.support.meshes.posed_body import box, posed_box
+from tests.support.receiver.published_session import OWNER, frame_record
 
 
 def _lines(out: Path) -> list[dict[str, Any]]:
@@ -211,8 +211,8 @@ import sys
 from dataclasses import replace
 from pathlib import Path
 from receiver.publish.session_directory import PublishConfig, SessionDirectory
-from tests.support.posed_body import box, posed_box
-from tests.support.published_session import OWNER, frame_record
+from tests.support.meshes.posed_body import box, posed_box
+from tests.support.receiver.published_session import OWNER, frame_record
 
 directory = SessionDirectory(PublishConfig(Path(sys.argv[1])))
 session = directory.session("killed", OWNER)

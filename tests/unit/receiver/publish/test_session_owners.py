@@ -12,7 +12,7 @@ from common.errors import OutputError
 from receiver.link.auth.ownership import NotOwner, SessionOwner
 from receiver.publish.config import PublishConfig
 from receiver.publish.session_directory import SessionDirectory
-from tests.support.published_session import frame_record
+from tests.support.receiver.published_session import frame_record
 
 ALICE = SessionOwner.from_secret("token:alice", b"her secret")
 BOB = SessionOwner.from_secret("token:bob", b"his secret")

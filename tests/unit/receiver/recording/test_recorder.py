@@ -17,9 +17,9 @@ from common.recording.records import RecordedFrame, RecordedState
 from receiver.link.session import Session
 from receiver.recording.config import RecordConfig
 from receiver.recording.recorder import FileRecorder
-from tests.support import fake_link
-from tests.support.full_disk import fill_disk
-from tests.support.label_motion import FINE_RHO, MODEL_HASH, clip, frame_of
+from tests.support.link import fake_link
+from tests.support.motion.label_motion import FINE_RHO, MODEL_HASH, clip, frame_of
+from tests.support.processes.full_disk import fill_disk
 
 
 def slow_clip(frames: int, seed: int = 5) -> list[LabelFrame]:

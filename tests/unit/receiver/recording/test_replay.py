@@ -29,9 +29,9 @@ from receiver.publish.session_records import read_records
 from receiver.recording.config import RecordConfig, ReplayConfig
 from receiver.recording.recorder import FileRecorder
 from receiver.recording.replay import Replay, open_recording
-from tests.support.label_motion import FINE_RHO, MODEL_HASH
-from tests.support.recordings import write_clip
-from tests.support.running_receiver import RunningReceiver
+from tests.support.motion.label_motion import FINE_RHO, MODEL_HASH
+from tests.support.receiver.recordings import write_clip
+from tests.support.receiver.running_receiver import RunningReceiver
 from tests.unit.receiver.recording.test_recorder import assert_equal, new_session, record, slow_clip
 
 MODEL = MODEL_HASH.hex()

@@ -2,7 +2,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.published_session import write_clip
+from tests.support.receiver.published_session import write_clip
 
 
 @pytest.fixture

@@ -7,7 +7,7 @@ from PIL import Image
 from common.errors import SourceError
 from receiver.report.contact_sheet import read_clip, render_people, spread
 from receiver.report.summary import read_frames
-from tests.support.published_session import FRAMES, publish
+from tests.support.receiver.published_session import FRAMES, publish
 
 
 def test_read_clip_counts_frames_and_keeps_a_selection(clip: Path) -> None:

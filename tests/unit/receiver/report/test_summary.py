@@ -16,8 +16,8 @@ from receiver.publish.output_files import publish_file
 from receiver.publish.session_directory import SessionDirectory
 from receiver.report.summary import ages_ms, main, read_frames, table
 from receiver.web.library.thumbnails import thumbnail
-from tests.support.posed_body import box
-from tests.support.published_session import FRAMES, OWNER, publish
+from tests.support.meshes.posed_body import box
+from tests.support.receiver.published_session import FRAMES, OWNER, publish
 
 
 def test_summary_of_a_good_session(tmp_path: Path, clip: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -5,7 +5,7 @@ import torch
 from common.arrays import FloatArray
 from receiver.mesh.triangle_mesh import SurfaceMesh, vertex_normals
 from receiver.surface.binding import PosedTemplate, SurfaceBinding, nearest_places
-from tests.support.shapes import solved, sphere
+from tests.support.meshes.shapes import solved, sphere
 
 NOBODY_TURNED = np.eye(3, dtype=np.float32)[None]
 QUARTER_TURN: FloatArray = np.array([[[0, -1, 0], [1, 0, 0], [0, 0, 1]]], np.float32)

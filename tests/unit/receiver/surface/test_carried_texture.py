@@ -20,9 +20,9 @@ from receiver.surface.config import SurfaceConfig
 from receiver.surface.people import PeopleSurfaces
 from receiver.texture.face_detail import FaceDetail
 from receiver.texture.painting import template_corners
-from tests.support.posed_body import carried_surface
-from tests.support.posed_templates import pose, templates
-from tests.support.recorded_person import body_parameters
+from tests.support.meshes.posed_body import carried_surface
+from tests.support.meshes.posed_templates import pose, templates
+from tests.support.motion.recorded_person import body_parameters
 
 
 @pytest.fixture(scope="module")

@@ -19,8 +19,8 @@ from receiver.surface.people import PeopleSurfaces
 from receiver.texture.face_detail import FaceDetail
 from receiver.texture.painting import template_corners
 from tests.bench.measures import Surface, is_watertight_piece, surface_distances
-from tests.support.posed_body import carried_surface
-from tests.support.posed_templates import pose, templates
+from tests.support.meshes.posed_body import carried_surface
+from tests.support.meshes.posed_templates import pose, templates
 
 PEOPLE = 4
 

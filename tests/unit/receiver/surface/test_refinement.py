@@ -2,7 +2,7 @@ import numpy as np
 
 from receiver.surface.refinement import Neighbourhood, refined
 from receiver.surface.surfels import Surfels
-from tests.support.shapes import sphere
+from tests.support.meshes.shapes import sphere
 
 CENTRE = np.array([0.0, 0.0, 3.0], np.float32)
 

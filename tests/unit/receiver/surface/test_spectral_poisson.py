@@ -3,7 +3,7 @@ import pytest
 import scipy.fft
 
 from receiver.surface.spectral_poisson import Stencil, fit_grid, relative_to_isovalue, solve_indicator
-from tests.support.shapes import sphere
+from tests.support.meshes.shapes import sphere
 
 
 def test_fit_grid_has_cubic_voxels_and_padding_on_every_side() -> None:

@@ -11,7 +11,7 @@ from receiver.mesh.triangle_mesh import SurfaceMesh, is_watertight
 from receiver.surface.config import SurfaceConfig
 from receiver.surface.stage import adaptive_resolution
 from receiver.surface.subdivision import DetailedPlaces
-from tests.support.shapes import solved, sphere, torus
+from tests.support.meshes.shapes import solved, sphere, torus
 
 BODIES = 20
 

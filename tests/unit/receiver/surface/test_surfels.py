@@ -5,7 +5,7 @@ import pytest
 import trimesh
 
 from receiver.surface.surfels import Surfels, sampled
-from tests.support.shapes import solved
+from tests.support.meshes.shapes import solved
 
 TRIANGLES = np.array([[0, 1, 2], [1, 3, 2]], np.int32)
 # Two small triangles' width, and eight times as long.

@@ -19,9 +19,9 @@ from receiver.train import motion
 from receiver.train.motion import MotionTraining
 from receiver.train.motion_errors import LAG_S, Errors
 from receiver.train.motion_samples import FPS, Clips, Joints, Wanted, samples
-from tests.support.label_motion import frame_of, person
-from tests.support.made_motion import gliding, labels_of
-from tests.support.training_examples import flags_of_examples, train_on_gpu
+from tests.support.motion.label_motion import frame_of, person
+from tests.support.motion.made_motion import gliding, labels_of
+from tests.support.training.training_examples import flags_of_examples, train_on_gpu
 
 SPEED_MPS = 1.2
 NO_ERRORS = Errors(torch.zeros(1, 5, POSE_SIZE + 6))

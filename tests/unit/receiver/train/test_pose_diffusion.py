@@ -13,8 +13,8 @@ from receiver.motion.diffusion import GROUPS, WEIGHTS_NAME, PoseDiffusion, condi
 from receiver.motion.mixture import DOWN, ENTRIES, SIZE, SPEED
 from receiver.train import pose_diffusion
 from receiver.train.pose_diffusion import PoseDiffusionTraining, said_of
-from tests.support.made_motion import gliding
-from tests.support.training_examples import flags_of_examples, train_on_gpu
+from tests.support.motion.made_motion import gliding
+from tests.support.training.training_examples import flags_of_examples, train_on_gpu
 
 LEGS = frozenset(("left_leg", "right_leg"))
 

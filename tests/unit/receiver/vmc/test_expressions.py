@@ -6,7 +6,7 @@ import torch
 from common.body.expression import ENTRIES, ExpressionSpace
 from common.labels import LABEL_SIZE
 from receiver.vmc.expressions import PERFECT_SYNC, expressions
-from tests.support.expressive_people import activations
+from tests.support.motion.expressive_people import activations
 
 LARGE = 3.0
 """Standard deviations of an entry."""

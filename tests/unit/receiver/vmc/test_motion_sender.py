@@ -24,13 +24,13 @@ from receiver.publish.frame_record import PersonRecord
 from receiver.publish.session_directory import SessionDirectory
 from receiver.vmc.expressions import PERFECT_SYNC
 from receiver.vmc.motion_sender import RATE_HZ, MotionSender
-from tests.support.expressive_people import activations
-from tests.support.fake_reconstructor import SKELETON, tetrahedron_of
-from tests.support.glb_reader import Glb
-from tests.support.osc_reader import Message, messages
-from tests.support.posed_templates import pose, templates
-from tests.support.published_session import OWNER, frame_record
-from tests.support.recorded_person import FRAMES, body_parameters
+from tests.support.meshes.glb_reader import Glb
+from tests.support.meshes.posed_templates import pose, templates
+from tests.support.motion.expressive_people import activations
+from tests.support.motion.recorded_person import FRAMES, body_parameters
+from tests.support.processes.osc_reader import Message, messages
+from tests.support.receiver.fake_reconstructor import SKELETON, tetrahedron_of
+from tests.support.receiver.published_session import OWNER, frame_record
 
 FINGERS = [
     f"{finger}{phalanx}"

@@ -3,7 +3,7 @@ import pytest
 from common.io.addresses import address_key
 from receiver.web.rate_limits import RateLimits
 from receiver.web.refused import Refused
-from tests.support.web_service import ManualClock, limits_by
+from tests.support.web.web_service import ManualClock, limits_by
 
 
 def test_key_that_tried_too_often_waits_for_the_end_of_the_window() -> None:

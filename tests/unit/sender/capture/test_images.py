@@ -16,9 +16,9 @@ from common.errors import SourceError
 from common.frames import Camera
 from sender.capture.images import ImageSource, decode_image, is_image_path, read_image
 from sender.metrics import SenderMetrics
-from tests.support import fake_pictures
+from tests.support.pictures import fake_pictures
 
-HEIC = Path(fake_pictures.__file__).parent / "pictures" / "red_blue.heic"
+HEIC = Path(fake_pictures.__file__).with_name("red_blue.heic")
 RED, GREEN, BLUE, WHITE = (255, 0, 0), (0, 255, 0), (0, 0, 255), (255, 255, 255)
 
 

@@ -17,7 +17,7 @@ from sender.clothing.network import ClothingConfig, ClothingNet
 from sender.clothing.stage import ClothingStage
 from sender.perception.network.output import FEATURE_SIZE, PerceptionOutput
 from sender.perception.observed_person import ObservedPerson
-from tests.support.synthetic_observation import CAMERA, RenderedPerson, render_person
+from tests.support.pictures.synthetic_observation import CAMERA, RenderedPerson, render_person
 
 
 class ScriptedStage(ClothingStage):

@@ -2,7 +2,7 @@ import pytest
 
 from sender.congestion.capacity import Capacity, CapacityEstimator
 from sender.congestion.packet_train import PacketTrainSample
-from tests.support.link_samples import FakeBottleneck, sample
+from tests.support.link.link_samples import FakeBottleneck, sample
 
 
 def _run(link: FakeBottleneck, estimator: CapacityEstimator, begin_ms: float, frames: int, size: int) -> Capacity:

@@ -1,5 +1,5 @@
 from sender.congestion.pacer import BackgroundPacer
-from tests.support.link_samples import sample
+from tests.support.link.link_samples import sample
 
 CAPACITY_BPS = 8e6
 FREE = 10_000.0

@@ -1,7 +1,7 @@
 import pytest
 
 from sender.congestion.paper_estimators import PaperBandwidth, PaperDelay
-from tests.support.link_samples import sample
+from tests.support.link.link_samples import sample
 
 
 def test_bandwidth_by_hand() -> None:

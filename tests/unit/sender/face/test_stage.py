@@ -17,7 +17,7 @@ from sender.face.landmarks import POINTS, FaceLandmarks
 from sender.face.stage import FaceStage
 from sender.perception.inference.crop import CropBox
 from sender.perception.observed_person import ObservedPerson
-from tests.support.preview_samples import MASK, observed
+from tests.support.pictures.preview_samples import MASK, observed
 
 FRAME: Image = np.zeros((480, 640, 3), np.uint8)
 

@@ -17,7 +17,7 @@ from sender.jscc.stage import JsccStage
 from sender.metrics import SenderMetrics
 from sender.perception.inference.crop import CropBox
 from sender.perception.observed_person import ObservedPerson
-from tests.support.tiny_image_channel import tiny_network
+from tests.support.training.tiny_image_channel import tiny_network
 
 _NO_OUTPUT: Any = None
 LARGE = ObservedPerson(0, 0.9, CropBox(50, 20, 100, roll=0.3), _NO_OUTPUT)

@@ -2,7 +2,7 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from tests.support.scripted_receiver import Connected
+from tests.support.link.scripted_receiver import Connected
 
 
 @pytest.fixture

@@ -6,7 +6,7 @@ from common.blobs import PREVIEW, SIGNAL, TEXTURE, Blob
 from common.wire.convert import MAX_BLOB_BYTES, MAX_CHUNK_BYTES, Chunk, ChunkAck
 from receiver.link.session import BlobAssembly
 from sender.link.background_transfer import BackgroundTransfer
-from tests.support.link_samples import ConstantPacer
+from tests.support.link.link_samples import ConstantPacer
 
 
 class Transfer(BackgroundTransfer):

@@ -16,8 +16,8 @@ from common.wire.convert import (
 from common.wire.report import SenderReport
 from sender.link.config import LinkConfig
 from sender.link.observer import Fate
-from tests.support.fake_link import MODEL, FakeEnd, label_frame, settle
-from tests.support.scripted_receiver import (
+from tests.support.link.fake_link import MODEL, FakeEnd, label_frame, settle
+from tests.support.link.scripted_receiver import (
     FULL,
     WELCOME,
     ClientFixture,

@@ -24,8 +24,8 @@ from sender.perception.network.output import PerceptionOutput
 from sender.perception.stage import PerceptionStage
 from sender.perception.tracking.similarity import ImagePose
 from sender.perception.tracking.tracker import Track
-from tests.support.preview_samples import MASK, observed
-from tests.support.shown_heads import landmarks, shown_head
+from tests.support.pictures.preview_samples import MASK, observed
+from tests.support.pictures.shown_heads import landmarks, shown_head
 
 TINY = PerceptionConfig(size=32, width=24, depth=2, heads=3, quarter=16, eighth=16, keypoint_width=16)
 CAMERA = Camera(512, 512, 614.0)

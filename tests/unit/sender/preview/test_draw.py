@@ -12,7 +12,7 @@ from sender.preview.draw import (
     identity_colour,
     tint_mask,
 )
-from tests.support.preview_samples import MASK, block, observed
+from tests.support.pictures.preview_samples import MASK, block, observed
 
 FULL = np.ones((MASK, MASK), np.bool_)
 COLOUR = (200, 40, 90)

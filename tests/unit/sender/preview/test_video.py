@@ -14,7 +14,7 @@ from sender.capture.source import CapturedFrame, FrameSource
 from sender.perception.inference.crop import CropBox
 from sender.preview.config import PreviewConfig
 from sender.preview.video import Preview, open_preview
-from tests.support.preview_samples import block, observed
+from tests.support.pictures.preview_samples import block, observed
 
 BLUE = (20, 60, 220)
 

@@ -9,7 +9,7 @@ from sender.rate.policy import RateConfig
 from tests.netlab.pipe import Shape
 from tests.netlab.simulation import Simulation
 from tests.netlab.traces import Trace
-from tests.support.link_samples import FakeBottleneck, sample
+from tests.support.link.link_samples import FakeBottleneck, sample
 
 LONG_QUEUE = 10**9
 IMPORTANCE = {"root": 1.0, "hands": 0.2}

@@ -16,8 +16,8 @@ from common.labels import GROUPS
 from common.recording.reader import Recording
 from common.recording.records import RecordedFrame
 from sender.recording.recorder import NoPeer, RecordedDelivery, open_recorder
-from tests.support.label_motion import MODEL_HASH, clip
-from tests.support.recordings import FACTS
+from tests.support.motion.label_motion import MODEL_HASH, clip
+from tests.support.receiver.recordings import FACTS
 
 
 class Link:

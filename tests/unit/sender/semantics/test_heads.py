@@ -11,8 +11,8 @@ from sender.face.head_pose import FRONT, HeadPoseReader
 from sender.perception.inference.crop import CropBox
 from sender.semantics.crop_labels import ENTRIES
 from sender.semantics.heads import HeadPlacement, head_in_crop
-from tests.support.preview_samples import MASK, observed
-from tests.support.shown_heads import shown_head
+from tests.support.pictures.preview_samples import MASK, observed
+from tests.support.pictures.shown_heads import shown_head
 
 CAMERA = Camera(512, 512, 614.0)
 CROP = CropBox(-40, -64, 640)

@@ -20,7 +20,7 @@ from sender.semantics.config import SmoothingConfig
 from sender.semantics.crop_labels import pose_entries
 from sender.semantics.predictor import PoseErrors, PoseErrorsConfig, PoseHead
 from sender.semantics.stage import SemanticsStage
-from tests.support.demo_clip import demo_picture
+from tests.support.processes.demo_clip import demo_picture
 
 
 def person(*, legs: bool = True) -> ObservedPerson:

@@ -12,7 +12,7 @@ from common.frames import Camera, LabelFrame, PersonLabels
 from common.recording.reader import Recording
 from common.recording.writer import file_head
 from sender.spool.spool import Spool, SpoolContent
-from tests.support.recordings import FACTS
+from tests.support.receiver.recordings import FACTS
 
 CONTENT = SpoolContent("walk.mp4", 1, b"\x01" * 8)
 ALL_FRAMES = 1000

@@ -6,7 +6,7 @@ from common.synthetic.assets.appearance import Appearance
 from common.synthetic.renderer.renderer import Renderer
 from common.texture.atlas import AtlasLayout
 from sender.texture.atlas_view import AtlasCamera
-from tests.support.synthetic_observation import RenderedPerson, render_person
+from tests.support.pictures.synthetic_observation import RenderedPerson, render_person
 
 
 @pytest.fixture(scope="package")

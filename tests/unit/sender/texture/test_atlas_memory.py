@@ -8,7 +8,7 @@ from common.body.model import BodyModel
 from common.texture.atlas import AtlasLayout
 from sender.texture.atlas_memory import AtlasMemory
 from sender.texture.atlas_view import AtlasCamera, AtlasView
-from tests.support.synthetic_observation import BACKGROUND, RenderedPerson
+from tests.support.pictures.synthetic_observation import BACKGROUND, RenderedPerson
 from tests.unit.sender.texture.test_atlas_view import view_of
 
 

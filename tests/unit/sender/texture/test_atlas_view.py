@@ -9,7 +9,7 @@ from common.body.model import BodyModel
 from common.frames import Camera
 from sender.texture.atlas_view import AtlasCamera, AtlasView
 from sender.texture.observation import Observation
-from tests.support.synthetic_observation import CAMERA, RenderedPerson
+from tests.support.pictures.synthetic_observation import CAMERA, RenderedPerson
 
 
 def vertices_of(person: RenderedPerson, model: BodyModel) -> np.ndarray:

@@ -10,7 +10,7 @@ from common.synthetic.assets.appearance import Appearance
 from common.synthetic.motion.poses import PoseSampler
 from common.synthetic.renderer.renderer import Renderer
 from sender.texture.point_visibility import view_cosine
-from tests.support.synthetic_observation import CAMERA, RenderedPerson, render_person
+from tests.support.pictures.synthetic_observation import CAMERA, RenderedPerson, render_person
 
 
 @pytest.fixture(scope="module")

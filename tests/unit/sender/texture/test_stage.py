@@ -15,7 +15,7 @@ from sender.perception.tracking import known_people
 from sender.texture.atlas_memory import AtlasMemory
 from sender.texture.atlas_view import AtlasView
 from sender.texture.stage import TextureStage
-from tests.support.synthetic_observation import CAMERA, RenderedPerson
+from tests.support.pictures.synthetic_observation import CAMERA, RenderedPerson
 
 SPACE = LabelSpace.load()
 

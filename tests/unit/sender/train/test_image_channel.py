@@ -17,9 +17,9 @@ from sender.train.image_channel import (
     ImageChannelTraining,
     random_mean_lengths,
 )
-from tests.support.random_pictures import picture_flags
-from tests.support.tiny_image_channel import tiny_network
-from tests.support.training_examples import train_on_gpu
+from tests.support.pictures.random_pictures import picture_flags
+from tests.support.training.tiny_image_channel import tiny_network
+from tests.support.training.training_examples import train_on_gpu
 
 
 @pytest.fixture

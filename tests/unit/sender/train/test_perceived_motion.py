@@ -8,7 +8,7 @@ import torch
 from common.synthetic.motion.windows import write_windows
 from receiver.train.motion_errors import Errors
 from sender.train import perceived_motion
-from tests.support.made_motion import gliding
+from tests.support.motion.made_motion import gliding
 
 
 @pytest.mark.slow

@@ -10,7 +10,7 @@ from sender.semantics.crop_labels import ENTRIES
 from sender.semantics.predictor import ERRORS_NAME, PoseErrors
 from sender.train import pose_errors
 from sender.train.pose_errors import Samples
-from tests.support.training_examples import flags_of_examples
+from tests.support.training.training_examples import flags_of_examples
 
 
 def people(count: int, seed: int) -> tuple[torch.Tensor, torch.Tensor]:

@@ -31,8 +31,8 @@ from sender.train.detector import DetectorTraining
 from sender.train.heads import __main__ as heads
 from sender.train.photographs import dataset as photographs
 from sender.train.photographs import pseudo_keypoints
-from tests.support.photograph_sources import write_judgements, write_photographs
-from tests.support.training_examples import assert_shipped, flags_of_examples, recipe_of, train_on_gpu
+from tests.support.pictures.photograph_sources import write_judgements, write_photographs
+from tests.support.training.training_examples import assert_shipped, flags_of_examples, recipe_of, train_on_gpu
 from tests.unit.sender.train.crops.test_batches import random_crops
 from tests.unit.sender.train.crops.test_multi_task_loss import TINY
 from tests.unit.sender.train.frames.test_composed import bar_people

@@ -13,7 +13,7 @@ from sender.train import verifier
 from sender.train.frames.composed import Frame
 from sender.train.photographs.dataset import SOURCES, PhotographDataset, convert
 from sender.train.verifier import Examples, area_under_curve, unstretched
-from tests.support.photograph_sources import write_photographs
+from tests.support.pictures.photograph_sources import write_photographs
 
 
 def examples(count: int, seed: int) -> Examples:

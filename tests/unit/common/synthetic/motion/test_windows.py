@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from common.synthetic.motion.windows import open_windows, write_windows
-from tests.support.made_motion import gliding
+from tests.support.motion.made_motion import gliding
 
 _standing = partial(gliding, curl=0.2)
 

@@ -13,8 +13,8 @@ from receiver.engine.pool.pool import PersonWork
 from receiver.engine.pool.replica import BusyTime, Replica, ReplicaSettings
 from receiver.surface.config import SurfaceConfig
 from receiver.texture.received_texture import ReceivedTexture
-from tests.support.fake_pool import FakeReference
-from tests.support.fake_reconstructor import SKELETON, FakeReconstructor, label_frame
+from tests.support.receiver.fake_pool import FakeReference
+from tests.support.receiver.fake_reconstructor import SKELETON, FakeReconstructor, label_frame
 
 SETTINGS = ReplicaSettings(SurfaceConfig(), "cpu", threads=2)
 

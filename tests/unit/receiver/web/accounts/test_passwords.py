@@ -7,7 +7,7 @@ import pytest
 
 from receiver.web.accounts.passwords import MAX_PASSWORD, PasswordHasher, check_password
 from receiver.web.refused import Refused
-from tests.support.web_service import cheap_passwords
+from tests.support.web.web_service import cheap_passwords
 
 
 @pytest.mark.parametrize("password", ["correct horse", "Zk8!vq02Lm", "почтальон печкин", "🦆🐢🐙🦑🦐🦞🦀🐡🐠🐟"])

@@ -12,8 +12,8 @@ from common.frames import Camera, PersonLabels
 from receiver.link.session import Session
 from receiver.publish.frame_record import FrameRecord, PersonRecord
 from receiver.web.live.hub import LiveHub, Watcher
-from tests.support import fake_link
-from tests.support.fake_reconstructor import tetrahedron_of
+from tests.support.link import fake_link
+from tests.support.receiver.fake_reconstructor import tetrahedron_of
 
 CAMERA = Camera(640, 480, 600.0)
 

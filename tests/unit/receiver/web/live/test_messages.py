@@ -16,7 +16,7 @@ from receiver.web.live.messages import (
     texture_message,
     topology_message,
 )
-from tests.support.fake_reconstructor import TETRAHEDRON
+from tests.support.receiver.fake_reconstructor import TETRAHEDRON
 
 
 def read(message: bytes) -> tuple[dict[str, Any], bytes]:

@@ -14,8 +14,8 @@ from receiver.link.config import SecurityConfig
 from receiver.web.config import WebConfig
 from receiver.web.serving import connections
 from receiver.web.serving.server import WebServer
-from tests.support.certificate_authority import Authority
-from tests.support.fake_link import until
+from tests.support.link.certificate_authority import Authority
+from tests.support.link.fake_link import until
 
 LARGE_BYTES = 20_000_000
 servers: list[WebServer] = []

@@ -7,7 +7,7 @@ from PIL import Image as PillowImage
 from receiver.web.refused import Refused
 from receiver.web.uploads.clip import read_clip
 from receiver.web.uploads.decoder import CheckedClip, check_clip
-from tests.support.published_session import FRAMES, write_clip
+from tests.support.receiver.published_session import FRAMES, write_clip
 from tests.unit.sender.capture.test_animation import cut, moving
 from tests.unit.sender.capture.test_images import claim
 

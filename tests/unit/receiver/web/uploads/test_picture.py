@@ -14,10 +14,10 @@ from receiver.web.refused import Refused
 from receiver.web.uploads import decoder
 from receiver.web.uploads.decoder import DecodedPicture, decode_picture
 from receiver.web.uploads.picture import read_picture
-from tests.support import fake_pictures
-from tests.support.fake_pictures import picture
+from tests.support.pictures import fake_pictures
+from tests.support.pictures.fake_pictures import picture
 
-HEIC = Path(fake_pictures.__file__).parent / "pictures" / "red_blue.heic"
+HEIC = Path(fake_pictures.__file__).with_name("red_blue.heic")
 RED, BLUE, WHITE = (250, 10, 10), (10, 10, 250), (255, 255, 255)
 
 

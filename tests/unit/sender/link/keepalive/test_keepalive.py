@@ -12,8 +12,8 @@ from common.wire.traffic import MESSAGE_HEADER_BYTES
 from sender.congestion.meter import Meter
 from sender.link.keepalive.keepalive import Keepalive
 from sender.link.transport.standby_connection import StandbyConnection
-from tests.support.fake_link import FakeEnd, fake_link
-from tests.support.scripted_receiver import WELCOME, RecordingObserver
+from tests.support.link.fake_link import FakeEnd, fake_link
+from tests.support.link.scripted_receiver import WELCOME, RecordingObserver
 
 
 class Filling:

@@ -5,7 +5,7 @@ from common.arrays import FloatArray
 from common.body.anatomy import COCO_KEYPOINTS
 from sender.perception.inference.crop import CropBox
 from sender.perception.tracking.camera_roll import CameraRoll
-from tests.support.preview_samples import MASK, observed
+from tests.support.pictures.preview_samples import MASK, observed
 
 CROP = CropBox(100, 50, 200)
 _ALL = np.ones(17, np.bool_)

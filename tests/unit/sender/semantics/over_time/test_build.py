@@ -16,7 +16,7 @@ from common.labels import group_slices
 from sender.perception.inference.crop import CropBox
 from sender.perception.observed_person import ObservedPerson
 from sender.semantics.over_time.build import Build, TrunkWidths
-from tests.support.preview_samples import MASK, observed
+from tests.support.pictures.preview_samples import MASK, observed
 
 CAMERA = Camera(1000, 1000, 1000.0)
 SHAPE = group_slices()["shape"]

@@ -9,7 +9,7 @@ import torch
 from sender.perception.inference.detector import DetectorConfig, DetectorNet
 from sender.train.frames.scores import Matches, in_evaluation, match, photograph_scores
 from sender.train.photographs.dataset import PhotographDataset, convert
-from tests.support.photograph_sources import write_photographs
+from tests.support.pictures.photograph_sources import write_photographs
 
 
 def boxes(*corners: tuple[float, float, float, float]) -> np.ndarray:

@@ -13,7 +13,7 @@ from common.synthetic.motion.windows import open_windows, write_windows
 from sender.perception.inference.crop import CropBox, ray_rotation
 from sender.semantics.crop_labels import crop_entries
 from sender.train.lifting.recorded import RecordedClips
-from tests.support.made_motion import gliding
+from tests.support.motion.made_motion import gliding
 
 _CAMERA, _CROP, _FRAMES = Camera(640, 480, 700.0), CropBox(120, 30, 380, 0.2), 64
 

@@ -14,7 +14,7 @@ from common.synthetic.motion.windows import write_windows
 from sender.perception.inference.crop import CropBox
 from sender.train.lifting import clips
 from sender.train.lifting.recorded import RecordedClips
-from tests.support.made_motion import gliding
+from tests.support.motion.made_motion import gliding
 
 
 @pytest.mark.slow

@@ -17,7 +17,7 @@ from sender.train.lifting.motions import Motions
 from sender.train.lifting.objective import Bodies, Weights, geometry, pelvises, projected
 from sender.train.lifting.recorded import RecordedClips
 from sender.train.lifting.samples import Windows, WindowSource
-from tests.support.training_examples import flags_of_examples, recipe_of, train_on_gpu
+from tests.support.training.training_examples import flags_of_examples, recipe_of, train_on_gpu
 
 
 @pytest.fixture

@@ -17,7 +17,7 @@ from sender.train.photographs.crops import (
 )
 from sender.train.photographs.dataset import INDEX, PSEUDO, PhotographDataset, convert
 from sender.train.photographs.frames import warped
-from tests.support.photograph_sources import write_photographs
+from tests.support.pictures.photograph_sources import write_photographs
 
 LEFT_WRIST, RIGHT_WRIST = (COCO_KEYPOINTS.index(f"{side}_wrist") for side in ("left", "right"))
 

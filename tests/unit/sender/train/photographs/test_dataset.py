@@ -7,7 +7,7 @@ import pytest
 
 from common.errors import SourceError
 from sender.train.photographs.dataset import PhotographDataset, convert, held_out, is_crowd, scaled
-from tests.support.photograph_sources import write_photographs
+from tests.support.pictures.photograph_sources import write_photographs
 
 
 def test_photographs_are_read_back_as_they_were(tmp_path: Path) -> None:

@@ -17,7 +17,7 @@ from sender.train.photographs.frames import (
     transformed,
     warped,
 )
-from tests.support.photograph_sources import write_photographs
+from tests.support.pictures.photograph_sources import write_photographs
 
 NOBODY = np.zeros((0, 4), np.float32)
 

@@ -17,7 +17,7 @@ from sender.train.photographs.crops import people_of
 from sender.train.photographs.dataset import PSEUDO, Photograph, PhotographDataset
 from sender.train.photographs.dataset import convert as convert_photographs
 from sender.train.photographs.pseudo_keypoints import certain, convert
-from tests.support.photograph_sources import write_photographs
+from tests.support.pictures.photograph_sources import write_photographs
 
 PERCEPTION: Any = None
 

@@ -1,0 +1,143 @@
+"""Both ends of the link in one process."""
+
+import random
+import secrets
+from collections.abc import Callable
+from contextlib import AsyncExitStack
+from typing import Any
+
+import receiver.link.config
+import sender.link.transport.security
+from common.clock import SYSTEM_CLOCK, Clock
+from common.codec.packet import CODEC_VERSION
+from common.io.addresses import Address, Addresses
+from common.wire.convert import Hello
+from common.wire.report import SenderReport
+from common.wire.traffic import Traffic
+from receiver.link.config import ListenConfig
+from receiver.link.frame_handler import FrameHandler
+from receiver.link.refusals import Refusal
+from receiver.link.server import LinkServer
+from sender.link.background_transfer import Pacer
+from sender.link.client import LinkClient
+from sender.link.config import LinkConfig
+from sender.link.observer import LinkObserver, Observers
+from sender.link.session import FrameEncoder
+from sender.link.transport.handshake import StreamOpener
+from sender.link.transport.quic_transport import QuicTransport
+from sender.link.transport.transport import Transport
+from tests.support.link.certificate_authority import Authority
+from tests.support.link.fake_link import MODEL, CountingCodec, label_frame
+from tests.support.link.recording_pipeline import RecordingPipeline
+from tests.support.link.scripted_receiver import RecordingObserver
+from tests.support.link.tcp_relay import TcpRelay
+
+LOOPBACK = "127.0.0.1"
+ReceiverSecurity = receiver.link.config.SecurityConfig
+SenderSecurity = sender.link.transport.security.SecurityConfig
+
+
+def at_receiver(authority: Authority, name: str = "receiver", **more: Any) -> ReceiverSecurity:
+    """With a certificate of this name."""
+    return ReceiverSecurity(tls_cert=authority.folder / f"{name}.pem", tls_key=authority.folder / f"{name}.key", **more)
+
+
+def at_sender(
+    authority: Authority, signed_by: Authority | None = None, name: str = "camera", **more: Any
+) -> SenderSecurity:
+    """Trusts an authority; with a certificate of another one, or of the same, if it is given."""
+    if signed_by is not None:
+        more |= {"tls_cert": signed_by.folder / f"{name}.pem", "tls_key": signed_by.folder / f"{name}.key"}
+    return SenderSecurity(tls_ca=authority.certificate, **more)
+
+
+class LinkFixture:
+    """Starts servers and clients, and stops them all at the end of the test."""
+
+    def __init__(self, stack: AsyncExitStack) -> None:
+        self._stack = stack
+
+    async def server(
+        self,
+        pipeline: FrameHandler,
+        *,
+        port: int = 0,
+        quic: bool = False,
+        model: bytes = MODEL,
+        security: ReceiverSecurity | None = None,
+        on_refused: Callable[[Refusal], None] = lambda _: None,
+        admit_live: Callable[[], None] = lambda: None,
+        clock: Clock = SYSTEM_CLOCK,
+    ) -> tuple[LinkServer, Address]:
+        server = LinkServer(
+            ListenConfig(listen=Address(LOOPBACK, port), quic=quic, drain_timeout=2.0),
+            pipeline,
+            model_hash=model,
+            codec_version=CODEC_VERSION,
+            security=security,
+            on_refused=on_refused,
+            admit_live=admit_live,
+            clock=clock,
+        )
+        address = await server.start()
+        self._stack.push_async_callback(server.stop)
+        return server, address
+
+    async def relay(self, target: Address) -> TcpRelay:
+        relay = TcpRelay(target)
+        await relay.start()
+        self._stack.push_async_callback(relay.stop)
+        return relay
+
+    def client(
+        self,
+        peer: Address,
+        *,
+        live: bool = False,
+        connect_timeout: float = 5.0,
+        reconnect_timeout: float = 120.0,
+        codec_version: int = CODEC_VERSION,
+        encoder: FrameEncoder | None = None,
+        pacer: Pacer | None = None,
+        report: Callable[[], SenderReport | None] = lambda: None,
+        security: SenderSecurity | None = None,
+        transport: StreamOpener | None = None,
+        durable: bool = False,
+        traffic: Traffic | None = None,
+        notified: LinkObserver | None = None,
+    ) -> tuple[LinkClient, RecordingObserver]:
+        observer = RecordingObserver()
+        secret = secrets.token_bytes(32)
+        client = LinkClient(
+            LinkConfig(peer=Addresses((peer,)), connect_timeout=connect_timeout, reconnect_timeout=reconnect_timeout),
+            Hello(secrets.token_bytes(16), "test", codec_version, MODEL, live, durable=durable, session_secret=secret),
+            encoder or CountingCodec(),
+            observer=observer if notified is None else Observers(observer, notified),
+            pacer=pacer,
+            report=report,
+            traffic=traffic,
+            rng=random.Random(1),
+            transport=transport or Transport(security),
+        )
+        self._stack.push_async_callback(client.close)
+        return client, observer
+
+    def quic_client(self, peer: Address, security: SenderSecurity, **more: Any) -> tuple[LinkClient, RecordingObserver]:
+        return self.client(peer, transport=QuicTransport(Transport(security)), **{"connect_timeout": 3.0, **more})
+
+    async def deliver(self, receives: ReceiverSecurity, sends: SenderSecurity, *, quic: bool = False) -> list[int]:
+        """Sends twenty frames of a file; returns the sequences that arrive."""
+        pipeline = RecordingPipeline()
+        _, address = await self.server(pipeline, security=receives, quic=quic)
+        client, _ = (
+            self.quic_client(address, sends) if quic else self.client(address, security=sends, connect_timeout=1.0)
+        )
+        await client.connect()
+        await send_all(client, 0, 20)
+        await client.drain()
+        return pipeline.decoded
+
+
+async def send_all(client: LinkClient, first: int, last: int) -> None:
+    for sequence in range(first, last):
+        await client.send(label_frame(sequence))
