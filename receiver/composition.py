@@ -29,12 +29,11 @@ from receiver.link.admission import LiveLoad
 from receiver.link.server import LinkServer
 from receiver.mesh.limbs import limbs_of_vertices
 from receiver.metrics import ReceiverMetrics
-from receiver.motion.extrapolation import Continued
-from receiver.motion.predictor import LearnedMotion
+from receiver.motion.playout.buffer import PlayoutBuffer
+from receiver.motion.prediction.extrapolation import Continued
+from receiver.motion.prediction.predictor import LearnedMotion
 from receiver.motion.session_motion import SessionMotion
 from receiver.pipeline import ReceiverPipeline
-from receiver.playout.bones import Bones
-from receiver.playout.buffer import PlayoutBuffer
 from receiver.publish.output_files import free_and_size_bytes
 from receiver.publish.retention import keep_within_limits
 from receiver.publish.session_directory import SessionDirectory
@@ -42,6 +41,7 @@ from receiver.publish.shared_sessions import SharedSessions
 from receiver.reachability import startup_line
 from receiver.recording.recorder import FileRecorder
 from receiver.recording.replay import Replay
+from receiver.vmc.bones import Bones
 from receiver.vmc.motion_sender import MotionSender
 from receiver.web.live.hub import LiveHub
 from receiver.web.live.posing import LivePoses

@@ -7,8 +7,7 @@ from common.io.config import LogConfig, MetricsConfig
 from common.weights.config import DeviceConfig
 from receiver.engine.config import EngineConfig
 from receiver.link.config import ListenConfig, SecurityConfig
-from receiver.motion.config import GeneratedMotionConfig
-from receiver.playout.config import PlayoutConfig
+from receiver.motion.config import GeneratedMotionConfig, PlayoutConfig
 from receiver.publish.config import PublishConfig
 from receiver.recording.config import RecordConfig, ReplayConfig
 from receiver.surface.config import SurfaceConfig

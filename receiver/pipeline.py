@@ -16,7 +16,6 @@ from common.errors import ChecksumMismatch, MalformedPacket, WireError
 from common.frames import LabelFrame
 from common.weights.manifest import model_hash
 from common.wire.convert import FrameMessage
-from receiver.decode.session_decoder import FrameDecoder, SessionDecoder
 from receiver.engine.engine import (
     Priority,
     ReconstructedPerson,
@@ -32,6 +31,7 @@ from receiver.link.frame_handler import Arrival, FrameOutcome
 from receiver.link.session import Session
 from receiver.metrics import DropReason, ReceiverMetrics
 from receiver.motion.hidden import learned
+from receiver.motion.session_decoder import FrameDecoder, SessionDecoder
 from receiver.motion.session_motion import SessionMotion
 from receiver.pictures.channel_pictures import ChannelPictures
 from receiver.pictures.previews import check_preview

@@ -12,7 +12,7 @@ from typing import Protocol
 from common.arrays import FloatArray
 from common.frames import LabelFrame, PersonLabels
 from common.wears import Wears
-from receiver.decode.person_scale import PersonScale
+from receiver.body.person_scale import PersonScale
 from receiver.mesh.mesh_texture import MeshTexture, TextureCorners
 from receiver.mesh.skinned_glb import PosedBody, Skeleton
 from receiver.mesh.triangle_mesh import SurfaceMesh

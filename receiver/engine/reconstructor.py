@@ -28,9 +28,9 @@ from common.texture.atlas import AtlasLayout
 from common.weights.captured import MOST_ROWS
 from common.weights.devices import CPU, device_of, to_numpy
 from common.weights.threads import side_by_side
+from receiver.body.person_scale import PersonScale, ScaleEstimator, keypoint_confidence
 from receiver.body.skinning import BodySkin
 from receiver.body.spanning import Clothes, stacked
-from receiver.decode.person_scale import PersonScale, ScaleEstimator, keypoint_confidence
 from receiver.engine.batching import BATCH_PEOPLE
 from receiver.engine.engine import (
     PersonAppearance,

@@ -16,7 +16,7 @@ import numpy as np
 from common.arrays import FloatArray
 from common.frames import MAX_PEOPLE, Camera, LabelFrame, PersonLabels
 from common.labels import concatenate, split
-from receiver.motion.extrapolation import MOST_LABELS, MotionPredictor
+from receiver.motion.prediction.extrapolation import MOST_LABELS, MotionPredictor
 from receiver.motion.steps import SLOW, Blend, between, moved, orientation_of, place_of
 
 ABSENT_S: Final = 1.0

@@ -1,4 +1,4 @@
-"""Options of the motion of people."""
+"""Options of the motion of people, and of its playout."""
 
 from dataclasses import dataclass
 from typing import Literal
@@ -12,4 +12,15 @@ class GeneratedMotionConfig:
 
     motion: Literal["learned", "paper"] = option(
         "learned", help="diffusion of limbs that nobody sees: by a learned denoiser, or by the paper's eq. 26 and 27"
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class PlayoutConfig:
+    """When the people of live sessions are shown."""
+
+    playout: Literal["live", "smooth", "off"] = option(
+        "live",
+        help="how page and VMC show live people: live = predicted to the present, smooth = between the labels that "
+        "have arrived, later, off = as the frames come",
     )

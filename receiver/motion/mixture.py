@@ -22,7 +22,7 @@ from common.arrays import Float64Array, IntArray
 from common.errors import WeightsError
 from common.labels import group_slices
 from common.weights import loader
-from receiver.motion.history import POSE, POSE_SIZE
+from receiver.motion.prediction.history import POSE, POSE_SIZE
 
 WEIGHTS_NAME, ARCHITECTURE = "poses", {"kind": "poses-1"}
 MODES = ("stand", "stride", "sit", "crouch", "lie")

@@ -2,9 +2,9 @@
 
 from common.frames import LabelFrame
 from receiver.motion.absent import AbsentPeople
-from receiver.motion.extrapolation import Continued
 from receiver.motion.hidden import HiddenLimbs, learned
 from receiver.motion.planted import PlantedFeet
+from receiver.motion.prediction.extrapolation import Continued
 
 
 class SessionMotion:

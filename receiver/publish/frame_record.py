@@ -17,7 +17,7 @@ from common.body.anatomy import FACIAL_ACTIONS, FINGER_BONES
 from common.frames import Camera, seen_limbs, unseen_limbs
 from common.imaging.focal_length import focal_sigma
 from common.wears import Wears
-from receiver.decode.person_scale import PersonScale
+from receiver.body.person_scale import PersonScale
 from receiver.engine.engine import ReconstructedPerson
 from receiver.link.session import SenderClock
 from receiver.mesh.skinned_glb import Skeleton

@@ -5,10 +5,10 @@ from dataclasses import dataclass
 
 from common.blobs import Blob
 from common.codec.coded_frame import DecodedFrame
-from receiver.decode.session_decoder import FrameDecoder
 from receiver.engine.engine import ReconstructedPerson
 from receiver.link.own_senders import OwnSender
 from receiver.link.session import Session
+from receiver.motion.session_decoder import FrameDecoder
 from receiver.publish.frame_record import FrameRecord
 
 

@@ -16,8 +16,8 @@ from common.recording.background import BackgroundRecording
 from common.recording.facts import MAX_TEXT_CHARACTERS, RecordingFacts
 from common.recording.records import RecordedFrame, RecordedState
 from common.recording.writer import RecordingWriter
-from receiver.decode.session_decoder import FrameDecoder
 from receiver.link.session import Session
+from receiver.motion.session_decoder import FrameDecoder
 from receiver.publish.observer import SessionObserver
 from receiver.recording.config import RecordConfig
 

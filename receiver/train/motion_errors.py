@@ -21,8 +21,8 @@ from common.codec.frame_codec import MODEL_HASH_SIZE
 from common.errors import UsageError
 from common.labels import concatenate, group_slices
 from common.tensor_rows import TensorRows
-from receiver.decode.session_decoder import SessionDecoder
-from receiver.motion.history import POSE, POSE_SIZE, Poses
+from receiver.motion.prediction.history import POSE, POSE_SIZE, Poses
+from receiver.motion.session_decoder import SessionDecoder
 from receiver.motion.session_motion import SessionMotion
 
 FPS: Final = 30

@@ -36,16 +36,16 @@ from common.labels import LABEL_SIZE, concatenate
 from common.synthetic.dataset.split import clip_split
 from common.synthetic.motion.windows import open_windows
 from common.weights.manifest import model_hash
-from receiver.decode.session_decoder import SessionDecoder
 from receiver.link.auth.ownership import SessionOwner
 from receiver.link.session import SenderClock, Session
-from receiver.motion.extrapolation import Continued, DampedExtrapolation, MotionPredictor
-from receiver.motion.predictor import LearnedMotion
+from receiver.motion.config import PlayoutConfig
+from receiver.motion.playout.blending import Interpolated, LabelTrack, Predicted
+from receiver.motion.playout.buffer import PlayoutBuffer
+from receiver.motion.prediction.extrapolation import Continued, DampedExtrapolation, MotionPredictor
+from receiver.motion.prediction.predictor import LearnedMotion
+from receiver.motion.session_decoder import SessionDecoder
 from receiver.motion.session_motion import SessionMotion
 from receiver.motion.steps import moved
-from receiver.playout.buffer import PlayoutBuffer
-from receiver.playout.config import PlayoutConfig
-from receiver.playout.label_track import Interpolated, LabelTrack, Predicted
 from sender.importance.importance import Importance
 from tests.bench import report
 from tests.bench.perceived import FrameSender, demo_frames

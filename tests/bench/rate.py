@@ -38,7 +38,7 @@ from common.synthetic.motion.motion_table import Clip, clips
 from common.weights.manifest import model_hash
 from common.wire.convert import FrameMessage, encode_client
 from receiver.body.skinning import BodySkin
-from receiver.decode.session_decoder import SessionDecoder
+from receiver.motion.session_decoder import SessionDecoder
 from sender.capture.open import DEMO_CLIP
 from sender.importance.importance import Importance
 from sender.rate.policy import rho_by_group

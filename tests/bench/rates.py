@@ -8,7 +8,7 @@ from functools import lru_cache
 from common.codec.coded_frame import EncodedFrame
 from common.codec.frame_codec import FrameCodec
 from common.frames import Camera, LabelFrame, PersonLabels
-from receiver.decode.session_decoder import SessionDecoder
+from receiver.motion.session_decoder import SessionDecoder
 from sender.congestion.samples import LinkSample
 from sender.importance.importance import Importance
 from sender.rate.controller import RateController

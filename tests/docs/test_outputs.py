@@ -17,7 +17,7 @@ from common.frames import Camera
 from common.labels import GROUP_NAMES
 from common.wear_kinds import VALUES
 from common.wears import Wears
-from receiver.decode.person_scale import PersonScale
+from receiver.body.person_scale import PersonScale
 from receiver.publish.config import PublishConfig
 from receiver.publish.frame_record import FrameRecord, PersonRecord
 from receiver.publish.session_directory import SessionDirectory

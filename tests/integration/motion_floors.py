@@ -8,11 +8,11 @@ from common.labels import group_slices
 from common.synthetic.dataset.split import Split
 from common.synthetic.motion.motion_table import clips
 from receiver.motion.diffusion import PoseDiffusion, load_denoiser
-from receiver.motion.extrapolation import DampedExtrapolation, MotionPredictor
-from receiver.motion.history import POSE
 from receiver.motion.legs import LEGS, Pelvis
 from receiver.motion.mixture import ENTRIES, SIZE, PoseMixture, speed_of
-from receiver.motion.predictor import LearnedMotion
+from receiver.motion.prediction.extrapolation import DampedExtrapolation, MotionPredictor
+from receiver.motion.prediction.history import POSE
+from receiver.motion.prediction.predictor import LearnedMotion
 from tests.support.motion.made_motion import labels_of
 
 _EVERY, _AHEAD = 6, 6

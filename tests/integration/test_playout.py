@@ -10,10 +10,10 @@ import numpy as np
 from common.body.model import BodyModel
 from common.io.addresses import Address
 from receiver.body.skinning import BodySkin
-from receiver.playout.bones import Bones
-from receiver.playout.buffer import PlayoutBuffer
-from receiver.playout.config import PlayoutConfig
+from receiver.motion.config import PlayoutConfig
+from receiver.motion.playout.buffer import PlayoutBuffer
 from receiver.publish.observer import SessionObserver
+from receiver.vmc.bones import Bones
 from receiver.vmc.motion_sender import PLAYED_HZ, MotionSender
 from receiver.web.live.hub import LiveHub
 from receiver.web.live.posing import MOST_HZ, LivePoses

@@ -35,8 +35,9 @@ FLOORS = (
     Floor(("receiver",), OFFLINE_MODULES, but=("receiver.train",)),
     # The engine and its parts depend neither on the network nor on the disk.
     Floor(
-        tuple(f"receiver.{room}" for room in ("engine", "decode", "diffusion", "surface", "body", "texture", "mesh")),
+        tuple(f"receiver.{room}" for room in ("engine", "motion", "surface", "body", "texture", "mesh")),
         tuple(f"receiver.{room}" for room in ("publish", "link", "web", "report", "export")),
+        but=("receiver.motion.playout",),
     ),
     # Congestion estimators are pure: the link feeds them and the rate controller reads them.
     Floor(("sender.congestion",), ("sender.link", "sender.rate")),

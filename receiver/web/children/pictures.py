@@ -18,12 +18,12 @@ from weakref import WeakValueDictionary
 from common.codec.coded_frame import DecodedFrame
 from common.errors import OutputError
 from common.wire import pictures as wire
-from receiver.decode.session_decoder import FrameDecoder
 from receiver.engine.engine import ReconstructedPerson
 from receiver.link.own_senders import OwnKind
 from receiver.link.server import LinkServer
 from receiver.mesh.skinned_glb import Skeleton
 from receiver.metrics import ReceiverMetrics
+from receiver.motion.session_decoder import FrameDecoder
 from receiver.outfits.mixture import PLAIN, Kinds, chosen_kinds
 from receiver.publish.frame_record import FrameRecord, PersonRecord
 from receiver.publish.observer import ObservedSender, SessionObserver

@@ -7,9 +7,9 @@ from common.blobs import Blob
 from common.codec.coded_frame import DecodedFrame
 from common.errors import MalformedPacket
 from common.wire.convert import FrameMessage
-from receiver.decode.session_decoder import FrameDecoder
 from receiver.link.frame_handler import Arrival, FrameOutcome
 from receiver.link.session import Session
+from receiver.motion.session_decoder import FrameDecoder
 from tests.support.link.fake_link import CountingCodec
 
 

@@ -10,7 +10,7 @@ from PIL import Image
 
 from common.body.anatomy import FACIAL_ACTIONS
 from common.frames import PersonLabels
-from receiver.decode.person_scale import PersonScale
+from receiver.body.person_scale import PersonScale
 from receiver.engine.engine import ReconstructedPerson
 from receiver.mesh.mesh_texture import MeshTexture, TextureCorners
 from receiver.mesh.skinned_glb import PosedBody

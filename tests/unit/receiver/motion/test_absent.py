@@ -12,7 +12,7 @@ from common.body.model import BodyParameters
 from common.frames import LabelFrame
 from common.labels import concatenate, group_slices
 from receiver.motion.absent import AbsentPeople
-from receiver.motion.extrapolation import Continued
+from receiver.motion.prediction.extrapolation import Continued
 from receiver.motion.steps import place_of
 from tests.support.motion.label_motion import frame_of, person
 

@@ -5,7 +5,15 @@ import math
 import torch
 
 from common.body.rotations import axis_angle_to_matrix
-from receiver.motion.history import POSE_SIZE, TOKENS, WINDOW_TOKENS, Poses, after_change, chosen_labels, tokens
+from receiver.motion.prediction.history import (
+    POSE_SIZE,
+    TOKENS,
+    WINDOW_TOKENS,
+    Poses,
+    after_change,
+    chosen_labels,
+    tokens,
+)
 
 
 def some_poses(people: int, labels: int) -> Poses:

@@ -10,8 +10,8 @@ from common.body.label_space import LabelSpace
 from common.body.model import BodyModel, KeypointKinematics
 from common.frames import Camera, PersonLabels
 from common.labels import GROUP_BY_NAME, LIMBS, concatenate
+from receiver.body.person_scale import PersonScale
 from receiver.body.skinning import BodySkin
-from receiver.decode.person_scale import PersonScale
 from receiver.engine.people_network import BonesNetwork
 from receiver.publish.frame_record import FrameRecord, PersonRecord, encode_line, finger_rotations
 from tests.support.receiver.fake_reconstructor import tetrahedron_of

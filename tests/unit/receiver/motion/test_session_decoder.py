@@ -16,7 +16,7 @@ from common.frames import LabelFrame
 from common.labels import FAST_GROUPS, GROUPS, LABEL_SIZE, concatenate, group_slices
 from common.synthetic.motion.motion_table import clips
 from common.training.fit_codec import label_clip
-from receiver.decode.session_decoder import LabelSmoothing, SessionDecoder, SourceTimes
+from receiver.motion.session_decoder import LabelSmoothing, SessionDecoder, SourceTimes
 from tests.support.motion.label_motion import FINE_RHO, MODEL_HASH, frame_of, person
 
 

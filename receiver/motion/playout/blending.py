@@ -16,7 +16,7 @@ import numpy as np
 from common.arrays import Float64Array, FloatArray
 from common.labels import LABEL_SIZE
 from receiver.motion.absent import ABSENT_S
-from receiver.motion.extrapolation import AT_REST_S, MOST_LABELS, Continued
+from receiver.motion.prediction.extrapolation import AT_REST_S, MOST_LABELS, Continued
 from receiver.motion.steps import SLOW, between, moved
 
 CORRECTION_S: Final = 0.075

@@ -9,7 +9,7 @@ from common.body.anatomy import KEYPOINT_GROUPS
 from common.body.model import BodyModel
 from common.body.template import BodyTemplate
 from common.frames import MAX_LABEL, Camera, PersonLabels
-from receiver.decode.person_scale import PersonScale, ScaleEstimator, keypoint_confidence
+from receiver.body.person_scale import PersonScale, ScaleEstimator, keypoint_confidence
 
 GIVEN, GUESSED = Camera(640, 480, 700.0), Camera(640, 480, 768.0)
 SEEN = dict.fromkeys(KEYPOINT_GROUPS, 0.9)

@@ -13,7 +13,7 @@ from common.labels import group_slices
 from common.weights.devices import CPU
 from common.weights.inference import in_use
 from common.weights.loader import load_recorded
-from receiver.motion.history import (
+from receiver.motion.prediction.history import (
     NEWEST_SIZE,
     POSE,
     POSE_SIZE,
@@ -24,7 +24,7 @@ from receiver.motion.history import (
     chosen_labels,
     tokens,
 )
-from receiver.motion.network import KIND, WEIGHTS_NAME, MotionConfig, MotionNetwork, UnfoldingNetwork
+from receiver.motion.prediction.network import KIND, WEIGHTS_NAME, MotionConfig, MotionNetwork, UnfoldingNetwork
 from receiver.motion.steps import root_entries
 
 # People whose state is kept between two moments.

@@ -15,11 +15,11 @@ from common.frames import LabelFrame
 from common.labels import LABEL_SIZE, ROTATION_SCALE, concatenate
 from receiver.link.auth.ownership import SessionOwner
 from receiver.link.session import SenderClock, Session
-from receiver.motion.extrapolation import DampedExtrapolation
+from receiver.motion.config import PlayoutConfig
+from receiver.motion.playout.blending import CORRECTION_S, STILL_S
+from receiver.motion.playout.buffer import PlayoutBuffer
+from receiver.motion.prediction.extrapolation import DampedExtrapolation
 from receiver.motion.steps import SLOW, between, moved
-from receiver.playout.buffer import PlayoutBuffer
-from receiver.playout.config import PlayoutConfig
-from receiver.playout.label_track import CORRECTION_S, STILL_S
 from tests.support.motion.label_motion import frame_of, person, with_rotation
 from tests.support.receiver.kept_state import elements_within
 

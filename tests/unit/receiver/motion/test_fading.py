@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from common.frames import PersonLabels
-from receiver.decode.fading import FadingGroups
+from receiver.motion.fading import FadingGroups
 
 
 def person(identity: int = 0, **labels: float) -> PersonLabels:

@@ -22,7 +22,7 @@ from common.codec.quantiser import GROUP_OF_ENTRY, UNIT, rho_levels, steps
 from common.codec.tables import load as load_tables
 from common.frames import PersonLabels, unseen_groups
 from common.labels import FAST_GROUPS, GROUP_NAMES, LABEL_SIZE, concatenate, group_slices, split
-from receiver.decode.fading import FadingGroups
+from receiver.motion.fading import FadingGroups
 
 logger = logging.getLogger(__name__)
 

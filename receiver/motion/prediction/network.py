@@ -19,7 +19,7 @@ from torch.nn import functional as F
 
 from common.labels import group_slices
 from common.weights.transformer import Block
-from receiver.motion.history import (
+from receiver.motion.prediction.history import (
     CHANGE_SIZE,
     NEWEST_SIZE,
     POSE,
