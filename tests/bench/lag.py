@@ -20,10 +20,10 @@ import numpy as np
 from common.arrays import Float64Array
 from common.body.anatomy import COCO_KEYPOINTS, JOINT_INDEX, JOINTS
 from common.synthetic.motion.motion_table import Clip
-from common.synthetic.render_clip import FPS
 from tests.bench import measures, report
 from tests.bench.moving import Followed, MovingSender
 from tests.bench.moving_clips import FRAMES, MovingClipRenderer
+from tests.support.motion.rendered_clip import FPS
 
 STEP_HZ, SWINGS_HZ = 0, (1, 2, 4)
 _STEP_RAD, _SWING_RAD = np.radians(40), np.radians(15)

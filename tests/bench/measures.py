@@ -11,7 +11,6 @@ from skimage.metrics import structural_similarity
 
 from common.arrays import BoolArray, ByteArray, Float64Array, IntArray
 from common.body.triangles import triangle_normals
-from tests.bench.camera_path import CameraPath
 
 HIPS = (11, 12)
 """COCO's hips: errors are measured relative to their midpoint."""
@@ -41,7 +40,7 @@ def second_difference(joints: Float64Array) -> Float64Array:
     return np.asarray(joints[2:] - 2 * joints[1:-1] + joints[:-2])
 
 
-def in_the_world(found: Float64Array, truth: Float64Array, path: CameraPath | None = None) -> dict[str, float]:
+def in_the_world(found: Float64Array, truth: Float64Array) -> dict[str, float]:
     """Figures of where somebody is, not relative to the hips; NaN where nothing is known of it.
 
     `foot_slide_mm` is the mean movement in a frame of ankles that truly stand; `foot_height_mm`, how far they are off
@@ -51,15 +50,12 @@ def in_the_world(found: Float64Array, truth: Float64Array, path: CameraPath | No
 
     Args:
         found, truth: (T, 17, 3) in the camera's axes, y down, metres; NaN where not known.
-        path: of the camera; default: it is fixed.
     """
     hips, true_hips = (joints[:, HIPS].mean(axis=1) for joints in (found, truth))
     known = np.isfinite(hips).all(axis=1) & np.isfinite(true_hips).all(axis=1)
     scale = (true_hips[known] * hips[known]).sum() / max((hips[known] ** 2).sum(), 1e-9)
     scaled = scale * found
-    if path is not None:
-        found, truth, scaled = (path.in_the_world(joints) for joints in (found, truth, scaled))
-    hips, true_hips, scaled_hips = (joints[:, HIPS].mean(axis=1) for joints in (found, truth, scaled))
+    scaled_hips = scaled[:, HIPS].mean(axis=1)
     ankles, true_ankles = found[:, ANKLES], truth[:, ANKLES]
     stands = np.linalg.norm(np.diff(true_ankles, axis=0), axis=-1) < _STANDS_M
     slide = np.linalg.norm(np.diff(ankles, axis=0), axis=-1)[stands]

@@ -43,7 +43,6 @@ from sender.perception.stage import PerceptionStage
 from sender.semantics.config import METHOD, Method, SmoothingConfig
 from sender.semantics.stage import SemanticsStage
 from tests.bench import measures, report
-from tests.bench.camera_path import HOLDS, CameraPath
 from tests.bench.exported import ExportedJoints
 from tests.bench.moving_clips import CAMERA, FRAMES, MovingClip, MovingClipRenderer, decoded
 from tests.bench.perceived import LabelJoints
@@ -64,12 +63,10 @@ class Followed:
     Args:
         joints: (T, 17, 3) in the camera's axes, metres; NaN in frames without a person.
         truth: (T, 17, 3) likewise.
-        path: of the camera; default: it is fixed.
     """
 
     joints: Float64Array
     truth: Float64Array
-    path: CameraPath | None = None
 
     def figures(self) -> dict[str, float]:
         """Means over the frames with a person."""
@@ -86,7 +83,7 @@ class Followed:
             ),
             "acceleration_error_mm": 1000 * float(np.nanmean(np.linalg.norm(changes, axis=-1))),
             "side_in_front": float(((across * true_across).sum(axis=-1) > 0).mean()),
-            **measures.in_the_world(self.joints, self.truth, self.path),
+            **measures.in_the_world(self.joints, self.truth),
         }
 
 
@@ -140,7 +137,7 @@ class MovingSender:
         stacked = {name: np.stack(rows) for name, rows in joints.items()}
         stacked["exported"] = self._exported(received, _FPS, timely=not self._live)
         truth = clip.joints_3d.astype(np.float64)
-        return {name: Followed(rows, truth, clip.path) for name, rows in stacked.items()}
+        return {name: Followed(rows, truth) for name, rows in stacked.items()}
 
     def _perceived(self, clip: MovingClip) -> Iterator[tuple[Sequence[ObservedPerson], Sequence[PersonLabels]]]:
         """Yields the people in each frame, and their labels by the frames around it."""
@@ -166,7 +163,6 @@ def summary(clips: Sequence[dict[str, float]]) -> dict[str, float]:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     parser = report.flags("moving", __doc__, 7)
-    parser.add_argument("--camera", choices=HOLDS, default="fixed", help="how it is held (default: %(default)s)")
     parser.add_argument("--semantics", choices=get_args(Method), default=METHOD, help="(default: %(default)s)")
     parser.add_argument("--live", action="store_true", help="frames wait for no later ones")
     parser.add_argument("--late", action="store_true", help="and every other one is propagated from the one before")
@@ -175,7 +171,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _work(options: argparse.Namespace) -> None:
     sender = MovingSender(options.semantics, live=options.live or options.late, late=options.late, loses=True)
-    renderer = MovingClipRenderer(hold=options.camera)
+    renderer = MovingClipRenderer()
     kinds: dict[str, list[dict[str, float]]] = {}
     for number in range(QUICK_CLIPS if options.quick else CLIPS):
         clip = renderer.clip(options.seed, number)
@@ -185,7 +181,7 @@ def _work(options: argparse.Namespace) -> None:
         mpjpe = kinds["bodywire"][-1]["mpjpe_mm"]
         report.progress(f"clip {number} ({clip.kind}, {clip.motion}): {mpjpe:.0f} mm")
     systems = {name: summary(figures) for name, figures in sorted(kinds.items())}
-    report.publish(options, systems, f"{FRAMES} frames a clip, {options.camera} camera, seed {options.seed}")
+    report.publish(options, systems, f"{FRAMES} frames a clip, seed {options.seed}")
 
 
 if __name__ == "__main__":

@@ -4,13 +4,12 @@ The motions and identities are those of the test split.  In every third clip the
 """
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Literal
 
 import cv2
 import numpy as np
 import numpy.typing as npt
-import torch
 
 from common.arrays import ByteArray, FloatArray, Image
 from common.body.model import BodyModel, BodyParameters
@@ -18,20 +17,17 @@ from common.frames import Camera
 from common.synthetic.assets.body_canvas import Canvas
 from common.synthetic.dataset.split import identity_rows
 from common.synthetic.motion.motion_table import Clip, clips
-from common.synthetic.render_clip import (
+from common.synthetic.renderer.renderer import Renderer
+from common.synthetic.scene.degradations import add_sensor_noise
+from tests.support.motion.rendered_clip import (
     FOCAL_PX,
-    FPS,
     HEIGHT,
     WIDTH,
-    PlacedMotion,
     choose_clip,
     draw,
     place_motion,
     turned,
 )
-from common.synthetic.renderer.renderer import Renderer
-from common.synthetic.scene.degradations import add_sensor_noise
-from tests.bench.camera_path import CameraPath, Hold
 
 Kind = Literal["moves", "turns"]
 FRAMES = 60
@@ -49,7 +45,6 @@ class MovingClip:
         encoded: T frames as JPEG.
         joints_3d: (T, 17, 3) true keypoints in camera space, metres.
         parameters: the true bodies.
-        path: of the camera.
     """
 
     kind: Kind
@@ -57,7 +52,6 @@ class MovingClip:
     encoded: tuple[ByteArray, ...]
     joints_3d: FloatArray
     parameters: BodyParameters
-    path: CameraPath
 
 
 class MovingClipRenderer:
@@ -65,14 +59,13 @@ class MovingClipRenderer:
 
     Args:
         frames: T of each clip.
-        hold: of the camera.
 
     Raises:
         RendererUnavailable: OpenGL over EGL is not available.
     """
 
-    def __init__(self, frames: int = FRAMES, hold: Hold = "fixed") -> None:
-        self._frames, self._hold = frames, hold
+    def __init__(self, frames: int = FRAMES) -> None:
+        self._frames = frames
         self._model = BodyModel.load()
         self._rows = identity_rows("test", len(self._model.shape_table))
         self._renderer = Renderer(Canvas.from_model(self._model))
@@ -93,26 +86,10 @@ class MovingClipRenderer:
         """A clip of a motion of T frames, by somebody whom `number` of a seed (or `rng`) chooses."""
         rng = rng or np.random.default_rng([seed, number])
         placed = place_motion(self._model, motion, int(rng.choice(self._rows)))
-        around = placed.keypoints.mean(axis=(0, 1), dtype=np.float64)
-        path = CameraPath.drawn(
-            np.random.default_rng([seed, number, 1]), self._hold, around, np.arange(len(placed.keypoints)) / FPS
-        )
-        placed = _seen(placed, path)
-        homographies = None if self._hold == "fixed" else path.homographies(CAMERA, float(around[2]))
-        pictures = draw(self._renderer, placed, int(rng.integers(1 << 31)), homographies)
-        jpegs = tuple(encoded_with_noise(rng, picture) for picture, _ in pictures)
+        pictures = draw(self._renderer, placed, int(rng.integers(1 << 31)))
+        jpegs = tuple(encoded_with_noise(rng, picture) for picture in pictures)
         joints = placed.keypoints.astype(np.float32)
-        return MovingClip(kind, motion.name, jpegs, joints, placed.parameters, path)
-
-
-def _seen(placed: PlacedMotion, path: CameraPath) -> PlacedMotion:
-    """A motion as a camera on a path sees it; of its parameters, the places alone are the camera's."""
-    vertices, keypoints, roots = (
-        path.seen(np.asarray(each, np.float64)).astype(np.float32)
-        for each in (placed.vertices, placed.keypoints, placed.parameters.translation[:, None])
-    )
-    parameters = replace(placed.parameters, translation=torch.from_numpy(roots[:, 0]))
-    return replace(placed, parameters=parameters, vertices=vertices, keypoints=keypoints)
+        return MovingClip(kind, motion.name, jpegs, joints, placed.parameters)
 
 
 def encoded(picture: Image) -> ByteArray:

@@ -12,13 +12,13 @@ from common.body.model import BodyModel, KeypointKinematics
 from common.errors import SourceError
 from common.frames import Camera, PersonLabels
 from common.labels import LABEL_SIZE, concatenate
-from common.synthetic.render_clip import FPS
 from sender.capture.source import CapturedFrame
 from sender.perception.observed_person import ObservedPerson
 from tests.bench.measures import centred, mean_distance_mm
 from tests.bench.moving_clips import CAMERA
 from tests.bench.perceived import FrameSender
 from tests.bench.rivals.footage import Footage
+from tests.support.motion.rendered_clip import FPS
 
 Figures = dict[str, float]
 

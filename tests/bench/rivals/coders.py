@@ -25,8 +25,8 @@ from common.channel.physical import carry
 from common.channel.signal import SignalBlob
 from common.channel.state import ChannelState
 from common.errors import UsageError
-from common.synthetic.render_clip import FPS
 from receiver.mesh.triangle_mesh import SurfaceMesh
+from tests.support.motion.rendered_clip import FPS
 
 AIR: Final = ChannelState(10)
 SYMBOL_BYTES: Final = 4

@@ -13,7 +13,6 @@ import numpy as np
 
 from common.arrays import FloatArray, Image
 from common.frames import Camera
-from common.synthetic.render_clip import FPS
 from common.weights.manifest import model_hash
 from sender.importance.importance import Importance
 from sender.perception.inference.predictor import Perception
@@ -25,6 +24,7 @@ from tests.bench.perceived import FrameSender
 from tests.bench.rate import LabelClip, codec_settings, through_codec
 from tests.bench.rivals.clips import Figures, Joints, PerceivedClip, captured_frames, held
 from tests.bench.rivals.coders import VIDEOS, Coder, Still, Video
+from tests.support.motion.rendered_clip import FPS
 
 OURS: Final = "bodywire"
 STILLS: Final = {f"{name} crops": name for name in ("WEBP", "AVIF")}

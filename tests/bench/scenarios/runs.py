@@ -14,7 +14,6 @@ import numpy as np
 
 from common.arrays import FloatArray, Image
 from common.errors import OutputError
-from common.synthetic.render_clip import FPS
 from receiver.mesh.mesh_reading import read_mesh
 from tests.bench import measures
 from tests.bench.link import display_ages
@@ -27,6 +26,7 @@ from tests.netlab.hosts import TwoHosts
 from tests.netlab.pipe import Shape
 from tests.netlab.source import there_and_back
 from tests.netlab.traces import Trace
+from tests.support.motion.rendered_clip import FPS
 
 DELAY_S: Final = 0.03
 A_KBPS: Final = 1000.0

@@ -8,7 +8,6 @@ from scipy.spatial.transform import Rotation
 from common.arrays import Float64Array
 from common.body.model import BodyParameters
 from common.synthetic.motion.motion_table import clips
-from common.synthetic.render_clip import place_motion
 from receiver.export.character import Character, Motion, continuous
 from receiver.export.rigging import rig_one
 from receiver.export.skin_weights import load_body_skin
@@ -17,6 +16,7 @@ from receiver.mesh.mesh_files import Y_UP
 from receiver.mesh.posing import joint_transforms
 from receiver.mesh.skinned_glb import encode_body
 from tests.support.meshes.posed_templates import pose, templates
+from tests.support.motion.rendered_clip import place_motion
 
 CAMERA_HEIGHT_M = 1.05
 

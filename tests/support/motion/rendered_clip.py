@@ -2,16 +2,14 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from typing import NamedTuple
 
 import cv2
 import numpy as np
 import torch
 
-from common.arrays import ByteArray, Float64Array, FloatArray
+from common.arrays import FloatArray, Image
 from common.body.model import BodyModel, BodyParameters
 from common.body.rotations import axis_angle_to_matrix, matrix_to_axis_angle
-from common.errors import UsageError
 from common.synthetic.assets.appearance import Light, sample_appearance
 from common.synthetic.motion.motion_table import Clip, clips
 from common.synthetic.renderer.renderer import Figure, Renderer, View
@@ -41,28 +39,9 @@ class PlacedMotion:
     floor_y_m: float
 
 
-class Drawn(NamedTuple):
-    """A frame of the person in a room.
-
-    Args:
-        picture: (480, 640, 3) RGB.
-        coverage: (480, 640) of the person, 0…255.
-    """
-
-    picture: ByteArray
-    coverage: ByteArray
-
-
 def choose_clip(name: str, frame_count: int) -> Clip:
-    """A clip of the test split with `frame_count` frames; one that is too short is played forwards and backwards.
-
-    Raises:
-        UsageError: no such clip in the test split.
-    """
-    by_name = {clip.name: clip for clip in clips("test")}
-    if name not in by_name:
-        raise UsageError(f"no test clip {name}; there are {', '.join(sorted(by_name))}")
-    clip = by_name[name]
+    """A clip of the test split with `frame_count` frames; one that is too short is played forwards and backwards."""
+    (clip,) = (each for each in clips("test") if each.name == name)
     last = len(clip.rotation_vectors) - 1
     order = last - np.abs(np.arange(frame_count) % (2 * last) - last)
     return replace(clip, rotation_vectors=clip.rotation_vectors[order], root_translation=clip.root_translation[order])
@@ -112,14 +91,8 @@ def _distance_m(vertices: FloatArray, offset_y_m: float) -> float:
     return float(needed.max())
 
 
-def draw(
-    renderer: Renderer, motion: PlacedMotion, seed: int, homographies: Float64Array | None = None
-) -> Iterator[Drawn]:
-    """Yields the frames.
-
-    Args:
-        homographies: (T, 3, 3) from pixels of the room to those of the frame; default: the camera is fixed.
-    """
+def draw(renderer: Renderer, motion: PlacedMotion, seed: int) -> Iterator[Image]:
+    """Yields pictures (480, 640, 3) RGB."""
     rng = np.random.default_rng(seed)
     room = np.asarray(cv2.GaussianBlur(make_room(rng, WIDTH), (0, 0), 1.2)[WIDTH - HEIGHT :], np.float32)
     appearance = sample_appearance(rng)
@@ -133,14 +106,9 @@ def draw(
     for frame in range(len(motion.vertices)):
         rendering = renderer.render([Figure(motion.vertices[frame], appearance)], view, light)
         person = cv2.resize(rendering.colour, (WIDTH, HEIGHT), interpolation=cv2.INTER_AREA).astype(np.float32)
-        seen = room if homographies is None else _warped(room, homographies[frame])
-        background = _with_shadow(seen, motion, frame)
+        background = _with_shadow(room, motion, frame)
         picture = person[..., :3] + (1 - person[..., 3:] / 255) * background
-        yield Drawn(np.asarray(np.clip(picture, 0, 255), np.uint8), person[..., 3].round().astype(np.uint8))
-
-
-def _warped(room: FloatArray, homography: Float64Array) -> FloatArray:
-    return np.asarray(cv2.warpPerspective(room, homography, (WIDTH, HEIGHT), borderMode=cv2.BORDER_REFLECT), np.float32)
+        yield np.asarray(np.clip(picture, 0, 255), np.uint8)
 
 
 def _with_shadow(room: FloatArray, motion: PlacedMotion, frame: int) -> FloatArray:
