@@ -13,6 +13,8 @@ from common.errors import WeightsError
 from common.io.addresses import Address
 from common.io.startup import loaded, stop_on_signals
 from common.io.telemetry import MetricsServer, publish_build
+from common.motion.extrapolation import Continued
+from common.motion.predictor import LearnedMotion
 from common.recording.reader import Recording
 from common.version import build_versions, package_version
 from common.weights.devices import resolve_device
@@ -30,8 +32,6 @@ from receiver.link.server import LinkServer
 from receiver.mesh.limbs import limbs_of_vertices
 from receiver.metrics import ReceiverMetrics
 from receiver.motion.playout.buffer import PlayoutBuffer
-from receiver.motion.prediction.extrapolation import Continued
-from receiver.motion.prediction.predictor import LearnedMotion
 from receiver.motion.session_motion import SessionMotion
 from receiver.pipeline import ReceiverPipeline
 from receiver.publish.output_files import free_and_size_bytes

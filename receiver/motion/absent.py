@@ -16,8 +16,8 @@ import numpy as np
 from common.arrays import FloatArray
 from common.frames import MAX_PEOPLE, Camera, LabelFrame, PersonLabels
 from common.labels import concatenate, split
-from receiver.motion.prediction.extrapolation import MOST_LABELS, MotionPredictor
-from receiver.motion.steps import SLOW, Blend, between, moved, orientation_of, place_of
+from common.motion.extrapolation import MOST_LABELS, MotionPredictor
+from common.motion.steps import SLOW, Blend, between, moved, orientation_of, place_of
 
 ABSENT_S: Final = 1.0
 """Who was out of sight for longer may be somebody else, and begins anew."""

@@ -21,13 +21,13 @@ from common.body.label_space import LabelSpace
 from common.body.model import BodyModel
 from common.frames import LabelFrame, PersonLabels, unseen_limbs
 from common.labels import LIMBS, concatenate, group_slices
+from common.motion.history import POSE
+from common.motion.steps import Blend, share_of_way
 from receiver.motion.absent import ABSENT_S
 from receiver.motion.arms import ARMS, hanging
 from receiver.motion.diffusion import PaperDiffusion, PoseDiffusion, PoseRefiner, load_denoiser
 from receiver.motion.legs import LEGS, Legs, Pelvis
 from receiver.motion.mixture import DOWN, ENTRIES, SIZE, SPEED_S, PoseMixture, speed_of
-from receiver.motion.prediction.history import POSE
-from receiver.motion.steps import Blend, share_of_way
 
 _GROUPS = (*LIMBS, "hands")
 _SHAPE = group_slices()["shape"]

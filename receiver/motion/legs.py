@@ -18,8 +18,8 @@ from common.body.anatomy import JOINT_INDEX
 from common.body.label_space import GROUP_JOINTS, LabelSpace
 from common.body.model import BodyModel
 from common.labels import LABEL_SIZE, group_slices
+from common.motion.steps import orientation_of, place_of
 from receiver.motion.leg_chain import LegChain, applied, between, matrices_of, vectors_of
-from receiver.motion.steps import orientation_of, place_of
 
 LEGS = ("left_leg", "right_leg")
 # How far the pelvis moves and turns before its held copy follows.

@@ -21,8 +21,8 @@ import numpy as np
 from common.arrays import Float64Array, IntArray
 from common.errors import WeightsError
 from common.labels import group_slices
+from common.motion.history import POSE, POSE_SIZE
 from common.weights import loader
-from receiver.motion.prediction.history import POSE, POSE_SIZE
 
 WEIGHTS_NAME, ARCHITECTURE = "poses", {"kind": "poses-1"}
 MODES = ("stand", "stride", "sit", "crouch", "lie")

@@ -17,8 +17,8 @@ import numpy as np
 from common.arrays import Float64Array
 from common.frames import LabelFrame, PersonLabels, unseen_limbs
 from common.labels import concatenate, group_slices
+from common.motion.steps import root_entries, share_of_way
 from receiver.motion.legs import JUMP_M, LEGS, Legs, Pelvis
-from receiver.motion.steps import root_entries, share_of_way
 
 # Chosen on rendered clips of the training split, as sent and decoded.
 _LEASH_M = 0.25

@@ -1,10 +1,10 @@
 """What becomes of a session's labels between codec and engine: people and limbs that nobody saw, feet that stand."""
 
 from common.frames import LabelFrame
+from common.motion.extrapolation import Continued
 from receiver.motion.absent import AbsentPeople
 from receiver.motion.hidden import HiddenLimbs, learned
 from receiver.motion.planted import PlantedFeet
-from receiver.motion.prediction.extrapolation import Continued
 
 
 class SessionMotion:

@@ -20,11 +20,11 @@ import torch
 from torch import Tensor
 
 from common.body.label_space import LabelSpace
+from common.motion.history import after_change
+from common.motion.network import KIND, WEIGHTS_NAME, MotionConfig, MotionNetwork
 from common.synthetic.motion.windows import open_windows
 from common.training.recipe import Defaults, Recipe
 from common.training.run import main
-from receiver.motion.prediction.history import after_change
-from receiver.motion.prediction.network import KIND, WEIGHTS_NAME, MotionConfig, MotionNetwork
 from receiver.train.motion_errors import Errors
 from receiver.train.motion_samples import FPS, MOST_AFTER_S, Clips, Joints, Samples, Wanted, samples
 

@@ -20,8 +20,8 @@ from common.body.rotations import axis_angle_to_matrix, matrix_to_axis_angle
 from common.codec.frame_codec import MODEL_HASH_SIZE
 from common.errors import UsageError
 from common.labels import concatenate, group_slices
+from common.motion.history import POSE, POSE_SIZE, Poses
 from common.tensor_rows import TensorRows
-from receiver.motion.prediction.history import POSE, POSE_SIZE, Poses
 from receiver.motion.session_decoder import SessionDecoder
 from receiver.motion.session_motion import SessionMotion
 

@@ -21,12 +21,12 @@ from common.body.label_space import LabelSpace
 from common.body.model import BodyParameters, ancestors
 from common.body.rotations import axis_angle_to_matrix
 from common.labels import LABEL_SIZE, group_slices
+from common.motion.extrapolation import MOST_LABELS
+from common.motion.history import POSE, POSE_SIZE, TOKENS, Poses, chosen_labels, tokens
 from common.synthetic.dataset.split import Split
 from common.synthetic.motion.reference_skeleton import PARENTS, REST_POSITIONS, TIPS
 from common.synthetic.motion.windows import MotionWindows
 from common.tensor_rows import TensorRows
-from receiver.motion.prediction.extrapolation import MOST_LABELS
-from receiver.motion.prediction.history import POSE, POSE_SIZE, TOKENS, Poses, chosen_labels, tokens
 from receiver.train.motion_errors import LAG_S, Errors, with_errors
 
 FPS: Final = 60
@@ -148,7 +148,7 @@ class Samples(TensorRows):
     """What the network sees of B people, and what it is to tell.
 
     Args:
-        tokens, newest, counts: as `receiver.motion.prediction.history` gives them.
+        tokens, newest, counts: as `common.motion.history` gives them.
         after_s, step_s: (B, 1) when the first of the true poses is, and how much later the second is.
         now: the newest labels' poses.
         first, second: the true poses.

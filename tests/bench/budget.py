@@ -41,8 +41,8 @@ from common.body.label_space import LabelSpace
 from common.body.model import BodyModel
 from common.errors import OutputError
 from common.labels import concatenate
+from common.motion.predictor import LearnedMotion
 from receiver.motion.config import PlayoutConfig
-from receiver.motion.prediction.predictor import LearnedMotion
 from tests.bench import report
 from tests.bench.charts import draw
 from tests.bench.labels_over_link import PORT, Lines, Sent

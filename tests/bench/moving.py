@@ -29,10 +29,10 @@ import numpy as np
 
 from common.arrays import Float64Array
 from common.frames import PersonLabels
+from common.motion.extrapolation import Continued
+from common.motion.predictor import LearnedMotion
 from common.weights.manifest import model_hash
 from receiver.motion.hidden import HiddenLimbs
-from receiver.motion.prediction.extrapolation import Continued
-from receiver.motion.prediction.predictor import LearnedMotion
 from receiver.motion.session_motion import SessionMotion
 from sender.capture.source import CapturedFrame
 from sender.importance.importance import Importance

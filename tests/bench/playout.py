@@ -33,6 +33,9 @@ from common.clock import Clock
 from common.codec.coded_frame import DecodedFrame
 from common.codec.frame_codec import MODEL_HASH_SIZE
 from common.labels import LABEL_SIZE, concatenate
+from common.motion.extrapolation import Continued, DampedExtrapolation, MotionPredictor
+from common.motion.predictor import LearnedMotion
+from common.motion.steps import moved
 from common.synthetic.dataset.split import clip_split
 from common.synthetic.motion.windows import open_windows
 from common.weights.manifest import model_hash
@@ -41,11 +44,8 @@ from receiver.link.session import SenderClock, Session
 from receiver.motion.config import PlayoutConfig
 from receiver.motion.playout.blending import Interpolated, LabelTrack, Predicted
 from receiver.motion.playout.buffer import PlayoutBuffer
-from receiver.motion.prediction.extrapolation import Continued, DampedExtrapolation, MotionPredictor
-from receiver.motion.prediction.predictor import LearnedMotion
 from receiver.motion.session_decoder import SessionDecoder
 from receiver.motion.session_motion import SessionMotion
-from receiver.motion.steps import moved
 from sender.importance.importance import Importance
 from tests.bench import report
 from tests.bench.perceived import FrameSender, demo_frames

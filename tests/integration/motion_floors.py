@@ -5,14 +5,14 @@ from scipy.spatial import cKDTree
 
 from common.arrays import Float64Array
 from common.labels import group_slices
+from common.motion.extrapolation import DampedExtrapolation, MotionPredictor
+from common.motion.history import POSE
+from common.motion.predictor import LearnedMotion
 from common.synthetic.dataset.split import Split
 from common.synthetic.motion.motion_table import clips
 from receiver.motion.diffusion import PoseDiffusion, load_denoiser
 from receiver.motion.legs import LEGS, Pelvis
 from receiver.motion.mixture import ENTRIES, SIZE, PoseMixture, speed_of
-from receiver.motion.prediction.extrapolation import DampedExtrapolation, MotionPredictor
-from receiver.motion.prediction.history import POSE
-from receiver.motion.prediction.predictor import LearnedMotion
 from tests.support.motion.made_motion import labels_of
 
 _EVERY, _AHEAD = 6, 6

@@ -15,9 +15,9 @@ import numpy as np
 
 from common.arrays import Float64Array, FloatArray
 from common.labels import LABEL_SIZE
+from common.motion.extrapolation import AT_REST_S, MOST_LABELS, Continued
+from common.motion.steps import SLOW, between, moved
 from receiver.motion.absent import ABSENT_S
-from receiver.motion.prediction.extrapolation import AT_REST_S, MOST_LABELS, Continued
-from receiver.motion.steps import SLOW, between, moved
 
 CORRECTION_S: Final = 0.075
 STILL_S: Final = AT_REST_S + CORRECTION_S

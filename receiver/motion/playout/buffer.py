@@ -16,12 +16,12 @@ from common.clock import SYSTEM_CLOCK, Clock
 from common.codec.coded_frame import DecodedFrame
 from common.frames import LabelFrame, PersonLabels
 from common.labels import FAST_GROUPS, OPTIONAL_GROUPS, concatenate, group_slices
+from common.motion.extrapolation import Continued, MotionPredictor
 from receiver.link.session import SenderClock, Session
 from receiver.motion.absent import ABSENT_S
 from receiver.motion.config import PlayoutConfig
 from receiver.motion.playout.blending import STILL_S, BlendedPerson, Interpolated, LabelsAt, LabelTrack, Predicted
 from receiver.motion.playout.playout_clock import PlayoutClock
-from receiver.motion.prediction.extrapolation import Continued, MotionPredictor
 from receiver.motion.session_decoder import FrameDecoder
 from receiver.publish.observer import SessionObserver
 

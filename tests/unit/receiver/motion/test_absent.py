@@ -11,9 +11,9 @@ from common.body.label_space import LabelSpace
 from common.body.model import BodyParameters
 from common.frames import LabelFrame
 from common.labels import concatenate, group_slices
+from common.motion.extrapolation import Continued
+from common.motion.steps import place_of
 from receiver.motion.absent import AbsentPeople
-from receiver.motion.prediction.extrapolation import Continued
-from receiver.motion.steps import place_of
 from tests.support.motion.label_motion import frame_of, person
 
 ROOT = group_slices()["root"]

@@ -10,11 +10,11 @@ from common.body.label_space import LabelSpace
 from common.codec.frame_codec import MODEL_HASH_SIZE, FrameCodec
 from common.errors import UsageError
 from common.labels import GROUP_NAMES, group_slices
+from common.motion.history import POSE, POSE_SIZE
+from common.motion.network import MotionConfig
 from common.synthetic.motion.motion_table import clips
 from common.synthetic.motion.windows import open_windows, write_windows
 from common.training.run import parse
-from receiver.motion.prediction.history import POSE, POSE_SIZE
-from receiver.motion.prediction.network import MotionConfig
 from receiver.train import motion
 from receiver.train.motion import MotionTraining
 from receiver.train.motion_errors import LAG_S, Errors

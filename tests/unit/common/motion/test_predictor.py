@@ -9,10 +9,10 @@ from common.body.label_space import LabelSpace
 from common.body.model import BodyParameters
 from common.body.rotations import axis_angle_to_matrix
 from common.labels import group_slices
+from common.motion.extrapolation import DampedExtrapolation, MotionPredictor
+from common.motion.history import POSE
+from common.motion.predictor import LearnedMotion
 from common.synthetic.motion.motion_table import clips
-from receiver.motion.prediction.extrapolation import DampedExtrapolation, MotionPredictor
-from receiver.motion.prediction.history import POSE
-from receiver.motion.prediction.predictor import LearnedMotion
 from tests.support.motion.made_motion import labels_of
 
 FPS = 30.0

@@ -10,10 +10,7 @@ from torch import Tensor, nn
 from common.arrays import Float64Array, FloatArray
 from common.body.label_space import decode_root
 from common.labels import group_slices
-from common.weights.devices import CPU
-from common.weights.inference import in_use
-from common.weights.loader import load_recorded
-from receiver.motion.prediction.history import (
+from common.motion.history import (
     NEWEST_SIZE,
     POSE,
     POSE_SIZE,
@@ -24,8 +21,11 @@ from receiver.motion.prediction.history import (
     chosen_labels,
     tokens,
 )
-from receiver.motion.prediction.network import KIND, WEIGHTS_NAME, MotionConfig, MotionNetwork, UnfoldingNetwork
-from receiver.motion.steps import root_entries
+from common.motion.network import KIND, WEIGHTS_NAME, MotionConfig, MotionNetwork, UnfoldingNetwork
+from common.motion.steps import root_entries
+from common.weights.devices import CPU
+from common.weights.inference import in_use
+from common.weights.loader import load_recorded
 
 # People whose state is kept between two moments.
 _MOST_STATES: Final = 64

@@ -18,8 +18,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from common.labels import group_slices
-from common.weights.transformer import Block
-from receiver.motion.prediction.history import (
+from common.motion.history import (
     CHANGE_SIZE,
     NEWEST_SIZE,
     POSE,
@@ -29,6 +28,7 @@ from receiver.motion.prediction.history import (
     WINDOW_TOKENS,
     WINDOWS_S,
 )
+from common.weights.transformer import Block
 
 WEIGHTS_NAME, KIND = "motion", "motion-2"
 # What the decoder unfolds, one after the other: numbers of the change.

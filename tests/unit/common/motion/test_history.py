@@ -5,7 +5,7 @@ import math
 import torch
 
 from common.body.rotations import axis_angle_to_matrix
-from receiver.motion.prediction.history import (
+from common.motion.history import (
     POSE_SIZE,
     TOKENS,
     WINDOW_TOKENS,

@@ -7,7 +7,7 @@ from typing import Final, Protocol
 import numpy as np
 
 from common.arrays import Float64Array, FloatArray
-from receiver.motion.steps import SLOW, between, moved
+from common.motion.steps import SLOW, between, moved
 
 MOST_LABELS: Final = 121
 """How many labels of a person a predictor is given, at most."""
