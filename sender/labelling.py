@@ -128,7 +128,6 @@ class Labelling:
         _, semantics, clothing, face, hands = self._networks
         if perceived.begins:
             self._observed = 0
-            semantics.reset()
             clothing.reset()
             if face is not None:
                 face.reset(stills=self._stills)

@@ -20,11 +20,11 @@ from sender.face.detector import FaceDetector
 from sender.face.head_pose import FRONT, HEAD_KEYPOINTS, HeadPose, HeadPoseReader
 from sender.face.landmarks import FaceLandmarks, FaceReader, read_closely
 from sender.face.region import face_px
+from sender.people.tracked_person import TrackedPerson
 from sender.perception.inference.crop import CropBox
 from sender.perception.network.output import PerceptionOutput
 from sender.perception.tracking.boxes import intersection_over_union
 from sender.perception.tracking.similarity import ImagePose
-from sender.perception.tracking.tracker import Track
 
 logger = logging.getLogger(__name__)
 
@@ -50,7 +50,7 @@ _HIPS: Final = slice(11, 13)
 
 
 class CloseUps:
-    """The large faces of one source.
+    """Finds large faces, and follows those of tracked people.
 
     Args:
         detector: finds faces.
@@ -60,7 +60,6 @@ class CloseUps:
 
     def __init__(self, detector: FaceDetector, reader: FaceReader, heads: HeadPoseReader) -> None:
         self._detector, self.reader, self._heads = detector, reader, heads
-        self.reset()
 
     @classmethod
     def load(cls) -> Self | None:
@@ -75,46 +74,30 @@ class CloseUps:
             return None
         return cls(detector, reader, HeadPoseReader.load())
 
-    def anew(self) -> Self:
-        """Another one by the same networks, which knows nobody."""
-        return type(self)(self._detector, self.reader, self._heads)
+    def follow(self, image: Image, tracks: Sequence[TrackedPerson]) -> bool:
+        """Reads the faces that tracks had in the last frame; returns whether one has been lost."""
+        known = [(track, track.head.face) for track in tracks if track.head is not None]
+        for track, last in known:
+            face = self.reader.read(image, last.region, _LEAST_SCORE_OF_FOLLOWED)
+            follows = face is not None and _share(face, image) >= _STAYS * _LEAST_SHARE
+            track.head = self._heads(face) if face is not None and follows else None
+        return any(track.head is None for track, _ in known)
 
-    def reset(self) -> None:
-        """Forgets everybody, for a new source."""
-        self._known: dict[int, HeadPose] = {}
-        self._lost = False
-
-    def head(self, identity: int) -> HeadPose | None:
-        """The head of a tracked person in this frame."""
-        return self._known.get(identity)
-
-    def follow(self, image: Image, tracks: Sequence[Track]) -> None:
-        """Reads the faces of the last frame that tracks belong to."""
-        known, self._known = self._known, {}
-        self._lost = False
-        for track in tracks:
-            last = known.get(track.identity)
-            if last is None:
-                continue
-            face = self.reader.read(image, last.face.region, _LEAST_SCORE_OF_FOLLOWED)
-            if face is not None and _share(face, image) >= _STAYS * _LEAST_SHARE:
-                self._known[track.identity] = self._heads(face)
-            else:
-                self._lost = True
-
-    def find(self, image: Image, tracks: Sequence[Track], *, searches: bool) -> list[HeadPose]:
-        """Finds faces; returns those of nobody who is tracked, the others are kept.
+    def find(
+        self, image: Image, tracks: Sequence[TrackedPerson], *, searches: bool, lost: bool = False
+    ) -> list[HeadPose]:
+        """Finds faces; returns those of nobody who is tracked, the others are given to their tracks.
 
         Args:
             tracks: those that are seen.
-            searches: whether the frame is searched for people.  Somebody whose face has just been lost is looked for in
-                any.
+            searches: whether the frame is searched for people.
+            lost: whether a face has just been lost, which is looked for in any frame.
         """
-        others = [track for track in tracks if track.identity not in self._known]
+        others = [track for track in tracks if track.head is None]
         cut = not tracks or any(track.box[3] > (1 - _CUT) * image.shape[0] for track in others)
-        if not (self._lost or (searches and cut)) or len(self._known) >= _MOST:
+        if not (lost or (searches and cut)) or len(tracks) - len(others) >= _MOST:
             return []
-        heads = [self._heads(face) for face in self._faces(image)]
+        heads = [self._heads(face) for face in self._faces(image, _heads_of(tracks))]
         heads = [head for head in heads if not any(_wears(track, head) for track in tracks)]
         pairs = [
             (intersection_over_union(track.box, box_of(head.face, image)), row, track)
@@ -124,38 +107,35 @@ class CloseUps:
         ]
         taken: set[int] = set()
         for _, row, track in sorted(pairs, key=lambda pair: pair[0], reverse=True):
-            if row not in taken and track.identity not in self._known:
-                self.keep(track.identity, heads[row])
+            if row not in taken and track.head is None:
+                track.head = heads[row]
                 taken.add(row)
         return [head for row, head in enumerate(heads) if row not in taken]
 
-    def keep(self, identity: int, head: HeadPose) -> None:
-        """Takes a found head as that of a tracked person."""
-        self._known[identity] = head
-
-    def shows(self, box: Box, pose: ImagePose) -> bool:
-        """Whether the person of a box is one whose face is followed.
-
-        Nose and eyes say so where they are located: somebody may stand behind.
-        """
-        front = _front(pose)
-        if front is not None:
-            return any(_is_at(front, head) for head in self._known.values())
-        return any(_contains(box, head) for head in self._known.values())
-
-    def _faces(self, image: Image) -> list[FaceLandmarks]:
+    def _faces(self, image: Image, known: Sequence[HeadPose]) -> list[FaceLandmarks]:
         """The large faces of a frame that are not followed, largest first."""
         found = [each.region for each in self._detector.find(image)]
         found = [region for region in found if face_px(region) >= _LEAST_SHARE * image.shape[0]]
         found.sort(key=lambda region: region.side, reverse=True)
         faces = []
-        for region in found[: _MOST - len(self._known)]:
-            if any(_is_at(np.asarray(region.centre), head) for head in self._known.values()):
+        for region in found[: _MOST - len(known)]:
+            if any(_is_at(np.asarray(region.centre), head) for head in known):
                 continue
             face = read_closely(self.reader, image, region, _LEAST_SCORE, _LEAST_SCORE_OF_FOUND)
             if face is not None and _share(face, image) >= _LEAST_SHARE:
                 faces.append(face)
         return faces
+
+
+def shows_head_of(tracks: Sequence[TrackedPerson], box: Box, pose: ImagePose) -> bool:
+    """Whether the person of a box is one whose face is followed.
+
+    Nose and eyes say so where they are located: somebody may stand behind.
+    """
+    front = _front(pose)
+    if front is not None:
+        return any(_is_at(front, head) for head in _heads_of(tracks))
+    return any(_contains(box, head) for head in _heads_of(tracks))
 
 
 def box_of(face: FaceLandmarks, image: Image) -> Box:
@@ -180,6 +160,10 @@ def with_head(output: PerceptionOutput, crop: CropBox, head: HeadPose) -> Percep
     return replace(output, keypoints_2d=places, keypoints_sigma=sigma, visible_logit=visible, shape=output.shape * hips)
 
 
+def _heads_of(tracks: Sequence[TrackedPerson]) -> list[HeadPose]:
+    return [track.head for track in tracks if track.head is not None]
+
+
 def _share(face: FaceLandmarks, image: Image) -> float:
     """Size of a face over the height of a frame."""
     return float(face_px(face.region) / image.shape[0])
@@ -191,7 +175,7 @@ def _contains(box: Box, head: HeadPose) -> bool:
     return bool((middle > box[:2]).all() and (middle < box[2:]).all())
 
 
-def _wears(track: Track, head: HeadPose) -> bool:
+def _wears(track: TrackedPerson, head: HeadPose) -> bool:
     """Whether a face in somebody's box is not theirs, whose nose and eyes are elsewhere: clothes have faces, too."""
     front = None if track.image_pose is None else _front(track.image_pose)
     return front is not None and _contains(track.box, head) and not _is_at(front, head)

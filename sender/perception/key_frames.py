@@ -8,6 +8,7 @@ Flow for Video Recognition*, CVPR 2017, propagate features likewise.)
 import math
 from collections.abc import Collection, Sequence
 
+from sender.people.tracked_person import TrackedPerson
 from sender.perception.observed_person import ObservedPerson
 
 # A frame that is later than a key frame by more is one, too.
@@ -25,7 +26,7 @@ class KeyFrames:
 
     def __init__(self) -> None:
         self._until_s, self._pause_s = -math.inf, _FIRST_PAUSE_S / 2
-        self._people: dict[int, ObservedPerson] = {}
+        self._people: dict[TrackedPerson, ObservedPerson] = {}
         self._read_s = -math.inf
         self.was_propagated = False
 
@@ -35,12 +36,12 @@ class KeyFrames:
             self._pause_s = min(2 * self._pause_s, _MOST_PAUSE_S)
         self._until_s = now_s + self._pause_s
 
-    def before(self, identities: Collection[int], now_s: float) -> list[ObservedPerson]:
+    def before(self, people: Collection[TrackedPerson], now_s: float) -> list[ObservedPerson]:
         """What a key frame right before this frame showed of these people; nothing where this one must be one, too."""
         last = now_s - self._read_s <= _PROPAGATED_S and not self.was_propagated
-        if not last or now_s > self._until_s or set(identities) != set(self._people):
+        if not last or now_s > self._until_s or set(people) != set(self._people):
             return []
-        return [self._people[identity] for identity in identities]
+        return [self._people[person] for person in people]
 
     def keep(self, people: Sequence[ObservedPerson], now_s: float) -> None:
         """Takes the people of this frame."""
@@ -48,5 +49,5 @@ class KeyFrames:
         if not self.was_propagated:
             # Close-ups are followed by their landmarks, and both views together are twice as exact as either.
             fit = all(person.view != "both" and person.head is None for person in people)
-            self._people = {person.identity: person for person in people} if fit else {}
+            self._people = {each.person: each for each in people} if fit else {}
             self._read_s = now_s

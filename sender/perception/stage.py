@@ -10,8 +10,9 @@ from common.arrays import Box, Image
 from common.frames import Camera
 from common.weights.devices import CPU
 from sender.face.landmarks import FaceReader
+from sender.people.tracked_person import TrackedPerson
 from sender.perception.capacity import limits_of
-from sender.perception.close_ups import CloseUps, box_of, with_head
+from sender.perception.close_ups import CloseUps, box_of, shows_head_of, with_head
 from sender.perception.config import TrackerConfig, TrackingConfig
 from sender.perception.inference.crop import CropBox
 from sender.perception.inference.detector import BOTH, Detection, Detector
@@ -31,7 +32,7 @@ from sender.perception.tracking.drift import DriftDetector, Evidence
 from sender.perception.tracking.frame_clock import FrameClock
 from sender.perception.tracking.rejected_boxes import RejectedBoxes
 from sender.perception.tracking.similarity import Appearance, ImagePose
-from sender.perception.tracking.tracker import Candidate, Observation, Track, Tracker
+from sender.perception.tracking.tracker import Candidate, Observation, Tracker
 from sender.perception.tracking.view_turns import View, ViewTurns
 
 # Least presence of a new person, by one look, by both, and by one and MoveNet.  Both, or MoveNet, decide in a source's
@@ -109,8 +110,8 @@ class PerceptionStage:
 
     def anew(self, tracking: TrackingConfig, *, cameras: int = 0) -> Self:
         """Another one by the same networks, which knows nobody; arguments as of `load`."""
-        limits, close_ups = limits_of(tracking, self._perception, cameras), self._close_ups and self._close_ups.anew()
-        return type(self)(self._detector, self._perception, self._verifier, limits, close_ups, live=cameras > 0)
+        limits, live = limits_of(tracking, self._perception, cameras), cameras > 0
+        return type(self)(self._detector, self._perception, self._verifier, limits, self._close_ups, live=live)
 
     @property
     def face_reader(self) -> FaceReader | None:
@@ -141,8 +142,6 @@ class PerceptionStage:
         self._roll = CameraRoll()
         self._clock = FrameClock()
         self._key_frames = KeyFrames()
-        if self._close_ups is not None:
-            self._close_ups.reset()
 
     def process(
         self,
@@ -162,8 +161,7 @@ class PerceptionStage:
             is_late: of a camera, whether the frame before has been left out.
         """
         self._tracker.begin_frame(self._clock.tick(time_s))
-        if self._close_ups is not None:
-            self._close_ups.follow(image, self._tracker.seen)
+        lost = self._close_ups is not None and self._close_ups.follow(image, self._tracker.seen)
         urgent, now_s = self._tracker.search_due, self._clock.now_s
         if is_late and take_turns and self._perception.second is not None:
             self._key_frames.late(now_s)
@@ -176,10 +174,10 @@ class PerceptionStage:
             proposals = self._tracker.associate(self._detector.find(image, scales, self._roll.radians))
             self._tracker.add_tracks(self._verified(image, proposals, urgent=urgent), camera.width, camera.height)
         if self._close_ups is not None:
-            self._find_heads(self._close_ups, image, searches=bool(scales))
-        identities = [track.identity for track in self._tracker.seen]
-        known = [] if urgent else self._key_frames.before(identities, now_s)
-        view = self._turns.next_view(identities, time_s if take_turns else None, keeps=bool(known))
+            self._find_heads(self._close_ups, image, searches=bool(scales), lost=lost)
+        known = [] if urgent else self._key_frames.before(self._tracker.seen, now_s)
+        views = [track.views for track in self._tracker.seen]
+        view = self._turns.next_view(views, time_s if take_turns else None, keeps=bool(known))
         people = self._observe(image, self._tracker.seen, view, known=known)
         self._key_frames.keep(people, now_s)
         if self._first and self._still:
@@ -187,17 +185,17 @@ class PerceptionStage:
         self._first = False
         return tuple(sorted(people, key=lambda person: person.crop.side * person.score, reverse=True))
 
-    def _find_heads(self, close_ups: CloseUps, image: Image, *, searches: bool) -> None:
+    def _find_heads(self, close_ups: CloseUps, image: Image, *, searches: bool, lost: bool) -> None:
         """Looks for heads that fill the picture, and tracks those of people who are not tracked yet."""
         height, width = image.shape[:2]
-        heads = close_ups.find(image, self._tracker.seen, searches=searches)
+        heads = close_ups.find(image, self._tracker.seen, searches=searches, lost=lost)
         boxes = [box_of(head.face, image) for head in heads]
         new = [Candidate(box, head.face.score) for box, head in zip(boxes, heads, strict=True)]
         self._tracker.add_tracks(new, width, height)
         for track in self._tracker.seen:
             for box, head in zip(boxes, heads, strict=True):
                 if track.box is box:
-                    close_ups.keep(track.identity, head)
+                    track.head = head
 
     def _verified(self, image: Image, proposals: Sequence[Detection], *, urgent: bool) -> list[Candidate]:
         """The proposals in which the verifier finds people after box refinement; the boxes of the others are kept.
@@ -233,8 +231,7 @@ class PerceptionStage:
             # A photograph has no second frame that could decide, and shows close-ups without located keypoints.
             nobody = not self._first and Evidence.from_output(output, crop, box, presence, width, height).is_nobody
             pose = ImagePose.from_output(output, crop)
-            known = self._close_ups is not None and self._close_ups.shows(box, pose)
-            if presence < least or nobody or known:
+            if presence < least or nobody or shows_head_of(self._tracker.seen, box, pose):
                 self._rejected.add(proposal.box, self._schedule.round)
             else:
                 candidates.append(Candidate(box, presence, Appearance.from_output(output), pose))
@@ -262,7 +259,7 @@ class PerceptionStage:
     def _observe(
         self,
         image: Image,
-        tracks: Sequence[Track],
+        tracks: Sequence[TrackedPerson],
         view: View,
         least: float = _MIN_PRESENCE_BY_THOROUGH_LOOK,
         known: Sequence[ObservedPerson] = (),
@@ -276,7 +273,7 @@ class PerceptionStage:
         if not tracks:
             return []
         height, width = image.shape[:2]
-        heads = [self._close_ups.head(track.identity) if self._close_ups else None for track in tracks]
+        heads = [track.head for track in tracks]
         pairs = zip(tracks, heads, strict=True)
         expected = [box_of(head.face, image) if head else track.expected_box() for track, head in pairs]
         if known:
@@ -299,20 +296,20 @@ class PerceptionStage:
                 image_pose = ImagePose.from_output(output, crop)
                 observations.append(Observation(track, old, True, Appearance.from_output(output), image_pose))
                 score = max(presence, head.face.score)
-                people.append(ObservedPerson(track.identity, score, crop, output, view, head))
+                people.append(ObservedPerson(track, score, crop, output, view, head))
                 continue
             refined = person_box(output, crop)
             evidence = Evidence.from_output(output, crop, refined, presence, width, height)
             track.drift.observe(evidence, self._clock.step_s)
-            mean = self._turns.mean(track.identity, view, refined, self._clock.now_s)
+            mean = track.views.add(view, refined, self._clock.now_s)
             box = smoothed_box(old, mean, box_gain(self._clock.step_s))
             appearance, image_pose = Appearance.from_output(output), ImagePose.from_output(output, crop)
             observations.append(Observation(track, box, is_there, appearance, image_pose))
-            people.append(ObservedPerson(track.identity, presence, crop, output, view, is_propagated=bool(known)))
+            people.append(ObservedPerson(track, presence, crop, output, view, is_propagated=bool(known)))
             if presence >= _UPRIGHT_PRESENCE:
                 self._roll.observe(output, crop, self._clock.step_s)
-        present = {track.identity for track in self._tracker.update(observations)}
-        return [person for person in people if person.identity in present]
+        present = self._tracker.update(observations)
+        return [each for each in people if each.person in present]
 
     def _behind(self, image: Image, people: Sequence[ObservedPerson], camera: Camera) -> list[ObservedPerson]:
         """People of a photograph who are found where everybody seen is hidden: they stand close to others."""
@@ -327,7 +324,7 @@ class PerceptionStage:
         return self._observe(rest, new, "both", _MIN_PRESENCE_BEHIND)
 
     def _verdicts(
-        self, output: PerceptionOutput, tracks: Sequence[Track], presences: Sequence[float], least: float
+        self, output: PerceptionOutput, tracks: Sequence[TrackedPerson], presences: Sequence[float], least: float
     ) -> list[bool]:
         """Whether the people of the tracks are there.
 

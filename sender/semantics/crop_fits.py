@@ -11,6 +11,7 @@ from common.frames import Camera
 from common.weights.devices import CPU
 from common.weights.inference import in_use
 from common.weights.manifest import find_entry
+from sender.people.tracked_person import TrackedPerson
 from sender.perception.network.output import FEATURE_SIZE
 from sender.perception.observed_person import ObservedPerson
 from sender.semantics.bodies import Bodies, entries_in_frame, together
@@ -25,25 +26,22 @@ class CropFits:
 
     def __init__(self, fitter: Fitter) -> None:
         self.fitter = fitter
-        self._corrections: dict[int, FloatArray] = {}
+        # Of the last frame.
+        self._corrections: dict[TrackedPerson, FloatArray] = {}
 
     @classmethod
     def load(cls, device: torch.device = CPU) -> Self:
         """With the shipped weights; raises WeightsError where they are missing, damaged or of another version."""
         return cls(_load_fitter(device))
 
-    def reset(self) -> None:
-        """Forgets everybody, for a new source."""
-        self._corrections.clear()
-
     def fitted(self, observed: Sequence[ObservedPerson], camera: Camera) -> FittedEntries:
         """Those of B ≥ 1 people in the next frame, in their crops."""
         last = self._corrections
-        known = [last[person.identity] for person in observed if person.identity in last]
+        known = [last[each.person] for each in observed if each.person in last]
         # Where all people were in the frame before, from there on.
         fitted = self._fit(observed, camera, np.stack(known) if len(known) == len(observed) else None)
         changes = zip(observed, fitted.refined - fitted.predicted, strict=True)
-        self._corrections = {person.identity: change for person, change in changes}
+        self._corrections = {each.person: change for each, change in changes}
         return fitted
 
     def alone(self, observed: Sequence[ObservedPerson], camera: Camera) -> Bodies:

@@ -63,21 +63,13 @@ class BodyEstimator:
     def wait(self, later: bool) -> float:
         """Says whether frames are estimated when later ones are known; returns by how much later: seconds.
 
-        Everybody is forgotten.
+        What was observed is forgotten.
         """
-        self.reset()
+        self._found.clear()
         if self._smoother is None:
             return 0.0
         self._smoother = FixedLagSmoother(self._strength, waits=later)
         return LATER_S if later else 0.0
-
-    def reset(self) -> None:
-        """Forgets everybody, for a new source."""
-        self._fits.reset()
-        self._frames.clear()
-        self._found.clear()
-        if self._smoother is not None:
-            self._smoother.reset()
 
     def observe(self, observed: Sequence[ObservedPerson], camera: Camera, time_s: float) -> None:
         """Takes note of the next frame, in the order of time."""
@@ -91,21 +83,21 @@ class BodyEstimator:
         labels = np.zeros((len(observed), LABEL_SIZE), np.float32)
         labels[:, :ENTRIES] = found.entries
         rows = zip(observed, labels, strict=True)
-        smoothed = [self._smoother.add(person.identity, time_s, row, person.view) for person, row in rows]
+        smoothed = [self._smoother.add(each.person, time_s, row, each.view) for each, row in rows]
         self._found.append(found)
         if self._lifter is not None:
             frames = observations(observed, fitted, _in_crops(smoothed, observed, camera), camera, time_s)
-            self._frames.add({person.identity: frame for person, frame in zip(observed, frames, strict=True)}, time_s)
+            self._frames.add({each.person: frame for each, frame in zip(observed, frames, strict=True)}, time_s)
 
     def bodies(self, observed: Sequence[ObservedPerson], camera: Camera, time_s: float) -> Bodies:
         """Those of B ≥ 1 people in a frame that was noted, in the order of time."""
         if self._smoother is None:
             return self.alone(observed, camera)
-        smoothed, found = [self._smoother.next(person.identity) for person in observed], self._found.popleft()
+        smoothed, found = [self._smoother.next(each.person) for each in observed], self._found.popleft()
         if self._lifter is None:
             return self._placed(replace(found, entries=np.stack(smoothed)[:, :ENTRIES]), observed, camera)
         rows = zip(observed, _in_crops(smoothed, observed, camera), strict=True)
-        windows = [self._frames.window(person.identity, time_s, FRAMES).where_smoothed(row) for person, row in rows]
+        windows = [self._frames.window(each.person, time_s, FRAMES).where_smoothed(row) for each, row in rows]
         return self._placed(self._lifter.bodies(windows, camera), observed, camera)
 
     def alone(self, observed: Sequence[ObservedPerson], camera: Camera) -> Bodies:

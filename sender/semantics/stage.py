@@ -18,8 +18,9 @@ from common.body.model import BodyModel
 from common.frames import Camera, PersonLabels
 from common.labels import LABEL_SIZE, OPTIONAL_GROUPS, group_slices
 from common.weights.devices import CPU, to_numpy
+from sender.people.tracked_person import Memory
 from sender.perception.observed_person import ObservedPerson
-from sender.perception.tracking.known_people import KnownPeople
+from sender.perception.tracking.frame_clock import FrameClock
 from sender.semantics.confidence import KeypointConfidence, evidence
 from sender.semantics.config import SmoothingConfig
 from sender.semantics.crop_labels import ENTRIES
@@ -50,7 +51,7 @@ class _Known:
 
 
 class SemanticsStage:
-    """Turns observations into `PersonLabels`; keeps each identity's colours and confidences.
+    """Turns observations into `PersonLabels`; keeps each person's build, colours and confidences.
 
     Args:
         estimator: of bodies, which keeps what it needs of other frames.
@@ -62,7 +63,7 @@ class SemanticsStage:
         self, estimator: BodyEstimator, space: LabelSpace, confidence: KeypointConfidence, widths: TrunkWidths
     ) -> None:
         self._estimator, self._space, self._confidence, self._widths = estimator, space, confidence, widths
-        self._people = KnownPeople(_Known)
+        self._people, self._clock = Memory(_Known), FrameClock()
 
     @classmethod
     def load(cls, smoothing: SmoothingConfig | None = None, device: torch.device = CPU) -> Self:
@@ -92,10 +93,6 @@ class SemanticsStage:
         """Says whether frames are labelled when later ones were observed; returns by how much later: seconds."""
         return self._estimator.wait(later)
 
-    def reset(self) -> None:
-        self._people.clear()
-        self._estimator.reset()
-
     @torch.inference_mode()
     def observe(self, observed: Sequence[ObservedPerson], camera: Camera, time_s: float = 0.0) -> None:
         """Takes note of the next frame.
@@ -118,30 +115,30 @@ class SemanticsStage:
         self, observed: Sequence[ObservedPerson], camera: Camera, time_s: float
     ) -> tuple[PersonLabels, ...]:
         """The same of a frame that was observed before; frames are labelled in their order, too."""
-        self._people.see((person.identity for person in observed), time_s)
+        self._clock.tick(time_s)
         if not observed:
             return ()
         bodies = self._estimator.bodies(observed, camera, time_s)
         limbs = self._confidence.limbs(evidence(observed, bodies.keypoints, bodies.sigma))
         made = []
         for row, person in enumerate(observed):
-            build = self._people[person.identity].build
+            known = self._people.of(person.person)
+            build = known.build
             if build.is_due(time_s):
                 ratios = self._widths.look(bodies.entries[row], person, bodies.keypoints[row], camera)
                 if ratios is not None:
                     build.look(self._widths, ratios, time_s)
-            labels = self._labels(person, bodies.entries[row])
+            labels = self._labels(person, known.colours, bodies.entries[row])
             labels[_SHAPE] += build.correction
             own = _person_labels(person, labels, bodies.sigma[row], limbs[row])
             seen = limb_log_odds(person.output, bodies.keypoints[row], person.crop, camera)
-            steady = self._people[person.identity].confidence.steady(time_s, own.confidence, seen)
+            steady = known.confidence.steady(time_s, own.confidence, seen)
             made.append(replace(own, confidence=steady))
         return tuple(made)
 
-    def _labels(self, person: ObservedPerson, entries: FloatArray) -> FloatArray:
+    def _labels(self, person: ObservedPerson, colours: RegionColours, entries: FloatArray) -> FloatArray:
         """One person's labels (LABEL_SIZE,) with colours; from entries (E,) in the frame's camera space."""
-        colours, output = self._people[person.identity].colours, person.output
-        step_s = self._people.clock.step_s
+        output, step_s = person.output, self._clock.step_s
         known = colours.update(to_numpy(output.region_colours[0]), to_numpy(output.region_area[0]), step_s)
         labels = np.zeros(LABEL_SIZE, np.float32)
         labels[:ENTRIES] = entries

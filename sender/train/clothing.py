@@ -36,6 +36,7 @@ from common.training.run import main
 from sender.clothing.evidence import PICTURE_PX, PROBES_M, ClothingViews
 from sender.clothing.network import ClothingConfig, ClothingEstimate, ClothingNet
 from sender.clothing.stage import WEIGHTS_NAME, ClothingStage
+from sender.people.tracked_person import TrackedPerson
 from sender.perception.inference.crop import CropBox
 from sender.perception.inference.predictor import Perception
 from sender.perception.network.output import PerceptionOutput
@@ -110,8 +111,7 @@ def _view(
     image = np.asarray(truth["image"][row], np.uint8)
     size = len(image)
     camera = Camera(size, size, float(truth["focal"][row]) * size)
-    person = ObservedPerson(0, 1.0, CropBox(0, 0, size), output)
-    semantics.reset()
+    person = ObservedPerson(TrackedPerson(0), 1.0, CropBox(0, 0, size), output)
     labels = semantics.label([person], camera)[0]
     return stage.view(image, camera, person, labels)[0]
 

@@ -25,6 +25,7 @@ from common.frames import Camera
 from common.imaging.focal_length import guessed_focal_px
 from common.tensor_rows import TensorRows
 from common.training.fits import fitted, parser_of_fit, save_fit
+from sender.people.tracked_person import TrackedPerson
 from sender.perception.inference.predictor import Perception
 from sender.perception.inference.refine_boxes import predict_in_boxes
 from sender.perception.inference.verifier import Verifier
@@ -86,7 +87,7 @@ class Observer:
         camera = Camera(width, height, guessed_focal_px(width, height))
         seen = predict_in_boxes(self._perception, item.image, [box])
         score = float(self._verifier.presence(seen.output.own, TRACKED_PRIOR)[0])
-        observed = [ObservedPerson(0, score, seen.crops[0], seen.output)]
+        observed = [ObservedPerson(TrackedPerson(0), score, seen.crops[0], seen.output)]
         bodies = self._bodies.alone(observed, camera)
         keypoints = bodies.keypoints[0]
         annotated = item.keypoints[person]

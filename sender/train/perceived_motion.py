@@ -44,7 +44,6 @@ class Sender:
     def packets(self, frames: Iterator[Image], camera: Camera) -> list[bytes]:
         """One for each frame until the person is lost."""
         self._perception.reset()
-        self._semantics.reset()
         codec, packets = FrameCodec(bytes(MODEL_HASH_SIZE)), list[bytes]()
         for number, image in enumerate(frames):
             observed = self._perception.process(image, camera, number / FPS)

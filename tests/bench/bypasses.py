@@ -20,6 +20,7 @@ from common.labels import LABEL_SIZE
 from common.synthetic.dataset.shards import Batch
 from common.weights.devices import CPU
 from common.weights.inference import NetworkInUse
+from sender.people.tracked_person import TrackedPerson
 from sender.perception.inference.crop import CropBox
 from sender.perception.inference.predictor import Perception
 from sender.perception.inference.refine_boxes import predict_in_boxes
@@ -149,7 +150,9 @@ class Senders:
         refiner, predictor, camera = Refiner.load(), PoseHead.load(), Camera(1, 1, 1.0)
         whole = _posed(predictor, refiner)
         everybody = self._perceptions[WHOLE].observe(list(batch["image"])).split()
-        found = [whole.alone([ObservedPerson(0, 1.0, CropBox(0, 0, 1), each)], camera) for each in everybody]
+        found = [
+            whole.alone([ObservedPerson(TrackedPerson(0), 1.0, CropBox(0, 0, 1), each)], camera) for each in everybody
+        ]
         sigma = torch.from_numpy(np.sqrt(np.square(np.concatenate([each.sigma for each in found])).mean(axis=0)))
         self._estimators: dict[Bypass, BodyEstimator] = {
             WHOLE: whole,
@@ -173,7 +176,7 @@ class Senders:
         size, true = len(batch["image"][row]), centred(batch["joints_3d"][row])
         camera, figures = camera_of(float(batch["focal"][row]), size), dict[tuple[Bypass, str], float]()
         people = {
-            bypass: ObservedPerson(0, 1.0, CropBox(0, 0, size), output[row : row + 1])
+            bypass: ObservedPerson(TrackedPerson(0), 1.0, CropBox(0, 0, size), output[row : row + 1])
             for bypass, output in outputs.items()
         }
         found = self._bodies(people, camera)
@@ -204,7 +207,7 @@ class Senders:
         for bypass, net in self._perceptions.items():
             seen = predict_in_boxes(net, item.image, [item.boxes[person]])
             score = float(self._verifier.presence(seen.output, TRACKED_PRIOR)[0])
-            people[bypass] = ObservedPerson(0, score, seen.crops[0], seen.output)
+            people[bypass] = ObservedPerson(TrackedPerson(0), score, seen.crops[0], seen.output)
         found, labelled = self._bodies(people, camera), annotated[:, 2] > 0
         side = max(float(np.ptp(annotated[labelled, :2], axis=0).max()), 1.0)
         figures = dict[tuple[Bypass, str], float]()

@@ -118,8 +118,7 @@ class MovingSender:
         joints: dict[str, list[Float64Array]] = {name: [] for name in systems}
         received: list[PersonLabels | None] = []
         for index, (observed, followed) in enumerate(self._perceived(clip)):
-            self._semantics["per frame"].reset()
-            alone = self._semantics["per frame"].label(observed, CAMERA, index / _FPS)
+            alone = self._semantics["per frame"].anew(SmoothingConfig(0.0)).label(observed, CAMERA, index / _FPS)
             found: dict[str, Sequence[PersonLabels]] = {"bodywire": followed, "per frame": alone}
             for person in found["bodywire"]:
                 rho = unconstrained_rho(self._importance, person)

@@ -20,6 +20,7 @@ from sender.clothing.stage import ClothingStage
 from sender.labelling import Labelling, Networks
 from sender.lookahead import with_later
 from sender.metrics import SenderMetrics
+from sender.people.tracked_person import TrackedPerson
 from sender.perception.close_ups import CloseUps
 from sender.perception.config import TrackerConfig
 from sender.perception.inference.crop import CropBox
@@ -93,7 +94,6 @@ class CropSender:
         return [self._label(output[row : row + 1], batch, row, semantics) for row in range(len(output))]
 
     def _label(self, output: PerceptionOutput, batch: Batch, row: int, semantics: SemanticsStage) -> PersonLabels:
-        semantics.reset()
         self._clothing.reset()
         image, camera, person = _observed(output, batch, row)
         return self._clothing.label(image, camera, [person], semantics.label([person], camera))[0]
@@ -102,7 +102,7 @@ class CropSender:
 def _observed(output: PerceptionOutput, batch: Batch, row: int) -> tuple[Image, Camera, ObservedPerson]:
     """A crop as a frame of its own, its camera, and the person in it."""
     image = np.asarray(batch["image"][row], np.uint8)
-    person = ObservedPerson(0, 1.0, CropBox(0, 0, len(image)), output)
+    person = ObservedPerson(TrackedPerson(0), 1.0, CropBox(0, 0, len(image)), output)
     return image, camera_of(float(batch["focal"][row]), len(image)), person
 
 

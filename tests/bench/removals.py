@@ -36,6 +36,7 @@ from common.wear_kinds import VALUES
 from common.wears import Wears
 from receiver.outfits.guidance import Guidance, explained
 from receiver.outfits.mixture import PLAIN, decode_outfit, draw
+from sender.people.tracked_person import TrackedPerson
 from sender.perception.inference.crop import CropBox
 from sender.perception.inference.predictor import Perception
 from sender.perception.observed_person import ObservedPerson
@@ -139,7 +140,7 @@ def rendered_wearers(count: int) -> list[Reading]:
     reader, perception, readings = WearsReader.load(), Perception.load(), []
     for image, of_person in zip(made["image"], bits, strict=True):
         picture = np.asarray(image, np.uint8)
-        person = ObservedPerson(0, 1.0, CropBox(0, 0, _WORN_PX), perception.observe([picture]))
+        person = ObservedPerson(TrackedPerson(0), 1.0, CropBox(0, 0, _WORN_PX), perception.observe([picture]))
         readings.append((reader.read(picture, person), of_person.tolist()))
     return readings
 

@@ -27,6 +27,7 @@ from common.arrays import Box, FloatArray, Image
 from common.frames import Camera
 from common.imaging.focal_length import guessed_focal_px
 from common.wear_kinds import VALUES
+from sender.people.tracked_person import TrackedPerson
 from sender.perception.config import TrackingConfig
 from sender.perception.inference.predictor import Perception
 from sender.perception.inference.refine_boxes import predict_in_boxes
@@ -51,7 +52,10 @@ def annotated(
     """Readings in the annotated boxes."""
     seen = predict_in_boxes(perception, image, [person.box for person in people])
     rows = zip(people, seen.crops, seen.output.split(), strict=True)
-    return [(reader.read(image, ObservedPerson(0, 1.0, crop, output)), person) for person, crop, output in rows]
+    return [
+        (reader.read(image, ObservedPerson(TrackedPerson(0), 1.0, crop, output)), person)
+        for person, crop, output in rows
+    ]
 
 
 def product(reader: WearsReader, stage: PerceptionStage, image: Image, people: Sequence[JudgedPerson]) -> list[Reading]:

@@ -5,13 +5,14 @@ Boxes are (4,) left, top, right, bottom in pixels.
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import numpy as np
 from scipy.optimize import linear_sum_assignment
 
 from common.arrays import Box
 from common.frames import IDENTITIES
+from sender.people.tracked_person import EXTRAPOLATED_S, TrackedPerson
 from sender.perception.config import TrackerConfig
 from sender.perception.inference.detector import Detection
 from sender.perception.tracking.boxes import area, intersection_over_union, is_duplicate, prominence
@@ -29,12 +30,6 @@ _SLIPPED_DISTANCE = 0.75
 _CLOSE_IOU = 0.05
 # The remembered appearance follows the present one with this time constant, seconds.
 _APPEARANCE_S = 1.1
-# The velocity follows with this one.
-_VELOCITY_S = 0.065
-# A person who moves by less in a frame, as a share of the box's longer side, is looked for in the same place.
-_MIN_SPEED = 0.04
-# A track's box is extrapolated for so long, seconds.
-_EXTRAPOLATED_S = 0.17
 
 # The detector looks for a person who was lost at once and for so long, seconds.
 _SEARCHED_S = 0.5
@@ -64,62 +59,6 @@ class Candidate:
     image_pose: ImagePose | None = None
 
 
-@dataclass(slots=True, eq=False)
-class Track:
-    """One person over time.
-
-    Args:
-        identity: 0…255, reused as late as possible.
-        found_presence: probability of a person when the track began.
-        velocity: (4,) of the box, pixels a second.
-        unseen_s: since the person was last seen; in a frame that follows, of everybody.
-        is_lost: whether the person was not seen in the last frame.
-        remembered: appearance, averaged over time.
-    """
-
-    identity: int
-    box: Box
-    found_presence: float = 0.5
-    velocity: Box = field(default_factory=lambda: np.zeros(4, dtype=np.float32))
-    unseen_s: float = 0.0
-    is_lost: bool = False
-    remembered: Appearance | None = None
-    appearance: Appearance | None = None
-    image_pose: ImagePose | None = None
-    drift: DriftDetector = field(default_factory=DriftDetector)
-
-    def appearance_change(self) -> float | None:
-        """Distance of the last appearance from the remembered one, 0…1; None if they cannot be compared."""
-        return self.remembered.distance(self.appearance) if self.remembered and self.appearance else None
-
-    def mark_lost(self) -> None:
-        """Marks the person as not seen in this frame, and drops the velocity, which was another person's."""
-        self.is_lost, self.velocity, self.drift = True, np.zeros_like(self.velocity), DriftDetector()
-
-    def move_to(self, box: Box) -> None:
-        """Takes a box of this frame in which the person was detected; the velocity is unknown."""
-        self.box, self.velocity, self.unseen_s, self.is_lost = box, np.zeros_like(self.velocity), 0.0, False
-
-    def follow(self, box: Box) -> None:
-        """Takes the box in which perception has seen the person in this frame."""
-        if self.unseen_s > 0:
-            gain = 1 - math.exp(-self.unseen_s / _VELOCITY_S)
-            velocity = self.velocity + gain * ((box - self.box) / self.unseen_s - self.velocity)
-            self.velocity = np.asarray(velocity, dtype=np.float32)
-        self.box, self.unseen_s, self.is_lost = box, 0.0, False
-
-    def expected_box(self) -> Box:
-        """The box in which the person is looked for in this frame: moved on if they move fast, never resized."""
-        step = (self.velocity[:2] + self.velocity[2:]) / 2 * self.unseen_s
-        if float(np.abs(step).max()) < _MIN_SPEED * float((self.box[2:] - self.box[:2]).max()):
-            return self.box
-        return np.asarray(self.box + np.tile(step, 2), dtype=np.float32)
-
-    def predicted(self) -> Box:
-        """The box in this frame, extrapolated at constant velocity for at most `_EXTRAPOLATED_S`."""
-        return np.asarray(self.box + self.velocity * min(self.unseen_s, _EXTRAPOLATED_S), dtype=np.float32)
-
-
 @dataclass(frozen=True, slots=True, eq=False)
 class Observation:
     """What perception saw of a track in a frame.
@@ -128,7 +67,7 @@ class Observation:
         is_there: whether the box shows a person.
     """
 
-    track: Track
+    track: TrackedPerson
     box: Box
     is_there: bool
     appearance: Appearance | None = None
@@ -143,12 +82,12 @@ class Tracker:
 
     def __init__(self, config: TrackerConfig) -> None:
         self.config = config
-        self._tracks: list[Track] = []
+        self._tracks: list[TrackedPerson] = []
         self._next_identity = 0
         self._step_s = USUAL_STEP_S
 
     @property
-    def seen(self) -> tuple[Track, ...]:
+    def seen(self) -> tuple[TrackedPerson, ...]:
         """Tracks whose person was seen in the last frame, oldest first."""
         return tuple(track for track in self._tracks if not track.is_lost)
 
@@ -177,6 +116,8 @@ class Tracker:
         self._step_s = step_s
         for track in self._tracks:
             track.unseen_s += step_s
+            # The landmarks of a head that comes back are looked for anew.
+            track.head = None if track.is_lost else track.head
         self._tracks = [track for track in self._tracks if not track.is_lost or track.unseen_s <= self.config.forget_s]
 
     def associate(self, detections: Sequence[Detection]) -> list[Detection]:
@@ -225,9 +166,9 @@ class Tracker:
             if index in resumed:
                 resumed[index].move_to(new[index].box)
             else:
-                self._tracks.append(Track(self._new_identity(), new[index].box, new[index].score))
+                self._tracks.append(TrackedPerson(self._new_identity(), new[index].box, new[index].score))
 
-    def update(self, observations: Sequence[Observation]) -> tuple[Track, ...]:
+    def update(self, observations: Sequence[Observation]) -> tuple[TrackedPerson, ...]:
         """Takes what perception saw of the tracks in this frame.
 
         Returns:
@@ -260,7 +201,7 @@ class Tracker:
             close = any(intersection_over_union(track.box, other.box) > _CLOSE_IOU for other in others)
             if close and (track.appearance_change() or 0.0) > _MAX_APPEARANCE_DISTANCE:
                 track.mark_lost()
-        kept: list[Track] = []
+        kept: list[TrackedPerson] = []
         for track in self._tracks:
             older = [other for other in kept if not other.is_lost and not track.is_lost]
             rival = next((other for other in older if _is_same_person(track, other)), None)
@@ -285,7 +226,7 @@ class Tracker:
         return identity
 
 
-def _is_same_person(first: Track | Candidate, second: Track | Candidate) -> bool:
+def _is_same_person(first: TrackedPerson | Candidate, second: TrackedPerson | Candidate) -> bool:
     """Whether two boxes or two poses are one person's."""
     if is_duplicate(first.box, second.box):
         return True
@@ -294,7 +235,7 @@ def _is_same_person(first: Track | Candidate, second: Track | Candidate) -> bool
     return first.image_pose.is_same_person(second.image_pose)
 
 
-def _has_slipped_from(track: Track, candidate: Candidate) -> bool:
+def _has_slipped_from(track: TrackedPerson, candidate: Candidate) -> bool:
     """Whether a track follows somebody else, and a candidate nearby looks more like its person."""
     change = track.appearance_change()
     if change is None or track.remembered is None or candidate.appearance is None:
@@ -307,7 +248,7 @@ def _has_slipped_from(track: Track, candidate: Candidate) -> bool:
     return float(apart) < _SLIPPED_DISTANCE * size
 
 
-def _switched(first: Track, second: Track) -> Track | None:
+def _switched(first: TrackedPerson, second: TrackedPerson) -> TrackedPerson | None:
     """Which of two tracks on one person belongs to another person, by appearance; None if that is undecided."""
     first_change, second_change = first.appearance_change(), second.appearance_change()
     if first_change is None or second_change is None:
@@ -326,7 +267,7 @@ def _assign(costs: Sequence[Sequence[float]]) -> list[tuple[int, int]]:
     return [(int(r), int(c)) for r, c in zip(rows, columns, strict=True) if table[r, c] < _IMPOSSIBLE]
 
 
-def _reidentification_cost(track: Track, candidate: Candidate) -> float:
+def _reidentification_cost(track: TrackedPerson, candidate: Candidate) -> float:
     """Cost of resuming a lost track with a candidate."""
     difference = None
     if candidate.appearance is not None and track.remembered is not None:
@@ -336,14 +277,14 @@ def _reidentification_cost(track: Track, candidate: Candidate) -> float:
     return _match_cost(track, candidate.box) + _APPEARANCE_COST * (difference or 0.0)
 
 
-def _match_cost(track: Track, box: Box) -> float:
+def _match_cost(track: TrackedPerson, box: Box) -> float:
     """Cost of assigning a box to a track, from overlap, distance and size; `_IMPOSSIBLE` if they are too far apart."""
     expected = track.predicted()
     size = float(max(expected[2:] - expected[:2]))
     centre_distance = float(np.linalg.norm((expected[:2] + expected[2:] - box[:2] - box[2:]) / 2)) / max(size, 1.0)
     size_ratio = abs(float(np.log(max(area(box), 1.0) / max(area(expected), 1.0))))
     iou = intersection_over_union(expected, box)
-    farthest = _MAX_CENTRE_DISTANCE + _CENTRE_DISTANCE_GROWTH * min(track.unseen_s, _EXTRAPOLATED_S)
+    farthest = _MAX_CENTRE_DISTANCE + _CENTRE_DISTANCE_GROWTH * min(track.unseen_s, EXTRAPOLATED_S)
     if iou < _MIN_IOU and centre_distance > farthest:
         return _IMPOSSIBLE
     return 1.0 - iou + centre_distance + _SIZE_COST * size_ratio

@@ -31,15 +31,50 @@ _MOST_APART_S = 0.2
 
 
 @dataclass(slots=True)
-class _Seen:
-    """Of one person: the last frame in each view with its time, and the velocity, a second."""
+class ViewMean:
+    """What was seen of one person in the last frame of each view.
+
+    Args:
+        last: the numbers, and the time of the frame.
+        velocity: of the numbers, a second.
+    """
 
     last: dict[View, tuple[FloatArray, float]] = field(default_factory=dict)
     velocity: FloatArray | None = None
 
+    def add(self, view: View, values: FloatArray, now_s: float) -> FloatArray:
+        """Takes a frame; returns what both views would show in it.
+
+        Args:
+            values: (N,) numbers that perception saw or that follow from it, such as a box.
+            now_s: of the frame, later than of the last one.
+        """
+        if view == "both":
+            mean, self.last = values, {}
+        else:
+            mean = self._mean(view, values, now_s)
+        self.last[view] = values, now_s
+        return mean
+
+    def _mean(self, view: View, values: FloatArray, now_s: float) -> FloatArray:
+        if view in self.last:
+            first, first_s = self.last[view]
+            velocity = (values - first) / np.float32(now_s - first_s)
+            gain = np.float32(1 - math.exp(-(now_s - first_s) / 2 / _VELOCITY_S))
+            self.velocity = velocity if self.velocity is None else self.velocity + gain * (velocity - self.velocity)
+        before, before_s = self.last.get(OTHER[view], self.last.get("both", (values, -math.inf)))
+        step_s = now_s - before_s
+        if step_s > _MOST_APART_S:
+            return values
+        if OTHER[view] not in self.last:
+            # One view alone would be off.
+            return before if self.velocity is None else np.asarray(before + step_s * self.velocity, np.float32)
+        middle = (values + before) / np.float32(2)
+        return middle if self.velocity is None else np.asarray(middle + step_s / 2 * self.velocity, np.float32)
+
 
 class ViewTurns:
-    """Keeps what was seen of each identity in its last frame of each view.
+    """Decides in which view people are seen.
 
     Args:
         live: whether the source is a camera. Its frames are rare when the machine is busy, and a second view of each
@@ -48,14 +83,14 @@ class ViewTurns:
 
     def __init__(self, *, live: bool = False) -> None:
         self._live = live
-        self._people: dict[int, _Seen] = {}
         self._view: View = "plain"
         self._last_s: float | None = None
 
-    def next_view(self, identities: Sequence[int], time_s: float | None, *, keeps: bool = False) -> View:
+    def next_view(self, people: Sequence[ViewMean], time_s: float | None, *, keeps: bool = False) -> View:
         """How everybody in a frame is to be seen: in both views where somebody is new, and after a pause of a file.
 
         Args:
+            people: what was seen of them.
             time_s: on the source's clock; None where it has none.
             keeps: as in the last frame.
         """
@@ -63,42 +98,7 @@ class ViewTurns:
         follows = time_s is not None and last_s is not None and 0.0 < time_s - last_s <= _TURN_S
         if keeps:
             return self._view
-        if any(identity not in self._people for identity in identities) or not (follows or self._live):
+        if not all(person.last for person in people) or not (follows or self._live):
             return "both"
         self._view = OTHER[self._view] if follows else "plain"
         return self._view
-
-    def forget(self, identity: int) -> None:
-        """Forgets one person, who was not seen for a while."""
-        self._people.pop(identity, None)
-
-    def mean(self, identity: int, view: View, values: FloatArray, now_s: float) -> FloatArray:
-        """What both views would show in this frame.
-
-        Args:
-            values: (N,) numbers that perception saw or that follow from it, such as a box.
-            now_s: of the frame, later than of the last one.
-        """
-        seen = self._people.setdefault(identity, _Seen())
-        if view == "both":
-            mean, seen.last = values, {}
-        else:
-            mean = self._mean(seen, view, values, now_s)
-        seen.last[view] = values, now_s
-        return mean
-
-    def _mean(self, seen: _Seen, view: View, values: FloatArray, now_s: float) -> FloatArray:
-        if view in seen.last:
-            first, first_s = seen.last[view]
-            velocity = (values - first) / np.float32(now_s - first_s)
-            gain = np.float32(1 - math.exp(-(now_s - first_s) / 2 / _VELOCITY_S))
-            seen.velocity = velocity if seen.velocity is None else seen.velocity + gain * (velocity - seen.velocity)
-        before, before_s = seen.last.get(OTHER[view], seen.last.get("both", (values, -math.inf)))
-        step_s = now_s - before_s
-        if step_s > _MOST_APART_S:
-            return values
-        if OTHER[view] not in seen.last:
-            # One view alone would be off.
-            return before if seen.velocity is None else np.asarray(before + step_s * seen.velocity, np.float32)
-        middle = (values + before) / np.float32(2)
-        return middle if seen.velocity is None else np.asarray(middle + step_s / 2 * seen.velocity, np.float32)

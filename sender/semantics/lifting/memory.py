@@ -15,6 +15,7 @@ import numpy as np
 from common.arrays import FloatArray
 from common.frames import Camera
 from common.weights.devices import to_numpy
+from sender.people.tracked_person import TrackedPerson
 from sender.perception.observed_person import ObservedPerson
 from sender.perception.tracking.view_turns import View
 from sender.semantics.bodies import together
@@ -51,17 +52,13 @@ class Window:
 
 
 class RecentFrames:
-    """Identity → the last frames of a person, oldest first; the first one shows them."""
+    """The last frames of each person, oldest first; the first one shows them."""
 
     def __init__(self) -> None:
-        self._people: dict[int, list[Observations]] = {}
+        self._people: dict[TrackedPerson, list[Observations]] = {}
         self._now_s = -math.inf
 
-    def clear(self) -> None:
-        self._people.clear()
-        self._now_s = -math.inf
-
-    def add(self, found: Mapping[int, Observations], time_s: float) -> None:
+    def add(self, found: Mapping[TrackedPerson, Observations], time_s: float) -> None:
         """Takes the next frame: what it tells of the people found in it.
 
         Args:
@@ -70,18 +67,18 @@ class RecentFrames:
         if not time_s > self._now_s:
             self._people.clear()
         self._now_s = time_s
-        for identity, frames in list(self._people.items()):
+        for person, frames in list(self._people.items()):
             del frames[: sum(frame.time_s < time_s - _KEPT_S for frame in frames)]
             if not any(frame.seen for frame in frames):
-                del self._people[identity]
-            elif identity not in found:
+                del self._people[person]
+            elif person not in found:
                 frames.append(unseen(frames[-1], time_s))
-        for identity, frame in found.items():
-            self._people.setdefault(identity, []).append(frame)
+        for person, frame in found.items():
+            self._people.setdefault(person, []).append(frame)
 
-    def window(self, identity: int, anchor_s: float, length: int) -> Window:
+    def window(self, person: TrackedPerson, anchor_s: float, length: int) -> Window:
         """At most so many frames of a person around the one of a time: of those after it, half as many at most."""
-        frames = self._people[identity]
+        frames = self._people[person]
         times = [float(frame.time_s) for frame in frames]
         anchor, stride = times.index(anchor_s), _stride(times, length - 1)
         rows = [row for row in range(anchor % stride, len(times), stride) if abs(times[row] - anchor_s) <= LONGEST_S]

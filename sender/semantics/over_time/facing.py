@@ -43,32 +43,28 @@ class _Other:
 
 
 class FacingResolver:
-    """Tells of each identity's frames which show the person from the other side."""
+    """Tells of one person's frames which show them from the other side."""
 
     def __init__(self) -> None:
-        self._others: dict[int, _Other] = {}
+        self._other: _Other | None = None
 
-    def forget(self, identity: int) -> None:
-        """Forgets one person, who was not seen for a while."""
-        self._others.pop(identity, None)
-
-    def judge(self, identity: int, time_s: float, labels: FloatArray, shown: FloatArray, shown_s: float) -> Facing:
-        """Whether one person's labels (LABEL_SIZE,) follow those that are `shown` since `shown_s`.
+    def judge(self, time_s: float, labels: FloatArray, shown: FloatArray, shown_s: float) -> Facing:
+        """Whether labels (LABEL_SIZE,) follow those that are `shown` since `shown_s`.
 
         Args:
             time_s, shown_s: on the source's clock.
             labels, shown: in the camera space of their frames.
         """
         if turn_between(shown, labels) <= _MOST_NOISE + _MOST_SPEED * (time_s - shown_s):
-            self.forget(identity)
+            self._other = None
             return Facing.FOLLOWS
-        other = self._others.get(identity)
+        other = self._other
         agrees = other is not None and turn_between(other.labels, labels) <= _AGREED
         since_s = other.since_s if other is not None and agrees else time_s
         if time_s - since_s >= _AGREED_S:
-            self.forget(identity)
+            self._other = None
             return Facing.TURNED
-        self._others[identity] = _Other(labels.copy(), since_s)
+        self._other = _Other(labels.copy(), since_s)
         return Facing.WAITS
 
 

@@ -7,12 +7,13 @@ joints are 1.5 mm closer.
 """
 
 from collections import deque
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Final
 
 from common.arrays import FloatArray
+from sender.people.tracked_person import Memory, TrackedPerson
 from sender.perception.tracking.view_turns import View
-from sender.semantics.over_time.smoothing import SPEED_GAIN, LabelSmoother
+from sender.semantics.over_time.smoothing import SPEED_GAIN, Filtered, LabelSmoother
 
 LATER_S: Final = 0.27
 """Frames that are later by more change nothing."""
@@ -21,13 +22,19 @@ _WAITING_SHARE = 0.5
 
 
 @dataclass(frozen=True, slots=True)
-class _Filtered:
+class _Waiting:
     time_s: float
     labels: FloatArray
 
 
+@dataclass(slots=True)
+class _Person:
+    forwards: Filtered = field(default_factory=Filtered)
+    waiting: deque[_Waiting] = field(default_factory=deque)
+
+
 class FixedLagSmoother:
-    """Filters the labels of each identity.
+    """Filters the labels of each person.
 
     Args:
         strength: as of `LabelSmoother`.
@@ -37,32 +44,25 @@ class FixedLagSmoother:
     def __init__(self, strength: float, *, waits: bool = False) -> None:
         gain = SPEED_GAIN * (_WAITING_SHARE if waits else 1.0)
         self._forwards, self._backwards = (LabelSmoother(strength, gain) for _ in range(2))
-        self._waiting: dict[int, deque[_Filtered]] = {}
+        self._people = Memory(_Person)
 
-    def reset(self) -> None:
-        """Forgets everybody, for a new source."""
-        self._forwards.reset()
-        self._waiting.clear()
-
-    def add(self, identity: int, time_s: float, labels: FloatArray, view: View = "both") -> FloatArray:
+    def add(self, person: TrackedPerson, time_s: float, labels: FloatArray, view: View = "both") -> FloatArray:
         """Takes one person's labels in the next frame, and gives them filtered so far; arguments and result as of
         `LabelSmoother.smooth`."""
-        filtered = self._forwards.smooth(identity, time_s, labels, view)
-        self._waiting.setdefault(identity, deque()).append(_Filtered(time_s, filtered))
+        known = self._people.of(person)
+        filtered = self._forwards.smooth(known.forwards, time_s, labels, view)
+        known.waiting.append(_Waiting(time_s, filtered))
         return filtered
 
-    def next(self, identity: int) -> FloatArray:
+    def next(self, person: TrackedPerson) -> FloatArray:
         """One person's labels (LABEL_SIZE,) in the oldest frame that is still here, which is forgotten.
 
         Raises:
-            KeyError: there is none.
+            IndexError: there is none.
         """
-        waiting = self._waiting[identity]
+        waiting, backwards = self._people.of(person).waiting, Filtered()
         last_s = waiting[0].time_s + LATER_S
-        self._backwards.reset()
         for frame in reversed([each for each in waiting if each.time_s <= last_s]):
-            labels = self._backwards.smooth(identity, -frame.time_s, frame.labels)
+            labels = self._backwards.smooth(backwards, -frame.time_s, frame.labels)
         waiting.popleft()
-        if not waiting:
-            del self._waiting[identity]
         return labels

@@ -1,4 +1,4 @@
-"""Smooths labels over time with a One Euro filter (Casiez et al., CHI 2012) per identity and group.
+"""Smooths labels over time with a One Euro filter (Casiez et al., CHI 2012) per person and group.
 
 A low-pass filter whose cutoff frequency rises with speed: no jitter at rest, little lag in motion.
 
@@ -22,7 +22,7 @@ import numpy as np
 
 from common.arrays import FloatArray
 from common.labels import GROUP_NAMES, LABEL_SIZE, OPTIONAL_GROUPS, group_slices
-from sender.perception.tracking.view_turns import View, ViewTurns
+from sender.perception.tracking.view_turns import View, ViewMean
 from sender.semantics.over_time.facing import Facing, FacingResolver
 from sender.semantics.over_time.steady_shape import SteadyShape
 
@@ -73,6 +73,8 @@ _FORGET_S = 0.5
 
 @dataclass(slots=True)
 class _FilterState:
+    facing: FacingResolver
+    views: ViewMean
     time_s: float
     value: FloatArray
     speed: FloatArray
@@ -112,8 +114,15 @@ class _FilterState:
         return np.sqrt(np.maximum(0, _MEANS @ (self.speed**2 - share * self.noise)))
 
 
+@dataclass(slots=True)
+class Filtered:
+    """What a filter remembers of one person: nothing before their first frame."""
+
+    state: _FilterState | None = None
+
+
 class LabelSmoother:
-    """Filters the labels of each identity.
+    """Filters labels.
 
     Args:
         strength: above 0; a stronger filter lets less through at rest.
@@ -127,15 +136,8 @@ class LabelSmoother:
         least_hz = [_POSITION_MIN_CUTOFF_HZ if group == _IMAGE_POSITION else _MIN_CUTOFF_HZ for group in _SMOOTHED]
         self._min_cutoff_hz = np.array(least_hz, np.float32) / np.float32(strength)
         self._min_cutoff_hz[_SMOOTHED.index(_DISTANCE)] *= _DISTANCE_SHARE
-        self.reset()
 
-    def reset(self) -> None:
-        """Forgets everybody, for a new source."""
-        self._states: dict[int, _FilterState] = {}
-        self._facing = FacingResolver()
-        self._views = ViewTurns()
-
-    def smooth(self, identity: int, time_s: float, labels: FloatArray, view: View = "both") -> FloatArray:
+    def smooth(self, person: Filtered, time_s: float, labels: FloatArray, view: View = "both") -> FloatArray:
         """One person's labels (LABEL_SIZE,), smoothed by the earlier ones; `appearance` and `surface` pass unchanged.
 
         Args:
@@ -147,25 +149,23 @@ class LabelSmoother:
         """
         if labels.shape != (LABEL_SIZE,):
             raise ValueError(f"expected {LABEL_SIZE} label entries, got {labels.shape}")
-        state = self._states.get(identity)
+        state = person.state
         if state is None or not 0.0 < time_s - state.time_s <= _FORGET_S:
             zeros, shape = np.zeros_like(labels), SteadyShape()
             shape.steady(labels, time_s)
-            self._states[identity] = _FilterState(
-                time_s, labels.copy(), zeros, zeros.copy(), (labels.copy(),), labels[_DISTANCE].copy(), shape
-            )
-            self._facing.forget(identity)
-            self._views.forget(identity)
-            return self._views.mean(identity, view, labels, time_s)
+            last, distance, views = (labels.copy(),), labels[_DISTANCE].copy(), ViewMean()
+            filters = (FacingResolver(), views, time_s, labels.copy(), zeros, zeros.copy(), last, distance, shape)
+            person.state = _FilterState(*filters)
+            return views.add(view, labels, time_s)
         labels, step_s = labels.copy(), time_s - state.time_s
-        facing = self._facing.judge(identity, time_s, labels, state.value, state.time_s)
+        facing = state.facing.judge(time_s, labels, state.value, state.time_s)
         if facing is Facing.TURNED:
             state.turn(labels)
-            self._views.forget(identity)
+            state.views = ViewMean()
         elif facing is Facing.WAITS:
             labels[_POSE] = state.value[_POSE]
         state.limit(labels, step_s)
-        labels = state.shape.steady(self._views.mean(identity, view, labels, time_s), time_s)
+        labels = state.shape.steady(state.views.add(view, labels, time_s), time_s)
         state.add(labels, step_s)
         value = labels.copy()
         gains = _gain(self._min_cutoff_hz + self._speed_gains * state.speeds(step_s), step_s)[_GROUP_OF_ENTRY]

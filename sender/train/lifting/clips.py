@@ -71,7 +71,6 @@ class Observer:
         """The arrays that are seen in the frames (H, W, 3) of a clip; empty where perception never finds anybody."""
         perception = self._perceptions[live]
         perception.reset()
-        self._fits.reset()
         rows = [self._row(perception, image, number / FPS) for number, image in enumerate(frames)]
         known = max(rows, key=len)
         if not known:

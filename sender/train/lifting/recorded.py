@@ -24,7 +24,7 @@ from sender.perception.tracking.view_turns import View
 from sender.semantics.bodies import entries_in_crops, entries_in_frame
 from sender.semantics.crop_labels import ENTRIES
 from sender.semantics.lifting.window import crop_rotation
-from sender.semantics.over_time.smoothing import LabelSmoother
+from sender.semantics.over_time.smoothing import Filtered, LabelSmoother
 from sender.train.lifting.mirrored import mirrored
 from sender.train.lifting.motions import Moving
 from sender.train.lifting.observed import BodyErrors, Boxes, Errors, in_crop_cameras, in_crops
@@ -156,10 +156,10 @@ def smoothed(clip: Mapping[str, Any]) -> dict[str, Any]:
     labels[:, :ENTRIES] = entries_in_frame(clip["entries"][seen], crops, camera)
     views = [_NAMES[float(view)] for view in clip["view"][seen]]
     # Both ways, as `FixedLagSmoother` does where it knows all that follows; there with half of the gain.
-    forwards, backwards = LabelSmoother(), LabelSmoother()
+    smoother, forwards, backwards = LabelSmoother(), Filtered(), Filtered()
     own = zip(times, labels, views, strict=True)
-    causal = [forwards.smooth(0, time_s, row, view) for time_s, row, view in own]
-    later = [backwards.smooth(0, -time_s, row) for time_s, row in reversed([*zip(times, causal, strict=True)])]
+    causal = [smoother.smooth(forwards, time_s, row, view) for time_s, row, view in own]
+    later = [smoother.smooth(backwards, -time_s, row) for time_s, row in reversed([*zip(times, causal, strict=True)])]
     found = {"smoothed": causal, "smoothed_later": later[::-1]}
     entries = {name: entries_in_crops(np.stack(each)[:, :ENTRIES], crops, camera) for name, each in found.items()}
     return {**clip, **{name: _placed(each, seen, len(clip["time_s"])) for name, each in entries.items()}}

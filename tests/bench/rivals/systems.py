@@ -92,10 +92,10 @@ class Systems:
 
     def _read(self, crops: Sequence[Image], people: Sequence[ObservedPerson]) -> Iterator[Mapping[str, FloatArray]]:
         """Labels of received crops, one a frame; people are told apart by the sender."""
-        self._semantics.reset()
+        semantics = self._semantics.anew(SmoothingConfig())
         for number, (crop, person) in enumerate(zip(crops, people, strict=True)):
             observed = replace(person, output=self._perception.observe([crop]))
-            yield self._semantics.label([observed], CAMERA, number / FPS)[0].labels
+            yield semantics.label([observed], CAMERA, number / FPS)[0].labels
 
     def _video(self, family: str, clip: PerceivedClip) -> Iterator[Result]:
         codec = VIDEOS[family]

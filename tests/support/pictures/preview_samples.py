@@ -6,6 +6,7 @@ import numpy as np
 import torch
 
 from common.arrays import BoolArray, FloatArray
+from sender.people.tracked_person import TrackedPerson
 from sender.perception.inference.crop import CropBox
 from sender.perception.network.output import PerceptionOutput
 from sender.perception.observed_person import ObservedPerson
@@ -40,7 +41,7 @@ def observed(
         "keypoints_sigma": torch.full((1, 17), 0.02),
         "visible_logit": torch.from_numpy(np.where(visible, 4.0, -4.0).astype(np.float32))[None],
     }
-    return ObservedPerson(identity, score, crop, PerceptionOutput(**(unused | used)))
+    return ObservedPerson(TrackedPerson(identity), score, crop, PerceptionOutput(**(unused | used)))
 
 
 def block(left: float, top: float, right: float, bottom: float) -> BoolArray:

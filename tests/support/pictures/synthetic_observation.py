@@ -17,6 +17,7 @@ from common.labels import split
 from common.synthetic.assets.appearance import Appearance, Light
 from common.synthetic.renderer.renderer import Figure, Renderer, View
 from sender.capture.source import CapturedFrame
+from sender.people.tracked_person import TrackedPerson
 from sender.perception.inference.crop import CropBox
 from sender.perception.network.output import PerceptionOutput
 from sender.perception.observed_person import ObservedPerson
@@ -77,7 +78,7 @@ class RenderedPerson:
             "depth": torch.from_numpy(np.where(person, depth, 0).astype(np.float32))[None],
             "region_colours": torch.full((1, len(REGIONS), 3), 0.5),
         }
-        return ObservedPerson(identity, 1.0, CROP, PerceptionOutput(**(unused | used)))
+        return ObservedPerson(TrackedPerson(identity), 1.0, CROP, PerceptionOutput(**(unused | used)))
 
     def labels(self, space: LabelSpace, identity: int = 0) -> PersonLabels:
         """The true labels."""

@@ -161,7 +161,7 @@ async def test_new_source_resets_stages() -> None:
     networks, stage = FakeNetworks(), FakeBlobStage()
     source = FakeSource([captured(0, "a.jpg"), captured(1, "b.jpg"), captured(2, "b.jpg")])
     await pipeline_of(source, FakeLink(), stage, networks=networks).run(asyncio.Event())
-    assert networks.resets == 3 * stage.resets == 6
+    assert networks.resets == 2 * stage.resets == 4
 
 
 async def test_without_smoothing_views_take_no_turns() -> None:
@@ -361,7 +361,7 @@ async def test_blobs_of_a_picture_are_sent_ahead_of_it() -> None:
     source = FakeSource([still(0), captured(1, still(0).source)], stills=True)
     await pipeline_of(source, link, FakeBlobStage(), networks=networks).run(asyncio.Event())
     assert link.ahead == [[], [Blob(TEXTURE, 7, b"\x01")]] and link.blobs == []
-    assert networks.resets == 3 * 2, "each shows people of its own"
+    assert networks.resets == 2 * 2, "each shows people of its own"
 
 
 async def test_pace_of_a_file_begins_when_the_networks_have_seen_a_frame() -> None:

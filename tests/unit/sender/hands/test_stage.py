@@ -20,6 +20,7 @@ from sender.hands.landmarks import Place, SeenHand
 from sender.hands.skeleton import ANGLES, FINGERS, HandSkeleton
 from sender.hands.stage import HandsStage
 from sender.hands.wrist import Wrists
+from sender.people.tracked_person import TrackedPerson
 from sender.perception.inference.crop import CropBox
 from sender.perception.network.output import PerceptionOutput
 from sender.perception.observed_person import ObservedPerson
@@ -90,7 +91,7 @@ def person(identity: int = 0, span_m: float = 1.0, hidden: Sequence[str] = ()) -
         "keypoints_sigma": torch.full((1, 17), 0.01),
         "camera": torch.tensor([[0.5, 0.5, float(np.log(span_m))]]),
     }
-    return ObservedPerson(identity, 0.9, CROP, PerceptionOutput(**fields))
+    return ObservedPerson(TrackedPerson(identity), 0.9, CROP, PerceptionOutput(**fields))
 
 
 def labels_of(space: LabelSpace, identity: int = 0) -> PersonLabels:

@@ -7,6 +7,7 @@ import torch
 
 from common.body.anatomy import REGION_INDEX
 from sender.jscc.importance import importance_of
+from sender.people.tracked_person import TrackedPerson
 from sender.perception.inference.crop import CropBox
 from sender.perception.network.output import PARTS, PerceptionOutput
 from sender.perception.observed_person import ObservedPerson
@@ -22,7 +23,9 @@ def person(crop: CropBox) -> ObservedPerson:
     parts[:, 1 + REGION_INDEX["chest"]] = 1.0
     parts[:, 1 + REGION_INDEX["face"], : TEXELS // 4] = 2.0
     unused: dict[str, Any] = {field: torch.zeros(1) for field in PerceptionOutput.__dataclass_fields__}
-    return ObservedPerson(0, 1.0, crop, PerceptionOutput(**(unused | {"mask_logits": mask, "part_logits": parts})))
+    return ObservedPerson(
+        TrackedPerson(0), 1.0, crop, PerceptionOutput(**(unused | {"mask_logits": mask, "part_logits": parts}))
+    )
 
 
 def test_levels_are_where_the_person_is_in_the_window() -> None:

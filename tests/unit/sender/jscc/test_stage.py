@@ -15,14 +15,15 @@ from sender.capture.source import CapturedFrame
 from sender.jscc import stage as stages
 from sender.jscc.stage import JsccStage
 from sender.metrics import SenderMetrics
+from sender.people.tracked_person import TrackedPerson
 from sender.perception.inference.crop import CropBox
 from sender.perception.observed_person import ObservedPerson
 from tests.support.training.tiny_image_channel import tiny_network
 
 _NO_OUTPUT: Any = None
-LARGE = ObservedPerson(0, 0.9, CropBox(50, 20, 100, roll=0.3), _NO_OUTPUT)
-SMALL = ObservedPerson(1, 0.9, CropBox(0, 0, 60), _NO_OUTPUT)
-UNSURE = ObservedPerson(2, 0.4, CropBox(0, 0, 200), _NO_OUTPUT)
+LARGE = ObservedPerson(TrackedPerson(0), 0.9, CropBox(50, 20, 100, roll=0.3), _NO_OUTPUT)
+SMALL = ObservedPerson(TrackedPerson(1), 0.9, CropBox(0, 0, 60), _NO_OUTPUT)
+UNSURE = ObservedPerson(TrackedPerson(2), 0.4, CropBox(0, 0, 200), _NO_OUTPUT)
 
 
 @pytest.fixture(autouse=True)

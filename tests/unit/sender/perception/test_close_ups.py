@@ -13,7 +13,8 @@ from common.frames import Camera
 from sender.face.detector import FoundFace
 from sender.face.head_pose import HeadPoseReader
 from sender.face.landmarks import FaceLandmarks
-from sender.perception.close_ups import CloseUps, box_of, with_head
+from sender.people.tracked_person import TrackedPerson
+from sender.perception.close_ups import CloseUps, box_of, shows_head_of, with_head
 from sender.perception.config import TrackerConfig
 from sender.perception.inference.crop import CropBox
 from sender.perception.inference.detector import USUAL, Detection, Detector, DetectorConfig, DetectorNet
@@ -23,7 +24,6 @@ from sender.perception.network.network import PerceptionConfig, PerceptionNet
 from sender.perception.network.output import PerceptionOutput
 from sender.perception.stage import PerceptionStage
 from sender.perception.tracking.similarity import ImagePose
-from sender.perception.tracking.tracker import Track
 from tests.support.pictures.preview_samples import MASK, observed
 from tests.support.pictures.shown_heads import landmarks, shown_head
 
@@ -126,30 +126,31 @@ def test_what_landmarks_do_not_believe_is_nobody(faces: ScriptedFaces) -> None:
 def test_face_belongs_to_whom_it_is_in_the_box_of(faces: ScriptedFaces) -> None:
     ups = close_ups(faces)
     inside, beside = (
-        Track(number, np.array(box, np.float32)) for number, box in enumerate([(40, 30, 480, 512), (0, 300, 100, 512)])
+        TrackedPerson(number, np.array(box, np.float32))
+        for number, box in enumerate([(40, 30, 480, 512), (0, 300, 100, 512)])
     )
     assert ups.find(FRAME, [beside, inside], searches=True) == []
-    assert ups.head(inside.identity) is not None and ups.head(beside.identity) is None
+    assert inside.head is not None and beside.head is None
     assert len(close_ups(faces).find(FRAME, [beside], searches=True)) == 1
 
 
 def test_face_on_clothes_is_nobody(faces: ScriptedFaces) -> None:
     keypoints, located = np.full((17, 2), 256, np.float32), np.arange(17) < 3
-    wearer = Track(0, np.array([40, 0, 480, 512], np.float32), image_pose=ImagePose(keypoints, located))
+    wearer = TrackedPerson(0, np.array([40, 0, 480, 512], np.float32), image_pose=ImagePose(keypoints, located))
     keypoints[:3, 1] = 20
     ups = close_ups(faces)
-    assert ups.find(FRAME, [wearer], searches=True) == [] and ups.head(0) is None
+    assert ups.find(FRAME, [wearer], searches=True) == [] and wearer.head is None
     keypoints[:3, 1] = 256
     ups.find(FRAME, [wearer], searches=True)
-    assert ups.head(0) is not None
+    assert wearer.head is not None
 
 
 def test_faces_are_searched_only_where_somebody_may_be_seen_so_near(faces: ScriptedFaces) -> None:
-    ups, whole = close_ups(faces), Track(0, np.array([200, 40, 300, 450], np.float32))
+    ups, whole = close_ups(faces), TrackedPerson(0, np.array([200, 40, 300, 450], np.float32))
     ups.find(FRAME, [whole], searches=True)
     ups.find(FRAME, [], searches=False)
     assert faces.searches == 0
-    ups.find(FRAME, [Track(0, np.array([100, 40, 400, 512], np.float32))], searches=True)
+    ups.find(FRAME, [TrackedPerson(0, np.array([100, 40, 400, 512], np.float32))], searches=True)
     assert faces.searches == 1
 
 
@@ -174,8 +175,11 @@ def test_shape_is_the_mean_one_where_hips_are_not_seen(faces: ScriptedFaces) -> 
 def test_who_stands_behind_a_close_up_is_somebody_else(
     faces: ScriptedFaces, x: float, located: bool, shown: bool
 ) -> None:
-    ups, whole = close_ups(faces), np.array([0, 0, 512, 512], np.float32)
-    ups.find(FRAME, [Track(0, whole)], searches=True)
+    whole = np.array([0, 0, 512, 512], np.float32)
+    near = TrackedPerson(0, whole)
+    close_ups(faces).find(FRAME, [near], searches=True)
     pose = ImagePose(np.tile(np.array([x, 250], np.float32), (17, 1)), np.full(17, located))
-    assert ups.shows(whole, pose) == shown
-    assert not ups.shows(np.array([0, 0, 20, 512], np.float32), replace(pose, located=np.zeros(17, np.bool_)))
+    assert shows_head_of([near], whole, pose) == shown
+    assert not shows_head_of(
+        [near], np.array([0, 0, 20, 512], np.float32), replace(pose, located=np.zeros(17, np.bool_))
+    )

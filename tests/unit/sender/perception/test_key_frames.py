@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 
+from sender.people.tracked_person import TrackedPerson
 from sender.perception.inference.crop import CropBox
 from sender.perception.key_frames import KeyFrames
 from sender.perception.network.network import PerceptionConfig, PerceptionNet
@@ -14,12 +15,12 @@ from sender.perception.observed_person import ObservedPerson
 STEP_S = 1 / 30
 TINY = PerceptionConfig(size=32, width=24, depth=2, heads=3, quarter=16, eighth=16, keypoint_width=16)
 OUTPUT = PerceptionNet(TINY).eval()(torch.zeros(1, 3, 32, 32))
-PERSON = ObservedPerson(1, 0.9, CropBox.around(np.array([0, 0, 10, 10], np.float32)), OUTPUT, "plain")
+PERSON = ObservedPerson(TrackedPerson(1), 0.9, CropBox.around(np.array([0, 0, 10, 10], np.float32)), OUTPUT, "plain")
 
 
 def follow(frames: KeyFrames, number: int, person: ObservedPerson = PERSON, step_s: float = STEP_S) -> bool:
     """Whether a frame is propagated."""
-    known = frames.before([person.identity], number * step_s)
+    known = frames.before([person.person], number * step_s)
     frames.keep([replace(each, is_propagated=True) for each in known] or [person], number * step_s)
     return bool(known)
 
@@ -45,7 +46,7 @@ def test_machine_that_is_fast_again_reads_every_frame_and_a_slow_one_is_tried_ev
 
 @pytest.mark.parametrize(
     ("other", "step_s"),
-    [(replace(PERSON, identity=2), STEP_S), (PERSON, 0.3), (replace(PERSON, view="both"), STEP_S)],
+    [(replace(PERSON, person=TrackedPerson(2)), STEP_S), (PERSON, 0.3), (replace(PERSON, view="both"), STEP_S)],
 )
 def test_new_people_long_pauses_and_both_views_are_not_propagated(other: ObservedPerson, step_s: float) -> None:
     frames = KeyFrames()

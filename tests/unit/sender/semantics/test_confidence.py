@@ -9,6 +9,7 @@ import torch
 from common.arrays import FloatArray
 from common.body.anatomy import COCO_KEYPOINTS
 from common.labels import group_slices
+from sender.people.tracked_person import TrackedPerson
 from sender.perception.inference.crop import CropBox
 from sender.perception.network.network import PerceptionConfig, PerceptionNet
 from sender.perception.network.output import PerceptionOutput
@@ -36,7 +37,7 @@ def output() -> PerceptionOutput:
 def evidence_of(output: PerceptionOutput, **changes: torch.Tensor) -> FloatArray:
     crop, known = CropBox(0, 0, 32), {"keypoints": output.keypoints_2d, "sigma": torch.full((2, ENTRIES), 0.4)}
     keypoints, sigma = (value.numpy() for value in (known | changes).values())
-    people = [ObservedPerson(row, 0.8, crop, each) for row, each in enumerate(output.split())]
+    people = [ObservedPerson(TrackedPerson(row), 0.8, crop, each) for row, each in enumerate(output.split())]
     return evidence(people, crop.to_pixels(keypoints), sigma)
 
 

@@ -12,10 +12,10 @@ from common.arrays import FloatArray
 from common.body.label_space import LabelSpace
 from common.frames import Camera
 from common.labels import group_slices
+from sender.people.tracked_person import TrackedPerson
 from sender.perception.inference.crop import CropBox
 from sender.perception.inference.predictor import Perception
 from sender.perception.observed_person import ObservedPerson
-from sender.perception.tracking import known_people
 from sender.semantics.config import SmoothingConfig
 from sender.semantics.crop_labels import pose_entries
 from sender.semantics.predictor import PoseErrors, PoseErrorsConfig, PoseHead
@@ -31,7 +31,7 @@ def person(*, legs: bool = True) -> ObservedPerson:
     square = np.array(picture[:, left : left + side])
     if not legs:
         square[side // 2 :] = 90
-    return ObservedPerson(0, 1.0, CropBox(0, 0, side), Perception.load().observe([square]))
+    return ObservedPerson(TrackedPerson(0), 1.0, CropBox(0, 0, side), Perception.load().observe([square]))
 
 
 @pytest.fixture(scope="module")
@@ -58,10 +58,7 @@ def test_deviations_stay_in_their_range_whatever_features_say() -> None:
     assert np.exp(-3) <= sigma.min() < 0.06 < 2.7 < sigma.max() <= np.exp(1.0) + 1e-5
 
 
-def test_identity_that_is_given_to_another_has_their_colours(
-    seen: ObservedPerson, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(known_people, "FORGET_AFTER_S", 0.08)
+def test_identity_that_is_given_to_another_has_their_colours(seen: ObservedPerson) -> None:
     camera, stage = Camera(seen.crop.side, seen.crop.side, 2.0 * seen.crop.side), SemanticsStage.load(SmoothingConfig())
     stranger = replace(seen, output=replace(seen.output, region_colours=1 - seen.output.region_colours))
 
@@ -69,9 +66,7 @@ def test_identity_that_is_given_to_another_has_their_colours(
         return stage.label([person], camera)[0].labels["appearance"]
 
     first, mixed = colours(seen), colours(stranger)
-    for _ in range(3):
-        stage.label([], camera)
-    assert np.array_equal(colours(seen), first) and not np.array_equal(mixed, first)
+    assert np.array_equal(colours(replace(seen, person=TrackedPerson(0))), first) and not np.array_equal(mixed, first)
 
 
 def test_a_stage_that_shares_networks_smooths_as_it_is_told() -> None:

@@ -2,11 +2,12 @@ import numpy as np
 import pytest
 
 from common.arrays import Box
+from sender.people.tracked_person import TrackedPerson
 from sender.perception.config import TrackerConfig
 from sender.perception.inference.detector import Detection
 from sender.perception.tracking.boxes import intersection_over_union
 from sender.perception.tracking.similarity import Appearance, ImagePose
-from sender.perception.tracking.tracker import Candidate, Observation, Track, Tracker
+from sender.perception.tracking.tracker import Candidate, Observation, Tracker
 
 
 def box_at(x: float, y: float = 200.0, width: float = 60.0, height: float = 160.0) -> Box:
@@ -27,7 +28,7 @@ def frame(tracker: Tracker, boxes: list[Box], score: float = 0.9, step_s: float 
     return {track.identity: float(track.box[0] + track.box[2]) / 2 for track in seen}
 
 
-def observed(track: Track, boxes: list[Box]) -> Observation:
+def observed(track: TrackedPerson, boxes: list[Box]) -> Observation:
     """The track's person in the box that overlaps the predicted one most, if one does."""
     best = max(boxes, key=lambda box: intersection_over_union(track.predicted(), box), default=None)
     if best is None or intersection_over_union(track.predicted(), best) < 0.1:

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from common.arrays import FloatArray
-from sender.perception.tracking.view_turns import OTHER, View, ViewTurns
+from sender.perception.tracking.view_turns import OTHER, View, ViewMean, ViewTurns
 
 BIAS = np.array([0.5, -0.25, 0.0], np.float32)
 SIGNS = {"both": 0, "plain": 1, "mirrored": -1}
@@ -16,11 +16,11 @@ def seen(truth: FloatArray, view: View) -> FloatArray:
 
 def means(velocity: float, frames: int = 6) -> list[FloatArray]:
     """Of somebody who moves steadily; both views in the first frame."""
-    turns = ViewTurns()
+    person = ViewMean()
     view: View = "both"
     found = []
     for number in range(frames):
-        found.append(turns.mean(3, view, seen(np.full(3, velocity * number, np.float32), view), number / 30))
+        found.append(person.add(view, seen(np.full(3, velocity * number, np.float32), view), number / 30))
         view = "plain" if view == "both" else OTHER[view]
     return found
 
@@ -34,62 +34,55 @@ def test_person_in_steady_motion_is_where_both_views_show_them() -> None:
 
 
 def test_frame_in_both_views_is_taken_as_it_is_and_the_next_foreseen() -> None:
-    turns = ViewTurns()
+    person = ViewMean()
     view: View = "plain"
     for number in range(5):
         view = OTHER[view]
-        turns.mean(3, view, seen(np.full(3, 0.2 * number, np.float32), view), number / 30)
+        person.add(view, seen(np.full(3, 0.2 * number, np.float32), view), number / 30)
     both = np.full(3, 1.0, np.float32)
-    assert turns.mean(3, "both", both, 5 / 30) is both
-    foreseen = turns.mean(3, "plain", seen(np.full(3, 1.2, np.float32), "plain"), 6 / 30)
+    assert person.add("both", both, 5 / 30) is both
+    foreseen = person.add("plain", seen(np.full(3, 1.2, np.float32), "plain"), 6 / 30)
     np.testing.assert_allclose(foreseen, 1.2, atol=1e-6)
 
 
 def test_each_view_twice_does_not_move_somebody_who_rests_or_moves_steadily() -> None:
     for velocity in (0.0, 0.2):
-        turns, found = ViewTurns(), []
+        person, found = ViewMean(), []
         two: list[View] = ["plain", "plain", "mirrored", "mirrored"]
         views: list[View] = ["both", *two, *two, *two]
         for number, view in enumerate(views):
             truth = np.full(3, velocity * number, np.float32)
-            found.append(turns.mean(3, view, seen(truth, view), number / 30) - truth)
+            found.append(person.add(view, seen(truth, view), number / 30) - truth)
         assert float(np.abs(found[5:]).max()) < 1e-5
 
 
 def test_other_view_of_long_ago_says_nothing() -> None:
-    turns = ViewTurns()
-    turns.mean(3, "plain", BIAS, 0.0)
-    assert turns.mean(3, "mirrored", -BIAS, 0.3).tolist() == (-BIAS).tolist()
-
-
-def test_somebody_else_of_the_same_identity() -> None:
-    turns = ViewTurns()
-    turns.mean(3, "plain", BIAS, 0.0)
-    turns.forget(3)
-    assert turns.mean(3, "mirrored", -BIAS, 0.1).tolist() == (-BIAS).tolist()
+    person = ViewMean()
+    person.add("plain", BIAS, 0.0)
+    assert person.add("mirrored", -BIAS, 0.3).tolist() == (-BIAS).tolist()
 
 
 def test_view_that_comes_twice_since_a_frame_was_missed() -> None:
-    turns = ViewTurns()
-    turns.mean(3, "plain", BIAS, 0.0)
-    assert turns.mean(3, "plain", 2 * BIAS, 0.1).tolist() == (2 * BIAS).tolist()
+    person = ViewMean()
+    person.add("plain", BIAS, 0.0)
+    assert person.add("plain", 2 * BIAS, 0.1).tolist() == (2 * BIAS).tolist()
 
 
 @pytest.mark.parametrize(("live", "views"), [(False, ["both", "both"]), (True, ["both", "plain"])])
 def test_pauses_of_a_camera_are_the_machines(live: bool, views: list[View]) -> None:
-    turns = ViewTurns(live=live)
+    turns, person = ViewTurns(live=live), ViewMean()
     found: list[View] = []
     for time_s in (0.0, 0.2):
-        found.append(turns.next_view([3], time_s))
-        turns.mean(3, found[-1], BIAS, time_s)
+        found.append(turns.next_view([person], time_s))
+        person.add(found[-1], BIAS, time_s)
     assert found == views
 
 
 def test_steady_motion_in_frames_of_a_variable_rate() -> None:
-    turns, errors = ViewTurns(), []
+    person, errors = ViewMean(), []
     view: View = "plain"
     for time_s in np.cumsum(np.tile([1 / 30, 1 / 240, 0.09], 4)).tolist():
         view = OTHER[view]
         truth = np.full(3, 2.0 * time_s, np.float32)
-        errors.append(float(np.abs(turns.mean(3, view, seen(truth, view), time_s) - truth).max()))
+        errors.append(float(np.abs(person.add(view, seen(truth, view), time_s) - truth).max()))
     assert max(errors[3:]) < 1e-5

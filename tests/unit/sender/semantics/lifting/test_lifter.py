@@ -16,7 +16,7 @@ from sender.semantics.keypoint_jacobian import KeypointJacobian
 from sender.semantics.lifting.lifter import _CARRIED, FRAMES, Lifter, OneFrame
 from sender.semantics.lifting.memory import Window
 from sender.semantics.lifting.network import LiftingConfig, LiftingNetwork, attention_mask, lags_of, smoothed_entries
-from tests.unit.sender.semantics.lifting.test_memory import filmed
+from tests.unit.sender.semantics.lifting.test_memory import PERSON, filmed
 
 CAMERA = Camera(640, 480, 700.0)
 
@@ -58,7 +58,7 @@ def test_one_frame_is_what_the_network_says_of_it(network: LiftingNetwork) -> No
 def windows() -> list[Window]:
     frames, now_s = filmed(30, 1, lost=range(20, 25))
     few, few_s = filmed(30, 0.2)
-    return [frames.window(3, now_s, FRAMES), few.window(3, few_s, FRAMES)]
+    return [frames.window(PERSON, now_s, FRAMES), few.window(PERSON, few_s, FRAMES)]
 
 
 def test_people_are_estimated_together_as_alone(lifter: Lifter) -> None:

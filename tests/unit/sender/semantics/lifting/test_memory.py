@@ -5,9 +5,12 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from sender.people.tracked_person import TrackedPerson
 from sender.semantics.lifting.memory import LONGEST_S, RecentFrames, Window
 from sender.semantics.lifting.window import Observations
 from tests.unit.sender.semantics.lifting.test_window import observations
+
+PERSON = TrackedPerson(3)
 
 
 def frame(time_s: float) -> Observations:
@@ -16,11 +19,11 @@ def frame(time_s: float) -> Observations:
 
 
 def filmed(fps: float, seconds: float, lost: range = range(0)) -> tuple[RecentFrames, float]:
-    """Person 3 in all frames but those of `lost`; and the time of the newest frame."""
+    """A person in all frames but those of `lost`; and the time of the newest frame."""
     frames, count = RecentFrames(), round(fps * seconds)
     for number in range(count):
         time_s = number / fps
-        frames.add({} if number in lost else {3: frame(time_s)}, time_s)
+        frames.add({} if number in lost else {PERSON: frame(time_s)}, time_s)
     return frames, (count - 1) / fps
 
 
@@ -35,19 +38,19 @@ def times(window: Window) -> list[float]:
 def test_window_covers_half_a_second_to_one_at_any_rate(fps: float, step_s: float, count: int) -> None:
     frames, now_s = filmed(fps, 4)
     expected = [round(-step_s * number, 3) for number in reversed(range(count))]
-    assert times(frames.window(3, now_s, 16)) == expected
+    assert times(frames.window(PERSON, now_s, 16)) == expected
 
 
 def test_window_within_a_clip_has_frames_on_both_sides() -> None:
     frames, _ = filmed(30, 2)
     for later, before in ((20, 7), (8, 7), (3, 12), (0, 15)):
-        window = frames.window(3, (59 - later) / 30, 16)
+        window = frames.window(PERSON, (59 - later) / 30, 16)
         assert times(window) == [round(number / 30, 3) for number in range(-before, min(later, 8) + 1)]
 
 
 def test_frames_without_the_person_are_remembered_where_they_were() -> None:
     frames, now_s = filmed(30, 1, lost=range(20, 25))
-    window = frames.window(3, now_s, 16)
+    window = frames.window(PERSON, now_s, 16)
     assert [bool(each.seen) for each in window.frames] == [True] * 6 + [False] * 5 + [True] * 5
     np.testing.assert_array_equal(window.frames[7].centre, window.frames[5].centre)
 
@@ -56,15 +59,15 @@ def test_whoever_was_away_for_long_is_somebody_new() -> None:
     frames, now_s = filmed(10, 1)
     for number in range(1, round(30 * LONGEST_S) + 1):
         frames.add({}, now_s + number / 10)
-    frames.add({3: frame(now_s + 4)}, now_s + 4)
-    assert len(frames.window(3, now_s + 4, 16).frames) == 1
+    frames.add({PERSON: frame(now_s + 4)}, now_s + 4)
+    assert len(frames.window(PERSON, now_s + 4, 16).frames) == 1
 
 
 @pytest.mark.parametrize("time_s", [0.0, 0.4])
 def test_time_that_does_not_advance_begins_anew(time_s: float) -> None:
     frames, _ = filmed(10, 0.5)
-    frames.add({3: frame(time_s)}, time_s)
-    assert len(frames.window(3, time_s, 16).frames) == 1
+    frames.add({PERSON: frame(time_s)}, time_s)
+    assert len(frames.window(PERSON, time_s, 16).frames) == 1
 
 
 def test_the_frame_that_is_estimated_is_smoothed_anew() -> None:

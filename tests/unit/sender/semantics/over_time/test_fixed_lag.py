@@ -2,8 +2,9 @@ import numpy as np
 import pytest
 
 from common.labels import LABEL_SIZE, ROTATION_SCALE, group_slices
+from sender.people.tracked_person import TrackedPerson
 from sender.semantics.over_time.fixed_lag import LATER_S, FixedLagSmoother
-from sender.semantics.over_time.smoothing import LabelSmoother
+from sender.semantics.over_time.smoothing import Filtered, LabelSmoother
 
 FPS = 30
 LATER = round(LATER_S * FPS)
@@ -17,18 +18,18 @@ def upright(frames: int) -> np.ndarray:
 
 
 def run(labels: np.ndarray, later: int) -> np.ndarray:
-    smoother, found = FixedLagSmoother(1.0, waits=later > 0), []
+    smoother, person, found = FixedLagSmoother(1.0, waits=later > 0), TrackedPerson(0), []
     for index, row in enumerate(labels):
-        smoother.add(0, index / FPS, row)
+        smoother.add(person, index / FPS, row)
         if index >= later:
-            found.append(smoother.next(0))
+            found.append(smoother.next(person))
     return np.stack(found)
 
 
 def test_what_nothing_follows_is_filtered_once() -> None:
     labels = upright(60) + np.random.default_rng(0).normal(0, 0.1, (60, LABEL_SIZE)).astype(np.float32)
-    forwards = LabelSmoother()
-    expected = [forwards.smooth(0, index / FPS, row) for index, row in enumerate(labels)]
+    forwards, person = LabelSmoother(), Filtered()
+    expected = [forwards.smooth(person, index / FPS, row) for index, row in enumerate(labels)]
     np.testing.assert_array_equal(run(labels, later=0), np.stack(expected))
 
 
@@ -49,15 +50,12 @@ def test_frames_that_are_much_later_change_nothing() -> None:
 
 def test_people_are_separate_and_frames_wait_until_they_are_asked_for() -> None:
     smoother, (zeros, ones) = FixedLagSmoother(1.0), (upright(1)[0], upright(1)[0] + 1)
+    one, other = TrackedPerson(0), TrackedPerson(0)
     for index in range(3):
-        smoother.add(0, index / FPS, zeros)
-    smoother.add(1, 0.0, ones)
-    np.testing.assert_array_equal(smoother.next(1), ones)
+        smoother.add(one, index / FPS, zeros)
+    smoother.add(other, 0.0, ones)
+    np.testing.assert_array_equal(smoother.next(other), ones)
     for _ in range(3):
-        np.testing.assert_array_equal(smoother.next(0), zeros)
-    with pytest.raises(KeyError):
-        smoother.next(0)
-    smoother.add(0, 1.0, zeros)
-    smoother.reset()
-    with pytest.raises(KeyError):
-        smoother.next(0)
+        np.testing.assert_array_equal(smoother.next(one), zeros)
+    with pytest.raises(IndexError):
+        smoother.next(one)

@@ -4,7 +4,7 @@ import pytest
 from common.body.label_space import TRANSLATION_SCALE
 from common.labels import LABEL_SIZE, ROTATION_SCALE, group_slices
 from sender.semantics.config import SmoothingConfig
-from sender.semantics.over_time.smoothing import LabelSmoother
+from sender.semantics.over_time.smoothing import Filtered, LabelSmoother
 
 FPS = 30
 ARM, LEG, APPEARANCE, ROOT, SHAPE = (
@@ -13,8 +13,8 @@ ARM, LEG, APPEARANCE, ROOT, SHAPE = (
 
 
 def run(labels: np.ndarray, strength: float = 1.0) -> np.ndarray:
-    smoother = LabelSmoother(strength)
-    return np.stack([smoother.smooth(0, index / FPS, row) for index, row in enumerate(labels.astype(np.float32))])
+    smoother, person = LabelSmoother(strength), Filtered()
+    return np.stack([smoother.smooth(person, index / FPS, row) for index, row in enumerate(labels.astype(np.float32))])
 
 
 def test_jitter_at_rest_is_reduced() -> None:
@@ -100,24 +100,22 @@ def test_shape_settles_and_follows_somebody_else() -> None:
     assert np.abs(smoothed[440].mean()) < 0.1 and smoothed[-1].mean() > 1.8
 
 
-def test_identities_are_separate_and_forgotten_after_a_gap() -> None:
-    smoother = LabelSmoother()
+def test_people_are_separate_and_forgotten_after_a_gap() -> None:
+    smoother, person = LabelSmoother(), Filtered()
     zeros, ones = np.zeros(LABEL_SIZE, np.float32), np.ones(LABEL_SIZE, np.float32)
-    smoother.smooth(0, 0.0, zeros)
-    np.testing.assert_array_equal(smoother.smooth(1, 0.0, ones), ones)
-    assert smoother.smooth(0, 0.033, ones)[ARM].max() < 1
-    np.testing.assert_array_equal(smoother.smooth(0, 5.0, ones), ones)
-    smoother.reset()
-    np.testing.assert_array_equal(smoother.smooth(0, 5.033, zeros), zeros)
+    smoother.smooth(person, 0.0, zeros)
+    np.testing.assert_array_equal(smoother.smooth(Filtered(), 0.0, ones), ones)
+    assert smoother.smooth(person, 0.033, ones)[ARM].max() < 1
+    np.testing.assert_array_equal(smoother.smooth(person, 5.0, ones), ones)
 
 
 def test_images_without_time_are_not_smoothed_and_results_are_copies() -> None:
-    smoother = LabelSmoother()
+    smoother, person, other = LabelSmoother(), Filtered(), Filtered()
     for value in (0.0, 1.0, -1.0):
         labels = np.full(LABEL_SIZE, value, np.float32)
-        np.testing.assert_array_equal(smoother.smooth(0, 0.0, labels), labels)
-    smoother.smooth(1, 0.0, np.zeros(LABEL_SIZE, np.float32))[:] = 100
-    assert smoother.smooth(1, 0.033, np.zeros(LABEL_SIZE, np.float32)).max() == 0
+        np.testing.assert_array_equal(smoother.smooth(person, 0.0, labels), labels)
+    smoother.smooth(other, 0.0, np.zeros(LABEL_SIZE, np.float32))[:] = 100
+    assert smoother.smooth(other, 0.033, np.zeros(LABEL_SIZE, np.float32)).max() == 0
 
 
 def test_smoothing_option_sets_strength() -> None:
@@ -130,16 +128,16 @@ def test_smoothing_option_sets_strength() -> None:
 
 @pytest.mark.parametrize("fps", [5, 30, 240])
 def test_size_that_changes_is_followed_as_fast_at_any_frame_rate(fps: int) -> None:
-    smoother, shape = LabelSmoother(), group_slices()["shape"]
+    smoother, person, shape = LabelSmoother(), Filtered(), group_slices()["shape"]
     labels = np.zeros(LABEL_SIZE, np.float32)
     for number in range(15 * fps):
         labels[shape] = number >= 10 * fps
-        found = smoother.smooth(0, number / fps, labels)[shape]
+        found = smoother.smooth(person, number / fps, labels)[shape]
     assert found == pytest.approx(0.63, abs=0.04)
 
 
 def test_steady_motion_is_no_noise_whatever_the_steps() -> None:
-    smoother, rng = LabelSmoother(), np.random.default_rng(3)
+    smoother, person, rng = LabelSmoother(), Filtered(), np.random.default_rng(3)
     for time_s in np.cumsum(rng.uniform(0.01, 0.1, 60)).tolist():
-        smoother.smooth(0, time_s, np.full(LABEL_SIZE, time_s, np.float32))
-    assert smoother._states[0].noise[ARM].max() < 1e-6
+        smoother.smooth(person, time_s, np.full(LABEL_SIZE, time_s, np.float32))
+    assert person.state is not None and person.state.noise[ARM].max() < 1e-6
