@@ -4,7 +4,6 @@ import json
 import signal
 from pathlib import Path
 
-import grpc
 import numpy as np
 
 from common.codec.frame_codec import FrameCodec
@@ -12,9 +11,10 @@ from common.frames import Camera, LabelFrame, PersonLabels
 from common.io.addresses import Address
 from common.labels import LABEL_SIZE, split
 from common.weights.manifest import model_hash
-from common.wire.convert import Acknowledgements, Drain, FrameMessage, Welcome
+from common.wire.convert import Acknowledgements, Drain, FrameMessage
+from sender.link.transport.transport import Transport
 from tests.e2e.daemons import receiver
-from tests.support.link.raw_sender import RawSender
+from tests.support.link.scripted_sender import ScriptedSender
 
 FRAMES = 3
 
@@ -23,18 +23,17 @@ async def test_sigterm_finishes_arrived_frames_and_sends_drain(tmp_path: Path) -
     out, codec = tmp_path / "out", FrameCodec(model_hash())
     person = PersonLabels(0, 0.9, split(np.zeros(LABEL_SIZE, np.float32)))
     with receiver(out, "--meshes", "surfaces") as running:
-        async with RawSender(Address.parse(running.address), model=model_hash()) as sender:
-            welcome = await sender.hello()
-            assert isinstance(welcome, Welcome) and welcome.accepted
+        async with ScriptedSender(await Transport().reach(Address.parse(running.address))) as sender:
+            assert (await sender.hello(model=model_hash())).accepted
             for sequence in range(FRAMES):
                 encoded = codec.encode(LabelFrame(sequence, "draining", 1.8e9, Camera(640, 480, 600.0), (person,)), {})
-                await sender.post(FrameMessage(sequence, encoded.payload))
+                await sender.write(FrameMessage(sequence, encoded.payload))
             messages = [await sender.receive()]
             # The other frames have arrived or are in flight; one of them is being reconstructed.
             running.process.send_signal(signal.SIGTERM)
             while not isinstance(messages[-1], Drain):
                 messages.append(await sender.receive())
-            assert await sender.call.read() is grpc.aio.EOF
+            assert await sender.end.read() is None
         code, errors = running.terminate()
     assert code == 0, errors
     acknowledged = [

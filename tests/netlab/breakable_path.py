@@ -10,8 +10,7 @@ from collections.abc import Callable
 
 from common.io.addresses import Address
 from tests.netlab.programs import terminated
-from tests.support.link.lossy_relay import LossyRelay
-from tests.support.link.tcp_relay import TcpRelay
+from tests.support.link.relays import TcpRelay, UdpRelay
 
 _CUT_S = 0.2
 
@@ -20,7 +19,7 @@ class BreakablePath:
     """Relays TCP and UDP from one port."""
 
     def __init__(self, to: Address) -> None:
-        self._tcp, self._udp = TcpRelay(to), LossyRelay(to, lambda number, forward: self._cut or self._without_udp)
+        self._tcp, self._udp = TcpRelay(to), UdpRelay(to, lambda: self._cut or self._without_udp)
         self._cut = self._without_udp = False
 
     async def start(self, port: int) -> None:
@@ -36,7 +35,7 @@ class BreakablePath:
         """Cuts for a moment."""
         self._cut = True
         self._tcp.cut()
-        self._tcp.black_hole()
+        self._tcp.dead = True
         self._loop.call_later(_CUT_S, self._restore)
 
     def stop_udp(self) -> None:
@@ -46,7 +45,7 @@ class BreakablePath:
     def _restore(self) -> None:
         self._cut = False
         self._tcp.cut()
-        self._tcp.restore()
+        self._tcp.dead = False
 
 
 async def run(listen: Address, to: Address) -> None:

@@ -35,8 +35,7 @@ from tests.bench.web import account
 from tests.netlab.crowd import CAMERA, Receiver, receiver, recorded_labels
 from tests.netlab.hostile_quic import HALF_OPEN, hostile_quic, stranger
 from tests.netlab.programs import FixedRate, new_hello
-from tests.support.link.lossy_relay import LossyRelay
-from tests.support.link.tcp_relay import TcpRelay
+from tests.support.link.relays import TcpRelay, UdpRelay
 from tests.support.processes.demo_clip import demo_pictures
 
 Figures = dict[str, float]
@@ -243,9 +242,8 @@ async def _repeated(act: Act, until_s: float) -> int:
 
 async def _bytes(case: Case, at: Address, udp: bool) -> float:
     """Bytes of an act to the receiver."""
-    relay: Any = LossyRelay(at) if udp else TcpRelay(at)
-    where = await relay.start()
-    async with case(where or relay.address) as act:
+    relay = UdpRelay(at) if udp else TcpRelay(at)
+    async with case(await relay.start()) as act:
         before = relay.sent_bytes
         for _ in range(_COUNTED):
             await _tried(act)

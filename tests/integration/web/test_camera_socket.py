@@ -15,7 +15,7 @@ from websockets.exceptions import ConnectionClosed
 from receiver.web.children.cameras import ChildCamera, ChildCameras
 from receiver.web.places import NOBODY, Visitor
 from tests.integration.web.test_live_page import refused
-from tests.support.link.fake_link import until
+from tests.support.link.counting_codec import until
 from tests.support.web.live_page import served
 
 

@@ -12,7 +12,7 @@ import pytest
 
 from receiver.web.config import UploadConfig
 from receiver.web.refused import Refused
-from tests.support.link.fake_link import until
+from tests.support.link.counting_codec import until
 from tests.support.pictures.fake_pictures import FakePictures, picture
 from tests.support.receiver.published_session import write_clip
 from tests.support.web.web_service import PASSWORD, Site, open_site

@@ -23,7 +23,7 @@ from receiver.web.config import AccountsConfig
 from receiver.web.library.downloads import Exports, zipped
 from receiver.web.owners import CAMERA, owner_of
 from receiver.web.refused import Refused
-from tests.support.link.fake_link import new_session, until
+from tests.support.link.counting_codec import new_session, until
 from tests.support.pictures.fake_pictures import FakePictures
 from tests.support.receiver.published_session import publish as publish_session
 from tests.support.receiver.published_session import record_session as publish

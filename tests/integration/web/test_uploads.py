@@ -18,7 +18,7 @@ from receiver.web.children.pictures import ReconstructedPicture
 from receiver.web.config import UploadConfig
 from receiver.web.metrics import UPLOAD_STAGES
 from receiver.web.refused import Refused
-from tests.support.link.fake_link import until
+from tests.support.link.counting_codec import until
 from tests.support.pictures import fake_pictures
 from tests.support.pictures.fake_pictures import JPEG, FakePictures, picture
 from tests.support.web.web_service import Site, open_site

@@ -1,14 +1,17 @@
-"""Both ends of the link in one process."""
+"""Both ends of the link in one process: over a path in simulated time, or over sockets of the loopback."""
 
+import asyncio
 import random
 import secrets
+import time
 from collections.abc import Callable
 from contextlib import AsyncExitStack
+from functools import partial
 from typing import Any
 
 import receiver.link.config
 import sender.link.transport.security
-from common.clock import SYSTEM_CLOCK, Clock
+from common.clock import STEADY_CLOCK, Clock
 from common.codec.packet import CODEC_VERSION
 from common.io.addresses import Address, Addresses
 from common.wire.convert import Hello
@@ -23,14 +26,17 @@ from sender.link.client import LinkClient
 from sender.link.config import LinkConfig
 from sender.link.observer import LinkObserver, Observers
 from sender.link.session import FrameEncoder
+from sender.link.transport.auto_transport import AutoTransport
 from sender.link.transport.handshake import StreamOpener
 from sender.link.transport.quic_transport import QuicTransport
 from sender.link.transport.transport import Transport
 from tests.support.link.certificate_authority import Authority
-from tests.support.link.fake_link import MODEL, CountingCodec, label_frame
+from tests.support.link.counting_codec import MODEL, CountingCodec, label_frame
+from tests.support.link.ends import PathServer, PathTransport
+from tests.support.link.path import Path, VirtualLoop
 from tests.support.link.recording_pipeline import RecordingPipeline
+from tests.support.link.relays import TcpRelay
 from tests.support.link.scripted_receiver import RecordingObserver
-from tests.support.link.tcp_relay import TcpRelay
 
 LOOPBACK = "127.0.0.1"
 ReceiverSecurity = receiver.link.config.SecurityConfig
@@ -52,10 +58,28 @@ def at_sender(
 
 
 class LinkFixture:
-    """Starts servers and clients, and stops them all at the end of the test."""
+    """Starts servers and clients, and stops them all at the end of the test.
+
+    Attributes:
+        path: between them, in a `VirtualLoop`; elsewhere they have sockets.
+    """
+
+    path: Path
 
     def __init__(self, stack: AsyncExitStack) -> None:
-        self._stack = stack
+        self._stack, self._loop = stack, asyncio.get_running_loop()
+        self.simulated, self.clock = False, STEADY_CLOCK
+        if isinstance(self._loop, VirtualLoop):
+            self.simulated, self.path, began_s = True, self._loop.path, time.time()
+            self.clock = Clock(self._loop.time, lambda: began_s + self._loop.time())
+
+    def transport(self, security: SenderSecurity | None = None) -> Any:
+        """Opens streams of gRPC."""
+        return PathTransport(self.path, security) if self.simulated else Transport(security)
+
+    async def stream(self, peer: Address, token: str | None = None) -> Any:
+        """A stream whose messages the test sends."""
+        return self.path.connect(peer, token) if self.simulated else await Transport().reach(peer)
 
     async def server(
         self,
@@ -67,9 +91,9 @@ class LinkFixture:
         security: ReceiverSecurity | None = None,
         on_refused: Callable[[Refusal], None] = lambda _: None,
         admit_live: Callable[[], None] = lambda: None,
-        clock: Clock = SYSTEM_CLOCK,
     ) -> tuple[LinkServer, Address]:
-        server = LinkServer(
+        kind: Any = partial(PathServer, self.path) if self.simulated else LinkServer
+        server: LinkServer = kind(
             ListenConfig(listen=Address(LOOPBACK, port), quic=quic, drain_timeout=2.0),
             pipeline,
             model_hash=model,
@@ -77,13 +101,14 @@ class LinkFixture:
             security=security,
             on_refused=on_refused,
             admit_live=admit_live,
-            clock=clock,
+            clock=self.clock,
         )
         address = await server.start()
         self._stack.push_async_callback(server.stop)
         return server, address
 
     async def relay(self, target: Address) -> TcpRelay:
+        """A relay between sockets."""
         relay = TcpRelay(target)
         await relay.start()
         self._stack.push_async_callback(relay.stop)
@@ -102,6 +127,7 @@ class LinkFixture:
         report: Callable[[], SenderReport | None] = lambda: None,
         security: SenderSecurity | None = None,
         transport: StreamOpener | None = None,
+        auto: bool = False,
         durable: bool = False,
         traffic: Traffic | None = None,
         notified: LinkObserver | None = None,
@@ -117,13 +143,25 @@ class LinkFixture:
             report=report,
             traffic=traffic,
             rng=random.Random(1),
-            transport=transport or Transport(security),
+            transport=transport or (AutoTransport if auto else lambda grpc: grpc)(self.transport(security)),
+            clock=self.clock,
         )
         self._stack.push_async_callback(client.close)
         return client, observer
 
+    async def connected(
+        self, pipeline: FrameHandler, *, quic: bool = False, **more: Any
+    ) -> tuple[LinkServer, LinkClient, RecordingObserver]:
+        """A receiver, and a sender that is connected to it over gRPC or QUIC."""
+        server, address = await self.server(pipeline, quic=quic)
+        if quic:
+            more["transport"] = QuicTransport(self.transport())
+        client, observer = self.client(address, **more)
+        await client.connect()
+        return server, client, observer
+
     def quic_client(self, peer: Address, security: SenderSecurity, **more: Any) -> tuple[LinkClient, RecordingObserver]:
-        return self.client(peer, transport=QuicTransport(Transport(security)), **{"connect_timeout": 3.0, **more})
+        return self.client(peer, transport=QuicTransport(self.transport(security)), **{"connect_timeout": 3.0, **more})
 
     async def deliver(self, receives: ReceiverSecurity, sends: SenderSecurity, *, quic: bool = False) -> list[int]:
         """Sends twenty frames of a file; returns the sequences that arrive."""

@@ -10,7 +10,7 @@ from common.wire.convert import FrameMessage
 from receiver.link.frame_handler import Arrival, FrameOutcome
 from receiver.link.session import Session
 from receiver.motion.session_decoder import FrameDecoder
-from tests.support.link.fake_link import CountingCodec
+from tests.support.link.counting_codec import CountingCodec
 
 
 class RecordingPipeline:

@@ -27,7 +27,8 @@ from sender.link.client import LinkClient
 from sender.link.config import LinkConfig
 from sender.link.observer import Fate, LinkObserver
 from sender.link.session import Payload
-from tests.support.link.fake_link import MODEL, SECRET, SESSION, CountingCodec, FakeEnd, fake_link, label_frame, settle
+from tests.support.link.counting_codec import MODEL, SECRET, SESSION, CountingCodec, label_frame, settle
+from tests.support.link.path import End, stream_pair
 
 WELCOME = Welcome(True, MODEL, window=2)
 
@@ -83,11 +84,11 @@ class ScriptedReceiver:
         self.network = asyncio.Event()
         self.network.set()
         self._welcomes = deque(welcomes)
-        self._ends: asyncio.Queue[FakeEnd] = asyncio.Queue()
+        self._ends: asyncio.Queue[End] = asyncio.Queue()
 
-    async def reach(self, peer: Address) -> FakeEnd:
+    async def reach(self, peer: Address) -> End:
         await self.network.wait()
-        client, server = fake_link()
+        client, server = stream_pair()
         self.opened += 1
         welcome = self._welcomes.popleft() if self._welcomes else self._always
         if welcome is None:
@@ -102,7 +103,7 @@ class ScriptedReceiver:
     async def diagnose(self, peer: Address) -> str | None:
         return self.diagnosis
 
-    async def stream(self) -> FakeEnd:
+    async def stream(self) -> End:
         """The next accepted stream, after its Hello."""
         end = await self._ends.get()
         hello = await receive(end)
@@ -111,7 +112,7 @@ class ScriptedReceiver:
         return end
 
 
-async def receive(end: FakeEnd) -> ClientMessage:
+async def receive(end: End) -> ClientMessage:
     """The sender's next message that is not a heartbeat."""
     while True:
         data = await end.read()
@@ -121,13 +122,13 @@ async def receive(end: FakeEnd) -> ClientMessage:
             return message
 
 
-async def receive_frame(end: FakeEnd) -> int:
+async def receive_frame(end: End) -> int:
     message = await receive(end)
     assert isinstance(message, FrameMessage)
     return message.sequence
 
 
-async def reply(end: FakeEnd, message: ServerMessage | Acknowledgement) -> None:
+async def reply(end: End, message: ServerMessage | Acknowledgement) -> None:
     message = Acknowledgements((message,)) if isinstance(message, Acknowledgement) else message
     await end.write(end.from_server.encode(message))
     await settle()
@@ -184,7 +185,7 @@ class Connected:
         live: bool,
         heartbeat_interval_ms: float = 60_000.0,
         report: Callable[[], SenderReport | None] = lambda: None,
-    ) -> tuple[ClientFixture, FakeEnd]:
+    ) -> tuple[ClientFixture, End]:
         """A client with its codec, observer and receiver, and the receiver's end of its first stream."""
         receiver = ScriptedReceiver(*welcomes)
         link = ClientFixture(receiver, live=live, heartbeat_interval_ms=heartbeat_interval_ms, report=report)

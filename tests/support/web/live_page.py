@@ -29,7 +29,7 @@ from receiver.web.live.hub import LiveHub
 from receiver.web.metrics import WebMetrics
 from receiver.web.serving.server import WebServer
 from receiver.web.site import Site, open_site
-from tests.support.link import fake_link
+from tests.support.link.counting_codec import new_session
 from tests.support.pictures.fake_pictures import FakePictures
 from tests.support.receiver.fake_reconstructor import TETRAHEDRON, tetrahedron_of
 from tests.support.web.fake_clips import FakeClips
@@ -99,7 +99,7 @@ async def served(
     out = folder / "out"
     hub, registry = LiveHub(), CollectorRegistry()
     metrics = WebMetrics(registry)
-    hub.session_began(1, fake_link.new_session())
+    hub.session_began(1, new_session())
 
     server = WebServer(WebConfig(http=Address.parse(http), http_token=token), SecurityConfig())
     access = Access(needs_account, server.token)

@@ -49,7 +49,7 @@ from receiver.web.refused import Refused
 from receiver.web.serving.server import WebServer
 from receiver.web.site import open_site
 from receiver.web.status import SenderHint
-from tests.support.link.fake_link import new_session
+from tests.support.link.counting_codec import new_session
 from tests.support.pictures.fake_pictures import KINDS, FakePictures
 from tests.support.receiver.fake_reconstructor import tetrahedron_of
 from tests.support.web.fake_clips import FakeClips

@@ -30,7 +30,7 @@ from receiver.publish.config import Meshes
 from receiver.publish.frame_record import FrameRecord, rounded_bytes
 from receiver.publish.observer import ObservedSender, SessionObserver
 from sender.preview.shared import small_jpeg
-from tests.support.link.fake_link import label_frame
+from tests.support.link.counting_codec import label_frame
 from tests.support.receiver.running_receiver import MODEL, RunningReceiver, live_session, packets
 
 EVERYWHERE = np.ones((ATLAS_SIZE, ATLAS_SIZE), np.bool_)

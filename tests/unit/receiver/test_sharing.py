@@ -20,11 +20,12 @@ from common.wire.convert import (
 from receiver.link.admission import RateLimits
 from receiver.link.connection import Connection
 from receiver.link.frame_handler import Arrival, FrameOutcome
-from tests.support.link.fake_link import FakeEnd, fake_link, settle, until
+from tests.support.link.counting_codec import settle, until
+from tests.support.link.path import End, stream_pair
 from tests.support.receiver.running_receiver import MODEL, RunningReceiver, live_session, packets
 
 
-async def acknowledgement(end: FakeEnd, received: ServerMessages) -> Acknowledgement:
+async def acknowledgement(end: End, received: ServerMessages) -> Acknowledgement:
     message: ServerMessage = received.decode(await end.read() or b"")
     assert isinstance(message, Acknowledgements)
     (ack,) = message.frames
@@ -32,7 +33,7 @@ async def acknowledgement(end: FakeEnd, received: ServerMessages) -> Acknowledge
 
 
 async def test_late_live_frames_are_acknowledged_and_the_newest_is_reconstructed(tmp_path: Path) -> None:
-    end, server = fake_link()
+    end, server = stream_pair()
     async with RunningReceiver(tmp_path, live_wait_ms=250) as receiver:
         session = await receiver.begin(live_session())
         lines = RepeatedLines(logging.getLogger(__name__), receiver.clock)

@@ -13,7 +13,7 @@ from sender.metrics import SenderMetrics
 from sender.rate.controller import RateController
 from sender.rate.policy import RateConfig
 from sender.status import SenderStatus
-from tests.support.link.fake_link import MODEL, CountedPayload
+from tests.support.link.counting_codec import MODEL, CountedPayload
 from tests.support.link.link_samples import sample
 
 

@@ -6,7 +6,7 @@ from common.clock import Clock
 from receiver.link.admission import BeginRate, RateLimits, SessionLimits
 from receiver.link.refusals import Refusal, StreamRefused
 from receiver.link.session import Session
-from tests.support.link.fake_link import new_session
+from tests.support.link.counting_codec import new_session
 
 NOW_S = 100.0
 

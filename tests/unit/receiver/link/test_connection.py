@@ -1,4 +1,5 @@
 import asyncio
+import logging
 import time
 import zlib
 from collections.abc import AsyncIterator
@@ -6,31 +7,84 @@ from collections.abc import AsyncIterator
 import pytest
 
 from common.blobs import Blob
-from common.clock import Clock
+from common.clock import SYSTEM_CLOCK, Clock
 from common.errors import OutputError
+from common.io.logs import RepeatedLines
 from common.wire.convert import (
     NO_SEQUENCE,
     AckStatus,
     Chunk,
     ChunkAck,
+    ClientMessage,
     Drain,
     FrameMessage,
     Heartbeat,
     Hello,
+    Welcome,
 )
 from common.wire.report import SenderReport
 from common.wire.stream import StreamBroken
 from common.wire.traffic import HEARTBEATS, PROBING
-from receiver.link.session import Claim, SenderClock
-from tests.support.link.fake_link import MODEL, SECRET, SESSION, label_frame, new_session, settle
+from receiver.link.admission import RateLimits
+from receiver.link.connection import Connection
+from receiver.link.session import Claim, SenderClock, Session
+from tests.support.link.counting_codec import MODEL, SECRET, SESSION, label_frame, new_session, settle
+from tests.support.link.path import stream_pair
 from tests.support.link.recording_pipeline import RecordingPipeline
-from tests.support.link.scripted_sender import WELCOME, ScriptedSender
+from tests.support.link.scripted_sender import ScriptedSender
+
+WELCOME = Welcome(True, MODEL)
+
+
+class Served(ScriptedSender):
+    """A sender, and the connection that serves it."""
+
+    def __init__(
+        self,
+        session: Session,
+        pipeline: RecordingPipeline,
+        *,
+        silence_s: float = 60.0,
+        clock: Clock = SYSTEM_CLOCK,
+    ):
+        end, self._server = stream_pair()
+        super().__init__(end)
+        self.session, self.pipeline = session, pipeline
+        self.connection = Connection(
+            session,
+            self._server,
+            pipeline,
+            window=2,
+            rejections=3,
+            silence_s=silence_s,
+            limiter=RateLimits(1e9, 1e9, clock).of_stream(session.account),
+            lines=RepeatedLines(logging.getLogger(__name__), clock),
+            clock=clock,
+        )
+
+    async def start(self) -> asyncio.Task[bool]:
+        await self.session.claim(self.connection.abandon)
+        self.running = asyncio.create_task(self.connection.run(WELCOME))
+        assert await self.receive() == WELCOME
+        return self.running
+
+    async def write(self, *messages: ClientMessage) -> None:
+        await super().write(*messages)
+        await settle()
+
+    def stall(self) -> None:
+        """Stops reading: what the receiver writes from now on waits for ever."""
+
+        async def write(_: bytes, *, droppable: bool = False) -> None:
+            await asyncio.Event().wait()
+
+        self._server.write = write  # type: ignore[method-assign, assignment]
 
 
 @pytest.fixture
-async def sender() -> AsyncIterator[ScriptedSender]:
+async def sender() -> AsyncIterator[Served]:
     """A sender whose stream runs, and ends with the test in good order, unless the test has ended it."""
-    sender = ScriptedSender(new_session(), RecordingPipeline())
+    sender = Served(new_session(), RecordingPipeline())
     await sender.start()
     yield sender
     if not sender.running.done():
@@ -41,7 +95,7 @@ async def sender() -> AsyncIterator[ScriptedSender]:
 
 async def test_echoes_carry_our_time_and_heartbeats_the_senders_clock_offset() -> None:
     session = new_session()
-    sender = ScriptedSender(session, RecordingPipeline(), clock=Clock(time.monotonic, lambda: 77.0))
+    sender = Served(session, RecordingPipeline(), clock=Clock(time.monotonic, lambda: 77.0))
     running = await sender.start()
     await sender.write(Heartbeat(1234))
     assert await sender.receive() == Heartbeat(1234, received_ns=77_000_000_000)
@@ -57,7 +111,7 @@ async def test_echoes_carry_our_time_and_heartbeats_the_senders_clock_offset() -
     await running
 
 
-async def test_heartbeats_are_echoed_during_reconstruction(sender: ScriptedSender) -> None:
+async def test_heartbeats_are_echoed_during_reconstruction(sender: Served) -> None:
     sender.pipeline.gate.clear()
     await sender.send([0])
     await sender.write(Heartbeat(1234))
@@ -68,7 +122,7 @@ async def test_heartbeats_are_echoed_during_reconstruction(sender: ScriptedSende
     assert (await sender.receive_ack()).sequence == 0
 
 
-async def test_frame_handled_before_is_a_duplicate(sender: ScriptedSender) -> None:
+async def test_frame_handled_before_is_a_duplicate(sender: Served) -> None:
     frame = sender.frame(0)
     await sender.write(frame)
     await sender.receive_ack()
@@ -77,12 +131,12 @@ async def test_frame_handled_before_is_a_duplicate(sender: ScriptedSender) -> No
     assert (sender.pipeline.done, sender.pipeline.unused) == ([0], [0])
 
 
-def bundle(sender: ScriptedSender, *sequences: int) -> FrameMessage:
+def bundle(sender: Served, *sequences: int) -> FrameMessage:
     encoded = sender.codec.encode(*(label_frame(sequence) for sequence in sequences))
     return FrameMessage(sequences[-1], encoded.payload, earlier=sequences[:-1])
 
 
-async def test_bundle_is_acknowledged_once_and_a_duplicate_when_it_comes_again(sender: ScriptedSender) -> None:
+async def test_bundle_is_acknowledged_once_and_a_duplicate_when_it_comes_again(sender: Served) -> None:
     frames = bundle(sender, 0, 1, 3)
     await sender.write(frames)
     acknowledged = await sender.receive_ack()
@@ -96,7 +150,7 @@ async def test_bundle_is_acknowledged_once_and_a_duplicate_when_it_comes_again(s
     assert sender.pipeline.done == [0, 1, 3, *range(4, 20)]
 
 
-async def test_bundle_that_repeats_handled_frames_is_rejected(sender: ScriptedSender) -> None:
+async def test_bundle_that_repeats_handled_frames_is_rejected(sender: Served) -> None:
     await sender.send([0])
     await sender.receive_ack()
     sender.codec.reset()
@@ -108,7 +162,7 @@ async def test_bundle_that_repeats_handled_frames_is_rejected(sender: ScriptedSe
     assert sender.session.next_sequence == 1
 
 
-async def test_nothing_is_handled_behind_a_rejected_message_of_a_complete_session(sender: ScriptedSender) -> None:
+async def test_nothing_is_handled_behind_a_rejected_message_of_a_complete_session(sender: Served) -> None:
     await sender.send([0])
     assert (await sender.receive_ack()).status is AckStatus.DECODED
     await sender.write(FrameMessage(1, b"garbage"), bundle(sender, 2, 3))
@@ -119,7 +173,7 @@ async def test_nothing_is_handled_behind_a_rejected_message_of_a_complete_sessio
 
 
 async def test_undecodable_messages_of_a_live_session_are_rejected_and_end_the_stream() -> None:
-    sender = ScriptedSender(new_session(live=True), RecordingPipeline())
+    sender = Served(new_session(live=True), RecordingPipeline())
     await sender.start()
     await sender.write(FrameMessage(0, b"garbage"))
     rejected = await sender.receive_ack()
@@ -136,7 +190,7 @@ async def test_undecodable_messages_of_a_live_session_are_rejected_and_end_the_s
 
 
 async def test_decoded_frame_resets_the_count_of_rejections() -> None:
-    sender = ScriptedSender(new_session(live=True), RecordingPipeline())
+    sender = Served(new_session(live=True), RecordingPipeline())
     await sender.start()
     for sequence in (0, 2, 4):
         for _ in range(2):
@@ -150,7 +204,7 @@ async def test_decoded_frame_resets_the_count_of_rejections() -> None:
 
 async def test_handler_gets_the_arrival_of_a_frame_and_whether_it_is_superseded() -> None:
     pipeline, session = RecordingPipeline(), new_session(live=True)
-    sender = ScriptedSender(session, pipeline, clock=Clock(lambda: 12.5, lambda: 1e9))
+    sender = Served(session, pipeline, clock=Clock(lambda: 12.5, lambda: 1e9))
     running = await sender.start()
     pipeline.gate.clear()
     await sender.send([0])
@@ -174,7 +228,7 @@ async def test_handler_gets_the_arrival_of_a_frame_and_whether_it_is_superseded(
     assert await running
 
 
-async def test_sender_that_exceeds_the_window_loses_its_stream(sender: ScriptedSender) -> None:
+async def test_sender_that_exceeds_the_window_loses_its_stream(sender: Served) -> None:
     sender.pipeline.gate.clear()
     await sender.send([0, 1, 2])
     with pytest.raises(StreamBroken, match="more than 2 unacknowledged"):
@@ -184,14 +238,14 @@ async def test_sender_that_exceeds_the_window_loses_its_stream(sender: ScriptedS
 
 async def test_frame_being_handled_is_finished_before_another_stream_claims_the_session() -> None:
     pipeline, session = RecordingPipeline(), new_session()
-    old = ScriptedSender(session, pipeline)
+    old = Served(session, pipeline)
     running = await old.start()
     pipeline.gate.clear()
     await old.send([0, 1])
     old.end.break_off()
     with pytest.raises(StreamBroken, match="connection reset"):
         await running
-    new = ScriptedSender(session, pipeline)
+    new = Served(session, pipeline)
     beginning = asyncio.create_task(new.start())
     await settle()
     assert not beginning.done()
@@ -207,7 +261,7 @@ async def test_frame_being_handled_is_finished_before_another_stream_claims_the_
 
 async def test_session_is_released_by_a_sender_that_does_not_read() -> None:
     session = new_session()
-    old, new = ScriptedSender(session, RecordingPipeline()), ScriptedSender(session, RecordingPipeline())
+    old, new = Served(session, RecordingPipeline()), Served(session, RecordingPipeline())
     running = await old.start()
     old.stall()
     await old.send([0, 1])
@@ -222,7 +276,7 @@ async def test_session_is_released_by_a_sender_that_does_not_read() -> None:
 
 async def test_stream_evicted_before_it_begins() -> None:
     session = new_session()
-    old, second, third = (ScriptedSender(session, RecordingPipeline()) for _ in range(3))
+    old, second, third = (Served(session, RecordingPipeline()) for _ in range(3))
     abandoned = await old.start()
     claims = [asyncio.create_task(sender.session.claim(sender.connection.abandon)) for sender in (second, third)]
     with pytest.raises(StreamBroken, match="ABORTED"):
@@ -234,7 +288,7 @@ async def test_stream_evicted_before_it_begins() -> None:
     assert not session.in_use
 
 
-async def test_drain_finishes_and_acknowledges_frames_that_have_arrived(sender: ScriptedSender) -> None:
+async def test_drain_finishes_and_acknowledges_frames_that_have_arrived(sender: Served) -> None:
     sender.pipeline.gate.clear()
     await sender.send([0, 1])
     sender.connection.drain()
@@ -246,7 +300,7 @@ async def test_drain_finishes_and_acknowledges_frames_that_have_arrived(sender: 
 
 
 async def test_stream_of_a_silent_sender_ends() -> None:
-    sender = ScriptedSender(new_session(), RecordingPipeline(), silence_s=0.05)
+    sender = Served(new_session(), RecordingPipeline(), silence_s=0.05)
     running = await sender.start()
     with pytest.raises(StreamBroken, match="no message in"):
         await running
@@ -256,7 +310,7 @@ async def test_stream_of_a_silent_sender_ends() -> None:
 async def test_blobs_are_delivered_during_reconstruction() -> None:
     pipeline = RecordingPipeline()
     pipeline.gate.clear()
-    sender = ScriptedSender(new_session(), pipeline)
+    sender = Served(new_session(), pipeline)
     running = await sender.start()
     await sender.send([0])
     await sender.write(Chunk(1, 0, b"abc", "colours", 2, 3, zlib.crc32(b"abc")))
@@ -272,7 +326,7 @@ async def test_blobs_are_delivered_during_reconstruction() -> None:
         await running
 
 
-async def test_pipeline_failure_ends_the_stream_with_its_reason(sender: ScriptedSender) -> None:
+async def test_pipeline_failure_ends_the_stream_with_its_reason(sender: Served) -> None:
     sender.pipeline.failure = OutputError("disk full")
     await sender.send([0])
     with pytest.raises(StreamBroken, match=r"cannot write its output \(INTERNAL\)"):
@@ -280,7 +334,7 @@ async def test_pipeline_failure_ends_the_stream_with_its_reason(sender: Scripted
     assert sender.session.next_sequence == 0
 
 
-async def test_newest_report_of_the_sender_is_kept(sender: ScriptedSender) -> None:
+async def test_newest_report_of_the_sender_is_kept(sender: Served) -> None:
     assert sender.session.report is None
     newest = SenderReport(2_000_000, 7.0, {"perception": 21.0})
     await sender.write(SenderReport(1_000_000), newest)

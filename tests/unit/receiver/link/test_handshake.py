@@ -6,7 +6,8 @@ from common.wire.convert import PROTOCOL_VERSION, Drain, Hello, encode_client
 from common.wire.stream import StreamBroken
 from receiver.link.handshake import Handshake, PendingHandshakes, receive_hello
 from receiver.link.refusals import StreamRefused
-from tests.support.link.fake_link import MODEL, SECRET, fake_link, new_session, settle
+from tests.support.link.counting_codec import MODEL, SECRET, new_session, settle
+from tests.support.link.path import stream_pair
 
 HANDSHAKE = Handshake(model_hash=MODEL, codec_version=1)
 
@@ -42,7 +43,7 @@ def test_welcome_has_the_state_of_the_session() -> None:
 
 
 async def test_first_message_must_be_hello() -> None:
-    client, server = fake_link()
+    client, server = stream_pair()
     await client.write(encode_client(hello()))
     assert await receive_hello(server) == hello()
     for data in (encode_client(Drain()), b"\xff\xff"):

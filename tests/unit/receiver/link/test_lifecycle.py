@@ -16,7 +16,7 @@ from receiver.link.auth.authenticator import PeerIdentity
 from receiver.link.lifecycle import SessionLifecycle
 from receiver.link.refusals import Refusal, StreamRefused
 from receiver.link.session import Claim, Session
-from tests.support.link.fake_link import MODEL, settle
+from tests.support.link.counting_codec import MODEL, settle
 from tests.support.link.owned_sessions import OwnedPipeline, OwnedSessions
 
 HOST = "ipv4:10.0.0.7"

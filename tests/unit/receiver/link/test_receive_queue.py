@@ -18,7 +18,8 @@ from common.wire.stream import StreamBroken
 from receiver.link import receive_queue
 from receiver.link.frame_handler import Arrival
 from receiver.link.receive_queue import Acknowledger, ReceivedMessage, ReceiveQueue
-from tests.support.link.fake_link import fake_link, settle
+from tests.support.link.counting_codec import settle
+from tests.support.link.path import stream_pair
 
 
 def frame(sequence: int) -> FrameMessage:
@@ -83,7 +84,7 @@ class Fixture:
 
     def __init__(self, *, lossy: bool = False) -> None:
         self.now_s = 100.0
-        self.end, server = fake_link()
+        self.end, server = stream_pair()
         datagrams = Datagrams() if lossy else None
         if datagrams is not None:
             datagrams.encode(frame(50))

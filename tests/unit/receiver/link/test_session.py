@@ -10,7 +10,7 @@ from common.frames import MAX_FRAME_SEQUENCE
 from common.wire.convert import Chunk
 from common.wire.stream import StreamBroken
 from receiver.link.session import BlobAssembly, Claim, SessionUse
-from tests.support.link.fake_link import new_session, settle
+from tests.support.link.counting_codec import new_session, settle
 
 
 def test_leap_is_refused_and_the_session_stays_resumable() -> None:

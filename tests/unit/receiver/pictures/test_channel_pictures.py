@@ -23,7 +23,7 @@ from receiver.metrics import ReceiverMetrics
 from receiver.pictures import channel_pictures
 from receiver.pictures.channel_pictures import ChannelPictures
 from receiver.publish.config import PublishConfig
-from tests.support.link import fake_link
+from tests.support.link.counting_codec import new_session
 from tests.support.training.tiny_image_channel import TINY, tiny_network
 
 SESSION = 2
@@ -58,7 +58,7 @@ def count(registry: CollectorRegistry, fate: str) -> float | None:
 
 
 async def test_picture_is_written_with_what_is_known_about_it(tmp_path: Path, network: ImageChannel) -> None:
-    session = fake_link.new_session()
+    session = new_session()
     async with receiving(tmp_path) as (pictures, registry):
         for sequence in (4, 5):
             pictures.take(session, SESSION, blob(network, sequence))
@@ -76,7 +76,7 @@ async def test_picture_is_written_with_what_is_known_about_it(tmp_path: Path, ne
 
 
 async def test_newest_picture_replaces_the_one_that_waits(tmp_path: Path, network: ImageChannel) -> None:
-    session = fake_link.new_session()
+    session = new_session()
     async with receiving(tmp_path) as (pictures, registry):
         for sequence in (4, 5, 6):
             pictures.take(session, SESSION, blob(network, sequence))
@@ -88,7 +88,7 @@ async def test_newest_picture_replaces_the_one_that_waits(tmp_path: Path, networ
 async def test_hostile_pictures_are_refused_or_dropped(
     tmp_path: Path, network: ImageChannel, caplog: pytest.LogCaptureFixture
 ) -> None:
-    session, good = fake_link.new_session(), blob(network, 4)
+    session, good = new_session(), blob(network, 4)
     other = tiny_network(replace(TINY, hyper_latents=5))
     async with receiving(tmp_path) as (pictures, registry):
         with pytest.raises(MalformedPacket):
@@ -107,6 +107,6 @@ async def test_pictures_are_equal_in_every_run(tmp_path: Path, network: ImageCha
     for out in (tmp_path / "a", tmp_path / "b"):
         out.mkdir()
         async with receiving(out) as (pictures, _):
-            pictures.take(fake_link.new_session(), SESSION, blob(network, 4))
+            pictures.take(new_session(), SESSION, blob(network, 4))
     first, second = ((tmp_path / name / "channel/s2-000004.png").read_bytes() for name in "ab")
     assert first == second

@@ -17,7 +17,7 @@ from common.recording.records import RecordedFrame, RecordedState
 from receiver.link.session import Session
 from receiver.recording.config import RecordConfig
 from receiver.recording.recorder import FileRecorder
-from tests.support.link import fake_link
+from tests.support.link.counting_codec import new_session
 from tests.support.motion.label_motion import FINE_RHO, MODEL_HASH, clip, frame_of
 from tests.support.processes.full_disk import fill_disk
 
@@ -34,8 +34,8 @@ def new_recorder(path: Path) -> FileRecorder:
     return FileRecorder(RecordConfig(path), codec=1, model=MODEL_HASH.hex(), version="0.1.0")
 
 
-def new_session(number: int = 1) -> Session:
-    session = fake_link.new_session()
+def session_of(number: int = 1) -> Session:
+    session = new_session()
     session.session_id = bytes([number]) * 16
     return session
 
@@ -96,7 +96,7 @@ def assert_equal(found: LabelFrame, expected: LabelFrame) -> None:
 @pytest.mark.parametrize("lag", [1, 2, 5])
 def test_recording_decodes_from_any_time_to_exactly_the_live_labels(tmp_path: Path, lag: int) -> None:
     path = tmp_path / "talk.bw"
-    live = record(new_recorder(path), new_session(), slow_clip(90), lag)
+    live = record(new_recorder(path), session_of(), slow_clip(90), lag)
     for second in (0, 4, 10, 19, 31, 44):
         frames = replayed(path, second * 1_000_000)
         first = min(frames)
@@ -108,7 +108,7 @@ def test_recording_decodes_from_any_time_to_exactly_the_live_labels(tmp_path: Pa
 
 def test_recording_of_bundles_decodes_to_exactly_the_live_labels(tmp_path: Path) -> None:
     path = tmp_path / "talk.bw"
-    live = record(new_recorder(path), new_session(), slow_clip(90), bundle=3)
+    live = record(new_recorder(path), session_of(), slow_clip(90), bundle=3)
     for second in (0, 10, 31):
         frames = replayed(path, second * 1_000_000)
         assert list(frames) == list(range(min(frames), 90)) and min(frames) % 3 == 0
@@ -118,7 +118,7 @@ def test_recording_of_bundles_decodes_to_exactly_the_live_labels(tmp_path: Path)
 
 def test_states_are_recorded_every_twenty_seconds(tmp_path: Path) -> None:
     path = tmp_path / "talk.bw"
-    record(new_recorder(path), new_session(), slow_clip(90), keys=(8,))
+    record(new_recorder(path), session_of(), slow_clip(90), keys=(8,))
     with Recording(path) as recording:
         first, *rest = recording.read()
     assert isinstance(first, RecordedFrame) and first.key and first.sequence == 0
@@ -127,7 +127,7 @@ def test_states_are_recorded_every_twenty_seconds(tmp_path: Path) -> None:
 
 def test_recording_within_a_stream_begins_behind_its_first_packet(tmp_path: Path) -> None:
     path = tmp_path / "talk.bw"
-    decoded = record(new_recorder(path), new_session(), slow_clip(12), lag=2, begins=6)
+    decoded = record(new_recorder(path), session_of(), slow_clip(12), lag=2, begins=6)
     found = replayed(path, 0)
     assert list(found) == list(range(7, 12))
     for sequence, frame in found.items():
@@ -140,7 +140,7 @@ def test_replay_misses_one_packet_where_the_recording_begins_just_before_a_loss(
     for frame in slow_clip(20):
         number = frame.sequence
         if number == 6:
-            recorder.session_began(1, new_session())
+            recorder.session_began(1, session_of())
         payload = encoder.encode(frame, FINE_RHO).payload
         encoder.expect(number)
         if number == 2:
@@ -154,7 +154,7 @@ def test_replay_misses_one_packet_where_the_recording_begins_just_before_a_loss(
 
 
 def test_blobs_are_recorded_between_the_frames_but_no_pictures(tmp_path: Path) -> None:
-    path, recorder, session = tmp_path / "talk.bw", new_recorder(tmp_path / "talk.bw"), new_session()
+    path, recorder, session = tmp_path / "talk.bw", new_recorder(tmp_path / "talk.bw"), session_of()
     codec = FrameCodec(MODEL_HASH)
     decoder = FrameCodec(MODEL_HASH)
     recorder.session_began(1, session)
@@ -179,7 +179,7 @@ def test_further_sessions_have_names_of_their_own(tmp_path: Path) -> None:
         config.check()
         recorder = FileRecorder(config, codec=1, model="00", version="0.1.0")
         for number in (1, 2):
-            session = new_session(number)
+            session = session_of(number)
             recorder.session_began(4, session)
             recorder.session_ended(4)
         recorder.close()
@@ -207,7 +207,7 @@ def test_full_disk_ends_the_recording_and_not_the_session(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     fill_disk(monkeypatch, 3000)
-    live = record(new_recorder(tmp_path / "talk.bw"), new_session(), slow_clip(90))
+    live = record(new_recorder(tmp_path / "talk.bw"), session_of(), slow_clip(90))
     assert len(live) == 90
     assert [each.levelname for each in caplog.records if "No space left" in each.message] == ["ERROR"]
     assert "the session goes on" in caplog.text

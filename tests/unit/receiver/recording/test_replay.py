@@ -32,7 +32,7 @@ from receiver.recording.replay import Replay, open_recording
 from tests.support.motion.label_motion import FINE_RHO, MODEL_HASH
 from tests.support.receiver.recordings import write_clip
 from tests.support.receiver.running_receiver import RunningReceiver
-from tests.unit.receiver.recording.test_recorder import assert_equal, new_session, record, slow_clip
+from tests.unit.receiver.recording.test_recorder import assert_equal, record, session_of, slow_clip
 
 MODEL = MODEL_HASH.hex()
 
@@ -107,7 +107,7 @@ def colours_in(request: ReconstructionRequest) -> dict[int, ByteArray]:
 async def test_replay_of_bundles_plays_every_frame(tmp_path: Path) -> None:
     path = tmp_path / "talk.bw"
     recorder = FileRecorder(RecordConfig(path), codec=1, model=MODEL, version="0.1.0")
-    live = record(recorder, new_session(), slow_clip(30), bundle=3)
+    live = record(recorder, session_of(), slow_clip(30), bundle=3)
     played = await replay(path, tmp_path / "out", from_=5.0)
     assert [request.frame.sequence for request in played.requests] == list(range(12, 30))
     times_s = [request.frame.captured_at for request in played.requests]
@@ -124,7 +124,7 @@ async def test_replay_reconstructs_exactly_what_the_live_session_did(tmp_path: P
     async with RunningReceiver(
         tmp_path / "live", observers=[recorder], new_decoder=lambda: FrameCodec(MODEL_HASH)
     ) as receiver:
-        await live_session(receiver.pipeline, new_session(), frames, blobs)
+        await live_session(receiver.pipeline, session_of(), frames, blobs)
     recorder.close()
     live = receiver.engine.requests
     assert len(live) == 70 and colours_in(live[-1])
@@ -140,7 +140,7 @@ async def test_replay_reconstructs_exactly_what_the_live_session_did(tmp_path: P
 @pytest.mark.parametrize("timely", [True, False])
 async def test_replay_knows_whether_labels_are_timely(tmp_path: Path, timely: bool) -> None:
     recorder = FileRecorder(RecordConfig(tmp_path / "talk.bw"), codec=1, model=MODEL, version="0.1.0")
-    session = new_session()
+    session = session_of()
     session.timely = timely
     record(recorder, session, slow_clip(3))
     await replay(tmp_path / "talk.bw", tmp_path / "out")

@@ -13,7 +13,7 @@ from common.io.addresses import Address
 from receiver.web.config import WebConfig
 from receiver.web.guards import Guard, is_of_another_site
 from receiver.web.metrics import WebMetrics
-from tests.support.link.fake_link import settle
+from tests.support.link.counting_codec import settle
 
 
 def headers(origin: str | None, host: str = "studio.example:8080") -> Headers:

@@ -16,7 +16,8 @@ from common.wire.convert import (
 from common.wire.report import SenderReport
 from sender.link.config import LinkConfig
 from sender.link.observer import Fate
-from tests.support.link.fake_link import MODEL, FakeEnd, label_frame, settle
+from tests.support.link.counting_codec import MODEL, label_frame, settle
+from tests.support.link.path import End
 from tests.support.link.scripted_receiver import (
     FULL,
     WELCOME,
@@ -310,7 +311,7 @@ def test_a_small_budget_leaves_heartbeats_more_time() -> None:
     assert LinkConfig(budget_kbit=3.0, heartbeat_interval_ms=3000.0).heartbeat_interval_s == 3.0
 
 
-async def keys_before_frame(end: FakeEnd) -> tuple[list[int], int]:
+async def keys_before_frame(end: End) -> tuple[list[int], int]:
     """Keys of the blobs that arrive before the next frame, and its number."""
     keys = []
     while isinstance(message := await receive(end), Chunk):

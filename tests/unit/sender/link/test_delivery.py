@@ -13,7 +13,7 @@ from sender.link.delayed_acknowledgement import DelayedAcknowledgement
 from sender.link.delivery import FrameDelivery
 from sender.link.observer import Fate
 from sender.link.session import SenderSession
-from tests.support.link.fake_link import MODEL, SECRET, SESSION, CountingCodec, label_frame, settle
+from tests.support.link.counting_codec import MODEL, SECRET, SESSION, CountingCodec, label_frame, settle
 from tests.support.link.link_samples import ConstantPacer
 from tests.support.link.scripted_receiver import RecordingObserver, ack
 

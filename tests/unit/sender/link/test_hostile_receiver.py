@@ -34,7 +34,7 @@ from sender.metrics import SenderMetrics
 from sender.rate.controller import RateController
 from sender.rate.policy import RateConfig
 from tests.netlab.hostile_packets import hostile_answers
-from tests.support.link.fake_link import MODEL, SECRET, SESSION, CountingCodec, label_frame, settle
+from tests.support.link.counting_codec import MODEL, SECRET, SESSION, CountingCodec, label_frame, settle
 from tests.support.link.scripted_receiver import (
     WELCOME,
     ClientFixture,

@@ -2,7 +2,7 @@ import itertools
 
 from sender.link.losses import Losses
 from sender.link.send_window import InFlight
-from tests.support.link.fake_link import label_frame
+from tests.support.link.counting_codec import label_frame
 
 
 def in_flight(**sent_s: float) -> list[InFlight]:

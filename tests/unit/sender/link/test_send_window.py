@@ -2,7 +2,7 @@ from dataclasses import replace
 
 from common.frames import LabelFrame
 from sender.link.send_window import InFlight, SendWindow
-from tests.support.link.fake_link import label_frame
+from tests.support.link.counting_codec import label_frame
 
 
 def _window(size: int, *, live: bool, sent: int, waiting: int | None = None) -> SendWindow:

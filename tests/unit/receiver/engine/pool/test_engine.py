@@ -14,7 +14,7 @@ from receiver.engine.pool import engine as engine_module
 from receiver.engine.pool.engine import PoolEngine, ServiceRate
 from receiver.engine.pool.pool import PoolFull, ReplicaLost
 from receiver.texture.received_texture import ReceivedTexture
-from tests.support.link.fake_link import settle, until
+from tests.support.link.counting_codec import settle, until
 from tests.support.receiver.fake_pool import FakePool
 from tests.support.receiver.fake_reconstructor import SKELETON, label_frame
 

@@ -12,7 +12,7 @@ from common.frames import Camera, PersonLabels
 from receiver.link.session import Session
 from receiver.publish.frame_record import FrameRecord, PersonRecord
 from receiver.web.live.hub import LiveHub, Watcher
-from tests.support.link import fake_link
+from tests.support.link.counting_codec import new_session
 from tests.support.receiver.fake_reconstructor import tetrahedron_of
 
 CAMERA = Camera(640, 480, 600.0)
@@ -26,7 +26,7 @@ class Published:
         self.hub = LiveHub(Clock(monotonic=lambda: self.now_s))
 
     def begin(self, number: int) -> Session:
-        session = fake_link.new_session()
+        session = new_session()
         self.hub.session_began(number, session)
         return session
 

@@ -15,7 +15,7 @@ from receiver.web.config import WebConfig
 from receiver.web.serving import connections
 from receiver.web.serving.server import WebServer
 from tests.support.link.certificate_authority import Authority
-from tests.support.link.fake_link import until
+from tests.support.link.counting_codec import until
 
 LARGE_BYTES = 20_000_000
 servers: list[WebServer] = []

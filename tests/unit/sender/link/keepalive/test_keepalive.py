@@ -12,7 +12,7 @@ from common.wire.traffic import MESSAGE_HEADER_BYTES
 from sender.congestion.meter import Meter
 from sender.link.keepalive.keepalive import Keepalive
 from sender.link.transport.standby_connection import StandbyConnection
-from tests.support.link.fake_link import FakeEnd, fake_link
+from tests.support.link.path import End, stream_pair
 from tests.support.link.scripted_receiver import WELCOME, RecordingObserver
 
 
@@ -32,7 +32,7 @@ class Fixture:
 
     def __init__(self) -> None:
         self.observer = RecordingObserver()
-        client, self.end = fake_link()
+        client, self.end = stream_pair()
         self._never = asyncio.Event()
         self.filling = Filling()
         self.keepalive = Keepalive(
@@ -48,7 +48,7 @@ class Fixture:
         self.keepalive.restart(WELCOME, lossy=False)
         self.tasks = [asyncio.ensure_future(work) for work in self.keepalive.run(client)]
 
-    async def _reach(self) -> FakeEnd:
+    async def _reach(self) -> End:
         await self._never.wait()
         raise AssertionError
 

@@ -10,7 +10,7 @@ from common.wire.convert import Hello, Welcome
 from common.wire.stream import StreamBroken
 from sender.link.transport.connector import Backoff, Connector
 from sender.link.transport.handshake import ClientStream
-from tests.support.link.fake_link import MODEL, SECRET, SESSION
+from tests.support.link.counting_codec import MODEL, SECRET, SESSION
 from tests.support.link.scripted_receiver import FULL, WELCOME, ScriptedReceiver
 
 PEER = Address("127.0.0.1", 50051)

@@ -6,7 +6,7 @@ import pytest
 
 from common.wire.stream import StreamBroken
 from sender.link.transport.standby_connection import StandbyConnection
-from tests.support.link.fake_link import settle
+from tests.support.link.counting_codec import settle
 
 
 class FakeConnection:

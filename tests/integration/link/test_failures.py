@@ -8,7 +8,7 @@ import pytest
 from receiver.link.connection import Connection
 from receiver.link.session import Session
 from sender.link.observer import Fate
-from tests.support.link.fake_link import label_frame
+from tests.support.link.counting_codec import label_frame
 from tests.support.link.link_fixture import LinkFixture, send_all
 from tests.support.link.recording_pipeline import RecordingPipeline
 
@@ -24,16 +24,13 @@ async def _until(condition: Callable[[], bool]) -> None:
 
 async def test_half_open_connection_is_replaced_without_loss(link: LinkFixture) -> None:
     pipeline = RecordingPipeline()
-    _, address = await link.server(pipeline)
-    relay = await link.relay(address)
-    client, observer = link.client(relay.address)
-    await client.connect()
+    _, client, observer = await link.connected(pipeline)
     await send_all(client, 0, 20)
-    relay.black_hole()
+    link.path.strand()
     sending = asyncio.create_task(send_all(client, 20, 40))
     await _until(lambda: bool(observer.losses))
     assert not sending.done()
-    relay.restore()
+    link.path.restore()
     await sending
     await client.drain()
     assert pipeline.decoded == list(range(40))
@@ -43,17 +40,14 @@ async def test_half_open_connection_is_replaced_without_loss(link: LinkFixture) 
 
 async def test_live_sender_resumes_with_the_newest_frame_after_an_outage(link: LinkFixture) -> None:
     pipeline = RecordingPipeline()
-    _, address = await link.server(pipeline)
-    relay = await link.relay(address)
-    client, observer = link.client(relay.address, live=True)
-    await client.connect()
+    _, client, observer = await link.connected(pipeline, live=True)
     await send_all(client, 0, 1)
     await pipeline.until_decoded(0)
-    relay.black_hole()
+    link.path.strand()
     await send_all(client, 1, 60)
     await _until(lambda: bool(observer.losses))
     await send_all(client, 60, 100)
-    relay.restore()
+    link.path.restore()
     await client.drain()
     # Frames in flight are lost with the network; frames captured during the outage are stale.
     assert pipeline.decoded == [0, 99]
@@ -62,14 +56,11 @@ async def test_live_sender_resumes_with_the_newest_frame_after_an_outage(link: L
 
 async def test_sender_resumes_from_another_address(link: LinkFixture) -> None:
     pipeline = RecordingPipeline()
-    server, address = await link.server(pipeline)
-    relay = await link.relay(address)
-    client, observer = link.client(relay.address)
-    await client.connect()
+    server, client, observer = await link.connected(pipeline)
     await send_all(client, 0, 20)
-    relay.source = "127.0.0.9"
-    relay.black_hole()
-    relay.restore()
+    link.path.host = "192.0.2.9"
+    link.path.strand()
+    link.path.restore()
     await send_all(client, 20, 40)
     await client.drain()
     assert len(observer.losses) == 1
@@ -90,14 +81,11 @@ async def test_stream_of_a_vanished_sender_ends_and_its_session_is_kept(
     assert defaults is not None
     monkeypatch.setitem(defaults, "silence_s", 1.0)
     pipeline = _SessionPipeline()
-    server, address = await link.server(pipeline)
-    relay = await link.relay(address)
-    client, _ = link.client(relay.address)
-    await client.connect()
+    server, client, _ = await link.connected(pipeline)
     await client.send(label_frame(0))
     await pipeline.until_decoded(0)
     assert pipeline.session.in_use
-    relay.black_hole()
+    link.path.strand()
     await client.close()
     await _until(lambda: not pipeline.session.in_use)
     assert len(server.sessions) == 1

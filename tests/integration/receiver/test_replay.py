@@ -32,7 +32,7 @@ from receiver.recording.recorder import FileRecorder
 from receiver.recording.replay import Replay, open_recording
 from sender.capture.open import open_source
 from tests.bench.perceived import FrameSender
-from tests.support.link import fake_link
+from tests.support.link.counting_codec import new_session
 from tests.support.motion.label_motion import FINE_RHO
 
 FRAMES = 8
@@ -79,7 +79,7 @@ def blobs_before(sequence: int, identity: int) -> list[Blob]:
 
 async def receive_live(out: Path, recording: Path, frames: Sequence[LabelFrame]) -> None:
     recorder = FileRecorder(RecordConfig(recording), codec=CODEC_VERSION, model=model_hash().hex(), version="0.1.0")
-    encoder, session = FrameCodec(model_hash()), fake_link.new_session()
+    encoder, session = FrameCodec(model_hash()), new_session()
     async with receiving(out, recorder) as pipeline:
         await pipeline.on_session(session)
         for frame in frames:

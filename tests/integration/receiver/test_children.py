@@ -36,7 +36,7 @@ from receiver.web.places import Visitor
 from receiver.web.refused import Refused
 from sender.__main__ import PROGRAM
 from sender.config import SenderConfig
-from tests.support.link.fake_link import until
+from tests.support.link.counting_codec import until
 from tests.support.receiver.picture_sender import DEADLY, DEADLY_EXIT_CODE, MODEL_HASH_VARIABLE, SILENT
 from tests.support.receiver.published_session import FRAMES, person_record, write_clip
 from tests.support.receiver.running_receiver import RunningReceiver, own_link

@@ -22,7 +22,7 @@ from sender.capture.images import read_image
 from sender.capture.open import DEMO_PHOTOGRAPHS
 from tests.support.meshes.glb_reader import Glb
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 PHOTOGRAPH = DEMO_PHOTOGRAPHS / "000000042102.jpg"
 
 

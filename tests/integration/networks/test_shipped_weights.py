@@ -27,7 +27,7 @@ from tests.bench.measures import Surface, centred
 from tests.bench.perceived import CropSender
 from tests.bench.rates import through_key_frame, unconstrained_rho
 from tests.bench.reconstruction_scores import Receiver, image_figures
-from tests.integration.network_floors import FIGURES, TestPeople
+from tests.integration.networks.network_floors import FIGURES, TestPeople
 from tests.support.training.changed_weights import changed_weights, zeroed
 
 CROPS, FEW = 16, 2
@@ -51,7 +51,7 @@ FLOORS = {
     "poses": 2.9,
     "pose_diffusion": 2.8,
 }
-"""Network → the worst mean of its figure in `tests.integration.network_floors`."""
+"""Network → the worst mean of its figure in `tests.integration.networks.network_floors`."""
 
 
 @pytest.fixture(scope="module")

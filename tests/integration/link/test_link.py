@@ -1,4 +1,4 @@
-"""Both ends of the link over gRPC on loopback."""
+"""Both ends of the link over a path that is cut."""
 
 import asyncio
 import secrets
@@ -11,46 +11,37 @@ from common.codec.frame_codec import FrameCodec
 from common.codec.packet import CODEC_VERSION
 from common.errors import ModelMismatch, PeerError, VersionMismatch
 from common.frames import Camera, LabelFrame, PersonLabels
-from common.io.addresses import Address
 from common.labels import LABEL_SIZE, split
-from common.wire.certificates import CertificateFiles
-from common.wire.health_check import check_health
 from sender.link.observer import Fate
+from tests.netlab.pipe import Shape
 from tests.netlab.programs import FixedRate
-from tests.support.link.fake_link import MODEL, label_frame
+from tests.netlab.traces import Trace
+from tests.support.link.counting_codec import MODEL, label_frame
 from tests.support.link.link_fixture import LinkFixture, send_all
 from tests.support.link.link_samples import ConstantPacer
 from tests.support.link.recording_pipeline import RecordingPipeline
 
 
 async def test_packet_trains_follow_frames_and_are_measured_by_their_echoes(link: LinkFixture) -> None:
-    _, address = await link.server(RecordingPipeline())
-    client, observer = link.client(address, live=True)
-    await client.connect()
-    async with asyncio.timeout(10):
-        for sequence in range(1000):
-            # The first is too short for the loopback; the second finds that it carries more than frames could use.
-            if len(observer.packet_trains) >= 2:
-                break
-            await client.send(label_frame(sequence))
-            await asyncio.sleep(0.02)
-    assert len(observer.packet_trains) == 2
-    assert all(measurement.bps > 0 for measurement in observer.packet_trains)
-    assert observer.losses == []
+    link.path.shape(Shape(Trace.constant(2000.0), 0.01), Shape(None, 0.01))
+    _, client, observer = await link.connected(RecordingPipeline(), live=True)
+    for sequence in range(500):
+        await client.send(label_frame(sequence))
+        await asyncio.sleep(0.02)
+    measured = [measurement.bps for measurement in observer.packet_trains]
+    assert len(measured) >= 2 and observer.losses == []
+    assert 1e6 < measured[-1] < 3e6
 
 
 async def test_blobs_are_delivered_beside_frames_across_a_cut(link: LinkFixture) -> None:
     pipeline = RecordingPipeline()
-    _, address = await link.server(pipeline)
-    relay = await link.relay(address)
-    client, _ = link.client(relay.address, pacer=ConstantPacer(200))
-    await client.connect()
+    _, client, _ = await link.connected(pipeline, pacer=ConstantPacer(200))
     blobs = [Blob("noise", key, secrets.token_bytes(3000)) for key in range(3)]
     for blob in blobs:
         client.post(blob)
     await send_all(client, 0, 20)
     await pipeline.until_decoded(15)
-    relay.cut()
+    link.path.cut()
     # Up to eight frames share a message, behind which 200 bytes of blobs may leave.
     await send_all(client, 20, 800)
     await client.drain()
@@ -61,15 +52,12 @@ async def test_blobs_are_delivered_beside_frames_across_a_cut(link: LinkFixture)
 @pytest.mark.parametrize("live", [False, True])
 async def test_resume_after_cuts_continues_from_the_receivers_state(link: LinkFixture, live: bool) -> None:
     pipeline = RecordingPipeline()
-    _, address = await link.server(pipeline)
-    relay = await link.relay(address)
-    client, observer = link.client(relay.address, live=live)
-    await client.connect()
+    _, client, observer = await link.connected(pipeline, live=live)
     for sequence in range(200):
         await client.send(label_frame(sequence))
         if sequence in (50, 51, 100, 150):
             await pipeline.until_decoded(sequence - 1)
-            relay.cut()
+            link.path.cut()
         await asyncio.sleep(0)
     await client.drain()
     assert pipeline.opened == 1
@@ -121,27 +109,6 @@ async def test_connect_when_versions_differ_or_nothing_listens(link: LinkFixture
         assert caught.value.exit_code == 4
 
 
-@pytest.mark.parametrize("no_proxy", ["", "localhost,127.0.0.1"])
-@pytest.mark.parametrize("variable", ["http_proxy", "https_proxy", "grpc_proxy"])
-async def test_proxies_of_the_environment_are_not_used(
-    link: LinkFixture, monkeypatch: pytest.MonkeyPatch, variable: str, no_proxy: str
-) -> None:
-    monkeypatch.setenv(variable, "http://127.0.0.1:9")
-    monkeypatch.setenv("no_proxy", no_proxy)
-    pipeline = RecordingPipeline()
-    server, address = await link.server(pipeline)
-    await asyncio.to_thread(check_health, address, CertificateFiles(None, None, None), 10.0)
-    client, _ = link.client(Address("localhost", address.port))
-    await client.connect()
-    await send_all(client, 0, 2)
-    await client.drain()
-    assert pipeline.decoded == [0, 1]
-    await server.stop()
-    client, _ = link.client(address, connect_timeout=0.3)
-    with pytest.raises(PeerError, match=f"check --peer; {variable} is set, but senders use no proxy"):
-        await client.connect()
-
-
 def _walking(sequence: int) -> LabelFrame:
     rng = np.random.default_rng(5)
     labels = rng.normal(size=LABEL_SIZE) + 0.05 * np.sin(sequence / 5 + np.arange(LABEL_SIZE))
@@ -151,15 +118,12 @@ def _walking(sequence: int) -> LabelFrame:
 
 async def test_real_codec_survives_cuts_of_the_connection(link: LinkFixture) -> None:
     pipeline = RecordingPipeline(lambda: FrameCodec(MODEL))
-    _, address = await link.server(pipeline)
-    relay = await link.relay(address)
-    client, observer = link.client(relay.address, encoder=FixedRate(MODEL))
-    await client.connect()
+    _, client, observer = await link.connected(pipeline, encoder=FixedRate(MODEL))
     for sequence in range(90):
         await client.send(_walking(sequence))
         if sequence in (30, 60):
             await pipeline.until_decoded(sequence - 1)
-            relay.cut()
+            link.path.cut()
     await client.drain()
     assert pipeline.decoded == list(range(90))
     assert [sequence for sequence, _ in observer.fates] == list(range(90))

@@ -14,7 +14,7 @@ from common.io.addresses import Address
 from receiver.link.refusals import Refusal
 from sender.link.transport.greeting import greet
 from sender.link.transport.transport import Transport
-from tests.support.link.fake_link import MODEL
+from tests.support.link.counting_codec import MODEL
 from tests.support.link.link_fixture import LOOPBACK, LinkFixture
 from tests.support.link.recording_pipeline import RecordingPipeline
 

@@ -38,7 +38,7 @@ from tests.bench.hands.__main__ import fitted_errors
 from tests.bench.measures import centred, mean_distance_mm
 from tests.bench.perceived import CropSender, LabelJoints
 from tests.bench.removals import clothes_errors, outfit_errors, rendered_wearers
-from tests.integration.motion_floors import continued_motion, unseen_legs
+from tests.integration.networks.motion_floors import continued_motion, unseen_legs
 
 _FRAME_SIZE, _BACKGROUNDS = 416, 12
 # The detector sees frames at a lower resolution: smaller people are not asked for, and some frames have no others.

@@ -16,13 +16,10 @@ from common.wire.quic import Item
 from common.wire.quic_connection import LinkConnection, configuration
 from receiver.link.quic_server import _NoRoom, _Socket
 from receiver.link.server import LinkServer
-from sender.link.transport.quic_transport import QuicTransport
-from sender.link.transport.transport import Transport
 from tests.netlab.hostile_quic import HALF_OPEN, hostile_quic, stranger
 from tests.support.link.certificate_authority import Authority
-from tests.support.link.fake_link import label_frame, until
+from tests.support.link.counting_codec import label_frame, until
 from tests.support.link.link_fixture import LinkFixture, at_receiver, at_sender, send_all
-from tests.support.link.lossy_relay import LossyRelay
 from tests.support.link.recording_pipeline import RecordingPipeline
 
 
@@ -62,8 +59,7 @@ class Besieged:
 
     async def serve_honest(self, timeout_s: float = 20.0) -> None:
         """Sends some frames. Raises PeerError if the receiver does not answer."""
-        transport = QuicTransport(Transport(at_sender(self._ours)))
-        client, _ = self._link.client(self.address, transport=transport, connect_timeout=timeout_s)
+        client, _ = self._link.quic_client(self.address, at_sender(self._ours), connect_timeout=timeout_s)
         await client.connect()
         await send_all(client, 0, 3)
         await client.drain()
@@ -184,29 +180,33 @@ async def test_who_stops_the_stream_ends_the_connection(besieged: Besieged, ours
         assert await client.end() == "a connection has one stream, which is not reset"
 
 
+def captured(link: LinkFixture) -> list[bytes]:
+    """The packets of the first sender."""
+    packets = link.path.packets
+    return list(dict.fromkeys(packet.data for packet in packets if packet.origin == packets[0].origin))
+
+
 async def test_captured_packets_that_are_sent_again_do_nothing(
     link: LinkFixture, ours: Authority, besieged: Besieged
 ) -> None:
-    relay = LossyRelay(besieged.address)
-    transport = QuicTransport(Transport(at_sender(ours)))
-    client, observer = link.client(await relay.start(), transport=transport, live=True)
+    client, observer = link.quic_client(besieged.address, at_sender(ours), live=True)
     await client.connect()
+    port = link.path.ports[link.path.packets[0].origin]
     async with stranger(besieged.address) as other:
         for sequence in range(10):
             await client.send(label_frame(sequence))
             await besieged.pipeline.until_decoded(sequence)
-            for packet in relay.captured:
-                relay.repeat(packet)
+            for packet in captured(link):
+                port.sendto(packet)
                 other.send(packet)
         await client.drain()
         assert (besieged.pipeline.decoded, observer.connections) == (list(range(10)), 1)
         await until(lambda: not besieged.server._quic._hosts)
         answered = other.received_bytes
-        for packet in relay.captured:
-            relay.repeat(packet)
+        for packet in captured(link):
+            port.sendto(packet)
             other.send(packet)
         await asyncio.sleep(0.2)
-    await relay.stop()
     assert not besieged.server._quic._hosts and not besieged.server.sessions
     # Only the first packet, without a token, is answered: by a shorter one.
     assert answered < 11 * 1200 and other.received_bytes - answered < 1200
@@ -215,37 +215,36 @@ async def test_captured_packets_that_are_sent_again_do_nothing(
 async def test_answers_to_addresses_that_are_not_validated_are_short(
     link: LinkFixture, ours: Authority, besieged: Besieged
 ) -> None:
-    relay = LossyRelay(besieged.address)
-    transport = QuicTransport(Transport(at_sender(ours)))
-    client, observer = link.client(await relay.start(), transport=transport, live=True)
+    client, observer = link.quic_client(besieged.address, at_sender(ours), live=True)
     await client.connect()
     for sequence in range(20):
         await client.send(label_frame(sequence))
         await besieged.pipeline.until_decoded(sequence)
     async with stranger(besieged.address) as other:
-        first = relay.captured[0]
+        first = captured(link)[0]
         for packet in (first, b"\xc0\0\0\0\7" + first[5:], first[:1100], b"\xc0\0\0\0\7" + first[5:1100]):
             before = other.received_bytes
             other.send(packet)
             await asyncio.sleep(0.05)
             assert other.received_bytes - before <= (len(packet) if len(packet) >= 1200 else 0)
         # A packet that the receiver has not seen looks as if the sender had moved.
-        relay.loses = lambda number, forward: forward
-        known, before = len(relay.captured), other.received_bytes
+        link.path.loses = lambda number, forward: forward
+        known, before = len(captured(link)), other.received_bytes
         await client.send(label_frame(20))
-        await until(lambda: len(relay.captured) > known)
-        unseen = relay.captured[known:]
+        await until(lambda: len(captured(link)) > known)
+        unseen = captured(link)[known:]
+        link.path.loses = lambda number, forward: False
         for packet in unseen:
             other.send(packet)
+        link.path.loses = lambda number, forward: forward
         await besieged.pipeline.until_decoded(20)
         await asyncio.sleep(0.3)
         assert other.received_bytes - before <= 3 * sum(map(len, unseen))
-        relay.loses = lambda number, forward: False
+        link.path.loses = lambda number, forward: False
         for sequence in range(21, 30):
             await client.send(label_frame(sequence))
             await besieged.pipeline.until_decoded(sequence)
     await client.drain()
-    await relay.stop()
     assert observer.connections == 1
 
 

@@ -24,7 +24,7 @@ from sender.link.client import LinkClient
 from sender.link.config import LinkConfig
 from sender.spool.complete_delivery import CompleteDelivery, Outstanding
 from sender.spool.spool import Spool, SpoolContent
-from tests.support.link.fake_link import MODEL, CountingCodec
+from tests.support.link.counting_codec import MODEL, CountingCodec
 from tests.support.link.link_fixture import LinkFixture
 from tests.support.link.recording_pipeline import RecordingPipeline
 from tests.support.receiver.published_session import OWNER
@@ -69,7 +69,7 @@ def lines(out: Path) -> list[tuple[int, int]]:
 class CompleteSender:
     """A sender with complete delivery, without camera and networks."""
 
-    def __init__(self, directory: Path, peer: Address, limit_bytes: float = 1e9) -> None:
+    def __init__(self, link: LinkFixture, directory: Path, peer: Address, limit_bytes: float = 1e9) -> None:
         self.spool = Spool(directory / "spool", CONTENT, limit_bytes)
         self.codec = CountingCodec()
         outstanding = Outstanding()
@@ -79,14 +79,13 @@ class CompleteSender:
             durable=True,
             session_secret=self.spool.session_secret,
         )
-        link = LinkClient(
-            LinkConfig(peer=Addresses((peer,))).without_timeouts(), hello, self.codec, observer=outstanding
-        )
-        self.delivery = CompleteDelivery(link, self.spool, outstanding)
+        config, transport = LinkConfig(peer=Addresses((peer,))).without_timeouts(), link.transport()
+        client = LinkClient(config, hello, self.codec, observer=outstanding, transport=transport, clock=link.clock)
+        self.delivery = CompleteDelivery(client, self.spool, outstanding)
 
     @classmethod
-    async def started(cls, directory: Path, peer: Address, limit_bytes: float = 1e9) -> Self:
-        sender = cls(directory, peer, limit_bytes)
+    async def started(cls, link: LinkFixture, directory: Path, peer: Address, limit_bytes: float = 1e9) -> Self:
+        sender = cls(link, directory, peer, limit_bytes)
         await sender.delivery.connect()
         return sender
 
@@ -130,7 +129,7 @@ async def test_damaged_message_is_sent_again_and_handled_in_its_place(
 
     monkeypatch.setattr(pipeline, "on_frame", on_frame)
     _, address = await link.server(pipeline)
-    sender = await CompleteSender.started(tmp_path, address)
+    sender = await CompleteSender.started(link, tmp_path, address)
     await sender.capture(20)
     await sender.drain()
     await sender.end()
@@ -144,7 +143,7 @@ async def test_blobs_arrive_with_their_frames_from_the_spool(
     monkeypatch.setattr("sender.spool.complete_delivery._MOST_AHEAD_BYTES", 6)
     server, address = await link.server(RecordingPipeline())
     await server.stop()
-    sender = await CompleteSender.started(tmp_path, address)
+    sender = await CompleteSender.started(link, tmp_path, address)
     for number in range(3):
         await sender.delivery.send(frame(number), [Blob(TEXTURE, number, b"abc")])
     await link.server(pipeline, port=address.port)
@@ -160,7 +159,7 @@ async def test_receiver_that_starts_later_gets_every_frame(
 ) -> None:
     server, address = await link.server(RecordingPipeline())
     await server.stop()
-    sender = await CompleteSender.started(tmp_path, address)
+    sender = await CompleteSender.started(link, tmp_path, address)
     await sender.capture(30)
     assert sender.spool.pending == 30
     await link.server(pipeline, port=address.port)
@@ -175,7 +174,7 @@ async def test_restarts_of_both_ends(link: LinkFixture, tmp_path: Path) -> None:
     pipeline = DurablePipeline(tmp_path / "out")
     server, address = await link.server(pipeline)
     for _ in range(3):
-        sender = await CompleteSender.started(tmp_path, address)
+        sender = await CompleteSender.started(link, tmp_path, address)
         await sender.capture(20)
         await pipeline.until_decoded(sender.spool.next_sequence - 7)
         await sender.end()
@@ -183,7 +182,7 @@ async def test_restarts_of_both_ends(link: LinkFixture, tmp_path: Path) -> None:
         pipeline.directory.close()
         pipeline = DurablePipeline(tmp_path / "out")
         server, address = await link.server(pipeline, port=address.port)
-    sender = await CompleteSender.started(tmp_path, address)
+    sender = await CompleteSender.started(link, tmp_path, address)
     await sender.drain()
     assert lines(tmp_path / "out") == [(1, sequence) for sequence in range(60)]
     await sender.end()
@@ -195,11 +194,11 @@ async def test_restarted_sender_with_everything_delivered_ends_the_session(
     link: LinkFixture, pipeline: DurablePipeline, tmp_path: Path
 ) -> None:
     _, address = await link.server(pipeline)
-    sender = await CompleteSender.started(tmp_path, address)
+    sender = await CompleteSender.started(link, tmp_path, address)
     await sender.capture(5)
     await pipeline.until_decoded(4)
     await sender.end()
-    sender = await CompleteSender.started(tmp_path, address)
+    sender = await CompleteSender.started(link, tmp_path, address)
     await sender.drain()
     assert sender.codec.encoded == []
     assert (await pipeline.ended.get()).next_sequence == 5
@@ -209,7 +208,7 @@ async def test_restarted_sender_with_everything_delivered_ends_the_session(
 async def test_full_spool_blocks_the_source(link: LinkFixture, pipeline: DurablePipeline, tmp_path: Path) -> None:
     _, address = await link.server(pipeline)
     pipeline.gate.clear()
-    sender = await CompleteSender.started(tmp_path, address, limit_bytes=1200)
+    sender = await CompleteSender.started(link, tmp_path, address, limit_bytes=1200)
     capturing = asyncio.create_task(sender.capture(200))
     async with asyncio.timeout(10):
         while sender.spool.has_room:
@@ -224,7 +223,7 @@ async def test_full_spool_blocks_the_source(link: LinkFixture, pipeline: Durable
 
 async def test_refusal_ends_the_delivery_and_keeps_the_frames(link: LinkFixture, tmp_path: Path) -> None:
     _, address = await link.server(RecordingPipeline(), model=b"\x07" * 8)
-    sender = await CompleteSender.started(tmp_path, address)
+    sender = await CompleteSender.started(link, tmp_path, address)
     with pytest.raises(PeerError, match="different models"):
         await sender.capture(1)
         await sender.drain()
@@ -236,7 +235,7 @@ async def test_refusal_ends_the_delivery_and_keeps_the_frames(link: LinkFixture,
 
 async def test_unexpected_error_is_raised(link: LinkFixture, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     _, address = await link.server(RecordingPipeline())
-    sender = CompleteSender(tmp_path, address)
+    sender = CompleteSender(link, tmp_path, address)
 
     def fail(_: int) -> list[LabelFrame]:
         raise ZeroDivisionError("a bug")

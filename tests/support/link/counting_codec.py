@@ -1,77 +1,19 @@
-"""A link without a network: two ends of a stream in one process that break on demand, and a codec that counts."""
+"""A codec that counts, frames and sessions for it."""
 
 import asyncio
 import struct
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Self
 
 from common.codec.coded_frame import DecodedFrame
 from common.errors import MalformedPacket, MissingReference
 from common.frames import Camera, LabelFrame
-from common.wire.convert import ClientMessages, ServerMessages
-from common.wire.message_cost import CarryingConnection
-from common.wire.stream import StreamBroken
 from receiver.link.auth.ownership import SessionOwner
 from receiver.link.session import Session
 
 MODEL = b"\x01" * 8
 SESSION = b"\x02" * 16
 SECRET = b"\x03" * 32
-
-
-class FakeEnd:
-    """One end; what is written to it is read at `other`.
-
-    Attributes:
-        from_client, from_server: what a test's script decodes or encodes at this end.
-    """
-
-    other: Self
-    lossy = False
-
-    def __init__(self) -> None:
-        self.from_client, self.from_server = ClientMessages(), ServerMessages()
-        self._inbox: asyncio.Queue[bytes | StreamBroken | None] = asyncio.Queue()
-        self._broken: StreamBroken | None = None
-
-    async def read(self) -> bytes | None:
-        item = await self._inbox.get()
-        if isinstance(item, StreamBroken):
-            self._inbox.put_nowait(item)
-            raise item
-        return item
-
-    async def write(self, data: bytes, *, droppable: bool = False) -> None:
-        if self._broken is not None:
-            raise self._broken
-        self.other._inbox.put_nowait(data)
-
-    def connections(self) -> Sequence[CarryingConnection]:
-        return ()
-
-    async def close(self) -> None:
-        """Ends the stream as a cancelled gRPC call does."""
-        self.break_off("CANCELLED", "closed")
-
-    async def finish(self) -> None:
-        """Ends the stream in good order."""
-        self.other._inbox.put_nowait(None)
-
-    def break_off(self, code: str = "UNAVAILABLE", reason: str = "connection reset") -> None:
-        """Ends the stream for both ends, as a network failure does; unread messages are lost."""
-        for end in (self, self.other):
-            end._broken = StreamBroken(code, reason)
-            while not end._inbox.empty():
-                end._inbox.get_nowait()
-            end._inbox.put_nowait(end._broken)
-
-
-def fake_link() -> tuple[FakeEnd, FakeEnd]:
-    """The sender's end and the receiver's."""
-    client, server = FakeEnd(), FakeEnd()
-    client.other, server.other = server, client
-    return client, server
 
 
 @dataclass(frozen=True, slots=True)

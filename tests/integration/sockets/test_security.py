@@ -8,7 +8,6 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
-import grpc
 import pytest
 
 from common.errors import PeerError, UsageError
@@ -25,7 +24,6 @@ from tests.support.link.link_fixture import (
     at_sender,
     send_all,
 )
-from tests.support.link.raw_sender import RawSender
 from tests.support.link.recording_pipeline import RecordingPipeline
 
 
@@ -187,33 +185,6 @@ async def test_broken_files_while_running_keep_the_old_ones(
     assert "receiver.key is not the key of --tls-cert" in warnings[0] + warnings[1]
     assert "ca.pem is not a PEM file" in warnings[0] + warnings[1]
     assert "--token-file: cannot read" in warnings[2]
-
-
-async def test_limit_of_sessions_per_sender(link: LinkFixture) -> None:
-    _, address = await link.server(RecordingPipeline(), security=ReceiverSecurity(peer_sessions=2))
-    for _ in range(2):
-        await link.client(address)[0].connect()
-    async with RawSender(address) as third:
-        with pytest.raises(grpc.aio.AioRpcError):
-            await third.hello()
-        code, reason = await third.end()
-    assert code is grpc.StatusCode.RESOURCE_EXHAUSTED
-    assert reason == "full for now: ipv4:127.0.0.1 has 2 sessions, as many as one sender may have: end one"
-
-
-async def test_rate_limit_slows_reading_and_loses_nothing(link: LinkFixture) -> None:
-    pipeline = RecordingPipeline()
-    _, address = await link.server(pipeline, security=ReceiverSecurity(peer_bytes_per_second=4000.0))
-    client, _ = link.client(address)
-    await client.connect()
-    loop = asyncio.get_running_loop()
-    started_s = loop.time()
-    frames, most_in_a_message = 2400, 8
-    await send_all(client, 0, frames)
-    await client.drain()
-    assert pipeline.decoded == list(range(frames))
-    # Each message has more than 20 bytes; the burst of one second is free.
-    assert loop.time() - started_s > 20 * frames / most_in_a_message / 4000.0 - 1.0
 
 
 def test_unencrypted_receiver_on_other_addresses_is_refused() -> None:
