@@ -19,8 +19,9 @@ from sender.face.stage import FaceStage
 from sender.hands.stage import HandsStage
 from sender.lookahead import Perceived
 from sender.metrics import SenderMetrics
-from sender.perception.observed_person import ObservedPerson
+from sender.people.tracked_person import TrackedPerson
 from sender.perception.stage import PerceptionStage
+from sender.perception.tracking.frame_clock import FrameClock
 from sender.semantics.stage import SemanticsStage
 
 
@@ -31,18 +32,12 @@ class BlobStage(Protocol):
     def timed_as(self) -> str | None:
         """The stage of `SenderMetrics` that its time belongs to; None if it measures its time itself."""
 
-    def update(
-        self, frame: CapturedFrame, observed: Sequence[ObservedPerson], people: Sequence[PersonLabels]
-    ) -> list[Blob]:
+    def update(self, perceived: Perceived, people: Sequence[PersonLabels]) -> list[Blob]:
         """Takes a frame and returns the blobs that are due.
 
         Args:
-            frame: with its sequence number in the session.
-            people: their labels, in the same order.
+            people: the labels of those who are observed, in the same order.
         """
-
-    def reset(self) -> None:
-        """Forgets all people, for a new source."""
 
 
 class Networks(NamedTuple):
@@ -99,7 +94,8 @@ class Labelling:
         self, networks: Networks, stages: Sequence[BlobStage], metrics: SenderMetrics, *, stills: bool = False
     ) -> None:
         self._networks, self._stages, self._metrics, self._stills = networks, stages, metrics, stills
-        self._last_source = ""
+        self._last_source, self._clock = "", FrameClock()
+        self._known: Sequence[TrackedPerson] = ()
         # Of the frames after the last one that was labelled.
         self._observed = 0
 
@@ -110,13 +106,17 @@ class Labelling:
         perception, semantics = self._networks[:2]
         if begins:
             perception.reset(still=self._stills)
+            self._clock = FrameClock()
+        step_s, known = self._clock.tick(frame.media_time_s), self._known
         with self._metrics.stage("perception"):
             # Views that take turns need the means that smoothing makes of them.
             turns = semantics.smooths
             observed = perception.process(
                 frame.image, frame.camera, frame.media_time_s, take_turns=turns, is_late=frame.is_late
             )
-            return Perceived(frame, observed, begins)
+        self._known = perception.known
+        forgotten = [person for person in known if person not in self._known]
+        return Perceived(frame, observed, begins, self._clock.now_s, step_s, self._known, forgotten)
 
     def label(self, perceived: Perceived, later: Sequence[Perceived] = ()) -> LabelFrame:
         """The labels of one frame, which may have no people.
@@ -154,13 +154,10 @@ class Labelling:
 
     def blobs(self, perceived: Perceived, labels: LabelFrame) -> list[Blob]:
         """The blobs that are due with one frame."""
-        if perceived.begins:
-            for stage in self._stages:
-                stage.reset()
         blobs: list[Blob] = []
         for stage in self._stages:
             with nullcontext() if stage.timed_as is None else self._metrics.stage(stage.timed_as):
-                blobs += stage.update(perceived.frame, perceived.observed, labels.people)
+                blobs += stage.update(perceived, labels.people)
         # All that the first frame needs has been used.
         GRAPHS.note_start()
         return blobs

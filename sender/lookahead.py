@@ -9,7 +9,9 @@ from dataclasses import dataclass
 from typing import Final
 
 from sender.capture.source import CapturedFrame
+from sender.people.tracked_person import TrackedPerson
 from sender.perception.observed_person import ObservedPerson
+from sender.perception.tracking.frame_clock import USUAL_STEP_S
 
 _MOST_BYTES: Final = 128 << 20
 """Of the pictures that wait."""
@@ -17,11 +19,22 @@ _MOST_BYTES: Final = 128 << 20
 
 @dataclass(frozen=True, slots=True)
 class Perceived:
-    """A frame with the people in it; `begins` is whether it is the first one of its source."""
+    """A frame with the people in it.
+
+    Args:
+        begins: whether it is the first one of its source.
+        now_s, step_s: since that one, and since the frame before.
+        known: who is tracked, also of those who are lost.
+        forgotten: who no longer is.
+    """
 
     frame: CapturedFrame
     observed: Sequence[ObservedPerson]
     begins: bool
+    now_s: float = 0.0
+    step_s: float = USUAL_STEP_S
+    known: Sequence[TrackedPerson] = ()
+    forgotten: Sequence[TrackedPerson] = ()
 
 
 class Lookahead:

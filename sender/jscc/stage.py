@@ -22,6 +22,7 @@ from common.errors import UsageError
 from common.frames import PersonLabels
 from sender.capture.source import CapturedFrame
 from sender.jscc.importance import importance_of
+from sender.lookahead import Perceived
 from sender.metrics import SenderMetrics
 from sender.perception.inference.crop import CropBox
 from sender.perception.observed_person import ObservedPerson
@@ -59,14 +60,11 @@ class JsccStage:
         self._encoding: Future[SignalBlob | None] | None = None
         self._due_s = -float("inf")
 
-    def reset(self) -> None:
-        self._due_s = -float("inf")
-
-    def update(
-        self, frame: CapturedFrame, observed: Sequence[ObservedPerson], people: Sequence[PersonLabels]
-    ) -> list[Blob]:
+    def update(self, perceived: Perceived, people: Sequence[PersonLabels]) -> list[Blob]:
         """Takes a frame, if one is due, and returns the blob of an earlier one; does not wait."""
-        blobs = self._collect()
+        blobs, frame, observed = self._collect(), perceived.frame, perceived.observed
+        if perceived.begins:
+            self._due_s = -float("inf")
         seen = [person for person in observed if person.score >= _MIN_SCORE]
         if self._encoding is None and seen and frame.media_time_s >= self._due_s - _TIME_TOLERANCE_S:
             # Pictures that could not be sent are not made up for.

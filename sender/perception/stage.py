@@ -123,6 +123,11 @@ class PerceptionStage:
         """Most people that it follows at a time."""
         return self._tracker.config.max_people
 
+    @property
+    def known(self) -> tuple[TrackedPerson, ...]:
+        """Who is tracked, also of those who are lost."""
+        return self._tracker.known
+
     def prepare_stills(self) -> None:
         """Loads what the first photograph would otherwise wait for."""
         side = self._perception.still_size

@@ -9,8 +9,7 @@ from common.arrays import Image
 from common.blobs import MAX_PREVIEW_PX, PREVIEW, Blob
 from common.clock import SYSTEM_CLOCK, Clock
 from common.frames import PersonLabels
-from sender.capture.source import CapturedFrame
-from sender.perception.observed_person import ObservedPerson
+from sender.lookahead import Perceived
 
 MAX_JPEG_BYTES = 3000
 BYTES_PER_S = 4000.0
@@ -28,19 +27,14 @@ class SharedPreview:
         self._clock = clock
         self._due_s = -float("inf")
 
-    def update(
-        self, frame: CapturedFrame, observed: Sequence[ObservedPerson], people: Sequence[PersonLabels]
-    ) -> list[Blob]:
+    def update(self, perceived: Perceived, people: Sequence[PersonLabels]) -> list[Blob]:
         """The frame as a JPEG of at most `MAX_JPEG_BYTES`; none while none is due."""
         now_s = self._clock.monotonic()
         if now_s < self._due_s:
             return []
-        jpeg = small_jpeg(frame.image)
+        jpeg = small_jpeg(perceived.frame.image)
         self._due_s = now_s + max(_PREVIEW_INTERVAL_S, (len(jpeg) if jpeg else 0) / BYTES_PER_S)
         return [Blob(PREVIEW, 0, jpeg)] if jpeg else []
-
-    def reset(self) -> None:
-        """The budget of bytes is that of the session."""
 
 
 def small_jpeg(image: Image) -> bytes | None:

@@ -16,8 +16,8 @@ from common.arrays import Image
 from common.blobs import Blob
 from common.errors import OutputError, UsageError
 from common.frames import PersonLabels
-from sender.capture.source import CapturedFrame, FrameSource
-from sender.perception.observed_person import ObservedPerson
+from sender.capture.source import FrameSource
+from sender.lookahead import Perceived
 from sender.preview.config import VIDEO_FORMATS
 from sender.preview.draw import draw_preview
 
@@ -66,22 +66,18 @@ class Preview:
         except (OSError, av.FFmpegError, ValueError) as error:
             raise self._failure(error) from error
 
-    def update(
-        self, frame: CapturedFrame, observed: Sequence[ObservedPerson], people: Sequence[PersonLabels]
-    ) -> list[Blob]:
+    def update(self, perceived: Perceived, people: Sequence[PersonLabels]) -> list[Blob]:
         """Draws one frame, and sends nothing; that the file cannot be written is logged once."""
+        frame = perceived.frame
         if not self._failed:
             try:
-                self.show(draw_preview(frame.image, observed), frame.media_time_s)
+                self.show(draw_preview(frame.image, perceived.observed), frame.media_time_s)
             except OutputError as error:
                 logger.warning("preview stopped: %s", error)
                 with contextlib.suppress(OutputError):
                     self.close()
                 self._failed = True
         return []
-
-    def reset(self) -> None:
-        """One video shows all sources."""
 
     def show(self, image: Image, time_s: float) -> None:
         """Writes one image (H, W, 3) RGB; `time_s` is 0 for all images of a source without times."""

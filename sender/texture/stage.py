@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import NamedTuple, Self
 
 import torch
@@ -18,8 +18,10 @@ from common.texture.atlas_tiles import LEVEL_SIZES, TILES, Tile, encode
 from common.weights.threads import side_by_side
 from sender.capture.source import CapturedFrame
 from sender.face.landmarks import FaceLandmarks
+from sender.lookahead import Perceived
+from sender.people.reading_schedule import ReadingSchedule, Turn
+from sender.people.tracked_person import Memory, TrackedPerson
 from sender.perception.observed_person import ObservedPerson
-from sender.perception.tracking.known_people import KnownPeople
 from sender.texture.atlas_memory import AtlasMemory
 from sender.texture.atlas_view import AtlasCamera
 from sender.texture.face_placing import FacePlacing, load_face_placing
@@ -53,6 +55,7 @@ class _PersonTexture:
 
     atlas: AtlasMemory
     tiles: TileSchedule
+    turn: Turn = field(default_factory=Turn)
     pause_s: float = _FIRST_PAUSE_S
     observations: int = 0
     has_face: bool = False
@@ -102,45 +105,40 @@ class TextureStage:
         maker = ThreadPoolExecutor(1, "texture")
         self._made = maker.submit(_Surface.of_body, body)
         maker.shutdown(wait=False)
-        self._people = KnownPeople(self._unknown, _FIRST_OBSERVATION_S)
+        self._people, self._schedule = Memory(self._unknown), ReadingSchedule()
         # Whether somebody was observed in the last frame.
         self._observed = False
-        self._to_withdraw: list[Blob] = []
 
     @property
     def _surface(self) -> _Surface:
         """Waits until it is made. Raises WeightsError if the face's weights are missing."""
         return self._made.result()
 
-    def reset(self) -> None:
-        self._withdraw(self._people.items())
-        self._people.clear()
-
-    def update(
-        self, frame: CapturedFrame, observed: Sequence[ObservedPerson], people: Sequence[PersonLabels]
-    ) -> list[Blob]:
+    def update(self, perceived: Perceived, people: Sequence[PersonLabels]) -> list[Blob]:
         """Takes one frame and returns tiles of texture atlases.
 
         What was sent is withdrawn with empty tiles when the person is forgotten, because the identity may be given to
         another person.
         """
+        frame, observed, schedule = perceived.frame, perceived.observed, self._schedule
         if self._stills:
             return self._from_picture(frame, observed, people)
-        new = [row for row, person in enumerate(observed) if self._brief and person.identity not in self._people]
+        new = [row for row, each in enumerate(observed) if self._brief and not self._people.knows(each.person)]
         first = self._from_picture(frame, [observed[row] for row in new], [people[row] for row in new])
-        self._withdraw(self._people.see((person.identity for person in observed), frame.media_time_s))
-        withdrawn, self._to_withdraw = self._to_withdraw, []
+        schedule.begin(perceived.now_s)
+        known = [self._people.of(each.person) for each in observed]
+        turns = [None if each.is_propagated else texture.turn for each, texture in zip(observed, known, strict=True)]
         # An observation and a tile in one frame would delay it; they take turns.
-        row = next(iter(self._people.due(observed)), None)
-        tiles = self._next_tile() if row is None or self._observed else []
+        row = next(iter(schedule.due(turns, first_s=_FIRST_OBSERVATION_S)), None)
+        tiles = self._next_tile(perceived.known) if row is None or self._observed else []
         self._observed = row is not None and not tiles
         if row is not None and self._observed:
-            texture = self._people[observed[row].identity]
+            texture = known[row]
             texture.has_face |= people[row].face_landmarks is not None
             share = self._add(texture.atlas, frame, observed[row], people[row], has_face=texture.has_face)
-            texture.observed(self._people.clock.now_s, share)
-            self._people.was_read(observed[row], texture.pause_s)
-        return withdrawn + first + tiles
+            texture.observed(schedule.now_s, share)
+            schedule.was_read(texture.turn, texture.pause_s)
+        return self._withdrawn(perceived.forgotten) + first + tiles
 
     def _unknown(self) -> _PersonTexture:
         """The texture of somebody who was not seen before."""
@@ -168,11 +166,11 @@ class TextureStage:
         self._add(atlas, frame, person, labels)
         return atlas.texture
 
-    def _next_tile(self) -> list[Blob]:
+    def _next_tile(self, people: Sequence[TrackedPerson]) -> list[Blob]:
         """The next tile of somebody who has one to send: encoding several would delay a frame."""
-        for identity, texture in self._people.items():
-            if (tile := texture.tiles.next()) is not None:
-                return _blobs(identity, [tile])
+        for person in filter(self._people.knows, people):
+            if (tile := self._people.of(person).tiles.next()) is not None:
+                return _blobs(person.identity, [tile])
         return []
 
     def _add(
@@ -201,9 +199,9 @@ class TextureStage:
         vertices: FloatArray = self._body(self._space.decode(labels)).vertices[0].numpy()
         return vertices
 
-    def _withdraw(self, forgotten: Iterable[tuple[int, _PersonTexture]]) -> None:
-        for identity, texture in forgotten:
-            self._to_withdraw += _blobs(identity, texture.tiles.withdrawals())
+    def _withdrawn(self, forgotten: Sequence[TrackedPerson]) -> list[Blob]:
+        known = [(person.identity, self._people.of(person)) for person in filter(self._people.knows, forgotten)]
+        return [blob for identity, texture in known for blob in _blobs(identity, texture.tiles.withdrawals())]
 
 
 def _blobs(identity: int, tiles: Iterable[tuple[Tile, bytes]]) -> list[Blob]:

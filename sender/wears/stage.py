@@ -3,7 +3,8 @@
 The outline of a head is read in the same frames as the kinds, if the landmarks of its face were.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+import math
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from typing import Self
@@ -21,11 +22,12 @@ from common.weights.devices import CPU, to_numpy
 from common.weights.inference import NetworkInUse, in_use
 from common.weights.loader import architecture_of, load_into
 from common.weights.manifest import find_entry
-from sender.capture.source import CapturedFrame
 from sender.face.landmarks import FaceLandmarks
+from sender.lookahead import Perceived
+from sender.people.reading_schedule import ReadingSchedule, Turn
+from sender.people.tracked_person import Memory
 from sender.perception.network.output import FEATURE_SIZE
 from sender.perception.observed_person import ObservedPerson
-from sender.perception.tracking.known_people import KnownPeople
 from sender.wears.evidence import COLOUR_FEATURES, PART_PX, PARTS, WornViews, views_of
 from sender.wears.memory import WearsMemory
 from sender.wears.network import WearsConfig, WearsNet, by_attribute
@@ -58,6 +60,12 @@ class _Wearer:
     memory: WearsMemory = field(default_factory=WearsMemory)
     outline: OutlineMemory = field(default_factory=OutlineMemory)
     sent: Wears = field(default_factory=lambda: Wears({}))
+    turn: Turn = field(default_factory=Turn)
+
+    @property
+    def was_sent(self) -> bool:
+        """Whether the receiver has anything of this person."""
+        return bool(self.sent.posterior) or self.sent.outline is not None
 
 
 class _Reader(nn.Module):
@@ -119,32 +127,30 @@ class WearsStage:
     ) -> None:
         self._reader, self._outlines = reader, outlines
         self._stills, self._brief = stills, brief
-        self._wearers = KnownPeople(_Wearer, 0.0 if brief else _FIRST_READING_S)
-        self._to_withdraw: list[Blob] = []
+        self._wearers, self._schedule = Memory(_Wearer), ReadingSchedule()
 
-    def reset(self) -> None:
-        self._withdraw(self._wearers.items())
-        self._wearers.clear()
-
-    def update(
-        self, frame: CapturedFrame, observed: Sequence[ObservedPerson], people: Sequence[PersonLabels]
-    ) -> list[Blob]:
+    def update(self, perceived: Perceived, people: Sequence[PersonLabels]) -> list[Blob]:
         """Takes one frame and returns the posteriors that have changed.
 
         What was sent is withdrawn when the person is forgotten, because the identity may be given to another person.
         """
+        image, observed = perceived.frame.image, perceived.observed
         if self._stills:
             return [
-                Blob(WEARS, person.identity, self._in_picture(frame, person, labels).encode())
+                Blob(WEARS, person.identity, self._in_picture(image, person, labels).encode())
                 for person, labels in zip(observed, people, strict=True)
             ]
-        self._withdraw(self._wearers.see((person.identity for person in observed), frame.media_time_s))
-        withdrawn, self._to_withdraw = self._to_withdraw, []
-        return withdrawn + self._read(frame, observed, people)
+        self._schedule.begin(perceived.now_s)
+        turns = [None if each.is_propagated else self._wearers.of(each.person).turn for each in observed]
+        at_once = self._brief or perceived.begins
+        due = self._schedule.due(turns, first_s=-math.inf if at_once else _FIRST_READING_S)
+        known = [each for each in perceived.forgotten if self._wearers.knows(each)]
+        withdrawn = [Blob(WEARS, each.identity, WITHDRAWN) for each in known if self._wearers.of(each).was_sent]
+        return withdrawn + [blob for row in due for blob in self._read(image, observed[row], people[row])]
 
-    def _in_picture(self, frame: CapturedFrame, person: ObservedPerson, labels: PersonLabels) -> Wears:
-        wears = said(self._reader.read(frame.image, person), self._reader.mass)
-        return replace(wears, outline=self._outline(frame.image, labels))
+    def _in_picture(self, image: Image, person: ObservedPerson, labels: PersonLabels) -> Wears:
+        wears = said(self._reader.read(image, person), self._reader.mass)
+        return replace(wears, outline=self._outline(image, labels))
 
     def _outline(self, image: Image, labels: PersonLabels) -> FloatArray | None:
         """(S,) of the head, if the landmarks of its face were read in this frame."""
@@ -152,35 +158,19 @@ class WearsStage:
             return None
         return self._outlines.read(image, FaceLandmarks.from_array(labels.face_landmarks))
 
-    def _read(
-        self, frame: CapturedFrame, observed: Sequence[ObservedPerson], people: Sequence[PersonLabels]
-    ) -> list[Blob]:
-        """Reads everybody in the first frame, later the person whose reading is due for the longest, if one is."""
-        first = frame.media_time_s == 0
-        rows = list(range(len(observed))) if first else self._wearers.due(observed)
-        most = len(rows) if self._brief or first else 1
-        return [blob for row in rows[:most] for blob in self._read_person(frame, observed[row], people[row])]
-
-    def _read_person(self, frame: CapturedFrame, person: ObservedPerson, labels: PersonLabels) -> list[Blob]:
-        wearer = self._wearers[person.identity]
+    def _read(self, image: Image, person: ObservedPerson, labels: PersonLabels) -> list[Blob]:
+        wearer = self._wearers.of(person.person)
         before = wearer.memory.posterior
-        wearer.memory.add(self._reader.read(frame.image, person))
-        wearer.outline.add(self._outline(frame.image, labels))
+        wearer.memory.add(self._reader.read(image, person))
+        wearer.outline.add(self._outline(image, labels))
         posterior = wearer.memory.posterior
         settled = wearer.memory.settled and _change(before, posterior) < _NEW
-        self._wearers.was_read(person, _SETTLED_EVERY_S if settled else _READ_EVERY_S)
+        self._schedule.was_read(wearer.turn, _SETTLED_EVERY_S if settled else _READ_EVERY_S)
         wears = replace(said(posterior, self._reader.mass), outline=wearer.outline.shown)
         if not worth_sending(wearer.sent, wears):
             return []
         wearer.sent = wears
         return [Blob(WEARS, person.identity, wears.encode())]
-
-    def _withdraw(self, forgotten: Iterable[tuple[int, _Wearer]]) -> None:
-        self._to_withdraw += [
-            Blob(WEARS, identity, WITHDRAWN)
-            for identity, each in forgotten
-            if each.sent.posterior or each.sent.outline is not None
-        ]
 
 
 def worth_sending(sent: Wears, wears: Wears) -> bool:

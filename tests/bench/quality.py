@@ -45,6 +45,7 @@ from receiver.engine.engine import PersonAppearance, ReconstructedPerson
 from receiver.texture.received_texture import ReceivedTexture, ReceivedTextures
 from sender.capture.source import CapturedFrame
 from sender.importance.importance import Importance
+from sender.lookahead import Perceived
 from sender.perception.observed_person import ObservedPerson
 from sender.texture.stage import TextureStage
 from tests.bench import crops, report
@@ -95,9 +96,10 @@ class PublishedColours:
         self, image: Image, camera: Camera, observed: Sequence[ObservedPerson], people: Sequence[PersonLabels]
     ) -> dict[int, ReceivedTexture]:
         """The atlases that arrive of a picture, by identity."""
-        self._stage.reset()
         arrived = ReceivedTextures()
-        for blob in self._stage.update(CapturedFrame(0, "", 0.0, 0.0, image, camera), observed, people):
+        for blob in self._stage.update(
+            Perceived(CapturedFrame(0, "", 0.0, 0.0, image, camera), observed, begins=True), people
+        ):
             arrived.take(blob)
         return dict(arrived.of_next_frame(0.0, wait=False))
 

@@ -92,6 +92,11 @@ class Tracker:
         return tuple(track for track in self._tracks if not track.is_lost)
 
     @property
+    def known(self) -> tuple[TrackedPerson, ...]:
+        """Those who are lost, too."""
+        return tuple(self._tracks)
+
+    @property
     def search_due(self) -> bool:
         """Whether the detector must search at once: nobody is seen, someone was just lost, or a track may drift."""
         if not self.seen or any(track.is_lost and track.unseen_s <= _SEARCHED_S for track in self._tracks):

@@ -14,6 +14,7 @@ from sender.capture.open import DEMO_CLIP
 from sender.capture.video import VideoFileSource
 from sender.composition import load_networks
 from sender.config import SenderConfig
+from sender.lookahead import Perceived
 from sender.metrics import SenderMetrics
 from sender.openings import OpenCamera
 from sender.perception.inference.detector import Detector
@@ -46,7 +47,7 @@ def labelled(device: str, method: Method = METHOD) -> list[tuple[PersonLabels, .
             people = semantics.label(observed, frame.camera, frame.media_time_s)
             people = clothing.label(frame.image, frame.camera, observed, people)
             labels.append(people)
-            textures.update(frame, observed, people)
+            textures.update(Perceived(frame, observed, begins=not labels[1:]), people)
     return labels
 
 

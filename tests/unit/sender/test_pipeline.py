@@ -14,6 +14,7 @@ from common.frames import Camera, LabelFrame, PersonLabels
 from common.labels import GROUPS
 from sender.capture.source import CapturedFrame, FrameSource
 from sender.labelling import Networks
+from sender.lookahead import Perceived
 from sender.metrics import SenderMetrics
 from sender.pipeline import SenderPipeline
 from sender.playback import Playback
@@ -54,6 +55,7 @@ class FakeNetworks:
 
     def __init__(self, empty: bool = False, smooths: bool = True) -> None:
         self.empty, self.smooths, self.resets = empty, smooths, 0
+        self.known = ()
         self.later_s, self.log = 0.0, list[tuple[str, float]]()
         self.times: list[float | None] = []
 
@@ -107,14 +109,12 @@ class FakeBlobStage:
     def __init__(self, timed_as: str | None = "colours") -> None:
         self.timed_as = timed_as
         self.frames: list[tuple[int, int]] = []
-        self.resets = 0
+        self.begins = 0
 
-    def reset(self) -> None:
-        self.resets += 1
-
-    def update(self, frame: CapturedFrame, observed: object, people: Sequence[object]) -> list[Blob]:
-        self.frames.append((frame.sequence, len(people)))
-        return [Blob(TEXTURE, 7, bytes([frame.sequence]))] if len(self.frames) % 2 == 0 else []
+    def update(self, perceived: Perceived, people: Sequence[object]) -> list[Blob]:
+        self.frames.append((perceived.frame.sequence, len(people)))
+        self.begins += perceived.begins
+        return [Blob(TEXTURE, 7, bytes([perceived.frame.sequence]))] if len(self.frames) % 2 == 0 else []
 
 
 def person() -> PersonLabels:
@@ -161,7 +161,7 @@ async def test_new_source_resets_stages() -> None:
     networks, stage = FakeNetworks(), FakeBlobStage()
     source = FakeSource([captured(0, "a.jpg"), captured(1, "b.jpg"), captured(2, "b.jpg")])
     await pipeline_of(source, FakeLink(), stage, networks=networks).run(asyncio.Event())
-    assert networks.resets == 2 * stage.resets == 4
+    assert networks.resets == 2 * stage.begins == 4
 
 
 async def test_without_smoothing_views_take_no_turns() -> None:
@@ -330,9 +330,9 @@ async def test_the_labels_of_a_stream_leave_before_its_blobs_are_made_and_wears_
     link = FakeLink()
 
     class WatchingStage(FakeBlobStage):
-        def update(self, frame: CapturedFrame, observed: object, people: Sequence[object]) -> list[Blob]:
+        def update(self, perceived: Perceived, people: Sequence[object]) -> list[Blob]:
             sent_before.append(len(link.sent))
-            return [Blob(WEARS, 7, bytes([frame.sequence])), Blob(TEXTURE, 7, b"c")]
+            return [Blob(WEARS, 7, bytes([perceived.frame.sequence])), Blob(TEXTURE, 7, b"c")]
 
     sent_before: list[int] = []
     await pipeline_of(FakeSource([captured(0), captured(1)]), link, WatchingStage()).run(asyncio.Event())
@@ -377,9 +377,9 @@ async def test_pace_of_a_file_begins_when_the_networks_have_seen_a_frame() -> No
             return super().label(*arguments)
 
     class FirstBlobs(FakeBlobStage):
-        def update(self, frame: CapturedFrame, observed: object, people: Sequence[object]) -> list[Blob]:
+        def update(self, perceived: Perceived, people: Sequence[object]) -> list[Blob]:
             sent_before.append(len(link.sent))
-            return super().update(frame, observed, people)
+            return super().update(perceived, people)
 
     link, now_s, sent_before, networks, metrics = FakeLink(), [100.0], list[int](), SlowNetworks(), SenderMetrics()
     clock = Clock(lambda: now_s[0], lambda: 1e9 + now_s[0])

@@ -14,6 +14,7 @@ from common.frames import Camera
 from sender.capture.source import CapturedFrame
 from sender.jscc import stage as stages
 from sender.jscc.stage import JsccStage
+from sender.lookahead import Perceived
 from sender.metrics import SenderMetrics
 from sender.people.tracked_person import TrackedPerson
 from sender.perception.inference.crop import CropBox
@@ -44,7 +45,7 @@ def pictures(made: JsccStage, frames: Sequence[CapturedFrame], *people: Observed
     """What the stage makes of frames, each of which waits for the picture of the one before."""
     found = []
     for each in frames:
-        for blob in made.update(each, people, ()):
+        for blob in made.update(Perceived(each, people, begins=False), ()):
             assert (blob.kind, blob.key) == (SIGNAL, 0)
             found.append(SignalBlob.decode(blob.data))
         if made._encoding is not None:

@@ -8,6 +8,7 @@ from common.blobs import MAX_PREVIEW_BYTES, MAX_PREVIEW_PX, PREVIEW
 from common.clock import Clock
 from common.frames import Camera
 from sender.capture.source import CapturedFrame
+from sender.lookahead import Perceived
 from sender.preview.shared import (
     BYTES_PER_S,
     MAX_JPEG_BYTES,
@@ -45,6 +46,10 @@ def test_budget_of_bytes_a_second() -> None:
     sent: list[int] = []
     for tick in range(300):
         now_s = tick / 30
-        sent += [len(blob.data) for blob in preview.update(frame, (), ()) if (blob.kind, blob.key) == (PREVIEW, 0)]
+        sent += [
+            len(blob.data)
+            for blob in preview.update(Perceived(frame, (), begins=False), ())
+            if (blob.kind, blob.key) == (PREVIEW, 0)
+        ]
     assert 8 <= len(sent) <= 20
     assert sum(sent) <= 10 * BYTES_PER_S + MAX_JPEG_BYTES

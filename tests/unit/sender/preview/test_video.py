@@ -11,6 +11,7 @@ from common.arrays import Image
 from common.errors import OutputError, UsageError
 from common.frames import Camera
 from sender.capture.source import CapturedFrame, FrameSource
+from sender.lookahead import Perceived
 from sender.perception.inference.crop import CropBox
 from sender.preview.config import PreviewConfig
 from sender.preview.video import Preview, open_preview
@@ -101,7 +102,10 @@ FRAME = CapturedFrame(0, "clip.mp4", 1000.0, 0.4, plain(colour=(90, 90, 90)), Ca
 
 def test_preview_draws_people(tmp_path: Path) -> None:
     preview = open_preview(tmp_path / "seen.mkv", "0", cast(FrameSource, SimpleNamespace(live=True, fps=None)))
-    assert preview.update(FRAME, (observed(CropBox(8, 4, 40), block(0.2, 0.2, 0.8, 0.8)),), ()) == []
+    assert (
+        preview.update(Perceived(FRAME, (observed(CropBox(8, 4, 40), block(0.2, 0.2, 0.8, 0.8)),), begins=False), ())
+        == []
+    )
     preview.close()
     ((_, image),) = frames_of(tmp_path / "seen.mkv")
     assert np.abs(image[24, 20].astype(int) - 90).max() > 10
@@ -117,7 +121,7 @@ def test_video_that_fails_is_logged_once_and_the_sender_goes_on(
     preview = Preview(tmp_path / "seen.mp4", 30.0)
     with caplog.at_level(logging.WARNING):
         for _ in range(3):
-            preview.update(FRAME, (), ())
+            preview.update(Perceived(FRAME, (), begins=False), ())
     preview.close()
     assert [record.message for record in caplog.records] == [
         "preview stopped: cannot write the preview to /full: No space left on device"

@@ -2,23 +2,44 @@
 
 from collections.abc import Mapping
 from types import SimpleNamespace
-from typing import Any, cast
+from typing import cast
 
 import numpy as np
 import pytest
 
 from common.arrays import FloatArray, Image
 from common.blobs import WEARS, Blob
-from common.frames import PersonLabels
+from common.frames import Camera, PersonLabels
 from common.head_outline import SECTORS
 from common.wears import USUAL, WITHDRAWN, Wears
+from sender.capture.source import CapturedFrame
 from sender.face.landmarks import FaceLandmarks
+from sender.people.tracked_person import TrackedPerson
+from sender.perception.inference.crop import CropBox
+from sender.perception.network.output import PerceptionOutput
 from sender.perception.observed_person import ObservedPerson
 from sender.wears.outline import OutlineReader
 from sender.wears.stage import WearsReader, WearsStage
+from tests.support.pictures.tracked_people import TrackedPeople
 
-FRAME = cast(Any, SimpleNamespace(image=np.zeros((8, 8, 3), np.uint8), media_time_s=1.0))
-PICTURE = cast(Any, SimpleNamespace(image=np.zeros((8, 8, 3), np.uint8), media_time_s=0.0))
+IMAGE = np.zeros((8, 8, 3), np.uint8)
+CROP, _NO_OUTPUT = CropBox(0, 0, 8), cast(PerceptionOutput, None)
+
+
+class Source(TrackedPeople):
+    """A source that has begun: somebody who comes is not in its first frame."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.perceived(frame(None), ())
+
+
+def frame(time_s: float | None) -> CapturedFrame:
+    return CapturedFrame(0, "clip.mp4", 0.0, cast(float, time_s), IMAGE, Camera(8, 8, 10.0))
+
+
+def seen(identity: int, *, is_propagated: bool = False) -> ObservedPerson:
+    return ObservedPerson(TrackedPerson(identity), 1.0, CROP, _NO_OUTPUT, is_propagated=is_propagated)
 
 
 class ScriptedReader:
@@ -41,6 +62,11 @@ def reader() -> ScriptedReader:
     return ScriptedReader()
 
 
+@pytest.fixture
+def people() -> Source:
+    return Source()
+
+
 LANDMARKS = np.zeros(3, np.float32)
 
 
@@ -48,30 +74,32 @@ def labels(count: int, landmarks: FloatArray | None = None) -> list[PersonLabels
     return [cast(PersonLabels, SimpleNamespace(face_landmarks=landmarks))] * count
 
 
-def update(stage: WearsStage, *identities: int, landmarks: FloatArray | None = None) -> list[Blob]:
-    observed = [cast(ObservedPerson, SimpleNamespace(identity=one, is_propagated=False)) for one in identities]
-    return stage.update(FRAME, observed, labels(len(observed), landmarks))
+def update(
+    stage: WearsStage, people: TrackedPeople, *identities: int, landmarks: FloatArray | None = None
+) -> list[Blob]:
+    perceived = people.perceived(frame(None), [seen(one) for one in identities])
+    return stage.update(perceived, labels(len(identities), landmarks))
 
 
-def test_people_are_read_one_per_frame_and_seldom(reader: ScriptedReader) -> None:
+def test_people_are_read_one_per_frame_and_seldom(reader: ScriptedReader, people: Source) -> None:
     stage = WearsStage(cast(WearsReader, reader))
     read_in = []
-    for frame in range(40):
+    for number in range(40):
         before = len(reader.read_people)
-        update(stage, 3, 5)
+        update(stage, people, 3, 5)
         assert len(reader.read_people) <= before + 1
-        read_in += [frame] * (len(reader.read_people) - before)
+        read_in += [number] * (len(reader.read_people) - before)
     assert reader.read_people == [3, 5, 3, 5, 3, 5]
     assert read_in == [3, 4, 18, 19, 33, 34]
 
 
-def test_known_person_is_read_less_often_until_something_contradicts(reader: ScriptedReader) -> None:
+def test_known_person_is_read_less_often_until_something_contradicts(reader: ScriptedReader, people: Source) -> None:
     stage = WearsStage(cast(WearsReader, reader))
 
     def readings(frames: int) -> int:
         before = len(reader.read_people)
         for _ in range(frames):
-            update(stage, 3)
+            update(stage, people, 3)
         return len(reader.read_people) - before
 
     reader.long = 0.97
@@ -80,71 +108,68 @@ def test_known_person_is_read_less_often_until_something_contradicts(reader: Scr
     assert readings(45 + 60) >= 5
 
 
-def test_posterior_is_sent_once_and_again_when_it_has_changed(reader: ScriptedReader) -> None:
+def test_posterior_is_sent_once_and_again_when_it_has_changed(reader: ScriptedReader, people: Source) -> None:
     stage = WearsStage(cast(WearsReader, reader))
-    sent = [blob for _ in range(100) for blob in update(stage, 3)]
+    sent = [blob for _ in range(100) for blob in update(stage, people, 3)]
     assert [(blob.kind, blob.key) for blob in sent] == [(WEARS, 3)]
     assert Wears.decode(sent[0].data).sets() == {"sleeve": ["long"]}, "nothing of shoes, which are usual"
     reader.long = 0.01
-    changed = [blob for _ in range(100) for blob in update(stage, 3)]
+    changed = [blob for _ in range(100) for blob in update(stage, people, 3)]
     assert changed and "long" not in Wears.decode(changed[-1].data).sets()["sleeve"]
 
 
-def test_who_shows_nothing_costs_nothing(reader: ScriptedReader) -> None:
+def test_who_shows_nothing_costs_nothing(reader: ScriptedReader, people: Source) -> None:
     stage = WearsStage(cast(WearsReader, reader))
     reader.mass = {"shoes": 0.9}
-    assert not [blob for _ in range(10) for blob in update(stage, 3)] and reader.read_people
-    stage.reset()
-    assert not update(stage), "nor is there anything to withdraw"
+    assert not [blob for _ in range(10) for blob in update(stage, people, 3)] and reader.read_people
+    people.reset()
+    assert not update(stage, people), "nor is there anything to withdraw"
 
 
-def test_everybody_in_a_picture_is_read(reader: ScriptedReader) -> None:
+def test_everybody_in_a_picture_is_read(reader: ScriptedReader, people: Source) -> None:
     stage = WearsStage(cast(WearsReader, reader))
-    people = [cast(ObservedPerson, SimpleNamespace(identity=one, is_propagated=False)) for one in (3, 5)]
     for _ in range(2):
-        stage.reset()
-        assert [blob.key for blob in stage.update(PICTURE, people, labels(2)) if blob.data != WITHDRAWN] == [3, 5]
+        people.reset()
+        assert [blob.key for blob in update(stage, people, 3, 5) if blob.data != WITHDRAWN] == [3, 5]
 
 
-def test_lost_person_is_withdrawn(reader: ScriptedReader) -> None:
+def test_lost_person_is_withdrawn(reader: ScriptedReader, people: Source) -> None:
     stage = WearsStage(cast(WearsReader, reader))
     for _ in range(5):
-        update(stage, 3)
-    blobs = [blob for _ in range(310) for blob in update(stage)]
+        update(stage, people, 3)
+    blobs = [blob for _ in range(60) for blob in update(stage, people)]
     assert blobs == [Blob(WEARS, 3, WITHDRAWN)]
-    stage.reset()
-    assert not update(stage)
+    people.reset()
+    assert not update(stage, people)
 
 
-def test_still_has_what_everybody_wears(reader: ScriptedReader) -> None:
+def test_still_has_what_everybody_wears(reader: ScriptedReader, people: Source) -> None:
     stage = WearsStage(cast(WearsReader, reader), stills=True)
     for _ in range(2):
-        assert [blob.key for blob in update(stage, 3, 5)] == [3, 5]
+        assert [blob.key for blob in update(stage, people, 3, 5)] == [3, 5]
     assert reader.read_people == [3, 5, 3, 5]
 
 
 @pytest.mark.parametrize("fps", [5, 30, 60, 240])
-def test_readings_are_as_frequent_at_any_frame_rate(reader: ScriptedReader, fps: int) -> None:
+def test_readings_are_as_frequent_at_any_frame_rate(reader: ScriptedReader, people: Source, fps: int) -> None:
     stage = WearsStage(cast(WearsReader, reader))
-    person = cast(ObservedPerson, SimpleNamespace(identity=3, is_propagated=False))
-    for frame in range(1, 4 * fps):
-        stage.update(cast(Any, SimpleNamespace(image=FRAME.image, media_time_s=frame / fps)), [person], labels(1))
+    for number in range(1, 4 * fps):
+        stage.update(people.perceived(frame(number / fps), [seen(3)]), labels(1))
     assert len(reader.read_people) == pytest.approx(8, abs=2)
 
 
-def test_propagated_masks_are_not_read(reader: ScriptedReader) -> None:
+def test_propagated_masks_are_not_read(reader: ScriptedReader, people: Source) -> None:
     stage = WearsStage(cast(WearsReader, reader))
     for number in range(1, 90):
-        people = [SimpleNamespace(identity=identity, is_propagated=identity == 5 and number > 1) for identity in (3, 5)]
-        frame = SimpleNamespace(image=FRAME.image, media_time_s=number / 30)
-        stage.update(cast(Any, frame), cast(list[ObservedPerson], people), labels(2))
+        observed = [seen(identity, is_propagated=identity == 5 and number > 1) for identity in (3, 5)]
+        stage.update(people.perceived(frame(number / 30), observed), labels(2))
     assert reader.read_people.count(3) > 3 and reader.read_people.count(5) <= 1
 
 
-def test_everybody_is_read_in_their_first_frame_of_a_brief_clip(reader: ScriptedReader) -> None:
+def test_everybody_is_read_in_their_first_frame_of_a_brief_clip(reader: ScriptedReader, people: Source) -> None:
     stage = WearsStage(cast(WearsReader, reader), brief=True)
-    assert [blob.key for blob in update(stage, 3)] == [3]
-    assert [blob.key for blob in update(stage, 3, 5, 6)] == [5, 6]
+    assert [blob.key for blob in update(stage, people, 3)] == [3]
+    assert [blob.key for blob in update(stage, people, 3, 5, 6)] == [5, 6]
     assert reader.read_people == [3, 5, 6]
 
 
@@ -164,31 +189,35 @@ def outlines(monkeypatch: pytest.MonkeyPatch) -> ScriptedOutlines:
     return ScriptedOutlines()
 
 
-def test_outline_comes_with_what_a_picture_shows(reader: ScriptedReader, outlines: ScriptedOutlines) -> None:
+def test_outline_comes_with_what_a_picture_shows(
+    reader: ScriptedReader, people: Source, outlines: ScriptedOutlines
+) -> None:
     stage = WearsStage(cast(WearsReader, reader), cast(OutlineReader, outlines), stills=True)
     outlines.beyond_m = 0.02
-    (blob,) = update(stage, 3, landmarks=LANDMARKS)
+    (blob,) = update(stage, people, 3, landmarks=LANDMARKS)
     assert Wears.decode(blob.data).outline == pytest.approx(0.02)
-    (blob,) = update(stage, 3)
+    (blob,) = update(stage, people, 3)
     assert Wears.decode(blob.data).outline is None, "no face was read"
 
 
 def test_outline_is_sent_when_it_is_seen_and_when_it_changes(
-    reader: ScriptedReader, outlines: ScriptedOutlines
+    reader: ScriptedReader, people: Source, outlines: ScriptedOutlines
 ) -> None:
     stage = WearsStage(cast(WearsReader, reader), cast(OutlineReader, outlines))
     sent = []
     for beyond_m in (None, 0.02, 0.022, 0.05):
         outlines.beyond_m = beyond_m
-        blobs = [blob for _ in range(1500) for blob in update(stage, 3, landmarks=LANDMARKS)]
+        blobs = [blob for _ in range(1500) for blob in update(stage, people, 3, landmarks=LANDMARKS)]
         sent.append([Wears.decode(blob.data).outline for blob in blobs])
     assert [len(each) for each in sent[:3]] == [1, 1, 0]
     assert sent[0] == [None] and sent[1][0] == pytest.approx(0.02)
     assert sent[3][-1] == pytest.approx(0.05, abs=0.008)
 
 
-def test_who_has_an_outline_alone_is_withdrawn(reader: ScriptedReader, outlines: ScriptedOutlines) -> None:
+def test_who_has_an_outline_alone_is_withdrawn(
+    reader: ScriptedReader, people: Source, outlines: ScriptedOutlines
+) -> None:
     stage = WearsStage(cast(WearsReader, reader), cast(OutlineReader, outlines))
     reader.mass, outlines.beyond_m = {"shoes": 0.9}, 0.02
-    assert [blob.data for _ in range(5) for blob in update(stage, 3, landmarks=LANDMARKS)]
-    assert [blob.data for _ in range(310) for blob in update(stage)] == [WITHDRAWN]
+    assert [blob.data for _ in range(5) for blob in update(stage, people, 3, landmarks=LANDMARKS)]
+    assert [blob.data for _ in range(60) for blob in update(stage, people)] == [WITHDRAWN]

@@ -35,8 +35,8 @@ def judged(headings: Sequence[float]) -> str:
 
 def published(headings: Sequence[float], fps: float = FPS) -> list[float]:
     """By how much what the smoother shows is turned from each heading, degrees."""
-    smoother, kept = LabelSmoother(), Filtered()
-    rows = [smoother.smooth(kept, index / fps, person(heading)) for index, heading in enumerate(headings)]
+    smoother, filtered = LabelSmoother(), Filtered()
+    rows = [smoother.smooth(filtered, index / fps, person(heading)) for index, heading in enumerate(headings)]
     return [float(np.degrees(turn_between(row, person(heading)))) for row, heading in zip(rows, headings, strict=True)]
 
 
@@ -64,18 +64,18 @@ def test_person_who_spins_is_followed(speed: float, fps: int) -> None:
 def test_frames_halfway_do_not_lead_to_the_other_side() -> None:
     # As perception saw a man whose face was pixelated, 60 times a second.
     seen = [27.0] * 20 + [90.0, 29.0, 31.0, 60.0, 154.0] + [31.0] * 20
-    smoother, kept = LabelSmoother(), Filtered()
-    shown = [smoother.smooth(kept, index / 60, person(heading)) for index, heading in enumerate(seen)]
+    smoother, filtered = LabelSmoother(), Filtered()
+    shown = [smoother.smooth(filtered, index / 60, person(heading)) for index, heading in enumerate(seen)]
     assert max(np.degrees(turn_between(row, person(27))) for row in shown) < 30
 
 
 def test_pose_waits_with_the_orientation_and_the_rest_is_new() -> None:
-    smoother, kept = LabelSmoother(), Filtered()
+    smoother, filtered = LabelSmoother(), Filtered()
     for index in range(30):
-        smoother.smooth(kept, index / FPS, person(0, arm=0.5))
+        smoother.smooth(filtered, index / FPS, person(0, arm=0.5))
     seen = person(180, arm=-2.0)
     seen[ROOT.stop - 2], seen[SHAPE] = 1.5, 0.7
-    kept = smoother.smooth(kept, 1.0, seen)
+    kept = smoother.smooth(filtered, 1.0, seen)
     assert kept[ARM] == pytest.approx(0.5, abs=1e-5) and kept[ROOT.stop - 2] > 1 and kept[SHAPE].min() > 0.02
     assert (seen[ARM] == -2.0).all()
     # Somebody else is taken as they are seen.
@@ -83,14 +83,14 @@ def test_pose_waits_with_the_orientation_and_the_rest_is_new() -> None:
 
 
 def test_nothing_is_shown_between_two_sides() -> None:
-    smoother, kept = LabelSmoother(), Filtered()
-    rows = [smoother.smooth(kept, index / FPS, person(180.0 if index > 9 else 0.0)) for index in range(30)]
+    smoother, filtered = LabelSmoother(), Filtered()
+    rows = [smoother.smooth(filtered, index / FPS, person(180.0 if index > 9 else 0.0)) for index in range(30)]
     turned = [np.degrees(turn_between(row, person(0))) for row in rows]
     assert max(turned[:16]) < 1 and min(turned[17:]) > 179
 
 
 def test_smoother_passes_no_flicker_and_forgets_after_a_gap() -> None:
-    smoother, kept = LabelSmoother(), Filtered()
-    rows = [smoother.smooth(kept, index / FPS, person(180.0 if index in (7, 8) else 0.0)) for index in range(12)]
+    smoother, filtered = LabelSmoother(), Filtered()
+    rows = [smoother.smooth(filtered, index / FPS, person(180.0 if index in (7, 8) else 0.0)) for index in range(12)]
     assert max(turn_between(row, person(0)) for row in rows) < np.radians(5)
-    assert turn_between(smoother.smooth(kept, 5.0, person(180)), person(180)) < np.radians(1)
+    assert turn_between(smoother.smooth(filtered, 5.0, person(180)), person(180)) < np.radians(1)

@@ -1,0 +1,68 @@
+"""The reading schedule: who is read in a frame, so that its cost does not grow with the number of people."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+
+@dataclass(slots=True)
+class Turn:
+    """When somebody, or a part of them, is to be read.
+
+    Args:
+        due_s: as of `Perceived.now_s`; None before their first frame.
+    """
+
+    due_s: float | None = None
+
+
+class ReadingSchedule:
+    """Of the readers of one thread.
+
+    Attributes:
+        now_s: of the present frame, as of `Perceived.now_s`.
+    """
+
+    def __init__(self) -> None:
+        self.now_s, self._before_s, self._busy_until_s = 0.0, -math.inf, -math.inf
+
+    def begin(self, now_s: float) -> None:
+        """Goes on to the next frame; the first one of a source is at 0."""
+        self.now_s, self._before_s = now_s, self.now_s
+        if now_s == 0.0:
+            self._before_s = self._busy_until_s = -math.inf
+
+    @property
+    def is_busy(self) -> bool:
+        """Whether the time of this frame belongs to something that was read."""
+        return self.now_s < self._busy_until_s
+
+    def occupy(self, seconds: float) -> None:
+        """Takes note that what is read in this frame takes the time of several."""
+        self._busy_until_s = self.now_s + seconds
+
+    def due(
+        self, turns: Sequence[Turn | None], *, first_s: float = -math.inf, most: int = 1, all_new: bool = True
+    ) -> list[int]:
+        """Rows of those who are to be read in this frame, whoever waits longest first.
+
+        In a busy frame, who was to be read since the frame before at the earliest waits.
+
+        Args:
+            turns: None of those who cannot be read.
+            first_s: from somebody's first frame to when they are due; −∞ for at once.
+            most: how many are read in a frame.
+            all_new: whether those who are due at once are read at once, however many they are.
+        """
+        waiting = list[tuple[float, int]]()
+        for row, turn in enumerate(turns):
+            if turn is not None:
+                turn.due_s = self.now_s + first_s if turn.due_s is None else turn.due_s
+                if turn.due_s < self._before_s if self.is_busy else turn.due_s <= self.now_s:
+                    waiting.append((turn.due_s, row))
+        new = sum(math.isinf(due_s) for due_s, _ in waiting) if all_new else 0
+        return [row for _, row in sorted(waiting)][: max(new, most)]
+
+    def was_read(self, turn: Turn, pause_s: float) -> None:
+        """Takes note that somebody is to be read again after a pause."""
+        turn.due_s = self.now_s + pause_s

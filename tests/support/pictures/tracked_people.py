@@ -1,0 +1,44 @@
+"""People who stay the same from one frame to the next, as the tracker's do."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+from sender.capture.source import CapturedFrame
+from sender.lookahead import Perceived
+from sender.people.tracked_person import TrackedPerson
+from sender.perception.config import TrackerConfig
+from sender.perception.observed_person import ObservedPerson
+from sender.perception.tracking.frame_clock import FrameClock
+
+
+class TrackedPeople:
+    """The people of one source.
+
+    Args:
+        forget_s: until somebody is forgotten who is not seen.
+    """
+
+    def __init__(self, forget_s: float = TrackerConfig().forget_s) -> None:
+        self._forget_s, self._forgotten = forget_s, list[TrackedPerson]()
+        self._people: dict[int, TrackedPerson] = {}
+        self._clock, self._begins = FrameClock(), True
+
+    def __getitem__(self, identity: int) -> TrackedPerson:
+        return self._people.setdefault(identity, TrackedPerson(identity))
+
+    def reset(self) -> None:
+        """Goes on to another source."""
+        self._forgotten += self._people.values()
+        self._people, self._clock, self._begins = {}, FrameClock(), True
+
+    def perceived(self, frame: CapturedFrame, observed: Sequence[ObservedPerson]) -> Perceived:
+        """The next frame, whose people are those of the same identities in the frames before."""
+        step_s, seen = self._clock.tick(frame.media_time_s), {each.identity for each in observed}
+        for person in list(self._people.values()):
+            person.unseen_s = 0.0 if person.identity in seen else person.unseen_s + step_s
+            if person.unseen_s > self._forget_s:
+                self._forgotten.append(self._people.pop(person.identity))
+        people = [replace(each, person=self[each.identity]) for each in observed]
+        begins, forgotten, self._begins, self._forgotten = self._begins, self._forgotten, False, []
+        known = tuple(self._people.values())
+        return Perceived(frame, people, begins, self._clock.now_s, step_s, known, forgotten)
