@@ -19,7 +19,9 @@ from sender.face.stage import FaceStage
 from sender.hands.stage import HandsStage
 from sender.lookahead import Perceived
 from sender.metrics import SenderMetrics
+from sender.people.reading_schedule import ReadingSchedule
 from sender.people.tracked_person import TrackedPerson
+from sender.people.view import PeopleView, Reader
 from sender.perception.stage import PerceptionStage
 from sender.perception.tracking.frame_clock import FrameClock
 from sender.semantics.stage import SemanticsStage
@@ -41,13 +43,17 @@ class BlobStage(Protocol):
 
 
 class Networks(NamedTuple):
-    """What labels people."""
+    """What labels people.
+
+    Args:
+        clothing: a reader.
+        expression: those of hands, which take the time of several frames, and of faces.
+    """
 
     perception: PerceptionStage
     semantics: SemanticsStage
-    clothing: ClothingStage
-    face: FaceStage | None = None
-    hands: HandsStage | None = None
+    clothing: Reader
+    expression: Sequence[Reader] = ()
 
     @classmethod
     def load(cls, config: SenderConfig, *, cameras: int = 0) -> Self:
@@ -66,8 +72,7 @@ class Networks(NamedTuple):
             perception,
             SemanticsStage.load(config.smoothing, device),
             ClothingStage.load(device),
-            FaceStage.load(perception.face_reader) if reads else None,
-            HandsStage.load() if reads else None,
+            [each for each in (HandsStage.load(), FaceStage.load(perception.face_reader)) if each] if reads else (),
         )
 
     def anew(self, config: SenderConfig, *, cameras: int = 0) -> Self:
@@ -76,9 +81,8 @@ class Networks(NamedTuple):
         return type(self)(
             self.perception.anew(config.tracking, cameras=cameras),
             self.semantics.anew(config.smoothing),
-            self.clothing.anew(),
-            self.face.anew() if self.face and reads else None,
-            self.hands.anew() if self.hands and reads else None,
+            self.clothing,
+            self.expression if reads else (),
         )
 
 
@@ -96,6 +100,7 @@ class Labelling:
         self._networks, self._stages, self._metrics, self._stills = networks, stages, metrics, stills
         self._last_source, self._clock = "", FrameClock()
         self._known: Sequence[TrackedPerson] = ()
+        self._schedule = ReadingSchedule()
         # Of the frames after the last one that was labelled.
         self._observed = 0
 
@@ -125,24 +130,19 @@ class Labelling:
             later: the frames of its source that are perceived already.
         """
         frame, observed = perceived.frame, perceived.observed
-        _, semantics, clothing, face, hands = self._networks
+        _, semantics, clothing, expression = self._networks
         if perceived.begins:
             self._observed = 0
-            clothing.reset()
-            if face is not None:
-                face.reset(stills=self._stills)
-            if hands is not None:
-                hands.reset()
+        self._schedule.begin(perceived.now_s)
         with self._metrics.stage("semantics"):
             self._observe((perceived, *later))
-            people = semantics.label_observed(observed, frame.camera, frame.media_time_s)
-            people = clothing.label(frame.image, frame.camera, observed, people, frame.media_time_s)
-        with self._metrics.stage("expression") if face or hands else nullcontext():
-            if hands is not None:
-                people = hands.label(frame.image, frame.camera, observed, people, frame.media_time_s)
-            if face is not None:
-                is_short = hands is not None and hands.is_busy
-                people = face.label(frame.image, observed, people, frame.media_time_s, is_short=is_short)
+            read = semantics.label_observed(observed, frame.camera, frame.media_time_s, perceived.step_s)
+            view = PeopleView(frame.image, frame.camera, read, self._schedule, perceived.step_s, self._stills)
+            clothing.label(view)
+        with self._metrics.stage("expression") if expression else nullcontext():
+            for reader in expression:
+                reader.label(view)
+        people = tuple(person.finished for person in read)
         self._metrics.frame_offered(people)
         return LabelFrame(frame.sequence, frame.source, frame.captured_at, frame.camera, people)
 

@@ -14,6 +14,7 @@ import numpy as np
 
 from common.arrays import FloatArray
 from common.body.surface_space import SURFACE_SIZE
+from sender.people.reading_schedule import Turn
 
 DIRECTIONS = 8
 # Views of one direction that its mean covers, because light and clothes change.
@@ -41,6 +42,7 @@ class ClothingMemory:
     weighted: FloatArray = field(default_factory=lambda: np.zeros((DIRECTIONS, SURFACE_SIZE), np.float32))
     views: FloatArray = field(default_factory=lambda: np.zeros(DIRECTIONS, np.float32))
     contradicting: int = 0
+    turn: Turn = field(default_factory=Turn)
 
     def add(self, mean: FloatArray, variance: FloatArray, heading: float) -> float:
         """Adds one view; returns how many its direction has now, at most 12.

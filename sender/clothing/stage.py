@@ -1,8 +1,7 @@
 """The clothing stage: adds `surface` labels to people, from what all views of them have shown of clothes and hair."""
 
 import math
-from collections.abc import Sequence
-from dataclasses import replace
+from collections.abc import Mapping
 from typing import Self
 
 import numpy as np
@@ -13,7 +12,7 @@ from common.arrays import FloatArray, Image
 from common.body.anatomy import POINTS, TOKENS
 from common.body.label_space import LabelSpace
 from common.body.model import BodyModel
-from common.frames import Camera, PersonLabels
+from common.frames import Camera
 from common.labels import concatenate
 from common.weights.devices import CPU, to_numpy
 from common.weights.inference import NetworkInUse, in_use
@@ -31,9 +30,10 @@ from sender.clothing.evidence import (
 )
 from sender.clothing.memory import ClothingMemory
 from sender.clothing.network import ClothingConfig, ClothingEstimate, ClothingNet
+from sender.people.tracked_person import Memory
+from sender.people.view import PeopleView, PersonView
 from sender.perception.network.output import FEATURE_SIZE
 from sender.perception.observed_person import ObservedPerson
-from sender.perception.tracking.known_people import KnownPeople
 from sender.semantics.stage import confidence_of_entries
 
 WEIGHTS_NAME = "clothing"
@@ -83,7 +83,7 @@ class ClothingStage:
         self._network = network
         self._space = space
         self._body = body
-        self._wearers = KnownPeople(ClothingMemory)
+        self._wearers = Memory(ClothingMemory)
 
     @classmethod
     def load(cls, device: torch.device = CPU) -> Self:
@@ -92,46 +92,28 @@ class ClothingStage:
         reader = in_use(_load, _EXAMPLE, WEIGHTS_NAME, entry.precision, device, stored=entry)
         return cls(reader, LabelSpace.load(), BodyModel.load())
 
-    def anew(self) -> Self:
-        """Another one by the same networks, which knows nobody."""
-        return type(self)(self._network, self._space, self._body)
+    def label(self, view: PeopleView) -> None:
+        """Writes `surface` labels, with standard deviations and confidence."""
+        known = [self._wearers.of(person.seen.person) for person in view.people]
+        pairs = zip(view.people, known, strict=True)
+        due = view.schedule.due([None if person.seen.is_propagated else wearer.turn for person, wearer in pairs])
+        list(side_by_side(self._read, [(view, view.people[row], known[row]) for row in due]))
+        for person, wearer in zip(view.people, known, strict=True):
+            mean, sigma = wearer.estimate
+            person.write(GROUP, mean, float(confidence_of_entries(sigma)), sigma)
 
-    def reset(self) -> None:
-        self._wearers.clear()
-
-    def label(
-        self,
-        image: Image,
-        camera: Camera,
-        observed: Sequence[ObservedPerson],
-        people: Sequence[PersonLabels],
-        time_s: float | None = None,
-    ) -> tuple[PersonLabels, ...]:
-        """The people with their `surface` labels, standard deviations and confidence.
-
-        Args:
-            image: (H, W, 3) uint8 RGB.
-            people: their other labels, in the same order.
-            time_s: of the frame, on the source's clock, if it has one.
-        """
-        self._wearers.see((person.identity for person in observed), time_s)
-        due = self._wearers.due(observed)
-        due = [row for row in due if self._wearers.is_new(observed[row])] or due[:1]
-        list(side_by_side(self._read, [(image, camera, observed[row], people[row]) for row in due]))
-        return tuple(self._dressed(person) for person in people)
-
-    def _read(self, image: Image, camera: Camera, person: ObservedPerson, labels: PersonLabels) -> None:
-        view, heading = self.view(image, camera, person, labels)
-        mean, variance = self.read(view)
-        views = self._wearers[person.identity].add(to_numpy(mean[0]), to_numpy(variance[0]), heading)
-        self._wearers.was_read(person, _KNOWN_EVERY_S if views >= _KNOWN_VIEWS else _OBSERVE_EVERY_S)
+    def _read(self, view: PeopleView, person: PersonView, wearer: ClothingMemory) -> None:
+        seen, heading = self.view(view.image, view.camera, person.seen, person.labels)
+        mean, variance = self.read(seen)
+        views = wearer.add(to_numpy(mean[0]), to_numpy(variance[0]), heading)
+        view.schedule.was_read(wearer.turn, _KNOWN_EVERY_S if views >= _KNOWN_VIEWS else _OBSERVE_EVERY_S)
 
     @torch.inference_mode()
     def view(
-        self, image: Image, camera: Camera, person: ObservedPerson, labels: PersonLabels
+        self, image: Image, camera: Camera, person: ObservedPerson, labels: Mapping[str, FloatArray]
     ) -> tuple[ClothingViews, float]:
         """What one view shows of one person, and the heading: the angle from the camera to the person's front."""
-        parameters = self._space.decode(torch.from_numpy(concatenate(labels.labels))[None])
+        parameters = self._space.decode(torch.from_numpy(concatenate(labels))[None])
         posed = self._body(parameters)
         points, normals = (values[0].numpy() for values in self._body.surface_points(posed.vertices))
         picture: FloatArray = np.divide(person.crop.cut(image, PICTURE_PX), 255, dtype=np.float32)
@@ -156,15 +138,6 @@ class ClothingStage:
             for output in self._network(views.evidence, views.places, views.picture, views.maps, views.features)
         )
         return mean, log_variance.exp()
-
-    def _dressed(self, person: PersonLabels) -> PersonLabels:
-        mean, sigma = self._wearers[person.identity].estimate
-        return replace(
-            person,
-            labels={**person.labels, GROUP: mean},
-            sigma={**person.sigma, GROUP: sigma},
-            confidence={**person.confidence, GROUP: float(confidence_of_entries(sigma))},
-        )
 
 
 def _batch(values: FloatArray) -> Tensor:

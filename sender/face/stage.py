@@ -9,8 +9,7 @@ perception has read the landmarks already.
 """
 
 import logging
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Self
 
 import numpy as np
@@ -19,7 +18,6 @@ import torch
 from common.arrays import Image
 from common.body.expression import ExpressionSpace
 from common.body.head_shapes import GROUP as HEAD
-from common.frames import PersonLabels
 from common.labels import GROUP_BY_NAME
 from common.weights.devices import to_numpy
 from sender.face.actions import FaceActions
@@ -28,9 +26,10 @@ from sender.face.head_pose import HeadPose
 from sender.face.landmarks import FaceLandmarks, FaceReader, read_closely
 from sender.face.memory import FaceMemory
 from sender.face.region import face_px, region_of_keypoints
+from sender.people.tracked_person import HELD_S, Memory
+from sender.people.view import PeopleView, PersonView
 from sender.perception.inference.crop import CropBox
 from sender.perception.observed_person import ObservedPerson
-from sender.perception.tracking.known_people import KnownPeople
 
 logger = logging.getLogger(__name__)
 
@@ -40,8 +39,6 @@ _SURE_PX = 100.0
 _LEAST_SCORE = 0.5
 # Faces that are read in one frame, those first that were read last: the cost does not grow with the number of people.
 _A_FRAME = 2
-# Longer than it takes until everybody's turn comes, seconds.
-_HELD_S = 0.5
 # The next region is that of the last landmarks, unless the keypoints are so far off, in its sides.
 _MOST_MOVED = 0.25
 _HEAD = 3
@@ -63,7 +60,7 @@ class FaceStage:
         self._reader, self._network, self._space = reader, network.requires_grad_(False), space
         self._reading = heads
         self._alignment = network.alignment()
-        self.reset()
+        self._people = Memory(lambda: _Known(FaceMemory(network.neutral), HeadMemory.unknown(heads)))
 
     @classmethod
     def load(cls, reader: FaceReader | None = None) -> Self | None:
@@ -81,57 +78,20 @@ class FaceStage:
             return None
         return cls(reader, FaceActions.load(), ExpressionSpace.load(), HeadReading.load())
 
-    def anew(self) -> Self:
-        """Another one by the same networks, which knows nobody."""
-        return type(self)(self._reader, self._network, self._space, self._reading)
-
-    def reset(self, *, stills: bool = False) -> None:
-        """Forgets everybody.
-
-        Args:
-            stills: what comes next is a picture of its own.
-        """
-
-        def unknown() -> _Known:
-            return _Known(FaceMemory(self._network.neutral, is_still=stills), HeadMemory.unknown(self._reading))
-
-        self._people = KnownPeople(unknown)
-
     @torch.inference_mode()
-    def label(
-        self,
-        image: Image,
-        observed: Sequence[ObservedPerson],
-        people: Sequence[PersonLabels],
-        time_s: float,
-        *,
-        is_short: bool = False,
-    ) -> tuple[PersonLabels, ...]:
-        """The people with the labels of their faces.
-
-        Args:
-            image: (H, W, 3) uint8 RGB.
-            people: their other labels, in the same order.
-            time_s: when the frame was captured, on the source's clock.
-            is_short: whether something else needs this frame's time; faces that were read in the frame before wait.
-        """
-        last_s = self._people.clock.now_s
-        self._people.see((person.identity for person in observed), time_s)
-        known = [self._memory(person.identity) for person in observed]
-        regions = [self._region(memory.face, person) for memory, person in zip(known, observed, strict=True)]
-        waiting = [row for row, region in enumerate(regions) if region is not None]
-        if is_short:
-            waiting = [row for row in waiting if known[row].face.read_s != last_s]
-        waiting.sort(key=lambda row: known[row].face.read_s)
-        for row in waiting[:_A_FRAME]:
-            self._read(image, known[row], regions[row], observed[row].head)
-        return tuple(self._labelled(memory, person) for memory, person in zip(known, people, strict=True))
-
-    def _memory(self, identity: int) -> _Known:
-        memory = self._people[identity]
-        if self._people.clock.now_s - memory.face.read_s > _HELD_S:
-            memory.face.lose()
-        return memory
+    def label(self, view: PeopleView) -> None:
+        """Writes the labels of faces, which are there for `HELD_S` after one was read, and of heads."""
+        known, schedule = [self._people.of(person.seen.person) for person in view.people], view.schedule
+        for memory in known:
+            if schedule.now_s - memory.face.read_s > HELD_S:
+                memory.face.lose()
+        pairs = zip(known, view.people, strict=True)
+        regions = [self._region(memory.face, person.seen) for memory, person in pairs]
+        turns = [memory.face.turn if region else None for memory, region in zip(known, regions, strict=True)]
+        for row in schedule.due(turns, most=_A_FRAME, all_new=False):
+            self._read(view, known[row], regions[row], view.people[row].seen.head)
+        for memory, person in zip(known, view.people, strict=True):
+            self._write(memory, person, schedule.now_s)
 
     def _region(self, memory: FaceMemory, person: ObservedPerson) -> CropBox | None:
         """Where a face is to be read; None where it is turned away or too small, and then it is lost."""
@@ -149,15 +109,15 @@ class FaceStage:
             return None
         return region
 
-    def _read(self, image: Image, known: _Known, region: CropBox | None, pose: HeadPose | None) -> None:
+    def _read(self, view: PeopleView, known: _Known, region: CropBox | None, pose: HeadPose | None) -> None:
         memory = known.face
-        face = self._landmarks(image, memory, region) if pose is None else pose.face
+        face = self._landmarks(view.image, memory, region) if pose is None else pose.face
         if face is None:
             memory.lose()
             return
-        aligned, now_s = self._alignment.align(face), self._people.clock.now_s
+        aligned, now_s = self._alignment.align(face), view.schedule.now_s
         step_s = now_s - memory.read_s
-        memory.read(self._network, aligned, now_s)
+        memory.read(self._network, aligned, now_s, is_still=view.is_still)
         known.head.look(self._reading, self._network, aligned, memory.activations, step_s)
         memory.last = face
 
@@ -169,21 +129,18 @@ class FaceStage:
             return read_closely(self._reader, image, region, _LEAST_SCORE, _LEAST_SCORE)
         return self._reader.read(image, region, _LEAST_SCORE)
 
-    def _labelled(self, known: _Known, person: PersonLabels) -> PersonLabels:
+    def _write(self, known: _Known, person: PersonView, now_s: float) -> None:
         memory, head = known.face, known.head.entries(self._reading, person.labels["shape"])
         if head is not None:
-            person = replace(person, labels={**person.labels, HEAD: head})
+            person.labels[HEAD] = head
         if memory.last is None:
-            return person
+            return
         entries = to_numpy(self._space.encode(torch.from_numpy(memory.activations)[None])[0])
         size = GROUP_BY_NAME["face"].size
         confidence = memory.last.score * min(1.0, face_px(memory.last.region) / _SURE_PX)
-        return replace(
-            person,
-            labels={**person.labels, "face": entries[:size], "eyes": entries[size:]},
-            confidence={**person.confidence, "face": confidence, "eyes": confidence},
-            face_landmarks=memory.last.array if memory.read_s == self._people.clock.now_s else None,
-        )
+        person.write("face", entries[:size], confidence)
+        person.write("eyes", entries[size:], confidence)
+        person.face_landmarks = memory.last.array if memory.read_s == now_s else None
 
 
 def _near(last: CropBox, region: CropBox) -> bool:

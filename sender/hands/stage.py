@@ -8,26 +8,28 @@ one.  A hand that has not been read for a while has no fingers in the labels, an
 """
 
 import math
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 from typing import Self
 
 import numpy as np
 
-from common.arrays import Float64Array, FloatArray, Image
+from common.arrays import Float64Array, FloatArray
 from common.body.anatomy import KEYPOINT_INDEX, MIRROR_SIGNS
 from common.body.label_space import LabelSpace
 from common.body.model import BodyModel
-from common.frames import Camera, PersonLabels
+from common.frames import Camera
 from common.labels import GROUP_BY_NAME
 from common.weights.devices import to_numpy
 from sender.hands.fit import HandFitter
 from sender.hands.labels import GROUPS, HANDS, SIDES, FingerLabels
 from sender.hands.landmarks import HandReader, Place, SeenHand, crop_of_forearm, crop_of_landmarks
 from sender.hands.wrist import Quaternion, Wrists, apart, between
+from sender.people.reading_schedule import Turn
+from sender.people.tracked_person import HELD_S, Memory
+from sender.people.view import PeopleView, PersonView
 from sender.perception.inference.crop import CropBox, ray_rotation
 from sender.perception.observed_person import ObservedPerson
-from sender.perception.tracking.frame_clock import FrameClock
 
 _KEYPOINTS = tuple((KEYPOINT_INDEX[f"{side}_elbow"], KEYPOINT_INDEX[f"{side}_wrist"]) for side in SIDES)
 MIN_HAND_PX = 40.0
@@ -48,8 +50,6 @@ _REST_S = 0.38
 _LAG_S = 0.05
 # Half of a change by so much, radians, is believed: nine of ten readings of a still hand are closer to each other.
 _JITTER = 0.15
-# A hand that was not read for so long is forgotten.
-_FORGET_S = 0.7
 _HAND_PER_FOREARM = 0.84
 _HAND_M = (0.12, 0.22)
 _NEAR_M = 0.2
@@ -64,27 +64,32 @@ class _Hand:
     """What is known of one hand.
 
     Args:
-        due_s: when its turn comes, by the stage's clock, as all times.
-        tried_s: when it was last looked at.
         crop: where it is expected, if it was seen then.
         is_followed: whether it was read then.
         target, shown: (15, 3) rotation vectors, as of a left hand, that were read last, and that are published.
         angles: (25,) of the last reading, if the hand is followed.
-        target_turn, turn: of the hand against its forearm, likewise; None if it is not known.
+        target_twist, twist: of the hand against its forearm, likewise; None if it is not known.
         read_s, score: when they were read, and the network's score.
     """
 
-    due_s: float = 0.0
-    tried_s: float = -1.0
+    turn: Turn = field(default_factory=Turn)
     crop: CropBox | None = None
     is_followed: bool = False
     target: Float64Array | None = None
     shown: Float64Array | None = None
     angles: Float64Array | None = None
-    target_turn: Quaternion | None = None
-    turn: Quaternion | None = None
+    target_twist: Quaternion | None = None
+    twist: Quaternion | None = None
     read_s: float = -math.inf
     score: float = 0.0
+
+    def forget(self) -> None:
+        """Forgets what was read."""
+        self.target = self.shown = self.target_twist = self.twist = None
+
+
+def _both() -> tuple[_Hand, _Hand]:
+    return _Hand(), _Hand()
 
 
 class HandsStage:
@@ -95,7 +100,7 @@ class HandsStage:
         self._fitter = fitter
         self._labels = labels
         self._wrists = wrists
-        self.reset()
+        self._people = Memory(_both)
 
     @classmethod
     def load(cls) -> Self | None:
@@ -106,130 +111,82 @@ class HandsStage:
         body, space = BodyModel.load(), LabelSpace.load()
         return cls(reader, HandFitter.load(body), FingerLabels(space, body), Wrists(space, body))
 
-    def anew(self) -> Self:
-        """Another one by the same networks, which knows nobody."""
-        return type(self)(self._reader, self._fitter, self._labels, self._wrists)
-
-    def reset(self) -> None:
-        """Forgets all hands, for a new source."""
-        self._hands: dict[tuple[int, int], _Hand] = {}
-        self._clock = FrameClock()
-        self._is_first = True
-        self._free_s = 0.0
-
-    @property
-    def is_busy(self) -> bool:
-        """Whether the time of the last frame is that of a hand, which takes that of several."""
-        return self._clock.now_s < self._free_s
-
-    def label(
-        self,
-        image: Image,
-        camera: Camera,
-        observed: Sequence[ObservedPerson],
-        people: Sequence[PersonLabels],
-        time_s: float,
-    ) -> tuple[PersonLabels, ...]:
-        """The people with their fingers.
-
-        Args:
-            image: (H, W, 3) uint8 RGB.
-            people: their other labels, in the same order.
-            time_s: when the frame was captured, on the source's clock.
-        """
-        self._clock.tick(time_s)
-        places = {
-            (person.identity, side): place
-            for person in observed[:_PEOPLE]
-            for side in range(len(SIDES))
-            if (place := hand_place(person, camera, side)) and place.hand_px >= MIN_HAND_PX
-        }
-        labels_of = {person.identity: person.labels for person in people}
-        for key in places:
-            self._hands.setdefault(key, _Hand())
-        for key in self._due(list(places)):
-            self._look(image, camera, key, places[key], labels_of[key[0]])
-        for key, hand in list(self._hands.items()):
-            if self._clock.now_s - hand.read_s > _FORGET_S:
-                hand.target = hand.shown = hand.target_turn = hand.turn = None
-                if key not in places:
-                    del self._hands[key]
-            else:
-                _approach(hand, self._clock.step_s)
-        self._is_first = False
-        return tuple(self._with_fingers(person) for person in people)
-
-    def _due(self, visible: Sequence[tuple[int, int]]) -> list[tuple[int, int]]:
-        """The hands to look at: all in the first frame, later the one that has waited longest, if it is time."""
-        if self._is_first:
-            return list(visible)
-        waiting = [key for key in visible if self._clock.now_s >= self._hands[key].due_s]
-        if not waiting or self.is_busy:
-            return []
-        return [min(waiting, key=lambda key: self._hands[key].tried_s)]
+    def label(self, view: PeopleView) -> None:
+        """Writes the fingers of hands that were read, and the turns of their wrists."""
+        known = [self._people.of(person.seen.person) for person in view.people]
+        visible = [
+            (person, side, hand, place)
+            for person, hands in zip(view.people[:_PEOPLE], known, strict=False)
+            for side, hand in enumerate(hands)
+            if (place := hand_place(person.seen, view.camera, side)) and place.hand_px >= MIN_HAND_PX
+        ]
+        schedule, is_first = view.schedule, view.schedule.now_s == 0.0
+        if not schedule.is_busy:
+            # All in the first frame, later one.
+            for row in schedule.due([hand.turn for _, _, hand, _ in visible], all_new=is_first):
+                self._look(view, *visible[row], is_first=is_first)
+        for person, hands in zip(view.people, known, strict=True):
+            for hand in hands:
+                if schedule.now_s - hand.read_s > HELD_S:
+                    hand.forget()
+                else:
+                    _approach(hand, view.step_s)
+            self._write(person, hands)
 
     def _look(
-        self, image: Image, camera: Camera, key: tuple[int, int], place: Place, labels: Mapping[str, FloatArray]
+        self, view: PeopleView, person: PersonView, side: int, hand: _Hand, place: Place, *, is_first: bool
     ) -> None:
         """Looks at a hand: where it was, or where the forearm points."""
-        hand, left = self._hands[key], key[1] == 0
+        image, left = view.image, side == 0
         if hand.crop is not None and not _near(hand.crop, place):
             hand.crop, hand.is_followed = None, False
         followed, first = hand.is_followed, hand.crop is None
         if hand.crop is None:
             seen = self._reader.search(image, place, left=left)
-            if self._is_first:
+            if is_first:
                 # Nothing waits for a photograph.
                 seen, first = self._reader.read(image, crop_of_landmarks(seen.landmarks), left=left), False
         else:
             seen = self._reader.read(image, hand.crop, left=left, fast=followed)
-        hand.tried_s = self._clock.now_s
-        self._free_s = hand.tried_s + (_FOLLOWED_S if followed else _SEARCHED_S)
+        view.schedule.occupy(_FOLLOWED_S if followed else _SEARCHED_S)
         hand.is_followed = seen.is_right and seen.score >= (_FOLLOWED_SCORE if followed else MIN_SCORE)
         # A hand that is framed badly has a low score, and landmarks that frame it better.
         hand.crop = crop_of_landmarks(seen.landmarks) if hand.is_followed or first else None
-        hand.due_s = hand.tried_s + (_REST_S if hand.crop is None else 0)
+        view.schedule.was_read(hand.turn, _REST_S if hand.crop is None else 0.0)
         if not hand.is_followed:
             hand.angles = None
-        else:
-            self._take(hand, seen, camera, labels, left=left)
+        elif self._take(hand, seen, view.camera, person.labels, left=left):
+            hand.read_s, hand.score = view.schedule.now_s, seen.score
 
     def _take(
         self, hand: _Hand, seen: SeenHand, camera: Camera, labels: Mapping[str, FloatArray], *, left: bool
-    ) -> None:
+    ) -> bool:
+        """Takes the fingers that were seen; returns whether a hand can be so."""
         points = seen.landmarks if left else seen.landmarks * [-1, 1, 1]
         fitted = self._fitter.fit(points, hand.angles)
-        if fitted.residual <= _MAX_RESIDUAL:
-            vectors = self._fitter.vectors(fitted.angles)
-            hand.angles, hand.target = (
-                fitted.angles,
-                vectors if hand.target is None else _steadied(hand.target, vectors),
-            )
-            hand.read_s, hand.score = self._clock.now_s, seen.score
-            mirror = np.ones(3) if left else np.array(MIRROR_SIGNS)
-            at = replace(crop_of_landmarks(seen.landmarks), roll=0.0)
-            orientation = ray_rotation(at, camera) @ (mirror[:, None] * fitted.orientation * mirror)
-            turn = self._wrists.against_forearm(labels, orientation, int(not left))
-            if turn is not None and hand.target_turn is not None:
-                turn = between(hand.target_turn, turn, _share(apart(hand.target_turn, turn)))
-            hand.target_turn = turn
+        if fitted.residual > _MAX_RESIDUAL:
+            return False
+        vectors = self._fitter.vectors(fitted.angles)
+        hand.angles, hand.target = fitted.angles, vectors if hand.target is None else _steadied(hand.target, vectors)
+        mirror = np.ones(3) if left else np.array(MIRROR_SIGNS)
+        at = replace(crop_of_landmarks(seen.landmarks), roll=0.0)
+        orientation = ray_rotation(at, camera) @ (mirror[:, None] * fitted.orientation * mirror)
+        twist = self._wrists.against_forearm(labels, orientation, int(not left))
+        if twist is not None and hand.target_twist is not None:
+            twist = between(hand.target_twist, twist, _share(apart(hand.target_twist, twist)))
+        hand.target_twist = twist
+        return True
 
-    def _with_fingers(self, person: PersonLabels) -> PersonLabels:
-        """The person with the groups of the hands that are known, whose curls are in the group `hands`."""
-        labels, sigma, confidence = dict(person.labels), dict(person.sigma), dict(person.confidence)
-        for side, group in enumerate(GROUPS):
-            hand = self._hands.get((person.identity, side))
-            if hand is not None and hand.shown is not None:
-                labels[group], labels[HANDS] = self._labels.encoded(hand.shown, labels[HANDS], side)
-                sigma[group], confidence[group] = _SIGMA, hand.score
-        turns = {
-            side: hand.turn
-            for side in range(len(SIDES))
-            if (hand := self._hands.get((person.identity, side))) and hand.turn is not None
-        }
-        if turns:
-            labels |= self._wrists.turned(labels, turns)
-        return replace(person, labels=labels, sigma=sigma, confidence=confidence)
+    def _write(self, person: PersonView, hands: tuple[_Hand, _Hand]) -> None:
+        """Writes the groups of the hands that are known, whose curls are in the group `hands`."""
+        labels = person.labels
+        for side, (group, hand) in enumerate(zip(GROUPS, hands, strict=True)):
+            if hand.shown is not None:
+                fingers, labels[HANDS] = self._labels.encoded(hand.shown, labels[HANDS], side)
+                person.write(group, fingers, hand.score, _SIGMA)
+        twists = {side: hand.twist for side, hand in enumerate(hands) if hand.twist is not None}
+        if twists:
+            labels |= self._wrists.turned(labels, twists)
 
 
 def hand_place(person: ObservedPerson, camera: Camera, side: int) -> Place | None:
@@ -272,7 +229,7 @@ def _approach(hand: _Hand, step_s: float) -> None:
         hand.shown = hand.target
     else:
         hand.shown = hand.shown + gain * (hand.target - hand.shown)
-    if hand.target_turn is None or hand.turn is None:
-        hand.turn = hand.target_turn
+    if hand.target_twist is None or hand.twist is None:
+        hand.twist = hand.target_twist
     else:
-        hand.turn = between(hand.turn, hand.target_turn, gain)
+        hand.twist = between(hand.twist, hand.target_twist, gain)

@@ -24,13 +24,13 @@ class ReadingSchedule:
     """
 
     def __init__(self) -> None:
-        self.now_s, self._before_s, self._busy_until_s = 0.0, -math.inf, -math.inf
+        self.now_s, self._before_s, self._busy_until_s = 0.0, 0.0, -math.inf
 
     def begin(self, now_s: float) -> None:
         """Goes on to the next frame; the first one of a source is at 0."""
         self.now_s, self._before_s = now_s, self.now_s
         if now_s == 0.0:
-            self._before_s = self._busy_until_s = -math.inf
+            self._before_s, self._busy_until_s = 0.0, -math.inf
 
     @property
     def is_busy(self) -> bool:
@@ -46,7 +46,7 @@ class ReadingSchedule:
     ) -> list[int]:
         """Rows of those who are to be read in this frame, whoever waits longest first.
 
-        In a busy frame, who was to be read since the frame before at the earliest waits.
+        In a busy frame, only those are read who are new or wait for longer than a frame.
 
         Args:
             turns: None of those who cannot be read.

@@ -25,6 +25,8 @@ T = TypeVar("T")
 _VELOCITY_S = 0.065
 # A person who moves by less in a frame, as a share of the box's longer side, is looked for in the same place.
 _MIN_SPEED = 0.04
+HELD_S: Final = 0.7
+"""What was read of somebody is shown for so long, and what is filtered begins again after a longer gap."""
 EXTRAPOLATED_S: Final = 0.17
 """A box is extrapolated for so long."""
 

@@ -6,7 +6,7 @@ perception's output ─┬─ bodies, by the frames around ─┬─ labels
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Self
 
 import numpy as np
@@ -19,8 +19,9 @@ from common.frames import Camera, PersonLabels
 from common.labels import LABEL_SIZE, OPTIONAL_GROUPS, group_slices
 from common.weights.devices import CPU, to_numpy
 from sender.people.tracked_person import Memory
+from sender.people.view import PersonView
 from sender.perception.observed_person import ObservedPerson
-from sender.perception.tracking.frame_clock import FrameClock
+from sender.perception.tracking.frame_clock import USUAL_STEP_S
 from sender.semantics.confidence import KeypointConfidence, evidence
 from sender.semantics.config import SmoothingConfig
 from sender.semantics.crop_labels import ENTRIES
@@ -51,7 +52,7 @@ class _Known:
 
 
 class SemanticsStage:
-    """Turns observations into `PersonLabels`; keeps each person's build, colours and confidences.
+    """Turns observations into labels; keeps each person's build, colours and confidences.
 
     Args:
         estimator: of bodies, which keeps what it needs of other frames.
@@ -63,7 +64,7 @@ class SemanticsStage:
         self, estimator: BodyEstimator, space: LabelSpace, confidence: KeypointConfidence, widths: TrunkWidths
     ) -> None:
         self._estimator, self._space, self._confidence, self._widths = estimator, space, confidence, widths
-        self._people, self._clock = Memory(_Known), FrameClock()
+        self._people = Memory(_Known)
 
     @classmethod
     def load(cls, smoothing: SmoothingConfig | None = None, device: torch.device = CPU) -> Self:
@@ -108,16 +109,19 @@ class SemanticsStage:
     ) -> tuple[PersonLabels, ...]:
         """Labels of the people in the next frame, in their order; arguments as of `observe`."""
         self.observe(observed, camera, time_s)
-        return self.label_observed(observed, camera, time_s)
+        return tuple(person.finished for person in self.label_observed(observed, camera, time_s))
 
     @torch.inference_mode()
     def label_observed(
-        self, observed: Sequence[ObservedPerson], camera: Camera, time_s: float
-    ) -> tuple[PersonLabels, ...]:
-        """The same of a frame that was observed before; frames are labelled in their order, too."""
-        self._clock.tick(time_s)
+        self, observed: Sequence[ObservedPerson], camera: Camera, time_s: float, step_s: float = USUAL_STEP_S
+    ) -> list[PersonView]:
+        """The same of a frame that was observed before, for readers; frames are labelled in their order, too.
+
+        Args:
+            step_s: since the frame before.
+        """
         if not observed:
-            return ()
+            return []
         bodies = self._estimator.bodies(observed, camera, time_s)
         limbs = self._confidence.limbs(evidence(observed, bodies.keypoints, bodies.sigma))
         made = []
@@ -128,17 +132,17 @@ class SemanticsStage:
                 ratios = self._widths.look(bodies.entries[row], person, bodies.keypoints[row], camera)
                 if ratios is not None:
                     build.look(self._widths, ratios, time_s)
-            labels = self._labels(person, known.colours, bodies.entries[row])
+            labels = self._labels(person, known.colours, bodies.entries[row], step_s)
             labels[_SHAPE] += build.correction
-            own = _person_labels(person, labels, bodies.sigma[row], limbs[row])
+            own = _person_view(person, labels, bodies.sigma[row], limbs[row])
             seen = limb_log_odds(person.output, bodies.keypoints[row], person.crop, camera)
-            steady = known.confidence.steady(time_s, own.confidence, seen)
-            made.append(replace(own, confidence=steady))
-        return tuple(made)
+            own.confidence = known.confidence.steady(time_s, own.confidence, seen)
+            made.append(own)
+        return made
 
-    def _labels(self, person: ObservedPerson, colours: RegionColours, entries: FloatArray) -> FloatArray:
+    def _labels(self, person: ObservedPerson, colours: RegionColours, entries: FloatArray, step_s: float) -> FloatArray:
         """One person's labels (LABEL_SIZE,) with colours; from entries (E,) in the frame's camera space."""
-        output, step_s = person.output, self._clock.step_s
+        output = person.output
         known = colours.update(to_numpy(output.region_colours[0]), to_numpy(output.region_area[0]), step_s)
         labels = np.zeros(LABEL_SIZE, np.float32)
         labels[:ENTRIES] = entries
@@ -146,16 +150,16 @@ class SemanticsStage:
         return labels
 
 
-def _person_labels(
+def _person_view(
     person: ObservedPerson, labels: FloatArray, sigma: FloatArray, limbs: Mapping[str, float]
-) -> PersonLabels:
+) -> PersonView:
     """One person's labels by group, with standard deviations and confidences.  Clothes are read later."""
     all_sigma = np.full(LABEL_SIZE, _COLOUR_SIGMA, np.float32)
     all_sigma[:ENTRIES] = sigma
     of_entries = confidence_of_entries(all_sigma[_LEADING]).tolist()
     confidence = dict(zip(_GROUPS, of_entries, strict=True)) | dict(limbs)
     values, deviations = ({name: all_[group].copy() for name, group in _GROUPS.items()} for all_ in (labels, all_sigma))
-    return PersonLabels(person.identity, person.score, values, deviations, confidence)
+    return PersonView(person, values, deviations, confidence)
 
 
 def confidence_of_entries(sigma: FloatArray) -> FloatArray:

@@ -23,6 +23,7 @@ from common.arrays import FloatArray
 from common.frames import Camera
 from common.labels import LIMBS, MAY_BE_UNSEEN
 from common.weights.devices import to_numpy
+from sender.people.tracked_person import HELD_S
 from sender.perception.inference.crop import CropBox
 from sender.perception.network.output import PerceptionOutput
 
@@ -47,8 +48,6 @@ _UNSEEN, _SEEN = -1.0, -0.2
 # Time constants of the means, seconds: of log odds that rise and fall, and of the confidences.
 _UP_S, _DOWN_S = 0.1, 0.5
 _CONFIDENCE_S: Final = 0.5
-# After a longer gap, the means start again.
-_FORGET_S: Final = 0.5
 
 
 def limb_log_odds(output: PerceptionOutput, fitted_K2: FloatArray, crop: CropBox, camera: Camera) -> FloatArray:
@@ -87,7 +86,7 @@ class SteadyConfidence:
             confidence: of each group in this frame.
             log_odds_L: of `limb_log_odds`.
         """
-        if 0.0 < time_s - self.time_s <= _FORGET_S:
+        if 0.0 < time_s - self.time_s <= HELD_S:
             self._add(time_s - self.time_s, confidence, log_odds_L)
         else:
             self.log_odds, self.unseen, self.confidence = log_odds_L, _below(log_odds_L, frozenset()), dict(confidence)

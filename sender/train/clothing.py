@@ -113,7 +113,7 @@ def _view(
     camera = Camera(size, size, float(truth["focal"][row]) * size)
     person = ObservedPerson(TrackedPerson(0), 1.0, CropBox(0, 0, size), output)
     labels = semantics.label([person], camera)[0]
-    return stage.view(image, camera, person, labels)[0]
+    return stage.view(image, camera, person, labels.labels)[0]
 
 
 def _truth(crops: Batch) -> tuple[Tensor, Tensor, Tensor]:

@@ -151,7 +151,8 @@ class MovingSender:
         frames = (CapturedFrame(index, clip.motion, 0.0, index / _FPS, image, CAMERA) for index, image in images)
         for perceived, _ in with_later(frames, perceive, semantics.wait(not self._live)):
             observed = perceived.observed
-            yield observed, semantics.label_observed(observed, CAMERA, perceived.frame.media_time_s)
+            read = semantics.label_observed(observed, CAMERA, perceived.frame.media_time_s)
+            yield observed, [person.finished for person in read]
 
 
 def summary(clips: Sequence[dict[str, float]]) -> dict[str, float]:

@@ -21,6 +21,7 @@ from sender.labelling import Labelling, Networks
 from sender.lookahead import with_later
 from sender.metrics import SenderMetrics
 from sender.people.tracked_person import TrackedPerson
+from sender.people.view import PeopleView
 from sender.perception.close_ups import CloseUps
 from sender.perception.config import TrackerConfig
 from sender.perception.inference.crop import CropBox
@@ -94,9 +95,11 @@ class CropSender:
         return [self._label(output[row : row + 1], batch, row, semantics) for row in range(len(output))]
 
     def _label(self, output: PerceptionOutput, batch: Batch, row: int, semantics: SemanticsStage) -> PersonLabels:
-        self._clothing.reset()
         image, camera, person = _observed(output, batch, row)
-        return self._clothing.label(image, camera, [person], semantics.label([person], camera))[0]
+        semantics.observe([person], camera)
+        view = PeopleView(image, camera, semantics.label_observed([person], camera, 0.0))
+        self._clothing.label(view)
+        return view.people[0].finished
 
 
 def _observed(output: PerceptionOutput, batch: Batch, row: int) -> tuple[Image, Camera, ObservedPerson]:

@@ -22,6 +22,7 @@ import numpy as np
 
 from common.arrays import FloatArray
 from common.labels import GROUP_NAMES, LABEL_SIZE, OPTIONAL_GROUPS, group_slices
+from sender.people.tracked_person import HELD_S
 from sender.perception.tracking.view_turns import View, ViewMean
 from sender.semantics.over_time.facing import Facing, FacingResolver
 from sender.semantics.over_time.steady_shape import SteadyShape
@@ -67,8 +68,6 @@ _GROUP_OF_ENTRY = np.repeat(np.arange(len(_SMOOTHED)), [group.stop - group.start
 _MEANS = np.zeros((len(_SMOOTHED), LABEL_SIZE), np.float32)
 for _row, _group in zip(_MEANS, _SMOOTHED, strict=True):
     _row[_group] = 1 / (_group.stop - _group.start)
-# After a longer gap, the filter starts again.
-_FORGET_S = 0.5
 
 
 @dataclass(slots=True)
@@ -150,7 +149,7 @@ class LabelSmoother:
         if labels.shape != (LABEL_SIZE,):
             raise ValueError(f"expected {LABEL_SIZE} label entries, got {labels.shape}")
         state = person.state
-        if state is None or not 0.0 < time_s - state.time_s <= _FORGET_S:
+        if state is None or not 0.0 < time_s - state.time_s <= HELD_S:
             zeros, shape = np.zeros_like(labels), SteadyShape()
             shape.steady(labels, time_s)
             last, distance, views = (labels.copy(),), labels[_DISTANCE].copy(), ViewMean()

@@ -9,12 +9,11 @@ import numpy as np
 from common.arrays import FloatArray
 from common.body.label_space import TRANSLATION_SCALE
 from common.labels import group_slices
+from sender.people.tracked_person import HELD_S
 
 _SHAPE, _DISTANCE = group_slices()["shape"], group_slices()["root"].stop - 1
 # Seconds that the mean covers: a tracker may give an identity to somebody else.
 _SHAPE_S = 5.0
-# After a longer gap, it begins again.
-_FORGET_S = 0.5
 # The logarithm of a body's size by the first entry of `shape`, and the share of it that the distance follows on
 # rendered clips of the training split.
 _LOG_SIZE, _SIZE_SHARE = -0.097, 0.6
@@ -34,7 +33,7 @@ class SteadyShape:
             time_s: of the frame, on the source's clock; the mean begins again if it does not advance.
         """
         step_s, self._last_s = time_s - self._last_s, time_s
-        self._frames = self._frames + 1 if 0.0 < step_s <= _FORGET_S else 1
+        self._frames = self._frames + 1 if 0.0 < step_s <= HELD_S else 1
         share = np.float32(max(1 / self._frames, min(step_s / _SHAPE_S, 1.0)))
         self._mean = self._mean + share * (entries[_SHAPE] - self._mean)
         steady = entries.copy()

@@ -65,8 +65,8 @@ def activations_of(network: FaceActions, faces: list[FaceLandmarks], neutral: Te
     alignment = network.alignment()
     rows = []
     for face in faces:
-        memory = FaceMemory(neutral, is_still=True)
-        memory.read(network, alignment.align(face), 0.0)
+        memory = FaceMemory(neutral)
+        memory.read(network, alignment.align(face), 0.0, is_still=True)
         rows.append(memory.activations)
     return np.stack(rows)
 

@@ -16,12 +16,14 @@ import torch
 from common.arrays import BoolArray, FloatArray, Image
 from common.body.anatomy import FACIAL_ACTIONS, SHAPE_SIZE
 from common.body.expression import ExpressionSpace
-from common.frames import PersonLabels
+from common.frames import Camera
 from common.labels import concatenate
 from sender.capture.video import VideoFileSource
 from sender.face.landmarks import FaceLandmarks
 from sender.face.region import face_px, region_of_keypoints
 from sender.face.stage import FaceStage
+from sender.people.reading_schedule import ReadingSchedule
+from sender.people.view import PeopleView, PersonView
 from sender.perception.config import TrackingConfig
 from sender.perception.inference.crop import CropBox
 from sender.perception.observed_person import ObservedPerson
@@ -70,10 +72,9 @@ def rows_of(path: Path) -> list[dict[str, str]]:
 def read_clips(folder: Path, names: Sequence[str]) -> tuple[dict[str, Clip], dict[str, Clip]]:
     """The clips of a folder as they are, and cut to talking heads."""
     perception, space = PerceptionStage.load(TrackingConfig()), ExpressionSpace.load()
-    whole = FaceStage.load()
-    if whole is None:
+    whole, cut = FaceStage.load(), FaceStage.load()
+    if whole is None or cut is None:
         raise ValueError("MediaPipe's networks are missing")
-    cut = whole.anew()
     clips: tuple[dict[str, Clip], dict[str, Clip]] = ({}, {})
     for name in names:
         perception.reset()
@@ -84,8 +85,8 @@ def read_clips(folder: Path, names: Sequence[str]) -> tuple[dict[str, Clip], dic
             ]
         place = _place([people[0] for _, _, people in frames if people])
         for stage, found, views in ((whole, clips[0], frames), (cut, clips[1], _cut(frames, place))):
-            stage.reset()
-            rows = [_read(stage, space, *view) for view in views]
+            schedule = ReadingSchedule()
+            rows = [_read(stage, space, schedule, *view) for view in views]
             found[name] = Clip(*(np.stack(column) for column in zip(*rows, strict=True)))
     return clips
 
@@ -116,11 +117,18 @@ def _scaled(crop: CropBox, scale: float, x: float, y: float) -> CropBox:
 
 
 def _read(
-    stage: FaceStage, space: ExpressionSpace, image: Image, time_s: float, people: tuple[ObservedPerson, ...]
+    stage: FaceStage,
+    space: ExpressionSpace,
+    schedule: ReadingSchedule,
+    image: Image,
+    time_s: float,
+    people: tuple[ObservedPerson, ...],
 ) -> tuple[FloatArray, FloatArray]:
-    shape = {"shape": np.zeros(SHAPE_SIZE, np.float32)}
-    bare = [PersonLabels(each.identity, each.score, shape) for each in people]
-    labelled = stage.label(image, people, bare, time_s)
+    schedule.begin(time_s)
+    bare = [PersonView(each, {"shape": np.zeros(SHAPE_SIZE, np.float32)}) for each in people]
+    height, width = image.shape[:2]
+    stage.label(PeopleView(image, Camera(width, height, float(width)), bare, schedule))
+    labelled = [each.finished for each in bare]
     if not labelled or labelled[0].face_landmarks is None:
         return np.full(len(FACIAL_ACTIONS), np.nan, np.float32), np.full((), np.nan, np.float32)
     labels = torch.from_numpy(concatenate(labelled[0].labels))[None]

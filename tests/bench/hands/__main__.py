@@ -18,7 +18,7 @@ Examples:
 import argparse
 import sys
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
 
@@ -38,6 +38,7 @@ from sender.hands.labels import GROUPS
 from sender.hands.landmarks import HandReader, Place, SeenHand, crop_of_landmarks
 from sender.hands.skeleton import FINGERS, PHALANGES, HandSkeleton
 from sender.hands.stage import MIN_SCORE, HandsStage
+from sender.people.view import PeopleView
 from sender.perception.config import TrackingConfig
 from sender.perception.stage import PerceptionStage
 from sender.semantics.stage import SemanticsStage
@@ -79,10 +80,12 @@ class HandBench:
     def readings(self, picture: HandPicture) -> list[Reading]:
         """Of the visible hands of the most prominent person."""
         self._perception.reset()
-        self._hands.reset()
         observed = self._perception.process(picture.image, picture.camera)[:1]
-        perceived = self._semantics.label(observed, picture.camera)
-        people = self._hands.label(picture.image, picture.camera, observed, perceived, 0.0)
+        self._semantics.observe(observed, picture.camera)
+        view = PeopleView(picture.image, picture.camera, self._semantics.label_observed(observed, picture.camera, 0.0))
+        perceived = [replace(each.finished, labels={**each.labels}) for each in view.people]
+        self._hands.label(view)
+        people = [each.finished for each in view.people]
         readings = []
         for hand in picture.hands:
             errors = None

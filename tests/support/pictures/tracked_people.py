@@ -3,9 +3,13 @@
 from collections.abc import Sequence
 from dataclasses import replace
 
+from common.arrays import Image
+from common.frames import Camera, PersonLabels
 from sender.capture.source import CapturedFrame
 from sender.lookahead import Perceived
+from sender.people.reading_schedule import ReadingSchedule
 from sender.people.tracked_person import TrackedPerson
+from sender.people.view import PeopleView, PersonView
 from sender.perception.config import TrackerConfig
 from sender.perception.observed_person import ObservedPerson
 from sender.perception.tracking.frame_clock import FrameClock
@@ -22,6 +26,25 @@ class TrackedPeople:
         self._forget_s, self._forgotten = forget_s, list[TrackedPerson]()
         self._people: dict[int, TrackedPerson] = {}
         self._clock, self._begins = FrameClock(), True
+        self.schedule = ReadingSchedule()
+
+    def view(
+        self,
+        image: Image,
+        camera: Camera,
+        observed: Sequence[ObservedPerson],
+        labels: Sequence[PersonLabels],
+        time_s: float | None = None,
+        *,
+        is_still: bool = False,
+    ) -> PeopleView:
+        """The next frame for readers, with what is read of its people already."""
+        frame = CapturedFrame(0, "clip.mp4", 0.0, time_s, image, camera)  # type: ignore[arg-type]
+        perceived = self.perceived(frame, observed)
+        self.schedule.begin(perceived.now_s)
+        pairs = zip(perceived.observed, labels, strict=True)
+        people = [PersonView(seen, {**each.labels}, {**each.sigma}, {**each.confidence}) for seen, each in pairs]
+        return PeopleView(image, camera, people, self.schedule, perceived.step_s, is_still)
 
     def __getitem__(self, identity: int) -> TrackedPerson:
         return self._people.setdefault(identity, TrackedPerson(identity))

@@ -17,6 +17,7 @@ from sender.config import SenderConfig
 from sender.lookahead import Perceived
 from sender.metrics import SenderMetrics
 from sender.openings import OpenCamera
+from sender.people.view import PeopleView
 from sender.perception.inference.detector import Detector
 from sender.semantics.config import METHOD, Method, SmoothingConfig
 from sender.texture.stage import TextureStage
@@ -44,8 +45,10 @@ def labelled(device: str, method: Method = METHOD) -> list[tuple[PersonLabels, .
             assert on_gpu(network) == (device == "cuda")
         for frame, _ in zip(source, range(FRAMES), strict=False):
             observed = perception.process(frame.image, frame.camera, frame.media_time_s)
-            people = semantics.label(observed, frame.camera, frame.media_time_s)
-            people = clothing.label(frame.image, frame.camera, observed, people)
+            semantics.observe(observed, frame.camera, frame.media_time_s)
+            read = semantics.label_observed(observed, frame.camera, frame.media_time_s)
+            clothing.label(PeopleView(frame.image, frame.camera, read))
+            people = tuple(person.finished for person in read)
             labels.append(people)
             textures.update(Perceived(frame, observed, begins=not labels[1:]), people)
     return labels
@@ -94,7 +97,7 @@ def test_cameras_share_the_networks_and_nothing_else() -> None:
     assert one.perception._tracker is not other.perception._tracker
     assert one.semantics._estimator is not other.semantics._estimator
     assert one.semantics._space is other.semantics._space
-    assert one.clothing._network is other.clothing._network and one.clothing is not other.clothing
+    assert one.clothing is other.clothing
 
 
 def test_gpu_that_is_missing() -> None:

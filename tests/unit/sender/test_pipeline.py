@@ -2,7 +2,7 @@ import asyncio
 import threading
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any
+from typing import cast
 
 import numpy as np
 import pytest
@@ -10,12 +10,17 @@ import pytest
 from common.blobs import TEXTURE, WEARS, Blob
 from common.clock import Clock
 from common.errors import PeerError, SourceError
-from common.frames import Camera, LabelFrame, PersonLabels
+from common.frames import Camera, LabelFrame
 from common.labels import GROUPS
 from sender.capture.source import CapturedFrame, FrameSource
 from sender.labelling import Networks
 from sender.lookahead import Perceived
 from sender.metrics import SenderMetrics
+from sender.people.tracked_person import TrackedPerson
+from sender.people.view import PeopleView, PersonView
+from sender.perception.inference.crop import CropBox
+from sender.perception.network.output import PerceptionOutput
+from sender.perception.observed_person import ObservedPerson
 from sender.pipeline import SenderPipeline
 from sender.playback import Playback
 from sender.rate.controller import RateController
@@ -69,19 +74,20 @@ class FakeNetworks:
         self.times.append(time_s if how["take_turns"] else None)
         return (self.times[-1],)
 
-    def label(self, *arguments: Any) -> tuple[PersonLabels, ...]:
-        """Of clothes: the same people."""
-        return tuple(arguments[3])
+    def label(self, view: PeopleView) -> None:
+        """Of clothes: nothing."""
 
     def observe(self, _seen: object, _camera: Camera, time_s: float) -> None:
         self.log.append(("observed", time_s))
 
-    def label_observed(self, observed: tuple[float | None], _camera: Camera, time_s: float) -> tuple[PersonLabels, ...]:
+    def label_observed(
+        self, observed: tuple[float | None], _camera: Camera, time_s: float, step_s: float
+    ) -> list[PersonView]:
         """Of semantics: the people."""
         self.log.append(("labelled", time_s))
         (seen,) = observed
         assert seen == (time_s if self.smooths else None)
-        return () if self.empty else (person(),)
+        return [] if self.empty else [person()]
 
 
 class FakeLink:
@@ -117,8 +123,9 @@ class FakeBlobStage:
         return [Blob(TEXTURE, 7, bytes([perceived.frame.sequence]))] if len(self.frames) % 2 == 0 else []
 
 
-def person() -> PersonLabels:
-    return PersonLabels(0, 0.9, {group.name: np.ones(group.size, np.float32) for group in GROUPS})
+def person() -> PersonView:
+    seen = ObservedPerson(TrackedPerson(0), 0.9, CropBox(0, 0, 8), cast(PerceptionOutput, None))
+    return PersonView(seen, {group.name: np.ones(group.size, np.float32) for group in GROUPS})
 
 
 def pipeline_of(
@@ -161,7 +168,7 @@ async def test_new_source_resets_stages() -> None:
     networks, stage = FakeNetworks(), FakeBlobStage()
     source = FakeSource([captured(0, "a.jpg"), captured(1, "b.jpg"), captured(2, "b.jpg")])
     await pipeline_of(source, FakeLink(), stage, networks=networks).run(asyncio.Event())
-    assert networks.resets == 2 * stage.begins == 4
+    assert networks.resets == stage.begins == 2
 
 
 async def test_without_smoothing_views_take_no_turns() -> None:
@@ -181,10 +188,12 @@ class WaitingNetworks(FakeNetworks):
         self._perceived[len(self.times)].set()
         return super().process(image, camera, time_s, **how)
 
-    def label_observed(self, observed: tuple[float | None], camera: Camera, time_s: float) -> tuple[PersonLabels, ...]:
+    def label_observed(
+        self, observed: tuple[float | None], camera: Camera, time_s: float, step_s: float
+    ) -> list[PersonView]:
         following = round(30 * time_s) + 1
         assert self._perceived[min(following, len(self._perceived) - 1)].wait(timeout=30)
-        return super().label_observed(observed, camera, time_s)
+        return super().label_observed(observed, camera, time_s, step_s)
 
 
 async def test_next_frame_is_perceived_while_one_is_labelled() -> None:
@@ -361,7 +370,7 @@ async def test_blobs_of_a_picture_are_sent_ahead_of_it() -> None:
     source = FakeSource([still(0), captured(1, still(0).source)], stills=True)
     await pipeline_of(source, link, FakeBlobStage(), networks=networks).run(asyncio.Event())
     assert link.ahead == [[], [Blob(TEXTURE, 7, b"\x01")]] and link.blobs == []
-    assert networks.resets == 2 * 2, "each shows people of its own"
+    assert networks.resets == 2, "each shows people of its own"
 
 
 async def test_pace_of_a_file_begins_when_the_networks_have_seen_a_frame() -> None:
@@ -371,10 +380,9 @@ async def test_pace_of_a_file_begins_when_the_networks_have_seen_a_frame() -> No
         fps = 30.0
 
     class SlowNetworks(FakeNetworks):
-        def label(self, *arguments: Any) -> tuple[PersonLabels, ...]:
-            if not link.sent and len(arguments) == 3:
+        def label(self, view: PeopleView) -> None:
+            if not link.sent:
                 now_s[0] += 20.0
-            return super().label(*arguments)
 
     class FirstBlobs(FakeBlobStage):
         def update(self, perceived: Perceived, people: Sequence[object]) -> list[Blob]:

@@ -18,6 +18,7 @@ from sender.clothing.stage import ClothingStage
 from sender.perception.network.output import FEATURE_SIZE, PerceptionOutput
 from sender.perception.observed_person import ObservedPerson
 from tests.support.pictures.synthetic_observation import CAMERA, RenderedPerson, render_person
+from tests.support.pictures.tracked_people import TrackedPeople
 
 
 class ScriptedStage(ClothingStage):
@@ -27,9 +28,9 @@ class ScriptedStage(ClothingStage):
         super().__init__(ClothingNet(ClothingConfig(width=32, heads=2, depth=1)), space, body)
         self.read_people: list[int] = []
 
-    def _read(self, image, camera, person, labels) -> None:  # type: ignore[no-untyped-def]
-        self.read_people.append(person.identity)
-        super()._read(image, camera, person, labels)
+    def _read(self, view, person, wearer) -> None:  # type: ignore[no-untyped-def]
+        self.read_people.append(person.seen.identity)
+        super()._read(view, person, wearer)
 
 
 @pytest.fixture(scope="module")
@@ -53,12 +54,23 @@ def observed(rendered: RenderedPerson, *identities: int) -> tuple[list[ObservedP
     return [rendered.observed(one) for one in identities], [rendered.labels(space, one) for one in identities]
 
 
-def label(stage: ClothingStage, rendered: RenderedPerson, *identities: int) -> tuple[PersonLabels, ...]:
-    return stage.label(rendered.image, CAMERA, *observed(rendered, *identities))
+@pytest.fixture
+def tracked() -> TrackedPeople:
+    return TrackedPeople()
 
 
-def test_people_who_appear_are_read_at_once(stage: ScriptedStage, rendered: RenderedPerson) -> None:
-    people = label(stage, rendered, 3, 5)
+def label(
+    stage: ClothingStage, tracked: TrackedPeople, rendered: RenderedPerson, *identities: int
+) -> list[PersonLabels]:
+    view = tracked.view(rendered.image, CAMERA, *observed(rendered, *identities))
+    stage.label(view)
+    return [person.finished for person in view.people]
+
+
+def test_people_who_appear_are_read_at_once(
+    stage: ScriptedStage, tracked: TrackedPeople, rendered: RenderedPerson
+) -> None:
+    people = label(stage, tracked, rendered, 3, 5)
     assert stage.read_people == [3, 5]
     for person in people:
         assert person.labels["surface"].shape == person.sigma["surface"].shape == (SURFACE_SIZE,)
@@ -66,35 +78,39 @@ def test_people_who_appear_are_read_at_once(stage: ScriptedStage, rendered: Rend
 
 
 def test_later_one_person_a_frame_is_read_and_each_in_every_fifth(
-    stage: ScriptedStage, rendered: RenderedPerson
+    stage: ScriptedStage, tracked: TrackedPeople, rendered: RenderedPerson
 ) -> None:
     for _ in range(11):
-        label(stage, rendered, 3, 5)
+        label(stage, tracked, rendered, 3, 5)
     assert stage.read_people == [3, 5, 3, 5, 3]
 
 
-def test_side_that_is_known_is_read_more_rarely(stage: ScriptedStage, rendered: RenderedPerson) -> None:
+def test_side_that_is_known_is_read_more_rarely(
+    stage: ScriptedStage, tracked: TrackedPeople, rendered: RenderedPerson
+) -> None:
     read = []
     for _ in range(60):
-        label(stage, rendered, 3)
+        label(stage, tracked, rendered, 3)
         read.append(len(stage.read_people))
     assert [frame for frame in range(60) if frame == 0 or read[frame] > read[frame - 1]] == [0, 5, 10, 15, 30, 45]
 
 
-def test_labels_stay_between_readings(stage: ScriptedStage, rendered: RenderedPerson) -> None:
-    first, second = (label(stage, rendered, 3)[0].labels["surface"] for _ in range(2))
+def test_labels_stay_between_readings(stage: ScriptedStage, tracked: TrackedPeople, rendered: RenderedPerson) -> None:
+    first, second = (label(stage, tracked, rendered, 3)[0].labels["surface"] for _ in range(2))
     np.testing.assert_array_equal(first, second)
 
 
-def test_pictures_do_not_know_each_other(stage: ScriptedStage, rendered: RenderedPerson) -> None:
+def test_pictures_do_not_know_each_other(
+    stage: ScriptedStage, tracked: TrackedPeople, rendered: RenderedPerson
+) -> None:
     for _ in range(2):
-        stage.reset()
-        label(stage, rendered, 0)
+        tracked.reset()
+        label(stage, tracked, rendered, 0)
     assert stage.read_people == [0, 0]
 
 
-def test_frames_without_people_are_fine(stage: ScriptedStage, rendered: RenderedPerson) -> None:
-    assert label(stage, rendered) == ()
+def test_frames_without_people_are_fine(stage: ScriptedStage, tracked: TrackedPeople, rendered: RenderedPerson) -> None:
+    assert label(stage, tracked, rendered) == []
 
 
 def test_heading_is_the_angle_from_the_camera_to_the_front(stage: ScriptedStage, body: BodyModel) -> None:
@@ -103,29 +119,33 @@ def test_heading_is_the_angle_from_the_camera_to_the_front(stage: ScriptedStage,
     for yaw in (0.0, 0.5 * np.pi):
         turned = render_person(renderer, body, painted, yaw)
         people, labels = observed(turned, 0)
-        headings.append(stage.view(turned.image, CAMERA, people[0], labels[0])[1])
+        headings.append(stage.view(turned.image, CAMERA, people[0], labels[0].labels)[1])
     assert headings[0] == pytest.approx(0, abs=0.01)
     assert abs(headings[1]) == pytest.approx(np.pi / 2, abs=0.02)
 
 
-def test_other_labels_are_unchanged(stage: ScriptedStage, rendered: RenderedPerson) -> None:
+def test_other_labels_are_unchanged(stage: ScriptedStage, tracked: TrackedPeople, rendered: RenderedPerson) -> None:
     people, labels = observed(rendered, 3)
     known = {name: values for name, values in labels[0].labels.items() if name != "surface"}
-    (dressed,) = stage.label(rendered.image, CAMERA, people, [replace(labels[0], labels=known)])
+    view = tracked.view(rendered.image, CAMERA, people, [replace(labels[0], labels=known)])
+    stage.label(view)
     for name, values in known.items():
-        np.testing.assert_array_equal(dressed.labels[name], values)
+        np.testing.assert_array_equal(view.people[0].labels[name], values)
 
 
-def test_propagated_masks_are_not_read(stage: ScriptedStage, rendered: RenderedPerson) -> None:
+def test_propagated_masks_are_not_read(stage: ScriptedStage, tracked: TrackedPeople, rendered: RenderedPerson) -> None:
     people, labels = observed(rendered, 3)
     for frame in range(30):
-        stage.label(rendered.image, CAMERA, [replace(people[0], is_propagated=frame > 0)], labels, frame / 30)
+        propagated = [replace(people[0], is_propagated=frame > 0)]
+        stage.label(tracked.view(rendered.image, CAMERA, propagated, labels, frame / 30))
     assert len(stage.read_people) == 1
 
 
 @pytest.mark.parametrize("fps", [5, 30, 60, 240])
-def test_readings_are_as_frequent_at_any_frame_rate(stage: ScriptedStage, rendered: RenderedPerson, fps: int) -> None:
+def test_readings_are_as_frequent_at_any_frame_rate(
+    stage: ScriptedStage, tracked: TrackedPeople, rendered: RenderedPerson, fps: int
+) -> None:
     people, labels = observed(rendered, 3)
     for frame in range(2 * fps):
-        stage.label(rendered.image, CAMERA, people, labels, frame / fps)
+        stage.label(tracked.view(rendered.image, CAMERA, people, labels, frame / fps))
     assert len(stage.read_people) == pytest.approx(7, abs=1)

@@ -131,10 +131,10 @@ def test_lids_that_are_apart_are_no_blink_whatever_the_network_reads(network: Co
 
 
 def test_closed_eyes_of_a_still_are_closed(network: Copying) -> None:
-    memory, features = FaceMemory(network.neutral, is_still=True), np.zeros(FEATURES, np.float32)
+    memory, features = FaceMemory(network.neutral), np.zeros(FEATURES, np.float32)
     features[[LEFT, RIGHT]] = 0.8
     face = AlignedFace(features, np.eye(3, dtype=np.float32), 1000.0, 0.0, np.full(2, 0.2 * 6.4, np.float32))
-    memory.read(network, face, 0.0)
+    memory.read(network, face, 0.0, is_still=True)
     assert min(memory.activations[[LEFT, RIGHT]]) > 0.7
 
 

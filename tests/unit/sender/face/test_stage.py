@@ -9,15 +9,17 @@ from numpy.typing import NDArray
 
 from common.arrays import Image
 from common.body.expression import ExpressionSpace
-from common.frames import PersonLabels
+from common.frames import Camera, PersonLabels
 from sender.face.actions import FaceActions
 from sender.face.head import HeadReading
 from sender.face.head_pose import HeadPoseReader
 from sender.face.landmarks import POINTS, FaceLandmarks
-from sender.face.stage import FaceStage
+from sender.face.stage import FaceStage, _Known
+from sender.people.view import PersonView
 from sender.perception.inference.crop import CropBox
 from sender.perception.observed_person import ObservedPerson
 from tests.support.pictures.preview_samples import MASK, observed
+from tests.support.pictures.tracked_people import TrackedPeople
 
 FRAME: Image = np.zeros((480, 640, 3), np.uint8)
 
@@ -57,88 +59,92 @@ def person(identity: int, eyes_px: float = 40.0, *, visible: bool = True, x: flo
     return observed(crop, np.ones((MASK, MASK), np.bool_), keypoints_2d=at, visible=seen, identity=identity)
 
 
-def label(stage: FaceStage, people: Sequence[ObservedPerson], frame: float, *, is_short: bool = False) -> list[bool]:
-    """Whether the people have labels of their faces."""
-    bare = [PersonLabels(each.identity, each.score, {"shape": np.zeros(10, np.float32)}) for each in people]
-    labelled = stage.label(FRAME, people, bare, frame / 30, is_short=is_short)
-    for each in labelled:
-        assert ("face" in each.labels) == ("eyes" in each.labels) == (each.confidence.get("face", 0) > 0)
-        if "face" in each.labels:
-            assert (each.labels["face"].shape, each.labels["eyes"].shape) == ((12,), (4,))
-    return ["face" in each.labels for each in labelled]
+class Film(TrackedPeople):
+    """What the stage says of people from frame to frame."""
+
+    def __init__(self, stage: FaceStage) -> None:
+        super().__init__()
+        self._stage = stage
+
+    def label(self, people: Sequence[ObservedPerson], frame: float, *, still: bool = False) -> list[bool]:
+        """Whether the people have labels of their faces."""
+        bare = [PersonLabels(each.identity, each.score, {"shape": np.zeros(10, np.float32)}) for each in people]
+        view = self.view(FRAME, Camera(640, 480, 700.0), people, bare, frame / 30, is_still=still)
+        self._stage.label(view)
+        return [_is_labelled(each) for each in view.people]
+
+    def known(self, identity: int) -> _Known:
+        return self._stage._people.of(self[identity])
+
+
+def _is_labelled(each: PersonView) -> bool:
+    assert ("face" in each.labels) == ("eyes" in each.labels) == (each.confidence.get("face", 0) > 0)
+    if "face" in each.labels:
+        assert (each.labels["face"].shape, each.labels["eyes"].shape) == ((12,), (4,))
+    return "face" in each.labels
+
+
+@pytest.fixture
+def film(stage: FaceStage) -> Film:
+    return Film(stage)
 
 
 @pytest.mark.parametrize(
     ("eyes_px", "visible", "read"), [(40.0, True, True), (16.0, True, False), (40.0, False, False)]
 )
 def test_only_large_faces_that_are_seen_are_read(
-    stage: FaceStage, reader: ScriptedReader, eyes_px: float, visible: bool, read: bool
+    film: Film, reader: ScriptedReader, eyes_px: float, visible: bool, read: bool
 ) -> None:
-    assert label(stage, [person(0, eyes_px, visible=visible)], 0) == [read]
+    assert film.label([person(0, eyes_px, visible=visible)], 0) == [read]
     assert bool(reader.regions) == read
 
 
-def test_new_face_is_looked_at_twice_and_then_where_it_was(stage: FaceStage, reader: ScriptedReader) -> None:
-    label(stage, [person(0)], 0)
+def test_new_face_is_looked_at_twice_and_then_where_it_was(film: Film, reader: ScriptedReader) -> None:
+    film.label([person(0)], 0)
     assert len(reader.regions) == 2
-    label(stage, [person(0, x=302.0)], 1)
+    film.label([person(0, x=302.0)], 1)
     assert len(reader.regions) == 3
-    label(stage, [person(0, x=200.0)], 2)
+    film.label([person(0, x=200.0)], 2)
     assert len(reader.regions) == 5, "a face that jumps is new"
 
 
-def test_faces_that_perception_has_read_are_not_read_again(stage: FaceStage, reader: ScriptedReader) -> None:
+def test_faces_that_perception_has_read_are_not_read_again(film: Film, reader: ScriptedReader) -> None:
     face = reader.read(FRAME, CropBox(200, 100, 200))
     assert face is not None
     near = replace(person(0), head=HeadPoseReader.load()(face))
-    assert label(stage, [near], 0) == [True]
-    assert len(reader.regions) == 1 and stage._people[0].face.last is face
+    assert film.label([near], 0) == [True]
+    assert len(reader.regions) == 1 and film.known(0).face.last is face
 
 
-def test_lost_face_has_no_labels(stage: FaceStage, reader: ScriptedReader) -> None:
-    assert label(stage, [person(0)], 0) == [True]
+def test_lost_face_has_no_labels(film: Film, reader: ScriptedReader) -> None:
+    assert film.label([person(0)], 0) == [True]
     reader.finds = False
-    assert label(stage, [person(0)], 1) == [False]
+    assert film.label([person(0)], 1) == [False]
 
 
-def test_two_faces_are_read_in_a_frame_and_the_others_keep_their_labels(
-    stage: FaceStage, reader: ScriptedReader
-) -> None:
+def test_two_faces_are_read_in_a_frame_and_the_others_keep_their_labels(film: Film, reader: ScriptedReader) -> None:
     crowd = [person(identity) for identity in range(5)]
-    found = [label(stage, crowd, frame) for frame in range(6)]
+    found = [film.label(crowd, frame) for frame in range(6)]
     assert found[0] == [True, True, False, False, False]
     assert all(map(all, found[2:]))
     assert len(reader.regions) == 5 * 2 + (6 * 2 - 5)
 
 
-def test_face_waits_one_frame_for_something_else(stage: FaceStage, reader: ScriptedReader) -> None:
-    short = [True, False, True, True, True]
+def test_face_waits_one_frame_for_something_else(film: Film, reader: ScriptedReader) -> None:
     read = []
-    for frame, is_short in enumerate(short):
+    for frame in range(5):
         before = len(reader.regions)
-        assert label(stage, [person(0)], frame, is_short=is_short) == [True]
+        assert film.label([person(0)], frame) == [True]
         read.append(len(reader.regions) > before)
+        if frame == 1:
+            film.schedule.occupy(1.0)
     assert read == [True, True, False, True, False]
 
 
-def test_reset_forgets_neutral_faces(stage: FaceStage) -> None:
-    for frame in range(3):
-        label(stage, [person(0)], frame)
-    stage.reset()
-    assert not stage._people
-
-
-@pytest.mark.parametrize("stills", [False, True])
-def test_faces_of_stills_have_no_history(stage: FaceStage, stills: bool) -> None:
-    stage.reset(stills=stills)
-    label(stage, [person(0)], 0)
-    assert stage._people[0].face.is_still == stills
-
-
 @pytest.mark.parametrize("fps", [5, 30, 240])
-def test_face_that_is_not_read_is_held_as_long_at_any_frame_rate(stage: FaceStage, fps: int) -> None:
-    label(stage, [person(0)], 0)
+def test_face_that_is_not_read_is_held_as_long_at_any_frame_rate(film: Film, fps: int) -> None:
+    film.label([person(0)], 0)
     crowd = [person(identity) for identity in (1, 2, 0)]
-    held = [label(stage, crowd, 30 * frame / fps)[2] for frame in (1, round(0.4 * fps))]
-    assert held == [True, True] and not label(stage, [person(0, visible=False)], 30)[0]
-    assert stage._people[0].face.last is None
+    held = [film.label(crowd, 30 * frame / fps)[2] for frame in (1, round(0.4 * fps))]
+    assert held == [True, True] and not film.label([person(0, visible=False)], 30)[0]
+    assert film.known(0).face.last is None

@@ -24,6 +24,7 @@ from sender.people.tracked_person import TrackedPerson
 from sender.perception.inference.crop import CropBox
 from sender.perception.network.output import PerceptionOutput
 from sender.perception.observed_person import ObservedPerson
+from tests.support.pictures.tracked_people import TrackedPeople
 
 CAMERA = Camera(640, 480, 768.0)
 IMAGE = np.zeros((480, 640, 3), np.uint8)
@@ -99,8 +100,23 @@ def labels_of(space: LabelSpace, identity: int = 0) -> PersonLabels:
     return PersonLabels(identity, 0.9, {name: value for name, value in groups.items() if name not in OPTIONAL_GROUPS})
 
 
-def run(stage: HandsStage, space: LabelSpace, frame: float, *people: ObservedPerson) -> tuple[PersonLabels, ...]:
-    return stage.label(IMAGE, CAMERA, people, [labels_of(space, one.identity) for one in people], frame * FRAME_S)
+class Film(TrackedPeople):
+    """What the stage says of people from frame to frame."""
+
+    def __init__(self, stage: HandsStage) -> None:
+        super().__init__()
+        self._stage = stage
+
+    def run(self, space: LabelSpace, frame: float, *people: ObservedPerson) -> list[PersonLabels]:
+        labels = [labels_of(space, one.identity) for one in people]
+        view = self.view(IMAGE, CAMERA, people, labels, frame * FRAME_S)
+        self._stage.label(view)
+        return [one.finished for one in view.people]
+
+
+@pytest.fixture
+def film(stage: HandsStage) -> Film:
+    return Film(stage)
 
 
 def phalanges(space: LabelSpace, body: BodyModel, labels: PersonLabels) -> Float64Array:
@@ -110,8 +126,8 @@ def phalanges(space: LabelSpace, body: BodyModel, labels: PersonLabels) -> Float
     return vectors[-3 * len(FINGER_BONES) :].reshape(-1, 3).double().numpy()
 
 
-def test_both_hands_of_the_first_frame_are_read(stage: HandsStage, reader: ScriptedReader, space: LabelSpace) -> None:
-    (labelled,) = run(stage, space, 0, person())
+def test_both_hands_of_the_first_frame_are_read(film: Film, reader: ScriptedReader, space: LabelSpace) -> None:
+    (labelled,) = film.run(space, 0, person())
     assert reader.looks == [("search", "left"), ("read", "left"), ("search", "right"), ("read", "right")]
     assert set(GROUPS) <= set(labelled.labels)
     assert [labelled.confidence[group] for group in GROUPS] == [0.95, 0.95]
@@ -119,19 +135,19 @@ def test_both_hands_of_the_first_frame_are_read(stage: HandsStage, reader: Scrip
 
 @pytest.mark.parametrize("curled", [0.0, 1.0])
 def test_labels_show_the_hands_that_were_seen(
-    stage: HandsStage, reader: ScriptedReader, space: LabelSpace, body: BodyModel, curled: float
+    film: Film, reader: ScriptedReader, space: LabelSpace, body: BodyModel, curled: float
 ) -> None:
     reader.angles = np.tile(curled * np.array([0, 0.8, 0, 1.2, 0.8]), FINGERS)
-    (labelled,) = run(stage, space, 0, person())
+    (labelled,) = film.run(space, 0, person())
     shown = phalanges(space, body, labelled)
     flexion = (shown * body.curl_axes.double().numpy()).sum(-1)[[4, 7, 10, 13, 19, 22, 25, 28]]
     assert np.abs(np.degrees(flexion - 1.2 * curled)).max() < 20
     assert np.allclose(shown[:15], shown[15:] * MIRROR_TURN_SIGNS, atol=1e-3)
 
 
-def test_other_joints_keep_what_they_do(stage: HandsStage, reader: ScriptedReader, space: LabelSpace) -> None:
+def test_other_joints_keep_what_they_do(film: Film, reader: ScriptedReader, space: LabelSpace) -> None:
     reader.angles = np.tile([0, 0.8, 0, 1.2, 0.8], FINGERS)
-    (labelled,) = run(stage, space, 0, person(hidden=["right"]))
+    (labelled,) = film.run(space, 0, person(hidden=["right"]))
     before, after = (
         space.decode(torch.from_numpy(concatenate(one.labels))[None]) for one in (labels_of(space), labelled)
     )
@@ -144,75 +160,73 @@ def test_other_joints_keep_what_they_do(stage: HandsStage, reader: ScriptedReade
 
 @pytest.mark.parametrize("fault", [{"score": 0.85}, {"is_right": False}])
 def test_hands_that_are_not_believed_have_no_labels(
-    stage: HandsStage, reader: ScriptedReader, space: LabelSpace, fault: dict[str, Any]
+    film: Film, reader: ScriptedReader, space: LabelSpace, fault: dict[str, Any]
 ) -> None:
     for name, value in fault.items():
         setattr(reader, name, value)
-    assert not set(GROUPS) & set(run(stage, space, 0, person())[0].labels)
+    assert not set(GROUPS) & set(film.run(space, 0, person())[0].labels)
 
 
-def test_small_hands_are_not_looked_at(stage: HandsStage, reader: ScriptedReader, space: LabelSpace) -> None:
-    assert not set(GROUPS) & set(run(stage, space, 0, person(span_m=2.5))[0].labels)
+def test_small_hands_are_not_looked_at(film: Film, reader: ScriptedReader, space: LabelSpace) -> None:
+    assert not set(GROUPS) & set(film.run(space, 0, person(span_m=2.5))[0].labels)
     assert reader.looks == []
 
 
-def test_hands_take_turns_in_every_third_frame(stage: HandsStage, reader: ScriptedReader, space: LabelSpace) -> None:
+def test_hands_take_turns_in_every_third_frame(film: Film, reader: ScriptedReader, space: LabelSpace) -> None:
     for frame in range(16):
-        run(stage, space, frame, person())
-        assert stage.is_busy
+        film.run(space, frame, person())
+        assert film.schedule.is_busy
     assert reader.looks[4:] == [("fast", "left"), ("fast", "right")] * 2
 
 
-def test_nobody_is_busy_without_hands(stage: HandsStage, reader: ScriptedReader, space: LabelSpace) -> None:
-    run(stage, space, 0)
-    assert not stage.is_busy
-    run(stage, space, 1, person())
-    assert stage.is_busy
+def test_nobody_is_busy_without_hands(film: Film, reader: ScriptedReader, space: LabelSpace) -> None:
+    film.run(space, 0)
+    assert not film.schedule.is_busy
+    film.run(space, 1, person())
+    assert film.schedule.is_busy
     for frame in range(2, 8):
-        run(stage, space, frame)
-    assert not stage.is_busy
+        film.run(space, frame)
+    assert not film.schedule.is_busy
 
 
-def test_searches_in_vain_become_rare(stage: HandsStage, reader: ScriptedReader, space: LabelSpace) -> None:
+def test_searches_in_vain_become_rare(film: Film, reader: ScriptedReader, space: LabelSpace) -> None:
     reader.score = 0.0
     for frame in range(60):
-        run(stage, space, frame, person(hidden=["right"]))
+        film.run(space, frame, person(hidden=["right"]))
     assert len(reader.looks) < 12
 
 
 def test_fingers_move_towards_a_new_reading(
-    stage: HandsStage, reader: ScriptedReader, space: LabelSpace, body: BodyModel
+    film: Film, reader: ScriptedReader, space: LabelSpace, body: BodyModel
 ) -> None:
-    run(stage, space, 0, person(hidden=["right"]))
+    film.run(space, 0, person(hidden=["right"]))
     reader.angles = np.tile([0, 0.8, 0, 1.2, 0.8], FINGERS)
     curls = []
     for frame in range(1, 24):
-        (labelled,) = run(stage, space, frame, person(hidden=["right"]))
+        (labelled,) = film.run(space, frame, person(hidden=["right"]))
         curls.append(np.linalg.norm(phalanges(space, body, labelled)[4]))
     assert np.all(np.diff(curls) > -1e-6)
     assert np.max(np.diff(curls)) < 0.6 < curls[-1]
 
 
-def test_fingers_go_when_a_hand_is_lost(stage: HandsStage, reader: ScriptedReader, space: LabelSpace) -> None:
-    run(stage, space, 0, person())
+def test_fingers_go_when_a_hand_is_lost(film: Film, reader: ScriptedReader, space: LabelSpace) -> None:
+    film.run(space, 0, person())
     shown = [
-        set(GROUPS) <= set(run(stage, space, frame, person(hidden=list(WRISTS)))[0].labels) for frame in range(1, 31)
+        set(GROUPS) <= set(film.run(space, frame, person(hidden=list(WRISTS)))[0].labels) for frame in range(1, 31)
     ]
     assert shown[:10] == [True] * 10
     assert not any(shown[24:])
 
 
-def test_fingers_of_another_source_are_forgotten(stage: HandsStage, reader: ScriptedReader, space: LabelSpace) -> None:
-    run(stage, space, 0, person())
-    stage.reset()
+def test_fingers_of_another_source_are_forgotten(film: Film, reader: ScriptedReader, space: LabelSpace) -> None:
+    film.run(space, 0, person())
+    film.reset()
     reader.score = 0.0
-    assert not set(GROUPS) & set(run(stage, space, 0, person())[0].labels)
+    assert not set(GROUPS) & set(film.run(space, 0, person())[0].labels)
 
 
-def test_only_the_most_prominent_people_are_looked_at(
-    stage: HandsStage, reader: ScriptedReader, space: LabelSpace
-) -> None:
-    labelled = run(stage, space, 0, *(person(identity) for identity in range(4)))
+def test_only_the_most_prominent_people_are_looked_at(film: Film, reader: ScriptedReader, space: LabelSpace) -> None:
+    labelled = film.run(space, 0, *(person(identity) for identity in range(4)))
     assert [bool(set(GROUPS) & set(one.labels)) for one in labelled] == [True, True, False, False]
 
 
@@ -230,8 +244,8 @@ def test_labels_of_another_hand_are_as_they_were(space: LabelSpace, body: BodyMo
 
 @pytest.mark.parametrize("fps", [5, 30, 60, 240])
 def test_hands_are_read_as_often_at_any_frame_rate(
-    stage: HandsStage, reader: ScriptedReader, space: LabelSpace, fps: int
+    film: Film, reader: ScriptedReader, space: LabelSpace, fps: int
 ) -> None:
     for frame in range(fps):
-        run(stage, space, frame / fps / FRAME_S, person())
+        film.run(space, frame / fps / FRAME_S, person())
     assert len(reader.looks[4:]) == (4 if fps == 5 else pytest.approx(11, abs=2))
