@@ -2,7 +2,7 @@ import asyncio
 import threading
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from typing import cast
+from typing import Any, cast
 
 import numpy as np
 import pytest
@@ -19,7 +19,6 @@ from sender.metrics import SenderMetrics
 from sender.people.tracked_person import TrackedPerson
 from sender.people.view import PeopleView, PersonView
 from sender.perception.inference.crop import CropBox
-from sender.perception.network.output import PerceptionOutput
 from sender.perception.observed_person import ObservedPerson
 from sender.pipeline import SenderPipeline
 from sender.playback import Playback
@@ -80,10 +79,9 @@ class FakeNetworks:
     def observe(self, _seen: object, _camera: Camera, time_s: float) -> None:
         self.log.append(("observed", time_s))
 
-    def label_observed(
-        self, observed: tuple[float | None], _camera: Camera, time_s: float, step_s: float
-    ) -> list[PersonView]:
+    def label_observed(self, observed: tuple[float | None], _camera: Camera, *times_s: float) -> list[PersonView]:
         """Of semantics: the people."""
+        time_s = times_s[0]
         self.log.append(("labelled", time_s))
         (seen,) = observed
         assert seen == (time_s if self.smooths else None)
@@ -113,9 +111,7 @@ class FakeBlobStage:
     """Has a blob in every second frame; remembers sequence and people of all."""
 
     def __init__(self, timed_as: str | None = "colours") -> None:
-        self.timed_as = timed_as
-        self.frames: list[tuple[int, int]] = []
-        self.begins = 0
+        self.timed_as, self.frames, self.begins = timed_as, list[tuple[int, int]](), 0
 
     def update(self, perceived: Perceived, people: Sequence[object]) -> list[Blob]:
         self.frames.append((perceived.frame.sequence, len(people)))
@@ -124,7 +120,7 @@ class FakeBlobStage:
 
 
 def person() -> PersonView:
-    seen = ObservedPerson(TrackedPerson(0), 0.9, CropBox(0, 0, 8), cast(PerceptionOutput, None))
+    seen = ObservedPerson(TrackedPerson(0), 0.9, CropBox(0, 0, 8), cast(Any, None))
     return PersonView(seen, {group.name: np.ones(group.size, np.float32) for group in GROUPS})
 
 
@@ -188,12 +184,10 @@ class WaitingNetworks(FakeNetworks):
         self._perceived[len(self.times)].set()
         return super().process(image, camera, time_s, **how)
 
-    def label_observed(
-        self, observed: tuple[float | None], camera: Camera, time_s: float, step_s: float
-    ) -> list[PersonView]:
-        following = round(30 * time_s) + 1
+    def label_observed(self, observed: tuple[float | None], camera: Camera, *times_s: float) -> list[PersonView]:
+        following = round(30 * times_s[0]) + 1
         assert self._perceived[min(following, len(self._perceived) - 1)].wait(timeout=30)
-        return super().label_observed(observed, camera, time_s, step_s)
+        return super().label_observed(observed, camera, *times_s)
 
 
 async def test_next_frame_is_perceived_while_one_is_labelled() -> None:
