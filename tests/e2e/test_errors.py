@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from tests.e2e.daemons import TIMEOUT_S, run
+from tests.support.processes.forked_program import ForkedProgram
 
 
 def only_line(errors: str, program: str) -> str:
@@ -27,19 +28,12 @@ def used_port() -> Iterator[int]:
         yield listener.getsockname()[1]
 
 
-def send_in_background(*flags: str) -> subprocess.Popen[str]:
-    """Starts a sender in which SIGINT has its usual effect, also where the tests run in the background."""
-    restore = "import os,signal,sys; signal.signal(signal.SIGINT, signal.SIG_DFL); os.execv(sys.argv[1], sys.argv[1:])"
-    sender = [sys.executable, "-m", "sender", "--peer", "127.0.0.1:9", *flags]
-    command = [sys.executable, "-c", restore, *sender]
-    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
-
-
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_signal_while_a_server_is_silent(number: signal.Signals) -> None:
     with socket.create_server(("127.0.0.1", 0)) as server:
         server.settimeout(TIMEOUT_S)
-        sender = send_in_background("--camera", f"rtsp://user:secret@127.0.0.1:{server.getsockname()[1]}/a")
+        camera = f"rtsp://user:secret@127.0.0.1:{server.getsockname()[1]}/a"
+        sender = ForkedProgram("sender", ["--peer", "127.0.0.1:9", "--camera", camera])
         client, _ = server.accept()
         with client:
             sender.send_signal(number)
@@ -58,14 +52,20 @@ def test_port_in_use(tmp_path: Path, used_port: int) -> None:
 
 def test_errors_are_told_before_the_networks_library_is_loaded(tmp_path: Path, used_port: int) -> None:
     sender, missing = ["--insecure", "--peer", "127.0.0.1:9"], str(tmp_path / "missing.mp4")
-    for program, code, flags in (
-        ("sender", 2, ["--record", str(tmp_path / "a.bw"), "--delivery", "complete"]),
-        ("sender", 3, [*sender, "--camera", missing]),
-        ("sender", 5, [*sender, "--camera", "demo", "--metrics", f"127.0.0.1:{used_port}"]),
-        ("receiver", 2, ["--replay", str(tmp_path / "a.bw"), "--record", str(tmp_path / "b.bw")]),
-        ("receiver", 3, ["--replay", str(tmp_path / "a.bw"), "--out", str(tmp_path / "out")]),
-        ("receiver", 5, ["--listen", "127.0.0.1:0", "--out", __file__]),
-    ):
-        script = f"import sys; from {program}.__main__ import main; print(main(sys.argv[1:]), 'torch' in sys.modules)"
-        done = subprocess.run([sys.executable, "-c", script, *flags], capture_output=True, text=True)
-        assert done.stdout == f"{code} False\n", done.stderr
+    runs: dict[str, dict[int, list[str]]] = {
+        "sender": {
+            2: ["--record", str(tmp_path / "a.bw"), "--delivery", "complete"],
+            3: [*sender, "--camera", missing],
+            5: [*sender, "--camera", "demo", "--metrics", f"127.0.0.1:{used_port}"],
+        },
+        "receiver": {
+            2: ["--replay", str(tmp_path / "a.bw"), "--record", str(tmp_path / "b.bw")],
+            3: ["--replay", str(tmp_path / "a.bw"), "--out", str(tmp_path / "out")],
+            5: ["--listen", "127.0.0.1:0", "--out", __file__],
+        },
+    }
+    for program, cases in runs.items():
+        script = f"import sys; from {program}.__main__ import main; "
+        script += f"print([(main(flags), 'torch' in sys.modules) for flags in {list(cases.values())!r}])"
+        done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
+        assert done.stdout == f"{[(code, False) for code in cases]}\n", done.stderr

@@ -1,12 +1,17 @@
-"""`bodywire`: pictures and sources to meshes, in this process."""
+"""`bodywire`: pictures and sources to meshes, in this process and in processes that are forked."""
 
 import asyncio
 import itertools
 import math
+import multiprocessing
 import re
 import shutil
+import subprocess
+import sys
 import textwrap
 import threading
+import warnings
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -14,7 +19,7 @@ import numpy as np
 import pytest
 from trimesh.visual import ColorVisuals
 
-from bodywire import BodywireError, People, SourceError, reconstruct, stream
+from bodywire import BodywireError, ForkError, People, SourceError, reconstruct, stream
 from common.body.anatomy import FACIAL_ACTIONS
 from common.frames import Camera
 from receiver.mesh.mesh_files import to_y_up
@@ -24,6 +29,55 @@ from tests.support.meshes.glb_reader import Glb
 
 ROOT = Path(__file__).parents[3]
 PHOTOGRAPH = DEMO_PHOTOGRAPHS / "000000042102.jpg"
+
+_IMPORTED_ONLY = """
+import os, sys
+import bodywire
+from bodywire import loading
+assert not {"torch", "openvino"} & set(sys.modules), "a forked process would inherit their threads"
+
+def code_in_fork():
+    child = os.fork()
+    if child == 0:
+        try:
+            loading.begin()
+        except bodywire.ForkError:
+            os._exit(1)
+        os._exit(0)
+    return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+
+print(code_in_fork())
+loading.begin()
+print(code_in_fork())
+"""
+
+# What does not come along into a fork: threads of OpenVINO, of FFmpeg's decoders and scalers, and of the engine.
+_EXITS = """
+import os, sys
+import numpy, torch
+from bodywire import loading, stream
+from common.weights.landmark_networks import load_network
+
+class Engine:
+    def session(self, *_, **__):
+        return self
+
+    def people(self, frames, **_):
+        return (frame.sequence for frame in frames)
+
+    def close(self):
+        os.write(1, b"parent closes" if os.getpid() == parent else b"child closes")
+
+parent, loading._load = os.getpid(), Engine
+network, frames = load_network("face_landmark_with_attention"), stream("demo")
+if network is not None:
+    network(torch.zeros(1, 192, 192, 3))
+next(frames), next(frames)
+if os.fork() == 0:
+    sys.exit()
+os.wait()
+assert next(frames) == 2
+"""
 
 
 @pytest.fixture(scope="module")
@@ -158,3 +212,61 @@ def test_source_that_is_missing() -> None:
 def test_what_is_no_source(camera: object) -> None:
     with pytest.raises(TypeError, match="a source is the number of a camera, a path or an address, not"):
         next(stream(camera))  # type: ignore[arg-type]
+
+
+def printed(script: str) -> str:
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=60)
+    assert done.returncode == 0 and not done.stderr, done.stderr
+    return done.stdout
+
+
+def in_fork(work: Callable[[], object]) -> object:
+    """What `work` returns or raises in a forked process of this one, which uses the networks."""
+    ours, theirs = multiprocessing.Pipe(duplex=False)
+
+    def child() -> None:
+        try:
+            theirs.send(work())
+        except Exception as error:
+            theirs.send(error)
+
+    process = multiprocessing.get_context("fork").Process(target=child)
+    with warnings.catch_warnings(action="ignore"):  # that this process has threads
+        process.start()
+    try:
+        assert ours.poll(60), "it hangs"
+        return ours.recv()
+    finally:
+        process.kill()
+        process.join()
+
+
+def test_program_that_only_imports_may_fork() -> None:
+    assert printed(_IMPORTED_ONLY).split() == ["0", "1"]
+
+
+def test_forked_process_ends_without_the_threads_of_its_parent() -> None:
+    assert printed(_EXITS) == "parent closes"
+
+
+def test_process_that_is_forked_too_late_is_told_to_spawn(people: People) -> None:
+    begun = stream("demo")
+    next(begun)
+    calls: tuple[Callable[[], object], ...] = (
+        lambda: reconstruct(PHOTOGRAPH),
+        lambda: next(stream("demo")),
+        lambda: next(begun),
+    )
+    for call in calls:
+        error = in_fork(call)
+        assert isinstance(error, ForkError) and 'get_context("spawn")' in str(error)
+    # The parent goes on after forks.
+    assert len(next(begun)) == 1
+
+
+def test_people_of_the_parent_have_meshes_in_a_forked_process(people: People) -> None:
+    def sizes() -> tuple[int, ...]:
+        (person,) = people
+        return len(person.surface.vertices), len(person.body.vertices), len(person.body_glb())
+
+    assert in_fork(sizes) == sizes()
