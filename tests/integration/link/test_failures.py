@@ -22,22 +22,6 @@ async def _until(condition: Callable[[], bool]) -> None:
             await asyncio.sleep(0.01)
 
 
-async def test_half_open_connection_is_replaced_without_loss(link: LinkFixture) -> None:
-    pipeline = RecordingPipeline()
-    _, client, observer = await link.connected(pipeline)
-    await send_all(client, 0, 20)
-    link.path.strand()
-    sending = asyncio.create_task(send_all(client, 20, 40))
-    await _until(lambda: bool(observer.losses))
-    assert not sending.done()
-    link.path.restore()
-    await sending
-    await client.drain()
-    assert pipeline.decoded == list(range(40))
-    assert [sequence for sequence, _ in observer.fates] == list(range(40))
-    assert pipeline.opened == 1
-
-
 async def test_live_sender_resumes_with_the_newest_frame_after_an_outage(link: LinkFixture) -> None:
     pipeline = RecordingPipeline()
     _, client, observer = await link.connected(pipeline, live=True)

@@ -49,29 +49,6 @@ async def test_blobs_are_delivered_beside_frames_across_a_cut(link: LinkFixture)
     assert pipeline.decoded == list(range(800))
 
 
-@pytest.mark.parametrize("live", [False, True])
-async def test_resume_after_cuts_continues_from_the_receivers_state(link: LinkFixture, live: bool) -> None:
-    pipeline = RecordingPipeline()
-    _, client, observer = await link.connected(pipeline, live=live)
-    for sequence in range(200):
-        await client.send(label_frame(sequence))
-        if sequence in (50, 51, 100, 150):
-            await pipeline.until_decoded(sequence - 1)
-            link.path.cut()
-        await asyncio.sleep(0)
-    await client.drain()
-    assert pipeline.opened == 1
-    assert len(observer.losses) >= 3
-    assert pipeline.decoded == sorted(set(pipeline.decoded))
-    acknowledged = [sequence for sequence, fate in observer.fates if fate is Fate.ACKNOWLEDGED]
-    if live:
-        # Others have lost their answers.
-        assert set(acknowledged) <= set(pipeline.decoded)
-        assert {fate for _, fate in observer.fates} <= {Fate.ACKNOWLEDGED, Fate.LOST, Fate.SUPERSEDED}
-    else:
-        assert acknowledged == pipeline.decoded == list(range(200))
-
-
 async def test_stop_acknowledges_the_frame_being_handled(link: LinkFixture) -> None:
     pipeline = RecordingPipeline()
     server, address = await link.server(pipeline)

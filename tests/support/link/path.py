@@ -228,6 +228,7 @@ class Path:
         self.host = "192.0.2.7"
         self.ports: dict[Any, _Port] = {}
         self.packets: list[Packet] = []
+        self._shaped_s = 0.0
         self._numbers = itertools.count(40_000)
         self._ends: list[End] = []
 
@@ -236,8 +237,13 @@ class Path:
         return self._given or asyncio.get_running_loop()
 
     def shape(self, forward: Shape, reverse: Shape) -> None:
-        """Gives each direction a capacity, a delay, losses and outages."""
-        self.pipes = {True: Pipe(forward), False: Pipe(reverse)}
+        """Gives each direction a capacity, a delay, losses and outages, whose times count from now on."""
+        self.pipes, self._shaped_s = {True: Pipe(forward), False: Pipe(reverse)}, self._loop.time()
+
+    def _offer(self, forward: bool, size: int, at_s: float) -> float | None:
+        """When a packet arrives that is sent at a time; None if it is lost."""
+        arrives_s = self.pipes[forward].offer(size, at_s - self._shaped_s)
+        return None if arrives_s is None else arrives_s + self._shaped_s
 
     def stream(self, *, lossy: bool = False) -> tuple[End, End]:
         """The sender's end and the receiver's of a stream."""
@@ -282,7 +288,7 @@ class Path:
         if not self.pipes:
             return at_s + self.delay_s
         size = wire_bytes(len(item) if isinstance(item, bytes) else 0)
-        while (arrives_s := self.pipes[end.forward].offer(size, at_s)) is None:
+        while (arrives_s := self._offer(end.forward, size, at_s)) is None:
             at_s += _RETRANSMISSION_S
         return arrives_s
 
@@ -330,7 +336,7 @@ class Path:
         lost = self.loses(len(self.packets), forward) or not (self.up and self.udp)
         arrives_s: float | None = now_s + self.delay_s + len(self.packets) * _APART_S * 1e-3
         if self.pipes:
-            arrives_s = self.pipes[forward].offer(len(data) + HEADER_BYTES, now_s)
+            arrives_s = self._offer(forward, len(data) + HEADER_BYTES, now_s)
         packet = Packet(now_s, None if lost else arrives_s, forward, data, origin.address)
         self.packets.append(packet)
         if packet.arrives_s is not None:
