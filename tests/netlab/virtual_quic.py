@@ -7,9 +7,11 @@ no time, and packets take the time of their pipe.  FILE gets lines of the source
 """
 
 import time
+from typing import Any
 
 # Before anything else keeps the system's clocks.
-_EPOCH_S, _LOOPS = time.time(), []  # type: ignore[var-annotated]
+_EPOCH_S = time.time()
+_LOOPS: list[Any] = []
 time.monotonic = lambda: _LOOPS[0].now_s if _LOOPS else 0.0
 time.time = lambda: _EPOCH_S + time.monotonic()
 
