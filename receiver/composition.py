@@ -31,6 +31,7 @@ from receiver.link.admission import LiveLoad
 from receiver.link.server import LinkServer
 from receiver.mesh.limbs import limbs_of_vertices
 from receiver.metrics import ReceiverMetrics
+from receiver.motion.hidden import load_completion
 from receiver.motion.playout.buffer import PlayoutBuffer
 from receiver.motion.session_motion import SessionMotion
 from receiver.pipeline import ReceiverPipeline
@@ -130,7 +131,7 @@ async def _serve(
         metrics,
         observers=[playout, hub, *recorders, *([] if motion is None else [motion])],
         load=load,
-        new_motion=partial(SessionMotion, config.motion.motion, playout.continued),
+        new_motion=partial(SessionMotion, load_completion(config.motion.motion), playout.continued),
     )
     metrics.watch_queue(lambda: engine.queued_people)
     limits = limits_of(config)

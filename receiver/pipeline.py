@@ -12,6 +12,7 @@ from functools import partial
 from common.blobs import PREVIEW, SIGNAL, Blob
 from common.clock import SYSTEM_CLOCK, Clock
 from common.codec.coded_frame import DecodedFrame
+from common.codec.frame_codec import FrameCodec
 from common.errors import ChecksumMismatch, MalformedPacket, WireError
 from common.frames import LabelFrame
 from common.weights.manifest import model_hash
@@ -30,8 +31,6 @@ from receiver.link.admission import LiveLoad
 from receiver.link.frame_handler import Arrival, FrameOutcome
 from receiver.link.session import Session
 from receiver.metrics import DropReason, ReceiverMetrics
-from receiver.motion.hidden import learned
-from receiver.motion.session_decoder import FrameDecoder, SessionDecoder
 from receiver.motion.session_motion import SessionMotion
 from receiver.pictures.channel_pictures import ChannelPictures
 from receiver.pictures.previews import check_preview
@@ -49,7 +48,7 @@ logger = logging.getLogger(__name__)
 class _SessionState:
     """What the next frame of a session depends on, and what was logged about it."""
 
-    decoder: FrameDecoder
+    decoder: FrameCodec
     motion: SessionMotion
     writer: SessionWriter
     people: ReceivedPeople
@@ -78,7 +77,7 @@ class ReceiverPipeline:
         clock: Clock = SYSTEM_CLOCK,
         observers: Sequence[SessionObserver] = (),
         load: LiveLoad | None = None,
-        new_decoder: Callable[[], FrameDecoder] | None = None,
+        new_decoder: Callable[[], FrameCodec] | None = None,
         peer_people: int = 16,
         live_wait_ms: float = 500.0,
         new_motion: Callable[[], SessionMotion] = SessionMotion,
@@ -90,10 +89,8 @@ class ReceiverPipeline:
         self._peer_people, self._live_wait_ms = peer_people, live_wait_ms
         self._observers = observers
         self._load = load or LiveLoad()
-        self._new_decoder = new_decoder or partial(SessionDecoder, model_hash())
+        self._new_decoder = new_decoder or partial(FrameCodec, model_hash())
         self._new_motion = new_motion
-        # The first session does not wait for it.
-        learned()
         self._decoding = FairExecutor(1, "decoding")
         self._sessions: dict[bytes, _SessionState] = {}
         self._output = OutputGuard(clock)
@@ -264,7 +261,7 @@ class ReceiverPipeline:
         state = self._sessions[session.session_id]
         for decoded in state.decoder.decode_bundle(frame.payload, frame.sequences):
             if not session.has_handled(decoded.frame.sequence):
-                state.motion.complete(decoded.frame)
+                state.motion.process(decoded)
 
     def _decode(
         self, session: Session, state: _SessionState, frame: FrameMessage, stages_ms: dict[str, float]
@@ -281,7 +278,7 @@ class ReceiverPipeline:
             raise
         stages_ms["codec"] = span.ms
         with self._metrics.stage("motion") as span:
-            packet = [replace(decoded, frame=state.motion.complete(decoded.frame)) for decoded in packet]
+            packet = tuple(state.motion.process(decoded) for decoded in packet)
         stages_ms["motion"] = span.ms
         for decoded in packet:
             self._metrics.frame_received({name: round(share) for name, share in decoded.bytes_by_group.items()})

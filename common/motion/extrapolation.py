@@ -6,15 +6,15 @@ from typing import Final, Protocol
 
 import numpy as np
 
-from common.arrays import Float64Array, FloatArray
+from common.arrays import FloatArray
+from common.motion.label_track import LabelTrack
 from common.motion.steps import SLOW, between, moved
 
-MOST_LABELS: Final = 121
-"""How many labels of a person a predictor is given, at most."""
 # A camera's frames; labels that are nearer tell no speed.
 _LEAST_APART_S = 0.015
-# Motion goes on for so long after the newest label, then comes to rest.
-_FREE_S, _REST_S = 0.5, 0.2
+_FREE_S: Final = 0.5
+"""Motion goes on for so long after the newest label, then comes to rest within `_REST_S`."""
+_REST_S: Final = 0.2
 AT_REST_S: Final = _FREE_S + _REST_S
 """So long after the newest label nothing moves any more."""
 
@@ -22,12 +22,11 @@ AT_REST_S: Final = _FREE_S + _REST_S
 class MotionPredictor(Protocol):
     """Continues motion."""
 
-    def predict(self, times_s: Float64Array, labels: FloatArray, at_s: float) -> FloatArray:
+    def predict(self, track: LabelTrack, at_s: float) -> FloatArray:
         """The label vector (LABEL_SIZE,) of a person at a moment, finite.
 
         Args:
-            times_s: (n,) seconds of capture, increasing; up to `MOST_LABELS`.
-            labels: (n, LABEL_SIZE) decoded and completed, the newest last.
+            track: decoded and completed labels.
             at_s: not before the newest.
         """
 
@@ -43,8 +42,9 @@ class DampedExtrapolation:
     def __init__(self, tau_s: float = 0.15, span_s: float = 0.1) -> None:
         self._tau_s, self._span_s = tau_s, span_s
 
-    def predict(self, times_s: Float64Array, labels: FloatArray, at_s: float) -> FloatArray:
+    def predict(self, track: LabelTrack, at_s: float) -> FloatArray:
         """See `MotionPredictor`."""
+        times_s, labels = track.times_s, track.labels
         newest: FloatArray = labels[-1]
         if len(labels) < 2:
             return newest.copy()
@@ -66,10 +66,11 @@ class Continued:
     def __init__(self, predictor: MotionPredictor | None = None) -> None:
         self.predictor = predictor or DampedExtrapolation()
 
-    def predict(self, times_s: Float64Array, labels: FloatArray, at_s: float) -> FloatArray:
+    def predict(self, track: LabelTrack, at_s: float) -> FloatArray:
         """See `MotionPredictor`; before the newest labels, these."""
-        ahead_s = max(at_s - float(times_s[-1]), 0.0)
+        newest_s = float(track.times_s[-1])
+        ahead_s = max(at_s - newest_s, 0.0)
         if ahead_s > _FREE_S:
             rest_s = min(ahead_s - _FREE_S, _REST_S)
             ahead_s = _FREE_S + rest_s - rest_s * rest_s / (2 * _REST_S)
-        return self.predictor.predict(times_s, labels, float(times_s[-1]) + ahead_s)
+        return self.predictor.predict(track, newest_s + ahead_s)

@@ -7,7 +7,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from common.arrays import Float64Array, FloatArray
+from common.arrays import FloatArray
 from common.body.label_space import decode_root
 from common.labels import group_slices
 from common.motion.history import (
@@ -21,6 +21,7 @@ from common.motion.history import (
     chosen_labels,
     tokens,
 )
+from common.motion.label_track import LabelTrack
 from common.motion.network import KIND, WEIGHTS_NAME, MotionConfig, MotionNetwork, UnfoldingNetwork
 from common.motion.steps import root_entries
 from common.weights.devices import CPU
@@ -68,21 +69,22 @@ class LearnedMotion:
         return cls(load_recorded(WEIGHTS_NAME, KIND, MotionConfig, MotionNetwork), device)
 
     @torch.inference_mode()
-    def predict(self, times_s: Float64Array, labels: FloatArray, at_s: float) -> FloatArray:
+    def predict(self, track: LabelTrack, at_s: float) -> FloatArray:
         """See `MotionPredictor`."""
+        times_s, labels = track.times_s, track.labels
         key = times_s[-1].tobytes() + labels[-1].tobytes()
-        state = self._states.pop(key, None) or self._read(times_s, labels)
+        state = self._states.pop(key, None) or self._read(track)
         self._states[key] = state
         while len(self._states) > _MOST_STATES:
             self._states.popitem(last=False)
         after = torch.tensor([[at_s - times_s[-1]]], dtype=torch.float32)
         return _with_pose(labels[-1], *self._moment(*state, after))
 
-    def _read(self, times_s: Float64Array, labels: FloatArray) -> tuple[Tensor, ...]:
+    def _read(self, track: LabelTrack) -> tuple[Tensor, ...]:
         """What the labels of a person say, and the newest pose."""
-        ages = torch.from_numpy((times_s[-1] - times_s[::-1]).astype(np.float32))[None]
+        ages = torch.from_numpy((track.times_s[-1] - track.times_s[::-1]).astype(np.float32))[None]
         chosen, counts = chosen_labels(ages)
-        rows = torch.from_numpy(labels).flip(0)[chosen[0]]
+        rows = torch.from_numpy(track.labels).flip(0)[chosen[0]]
         orientation, position = decode_root(rows[:, _ROOT])
         poses = Poses(rows[None, :, POSE], orientation[None], position[None])
         read, newest = tokens(poses, ages[:, chosen[0]])

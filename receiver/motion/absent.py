@@ -6,122 +6,125 @@ a second.  Who leaves the picture is gone at once, and who is there under anothe
 """
 
 import math
-from collections import deque
-from dataclasses import dataclass, field, replace
-from functools import partial
-from typing import Final
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Final, Protocol, Self
 
 import numpy as np
 
 from common.arrays import FloatArray
 from common.frames import MAX_PEOPLE, Camera, LabelFrame, PersonLabels
 from common.labels import concatenate, split
-from common.motion.extrapolation import MOST_LABELS, MotionPredictor
+from common.motion.extrapolation import MotionPredictor
+from common.motion.label_track import LIFETIME_S, LabelTrack
 from common.motion.steps import SLOW, Blend, between, moved, orientation_of, place_of
 
-ABSENT_S: Final = 1.0
-"""Who was out of sight for longer may be somebody else, and begins anew."""
-# Within it, who returns goes from where they were shown to where they are, if that is not farther; metres.
-_RETURN_S, _FARTHEST_M = 0.4, 1.0
-# People who are no farther from each other, across the line of sight and as a share of their distance, are one.
-_ACROSS_M, _ALONG = 0.3, 0.15
-# Of who leaves the picture, the head is this near to its border: shares of the picture, and metres above the pelvis.
-_BORDER, _HEAD_M = 0.03, 0.6
+_RETURN_S: Final = 0.4
+"""Who returns within their lifetime goes for so long from where they were displayed to where they are."""
+_FARTHEST_M: Final = 1.0
+"""Who returns farther away is there at once."""
+_ACROSS_M: Final = 0.3
+"""People who are no farther from each other, across the line of sight, and `_ALONG`, are one."""
+_ALONG: Final = 0.15
+"""The same along the line of sight, as a share of the distance."""
+_BORDER: Final = 0.03
+"""Who leaves the picture has the head this near to its border, a share of the picture."""
+_HEAD_M: Final = 0.6
+"""The head is so far above the pelvis."""
 
 
 @dataclass(slots=True, eq=False)
-class _Person:
-    """What is remembered of a person.
+class Presence:
+    """Where a person is, also in frames without them.
 
     Args:
         labels: as they were last sent.
-        began_s: when they were first sent.
-        times_s, vectors: of the last labels, in which they were shown.
-        carried: (LABEL_SIZE,) as they were last shown without being sent; None while they are sent.
-        returns: the way from where they were shown, after they were sent again.
+        track: of the last labels with which they were displayed.
+        carried: (LABEL_SIZE,) as they were last displayed without being sent; None while they are sent.
+        returns: the way from where they were displayed, after they were sent again.
     """
 
     labels: PersonLabels
-    began_s: float
-    times_s: deque[float] = field(default_factory=partial(deque, maxlen=MOST_LABELS))
-    vectors: deque[FloatArray] = field(default_factory=partial(deque, maxlen=MOST_LABELS))
+    track: LabelTrack
     carried: FloatArray | None = None
     returns: Blend | None = None
 
+    @classmethod
+    def begin(cls, labels: PersonLabels, now_s: float) -> Self:
+        """Of somebody who is new."""
+        return cls(labels, LabelTrack.begin(now_s, concatenate(labels.labels)))
+
     @property
-    def shown(self) -> FloatArray:
-        """(LABEL_SIZE,) last."""
-        return self.vectors[-1] if self.carried is None else self.carried
+    def newest(self) -> FloatArray:
+        """(LABEL_SIZE,) as they were displayed last."""
+        return self.track.labels[-1] if self.carried is None else self.carried
 
     def sent(self, labels: PersonLabels, now_s: float) -> PersonLabels:
-        """Takes the labels of a frame; returns them as they are shown."""
-        vector = concatenate(labels.labels)
-        if self.carried is not None:
-            self.returns = _way_back(self.carried, vector, now_s)
-            self.times_s.clear()
-            self.vectors.clear()
+        """Takes the labels of a frame; returns them as they are displayed."""
+        vector, carried = concatenate(labels.labels), self.carried
+        if carried is not None:
+            self.returns = _way_back(carried, vector, now_s)
         self.labels, self.carried = labels, None
         if self.returns is not None:
             left = self.returns.left(now_s)
             vector = moved(vector, left * self.returns.offset)
             labels = _with(labels, vector)
             self.returns = self.returns if left else None
-        self.times_s.append(now_s)
-        self.vectors.append(vector)
+        if carried is None:
+            self.track = self.track.add(now_s, vector)
+        else:
+            self.track = replace(LabelTrack.begin(now_s, vector), began_s=self.track.began_s)
         return labels
 
     def missed(self, predictor: MotionPredictor, camera: Camera, now_s: float) -> PersonLabels | None:
-        """The labels that are shown in a frame without the person; None if they are gone."""
-        seen_s, away_s = self.times_s[-1] - self.began_s, now_s - self.times_s[-1]
-        if away_s > min(ABSENT_S, seen_s):
+        """The labels that are displayed in a frame without the person; None if they are gone."""
+        seen_s, away_s = self.track.times_s[-1] - self.track.began_s, now_s - self.track.times_s[-1]
+        if away_s > min(LIFETIME_S, seen_s):
             return None
-        self.carried = predictor.predict(np.array(self.times_s), np.stack(self.vectors), now_s)
+        self.carried = predictor.predict(self.track, now_s)
         if not _in_picture(self.carried, camera):
             return None
-        known = 1 - away_s / ABSENT_S
+        known = 1 - away_s / LIFETIME_S
         confidence = {name: known * value for name, value in self.labels.confidence.items()}
         return replace(_with(self.labels, self.carried), score=known * self.labels.score, confidence=confidence)
 
 
-class AbsentPeople:
-    """Adds to frames who is missing in them for a moment; call it in order.
+class Tracked(Protocol):
+    """What is remembered of a person: None before their first frame, and when they are gone."""
+
+    presence: Presence | None
+
+
+def with_absent(frame: LabelFrame, tracks: Mapping[int, Tracked], predictor: MotionPredictor) -> LabelFrame:
+    """The frame with everybody who is there; call it for every frame, in order.
 
     Args:
+        tracks: of everybody in the frame, and of others, by identity.
         predictor: continues the motion of people.
     """
-
-    def __init__(self, predictor: MotionPredictor) -> None:
-        self._predictor = predictor
-        self._people: dict[int, _Person] = {}
-        self._newest_s = -math.inf
-
-    def complete(self, frame: LabelFrame) -> LabelFrame:
-        """The frame with everybody who is there."""
-        now_s = frame.captured_at
-        if now_s < self._newest_s:
-            return frame
-        self._newest_s, shown = now_s, list[PersonLabels]()
-        for labels in frame.people:
-            person = self._people.get(labels.identity)
-            if person is None or now_s - person.times_s[-1] > ABSENT_S:
-                person = self._people[labels.identity] = _Person(labels, now_s)
-            shown.append(person.sent(labels, now_s))
-        present = {labels.identity for labels in frame.people}
-        for identity in self._people.keys() - present:
-            person = self._people[identity]
-            missed = person.missed(self._predictor, frame.camera, now_s)
-            if missed is None or any(_are_one(person.shown, self._people[other].shown) for other in present):
-                del self._people[identity]
+    now_s, people = frame.captured_at, list[PersonLabels]()
+    for labels in frame.people:
+        track = tracks[labels.identity]
+        if track.presence is None or now_s - track.presence.track.times_s[-1] > LIFETIME_S:
+            track.presence = Presence.begin(labels, now_s)
+        people.append(track.presence.sent(labels, now_s))
+    present = {labels.identity for labels in frame.people}
+    displayed = [each.newest for who, track in tracks.items() if who in present and (each := track.presence)]
+    for identity, track in tracks.items():
+        if identity not in present and (presence := track.presence) is not None:
+            missed = presence.missed(predictor, frame.camera, now_s)
+            if missed is None or any(_are_one(presence.newest, other) for other in displayed):
+                track.presence = None
             else:
-                shown.append(missed)
-        return replace(frame, people=tuple(shown[:MAX_PEOPLE]))
+                people.append(missed)
+    return replace(frame, people=tuple(people[:MAX_PEOPLE]))
 
 
-def _way_back(shown: FloatArray, sent: FloatArray, now_s: float) -> Blend | None:
-    """From labels (LABEL_SIZE,) that were shown to those that are sent again; None if that is too far."""
-    if np.linalg.norm(place_of(sent) - place_of(shown)) > _FARTHEST_M:
+def _way_back(displayed: FloatArray, sent: FloatArray, now_s: float) -> Blend | None:
+    """From labels (LABEL_SIZE,) that were displayed to those that are sent again; None if that is too far."""
+    if np.linalg.norm(place_of(sent) - place_of(displayed)) > _FARTHEST_M:
         return None
-    step = between(sent, shown)
+    step = between(sent, displayed)
     step[SLOW] = 0.0
     return Blend(step, now_s, _RETURN_S)
 

@@ -15,34 +15,44 @@ from typing import Final
 import numpy as np
 
 from common.arrays import Float64Array
-from common.frames import LabelFrame, PersonLabels, unseen_limbs
+from common.frames import PersonLabels, unseen_limbs
 from common.labels import concatenate, group_slices
 from common.motion.steps import root_entries, share_of_way
 from receiver.motion.legs import JUMP_M, LEGS, Legs, Pelvis
 
-# Chosen on rendered clips of the training split, as sent and decoded.
-_LEASH_M = 0.25
-# A foot with this speed across the line of sight, or along it, stands with a probability of 1/e.
-_STEP_MPS, _DEPTH_STEP_MPS = 0.3, 0.9
-# Time constants: of the speed; of the leash of a foot that leaves, and of one that stands, which slowly gives way; of
-# the body's distance while feet stand, and while none does; of its return to what was measured.
-_SPEED_S, _LEAVES_S, _RELAX_S, _FOLLOWS_S, _AWAY_S, _RETURNS_S = 0.1, 0.05, 3.0, 0.4, 0.5, 1.5
-# The same of the distance itself: a frame tells little of it.
-_DISTANCE_S = 0.1
-# Probability from which on the body follows a foot.
-_STANDS = 0.3
-# The head from the pelvis, in its frame: whoever's legs are unseen is seen there, and moves on that line of sight.
+# The constants were chosen on rendered clips of the training split, as sent and decoded.
+_LEASH_M: Final = 0.25
+"""A foot that stands may move so far from its place."""
+_STEP_MPS: Final = 0.3
+"""A foot with this speed across the line of sight stands with a probability of 1/e."""
+_DEPTH_STEP_MPS: Final = 0.9
+"""The same along the line of sight."""
+_SPEED_S: Final = 0.1
+"""Time constant of the feet's velocities."""
+_LEAVES_S: Final = 0.05
+"""Time constant with which the leash of a foot that leaves shrinks."""
+_RELAX_S: Final = 3.0
+"""Time constant with which the place of a foot that stands gives way."""
+_FOLLOWS_S: Final = 0.4
+"""Time constant of the body's distance while feet stand."""
+_AWAY_S: Final = 0.5
+"""The same while none does."""
+_RETURNS_S: Final = 1.5
+"""Time constant of the return to the measured distance."""
+_DISTANCE_S: Final = 0.1
+"""Time constant of the measured distance: a frame tells little of it."""
+_STANDS: Final = 0.3
+"""Probability from which on the body follows a foot."""
 _HEAD_M: Final = np.array([0.0, -0.64, -0.1])
-# After a longer gap a person begins anew.
-_FORGOTTEN_S = 0.5
+"""The head from the pelvis, in its frame: whoever's legs are unseen is seen there, and moves on that line of sight."""
 _TINY = 1e-6
 _SLICES: Final = group_slices()
-_ROOT, _SHAPE = _SLICES["root"], _SLICES["shape"]
+_SHAPE = _SLICES["shape"]
 
 
-@dataclass(eq=False)
-class _Person:
-    """What is remembered of a person.
+@dataclass(slots=True, eq=False)
+class FootContact:
+    """What is remembered of a person's feet.
 
     Attributes:
         seen: (L,) 1 for each leg that was seen, else 0.
@@ -51,7 +61,7 @@ class _Person:
         ankles: (L, 3) where they were measured.
         velocity: (L, 3) of the ankles, metres a second.
         stands: (L,) probabilities that the feet stand; those of feet that have left fall to 0.
-        shift_m: how much further away the body is shown than `distance_m`.
+        shift_m: how much further away the body is displayed than `distance_m`.
     """
 
     at_s: float
@@ -64,8 +74,8 @@ class _Person:
     shift_m: float = 0.0
 
     def goes_on(self, now_s: float, distance_m: float) -> bool:
-        """Whether what is measured now continues what was."""
-        return 0 < now_s - self.at_s <= _FORGOTTEN_S and abs(distance_m - self.distance_m) < JUMP_M
+        """Whether what is measured now continues what was; times of capture may stand still."""
+        return now_s > self.at_s and abs(distance_m - self.distance_m) < JUMP_M
 
     def hold(self, ankles: Float64Array, ray: Float64Array, seen: Float64Array, passed_s: float) -> None:
         """Moves the held places, and the body in distance.
@@ -94,17 +104,20 @@ class _Person:
 
 
 class PlantedFeet:
-    """Holds the feet of a source's people, frame after frame."""
+    """Holds the feet of people, frame after frame."""
 
     def __init__(self, legs: Legs) -> None:
         self._legs = legs
-        self._people: dict[int, _Person] = {}
 
-    def settle(self, frame: LabelFrame) -> LabelFrame:
-        """The frame with feet that stand; call it in order, with complete labels."""
-        return replace(frame, people=tuple(self._settled(person, frame.captured_at) for person in frame.people))
+    def settle(
+        self, labels: PersonLabels, contact: FootContact | None, now_s: float
+    ) -> tuple[PersonLabels, FootContact]:
+        """The person with feet that stand, and what the next frame is settled with.
 
-    def _settled(self, labels: PersonLabels, now_s: float) -> PersonLabels:
+        Args:
+            labels: complete ones.
+            contact: of the frame before; None of somebody who is new.
+        """
         vector = concatenate(labels.labels)
         entries = np.stack([vector[_SLICES[leg]] for leg in LEGS]).astype(np.float64)
         pelvis = Pelvis.of(vector)
@@ -114,23 +127,21 @@ class PlantedFeet:
         middle = pelvis.position if seen.any() else pelvis.position + pelvis.rotation @ _HEAD_M
         distance_m = float(np.linalg.norm(middle))
         ray = middle / distance_m
-        person = self._people.get(labels.identity)
-        if person is None or not person.goes_on(now_s, distance_m):
-            self._people[labels.identity] = _Person(now_s, seen, distance_m, chain.ankles, chain.ankles)
-            return labels
-        passed_s, person.at_s = now_s - person.at_s, now_s
-        if person.seen.any() != seen.any():
-            person.distance_m = distance_m
-        person.distance_m += share_of_way(passed_s, _DISTANCE_S) * (distance_m - person.distance_m)
-        nearer = (person.distance_m - distance_m) * ray
-        person.hold(chain.ankles + nearer, ray, seen, passed_s)
-        moved = nearer + person.shift_m * ray
+        if contact is None or not contact.goes_on(now_s, distance_m):
+            return labels, FootContact(now_s, seen, distance_m, chain.ankles, chain.ankles)
+        passed_s, contact.at_s = now_s - contact.at_s, now_s
+        if contact.seen.any() != seen.any():
+            contact.distance_m = distance_m
+        contact.distance_m += share_of_way(passed_s, _DISTANCE_S) * (distance_m - contact.distance_m)
+        nearer = (contact.distance_m - distance_m) * ray
+        contact.hold(chain.ankles + nearer, ray, seen, passed_s)
+        moved = nearer + contact.shift_m * ray
         pelvis = replace(pelvis, position=pelvis.position + moved)
-        reaching = self._legs.entries_of(replace(chain, hips=chain.hips + moved).reaching(person.held), pelvis)
+        reaching = self._legs.entries_of(replace(chain, hips=chain.hips + moved).reaching(contact.held), pelvis)
         axes = pelvis.rotation[:, :2].T.ravel()
         known = {"root": root_entries(axes, pelvis.position).astype(np.float32)}
         known |= {leg: row.astype(np.float32) for leg, row in zip(LEGS, reaching, strict=True) if leg not in unseen}
-        return replace(labels, labels={**labels.labels, **known})
+        return replace(labels, labels={**labels.labels, **known}), contact
 
 
 def _lengths(vectors: Float64Array) -> Float64Array:

@@ -5,10 +5,10 @@ from dataclasses import dataclass
 
 from common.blobs import Blob
 from common.codec.coded_frame import DecodedFrame
+from common.codec.frame_codec import FrameCodec
 from receiver.engine.engine import ReconstructedPerson
 from receiver.link.own_senders import OwnSender
 from receiver.link.session import Session
-from receiver.motion.session_decoder import FrameDecoder
 from receiver.publish.frame_record import FrameRecord
 
 
@@ -21,9 +21,7 @@ class SessionObserver:
     def session_began(self, number: int, session: Session) -> None:
         """A session begins; one that an earlier receiver has recorded keeps its number."""
 
-    def packet_decoded(
-        self, number: int, decoded: Sequence[DecodedFrame], payload: bytes, decoder: FrameDecoder
-    ) -> None:
+    def packet_decoded(self, number: int, decoded: Sequence[DecodedFrame], payload: bytes, decoder: FrameCodec) -> None:
         """A packet was decoded, right before its frames are reconstructed; the decoder has the state behind it."""
 
     def blob_taken(self, number: int, blob: Blob) -> None:

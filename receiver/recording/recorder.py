@@ -11,13 +11,13 @@ from functools import partial
 
 from common.blobs import Blob
 from common.codec.coded_frame import DecodedFrame
+from common.codec.frame_codec import FrameCodec
 from common.errors import OutputError
 from common.recording.background import BackgroundRecording
 from common.recording.facts import MAX_TEXT_CHARACTERS, RecordingFacts
 from common.recording.records import RecordedFrame, RecordedState
 from common.recording.writer import RecordingWriter
 from receiver.link.session import Session
-from receiver.motion.session_decoder import FrameDecoder
 from receiver.publish.observer import SessionObserver
 from receiver.recording.config import RecordConfig
 
@@ -52,9 +52,7 @@ class FileRecorder(SessionObserver):
         logger.info("recording session %d to %s", number, writer.path)
         self._sessions[number] = _SessionRecording(BackgroundRecording(writer))
 
-    def packet_decoded(
-        self, number: int, decoded: Sequence[DecodedFrame], payload: bytes, decoder: FrameDecoder
-    ) -> None:
+    def packet_decoded(self, number: int, decoded: Sequence[DecodedFrame], payload: bytes, decoder: FrameCodec) -> None:
         recording = self._sessions.get(number)
         if recording is not None:
             recording.add(decoded, payload, decoder)
@@ -88,7 +86,7 @@ class _SessionRecording:
         self._needed_from = 0
         self._frames_since_entry = 0
 
-    def add(self, decoded: Sequence[DecodedFrame], payload: bytes, decoder: FrameDecoder) -> None:
+    def add(self, decoded: Sequence[DecodedFrame], payload: bytes, decoder: FrameCodec) -> None:
         """Records a packet that was decoded last."""
         labels, key = decoded[-1].frame, decoded[0].reference is None
         earlier = tuple(each.frame.sequence for each in decoded[:-1])

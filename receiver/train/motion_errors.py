@@ -17,12 +17,11 @@ from torch import Tensor
 from common.arrays import FloatArray
 from common.body.label_space import LabelSpace, decode_root
 from common.body.rotations import axis_angle_to_matrix, matrix_to_axis_angle
-from common.codec.frame_codec import MODEL_HASH_SIZE
+from common.codec.frame_codec import MODEL_HASH_SIZE, FrameCodec
 from common.errors import UsageError
 from common.labels import concatenate, group_slices
 from common.motion.history import POSE, POSE_SIZE, Poses
 from common.tensor_rows import TensorRows
-from receiver.motion.session_decoder import SessionDecoder
 from receiver.motion.session_motion import SessionMotion
 
 FPS: Final = 30
@@ -79,8 +78,8 @@ def with_errors(poses: Poses, changes: Tensor) -> Poses:
 
 def _received(payloads: Sequence[bytes]) -> FloatArray:
     """(T, LABEL_SIZE) of the one person in each packet of a session."""
-    decoder, motion = SessionDecoder(bytes(MODEL_HASH_SIZE)), SessionMotion()
-    frames = (motion.complete(decoder.decode(payload, n).frame) for n, payload in enumerate(payloads))
+    decoder, motion = FrameCodec(bytes(MODEL_HASH_SIZE)), SessionMotion()
+    frames = (motion.process(decoder.decode(payload, n)).frame for n, payload in enumerate(payloads))
     return np.stack([concatenate(person.labels) for frame in frames for person in frame.people])
 
 

@@ -21,8 +21,8 @@ from common.body.label_space import LabelSpace
 from common.body.model import BodyParameters, ancestors
 from common.body.rotations import axis_angle_to_matrix
 from common.labels import LABEL_SIZE, group_slices
-from common.motion.extrapolation import MOST_LABELS
 from common.motion.history import POSE, POSE_SIZE, TOKENS, Poses, chosen_labels, tokens
+from common.motion.label_track import MOST_LABELS
 from common.synthetic.dataset.split import Split
 from common.synthetic.motion.reference_skeleton import PARENTS, REST_POSITIONS, TIPS
 from common.synthetic.motion.windows import MotionWindows

@@ -35,7 +35,6 @@ from common.labels import LIMBS, concatenate, group_slices, split
 from common.synthetic.dataset.split import Split
 from common.synthetic.motion.reference_skeleton import forward_kinematics
 from common.synthetic.motion.windows import MotionWindows, open_windows
-from receiver.motion.hidden import HiddenLimbs
 from receiver.motion.legs import LEGS
 from receiver.motion.mixture import DOWN_SIGMA, GUESSED, MODES, SENT
 from receiver.train.poses import FPS, Poses, modes_of
@@ -43,6 +42,7 @@ from sender.capture.video import VideoFileSource
 from sender.perception.config import TrackerConfig
 from tests.bench import report
 from tests.bench.perceived import FrameSender
+from tests.support.motion.limbs_alone import LimbsAlone
 
 _SAMPLES = 5
 _STRIDE = 10
@@ -121,7 +121,7 @@ def generated(labels: FloatArray, identity: int, diffusion: str | None = "learne
         LabelFrame(row, f"{row}.jpg", 0.0, _CAMERA, (person_of(each, (identity + row) % 256),))
         for row, each in enumerate(labels)
     )
-    return np.stack([concatenate(HiddenLimbs(diffusion).complete(frame).people[0].labels) for frame in frames])
+    return np.stack([concatenate(LimbsAlone(diffusion).complete(frame).people[0].labels) for frame in frames])
 
 
 def completed(space: LabelSpace, people: People, labels: FloatArray) -> FloatArray:
@@ -204,7 +204,7 @@ def movement(folder: Path) -> dict[str, Figures]:
     kinematics = KeypointKinematics(BodyModel.load())
     rows: dict[str, list[FloatArray]] = {"sent mean": [], "mixture, diffusion": []}
     for path in sorted(folder.glob("*.mkv")):
-        limbs = HiddenLimbs()
+        limbs = LimbsAlone()
         with VideoFileSource(path) as source:
             frames = [sender.label(frame) for frame in source]
         frames = [_without_legs(frame, index / _FPS) for index, frame in enumerate(frames)]

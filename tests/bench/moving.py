@@ -32,7 +32,6 @@ from common.frames import PersonLabels
 from common.motion.extrapolation import Continued
 from common.motion.predictor import LearnedMotion
 from common.weights.manifest import model_hash
-from receiver.motion.hidden import HiddenLimbs
 from receiver.motion.session_motion import SessionMotion
 from sender.capture.source import CapturedFrame
 from sender.importance.importance import Importance
@@ -47,6 +46,7 @@ from tests.bench.exported import ExportedJoints
 from tests.bench.moving_clips import CAMERA, FRAMES, MovingClip, MovingClipRenderer, decoded
 from tests.bench.perceived import LabelJoints
 from tests.bench.rates import CodecPair, as_frame, unconstrained_rho
+from tests.support.motion.limbs_alone import LimbsAlone
 
 CLIPS, QUICK_CLIPS = 30, 6
 _JOINTS_OF = ("bodywire", "per frame", "feet free", "received")
@@ -112,7 +112,7 @@ class MovingSender:
     def follow(self, clip: MovingClip) -> dict[str, Followed]:
         """What each system says of a clip."""
         self._perception.reset()
-        pair, motion, feet_free = CodecPair(model_hash()), SessionMotion(), HiddenLimbs()
+        pair, motion, feet_free = CodecPair(model_hash()), SessionMotion(), LimbsAlone()
         loses, held = SessionMotion(continued=self._continued), list[PersonLabels]()
         systems = (*_JOINTS_OF, "lost", "held") if self._loses else _JOINTS_OF
         joints: dict[str, list[Float64Array]] = {name: [] for name in systems}

@@ -31,9 +31,10 @@ from common.body.label_space import LabelSpace
 from common.body.model import BodyModel
 from common.clock import Clock
 from common.codec.coded_frame import DecodedFrame
-from common.codec.frame_codec import MODEL_HASH_SIZE
+from common.codec.frame_codec import MODEL_HASH_SIZE, FrameCodec
 from common.labels import LABEL_SIZE, concatenate
 from common.motion.extrapolation import Continued, DampedExtrapolation, MotionPredictor
+from common.motion.label_track import LabelTrack
 from common.motion.predictor import LearnedMotion
 from common.motion.steps import moved
 from common.synthetic.dataset.split import clip_split
@@ -42,9 +43,8 @@ from common.weights.manifest import model_hash
 from receiver.link.auth.ownership import SessionOwner
 from receiver.link.session import SenderClock, Session
 from receiver.motion.config import PlayoutConfig
-from receiver.motion.playout.blending import Interpolated, LabelTrack, Predicted
+from receiver.motion.playout.blending import interpolated
 from receiver.motion.playout.buffer import PlayoutBuffer
-from receiver.motion.session_decoder import SessionDecoder
 from receiver.motion.session_motion import SessionMotion
 from sender.importance.importance import Importance
 from tests.bench import report
@@ -101,9 +101,8 @@ def motions(joints: Joints, folder: Path | None, seconds: float, every: int) -> 
     """The demo clip, and the first `seconds` of every so many-th clip of the test split."""
     demo = np.stack([concatenate(person.labels) for person in demo_truth(joints.space, 0).people])
     track = LabelTrack(np.arange(len(demo)) / DEMO_HZ, demo, 0.0)
-    between_labels = Interpolated(Predicted(Continued()))
     times_s = np.arange(0.0, float(track.times_s[-1]), 1 / DISPLAY_HZ)
-    demo = np.stack([between_labels(track, at_s) for at_s in times_s.tolist()])
+    demo = np.stack([interpolated(track, at_s, Continued().predict) for at_s in times_s.tolist()])
     yield Motion("demo", demo, joints(demo))
     yield Motion("demo as perceived", demo, joints(demo), perceived_demo().repeat(round(DISPLAY_HZ / DEMO_HZ), 0))
     if folder is None:
@@ -153,7 +152,7 @@ class Receiver:
         session = Session(bytes(16), "bench", live=True, owner=SessionOwner("", b""), account="bench")
         session.clock = SenderClock(0.0, 1e-3)
         self._playout.session_began(1, session)
-        self._decoder = SessionDecoder(bytes(MODEL_HASH_SIZE))
+        self._decoder = FrameCodec(bytes(MODEL_HASH_SIZE))
 
     def take(self, number: int, captured_s: float, labels: FloatArray) -> None:
         """A label has arrived."""

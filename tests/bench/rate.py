@@ -38,7 +38,7 @@ from common.synthetic.motion.motion_table import Clip, clips
 from common.weights.manifest import model_hash
 from common.wire.convert import FrameMessage, encode_client
 from receiver.body.skinning import BodySkin
-from receiver.motion.session_decoder import SessionDecoder
+from receiver.motion.session_motion import SessionMotion
 from sender.capture.open import DEMO_CLIP
 from sender.importance.importance import Importance
 from sender.rate.policy import rho_by_group
@@ -154,7 +154,7 @@ def through_codec(clip: LabelClip, rho: Rho, networks: bytes) -> Iterator[Sent]:
 
 def through_bundles(clip: LabelClip, frames: int, networks: bytes) -> Iterator[Sent]:
     """Each frame of a clip after the codec, so many in a packet, each predicted from the last packet."""
-    encoder, decoder = FrameCodec(networks), SessionDecoder(networks)
+    encoder, decoder, motion = FrameCodec(networks), FrameCodec(networks), SessionMotion()
     for first in range(0, len(clip.people) - frames + 1, frames):
         numbers = range(first, first + frames)
         bundle = [as_frame(clip.people[number], number) for number in numbers]
@@ -162,7 +162,7 @@ def through_bundles(clip: LabelClip, frames: int, networks: bytes) -> Iterator[S
         encoder.acknowledge(numbers[-1])
         message = FrameMessage(numbers[-1], payload, earlier=tuple(numbers[:-1]))
         size = (len(encode_client(message)) + _GRPC_PREFIX_BYTES) / frames
-        for decoded in decoder.decode_bundle(payload, numbers):
+        for decoded in map(motion.smooth, decoder.decode_bundle(payload, numbers)):
             labels = concatenate(decoded.frame.people[0].labels)
             yield Sent(len(payload) / frames, size, labels, decoded.bytes_by_group)
 

@@ -8,7 +8,7 @@ from functools import lru_cache
 from common.codec.coded_frame import EncodedFrame
 from common.codec.frame_codec import FrameCodec
 from common.frames import Camera, LabelFrame, PersonLabels
-from receiver.motion.session_decoder import SessionDecoder
+from receiver.motion.session_motion import SessionMotion
 from sender.congestion.samples import LinkSample
 from sender.importance.importance import Importance
 from sender.rate.controller import RateController
@@ -66,7 +66,7 @@ class CodecPair:
     """Both ends of a session; acknowledgements are `ACKNOWLEDGEMENT_LAG` frames late."""
 
     def __init__(self, model_hash: bytes) -> None:
-        self._encoder, self._decoder = FrameCodec(model_hash), SessionDecoder(model_hash)
+        self._encoder, self._decoder, self._motion = FrameCodec(model_hash), FrameCodec(model_hash), SessionMotion()
         self._unacknowledged: deque[int] = deque()
 
     def send(self, frame: LabelFrame, rho: Rho) -> Passed:
@@ -74,7 +74,7 @@ class CodecPair:
         while len(self._unacknowledged) >= ACKNOWLEDGEMENT_LAG:
             self._encoder.acknowledge(self._unacknowledged.popleft())
         encoded = self._encoder.encode(frame, rho)
-        decoded = self._decoder.decode(encoded.payload, frame.sequence)
+        decoded = self._motion.smooth(self._decoder.decode(encoded.payload, frame.sequence))
         self._unacknowledged.append(frame.sequence)
         return Passed(encoded, decoded.frame)
 

@@ -39,7 +39,6 @@ from common.imaging.focal_length import guessed_focal_px
 from common.labels import concatenate
 from receiver.mesh.render import render
 from receiver.mesh.triangle_mesh import SurfaceMesh
-from receiver.motion.hidden import HiddenLimbs
 from sender.capture.source import CapturedFrame
 from sender.capture.video import VideoFileSource
 from sender.face.actions import FaceActions
@@ -51,6 +50,7 @@ from sender.train.photographs.dataset import held_out
 from tests.bench import report
 from tests.bench.face.people import LEAST_SCORE, read_faces
 from tests.bench.perceived import FrameSender
+from tests.support.motion.limbs_alone import LimbsAlone
 
 _SIDE_PX, _FPS = 512, 30
 _PHOTOGRAPH_FRAMES, _MOVED = 20, 0.06
@@ -217,7 +217,7 @@ class Run:
         }
 
     def _clip(self, head: Head) -> "Clip":
-        limbs, begun = HiddenLimbs(), time.process_time()
+        limbs, begun = LimbsAlone(), time.process_time()
         labelled = list(self._sender.of_file(head.frames))
         clip = Clip(len(labelled), time.process_time() - begun)
         for frame, points in zip(labelled, head.points, strict=True):

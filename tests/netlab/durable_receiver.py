@@ -20,10 +20,10 @@ from typing import Any
 
 import numpy as np
 
+from common.codec.coded_frame import DecodedFrame
 from common.codec.frame_codec import FrameCodec
 from common.codec.packet import CODEC_VERSION
 from common.errors import OutputError
-from common.frames import LabelFrame
 from common.io.addresses import Address
 from receiver import pipeline
 from receiver.link.auth.ownership import SessionOwner
@@ -74,9 +74,9 @@ class NoMotion(SessionMotion):
 
     def __init__(self) -> None: ...
 
-    def complete(self, frame: LabelFrame) -> LabelFrame:
-        """See `SessionMotion.complete`."""
-        return frame
+    def process(self, decoded: DecodedFrame) -> DecodedFrame:
+        """See `SessionMotion.process`."""
+        return decoded
 
 
 def stub_mesh() -> SurfaceMesh:
@@ -141,7 +141,6 @@ def main() -> None:
     if options.bug:
         introduce_bug(options.bug)
     session_directory._INDEX_EVERY_BYTES, session_directory._FRAME_BYTES_PER_INDEX_BYTE = _INDEX_EVERY_BYTES, 1
-    pipeline.learned = lambda: None  # type: ignore[assignment,attr-defined]
     (options.out / "recorded").mkdir(parents=True, exist_ok=True)
     volatile_disk.install(options, options.out)
     asyncio.run(run(options))

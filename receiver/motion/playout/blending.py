@@ -8,106 +8,57 @@ keeps its velocity.
 import math
 from bisect import bisect_left
 from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Final, Self
+from typing import Final
 
 import numpy as np
 
 from common.arrays import Float64Array, FloatArray
 from common.labels import LABEL_SIZE
-from common.motion.extrapolation import AT_REST_S, MOST_LABELS, Continued
+from common.motion.extrapolation import AT_REST_S
+from common.motion.label_track import LabelTrack
 from common.motion.steps import SLOW, between, moved
-from receiver.motion.absent import ABSENT_S
 
 CORRECTION_S: Final = 0.075
 STILL_S: Final = AT_REST_S + CORRECTION_S
 """So long after the newest label nothing moves any more."""
-_DIFFERENCE_S = 2e-3
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class LabelTrack:
-    """The newest labels of a person.
-
-    Args:
-        times_s: (n,) of capture, increasing.
-        labels: (n, LABEL_SIZE).
-        began_s: when the person was first seen.
-    """
-
-    times_s: Float64Array
-    labels: FloatArray
-    began_s: float
-
-    @classmethod
-    def begin(cls, captured_s: float, labels: FloatArray) -> Self:
-        """With the first labels (LABEL_SIZE,)."""
-        return cls(np.array([captured_s]), labels[None], captured_s)
-
-    def add(self, captured_s: float, labels: FloatArray) -> "LabelTrack":
-        """With further ones, also those that come late; those that are known change nothing."""
-        if abs(captured_s - self.times_s[-1]) > ABSENT_S:
-            return LabelTrack.begin(captured_s, labels)
-        place = bisect_left(self.times_s, captured_s)
-        if place < len(self.times_s) and self.times_s[place] == captured_s:
-            return self
-        times_s = np.concatenate([self.times_s[:place], [captured_s], self.times_s[place:]])
-        rows = np.concatenate([self.labels[:place], labels[None], self.labels[place:]])
-        return LabelTrack(times_s[-MOST_LABELS:], rows[-MOST_LABELS:], self.began_s)
-
+_DIFFERENCE_S: Final = 2e-3
+"""Velocities are differences over this time."""
 
 LabelsAt = Callable[[LabelTrack, float], FloatArray]
 """What a track says about a moment: labels (LABEL_SIZE,)."""
 
 
-class Predicted:
-    """Goes on beyond the newest labels."""
-
-    def __init__(self, continued: Continued) -> None:
-        self._continued = continued
-
-    def __call__(self, track: LabelTrack, at_s: float) -> FloatArray:
-        """See `LabelsAt`."""
-        return self._continued.predict(track.times_s, track.labels, at_s)
-
-
-class Interpolated:
-    """Between two labels by the cubic of their velocities, which are those of parabolas through three labels.
+def interpolated(track: LabelTrack, at_s: float, beyond: LabelsAt) -> FloatArray:
+    """Labels between two by the cubic of their velocities, which are those of parabolas through three labels.
 
     Args:
-        beyond: what is shown after the newest.
+        beyond: what the track says of moments after the newest.
     """
+    times_s, labels = track.times_s, track.labels
+    if at_s >= times_s[-1]:
+        return beyond(track, at_s)
+    place = bisect_left(times_s, at_s)
+    if place == 0:
+        return np.asarray(labels[0])
+    first = max(place - 2, 0)
+    steps = [between(*labels[start : start + 2]) for start in range(first, min(place + 1, len(labels) - 1))]
+    spans_s = np.diff(times_s[first : place + 2])
+    here = place - 1 - first
+    speeds = [step / span_s for step, span_s in zip(steps, spans_s, strict=True)]
 
-    def __init__(self, beyond: LabelsAt) -> None:
-        self._beyond = beyond
+    def speed(index: int) -> Float64Array:
+        """Where two spans meet, or at the end of one."""
+        if not 0 < index < len(speeds):
+            return np.asarray(speeds[min(index, len(speeds) - 1)])
+        one_s, other_s = spans_s[index - 1 : index + 1]
+        return np.asarray((other_s * speeds[index - 1] + one_s * speeds[index]) / (one_s + other_s))
 
-    def __call__(self, track: LabelTrack, at_s: float) -> FloatArray:
-        """See `LabelsAt`."""
-        times_s, labels = track.times_s, track.labels
-        if at_s >= times_s[-1]:
-            return self._beyond(track, at_s)
-        place = bisect_left(times_s, at_s)
-        if place == 0:
-            return np.asarray(labels[0])
-        first = max(place - 2, 0)
-        steps = [between(*labels[start : start + 2]) for start in range(first, min(place + 1, len(labels) - 1))]
-        spans_s = np.diff(times_s[first : place + 2])
-        here = place - 1 - first
-        speeds = [step / span_s for step, span_s in zip(steps, spans_s, strict=True)]
-
-        def speed(index: int) -> Float64Array:
-            """Where two spans meet, or at the end of one."""
-            if not 0 < index < len(speeds):
-                return np.asarray(speeds[min(index, len(speeds) - 1)])
-            one_s, other_s = spans_s[index - 1 : index + 1]
-            return np.asarray((other_s * speeds[index - 1] + one_s * speeds[index]) / (one_s + other_s))
-
-        span_s = float(spans_s[here])
-        share = (at_s - float(times_s[place - 1])) / span_s
-        value = share * share * (3 - 2 * share) * steps[here]
-        value += span_s * share * (1 - share) * ((1 - share) * speed(here) - share * speed(here + 1))
-        value[SLOW] = 0.0
-        return moved(labels[place - 1], value)
+    span_s = float(spans_s[here])
+    share = (at_s - float(times_s[place - 1])) / span_s
+    value = share * share * (3 - 2 * share) * steps[here]
+    value += span_s * share * (1 - share) * ((1 - share) * speed(here) - share * speed(here + 1))
+    value[SLOW] = 0.0
+    return moved(labels[place - 1], value)
 
 
 class BlendedPerson:

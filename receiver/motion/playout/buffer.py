@@ -10,19 +10,20 @@ Only sessions of live cameras are played out: of a file or a replay every frame 
 import threading
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 
 from common.arrays import FloatArray
 from common.clock import SYSTEM_CLOCK, Clock
 from common.codec.coded_frame import DecodedFrame
+from common.codec.frame_codec import FrameCodec
 from common.frames import LabelFrame, PersonLabels
 from common.labels import FAST_GROUPS, OPTIONAL_GROUPS, concatenate, group_slices
 from common.motion.extrapolation import Continued, MotionPredictor
+from common.motion.label_track import LIFETIME_S, LabelTrack
 from receiver.link.session import SenderClock, Session
-from receiver.motion.absent import ABSENT_S
 from receiver.motion.config import PlayoutConfig
-from receiver.motion.playout.blending import STILL_S, BlendedPerson, Interpolated, LabelsAt, LabelTrack, Predicted
+from receiver.motion.playout.blending import STILL_S, BlendedPerson, LabelsAt, interpolated
 from receiver.motion.playout.playout_clock import PlayoutClock
-from receiver.motion.session_decoder import FrameDecoder
 from receiver.publish.observer import SessionObserver
 
 
@@ -47,16 +48,17 @@ class _BufferedSession:
         frame, self.clock_set_s = decoded.frame, decoded.clock_set_s
         self.time.arrived(frame.captured_at, None if self.newest is None else self.newest.captured_at, now_s)
         for person in frame.people:
-            labels, track = concatenate(person.labels), self.tracks.get(person.identity)
-            added = (
-                LabelTrack.begin(frame.captured_at, labels) if track is None else track.add(frame.captured_at, labels)
-            )
-            self.tracks[person.identity] = added
+            newest = frame.captured_at, concatenate(person.labels)
+            track = self.tracks.get(person.identity)
+            self.tracks[person.identity] = LabelTrack.begin(*newest) if track is None else track.add(*newest)
         if self.newest is None or frame.sequence > self.newest.sequence:
             self.newest = frame
             # Whoever was away for longer begins anew.
-            known = self.tracks.items()
-            self.tracks = {who: track for who, track in known if abs(track.times_s[-1] - frame.captured_at) <= ABSENT_S}
+            self.tracks = {
+                identity: track
+                for identity, track in self.tracks.items()
+                if abs(track.times_s[-1] - frame.captured_at) <= LIFETIME_S
+            }
 
 
 class PlayoutBuffer(SessionObserver):
@@ -76,8 +78,8 @@ class PlayoutBuffer(SessionObserver):
         self.live, self._on = config.playout == "live", config.playout != "off"
         self._clock = clock
         self.continued = Continued(predictor)
-        predicted = Predicted(self.continued)
-        self._labels_at: LabelsAt = predicted if self.live else Interpolated(predicted)
+        predict = self.continued.predict
+        self._labels_at: LabelsAt = predict if self.live else partial(interpolated, beyond=predict)
         # Of all that is known of the sessions.
         self._lock = threading.Lock()
         self._sessions: dict[int, _BufferedSession] = {}
@@ -94,9 +96,7 @@ class PlayoutBuffer(SessionObserver):
             with self._lock:
                 self._sessions[number] = _BufferedSession(session, PlayoutClock(delayed=not self.live))
 
-    def packet_decoded(
-        self, number: int, decoded: Sequence[DecodedFrame], payload: bytes, decoder: FrameDecoder
-    ) -> None:
+    def packet_decoded(self, number: int, decoded: Sequence[DecodedFrame], payload: bytes, decoder: FrameCodec) -> None:
         """Takes everybody's labels."""
         if (played := self._sessions.get(number)) is not None:
             with self._lock:

@@ -16,6 +16,7 @@ from dataclasses import dataclass, field
 from weakref import WeakValueDictionary
 
 from common.codec.coded_frame import DecodedFrame
+from common.codec.frame_codec import FrameCodec
 from common.errors import OutputError
 from common.wire import pictures as wire
 from receiver.engine.engine import ReconstructedPerson
@@ -23,7 +24,6 @@ from receiver.link.own_senders import OwnKind
 from receiver.link.server import LinkServer
 from receiver.mesh.skinned_glb import Skeleton
 from receiver.metrics import ReceiverMetrics
-from receiver.motion.session_decoder import FrameDecoder
 from receiver.outfits.mixture import PLAIN, Kinds, chosen_kinds
 from receiver.publish.frame_record import FrameRecord, PersonRecord
 from receiver.publish.observer import ObservedSender, SessionObserver
@@ -100,9 +100,7 @@ class _Results(SessionObserver):
         for expected in list(self._expected.values()):
             expected.fail(error)
 
-    def packet_decoded(
-        self, number: int, decoded: Sequence[DecodedFrame], payload: bytes, decoder: FrameDecoder
-    ) -> None:
+    def packet_decoded(self, number: int, decoded: Sequence[DecodedFrame], payload: bytes, decoder: FrameCodec) -> None:
         for each in decoded:
             self.arrived += 1
             expected = self._expected.get(each.frame.source)

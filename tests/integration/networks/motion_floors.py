@@ -7,6 +7,7 @@ from common.arrays import Float64Array
 from common.labels import group_slices
 from common.motion.extrapolation import DampedExtrapolation, MotionPredictor
 from common.motion.history import POSE
+from common.motion.label_track import LabelTrack
 from common.motion.predictor import LearnedMotion
 from common.synthetic.dataset.split import Split
 from common.synthetic.motion.motion_table import clips
@@ -29,7 +30,7 @@ def continued_motion() -> list[float]:
             times_s = np.arange(len(labels)) / 30.0
             for newest in range(30, len(labels) - _AHEAD, 11):
                 rows = np.arange(newest % _EVERY, newest + 1, _EVERY)
-                shown = predictor.predict(times_s[rows], labels[rows], times_s[newest + _AHEAD])
+                shown = predictor.predict(LabelTrack(times_s[rows], labels[rows], 0.0), times_s[newest + _AHEAD])
                 errors.append(np.abs(shown - labels[newest + _AHEAD])[_MOVING].mean())
         return float(np.mean(errors))
 

@@ -5,11 +5,11 @@ from collections.abc import Callable
 
 from common.blobs import Blob
 from common.codec.coded_frame import DecodedFrame
+from common.codec.frame_codec import FrameCodec
 from common.errors import MalformedPacket
 from common.wire.convert import FrameMessage
 from receiver.link.frame_handler import Arrival, FrameOutcome
 from receiver.link.session import Session
-from receiver.motion.session_decoder import FrameDecoder
 from tests.support.link.counting_codec import CountingCodec
 
 
@@ -20,9 +20,9 @@ class RecordingPipeline:
         failure: raised for a frame behind the gate, if it is set.
     """
 
-    def __init__(self, new_decoder: Callable[[], FrameDecoder] | None = None) -> None:
+    def __init__(self, new_decoder: Callable[[], FrameCodec | CountingCodec] | None = None) -> None:
         self._new_decoder = new_decoder or CountingCodec
-        self._decoders: dict[bytes, FrameDecoder] = {}
+        self._decoders: dict[bytes, FrameCodec | CountingCodec] = {}
         self.gate = asyncio.Event()
         self.gate.set()
         self.failure: Exception | None = None

@@ -11,6 +11,7 @@ from common.body.rotations import axis_angle_to_matrix
 from common.labels import group_slices
 from common.motion.extrapolation import DampedExtrapolation, MotionPredictor
 from common.motion.history import POSE
+from common.motion.label_track import LabelTrack
 from common.motion.predictor import LearnedMotion
 from common.synthetic.motion.motion_table import clips
 from tests.support.motion.made_motion import labels_of
@@ -53,7 +54,7 @@ def test_walks_that_nobody_trained_on_go_on_where_extrapolation_is_further_off(
     def off(predictor: MotionPredictor) -> float:
         """Mean error of the entries 0.2 s after the newest of labels that come so rarely."""
         rows = [np.arange(t % every, t + 1, every) for t in newest]
-        shown = [predictor.predict(times[each], labels[each], times[each[-1]] + 0.2) for each in rows]
+        shown = [predictor.predict(LabelTrack(times[each], labels[each], 0.0), times[each[-1]] + 0.2) for each in rows]
         return float(np.abs(np.stack(shown) - labels[np.array(newest) + 6])[:, MOVING].mean())
 
     assert off(motion) < 0.8 * off(DampedExtrapolation())
@@ -62,7 +63,7 @@ def test_walks_that_nobody_trained_on_go_on_where_extrapolation_is_further_off(
 def test_those_who_stand_stay(motion: LearnedMotion) -> None:
     labels = np.repeat(walk()[:1], 30, axis=0)
     times = np.arange(30) / 5.0
-    shown = motion.predict(times, labels, times[-1] + 0.2)
+    shown = motion.predict(LabelTrack(times, labels, 0.0), times[-1] + 0.2)
     np.testing.assert_allclose(position(shown), position(labels[-1]), atol=0.02)
     assert np.abs(shown - labels[-1])[MOVING].mean() < 0.03
 
@@ -72,19 +73,19 @@ def test_noise_of_one_label_is_smoothed(motion: LearnedMotion) -> None:
     times, labels = gliding(0.0, 30.0)
     noisy = labels.copy()
     noisy[:, POSE] += 0.1 * rng.normal(size=noisy[:, POSE].shape).astype(np.float32)
-    shown = motion.predict(times, noisy, times[-1] + 0.05)
+    shown = motion.predict(LabelTrack(times, noisy, 0.0), times[-1] + 0.05)
     assert np.abs((shown - labels[-1])[POSE]).mean() < 0.6 * np.abs((noisy - labels)[-1, POSE]).mean()
     assert np.array_equal(shown[POSE.stop :], noisy[-1, POSE.stop :])
 
 
 def test_one_label_is_enough_and_people_are_not_mixed_up(motion: LearnedMotion) -> None:
     times, labels = gliding(1.2, 10.0)
-    once = motion.predict(times[-1:], labels[-1:], times[-1] + 0.1)
+    once = motion.predict(LabelTrack(times[-1:], labels[-1:], 0.0), times[-1] + 0.1)
     assert np.isfinite(once).all() and np.linalg.norm(position(once) - position(labels[-1])) < 0.1
     turned = labels.copy()
     turn = axis_angle_to_matrix(torch.tensor([0.0, 1.0, 0.0])).numpy()
     turned[:, _ROOT][:, :6] = np.concatenate([turn[:, 0], turn[:, 1]]) / 0.6
-    first = motion.predict(times, labels, times[-1] + 0.1)
-    second = motion.predict(times, turned, times[-1] + 0.1)
+    first = motion.predict(LabelTrack(times, labels, 0.0), times[-1] + 0.1)
+    second = motion.predict(LabelTrack(times, turned, 0.0), times[-1] + 0.1)
     assert not np.allclose(first, second)
-    np.testing.assert_array_equal(first, motion.predict(times, labels, times[-1] + 0.1))
+    np.testing.assert_array_equal(first, motion.predict(LabelTrack(times, labels, 0.0), times[-1] + 0.1))

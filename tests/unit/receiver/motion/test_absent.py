@@ -1,5 +1,6 @@
 """People whom the sender loses for a moment: how long they stay, how they move, and how they return."""
 
+from collections import defaultdict
 from dataclasses import replace
 
 import numpy as np
@@ -13,7 +14,8 @@ from common.frames import LabelFrame
 from common.labels import concatenate, group_slices
 from common.motion.extrapolation import Continued
 from common.motion.steps import place_of
-from receiver.motion.absent import AbsentPeople
+from receiver.motion.absent import with_absent
+from receiver.motion.person_track import PersonTrack
 from tests.support.motion.label_motion import frame_of, person
 
 ROOT = group_slices()["root"]
@@ -38,8 +40,8 @@ def without(frames: list[LabelFrame], first: int, last: int) -> list[LabelFrame]
 
 
 def shown(frames: list[LabelFrame]) -> list[LabelFrame]:
-    absent = AbsentPeople(Continued())
-    return [absent.complete(frame) for frame in frames]
+    tracks = defaultdict[int, PersonTrack](lambda: PersonTrack(0.0))
+    return [with_absent(frame, tracks, Continued()) for frame in frames]
 
 
 def places(frames: list[LabelFrame]) -> Float64Array:
@@ -100,15 +102,6 @@ def test_who_is_there_under_another_identity_is_there_once(space: LabelSpace) ->
     for other, people in ((labels, 1), (behind, 2)):
         after = [frame_of(n, person(other, 1)) for n in range(40, 45)]
         assert [len(frame.people) for frame in shown([*first, *after])][40:] == [people] * 5
-
-
-def test_frames_that_come_late_have_nobody_else(space: LabelSpace) -> None:
-    absent, given = AbsentPeople(Continued()), walk(space, 40)
-    for frame in (*given[:20], *given[25:30]):
-        absent.complete(frame)
-    late = replace(given[22], people=())
-    assert absent.complete(late) is late
-    assert len(absent.complete(replace(given[30], people=())).people) == 1
 
 
 @pytest.mark.parametrize("people", [32])

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from common.frames import PersonLabels
-from receiver.motion.fading import FadingGroups
+from receiver.motion.smoothing import LabelSmoothing
 
 
 def person(identity: int = 0, **labels: float) -> PersonLabels:
@@ -13,7 +13,7 @@ def person(identity: int = 0, **labels: float) -> PersonLabels:
 
 
 def test_groups_fade_once_they_are_not_seen() -> None:
-    fading = FadingGroups()
+    fading = LabelSmoothing()
     seen = person(torso=1.0, eyes=2.0)
     assert fading.faded(seen, 10.0) is seen
     shown = [fading.faded(person(torso=1.0), 10.0 + age_s).labels for age_s in (0.05, 0.1, 0.15, 0.21, 0.25)]
@@ -21,11 +21,8 @@ def test_groups_fade_once_they_are_not_seen() -> None:
     assert all(set(labels) == {"torso"} for labels in shown[3:])
 
 
-def test_others_and_late_frames_change_nothing() -> None:
-    fading, other = FadingGroups(), person(1, torso=1.0)
+def test_late_frames_change_nothing() -> None:
+    fading = LabelSmoothing()
     fading.faded(person(eyes=2.0), 10.0)
-    assert fading.faded(other, 10.1) is other
     assert fading.faded(person(torso=1.0), 9.9).labels.keys() == {"torso"}
     assert fading.faded(person(torso=1.0), 10.1).labels["eyes"][0] == pytest.approx(1.0, abs=1e-5)
-    fading.clear()
-    assert fading.faded(person(torso=1.0), 10.1).labels.keys() == {"torso"}

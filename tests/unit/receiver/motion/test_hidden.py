@@ -12,10 +12,10 @@ from common.body.label_space import GROUP_JOINTS, LabelSpace
 from common.body.model import BodyParameters, KeypointKinematics
 from common.frames import LabelFrame, PersonLabels
 from common.labels import LIMBS, concatenate, group_slices
-from receiver.motion.hidden import HiddenLimbs
-from receiver.motion.mixture import MODES
+from receiver.motion.mixture import MODES, PoseMixture
 from receiver.motion.session_motion import SessionMotion
 from tests.support.motion.label_motion import frame_of, person
+from tests.support.motion.limbs_alone import LimbsAlone
 
 LEGS = ("left_leg", "right_leg")
 KNEES_AND_ANKLES = slice(13, 17)
@@ -37,7 +37,7 @@ def frames(labels: FloatArray, unseen: tuple[str, ...], start: int, count: int, 
     return [frame_of(number, seen_but(labels, unseen, identity)) for number in range(start, start + count)]
 
 
-def completed(limbs: HiddenLimbs, given: list[LabelFrame]) -> FloatArray:
+def completed(limbs: LimbsAlone, given: list[LabelFrame]) -> FloatArray:
     """(T, LABEL_SIZE) of the only person."""
     return np.stack([concatenate(limbs.complete(frame).people[0].labels) for frame in given])
 
@@ -49,13 +49,11 @@ def joints(space: LabelSpace, kinematics: KeypointKinematics, labels: FloatArray
 
 def test_people_who_are_seen_whole_stay_as_they_are(standing: FloatArray) -> None:
     frame = frame_of(0, seen_but(standing, ()))
-    assert HiddenLimbs().complete(frame).people[0] is frame.people[0]
+    assert LimbsAlone().complete(frame).people[0] is frame.people[0]
 
 
 def test_only_unseen_limbs_are_generated_at_once_and_by_the_identity(standing: FloatArray) -> None:
-    first, again, other = (
-        completed(HiddenLimbs(), frames(standing, LEGS, 0, 1, identity))[0] for identity in (3, 3, 4)
-    )
+    first, again, other = (completed(LimbsAlone(), frames(standing, LEGS, 0, 1, identity))[0] for identity in (3, 3, 4))
     legs = np.zeros(len(standing), bool)
     for name in LEGS:
         legs[group_slices()[name]] = True
@@ -67,7 +65,7 @@ def test_only_unseen_limbs_are_generated_at_once_and_by_the_identity(standing: F
 def test_arms_of_a_head_and_shoulders_hang_until_they_are_seen(
     space: LabelSpace, kinematics: KeypointKinematics, standing: FloatArray
 ) -> None:
-    bust, limbs = (*LEGS, "left_arm", "right_arm"), HiddenLimbs()
+    bust, limbs = (*LEGS, "left_arm", "right_arm"), LimbsAlone()
     hang = completed(limbs, frames(standing, bust, 0, 1))[0]
     shoulders, elbows, wrists = (joints(space, kinematics, hang[None])[0, part : part + 2] for part in (5, 7, 9))
     assert (wrists[:, 1] - elbows[:, 1] > 0.15).all() and (elbows[:, 1] - shoulders[:, 1] > 0.2).all()
@@ -75,13 +73,13 @@ def test_arms_of_a_head_and_shoulders_hang_until_they_are_seen(
     completed(limbs, frames(standing, LEGS, 1, 30))
     after = completed(limbs, frames(standing, bust, 31, 60))[-1]
     assert np.abs(after - hang)[group_slices()["left_arm"]].max() > 0.1
-    legs_seen = completed(HiddenLimbs(), frames(standing, ("left_arm", "right_arm"), 0, 1))[0]
+    legs_seen = completed(LimbsAlone(), frames(standing, ("left_arm", "right_arm"), 0, 1))[0]
     assert np.abs(legs_seen - hang)[group_slices()["left_arm"]].max() > 0.1
 
 
 def test_hands_go_with_both_arms(standing: FloatArray) -> None:
-    one = completed(HiddenLimbs(), frames(standing, ("left_arm",), 0, 1))[0]
-    both = completed(HiddenLimbs(), frames(standing, ("left_arm", "right_arm"), 0, 1))[0]
+    one = completed(LimbsAlone(), frames(standing, ("left_arm",), 0, 1))[0]
+    both = completed(LimbsAlone(), frames(standing, ("left_arm", "right_arm"), 0, 1))[0]
     hands = group_slices()["hands"]
     assert np.array_equal(one[hands], standing[hands]) and not np.allclose(both[hands], standing[hands])
 
@@ -89,7 +87,7 @@ def test_hands_go_with_both_arms(standing: FloatArray) -> None:
 def test_a_person_seen_anew_may_lack_groups(standing: FloatArray) -> None:
     known = seen_but(standing, LEGS)
     never_sent = replace(known, labels={name: row for name, row in known.labels.items() if name not in LEGS})
-    labels = HiddenLimbs().complete(frame_of(0, never_sent)).people[0].labels
+    labels = LimbsAlone().complete(frame_of(0, never_sent)).people[0].labels
     assert all(len(labels[name]) == 9 for name in LEGS)
 
 
@@ -97,7 +95,7 @@ def test_a_person_seen_anew_may_lack_groups(standing: FloatArray) -> None:
 def test_unseen_legs_stand_still_while_what_is_seen_jitters(
     space: LabelSpace, kinematics: KeypointKinematics, standing: FloatArray, identity: int
 ) -> None:
-    rng, limbs, rows = np.random.default_rng(identity), HiddenLimbs(), []
+    rng, limbs, rows = np.random.default_rng(identity), LimbsAlone(), []
     for number in range(60):
         noisy = standing + rng.normal(scale=0.02, size=len(standing)).astype(np.float32)
         noisy[7] = standing[7]  # 1 mm up and down is the pelvis's own
@@ -109,7 +107,7 @@ def test_unseen_legs_stand_still_while_what_is_seen_jitters(
 
 
 def test_a_limb_goes_out_of_sight_and_comes_back_without_a_jump(standing: FloatArray) -> None:
-    limbs = HiddenLimbs()
+    limbs = LimbsAlone()
     seen = completed(limbs, frames(standing, (), 0, 5))
     gone = completed(limbs, frames(standing, LEGS, 5, 40))
     back = completed(limbs, frames(standing, (), 45, 10))
@@ -126,13 +124,13 @@ def test_the_mode_stays_for_a_frame_that_looks_otherwise(space: LabelSpace, stan
     lying.rotations[:, 0] = torch.tensor([[0.0, -1.0, 0.0], [1.0, 0.0, 0.0], [0.0, 0.0, 1.0]])
     with torch.inference_mode():
         labels = np.asarray(space.encode(lying)[0].numpy(), np.float32)
-    limbs = HiddenLimbs()
+    limbs, mixture = LimbsAlone(), PoseMixture.load()
     modes = []
     for number in range(60):
         known = seen_but(labels if number >= 20 else standing, LEGS)
         never_sent = {name: row for name, row in known.labels.items() if name not in LEGS}
         limbs.complete(frame_of(number, replace(known, labels=never_sent)))
-        modes.append(MODES[limbs._mixture.modes[limbs._people[0].k or 0]])
+        modes.append(MODES[mixture.modes[limbs.limbs[0].component or 0]])
     assert len(set(modes[:22])) == 1 and modes[0] != "lie" == modes[-1]
 
 
@@ -146,7 +144,7 @@ def test_people_begin_anew_in_another_source(standing: FloatArray) -> None:
 
 
 def test_knees_do_not_bend_backwards(space: LabelSpace, standing: FloatArray) -> None:
-    labels = np.stack([completed(HiddenLimbs(), frames(standing, LEGS, 0, 1, identity))[0] for identity in range(100)])
+    labels = np.stack([completed(LimbsAlone(), frames(standing, LEGS, 0, 1, identity))[0] for identity in range(100)])
     vectors, _ = space.decode_vectors(torch.from_numpy(labels))
     order = [joint for joints in GROUP_JOINTS.values() for joint in joints]
     knees = vectors[:, [order.index("lowerleg01.L"), order.index("lowerleg01.R")], 0]
@@ -155,7 +153,7 @@ def test_knees_do_not_bend_backwards(space: LabelSpace, standing: FloatArray) ->
 
 def test_the_papers_diffusion_generates_other_legs(standing: FloatArray) -> None:
     learned, paper, bare = (
-        completed(HiddenLimbs(diffusion), frames(standing, LEGS, 0, 1))[0] for diffusion in ("learned", "paper", None)
+        completed(LimbsAlone(diffusion), frames(standing, LEGS, 0, 1))[0] for diffusion in ("learned", "paper", None)
     )
     assert not any(np.allclose(one, other, atol=0.01) for one, other in ((learned, paper), (paper, bare)))
 
@@ -164,8 +162,8 @@ def test_the_papers_diffusion_generates_other_legs(standing: FloatArray) -> None
 def test_path_of_the_pelvis_is_bounded_whatever_the_times_are(
     standing: FloatArray, interval_s: float, most: int
 ) -> None:
-    limbs = HiddenLimbs(diffusion=None)
+    limbs = LimbsAlone(diffusion=None)
     for number in range(150):
         limbs.complete(replace(frame_of(0, seen_but(standing, LEGS)), captured_at=1000.0 + interval_s * number))
-    (known,) = limbs._people.values()
+    (known,) = limbs.limbs.values()
     assert len(known.path) == most

@@ -14,7 +14,7 @@ from common.frames import PersonLabels
 from common.labels import LABEL_SIZE, LIMBS, concatenate, group_slices
 from receiver.motion.legs import LEGS, Legs, Pelvis
 from receiver.motion.planted import PlantedFeet
-from tests.support.motion.label_motion import frame_of, person
+from tests.support.motion.label_motion import person
 
 DISTANCE = group_slices()["root"].stop - 1
 SHAPE = np.zeros(10, np.float32)
@@ -47,9 +47,11 @@ def person_of(labels: FloatArray, unseen: tuple[str, ...] = ()) -> PersonLabels:
 
 
 def settled(legs: Legs, labels: FloatArray, unseen: tuple[str, ...] = ()) -> FloatArray:
-    feet = PlantedFeet(legs)
-    given = (frame_of(number, person_of(row, unseen)) for number, row in enumerate(labels))
-    return np.stack([concatenate(feet.settle(frame).people[0].labels) for frame in given])
+    feet, contact, rows = PlantedFeet(legs), None, []
+    for number, row in enumerate(labels):
+        placed, contact = feet.settle(person_of(row, unseen), contact, number / 30)
+        rows.append(concatenate(placed.labels))
+    return np.stack(rows)
 
 
 def ankles(legs: Legs, labels: FloatArray) -> Float64Array:
@@ -103,16 +105,15 @@ def test_unseen_legs_keep_their_labels(legs: Legs, standing: FloatArray) -> None
     assert not np.allclose(settled(legs, labels)[:, leg], labels[:, leg])
 
 
-@pytest.mark.parametrize("case", ["first", "gap", "jump"])
+@pytest.mark.parametrize("case", ["first", "same time", "jump"])
 def test_a_person_begins_anew(legs: Legs, standing: FloatArray, case: str) -> None:
-    feet, labels, at = PlantedFeet(legs), noisy(standing), 0
+    feet, labels, contact = PlantedFeet(legs), noisy(standing), None
     if case != "first":
         for number in range(5):
-            feet.settle(frame_of(number, person_of(labels[number])))
-        at = 90 if case == "gap" else 5
+            _, contact = feet.settle(person_of(labels[number]), contact, number / 30)
         labels[5, DISTANCE] += 1.0 if case == "jump" else 0.0
-    frame = frame_of(at, person_of(labels[5]))
-    assert feet.settle(frame).people == frame.people
+    given = person_of(labels[5])
+    assert feet.settle(given, contact, (4 if case == "same time" else 5) / 30)[0] is given
 
 
 def test_bent_legs_reach_for_the_ankles(legs: Legs) -> None:

@@ -14,6 +14,7 @@ from common.codec.coded_frame import DecodedFrame
 from common.frames import LabelFrame
 from common.labels import LABEL_SIZE, ROTATION_SCALE, concatenate
 from common.motion.extrapolation import DampedExtrapolation
+from common.motion.label_track import LabelTrack
 from common.motion.steps import SLOW, between, moved
 from receiver.link.auth.ownership import SessionOwner
 from receiver.link.session import SenderClock, Session
@@ -109,14 +110,14 @@ def test_extrapolation_turns_goes_on_and_keeps_who_it_is() -> None:
     speed = np.zeros(LABEL_SIZE)
     speed[1], speed[6], speed[SLOW] = 1.0, 0.5, 1.0
     rows = np.stack([moved(at_rest(), speed * at_s) for at_s in (0.0, 0.1)])
-    ahead = DampedExtrapolation(tau_s=0.15).predict(np.array([0.0, 0.1]), rows, 10.1)
+    ahead = DampedExtrapolation(tau_s=0.15).predict(LabelTrack(np.array([0.0, 0.1]), rows, 0.0), 10.1)
     step = between(rows[-1], ahead)
     np.testing.assert_allclose(step[[1, 6]], [0.15, 0.075], rtol=1e-4)
     np.testing.assert_array_equal(ahead[SLOW], rows[-1][SLOW])
     columns = ahead[:6].reshape(2, 3) * ROTATION_SCALE
     turned = Rotation.from_matrix(np.stack([*columns, np.cross(*columns)], axis=1)).as_rotvec()
     np.testing.assert_allclose(turned, [0, 0.25, 0], atol=1e-5)
-    np.testing.assert_array_equal(DampedExtrapolation().predict(np.zeros(1), rows[:1], 9.0), rows[0])
+    np.testing.assert_array_equal(DampedExtrapolation().predict(LabelTrack.begin(0.0, rows[0]), 9.0), rows[0])
 
 
 @pytest.mark.parametrize("rate", [30, 5])

@@ -16,7 +16,9 @@ from common.frames import LabelFrame
 from common.labels import FAST_GROUPS, GROUPS, LABEL_SIZE, concatenate, group_slices
 from common.synthetic.motion.motion_table import clips
 from common.training.fit_codec import label_clip
-from receiver.motion.session_decoder import LabelSmoothing, SessionDecoder, SourceTimes
+from receiver.motion.session_motion import SessionMotion
+from receiver.motion.smoothing import LabelSmoothing
+from receiver.motion.source_times import SourceTimes
 from tests.support.motion.label_motion import FINE_RHO, MODEL_HASH, frame_of, person
 
 
@@ -36,17 +38,17 @@ def without(frame: LabelFrame, lost: Collection[str]) -> LabelFrame:
 
 
 class Link:
-    """An encoder, and behind it the codec alone and the decoder of a session."""
+    """An encoder, and behind it the codec alone and the smoothing of a session."""
 
     def __init__(self) -> None:
         self.encoder, self.codec = FrameCodec(MODEL_HASH), FrameCodec(MODEL_HASH)
-        self.smoothing = SessionDecoder(MODEL_HASH)
+        self.motion = SessionMotion()
 
     def send(self, frame: LabelFrame) -> tuple[DecodedFrame, DecodedFrame]:
         """What the codec decodes of a frame, and what is shown of it."""
         self.encoder.acknowledge(frame.sequence - 2)
-        payload = self.encoder.encode(frame, FINE_RHO).payload
-        return self.codec.decode(payload, frame.sequence), self.smoothing.decode(payload, frame.sequence)
+        decoded = self.codec.decode(self.encoder.encode(frame, FINE_RHO).payload, frame.sequence)
+        return decoded, self.motion.smooth(decoded)
 
 
 def vector(decoded: DecodedFrame) -> FloatArray:
@@ -89,13 +91,6 @@ def test_groups_that_never_arrive_stay_unknown_and_lost_ones_are_the_codecs(
         assert since or not set(lost) & shown.frame.people[0].labels.keys()
 
 
-def test_smoothing_does_not_change_what_later_packets_decode_to(walk: FloatArray) -> None:
-    link = Link()
-    for number in range(12):
-        link.send(frame_of(number, person(walk[0])))
-        assert link.codec.snapshot() == link.smoothing.snapshot()
-
-
 def test_people_are_smoothed_each_by_themselves(walk: FloatArray) -> None:
     both, alone = Link(), Link()
     for number in range(12):
@@ -103,17 +98,6 @@ def test_people_are_smoothed_each_by_themselves(walk: FloatArray) -> None:
         _, shown = both.send(frame_of(number, person(walk[-1 - number], 9), first))
         _, single = alone.send(frame_of(number, first))
     np.testing.assert_array_equal(concatenate(shown.frame.people[1].labels), concatenate(single.frame.people[0].labels))
-
-
-def test_restored_decoder_goes_on_and_smooths_anew(walk: FloatArray) -> None:
-    link = Link()
-    for number in range(6):
-        link.send(frame_of(number, person(walk[0])))
-    restored = SessionDecoder(MODEL_HASH)
-    restored.restore(link.smoothing.snapshot())
-    link.smoothing = restored
-    codec, shown = link.send(frame_of(6, person(walk[0])))
-    np.testing.assert_array_equal(vector(shown), vector(codec))
 
 
 def test_smoothing_begins_anew_with_a_key_frame(walk: FloatArray) -> None:
