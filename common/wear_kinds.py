@@ -56,19 +56,19 @@ TOGETHER: tuple[WearRule, ...] = (
 
 
 def worn_together(
-    kinds: Mapping[str, str], said: Collection[str] = (), shares: Mapping[str, Sequence[float]] | None = None
+    kinds: Mapping[str, str], fixed: Collection[str] = (), shares: Mapping[str, Sequence[float]] | None = None
 ) -> dict[str, str]:
     """The kinds (attribute → its value) that somebody can wear at once.
 
     Args:
-        said: attributes that stay as they are, as far as others can follow.
+        fixed: attributes that stay as they are, as far as others can follow.
         shares: attribute → the probabilities of `VALUES[attribute]`: of several values, the likeliest is worn instead.
     """
     worn = dict(kinds)
     for rule in TOGETHER:
         if worn.get(rule.attribute) not in rule.values or worn.get(rule.other, rule.implied) in rule.others:
             continue
-        if rule.attribute in said and rule.other not in said:
+        if rule.attribute in fixed and rule.other not in fixed:
             worn[rule.other] = rule.implied
         else:
             likely = dict(zip(VALUES[rule.attribute], shares[rule.attribute], strict=True)) if shares else {}

@@ -129,8 +129,8 @@ class Wears:
         number = 0
         for name in known:
             number = number * _RADICES[name] + _rank(_grains(self.posterior[name]))
-        said = sum(1 << row for row, name in enumerate(VALUES) if name in self.posterior)
-        return bytes([said]) + number.to_bytes(_length(known), "big") + _outline_bytes(self.outline)
+        known_bits = sum(1 << row for row, name in enumerate(VALUES) if name in self.posterior)
+        return bytes([known_bits]) + number.to_bytes(_length(known), "big") + _outline_bytes(self.outline)
 
     @classmethod
     def decode(cls, data: bytes) -> Self:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from common.codec.packet import CODEC_VERSION
 from common.errors import WeightsError
 from common.io.addresses import Address
-from common.io.startup import loaded, stop_on_signals
+from common.io.startup import freeze_garbage, stop_on_signals
 from common.io.telemetry import MetricsServer, publish_build
 from common.motion.extrapolation import Continued
 from common.motion.predictor import LearnedMotion
@@ -149,7 +149,7 @@ async def _serve(
         # Senders connect meanwhile, which takes longer.
         importing = asyncio.to_thread(_page, config, limits, engine, link, hub, directory, metrics, waiting)
         serving_page, _ = await asyncio.gather(importing, _prepared(engine))
-        loaded()
+        freeze_garbage()
         async with serving_page(address if replay is None else None) as page:
             if page is not None:
                 announce(f"page: {page.url}")

@@ -22,7 +22,7 @@ from common.codec.frame_codec import FrameCodec
 from common.codec.packet import CODEC_VERSION
 from common.errors import BodywireError, UsageError
 from common.io.logs import SUBJECT
-from common.io.startup import loaded, stop_on_signals
+from common.io.startup import freeze_garbage, stop_on_signals
 from common.io.status_line import StatusLine, bit_rate, duration, showing
 from common.recording.facts import RecordingFacts
 from common.text import counted
@@ -155,7 +155,7 @@ def send(opened: Openings, announce: Callable[[str], None], networks: Networks |
     """
     limit_threads()
     with compose(opened, networks) as senders:
-        loaded()
+        freeze_garbage()
         failures = asyncio.run(_run_until_signal(senders, opened.console))
         if len(senders) > 1 or not failures:
             for line in (line for sender in senders for line in sender.summary()):

@@ -136,7 +136,6 @@ MIRRORED_KEYPOINTS = mirror_permutation(COCO_KEYPOINTS)
 MIRRORED_JOINTS = mirror_permutation(JOINTS)
 MIRRORED_CURLS = mirror_permutation(CURLS)
 MIRRORED_REGIONS = mirror_permutation(REGIONS)
-MIRRORED_ACTIONS = mirror_permutation(FACIAL_ACTIONS)
 MIRRORED_PARTS = [0, *(1 + index for index in MIRRORED_REGIONS)]
 """For part maps, in which 0 is the background and 1 + i is region i."""
 MIRROR_SIGNS = (-1.0, 1.0, 1.0)

@@ -2,7 +2,7 @@
 
 Each position gets the length at which the cost of its expected error and the price of its symbols are least together,
 as sender and receiver both can compute it; one price for the whole picture keeps the budget (Lagrangian bit allocation,
-Shoham and Gersho 1988).  LRISC (Yin et al. 2025) has Q(−η log p) instead, which `tests.bench.channel` measures.
+Shoham and Gersho 1988).  LRISC (Yin et al. 2025) has Q(−η log p) instead.
 """
 
 import torch

@@ -41,9 +41,9 @@ def focal_sigma(camera: "Camera") -> float:
     if _same(camera.focal_px, guessed_focal_px(camera.width, camera.height)):
         return GUESSED_SIGMA
     equivalent_mm = round(camera.focal_px / focal_px_of_equivalent(1, camera.width, camera.height))
-    told = focal_px_of_equivalent(equivalent_mm, camera.width, camera.height)
+    from_exif = focal_px_of_equivalent(equivalent_mm, camera.width, camera.height)
     shortest, longest = EQUIVALENTS_MM
-    return EXIF_SIGMA if shortest <= equivalent_mm <= longest and _same(camera.focal_px, told) else 0.0
+    return EXIF_SIGMA if shortest <= equivalent_mm <= longest and _same(camera.focal_px, from_exif) else 0.0
 
 
 def _same(focal_px: float, other_px: float) -> bool:

@@ -68,8 +68,8 @@ def picture_count(image: PillowImage.Image) -> int:
     """How many pictures an open file has, as far as it is whole; without those that show the same as another."""
     if image.format == "MPO":
         # Most have a preview or a map of the light beside the picture.
-        told = getattr(image, "mpinfo", {}).get(0xB002, ())
-        return max(1, sum("Multi-Frame" in str(each["Attribute"]["MPType"]) for each in told))
+        pictures = getattr(image, "mpinfo", {}).get(0xB002, ())
+        return max(1, sum("Multi-Frame" in str(each["Attribute"]["MPType"]) for each in pictures))
     count = 1
     with suppress(Exception):  # it is damaged behind the first one
         count = int(getattr(image, "n_frames", 1)) - _for_others(image)

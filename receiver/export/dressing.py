@@ -62,7 +62,7 @@ def parse_kinds(texts: Sequence[str]) -> Kinds:
 def dressed(character: Character, change: Kinds) -> Character:
     """The character, of the body model's body, with other kinds of what it wears. Raises WeightsError."""
     drawn = _drawn(character.kinds, character.identity)
-    other_kinds = _drawn(worn_together({**character.kinds, **change}, said=change), character.identity)
+    other_kinds = _drawn(worn_together({**character.kinds, **change}, fixed=change), character.identity)
     x = _measures(drawn)
     before, after = _dresser().dress(decode_outfit(drawn, x)), _dresser().dress(decode_outfit(other_kinds, x))
     skin = bare_skin(character)

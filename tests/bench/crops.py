@@ -19,10 +19,11 @@ from common.io.cache_folder import cache_directory
 from common.labels import group_slices, split
 from common.synthetic import render_shards
 from common.synthetic.assets.body_canvas import Canvas
+from common.synthetic.assets.garment import PosedSkeleton
 from common.synthetic.dataset.presets import EVERYDAY, PRESETS
 from common.synthetic.dataset.shards import REQUIRED_FIELDS, Batch, CropDataset
 from common.synthetic.renderer.renderer import Renderer
-from common.synthetic.scene.dressing import Dresser, worn_body
+from common.synthetic.scene.dressing import Dresser, worn_figure
 from receiver.body.skinning import BodySkin
 from receiver.mesh.triangle_mesh import SurfaceMesh
 from sender.train.crops.batches import true_parameters
@@ -158,7 +159,10 @@ class Truth:
         """The outer shell of one person of a batch, relative to the midpoint of the hips."""
         dresser = self._dressed if "kinds" in batch else self._painted
         shape, outfit = np.asarray(batch["shape"][row], np.float32), np.asarray(batch["outfit"][row], np.uint64)
-        shell = self._shells.make(worn_body(self.body, dresser.again(outfit), posed, row, shape))
+        rest = self.body.rest_joints_of(posed.vertices.new_tensor(shape)[None])[0].numpy()
+        positions, rotations = (part[row].numpy() for part in (posed.joint_positions, posed.joint_rotations))
+        skeleton = PosedSkeleton(shape, rest, positions, rotations)
+        shell = self._shells.make(worn_figure(dresser.again(outfit), posed.vertices[row].numpy(), skeleton))
         vertices = centred(batch["joints_3d"][row], shell.vertices).astype(np.float32)
         return SurfaceMesh(vertices, shell.faces, shell.colours)
 

@@ -76,7 +76,7 @@ class People:
         self.upright = self.heading.inv() * vectors
         self.joints = joints_of(self._bodies.rotations, self.upright)
 
-    def said(self, space: LabelSpace, rng: np.random.Generator) -> FloatArray:
+    def sent_labels(self, space: LabelSpace, rng: np.random.Generator) -> FloatArray:
         """(N, LABEL_SIZE) as they arrive."""
         count = len(self.modes)
         tilt = rng.normal(size=(count, 3)) * [DOWN_SIGMA[2], 0.0, DOWN_SIGMA[0]]
@@ -96,11 +96,11 @@ def sent(
     true: Float64Array, shift: Sequence[float], share: Sequence[float], sigma: Sequence[float], rng: np.random.Generator
 ) -> Float64Array:
     """(N, E) what a sender says of the leading entries; of the others it says their mean."""
-    said = np.zeros_like(true)
+    labels = np.zeros_like(true)
     count = len(shift)
     noise = rng.normal(size=(len(true), count)) * sigma
-    said[:, :count] = shift + share * (true[:, :count] + noise)
-    return said
+    labels[:, :count] = shift + share * (true[:, :count] + noise)
+    return labels
 
 
 def joints_of(rotations: torch.Tensor, orientation: Rotation) -> FloatArray:
@@ -164,12 +164,12 @@ def figures(samples: Sequence[FloatArray], people: People, tree: cKDTree, today:
     first = samples[0]
     errors = np.stack([leg_errors(each, people.joints) for each in samples])
     bent = np.isin(modes_of(first, np.ones(len(first), bool)), _BENT)
-    told = np.isin(rest, _UPRIGHT)
+    clear = np.isin(rest, _UPRIGHT)
     return {
         "frechet": frechet(first, people.joints),
         "nearest_ratio": nearest(tree, first) / nearest(tree, people.joints),
         "best_of_five_ratio": float(errors.min(0).mean()) / today,
-        "seated_right": float((bent == (rest == MODES.index("sit")))[told].mean()),
+        "seated_right": float((bent == (rest == MODES.index("sit")))[clear].mean()),
         "knees_mm": 1000 * float(leg_errors(first, people.joints, _LEG_JOINTS[:2]).mean()),
         "ankles_mm": 1000 * float(leg_errors(first, people.joints, _LEG_JOINTS[2:]).mean()),
     }
@@ -179,18 +179,18 @@ def poses_table(windows: MotionWindows, count: int, seed: int) -> dict[str, Figu
     rng, space = np.random.default_rng(seed), LabelSpace.load()
     people, known = People(windows, "test", count, rng), People(windows, "train", None, rng)
     tree = cKDTree(known.joints[:, _LEG_JOINTS].reshape(len(known.joints), -1))
-    said = people.said(space, rng)
-    mean = said.copy()
+    labels = people.sent_labels(space, rng)
+    mean = labels.copy()
     for name in LEGS:
         mean[:, _SLICES[name]] = 0
     shown = partial(completed, space, people)
-    today = float(leg_errors(shown(said), people.joints).mean())
+    today = float(leg_errors(shown(labels), people.joints).mean())
     systems: dict[str, Callable[[int], FloatArray]] = {
         "mean pose": lambda _: mean,
-        "sent mean": lambda _: said,
-        "mixture": lambda sample: generated(said, 50 * sample, None),
-        "mixture, (26) and (27)": lambda sample: generated(said, 50 * sample, "paper"),
-        "mixture, diffusion": lambda sample: generated(said, 50 * sample),
+        "sent mean": lambda _: labels,
+        "mixture": lambda sample: generated(labels, 50 * sample, None),
+        "mixture, (26) and (27)": lambda sample: generated(labels, 50 * sample, "paper"),
+        "mixture, diffusion": lambda sample: generated(labels, 50 * sample),
     }
     return {
         name: figures([shown(system(sample)) for sample in range(_SAMPLES)], people, tree, today, people.modes)

@@ -156,11 +156,16 @@ class LabelJoints:
     def __init__(self) -> None:
         self._space, self._kinematics = LabelSpace.load(), KeypointKinematics(BodyModel.load())
 
-    @torch.inference_mode()
     def __call__(self, person: PersonLabels) -> FloatArray:
         """(17, 3) camera space, metres."""
-        joints, _ = self._kinematics(self._space.decode(torch.from_numpy(concatenate(person.labels))[None]))
-        return np.asarray(joints[0].numpy(), np.float32)
+        joints: FloatArray = self.of(concatenate(person.labels)[None])[0]
+        return joints
+
+    @torch.inference_mode()
+    def of(self, labels: FloatArray) -> FloatArray:
+        """(T, 17, 3) of labels (T, LABEL_SIZE); NaN for NaN."""
+        joints, _ = self._kinematics(self._space.decode(torch.from_numpy(labels)))
+        return np.asarray(joints.numpy(), np.float32)
 
 
 def demo_frames(limit: int | None) -> Iterator[CapturedFrame]:

@@ -2,8 +2,7 @@
 
 Heads are drawn from the camera's view (`view`), and turned by 20° and 40°.  `rank1` is the share of heads whose own
 photograph, mirrored, is nearer by the network's cosine than those of all others; a head in which no face is found
-counts as not known.  `ceiling` is that of photographs, blurred and noisy, in the place of heads.  `outline_mm` is the
-mean difference of both outlines (`sender.wears.outline`), of the heads from the camera's view.
+counts as not known.  `ceiling` is that of photographs, blurred and noisy, in the place of heads.
 
     photographs  people of held-back photographs with faces of 60 pixels or more, each rebuilt from it alone
     webcam       clips of five people; nearest to a frame of *another* clip of theirs
@@ -24,15 +23,13 @@ import numpy as np
 from bodywire.both_ends import BothEnds
 from bodywire.loading import loaded
 from common.arrays import FloatArray, Image
-from common.errors import OutputError, UsageError
-from common.head_outline import SECTORS
+from common.errors import UsageError
 from receiver.engine.engine import ReconstructedPerson
 from sender.capture.open import open_source
 from sender.config import SenderConfig
 from sender.face.landmarks import LEFT_CORNERS, RIGHT_CORNERS, FaceLandmarks, FaceReader, read_closely
 from sender.face.region import face_px, region_of_keypoints
 from sender.perception.inference.crop import CropBox
-from sender.wears.outline import OutlineReader
 from tests.bench import report
 from tests.bench.mobilefacenet import PLACES, MobileFaceNet
 from tests.bench.photos import read_frames
@@ -53,7 +50,6 @@ _LEAST_FACE_PX, _LEAST_SCORE = 60.0, 0.8
 _INPUT_PX = 112
 _NOSE, _MOUTH = 1, (61, 291)
 _CEILING_PX, _NOISE = 60, 4.0
-_TILE_PX, _COLUMNS = 128, 4
 
 
 @dataclass(frozen=True, eq=False)
@@ -63,33 +59,25 @@ class Known:
     Args:
         name: of the person.
         clip: in which the face is; of photographs, the person's name.
-        face: (112, 112, 3) as aligned.
         true, worse: (D,) of the mirrored face, and of the face made worse.
-        heads: (H, W, 3) drawn, one for each of `TURNS_DEG`.
-        found: (D,) of each; None where no face is found.
-        off_m: (S,) by how much the outline of the head from the camera's view is beyond the face's; NaN where either is
-            not known.
+        found: (D,) of the head, one for each of `TURNS_DEG`; None where no face is found.
     """
 
     name: str
     clip: str
-    face: Image
     true: FloatArray
     worse: FloatArray
-    heads: Sequence[Image]
     found: Sequence[FloatArray | None]
-    off_m: FloatArray
 
 
 class Heads:
     """Rebuilds people, and looks at their faces. Raises UsageError where something that it needs is missing."""
 
     def __init__(self, recogniser: MobileFaceNet) -> None:
-        reader, outlines = FaceReader.load(), OutlineReader.load()
-        if reader is None or outlines is None:
+        reader = FaceReader.load()
+        if reader is None:
             raise UsageError("MediaPipe's networks are missing: `sender doctor` says more")
         self._reader, self._recogniser, self._view = reader, recogniser, HeadView()
-        self._outlines = outlines
 
     def photographed(self, folders: Sequence[Path], most: int) -> list[Known]:
         """The first people with large faces in the held-back photographs of folders."""
@@ -126,18 +114,9 @@ class Heads:
             return ()
         face = aligned(image, landmarks)
         report.progress(f"{name}, {clip}: {face_px(landmarks.region):.0f} px")
-        drawn = [self._view.picture(person, turn) for turn in TURNS_DEG]
         true, bad = self._recogniser(np.ascontiguousarray(face[:, ::-1])), self._recogniser(worse(face))
-        found = [self._found(*head) for head in drawn]
-        off_m = self._outline(*drawn[0]) - self._outlined(image, landmarks)
-        return (Known(name, clip, face, true, bad, [image for image, _ in drawn], found, off_m),)
-
-    def _outline(self, head: Image, places: FloatArray) -> FloatArray:
-        return self._outlined(head, self._face(head, region_of_keypoints(places)))
-
-    def _outlined(self, image: Image, face: FaceLandmarks | None) -> FloatArray:
-        outline = None if face is None else self._outlines.read(image, face)
-        return np.full(len(SECTORS), np.nan, np.float32) if outline is None else outline
+        found = [self._found(*self._view.picture(person, turn)) for turn in TURNS_DEG]
+        return (Known(name, clip, true, bad, found),)
 
     def _found(self, head: Image, places: FloatArray) -> FloatArray | None:
         landmarks = self._face(head, region_of_keypoints(places))
@@ -188,21 +167,7 @@ def figures(known: Sequence[Known]) -> dict[str, float]:
         **scores,
         "cosine_mean": float(np.mean(cosines)),
         "ceiling": rank1(known, [each.worse for each in known]),
-        "outline_mm": float(1e3 * np.nanmean(np.abs([each.off_m for each in known]))),
     }
-
-
-def write_sheet(path: Path, known: Sequence[Known]) -> None:
-    """Faces beside heads. Raises OutputError if the file cannot be written."""
-    size = (_TILE_PX, _TILE_PX)
-    rows = [
-        np.hstack([cv2.resize(tile, size, interpolation=cv2.INTER_AREA) for tile in (each.face, *each.heads)])
-        for each in known
-    ]
-    rows += [np.full_like(rows[0], 255)] * (-len(rows) % _COLUMNS)
-    sheet = np.vstack([np.hstack(rows[first : first + _COLUMNS]) for first in range(0, len(rows), _COLUMNS)])
-    if not cv2.imwrite(str(path), cv2.cvtColor(sheet, cv2.COLOR_RGB2BGR)):
-        raise OutputError(f"cannot write {path}")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -211,7 +176,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--photographs", type=Path, nargs="+", default=(), metavar="DIR", help="folders of pictures")
     parser.add_argument("--webcam", type=Path, metavar="DIR", help="folder of the clips")
     report.add_amount(parser, "--count", "people of photographs", 40, 20, report.at_least(2))
-    parser.add_argument("--out", type=Path, metavar="PNG", help="where faces and heads are drawn")
     return report.run(parser, _work, arguments)
 
 
@@ -224,8 +188,6 @@ def _work(options: argparse.Namespace) -> None:
     if not any(groups.values()):
         raise UsageError("no faces: name --photographs or --webcam with large faces")
     report.publish(options, {name: figures(known) for name, known in groups.items() if known}, "rank 1")
-    if options.out:
-        write_sheet(options.out, [each for known in groups.values() for each in known])
 
 
 if __name__ == "__main__":

@@ -6,7 +6,7 @@ import torch
 from numpy.random import Generator
 
 from common.arrays import FloatArray
-from common.body.model import BodyModel, BodyOutput
+from common.body.model import BodyModel
 from common.body.surface_space import SurfaceSpace
 from common.synthetic.assets.appearance import Light, sample_appearance, sample_light
 from common.synthetic.assets.body_canvas import Canvas
@@ -88,10 +88,3 @@ def worn_figure(outfit: Outfit, vertices: FloatArray, skeleton: PosedSkeleton) -
     """A posed person in an outfit (`vertices`: (V, 3) of the body, camera space, metres)."""
     worn = tuple(WornGarment(garment, garment.posed_vertices(skeleton), paint) for garment, paint in outfit.garments)
     return Figure(vertices, outfit.body, worn)
-
-
-def worn_body(body: BodyModel, outfit: Outfit, posed: BodyOutput, row: int, shape: FloatArray) -> Figure:
-    """One body of a batch in an outfit; `shape` are its coefficients (10,)."""
-    rest = body.rest_joints_of(posed.vertices.new_tensor(shape)[None])[0].numpy()
-    positions, rotations = (part[row].numpy() for part in (posed.joint_positions, posed.joint_rotations))
-    return worn_figure(outfit, posed.vertices[row].numpy(), PosedSkeleton(shape, rest, positions, rotations))

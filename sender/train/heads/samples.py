@@ -8,7 +8,7 @@ from numpy.random import Generator
 from scipy.spatial.transform import Rotation
 
 from common.arrays import FloatArray, Image
-from common.body.anatomy import FACIAL_ACTIONS, SHAPE_SIZE
+from common.body.anatomy import FACIAL_ACTIONS
 from common.synthetic.renderer.heads import Heads, Look
 from common.synthetic.renderer.renderer import View
 from sender.face.landmarks import FaceLandmarks, FaceReader
@@ -63,26 +63,6 @@ def _look(values: FloatArray, left: float, up: float) -> None:
     sides |= {"UpLeft": up, "UpRight": up, "DownLeft": -up, "DownRight": -up}
     for name, amount in sides.items():
         values[_INDEX[f"eyeLook{name}"]] = max(amount, 0)
-
-
-def render_samples(
-    heads: Heads, reader: FaceReader, rng: Generator, count: int, face_px: tuple[float, float]
-) -> tuple[FloatArray, list[FaceLandmarks]]:
-    """Draws heads until a number of them has landmarks: activations (N, 52) and the landmarks.
-
-    These are pixels of a picture whose principal point is the origin, at focal length 1 px.
-
-    Args:
-        face_px: range of the size of faces; it is drawn evenly in its logarithm.
-    """
-    found: list[tuple[FloatArray, FaceLandmarks]] = []
-    while len(found) < count:
-        size_px, activations = float(np.exp(rng.uniform(*np.log(face_px)))), draw_activations(rng)
-        rest = heads.vertices(rng.normal(0, 1, SHAPE_SIZE).astype(np.float32), activations)
-        face = read_head(heads, reader, rng, rest, size_px)
-        if face is not None:
-            found.append((activations, face))
-    return np.stack([activations for activations, _ in found]), [face for _, face in found]
 
 
 def read_head(

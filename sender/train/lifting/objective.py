@@ -34,9 +34,6 @@ _LEAST_DEPTH_M = 0.2
 _FARTHEST_ENTRY = 12.0
 # Weight of frames in which nobody was found.
 _HIDDEN = 0.3
-# Power of σ that the mean's part of the likelihood is multiplied by (β of Seitzer et al. 2022), so that hard frames are
-# learned from, too.
-_EASED = 0.5
 
 
 class Posterior(nn.Module):

@@ -4,7 +4,6 @@ Without --pictures, the photographs that ship with the sender, on which the imag
 the same bandwidth ratio (--rate): channel uses per colour value of a pixel, with those of side information at capacity.
 
   bodywire             what sessions send: importance where perception sees people, lengths by expected error
-  lengths by entropy   the same with the lengths of LRISC (Yin et al. 2025), which follow entropy alone
   equal importance     the same with lengths that do not know where people are
   deepjscc             with --trained: the baseline that `tests.bench.channel.deepjscc` trained for the rate; AWGN only
   webp at capacity     a WebP file behind an ideal code: the largest quality that passes without loss; likewise AVIF
@@ -38,20 +37,16 @@ import cv2
 import numpy as np
 import torch
 from PIL import Image as Pictures
-from torch import Tensor
 
 from common.arrays import BoolArray, ByteArray, Image
-from common.channel import transmission
-from common.channel.model import ImageChannel, ImageChannelConfig
+from common.channel.model import ImageChannel
 from common.channel.physical import capacity_bits, carry
-from common.channel.state import LENGTHS, ChannelState
+from common.channel.state import ChannelState
 from common.channel.transmission import decode, encode, load_network
 from common.errors import UsageError
 from common.frames import Camera
-from common.imaging.entropy import Statistics, expected_bits
 from common.imaging.focal_length import guessed_focal_px
 from common.imaging.grid import STRIDE, latent_grid
-from common.weights.loader import load_recorded
 from sender.capture.open import DEMO_PHOTOGRAPHS
 from sender.jscc.importance import importance_of
 from sender.perception.config import TrackingConfig
@@ -67,8 +62,6 @@ CHANNELS: Final = (*(ChannelState(snr_db) for snr_db in (1, 4, 7, 10, 13)), Chan
 _QUICK_PICTURES: Final = 2
 _COMPARED: Final = ("psnr_db", "mask_db", "keypoints_percent", "mask_iou")
 _SCALES: Final = (1, 2, 4)
-# LRISC has 1.  1.5 was chosen on held-back pictures: it gains 0.1 dB at an SNR of 1 dB and loses 0.01 dB at 13 dB.
-_ENTROPY_POWER: Final = 1.5
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -136,24 +129,6 @@ class Channel:
         return Sent(decode(self.network, signal, received), signal.bandwidth_ratio)
 
 
-class EntropyLengths(ImageChannel):
-    """Each position gets Q(η bits^1.5 ω) symbols of its expected information: the nearest of `LENGTHS`."""
-
-    def lengths(
-        self, statistics: Statistics, mean_length: Tensor, snr_db: Tensor, weights: Tensor | None = None
-    ) -> Tensor:
-        wanted = expected_bits(statistics).double() ** _ENTROPY_POWER * (1.0 if weights is None else weights)
-        sizes = torch.tensor(LENGTHS)
-        borders = (sizes[1:] + sizes[:-1]) / 2
-
-        def excess(eta: float) -> float:
-            return float(sizes[torch.bucketize(wanted * eta, borders)].double().mean() - mean_length)
-
-        etas = np.geomspace(1e-6, 1e3, 4096)
-        fitting = max(bisect.bisect_right(etas, 0.0, key=excess) - 1, 0)
-        return sizes[torch.bucketize(wanted * etas[fitting], borders)]
-
-
 @dataclass(frozen=True, slots=True)
 class FilesAtCapacity:
     """The best picture of the files of a format that pass, of the resolutions by which sides are divided."""
@@ -196,10 +171,8 @@ def systems(folders: Sequence[Path], rate: Fraction) -> dict[str, System]:
         WeightsError: weights are missing, damaged or of another version.
     """
     network = load_network()
-    by_entropy = load_recorded(transmission.WEIGHTS_NAME, transmission.KIND, ImageChannelConfig, EntropyLengths)
     found: dict[str, System] = {
         "bodywire": Channel(network),
-        "lengths by entropy": Channel(by_entropy),
         "equal importance": Channel(network, important=False),
     }
     for baseline in deepjscc.trained(folders):

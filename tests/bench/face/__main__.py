@@ -26,12 +26,12 @@ import torch
 from torch import Tensor
 
 from common.arrays import FloatArray
-from common.body.anatomy import FACIAL_ACTIONS
+from common.body.anatomy import FACIAL_ACTIONS, SHAPE_SIZE
 from common.synthetic.renderer.heads import Heads
 from sender.face.actions import FaceActions
 from sender.face.landmarks import FaceLandmarks, FaceReader
 from sender.face.memory import FaceMemory
-from sender.train.heads.samples import render_samples
+from sender.train.heads.samples import draw_activations, read_head
 from tests.bench import report
 from tests.bench.face import clips
 from tests.bench.face.people import judged_faces, read_faces
@@ -76,11 +76,18 @@ def rendered_faces(count: int, face_px: float, seed: int) -> tuple[FloatArray, F
     reader = FaceReader.load()
     if reader is None:
         raise ValueError("MediaPipe's networks are missing")
-    sizes = (face_px - 1, face_px + 1)
-    true, faces = render_samples(Heads(), reader, np.random.default_rng(seed), count, sizes)
+    heads, rng, sizes = Heads(), np.random.default_rng(seed), np.log((face_px - 1, face_px + 1))
+    true, faces = list[FloatArray](), list[FaceLandmarks]()
+    while len(faces) < count:
+        size_px, activations = float(np.exp(rng.uniform(*sizes))), draw_activations(rng)
+        rest = heads.vertices(rng.normal(0, 1, SHAPE_SIZE).astype(np.float32), activations)
+        face = read_head(heads, reader, rng, rest, size_px)
+        if face is not None:
+            true.append(activations)
+            faces.append(face)
     network = FaceActions.load()
     # Rendered heads are the body's, of which the mean is 0.
-    return activations_of(network, faces, torch.zeros_like(network.neutral)), true
+    return activations_of(network, faces, torch.zeros_like(network.neutral)), np.stack(true)
 
 
 def correlations(given: FloatArray, true: FloatArray) -> dict[str, float]:

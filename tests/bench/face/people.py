@@ -1,14 +1,13 @@
 """Landmarks of photographed faces: what faces of real people look like to the networks."""
 
 import json
-from collections.abc import Container, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 import cv2
 import numpy as np
 
-from common.arrays import Image
 from common.errors import SourceError
 from sender.face.landmarks import FaceLandmarks, FaceReader, read_closely
 from sender.face.region import region_of_keypoints
@@ -24,14 +23,9 @@ class PhotographedFace:
 
     Args:
         annotation: its number.
-        name: of the photograph.
-        image: (H, W, 3) RGB.
-        landmarks: in it.
     """
 
     annotation: int
-    name: str
-    image: Image
     landmarks: FaceLandmarks
 
 
@@ -41,14 +35,11 @@ def judged_faces() -> dict[int, tuple[str, ...]]:
     return {int(row[0]): tuple(row[1:]) for row in rows}
 
 
-def read_faces(
-    folder: Path, reader: FaceReader, least_eyes_px: float, without: Container[str] = ()
-) -> Iterator[PhotographedFace]:
+def read_faces(folder: Path, reader: FaceReader, least_eyes_px: float) -> Iterator[PhotographedFace]:
     """Faces of the photographs `people` whose nose and eyes are visible.
 
     Args:
         least_eyes_px: least distance of the eyes.
-        without: names of photographs that are left out.
 
     Raises:
         SourceError: a photograph is missing.
@@ -58,7 +49,7 @@ def read_faces(
     for annotation in document["annotations"]:
         name, keypoints = files[annotation["image_id"]], np.asarray(annotation["keypoints"], np.float32).reshape(-1, 3)
         eyes_px = np.linalg.norm(keypoints[1, :2] - keypoints[2, :2])
-        if name in without or (keypoints[:3, 2] < 2).any() or eyes_px < least_eyes_px:
+        if (keypoints[:3, 2] < 2).any() or eyes_px < least_eyes_px:
             continue
         picture = cv2.imread(str(folder / "images" / name), cv2.IMREAD_COLOR)
         if picture is None:
@@ -66,4 +57,4 @@ def read_faces(
         image = np.ascontiguousarray(picture[..., ::-1], np.uint8)
         face = read_closely(reader, image, region_of_keypoints(keypoints[:, :2]), LEAST_SCORE)
         if face is not None:
-            yield PhotographedFace(int(annotation["id"]), name, image, face)
+            yield PhotographedFace(int(annotation["id"]), face)

@@ -9,9 +9,8 @@ frames a second; `systems.py` draws what each of them sends.  A system's setting
 
 `added_joint_error_mm` is the distance from the bodies that the sender perceives in the uncompressed frames, relative to
 the hips; `mpjpe_mm` is the distance from the true joints.  Rates are means over all frames, the first one included,
-without headers; figures are means over clips.  Bodywire's `header_bytes` are its sequence, time, camera, identities,
-confidences and checks.  Rates at equal error are interpolated on the curves, their logarithm linear in the error.  A
-bound stands where a curve does not reach an error, or never exceeds it.
+without headers; figures are means over clips.  Rates at equal error are interpolated on the curves, their logarithm
+linear in the error.  A bound stands where a curve does not reach an error, or never exceeds it.
 
 What a link carries, and meshes: `tests.bench.scenarios`.
 """
@@ -20,14 +19,39 @@ import argparse
 import sys
 from collections.abc import Sequence
 
-from tests.bench import report
-from tests.bench.moving_clips import MovingClipRenderer
-from tests.bench.rivals.clips import perceive
-from tests.bench.rivals.comparison import BOUND_WORDS, UNCODED, Comparison, Rates, criteria, equal_rates
-from tests.bench.rivals.footage import demo, filmed
-from tests.bench.rivals.systems import FAMILIES, Result, Systems
+import numpy as np
 
-_COLUMNS = ("bytes_per_frame", "payload_bytes_median", "added_joint_error_mm", "mpjpe_mm")
+from tests.bench import report
+from tests.bench.measures import mean_by_key
+from tests.bench.moving_clips import MovingClipRenderer
+from tests.bench.rivals.systems import OURS, UNCODED, Systems
+from tests.bench.scenarios.footage import demo, filmed
+
+JOINT_ERRORS_MM = (3.0, 8.0)
+"""Added joint errors at which rates are compared."""
+MPJPE_SHARE = 0.05
+"""Share by which the error against the truth may exceed that of the uncompressed labels."""
+
+Curve = Sequence[tuple[float, float]]
+"""Bytes a frame, and error, of each setting of a system."""
+
+
+def equal_rate(curve: Curve, error: float) -> tuple[str, float]:
+    """The bytes a frame at an error, interpolated on the settings whose error no cheaper one has.
+
+    Where no setting has so small an error, it is the rate of the nearest, and the sign is `≥`; where the cheapest has a
+    smaller one, `≤`.
+    """
+    points: list[tuple[float, float]] = []
+    for point in sorted(curve):
+        if not points or point[1] < points[-1][1]:
+            points.append(point)
+    if points[-1][1] > error:
+        return "≥ ", points[-1][0]
+    if points[0][1] <= error:
+        return "≤ ", points[0][0]
+    sizes, errors = np.array(points[::-1]).T
+    return "", float(np.exp(np.interp(error, errors, np.log(sizes))))
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -41,29 +65,28 @@ def _work(options: argparse.Namespace) -> None:
     systems, renderer = Systems(options.quick), MovingClipRenderer(options.frames)
     clips = {"demo": demo(options.frames)}
     clips |= {f"rendered {each}": filmed(renderer, options.seed, each) for each in range(options.rendered)}
-    done: list[list[Result]] = []
-    perceived = [perceive(name, clip, systems.sender, systems.joints) for name, clip in clips.items()]
-    for clip in perceived:
-        done.append([])
-        for family in FAMILIES:
-            done[-1] += systems.measure(family, clip)
-            report.progress(f"{clip.name}, {family}: {len(done[-1])} settings so far")
-    comparison = Comparison.from_clips(done, [clip.errors(clip.joints) for clip in perceived])
-    rates, everything = equal_rates(comparison), {**comparison.figures, UNCODED: comparison.uncoded}
+    rows: dict[tuple[str, str], list[dict[str, float]]] = {}
+    for name, clip in clips.items():
+        for system, setting, figures in systems.results(name, clip):
+            rows.setdefault((system, setting), []).append(figures)
+            report.progress(f"{name}: {setting}")
+    means = {key: mean_by_key(each) for key, each in rows.items()}
     head = f"demo and {options.rendered} rendered clips of {options.frames} frames, 30 a second, seed {options.seed}"
-    print(f"{head}\n{report.machine_line()}\n\n{report.table(everything, _COLUMNS)}")
-    for criterion, (key, error) in criteria(comparison).items():
-        print(f"\nat {criterion} ({key} = {error:.1f})\n\n{_rates_table(rates[criterion])}")
-    report.write_json(options, everything, equal_rates=rates)
-
-
-def _rates_table(rates: dict[str, Rates]) -> str:
-    rows = [["", "bytes a frame", "of bodywire's"]]
-    for family, rate in rates.items():
-        size, ratio = (f"{float(rate[key]):.4g}" for key in ("bytes_per_frame", "ratio"))
-        of, times = BOUND_WORDS[str(rate["bound"])], BOUND_WORDS[str(rate["ratio_bound"])]
-        rows.append([family, of + size, f"{times}{ratio}×"])
-    return report.markdown(rows)
+    report.publish(options, {setting: figures for (_, setting), figures in means.items()}, head)
+    limits = {f"added joint error {error:g} mm": ("added_joint_error_mm", error) for error in JOINT_ERRORS_MM}
+    uncoded_mm = means[UNCODED, UNCODED]["mpjpe_mm"]
+    limits[f"MPJPE within {100 * MPJPE_SHARE:g} %"] = "mpjpe_mm", (1 + MPJPE_SHARE) * uncoded_mm
+    table = [["", *limits]]
+    for system in dict.fromkeys(system for system, _ in means if system != UNCODED):
+        cells = []
+        for key, error in limits.values():
+            (sign, size), (_, ours) = (
+                equal_rate([(row["bytes_per_frame"], row[key]) for (of, _), row in means.items() if of == each], error)
+                for each in (system, OURS)
+            )
+            cells.append(f"{sign}{size:.4g} bytes, {size / ours:.4g}×")
+        table.append([system, *cells])
+    print(f"\nbytes a frame, and multiples of bodywire's, at\n\n{report.markdown(table)}")
 
 
 if __name__ == "__main__":

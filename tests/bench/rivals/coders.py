@@ -1,37 +1,22 @@
-"""Rivals' codes of pictures and meshes, as streams: one end encodes, the other decodes."""
+"""Rivals' codes of pictures, as streams: one end encodes, the other decodes."""
 
-import importlib
 import io
 import os
-import zlib
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
-from functools import cache
 from typing import Any, Final, cast
 
 import av
 import cv2
 import numpy as np
-import torch
 from av.bitstream import BitStreamFilterContext
 from av.video.codeccontext import VideoCodecContext
 from PIL import Image as Pictures
 
 from common.arrays import Image
-from common.channel import transmission
-from common.channel.physical import carry
-from common.channel.signal import SignalBlob
-from common.channel.state import ChannelState
-from common.errors import UsageError
-from receiver.mesh.triangle_mesh import SurfaceMesh
 from tests.support.motion.rendered_clip import FPS
-
-AIR: Final = ChannelState(10)
-SYMBOL_BYTES: Final = 4
-"""A symbol is sent as two numbers of 16 bits."""
-_DRACO_LEVEL = 7
 
 
 def resized(picture: Image, width: int, height: int) -> Image:
@@ -63,30 +48,6 @@ class Still(Coder):
 
     def decode(self, data: bytes) -> Image:
         return np.asarray(Pictures.open(io.BytesIO(data)).convert("RGB"), np.uint8)
-
-
-class Symbols(Coder):
-    """Pictures as symbols of the image channel, whose noise the receiver's end adds.
-
-    A message has as many bytes as the symbols and, at capacity, the side information take.
-    """
-
-    def __init__(self, rate: Fraction) -> None:
-        self._rate, self._network = rate, _image_channel()
-        self._noise = torch.Generator().manual_seed(0)
-
-    def encode(self, content: Image) -> bytes:
-        signal = transmission.encode(self._network, content, AIR, self._rate)
-        data = zlib.compress(SignalBlob(0, 0.0, (0, 0, 0), AIR, signal).encode())
-        return data.ljust(SYMBOL_BYTES * signal.uses, b"\0")
-
-    def decode(self, data: bytes) -> Image:
-        # What follows the compressed stream is padding.
-        signal = SignalBlob.decode(zlib.decompressobj().decompress(data)).signal
-        return transmission.decode(self._network, signal, carry(AIR, signal.symbols, self._noise))
-
-
-_image_channel = cache(transmission.load_network)
 
 
 @dataclass(frozen=True)
@@ -154,22 +115,3 @@ class Video(Coder):
     def decode(self, data: bytes) -> Image:
         (frame,) = self._decoder.decode(av.Packet(data))
         return np.ascontiguousarray(frame.to_ndarray(format="rgb24"))
-
-
-class Draco(Coder):
-    """Meshes, each with its triangles, as Draco's edgebreaker codes them."""
-
-    def __init__(self, bits: int) -> None:
-        try:
-            self._bits, self._draco = bits, importlib.import_module("DracoPy")
-        except ImportError as error:
-            raise UsageError("meshes of rivals need Draco: pip install 'bodywire[bench]'") from error
-
-    def encode(self, content: SurfaceMesh) -> bytes:
-        options = {"quantization_bits": self._bits, "compression_level": _DRACO_LEVEL}
-        data: bytes = self._draco.encode(content.vertices, content.faces, **options)
-        return data
-
-    def decode(self, data: bytes) -> SurfaceMesh:
-        mesh = self._draco.decode(data)
-        return SurfaceMesh(np.asarray(mesh.points, np.float32), np.asarray(mesh.faces, np.int32))

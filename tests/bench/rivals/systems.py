@@ -5,52 +5,42 @@ frames ─┬─ crops as WebP, AVIF ── perception, semantics ─ labels ─
         └─ H.264, AV1 ─ detection, perception, semantics ─ labels ┘
 """
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from typing import Any, Final
 
 import numpy as np
 
 from common.arrays import FloatArray, Image
+from common.errors import SourceError
 from common.frames import Camera
+from common.labels import LABEL_SIZE, concatenate
 from common.weights.manifest import model_hash
+from sender.capture.source import CapturedFrame
 from sender.importance.importance import Importance
 from sender.perception.inference.predictor import Perception
-from sender.perception.observed_person import ObservedPerson
 from sender.semantics.config import SmoothingConfig
 from sender.semantics.stage import SemanticsStage
+from tests.bench.measures import centred, mean_distance_mm
 from tests.bench.moving_clips import CAMERA
-from tests.bench.perceived import FrameSender
+from tests.bench.perceived import FrameSender, LabelJoints
 from tests.bench.rate import LabelClip, codec_settings, through_codec
-from tests.bench.rivals.clips import Figures, Joints, PerceivedClip, captured_frames, held
 from tests.bench.rivals.coders import VIDEOS, Coder, Still, Video
+from tests.bench.scenarios.footage import Footage
 from tests.support.motion.rendered_clip import FPS
 
 OURS: Final = "bodywire"
 STILLS: Final = {f"{name} crops": name for name in ("WEBP", "AVIF")}
-FAMILIES: Final = (OURS, *STILLS, *VIDEOS)
-"""Systems; each has several settings."""
-
+UNCODED: Final = "uncompressed"
 _QUALITIES: Final = (5, 25, 50, 75, 92)
 _CROP_SCALES: Final = (1, 2)
 
-
-@dataclass(frozen=True, eq=False)
-class Result:
-    """One setting of a system on one clip.
-
-    Args:
-        setting: its name in tables, the system's included.
-        figures: bytes and errors.
-    """
-
-    family: str
-    setting: str
-    figures: Figures
+Result = tuple[str, str, dict[str, float]]
+"""A system, one of its settings, and its figures."""
 
 
 class Systems:
-    """What all systems need; `measure` gives the settings of a family on a clip.
+    """What all systems need.
 
     Args:
         quick: with about half of the settings.
@@ -60,65 +50,82 @@ class Systems:
     """
 
     def __init__(self, quick: bool) -> None:
-        self.joints, self.sender = Joints(), FrameSender()
+        self._joints, self._sender = LabelJoints(), FrameSender()
         self._perception, self._semantics = Perception.load(), SemanticsStage.load(SmoothingConfig())
         self._quick, self._stride = quick, 2 if quick else 1
         self._networks, self._importance = model_hash(), Importance.load()
 
-    def measure(self, family: str, clip: PerceivedClip) -> Iterator[Result]:
-        if family in STILLS:
-            return self._stills(family, clip)
-        if family in VIDEOS:
-            return self._video(family, clip)
-        return self._labels(clip)
+    def results(self, name: str, footage: Footage) -> Iterator[Result]:
+        """All settings of all systems on a clip. Raises SourceError if nobody is found in it."""
+        found = []
+        for index, frame in enumerate(_frames(name, footage.pictures, CAMERA)):
+            perceived = self._sender.stages.perceive(frame)
+            if people := self._sender.stages.label(perceived).people:
+                found.append((index, people[0], perceived.observed[0]))
+        if not found:
+            raise SourceError(f"nobody is found in the clip {name}")
+        kept, people, observed = zip(*found, strict=True)
+        before = self._joints.of(np.stack([concatenate(person.labels) for person in people]))
+        truth, pictures = footage.joints[list(kept)], [footage.pictures[index] for index in kept]
 
-    def _labels(self, clip: PerceivedClip) -> Iterator[Result]:
-        """Labels through the codec."""
-        whole = LabelClip(clip.name, clip.people)
-        for name, rho in codec_settings(self._importance, whole, self._quick).items():
-            sent = list(through_codec(whole, rho, self._networks))
-            errors = self._errors(clip, np.stack([frame.labels for frame in sent]))
-            errors["header_bytes"] = float(np.mean([frame.by_group.get("header", 0.0) for frame in sent]))
-            yield _result(OURS, name.replace("codec", OURS), [frame.size for frame in sent], errors)
+        def figures(sizes: Sequence[int] | Sequence[float], joints: FloatArray) -> dict[str, float]:
+            shown = np.isfinite(joints).all(axis=(1, 2))
+            own, uncoded, true = (np.stack([*map(centred, each[shown])]) for each in (joints, before, truth))
+            errors = {"added_joint_error_mm": mean_distance_mm(own, uncoded), "mpjpe_mm": mean_distance_mm(own, true)}
+            return {"bytes_per_frame": float(np.mean(sizes)), **errors}
 
-    def _stills(self, family: str, clip: PerceivedClip) -> Iterator[Result]:
-        for scale in _CROP_SCALES[: 1 if self._quick else None]:
-            side = self._perception.size // scale
-            cut = [person.crop.cut(each, side) for each, person in zip(clip.pictures, clip.observed, strict=True)]
-            for quality in _QUALITIES[:: self._stride]:
-                sizes, decoded = _through(Still(STILLS[family], side, quality), cut)
-                errors = self._errors(clip, held(list(self._read(decoded, clip.observed))))
-                yield _result(family, f"{STILLS[family]}, 1/{scale}, quality {quality}", sizes, errors)
-
-    def _read(self, crops: Sequence[Image], people: Sequence[ObservedPerson]) -> Iterator[Mapping[str, FloatArray]]:
-        """Labels of received crops, one a frame; people are told apart by the sender."""
-        semantics = self._semantics.anew(SmoothingConfig())
-        for number, (crop, person) in enumerate(zip(crops, people, strict=True)):
-            observed = replace(person, output=self._perception.observe([crop]))
-            yield semantics.label([observed], CAMERA, number / FPS)[0].labels
-
-    def _video(self, family: str, clip: PerceivedClip) -> Iterator[Result]:
-        codec = VIDEOS[family]
-        for scale, factors in list(codec.factors.items())[: 2 if self._quick else None]:
+        yield UNCODED, UNCODED, figures([np.nan], before)
+        clip = LabelClip(name, people)
+        for setting, rho in codec_settings(self._importance, clip, self._quick).items():
+            sent = list(through_codec(clip, rho, self._networks))
+            joints = self._joints.of(np.stack([frame.labels for frame in sent]))
+            yield OURS, setting.replace("codec", OURS), figures([frame.size for frame in sent], joints)
+        for system, setting, side, coder in self._crop_coders():
+            cut = [person.crop.cut(picture, side) for picture, person in zip(pictures, observed, strict=True)]
+            sizes, decoded = _through(coder, cut)
+            semantics, labels = self._semantics.anew(SmoothingConfig()), []
+            for number, (crop, person) in enumerate(zip(decoded, observed, strict=True)):
+                seen = replace(person, output=self._perception.observe([crop]))
+                labels.append(semantics.label([seen], CAMERA, number / FPS)[0].labels)
+            yield system, setting, figures(sizes, self._joints.of(_held(labels)))
+        for system, setting, scale, coder in self._video_coders():
             camera = Camera(CAMERA.width // scale, CAMERA.height // scale, CAMERA.focal_px / scale)
-            for crf in factors[:: self._stride]:
-                name = f"{family}, 1/{scale}, CRF {crf}"
-                sizes, decoded = _through(Video(codec, scale, crf), clip.pictures)
-                frames = captured_frames(f"{clip.name}, {name}", decoded, camera)
-                people = [self.sender.label(frame).people for frame in frames]
-                errors = self._errors(clip, held([found[0].labels if found else None for found in people]))
-                yield _result(family, name, sizes, errors)
+            sizes, decoded = _through(coder, pictures)
+            received = [self._sender.label(frame).people for frame in _frames(f"{name}, {setting}", decoded, camera)]
+            shown = _held([each[0].labels if each else None for each in received])
+            yield system, setting, figures(sizes, self._joints.of(shown))
 
-    def _errors(self, clip: PerceivedClip, labels: FloatArray) -> Figures:
-        return clip.errors(self.joints(labels))
+    def _crop_coders(self) -> Iterator[tuple[str, str, int, Coder]]:
+        """System, setting, side of the crop in pixels, and coder."""
+        for system, form in STILLS.items():
+            for scale in _CROP_SCALES[: 1 if self._quick else None]:
+                side = self._perception.size // scale
+                for quality in _QUALITIES[:: self._stride]:
+                    yield system, f"{form}, 1/{scale}, quality {quality}", side, Still(form, side, quality)
+
+    def _video_coders(self) -> Iterator[tuple[str, str, int, Coder]]:
+        """System, setting, what the picture's sides are divided by, and coder."""
+        for system, codec in VIDEOS.items():
+            for scale, factors in list(codec.factors.items())[: 2 if self._quick else None]:
+                for crf in factors[:: self._stride]:
+                    yield system, f"{system}, 1/{scale}, CRF {crf}", scale, Video(codec, scale, crf)
 
 
-def _through(coder: Coder, contents: Iterable[Any]) -> tuple[list[int], list[Any]]:
+def _frames(name: str, pictures: Sequence[Image], camera: Camera) -> Iterator[CapturedFrame]:
+    """Pictures as a source's frames; another name is another source."""
+    for index, picture in enumerate(pictures):
+        yield CapturedFrame(index, name, index / FPS, index / FPS, picture, camera)
+
+
+def _held(labels: Sequence[Mapping[str, FloatArray] | None]) -> FloatArray:
+    """(T, LABEL_SIZE) labels, those of the last person in frames without one, NaN before the first."""
+    rows = np.full((len(labels), LABEL_SIZE), np.nan, np.float32)
+    for number, groups in enumerate(labels):
+        rows[number] = concatenate(groups) if groups is not None else rows[max(number - 1, 0)]
+    return rows
+
+
+def _through(coder: Coder, contents: Sequence[Image]) -> tuple[list[int], list[Any]]:
     """Bytes of each, and what is decoded."""
     sent = [coder.encode(content) for content in contents]
     return [len(data) for data in sent], [coder.decode(data) for data in sent]
-
-
-def _result(family: str, setting: str, sizes: Sequence[float], figures: Figures) -> Result:
-    rate = {"bytes_per_frame": float(np.mean(sizes)), "payload_bytes_median": float(np.median(sizes))}
-    return Result(family, setting, rate | figures)

@@ -38,7 +38,7 @@ from common.errors import UsageError
 from tests.bench import report
 from tests.bench.charts import Lines, draw
 from tests.bench.rivals.coders import VIDEOS
-from tests.bench.rivals.footage import demo, strangers
+from tests.bench.scenarios.footage import demo, strangers
 from tests.bench.scenarios.play import LABELS, SYSTEMS
 from tests.bench.scenarios.runs import A_KBPS, Figures, each_playing, scenario_a, scenario_b
 from tests.bench.scenarios.ways import CROPS, MESHES

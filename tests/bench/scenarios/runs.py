@@ -18,8 +18,8 @@ from receiver.mesh.mesh_reading import read_mesh
 from tests.bench import measures
 from tests.bench.link import display_ages
 from tests.bench.reconstruction_scores import VIEW, views_of
-from tests.bench.rivals.footage import Footage
 from tests.bench.scenarios.carrier import Item
+from tests.bench.scenarios.footage import Footage
 from tests.bench.scenarios.play import Daemons, Playing, Shown, place_of
 from tests.bench.scenarios.ways import CROP_PX, WAYS, Way
 from tests.netlab.hosts import TwoHosts

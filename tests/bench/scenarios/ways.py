@@ -7,7 +7,8 @@ from functools import partial
 from typing import Final
 
 from common.channel.physical import capacity_bits
-from tests.bench.rivals.coders import AIR, SYMBOL_BYTES, VIDEOS, Coder, Draco, Still, Symbols, Video, VideoCodec
+from tests.bench.rivals.coders import VIDEOS, Coder, Still, Video, VideoCodec
+from tests.bench.scenarios.coders import AIR, SYMBOL_BYTES, Draco, Symbols
 
 CROP_PX = 256
 """Side of the crops that are sent."""

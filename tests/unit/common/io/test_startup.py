@@ -9,7 +9,7 @@ from collections.abc import Sequence
 import pytest
 
 from common.errors import UsageError
-from common.io.startup import loaded, run_program
+from common.io.startup import freeze_garbage, run_program
 from sender.__main__ import PROGRAM
 
 # A program that prepares itself like a daemon, then runs WORK.
@@ -47,7 +47,7 @@ def test_garbage_is_looked_for_once_all_is_loaded(fails: bool) -> None:
         states.append(gc.isenabled())
         if fails:
             raise UsageError("no camera")
-        loaded()
+        freeze_garbage()
         states.append(gc.isenabled())
 
     frozen = gc.get_freeze_count()
