@@ -23,9 +23,9 @@ PIP_INSTALL = $(PYTHON) -m pip install --quiet --disable-pip-version-check --no-
 # uv takes a third of pip's time. It does not read pip's configuration, which may name the only index that can be reached.
 install = { $(PIP_INSTALL) uv && $(PYTHON) -m uv pip install --quiet --python $(PYTHON) --editable $(1); } || \
 	$(PIP_INSTALL) --editable $(1)
-# All modules of tests/bench that are commands and need no arguments, such as data from elsewhere.
-NEED_DATA := hidden mediapipe_pose motions multiview photos recognition talking_heads wears web
-BENCHES ?= $(filter-out $(NEED_DATA),$(basename $(notdir $(shell grep -l '^if __name__ == "__main__"' tests/bench/*.py)))) face hands rivals scenarios
+# All commands of tests/bench that need no arguments, such as data from elsewhere; load and channel have parts of their own.
+NEED_DATA := __main__ deepjscc hidden mediapipe_pose motions multiview photos recognition talking_heads wears web
+BENCHES ?= $(filter-out $(NEED_DATA),$(basename $(notdir $(shell grep -l '^if __name__ == "__main__"' tests/bench/*/*.py)))) face hands rivals scenarios
 
 # The campaigns of a night are other ones than those of the night before.
 NIGHT ?= $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/bodywire/nightly/$(shell date +%F)

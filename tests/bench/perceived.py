@@ -34,8 +34,8 @@ from sender.perception.observed_person import ObservedPerson
 from sender.perception.stage import PerceptionStage
 from sender.semantics.config import SmoothingConfig
 from sender.semantics.stage import SemanticsStage
-from tests.bench.crops import camera_of, coarse_mask
 from tests.bench.measures import intersection_over_union
+from tests.bench.people.crops import camera_of, coarse_mask
 
 
 @dataclass(frozen=True, eq=False)

@@ -8,8 +8,8 @@ from sender.importance.importance import Importance
 from sender.perception.config import TrackerConfig
 from sender.wears.outline import OutlineReader
 from sender.wears.stage import WearsStage
+from tests.bench.bytes.rates import CodecPair, unconstrained_rho
 from tests.bench.perceived import networks_of_labels
-from tests.bench.rates import CodecPair, unconstrained_rho
 
 
 def whole_system(limits: TrackerConfig) -> BothEnds:

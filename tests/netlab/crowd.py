@@ -28,8 +28,8 @@ from sender.link.client import LinkClient
 from sender.link.config import LinkConfig
 from sender.link.transport.handshake import StreamOpener
 from sender.link.transport.security import SecurityConfig
-from tests.bench.daemons import started_receiver
-from tests.bench.rate import demo_truth
+from tests.bench.bytes.rate import demo_truth
+from tests.bench.time.daemons import started_receiver
 from tests.netlab.programs import FixedRate, new_hello
 from tests.support.link.certificate_authority import Authority
 

@@ -36,7 +36,7 @@ from sender.metrics import SenderMetrics
 from sender.rate.controller import RateController
 from sender.rate.policy import RateConfig
 from sender.rated_encoder import RatedEncoder
-from tests.bench.rate import demo_truth
+from tests.bench.bytes.rate import demo_truth
 from tests.netlab.programs import MODEL, new_hello
 
 Bypass = tuple[str, Any]

@@ -27,7 +27,7 @@ from common.body.label_space import LabelSpace  # noqa: E402
 from common.codec.packet import CODEC_VERSION  # noqa: E402
 from receiver.link.config import ListenConfig, SecurityConfig  # noqa: E402
 from receiver.link.server import LinkServer  # noqa: E402
-from tests.bench.rate import demo_truth  # noqa: E402
+from tests.bench.bytes.rate import demo_truth  # noqa: E402
 from tests.netlab import source  # noqa: E402
 from tests.netlab.logging_receiver import LoggingPipeline  # noqa: E402
 from tests.netlab.pipe import Shape  # noqa: E402

@@ -31,7 +31,7 @@ from sender.link.transport.handshake import ClientStream, StreamOpener
 from sender.link.transport.quic_transport import QuicTransport
 from sender.link.transport.transport import Transport
 from tests.bench import report
-from tests.bench.web import account
+from tests.bench.time.web import account
 from tests.netlab.crowd import CAMERA, Receiver, receiver, recorded_labels
 from tests.netlab.hostile_quic import HALF_OPEN, hostile_quic, stranger
 from tests.netlab.programs import FixedRate, new_hello

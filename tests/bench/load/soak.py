@@ -18,9 +18,9 @@ import numpy as np
 from common.errors import OutputError
 from sender.link.transport.transport import Transport
 from tests.bench.charts import draw
-from tests.bench.daemons import ROOT, Camera, Daemon
 from tests.bench.measures import percentile
-from tests.bench.web import account
+from tests.bench.time.daemons import ROOT, Camera, Daemon
+from tests.bench.time.web import account
 from tests.netlab.audit import rows_in
 from tests.netlab.crowd import LightSender, Receiver, Records, Said, receiver, recorded_labels, together, watch
 from tests.support.processes.demo_clip import demo_pictures

@@ -23,7 +23,7 @@ import numpy as np
 
 from tests.bench import report
 from tests.bench.measures import mean_by_key
-from tests.bench.moving_clips import MovingClipRenderer
+from tests.bench.motion.moving_clips import MovingClipRenderer
 from tests.bench.rivals.systems import OURS, UNCODED, Systems
 from tests.bench.scenarios.footage import demo, filmed
 

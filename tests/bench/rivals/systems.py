@@ -21,10 +21,10 @@ from sender.importance.importance import Importance
 from sender.perception.inference.predictor import Perception
 from sender.semantics.config import SmoothingConfig
 from sender.semantics.stage import SemanticsStage
+from tests.bench.bytes.rate import LabelClip, codec_settings, through_codec
 from tests.bench.measures import centred, mean_distance_mm
-from tests.bench.moving_clips import CAMERA
+from tests.bench.motion.moving_clips import CAMERA
 from tests.bench.perceived import FrameSender, LabelJoints
-from tests.bench.rate import LabelClip, codec_settings, through_codec
 from tests.bench.rivals.coders import VIDEOS, Coder, Still, Video
 from tests.bench.scenarios.footage import Footage
 from tests.support.motion.rendered_clip import FPS

@@ -11,10 +11,10 @@ from common.arrays import FloatArray, Image
 from common.body.model import BodyModel, BodyOutput, BodyParameters
 from receiver.mesh.triangle_mesh import SurfaceMesh
 from sender.perception.inference.crop import CropBox
+from tests.bench.bytes.rate import demo_bodies
 from tests.bench.measures import centred
-from tests.bench.moving_clips import CAMERA, MovingClipRenderer, decoded
+from tests.bench.motion.moving_clips import CAMERA, MovingClipRenderer, decoded
 from tests.bench.perceived import demo_frames
-from tests.bench.rate import demo_bodies
 
 _body = cache(BodyModel.load)
 

@@ -26,10 +26,10 @@ from common.wire.pictures import ANSWER_PREFIX, PictureHeader, encode_picture
 from receiver.mesh.mesh_files import encode_mesh
 from receiver.mesh.mesh_reading import read_mesh
 from sender.perception.inference.crop import CropBox
-from tests.bench.daemons import ROOT, Daemon
-from tests.bench.moving_clips import CAMERA
+from tests.bench.motion.moving_clips import CAMERA
 from tests.bench.scenarios.carrier import Carrier, Item
 from tests.bench.scenarios.ways import CROP_PX, WAYS
+from tests.bench.time.daemons import ROOT, Daemon
 from tests.netlab.hosts import ADDRESSES, TwoHosts
 from tests.support.link.certificate_authority import Authority
 

@@ -16,8 +16,8 @@ from common.arrays import FloatArray, Image
 from common.errors import OutputError
 from receiver.mesh.mesh_reading import read_mesh
 from tests.bench import measures
-from tests.bench.link import display_ages
-from tests.bench.reconstruction_scores import VIEW, views_of
+from tests.bench.bytes.link import display_ages
+from tests.bench.people.reconstruction_scores import VIEW, views_of
 from tests.bench.scenarios.carrier import Item
 from tests.bench.scenarios.footage import Footage
 from tests.bench.scenarios.play import Daemons, Playing, Shown, place_of

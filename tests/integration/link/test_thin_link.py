@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from tests.bench.budget import Conditions, simulate
+from tests.bench.bytes.budget import Conditions, simulate
 
 _SECONDS = 10.0
 

@@ -32,12 +32,12 @@ from sender.semantics.confidence import LIMBS
 from sender.semantics.config import SmoothingConfig
 from sender.semantics.stage import SemanticsStage
 from sender.train.frames.composed import FrameComposer
-from tests.bench.crops import TruePerson, Truth, truth_fields
 from tests.bench.face.__main__ import rendered_faces, unexplained
 from tests.bench.hands.__main__ import fitted_errors
 from tests.bench.measures import centred, mean_distance_mm
+from tests.bench.people.crops import TruePerson, Truth, truth_fields
+from tests.bench.people.removals import clothes_errors, outfit_errors, rendered_wearers
 from tests.bench.perceived import CropSender, LabelJoints
-from tests.bench.removals import clothes_errors, outfit_errors, rendered_wearers
 from tests.integration.networks.motion_floors import continued_motion, unseen_legs
 
 _FRAME_SIZE, _BACKGROUNDS = 416, 12

@@ -22,11 +22,11 @@ from common.weights.manifest import WEIGHTS_DIRECTORY, model_hash, read_manifest
 from sender.importance.importance import Importance
 from sender.perception.network.network import PerceptionConfig
 from tests.bench import measures
-from tests.bench.crops import TruePerson
+from tests.bench.bytes.rates import through_key_frame, unconstrained_rho
 from tests.bench.measures import Surface, centred
+from tests.bench.people.crops import TruePerson
+from tests.bench.people.reconstruction_scores import Receiver, image_figures
 from tests.bench.perceived import CropSender
-from tests.bench.rates import through_key_frame, unconstrained_rho
-from tests.bench.reconstruction_scores import Receiver, image_figures
 from tests.integration.networks.network_floors import FIGURES, TestPeople
 from tests.support.training.changed_weights import changed_weights, zeroed
 

@@ -1,6 +1,6 @@
 """Every bench as a command: its help, and the keys of its JSON that others read."""
 
-import importlib
+import importlib.util
 import json
 import re
 from argparse import Namespace
@@ -35,26 +35,28 @@ KEYS = {
 }
 
 
-def modules(path: Path, seen: set[Path]) -> set[Path]:
-    """A file, or the files of a package, with the benches' modules that they import."""
-    files = set(path.glob("*.py")) if path.is_dir() else {path.with_suffix(".py")}
-    for file in {file for file in files if file.exists()} - seen:
+def modules(name: str, seen: set[Path]) -> set[Path]:
+    """The file of a module, or the files of a package, with the benches' modules that they import."""
+    spec = importlib.util.find_spec(f"tests.bench.{name}")
+    assert spec is not None and spec.origin is not None, name
+    path = Path(spec.origin)
+    for file in set(path.parent.glob("*.py") if path.stem == "__init__" else (path,)) - seen:
         seen.add(file)
-        for name in re.findall(r"^from tests\.bench\.([\w.]+) import", file.read_text(encoding="utf-8"), re.MULTILINE):
-            modules(FOLDER / name.replace(".", "/"), seen)
+        for used in re.findall(r"^from tests\.bench\.([\w.]+) import", file.read_text(encoding="utf-8"), re.MULTILINE):
+            modules(used, seen)
     return seen
 
 
 def test_benches_name_what_evaluations_read() -> None:
     for bench, keys in KEYS.items():
-        source = "".join(file.read_text(encoding="utf-8") for file in modules(FOLDER / bench, set()))
+        source = "".join(file.read_text(encoding="utf-8") for file in modules(bench, set()))
         for key in keys.split():
             # Numbers and names of stages are formatted into some keys.
             assert key in source or all(word in source for word in re.split(r"[_\d]+", key)), f"{bench}: {key}"
 
 
 def test_help_explains_every_bench(capsys: pytest.CaptureFixture[str]) -> None:
-    assert {name.removesuffix(".__main__") for name in COMMANDS} >= KEYS.keys()
+    assert {name.removesuffix(".__main__").rpartition(".")[2] for name in COMMANDS} >= KEYS.keys()
     for name in COMMANDS:
         with pytest.raises(SystemExit) as exited:
             importlib.import_module(f"tests.bench.{name}").main(["--help"])

@@ -11,7 +11,7 @@ from random import Random
 import pytest
 
 from common.io.atomic_write import atomic_write
-from tests.bench.kills import CONDITIONS, episodes
+from tests.bench.campaigns.kills import CONDITIONS, episodes
 from tests.netlab.audit import Faults, audit, records_in, rows_in
 from tests.netlab.durable_receiver import BUGS
 from tests.netlab.durable_sender import captured_at

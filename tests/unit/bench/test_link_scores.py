@@ -9,10 +9,10 @@ import pytest
 
 from common.frames import PersonLabels
 from common.labels import FAST_GROUPS, GROUP_BY_NAME, LABEL_SIZE, concatenate, split
-from tests.bench.failures import FAILURES, Line, evaluate
-from tests.bench.link import display_ages, oldest_s, oracle
-from tests.bench.rate import LabelClip, Sent, raw
-from tests.bench.wire import FPS, Packets, figures
+from tests.bench.bytes.link import display_ages, oldest_s, oracle
+from tests.bench.bytes.rate import LabelClip, Sent, raw
+from tests.bench.bytes.wire import FPS, Packets, figures
+from tests.bench.time.failures import FAILURES, Line, evaluate
 from tests.netlab.pipe import Shape
 from tests.netlab.traces import Trace
 

@@ -6,8 +6,8 @@ import pytest
 
 from common.codec import frame_codec
 from common.wire import convert, frame_messages
-from tests.bench.campaign import NumberedPart
-from tests.bench.packets import SHARES, Fuzzer, table
+from tests.bench.campaigns.campaign import NumberedPart
+from tests.bench.campaigns.packets import SHARES, Fuzzer, table
 from tests.netlab import fuzz
 
 

@@ -6,8 +6,8 @@ from receiver.link.session import Session
 from sender.link.delivery import FrameDelivery
 from sender.link.observer import Fate
 from sender.link.send_window import InFlight, Resumption, SendWindow
-from tests.bench.campaign import NumberedPart
-from tests.bench.sessions import SESSIONS, run
+from tests.bench.campaigns.campaign import NumberedPart
+from tests.bench.campaigns.sessions import SESSIONS, run
 
 
 def test_link_keeps_its_promises() -> None:

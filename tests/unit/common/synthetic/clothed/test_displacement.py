@@ -10,7 +10,7 @@ from common.synthetic.clothed.binding import load_bindings
 from common.synthetic.clothed.displacement import OutfitDisplacer
 from common.synthetic.kinds.outfits import KindOutfit, KindSampler
 from common.synthetic.scene.dressing import worn_figure
-from tests.bench.shells import ShellMaker
+from tests.bench.people.shells import ShellMaker
 from tests.unit.common.synthetic.clothed.conftest import Atelier
 
 

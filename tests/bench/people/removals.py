@@ -43,13 +43,14 @@ from sender.perception.observed_person import ObservedPerson
 from sender.train.photographs.dataset import Photograph, held_out, read_image, read_people
 from sender.train.worn.people import hidden_unknown, judged_people
 from sender.wears.stage import WearsReader
-from tests.bench import crops, measures, report
-from tests.bench.bypasses import WHOLE, Bypass, Row, Senders
-from tests.bench.moving import MovingSender
-from tests.bench.moving_clips import MovingClipRenderer
-from tests.bench.outfit_sampler import OutfitSampler
+from tests.bench import measures, report
+from tests.bench.motion.moving import MovingSender
+from tests.bench.motion.moving_clips import MovingClipRenderer
+from tests.bench.people import crops
+from tests.bench.people.bypasses import WHOLE, Bypass, Row, Senders
+from tests.bench.people.outfit_sampler import OutfitSampler
+from tests.bench.people.wears import annotated
 from tests.bench.perceived import CropSender
-from tests.bench.wears import annotated
 
 _CHUNK = 8
 _KNOWN = 0.5

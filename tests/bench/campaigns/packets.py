@@ -25,7 +25,7 @@ from typing import Any
 import numpy as np
 
 from tests.bench import report
-from tests.bench.campaign import NumberedPart, add_flags, campaign
+from tests.bench.campaigns.campaign import NumberedPart, add_flags, campaign
 from tests.netlab import fuzz
 
 BATCH = 100_000

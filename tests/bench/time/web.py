@@ -35,8 +35,8 @@ from playwright.sync_api import Browser, WebSocket, sync_playwright
 from common.errors import OutputError
 from sender.train.photographs.dataset import read_json
 from tests.bench import report
-from tests.bench.daemons import started_receiver
 from tests.bench.measures import percentile
+from tests.bench.time.daemons import started_receiver
 from tests.support.web.chromium import CHROMIUM, FLAGS
 
 UPLOADS, QUICK_UPLOADS = 100, 8

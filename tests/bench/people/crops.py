@@ -28,8 +28,8 @@ from receiver.body.skinning import BodySkin
 from receiver.mesh.triangle_mesh import SurfaceMesh
 from sender.train.crops.batches import true_parameters
 from tests.bench.measures import Surface, centred
+from tests.bench.people.shells import ShellMaker
 from tests.bench.report import progress
-from tests.bench.shells import ShellMaker
 from tests.support.meshes.posed_templates import pose, templates
 
 SEED = 7

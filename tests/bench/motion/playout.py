@@ -48,9 +48,9 @@ from receiver.motion.playout.buffer import PlayoutBuffer
 from receiver.motion.session_motion import SessionMotion
 from sender.importance.importance import Importance
 from tests.bench import report
+from tests.bench.bytes.rate import demo_truth
+from tests.bench.bytes.rates import CodecPair, as_frame, unconstrained_rho
 from tests.bench.perceived import FrameSender, demo_frames
-from tests.bench.rate import demo_truth
-from tests.bench.rates import CodecPair, as_frame, unconstrained_rho
 from tests.netlab.pipe import Pipe, Shape
 from tests.netlab.traces import Trace
 from tests.support.motion.label_motion import person

@@ -1,6 +1,6 @@
 """MediaPipe Pose on crops, for comparison: run by the Python of an environment in which `mediapipe` is installed.
 
-    PYTHON tests/bench/mediapipe_pose.py < crops.npz > keypoints.npz
+    PYTHON tests/bench/people/mediapipe_pose.py < crops.npz > keypoints.npz
 
 Reads `crops`, (N, S, S, 3) uint8 RGB, and writes `keypoints`, (N, 17, 2) in COCO's order, in 0…1 of the crop; NaN in
 crops in which MediaPipe finds nobody.  It imports nothing of Bodywire, whose dependencies need other versions.

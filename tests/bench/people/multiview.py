@@ -29,7 +29,7 @@ from receiver.motion.session_motion import SessionMotion
 from sender.capture.video import VideoFileSource
 from sender.perception.config import TrackingConfig
 from tests.bench import measures, report
-from tests.bench.multiview_truth import CalibratedCamera, levelled_views, true_people
+from tests.bench.people.multiview_truth import CalibratedCamera, levelled_views, true_people
 from tests.bench.perceived import FrameSender, LabelJoints
 
 QUICK_FRAMES = 30

@@ -44,14 +44,14 @@ from common.labels import concatenate
 from common.motion.predictor import LearnedMotion
 from receiver.motion.config import PlayoutConfig
 from tests.bench import report
+from tests.bench.bytes.labels_over_link import PORT, Lines, Sent
+from tests.bench.bytes.link import display_ages
+from tests.bench.bytes.link import figures as age_figures
+from tests.bench.bytes.rate import demo_truth
+from tests.bench.bytes.wire import FPS, Figures, Packets, send_encrypted
 from tests.bench.charts import draw
-from tests.bench.labels_over_link import PORT, Lines, Sent
-from tests.bench.link import display_ages
-from tests.bench.link import figures as age_figures
 from tests.bench.measures import mean_distance_mm, percentile
-from tests.bench.playout import Receiver
-from tests.bench.rate import demo_truth
-from tests.bench.wire import FPS, Figures, Packets, send_encrypted
+from tests.bench.motion.playout import Receiver
 from tests.netlab.hosts import ADDRESSES, require_hosts
 from tests.netlab.source import BYPASSES, there_and_back
 from tests.support.link.certificate_authority import Authority

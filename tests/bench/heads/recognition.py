@@ -31,9 +31,9 @@ from sender.face.landmarks import LEFT_CORNERS, RIGHT_CORNERS, FaceLandmarks, Fa
 from sender.face.region import face_px, region_of_keypoints
 from sender.perception.inference.crop import CropBox
 from tests.bench import report
-from tests.bench.mobilefacenet import PLACES, MobileFaceNet
-from tests.bench.photos import read_frames
-from tests.bench.textured_view import HeadView
+from tests.bench.heads.mobilefacenet import PLACES, MobileFaceNet
+from tests.bench.heads.textured_view import HeadView
+from tests.bench.people.photos import read_frames
 
 TURNS_DEG = (0, 20, 40)
 CLIPS: Mapping[str, Sequence[str]] = {

@@ -27,7 +27,7 @@ import numpy as np
 from common.arrays import Float64Array
 from common.errors import OutputError, SourceError
 from tests.bench import report
-from tests.bench.labels_over_link import encrypted, send
+from tests.bench.bytes.labels_over_link import encrypted, send
 from tests.bench.measures import percentile
 from tests.netlab.hosts import MTU, TwoHosts, require_hosts
 from tests.netlab.pipe import Pipe, Shape

@@ -20,7 +20,7 @@ from hypothesis import HealthCheck, Phase, seed, settings
 from hypothesis.stateful import run_state_machine_as_test
 
 from tests.bench import report
-from tests.bench.campaign import NumberedPart, add_flags, campaign
+from tests.bench.campaigns.campaign import NumberedPart, add_flags, campaign
 from tests.netlab.link_model import LinkModel
 
 SESSIONS = 50

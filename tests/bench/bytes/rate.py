@@ -43,9 +43,9 @@ from sender.capture.open import DEMO_CLIP
 from sender.importance.importance import Importance
 from sender.rate.policy import rho_by_group
 from tests.bench import report
+from tests.bench.bytes.rates import CodecPair, Rho, as_frame, unconstrained_rho
 from tests.bench.measures import Surface, centred, mean_distance_mm, percentile, surface_distances
 from tests.bench.perceived import FrameSender, demo_frames
-from tests.bench.rates import CodecPair, Rho, as_frame, unconstrained_rho
 
 SEED = 20_000_100
 RHO_LEVELS = (0.0, 0.2, 0.4, 0.6, 0.8, 1.0)

@@ -42,10 +42,10 @@ from sender.perception.stage import PerceptionStage
 from sender.semantics.config import METHOD, Method, SmoothingConfig
 from sender.semantics.stage import SemanticsStage
 from tests.bench import measures, report
-from tests.bench.exported import ExportedJoints
-from tests.bench.moving_clips import CAMERA, FRAMES, MovingClip, MovingClipRenderer, decoded
+from tests.bench.bytes.rates import CodecPair, as_frame, unconstrained_rho
+from tests.bench.motion.exported import ExportedJoints
+from tests.bench.motion.moving_clips import CAMERA, FRAMES, MovingClip, MovingClipRenderer, decoded
 from tests.bench.perceived import LabelJoints
-from tests.bench.rates import CodecPair, as_frame, unconstrained_rho
 from tests.support.motion.limbs_alone import LimbsAlone
 
 CLIPS, QUICK_CLIPS = 30, 6

@@ -32,7 +32,7 @@ from typing import Any
 
 from common.errors import OutputError
 from tests.bench import report
-from tests.bench.campaign import add_flags, campaign
+from tests.bench.campaigns.campaign import add_flags, campaign
 from tests.netlab import durable_receiver
 from tests.netlab.audit import FAULTS, FaultFound
 from tests.netlab.lives import STRIDE, Episode, Lab

@@ -41,9 +41,16 @@ from sender.perception.config import TrackerConfig
 from sender.perception.inference.predictor import Perception
 from sender.train.photographs.dataset import held_out
 from tests.bench import measures, report
-from tests.bench.photo_crops import BoxedPeople
-from tests.bench.photo_scores import AnnotatedPerson, ImageScore, image_id, read_annotations, score_image, summary
-from tests.bench.reconstruction_scores import BareBodies
+from tests.bench.people.photo_crops import BoxedPeople
+from tests.bench.people.photo_scores import (
+    AnnotatedPerson,
+    ImageScore,
+    image_id,
+    read_annotations,
+    score_image,
+    summary,
+)
+from tests.bench.people.reconstruction_scores import BareBodies
 from tests.bench.whole_system import whole_system
 
 QUICK_FRAMES = 40

@@ -40,7 +40,7 @@ from common.body.label_space import LabelSpace
 from common.errors import OutputError
 from common.labels import concatenate
 from tests.bench import report
-from tests.bench.rate import demo_truth
+from tests.bench.bytes.rate import demo_truth
 from tests.netlab.hosts import ADDRESSES, Program, TwoHosts, require_hosts
 from tests.netlab.pipe import Shape
 from tests.netlab.traces import Trace

@@ -19,7 +19,7 @@ from sender.perception.inference.crop import CropBox
 from sender.perception.inference.predictor import Perception
 from sender.perception.inference.refine_boxes import predict_in_boxes
 from sender.train.crops.scores import standard_error
-from tests.bench.photo_scores import AnnotatedPerson, image_id
+from tests.bench.people.photo_scores import AnnotatedPerson, image_id
 
 # MediaPipe's networks read crops of this side; larger ones are scaled down.
 _PEER_SIDE_PX = 256

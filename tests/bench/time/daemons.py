@@ -53,7 +53,7 @@ WARM_UP = 40
 TURNS, QUICK_TURNS = 5, 2
 KINDS = ("file", "live", "two")
 FPS, CAMERA_S = 30, 25.0
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 _LIMIT_S, _LOOK_S = 120.0, 0.05
 _CLIP_FRAMES = 300
 # Reading the metrics takes time of the sender's, too.

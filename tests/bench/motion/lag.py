@@ -21,8 +21,8 @@ from common.arrays import Float64Array
 from common.body.anatomy import COCO_KEYPOINTS, JOINT_INDEX, JOINTS
 from common.synthetic.motion.motion_table import Clip
 from tests.bench import measures, report
-from tests.bench.moving import Followed, MovingSender
-from tests.bench.moving_clips import FRAMES, MovingClipRenderer
+from tests.bench.motion.moving import Followed, MovingSender
+from tests.bench.motion.moving_clips import FRAMES, MovingClipRenderer
 from tests.support.motion.rendered_clip import FPS
 
 STEP_HZ, SWINGS_HZ = 0, (1, 2, 4)

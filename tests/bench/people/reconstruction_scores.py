@@ -17,8 +17,8 @@ from receiver.engine.reconstructor import Reconstructor
 from receiver.mesh.render import depth_map, render
 from receiver.mesh.triangle_mesh import SurfaceMesh
 from tests.bench import measures
-from tests.bench.crops import TruePerson
 from tests.bench.measures import Surface, centred
+from tests.bench.people.crops import TruePerson
 from tests.support.meshes.posed_templates import pose, templates
 
 # Two views, front and side, wide enough for raised arms.

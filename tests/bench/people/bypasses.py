@@ -39,8 +39,8 @@ from sender.semantics.predictor import PoseHead
 from sender.semantics.refine import Refiner, Targets
 from sender.train.photographs.dataset import Photograph
 from tests.bench import measures
-from tests.bench.crops import camera_of
 from tests.bench.measures import centred
+from tests.bench.people.crops import camera_of
 from tests.bench.perceived import head_scores
 
 Bypass = tuple[str, str]

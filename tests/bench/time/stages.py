@@ -29,9 +29,9 @@ from receiver.publish.session_writer import SessionWriter
 from sender.capture.source import CapturedFrame
 from sender.importance.importance import Importance
 from tests.bench import report
+from tests.bench.bytes.rates import unconstrained_rho
 from tests.bench.measures import percentile
 from tests.bench.perceived import FrameSender, demo_frames
-from tests.bench.rates import unconstrained_rho
 
 QUICK_FRAMES = 60
 # The first frames, with cold caches, are left out.

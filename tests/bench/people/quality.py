@@ -48,12 +48,13 @@ from sender.importance.importance import Importance
 from sender.lookahead import Perceived
 from sender.perception.observed_person import ObservedPerson
 from sender.texture.stage import TextureStage
-from tests.bench import crops, report
-from tests.bench.crops import TruePerson, Truth
+from tests.bench import report
+from tests.bench.bytes.rates import through_key_frame, unconstrained_rho
 from tests.bench.measures import mean_by_key, percentile
+from tests.bench.people import crops
+from tests.bench.people.crops import TruePerson, Truth
+from tests.bench.people.reconstruction_scores import VIEW, BareBodies, Receiver, figures, views_of
 from tests.bench.perceived import CropSender, PerceivedCrop
-from tests.bench.rates import through_key_frame, unconstrained_rho
-from tests.bench.reconstruction_scores import VIEW, BareBodies, Receiver, figures, views_of
 
 CHUNK = 8
 WORKERS = 2

@@ -1,0 +1,1 @@
+"""Bodies in motion, at the sender and as they are shown."""

@@ -1,0 +1,1 @@
+"""Bodies, clothes and people of pictures."""
