@@ -69,7 +69,7 @@ def _work(arguments: Sequence[str]) -> None:
         asyncio.Runner() as runner,
     ):
         loading()
-        waiting = runner.run(standby(config))
+        waiting = runner.run(standby(config.device.device)) if config.web.page else None
         # The networks' library takes seconds: a directory that is in use, or no recording, is told before.
         from receiver.composition import receive
 

@@ -88,7 +88,7 @@ class Reconstructor:
         face = FaceDetail(body, self._skin.template, layout)
         self._painter = Painter(body, self._skin.template, layout, face)
         self._surfaces = PeopleSurfaces(
-            self._surface, body, self._skin.template, face, clothes.mean, self._painter.corners
+            self._surface, body, self._skin.template, face.geometry, clothes.mean, self._painter.corners
         )
         self._drawn = lru_cache(_UNPAINTED_PEOPLE)(
             lambda colours: face.on_vertices(self._skin.coloured(np.frombuffer(colours, np.float32).reshape(-1, 3)))

@@ -28,13 +28,17 @@ from receiver.surface.carried_texture import carried_corners
 from receiver.surface.config import SurfaceConfig
 from receiver.surface.stage import REFINED_PAIRS, adaptive_resolution, reconstruct
 from receiver.surface.subdivision import DetailedPlaces
-from receiver.texture.face_detail import FaceDetail
+from receiver.texture.face_features import FaceGeometry
 
 # Where hair, collars, cuffs, hems and soles are, the mesh that is carried is finer than its grid: regions, how far
 # around the middle of each, and the greatest length of an edge.
 _DETAILED = {"scalp": 0.13, "foot.L": 0.14, "foot.R": 0.14, "hand.L": 0.08, "hand.R": 0.08}
 _COLLAR_M = 0.09
 _DETAIL_M = 0.017
+# In the face it is finer around eyes with brows, mouth, tip of the nose, and, less fine, the mean of the first three.
+_FACE_RADII_M = np.array([0.026, 0.026, 0.026, 0.016, 0.060], np.float32)
+_FACE_EDGES_M = np.array([0.006, 0.006, 0.006, 0.006, 0.012], np.float32)
+_AROUND_FACE = 3
 # Turns about the camera's z axis, from the rest pose, whose arms are half raised.  With higher arms the skin above the
 # shoulders is folded, and its edges would stretch when the arms hang down.
 _SPREAD_DEG = {"upperarm01.L": -10.0, "upperarm01.R": 10.0, "upperleg01.L": -10.0, "upperleg01.R": 10.0}
@@ -60,7 +64,7 @@ class PeopleSurfaces:
         config: SurfaceConfig,
         body: BodyModel,
         template: BodyTemplate,
-        face: FaceDetail,
+        face: FaceGeometry,
         clothes: Tensor,
         corners: TextureCorners,
     ) -> None:
@@ -84,7 +88,7 @@ class PeopleSurfaces:
         """
         size_px = pixels_per_metre * float(np.ptp(body.mesh.vertices, axis=0).max())
         resolution = adaptive_resolution(self._resolution, size_px, people_in_frame)
-        return self._solved(body.mesh, self._face.places(body.mesh.vertices), resolution)
+        return self._solved(body.mesh, self._face_places(body.mesh.vertices), resolution)
 
     def _solved(self, template: SurfaceMesh, places: DetailedPlaces, resolution: int) -> SurfaceMesh:
         normals, areas = self._template.vertex_normals.with_areas(template.vertices)
@@ -106,12 +110,18 @@ class PeopleSurfaces:
         vertices: FloatArray = to_numpy(posed.vertices[0])
         visible = self._template.faces[self._visible[self._template.faces].all(axis=1)]
         template = PosedTemplate(vertices, to_numpy(posed.joint_rotations[0]), self._template.weights, visible)
-        places = self._face.places(vertices).joined(self._hems(vertices, to_numpy(posed.joint_positions[0])))
+        places = self._face_places(vertices).joined(self._hems(vertices, to_numpy(posed.joint_positions[0])))
         around = SurfaceMesh(vertices, self._template.faces)
         mesh = self._solved(around, places, self._resolution)
         binding = SurfaceBinding.bind(mesh, template, REFINED_PAIRS)
         binding.carrying.to(device)
         return binding, carried_corners(mesh, around, corners)
+
+    def _face_places(self, vertices: FloatArray) -> DetailedPlaces:
+        """Where the surface of a posed template (V', 3) needs short edges to show its face."""
+        centres = np.stack([vertices[part].mean(axis=0) for part in self._face.landmarks])
+        centres = np.vstack([centres, centres[:_AROUND_FACE].mean(axis=0)])
+        return DetailedPlaces(centres.astype(np.float32), _FACE_RADII_M, _FACE_EDGES_M)
 
     def _hems(self, vertices: FloatArray, joints: FloatArray) -> DetailedPlaces:
         region = self._template.region

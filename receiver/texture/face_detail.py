@@ -21,7 +21,6 @@ from common.body.anatomy import ATLAS_SIZE, REGION_INDEX
 from common.body.model import BodyModel
 from common.body.template import BodyTemplate
 from common.texture.atlas import AtlasLayout
-from receiver.surface.subdivision import DetailedPlaces
 from receiver.texture.face_features import FaceFeatures, FaceGeometry
 
 _LUMA = np.array([0.299, 0.587, 0.114], np.float32)
@@ -51,12 +50,6 @@ _SHARP_FROM, _SHARP = 0.5, 1.1
 _TONE_OPACITY = 0.3
 # Places that a tone is the median of, at most; and the least opacity that is drawn.
 _TONE_PLACES, _VISIBLE = 1000, 0.02
-
-# Places where the surface mesh is finer than its grid: eyes with brows, mouth, tip of the nose, and, less fine, the
-# face around the mean of the first three.
-_RADII_M = np.array([0.026, 0.026, 0.026, 0.016, 0.060], np.float32)
-_EDGES_M = np.array([0.006, 0.006, 0.006, 0.006, 0.012], np.float32)
-_AROUND_FACE = 3
 
 _LAYERS: tuple[tuple[str, float, tuple[float, float, float] | str], ...] = (
     ("blush", 0.35, (1.03, 0.93, 0.92)),
@@ -141,12 +134,14 @@ class _Canvas:
 
 
 class FaceDetail:
-    """Draws faces on atlases and on the template's vertices."""
+    """Draws faces on atlases and on the template's vertices.
+
+    Attributes:
+        geometry: where the features are.
+    """
 
     def __init__(self, body: BodyModel, template: BodyTemplate, layout: AtlasLayout) -> None:
-        geometry = FaceGeometry(body, template)
-        self.eye_vertices: BoolArray = geometry.eye_vertices
-        self._landmarks = geometry.landmarks
+        self.geometry = geometry = FaceGeometry(body, template)
         head = np.flatnonzero(np.isin(layout.region, (REGION_INDEX["face"], REGION_INDEX["scalp"])))
         features = geometry.features(template.place[layout.corners[head]], layout.barycentric[head])
         self._texels = _Canvas.from_features(layout.texel[head].astype(np.int64), features, layout.region[head])
@@ -159,12 +154,6 @@ class FaceDetail:
         self._in_eyes = np.isin(self._texels.places, self._eyes)[:, None]
         # No camera's picture is asked what is behind the lips.
         self._in_mouth = np.isin(self._texels.places, texels[features.throat > 0.999])[:, None]
-
-    def places(self, vertices: FloatArray) -> DetailedPlaces:
-        """Where a surface needs short edges to show the face of a posed template (V', 3), metres."""
-        centres = np.stack([vertices[part].mean(axis=0) for part in self._landmarks])
-        centres = np.vstack([centres, centres[:_AROUND_FACE].mean(axis=0)])
-        return DetailedPlaces(centres.astype(np.float32), _RADII_M, _EDGES_M)
 
     def on_vertices(self, colours: ByteArray) -> ByteArray:
         """(V', 3) colours of the template's vertices with a face, from those of coarse points."""

@@ -6,7 +6,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from receiver.config import ReceiverConfig
 from receiver.engine.local import LocalEngine
 from receiver.engine.reconstructor import Reconstructor
 from receiver.metrics import ReceiverMetrics
@@ -35,7 +34,7 @@ def check(picture: ReconstructedPicture) -> None:
 @pytest.mark.slow
 async def test_pictures_become_people(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("receiver.web.children.pictures._PICTURE_S", 120.0)
-    jpeg, waiting = demo_picture(40), await standby(ReceiverConfig())
+    jpeg, waiting = demo_picture(40), await standby("auto")
     engine = LocalEngine(await asyncio.to_thread(Reconstructor.load))
     with SessionDirectory(PublishConfig(out=tmp_path / "out")) as directory:
         pipeline = ReceiverPipeline(engine, directory, ReceiverMetrics())

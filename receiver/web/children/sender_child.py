@@ -36,7 +36,7 @@ from receiver.link.server import LinkServer
 from receiver.link.session import Session
 from receiver.publish.observer import ObservedSender, SessionObserver
 from receiver.web.children.own_program import own_program
-from receiver.web.children.standby import begun, told
+from receiver.web.children.standby import begun, give_options
 
 logger = logging.getLogger(__name__)
 
@@ -174,7 +174,7 @@ class SenderChild:
         """Runs the process to its end; its exit code, None if it cannot be started, and how it ended."""
         assert self._folder is not None
         try:
-            self._process = process = told(self._waiting, flags) or await begun((*self._command, *flags))
+            self._process = process = give_options(self._waiting, flags) or await begun((*self._command, *flags))
         except OSError as error:
             return None, error.strerror or str(error)
         if self._nice:

@@ -12,7 +12,6 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from common.weights.threads import available_cores
-from receiver.config import ReceiverConfig
 from receiver.web.children import end_with_parent
 from receiver.web.children.own_program import own_environment, own_program
 
@@ -42,11 +41,11 @@ async def begun(command: Sequence[str], stdin: int = DEVNULL) -> Process:
     )
 
 
-async def standby(config: ReceiverConfig) -> Process | None:
-    """A sender for pictures that waits for its further options; None without a page, or room for it."""
-    if not config.web.page or available_cores() < 2 or _free_bytes() < _LEAST_FREE_BYTES:
+async def standby(device: str) -> Process | None:
+    """A sender for pictures on a device that waits for its further options; None without room for it."""
+    if available_cores() < 2 or _free_bytes() < _LEAST_FREE_BYTES:
         return None
-    flags = ("--device", config.device.device, "--log-level", "warning", *PICTURE_FLAGS)
+    flags = ("--device", device, "--log-level", "warning", *PICTURE_FLAGS)
     try:
         return await begun((*own_program("sender.standby"), *flags), PIPE)
     except OSError:
@@ -61,8 +60,8 @@ def _free_bytes() -> float:
         return math.inf
 
 
-def told(process: Process | None, flags: Sequence[str]) -> Process | None:
-    """The waiting process with the options that it waits for; None if there is none, or it has ended."""
+def give_options(process: Process | None, flags: Sequence[str]) -> Process | None:
+    """Gives a waiting process its options, and returns it; None if there is none, or it has ended."""
     if process is None or process.returncode is not None or process.stdin is None:
         return None
     process.stdin.write("\0".join(flags).encode())

@@ -18,7 +18,7 @@ from receiver.surface.binding import nearest_places
 from receiver.surface.carried_texture import carried_texture
 from receiver.surface.config import SurfaceConfig
 from receiver.surface.people import PeopleSurfaces
-from receiver.texture.face_detail import FaceDetail
+from receiver.texture.face_features import FaceGeometry
 from receiver.texture.painting import template_corners
 from tests.support.meshes.posed_body import carried_surface
 from tests.support.meshes.posed_templates import pose, templates
@@ -50,7 +50,7 @@ def test_points_of_the_surface_have_the_colour_of_the_skin_below(
     body: BodyModel, person: PosedBody, still: bool
 ) -> None:
     skin = BodySkin.from_model(body)
-    face = FaceDetail(body, skin.template, AtlasLayout.from_body(body))
+    face = FaceGeometry(body, skin.template)
     assert person.texture is not None
     surfaces = PeopleSurfaces(
         SurfaceConfig(), body, skin.template, face, SurfaceSpace.load().mean, person.texture.corners

@@ -10,13 +10,12 @@ from common.body.anatomy import JOINTS
 from common.body.model import BodyModel, BodyParameters
 from common.body.rotations import axis_angle_to_matrix
 from common.body.surface_space import SurfaceSpace
-from common.texture.atlas import AtlasLayout
 from receiver.body.skinning import BodySkin
 from receiver.mesh.skinned_glb import PosedBody
 from receiver.mesh.triangle_mesh import SurfaceMesh
 from receiver.surface.config import SurfaceConfig
 from receiver.surface.people import PeopleSurfaces
-from receiver.texture.face_detail import FaceDetail
+from receiver.texture.face_features import FaceGeometry
 from receiver.texture.painting import template_corners
 from tests.bench.measures import Surface, is_watertight_piece, surface_distances
 from tests.support.meshes.posed_body import carried_surface
@@ -32,7 +31,7 @@ def skin() -> BodySkin:
 
 @pytest.fixture(scope="module")
 def surfaces(skin: BodySkin) -> PeopleSurfaces:
-    face = FaceDetail(skin.model, skin.template, AtlasLayout.from_body(skin.model))
+    face = FaceGeometry(skin.model, skin.template)
     corners = template_corners(skin.model, skin.template)
     return PeopleSurfaces(SurfaceConfig(), skin.model, skin.template, face, SurfaceSpace.load().mean, corners)
 
@@ -78,3 +77,13 @@ def test_no_edge_is_stretched_where_arms_and_shoulders_fold(
         mesh = carried_surface(surfaces, pose(skin, templates(skin, arms)))
     lengths = np.linalg.norm(np.diff(mesh.vertices[mesh.faces[:, [0, 1, 2, 0]]], axis=1), axis=2)
     assert lengths.max() < 0.06
+
+
+def test_places_of_detail_follow_the_posed_face(surfaces: PeopleSurfaces, skin: BodySkin) -> None:
+    rest = skin.template.rest
+    at_rest, there = (
+        surfaces._face_places((rest + shift).astype(np.float32)) for shift in (np.zeros(3), np.array([1.0, 2.0, 3.0]))
+    )
+    np.testing.assert_allclose(there.centres - at_rest.centres, np.tile([1.0, 2.0, 3.0], (5, 1)), atol=1e-5)
+    eyes = rest[FaceGeometry(skin.model, skin.template).eye_vertices].mean(axis=0)
+    assert (np.linalg.norm(at_rest.centres - eyes, axis=1) < 0.08).all()

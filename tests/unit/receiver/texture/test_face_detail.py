@@ -133,10 +133,3 @@ def test_blurred_face_gets_detail(face: FaceDetail, layout: AtlasLayout, eyeless
 def test_detail_of_an_unknown_face_does_not_count(face: FaceDetail, layout: AtlasLayout) -> None:
     sharp = face.on_atlas(atlas_of(layout, LIGHT, BLACK), ALL)
     assert (face.on_atlas(sharp, ~ALL) != sharp).any()
-
-
-def test_places_of_detail_follow_the_posed_face(face: FaceDetail, template: BodyTemplate) -> None:
-    moved = (template.rest + np.array([1.0, 2.0, 3.0])).astype(np.float32)
-    at_rest, there = face.places(template.rest), face.places(moved)
-    np.testing.assert_allclose(there.centres - at_rest.centres, np.tile([1.0, 2.0, 3.0], (5, 1)), atol=1e-5)
-    assert (np.linalg.norm(at_rest.centres - template.rest[face.eye_vertices].mean(axis=0), axis=1) < 0.08).all()
