@@ -21,56 +21,58 @@ from receiver.outfits.headwear import Headwear
 from receiver.outfits.mixture import LONG_LAYERS, OutfitLatent, Styles, style_of, styles
 from receiver.outfits.shells import Shells
 
-# Cloth lies at least so far from the skin, and a top so far over a bottom.
-_LEAST_M, _OVER_M = 0.002, 0.005
-# Vertices move onto a hem that are within this part of the distance between vertices, to both sides of it; what is
-# beyond them, up to the second of these, moves up beneath it: a hem is an edge.
-_SNAP, _BENEATH = 0.5, 1.4
-# Cloth still fades over the mesh's next edge, so that legs, and skirts and tails, end so far above their hems, in units
-# of the leg.
-_FADES, _SKIRT_FADES = 0.04, 0.13
-_COVERED_M, _WORN_M = 3e-4, 1e-3
-# An open front: how its width changes up the torso, how far down it goes, and the narrowest one.
-_OPENS_AT, _OPEN_ABOVE, _CLOSED_M = 1.3, 0.0, 0.009
+_LEAST_M: Final = 0.002  # of cloth from the skin
+_OVER_M: Final = 0.005  # of a top from a bottom
+# Vertices move onto a hem that are within `_SNAP` of the distance between vertices, to both sides of it; what is beyond
+# them, up to `_BENEATH`, moves up beneath it: a hem is an edge.
+_SNAP: Final = 0.5
+_BENEATH: Final = 1.4
+# Cloth still fades over the mesh's next edge, so that legs end so far above their hems, in units of the leg.
+_FADES: Final = 0.04
+_SKIRT_FADES: Final = 0.13  # the same of skirts and tails
+_COVERED_M: Final = 3e-4  # a suit covers what it moves by more
+_WORN_M: Final = 1e-3  # headwear, hair or shoes are where the outfit is thicker
+_OPENS_AT: Final = 1.3  # an open front narrows to nothing there, up the torso
+_OPEN_ABOVE: Final = 0.0  # and goes so far down the torso
+_CLOSED_M: Final = 0.009  # narrower ones are closed
 # Cloth that is let out so far hangs, and clings the more the less it is: trousers hang sooner than tops, whose cloth
 # would else end too far from the body.
-_TROUSERS_HANG_M = (-0.003, 0.015)
-_TOPS_HANG_M = (0.0, 0.03)
-# Cloth rests on what faces up.
-_RESTS = 0.8
+_TROUSERS_HANG_M: Final = (-0.003, 0.015)
+_TOPS_HANG_M: Final = (0.0, 0.03)
+_RESTS: Final = 0.8  # share of what is let out by which cloth rests where the body faces up
 # Shares of its radius by which cloth narrows: from hip to knee and knee to ankle, shoulder to elbow, and up the trunk.
-_LEG_NARROWS = 0.3
-_ARM_NARROWS = 0.3
-_TRUNK_NARROWS = 0.10
-# Cloth hangs freely from the knee down: above it, it lies on the thigh.
-_KNEE = 0.75
-# There trousers end, in units of the leg.
-_ANKLE = 2.06
-# Sleeves hang below the flat of the shoulder, in units of the arm.
-_FLAT = 0.25
+_LEG_NARROWS: Final = 0.3
+_ARM_NARROWS: Final = 0.3
+_TRUNK_NARROWS: Final = 0.10
+_KNEE: Final = 0.75  # above it, in units of the leg, cloth lies on the thigh
+_ANKLE: Final = 2.06  # there trousers end
+_FLAT: Final = 0.25  # sleeves hang below the flat of the shoulder, in units of the arm
 # The trunk, in units of the torso: tops hang from the armpits down to the thighs.
-_ARMPIT = 0.74
-_THIGHS = -0.3
-# A collar: from there up the torso, and so thick with the layers that have one.
-_COLLAR, _COLLAR_M = 0.93, {"jacket": 0.010, "coat": 0.013, "vest": 0.006}
-_RIBBING_M = 0.004
-# From there down the arm a sleeve is taken in, to so much less at the wrist.
-_CUFF_FROM, _CUFF = 1.2, 0.6
-# Bottoms, which are cut from suits with a top of their own, lie so close to the waist, and by so much more below it.
-_BELT_M, _BELOW_BELT_M = 0.006, 0.1
-# Up the torso, where the upper part of a coat ends and where its tails begin.
-_WAIST_HEM, _TAILS_WAIST = 0.02, 0.08
-_FOLD_M = 0.0022
-# Soles reach so high up the foot, and so far beyond it; its middle line ends so far from its ends.
-_SOLE_M, _RIM_M, _FOOT_END_M = 0.024, 0.007, 0.035
-# Where the collar of a shoe is, up from the ground, and how far it stands off.
-_ANKLE_M, _COLLAR_OF_SHOE_M = (0.066, 0.092), 0.007
-_SHAFT_M, _LEAST_VOLUME = 0.009, 0.6
-# Hair is flatter on the crown than its shells, which were made for other skulls, and wider at the ears: chosen on the
-# silhouettes of heads in training photographs.
-_FLATTER, _BESIDE_M = 0.6, 0.006
+_ARMPIT: Final = 0.74
+_THIGHS: Final = -0.3
+_COLLAR: Final = 0.93  # a collar begins there, up the torso
+_COLLAR_M: Final = {"jacket": 0.010, "coat": 0.013, "vest": 0.006}
+_RIBBING_M: Final = 0.004  # of tops without one
+_CUFF_FROM: Final = 1.2  # from there down the arm a sleeve is taken in
+_CUFF: Final = 0.6  # to so much less at the wrist
+_BELT_M: Final = 0.006  # bottoms, which are cut from suits with a top, lie so close to the waist
+_BELOW_BELT_M: Final = 0.1  # and by so much more below it
+_WAIST_HEM: Final = 0.02  # up the torso, where the upper part of a coat ends
+_TAILS_WAIST: Final = 0.08  # and where its tails begin
+_FOLD_M: Final = 0.0022  # depth of folds
+_SOLE_M: Final = 0.024  # soles reach so high up the foot
+_RIM_M: Final = 0.007  # and so far beyond it
+_FOOT_END_M: Final = 0.035  # a foot's middle line ends so far from its ends
+_ANKLE_M: Final = (0.066, 0.092)  # up from the ground, where the collar of a shoe is
+_COLLAR_OF_SHOE_M: Final = 0.007  # how far it stands off
+_SHAFT_M: Final = 0.009  # of a boot from the skin
+_LEAST_VOLUME: Final = 0.6  # of hair, a share of its shell
+# Hair against its shells, which were made for other skulls: chosen on silhouettes of heads in training photographs.
+_FLATTER: Final = 0.6  # on the crown
+_BESIDE_M: Final = 0.006  # wider at the ears
 # A garment may end so far beyond its suit, in units of the limb's coordinate; no suit needs to reach further.
-_SHORTER, _LONGEST = 0.15, 1.9
+_SHORTER: Final = 0.15
+_LONGEST: Final = 1.9
 _SKIRT = "skirt"
 _ONE_PIECE = ("dress", "robe")
 _WHOLE_HEAD = ("helmet", "hood", "scarf")
