@@ -1,15 +1,42 @@
 """What blobs have brought of a session's people: their textures and clothes."""
 
+import math
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Final
 
 from common.blobs import TEXTURE, WEARS, Blob
-from common.frames import LabelFrame
+from common.errors import MalformedPacket
+from common.frames import IDENTITIES, LabelFrame
+from common.texture.atlas_tiles import Tile
+from common.wears import WITHDRAWN, Wears
 from receiver.engine.engine import PersonAppearance
-from receiver.texture.received_texture import ReceivedTextures
-from receiver.wears.received import ReceivedWears
+from receiver.outfits.mixture import Kinds, kept_kinds
+from receiver.texture.received_texture import ReceivedTexture
 
 BlobHandler = Callable[[Blob], None]
 """Takes a session's blobs of one kind; raises MalformedPacket for one that must not be used."""
+
+_MAX_TEXTURES: Final = 24
+"""People whose textures are kept, those with the newest tiles: each takes up to 2.4 MB."""
+_STATE_S: Final = 1.0
+"""So long a live session's frames share one state of a texture: a new one takes some 20 ms to paint, and two or three
+tiles come in a second."""
+
+
+@dataclass(slots=True, eq=False)
+class _Person:
+    """What has arrived of a person.
+
+    Attributes:
+        kinds: that were drawn; they stay while the posterior finds them plausible.
+        worn: `wears` with these as known.
+    """
+
+    texture: ReceivedTexture = field(default_factory=ReceivedTexture)
+    wears: Wears | None = None
+    kinds: Kinds = field(default_factory=dict)
+    worn: Wears | None = None
 
 
 class ReceivedPeople:
@@ -20,11 +47,11 @@ class ReceivedPeople:
     """
 
     def __init__(self) -> None:
-        self.textures, self.wears = ReceivedTextures(), ReceivedWears()
-        self.handlers: Mapping[str, BlobHandler] = {
-            TEXTURE: self.textures.take,
-            WEARS: self.wears.take,
-        }
+        self.handlers: Mapping[str, BlobHandler] = {TEXTURE: self._take_tile, WEARS: self._take_wears}
+        # Those with the newest tiles are last.
+        self._people: dict[int, _Person] = {}
+        self._textures: Mapping[int, ReceivedTexture] = {}
+        self._textures_since_s = -math.inf
         self._source = ""
         self._seen: set[int] = set()
 
@@ -35,13 +62,46 @@ class ReceivedPeople:
         """
         people = {person.identity for person in frame.people}
         if frame.source != self._source:
-            for received in (self.textures, self.wears):
-                received.forget(self._seen - people)
+            for identity in self._seen - people:
+                self._people.pop(identity, None)
             self._source, self._seen = frame.source, set()
         self._seen |= people
 
     def appearance(self, frame: LabelFrame, *, live: bool) -> Mapping[int, PersonAppearance]:
-        """What is known of a frame's people, by identity."""
-        worn = {person.identity: self.wears.of(person.identity) for person in frame.people}
-        textures = self.textures.of_next_frame(frame.captured_at, wait=live)
-        return {identity: PersonAppearance(textures.get(identity), *each) for identity, each in worn.items()}
+        """What is known of a frame's people, by identity.
+
+        Args:
+            live: tiles may wait for others, except a person's first.
+        """
+        newest = {identity: person.texture for identity, person in self._people.items() if person.texture.tiles}
+        # A sender's clock may have been set back.
+        is_old = not 0 <= frame.captured_at - self._textures_since_s < _STATE_S
+        if not live or is_old or self._textures.keys() != newest.keys():
+            self._textures_since_s, self._textures = frame.captured_at, newest
+        known = {person.identity: self._people.get(person.identity, _Person()) for person in frame.people}
+        return {
+            identity: PersonAppearance(self._textures.get(identity), person.wears, person.worn)
+            for identity, person in known.items()
+        }
+
+    def _take_tile(self, blob: Blob) -> None:
+        tile, identity = Tile.of_key(blob.key)
+        person = self._people.get(identity) or _Person()
+        person.texture = person.texture.with_tile(tile, blob.data)
+        self._people.pop(identity, None)
+        self._people[identity] = person
+        textured = [each for each in self._people.values() if each.texture.tiles]
+        if len(textured) > _MAX_TEXTURES:
+            textured[0].texture = ReceivedTexture()
+
+    def _take_wears(self, blob: Blob) -> None:
+        identity = blob.key
+        if identity >= IDENTITIES:
+            raise MalformedPacket(f"clothes of person {identity}; identities end at {IDENTITIES - 1}")
+        try:
+            wears = None if blob.data == WITHDRAWN else Wears.decode(blob.data)
+        except ValueError as error:
+            raise MalformedPacket(str(error)) from error
+        person = self._people.setdefault(identity, _Person())
+        person.wears, person.kinds = wears, {} if wears is None else kept_kinds(wears, identity, person.kinds)
+        person.worn = None if wears is None else wears.as_known(person.kinds)

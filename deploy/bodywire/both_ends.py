@@ -7,7 +7,7 @@ frame ─ perception ─ semantics, clothes, face, hands ─ [ codec ] ─ motio
 import asyncio
 import itertools
 import threading
-from collections.abc import Callable, Coroutine, Iterable, Iterator, Sequence
+from collections.abc import Callable, Coroutine, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any, TypeVar
@@ -19,7 +19,7 @@ from common.body.model import BodyModel
 from common.frames import LabelFrame
 from common.weights.devices import CPU, resolve_device
 from common.weights.threads import one_thread
-from receiver.engine.engine import ReconstructedPerson, ReconstructionRequest, ReconstructionResult
+from receiver.engine.engine import PersonAppearance, ReconstructedPerson, ReconstructionRequest, ReconstructionResult
 from receiver.engine.local import LocalEngine
 from receiver.engine.reconstructor import Reconstructor
 from receiver.mesh.mesh_files import to_y_up
@@ -149,16 +149,17 @@ class BothEnds:
             self._received.handlers[blob.kind](blob)
         labels = self._motion.complete(self._between(labels))
         self._received.begin(labels)
-        result = self._loaded.run(self._reconstruct(labels))
+        appearance = self._received.appearance(labels, live=False)
+        result = self._loaded.run(self._reconstruct(labels, appearance))
         skeleton = self._loaded.engine.skeleton
         records = [
-            PersonRecord.of(person, self._received.wears.of(person.labels.identity)[0], skeleton)
-            for person in result.people
+            PersonRecord.of(person, appearance[person.labels.identity].wears, skeleton) for person in result.people
         ]
         return Rebuilt(perceived.observed, labels, result.people, records)
 
-    async def _reconstruct(self, labels: LabelFrame) -> ReconstructionResult:
-        appearance = self._received.appearance(labels, live=False)
+    async def _reconstruct(
+        self, labels: LabelFrame, appearance: Mapping[int, PersonAppearance]
+    ) -> ReconstructionResult:
         request = ReconstructionRequest("library", self._session, labels, appearance, still=self._stills)
         return await self._loaded.engine.reconstruct(request)
 

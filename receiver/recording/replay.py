@@ -144,7 +144,7 @@ class Replay:
         message = FrameMessage(frame.sequence, frame.payload, earlier=frame.earlier)
         if self._first is None:
             # Numbers begin anywhere: where a recording or a part of it begins.
-            self._session.next_sequence = max(self._session.next_sequence, message.sequences[0])
+            self._session.handled_before(message.sequences[0])
         # Behind the first one, only a clock that was set back has earlier times.
         too_early = self._first is None and frame.captured_us < self._from_us
         if too_early or self._session.has_handled(frame.sequence):

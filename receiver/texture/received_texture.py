@@ -1,7 +1,6 @@
-"""The tiles of people's texture atlases that have arrived, and the atlas that they make up."""
+"""The tiles of a person's texture atlas that have arrived, and the atlas that they make up."""
 
-import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Self
 
@@ -9,16 +8,10 @@ import cv2
 import numpy as np
 
 from common.arrays import BoolArray, ByteArray
-from common.blobs import Blob
 from common.body.anatomy import ATLAS_SIZE
 from common.texture.atlas import Texture
 from common.texture.atlas_tiles import LEVEL_SIZES, Tile, decode
 
-# People of a session whose textures are kept, those with the newest tiles: each takes up to 2.4 MB.
-_MAX_PEOPLE = 24
-# Seconds for which a live session's frames share one state of a texture: a new one takes some 20 ms to paint, and two
-# or three tiles come in a second.
-_STATE_S = 1.0
 _FINEST = len(LEVEL_SIZES) - 1
 
 
@@ -82,44 +75,3 @@ class ReceivedTexture:
         shares = np.maximum(shares, 1e-3)
         means = cv2.merge([cv2.divide(each, shares, dtype=cv2.CV_8U) for each in sums])
         return np.asarray(means, np.uint8), np.asarray(mask, np.uint8)
-
-
-class ReceivedTextures:
-    """The textures of a session's people."""
-
-    def __init__(self) -> None:
-        self._newest: dict[int, ReceivedTexture] = {}
-        self._used: dict[int, ReceivedTexture] = {}
-        self._used_since = -math.inf
-
-    def take(self, blob: Blob) -> None:
-        """Takes a tile of the kind `TEXTURE`.
-
-        Raises:
-            MalformedPacket: it does not decode, or its key is out of range.
-        """
-        tile, identity = Tile.of_key(blob.key)
-        texture = self._newest.get(identity, ReceivedTexture()).with_tile(tile, blob.data)
-        self._newest.pop(identity, None)
-        if texture.tiles:
-            self._newest[identity] = texture
-        if len(self._newest) > _MAX_PEOPLE:
-            self._newest.pop(next(iter(self._newest)))
-
-    def of_next_frame(self, captured_at: float, *, wait: bool) -> Mapping[int, ReceivedTexture]:
-        """The textures of a session's next frame, by identity.
-
-        Args:
-            captured_at: seconds on the sender's clock.
-            wait: tiles may wait for others, except a person's first.
-        """
-        # A sender's clock may have been set back.
-        is_old = not 0 <= captured_at - self._used_since < _STATE_S
-        if not wait or is_old or self._used.keys() != self._newest.keys():
-            self._used_since, self._used = captured_at, dict(self._newest)
-        return self._used
-
-    def forget(self, identities: Iterable[int]) -> None:
-        """Drops the textures of people."""
-        for identity in identities:
-            self._newest.pop(identity, None)

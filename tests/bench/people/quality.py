@@ -35,14 +35,15 @@ import torch
 from common.arrays import ByteArray, Image
 from common.body.label_space import LabelSpace
 from common.body.model import BodyModel
-from common.frames import Camera, PersonLabels
+from common.frames import Camera, LabelFrame, PersonLabels
 from common.labels import concatenate
 from common.synthetic.dataset.presets import EVERYDAY, PRESETS
 from common.synthetic.dataset.shards import Batch, CropDataset
 from common.synthetic.scene.backgrounds import BackgroundBank
 from common.weights.manifest import model_hash
 from receiver.engine.engine import PersonAppearance, ReconstructedPerson
-from receiver.texture.received_texture import ReceivedTexture, ReceivedTextures
+from receiver.received_people import ReceivedPeople
+from receiver.texture.received_texture import ReceivedTexture
 from sender.capture.source import CapturedFrame
 from sender.importance.importance import Importance
 from sender.lookahead import Perceived
@@ -97,12 +98,13 @@ class PublishedColours:
         self, image: Image, camera: Camera, observed: Sequence[ObservedPerson], people: Sequence[PersonLabels]
     ) -> dict[int, ReceivedTexture]:
         """The atlases that arrive of a picture, by identity."""
-        arrived = ReceivedTextures()
+        arrived = ReceivedPeople()
         for blob in self._stage.update(
             Perceived(CapturedFrame(0, "", 0.0, 0.0, image, camera), observed, begins=True), people
         ):
-            arrived.take(blob)
-        return dict(arrived.of_next_frame(0.0, wait=False))
+            arrived.handlers[blob.kind](blob)
+        appearance = arrived.appearance(LabelFrame(0, "", 0.0, camera, tuple(people)), live=False).items()
+        return {identity: each.texture for identity, each in appearance if each.texture is not None}
 
 
 class Evaluation:

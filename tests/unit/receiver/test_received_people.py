@@ -1,13 +1,23 @@
 """What is kept of people when a frame shows another source."""
 
+import itertools
+from collections.abc import Mapping
+from dataclasses import replace
+
 import numpy as np
+import pytest
 
 from common.blobs import TEXTURE, WEARS, Blob
 from common.body.anatomy import ATLAS_SIZE
-from common.texture.atlas_tiles import TILES
+from common.errors import MalformedPacket
+from common.texture.atlas_tiles import TILES, Tile
+from common.texture.atlas_tiles import WITHDRAWN as NO_TILE
 from common.texture.atlas_tiles import encode as encode_tile
+from common.wear_kinds import VALUES
+from common.wears import WITHDRAWN, Wears
 from receiver.outfits.mixture import PLAIN
 from receiver.received_people import ReceivedPeople
+from receiver.texture.received_texture import ReceivedTexture
 from tests.support.receiver.fake_reconstructor import label_frame
 
 EVERYWHERE = np.ones((ATLAS_SIZE, ATLAS_SIZE), np.bool_)
@@ -49,3 +59,137 @@ def test_identity_that_is_given_again_is_the_new_one() -> None:
     take(people, 1)
     people.begin(label_frame(1, 1, source="b.jpg"))
     assert known(people) == [{1}] * 2
+
+
+CLOCK = itertools.count()
+
+
+def take_blob(people: ReceivedPeople, blob: Blob) -> None:
+    people.handlers[blob.kind](blob)
+
+
+def next_frame(people: ReceivedPeople, *, wait: bool) -> Mapping[int, ReceivedTexture]:
+    """The textures of a frame of everybody, of which there are 30 a second."""
+    frame = replace(label_frame(0, *range(256)), captured_at=next(CLOCK) / 30)
+    appearance = people.appearance(frame, live=wait).items()
+    return {identity: each.texture for identity, each in appearance if each.texture is not None}
+
+
+def worn_of(people: ReceivedPeople, identity: int) -> tuple[Wears | None, Wears | None]:
+    appearance = people.appearance(label_frame(0, identity), live=False)[identity]
+    return appearance.wears, appearance.worn
+
+
+def flat(tile: Tile, colour: int, known: np.ndarray = EVERYWHERE) -> bytes:
+    return encode_tile(tile, np.full((ATLAS_SIZE, ATLAS_SIZE, 3), colour, np.uint8), known)
+
+
+def tile_blob(identity: int, number: int = 0, data: bytes | None = None) -> Blob:
+    tile = TILES[number]
+    return Blob(TEXTURE, tile.key(identity), flat(tile, 90) if data is None else data)
+
+
+def test_textures_belong_to_people() -> None:
+    textures = ReceivedPeople()
+    take_blob(textures, tile_blob(3))
+    take_blob(textures, tile_blob(4))
+    assert next_frame(textures, wait=False).keys() == {3, 4}
+    take_blob(textures, tile_blob(3, data=NO_TILE))
+    assert next_frame(textures, wait=True).keys() == {4}
+
+
+def test_tiles_of_a_live_session_wait_for_others_except_the_first() -> None:
+    textures = ReceivedPeople()
+    take_blob(textures, tile_blob(3))
+    first = next_frame(textures, wait=True)[3]
+    take_blob(textures, tile_blob(3, 1))
+    states = [next_frame(textures, wait=True)[3] for _ in range(40)]
+    assert states[0] is first and len(states[-1].tiles) == 2
+    assert len({id(state) for state in states}) == 2
+
+
+def test_every_tile_counts_at_once_in_a_session_that_is_not_live() -> None:
+    textures = ReceivedPeople()
+    for number in range(3):
+        take_blob(textures, tile_blob(3, number))
+        assert len(next_frame(textures, wait=False)[3].tiles) == number + 1
+
+
+def test_memory_is_limited_to_some_people() -> None:
+    textures = ReceivedPeople()
+    for identity in range(256):
+        take_blob(textures, tile_blob(identity))
+    assert len(next_frame(textures, wait=False)) <= 32 and 255 in next_frame(textures, wait=False)
+
+
+@pytest.mark.parametrize("hostile", [Blob(TEXTURE, 2**31, NO_TILE), Blob(TEXTURE, 0, b"\x01RIFF")])
+def test_hostile_tiles_change_nothing(hostile: Blob) -> None:
+    textures = ReceivedPeople()
+    take_blob(textures, tile_blob(0))
+    before = next_frame(textures, wait=False)[0]
+    with pytest.raises(MalformedPacket):
+        take_blob(textures, hostile)
+    assert next_frame(textures, wait=False)[0] is before
+
+
+def wears_blob(identity: int, first: float = 1.0) -> Blob:
+    shares = {name: np.array([first, 1 - first, *[0] * (len(values) - 2)]) for name, values in VALUES.items()}
+    return Blob(WEARS, identity, Wears({name: values.astype(np.float32) for name, values in shares.items()}).encode())
+
+
+def worn(received: ReceivedPeople, identity: int) -> Wears:
+    _, drawn = worn_of(received, identity)
+    assert drawn is not None
+    return drawn
+
+
+def test_newest_replaces() -> None:
+    received = ReceivedPeople()
+    for first in (1.0, 0.2):
+        take_blob(received, wears_blob(3, first))
+    posterior, _ = worn_of(received, 3)
+    assert posterior is not None and posterior.likeliest()["sleeve"][0] == "sleeveless"
+
+
+def test_withdrawn_identity_wears_nothing_known() -> None:
+    received = ReceivedPeople()
+    take_blob(received, wears_blob(3))
+    take_blob(received, wears_blob(4))
+    take_blob(received, Blob(WEARS, 3, WITHDRAWN))
+    assert worn_of(received, 3) == (None, None) and worn_of(received, 4) != (None, None)
+
+
+@pytest.mark.parametrize(
+    "malformed",
+    [
+        Blob(WEARS, 256, wears_blob(0).data),
+        Blob(WEARS, 0, wears_blob(0).data[:-1]),
+        Blob(WEARS, 0, wears_blob(0).data + b"\0"),
+        Blob(WEARS, 0, b"\xff" * 13),
+    ],
+)
+def test_malformed(malformed: Blob) -> None:
+    received = ReceivedPeople()
+    with pytest.raises(MalformedPacket):
+        take_blob(received, malformed)
+    assert worn_of(received, malformed.key) == (None, None)
+
+
+@pytest.mark.parametrize("identity", range(8))
+def test_people_keep_their_kinds_while_a_posterior_moves(identity: int) -> None:
+    received = ReceivedPeople()
+    take_blob(received, sleeves(identity, 0.6))
+    before = worn(received, identity).likeliest()
+    drawn = set()
+    for short in (0.53, 0.47, 0.4, 0.47, 0.6):
+        take_blob(received, sleeves(identity, short))
+        drawn.add(worn(received, identity).encode())
+        assert worn(received, identity).likeliest() == before
+    assert len(drawn) == 1
+    take_blob(received, sleeves(identity, 0.0 if before["sleeve"][0] == "short" else 1.0))
+    assert worn(received, identity).likeliest()["sleeve"] != before["sleeve"]
+
+
+def sleeves(identity: int, short: float) -> Blob:
+    shares = np.array([0, 0, short, 1 - short], np.float32)
+    return Blob(WEARS, identity, Wears({**PLAIN.posterior, "sleeve": shares}).encode())
