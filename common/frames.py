@@ -21,6 +21,9 @@ MAX_FRAME_SEQUENCE = 2**53 - 2
 """Largest sequence number: it and the number after it are exact in JSON, which has 53 bits."""
 MAX_CAPTURED_AT_S = 4_102_444_800.0
 """Latest time of capture: the beginning of the year 2100."""
+AHEAD_STEP_S = 0.025
+"""Labels are ahead of their capture by a multiple of this, seconds."""
+MAX_AHEAD_STEPS = 15
 MAX_SIDE_PX = 1 << 16
 """Largest width and height of an image."""
 MIN_FOCAL_PX, MAX_FOCAL_PX = 2.0**-6, 2.0**23
@@ -93,6 +96,8 @@ class LabelFrame:
         captured_at: seconds since the epoch on the sender's clock, up to the year 2100.
         camera: the camera of the frame.
         people: up to 32, most prominent first.
+        ahead_steps: the labels are those that the sender predicts for so long after the capture, 0…15 times
+            `AHEAD_STEP_S`; 0 for what was captured.
     """
 
     sequence: int
@@ -100,6 +105,12 @@ class LabelFrame:
     captured_at: float
     camera: Camera
     people: tuple[PersonLabels, ...]
+    ahead_steps: int = 0
+
+    @property
+    def describes_s(self) -> float:
+        """The moment that the labels describe, seconds since the epoch on the sender's clock."""
+        return self.captured_at + AHEAD_STEP_S * self.ahead_steps
 
 
 def unseen_limbs(person: PersonLabels) -> frozenset[str]:
@@ -134,6 +145,8 @@ def check_header(frame: LabelFrame) -> None:
         raise ValueError(f"sequence {frame.sequence} is not in 0…2^53 - 2")
     if not 0.0 <= frame.captured_at <= MAX_CAPTURED_AT_S:
         raise ValueError(f"the time of capture {frame.captured_at:g} s is not between the years 1970 and 2100")
+    if not 0 <= frame.ahead_steps <= MAX_AHEAD_STEPS:
+        raise ValueError(f"labels {frame.ahead_steps} steps ahead of their capture: up to {MAX_AHEAD_STEPS}")
     camera = frame.camera
     if not (0 < camera.width <= MAX_SIDE_PX and 0 < camera.height <= MAX_SIDE_PX):
         raise ValueError(f"an image of {camera.width} x {camera.height} pixels: sides have 1 to {MAX_SIDE_PX}")

@@ -24,6 +24,7 @@ from common.errors import BodywireError, UsageError
 from common.io.logs import SUBJECT
 from common.io.startup import freeze_garbage, stop_on_signals
 from common.io.status_line import StatusLine, bit_rate, duration, showing
+from common.motion.predictor import LearnedMotion
 from common.recording.facts import RecordingFacts
 from common.text import counted
 from common.version import package_version
@@ -46,6 +47,7 @@ from sender.playback import Playback, has_time
 from sender.preview.shared import SharedPreview
 from sender.preview.video import Preview, open_preview
 from sender.rate.controller import RateController
+from sender.rate.labels_ahead import LabelsAhead
 from sender.rated_encoder import RatedEncoder
 from sender.recording.recorder import NoPeer, RecordedDelivery, SenderRecorder, open_recorder
 from sender.reports import Reporter
@@ -243,7 +245,8 @@ def _wire(
     account, status = LinkAccount(rate, metrics), SenderStatus(rate, metrics, source, traffic)
     delivery: LinkClient | CompleteDelivery | NoPeer = NoPeer(status.recorded)
     if not config.only_records:
-        delivery = _delivery(camera, opened, hello, rate, traffic, account, status)
+        ahead = LabelsAhead(lambda: workers.submit(LearnedMotion.load))
+        delivery = _delivery(camera, opened, hello, rate, ahead, traffic, account, status)
     playback = Playback(
         source,
         metrics,
@@ -269,6 +272,7 @@ def _delivery(
     opened: Openings,
     hello: Hello,
     rate: RateController,
+    ahead: LabelsAhead,
     traffic: Traffic,
     account: LinkAccount,
     status: SenderStatus,
@@ -284,7 +288,7 @@ def _delivery(
     link = LinkClient(
         config if spool is None else config.without_timeouts(),
         hello,
-        RatedEncoder(codec, Importance.load(), rate, metrics),
+        RatedEncoder(codec, Importance.load(), rate, metrics, ahead),
         observer=Observers(account, status, outstanding),
         pacer=rate,
         report=Reporter(rate, metrics, stills=source.stills, interval_s=config.pause_factor).due,

@@ -9,6 +9,7 @@ from common.labels import GROUP_NAMES
 from sender.importance.importance import Importance
 from sender.metrics import SenderMetrics
 from sender.rate.controller import RateController
+from sender.rate.labels_ahead import LabelsAhead
 
 
 class RatedEncoder:
@@ -20,16 +21,22 @@ class RatedEncoder:
         importance: Importance,
         rate: RateController,
         metrics: SenderMetrics,
+        labels_ahead: LabelsAhead,
     ) -> None:
         self._codec = codec
         self._importance = importance
         self._rate = rate
         self._metrics = metrics
+        self._labels_ahead = labels_ahead
+
+    def offered(self, frame: LabelFrame) -> None:
+        self._labels_ahead.offered(frame)
 
     def encode(self, *frames: LabelFrame) -> EncodedFrame:
         with self._metrics.stage("codec"):
             rho, rho_by_person = self._rho(frames[-1])
-            encoded = self._codec.encode_bundle(frames, rho, rho_by_person)
+            ahead = [self._labels_ahead.of(frame, self._rate.ahead_steps) for frame in frames]
+            encoded = self._codec.encode_bundle(ahead, rho, rho_by_person)
         for group, value in rho.items():
             self._metrics.set_rate(group, value)
         return encoded

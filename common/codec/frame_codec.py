@@ -85,6 +85,7 @@ class _Content:
     """What an encoder writes: time, scene, people, and for each the finest levels (groups,) of the groups."""
 
     time_ms: int
+    ahead: int
     scene: Scene
     people: tuple[PersonLabels, ...]
     levels: tuple[IntArray, ...]
@@ -209,7 +210,8 @@ class FrameCodec:
             scene = Scene(rounded_camera(frame.camera), shorten_source(frame.source), identities)
             levels = tuple(levels_of.get(identity, common) for identity in identities)
             before = frame.sequence
-            contents.append(_Content(round(frame.captured_at * 1000), scene, frame.people, levels))
+            time_ms = round(frame.captured_at * 1000)
+            contents.append(_Content(time_ms, frame.ahead_steps, scene, frame.people, levels))
         return contents
 
     def decode(self, payload: bytes, sequence: int) -> DecodedFrame:
@@ -337,9 +339,8 @@ class FrameCodec:
     def _code(self, coder: SymbolCoder, sequence: int, references: FrameReferences, content: _Content | None) -> Coded:
         """Writes `content`, or reads it when it is None: one frame."""
         reference, lag = references.first, references.lags(sequence).lag
-        clock = code_clock(
-            coder, self._tables, reference.clock if reference else None, lag, content.time_ms if content else None
-        )
+        time_ms, ahead = (content.time_ms, content.ahead) if content else (None, None)
+        clock = code_clock(coder, self._tables, reference.clock if reference else None, lag, time_ms, ahead)
         scene = code_scene(coder, reference.scene if reference else None, content.scene if content else None)
         coded = Coded(FrameState(sequence, clock, scene, {}, 0), [], {})
         people: dict[int, PersonState] = {}

@@ -86,7 +86,9 @@ def newest_groups(state: FrameState, reference: FrameState | None, newest: Newes
 def state_seal(state: FrameState, people: Mapping[int, PersonState], reference: FrameState | None) -> int:
     """CRC-32 over the chain of states up to this one."""
     clock = state.clock
-    known = f"{state.sequence} {clock.time_ms} {clock.interval} {clock.spread} {state.scene} {tuple(people)}"
+    known = (
+        f"{state.sequence} {clock.time_ms} {clock.interval} {clock.spread} {clock.ahead} {state.scene} {tuple(people)}"
+    )
     checksum = crc32(known.encode(), reference.seal if reference else 0)
     for identity in state.scene.identities:
         checksum = people[identity].checksum(checksum)
@@ -109,6 +111,7 @@ def to_frame(state: FrameState) -> LabelFrame:
             )
             for identity in state.scene.identities
         ),
+        ahead_steps=state.clock.ahead,
     )
 
 

@@ -1,7 +1,7 @@
 """Packet format: one range-coded stream, and a checksum of 16 bits.
 
-    key · [lag · gap · time] · [camera · source · identities] · people … │ check 2 B
-    behind the people, of each further frame of a bundle: time · [camera · source · identities] · people …
+    key · [lag · gap · time · ahead] · [camera · source · identities] · people … │ check 2 B
+    behind the people, of each further frame of a bundle: time · ahead · [camera · source · identities] · people …
 
 Everything before the check is one stream of the range coder, so that no field takes whole bytes.  In steady state the
 header is about four bits: the flag of a key frame, the lags to its references, the capture time as its difference from
@@ -30,11 +30,11 @@ import numpy as np
 from common.codec.range_coder import SymbolCoder
 from common.codec.tables import CodecTables
 from common.errors import ChecksumMismatch, MalformedPacket
-from common.frames import IDENTITIES, MAX_PEOPLE, Camera, LabelFrame
+from common.frames import IDENTITIES, MAX_AHEAD_STEPS, MAX_PEOPLE, Camera, LabelFrame
 
 _T = TypeVar("_T")
 
-CODEC_VERSION: Final = 6
+CODEC_VERSION: Final = 7
 MAX_PACKET_BYTES: Final = 1 << 16
 """Upper limit of a packet: 32 people whose every entry is the longest code take 34 KB."""
 MAX_BUNDLE: Final = 8
@@ -82,23 +82,25 @@ class FrameClock:
         time_ms: milliseconds since the epoch.
         interval: mean time from frame to frame, 1/256 ms; 0 before two frames are known.
         spread: mean magnitude of the prediction's error, 1/256 ms.
+        ahead: steps that the labels are ahead of the capture (`LabelFrame.ahead_steps`).
     """
 
     time_ms: int
     interval: int = 0
     spread: int = _FIRST_TIME_SPREAD
+    ahead: int = 0
 
     def predicted_ms(self, lag: int) -> int:
         """The expected capture time of the frame `lag` frames later."""
         return self.time_ms + (lag * (self.interval or _FIRST_INTERVAL) + 128 >> 8)
 
-    def advance(self, lag: int, residual_ms: int) -> Self:
+    def advance(self, lag: int, residual_ms: int, ahead: int = 0) -> Self:
         """The state after the frame `lag` frames later, which is `residual_ms` later than predicted."""
         time_ms = self.predicted_ms(lag) + residual_ms
         measured = min(max((time_ms - self.time_ms << 8) // lag, 1), _MAX_INTERVAL)
         interval = self.interval + (measured - self.interval >> 2) if self.interval else measured
         error = min(abs(residual_ms) << 8, _MAX_INTERVAL)
-        return type(self)(time_ms, max(interval, 1), self.spread + (error - self.spread >> 3))
+        return type(self)(time_ms, max(interval, 1), self.spread + (error - self.spread >> 3), ahead)
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,17 +135,28 @@ def code_references(coder: SymbolCoder, lags: References | None) -> References:
 
 
 def code_clock(
-    coder: SymbolCoder, tables: CodecTables, reference: FrameClock | None, lag: int, time_ms: int | None
+    coder: SymbolCoder,
+    tables: CodecTables,
+    reference: FrameClock | None,
+    lag: int,
+    time_ms: int | None,
+    ahead: int | None,
 ) -> FrameClock:
-    """Writes the capture time `time_ms`, or reads it when that is None."""
+    """Writes the capture time `time_ms` and how far `ahead` of it the labels are, or reads both when they are None."""
     if reference is None:
         parts = [
             coder.uniform(None if time_ms is None else time_ms >> shift & 0xFFFF, 1 << 16) for shift in (32, 16, 0)
         ]
-        return FrameClock(parts[0] << 32 | parts[1] << 16 | parts[2])
+        return FrameClock(parts[0] << 32 | parts[1] << 16 | parts[2], ahead=_code_ahead(coder, ahead))
     scale, shift = tables.scale_of_one(reference.spread, _MILLISECOND)
     residual = None if time_ms is None else np.array([time_ms - reference.predicted_ms(lag)], dtype=np.int64)
-    return reference.advance(lag, int(coder.residuals(np.array([scale]), np.array([shift]), residual)[0]))
+    (late_ms,) = coder.residuals(np.array([scale]), np.array([shift]), residual)
+    changed = coder.rare_flag(None if ahead is None else ahead != reference.ahead)
+    return reference.advance(lag, int(late_ms), _code_ahead(coder, ahead) if changed else reference.ahead)
+
+
+def _code_ahead(coder: SymbolCoder, ahead: int | None) -> int:
+    return coder.uniform(ahead, MAX_AHEAD_STEPS + 1)
 
 
 def code_scene(coder: SymbolCoder, reference: Scene | None, scene: Scene | None) -> Scene:

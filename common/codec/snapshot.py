@@ -1,7 +1,8 @@
 """A decoder's state as bytes (`FrameCodec.snapshot`), with which another decoder goes on where the first one is.
 
     number of frames │ frames │ newest groups
-    frame: sequence · time · interval · spread · width · height · focal length · seal · source · identities · people
+    frame: sequence · clock · width · height · focal length · seal · source · identities · people
+    clock: time · interval · spread · steps ahead
     newest groups: sequence · people
 
 People are rows of one fixed layout, little-endian.  Recordings compress them.
@@ -23,7 +24,7 @@ from common.frames import MAX_FRAME_SEQUENCE, MAX_PEOPLE, Camera, check_frame
 from common.labels import GROUPS, LABEL_SIZE
 
 _COUNT: Final = struct.Struct("<B")
-_FRAME: Final = struct.Struct("<qqqqIIdIBBB")
+_FRAME: Final = struct.Struct("<qqqqBIIdIBBB")
 _NEWEST: Final = struct.Struct("<qB")
 # The identity, and the fields of `PersonState`.
 _PERSON: Final = np.dtype(
@@ -84,6 +85,7 @@ def _frame_head(state: FrameState) -> bytes:
         clock.time_ms,
         clock.interval,
         clock.spread,
+        clock.ahead,
         camera.width,
         camera.height,
         camera.focal_px,
@@ -98,7 +100,7 @@ def _frame_head(state: FrameState) -> bytes:
 def _read_frame(stream: io.BytesIO) -> FrameState:
     """The inverse of `_frame_head` and `_encode_people`; raises struct.error or ValueError for other bytes."""
     numbers = _fields(stream, _FRAME)
-    sequence, time_ms, interval, spread, width, height, focal_px, seal, source, visible, count = numbers
+    sequence, time_ms, interval, spread, ahead, width, height, focal_px, seal, source, visible, count = numbers
     if not (0 <= interval < 1 << 32 and 0 <= spread < 1 << 32):
         raise ValueError(interval)
     name = _take(stream, source).decode()
@@ -106,7 +108,7 @@ def _read_frame(stream: io.BytesIO) -> FrameState:
     known = _read_people(stream, count)
     if len(set(scene.identities)) != visible or not set(scene.identities) <= known.keys():
         raise ValueError(visible)
-    state = FrameState(sequence, FrameClock(time_ms, interval, spread), scene, known, seal)
+    state = FrameState(sequence, FrameClock(time_ms, interval, spread, ahead), scene, known, seal)
     check_frame(to_frame(state))
     return state
 

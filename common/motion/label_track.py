@@ -19,7 +19,7 @@ class LabelTrack:
     """The newest labels of a person.
 
     Args:
-        times_s: (n,) of capture, increasing.
+        times_s: (n,) of the moments that the labels describe, increasing.
         labels: (n, LABEL_SIZE).
         began_s: when the person was first seen.
     """
@@ -29,17 +29,24 @@ class LabelTrack:
     began_s: float
 
     @classmethod
-    def begin(cls, captured_s: float, labels: FloatArray) -> Self:
+    def begin(cls, moment_s: float, labels: FloatArray) -> Self:
         """With the first labels (LABEL_SIZE,)."""
-        return cls(np.array([captured_s]), labels[None], captured_s)
+        return cls(np.array([moment_s]), labels[None], moment_s)
 
-    def add(self, captured_s: float, labels: FloatArray) -> "LabelTrack":
-        """With further ones, also those that come late; those that are known change nothing."""
-        if abs(captured_s - self.times_s[-1]) > LIFETIME_S:
-            return LabelTrack.begin(captured_s, labels)
-        place = bisect_left(self.times_s, captured_s)
-        if place < len(self.times_s) and self.times_s[place] == captured_s:
+    def before(self, moment_s: float) -> "LabelTrack | None":
+        """Without what was said about later moments, which was predicted; None if nothing else is known."""
+        place = bisect_left(self.times_s, moment_s)
+        if place == len(self.times_s):
             return self
-        times_s = np.concatenate([self.times_s[:place], [captured_s], self.times_s[place:]])
+        return LabelTrack(self.times_s[:place], self.labels[:place], self.began_s) if place else None
+
+    def add(self, moment_s: float, labels: FloatArray) -> "LabelTrack":
+        """With further ones, also those that come late; those that are known change nothing."""
+        if abs(moment_s - self.times_s[-1]) > LIFETIME_S:
+            return LabelTrack.begin(moment_s, labels)
+        place = bisect_left(self.times_s, moment_s)
+        if place < len(self.times_s) and self.times_s[place] == moment_s:
+            return self
+        times_s = np.concatenate([self.times_s[:place], [moment_s], self.times_s[place:]])
         rows = np.concatenate([self.labels[:place], labels[None], self.labels[place:]])
         return LabelTrack(times_s[-MOST_LABELS:], rows[-MOST_LABELS:], self.began_s)

@@ -11,7 +11,7 @@ _MOST_DELAYED, _MOST_PACED, _PACED_ROOM = 4, 8, 2
 # While losses are frequent: then frames are predicted from what was acknowledged.
 _MOST_LOSSY, _MOST_LOSSY_PACED = 1, 2
 # Heartbeat intervals from one prompt acknowledgement to the next: none may think the other lost.
-_INTERVALS = 2.0
+_INTERVALS = 3.0
 
 
 class DelayedAcknowledgement:

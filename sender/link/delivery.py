@@ -123,7 +123,7 @@ class FrameDelivery:
             self._ahead[frame.sequence] = tuple(ahead)
         if not self.window.waiting:
             self._gathered_ms = self._clock.monotonic_ms() + self._gather_ms
-        for superseded in self.window.offer(frame):
+        for superseded in self._session.offer(frame):
             self._finish(superseded, Fate.SUPERSEDED)
         self.notify()
 

@@ -8,7 +8,7 @@ from typing import Protocol
 from common.errors import PeerError
 from common.frames import LabelFrame
 from common.wire.convert import Hello, Welcome
-from sender.link.send_window import InFlight, Resumption, SendWindow
+from sender.link.send_window import Frames, InFlight, Resumption, SendWindow
 
 logger = logging.getLogger(__name__)
 
@@ -31,6 +31,9 @@ class Payload(Protocol):
 
 class FrameEncoder(Protocol):
     """Encodes frames when they leave, predicted from the last state that the receiver has or is expected to have."""
+
+    def offered(self, frame: LabelFrame) -> None:
+        """Takes note of a live frame, whether it will leave or be superseded."""
 
     def encode(self, *frames: LabelFrame) -> Payload:
         """Encodes the frames of a message; encoding a frame again replaces the state remembered for it."""
@@ -70,6 +73,12 @@ class SenderSession:
         """The first message of the next stream (`reconnect`: an earlier stream of this process was lost)."""
         oldest = self.window.oldest_unacknowledged
         return replace(self._hello, resume=reconnect or self._hello.resume, resume_from=0 if oldest is None else oldest)
+
+    def offer(self, frame: LabelFrame) -> Frames:
+        """Takes a frame; returns the live frames that it supersedes. Raises ValueError if there is no room."""
+        if self.live:
+            self._encoder.offered(frame)
+        return self.window.offer(frame)
 
     def encode(self, *frames: LabelFrame, expected: bool) -> Payload:
         """Encodes the frames of a message that leaves now (`expected`: later ones may be predicted from it at once)."""

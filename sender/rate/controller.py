@@ -145,6 +145,11 @@ class RateController:
         """Most frames of a live message; they are those that have to wait."""
         return self._decision.frames if self.follows_capacity else 1
 
+    @property
+    def ahead_steps(self) -> int:
+        """How far ahead of their capture the labels of live frames are (`LabelFrame.ahead_steps`)."""
+        return self._decision.ahead_steps if self.follows_capacity else 0
+
     def background_bytes(self, in_flight_bytes: int, blob_bytes: int, now_ms: float) -> int:
         """How many bytes of blobs may follow the frame that has just left.
 

@@ -21,7 +21,7 @@ from common.codec.person import PersonState
 from common.codec.range_coder import SymbolCoder, SymbolWriter
 from common.codec.tables import ALPHABET
 from common.errors import MalformedPacket
-from common.frames import Camera, check_frame
+from common.frames import MAX_AHEAD_STEPS, Camera, check_frame
 from common.wire import semantic_link_pb2 as pb
 from tests.netlab.fuzz import mutated
 
@@ -203,7 +203,7 @@ def _packet(
     """A packet, and the state of a decoder that has accepted it; None if it cannot be accepted."""
     writer = _AbsurdWriter(rng, codec)
     time_ms = min(max(_time_ms(rng, references.first), -(2**61)), 2**61)
-    content = _Content(time_ms, _scene(rng, references.first), (), ())
+    content = _Content(time_ms, int(rng.integers(MAX_AHEAD_STEPS + 1)), _scene(rng, references.first), (), ())
     absurd_lag = rng.random() < 0.03
     lags = references.lags(sequences[0])
     if absurd_lag:
@@ -245,7 +245,7 @@ class _EscapeWriter(SymbolWriter):
 def longest_to_decode(codec: FrameCodec, people: int = 32) -> bytes:
     """Key packet 0 that takes longest to decode for its form: every entry of everybody is the longest escape code."""
     scene = Scene(Camera(640, 480, 600.0), "clip.mp4", tuple(range(people)))
-    content = _Content(_NOW_MS, scene, (), ())
+    content = _Content(_NOW_MS, 0, scene, (), ())
     writer = _EscapeWriter(codec._tables)
     return packet_of(_HostileCodec(codec), writer, 0, content)
 

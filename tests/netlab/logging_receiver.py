@@ -71,6 +71,7 @@ class LoggingPipeline:
             labels, more = decoded.frame, dict[str, Any]()
             if self._with_labels:
                 more["labels"] = concatenate(labels.people[0].labels).tolist()
+                more["ahead_steps"] = labels.ahead_steps
                 more |= {"rho": fmean(decoded.rho.values() or (0.0,)), "message": frame.sequence}
             more |= {"captured_at": labels.captured_at, "bytes": sum(decoded.bytes_by_group.values())}
             self._write("shown", session.session_id.hex(), seq=labels.sequence, **more)

@@ -10,6 +10,7 @@ import json
 import secrets
 import time
 from collections.abc import Mapping, Sequence
+from concurrent.futures import Future
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any
@@ -24,6 +25,8 @@ from common.codec.frame_codec import FrameCodec
 from common.frames import Camera, LabelFrame, PersonLabels
 from common.io.addresses import Addresses
 from common.labels import GROUP_NAMES
+from common.motion.extrapolation import MotionPredictor
+from common.motion.predictor import LearnedMotion
 from common.wire.traffic import OTHER, PROBING, Traffic
 from sender.importance.importance import Importance
 from sender.link.client import LinkClient
@@ -34,6 +37,7 @@ from sender.link.transport.transport import Transport
 from sender.link_account import LinkAccount
 from sender.metrics import SenderMetrics
 from sender.rate.controller import RateController
+from sender.rate.labels_ahead import LabelsAhead
 from sender.rate.policy import RateConfig
 from sender.rated_encoder import RatedEncoder
 from tests.bench.bytes.rate import demo_truth
@@ -61,6 +65,13 @@ BYPASSES: Mapping[str, Bypass] = {
 CAMERA = Camera(640, 480, 600.0)
 
 
+def loaded_motion() -> Future[MotionPredictor]:
+    """The predictor, at once: in simulated time nothing is loaded beside the frames."""
+    loaded = Future[MotionPredictor]()
+    loaded.set_result(LearnedMotion.load())
+    return loaded
+
+
 def there_and_back(number: int, length: int) -> int:
     """The frame of a clip that is played forwards and backwards in turn: nobody jumps from its end to its beginning."""
     place = number % (2 * length - 2)
@@ -77,7 +88,7 @@ async def send(options: argparse.Namespace, people: Sequence[PersonLabels]) -> N
     traffic = Traffic()
     rate = RateController(RateConfig(policy=options.policy), None, config.budget_bps, lambda: traffic.message_cost)
     metrics = SenderMetrics()
-    encoder = RatedEncoder(FrameCodec(options.model), Importance.load(), rate, metrics)
+    encoder = RatedEncoder(FrameCodec(options.model), Importance.load(), rate, metrics, LabelsAhead(loaded_motion))
     account = LinkAccount(rate, metrics)
     transport = Transport(SecurityConfig(insecure=options.tls_ca is None, tls_ca=options.tls_ca))
     link = LinkClient(

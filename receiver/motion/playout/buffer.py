@@ -19,10 +19,11 @@ from common.codec.frame_codec import FrameCodec
 from common.frames import LabelFrame, PersonLabels
 from common.labels import FAST_GROUPS, OPTIONAL_GROUPS, concatenate, group_slices
 from common.motion.extrapolation import Continued, MotionPredictor
+from common.motion.interpolation import LabelsAt, interpolated
 from common.motion.label_track import LIFETIME_S, LabelTrack
 from receiver.link.session import SenderClock, Session
 from receiver.motion.config import PlayoutConfig
-from receiver.motion.playout.blending import STILL_S, BlendedPerson, LabelsAt, interpolated
+from receiver.motion.playout.blending import STILL_S, BlendedPerson
 from receiver.motion.playout.playout_clock import PlayoutClock
 from receiver.publish.observer import SessionObserver
 
@@ -46,18 +47,21 @@ class _BufferedSession:
     def take(self, decoded: DecodedFrame, now_s: float) -> None:
         """Takes everybody's labels, also of a frame that comes late."""
         frame, self.clock_set_s = decoded.frame, decoded.clock_set_s
+        moment_s, is_newest = frame.describes_s, self.newest is None or frame.sequence > self.newest.sequence
         self.time.arrived(frame.captured_at, None if self.newest is None else self.newest.captured_at, now_s)
         for person in frame.people:
-            newest = frame.captured_at, concatenate(person.labels)
-            track = self.tracks.get(person.identity)
-            self.tracks[person.identity] = LabelTrack.begin(*newest) if track is None else track.add(*newest)
-        if self.newest is None or frame.sequence > self.newest.sequence:
+            labels, track = concatenate(person.labels), self.tracks.get(person.identity)
+            if track is not None and is_newest:
+                track = track.before(moment_s)
+            added = LabelTrack.begin(moment_s, labels) if track is None else track.add(moment_s, labels)
+            self.tracks[person.identity] = added
+        if is_newest:
             self.newest = frame
             # Whoever was away for longer begins anew.
             self.tracks = {
                 identity: track
                 for identity, track in self.tracks.items()
-                if abs(track.times_s[-1] - frame.captured_at) <= LIFETIME_S
+                if abs(track.times_s[-1] - moment_s) <= LIFETIME_S
             }
 
 
@@ -78,8 +82,7 @@ class PlayoutBuffer(SessionObserver):
         self.live, self._on = config.playout == "live", config.playout != "off"
         self._clock = clock
         self.continued = Continued(predictor)
-        predict = self.continued.predict
-        self._labels_at: LabelsAt = predict if self.live else partial(interpolated, beyond=predict)
+        self._labels_at = partial(interpolated, beyond=self.continued.predict)
         # Of all that is known of the sessions.
         self._lock = threading.Lock()
         self._sessions: dict[int, _BufferedSession] = {}
@@ -160,7 +163,7 @@ class PlayoutView:
             return None
         newest, tracks, now_s = moment
         # When labels stay away everything has come to rest.
-        at_s = min(now_s + (self.ahead_s if self._playout.live else 0.0), newest.captured_at + STILL_S)
+        at_s = min(now_s + (self.ahead_s if self._playout.live else 0.0), newest.describes_s + STILL_S)
         shown = self._shown.get(number)
         if shown is not None and newest is self._newest[number] and at_s <= shown.captured_at:
             return shown
@@ -169,7 +172,7 @@ class PlayoutView:
         has = {person.identity: had.get(person.identity) or BlendedPerson(self._labels_at) for person in seen}
         people = tuple(_with(person, has[person.identity].pose(tracks[person.identity], at_s)) for person in seen)
         self._people[number], self._newest[number] = has, newest
-        self._shown[number] = shown = replace(newest, captured_at=at_s, people=people)
+        self._shown[number] = shown = replace(newest, captured_at=at_s, people=people, ahead_steps=0)
         return shown
 
     def forget(self, number: int) -> None:

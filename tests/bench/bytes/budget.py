@@ -95,7 +95,8 @@ def displayed_mm(skin: Skin, shown: Lines, began_s: float, end_s: float) -> tupl
         while lines and lines[0]["at"] <= now_s:
             line = lines.popleft()
             receiver.now_s = line["at"] - began_s
-            receiver.take(line["seq"], line["captured_at"] - began_s, np.array(line["labels"], np.float32))
+            labels = np.array(line["labels"], np.float32)
+            receiver.take(line["seq"], line["captured_at"] - began_s, labels, line["ahead_steps"])
             newest = max(newest, line, key=lambda one: one["seq"])
         receiver.now_s = now_s - began_s
         if tick >= _SETTLING_S * FPS and newest["at"] <= now_s:

@@ -34,6 +34,7 @@ from common.codec.coded_frame import DecodedFrame
 from common.codec.frame_codec import MODEL_HASH_SIZE, FrameCodec
 from common.labels import LABEL_SIZE, concatenate
 from common.motion.extrapolation import Continued, DampedExtrapolation, MotionPredictor
+from common.motion.interpolation import interpolated
 from common.motion.label_track import LabelTrack
 from common.motion.predictor import LearnedMotion
 from common.motion.steps import moved
@@ -43,7 +44,6 @@ from common.weights.manifest import model_hash
 from receiver.link.auth.ownership import SessionOwner
 from receiver.link.session import SenderClock, Session
 from receiver.motion.config import PlayoutConfig
-from receiver.motion.playout.blending import interpolated
 from receiver.motion.playout.buffer import PlayoutBuffer
 from receiver.motion.session_motion import SessionMotion
 from sender.importance.importance import Importance
@@ -154,9 +154,9 @@ class Receiver:
         self._playout.session_began(1, session)
         self._decoder = FrameCodec(bytes(MODEL_HASH_SIZE))
 
-    def take(self, number: int, captured_s: float, labels: FloatArray) -> None:
+    def take(self, number: int, captured_s: float, labels: FloatArray, ahead_steps: int = 0) -> None:
         """A label has arrived."""
-        frame = replace(as_frame(person(labels), number), captured_at=captured_s)
+        frame = replace(as_frame(person(labels), number), captured_at=captured_s, ahead_steps=ahead_steps)
         self._playout.packet_decoded(1, [DecodedFrame(frame, None, {}, {})], b"", self._decoder)
 
     def shown(self) -> tuple[FloatArray, float]:

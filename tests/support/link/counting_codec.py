@@ -40,6 +40,8 @@ class CountingCodec:
         self._reference = self._expected = -1
         self._received: set[int] = set()
 
+    def offered(self, frame: LabelFrame) -> None: ...
+
     def encode(self, *frames: LabelFrame) -> CountedPayload:
         frame = frames[-1]
         if frames[0].sequence <= self._last:

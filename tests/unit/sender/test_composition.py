@@ -1,4 +1,5 @@
 import asyncio
+from concurrent.futures import Future
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -25,6 +26,7 @@ from sender.link_account import LinkAccount
 from sender.metrics import DropReason, SenderMetrics
 from sender.openings import OpenCamera, transport_of
 from sender.rate.controller import RateController
+from sender.rate.labels_ahead import LabelsAhead
 from sender.rate.policy import RateConfig
 from sender.rated_encoder import RatedEncoder
 from sender.semantics.config import SmoothingConfig
@@ -102,7 +104,7 @@ def test_rho_reaches_codec() -> None:
 
     def size_of(f: float) -> int:
         rate = RateController(RateConfig(policy="fixed", fixed_f=f))
-        encoder = RatedEncoder(FrameCodec(bytes(8)), Importance.load(), rate, SenderMetrics())
+        encoder = RatedEncoder(FrameCodec(bytes(8)), Importance.load(), rate, SenderMetrics(), LabelsAhead(Future))
         return len(encoder.encode(frame_of(person)).payload)
 
     assert size_of(0.0) > size_of(0.5) > size_of(1.0)
@@ -113,7 +115,8 @@ def test_uncertainty_of_each_person_changes_the_bytes() -> None:
     unsure = {**sigma, "left_arm": np.full(9, 2.0, np.float32)}
 
     def bytes_of(first: dict[str, FloatArray], second: dict[str, FloatArray]) -> float:
-        encoder = RatedEncoder(FrameCodec(bytes(8)), Importance.load(), RateController(RateConfig()), SenderMetrics())
+        rate = RateController(RateConfig())
+        encoder = RatedEncoder(FrameCodec(bytes(8)), Importance.load(), rate, SenderMetrics(), LabelsAhead(Future))
         rng, total = np.random.default_rng(4), 0.0
         for number in range(20):
             people = (

@@ -1,6 +1,6 @@
 """Golden stream: the codec must write and read the same bytes as when it was released.
 
-`GENERATE_EXPECTED=1` rewrites `tests/golden/codec_v6.bin`; use it only for a new codec version or new tables.
+`GENERATE_EXPECTED=1` rewrites `tests/golden/codec_v7.bin`; use it only for a new codec version or new tables.
 """
 
 import os
@@ -15,7 +15,7 @@ from common.frames import LabelFrame
 from common.labels import GROUP_NAMES, LABEL_SIZE, concatenate, split
 from tests.support.motion.label_motion import MODEL_HASH, frame_of, person
 
-GOLDEN = Path(__file__).parents[3] / "golden" / "codec_v6.bin"
+GOLDEN = Path(__file__).parents[3] / "golden" / "codec_v7.bin"
 LAG = 2
 
 

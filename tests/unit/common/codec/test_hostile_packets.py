@@ -19,7 +19,7 @@ NOW_MS = 1_800_000_000_000
 
 def key_packet(time_ms: int = NOW_MS, camera: Camera = CAMERA) -> bytes:
     """Key packet 4 without people."""
-    content = _Content(time_ms, Scene(camera, "x", ()), (), ())
+    content = _Content(time_ms, 0, Scene(camera, "x", ()), (), ())
     codec = FrameCodec(MODEL_HASH)
     return packet_of(codec, SymbolWriter(codec._tables), 4, content)
 
@@ -46,7 +46,7 @@ def test_stream_that_is_longer_than_its_symbols_is_malformed() -> None:
     writer, state = SymbolWriter(codec._tables), codec._received[4]
     references = FrameReferences(state)
     code_references(writer, References(1, 0))
-    content = _Content(NOW_MS, state.scene, (), ())
+    content = _Content(NOW_MS, 0, state.scene, (), ())
     codec._code(writer, 5, references, content)
     body = writer.finish() + bytes(9)
     with pytest.raises(MalformedPacket, match="bits for"):
@@ -57,7 +57,7 @@ def test_bundle_with_a_crowd_in_each_frame_is_malformed() -> None:
     codec = FrameCodec(MODEL_HASH)
     scene = Scene(CAMERA, "x", tuple(range(20)))
     people = tuple(PersonLabels(identity, 1.0, split(np.zeros(LABEL_SIZE, np.float32))) for identity in range(20))
-    contents = [_Content(NOW_MS, scene, people, (rho_levels({}),) * 20)] * 2
+    contents = [_Content(NOW_MS, 0, scene, people, (rho_levels({}),) * 20)] * 2
     writer = SymbolWriter(codec._tables)
     code_references(writer, References(0, 0))
     for number in (4, 5):
@@ -73,7 +73,7 @@ def test_time_that_drifts_away_over_many_packets_is_malformed() -> None:
     decoder = FrameCodec(MODEL_HASH)
     assert decoder.decode(key_packet(time_ms=5), 4).frame.sequence == 4
     state = decoder._received[4]
-    content = _Content(-1, state.scene, (), ())
+    content = _Content(-1, 0, state.scene, (), ())
     writer, references = SymbolWriter(decoder._tables), FrameReferences(state)
     code_references(writer, References(1, 0))
     decoder._code(writer, 5, references, content)

@@ -62,8 +62,8 @@ def test_capture_times_of_a_steady_camera_take_few_bits() -> None:
     for number in range(2, 200, 2):
         time_ms = 1_800_000_000_000 + round(number * 1000 / 30)
         writer = SymbolWriter(tables)
-        written = code_clock(writer, tables, clock, 2, time_ms)
-        read = code_clock(SymbolReader(tables, writer.finish()), tables, clock, 2, None)
+        written = code_clock(writer, tables, clock, 2, time_ms, 0)
+        read = code_clock(SymbolReader(tables, writer.finish()), tables, clock, 2, None, None)
         assert read == written and read.time_ms == time_ms
         clock = written
         bits.append(writer.bits)
@@ -74,11 +74,13 @@ def test_capture_times_of_a_steady_camera_take_few_bits() -> None:
 def test_capture_time_far_from_its_prediction_round_trips(late_ms: int) -> None:
     tables, clock = load(), FrameClock(1_800_000_000_000)
     writer = SymbolWriter(tables)
-    code_clock(writer, tables, clock, 3, clock.time_ms + late_ms)
-    assert code_clock(SymbolReader(tables, writer.finish()), tables, clock, 3, None).time_ms == clock.time_ms + late_ms
+    code_clock(writer, tables, clock, 3, clock.time_ms + late_ms, 15)
+    read = code_clock(SymbolReader(tables, writer.finish()), tables, clock, 3, None, None)
+    assert (read.time_ms, read.ahead) == (clock.time_ms + late_ms, 15)
     writer = SymbolWriter(tables)
-    code_clock(writer, tables, None, 0, 4_102_444_800_000)
-    assert code_clock(SymbolReader(tables, writer.finish()), tables, None, 0, None).time_ms == 4_102_444_800_000
+    code_clock(writer, tables, None, 0, 4_102_444_800_000, 7)
+    read = code_clock(SymbolReader(tables, writer.finish()), tables, None, 0, None, None)
+    assert (read.time_ms, read.ahead) == (4_102_444_800_000, 7)
 
 
 def test_each_single_bit_error_is_found() -> None:

@@ -65,10 +65,12 @@ class Played:
         *identities: int,
         sequence: int | None = None,
         clock_set_s: float = 0.0,
+        ahead_steps: int = 0,
     ) -> None:
         people = [person(labels, identity) for identity in identities or (0,)]
         self.frames += 1
-        frame = replace(frame_of(self.frames if sequence is None else sequence, *people), captured_at=captured_s)
+        frame = frame_of(self.frames if sequence is None else sequence, *people)
+        frame = replace(frame, captured_at=captured_s, ahead_steps=ahead_steps)
         self.playout.packet_decoded(1, [DecodedFrame(frame, None, {}, {}, clock_set_s)], b"", None)  # type: ignore[arg-type]
 
     def frame(self) -> LabelFrame:
@@ -118,6 +120,29 @@ def test_extrapolation_turns_goes_on_and_keeps_who_it_is() -> None:
     turned = Rotation.from_matrix(np.stack([*columns, np.cross(*columns)], axis=1)).as_rotvec()
     np.testing.assert_allclose(turned, [0, 0.25, 0], atol=1e-5)
     np.testing.assert_array_equal(DampedExtrapolation().predict(LabelTrack.begin(0.0, rows[0]), 9.0), rows[0])
+
+
+def test_labels_ahead_are_shown_when_their_moment_comes() -> None:
+    played = Played()
+    for captured_s in (T0, T0 + 0.2):
+        played.now_s = captured_s + LAG_S
+        played.take(captured_s, swaying(captured_s + 0.15), ahead_steps=6)
+        played.frame()
+    played.now_s = T0 + 0.35
+    assert np.abs(between(swaying(T0 + 0.35), played.labels())).max() < 0.01
+    assert played.frame().captured_at == T0 + 0.35 and played.frame().ahead_steps == 0
+
+
+def test_what_was_predicted_gives_way_to_what_was_seen_then() -> None:
+    played = Played()
+    played.now_s = T0 + LAG_S
+    played.take(T0, at_rest())
+    played.take(T0 + 0.1, moved(at_rest(), np.where(SLOW, 0.0, 0.5)), ahead_steps=12)
+    played.now_s = T0 + 0.2 + LAG_S
+    played.take(T0 + 0.2, at_rest())
+    played.frame()
+    played.now_s += 2 * CORRECTION_S
+    assert np.abs(between(at_rest(), played.labels())).max() < 1e-3
 
 
 @pytest.mark.parametrize("rate", [30, 5])

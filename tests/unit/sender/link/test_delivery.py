@@ -174,7 +174,7 @@ def test_acknowledgements_may_wait_with_room_for_the_next_frame(losses: bool, ex
 
 
 @pytest.mark.parametrize(
-    ("interval_s", "spacing_s", "prompt"), [(0.2, 0.15, 3), (0.2, 0.5, 1), (1.1, 0.3, 5), (1.1, 0.8, 3)]
+    ("interval_s", "spacing_s", "prompt"), [(0.2, 0.16, 4), (0.2, 0.5, 2), (1.1, 0.3, 5), (1.1, 1.2, 3)]
 )
 def test_acknowledgements_of_rare_messages_wait_a_limited_time(
     interval_s: float, spacing_s: float, prompt: int

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from common.frames import MAX_AHEAD_STEPS
 from common.wire.message_cost import MessageCost
 from sender.rate.decision import MAX_F, Decision, Means, decide, label_bytes
 
@@ -42,6 +43,12 @@ def test_bundles_make_up_for_few_messages() -> None:
     assert within(60).frames == 1 and within(10).frames == 2 and within(5).frames == within(1.2).frames == 1
     assert within(5, cost=MessageCost(80.0, 130.0, 0.0)).frames == 4
     assert decide(Means(math.inf, 20e3, frame_rate_hz=5.0)).frames == 1
+
+
+def test_rare_labels_are_ahead_of_their_capture_the_rarer_the_farther() -> None:
+    steps = [within(kbit).ahead_steps for kbit in (50, 10, 2.4, 1.2)]
+    assert steps[:2] == [0, 0] and 0 < steps[2] < steps[3] <= MAX_AHEAD_STEPS
+    assert decide(Means(math.inf, 1e3, frame_rate_hz=30.0, size_ratio=32.0)).ahead_steps == MAX_AHEAD_STEPS
 
 
 def test_what_messages_cost_counts_against_link_and_budget() -> None:
