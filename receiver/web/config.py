@@ -107,13 +107,10 @@ class UploadConfig:
     upload_bytes: int = option(20_000_000, help="most bytes of an uploaded picture")
     account_models: int = option(200, help="most models and sessions of clips of one account")
     clip_bytes: int = option(200_000_000, help="most bytes of an uploaded clip")
-    account_gb: float = option(10.0, help="an account with as many gigabytes of sessions of clips uploads no more")
 
     def __post_init__(self) -> None:
         if min(self.upload_bytes, self.account_models, self.clip_bytes) < 1:
             raise ValueError("--upload-bytes, --account-models and --clip-bytes must be at least 1")
-        if self.account_gb <= 0:
-            raise ValueError("--account-gb must be above 0")
 
 
 @dataclass(frozen=True, slots=True)

@@ -35,6 +35,8 @@ FIELD = "clip"
 _AT_ONCE, _IN_WORK, _OF_ACCOUNT = 1, 8, 3
 # Within which a body must have arrived: 200 MB at 3 Mbit/s.
 _UPLOAD_S = 600.0
+# An account whose sessions of clips take as much uploads no more.
+_MOST_GB = 10.0
 _NAME_CHARACTERS = 60
 _CHECKED_AT_ONCE = 2
 _MOST_ID_BYTES = 100
@@ -57,7 +59,7 @@ class ClipService(Uploads[RecordedClip]):
     ) -> None:
         form = UploadForm(FIELD, "clip", config.clip_bytes, _UPLOAD_S)
         super().__init__(form, Places(_IN_WORK, _OF_ACCOUNT), admission, metrics.clip)
-        self._library, self._player, self._most_gb = library, player, config.account_gb
+        self._library, self._player = library, player
         self._checks, self._turn = asyncio.Semaphore(_CHECKED_AT_ONCE), asyncio.Semaphore(_AT_ONCE)
 
     async def recover(self) -> None:
@@ -72,8 +74,8 @@ class ClipService(Uploads[RecordedClip]):
         """See `Uploads.admit`."""
         await super().admit(account)
         kept = sum(state.statistics.disk_bytes for state in self._library.clips_of(account.name))
-        if kept >= 1e9 * self._most_gb:
-            most = f"{kept / 1e9:.1f} of {self._most_gb:g} GB"
+        if kept >= 1e9 * _MOST_GB:
+            most = f"{kept / 1e9:.1f} of {_MOST_GB:g} GB"
             raise Refused(409, f"the account's clips take {most}: delete one first")
 
     async def check(self, account: Account, file: UploadFile, kept: ExitStack) -> Work[RecordedClip]:

@@ -113,7 +113,6 @@ async def test_what_is_no_clip_is_refused(site: Site, clip: bytes) -> None:
     [
         ({"clip_bytes": 1000}, 413, "larger than"),
         ({"account_models": 1}, 409, "keeps 1 models and clips"),
-        ({"account_gb": 1e-7}, 409, "delete one first"),
     ],
 )
 async def test_limits_are_said(tmp_path: Path, clip: bytes, limits: Any, status: int, words: str) -> None:
@@ -124,6 +123,17 @@ async def test_limits_are_said(tmp_path: Path, clip: bytes, limits: Any, status:
         assert answer.status_code == status and words in answer.json()["detail"], answer.text
         if "account_models" in limits:
             assert (await anna.post("/upload", files={"image": ("a.jpg", picture())})).status_code == 409
+
+
+async def test_account_with_many_bytes_of_clips_uploads_no_more(
+    tmp_path: Path, clip: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("receiver.web.library.clips._MOST_GB", 1e-7)
+    async with open_site(tmp_path, FakePictures()) as site:
+        anna = await site.visitor("Anna")
+        await upload(anna, clip)
+        answer = await upload(anna, clip)
+        assert answer.status_code == 409 and "delete one first" in answer.json()["detail"], answer.text
 
 
 async def request_that_ends_early(site: Site, browser: httpx.AsyncClient, clip: bytes) -> None:
