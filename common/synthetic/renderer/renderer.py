@@ -76,14 +76,12 @@ class Rendering:
     Args:
         colour: (H, W, 4) uint8 RGB and coverage (0 or 255).
         depth: (H, W) float32 camera z of the visible surface, metres; 0 for the background.
-        instance: (H, W) uint8 index of the person; 255 for the background.
         part: (H, W) uint8 1 + region index; 0 for the background.
         cloth: (H, W) uint32 material and normal of the visible surface, for `cloth_of`.
     """
 
     colour: ByteArray
     depth: FloatArray
-    instance: ByteArray
     part: ByteArray
     cloth: npt.NDArray[np.uint32]
 
@@ -215,10 +213,9 @@ class Renderer:
         truth = np.frombuffer(target.read(components=2, attachment=1, dtype="u4"), np.uint32).reshape(*shape, 2)
         depth, what = np.ascontiguousarray(truth[..., 0]).view(np.float32), np.ascontiguousarray(truth[..., 1])
         # The background's 0 becomes 255.
-        instance = ((what >> np.uint32(TRUTH_BITS["person"])).astype(np.uint8) - np.uint8(1)).astype(np.uint8)
         region = (what >> np.uint32(TRUTH_BITS["region"])).astype(np.uint8) & np.uint8(_REGION_MASK)
         part = np.where(what > 0, region + np.uint8(1), np.uint8(0))
-        return Rendering(colour, depth, instance, part, what)
+        return Rendering(colour, depth, part, what)
 
 
 def cloth_of(pixels: npt.NDArray[np.uint32]) -> tuple[ByteArray, FloatArray]:

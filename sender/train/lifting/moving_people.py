@@ -29,8 +29,8 @@ from common.synthetic.scene.backgrounds import BackgroundBank
 from common.synthetic.scene.compositing import occluder
 from common.synthetic.scene.degradations import degrade
 from common.synthetic.scene.dressing import Dresser, worn_figure
+from sender.train.lifting.backgrounds import Backgrounds, seen_background
 from sender.train.lifting.motions import Motions, Moving
-from sender.train.lifting.places import Places, seen_place
 from sender.train.photographs.dataset import PhotographDataset
 
 FPS: Final = 30
@@ -86,7 +86,7 @@ class MovingPeople:
         self._motions, self._model, self._space = Motions(windows, split), BodyModel.load(), LabelSpace.load()
         self._renderer = Renderer(Canvas.from_model(self._model))
         self._dressers = [Dresser(self._renderer.canvas, dressed) for dressed in (False, True)]
-        self._places = Places(photographs)
+        self._places = Backgrounds(photographs)
         self._textures = BackgroundBank(np.random.default_rng(0), 12)
 
     def take(self, rng: np.random.Generator, frames: int, *, still: bool = False) -> Take:
@@ -121,7 +121,7 @@ class MovingPeople:
         front = occluder(rng, _SIDE_PX, self._textures) if rng.random() < _OCCLUDED_SHARE else None
         seed = int(rng.integers(1 << 31))
         for frame, (vertices, skeleton) in enumerate(self._posed(take.body)):
-            picture = seen_place(place, camera, take.held[frame])
+            picture = seen_background(place, camera, take.held[frame])
             figure, turned = worn_figure(outfit, vertices, skeleton), light.directions @ take.held[frame].T
             lit = replace(light, directions=turned.astype(np.float32))
             self._draw(picture, figure, camera, lit, up[frame])

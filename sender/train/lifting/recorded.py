@@ -113,20 +113,20 @@ class RecordedClips:
     def _wrong(self, *, causal: bool) -> Errors:
         """The errors of all frames, (N, L, …)."""
         true = in_crop_cameras(self._moving, self._turn, self._boxes.side / self._moving.focal[:, None])
-        joints, said = self._moving.keypoints @ self._turn, self._arrays
-        offset = said["keypoints_2d"] - in_crops(self._moving.places, self._boxes)
+        joints, clips = self._moving.keypoints @ self._turn, self._arrays
+        offset = clips["keypoints_2d"] - in_crops(self._moving.places, self._boxes)
         return Errors(
-            said["view"],
+            clips["view"],
             np.clip(offset, -_FARTHEST, _FARTHEST),
-            said["keypoints_sigma"],
-            1 / (1 + np.exp(-said["visible_logit"])),
-            BodyErrors.of(said["entries"], true),
-            BodyErrors.of(said["smoothed" if causal else "smoothed_later"], true),
-            said["log_sigma"],
-            said["joints_3d"] - joints,
-            said["joints_log_variance"],
-            said["joint_depth"] - joints[..., 2],
-            said["depth_log_variance"],
+            clips["keypoints_sigma"],
+            1 / (1 + np.exp(-clips["visible_logit"])),
+            BodyErrors.of(clips["entries"], true),
+            BodyErrors.of(clips["smoothed" if causal else "smoothed_later"], true),
+            clips["log_sigma"],
+            clips["joints_3d"] - joints,
+            clips["joints_log_variance"],
+            clips["joint_depth"] - joints[..., 2],
+            clips["depth_log_variance"],
         )
 
 

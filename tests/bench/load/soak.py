@@ -102,7 +102,7 @@ def piece(state: Path, minutes: float, streams: int, fps: float) -> None:
         pictures, own = Path(name) / "pictures.sock", there.sender("camera")
         words = ("sender", f"socket+live:{pictures}", "--peer", str(there.peer), "--tls-ca", str(own.tls_ca))
         keys = ("--tls-cert", str(own.tls_cert), "--tls-key", str(own.tls_key))
-        sender = Daemon(ROOT, Path(name) / "sender.log", None, *words, *keys)
+        sender = Daemon(ROOT, Path(name) / "sender.log", *words, *keys)
         try:
             sender.wait_until(pictures.exists)
             Camera(pictures, _CAMERA_FPS, 60 * minutes + 60).start()

@@ -1,8 +1,7 @@
 """What is seen at the moment it is seen: `python -m tests.bench.playout --folder WINDOWS`.
 
 Labels of motions that are known arrive at 30, 10, 5 and 3 a second, 60 ms after their capture and with perception's
-noise (12 mm a coordinate of a joint); with `--trace`, also as a link lets 30 a second through whose capacity is that of
-a trace, scaled to 5 to 60 kbit/s. 60 times a second what is shown is compared with the truth of that moment:
+noise (12 mm a coordinate of a joint). 60 times a second what is shown is compared with the truth of that moment:
 
     error_mm      distance of the joints in the world, mean
     pose_mm       the same, relative to the pelvis
@@ -51,8 +50,6 @@ from tests.bench import report
 from tests.bench.bytes.rate import demo_truth
 from tests.bench.bytes.rates import CodecPair, as_frame, unconstrained_rho
 from tests.bench.perceived import FrameSender, demo_frames
-from tests.netlab.pipe import Pipe, Shape
-from tests.netlab.traces import Trace
 from tests.support.motion.label_motion import person
 
 SEED = 0
@@ -61,8 +58,6 @@ PREDICTORS: Mapping[str, Callable[[], MotionPredictor]] = {"damped": DampedExtra
 """What can be predicted with, by the name in the table."""
 DISPLAY_HZ, DEMO_HZ = 60.0, 30.0
 _LAG_S, _NOISE_M = 0.06, 0.012
-# Of labels with their headers, and how many are under way at most.
-_PACKET_BYTES, _WINDOW, _TRACE_KBIT = 220, 4, (5.0, 60.0)
 # What is shown counts from here on: two labels have arrived at any rate, and the delay of smooth playout is found.
 _SETTLED_S = 2.0
 _MOVED_M = 1e-5
@@ -175,35 +170,26 @@ class Shown:
     pose_s: float
 
 
-def arrivals(rate: float, seconds: float, trace: Trace | None) -> Iterator[tuple[float, float]]:
-    """When labels are captured, and when they arrive; while many are under way others are left out, as senders do."""
-    pipe, under_way = Pipe(Shape(trace, _LAG_S)), list[float]()
-    for captured_s in np.arange(0.0, seconds, 1 / rate).tolist():
-        under_way = [arrives_s for arrives_s in under_way if arrives_s > captured_s]
-        if len(under_way) < _WINDOW and (arrives_s := pipe.offer(_PACKET_BYTES, captured_s)) is not None:
-            under_way.append(arrives_s)
-            yield captured_s, arrives_s
-
-
-def play(labels: FloatArray, came: Iterator[tuple[float, float]], receiver: Receiver | None, joints: Joints) -> Shown:
+def play(labels: FloatArray, rate: float, receiver: Receiver | None, joints: Joints) -> Shown:
     """What is shown of a motion from `_SETTLED_S` on.
 
     Args:
         labels: (T, LABEL_SIZE) as perceived, 60 times a second.
-        came: see `arrivals`.
+        rate: of labels, a second.
         receiver: None to hold the newest labels.
     """
     number, rows, delays_s, spent_s = 0, [], [], []
-    next_captured_s, next_s = next(came)
+    captured = iter(np.arange(0.0, (len(labels) - 1) / DISPLAY_HZ, 1 / rate).tolist())
+    next_captured_s = next(captured)
     for tick in range(len(labels)):
         now_s = tick / DISPLAY_HZ
-        while next_s <= now_s + 1e-9:
+        while next_captured_s + _LAG_S <= now_s + 1e-9:
             captured_s, newest = next_captured_s, labels[round(next_captured_s * DISPLAY_HZ)]
             if receiver is not None:
-                receiver.now_s = next_s
+                receiver.now_s = captured_s + _LAG_S
                 receiver.take(number, captured_s, newest)
             number += 1
-            next_captured_s, next_s = next(came, (0.0, np.inf))
+            next_captured_s = next(captured, np.inf)
         if number == 0:
             continue
         began_s = time.perf_counter()
@@ -239,24 +225,17 @@ def figures(motion: Motion, shown: Shown) -> dict[str, float]:
 
 
 def measure(
-    motion: Motion,
-    predictors: Mapping[str, MotionPredictor],
-    traces: Mapping[str, Trace],
-    rng: np.random.Generator,
-    joints: Joints,
+    motion: Motion, predictors: Mapping[str, MotionPredictor], rng: np.random.Generator, joints: Joints
 ) -> Iterator[tuple[str, dict[str, float]]]:
     """Figures by what was shown, how, and how often labels came."""
     ways: dict[str, tuple[PlayoutConfig, MotionPredictor] | None] = {"held": None}
     ways["smooth"] = PlayoutConfig("smooth"), DampedExtrapolation()
     ways |= {name: (PlayoutConfig("live"), predictor) for name, predictor in predictors.items()}
     labels = noisy(motion.labels, rng, joints) if motion.perceived is None else motion.perceived[: len(motion.labels)]
-    links: dict[str, tuple[float, Trace | None]] = {f"{rate:g}/s": (rate, None) for rate in RATES}
-    links |= {name: (RATES[0], trace) for name, trace in traces.items()}
-    for link, (rate, trace) in links.items():
+    for rate in RATES:
         for name, way in ways.items():
             receiver = None if way is None else Receiver(*way)
-            came = arrivals(rate, (len(labels) - 1) / DISPLAY_HZ, trace)
-            yield f"{motion.name}, {link}, {name}", figures(motion, play(labels, came, receiver, joints))
+            yield f"{motion.name}, {rate:g}/s, {name}", figures(motion, play(labels, rate, receiver, joints))
 
 
 def mean(parts: Sequence[tuple[int, Mapping[str, float]]]) -> dict[str, float]:
@@ -269,7 +248,6 @@ def mean(parts: Sequence[tuple[int, Mapping[str, float]]]) -> dict[str, float]:
 def main(arguments: Sequence[str] | None = None) -> int:
     parser = report.flags("playout", __doc__, SEED)
     parser.add_argument("--folder", type=Path, help="windows of motion at 60 frames a second")
-    parser.add_argument("--trace", type=Path, nargs="+", default=[], help="recorded traces of a link's capacity")
     report.add_amount(parser, "--seconds", "of each motion", 60.0, 6.0, float)
     report.add_amount(parser, "--every", "takes one motion of so many", 1, 6)
     return report.run(parser, _work, arguments)
@@ -278,10 +256,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _work(options: argparse.Namespace) -> None:
     joints, rng = Joints(), np.random.default_rng(options.seed)
     predictors = {name: load() for name, load in PREDICTORS.items()}
-    traces = {file.name: Trace.read(file).scaled(*_TRACE_KBIT) for file in options.trace}
     parts: dict[str, list[tuple[int, Mapping[str, float]]]] = {}
     for motion in motions(joints, options.folder, options.seconds, options.every):
-        for name, found in measure(motion, predictors, traces, rng, joints):
+        for name, found in measure(motion, predictors, rng, joints):
             parts.setdefault(name, []).append((len(motion.labels), found))
     systems = {name: mean(parts[name]) for name in sorted(parts, key=lambda name: name.split(", ")[0])}
     report.publish(options, systems, f"labels {1e3 * _LAG_S:g} ms after their capture, {1e3 * _NOISE_M:g} mm of noise")

@@ -91,10 +91,10 @@ class Daemons:
             encrypted = ["--tls-ca", str(authority.certificate)], ["--tls-cert", certificate, "--tls-key", key]
         near, far = (hosts.prefix(host) for host in ends)
         words = ["receiver", "--listen", address, "--no-page", "--out", str(self._out), "--format", "ply"]
-        self.receiver = Daemon(ROOT, folder / "receiver.log", None, *words, *encrypted[1], within=far)
+        self.receiver = Daemon(ROOT, folder / "receiver.log", *words, *encrypted[1], within=far)
         self.receiver.wait_until(lambda: b"listening" in self.receiver.log.read_bytes())
         words = ["sender", f"socket{'+live' * live}:{pictures}", "--peer", address, *flags]
-        self.sender = Daemon(ROOT, folder / "sender.log", None, *words, *encrypted[0], within=near)
+        self.sender = Daemon(ROOT, folder / "sender.log", *words, *encrypted[0], within=near)
         self._socket = socket.socket(socket.AF_UNIX)
         self.sender.wait_until(lambda: self._socket.connect_ex(str(pictures)) == 0)
         self._answers = self._socket.makefile("rb")

@@ -15,8 +15,6 @@ Counted from the frame `WARM_UP` on, at the files and the processes:
     age_p50_ms, age_p95_ms from capture to written meshes, of the camera
     sender_ms, receiver_ms processor time of each process a frame; `both_ms` is their sum
     <stage>_ms             time of each stage a pass, by the sender's metrics and the receiver's records
-
-`--cores N` leaves N cores to each daemon.
 """
 
 import argparse
@@ -66,14 +64,12 @@ class Daemon:
     """A daemon of a checkout; what it prints goes to a file.
 
     Args:
-        cores: that it may use; None for all.
         within: the beginning of its command, such as `TwoHosts.prefix`.
     """
 
-    def __init__(self, checkout: Path, log: Path, cores: int | None, *words: str, within: Sequence[str] = ()) -> None:
+    def __init__(self, checkout: Path, log: Path, *words: str, within: Sequence[str] = ()) -> None:
         self.log, environment = log, {**os.environ, "PYTHONPATH": str(checkout)}
-        chosen = ",".join(map(str, sorted(os.sched_getaffinity(0))[:cores]))
-        command = [*within, "taskset", "-c", chosen, sys.executable, "-m", *words]
+        command = [*within, sys.executable, "-m", *words]
         with log.open("ab") as file:
             self.process = subprocess.Popen(command, cwd=checkout, env=environment, stdout=file, stderr=file)
 
@@ -127,7 +123,7 @@ def started_receiver(out: Path, log: Path, *flags: str, within: Sequence[str] = 
         OutputError: it does not start.
     """
     words = ("--listen", "127.0.0.1:0", "--http", "127.0.0.1:0", "--http-token", "none", "--out", str(out))
-    daemon = Daemon(ROOT, log, None, "receiver", *words, *flags, within=within)
+    daemon = Daemon(ROOT, log, "receiver", *words, *flags, within=within)
     daemon.wait_until(lambda: b"page: " in log.read_bytes())
     listening, page = re.findall(r"^(?:listening on|page:) (\S+)", log.read_text(), re.MULTILINE)
     return daemon, listening, page.rstrip("/")
@@ -186,11 +182,11 @@ class Pair:
         OutputError: one of them failed.
     """
 
-    def __init__(self, checkout: Path, kind: str, folder: Path, cores: int | None) -> None:
+    def __init__(self, checkout: Path, kind: str, folder: Path) -> None:
         self._metrics, address, self._out = f"127.0.0.1:{free_port()}", f"127.0.0.1:{free_port()}", folder / "out"
         words: tuple[str, ...] = ("receiver", "--listen", address, "--no-page", "--out", str(self._out))
         began_s = time.monotonic()
-        self.receiver = Daemon(checkout, folder / "receiver.log", cores, *words)
+        self.receiver = Daemon(checkout, folder / "receiver.log", *words)
         self.receiver.wait_until(lambda: b"listening" in self.receiver.log.read_bytes())
         self._listening_s = time.monotonic() - began_s
         pictures, source = folder / "pictures.sock", "demo"
@@ -199,7 +195,7 @@ class Pair:
             source = f"socket+live:{pictures}"
         words = ("sender", source, "--peer", address, "--metrics", self._metrics)
         self._began_s = time.monotonic()
-        self.sender = Daemon(checkout, folder / "sender.log", cores, *words)
+        self.sender = Daemon(checkout, folder / "sender.log", *words)
         self._stages: Figures = {}
         self._looks: list[Look] = []
         # The records that were read, and how far in which file.
@@ -273,10 +269,10 @@ class Pair:
         return self._read
 
 
-def play(checkout: Path, kind: str, cores: int | None) -> Figures:
+def play(checkout: Path, kind: str) -> Figures:
     """One run of a checkout's daemons; `kind` is one of `KINDS`. Raises OutputError if one fails."""
     with tempfile.TemporaryDirectory() as name:
-        pair = Pair(checkout, kind, Path(name), cores)
+        pair = Pair(checkout, kind, Path(name))
         try:
             return pair.figures()
         finally:
@@ -287,7 +283,6 @@ def play(checkout: Path, kind: str, cores: int | None) -> Figures:
 def main(arguments: Sequence[str] | None = None) -> int:
     parser = report.flags("daemons", __doc__, SEED)
     parser.add_argument("--against", type=Path, metavar="CHECKOUT", help="another version, run by turns")
-    parser.add_argument("--cores", type=int, metavar="N", help="cores of each daemon (default: all)")
     return report.run(parser, _work, arguments)
 
 
@@ -299,7 +294,7 @@ def _work(options: argparse.Namespace) -> None:
         runs: dict[str, list[Figures]] = {version: [] for version in checkouts}
         for _ in range(QUICK_TURNS if options.quick else TURNS):
             for version, checkout in checkouts.items():
-                runs[version].append(play(checkout, kind, options.cores))
+                runs[version].append(play(checkout, kind))
         for version, figures in runs.items():
             # A stage that a run never came to has no time there.
             keys = [key for key in figures[0] if all(key in run for run in figures)]

@@ -19,7 +19,7 @@ _PANORAMAS, _PHOTOGRAPHS = 0.4, 0.35
 _DRAWN_PX, _TRIES, _PATCH = 320, 20, (0.3, 0.8)
 
 
-class Places:
+class Backgrounds:
     """Draws places (`photographs`: those of panoramas and of `openimages`; None: all are drawn)."""
 
     def __init__(self, photographs: PhotographDataset | None) -> None:
@@ -61,7 +61,7 @@ def _patch(rng: np.random.Generator, photographs: PhotographDataset) -> Image | 
     return None
 
 
-def seen_place(place: FloatArray, camera: Camera, turn: Float64Array) -> FloatArray:
+def seen_background(place: FloatArray, camera: Camera, turn: Float64Array) -> FloatArray:
     """The part (H, W, 3) of a place that a camera sees when it is turned by (3, 3); all is far away."""
     side, size = len(place), (camera.width, camera.height)
     warp = _lens(camera.focal_px, *size) @ turn @ np.linalg.inv(_lens(camera.focal_px, side, side))
