@@ -32,6 +32,8 @@ from common.weights.devices import resolve_device
 from common.weights.threads import available_cores, limit_threads
 from common.wire.convert import MAX_NAME_CHARACTERS, SESSION_SECRET_BYTES, Hello
 from common.wire.traffic import Traffic
+from sender.attributes.head_outline import OutlineReader
+from sender.attributes.kind_stage import KindReader, KindStage
 from sender.capture.source import FrameSource
 from sender.config import SenderConfig
 from sender.importance.importance import Importance
@@ -54,8 +56,6 @@ from sender.reports import Reporter
 from sender.spool.complete_delivery import CompleteDelivery, Outstanding
 from sender.status import SenderStatus
 from sender.texture.stage import TextureStage
-from sender.wears.outline import OutlineReader
-from sender.wears.stage import WearsReader, WearsStage
 
 logger = logging.getLogger(__name__)
 
@@ -204,7 +204,7 @@ def compose(opened: Openings, loaded: Networks | None = None) -> Iterator[Sequen
     with ExitStack() as resources:
         outputs = [_open_outputs(camera, opened.networks, resources) for camera in cameras]
         networks = load_networks(cameras, loaded)
-        reader = WearsReader.load(resolve_device(cameras[0].config.device.device))
+        reader = KindReader.load(resolve_device(cameras[0].config.device.device))
         threads = _STEPS_AT_A_TIME * min(len(cameras), available_cores())
         workers = resources.enter_context(ThreadPoolExecutor(threads, "frame"))
         yield [
@@ -235,7 +235,7 @@ def _wire(
     jscc: JsccStage | None,
     preview: Preview | None,
     networks: Networks,
-    reader: WearsReader,
+    reader: KindReader,
     workers: Executor,
 ) -> Sender:
     """The components of one camera."""
@@ -325,7 +325,7 @@ def load_networks(cameras: Sequence[OpenCamera], loaded: Networks | None = None)
 def _blob_stages(
     config: SenderConfig,
     source: FrameSource,
-    reader: WearsReader,
+    reader: KindReader,
     preview: Preview | None,
     jscc: JsccStage | None,
 ) -> list[BlobStage]:
@@ -336,7 +336,7 @@ def _blob_stages(
         if config.appearance.colours
         else None,
         SharedPreview() if config.preview.share_preview else None,
-        WearsStage(reader, OutlineReader.load(), stills=source.stills, brief=source.brief),
+        KindStage(reader, OutlineReader.load(), stills=source.stills, brief=source.brief),
         jscc,
     )
     return [stage for stage in stages if stage is not None]

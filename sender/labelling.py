@@ -12,8 +12,8 @@ from common.blobs import Blob
 from common.frames import LabelFrame, PersonLabels
 from common.weights.devices import resolve_device
 from common.weights.graph_cache import GRAPHS
+from sender.attributes.surface_reader import SurfaceReader
 from sender.capture.source import CapturedFrame
-from sender.clothing.stage import ClothingStage
 from sender.config import SenderConfig
 from sender.face.stage import FaceStage
 from sender.hands.stage import HandsStage
@@ -71,7 +71,7 @@ class Networks(NamedTuple):
         return cls(
             perception,
             SemanticsStage.load(config.smoothing, device),
-            ClothingStage.load(device),
+            SurfaceReader.load(device),
             [each for each in (HandsStage.load(), FaceStage.load(perception.face_reader)) if each] if reads else (),
         )
 

@@ -21,13 +21,13 @@ def _work(arguments: Sequence[str]) -> None:
     GRAPHS.read_ahead("standby")
     from common.weights.devices import resolve_device
     from common.weights.threads import limit_threads
+    from sender.attributes.kind_stage import KindReader
     from sender.composition import send
     from sender.labelling import Networks
-    from sender.wears.stage import WearsReader
 
     limit_threads()
     networks = Networks.load(config)
-    WearsReader.load(resolve_device(config.device.device))
+    KindReader.load(resolve_device(config.device.device))
     networks.perception.prepare_stills()
     GRAPHS.note_start()
     if further := sys.stdin.read():

@@ -27,6 +27,8 @@ from receiver.mesh.skinned_glb import Skeleton
 from receiver.motion.session_motion import SessionMotion
 from receiver.publish.frame_record import PersonRecord
 from receiver.received_people import ReceivedPeople
+from sender.attributes.head_outline import OutlineReader
+from sender.attributes.kind_stage import KindReader, KindStage
 from sender.capture.source import CapturedFrame
 from sender.config import SenderConfig
 from sender.labelling import BlobStage, Labelling, Networks
@@ -34,8 +36,6 @@ from sender.lookahead import Perceived, with_later
 from sender.metrics import SenderMetrics
 from sender.perception.observed_person import ObservedPerson
 from sender.texture.stage import TextureStage
-from sender.wears.outline import OutlineReader
-from sender.wears.stage import WearsReader, WearsStage
 
 T = TypeVar("T")
 
@@ -58,7 +58,7 @@ class Loaded:
             if device != CPU:
                 networks.result()  # a GPU captures one network at a time
             self.engine = LocalEngine(Reconstructor.load(device=device))
-            self.networks, self.reader = networks.result(), WearsReader.load(device)
+            self.networks, self.reader = networks.result(), KindReader.load(device)
         self.sessions = itertools.count()
         self._loop = asyncio.new_event_loop()
         # Of its own: the caller may be in a thread that has one, as that of a notebook has.
@@ -68,7 +68,7 @@ class Loaded:
         """A session of a source with the sender's options."""
         networks = self.networks.anew(config, cameras=int(live))
         textures = TextureStage(LabelSpace.load(), BodyModel.load(), stills=stills, brief=brief)
-        wears = WearsStage(self.reader, OutlineReader.load(), stills=stills, brief=brief)
+        wears = KindStage(self.reader, OutlineReader.load(), stills=stills, brief=brief)
         return BothEnds(self, networks, (textures, wears), stills=stills)
 
     def close(self) -> None:

@@ -3,6 +3,9 @@
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Protocol
+
+from sender.perception.observed_person import ObservedPerson
 
 
 @dataclass(slots=True)
@@ -14,6 +17,12 @@ class Turn:
     """
 
     due_s: float | None = None
+
+
+class HasTurn(Protocol):
+    """What is remembered of somebody who is read by turns."""
+
+    turn: Turn
 
 
 class ReadingSchedule:
@@ -62,6 +71,13 @@ class ReadingSchedule:
                     waiting.append((turn.due_s, row))
         new = sum(math.isinf(due_s) for due_s, _ in waiting) if all_new else 0
         return [row for _, row in sorted(waiting)][: max(new, most)]
+
+    def due_of(
+        self, observed: Sequence[ObservedPerson], known: Sequence[HasTurn], *, first_s: float = -math.inf
+    ) -> list[int]:
+        """The same of people whose masks are read, which no frame has to which they are propagated."""
+        pairs = zip(observed, known, strict=True)
+        return self.due([None if each.is_propagated else memory.turn for each, memory in pairs], first_s=first_s)
 
     def was_read(self, turn: Turn, pause_s: float) -> None:
         """Takes note that somebody is to be read again after a pause."""

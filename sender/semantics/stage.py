@@ -34,7 +34,7 @@ from sender.semantics.visibility import SteadyConfidence, limb_log_odds
 _UNKNOWN_SIGMA = 1.0
 _COLOUR_SIGMA = 0.3
 _SHAPE, _APPEARANCE = group_slices()["shape"], group_slices()["appearance"]
-# Clothes and heads are read later (`sender.clothing`, `sender.face`).
+# Clothes and heads are read later (`sender.attributes`, `sender.face`).
 _READ_LATER = ("surface", "head_shape", *OPTIONAL_GROUPS)
 _GROUPS = {name: group for name, group in group_slices().items() if name not in _READ_LATER}
 # A group's confidence is that of its leading entries, (G, 3).

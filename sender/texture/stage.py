@@ -127,9 +127,8 @@ class TextureStage:
         first = self._from_picture(frame, [observed[row] for row in new], [people[row] for row in new])
         schedule.begin(perceived.now_s)
         known = [self._people.of(each.person) for each in observed]
-        turns = [None if each.is_propagated else texture.turn for each, texture in zip(observed, known, strict=True)]
         # An observation and a tile in one frame would delay it; they take turns.
-        row = next(iter(schedule.due(turns, first_s=_FIRST_OBSERVATION_S)), None)
+        row = next(iter(schedule.due_of(observed, known, first_s=_FIRST_OBSERVATION_S)), None)
         tiles = self._next_tile(perceived.known) if row is None or self._observed else []
         self._observed = row is not None and not tiles
         if row is not None and self._observed:

@@ -1,4 +1,4 @@
-"""Trains the clothing network, which reads `surface` labels from one view of a person (`sender.clothing`).
+"""Trains the clothing network, which reads `surface` labels from one view of a person (`sender.attributes`).
 
 One pass of the trained perception and semantics over the shards gives what the network sees, which is kept in --out;
 the truth gives the labels, garments and normals.  The loss is the Gaussian negative log-likelihood of the labels, plus
@@ -33,9 +33,9 @@ from common.synthetic.dataset.split import Split
 from common.tensor_rows import TensorRows
 from common.training.recipe import Defaults, Recipe
 from common.training.run import main
-from sender.clothing.evidence import PICTURE_PX, PROBES_M, ClothingViews
-from sender.clothing.network import ClothingConfig, ClothingEstimate, ClothingNet
-from sender.clothing.stage import WEIGHTS_NAME, ClothingStage
+from sender.attributes.surface_evidence import PROBES_M, SURFACE_PX, SurfaceViews
+from sender.attributes.surface_network import SurfaceEstimate, SurfaceNet, SurfaceNetConfig
+from sender.attributes.surface_reader import WEIGHTS_NAME, SurfaceReader
 from sender.people.tracked_person import TrackedPerson
 from sender.perception.inference.crop import CropBox
 from sender.perception.inference.predictor import Perception
@@ -80,34 +80,34 @@ class StoredViews(TensorRows):
     normal: Tensor
 
     @classmethod
-    def from_views(cls, views: ClothingViews, entries: Tensor, material: Tensor, normal: Tensor) -> Self:
+    def from_views(cls, views: SurfaceViews, entries: Tensor, material: Tensor, normal: Tensor) -> Self:
         picture, maps = (views.picture * _BYTE).round().byte(), (views.maps * _MAP_UNIT).round().char()
         seen = views.evidence.half(), views.places.half(), picture, maps, views.features
         return cls(*seen, entries, material, normal)
 
-    def views(self) -> ClothingViews:
+    def views(self) -> SurfaceViews:
         """What the network sees, up to rounding."""
         picture, maps = self.picture.float() / _BYTE, self.maps.float() / _MAP_UNIT
-        return ClothingViews(self.evidence.float(), self.places.float(), picture, maps, self.features)
+        return SurfaceViews(self.evidence.float(), self.places.float(), picture, maps, self.features)
 
 
 def observe(
-    dataset: CropDataset, perception: Perception, semantics: SemanticsStage, stage: ClothingStage
+    dataset: CropDataset, perception: Perception, semantics: SemanticsStage, stage: SurfaceReader
 ) -> StoredViews:
     """One pass of the sender's networks over a data set."""
     parts: list[StoredViews] = []
     for number, truth in enumerate(dataset.batches(_BATCH, _FIELDS)):
         output = perception.observe(list(truth["image"]))
         views = [_view(truth, row, output[row : row + 1], semantics, stage) for row in range(len(output))]
-        parts.append(StoredViews.from_views(ClothingViews.concatenate(views), *_truth(truth)))
+        parts.append(StoredViews.from_views(SurfaceViews.concatenate(views), *_truth(truth)))
         if number % 50 == 0:
             print(f"views {number * _BATCH}/{len(dataset)}", flush=True)
     return StoredViews.concatenate(parts)
 
 
 def _view(
-    truth: Batch, row: int, output: PerceptionOutput, semantics: SemanticsStage, stage: ClothingStage
-) -> ClothingViews:
+    truth: Batch, row: int, output: PerceptionOutput, semantics: SemanticsStage, stage: SurfaceReader
+) -> SurfaceViews:
     image = np.asarray(truth["image"][row], np.uint8)
     size = len(image)
     camera = Camera(size, size, float(truth["focal"][row]) * size)
@@ -119,7 +119,7 @@ def _view(
 def _truth(crops: Batch) -> tuple[Tensor, Tensor, Tensor]:
     """Entries, and materials and normals at the size of the network's maps."""
     cells = crops["material"].shape[1]
-    size = PICTURE_PX // 2
+    size = SURFACE_PX // 2
     at = torch.from_numpy((np.arange(size) + 0.5) * cells / size).long()
     material, normal = (torch.from_numpy(np.asarray(crops[name]))[:, at][:, :, at] for name in ("material", "normal"))
     entries = torch.from_numpy(np.asarray(crops["surface"], np.float32))
@@ -127,7 +127,7 @@ def _truth(crops: Batch) -> tuple[Tensor, Tensor, Tensor]:
 
 
 def cached_views(
-    path: Path, data: Sequence[Path], split: Split, stage: ClothingStage, device: torch.device
+    path: Path, data: Sequence[Path], split: Split, stage: SurfaceReader, device: torch.device
 ) -> StoredViews:
     """Views of a data set as perception sees them on a device, from `path` if they were computed before."""
 
@@ -138,7 +138,7 @@ def cached_views(
     return StoredViews.cached(path, observed)
 
 
-class ClothingTraining(Recipe[ClothingNet, StoredViews]):
+class ClothingTraining(Recipe[SurfaceNet, StoredViews]):
     """Likelihood and displacement of the labels, garments and normals of single views."""
 
     name = WEIGHTS_NAME
@@ -148,9 +148,9 @@ class ClothingTraining(Recipe[ClothingNet, StoredViews]):
     def add_flags(cls, parser: argparse.ArgumentParser) -> None:
         parser.add_argument("--data", type=Path, nargs="+", required=True, help="folders of rendered shards")
 
-    def prepare(self) -> ClothingNet:
-        network = ClothingNet(ClothingConfig())
-        stage = ClothingStage(network, LabelSpace.load(), BodyModel.load())
+    def prepare(self) -> SurfaceNet:
+        network = SurfaceNet(SurfaceNetConfig())
+        stage = SurfaceReader(network, LabelSpace.load(), BodyModel.load())
         out, data = self.options.out, self.options.data
         self._train = cached_views(out / "views-train.pt", data, "train", stage, self.device)
         self._val = cached_views(out / "views-val.pt", data, "val", stage, self.device)
@@ -169,7 +169,7 @@ class ClothingTraining(Recipe[ClothingNet, StoredViews]):
         while True:
             yield self._train[torch.from_numpy(rng.integers(len(self._train), size=count))]
 
-    def step(self, network: ClothingNet, batch: StoredViews) -> tuple[Tensor, Mapping[str, Tensor]]:
+    def step(self, network: SurfaceNet, batch: StoredViews) -> tuple[Tensor, Mapping[str, Tensor]]:
         with self.autocast():
             estimate = network(augmented(batch.views()))
         likelihood, metric = entry_loss(estimate.mean, estimate.log_variance, batch.entries, self._mm_E)
@@ -177,7 +177,7 @@ class ClothingTraining(Recipe[ClothingNet, StoredViews]):
         loss = likelihood + _METRIC_WEIGHT * metric + _GARMENT_WEIGHT * garments + _NORMAL_WEIGHT * normals
         return loss, {"likelihood": likelihood, "metric": metric, "garments": garments, "normals": normals}
 
-    def evaluate(self, network: ClothingNet) -> dict[str, float]:
+    def evaluate(self, network: SurfaceNet) -> dict[str, float]:
         """Mean displacement errors (mm) of single views against the linear space's own field, and calibration."""
         means, variances = [], []
         for index in torch.arange(len(self._val)).split(256):
@@ -201,7 +201,7 @@ class ClothingTraining(Recipe[ClothingNet, StoredViews]):
         }
 
 
-def augmented(views: ClothingViews) -> ClothingViews:
+def augmented(views: SurfaceViews) -> SurfaceViews:
     """The views in other light, and some without colour; without the evidence of some tokens."""
     people = len(views)
     device = views.picture.device
@@ -225,7 +225,7 @@ def hidden(evidence_BNF: Tensor) -> Tensor:
     return shown
 
 
-def dense_loss(estimate: ClothingEstimate, material: Tensor, normal: Tensor) -> tuple[Tensor, Tensor]:
+def dense_loss(estimate: SurfaceEstimate, material: Tensor, normal: Tensor) -> tuple[Tensor, Tensor]:
     """Cross-entropy of the garments, and 1 − cosine of the normals on the person; means over the pixels."""
     garments = functional.cross_entropy(estimate.garment_logits, material.long())
     person = material > 0

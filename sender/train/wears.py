@@ -1,4 +1,4 @@
-"""Trains the network that reads what people wear from one view (`sender.wears`).
+"""Trains the network that reads what people wear from one view (`sender.attributes`).
 
 Two stages: mostly rendered people, whose kinds are known (preset `dressed`), then mostly photographs with
 judged people.  Labels are sets of values: what a picture does not tell costs nothing.  The encoder starts from
@@ -31,13 +31,13 @@ from common.training.recipe import Defaults, Recipe
 from common.training.run import main, on_device
 from common.wear_kinds import VALUES
 from common.wears import USUAL
+from sender.attributes.kind_network import PHOTOGRAPH, RENDERED, KindNet, KindNetConfig, by_attribute
+from sender.attributes.kind_sets import COVERAGE, smallest_set, tells
+from sender.attributes.kind_stage import WEIGHTS_NAME
 from sender.perception.inference.predictor import Perception
 from sender.train.photographs.dataset import Source
 from sender.train.worn.people import WornPeople, WornSplit, observed, rendered_people
 from sender.train.worn.views import WornBatch, batch_of
-from sender.wears.network import PHOTOGRAPH, RENDERED, WearsConfig, WearsNet, by_attribute
-from sender.wears.sets import COVERAGE, smallest_set, tells
-from sender.wears.stage import WEIGHTS_NAME
 
 _PHOTOGRAPH_SHARE = 0.8
 _SMOOTHING = 0.05
@@ -51,7 +51,7 @@ Reading = tuple[Tensor, Tensor]
 """Logits and possible values (N, L) of photographs."""
 
 
-class WearsTraining(Recipe[WearsNet, WornBatch]):
+class WearsTraining(Recipe[KindNet, WornBatch]):
     """Likelihood of sets of values."""
 
     name = WEIGHTS_NAME
@@ -67,19 +67,19 @@ class WearsTraining(Recipe[WearsNet, WornBatch]):
         add("--start", type=Path, metavar="DIR", help="start from the averaged weights of this training")
         add("--observed", type=Path, metavar="DIR", help="where what perception sees is kept (default: --out)")
 
-    def prepare(self) -> WearsNet:
+    def prepare(self) -> KindNet:
         perception = Perception.load(device=self.device)
         self._rendered = rendered_people(self.options.rendered)
         self._photographs = WornPeople.concatenate(list(self._judged("train", perception).values()))
         self._held_back = self._judged("test", perception)
-        network = WearsNet(WearsConfig())
+        network = KindNet(KindNetConfig())
         before = self._start(network, perception)
         network.encoder.quarter.requires_grad_(False)
         of_people = {"photographed": len(self._photographs), "rendered": len(self._rendered)}
         self.facts = {**of_people, "shipped": self.options.shipped, **before}
         return self.or_shipped(network)
 
-    def optimisers(self, network: WearsNet) -> Sequence[torch.optim.Optimizer]:
+    def optimisers(self, network: KindNet) -> Sequence[torch.optim.Optimizer]:
         stem = list(network.encoder.eighth.parameters())
         known = {id(weight) for weight in stem}
         new = [each for each in network.parameters() if each.requires_grad and id(each) not in known]
@@ -95,7 +95,7 @@ class WearsTraining(Recipe[WearsNet, WornBatch]):
             rows += [(self._rendered, next(rendered), RENDERED) for _ in range(count - photographs)]
             yield batch_of(rows, rng)
 
-    def step(self, network: WearsNet, batch: WornBatch) -> tuple[Tensor, Mapping[str, Tensor]]:
+    def step(self, network: KindNet, batch: WornBatch) -> tuple[Tensor, Mapping[str, Tensor]]:
         network.encoder.quarter.eval()
         logits = network(batch.views, batch.source)
         loss = set_loss(logits, batch.possible, _SMOOTHING)
@@ -103,17 +103,17 @@ class WearsTraining(Recipe[WearsNet, WornBatch]):
         of_photographs = set_loss(logits[photographed], batch.possible[photographed]) if photographed.any() else loss
         return loss, {"photographs": of_photographs.detach()}
 
-    def evaluate(self, network: WearsNet) -> dict[str, float]:
+    def evaluate(self, network: KindNet) -> dict[str, float]:
         """Share of the known values that are read rightly, of the people who are held back of `openimages`."""
         people = self._held_back.get("openimages", ())
         return accuracies(*read(network, people)) if people else {}
 
-    def final_scores(self, network: WearsNet) -> dict[str, float]:
+    def final_scores(self, network: KindNet) -> dict[str, float]:
         """Of the people who are held back of `people`, or of `openimages`."""
         people = self._held_back.get("people", ())
         return accuracies(*read(network, people)) if people else self.evaluate(network)
 
-    def finish(self, network: WearsNet) -> None:
+    def finish(self, network: KindNet) -> None:
         """Chooses the probability that the sets of each attribute have."""
         if people := self._held_back.get("openimages"):
             network.mass.copy_(masses(*read(network, people)))
@@ -127,7 +127,7 @@ class WearsTraining(Recipe[WearsNet, WornBatch]):
             raise UsageError("name at least one source: --people, --openimages")
         return {name: WornPeople.cached(kept / f"{name}-{split}.pt", look) for name, look in looks.items()}
 
-    def _start(self, network: WearsNet, perception: Perception) -> dict[str, int]:
+    def _start(self, network: KindNet, perception: Perception) -> dict[str, int]:
         """Gives the network its first weights, and says after how many steps of another training."""
         if self.options.start:
             state = load_checkpoint(self.options.start / f"{self.name}.pt")
@@ -143,7 +143,7 @@ class WearsTraining(Recipe[WearsNet, WornBatch]):
         return {}
 
 
-def read(network: WearsNet, people: WornPeople) -> Reading:
+def read(network: KindNet, people: WornPeople) -> Reading:
     """Of photographs, as they are; on the CPU."""
     device = network.mass.device
     parts = []
@@ -190,7 +190,7 @@ def accuracies(logits: Tensor, possible: Tensor) -> dict[str, float]:
 
 
 def masses(logits: Tensor, possible: Tensor) -> Tensor:
-    """(A,) `WearsNet.mass` by people who were not learned from: the least that covers their values often enough.
+    """(A,) `KindNet.mass` by people who were not learned from: the least that covers their values often enough.
 
     It is 0 where an attribute was not judged, or is not read better than by how frequent the values are.
     """

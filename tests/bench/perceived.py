@@ -13,10 +13,10 @@ from common.body.model import BodyModel, KeypointKinematics
 from common.frames import Camera, LabelFrame, PersonLabels
 from common.labels import concatenate
 from common.synthetic.dataset.shards import Batch
+from sender.attributes.surface_reader import SurfaceReader
 from sender.capture.open import DEMO_CLIP
 from sender.capture.source import CapturedFrame
 from sender.capture.video import VideoFileSource
-from sender.clothing.stage import ClothingStage
 from sender.labelling import Labelling, Networks
 from sender.lookahead import with_later
 from sender.metrics import SenderMetrics
@@ -63,7 +63,7 @@ class CropSender:
 
     def __init__(self) -> None:
         self._perception, self._semantics = Perception.load(), SemanticsStage.load()
-        self._clothing = ClothingStage.load()
+        self._clothing = SurfaceReader.load()
 
     @property
     def size(self) -> int:
@@ -147,7 +147,7 @@ class FrameSender:
 def networks_of_labels(limits: TrackerConfig) -> Networks:
     """The sender's networks without those of faces and hands. Raises WeightsError."""
     perception = PerceptionStage(Detector.load(), Perception.load(), Verifier.load(), limits, CloseUps.load())
-    return Networks(perception, SemanticsStage.load(SmoothingConfig()), ClothingStage.load())
+    return Networks(perception, SemanticsStage.load(SmoothingConfig()), SurfaceReader.load())
 
 
 class LabelJoints:

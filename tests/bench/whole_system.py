@@ -4,10 +4,10 @@ from bodywire.both_ends import BothEnds
 from bodywire.loading import loaded
 from common.frames import LabelFrame
 from common.weights.manifest import model_hash
+from sender.attributes.head_outline import OutlineReader
+from sender.attributes.kind_stage import KindStage
 from sender.importance.importance import Importance
 from sender.perception.config import TrackerConfig
-from sender.wears.outline import OutlineReader
-from sender.wears.stage import WearsStage
 from tests.bench.bytes.rates import CodecPair, unconstrained_rho
 from tests.bench.perceived import networks_of_labels
 
@@ -21,5 +21,5 @@ def whole_system(limits: TrackerConfig) -> BothEnds:
         return codec.send(labels, rho).frame
 
     return BothEnds(
-        ends, networks_of_labels(limits), (WearsStage(ends.reader, OutlineReader.load()),), between=through_codec
+        ends, networks_of_labels(limits), (KindStage(ends.reader, OutlineReader.load()),), between=through_codec
     )

@@ -31,7 +31,7 @@ _ROOT = group_slices()["root"]
 _ORIENTATION = slice(_ROOT.start, _ROOT.start + 6)
 _IMAGE_POSITION = slice(_ORIENTATION.stop, _ORIENTATION.stop + 2)
 _DISTANCE = slice(_IMAGE_POSITION.stop, _ROOT.stop)
-# Region colours are averaged in `sender.semantics.region_colours`, `surface` in `sender.clothing`, `head_shape` in
+# Region colours are averaged in `sender.semantics.region_colours`, `surface` in `sender.attributes`, `head_shape` in
 # `sender.face`.
 _UNFILTERED = ("root", "shape", "appearance", "surface", "head_shape", *OPTIONAL_GROUPS)
 _SMOOTHED = (

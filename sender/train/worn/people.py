@@ -22,11 +22,11 @@ from common.synthetic.dataset.shards import CropDataset
 from common.tensor_rows import TensorRows
 from common.wear_kinds import VALUES
 from common.wears import UNKNOWN, possible
+from sender.attributes.kind_evidence import PARTS_PX
 from sender.perception.inference.crop import CropBox
 from sender.perception.inference.predictor import Perception
 from sender.perception.network.output import FEATURE_SIZE, PerceptionOutput
 from sender.train.photographs.dataset import Source, held_out, read_image, read_json, read_table
-from sender.wears.evidence import PICTURE_PX
 
 WornSplit = Literal["train", "test"]
 """`test` are the pictures that `sender.train.photographs.dataset` holds back."""
@@ -131,7 +131,7 @@ def observed(source: Source, directory: Path, split: WornSplit, perception: Perc
     for image, people in images:
         crops = [CropBox.around(person.box) for person in people]
         output = perception.observe([crop.cut(image, perception.size) for crop in crops])
-        pictures = [crop.cut(image, PICTURE_PX) for crop in crops]
+        pictures = [crop.cut(image, PARTS_PX) for crop in crops]
         parts.append(WornPeople.from_output(pictures, output, np.stack([person.kinds for person in people])))
     return WornPeople.concatenate(parts)
 

@@ -16,10 +16,10 @@ from torch import Tensor
 from common.arrays import ByteArray, FloatArray, Image
 from common.body.anatomy import MIRRORED_KEYPOINTS
 from common.wear_kinds import VALUES
+from sender.attributes.kind_evidence import KindViews, limb_colours, part_pictures, part_transforms
+from sender.attributes.kind_network import PHOTOGRAPH
 from sender.train.photographs.frames import linear_part, warped
 from sender.train.worn.people import WornPeople
-from sender.wears.evidence import WornViews, limb_colours, part_pictures, part_transforms
-from sender.wears.network import PHOTOGRAPH
 
 # Standard deviation of the keypoints' errors: of all together, of their scale, and of each, in crop units.
 _SHIFT, _SCALE, _EACH = 0.012, 0.06, 0.007
@@ -34,9 +34,9 @@ _PATCHES = 0.56
 
 @dataclass(frozen=True, slots=True)
 class WornBatch:
-    """Views, their sources (B,) as `sender.wears.network.SOURCES`, and (B, L) 1 where a value is possible."""
+    """Views, their sources (B,) as `sender.attributes.kind_network.SOURCES`, and (B, L) 1 where a value is possible."""
 
-    views: WornViews
+    views: KindViews
     source: Tensor
     possible: Tensor
 
@@ -61,7 +61,7 @@ def batch_of(rows: Sequence[tuple[WornPeople, int, int]], rng: Generator | None 
         features.append(feature)
         kinds.append(people.kinds[row])
     pictures = torch.from_numpy(np.stack(parts)).float() / 255
-    views = WornViews(pictures, torch.from_numpy(np.stack(colours)), torch.stack(features))
+    views = KindViews(pictures, torch.from_numpy(np.stack(colours)), torch.stack(features))
     return WornBatch(views, torch.tensor([source for *_, source in rows]), bits(torch.stack(kinds)))
 
 

@@ -36,13 +36,13 @@ from common.wear_kinds import VALUES
 from common.wears import Wears
 from receiver.outfits.guidance import Guidance, explained
 from receiver.outfits.mixture import PLAIN, decode_outfit, draw
+from sender.attributes.kind_stage import KindReader
 from sender.people.tracked_person import TrackedPerson
 from sender.perception.inference.crop import CropBox
 from sender.perception.inference.predictor import Perception
 from sender.perception.observed_person import ObservedPerson
 from sender.train.photographs.dataset import Photograph, held_out, read_image, read_people
 from sender.train.worn.people import hidden_unknown, judged_people
-from sender.wears.stage import WearsReader
 from tests.bench import measures, report
 from tests.bench.motion.moving import MovingSender
 from tests.bench.motion.moving_clips import MovingClipRenderer
@@ -138,7 +138,7 @@ def rendered_wearers(count: int) -> list[Reading]:
     scenes = scene_maker("test", np.random.default_rng(0), 16, DRESSED)
     made = scenes.make(SEED_RANGES["test"].start + 77, count, _WORN_PX)
     bits = hidden_unknown(np.asarray(made["kinds"], np.uint8), np.asarray(made["part"], np.uint8))
-    reader, perception, readings = WearsReader.load(), Perception.load(), []
+    reader, perception, readings = KindReader.load(), Perception.load(), []
     for image, of_person in zip(made["image"], bits, strict=True):
         picture = np.asarray(image, np.uint8)
         person = ObservedPerson(TrackedPerson(0), 1.0, CropBox(0, 0, _WORN_PX), perception.observe([picture]))
@@ -148,7 +148,7 @@ def rendered_wearers(count: int) -> list[Reading]:
 
 def photographed_wearers(folder: Path, most: int | None) -> list[Reading]:
     """Judged people of held-back photographs in their annotated boxes."""
-    reader, perception, readings = WearsReader.load(), Perception.load(), list[Reading]()
+    reader, perception, readings = KindReader.load(), Perception.load(), list[Reading]()
     for name, people in list(judged_people(folder, "test").items())[:most]:
         read = annotated(reader, perception, read_image(folder / "images" / name), people)
         readings += [(shares, person.kinds[: len(VALUES)].tolist()) for shares, person in read]

@@ -27,6 +27,8 @@ from common.arrays import Box, FloatArray, Image
 from common.frames import Camera
 from common.imaging.focal_length import guessed_focal_px
 from common.wear_kinds import VALUES
+from sender.attributes.kind_sets import said
+from sender.attributes.kind_stage import KindReader
 from sender.people.tracked_person import TrackedPerson
 from sender.perception.config import TrackingConfig
 from sender.perception.inference.predictor import Perception
@@ -35,8 +37,6 @@ from sender.perception.observed_person import ObservedPerson
 from sender.perception.stage import PerceptionStage
 from sender.train.photographs.dataset import read_image
 from sender.train.worn.people import JudgedPerson, judged_people
-from sender.wears.sets import said
-from sender.wears.stage import WearsReader
 from tests.bench import report
 
 _QUICK = 25
@@ -47,7 +47,7 @@ Reading = tuple[Mapping[str, FloatArray], JudgedPerson]
 
 
 def annotated(
-    reader: WearsReader, perception: Perception, image: Image, people: Sequence[JudgedPerson]
+    reader: KindReader, perception: Perception, image: Image, people: Sequence[JudgedPerson]
 ) -> list[Reading]:
     """Readings in the annotated boxes."""
     seen = predict_in_boxes(perception, image, [person.box for person in people])
@@ -58,7 +58,7 @@ def annotated(
     ]
 
 
-def product(reader: WearsReader, stage: PerceptionStage, image: Image, people: Sequence[JudgedPerson]) -> list[Reading]:
+def product(reader: KindReader, stage: PerceptionStage, image: Image, people: Sequence[JudgedPerson]) -> list[Reading]:
     """Readings of the people whom the sender finds in a picture."""
     height, width = image.shape[:2]
     stage.reset()
@@ -130,7 +130,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _work(options: argparse.Namespace) -> None:
-    reader, perception = WearsReader.load(), Perception.load()
+    reader, perception = KindReader.load(), Perception.load()
     stage = PerceptionStage.load(TrackingConfig())
     held_back = list(judged_people(options.photographs, "test").items())[: _QUICK if options.quick else None]
     in_boxes: list[Reading] = []

@@ -16,11 +16,11 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 
 from common.weights.inference import NetworkInUse
 from receiver.engine.reconstructor import Reconstructor
-from sender.clothing.stage import ClothingStage
+from sender.attributes.kind_stage import KindReader
+from sender.attributes.surface_reader import SurfaceReader
 from sender.perception.config import TrackingConfig
 from sender.perception.stage import PerceptionStage
 from sender.semantics.stage import SemanticsStage
-from sender.wears.stage import WearsReader
 from tests.support.training.pretended_gpu import is_on_gpu, pretended_gpu
 
 pytestmark = pytest.mark.slow
@@ -46,7 +46,7 @@ def networks_of_both_daemons(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str,
     with pretended_gpu(monkeypatch) as gpu, monkeypatch.context() as patch:
         patch.setattr(NetworkInUse, "__call__", note)
         PerceptionStage.load(TrackingConfig(), gpu)
-        for stage in (SemanticsStage, ClothingStage, WearsReader, Reconstructor):
+        for stage in (SemanticsStage, SurfaceReader, KindReader, Reconstructor):
             stage.load(device=gpu)
     return found
 

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from common.weights import inference, loader
 from common.weights.manifest import WEIGHTS_DIRECTORY
-from sender.wears.stage import WearsReader
+from sender.attributes.kind_stage import KindReader
 
 Change = Callable[[Tensor], Tensor]
 
@@ -33,11 +33,11 @@ def changed_weights(changed: str, change: Change) -> Iterator[None]:
         return {key: change(tensor) for key, tensor in tensors.items()} if name == changed else tensors
 
     # A process keeps its reader of what people wear.
-    WearsReader.load.cache_clear()
+    KindReader.load.cache_clear()
     try:
         # A compiled network is known by the program and the manifest, which the change is not in.
         other = patch.object(inference, "_program", lambda: f"{program()} {changed} {change.__qualname__}")
         with patch.object(loader, "load_weights", load), other:
             yield
     finally:
-        WearsReader.load.cache_clear()
+        KindReader.load.cache_clear()

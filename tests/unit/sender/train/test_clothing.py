@@ -8,13 +8,13 @@ from torch import Tensor
 
 from common.body.anatomy import POINTS
 from common.body.surface_space import SURFACE_SIZE
-from sender.clothing.evidence import FEATURES, ClothingViews
-from sender.clothing.network import ClothingEstimate
+from sender.attributes.surface_evidence import FEATURES, SurfaceViews
+from sender.attributes.surface_network import SurfaceEstimate
 from sender.train.clothing import StoredViews, augmented, dense_loss, entry_loss
-from tests.unit.sender.clothing.test_network import HALF, views
+from tests.unit.sender.attributes.test_surface_network import HALF, views
 
 
-def pictures(count: int = 2) -> ClothingViews:
+def pictures(count: int = 2) -> SurfaceViews:
     given = views(count)
     return replace(given, picture=given.picture.sigmoid(), maps=given.maps.clamp(-2, 2))
 
@@ -41,9 +41,9 @@ def test_dense_loss_is_zero_at_the_truth_only() -> None:
     _, material, normal = truth()
     logits = 30 * torch.nn.functional.one_hot(material.long(), 9).permute(0, 3, 1, 2).float()
     nothing = torch.zeros(2, SURFACE_SIZE)
-    garments, normals = dense_loss(ClothingEstimate(nothing, nothing, logits, normal.float()), material, normal)
+    garments, normals = dense_loss(SurfaceEstimate(nothing, nothing, logits, normal.float()), material, normal)
     assert float(garments) == pytest.approx(0, abs=1e-4) and float(normals) == pytest.approx(0, abs=1e-4)
-    garments, normals = dense_loss(ClothingEstimate(nothing, nothing, -logits, -normal.float()), material, normal)
+    garments, normals = dense_loss(SurfaceEstimate(nothing, nothing, -logits, -normal.float()), material, normal)
     assert float(garments) > 1 and float(normals) == pytest.approx(2, abs=1e-3)
 
 

@@ -15,7 +15,7 @@ from common.synthetic.render_shards import Task, render_shard
 from common.training.run import parse, train
 from common.weights.loader import load_weights
 from common.weights.manifest import read_manifest
-from sender.clothing.stage import ClothingStage
+from sender.attributes.surface_reader import SurfaceReader
 from sender.perception.inference.verifier import Verifier
 from sender.perception.network.network import PerceptionConfig
 from sender.train import (
@@ -65,7 +65,7 @@ def test_clothing(dressed: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     observed = clothing.cached_views
 
     def cached(
-        path: Path, data: list[Path], _split: str, stage: ClothingStage, device: torch.device
+        path: Path, data: list[Path], _split: str, stage: SurfaceReader, device: torch.device
     ) -> clothing.StoredViews:
         return observed(path.with_name("views.pt"), data, "train", stage, device)
 

@@ -3,7 +3,7 @@
 import numpy as np
 
 from common.body.anatomy import MIRRORED_KEYPOINTS
-from sender.wears.evidence import (
+from sender.attributes.kind_evidence import (
     COLOUR_FEATURES,
     PART_PX,
     PARTS,

@@ -14,21 +14,19 @@ import numpy as np
 
 from common.arrays import FloatArray
 from common.body.surface_space import SURFACE_SIZE
+from sender.attributes.repeated_views import MEMORY_VIEWS, Contradictions, independent_share
 from sender.people.reading_schedule import Turn
 
 DIRECTIONS = 8
-# Views of one direction that its mean covers, because light and clothes change.
-_MEMORY_VIEWS = 12.0
 # Clothes have changed if so many views in a row contradict the memory: their squared distance over its expectation.
 _CONTRADICTION, _CONTRADICTING_VIEWS = 4.0, 3
 _MIN_VARIANCE = 0.01
-# Errors of eight and of four views, 160 people of the validation split: 5.66 and 5.62 mm with 0, as if they were
-# independent; 5.19 and 5.42 mm with this; 5.33 and 5.47 mm with 1.
+# Share of the errors that is common to all directions, by the validation split.
 _SHARED_ERROR = 0.35
 
 
 @dataclass(slots=True)
-class ClothingMemory:
+class SurfaceMemory:
     """One person's `surface` labels.
 
     Args:
@@ -41,7 +39,7 @@ class ClothingMemory:
     precision: FloatArray = field(default_factory=lambda: np.zeros((DIRECTIONS, SURFACE_SIZE), np.float32))
     weighted: FloatArray = field(default_factory=lambda: np.zeros((DIRECTIONS, SURFACE_SIZE), np.float32))
     views: FloatArray = field(default_factory=lambda: np.zeros(DIRECTIONS, np.float32))
-    contradicting: int = 0
+    contradicting: Contradictions = field(default_factory=lambda: Contradictions(_CONTRADICTING_VIEWS))
     turn: Turn = field(default_factory=Turn)
 
     def add(self, mean: FloatArray, variance: FloatArray, heading: float) -> float:
@@ -54,10 +52,10 @@ class ClothingMemory:
         """
         variance = np.clip(variance, _MIN_VARIANCE, 0.999)
         if self._contradicts(mean, variance):
-            self.precision[:], self.weighted[:], self.views[:], self.contradicting = 0, 0, 0, 0
+            self.precision[:], self.weighted[:], self.views[:] = 0, 0, 0
         precision = 1 / variance - 1
         direction = round(heading / (2 * math.pi / DIRECTIONS)) % DIRECTIONS
-        self.views[direction] = min(self.views[direction] + 1, _MEMORY_VIEWS)
+        self.views[direction] = min(self.views[direction] + 1, MEMORY_VIEWS)
         share = 1 / self.views[direction]
         self.precision[direction] += share * (precision - self.precision[direction])
         # mean / variance is the posterior's natural parameter, to which the prior N(0, 1) contributes nothing.
@@ -67,8 +65,7 @@ class ClothingMemory:
     @property
     def estimate(self) -> tuple[FloatArray, FloatArray]:
         """Mean and standard deviation (E,) of all views and the prior."""
-        directions = int(np.count_nonzero(self.views))
-        share = 1 / (1 + _SHARED_ERROR * max(directions - 1, 0))
+        share = independent_share(np.count_nonzero(self.views), _SHARED_ERROR)
         precision = 1 + share * self.precision.sum(axis=0)
         mean, sigma = share * self.weighted.sum(axis=0) / precision, precision**-0.5
         return mean.astype(np.float32), sigma.astype(np.float32)
@@ -79,5 +76,4 @@ class ClothingMemory:
             return False
         known, sigma = self.estimate
         distance = float(np.mean((mean - known) ** 2 / (variance + sigma**2)))
-        self.contradicting = self.contradicting + 1 if distance > _CONTRADICTION else 0
-        return self.contradicting >= _CONTRADICTING_VIEWS
+        return self.contradicting.add(distance > _CONTRADICTION)

@@ -5,7 +5,7 @@ import numpy as np
 from common.arrays import FloatArray
 from common.wear_kinds import VALUES
 from common.wears import Wears
-from sender.wears.memory import WearsMemory
+from sender.attributes.kind_memory import KindMemory
 
 
 def view(**sure: float) -> dict[str, FloatArray]:
@@ -17,18 +17,18 @@ def view(**sure: float) -> dict[str, FloatArray]:
     return posterior
 
 
-def sleeve(memory: WearsMemory) -> tuple[str, float]:
+def sleeve(memory: KindMemory) -> tuple[str, float]:
     return Wears(memory.posterior).likeliest()["sleeve"]
 
 
 def test_one_view_is_kept_as_it_is() -> None:
-    memory = WearsMemory()
+    memory = KindMemory()
     memory.add(view(long=0.7))
     np.testing.assert_allclose(memory.posterior["sleeve"], [0.1, 0.1, 0.1, 0.7], atol=1e-4)
 
 
 def test_equal_views_of_a_clip_make_little_surer() -> None:
-    memory = WearsMemory()
+    memory = KindMemory()
     for _ in range(50):
         memory.add(view(long=0.7))
     value, share = sleeve(memory)
@@ -36,7 +36,7 @@ def test_equal_views_of_a_clip_make_little_surer() -> None:
 
 
 def test_view_that_shows_nothing_counts_little() -> None:
-    memory = WearsMemory()
+    memory = KindMemory()
     memory.add(view(long=0.95))
     memory.add(view())
     value, share = sleeve(memory)
@@ -44,7 +44,7 @@ def test_view_that_shows_nothing_counts_little() -> None:
 
 
 def test_clothes_change_only_after_several_contradicting_views() -> None:
-    memory = WearsMemory()
+    memory = KindMemory()
     memory.add(view(long=0.97))
     for _ in range(3):
         memory.add(view(short=0.97))

@@ -1,4 +1,4 @@
-"""The wears stage: reads what hair and clothes every tracked person wears, and returns what is worth sending.
+"""Attribute recognition, the kinds of hair and clothes: what everybody wears, and what is worth sending of it.
 
 The outline of a head is read in the same frames as the kinds, if the landmarks of its face were.
 """
@@ -22,17 +22,17 @@ from common.weights.devices import CPU, to_numpy
 from common.weights.inference import NetworkInUse, in_use
 from common.weights.loader import architecture_of, load_into
 from common.weights.manifest import find_entry
+from sender.attributes.head_outline import OutlineMemory, OutlineReader
+from sender.attributes.kind_evidence import COLOUR_FEATURES, PART_PX, PARTS, KindViews, views_of
+from sender.attributes.kind_memory import KindMemory
+from sender.attributes.kind_network import KindNet, KindNetConfig, by_attribute
+from sender.attributes.kind_sets import said
 from sender.face.landmarks import FaceLandmarks
 from sender.lookahead import Perceived
 from sender.people.reading_schedule import ReadingSchedule, Turn
 from sender.people.tracked_person import Memory
 from sender.perception.network.output import FEATURE_SIZE
 from sender.perception.observed_person import ObservedPerson
-from sender.wears.evidence import COLOUR_FEATURES, PART_PX, PARTS, WornViews, views_of
-from sender.wears.memory import WearsMemory
-from sender.wears.network import WearsConfig, WearsNet, by_attribute
-from sender.wears.outline import OutlineMemory, OutlineReader
-from sender.wears.sets import said
 
 WEIGHTS_NAME = "wears"
 # Seconds from one reading of a person to the next, also where another view would say hardly anything new.
@@ -57,7 +57,7 @@ _EXAMPLE = (
 class _Wearer:
     """What is known of one person, and what was sent."""
 
-    memory: WearsMemory = field(default_factory=WearsMemory)
+    memory: KindMemory = field(default_factory=KindMemory)
     outline: OutlineMemory = field(default_factory=OutlineMemory)
     sent: Wears = field(default_factory=lambda: Wears({}))
     turn: Turn = field(default_factory=Turn)
@@ -71,20 +71,20 @@ class _Wearer:
 class _Reader(nn.Module):
     """The network as a function of tensors: parts, colours and features of photographs → logits."""
 
-    def __init__(self, clothes: WearsNet) -> None:
+    def __init__(self, clothes: KindNet) -> None:
         super().__init__()
         self.clothes = clothes
 
     def forward(self, parts: Tensor, colours: Tensor, features: Tensor) -> tuple[Tensor]:
         photographs = torch.zeros(parts.shape[0], dtype=torch.long, device=parts.device)
-        return (self.clothes(WornViews(parts, colours, features), photographs),)
+        return (self.clothes(KindViews(parts, colours, features), photographs),)
 
 
-class WearsReader:
+class KindReader:
     """Reads single views.
 
     Args:
-        mass: of `sender.wears.sets.said`.
+        mass: of `sender.attributes.kind_sets.said`.
     """
 
     def __init__(self, network: NetworkInUse, mass: Mapping[str, float]) -> None:
@@ -94,8 +94,8 @@ class WearsReader:
     @lru_cache(maxsize=1)
     def load(cls, device: torch.device = CPU) -> Self:
         """The one of this process, with the shipped weights; raises WeightsError as `in_use` and `load_into`."""
-        config = WearsConfig()
-        clothes = load_into(WearsNet(config), WEIGHTS_NAME, architecture_of(config))
+        config = KindNetConfig()
+        clothes = load_into(KindNet(config), WEIGHTS_NAME, architecture_of(config))
         precision = find_entry(WEIGHTS_NAME).precision
         mass = {name: least for name, least in zip(VALUES, clothes.mass.tolist(), strict=True) if least}
         return cls(in_use(_Reader(clothes), _EXAMPLE, WEIGHTS_NAME, precision, device), mass)
@@ -109,7 +109,7 @@ class WearsReader:
         return {name: to_numpy(each) for name, each in zip(VALUES, shares, strict=True)}
 
 
-class WearsStage:
+class KindStage:
     """Keeps what every tracked person wears.
 
     In a picture, or the first frame of a source, everybody is read.  Later at most one person is read per frame, and
@@ -123,7 +123,7 @@ class WearsStage:
     timed_as = "wears"
 
     def __init__(
-        self, reader: WearsReader, outlines: OutlineReader | None = None, *, stills: bool = False, brief: bool = False
+        self, reader: KindReader, outlines: OutlineReader | None = None, *, stills: bool = False, brief: bool = False
     ) -> None:
         self._reader, self._outlines = reader, outlines
         self._stills, self._brief = stills, brief
@@ -141,9 +141,9 @@ class WearsStage:
                 for person, labels in zip(observed, people, strict=True)
             ]
         self._schedule.begin(perceived.now_s)
-        turns = [None if each.is_propagated else self._wearers.of(each.person).turn for each in observed]
+        wearers = [self._wearers.of(each.person) for each in observed]
         at_once = self._brief or perceived.begins
-        due = self._schedule.due(turns, first_s=-math.inf if at_once else _FIRST_READING_S)
+        due = self._schedule.due_of(observed, wearers, first_s=-math.inf if at_once else _FIRST_READING_S)
         known = [each for each in perceived.forgotten if self._wearers.knows(each)]
         withdrawn = [Blob(WEARS, each.identity, WITHDRAWN) for each in known if self._wearers.of(each).was_sent]
         return withdrawn + [blob for row in due for blob in self._read(image, observed[row], people[row])]

@@ -11,10 +11,9 @@ import numpy as np
 
 from common.arrays import FloatArray
 from common.wear_kinds import VALUES
+from sender.attributes.repeated_views import MEMORY_VIEWS, Contradictions, independent_share
 
 _SHARED_ERROR = 0.8
-# Views that the mean covers, because light and clothes change.
-_MEMORY_VIEWS = 12.0
 # Weight of a view that shows nothing, over that of one that is sure.
 _LEAST_WEIGHT = 0.05
 _LEAST_SHARE = 1e-3
@@ -37,28 +36,27 @@ class _Attribute:
     mean: FloatArray
     weight: float = 0.0
     views: float = 0.0
-    contradicting: int = 0
+    contradicting: Contradictions = field(default_factory=lambda: Contradictions(_CONTRADICTING_VIEWS))
 
     def add(self, shares: FloatArray) -> None:
-        if self.views and float(self.posterior @ shares) < _CONTRADICTION:
-            self.contradicting += 1
-            if self.contradicting < _CONTRADICTING_VIEWS:
-                return
+        contradicts = bool(self.views) and float(self.posterior @ shares) < _CONTRADICTION
+        if self.contradicting.add(contradicts):
             self.weight, self.views = 0.0, 0.0
-        self.contradicting = 0
+        elif contradicts:
+            return
         logs = np.log(np.maximum(shares, _LEAST_SHARE))
         certainty = 1 + float((shares * logs).sum()) / np.log(len(shares))
         added = _LEAST_WEIGHT + (1 - _LEAST_WEIGHT) * max(certainty, 0.0)
-        if self.views >= _MEMORY_VIEWS:
-            self.weight *= (_MEMORY_VIEWS - 1) / _MEMORY_VIEWS
-        self.views = min(self.views + 1, _MEMORY_VIEWS)
+        if self.views >= MEMORY_VIEWS:
+            self.weight *= (MEMORY_VIEWS - 1) / MEMORY_VIEWS
+        self.views = min(self.views + 1, MEMORY_VIEWS)
         self.weight += added
         self.mean = self.mean + np.float32(added / self.weight) * (logs.astype(np.float32) - self.mean)
 
     @property
     def posterior(self) -> FloatArray:
         """(V,) of all views."""
-        independent = self.views / (1 + _SHARED_ERROR * max(self.views - 1, 0))
+        independent = self.views * independent_share(self.views, _SHARED_ERROR)
         scores = np.exp(independent * (self.mean - self.mean.max()))
         return np.asarray(scores / scores.sum(), np.float32)
 
@@ -68,7 +66,7 @@ def _unknown() -> dict[str, _Attribute]:
 
 
 @dataclass(slots=True)
-class WearsMemory:
+class KindMemory:
     """What one person wears."""
 
     attributes: dict[str, _Attribute] = field(default_factory=_unknown)
@@ -84,7 +82,7 @@ class WearsMemory:
     @property
     def settled(self) -> bool:
         """Whether each attribute has as many views as count, and the last one contradicted none."""
-        return all(known.views >= _MEMORY_VIEWS and not known.contradicting for known in self.attributes.values())
+        return all(known.views >= MEMORY_VIEWS and not known.contradicting.count for known in self.attributes.values())
 
     @property
     def posterior(self) -> dict[str, FloatArray]:

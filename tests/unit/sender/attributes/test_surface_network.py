@@ -5,32 +5,32 @@ import torch
 
 from common.body.anatomy import POINTS, TOKENS
 from common.body.surface_space import SURFACE_SIZE
-from sender.clothing.evidence import FEATURES, PICTURE_PX, PLACES_M, ClothingViews
-from sender.clothing.network import GARMENTS, ClothingConfig, ClothingNet
+from sender.attributes.surface_evidence import FEATURES, PLACES_M, SURFACE_PX, SurfaceViews
+from sender.attributes.surface_network import GARMENTS, SurfaceNet, SurfaceNetConfig
 from sender.perception.network.output import FEATURE_SIZE
 
-TINY = ClothingConfig(width=32, heads=2, depth=1)
-HALF = PICTURE_PX // 2
+TINY = SurfaceNetConfig(width=32, heads=2, depth=1)
+HALF = SURFACE_PX // 2
 
 
-def views(count: int = 2, scale: float = 1.0) -> ClothingViews:
+def views(count: int = 2, scale: float = 1.0) -> SurfaceViews:
     generator = torch.Generator().manual_seed(0)
 
     def random(*shape: int) -> torch.Tensor:
         return scale * torch.randn(count, *shape, generator=generator)
 
-    return ClothingViews(
+    return SurfaceViews(
         random(POINTS, FEATURES),
         torch.rand(count, TOKENS, len(PLACES_M), 2, generator=generator),
-        random(3, PICTURE_PX, PICTURE_PX),
+        random(3, SURFACE_PX, SURFACE_PX),
         random(2, HALF, HALF),
         random(FEATURE_SIZE),
     )
 
 
-def network() -> ClothingNet:
+def network() -> SurfaceNet:
     torch.manual_seed(0)
-    return ClothingNet(TINY).eval()
+    return SurfaceNet(TINY).eval()
 
 
 @pytest.mark.parametrize("name", ["evidence", "places", "picture", "maps", "features"])
@@ -72,11 +72,11 @@ def test_variance_never_exceeds_the_priors() -> None:
 
 def test_views_are_concatenated_in_order() -> None:
     one, two = views(1), views(1, scale=2.0)
-    both = ClothingViews.concatenate([one, two])
+    both = SurfaceViews.concatenate([one, two])
     assert len(both) == 2
     assert torch.equal(both.evidence[:1], one.evidence) and torch.equal(both.features[1:], two.features)
 
 
 def test_invalid_sizes_are_rejected() -> None:
     with pytest.raises(ValueError, match="width"):
-        ClothingConfig(width=33, heads=2)
+        SurfaceNetConfig(width=33, heads=2)

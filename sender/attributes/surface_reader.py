@@ -1,4 +1,4 @@
-"""The clothing stage: adds `surface` labels to people, from what all views of them have shown of clothes and hair."""
+"""Attribute recognition, what clothes and hair add to the body: `surface` labels from all views of a person."""
 
 import math
 from collections.abc import Mapping
@@ -19,17 +19,17 @@ from common.weights.inference import NetworkInUse, in_use
 from common.weights.loader import architecture_of, load_into
 from common.weights.manifest import find_entry
 from common.weights.threads import side_by_side
-from sender.clothing.evidence import (
+from sender.attributes.surface_evidence import (
     FEATURES,
-    PICTURE_PX,
     PLACES_M,
-    ClothingViews,
+    SURFACE_PX,
+    SurfaceViews,
     evidence,
     silhouette_and_relief,
     token_positions,
 )
-from sender.clothing.memory import ClothingMemory
-from sender.clothing.network import ClothingConfig, ClothingEstimate, ClothingNet
+from sender.attributes.surface_memory import SurfaceMemory
+from sender.attributes.surface_network import SurfaceEstimate, SurfaceNet, SurfaceNetConfig
 from sender.people.tracked_person import Memory
 from sender.people.view import PeopleView, PersonView
 from sender.perception.network.output import FEATURE_SIZE
@@ -47,43 +47,43 @@ _OBSERVE_EVERY_S, _KNOWN_EVERY_S, _KNOWN_VIEWS = 0.15, 0.48, 4
 _EXAMPLE = (
     torch.zeros(1, POINTS, FEATURES),
     torch.zeros(1, TOKENS, len(PLACES_M), 2),
-    torch.zeros(1, 3, PICTURE_PX, PICTURE_PX),
-    torch.zeros(1, 2, PICTURE_PX // 2, PICTURE_PX // 2),
+    torch.zeros(1, 3, SURFACE_PX, SURFACE_PX),
+    torch.zeros(1, 2, SURFACE_PX // 2, SURFACE_PX // 2),
     torch.zeros(1, FEATURE_SIZE),
 )
 
 
 class _Reader(nn.Module):
-    """The network as a function of tensors: what `ClothingViews` has → mean and log-variance."""
+    """The network as a function of tensors: what `SurfaceViews` has → mean and log-variance."""
 
-    def __init__(self, network: ClothingNet) -> None:
+    def __init__(self, network: SurfaceNet) -> None:
         super().__init__()
         self.network = network
 
     def forward(self, *views: Tensor) -> tuple[Tensor, Tensor]:
-        estimate: ClothingEstimate = self.network(ClothingViews(*views))
+        estimate: SurfaceEstimate = self.network(SurfaceViews(*views))
         return estimate.mean, estimate.log_variance
 
 
 def _load() -> _Reader:
-    config = ClothingConfig()
-    return _Reader(load_into(ClothingNet(config), WEIGHTS_NAME, architecture_of(config)))
+    config = SurfaceNetConfig()
+    return _Reader(load_into(SurfaceNet(config), WEIGHTS_NAME, architecture_of(config)))
 
 
-class ClothingStage:
+class SurfaceReader:
     """Reads the clothes of every tracked person.
 
     A person who appears is read at once; then at most one person is read per frame, and each six times a second at
     most, so that the cost does not grow with the number of people; whose side is known, twice.
     """
 
-    def __init__(self, network: ClothingNet | NetworkInUse, space: LabelSpace, body: BodyModel) -> None:
-        if isinstance(network, ClothingNet):
+    def __init__(self, network: SurfaceNet | NetworkInUse, space: LabelSpace, body: BodyModel) -> None:
+        if isinstance(network, SurfaceNet):
             network = NetworkInUse(_Reader(network.eval().requires_grad_(False)), "float32", CPU)
         self._network = network
         self._space = space
         self._body = body
-        self._wearers = Memory(ClothingMemory)
+        self._wearers = Memory(SurfaceMemory)
 
     @classmethod
     def load(cls, device: torch.device = CPU) -> Self:
@@ -95,14 +95,13 @@ class ClothingStage:
     def label(self, view: PeopleView) -> None:
         """Writes `surface` labels, with standard deviations and confidence."""
         known = [self._wearers.of(person.seen.person) for person in view.people]
-        pairs = zip(view.people, known, strict=True)
-        due = view.schedule.due([None if person.seen.is_propagated else wearer.turn for person, wearer in pairs])
+        due = view.schedule.due_of([person.seen for person in view.people], known)
         list(side_by_side(self._read, [(view, view.people[row], known[row]) for row in due]))
         for person, wearer in zip(view.people, known, strict=True):
             mean, sigma = wearer.estimate
             person.write(GROUP, mean, float(confidence_of_entries(sigma)), sigma)
 
-    def _read(self, view: PeopleView, person: PersonView, wearer: ClothingMemory) -> None:
+    def _read(self, view: PeopleView, person: PersonView, wearer: SurfaceMemory) -> None:
         seen, heading = self.view(view.image, view.camera, person.seen, person.labels)
         mean, variance = self.read(seen)
         views = wearer.add(to_numpy(mean[0]), to_numpy(variance[0]), heading)
@@ -111,19 +110,19 @@ class ClothingStage:
     @torch.inference_mode()
     def view(
         self, image: Image, camera: Camera, person: ObservedPerson, labels: Mapping[str, FloatArray]
-    ) -> tuple[ClothingViews, float]:
+    ) -> tuple[SurfaceViews, float]:
         """What one view shows of one person, and the heading: the angle from the camera to the person's front."""
         parameters = self._space.decode(torch.from_numpy(concatenate(labels))[None])
         posed = self._body(parameters)
         points, normals = (values[0].numpy() for values in self._body.surface_points(posed.vertices))
-        picture: FloatArray = np.divide(person.crop.cut(image, PICTURE_PX), 255, dtype=np.float32)
+        picture: FloatArray = np.divide(person.crop.cut(image, SURFACE_PX), 255, dtype=np.float32)
         root_depth_m = float(posed.joint_positions[0, 0, 2])
         of_points = evidence(points, normals, root_depth_m, picture, person.output, person.crop, camera)
-        views = ClothingViews(
+        views = SurfaceViews(
             _batch(of_points),
             _batch(token_positions(points, normals, person.crop, camera)),
             _batch(picture.transpose(2, 0, 1)),
-            _batch(silhouette_and_relief(person.output, PICTURE_PX // 2)),
+            _batch(silhouette_and_relief(person.output, SURFACE_PX // 2)),
             person.output.features().float(),
         )
         # At rest a person faces the camera, along −z.
@@ -131,7 +130,7 @@ class ClothingStage:
         return views, math.atan2(float(front[0]), -float(front[2]))
 
     @torch.inference_mode()
-    def read(self, views: ClothingViews) -> tuple[Tensor, Tensor]:
+    def read(self, views: SurfaceViews) -> tuple[Tensor, Tensor]:
         """Mean and variance (B, 24) of single views."""
         mean, log_variance = (
             output.cpu()

@@ -12,14 +12,14 @@ from common.blobs import WEARS, Blob
 from common.frames import Camera, PersonLabels
 from common.head_outline import SECTORS
 from common.wears import USUAL, WITHDRAWN, Wears
+from sender.attributes.head_outline import OutlineReader
+from sender.attributes.kind_stage import KindReader, KindStage
 from sender.capture.source import CapturedFrame
 from sender.face.landmarks import FaceLandmarks
 from sender.people.tracked_person import TrackedPerson
 from sender.perception.inference.crop import CropBox
 from sender.perception.network.output import PerceptionOutput
 from sender.perception.observed_person import ObservedPerson
-from sender.wears.outline import OutlineReader
-from sender.wears.stage import WearsReader, WearsStage
 from tests.support.pictures.tracked_people import TrackedPeople
 
 IMAGE = np.zeros((8, 8, 3), np.uint8)
@@ -75,14 +75,14 @@ def labels(count: int, landmarks: FloatArray | None = None) -> list[PersonLabels
 
 
 def update(
-    stage: WearsStage, people: TrackedPeople, *identities: int, landmarks: FloatArray | None = None
+    stage: KindStage, people: TrackedPeople, *identities: int, landmarks: FloatArray | None = None
 ) -> list[Blob]:
     perceived = people.perceived(frame(None), [seen(one) for one in identities])
     return stage.update(perceived, labels(len(identities), landmarks))
 
 
 def test_people_are_read_one_per_frame_and_seldom(reader: ScriptedReader, people: Source) -> None:
-    stage = WearsStage(cast(WearsReader, reader))
+    stage = KindStage(cast(KindReader, reader))
     read_in = []
     for number in range(40):
         before = len(reader.read_people)
@@ -94,7 +94,7 @@ def test_people_are_read_one_per_frame_and_seldom(reader: ScriptedReader, people
 
 
 def test_known_person_is_read_less_often_until_something_contradicts(reader: ScriptedReader, people: Source) -> None:
-    stage = WearsStage(cast(WearsReader, reader))
+    stage = KindStage(cast(KindReader, reader))
 
     def readings(frames: int) -> int:
         before = len(reader.read_people)
@@ -109,7 +109,7 @@ def test_known_person_is_read_less_often_until_something_contradicts(reader: Scr
 
 
 def test_posterior_is_sent_once_and_again_when_it_has_changed(reader: ScriptedReader, people: Source) -> None:
-    stage = WearsStage(cast(WearsReader, reader))
+    stage = KindStage(cast(KindReader, reader))
     sent = [blob for _ in range(100) for blob in update(stage, people, 3)]
     assert [(blob.kind, blob.key) for blob in sent] == [(WEARS, 3)]
     assert Wears.decode(sent[0].data).sets() == {"sleeve": ["long"]}, "nothing of shoes, which are usual"
@@ -119,7 +119,7 @@ def test_posterior_is_sent_once_and_again_when_it_has_changed(reader: ScriptedRe
 
 
 def test_who_shows_nothing_costs_nothing(reader: ScriptedReader, people: Source) -> None:
-    stage = WearsStage(cast(WearsReader, reader))
+    stage = KindStage(cast(KindReader, reader))
     reader.mass = {"shoes": 0.9}
     assert not [blob for _ in range(10) for blob in update(stage, people, 3)] and reader.read_people
     people.reset()
@@ -127,14 +127,14 @@ def test_who_shows_nothing_costs_nothing(reader: ScriptedReader, people: Source)
 
 
 def test_everybody_in_a_picture_is_read(reader: ScriptedReader, people: Source) -> None:
-    stage = WearsStage(cast(WearsReader, reader))
+    stage = KindStage(cast(KindReader, reader))
     for _ in range(2):
         people.reset()
         assert [blob.key for blob in update(stage, people, 3, 5) if blob.data != WITHDRAWN] == [3, 5]
 
 
 def test_lost_person_is_withdrawn(reader: ScriptedReader, people: Source) -> None:
-    stage = WearsStage(cast(WearsReader, reader))
+    stage = KindStage(cast(KindReader, reader))
     for _ in range(5):
         update(stage, people, 3)
     blobs = [blob for _ in range(60) for blob in update(stage, people)]
@@ -144,7 +144,7 @@ def test_lost_person_is_withdrawn(reader: ScriptedReader, people: Source) -> Non
 
 
 def test_still_has_what_everybody_wears(reader: ScriptedReader, people: Source) -> None:
-    stage = WearsStage(cast(WearsReader, reader), stills=True)
+    stage = KindStage(cast(KindReader, reader), stills=True)
     for _ in range(2):
         assert [blob.key for blob in update(stage, people, 3, 5)] == [3, 5]
     assert reader.read_people == [3, 5, 3, 5]
@@ -152,14 +152,14 @@ def test_still_has_what_everybody_wears(reader: ScriptedReader, people: Source) 
 
 @pytest.mark.parametrize("fps", [5, 30, 60, 240])
 def test_readings_are_as_frequent_at_any_frame_rate(reader: ScriptedReader, people: Source, fps: int) -> None:
-    stage = WearsStage(cast(WearsReader, reader))
+    stage = KindStage(cast(KindReader, reader))
     for number in range(1, 4 * fps):
         stage.update(people.perceived(frame(number / fps), [seen(3)]), labels(1))
     assert len(reader.read_people) == pytest.approx(8, abs=2)
 
 
 def test_propagated_masks_are_not_read(reader: ScriptedReader, people: Source) -> None:
-    stage = WearsStage(cast(WearsReader, reader))
+    stage = KindStage(cast(KindReader, reader))
     for number in range(1, 90):
         observed = [seen(identity, is_propagated=identity == 5 and number > 1) for identity in (3, 5)]
         stage.update(people.perceived(frame(number / 30), observed), labels(2))
@@ -167,7 +167,7 @@ def test_propagated_masks_are_not_read(reader: ScriptedReader, people: Source) -
 
 
 def test_everybody_is_read_in_their_first_frame_of_a_brief_clip(reader: ScriptedReader, people: Source) -> None:
-    stage = WearsStage(cast(WearsReader, reader), brief=True)
+    stage = KindStage(cast(KindReader, reader), brief=True)
     assert [blob.key for blob in update(stage, people, 3)] == [3]
     assert [blob.key for blob in update(stage, people, 3, 5, 6)] == [5, 6]
     assert reader.read_people == [3, 5, 6]
@@ -192,7 +192,7 @@ def outlines(monkeypatch: pytest.MonkeyPatch) -> ScriptedOutlines:
 def test_outline_comes_with_what_a_picture_shows(
     reader: ScriptedReader, people: Source, outlines: ScriptedOutlines
 ) -> None:
-    stage = WearsStage(cast(WearsReader, reader), cast(OutlineReader, outlines), stills=True)
+    stage = KindStage(cast(KindReader, reader), cast(OutlineReader, outlines), stills=True)
     outlines.beyond_m = 0.02
     (blob,) = update(stage, people, 3, landmarks=LANDMARKS)
     assert Wears.decode(blob.data).outline == pytest.approx(0.02)
@@ -203,7 +203,7 @@ def test_outline_comes_with_what_a_picture_shows(
 def test_outline_is_sent_when_it_is_seen_and_when_it_changes(
     reader: ScriptedReader, people: Source, outlines: ScriptedOutlines
 ) -> None:
-    stage = WearsStage(cast(WearsReader, reader), cast(OutlineReader, outlines))
+    stage = KindStage(cast(KindReader, reader), cast(OutlineReader, outlines))
     sent = []
     for beyond_m in (None, 0.02, 0.022, 0.05):
         outlines.beyond_m = beyond_m
@@ -217,7 +217,7 @@ def test_outline_is_sent_when_it_is_seen_and_when_it_changes(
 def test_who_has_an_outline_alone_is_withdrawn(
     reader: ScriptedReader, people: Source, outlines: ScriptedOutlines
 ) -> None:
-    stage = WearsStage(cast(WearsReader, reader), cast(OutlineReader, outlines))
+    stage = KindStage(cast(KindReader, reader), cast(OutlineReader, outlines))
     reader.mass, outlines.beyond_m = {"shoes": 0.9}, 0.02
     assert [blob.data for _ in range(5) for blob in update(stage, people, 3, landmarks=LANDMARKS)]
     assert [blob.data for _ in range(60) for blob in update(stage, people)] == [WITHDRAWN]

@@ -10,8 +10,8 @@ from torch import Tensor
 
 from common.arrays import FloatArray, Image
 from common.head_outline import SECTORS
+from sender.attributes.head_outline import OutlineMemory, OutlineReader
 from sender.face.landmarks import FaceLandmarks
-from sender.wears.outline import OutlineMemory, OutlineReader
 
 RADIUS_M, PX_PER_M = 0.1, 500.0
 SIZE = 600

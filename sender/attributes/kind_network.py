@@ -16,9 +16,9 @@ import torch
 from torch import Tensor, nn
 
 from common.wear_kinds import VALUES
+from sender.attributes.kind_evidence import COLOUR_FEATURES, PARTS, KindViews
 from sender.perception.network.output import FEATURE_SIZE
 from sender.perception.network.stem import Residual, convolution
-from sender.wears.evidence import COLOUR_FEATURES, PARTS, WornViews
 
 LOGITS = sum(len(values) for values in VALUES.values())
 PHOTOGRAPH, RENDERED = SOURCES = range(2)
@@ -26,7 +26,7 @@ PHOTOGRAPH, RENDERED = SOURCES = range(2)
 
 
 @dataclass(frozen=True, slots=True)
-class WearsConfig:
+class KindNetConfig:
     """Sizes of the network."""
 
     token: int = 96
@@ -54,16 +54,16 @@ class PartEncoder(nn.Module):
         return torch.cat([features.mean(dim=(2, 3)), features.amax(dim=(2, 3))], dim=1)
 
 
-class WearsNet(nn.Module):
+class KindNet(nn.Module):
     """q(kinds | one view): independent attributes."""
 
     mean_X: Tensor
     scale_X: Tensor
     numbers: Tensor
     mass: Tensor
-    """(A,) of `sender.wears.sets.said`, chosen on people who were left out; 0: the attribute is never said."""
+    """(A,) of `kind_sets.said`, chosen on people who were left out; 0: the attribute is never said."""
 
-    def __init__(self, config: WearsConfig) -> None:
+    def __init__(self, config: KindNetConfig) -> None:
         super().__init__()
         self.config = config
         width, joined = config.token, config.token * (len(PARTS) + 2)
@@ -82,7 +82,7 @@ class WearsNet(nn.Module):
         self.frequency = nn.Embedding(len(SOURCES), LOGITS)
         nn.init.zeros_(self.frequency.weight)
 
-    def forward(self, views: WornViews, source: Tensor) -> Tensor:
+    def forward(self, views: KindViews, source: Tensor) -> Tensor:
         """(B, L) logits over the values of all attributes, in the order of `VALUES`.
 
         Args:

@@ -17,11 +17,12 @@ from common.arrays import FloatArray
 from common.body.anatomy import REGION_INDEX, TOKENS
 from common.frames import Camera
 from common.tensor_rows import TensorRows
+from sender.attributes.sampling import inside, nearest
 from sender.perception.inference.crop import CropBox
 from sender.perception.network.output import PerceptionOutput
 from sender.texture.point_visibility import view_cosine
 
-PICTURE_PX = 112
+SURFACE_PX = 112
 """Side of the crop's picture."""
 # Distances from the skin, along its normal, at which the mask is read, metres.
 PROBES_M = (0.0, 0.025, 0.06, 0.12, 0.2)
@@ -36,13 +37,13 @@ _FACE = REGION_INDEX["face"]
 
 
 @dataclass(frozen=True, slots=True)
-class ClothingViews(TensorRows):
-    """B views, each of one person; `sender.clothing.evidence` computes most of it.
+class SurfaceViews(TensorRows):
+    """B views, each of one person; `sender.attributes.surface_evidence` computes most of it.
 
     Args:
         evidence: (B, 2048, F) at the surface points.
         places: (B, 128, Q, 2) of the tokens, crop units.
-        picture: (B, 3, P, P) of the crop, RGB 0…1, P = `PICTURE_PX`.
+        picture: (B, 3, P, P) of the crop, RGB 0…1, P = `SURFACE_PX`.
         maps: (B, 2, P/2, P/2) silhouette and relief.
         features: (B, FEATURE_SIZE) X of perception.
     """
@@ -75,11 +76,11 @@ def evidence(
     at = _in_crop(points, crop, camera)
     person = _sigmoid(output.mask_logits[0].float().numpy())
     depth = output.depth[0].float().numpy()
-    mask = np.stack([_sampled(person, _in_crop(points + reach * normals, crop, camera)) for reach in PROBES_M], axis=1)
-    nearer = (points[:, 2] - root_depth_m) - _sampled(depth, at)
+    mask = np.stack([nearest(person, _in_crop(points + reach * normals, crop, camera)) for reach in PROBES_M], axis=1)
+    nearer = (points[:, 2] - root_depth_m) - nearest(depth, at)
     valid = (cosine > 0) & (mask[:, 0] > 0.5) & (np.abs(nearer) < _MAX_DEPTH_DIFFERENCE_M)
-    shown = (valid & _inside(at))[:, None]
-    colour = _sampled(picture, at) * shown
+    shown = (valid & inside(at))[:, None]
+    colour = nearest(picture, at) * shown
     face = output.region_colours[0, _FACE].float().numpy()
     columns = (
         cosine[:, None],
@@ -112,21 +113,6 @@ def silhouette_and_relief(output: PerceptionOutput, size: int) -> FloatArray:
 def _in_crop(points: FloatArray, crop: CropBox, camera: Camera) -> FloatArray:
     """(N, 2) positions of the points' pixels in crop units, 0…1 inside the crop."""
     return crop.to_units(camera.project(points))
-
-
-def _inside(positions: FloatArray) -> np.ndarray[tuple[int], np.dtype[np.bool_]]:
-    # Much faster than `all` along the short axis.
-    across, down = ((positions >= 0) & (positions < 1)).T
-    return np.asarray(across & down)
-
-
-def _sampled(image: FloatArray, positions: FloatArray) -> FloatArray:
-    """(N,) or (N, C) nearest pixels of (S, S) or (S, S, C) at (N, 2) positions, 0 outside."""
-    size = len(image)
-    cells = np.clip(np.floor(np.nan_to_num(positions) * size), 0, size - 1).astype(np.int64)
-    values = image[cells[:, 1], cells[:, 0]]
-    inside = _inside(positions)
-    return np.asarray(np.where(inside if values.ndim == 1 else inside[:, None], values, 0), np.float32)
 
 
 def _sigmoid(logits: FloatArray) -> FloatArray:

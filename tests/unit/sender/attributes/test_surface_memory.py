@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from common.arrays import FloatArray
-from sender.clothing.memory import ClothingMemory
+from sender.attributes.surface_memory import SurfaceMemory
 
 E = 24
 TRUTH = np.linspace(-2, 2, E).astype(np.float32)
@@ -18,12 +18,12 @@ def view_of(truth: FloatArray, error: float, rng: np.random.Generator) -> tuple[
 
 
 def test_without_views_the_estimate_is_the_prior() -> None:
-    mean, sigma = ClothingMemory().estimate
+    mean, sigma = SurfaceMemory().estimate
     assert (mean == 0).all() and (sigma == 1).all()
 
 
 def test_one_view_is_its_own_posterior() -> None:
-    memory = ClothingMemory()
+    memory = SurfaceMemory()
     mean, variance = view_of(TRUTH, 0.8, np.random.default_rng(0))
     memory.add(mean, variance, 0.0)
     np.testing.assert_allclose(memory.estimate[0], mean, atol=1e-5)
@@ -35,7 +35,7 @@ def test_views_from_all_directions_beat_one_view() -> None:
     for count in (1, 8):
         squared = []
         for _ in range(50):
-            memory, truth = ClothingMemory(), rng.normal(size=E).astype(np.float32)
+            memory, truth = SurfaceMemory(), rng.normal(size=E).astype(np.float32)
             for turn in range(count):
                 memory.add(*view_of(truth, 1.0, rng), turn * math.pi / 4)
             squared.append(float(np.square(memory.estimate[0] - truth).mean()))
@@ -45,7 +45,7 @@ def test_views_from_all_directions_beat_one_view() -> None:
 
 
 def test_repeated_views_from_one_side_do_not_add_certainty() -> None:
-    memory = ClothingMemory()
+    memory = SurfaceMemory()
     mean, variance = view_of(TRUTH, 0.8, np.random.default_rng(0))
     for _ in range(20):
         memory.add(mean, variance, 0.3)
@@ -55,7 +55,7 @@ def test_repeated_views_from_one_side_do_not_add_certainty() -> None:
 
 @pytest.mark.parametrize("strangers", [1, 3])
 def test_other_clothes_replace_the_memory_if_several_views_show_them(strangers: int) -> None:
-    rng, memory = np.random.default_rng(2), ClothingMemory()
+    rng, memory = np.random.default_rng(2), SurfaceMemory()
     for turn in range(8):
         memory.add(*view_of(TRUTH, 0.3, rng), turn * math.pi / 4)
     for _ in range(strangers):

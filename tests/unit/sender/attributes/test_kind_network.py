@@ -3,20 +3,20 @@
 import torch
 
 from common.wear_kinds import VALUES
+from sender.attributes.kind_evidence import COLOUR_FEATURES, PART_PX, PARTS, KindViews
+from sender.attributes.kind_network import LOGITS, KindNet, KindNetConfig, by_attribute
 from sender.perception.network.output import FEATURE_SIZE
-from sender.wears.evidence import COLOUR_FEATURES, PART_PX, PARTS, WornViews
-from sender.wears.network import LOGITS, WearsConfig, WearsNet, by_attribute
 
 
-def views(people: int, seed: int = 0) -> WornViews:
+def views(people: int, seed: int = 0) -> KindViews:
     torch.manual_seed(seed)
     parts = torch.rand(people, len(PARTS), 4, PART_PX, PART_PX)
-    return WornViews(parts, torch.randn(people, COLOUR_FEATURES), torch.randn(people, FEATURE_SIZE))
+    return KindViews(parts, torch.randn(people, COLOUR_FEATURES), torch.randn(people, FEATURE_SIZE))
 
 
-def network() -> WearsNet:
+def network() -> KindNet:
     torch.manual_seed(1)
-    return WearsNet(WearsConfig(token=8, hidden=16)).eval()
+    return KindNet(KindNetConfig(token=8, hidden=16)).eval()
 
 
 def test_logits_of_each_attribute() -> None:
@@ -27,7 +27,7 @@ def test_logits_of_each_attribute() -> None:
 
 def test_unknown_features_count_as_the_mean() -> None:
     net, seen = network(), views(2)
-    unknown = WornViews(seen.parts, seen.colours, torch.full_like(seen.features, torch.nan))
-    mean = WornViews(seen.parts, seen.colours, net.mean_X.expand(2, -1))
+    unknown = KindViews(seen.parts, seen.colours, torch.full_like(seen.features, torch.nan))
+    mean = KindViews(seen.parts, seen.colours, net.mean_X.expand(2, -1))
     source = torch.zeros(2, dtype=torch.long)
     torch.testing.assert_close(net(unknown, source), net(mean, source))

@@ -13,19 +13,19 @@ from common.frames import PersonLabels
 from common.synthetic.assets.appearance import sample_appearance
 from common.synthetic.assets.body_canvas import Canvas
 from common.synthetic.renderer.renderer import Renderer
-from sender.clothing.network import ClothingConfig, ClothingNet
-from sender.clothing.stage import ClothingStage
+from sender.attributes.surface_network import SurfaceNet, SurfaceNetConfig
+from sender.attributes.surface_reader import SurfaceReader
 from sender.perception.network.output import FEATURE_SIZE, PerceptionOutput
 from sender.perception.observed_person import ObservedPerson
 from tests.support.pictures.synthetic_observation import CAMERA, RenderedPerson, render_person
 from tests.support.pictures.tracked_people import TrackedPeople
 
 
-class ScriptedStage(ClothingStage):
+class ScriptedStage(SurfaceReader):
     """Reads constants and records who was read."""
 
     def __init__(self, space: LabelSpace, body: BodyModel) -> None:
-        super().__init__(ClothingNet(ClothingConfig(width=32, heads=2, depth=1)), space, body)
+        super().__init__(SurfaceNet(SurfaceNetConfig(width=32, heads=2, depth=1)), space, body)
         self.read_people: list[int] = []
 
     def _read(self, view, person, wearer) -> None:  # type: ignore[no-untyped-def]
@@ -60,7 +60,7 @@ def tracked() -> TrackedPeople:
 
 
 def label(
-    stage: ClothingStage, tracked: TrackedPeople, rendered: RenderedPerson, *identities: int
+    stage: SurfaceReader, tracked: TrackedPeople, rendered: RenderedPerson, *identities: int
 ) -> list[PersonLabels]:
     view = tracked.view(rendered.image, CAMERA, *observed(rendered, *identities))
     stage.label(view)

@@ -17,7 +17,7 @@ from torch.nn import functional
 from common.body.anatomy import POINTS, TOKENS
 from common.body.surface_space import SURFACE_SIZE
 from common.weights.transformer import Block
-from sender.clothing.evidence import FEATURES, PLACES_M, ClothingViews
+from sender.attributes.surface_evidence import FEATURES, PLACES_M, SurfaceViews
 from sender.perception.network.output import FEATURE_SIZE
 from sender.perception.network.stem import Residual, convolution
 
@@ -68,7 +68,7 @@ def _enlarged(x: Tensor) -> Tensor:
 
 
 @dataclass(frozen=True, slots=True)
-class ClothingConfig:
+class SurfaceNetConfig:
     """Sizes of the network."""
 
     width: int = 128
@@ -81,7 +81,7 @@ class ClothingConfig:
 
 
 @dataclass(frozen=True, slots=True)
-class ClothingEstimate:
+class SurfaceEstimate:
     """What B views say.
 
     Args:
@@ -97,13 +97,13 @@ class ClothingEstimate:
     normals: Tensor
 
 
-class ClothingNet(nn.Module):
+class SurfaceNet(nn.Module):
     """q(surface | one view): Gaussian, independent entries."""
 
     mean_X: Tensor
     scale_X: Tensor
 
-    def __init__(self, config: ClothingConfig) -> None:
+    def __init__(self, config: SurfaceNetConfig) -> None:
         super().__init__()
         self.config = config
         width = config.width
@@ -119,7 +119,7 @@ class ClothingNet(nn.Module):
         self.score = nn.Linear(width, 4)
         self.leave = nn.Sequential(nn.Linear(5 * width, 2 * width), nn.GELU(), nn.Linear(2 * width, 2 * SURFACE_SIZE))
 
-    def forward(self, views: ClothingViews) -> ClothingEstimate:
+    def forward(self, views: SurfaceViews) -> SurfaceEstimate:
         picture, whole, garment_logits, normals = self.encoder(views.picture, views.maps)
         # Places outside the crop get zeros.
         seen = functional.grid_sample(picture, 2 * views.places - 1, align_corners=False)
@@ -135,4 +135,4 @@ class ClothingNet(nn.Module):
         pools = self.score(x[:, :-1]).softmax(dim=1).transpose(1, 2) @ x[:, :-1]
         numbers = self.leave(torch.cat([pools.flatten(1), x[:, -1]], dim=-1)).float()
         mean, log_variance = numbers.chunk(2, dim=-1)
-        return ClothingEstimate(mean, log_variance.clamp(_MIN_LOG_VARIANCE, _MAX_LOG_VARIANCE), garment_logits, normals)
+        return SurfaceEstimate(mean, log_variance.clamp(_MIN_LOG_VARIANCE, _MAX_LOG_VARIANCE), garment_logits, normals)

@@ -18,13 +18,14 @@ from torch import Tensor
 from common.arrays import ByteArray, Float64Array, FloatArray, Image
 from common.body.anatomy import KEYPOINT_INDEX
 from common.tensor_rows import TensorRows
+from sender.attributes.sampling import nearest
 from sender.perception.inference.crop import CropBox
 from sender.perception.network.output import PerceptionOutput
 
 PARTS = ("whole", "head", "bust", "torso", "hips", "left_arm", "right_arm", "left_leg", "right_leg", "left_foot",
          "right_foot")  # fmt: skip
 PART_PX = 48
-PICTURE_PX = 256
+PARTS_PX = 256
 """Side of the crop that the parts are cut from."""
 _HEAD, _FACE = ("nose", "left_ear", "right_ear"), ("nose", "left_eye", "right_eye")
 _ALONG_LIMB = 9
@@ -38,7 +39,7 @@ _LEAST_TORSO = 0.22
 
 
 @dataclass(frozen=True, slots=True)
-class WornViews(TensorRows):
+class KindViews(TensorRows):
     """B views, each of one person.
 
     Args:
@@ -52,14 +53,14 @@ class WornViews(TensorRows):
     features: Tensor
 
 
-def views_of(image: Image, crop: CropBox, output: PerceptionOutput) -> WornViews:
+def views_of(image: Image, crop: CropBox, output: PerceptionOutput) -> KindViews:
     """What one frame (H, W, 3) RGB shows of one person, of whom perception has seen a crop."""
-    picture = crop.cut(image, PICTURE_PX)
+    picture = crop.cut(image, PARTS_PX)
     mask = (255 * output.mask_logits[0].float().sigmoid()).round().byte().numpy()
     places = output.keypoints_2d[0].float().numpy()
     parts = torch.from_numpy(part_pictures(picture, mask, part_transforms(places))).float()[None] / 255
     colours = torch.from_numpy(limb_colours(picture, mask, places))[None]
-    return WornViews(parts, colours, output.features().float())
+    return KindViews(parts, colours, output.features().float())
 
 
 def part_transforms(keypoints: FloatArray) -> Float64Array:
@@ -105,10 +106,10 @@ def limb_colours(picture: Image, mask: ByteArray, keypoints: FloatArray) -> Floa
     """(7 K,) at places along the limbs and on the head: colour, its difference from the face's, and the mask."""
     places = _places(keypoints.astype(np.float64))
     small = np.asarray(cv2.blur(picture, (3, 3)), np.uint8)
-    colour = _sampled(small, places) / 255
-    inside = _sampled(mask[..., None], places) / 255
+    colour = nearest(small, places) / 255
+    inside = nearest(mask[..., None], places) / 255
     face = keypoints[[KEYPOINT_INDEX[name] for name in _FACE]].mean(axis=0, keepdims=True)
-    skin = _sampled(small, face.astype(np.float64)) / 255
+    skin = nearest(small, face.astype(np.float64)) / 255
     return np.concatenate([2 * colour - 1, 2 * (colour - skin), inside], axis=1).ravel().astype(np.float32)
 
 
@@ -174,12 +175,3 @@ def _cut(levels: Sequence[ByteArray], transform: Float64Array) -> ByteArray:
     matrix = np.concatenate([transform[:, :2] * PART_PX / size, transform[:, 2:] * PART_PX], axis=1)
     matrix[:, 2] += matrix[:, :2] @ [0.5, 0.5] - 0.5
     return np.asarray(cv2.warpAffine(level, matrix, (PART_PX, PART_PX), flags=cv2.INTER_LINEAR), np.uint8)
-
-
-def _sampled(image: ByteArray, places: Float64Array) -> FloatArray:
-    """(K, C) nearest pixels of (S, S, C), 0 outside."""
-    size = len(image)
-    cells = np.floor(places * size).astype(np.int64)
-    inside = np.logical_and(cells >= 0, cells < size).all(axis=1, keepdims=True)
-    cells = cells.clip(0, size - 1)
-    return np.asarray(np.where(inside, image[cells[:, 1], cells[:, 0]], 0), np.float32)
