@@ -32,8 +32,7 @@ from common.weights.devices import resolve_device
 from common.weights.threads import available_cores, limit_threads
 from common.wire.convert import MAX_NAME_CHARACTERS, SESSION_SECRET_BYTES, Hello
 from common.wire.traffic import Traffic
-from sender.attributes.head_outline import OutlineReader
-from sender.attributes.kind_stage import KindReader, KindStage
+from sender.attributes.kind_stage import KindStage
 from sender.capture.source import FrameSource
 from sender.config import SenderConfig
 from sender.importance.importance import Importance
@@ -204,11 +203,10 @@ def compose(opened: Openings, loaded: Networks | None = None) -> Iterator[Sequen
     with ExitStack() as resources:
         outputs = [_open_outputs(camera, opened.networks, resources) for camera in cameras]
         networks = load_networks(cameras, loaded)
-        reader = KindReader.load(resolve_device(cameras[0].config.device.device))
         threads = _STEPS_AT_A_TIME * min(len(cameras), available_cores())
         workers = resources.enter_context(ThreadPoolExecutor(threads, "frame"))
         yield [
-            _wire(camera, opened, *its_outputs, its_networks, reader, workers)
+            _wire(camera, opened, *its_outputs, its_networks, workers)
             for camera, its_outputs, its_networks in zip(cameras, outputs, networks, strict=True)
         ]
 
@@ -235,7 +233,6 @@ def _wire(
     jscc: JsccStage | None,
     preview: Preview | None,
     networks: Networks,
-    reader: KindReader,
     workers: Executor,
 ) -> Sender:
     """The components of one camera."""
@@ -257,7 +254,7 @@ def _wire(
     pipeline = SenderPipeline(
         playback,
         networks,
-        _blob_stages(config, source, reader, preview, jscc),
+        _blob_stages(config, source, preview, jscc),
         delivery if recorder is None else RecordedDelivery(delivery, recorder),
         rate,
         metrics,
@@ -323,11 +320,7 @@ def load_networks(cameras: Sequence[OpenCamera], loaded: Networks | None = None)
 
 
 def _blob_stages(
-    config: SenderConfig,
-    source: FrameSource,
-    reader: KindReader,
-    preview: Preview | None,
-    jscc: JsccStage | None,
+    config: SenderConfig, source: FrameSource, preview: Preview | None, jscc: JsccStage | None
 ) -> list[BlobStage]:
     """All that is made of observed people beside their labels: a new kind of blob has its stage here."""
     stages = (
@@ -336,7 +329,7 @@ def _blob_stages(
         if config.appearance.colours
         else None,
         SharedPreview() if config.preview.share_preview else None,
-        KindStage(reader, OutlineReader.load(), stills=source.stills, brief=source.brief),
+        KindStage.load(resolve_device(config.device.device), stills=source.stills, brief=source.brief),
         jscc,
     )
     return [stage for stage in stages if stage is not None]

@@ -117,15 +117,11 @@ def _networks(config: SenderConfig) -> str:
     from common.version import version_line
     from common.weights.devices import resolve_device
     from common.weights.manifest import check_files
-    from sender.attributes.surface_reader import SurfaceReader
-    from sender.perception.stage import PerceptionStage
-    from sender.semantics.stage import SemanticsStage
+    from sender.labelling import Networks
 
     check_files()
     device = resolve_device(config.device.device)
-    perception = PerceptionStage.load(config.tracking, device, cameras=len(config.capture.camera))
-    SemanticsStage.load(config.smoothing, device)
-    SurfaceReader.load(device)
+    perception = Networks.load(config, cameras=len(config.capture.camera)).perception
     most = f"up to {counted(perception.max_people, 'person', 'people')}"
     return f"{version_line('sender')}, on {device}: follows {most} of a live camera"
 

@@ -27,7 +27,6 @@ from receiver.mesh.skinned_glb import Skeleton
 from receiver.motion.session_motion import SessionMotion
 from receiver.publish.frame_record import PersonRecord
 from receiver.received_people import ReceivedPeople
-from sender.attributes.head_outline import OutlineReader
 from sender.attributes.kind_stage import KindReader, KindStage
 from sender.capture.source import CapturedFrame
 from sender.config import SenderConfig
@@ -58,7 +57,8 @@ class Loaded:
             if device != CPU:
                 networks.result()  # a GPU captures one network at a time
             self.engine = LocalEngine(Reconstructor.load(device=device))
-            self.networks, self.reader = networks.result(), KindReader.load(device)
+            self.networks = networks.result()
+            KindReader.load(device)
         self.sessions = itertools.count()
         self._loop = asyncio.new_event_loop()
         # Of its own: the caller may be in a thread that has one, as that of a notebook has.
@@ -68,7 +68,7 @@ class Loaded:
         """A session of a source with the sender's options."""
         networks = self.networks.anew(config, cameras=int(live))
         textures = TextureStage(LabelSpace.load(), BodyModel.load(), stills=stills, brief=brief)
-        wears = KindStage(self.reader, OutlineReader.load(), stills=stills, brief=brief)
+        wears = KindStage.load(resolve_device(config.device.device), stills=stills, brief=brief)
         return BothEnds(self, networks, (textures, wears), stills=stills)
 
     def close(self) -> None:

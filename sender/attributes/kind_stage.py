@@ -129,6 +129,11 @@ class KindStage:
         self._stills, self._brief = stills, brief
         self._wearers, self._schedule = Memory(_Wearer), ReadingSchedule()
 
+    @classmethod
+    def load(cls, device: torch.device, *, stills: bool = False, brief: bool = False) -> Self:
+        """With the networks of this process; errors as of `KindReader.load` and `OutlineReader.load`."""
+        return cls(KindReader.load(device), OutlineReader.load(), stills=stills, brief=brief)
+
     def update(self, perceived: Perceived, people: Sequence[PersonLabels]) -> list[Blob]:
         """Takes one frame and returns the posteriors that have changed.
 

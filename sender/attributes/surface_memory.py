@@ -65,7 +65,7 @@ class SurfaceMemory:
     @property
     def estimate(self) -> tuple[FloatArray, FloatArray]:
         """Mean and standard deviation (E,) of all views and the prior."""
-        share = independent_share(np.count_nonzero(self.views), _SHARED_ERROR)
+        share = independent_share(int(np.count_nonzero(self.views)), _SHARED_ERROR)
         precision = 1 + share * self.precision.sum(axis=0)
         mean, sigma = share * self.weighted.sum(axis=0) / precision, precision**-0.5
         return mean.astype(np.float32), sigma.astype(np.float32)

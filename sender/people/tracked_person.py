@@ -74,8 +74,14 @@ class TrackedPerson:
         """Takes a box of this frame in which the person was detected; the velocity is unknown."""
         self.box, self.velocity, self.unseen_s, self.is_lost = box, np.zeros_like(self.velocity), 0.0, False
 
-    def follow(self, box: Box) -> None:
-        """Takes the box in which perception has seen the person in this frame."""
+    def observe(
+        self, box: Box | None, appearance: Appearance | None = None, image_pose: ImagePose | None = None
+    ) -> None:
+        """Takes what perception has seen in this frame; the box is None where the person is not there."""
+        self.appearance, self.image_pose = appearance, image_pose
+        if box is None:
+            self.is_lost, self.drift = True, DriftDetector()
+            return
         if self.unseen_s > 0:
             gain = 1 - math.exp(-self.unseen_s / _VELOCITY_S)
             velocity = self.velocity + gain * ((box - self.box) / self.unseen_s - self.velocity)

@@ -32,7 +32,7 @@ from sender.perception.tracking.drift import DriftDetector, Evidence
 from sender.perception.tracking.frame_clock import FrameClock
 from sender.perception.tracking.rejected_boxes import RejectedBoxes
 from sender.perception.tracking.similarity import Appearance, ImagePose
-from sender.perception.tracking.tracker import Candidate, Observation, Tracker
+from sender.perception.tracking.tracker import Candidate, Tracker
 from sender.perception.tracking.view_turns import View, ViewTurns
 
 # Least presence of a new person, by one look, by both, and by one and MoveNet.  Both, or MoveNet, decide in a source's
@@ -291,29 +291,26 @@ class PerceptionStage:
                 seen = self._uncut(image, seen, view, [head is None for head in heads])
             presences = self._verifier.presence(seen.output.own, TRACKED_PRIOR).tolist()
         there = self._verdicts(seen.output, tracks, presences, least)
-        people, observations = [], []
+        people = []
         for track, head, old, presence, is_there, crop, output in zip(
             tracks, heads, expected, presences, there, seen.crops, seen.output.split(), strict=True
         ):
             if head is not None:
-                output = with_head(output, crop, head)
+                output, presence = with_head(output, crop, head), max(presence, head.face.score)
                 track.drift = DriftDetector()
-                image_pose = ImagePose.from_output(output, crop)
-                observations.append(Observation(track, old, True, Appearance.from_output(output), image_pose))
-                score = max(presence, head.face.score)
-                people.append(ObservedPerson(track, score, crop, output, view, head))
-                continue
-            refined = person_box(output, crop)
-            evidence = Evidence.from_output(output, crop, refined, presence, width, height)
-            track.drift.observe(evidence, self._clock.step_s)
-            mean = track.views.add(view, refined, self._clock.now_s)
-            box = smoothed_box(old, mean, box_gain(self._clock.step_s))
-            appearance, image_pose = Appearance.from_output(output), ImagePose.from_output(output, crop)
-            observations.append(Observation(track, box, is_there, appearance, image_pose))
-            people.append(ObservedPerson(track, presence, crop, output, view, is_propagated=bool(known)))
-            if presence >= _UPRIGHT_PRESENCE:
-                self._roll.observe(output, crop, self._clock.step_s)
-        present = self._tracker.update(observations)
+                box: Box | None = old
+            else:
+                refined = person_box(output, crop)
+                evidence = Evidence.from_output(output, crop, refined, presence, width, height)
+                track.drift.observe(evidence, self._clock.step_s)
+                mean = track.views.add(view, refined, self._clock.now_s)
+                box = smoothed_box(old, mean, box_gain(self._clock.step_s)) if is_there else None
+                if presence >= _UPRIGHT_PRESENCE:
+                    self._roll.observe(output, crop, self._clock.step_s)
+            track.observe(box, Appearance.from_output(output), ImagePose.from_output(output, crop))
+            propagated = bool(known) and head is None
+            people.append(ObservedPerson(track, presence, crop, output, view, head, propagated))
+        present = self._tracker.update()
         return [each for each in people if each.person in present]
 
     def _behind(self, image: Image, people: Sequence[ObservedPerson], camera: Camera) -> list[ObservedPerson]:

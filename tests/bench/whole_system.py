@@ -3,8 +3,8 @@
 from bodywire.both_ends import BothEnds
 from bodywire.loading import loaded
 from common.frames import LabelFrame
+from common.weights.devices import CPU
 from common.weights.manifest import model_hash
-from sender.attributes.head_outline import OutlineReader
 from sender.attributes.kind_stage import KindStage
 from sender.importance.importance import Importance
 from sender.perception.config import TrackerConfig
@@ -20,6 +20,4 @@ def whole_system(limits: TrackerConfig) -> BothEnds:
         rho = unconstrained_rho(importance, labels.people[0]) if labels.people else {}
         return codec.send(labels, rho).frame
 
-    return BothEnds(
-        ends, networks_of_labels(limits), (KindStage(ends.reader, OutlineReader.load()),), between=through_codec
-    )
+    return BothEnds(ends, networks_of_labels(limits), (KindStage.load(CPU),), between=through_codec)

@@ -16,7 +16,6 @@ from sender.people.tracked_person import EXTRAPOLATED_S, TrackedPerson
 from sender.perception.config import TrackerConfig
 from sender.perception.inference.detector import Detection
 from sender.perception.tracking.boxes import area, intersection_over_union, is_duplicate, prominence
-from sender.perception.tracking.drift import DriftDetector
 from sender.perception.tracking.frame_clock import USUAL_STEP_S
 from sender.perception.tracking.similarity import Appearance, ImagePose
 
@@ -55,21 +54,6 @@ class Candidate:
 
     box: Box
     score: float
-    appearance: Appearance | None = None
-    image_pose: ImagePose | None = None
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Observation:
-    """What perception saw of a track in a frame.
-
-    Args:
-        is_there: whether the box shows a person.
-    """
-
-    track: TrackedPerson
-    box: Box
-    is_there: bool
     appearance: Appearance | None = None
     image_pose: ImagePose | None = None
 
@@ -173,27 +157,13 @@ class Tracker:
             else:
                 self._tracks.append(TrackedPerson(self._new_identity(), new[index].box, new[index].score))
 
-    def update(self, observations: Sequence[Observation]) -> tuple[TrackedPerson, ...]:
-        """Takes what perception saw of the tracks in this frame.
-
-        Returns:
-            the tracks whose person is there, oldest first: no longer those that have drifted or switched to another.
-        """
-        for observation in observations:
-            self._observe(observation)
+    def update(self) -> tuple[TrackedPerson, ...]:
+        """Ends tracks that have drifted or switched to another person, when all were observed; returns the others."""
         for track in self.seen:
             if track.drift.has_drifted:
                 track.mark_lost()
         self._resolve_id_switches()
         return self.seen
-
-    def _observe(self, observation: Observation) -> None:
-        track, box = observation.track, observation.box
-        track.appearance, track.image_pose = observation.appearance, observation.image_pose
-        if observation.is_there:
-            track.follow(box)
-        else:
-            track.is_lost, track.drift = True, DriftDetector()
 
     def _resolve_id_switches(self) -> None:
         """Ends identity switches by appearance, and removes duplicate tracks.

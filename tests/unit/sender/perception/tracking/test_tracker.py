@@ -7,7 +7,7 @@ from sender.perception.config import TrackerConfig
 from sender.perception.inference.detector import Detection
 from sender.perception.tracking.boxes import intersection_over_union
 from sender.perception.tracking.similarity import Appearance, ImagePose
-from sender.perception.tracking.tracker import Candidate, Observation, Tracker
+from sender.perception.tracking.tracker import Candidate, Tracker
 
 
 def box_at(x: float, y: float = 200.0, width: float = 60.0, height: float = 160.0) -> Box:
@@ -24,16 +24,25 @@ def frame(tracker: Tracker, boxes: list[Box], score: float = 0.9, step_s: float 
     """One frame with people at `boxes`; returns identity → x of the centre of its box."""
     tracker.begin_frame(step_s)
     detect(tracker, boxes, score)
-    seen = tracker.update([observed(track, boxes) for track in tracker.seen])
+    for track in tracker.seen:
+        track.observe(best_of(track, boxes))
+    seen = tracker.update()
     return {track.identity: float(track.box[0] + track.box[2]) / 2 for track in seen}
 
 
-def observed(track: TrackedPerson, boxes: list[Box]) -> Observation:
-    """The track's person in the box that overlaps the predicted one most, if one does."""
+def best_of(track: TrackedPerson, boxes: list[Box]) -> Box | None:
+    """The box that overlaps the predicted one of a track most, if one does."""
     best = max(boxes, key=lambda box: intersection_over_union(track.predicted(), box), default=None)
-    if best is None or intersection_over_union(track.predicted(), best) < 0.1:
-        return Observation(track, track.box, is_there=False)
-    return Observation(track, best, is_there=True)
+    return None if best is None or intersection_over_union(track.predicted(), best) < 0.1 else best
+
+
+def update(
+    tracker: Tracker, box: Box | None, appearance: Appearance | None = None, pose: ImagePose | None = None
+) -> tuple[TrackedPerson, ...]:
+    """A frame in which everybody is seen in one box."""
+    for track in tracker.seen:
+        track.observe(box, appearance, pose)
+    return tracker.update()
 
 
 def test_passers_by_of_a_small_share_of_the_height_get_no_track() -> None:
@@ -106,7 +115,7 @@ def test_a_child_in_front_of_an_adult_starts_a_track_and_legs_do_not() -> None:
 def test_duplicate_track_is_removed() -> None:
     tracker = Tracker(TrackerConfig(max_people=2))
     frame(tracker, [box_at(100), box_at(180)])
-    seen = tracker.update([Observation(track, box_at(140), True) for track in tracker.seen])
+    seen = update(tracker, box_at(140))
     assert [track.identity for track in seen] == [0]
 
 
@@ -132,12 +141,9 @@ def side_by_side(*appearances: Appearance) -> Tracker:
     tracker.add_tracks(candidates, 640, 480)
     for _ in range(5):
         tracker.begin_frame()
-        tracker.update(
-            [
-                Observation(track, track.box, True, appearances[round((float(track.box[[0, 2]].mean()) - 100) / 100)])
-                for track in tracker.seen
-            ]
-        )
+        for track in tracker.seen:
+            track.observe(track.box, appearances[round((float(track.box[[0, 2]].mean()) - 100) / 100)])
+        tracker.update()
     return tracker
 
 
@@ -146,7 +152,7 @@ def test_occluding_person_keeps_identity(in_front: Appearance) -> None:
     tracker = side_by_side(RED, BLUE)
     before = {track.identity: track.remembered for track in tracker.seen}
     tracker.begin_frame()
-    (track,) = tracker.update([Observation(track, box_at(150), True, in_front) for track in tracker.seen])
+    (track,) = update(tracker, box_at(150), in_front)
     remembered = before[track.identity]
     assert remembered is not None
     assert remembered.distance(in_front) == pytest.approx(0, abs=1e-6)
@@ -156,7 +162,7 @@ def test_occluded_person_is_reidentified_by_colours() -> None:
     tracker = side_by_side(RED, BLUE)
     identities = {track.identity for track in tracker.seen}
     tracker.begin_frame()
-    tracker.update([Observation(track, box_at(150), True, RED) for track in tracker.seen])
+    update(tracker, box_at(150), RED)
     tracker.begin_frame()
     tracker.add_tracks([Candidate(box_at(190), 0.8, BLUE)], 640, 480)
     assert {track.identity for track in tracker.seen} == identities
@@ -168,7 +174,7 @@ def test_track_that_slipped_to_somebody_behind_returns_to_its_person(where: floa
     tracker.config = TrackerConfig(max_people=2)
     for _ in range(3):
         tracker.begin_frame()
-        tracker.update([Observation(tracker.seen[0], box_at(118), True, BLUE)])
+        update(tracker, box_at(118), BLUE)
     tracker.begin_frame()
     tracker.add_tracks([Candidate(box_at(where), 0.9, RED)], 640, 480)
     assert [track.identity for track in tracker.seen] == identities
@@ -186,7 +192,7 @@ def test_lost_track_is_resumed_before_more_prominent_new_person() -> None:
 def test_other_colours_at_lost_position_give_new_identity() -> None:
     tracker = side_by_side(RED)
     tracker.begin_frame()
-    tracker.update([Observation(tracker.seen[0], box_at(100), False)])
+    update(tracker, None)
     tracker.begin_frame()
     tracker.add_tracks([Candidate(box_at(100), 0.9, BLUE)], 640, 480)
     assert [track.identity for track in tracker.seen] == [1]
@@ -200,7 +206,7 @@ def track_of_legs() -> tuple[Tracker, Candidate]:
     # Wider than the whole person, so that the boxes are no duplicates.
     legs = np.array([50, 205, 150, 285], np.float32)
     tracker.begin_frame()
-    tracker.update([Observation(tracker.seen[0], legs, True, RED, ImagePose(keypoints, np.arange(17) >= 9))])
+    update(tracker, legs, RED, ImagePose(keypoints, np.arange(17) >= 9))
     tracker.begin_frame()
     return tracker, Candidate(box_at(100), 0.9, RED, ImagePose(keypoints + 1, np.ones(17, dtype=np.bool_)))
 
