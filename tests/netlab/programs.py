@@ -28,6 +28,8 @@ class FixedRate:
         self.acknowledge, self.reset = self._codec.acknowledge, self._codec.reset
         self.expect, self.rewind = self._codec.expect, self._codec.rewind
 
+    def offered(self, frame: LabelFrame) -> None: ...
+
     def encode(self, *frames: LabelFrame) -> EncodedFrame:
         """See `FrameEncoder.encode`."""
         return self._codec.encode_bundle(frames, self._rho)

@@ -46,6 +46,8 @@ class Encoder:
         self.acknowledge, self.reset = codec.acknowledge, codec.reset
         self.expect, self.rewind = codec.expect, codec.rewind
 
+    def offered(self, frame: LabelFrame) -> None: ...
+
     def encode(self, *frames: LabelFrame) -> EncodedFrame:
         return self._codec.encode_bundle(frames, {})
 
