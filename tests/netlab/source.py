@@ -62,6 +62,19 @@ BYPASSES: Mapping[str, Bypass] = {
 }
 """ω equal; ρ fixed at its least; no bundles; every frame sent."""
 
+
+class _Account(LinkAccount):
+    """Keeps when the receiver was lost, seconds since the epoch."""
+
+    def __init__(self, rate: RateController, metrics: SenderMetrics) -> None:
+        super().__init__(rate, metrics)
+        self.losses = list[float]()
+
+    def disconnected(self, reason: str) -> None:
+        super().disconnected(reason)
+        self.losses.append(time.time())
+
+
 CAMERA = Camera(640, 480, 600.0)
 
 
@@ -89,7 +102,7 @@ async def send(options: argparse.Namespace, people: Sequence[PersonLabels]) -> N
     rate = RateController(RateConfig(policy=options.policy), None, config.budget_bps, lambda: traffic.message_cost)
     metrics = SenderMetrics()
     encoder = RatedEncoder(FrameCodec(options.model), Importance.load(), rate, metrics, LabelsAhead(loaded_motion))
-    account = LinkAccount(rate, metrics)
+    account = _Account(rate, metrics)
     transport = Transport(SecurityConfig(insecure=options.tls_ca is None, tls_ca=options.tls_ca))
     link = LinkClient(
         config,
@@ -116,6 +129,7 @@ async def send(options: argparse.Namespace, people: Sequence[PersonLabels]) -> N
         estimates.append((sequence / options.fps, capacity.bps, capacity.measured))
     await link.close()
     counters = {
+        "losses": account.losses,
         "acknowledged": account.acknowledged_frames,
         "payload_bytes": account.payload_bytes,
         "blob_bytes": traffic.by_purpose().get(OTHER, 0),

@@ -38,6 +38,12 @@ from tests.support.link.path import VirtualLoop  # noqa: E402
 _AMPLE_KBIT, _HOUR_S = 8000.0, 3600.0
 
 
+def _step(text: str) -> tuple[float, float]:
+    """Seconds and kbit/s of `SECONDS:KBIT`."""
+    seconds, kbit = text.split(":")
+    return float(seconds), float(kbit)
+
+
 async def _run(options: argparse.Namespace, log: io.StringIO) -> None:
     listen = options.peer.each[0]
     server = LinkServer(
@@ -63,16 +69,22 @@ def main() -> None:
     parser.add_argument(
         "--connecting-s", type=float, default=5.0, help="before the first frame, over an ample link; 0: as it is"
     )
+    parser.add_argument(
+        "--steps", type=_step, nargs="*", default=[], help="SECONDS:KBIT, capacities before that, both ways"
+    )
+    parser.add_argument("--cut", type=float, nargs=2, help="from and to, seconds after the first frame")
     parser.add_argument("--out", type=Path, required=True)
     options = parser.parse_args()
     options.quic, options.start_at = True, _EPOCH_S + options.connecting_s
-    shape = Shape(None, options.rtt_ms / 2e3)
     thin = (_HOUR_S, options.link_kbit or _AMPLE_KBIT)
-    trace = Trace.steps(*([(options.connecting_s, _AMPLE_KBIT)] if options.connecting_s else []), thin)
-    back = shape if options.connecting_s else Shape(trace, options.rtt_ms / 2e3)
+    connecting = [(options.connecting_s, _AMPLE_KBIT)] if options.connecting_s else []
+    trace = Trace.steps(*connecting, *options.steps, thin)
+    outages = [tuple(options.connecting_s + at_s for at_s in options.cut)] if options.cut else []
+    there = Shape(trace, options.rtt_ms / 2e3, outages=outages)
+    back = there if options.steps or not options.connecting_s else Shape(None, options.rtt_ms / 2e3, outages=outages)
     loop = VirtualLoop()
     _LOOPS.append(loop)
-    loop.path.shape(Shape(trace, options.rtt_ms / 2e3), back)
+    loop.path.shape(there, back)
     printed, log = io.StringIO(), io.StringIO()
     running = asyncio.Runner(loop_factory=lambda: loop)
     with source.bypassed(options.bypass), contextlib.redirect_stdout(printed), running:

@@ -126,6 +126,8 @@ class Conditions:
         bypass: part of rate control that is left out.
         connecting_s: in simulated time, before the first frame, over an ample link; 0 for a link that is thin from the
             beginning, both ways.
+        steps: of a simulated link, both ways: (seconds, kbit/s) from the first frame on, before `link_kbit`.
+        cut: of a simulated link: from and to, seconds after the first frame.
     """
 
     budget_kbit: float = math.inf
@@ -133,6 +135,8 @@ class Conditions:
     blob_bytes: int = 0
     bypass: str | None = None
     connecting_s: float = 5.0
+    steps: tuple[tuple[float, float], ...] = ()
+    cut: tuple[float, float] | None = None
 
     @property
     def name(self) -> str:
@@ -170,7 +174,10 @@ def simulate(conditions: Conditions, seconds: float) -> tuple[Sent, Packets]:
             "connecting-s": conditions.connecting_s,
             **({"link-kbit": conditions.link_kbit} if math.isfinite(conditions.link_kbit) else {}),
         }
-        flags = [*conditions.flags, *(text for name, value in options.items() for text in (f"--{name}", str(value)))]
+        steps = ["--steps", *(f"{length_s}:{kbit}" for length_s, kbit in conditions.steps)] if conditions.steps else []
+        cut = ["--cut", *map(str, conditions.cut)] if conditions.cut else []
+        flags = [*(text for name, value in options.items() for text in (f"--{name}", str(value))), *steps, *cut]
+        flags = [*conditions.flags, *flags]
         done = subprocess.run([sys.executable, "-m", "tests.netlab.virtual_quic", *flags], check=False)
         if done.returncode:
             raise OutputError(f"the simulation ended with exit code {done.returncode}; see its error above")
