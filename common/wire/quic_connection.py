@@ -5,6 +5,7 @@ sent: `LinkConnection` overrides or reads its internals, and nothing else does.
 """
 
 import logging
+import os
 from collections.abc import Iterable
 from typing import Any
 
@@ -19,6 +20,8 @@ from cryptography import x509
 # In the header of every packet to this end. A sender has one connection at a time on its port; connections of a
 # receiver that have the same are told apart by their senders' addresses and by their keys.
 CONNECTION_ID_BYTES = 1
+FIRST_ID_BYTES = 8
+"""Of the identifier that a sender makes up for its first packet (RFC 9000, section 7.2, asks for as many)."""
 _ALPN = "bodywire"
 _IDLE_TIMEOUT_S = 30.0
 # Packets are acknowledged so late, or beside data once they have waited a while; datagrams, which are not sent again,
@@ -89,6 +92,8 @@ class LinkConnection(QuicConnection):
         self._unacknowledged_since_s = 0.0
         self._only_datagrams = False
         self._first_packets = 0
+        if self._is_client:
+            self._original_destination_connection_id = self._peer_cid.cid = os.urandom(FIRST_ID_BYTES)
         recovery: Any = self._loss
         recovery._pacer = _Unpaced()
         recovery._rtt_initial = max(round_trip_s, USUAL_ROUND_TRIP_S)
@@ -185,6 +190,8 @@ class LinkConnection(QuicConnection):
         buf.seek(begin)
         if end > _MAX_CRYPTO_BYTES:
             raise QuicConnectionError(QuicErrorCode.CRYPTO_BUFFER_EXCEEDED, frame_type, "too long a handshake")
+        # Each time that a sender begins again it has not got the answer, as far as is known; aioquic repeats that once.
+        self._crypto_retransmitted &= self._is_client
         super()._handle_crypto_frame(context, frame_type, buf)
         self._limit_parts(frame_type, self._crypto_streams.values())
 

@@ -2,7 +2,6 @@
 
 import asyncio
 import logging
-import os
 from collections.abc import Callable, Coroutine
 from socket import SOCK_DGRAM, socket
 from typing import Any, Protocol
@@ -10,15 +9,8 @@ from typing import Any, Protocol
 import grpc
 from aioquic import tls
 from aioquic.quic.configuration import SMALLEST_MAX_DATAGRAM_SIZE, QuicConfiguration
-from aioquic.quic.events import ConnectionTerminated, QuicEvent
-from aioquic.quic.packet import (
-    QuicHeader,
-    QuicPacketType,
-    encode_quic_retry,
-    encode_quic_version_negotiation,
-    pull_quic_header,
-)
-from aioquic.quic.retry import TOKEN_LIFETIME, QuicRetryTokenHandler
+from aioquic.quic.events import ConnectionTerminated, HandshakeCompleted, QuicEvent
+from aioquic.quic.packet import QuicHeader, QuicPacketType, encode_quic_version_negotiation, pull_quic_header
 from cryptography.x509.oid import NameOID
 
 from common.clock import Clock
@@ -31,17 +23,14 @@ from common.wire.quic import QuicConnectionOfMessages, QuicStream
 from common.wire.quic_connection import CONNECTION_ID_BYTES, MAX_PACKET_BYTES, Buffer, LinkConnection, configuration
 from common.wire.stream import StreamBroken, peer_name
 from receiver.link.admission import BeginRate
+from receiver.link.auth.address_validation import AddressValidation, FirstPacket
 from receiver.link.auth.authenticator import host_of
 from receiver.link.handshake import PendingHandshakes
 
 logger = logging.getLogger(__name__)
 
 _HANDSHAKE_TIMEOUT_S = 10.0
-# Of the identifier until the handshake is over, random bytes and milliseconds; then it is short, and another one is
-# tried if it is taken.
-_RANDOM_BYTES, _TIME_BYTES, _TIMES_MS = 4, 4, 1 << 32
-# Longer ones are no round trips.
-_MAX_ROUND_TRIP_S = 10.0
+# Of the identifier of a connection, if it is taken.
 _ID_ATTEMPTS = 8
 # Of one address, with as many at once: a handshake takes milliseconds of the processor.
 _HANDSHAKES_PER_S = 20
@@ -92,7 +81,9 @@ class _NoRoom(Exception):
 
 
 class _Socket(asyncio.DatagramProtocol):
-    """The UDP port: each connection has the newest certificates; validates addresses first (RFC 9000, section 8.1).
+    """The UDP port: each connection has the newest certificates.
+
+    Where many handshakes begin, addresses are validated first (RFC 9000, section 8.1).
 
     Connections have short identifiers, which several may share: a packet from a known address is for the connection of
     that address, and one from another address for the connection that can decrypt it, whose sender has moved.
@@ -114,8 +105,7 @@ class _Socket(asyncio.DatagramProtocol):
     ) -> None:
         self._files, self._admit, self._begin = files, admit, begin
         self._served: Certificates | None = None
-        self._tokens = QuicRetryTokenHandler()
-        self._used_s: dict[bytes, float] = {}
+        self._addresses = AddressValidation()
         self._connections: dict[bytes, list[_Accepted]] = {}
         self._transport: Any = None
         self.takes_new = True
@@ -156,12 +146,10 @@ class _Socket(asyncio.DatagramProtocol):
                 return
 
     def _shake_hands(self, data: bytes, header: QuicHeader, addr: Any) -> None:
-        initial = header.packet_type is QuicPacketType.INITIAL
-        if not initial or header.token:
-            for connection in self._connections.get(header.destination_cid, ()):
-                if connection.is_at(addr):
-                    connection.datagram_received(data, addr)
-                    return
+        for connection in self._connections.get(header.destination_cid, ()):
+            if connection.is_at(addr):
+                connection.datagram_received(data, addr)
+                return
         if not SMALLEST_MAX_DATAGRAM_SIZE <= len(data) <= MAX_PACKET_BYTES or not self.takes_new:
             # The answer to a shorter one might be longer.
             return
@@ -169,66 +157,37 @@ class _Socket(asyncio.DatagramProtocol):
         if header.version not in versions and header.packet_type is not QuicPacketType.VERSION_NEGOTIATION:
             ids = {"source_cid": header.destination_cid, "destination_cid": header.source_cid}
             self._transport.sendto(encode_quic_version_negotiation(supported_versions=versions, **ids), addr)
-        elif initial and not header.token:
-            self._ask_for_token(header, addr)
-        elif initial:
-            self._accept(data, header, addr)
+        elif header.packet_type is QuicPacketType.INITIAL:
+            now_s = asyncio.get_running_loop().time()
+            if header.token or not self._addresses.asks(now_s):
+                self._accept(data, self._addresses.check(header, addr, now_s), addr)
+            else:
+                self._transport.sendto(self._addresses.retry(header, addr, now_s), addr)
 
-    def _ask_for_token(self, header: QuicHeader, addr: Any) -> None:
-        """Sends what only a client at this address gets, shorter than its packet."""
-        assert header.version is not None
-        now_s = asyncio.get_running_loop().time()
-        validated = os.urandom(_RANDOM_BYTES) + _milliseconds(now_s).to_bytes(_TIME_BYTES)
-        original = header.destination_cid
-        token = self._tokens.create_token(
-            address=addr,
-            original_destination_connection_id=original,
-            retry_source_connection_id=validated,
-            now=now_s,
-        )
-        retry = encode_quic_retry(
-            version=header.version,
-            source_cid=validated,
-            destination_cid=header.source_cid,
-            original_destination_cid=original,
-            retry_token=token,
-        )
-        self._transport.sendto(retry, addr)
-
-    def _accept(self, data: bytes, header: QuicHeader, addr: Any) -> None:
-        """Begins a connection.
-
-        Raises:
-            ValueError: the token is used, old, or of another address.
-            _NoRoom: no connection may begin.
-        """
-        validated, now_s = header.destination_cid, asyncio.get_running_loop().time()
-        original = self._tokens.validate_token(address=addr, destination_cid=validated, token=header.token, now=now_s)
-        while self._used_s and now_s - next(iter(self._used_s.values())) > TOKEN_LIFETIME:
-            del self._used_s[next(iter(self._used_s))]
-        if validated in self._used_s:
-            raise ValueError("its token has begun a connection")
+    def _accept(self, data: bytes, first: FirstPacket, addr: Any) -> None:
+        """Begins a connection. Raises _NoRoom if none may begin."""
         host = host_of(peer_name(*addr[:2]))
         self._admit(host)
-        self._used_s[validated] = now_s
-        asked_ms = int.from_bytes(validated[_RANDOM_BYTES:])
-        round_trip_s = ((_milliseconds(now_s) - asked_ms) % _TIMES_MS) / 1e3
+        self._addresses.begun(first, asyncio.get_running_loop().time())
         for _ in range(_ID_ATTEMPTS):
             connection = LinkConnection(
                 configuration=self._settings(),
-                original_destination_connection_id=original,
-                retry_source_connection_id=validated,
+                original_destination_connection_id=first.original,
+                retry_source_connection_id=first.retry,
                 asks_for_certificate=self._files.current().authority is not None,
-                round_trip_s=min(round_trip_s, _MAX_ROUND_TRIP_S),
+                round_trip_s=first.round_trip_s,
             )
             if connection.host_cid not in self._connections:
                 break
-        accepted = _Accepted(connection, self._forget, (validated, connection.host_cid))
+        accepted = _Accepted(connection, self._proved, self._forget, (first.identifier, connection.host_cid))
         self._begin(accepted, host)
         for identifier in accepted.identifiers:
             self._connections.setdefault(identifier, []).append(accepted)
         accepted.connection_made(self._transport)
         accepted.datagram_received(data, addr)
+
+    def _proved(self, connection: "_Accepted") -> None:
+        self._addresses.proved(connection.identifiers[0])
 
     def _forget(self, ended: "_Accepted") -> None:
         for identifier in ended.identifiers:
@@ -249,24 +208,24 @@ class _Socket(asyncio.DatagramProtocol):
         return self._settings_served
 
 
-def _milliseconds(now_s: float) -> int:
-    """The last bits of a time."""
-    return round(now_s * 1e3) % _TIMES_MS
-
-
 class _Accepted(QuicConnectionOfMessages):
     """A sender's connection.
 
     Args:
+        on_proof: called when its handshake is over, which proves the sender's address.
         on_end: called when it has ended.
-        identifiers: what its packets are addressed to.
+        identifiers: what its packets are addressed to; the first packet to the first one.
     """
 
     def __init__(
-        self, connection: LinkConnection, on_end: Callable[["_Accepted"], None], identifiers: tuple[bytes, bytes]
+        self,
+        connection: LinkConnection,
+        on_proof: Callable[["_Accepted"], None],
+        on_end: Callable[["_Accepted"], None],
+        identifiers: tuple[bytes, bytes],
     ) -> None:
         super().__init__(connection)
-        self._on_end, self.identifiers = on_end, identifiers
+        self._on_proof, self._on_end, self.identifiers = on_proof, on_end, identifiers
 
     def is_at(self, addr: Any) -> bool:
         """Whether its sender has this address."""
@@ -274,7 +233,9 @@ class _Accepted(QuicConnectionOfMessages):
 
     def quic_event_received(self, event: QuicEvent) -> None:
         super().quic_event_received(event)
-        if isinstance(event, ConnectionTerminated):
+        if isinstance(event, HandshakeCompleted):
+            self._on_proof(self)
+        elif isinstance(event, ConnectionTerminated):
             self._on_end(self)
 
 

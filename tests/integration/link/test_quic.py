@@ -122,8 +122,7 @@ async def test_every_byte_is_counted(link: LinkFixture, ours: Authority) -> None
     await asyncio.sleep(0.1)
     ip_bytes = sum(packet.ip_bytes for packet in link.path.packets)
     assert traffic.total_bytes == pytest.approx(ip_bytes, rel=0.03)
-    # The packets that validate the address belong to no connection yet.
-    assert session.traffic.total_bytes == pytest.approx(ip_bytes - 1500, rel=0.03)
+    assert session.traffic.total_bytes == pytest.approx(ip_bytes, rel=0.03)
 
 
 async def test_complete_session_loses_nothing_on_a_lossy_path(link: LinkFixture, ours: Authority) -> None:

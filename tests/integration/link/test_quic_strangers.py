@@ -103,10 +103,12 @@ async def test_an_address_takes_half_of_the_connections(
             await besieged.serve_honest(1.0)
 
 
-def udp_port(ours: Authority, admit: Callable[[str], None] = lambda host: None) -> tuple[_Socket, SentPackets]:
+def udp_port(
+    ours: Authority, admit: Callable[[str], None] = lambda host: None, begun: Callable[[str], None] = lambda host: None
+) -> tuple[_Socket, SentPackets]:
     """A receiver's port, and what it sends."""
     files = CertificateFiles(ours.folder / "receiver.pem", ours.folder / "receiver.key", None)
-    port, sent = _Socket(files, admit, lambda connection, host: None), SentPackets()
+    port, sent = _Socket(files, admit, lambda connection, host: begun(host)), SentPackets()
     port.connection_made(sent)
     return port, sent
 
@@ -134,6 +136,7 @@ async def test_a_token_that_is_used_again_makes_nothing(ours: Authority, monkeyp
             raise _NoRoom
 
     monkeypatch.setattr("receiver.link.quic_server.LinkConnection", connection)
+    monkeypatch.setattr("receiver.link.auth.address_validation._MOST_UNPROVEN", 0)
     room, place = asyncio.Event(), ("127.0.0.2", 4000)
     port, sent = udp_port(ours, admit)
     stranger = LinkConnection(configuration=configuration(is_sender=True))
@@ -152,6 +155,35 @@ async def test_a_token_that_is_used_again_makes_nothing(ours: Authority, monkeyp
     await until(lambda: not port._connections)
     port.datagram_received(initial, place)
     assert len(made) == 1
+
+
+async def test_forged_addresses_begin_few_connections(ours: Authority) -> None:
+    begun = list[str]()
+    port, sent = udp_port(ours, begun=begun.append)
+    received_bytes = 0
+    for number in range(100):
+        forger = LinkConnection(configuration=configuration(is_sender=True))
+        forger.connect(("127.0.0.1", 1), now=0.0)
+        (initial, _), *_ = forger.datagrams_to_send(now=0.0)
+        # The keys of a first packet are known to everybody: it may end at once what it has begun.
+        forger.close()
+        for packet in (initial, forger.datagrams_to_send(now=0.0)[0][0]):
+            port.datagram_received(packet, (f"10.0.0.{number}", 4000))
+            received_bytes += len(packet)
+    assert len(begun) == 16
+    assert sum(map(len, sent.packets)) < received_bytes
+    port.close()
+
+
+async def test_an_honest_sender_connects_beside_forged_addresses(besieged: Besieged) -> None:
+    async with AsyncExitStack() as stack:
+        for _ in range(20):
+            forger = LinkConnection(configuration=configuration(is_sender=True))
+            forger.connect((besieged.address.host, besieged.address.port), now=0.0)
+            other = await stack.enter_async_context(stranger(besieged.address))
+            other.send(forger.datagrams_to_send(now=0.0)[0][0])
+        await until(lambda: len(besieged.server._quic._hosts) == 16)
+        await besieged.serve_honest()
 
 
 async def test_of_too_many_handshakes_the_oldest_end(besieged: Besieged, monkeypatch: pytest.MonkeyPatch) -> None:
