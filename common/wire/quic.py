@@ -46,6 +46,8 @@ _BAD_CERTIFICATE = 0x100 + 42
 _CODE = re.compile("[A-Z_]{1,32}")
 # Of UDP and IPv4 or IPv6.
 _HEADER_BYTES, _HEADER_V6_BYTES = 28, 48
+# What ends a handshake waits for the first message, or the answer to it, to leave in one packet.
+_GATHER_S = 0.01
 # The kernel numbers sockets from 1 on.
 _NUMBERS = itertools.count(-1, -1)
 
@@ -91,7 +93,7 @@ class QuicConnectionOfMessages(QuicConnectionProtocol):
         self._items = 0
         self._has_sent = self._has_stream = False
         self._changed = asyncio.Event()
-        self._handshaken = False
+        self._handshaken = self._gathers = False
         self._finished = False
         self._broken: StreamBroken | None = None
 
@@ -171,11 +173,19 @@ class QuicConnectionOfMessages(QuicConnectionProtocol):
             case StreamDataReceived() | StreamReset() | StopSendingReceived():
                 self.fail(StreamBroken("INVALID_ARGUMENT", "a connection has one stream, which is not reset"))
             case HandshakeCompleted():
-                self._handshaken = True
+                self._handshaken = self._gathers = True
             case ConnectionTerminated():
                 code = "UNAUTHENTICATED" if event.error_code in _TLS_ALERTS else "UNAVAILABLE"
                 self._end(StreamBroken(code, event.reason_phrase or "the connection has ended"))
         self._changed.set()
+
+    def transmit(self) -> None:
+        """Sends what is to be sent."""
+        if self._gathers:
+            self._gathers = False
+            self._loop.call_later(_GATHER_S, self.transmit)
+        else:
+            super().transmit()
 
     def error_received(self, exc: Exception) -> None:
         """The machine of the peer has no such port."""

@@ -38,7 +38,12 @@ class Meter:
         self._used_bps = USED_SHARE * budget_bps
         self._blobs = ByteBudget(_BLOB_SHARE * budget_bps, _BLOB_WINDOW_MS)
         self._free_ms = -math.inf
+        self._since_ms = math.inf
         self._owed_bytes = 0.0
+
+    def connecting(self, now_ms: float) -> None:
+        """Records that a connection is sought: what it takes is counted afterwards, and has had the time since."""
+        self._since_ms = now_ms
 
     def spend(self, wire_bytes: float, now_ms: float, *, labels: bool = True) -> None:
         """Records bytes on the link, in either direction; below 0 if it were fewer than recorded.
@@ -51,7 +56,10 @@ class Meter:
             left_bytes = (1 - _OWED_SHARE) * owed_bytes if labels else owed_bytes
             self._owed_bytes = max(min(left_bytes, _MOST_OWED_BYTES), -_MOST_OWED_BYTES)
             wire_bytes = owed_bytes - self._owed_bytes + (wire_bytes if labels else 0.0)
-            free_ms = max(self._free_ms, now_ms - _CREDIT_MS) + 8e3 * wire_bytes / self._used_bps
+            since_ms = now_ms - _CREDIT_MS
+            if not labels:
+                since_ms, self._since_ms = min(since_ms, self._since_ms), math.inf
+            free_ms = max(self._free_ms, since_ms) + 8e3 * wire_bytes / self._used_bps
             self._free_ms = min(free_ms, now_ms + _MOST_PAUSE_MS)
 
     def blob_sent(self, data_bytes: float, now_ms: float) -> None:

@@ -111,6 +111,7 @@ class LinkClient:
         )
         meter = Meter(config.budget_bps)
         self._traffic.report_wire_bytes_to(lambda size, labels: meter.spend(size, clock.monotonic_ms(), labels=labels))
+        self._meter, self._clock = meter, clock
         self._session = SenderSession(hello, encoder, config.window)
         self._delivery = FrameDelivery(self._session, config, self._observer, pacer, meter, clock, gathers=gathers)
         self._keepalive = Keepalive(
@@ -148,6 +149,7 @@ class LinkClient:
         Raises:
             PeerError: unreachable within the configured time, or not a receiver of our version and model.
         """
+        self._meter.connecting(self._clock.monotonic_ms())
         stream, welcome = await self._connector.connect(self._session.hello(reconnect=False))
         await _settle(self._session.begin, welcome, stream)
         self._begin(stream, welcome)
@@ -220,6 +222,7 @@ class LinkClient:
                 if not self._delivery.window.outstanding and loop.time() - began_s >= _LASTING_STREAM_S:
                     self._made_progress()
                 self._keepalive.report_loss(reason)
+                self._meter.connecting(self._clock.monotonic_ms())
                 stream, welcome = await self._connector.reconnect(self._session.hello(reconnect=True), reason)
                 self._begin(stream, welcome)
                 if await _settle(self._delivery.resume, welcome, stream):

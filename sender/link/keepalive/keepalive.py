@@ -135,6 +135,10 @@ class Keepalive:
         self._prober.acknowledged(sample, self._clock.monotonic_ms())
 
     async def _send_heartbeats(self, stream: MessageStream) -> None:
+        # The first frame is worth more than the clocks.
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(self._interval_s):
+                await self._frame_left.wait()
         await stream.write(encode_client(self._clocks.heartbeat()), droppable=True)
         # The echo of the first heartbeat gives the clock offset; the second, at once, reports it to the receiver.
         # Not `wait_for`: in Python 3.11 it loses a cancellation that comes together with the result (gh-86296).

@@ -55,3 +55,13 @@ def test_a_debt_ends_within_a_second() -> None:
     meter.spend(50_000, 0.0)
     assert meter.frame_wait_ms(0.0) == 1000.0
     assert meter.frame_wait_ms(1000.0) == 0.0
+
+
+def test_a_handshake_is_paid_by_the_time_that_it_takes() -> None:
+    for took_ms, waits_ms in ((10_000.0, 0.0), (100.0, 1000.0)):
+        meter = Meter(2400.0)
+        meter.connecting(5000.0)
+        meter.spend(2900.0, 5000.0 + took_ms, labels=False)
+        assert meter.frame_wait_ms(5000.0 + took_ms) == waits_ms
+        meter.spend(600.0, 5000.0 + took_ms, labels=False)
+        assert meter.frame_wait_ms(5000.0 + took_ms) > 900.0, "it has paid nothing else"
