@@ -1,7 +1,9 @@
 """The messages of one stream: those that wait for their turn, and the answers to those that were handled."""
 
 import asyncio
+from collections import deque
 from dataclasses import dataclass
+from statistics import median_low
 
 from common.clock import Clock
 from common.wire.convert import (
@@ -24,9 +26,10 @@ WINDOW = 12
 # Two clocks are read one after the other: they may differ by this much without a step.
 _CLOCK_STEP_US = 1000
 
-# For the next message, which may be late, and shorter than a sender would notice when none comes.
+# For the next message, which may be late, and shorter than a sender would notice when none comes. A link that becomes
+# thin spreads the messages that are under way: the median of the last spacings counts.
 _LEAST_WAIT_S, _LONGEST_WAIT_S = 0.15, 2.0
-_WAIT_IN_SPACINGS = 2.5
+_WAIT_IN_SPACINGS, _SPACINGS = 2.5, 8
 # As many answers as one message has in steady state.
 _REPEATED = 5
 _MAY_WAIT = (AckStatus.DECODED, AckStatus.LATE)
@@ -139,12 +142,14 @@ class Acknowledger:
         self._messages = ServerMessages(datagrams)
         self._repeated: list[tuple[ReceivedMessage, AckStatus, str]] = []
         self._waiting: list[tuple[ReceivedMessage, AckStatus, str]] = []
+        self._spacings_s: deque[float] = deque(maxlen=_SPACINGS)
         self._wait_until_s = 0.0
         self._waits = asyncio.Event()
 
     async def answer(self, message: ReceivedMessage, status: AckStatus, reason: str) -> None:
         """Answers a frame that was handled, now or with the next one. Raises StreamBroken if the stream has ended."""
-        wait_s = min(max(_WAIT_IN_SPACINGS * message.spacing_us / 1e6, _LEAST_WAIT_S), _LONGEST_WAIT_S)
+        self._spacings_s.append(message.spacing_us / 1e6)
+        wait_s = min(max(_WAIT_IN_SPACINGS * median_low(self._spacings_s), _LEAST_WAIT_S), _LONGEST_WAIT_S)
         self._wait_until_s = self._clock.monotonic() + wait_s
         self._waiting.append((message, status, reason))
         may_wait = message.frame is not None and message.frame.may_wait and status in _MAY_WAIT

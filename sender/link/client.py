@@ -285,7 +285,9 @@ class LinkClient:
                 for ack in self._delivery.new(message.frames):
                     self._on_acknowledgement(ack)
             elif isinstance(message, Heartbeat):
-                self._keepalive.on_echo(message)
+                answered_s = self._keepalive.on_echo(message)
+                if answered_s is not None:
+                    self._delivery.silence_ended(answered_s)
             elif isinstance(message, ChunkAck):
                 self._delivery.on_chunk_ack(message)
             elif isinstance(message, Drain):

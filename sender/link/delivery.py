@@ -74,8 +74,7 @@ class FrameDelivery:
         *,
         gathers: bool = False,
     ) -> None:
-        self._session = session
-        self.window = session.window
+        self._session, self.window = session, session.window
         self._gather_ms = _GATHER_MS if gathers else 0.0
         self._gathered_ms = -math.inf
         self._max_window = config.window
@@ -87,12 +86,10 @@ class FrameDelivery:
         self._pacer = pacer
         self._background = BackgroundTransfer(pacer)
         self._delayed_acknowledgement = DelayedAcknowledgement(config.heartbeat_interval_s, paced=self._paced)
-        self._changed = asyncio.Event()
-        self._paused = asyncio.Event()
+        self._changed, self._paused = asyncio.Event(), asyncio.Event()
         self._most_in_flight = config.window
         self._prompt_hold_us: float = math.inf
-        self._lossy = False
-        self._losses = Losses()
+        self._lossy, self._losses = False, Losses()
         self._offered_ms = math.inf
         self._last_sent_s: float | None = None
         self._last_answered_s: float | None = None
@@ -140,8 +137,7 @@ class FrameDelivery:
         """Resets the state for a new stream (`lossy`: frames and their acknowledgements may be lost on it)."""
         self._lossy = lossy
         self._losses.restart()
-        self._last_answered_s = None
-        self._last_sent_s = None
+        self._last_answered_s = self._last_sent_s = None
         self._unexpected = 0
         self._paused.clear()
         self._congestion_window.restart(min(self._max_window, welcome.window))
@@ -270,7 +266,7 @@ class FrameDelivery:
         self._prompt_hold_us = acks[-1].hold_us
         if not self._lossy:
             return acks
-        new = [ack for ack in acks if self.window.find(ack.sequence) is not None]
+        new = [a for a in acks if self.window.find(a.sequence)] or [a for a in acks[-1:] if self._losses.is_late(a)]
         sequences = {ack.sequence for ack in new}
         for lost in self._losses.answered(sequences, self.window.in_flight, self._clock.monotonic()):
             self._give_up(lost)
@@ -282,10 +278,13 @@ class FrameDelivery:
             await asyncio.sleep(_LOSS_POLL_S if self._lossy else _MAX_DRAIN_S)
             now_s = self._clock.monotonic()
             silent = self._last_sent_s is not None and now_s - self._last_sent_s > _LAST_FRAME_S
-            if self._lossy and (silent or not self.window.room):
-                overdue = self._losses.overdue(self.window.in_flight, now_s)
-                if overdue is not None:
-                    self._give_up(overdue)
+            in_flight = self.window.in_flight if self._lossy and (silent or not self.window.room) else ()
+            if (overdue := self._losses.overdue(in_flight, now_s)) is not None:
+                self._give_up(overdue)
+
+    def silence_ended(self, answered_s: float) -> None:
+        """Handles the first answer after a silence, to what was sent at this time: what left before will have none."""
+        self._losses.silence_ended(answered_s)
 
     def _give_up(self, lost: InFlight) -> None:
         self._session.lose(lost.sequence)
@@ -315,14 +314,17 @@ class FrameDelivery:
         if ack.status is AckStatus.LATE and not self._session.live:
             raise PeerError(f"the receiver dropped frame {ack.sequence} of a session that loses none")
         in_flight = self._session.acknowledge(ack.sequence, decoded=ack.status in _DECODED)
-        if in_flight is None:
+        answered = in_flight or self._losses.late(ack.sequence, self._clock.monotonic())
+        if answered is None:
             self._expect_no_more(ack)
             return None
         self._rejections = self._unexpected = 0
-        sample = self._measure(ack, in_flight)
+        sample = self._measure(ack, answered)
         self._congestion_window.update(sample, self._clock.monotonic_ms())
         self._resize()
-        self._observer.acknowledged(in_flight.frames, sample)
+        self._observer.acknowledged(in_flight.frames if in_flight else (), sample)
+        if in_flight is None:
+            return sample
         # On a lossy stream a later one has overtaken a duplicate, and was handled: this one never is.
         overtaken = Fate.LOST if self._lossy else Fate.ACKNOWLEDGED
         fates = {AckStatus.LATE: Fate.LATE, AckStatus.DUPLICATE: overtaken}

@@ -3,12 +3,14 @@
 The receiver answers frames in the order in which they arrive.  So an answer shows that the frames before it were lost
 or arrived too late, or that their answers were lost: they are given up.  Without any answer the oldest frame of a full
 window, or one that no frame follows, is given up after a time like TCP's retransmission timeout (RFC 6298), which
-doubles from the third one on: a fresh frame can leave and show whether the link is back.
+doubles from the third one on: a fresh frame can leave and show whether the link is back.  An answer to a frame that was
+given up shows how slow the link has become.
 """
 
 import math
 from collections.abc import Collection, Sequence
 
+from common.wire.convert import MAX_WINDOW, Acknowledgement, AckStatus
 from sender.link.send_window import InFlight
 
 # What an acknowledgement may wait for the next one, with some reserve.
@@ -34,10 +36,16 @@ class Losses:
         self._given_up = 0
         self._last_s = 0.0
         self._lost_s = -math.inf
+        self._silent_until_s = -math.inf
+        self._gone: dict[int, InFlight] = {}
 
     def lost(self, now_s: float) -> None:
         """Records that a frame was lost."""
         self._lost_s = now_s
+
+    def silence_ended(self, answered_s: float) -> None:
+        """Records that what was sent until then, and has no answer, was lost in an outage."""
+        self._silent_until_s = answered_s
 
     def frequent(self, now_s: float) -> bool:
         """Whether a frame was lost recently."""
@@ -57,15 +65,30 @@ class Losses:
             self.lost(now_s)
         return lost
 
+    def is_late(self, ack: Acknowledgement) -> bool:
+        """Whether a frame that was given up had arrived, or will be handled."""
+        return ack.sequence in self._gone and ack.status is not AckStatus.REJECTED
+
+    def late(self, sequence: int, now_s: float) -> InFlight | None:
+        """The frame that was given up and is answered now, for the first time: the link has become slow."""
+        late = self._gone.pop(sequence, None)
+        if late is not None:
+            self._learn(now_s - late.sent_at_s)
+        return late
+
     def overdue(self, in_flight: Sequence[InFlight], now_s: float) -> InFlight | None:
         """The frame in flight to be given up now, if none was answered for too long."""
         if not in_flight:
             return None
         oldest = min(in_flight, key=lambda item: item.sent_at_s)
-        if now_s - max(oldest.sent_at_s, self._last_s) < self._timeout_s:
+        waited_s = now_s - max(oldest.sent_at_s, self._last_s)
+        if waited_s < self._timeout_s and oldest.sent_at_s > self._silent_until_s:
             return None
         self._given_up += 1
         self._last_s = now_s
+        self._gone[oldest.sequence] = oldest
+        if len(self._gone) > MAX_WINDOW:
+            del self._gone[next(iter(self._gone))]
         self.lost(now_s)
         return oldest
 

@@ -67,4 +67,4 @@ class HeartbeatSchedule:
         return now_s - min(self._sent_s, self._received_s) >= self._interval_s or self._comparison_due(now_s)
 
     def _comparison_due(self, now_s: float) -> bool:
-        return now_s - self._heartbeat_s >= self._comparison_interval_s
+        return now_s - self._heartbeat_s >= self._comparison_interval_s * self._patience.factor

@@ -83,7 +83,7 @@ class Keepalive:
         """Resets the state for a new stream (`lossy`: heartbeats may be lost on it)."""
         self._welcome = welcome
         self._patience.restart()
-        self._liveness.restart()
+        self._liveness.restart(lossy=lossy)
         self._schedule.restart(lossy=lossy)
         self._prober.restart()
 
@@ -113,8 +113,9 @@ class Keepalive:
         self._schedule.frame_answered()
         self._liveness.on_answer(sent_s, self._clock.monotonic())
 
-    def on_echo(self, echo: Heartbeat) -> None:
-        now_s = self._clock.monotonic()
+    def on_echo(self, echo: Heartbeat) -> float | None:
+        """Handles the echo of a heartbeat; returns when that was sent, on the monotonic clock, if it ends a silence."""
+        now_s, suspected = self._clock.monotonic(), self._liveness.suspected
         sent_s = self._clocks.update(echo)
         if sent_s is not None:
             self._patience.answered(now_s - sent_s, now_s)
@@ -123,6 +124,7 @@ class Keepalive:
         measurement = self._prober.echoed(echo)
         if measurement is not None:
             self._observer.probed(measurement)
+        return sent_s if suspected else None
 
     def on_frame_sent(self, message_bytes: int) -> None:
         """Handles the departure of a frame, in a message of this size."""

@@ -51,7 +51,7 @@ class Liveness(Generic[T]):
         self._poll_s = interval_s / _POLLS_PER_INTERVAL
         self._standby, self._patience = standby, patience
         self._on_lost, self._on_recovered = on_lost, on_recovered
-        self._answered = self._lost = self._suspected = False
+        self._answered = self._lost = self._suspected = self._lossy = False
         self._silent_since_s = -float("inf")
 
     @property
@@ -59,9 +59,15 @@ class Liveness(Generic[T]):
         """Whether the receiver was reported as lost on the present stream."""
         return self._lost
 
-    def restart(self) -> None:
-        """Resets the state for a new stream."""
+    @property
+    def suspected(self) -> bool:
+        """Whether the stream is silent for longer than usual."""
+        return self._suspected
+
+    def restart(self, *, lossy: bool) -> None:
+        """Resets the state for a new stream (`lossy`: nothing is sent again on it that was answered long ago)."""
         self._lost = self._suspected = False
+        self._lossy = lossy
 
     def report_loss(self, reason: str) -> None:
         """Reports the receiver as lost, unless it was reported before."""
@@ -75,7 +81,7 @@ class Liveness(Generic[T]):
         Args:
             sent_s: departure of the message that it answers; None if that is not known.
         """
-        if self._suspected and (sent_s is None or sent_s < self._silent_since_s):
+        if self._suspected and not self._lossy and (sent_s is None or sent_s < self._silent_since_s):
             return
         self._answered = True
         self._silent_since_s = now_s

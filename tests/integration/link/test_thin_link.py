@@ -33,3 +33,22 @@ def test_a_sender_connects_over_2_4_kbit() -> None:
     assert (packets.size > 600).sum() == 2
     assert np.all(packets.size[packets.leaves == 1][1:3] > 130)
     assert min(line["at"] for line in sent.shown) - packets.at_s.min() < 10.0
+
+
+def test_a_link_that_falls_from_50_to_2_kbit_loses_nobody() -> None:
+    at_s = 8.7
+    sent, _ = simulate(Conditions(link_kbit=2.0, steps=((at_s, 50.0),)), at_s + 10.0)
+    began_s = sent.source[0]["began_at"] + at_s
+    assert sent.source[-1]["losses"] == []
+    late = [line for line in sent.shown if line["at"] > began_s + 4.0]
+    # What was under way takes 3 s.
+    assert len(late) > 8 and np.percentile([line["at"] - line["captured_at"] for line in late], 90) < 1.5
+
+
+def test_a_session_resumes_soon_after_a_cut_at_2_4_kbit() -> None:
+    sent, packets = simulate(Conditions(link_kbit=2.4, steps=((0.1, 2.4),), cut=(6.3, 11.3)), 16.0)
+    began_s = sent.source[0]["began_at"]
+    # On the same connection: the packets of another one take 4 s each.
+    assert not np.any((packets.at_s > began_s) & (packets.size > 600))
+    after_s = [line["at"] - began_s - 11.3 for line in sent.shown if line["captured_at"] > began_s + 11.3]
+    assert min(after_s) < 2.5

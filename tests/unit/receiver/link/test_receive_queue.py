@@ -92,10 +92,17 @@ class Fixture:
         self._received = ServerMessages(datagrams)
 
     async def answer(
-        self, sequence: int, *, may_wait: bool = False, status: AckStatus = AckStatus.DECODED, reason: str = ""
+        self,
+        sequence: int,
+        *,
+        may_wait: bool = False,
+        status: AckStatus = AckStatus.DECODED,
+        reason: str = "",
+        spacing_us: int | None = None,
     ) -> None:
+        spacing_us = sequence if spacing_us is None else spacing_us
         message = ReceivedMessage(
-            FrameMessage(sequence, b"p", may_wait), "", Arrival(100.0), 10**15 + sequence, sequence
+            FrameMessage(sequence, b"p", may_wait), "", Arrival(100.0), 10**15 + sequence, spacing_us
         )
         await self.acknowledger.answer(message, status, reason)
 
@@ -163,3 +170,12 @@ async def test_answer_waits_a_limited_time(monkeypatch: pytest.MonkeyPatch) -> N
     async with asyncio.timeout(10):
         assert [ack.sequence for ack in await fixture.read()] == [7]
     running.cancel()
+
+
+async def test_answer_waits_no_longer_because_messages_are_spread_under_way() -> None:
+    fixture = Fixture()
+    waits_s = []
+    for spacing_us in [200_000] * 8 + [600_000] * 8:
+        await fixture.answer(7, may_wait=True, spacing_us=spacing_us)
+        waits_s.append(fixture.acknowledger._wait_until_s - fixture.now_s)
+    assert waits_s == pytest.approx([0.5] * 12 + [1.5] * 4), "they come so from now on"

@@ -1,5 +1,6 @@
 import itertools
 
+from common.wire.convert import MAX_WINDOW, Acknowledgement, AckStatus
 from sender.link.losses import Losses
 from sender.link.send_window import InFlight
 from tests.support.link.counting_codec import label_frame
@@ -63,3 +64,37 @@ def test_frames_of_a_link_that_answered_nothing_yet_wait_half_a_second() -> None
     losses = Losses()
     assert losses.overdue(in_flight(f0=0.0), 0.45) is None
     assert losses.overdue(in_flight(f0=0.0), 0.55) is not None
+
+
+def answer(sequence: int, status: AckStatus = AckStatus.DECODED) -> Acknowledgement:
+    return Acknowledgement(sequence, status, 0, 0, 0)
+
+
+def test_answer_to_a_frame_that_was_given_up_shows_how_slow_the_link_has_become() -> None:
+    losses = Losses()
+    for index in range(40):
+        losses.answered({index}, in_flight(**{f"f{index}": index / 30}), index / 30 + 0.05)
+    flying = in_flight(f50=2.0, f51=2.03)
+    assert losses.overdue(flying, 2.3) is flying[0]
+    assert losses.is_late(answer(50)) and not losses.is_late(answer(51))
+    assert not losses.is_late(answer(50, AckStatus.REJECTED))
+    assert losses.late(50, 3.0) is flying[0]
+    assert losses.late(50, 3.0) is None, "answered before"
+    assert losses.overdue(in_flight(f60=3.0), 3.9) is None, "the next one has more time"
+
+
+def test_what_is_remembered_of_frames_that_were_given_up_is_bounded() -> None:
+    losses = Losses()
+    for index in range(200):
+        losses.overdue(in_flight(**{f"f{index}": float(index)}), index + 0.9)
+    late = [index for index in range(200) if losses.is_late(answer(index))]
+    assert late == list(range(200 - MAX_WINDOW, 200))
+
+
+def test_what_left_in_an_outage_is_given_up_at_its_end() -> None:
+    losses = Losses()
+    losses.answered({0}, in_flight(f0=0.0), 2.0)
+    before, after = in_flight(f1=10.0), in_flight(f2=14.0)
+    losses.silence_ended(13.0)
+    assert losses.overdue(before, 14.1) is before[0]
+    assert losses.overdue(after, 14.2) is None

@@ -33,6 +33,13 @@ def test_heartbeats_of_an_idle_a_busy_and_a_silent_link() -> None:
     assert _heartbeats([], 4.95) == [0.0]
 
 
+def test_clocks_are_compared_less_often_over_a_slow_link() -> None:
+    busy = [(at / 30, name) for at in range(300) for name in ("frame_sent", "message_received", "frame_answered")]
+    echoes = [(at / 10, "echo_received") for at in range(100)]
+    usual, slow = (len(_heartbeats([*busy, *echoes], 10.0, round_trip_s=time_s)) for time_s in (0.05, 2.0))
+    assert usual in range(9, 12) and slow == 2
+
+
 def test_unanswered_frame_is_followed_by_one_late_heartbeat() -> None:
     events = [(at / 100 + 0.001, "echo_received") for at in range(0, 100, 5)] + [(1.0, "frame_sent")]
     probes = [at for at in _heartbeats(events, 4.0) if at > 1.0]

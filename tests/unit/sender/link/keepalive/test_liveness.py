@@ -107,6 +107,16 @@ async def test_answer_sent_before_the_silence_does_not_count() -> None:
     assert len(fixture.reports) == 1
 
 
+async def test_any_answer_counts_where_nothing_is_sent_again() -> None:
+    fixture = Fixture()
+    fixture.liveness.restart(lossy=True)
+    await fixture.until_reported()
+    fixture.liveness.on_answer(99.0, 200.0)
+    await fixture.until_reported(2)
+    assert fixture.reports[1] == "recovered"
+    await fixture.end()
+
+
 async def test_late_answer_does_not_delay_the_report_of_loss() -> None:
     fixture, suspected = Fixture(), False
     while not fixture.reports:
