@@ -70,7 +70,7 @@ def _work(arguments: Sequence[str]) -> None:
     ):
         loading()
         waiting = runner.run(standby(config.device.device)) if config.web.page else None
-        # The networks' library takes seconds: a directory that is in use, or no recording, is told before.
+        # The networks' library takes seconds: a directory that is in use, or no recording, is reported before.
         from receiver.composition import receive
 
         receive(config, directory, recording, announce, runner, waiting)

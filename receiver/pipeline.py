@@ -205,8 +205,8 @@ class ReceiverPipeline:
         if state is None or (published := state.published) is None:
             return None
         known = {person.identity for person in published.frame.people}
-        shown = replace(frame, people=tuple(person for person in frame.people if person.identity in known))
-        request = replace(published, frame=shown, priority=Priority.REPLAY)
+        published_people = replace(frame, people=tuple(person for person in frame.people if person.identity in known))
+        request = replace(published, frame=published_people, priority=Priority.REPLAY)
         return (await self._engine.reconstruct(request)).people
 
     def on_blob(self, session: Session, blob: Blob) -> None:

@@ -12,8 +12,7 @@ from common.motion.steps import SLOW, between, moved
 
 # A camera's frames; labels that are nearer tell no speed.
 _LEAST_APART_S = 0.015
-_FREE_S: Final = 0.5
-"""Motion goes on for so long after the newest label, then comes to rest within `_REST_S`."""
+_FREE_S: Final = 0.5  # motion goes on for so long after the newest label, then comes to rest within `_REST_S`
 _REST_S: Final = 0.2
 AT_REST_S: Final = _FREE_S + _REST_S
 """So long after the newest label nothing moves any more."""

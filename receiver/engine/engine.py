@@ -52,7 +52,7 @@ class Priority(IntEnum):
 
 @dataclass(frozen=True, slots=True)
 class PersonAppearance:
-    """What blobs have told about a person; None while nothing is known.
+    """What blobs have brought of a person; None while nothing is known.
 
     Args:
         texture: the atlas; a person without one has the colours of the body regions.  Pass the same object until

@@ -33,7 +33,7 @@ class Edits:
         """The changes of texts such as `sleeve=short`, `top=#336699` and `height=+5cm`.
 
         Raises:
-            UsageError: a text is wrong; the error lists what can be said.
+            UsageError: a text is wrong; the error lists the choices.
         """
         return cls(
             kinds=_parsed("--wear", parse_kinds, wear),

@@ -124,20 +124,19 @@ class SessionLifecycle:
             await asyncio.wait(self._ending.values())
 
     def _begin(self, hello: Hello, owner: SessionOwner, identity: PeerIdentity) -> "asyncio.Task[Session]":
-        now_s, sessions, account = self._clock.monotonic(), self.sessions, identity.account
+        now_s, sessions, account, own = self._clock.monotonic(), self.sessions, identity.account, identity.own
         session = Session(
             hello.session_id,
-            hello.sender,
+            # The name that an own one gives would be this machine's.
+            hello.sender if own is None else own.name,
             hello.live,
             last_message_s=now_s,
             owner=owner,
             account=account,
             durable=hello.durable,
             timely=hello.timely,
+            own=own,
         )
-        if identity.own is not None:
-            # Its own name would be this machine's.
-            session.own, session.sender = identity.own, identity.own.name
         if session.live:
             # Before another session would end for this one.
             self._admit_live()

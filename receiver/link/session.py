@@ -128,6 +128,9 @@ class SenderClock:
 class Session:
     """One sender's stream of frames, over any number of connections.
 
+    What it is stays as it began; `handled` and `handled_before` count its frames; its connection sets `last_message_s`,
+    `clock` and `report` by what the sender's messages say.
+
     Args:
         session_id: 16 bytes chosen by the sender.
         sender: its name, for logs.

@@ -348,12 +348,12 @@ class GlbWriter:
 
 def asset(coloured: bool, unseen_shares: Sequence[float]) -> Node:
     """What a file says of itself, and of what is invented in its colours; of several textures, the worst counts."""
-    said: Node = {"version": "2.0", "generator": "Bodywire"}
+    described: Node = {"version": "2.0", "generator": "Bodywire"}
     if coloured:
-        said["extras"] = {"invented": _INVENTED}
+        described["extras"] = {"invented": _INVENTED}
         if unseen_shares:
-            said["extras"]["unseen_share"] = round(max(unseen_shares), _SHARE_DIGITS)
-    return said
+            described["extras"]["unseen_share"] = round(max(unseen_shares), _SHARE_DIGITS)
+    return described
 
 
 def _shortest(values: npt.NDArray[Any]) -> list[float]:

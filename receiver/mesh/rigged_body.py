@@ -212,8 +212,8 @@ class RiggedBodies:
         if texture is not None:
             name = self._prefix + _name_of(texture)
             files[name] = texture.jpeg
-            said = asset(True, [] if texture.unseen_share is None else [texture.unseen_share])
-            document = {**document, "images": [{"uri": name}], "asset": said}
+            described = asset(True, [] if texture.unseen_share is None else [texture.unseen_share])
+            document = {**document, "images": [{"uri": name}], "asset": described}
         nodes = f"{compact_json(body_node('body', body.unseen_limbs))},{rig.posed(frame)}"
         content = f'{compact_json(document)[:-1]},"nodes":[{nodes}]}}'
         return content.encode(), {name: files[name] for name in files if not present(name)}
@@ -294,14 +294,14 @@ def _rounded(values: Float64Array, decimals: int) -> Float64Array:
 
 def _expressive(document: Node, face: FaceShapes, activations: FloatArray) -> Node:
     """A rig's document with the blend shapes that move something, and their weights."""
-    shown = np.flatnonzero(face.reach_m * activations > _LEAST_MOVE_M).tolist()
+    active = np.flatnonzero(face.reach_m * activations > _LEAST_MOVE_M).tolist()
     (mesh,), accessors = document["meshes"], document["accessors"]
     (primitive,), first = mesh["primitives"], len(accessors) - len(face.names)
     weights, names = rounded_weights(activations), mesh["extras"]["targetNames"]
     mesh = {
         **mesh,
-        "primitives": [{**primitive, "targets": [{"POSITION": first + place} for place in range(len(shown))]}],
-        "extras": {"targetNames": [names[action] for action in shown]},
-        "weights": [weights[action] for action in shown],
+        "primitives": [{**primitive, "targets": [{"POSITION": first + place} for place in range(len(active))]}],
+        "extras": {"targetNames": [names[action] for action in active]},
+        "weights": [weights[action] for action in active],
     }
-    return {**document, "meshes": [mesh], "accessors": accessors[:first] + [accessors[first + k] for k in shown]}
+    return {**document, "meshes": [mesh], "accessors": accessors[:first] + [accessors[first + k] for k in active]}

@@ -21,16 +21,11 @@ from common.motion.steps import SLOW, Blend, between, moved, orientation_of, pla
 
 _RETURN_S: Final = 0.4
 """Who returns within their lifetime goes for so long from where they were displayed to where they are."""
-_FARTHEST_M: Final = 1.0
-"""Who returns farther away is there at once."""
-_ACROSS_M: Final = 0.3
-"""People who are no farther from each other, across the line of sight, and `_ALONG`, are one."""
-_ALONG: Final = 0.15
-"""The same along the line of sight, as a share of the distance."""
-_BORDER: Final = 0.03
-"""Who leaves the picture has the head this near to its border, a share of the picture."""
-_HEAD_M: Final = 0.6
-"""The head is so far above the pelvis."""
+_FARTHEST_M: Final = 1.0  # who returns farther away is there at once
+_ACROSS_M: Final = 0.3  # people who are no farther from each other, across the line of sight, and `_ALONG`, are one
+_ALONG: Final = 0.15  # the same along the line of sight, as a share of the distance
+_BORDER: Final = 0.03  # who leaves the picture has the head this near to its border, a share of the picture
+_HEAD_M: Final = 0.6  # the head is so far above the pelvis
 
 
 @dataclass(slots=True, eq=False)

@@ -30,9 +30,9 @@ WEIGHTS_NAME, KIND = "pose_diffusion", "pose-1"
 GROUPS = tuple(ENTRIES)
 MASK = torch.stack([torch.isin(torch.arange(SPEED), torch.from_numpy(ENTRIES[name])) for name in GROUPS]).float()
 """(G, D) which entries are of each group."""
-SAID = np.concatenate([ENTRIES[name][: len(said[0])] for name, said in SENT.items()])
-"""The entries of which senders say something."""
-_CONDITION = len(SAID) + 2 * len(GROUPS) + (DOWN.stop - DOWN.start) + 1 + len(MODES)
+ESTIMATED = np.concatenate([ENTRIES[name][: len(error[0])] for name, error in SENT.items()])
+"""The entries that senders estimate."""
+_CONDITION = len(ESTIMATED) + 2 * len(GROUPS) + (DOWN.stop - DOWN.start) + 1 + len(MODES)
 # The noise with which the flow starts, where it ends, and its steps.  The start is noisier than the flow takes it for:
 # on validation poses, less of the variety is lost so.
 _START, _END, _STEPS, _NOISIER = 0.5, 0.05, 3, 1.3
@@ -64,18 +64,18 @@ class PoseDenoiser(Denoiser):
         self.register_buffer("scale", torch.ones(SPEED))
 
 
-def condition(said: Tensor, hidden: Tensor, known: Tensor, modes: Tensor) -> Tensor:
+def condition(estimated: Tensor, hidden: Tensor, known: Tensor, modes: Tensor) -> Tensor:
     """u_m (B, C).
 
     Args:
-        said: (B, SIZE) x as it was sent and seen.
+        estimated: (B, SIZE) x as it was sent and seen.
         hidden, known: (B, G) bool, the groups that nobody sees, and those of them of which something was sent.
         modes: (B,) index into `MODES`.
     """
-    told = (~hidden | known).float()
-    entries = said[:, SAID] * (told @ MASK)[:, SAID]
+    sent = (~hidden | known).float()
+    entries = estimated[:, ESTIMATED] * (sent @ MASK)[:, ESTIMATED]
     flags = [hidden.float(), (hidden & known).float(), torch.nn.functional.one_hot(modes, len(MODES)).float()]
-    return torch.cat([entries, said[:, DOWN], said[:, SPEED:], *flags], 1)
+    return torch.cat([entries, estimated[:, DOWN], estimated[:, SPEED:], *flags], 1)
 
 
 def generated(hidden: Tensor) -> Tensor:
@@ -100,7 +100,7 @@ class PoseRefiner(ABC):
     def refined(
         self,
         sample: Float64Array,
-        said: Float64Array,
+        estimated: Float64Array,
         hidden: Collection[str],
         known: Collection[str],
         mode: int,
@@ -108,7 +108,7 @@ class PoseRefiner(ABC):
     ) -> Float64Array:
         """x (SIZE,) near a sample of the mixture, with noise (SIZE,) of N(0, I); other arguments as `condition`."""
         unseen, sent = (torch.tensor([[name in names for name in GROUPS]]) for names in (hidden, known))
-        seen = condition(torch.from_numpy(said)[None].float(), unseen, sent, torch.tensor([mode]))
+        seen = condition(torch.from_numpy(estimated)[None].float(), unseen, sent, torch.tensor([mode]))
         mask = generated(unseen)
         start = (torch.from_numpy(sample[:SPEED])[None].float() - self._mean) / self._scale
         diffused = self._diffused(mask * start, mask * torch.from_numpy(noise[:SPEED])[None].float(), seen)

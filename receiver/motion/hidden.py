@@ -29,24 +29,15 @@ from receiver.motion.legs import LEGS, Legs, Pelvis
 from receiver.motion.mixture import DOWN, ENTRIES, SIZE, SPEED_S, PoseMixture, speed_of
 
 _SHAPE = group_slices()["shape"]
-_GOING_S: Final = 0.7
-"""A limb goes for so long from where it was last seen to its generated pose."""
-_COMING_S: Final = 0.15
-"""It comes back within this time."""
-_CHANGING_S: Final = 0.6
-"""It changes to the pose of another component within this time."""
-_LIKELY_S: Final = 0.7
-"""Time constant of the mean of what is likely."""
-_SEEN_S: Final = 0.4
-"""Time constant of the mean of what is seen."""
-_FOLLOWING_S: Final = 0.4
-"""Time constant of displayed entries that follow the generated pose."""
-_MOVED: Final = 0.4
-"""Change of the mixture's sample from which on it is followed: standard deviations of an entry."""
-_MOST: Final = 8.0
-"""Largest entry of a pose: what is seen may be labels of damaged packets."""
-_PATH_FRAMES: Final = 120
-"""`SPEED_S` at 240 frames a second; times of capture may also stand still."""
+_GOING_S: Final = 0.7  # a limb goes for so long from where it was last seen to its generated pose
+_COMING_S: Final = 0.15  # it comes back within this time
+_CHANGING_S: Final = 0.6  # it changes to the pose of another component within this time
+_LIKELY_S: Final = 0.7  # time constant of the mean of what is likely
+_SEEN_S: Final = 0.4  # time constant of the mean of what is seen
+_FOLLOWING_S: Final = 0.4  # time constant of displayed entries that follow the generated pose
+_MOVED: Final = 0.4  # change of the mixture's sample from which on it is followed: standard deviations of an entry
+_MOST: Final = 8.0  # largest entry of a pose: what is seen may be labels of damaged packets
+_PATH_FRAMES: Final = 120  # `SPEED_S` at 240 frames a second; times of capture may also stand still
 
 
 @dataclass(slots=True, eq=False)

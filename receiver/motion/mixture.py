@@ -42,19 +42,19 @@ SPEED_S = 0.5
 _STILL_MPS = 0.1
 
 _SEED = 69
-Said = tuple[Sequence[float], Sequence[float], Sequence[float]]
+SenderError = tuple[Sequence[float], Sequence[float], Sequence[float]]
 """Offset, share and deviation of the leading entries of a group."""
-# What a sender says is the mean of a posterior: of the leading entries, offset + share · truth, and noise so large that
-# the truth would have this deviation about (sent − offset) / share.  Of the others it tells nothing.  Measured on
+# A sender sends the mean of a posterior: of the leading entries, offset + share · truth, and noise so large that the
+# truth would have this deviation about (sent − offset) / share.  Of the others nothing is known.  Measured on
 # rendered people of the validation split who are cut at the waist or above.
 _LIMB = ((0.0, 0.0, 0.0, 0.0), (0.95, 0.52, 0.56, 0.7), (0.37, 0.9, 0.9, 0.85))
-SENT: Mapping[str, Said] = {
+SENT: Mapping[str, SenderError] = {
     "torso": ((0.0, 0.0), (0.52, 0.35), (0.76, 0.78)),
     "head": ((0.0, 0.0, 0.0), (0.83, 0.57, 0.3), (0.5, 0.62, 0.89)),
     **dict.fromkeys(("left_arm", "right_arm", "left_leg", "right_leg"), _LIMB),
 }
 # Of limbs that it does not see.
-GUESSED: Mapping[str, Said] = dict.fromkeys(SENT, ((-0.25, 0.0, 0.4), (0.49, 0.17, 0.36), (1.05, 1.5, 1.33)))
+GUESSED: Mapping[str, SenderError] = dict.fromkeys(SENT, ((-0.25, 0.0, 0.4), (0.49, 0.17, 0.36), (1.05, 1.5, 1.33)))
 # Of the direction of down: cameras are held level within 12°.  Of speed.
 DOWN_SIGMA, SPEED_SIGMA = (0.12, 0.1, 0.28), 0.5
 # Errors of a sender's entries depend on each other, so that together they tell less than their number says.
@@ -166,9 +166,9 @@ class PoseMixture:
         shift, share, sigma = np.zeros(SIZE), np.ones(SIZE), np.full(SIZE, np.inf)
         sigma[DOWN], sigma[SPEED] = DOWN_SIGMA, SPEED_SIGMA
         for name in (SENT.keys() - hidden) | weak & GUESSED.keys():
-            said = (GUESSED if name in hidden else SENT)[name]
-            leading = ENTRIES[name][: len(said[0])]
-            shift[leading], share[leading], sigma[leading] = said
+            error = (GUESSED if name in hidden else SENT)[name]
+            leading = ENTRIES[name][: len(error[0])]
+            shift[leading], share[leading], sigma[leading] = error
         observed = np.flatnonzero(np.isfinite(sigma))
         unseen = np.concatenate([*(ENTRIES[name] for name in sorted(hidden)), np.arange(SIZE)[DOWN]])
         within = self._covariances[:, observed[:, None], observed] + np.diag(sigma[observed] ** 2)

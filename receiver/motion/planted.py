@@ -21,28 +21,17 @@ from common.motion.steps import root_entries, share_of_way
 from receiver.motion.legs import JUMP_M, LEGS, Legs, Pelvis
 
 # The constants were chosen on rendered clips of the training split, as sent and decoded.
-_LEASH_M: Final = 0.25
-"""A foot that stands may move so far from its place."""
-_STEP_MPS: Final = 0.3
-"""A foot with this speed across the line of sight stands with a probability of 1/e."""
-_DEPTH_STEP_MPS: Final = 0.9
-"""The same along the line of sight."""
-_SPEED_S: Final = 0.1
-"""Time constant of the feet's velocities."""
-_LEAVES_S: Final = 0.05
-"""Time constant with which the leash of a foot that leaves shrinks."""
-_RELAX_S: Final = 3.0
-"""Time constant with which the place of a foot that stands gives way."""
-_FOLLOWS_S: Final = 0.4
-"""Time constant of the body's distance while feet stand."""
-_AWAY_S: Final = 0.5
-"""The same while none does."""
-_RETURNS_S: Final = 1.5
-"""Time constant of the return to the measured distance."""
-_DISTANCE_S: Final = 0.1
-"""Time constant of the measured distance: a frame tells little of it."""
-_STANDS: Final = 0.3
-"""Probability from which on the body follows a foot."""
+_LEASH_M: Final = 0.25  # a foot that stands may move so far from its place
+_STEP_MPS: Final = 0.3  # a foot with this speed across the line of sight stands with a probability of 1/e
+_DEPTH_STEP_MPS: Final = 0.9  # the same along the line of sight
+_SPEED_S: Final = 0.1  # time constant of the feet's velocities
+_LEAVES_S: Final = 0.05  # time constant with which the leash of a foot that leaves shrinks
+_RELAX_S: Final = 3.0  # time constant with which the place of a foot that stands gives way
+_FOLLOWS_S: Final = 0.4  # time constant of the body's distance while feet stand
+_AWAY_S: Final = 0.5  # the same while none does
+_RETURNS_S: Final = 1.5  # time constant of the return to the measured distance
+_DISTANCE_S: Final = 0.1  # time constant of the measured distance: a frame tells little of it
+_STANDS: Final = 0.3  # probability from which on the body follows a foot
 _HEAD_M: Final = np.array([0.0, -0.64, -0.1])
 """The head from the pelvis, in its frame: whoever's legs are unseen is seen there, and moves on that line of sight."""
 _TINY = 1e-6

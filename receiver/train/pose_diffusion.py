@@ -1,6 +1,6 @@
 """Trains the diffusion of unseen limbs (paper §5.2): the denoiser of poses, given what a sender says of them.
 
-Poses are those of `receiver.train.poses`; some of their groups are hidden, and what is said of them has the errors that
+Poses are those of `receiver.train.poses`; some of their groups are hidden, and what is sent of them has the errors that
 senders have.  CPU recipe: 5 minutes on one core.
 
 Examples:
@@ -21,9 +21,9 @@ from common.training.recipe import Defaults, Recipe
 from common.training.run import main
 from receiver.denoising import denoising_loss
 from receiver.motion.diffusion import (
+    ESTIMATED,
     GROUPS,
     KIND,
-    SAID,
     WEIGHTS_NAME,
     PoseDenoiser,
     PoseDiffusionConfig,
@@ -55,23 +55,23 @@ class Described(NamedTuple):
     generated: Tensor
 
 
-def said_of(x: Tensor, hidden: Tensor, generator: torch.Generator) -> Tensor:
-    """(B, SIZE) what a sender says of poses x (B, SIZE) without these groups (B, G)."""
+def estimated_of(x: Tensor, hidden: Tensor, generator: torch.Generator) -> Tensor:
+    """(B, SIZE) what a sender estimates of poses x (B, SIZE) without these groups (B, G)."""
     tables = np.zeros((2, 3, SIZE), np.float32)
     for table, by_group in zip(tables, (SENT, GUESSED), strict=True):
         for name in SENT:
             leading = ENTRIES[name][: len(SENT[name][0])]
             for row, values in zip(table, by_group[name], strict=True):
                 row[leading[: len(values)]] = values[: len(leading)]
-    places = [GROUPS.index(next(name for name in GROUPS if entry in ENTRIES[name])) for entry in SAID]
+    places = [GROUPS.index(next(name for name in GROUPS if entry in ENTRIES[name])) for entry in ESTIMATED]
     guessed = hidden[:, places].float()[:, None]
-    seen, unseen = (torch.from_numpy(table[:, SAID]) for table in tables)
+    seen, unseen = (torch.from_numpy(table[:, ESTIMATED]) for table in tables)
     shift, share, sigma = ((1 - guessed) * seen + guessed * unseen).unbind(1)
-    said = x.clone()
-    said[:, SAID] = shift + share * (x[:, SAID] + sigma * _noise(shift, generator))
-    said[:, DOWN] += torch.tensor(DOWN_SIGMA) * _noise(said[:, DOWN], generator)
-    said[:, SPEED:] += SPEED_SIGMA * _noise(said[:, SPEED:], generator)
-    return said
+    estimated = x.clone()
+    estimated[:, ESTIMATED] = shift + share * (x[:, ESTIMATED] + sigma * _noise(shift, generator))
+    estimated[:, DOWN] += torch.tensor(DOWN_SIGMA) * _noise(estimated[:, DOWN], generator)
+    estimated[:, SPEED:] += SPEED_SIGMA * _noise(estimated[:, SPEED:], generator)
+    return estimated
 
 
 def _noise(like: Tensor, generator: torch.Generator) -> Tensor:
@@ -79,7 +79,7 @@ def _noise(like: Tensor, generator: torch.Generator) -> Tensor:
 
 
 class PoseDiffusionTraining(Recipe[PoseDenoiser, Described]):
-    """Denoising of hidden entries given what is said."""
+    """Denoising of hidden entries given what is sent."""
 
     name = WEIGHTS_NAME
     kind = KIND
@@ -115,9 +115,9 @@ class PoseDiffusionTraining(Recipe[PoseDenoiser, Described]):
         groups = torch.tensor([[name in names for name in GROUPS] for names in _HIDDEN])
         hidden, known = groups[chosen], torch.from_numpy(rng.random((count, 1)) < _KNOWN)
         x = torch.from_numpy(poses.x[rows]).float()
-        said = said_of(x, hidden, torch.Generator().manual_seed(int(rng.integers(2**62))))
+        estimated = estimated_of(x, hidden, torch.Generator().manual_seed(int(rng.integers(2**62))))
         mask = generated(hidden)
-        u_m = condition(said, hidden, known.expand_as(hidden), torch.from_numpy(poses.modes[rows]))
+        u_m = condition(estimated, hidden, known.expand_as(hidden), torch.from_numpy(poses.modes[rows]))
         return Described(mask * (x[:, :SPEED] - self._mean) / self._scale, u_m, mask)
 
     def step(self, network: PoseDenoiser, batch: Described) -> tuple[Tensor, Mapping[str, Tensor]]:

@@ -27,7 +27,7 @@ class Bones:
         network = BonesNetwork(LabelSpace.load(), KeypointKinematics(BodyModel.load()))
         return cls(in_use(network, [torch.zeros(1, LABEL_SIZE)], "bones"), ExpressionSpace.load())
 
-    def shown(self, person: PersonLabels) -> tuple[FloatArray, FloatArray, FloatArray | None]:
+    def posed(self, person: PersonLabels) -> tuple[FloatArray, FloatArray, FloatArray | None]:
         """Heads of the bones (S, 3), metres, their rotations (S, 3, 3) in camera space, and the facial actions.
 
         These are activations (52,); None if nothing is known of the face.

@@ -73,7 +73,7 @@ class MotionSender(SessionObserver):
 
     Args:
         skeleton: of all bodies.
-        played: what is shown of sessions that are played out, and who poses it; None without playout.
+        played: a view of sessions that are played out, and who poses it; None without playout.
 
     Raises:
         ValueError: the skeleton is none of a humanoid.
@@ -168,13 +168,13 @@ class MotionSender(SessionObserver):
     def _pose(self, followed: _Followed) -> tuple[FloatArray, FloatArray, FloatArray | None] | None:
         """Joints, their rotations, and the activations of a face that is known.
 
-        As the person is shown now, else the newest; None if they are those of before.
+        As the person is displayed now, else the newest; None if they are those of before.
         """
         if self._played is not None:
             (screen, bones), (number, identity) = self._played, followed.who
             if (frame := screen.frame(number, identity)) is not None:
-                shown = [person for person in frame.people if person.identity == identity]
-                return bones.shown(shown[0]) if shown else None
+                found = [person for person in frame.people if person.identity == identity]
+                return bones.posed(found[0]) if found else None
         body, before = followed.body, self._posed
         self._posed = body
         return None if body is before else (body.joint_positions, body.joint_rotations, body.activations)

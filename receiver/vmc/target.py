@@ -1,4 +1,4 @@
-"""A program that takes motion: where its address leads, and what is told when nothing gets there.
+"""A program that takes motion: where its address leads, and what is logged when nothing gets there.
 
 Names are looked up in threads of their own: a network that does not answer takes seconds.
 """
@@ -98,7 +98,7 @@ def _is_broadcast(opened: socket.socket) -> bool:
 
 
 def failure(address: Address, error: OSError) -> str:
-    """What is to be told of sends that fail."""
+    """What is to be logged of sends that fail."""
     if isinstance(error, socket.gaierror):
         return f"--vmc {address}: {error.strerror}: give an address that this machine knows"
     remedy = _REMEDIES.get(error.errno or 0, _OTHER_REMEDY)

@@ -1,8 +1,7 @@
-"""What is shown of a person: what the labels say about a moment, without a jump when others arrive.
+"""What is displayed of a person: what the labels say about a moment, without a jump when others arrive.
 
-A label that arrives changes what is expected. The difference between what was shown and what is expected now decays
-within `CORRECTION_S`, by a cubic that begins with its value and speed and ends with neither, so that what is shown
-keeps its velocity.
+A label that arrives changes what is expected. The difference between what was displayed and what is expected now decays
+within `CORRECTION_S`, by a cubic that begins with its value and speed and ends with neither: velocities go on.
 """
 
 import math
@@ -20,8 +19,7 @@ from common.motion.steps import SLOW, between, moved
 CORRECTION_S: Final = 0.075
 STILL_S: Final = AT_REST_S + CORRECTION_S
 """So long after the newest label nothing moves any more."""
-_DIFFERENCE_S: Final = 2e-3
-"""Velocities are differences over this time."""
+_DIFFERENCE_S: Final = 2e-3  # velocities are differences over this time
 
 
 class BlendedPerson:
@@ -34,7 +32,7 @@ class BlendedPerson:
         self._error = self._error_speed = np.zeros(LABEL_SIZE)
 
     def pose(self, track: LabelTrack, at_s: float) -> FloatArray:
-        """The labels (LABEL_SIZE,) that are shown at a moment on the sender's clock."""
+        """The labels (LABEL_SIZE,) that are displayed at a moment on the sender's clock."""
         labels = self._labels_at(track, at_s)
         if self._track is None or track.began_s != self._track.began_s:
             self._since_s = -math.inf
@@ -44,7 +42,7 @@ class BlendedPerson:
         return labels if at_s >= self._since_s + CORRECTION_S else moved(labels, self._left(at_s)[0])
 
     def _correct(self, before: LabelTrack, track: LabelTrack, labels: FloatArray, at_s: float) -> None:
-        """Begins with the difference from what was shown of other labels."""
+        """Begins with the difference from what was displayed of other labels."""
         soon_s = at_s + _DIFFERENCE_S
         left, left_speed = self._left(at_s)
         was = self._labels_at(before, at_s)

@@ -4,7 +4,7 @@
 
 Labels arrive in the event loop; views may be those of other threads.
 
-Only sessions of live cameras are played out: of a file or a replay every frame is shown.
+Only sessions of live cameras are played out: of a file or a replay every frame is displayed.
 """
 
 import threading
@@ -72,7 +72,7 @@ class PlayoutBuffer(SessionObserver):
         predictor: continues motion.
 
     Attributes:
-        live: whether people are shown as they are predicted to be now.
+        live: whether people are displayed as they are predicted to be now.
         continued: continues motion.
     """
 
@@ -119,7 +119,7 @@ class PlayoutBuffer(SessionObserver):
         return None if played is None else played.newest
 
     def moment(self, number: int) -> tuple[LabelFrame, Mapping[int, LabelTrack], float] | None:
-        """The newest frame of a session, the tracks, and which moment is shown, on the sender's clock.
+        """The newest frame of a session, the tracks, and which moment is displayed, on the sender's clock.
 
         None if the session is not played out, or has no frame yet.
         """
@@ -130,11 +130,20 @@ class PlayoutBuffer(SessionObserver):
             return played.newest, dict(played.tracks), played.time.at(self._clock.wall(), played.clock)
 
 
+@dataclass(frozen=True, slots=True)
+class _ViewedSession:
+    """The newest frame of a session, the same as it was last displayed in a view, and the view's people."""
+
+    newest: LabelFrame
+    displayed: LabelFrame
+    people: Mapping[int, BlendedPerson]
+
+
 class PlayoutView:
     """Shows people of any sessions at its own rate; see `PlayoutBuffer.view`.
 
     Attributes:
-        ahead_s: how long it takes from asking to showing; what is shown later than live does not hurry.
+        ahead_s: how long it takes from asking to displaying; what is displayed later than live does not hurry.
     """
 
     def __init__(self, playout: PlayoutBuffer, labels_at: LabelsAt) -> None:
@@ -142,17 +151,15 @@ class PlayoutView:
         self.ahead_s = 0.0
         # `forget` comes from the event loop.
         self._lock = threading.Lock()
-        self._people: dict[int, dict[int, BlendedPerson]] = {}
-        self._shown: dict[int, LabelFrame] = {}
-        self._newest: dict[int, LabelFrame] = {}
+        self._sessions: dict[int, _ViewedSession] = {}
 
     def frame(self, number: int, only: int | None = None) -> LabelFrame | None:
-        """The people of a session's newest frame as they are shown now, with this moment as the time of capture.
+        """The people of a session's newest frame as they are displayed now, with this moment as the time of capture.
 
         The same object as before when nothing has changed; None if the session is not played out.
 
         Args:
-            only: identity of the one who is shown; everybody without it.
+            only: identity of the one who is displayed; everybody without it.
         """
         with self._lock:
             return self._frame(number, only)
@@ -164,22 +171,21 @@ class PlayoutView:
         newest, tracks, now_s = moment
         # When labels stay away everything has come to rest.
         at_s = min(now_s + (self.ahead_s if self._playout.live else 0.0), newest.describes_s + STILL_S)
-        shown = self._shown.get(number)
-        if shown is not None and newest is self._newest[number] and at_s <= shown.captured_at:
-            return shown
-        had = self._people.get(number, {})
+        before = self._sessions.get(number)
+        if before is not None and newest is before.newest and at_s <= before.displayed.captured_at:
+            return before.displayed
+        had = {} if before is None else before.people
         seen = [person for person in newest.people if only in (None, person.identity)]
         has = {person.identity: had.get(person.identity) or BlendedPerson(self._labels_at) for person in seen}
         people = tuple(_with(person, has[person.identity].pose(tracks[person.identity], at_s)) for person in seen)
-        self._people[number], self._newest[number] = has, newest
-        self._shown[number] = shown = replace(newest, captured_at=at_s, people=people, ahead_steps=0)
-        return shown
+        displayed = replace(newest, captured_at=at_s, people=people, ahead_steps=0)
+        self._sessions[number] = _ViewedSession(newest, displayed, has)
+        return displayed
 
     def forget(self, number: int) -> None:
         """A session has ended."""
         with self._lock:
-            for forgotten in (self._people, self._shown, self._newest):
-                forgotten.pop(number, None)
+            self._sessions.pop(number, None)
 
 
 def _with(person: PersonLabels, labels: FloatArray) -> PersonLabels:
@@ -188,7 +194,7 @@ def _with(person: PersonLabels, labels: FloatArray) -> PersonLabels:
     moving = {
         name: labels[slices[name]]
         for name in FAST_GROUPS
-        # A face may still be shown that the newest frame has not.
+        # A face may still be displayed that the newest frame has not.
         if name in person.labels or (name in OPTIONAL_GROUPS and labels[slices[name]].any())
     }
     return replace(person, labels={**person.labels, **moving})

@@ -1,4 +1,4 @@
-"""Which moment of a sender is shown: its present, or one for which labels have arrived."""
+"""Which moment of a sender is displayed: its present, or one for which labels have arrived."""
 
 from collections import deque
 from typing import Final
@@ -40,14 +40,14 @@ class PlayoutClock:
             self._arrivals.popleft()
 
     def delay_s(self, clock: SenderClock | None) -> float:
-        """How much later than live a moment is shown."""
+        """How much later than live a moment is displayed."""
         if not self._delayed or not self._arrivals:
             return 0.0
         waits_s = [wait_s for _, _, wait_s in self._arrivals]
         return min(float(np.percentile(waits_s, _COVERED_PERCENT)) - self._offset_s(clock), _LONGEST_DELAY_S)
 
     def at(self, now_s: float, clock: SenderClock | None) -> float:
-        """The moment that is shown now, on the sender's clock; it passes evenly."""
+        """The moment that is displayed now, on the sender's clock; it passes evenly."""
         target_s = self._offset_s(clock) + self.delay_s(clock)
         behind_s = target_s if self._behind_s is None else self._behind_s
         room_s = _SLEW * max(now_s - self._asked_s, 0.0)

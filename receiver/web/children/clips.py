@@ -47,7 +47,7 @@ class ChildClips:
             on_frame: is called with the number of frames that are published.
 
         Returns:
-            what the sender has said of the clip: what of it is damaged or missing.
+            the warnings of the sender: what of it is damaged or missing.
 
         Raises:
             Refused: 422 it cannot be decoded, 503 the sender process has ended, or does not answer.
@@ -69,8 +69,8 @@ class ChildClips:
         if exit_code != 0:
             self._metrics.sender_process_ended()
             raise Refused(503, "the process for this clip has ended: try again later", 10.0)
-        said = [each.replace(str(clip), "the clip") for each in words if each.startswith(str(clip))]
-        return [printable(each, _MOST_REASON) for each in said]
+        warnings = [each.replace(str(clip), "the clip") for each in words if each.startswith(str(clip))]
+        return [printable(each, _MOST_REASON) for each in warnings]
 
     async def _play(self, clip: Path, owner: str, progress: "_Progress") -> tuple[int | None, list[str]]:
         sender = ObservedSender("clip", owner, OwnKind.CLIP, (progress,))

@@ -108,7 +108,7 @@ class ClipService(Uploads[RecordedClip]):
     async def _played(
         self, account: Account, clip: Path, frames: int, progress: Progress, begin: Callable[[str], None]
     ) -> tuple[str, list[str]]:
-        """Plays a clip; returns the id of its session, and what the sender has said of it. Raises Refused."""
+        """Plays a clip; returns the id of its session, and the warnings of the sender. Raises Refused."""
         began = list[str]()
 
         def on_session(identifier: str) -> None:

@@ -119,7 +119,7 @@ class LiveSession:
     published: deque[float] = field(default_factory=deque)
 
     def description(self) -> dict[str, object]:
-        """What browsers are told about it."""
+        """What browsers get about it."""
         return {
             "number": self.number,
             "sender": self.link.sender,
@@ -305,7 +305,7 @@ class LiveHub(SessionObserver):
         self._tell_sessions()
 
     def sessions_message(self) -> str:
-        """What browsers are told about the sessions: made once for all of them."""
+        """What browsers get about the sessions: made once for all of them."""
         if self._sessions_message is None:
             self._sessions_message = sessions_message([state.description() for state in self.sessions.values()])
         return self._sessions_message

@@ -85,7 +85,7 @@ def binary_message(header: Mapping[str, Any], payload: bytes) -> bytes:
 
 
 def sessions_message(sessions: Sequence[Mapping[str, object]]) -> str:
-    """What a browser is told about each session."""
+    """What a browser gets about each session."""
     return json.dumps({"type": "sessions", "sessions": sessions}, separators=(",", ":"))
 
 

@@ -151,12 +151,12 @@ def _behind_proxies(app: ASGIApp, proxies: str) -> ASGIApp:
 
     A proxy that reaches an IPv6 socket over IPv4 is known by the address that `--trusted-proxy` has.
     """
-    told = ProxyHeadersMiddleware(app, proxies)  # type: ignore[arg-type]
+    behind_proxies = ProxyHeadersMiddleware(app, proxies)  # type: ignore[arg-type]
 
     async def unmapped_first(scope: Scope, receive: Receive, send: Send) -> None:
         client = scope.get("client")
         if client:
             scope = {**scope, "client": (unmapped(client[0]), client[1])}
-        await told(scope, receive, send)  # type: ignore[arg-type]
+        await behind_proxies(scope, receive, send)  # type: ignore[arg-type]
 
     return unmapped_first

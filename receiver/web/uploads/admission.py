@@ -41,5 +41,5 @@ class Admission:
         return len(self._library.clips_of(account.name))
 
     def full(self) -> Refused:
-        """What an account is told that keeps as much as it may."""
+        """The answer to an account that keeps as much as it may."""
         return Refused(409, f"the account keeps {self.most} models and clips: delete one first")

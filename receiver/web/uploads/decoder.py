@@ -92,8 +92,8 @@ def _decoded(kind: str, *arguments: str, content: bytes = b"") -> tuple[dict[str
         logger.info("the decoder of a %s was ended by %s", kind, signal.Signals(-done.returncode).name)
         raise Refused(422, f"the {kind} is damaged or incomplete: export it again")
     if done.returncode:
-        said = done.stderr.decode(errors="replace").strip().rpartition("\n")[2]
-        logger.error("the decoder of a %s has failed: %s", kind, printable(said, 300))
+        last_line = done.stderr.decode(errors="replace").strip().rpartition("\n")[2]
+        logger.error("the decoder of a %s has failed: %s", kind, printable(last_line, 300))
         raise Refused(503, f"the receiver cannot decode the {kind}: its log says why", 10.0)
     head, _, rest = done.stdout.partition(b"\n")
     facts: dict[str, Any] = json.loads(head)

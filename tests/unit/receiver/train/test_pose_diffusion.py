@@ -12,7 +12,7 @@ from common.weights.loader import load_weights
 from receiver.motion.diffusion import GROUPS, WEIGHTS_NAME, PoseDiffusion, condition, load_denoiser
 from receiver.motion.mixture import DOWN, ENTRIES, SIZE, SPEED
 from receiver.train import pose_diffusion
-from receiver.train.pose_diffusion import PoseDiffusionTraining, said_of
+from receiver.train.pose_diffusion import PoseDiffusionTraining, estimated_of
 from tests.support.motion.made_motion import gliding
 from tests.support.training.training_examples import flags_of_examples, train_on_gpu
 
@@ -32,29 +32,29 @@ def test_training(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert exported.keys() == load_weights(WEIGHTS_NAME).keys()
 
 
-def test_what_is_said_of_hidden_limbs_is_nearer_to_the_mean() -> None:
+def test_what_is_estimated_of_hidden_limbs_is_nearer_to_the_mean() -> None:
     x = torch.full((4000, SIZE), 2.0)
     hidden = torch.tensor([[name == "left_leg" for name in GROUPS]]).expand(len(x), -1)
-    said = said_of(x, hidden, torch.Generator().manual_seed(0)).mean(0)
-    left, right = said[ENTRIES["left_leg"][0]], said[ENTRIES["right_leg"][0]]
+    estimated = estimated_of(x, hidden, torch.Generator().manual_seed(0)).mean(0)
+    left, right = estimated[ENTRIES["left_leg"][0]], estimated[ENTRIES["right_leg"][0]]
     assert left == pytest.approx(0.49 * 2 - 0.25, abs=0.05) and right == pytest.approx(0.95 * 2, abs=0.05)
 
 
 def test_condition_has_nothing_of_hidden_groups_that_were_never_sent() -> None:
     hidden = torch.tensor([[name in LEGS for name in GROUPS]])
-    said, modes = torch.ones(1, SIZE), torch.tensor([0])
-    changed = said.clone()
+    estimated, modes = torch.ones(1, SIZE), torch.tensor([0])
+    changed = estimated.clone()
     changed[:, ENTRIES["left_leg"]] = 5.0
-    first, second = (condition(each, hidden, torch.zeros_like(hidden), modes) for each in (said, changed))
+    first, second = (condition(each, hidden, torch.zeros_like(hidden), modes) for each in (estimated, changed))
     assert torch.equal(first, second)
-    assert not torch.equal(condition(changed, hidden, hidden, modes), condition(said, hidden, hidden, modes))
+    assert not torch.equal(condition(changed, hidden, hidden, modes), condition(estimated, hidden, hidden, modes))
 
 
 def test_a_pose_has_the_generated_entries_alone() -> None:
     rng = np.random.default_rng(0)
-    said = np.concatenate([rng.normal(size=SIZE - 4), [0.0, 1.0, 0.0, -2.3]])
+    estimated = np.concatenate([rng.normal(size=SIZE - 4), [0.0, 1.0, 0.0, -2.3]])
     diffusion = PoseDiffusion(load_denoiser())
-    first, again = (diffusion.refined(np.zeros(SIZE), said, LEGS, LEGS, 0, np.zeros(SIZE)) for _ in range(2))
+    first, again = (diffusion.refined(np.zeros(SIZE), estimated, LEGS, LEGS, 0, np.zeros(SIZE)) for _ in range(2))
     own = np.zeros(SIZE, bool)
     for name in LEGS:
         own[ENTRIES[name]] = True
