@@ -174,7 +174,7 @@ def test_every_target_is_up(scraped: Scraped) -> None:
     assert scraped.values("up") == [1.0, 1.0]
 
 
-# Those of Ray: tests/e2e/test_compose_pool.py.
+# Those of Ray: tests/e2e/compose/test_compose_pool.py.
 OURS = [pytest.param(*query, id=query[0]) for query in dashboard_queries() if not ray_metric_names(query[1])]
 
 

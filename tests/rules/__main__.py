@@ -8,6 +8,7 @@ from tests.rules import imports, shape
 from tests.rules.sources import Sources
 
 ROOT = Path(__file__).parents[2]
+BENCHES = Path("tests/bench")
 
 
 def findings(sources: Sources) -> Iterator[str]:
@@ -20,7 +21,9 @@ def findings(sources: Sources) -> Iterator[str]:
     for group in (sources.product, sources.tests):
         if circle := imports.circle(group):
             yield f"imports in a circle: {' → '.join(circle)}"
-    yield from shape.crowded_folders(sources.product)
+    # Benches are commands, which stand side by side.
+    tests = [source for source in sources.tests if BENCHES not in source.path.parents]
+    yield from shape.crowded_folders([*sources.product, *tests])
     yield from (f"no command and no training imports {path}" for path in imports.unreachable(sources.product))
 
 

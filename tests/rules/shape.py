@@ -30,7 +30,7 @@ def printing(source: Source) -> Iterator[str]:
 
 
 def crowded_folders(sources: Iterable[Source]) -> Iterator[str]:
-    """Folders of the product with more modules than a reader keeps in mind."""
+    """Folders with more modules than a reader keeps in mind."""
     modules = Counter(source.path.parent for source in sources if source.path.name != "__init__.py")
     for folder, count in sorted(modules.items()):
         if count > MAX_FOLDER_MODULES:

@@ -12,7 +12,7 @@ from typing import Any, Generic, Protocol, TypeVar
 
 from common.errors import OutputError
 from tests.bench import report
-from tests.netlab.audit import FaultFound, rows_in
+from tests.netlab.faults.audit import FaultFound, rows_in
 
 
 class Part(Protocol):

@@ -1,8 +1,8 @@
 """Complete delivery while processes are killed at chosen system calls: `python -m tests.bench.kills --state FILE`.
 
 Receivers and senders without networks, and changes of accounts, run on disks that count their calls
-(`tests.netlab.volatile_disk`).  Each life of a process ends at another call: before it, after half of a write, or after
-the disk was full; what it had not synced is lost, or some of it, or nothing.  Meanwhile there is a condition:
+(`tests.netlab.faults.volatile_disk`).  Each life of a process ends at another call: before it, after half of a write,
+or after the disk was full; what it had not synced is lost, or some of it, or nothing.  Meanwhile there is a condition:
 
     alone      nothing else happens              cut        all connections are cut for a moment
     stopped    the other end is stopped          backlog    frames wait, and leave in bundles
@@ -33,10 +33,10 @@ from typing import Any
 from common.errors import OutputError
 from tests.bench import report
 from tests.bench.campaigns.campaign import add_flags, campaign
-from tests.netlab import durable_receiver
-from tests.netlab.audit import FAULTS, FaultFound
-from tests.netlab.lives import STRIDE, Episode, Lab
-from tests.netlab.volatile_disk import KINDS
+from tests.netlab.faults import durable_receiver
+from tests.netlab.faults.audit import FAULTS, FaultFound
+from tests.netlab.faults.lives import STRIDE, Episode, Lab
+from tests.netlab.faults.volatile_disk import KINDS
 
 CONDITIONS = ("alone", "stopped", "later", "earlier", "cut", "backlog", "datagrams")
 

@@ -1,8 +1,8 @@
 """Damaged and hostile packets, messages and states: `python -m tests.bench.packets --count 100000000 --state FILE`.
 
 Mutations of the inputs in `tests/golden`, which were found by coverage, are decoded one after the other.  Rows are what
-decodes them (`tests.netlab.fuzz`); the first row has packets with a check that does not fit, as damage leaves them, the
-second the same with the right check, in states that those before have led to.
+decodes them (`tests.netlab.hostile.fuzz`); the first row has packets with a check that does not fit, as damage leaves
+them, the second the same with the right check, in states that those before have led to.
 
     inputs      that were decoded
     taken       share that was not refused: all that was checked to be right
@@ -26,7 +26,7 @@ import numpy as np
 
 from tests.bench import report
 from tests.bench.campaigns.campaign import NumberedPart, add_flags, campaign
-from tests.netlab import fuzz
+from tests.netlab.hostile import fuzz
 
 BATCH = 100_000
 # Inputs of a target in a batch. Packets with right checks take fifty times as long as others.

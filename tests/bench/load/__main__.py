@@ -20,7 +20,7 @@ from pathlib import Path
 from common.errors import BodywireError
 from tests.bench import report
 from tests.bench.load import costs, overload, soak
-from tests.netlab.audit import rows_in
+from tests.netlab.faults.audit import rows_in
 
 _LEAST_FAIRNESS = 0.95
 

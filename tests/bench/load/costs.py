@@ -33,7 +33,7 @@ from sender.link.transport.transport import Transport
 from tests.bench import report
 from tests.bench.time.web import account
 from tests.netlab.crowd import CAMERA, Receiver, receiver, recorded_labels
-from tests.netlab.hostile_quic import HALF_OPEN, hostile_quic, stranger
+from tests.netlab.hostile.hostile_quic import HALF_OPEN, hostile_quic, stranger
 from tests.netlab.programs import FixedRate, new_hello
 from tests.support.link.relays import TcpRelay, UdpRelay
 from tests.support.processes.demo_clip import demo_pictures

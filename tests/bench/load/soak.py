@@ -21,8 +21,8 @@ from tests.bench.charts import draw
 from tests.bench.measures import percentile
 from tests.bench.time.daemons import ROOT, Camera, Daemon
 from tests.bench.time.web import account
-from tests.netlab.audit import rows_in
 from tests.netlab.crowd import LightSender, Receiver, Records, Said, receiver, recorded_labels, together, watch
+from tests.netlab.faults.audit import rows_in
 from tests.support.processes.demo_clip import demo_pictures
 
 Row = dict[str, Any]

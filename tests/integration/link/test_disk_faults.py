@@ -25,7 +25,7 @@ from sender.link.client import LinkClient
 from sender.link.config import LinkConfig
 from sender.spool.complete_delivery import CompleteDelivery, Outstanding
 from sender.spool.spool import Spool, SpoolContent
-from tests.netlab.durable_sender import frame_of
+from tests.netlab.faults.durable_sender import frame_of
 from tests.netlab.programs import MODEL, FixedRate
 from tests.support.link.link_fixture import LinkFixture
 from tests.support.receiver.fake_reconstructor import FakeEngine

@@ -16,7 +16,7 @@ from common.wire.quic import Item
 from common.wire.quic_connection import LinkConnection, configuration
 from receiver.link.quic_server import _NoRoom, _Socket
 from receiver.link.server import LinkServer
-from tests.netlab.hostile_quic import HALF_OPEN, hostile_quic, stranger
+from tests.netlab.hostile.hostile_quic import HALF_OPEN, hostile_quic, stranger
 from tests.support.link.certificate_authority import Authority
 from tests.support.link.counting_codec import label_frame, until
 from tests.support.link.link_fixture import LinkFixture, at_receiver, at_sender, send_all

@@ -19,7 +19,7 @@ from common.wire.stream import StreamBroken
 from receiver.link.config import SecurityConfig
 from receiver.link.quic_server import QuicListener
 from sender.link.transport.grpc_stream import GrpcClientStream
-from tests.netlab.hostile_packets import hostile_messages
+from tests.netlab.hostile.hostile_packets import hostile_messages
 from tests.support.link.certificate_authority import Authority
 from tests.support.link.link_fixture import LOOPBACK, LinkFixture, SenderSecurity, at_receiver, at_sender, send_all
 from tests.support.link.owned_sessions import OwnedPipeline, OwnedSessions

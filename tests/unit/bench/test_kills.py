@@ -12,10 +12,10 @@ import pytest
 
 from common.io.atomic_write import atomic_write
 from tests.bench.campaigns.kills import CONDITIONS, episodes
-from tests.netlab.audit import Faults, audit, records_in, rows_in
-from tests.netlab.durable_receiver import BUGS
-from tests.netlab.durable_sender import captured_at
-from tests.netlab.volatile_disk import Fault, FaultyDisk, Meter, forget
+from tests.netlab.faults.audit import Faults, audit, records_in, rows_in
+from tests.netlab.faults.durable_receiver import BUGS
+from tests.netlab.faults.durable_sender import captured_at
+from tests.netlab.faults.volatile_disk import Fault, FaultyDisk, Meter, forget
 
 CALLS = ("open", "write", "fsync", "ftruncate", "replace", "rename", "unlink", "remove")
 CORRECT = [(sequence, captured_at(sequence)) for sequence in range(5)]

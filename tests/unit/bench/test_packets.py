@@ -8,7 +8,7 @@ from common.codec import frame_codec
 from common.wire import convert, frame_messages
 from tests.bench.campaigns.campaign import NumberedPart
 from tests.bench.campaigns.packets import SHARES, Fuzzer, table
-from tests.netlab import fuzz
+from tests.netlab.hostile import fuzz
 
 
 @pytest.fixture(scope="module")

@@ -27,7 +27,7 @@ from common.wire.convert import (
 )
 from receiver.link.session import SenderClock, Session
 from receiver.publish.frame_record import age_and_error_ms
-from tests.netlab.hostile_packets import HostilePacket, hostile_blobs, hostile_frames
+from tests.netlab.hostile.hostile_packets import HostilePacket, hostile_blobs, hostile_frames
 from tests.support.link.counting_codec import new_session
 from tests.support.motion.label_motion import MODEL_HASH
 from tests.support.receiver.running_receiver import RunningReceiver

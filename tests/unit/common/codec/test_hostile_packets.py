@@ -11,7 +11,7 @@ from common.codec.range_coder import SymbolWriter
 from common.errors import MalformedPacket, WireError
 from common.frames import Camera, LabelFrame, PersonLabels
 from common.labels import GROUP_NAMES, LABEL_SIZE, split
-from tests.netlab.hostile_packets import longest_to_decode, packet_of
+from tests.netlab.hostile.hostile_packets import longest_to_decode, packet_of
 from tests.support.motion.label_motion import CAMERA, MODEL_HASH
 
 NOW_MS = 1_800_000_000_000

@@ -33,7 +33,7 @@ from sender.link_account import LinkAccount
 from sender.metrics import SenderMetrics
 from sender.rate.controller import RateController
 from sender.rate.policy import RateConfig
-from tests.netlab.hostile_packets import hostile_answers
+from tests.netlab.hostile.hostile_packets import hostile_answers
 from tests.support.link.counting_codec import MODEL, SECRET, SESSION, CountingCodec, label_frame, settle
 from tests.support.link.scripted_receiver import (
     WELCOME,

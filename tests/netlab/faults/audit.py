@@ -11,7 +11,7 @@ from typing import Any
 from common.errors import BodywireError, RecordingError
 from common.recording.reader import Recording
 from common.recording.records import RecordedFrame
-from tests.netlab.durable_sender import captured_at
+from tests.netlab.faults.durable_sender import captured_at
 
 FAULTS = ("lost", "doubled", "misplaced", "wrong")
 

@@ -23,7 +23,7 @@ from common.codec.tables import ALPHABET
 from common.errors import MalformedPacket
 from common.frames import MAX_AHEAD_STEPS, Camera, check_frame
 from common.wire import semantic_link_pb2 as pb
-from tests.netlab.fuzz import mutated
+from tests.netlab.hostile.fuzz import mutated
 
 T = TypeVar("T")
 

@@ -38,7 +38,7 @@ from common.wire.convert import (
 from common.wire.datagrams import Datagrams, is_compact
 from tests.support.motion.label_motion import FINE_RHO, MODEL_HASH, clip
 
-CORPUS: Final = Path(__file__).parent.parent / "golden" / "packets.zst"
+CORPUS: Final = Path(__file__).parents[2] / "golden" / "packets.zst"
 RAW: Final = 0x80
 """In the first byte of a packet's data: its check is what the last two bytes say, and not made right."""
 FITS: Final = 0x20
@@ -291,7 +291,7 @@ _LENGTH: Final = struct.Struct("<H")
 
 
 def read_corpus() -> list[bytes]:
-    """Inputs that together reach all that mutations have reached so far (`python -m tests.netlab.grow_corpus`)."""
+    """Inputs that together reach all that mutations have reached so far (`tests.netlab.hostile.grow_corpus`)."""
     data, inputs = zstandard.decompress(CORPUS.read_bytes()), []
     while data:
         (length,) = _LENGTH.unpack_from(data)

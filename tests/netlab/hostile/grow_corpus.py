@@ -1,4 +1,4 @@
-"""Grows the inputs of `tests.netlab.fuzz` by coverage: `python -m tests.netlab.grow_corpus --seconds 600`.
+"""Grows the inputs of `fuzz.py` by coverage: `python -m tests.netlab.hostile.grow_corpus --seconds 600`.
 
 libFuzzer (`pip install .[fuzz]`, Python 3.11) changes inputs and keeps those that reach something new; the few that
 together reach all of it are written to `tests/golden`.  The exit code is not 0 if one is neither refused nor right.
@@ -20,7 +20,7 @@ import numpy as np
 with atheris.instrument_imports(
     include=["common.codec", "common.wire", "common.wears", "common.frames", "common.text"]
 ):
-    from tests.netlab import fuzz
+    from tests.netlab.hostile import fuzz
 
 from common.codec.frame_codec import FrameCodec
 from common.wear_kinds import VALUES
@@ -41,7 +41,7 @@ from common.wire.convert import (
 )
 from common.wire.datagrams import Datagrams
 from common.wire.report import SenderReport
-from tests.netlab.hostile_packets import hostile_answers, hostile_frames, hostile_messages
+from tests.netlab.hostile.hostile_packets import hostile_answers, hostile_frames, hostile_messages
 from tests.support.motion.label_motion import FINE_RHO, MODEL_HASH, clip
 
 _MOST_BYTES, _SHORT_BYTES = 6000, 300
@@ -125,7 +125,7 @@ def libfuzzer(flags: Sequence[str]) -> NoReturn:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser("python -m tests.netlab.grow_corpus", description=__doc__)
+    parser = argparse.ArgumentParser("python -m tests.netlab.hostile.grow_corpus", description=__doc__)
     parser.add_argument("--seconds", type=int, default=600, help="for which inputs are changed (default: %(default)s)")
     seconds = parser.parse_args().seconds
     with tempfile.TemporaryDirectory() as name:
@@ -140,7 +140,7 @@ def _grow(folder: Path, seconds: int) -> None:
         (found / hashlib.sha1(data).hexdigest()).write_bytes(data)
     # It also starts itself, several times while it chooses inputs.
     itself = folder / "libfuzzer"
-    itself.write_text(f'#!/bin/sh\nexec {sys.executable} -m tests.netlab.grow_corpus --libfuzzer "$0" "$@"\n')
+    itself.write_text(f'#!/bin/sh\nexec {sys.executable} -m tests.netlab.hostile.grow_corpus --libfuzzer "$0" "$@"\n')
     itself.chmod(0o755)
     limits = [f"-max_len={_MOST_BYTES}", "-timeout=5", "-artifact_prefix=/tmp/"]
     subprocess.run([itself, *limits, f"-max_total_time={seconds}", found], check=True)

@@ -1,6 +1,6 @@
-"""Changes accounts on a faulty disk (`tests.netlab.volatile_disk`).
+"""Changes accounts on a faulty disk (`tests.netlab.faults.volatile_disk`).
 
-`python -m tests.netlab.durable_accounts --out DIR --ledger FILE --journal DIR`
+`python -m tests.netlab.faults.durable_accounts --out DIR --ledger FILE --journal DIR`
 
 Change n, one transaction, adds account n, signs it in, and removes the oldest account beyond `KEPT`.  Its number is
 written to the ledger when it is committed.
@@ -15,7 +15,7 @@ from sqlite3 import Connection
 from receiver.web.accounts import store
 from receiver.web.accounts.store import Account
 from receiver.web.database.database import Database, DatabaseUnavailable
-from tests.netlab import volatile_disk
+from tests.netlab.faults import volatile_disk
 
 KEPT = 5
 
@@ -49,7 +49,7 @@ def last_change(connection: Connection) -> int:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser("python -m tests.netlab.durable_accounts")
+    parser = argparse.ArgumentParser("python -m tests.netlab.faults.durable_accounts")
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--ledger", type=Path, required=True)
     volatile_disk.add_flags(parser)

@@ -1,6 +1,6 @@
-"""A receiver on a faulty disk (`tests.netlab.volatile_disk`), without reconstruction.
+"""A receiver on a faulty disk (`tests.netlab.faults.volatile_disk`), without reconstruction.
 
-`python -m tests.netlab.durable_receiver --listen H:P --out DIR --journal DIR [--share-sessions]`
+`python -m tests.netlab.faults.durable_receiver --listen H:P --out DIR --journal DIR [--share-sessions]`
 
 Link, pipeline, recorder and session directory are the receiver's own; beside them, a session that nobody needs is begun
 and deleted again and again.  `--bug` breaks a guarantee on purpose:
@@ -38,7 +38,7 @@ from receiver.publish.line_file import LineFile
 from receiver.publish.session_directory import SessionDirectory
 from receiver.recording.config import RecordConfig
 from receiver.recording.recorder import FileRecorder
-from tests.netlab import volatile_disk
+from tests.netlab.faults import volatile_disk
 from tests.netlab.programs import MODEL, serve
 from tests.support.receiver.fake_reconstructor import FakeEngine
 
@@ -129,7 +129,7 @@ async def run(options: argparse.Namespace) -> None:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser("python -m tests.netlab.durable_receiver")
+    parser = argparse.ArgumentParser("python -m tests.netlab.faults.durable_receiver")
     parser.add_argument("--listen", type=Address.parse, required=True)
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--share-sessions", action="store_true")

@@ -12,10 +12,10 @@ from typing import Any
 
 from common.errors import OutputError
 from receiver.web.database.database import Database
-from tests.netlab import breakable_path, durable_accounts, durable_receiver, durable_sender
-from tests.netlab.audit import FAULTS, FaultFound, audit, records_in, wrong_in_recordings
-from tests.netlab.forked import Forked
-from tests.netlab.volatile_disk import FORGETS, forget
+from tests.netlab.faults import breakable_path, durable_accounts, durable_receiver, durable_sender
+from tests.netlab.faults.audit import FAULTS, FaultFound, audit, records_in, wrong_in_recordings
+from tests.netlab.faults.forked import Forked
+from tests.netlab.faults.volatile_disk import FORGETS, forget
 from tests.support.link.certificate_authority import Authority
 
 # How many calls of a process are tried, at its start and in steady state, and how many of them in one episode.

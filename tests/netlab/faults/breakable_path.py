@@ -1,4 +1,4 @@
-"""The way to a receiver, which breaks on signals: `python -m tests.netlab.breakable_path --listen H:P --to H:P`.
+"""The way to a receiver, which breaks on signals: `python -m tests.netlab.faults.breakable_path --listen H:P --to H:P`.
 
 SIGUSR1 cuts all connections, and lets nothing pass for a moment; SIGUSR2 stops UDP, or lets it pass again.
 """
@@ -57,7 +57,7 @@ async def run(listen: Address, to: Address) -> None:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser("python -m tests.netlab.breakable_path")
+    parser = argparse.ArgumentParser("python -m tests.netlab.faults.breakable_path")
     parser.add_argument("--listen", type=Address.parse, required=True)
     parser.add_argument("--to", type=Address.parse, required=True)
     options = parser.parse_args()

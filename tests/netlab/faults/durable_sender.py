@@ -1,6 +1,6 @@
-"""A sender with complete delivery on a faulty disk (`tests.netlab.volatile_disk`), without camera and networks.
+"""A sender with complete delivery on a faulty disk (`tests.netlab.faults.volatile_disk`), without camera and networks.
 
-`python -m tests.netlab.durable_sender --peer H:P --spool DIR --ledger FILE --journal DIR`
+`python -m tests.netlab.faults.durable_sender --peer H:P --spool DIR --ledger FILE --journal DIR`
 
 Captures a frame at every tick of `--fps` until SIGTERM, then sends the rest of the spool.  Frame n is the same each
 time that it is made; its number is written to FILE when it is acknowledged.
@@ -29,7 +29,7 @@ from sender.link.transport.transport import Transport
 from sender.spool import spool
 from sender.spool.complete_delivery import CompleteDelivery, Outstanding
 from sender.spool.spool import Spool, SpoolContent
-from tests.netlab import volatile_disk
+from tests.netlab.faults import volatile_disk
 from tests.netlab.programs import MODEL, FixedRate, terminated
 
 # Small, so that segments begin and end between two kills.
@@ -95,7 +95,7 @@ async def send(options: argparse.Namespace) -> None:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser("python -m tests.netlab.durable_sender")
+    parser = argparse.ArgumentParser("python -m tests.netlab.faults.durable_sender")
     parser.add_argument("--peer", type=Addresses.parse, required=True)
     parser.add_argument("--spool", type=Path, required=True)
     parser.add_argument("--ledger", type=Path, required=True)
