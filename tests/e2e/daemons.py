@@ -1,6 +1,7 @@
 """Runs the two daemons as their users do: as processes, with flags."""
 
 import subprocess
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -9,6 +10,7 @@ from pathlib import Path
 from tests.support.processes.forked_program import ForkedProgram
 
 TIMEOUT_S = 180.0
+CERTS = Path(__file__).parents[2] / "deploy" / "certs"
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,3 +57,27 @@ def run(program: str, *flags: str) -> subprocess.CompletedProcess[str]:
     output, errors = process.communicate(TIMEOUT_S)
     assert process.returncode is not None
     return subprocess.CompletedProcess([program, *flags], process.returncode, output, errors)
+
+
+@dataclass(frozen=True, slots=True)
+class Secured:
+    """Flags of a receiver and a sender with certificates and a token, as documented."""
+
+    receiver: tuple[str, ...]
+    sender: tuple[str, ...]
+    token: tuple[str, ...]
+
+    @classmethod
+    def in_folder(cls, folder: Path) -> "Secured":
+        """Makes the files."""
+        certs, tokens, token = folder / "certs", folder / "tokens.toml", folder / "token"
+        for script, *more in (["make-ca.sh"], ["issue.sh", "receiver", "127.0.0.1"], ["issue.sh", "camera"]):
+            subprocess.run(["sh", str(CERTS / script), str(certs), *more], check=True, capture_output=True)
+        add = [sys.executable, "-m", "receiver.link.auth.tokens", str(tokens), "camera", "--days", "1"]
+        token.write_text(subprocess.run(add, check=True, capture_output=True, text=True).stdout)
+
+        def flags(name: str) -> tuple[str, ...]:
+            pair = ("--tls-cert", str(certs / f"{name}.pem"), "--tls-key", str(certs / f"{name}.key"))
+            return (*pair, "--tls-ca", str(certs / "ca.pem"))
+
+        return cls((*flags("receiver"), "--tokens", str(tokens)), flags("camera"), ("--token-file", str(token)))

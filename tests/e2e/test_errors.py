@@ -69,3 +69,11 @@ def test_errors_are_told_before_the_networks_library_is_loaded(tmp_path: Path, u
         script += f"print([(main(flags), 'torch' in sys.modules) for flags in {list(cases.values())!r}])"
         done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
         assert done.stdout == f"{[(code, False) for code in cases]}\n", done.stderr
+
+
+def test_replay_of_another_file_is_refused_in_one_line(tmp_path: Path) -> None:
+    path = tmp_path / "talk.bw"
+    path.write_bytes(b"not a recording")
+    refused = run("receiver", "--replay", str(path), "--no-page", "--out", str(tmp_path / "out"))
+    assert (refused.returncode, refused.stdout) == (3, "")
+    assert refused.stderr.startswith(f"receiver: {path}: ") and len(refused.stderr.splitlines()) == 1

@@ -1,10 +1,13 @@
-"""From images at the sender to watertight meshes of human size and frame records at the receiver."""
+"""From images at the sender to watertight meshes of human size and frame records at the receiver, encrypted."""
 
 import io
 import json
 import shutil
+import signal
 import time
 import urllib.request
+from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -14,10 +17,18 @@ import trimesh
 from PIL import Image
 
 from common.arrays import FloatArray
-from common.labels import GROUP_NAMES
+from common.codec.frame_codec import FrameCodec
+from common.frames import Camera, LabelFrame, PersonLabels
+from common.io.addresses import Address
+from common.labels import GROUP_NAMES, LABEL_SIZE, split
 from common.wear_kinds import VALUES
+from common.weights.manifest import model_hash
+from common.wire.convert import Acknowledgements, Drain, FrameMessage
 from receiver.mesh.mesh_reading import read_mesh
-from tests.e2e.daemons import receiver, run
+from sender.link.transport.security import SecurityConfig
+from sender.link.transport.transport import Transport
+from tests.e2e.daemons import RunningReceiver, Secured, receiver, run
+from tests.support.link.scripted_sender import ScriptedSender
 from tests.support.processes.demo_clip import demo_picture
 from tests.support.processes.forked_program import ForkedProgram
 from tests.support.processes.free_port import free_port
@@ -63,8 +74,31 @@ def check_colours_and_clothes(out: Path, first: dict[str, Any], second: dict[str
     assert all(set(each) == set(VALUES) for each in wears) and wears[0] != wears[1]
 
 
-def test_images_become_watertight_meshes_and_metrics(tmp_path: Path, coloured: list[Path]) -> None:
-    images, out, port = tmp_path / "images", tmp_path / "out", free_port()
+@dataclass(frozen=True, slots=True)
+class Serving:
+    """A receiver with certificates, tokens and metrics."""
+
+    running: RunningReceiver
+    out: Path
+    metrics: str
+    secured: Secured
+
+    @property
+    def sender(self) -> tuple[str, ...]:
+        """Flags of a sender to it, but for the token."""
+        return "--peer", self.running.address, *self.secured.sender
+
+
+@pytest.fixture(scope="module")
+def serving(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Serving]:
+    folder, metrics = tmp_path_factory.mktemp("serving"), f"127.0.0.1:{free_port()}"
+    secured = Secured.in_folder(folder)
+    with receiver(folder / "out", "--metrics", metrics, *secured.receiver) as running:
+        yield Serving(running, folder / "out", metrics, secured)
+
+
+def test_images_become_watertight_meshes_and_metrics(tmp_path: Path, serving: Serving, coloured: list[Path]) -> None:
+    images, out = tmp_path / "images", serving.out
     images.mkdir()
     for name, frame, shown in (("a.png", 0, slice(None)), ("b.png", 40, slice(HIPS_PX))):
         Image.fromarray(np.asarray(Image.open(io.BytesIO(demo_picture(frame))))[shown]).save(images / name)
@@ -73,14 +107,11 @@ def test_images_become_watertight_meshes_and_metrics(tmp_path: Path, coloured: l
     frames = len(sources := sorted(path.name for path in images.iterdir()))
     (images / "empty.png").touch()
     Image.new("1", (70_000, 1)).save(images / "wide.png")
-    with receiver(out, "--metrics", f"127.0.0.1:{port}") as running:
-        done = run("sender", "--camera", str(images), "--peer", running.address)
-        assert done.returncode == 0, done.stderr
-        assert done.stdout.startswith(f"sent {frames} frames")
-        assert json.loads(done.stderr.splitlines()[-1])["message"] == f"skipped 2 of {frames + 2} images"
-        metrics = urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=10).read().decode()
-        code, errors = running.terminate()
-    assert code == 0, errors
+    done = run("sender", "--camera", str(images), *serving.sender, *serving.secured.token)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.startswith(f"sent {frames} frames")
+    assert json.loads(done.stderr.splitlines()[-1])["message"] == f"skipped 2 of {frames + 2} images"
+    metrics = urllib.request.urlopen(f"http://{serving.metrics}/metrics", timeout=10).read().decode()
     for stage in ("codec", "decode", "diffusion", "surface", "publish"):
         assert f'bodywire_receiver_stage_seconds_count{{stage="{stage}"}} {float(frames)}' in metrics
     assert f'bodywire_receiver_frames_total{{fate="published"}} {float(frames)}' in metrics
@@ -103,6 +134,38 @@ def test_images_become_watertight_meshes_and_metrics(tmp_path: Path, coloured: l
         body: Any = trimesh.load(out / person["body"])
         assert body.geometry
     check_colours_and_clothes(out, *lines[-2:])
+
+
+def test_sender_without_a_token_is_refused(serving: Serving, coloured: list[Path]) -> None:
+    refused = run("sender", "--camera", str(coloured[0]), *serving.sender)
+    assert refused.returncode == 4
+    assert "give --token-file" in refused.stderr
+
+
+async def test_sigterm_finishes_arrived_frames_and_sends_drain(serving: Serving) -> None:
+    """The last test: it ends the receiver, which refuses new senders then."""
+    codec = FrameCodec(model_hash())
+    person = PersonLabels(0, 0.9, split(np.zeros(LABEL_SIZE, np.float32)))
+    flags = (*serving.secured.sender, *serving.secured.token)
+    files = {flag[2:].replace("-", "_"): Path(path) for flag, path in zip(flags[::2], flags[1::2], strict=True)}
+    transport = Transport(SecurityConfig(**files))
+    async with ScriptedSender(await transport.reach(Address.parse(serving.running.address))) as sender:
+        assert (await sender.hello(model=model_hash())).accepted
+        for sequence in range(3):
+            encoded = codec.encode(LabelFrame(sequence, "draining", 1.8e9, Camera(640, 480, 600.0), (person,)), {})
+            await sender.write(FrameMessage(sequence, encoded.payload))
+        answers = [await sender.receive()]
+        # The other frames have arrived or are in flight; one of them is being reconstructed.
+        serving.running.process.send_signal(signal.SIGTERM)
+        while not isinstance(answers[-1], Drain):
+            answers.append(await sender.receive())
+        assert await sender.end.read() is None
+    code, errors = serving.running.terminate()
+    assert code == 0 and "Traceback" not in errors, errors
+    acknowledged = [ack.sequence for each in answers if isinstance(each, Acknowledgements) for ack in each.frames]
+    assert acknowledged == list(range(len(acknowledged)))
+    drained = [line["seq"] for line in lines_of(serving.out) if line["source"] == "draining"]
+    assert drained == acknowledged
 
 
 @pytest.mark.slow

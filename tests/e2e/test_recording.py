@@ -39,12 +39,3 @@ def test_sender_records_without_a_receiver_and_the_receiver_replays(tmp_path: Pa
     assert sequences(tmp_path / "out") == [3, 4, 5]
     late = run("receiver", *flags, "--out", str(tmp_path / "out"), "--from", "600")
     assert late.returncode == 2 and "ends after 2.5 s" in late.stderr
-
-
-@pytest.mark.parametrize("content", [b"", b"not a recording", b"\x93BODYWIRE\x01" + bytes(500)])
-def test_replay_of_another_file_is_refused_in_one_line(tmp_path: Path, content: bytes) -> None:
-    (tmp_path / "talk.bw").write_bytes(content)
-    refused = run("receiver", "--replay", str(tmp_path / "talk.bw"), "--no-page", "--out", str(tmp_path / "out"))
-    assert refused.returncode == 3 and refused.stdout == ""
-    (line,) = refused.stderr.splitlines()
-    assert line.startswith(f"receiver: {tmp_path / 'talk.bw'}: ")
