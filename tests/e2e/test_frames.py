@@ -147,7 +147,9 @@ async def test_sigterm_finishes_arrived_frames_and_sends_drain(serving: Serving)
     codec = FrameCodec(model_hash())
     person = PersonLabels(0, 0.9, split(np.zeros(LABEL_SIZE, np.float32)))
     flags = (*serving.secured.sender, *serving.secured.token)
-    files = {flag[2:].replace("-", "_"): Path(path) for flag, path in zip(flags[::2], flags[1::2], strict=True)}
+    files: dict[str, Any] = {
+        flag[2:].replace("-", "_"): Path(path) for flag, path in zip(flags[::2], flags[1::2], strict=True)
+    }
     transport = Transport(SecurityConfig(**files))
     async with ScriptedSender(await transport.reach(Address.parse(serving.running.address))) as sender:
         assert (await sender.hello(model=model_hash())).accepted

@@ -35,7 +35,7 @@ from tests.bench.time.web import account
 from tests.netlab.crowd import CAMERA, Receiver, receiver, recorded_labels
 from tests.netlab.hostile.hostile_quic import HALF_OPEN, hostile_quic, stranger
 from tests.netlab.programs import FixedRate, new_hello
-from tests.support.link.relays import TcpRelay, UdpRelay
+from tests.support.link.relays import BreakableRelay
 from tests.support.processes.demo_clip import demo_pictures
 
 Figures = dict[str, float]
@@ -242,7 +242,7 @@ async def _repeated(act: Act, until_s: float) -> int:
 
 async def _bytes(case: Case, at: Address, udp: bool) -> float:
     """Bytes of an act to the receiver."""
-    relay = UdpRelay(at) if udp else TcpRelay(at)
+    relay = BreakableRelay(at)
     async with case(await relay.start()) as act:
         before = relay.sent_bytes
         for _ in range(_COUNTED):

@@ -10,7 +10,7 @@ from collections.abc import Callable
 
 from common.io.addresses import Address
 from tests.netlab.programs import terminated
-from tests.support.link.relays import TcpRelay, UdpRelay
+from tests.support.link.relays import BreakableRelay
 
 _CUT_S = 0.2
 
@@ -19,8 +19,7 @@ class BreakablePath:
     """Relays TCP and UDP from one port."""
 
     def __init__(self, to: Address) -> None:
-        self._tcp, self._udp = TcpRelay(to), UdpRelay(to, lambda: self._cut or self._without_udp)
-        self._cut = self._without_udp = False
+        self._relay, self._udp = BreakableRelay(to), True
 
     async def start(self, port: int) -> None:
         """Listens; the handlers of the signals are in place then."""
@@ -28,24 +27,22 @@ class BreakablePath:
         handlers: dict[int, Callable[[], None]] = {signal.SIGUSR1: self.cut, signal.SIGUSR2: self.stop_udp}
         for number, handler in handlers.items():
             self._loop.add_signal_handler(number, handler)
-        await self._tcp.start(port)
-        await self._udp.start(port)
+        await self._relay.start(port)
 
     def cut(self) -> None:
         """Cuts for a moment."""
-        self._cut = True
-        self._tcp.cut()
-        self._tcp.dead = True
+        self._relay.cut()
+        self._relay.pass_on(tcp=False, udp=False)
         self._loop.call_later(_CUT_S, self._restore)
 
     def stop_udp(self) -> None:
         """Stops UDP, or lets it pass again."""
-        self._without_udp = not self._without_udp
+        self._udp = not self._udp
+        self._relay.pass_on(udp=self._udp)
 
     def _restore(self) -> None:
-        self._cut = False
-        self._tcp.cut()
-        self._tcp.dead = False
+        self._relay.cut()
+        self._relay.pass_on(udp=self._udp)
 
 
 async def run(listen: Address, to: Address) -> None:

@@ -35,7 +35,7 @@ from tests.support.link.counting_codec import MODEL, CountingCodec, label_frame
 from tests.support.link.ends import PathServer, PathTransport
 from tests.support.link.path import Path, VirtualLoop
 from tests.support.link.recording_pipeline import RecordingPipeline
-from tests.support.link.relays import TcpRelay
+from tests.support.link.relays import BreakableRelay
 from tests.support.link.scripted_receiver import RecordingObserver
 
 LOOPBACK = "127.0.0.1"
@@ -107,12 +107,12 @@ class LinkFixture:
         self._stack.push_async_callback(server.stop)
         return server, address
 
-    async def relay(self, target: Address) -> TcpRelay:
-        """A relay between sockets."""
-        relay = TcpRelay(target)
-        await relay.start()
+    async def relay(self, target: Address) -> tuple[BreakableRelay, Address]:
+        """A relay between sockets, and where it listens."""
+        relay = BreakableRelay(target)
+        address = await relay.start()
         self._stack.push_async_callback(relay.stop)
-        return relay
+        return relay, address
 
     def client(
         self,
