@@ -8,7 +8,6 @@ from tests.rules import imports, shape
 from tests.rules.sources import Sources
 
 ROOT = Path(__file__).parents[2]
-BENCHES = Path("tests/bench")
 
 
 def findings(sources: Sources) -> Iterator[str]:
@@ -21,9 +20,7 @@ def findings(sources: Sources) -> Iterator[str]:
     for group in (sources.product, sources.tests):
         if circle := imports.circle(group):
             yield f"imports in a circle: {' → '.join(circle)}"
-    # Benches are commands, which stand side by side.
-    tests = [source for source in sources.tests if BENCHES not in source.path.parents]
-    yield from shape.crowded_folders([*sources.product, *tests])
+    yield from shape.crowded_folders([*sources.product, *sources.tests])
     yield from (f"no command and no training imports {path}" for path in imports.unreachable(sources.product))
 
 
