@@ -99,17 +99,6 @@ def frame_of(*people: PersonLabels) -> LabelFrame:
     return LabelFrame(0, "clip.mp4", 1000.0, CAMERA, people)
 
 
-def test_rho_reaches_codec() -> None:
-    person = PersonLabels(0, 0.9, {group.name: np.ones(group.size, np.float32) for group in GROUPS})
-
-    def size_of(f: float) -> int:
-        rate = RateController(RateConfig(policy="fixed", fixed_f=f))
-        encoder = RatedEncoder(FrameCodec(bytes(8)), Importance.load(), rate, SenderMetrics(), LabelsAhead(Future))
-        return len(encoder.encode(frame_of(person)).payload)
-
-    assert size_of(0.0) > size_of(0.5) > size_of(1.0)
-
-
 def test_uncertainty_of_each_person_changes_the_bytes() -> None:
     sigma = {group.name: np.full(group.size, 0.001, np.float32) for group in GROUPS}
     unsure = {**sigma, "left_arm": np.full(9, 2.0, np.float32)}

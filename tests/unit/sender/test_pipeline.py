@@ -252,17 +252,6 @@ class StalledSource(FakeSource, FrameSource):
         self.released.set()
 
 
-async def test_stop_ends_a_source_that_blocks() -> None:
-    stop, link, source = asyncio.Event(), FakeLink(), StalledSource([captured(0)])
-    running = asyncio.create_task(pipeline_of(source, link).run(stop))
-    assert await asyncio.to_thread(source.stalled.wait, 30)
-    stop.set()
-    async with asyncio.timeout(30):
-        await running
-    assert len(link.sent) == 1
-    assert link.drained
-
-
 async def test_source_that_waits_holds_up_no_other_pipeline() -> None:
     stop, stalled, link, workers = asyncio.Event(), StalledSource([]), FakeLink(), ThreadPoolExecutor(1)
     waiting = asyncio.create_task(pipeline_of(stalled, FakeLink(), workers=workers).run(stop))

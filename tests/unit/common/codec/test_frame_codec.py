@@ -203,19 +203,6 @@ def test_confidence_score_camera_and_source_round_trip() -> None:
     assert [first.score, second.score] == pytest.approx([0.5, 0.9], abs=0.01)
 
 
-def test_lost_frames_do_not_break_prediction() -> None:
-    rng = np.random.default_rng(15)
-    encoder, decoder = FrameCodec(MODEL_HASH), FrameCodec(MODEL_HASH)
-    for frame in clip(120, seed=15):
-        encoded = encoder.encode(frame, FINE_RHO)
-        if rng.random() < 0.5:
-            continue
-        decoded = decoder.decode(encoded.payload, frame.sequence)
-        assert fast_error(frame, decoded).max() < 0.25
-        if rng.random() < 0.5:
-            encoder.acknowledge(frame.sequence)
-
-
 def test_expected_frames_are_predicted_from_until_one_is_lost() -> None:
     encoder, decoder = FrameCodec(MODEL_HASH), FrameCodec(MODEL_HASH)
     frames = clip(10, seed=15)

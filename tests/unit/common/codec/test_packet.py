@@ -93,14 +93,6 @@ def test_each_single_bit_error_is_found() -> None:
             verify(bytes(damaged), SEED)
 
 
-@pytest.mark.parametrize(
-    "other", [check_seed(b"hush", (7,), (1, 2)), check_seed(b"hash", (8,), (1, 2)), check_seed(b"hash", (7,), (1, 3))]
-)
-def test_packet_with_another_seed_is_refused(other: bytes) -> None:
-    with pytest.raises(ChecksumMismatch):
-        verify(seal(b"labels", SEED), other)
-
-
 def test_packets_of_absurd_length_are_refused() -> None:
     with pytest.raises(MalformedPacket, match="65537 bytes"):
         body_of(bytes(MAX_PACKET_BYTES + 1))

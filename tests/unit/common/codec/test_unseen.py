@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 
 from common.arrays import FloatArray
-from common.codec.coded_frame import DecodedFrame, EncodedFrame
+from common.codec.coded_frame import DecodedFrame
 from common.codec.frame_codec import FrameCodec
-from common.frames import LabelFrame, PersonLabels, unseen_groups
+from common.frames import LabelFrame, unseen_groups
 from common.labels import GROUP_NAMES, MAY_BE_UNSEEN, OPTIONAL_GROUPS, group_slices
 from tests.support.motion.label_motion import FINE_RHO, MODEL_HASH, frame_of, moving_labels, person, transmit
 
@@ -24,10 +24,6 @@ def hiding(motion: FloatArray, hidden: range, groups: frozenset[str] = LEGS) -> 
 
 def legs(decoded: DecodedFrame) -> FloatArray:
     return np.concatenate([decoded.frame.people[0].labels[name] for name in sorted(LEGS)])
-
-
-def size(results: list[tuple[EncodedFrame, DecodedFrame]]) -> float:
-    return float(np.mean([len(encoded.payload) for encoded, _ in results[-30:]]))
 
 
 @pytest.mark.parametrize("lag", [1, 2, 5])
@@ -49,19 +45,6 @@ def test_unseen_groups_are_sent_once_and_rest(lag: int) -> None:
     assert np.abs(at_rest[0] - means).max() < 0.5, "coarse"
     again = np.concatenate([frames[40].people[0].labels[name] for name in sorted(LEGS)])
     assert np.abs(legs(results[40][1]) - again).max() < 0.2
-
-
-def test_unseen_groups_cost_nothing() -> None:
-    motion = moving_labels(90, seed=2)
-    whole, cut = (transmit(hiding(motion, hidden), FINE_RHO) for hidden in (range(0), range(90)))
-    bare = [replace(frame, people=(without_legs(frame),)) for frame in hiding(motion, range(0))]
-    assert size(cut) < 0.85 * size(whole)
-    assert size(cut) <= size(transmit(bare, FINE_RHO)) + 0.5, "the legs of this one are not even known"
-
-
-def without_legs(frame: LabelFrame) -> PersonLabels:
-    (shown,) = frame.people
-    return replace(shown, labels={name: values for name, values in shown.labels.items() if name not in LEGS})
 
 
 def test_unseen_group_that_moves_far_is_sent_again_at_most_once_a_second() -> None:

@@ -240,16 +240,6 @@ def test_old_sessions_expire(
     assert [each.number for each in expired(sessions, live, config, 5 * day)] == expected
 
 
-def test_expired_sessions_are_deleted(tmp_path: Path, time: Time) -> None:
-    with SessionDirectory(PublishConfig(tmp_path, keep_days=1), time.clock()) as directory:
-        for name in NAMES:
-            publish(directory, name)
-        time.now_s += 86_500
-        directory.session("carol", OWNER)
-        delete_expired(directory, time.now_s)
-        assert [each.number for each in directory.sessions()] == [3]
-
-
 def test_pictures_count_towards_what_is_kept(tmp_path: Path, time: Time) -> None:
     with SessionDirectory(PublishConfig(tmp_path, keep_gb=1e-3), time.clock()) as directory:
         for each in NAMES:

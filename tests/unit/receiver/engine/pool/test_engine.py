@@ -150,17 +150,6 @@ async def test_slow_replica_gets_small_batches(busy_s: float, people: int) -> No
         assert [len(batch.work) for batch in pool.batches] == [1, people, people]
 
 
-async def test_live_people_leave_before_those_of_uploads() -> None:
-    async with running(pool := FakePool(), batch_people=1) as engine:
-        submit(engine, request("first"), request("second"))
-        await until(lambda: len(pool.batches) == 2)
-        submit(engine, request("upload", priority=Priority.UPLOAD), request("live"))
-        await settle()
-        pool.batches[0].finish()
-        await until(lambda: len(pool.batches) == 3)
-        assert pool.batches[2].sources == ["live"]
-
-
 async def test_lost_batch_is_reconstructed_by_another_replica() -> None:
     async with running(pool := FakePool(running=2, most_replicas=2), observer := Observer()) as engine:
         (task,) = await in_hand(engine, pool, request("a"))
