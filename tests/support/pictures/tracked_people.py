@@ -9,7 +9,7 @@ from sender.capture.source import CapturedFrame
 from sender.lookahead import Perceived
 from sender.people.reading_schedule import ReadingSchedule
 from sender.people.tracked_person import TrackedPerson
-from sender.people.view import PeopleView, PersonView
+from sender.people.view import PeopleView, PersonView, Reader
 from sender.perception.config import TrackerConfig
 from sender.perception.observed_person import ObservedPerson
 from sender.perception.tracking.frame_clock import FrameClock
@@ -28,8 +28,9 @@ class TrackedPeople:
         self._clock, self._begins = FrameClock(), True
         self.schedule = ReadingSchedule()
 
-    def view(
+    def read(
         self,
+        reader: Reader,
         image: Image,
         camera: Camera,
         observed: Sequence[ObservedPerson],
@@ -37,14 +38,15 @@ class TrackedPeople:
         time_s: float | None = None,
         *,
         is_still: bool = False,
-    ) -> PeopleView:
-        """The next frame for readers, with what is read of its people already."""
+    ) -> list[PersonLabels]:
+        """What a reader makes of the people of the next frame, of whom these labels are read already."""
         frame = CapturedFrame(0, "clip.mp4", 0.0, time_s, image, camera)  # type: ignore[arg-type]
         perceived = self.perceived(frame, observed)
         self.schedule.begin(perceived.now_s)
         pairs = zip(perceived.observed, labels, strict=True)
         people = [PersonView(seen, {**each.labels}, {**each.sigma}, {**each.confidence}) for seen, each in pairs]
-        return PeopleView(image, camera, people, self.schedule, perceived.step_s, is_still)
+        reader.label(PeopleView(image, camera, people, self.schedule, perceived.step_s, is_still))
+        return [person.finished for person in people]
 
     def __getitem__(self, identity: int) -> TrackedPerson:
         return self._people.setdefault(identity, TrackedPerson(identity))

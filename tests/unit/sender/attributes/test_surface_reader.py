@@ -54,63 +54,58 @@ def observed(rendered: RenderedPerson, *identities: int) -> tuple[list[ObservedP
     return [rendered.observed(one) for one in identities], [rendered.labels(space, one) for one in identities]
 
 
+class Clip(TrackedPeople):
+    """What the stage says of people from frame to frame."""
+
+    def __init__(self, stage: ScriptedStage) -> None:
+        super().__init__()
+        self.stage = stage
+
+    def label(self, rendered: RenderedPerson, *identities: int) -> list[PersonLabels]:
+        return self.read(self.stage, rendered.image, CAMERA, *observed(rendered, *identities))
+
+
 @pytest.fixture
-def tracked() -> TrackedPeople:
-    return TrackedPeople()
+def clip(stage: ScriptedStage) -> Clip:
+    return Clip(stage)
 
 
-def label(
-    stage: SurfaceReader, tracked: TrackedPeople, rendered: RenderedPerson, *identities: int
-) -> list[PersonLabels]:
-    view = tracked.view(rendered.image, CAMERA, *observed(rendered, *identities))
-    stage.label(view)
-    return [person.finished for person in view.people]
-
-
-def test_people_who_appear_are_read_at_once(
-    stage: ScriptedStage, tracked: TrackedPeople, rendered: RenderedPerson
-) -> None:
-    people = label(stage, tracked, rendered, 3, 5)
-    assert stage.read_people == [3, 5]
+def test_people_who_appear_are_read_at_once(clip: Clip, rendered: RenderedPerson) -> None:
+    people = clip.label(rendered, 3, 5)
+    assert clip.stage.read_people == [3, 5]
     for person in people:
         assert person.labels["surface"].shape == person.sigma["surface"].shape == (SURFACE_SIZE,)
         assert np.isfinite(person.labels["surface"]).all() and 0 <= person.confidence["surface"] <= 1
 
 
-def test_later_one_person_a_frame_is_read_and_each_in_every_fifth(
-    stage: ScriptedStage, tracked: TrackedPeople, rendered: RenderedPerson
-) -> None:
+def test_later_one_person_a_frame_is_read_and_each_in_every_fifth(clip: Clip, rendered: RenderedPerson) -> None:
     for _ in range(11):
-        label(stage, tracked, rendered, 3, 5)
-    assert stage.read_people == [3, 5, 3, 5, 3]
+        clip.label(rendered, 3, 5)
+    assert clip.stage.read_people == [3, 5, 3, 5, 3]
 
 
-def test_side_that_is_known_is_read_more_rarely(
-    stage: ScriptedStage, tracked: TrackedPeople, rendered: RenderedPerson
-) -> None:
+def test_side_that_is_known_is_read_more_rarely(clip: Clip, rendered: RenderedPerson) -> None:
     read = []
     for _ in range(60):
-        label(stage, tracked, rendered, 3)
-        read.append(len(stage.read_people))
+        clip.label(rendered, 3)
+        read.append(len(clip.stage.read_people))
     assert [frame for frame in range(60) if frame == 0 or read[frame] > read[frame - 1]] == [0, 5, 10, 15, 30, 45]
 
 
-def test_labels_stay_between_readings(stage: ScriptedStage, tracked: TrackedPeople, rendered: RenderedPerson) -> None:
-    first, second = (label(stage, tracked, rendered, 3)[0].labels["surface"] for _ in range(2))
+def test_labels_stay_between_readings(clip: Clip, rendered: RenderedPerson) -> None:
+    first, second = (clip.label(rendered, 3)[0].labels["surface"] for _ in range(2))
     np.testing.assert_array_equal(first, second)
 
 
-def test_pictures_do_not_know_each_other(
-    stage: ScriptedStage, tracked: TrackedPeople, rendered: RenderedPerson
-) -> None:
+def test_pictures_do_not_know_each_other(clip: Clip, rendered: RenderedPerson) -> None:
     for _ in range(2):
-        tracked.reset()
-        label(stage, tracked, rendered, 0)
-    assert stage.read_people == [0, 0]
+        clip.reset()
+        clip.label(rendered, 0)
+    assert clip.stage.read_people == [0, 0]
 
 
-def test_frames_without_people_are_fine(stage: ScriptedStage, tracked: TrackedPeople, rendered: RenderedPerson) -> None:
-    assert label(stage, tracked, rendered) == []
+def test_frames_without_people_are_fine(clip: Clip, rendered: RenderedPerson) -> None:
+    assert clip.label(rendered) == []
 
 
 def test_heading_is_the_angle_from_the_camera_to_the_front(stage: ScriptedStage, body: BodyModel) -> None:
@@ -124,28 +119,25 @@ def test_heading_is_the_angle_from_the_camera_to_the_front(stage: ScriptedStage,
     assert abs(headings[1]) == pytest.approx(np.pi / 2, abs=0.02)
 
 
-def test_other_labels_are_unchanged(stage: ScriptedStage, tracked: TrackedPeople, rendered: RenderedPerson) -> None:
+def test_other_labels_are_unchanged(clip: Clip, rendered: RenderedPerson) -> None:
     people, labels = observed(rendered, 3)
     known = {name: values for name, values in labels[0].labels.items() if name != "surface"}
-    view = tracked.view(rendered.image, CAMERA, people, [replace(labels[0], labels=known)])
-    stage.label(view)
+    (dressed,) = clip.read(clip.stage, rendered.image, CAMERA, people, [replace(labels[0], labels=known)])
     for name, values in known.items():
-        np.testing.assert_array_equal(view.people[0].labels[name], values)
+        np.testing.assert_array_equal(dressed.labels[name], values)
 
 
-def test_propagated_masks_are_not_read(stage: ScriptedStage, tracked: TrackedPeople, rendered: RenderedPerson) -> None:
+def test_propagated_masks_are_not_read(clip: Clip, rendered: RenderedPerson) -> None:
     people, labels = observed(rendered, 3)
     for frame in range(30):
         propagated = [replace(people[0], is_propagated=frame > 0)]
-        stage.label(tracked.view(rendered.image, CAMERA, propagated, labels, frame / 30))
-    assert len(stage.read_people) == 1
+        clip.read(clip.stage, rendered.image, CAMERA, propagated, labels, frame / 30)
+    assert len(clip.stage.read_people) == 1
 
 
 @pytest.mark.parametrize("fps", [5, 30, 60, 240])
-def test_readings_are_as_frequent_at_any_frame_rate(
-    stage: ScriptedStage, tracked: TrackedPeople, rendered: RenderedPerson, fps: int
-) -> None:
+def test_readings_are_as_frequent_at_any_frame_rate(clip: Clip, rendered: RenderedPerson, fps: int) -> None:
     people, labels = observed(rendered, 3)
     for frame in range(2 * fps):
-        stage.label(tracked.view(rendered.image, CAMERA, people, labels, frame / fps))
-    assert len(stage.read_people) == pytest.approx(7, abs=1)
+        clip.read(clip.stage, rendered.image, CAMERA, people, labels, frame / fps)
+    assert len(clip.stage.read_people) == pytest.approx(7, abs=1)

@@ -15,12 +15,12 @@ from sender.face.head import HeadReading
 from sender.face.head_pose import HeadPoseReader
 from sender.face.landmarks import POINTS, FaceLandmarks
 from sender.face.stage import FaceStage, _Known
-from sender.people.view import PersonView
 from sender.perception.inference.crop import CropBox
 from sender.perception.observed_person import ObservedPerson
 from tests.support.pictures.preview_samples import MASK, observed
 from tests.support.pictures.tracked_people import TrackedPeople
 
+CAMERA = Camera(640, 480, 700.0)
 FRAME: Image = np.zeros((480, 640, 3), np.uint8)
 
 
@@ -66,18 +66,16 @@ class Film(TrackedPeople):
         super().__init__()
         self._stage = stage
 
-    def label(self, people: Sequence[ObservedPerson], frame: float, *, still: bool = False) -> list[bool]:
+    def label(self, people: Sequence[ObservedPerson], frame: float) -> list[bool]:
         """Whether the people have labels of their faces."""
         bare = [PersonLabels(each.identity, each.score, {"shape": np.zeros(10, np.float32)}) for each in people]
-        view = self.view(FRAME, Camera(640, 480, 700.0), people, bare, frame / 30, is_still=still)
-        self._stage.label(view)
-        return [_is_labelled(each) for each in view.people]
+        return [_is_labelled(each) for each in self.read(self._stage, FRAME, CAMERA, people, bare, frame / 30)]
 
     def known(self, identity: int) -> _Known:
         return self._stage._people.of(self[identity])
 
 
-def _is_labelled(each: PersonView) -> bool:
+def _is_labelled(each: PersonLabels) -> bool:
     assert ("face" in each.labels) == ("eyes" in each.labels) == (each.confidence.get("face", 0) > 0)
     if "face" in each.labels:
         assert (each.labels["face"].shape, each.labels["eyes"].shape) == ((12,), (4,))

@@ -109,9 +109,7 @@ class Film(TrackedPeople):
 
     def run(self, space: LabelSpace, frame: float, *people: ObservedPerson) -> list[PersonLabels]:
         labels = [labels_of(space, one.identity) for one in people]
-        view = self.view(IMAGE, CAMERA, people, labels, frame * FRAME_S)
-        self._stage.label(view)
-        return [one.finished for one in view.people]
+        return self.read(self._stage, IMAGE, CAMERA, people, labels, frame * FRAME_S)
 
 
 @pytest.fixture

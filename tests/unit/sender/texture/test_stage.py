@@ -20,14 +20,24 @@ from tests.support.pictures.tracked_people import TrackedPeople
 SPACE = LabelSpace.load()
 
 
-@pytest.fixture
-def texture_stage(model: BodyModel) -> TextureStage:
-    return TextureStage(SPACE, model)
+class Clip(TrackedPeople):
+    """What the stage makes of people from frame to frame."""
+
+    def __init__(self, stage: TextureStage) -> None:
+        super().__init__()
+        self._stage = stage
+
+    def update(self, rendered: RenderedPerson, *identities: int, time_s: float = 0.0) -> list[tuple[Tile, int, bytes]]:
+        """The tiles that a frame of these people sends."""
+        observed = [rendered.observed(identity) for identity in identities]
+        people = [rendered.labels(SPACE, identity) for identity in identities]
+        perceived = self.perceived(replace(rendered.frame, media_time_s=time_s), observed)
+        return [(*Tile.of_key(blob.key), blob.data) for blob in self._stage.update(perceived, people)]
 
 
 @pytest.fixture
-def tracked() -> TrackedPeople:
-    return TrackedPeople()
+def clip(model: BodyModel) -> Clip:
+    return Clip(TextureStage(SPACE, model))
 
 
 @pytest.fixture
@@ -44,56 +54,28 @@ def observations(monkeypatch: pytest.MonkeyPatch) -> list[AtlasMemory]:
     return memories
 
 
-def update(
-    texture_stage: TextureStage,
-    tracked: TrackedPeople,
-    rendered: RenderedPerson,
-    *identities: int,
-    time_s: float = 0.0,
-) -> list[tuple[Tile, int, bytes]]:
-    """The tiles that a frame of these people sends."""
-    observed = [rendered.observed(identity) for identity in identities]
-    people = [rendered.labels(SPACE, identity) for identity in identities]
-    frame = replace(rendered.frame, media_time_s=time_s)
-    return [
-        (*Tile.of_key(blob.key), blob.data) for blob in texture_stage.update(tracked.perceived(frame, observed), people)
-    ]
-
-
 def test_each_person_is_observed_in_every_fifth_frame_while_there_is_something_new(
-    tracked: TrackedPeople,
-    texture_stage: TextureStage,
-    front: RenderedPerson,
-    back: RenderedPerson,
-    observations: list[AtlasMemory],
+    clip: Clip, front: RenderedPerson, back: RenderedPerson, observations: list[AtlasMemory]
 ) -> None:
     for number in range(10):
-        update(texture_stage, tracked, (front, back)[number // 5], 1, 2)
+        clip.update((front, back)[number // 5], 1, 2)
     assert len(observations) == 4 and [observations.count(memory) for memory in set(observations)] == [2, 2]
 
 
-def test_propagated_masks_are_not_read(
-    tracked: TrackedPeople, texture_stage: TextureStage, front: RenderedPerson, observations: list[AtlasMemory]
-) -> None:
+def test_propagated_masks_are_not_read(clip: Clip, front: RenderedPerson, observations: list[AtlasMemory]) -> None:
     person = replace(front.observed(1), is_propagated=True)
     for number in range(30):
         frame = replace(front.frame, media_time_s=number / 30)
-        texture_stage.update(tracked.perceived(frame, [person]), [front.labels(SPACE, 1)])
+        clip._stage.update(clip.perceived(frame, [person]), [front.labels(SPACE, 1)])
     assert not observations
 
 
 def test_who_shows_nothing_new_is_observed_less_often_until_they_turn(
-    tracked: TrackedPeople,
-    texture_stage: TextureStage,
-    front: RenderedPerson,
-    back: RenderedPerson,
-    observations: list[AtlasMemory],
+    clip: Clip, front: RenderedPerson, back: RenderedPerson, observations: list[AtlasMemory]
 ) -> None:
     def frames(number: int, person: RenderedPerson) -> list[int]:
         """Those in which the person was observed."""
-        counts = [
-            (len(observations), update(texture_stage, tracked, person, 1), len(observations)) for _ in range(number)
-        ]
+        counts = [(len(observations), clip.update(person, 1), len(observations)) for _ in range(number)]
         return [frame for frame, (before, _, after) in enumerate(counts) if after > before]
 
     assert np.diff(frames(200, front))[-3:].tolist() == [20, 20, 20]
@@ -101,59 +83,53 @@ def test_who_shows_nothing_new_is_observed_less_often_until_they_turn(
 
 
 def test_one_person_is_observed_or_has_a_tile_sent_per_frame(
-    tracked: TrackedPeople, texture_stage: TextureStage, front: RenderedPerson, observations: list[AtlasMemory]
+    clip: Clip, front: RenderedPerson, observations: list[AtlasMemory]
 ) -> None:
     for _ in range(2):
-        update(texture_stage, tracked, front, *range(8))
+        clip.update(front, *range(8))
     assert not observations
     tiles = 0
     for frame in range(80):
         before = len(observations)
-        sent = len(update(texture_stage, tracked, front, *range(8)))
+        sent = len(clip.update(front, *range(8)))
         assert sent + len(observations) - before <= 1, frame
         tiles += sent
     times = [observations.count(memory) for memory in set(observations)]
     assert len(times) == 8 and max(times) - min(times) <= 1 and tiles >= 8
 
 
-def test_colours_of_forgotten_person_are_withdrawn(texture_stage: TextureStage, front: RenderedPerson) -> None:
-    tracked = TrackedPeople(forget_s=0.4)
-    while not update(texture_stage, tracked, front, 3):
+def test_colours_of_forgotten_person_are_withdrawn(clip: Clip, front: RenderedPerson) -> None:
+    clip._forget_s = 0.4
+    while not clip.update(front, 3):
         pass
-    sent = [entry for _ in range(30) for entry in update(texture_stage, tracked, front)]
+    sent = [entry for _ in range(30) for entry in clip.update(front)]
     assert sent and all((identity, data) == (3, WITHDRAWN) for _, identity, data in sent)
 
 
-def test_short_absence_keeps_colours(
-    tracked: TrackedPeople, texture_stage: TextureStage, front: RenderedPerson, observations: list[AtlasMemory]
-) -> None:
-    while not update(texture_stage, tracked, front, 3):
+def test_short_absence_keeps_colours(clip: Clip, front: RenderedPerson, observations: list[AtlasMemory]) -> None:
+    while not clip.update(front, 3):
         pass
-    assert all(not update(texture_stage, tracked, front) for _ in range(45))
+    assert all(not clip.update(front) for _ in range(45))
     for _ in range(10):
-        update(texture_stage, tracked, front, 3)
+        clip.update(front, 3)
     assert len(set(observations)) == 1
 
 
-def test_reset_withdraws_all_tiles(
-    tracked: TrackedPeople, texture_stage: TextureStage, front: RenderedPerson, observations: list[AtlasMemory]
-) -> None:
-    before = {tile for _ in range(40) for tile, _, _ in update(texture_stage, tracked, front, 3)}
-    tracked.reset()
-    sent = update(texture_stage, tracked, front, 4)
+def test_reset_withdraws_all_tiles(clip: Clip, front: RenderedPerson, observations: list[AtlasMemory]) -> None:
+    before = {tile for _ in range(40) for tile, _, _ in clip.update(front, 3)}
+    clip.reset()
+    sent = clip.update(front, 4)
     assert len(before) > 1 and {(tile, identity) for tile, identity, _ in sent} == {(tile, 3) for tile in before}
     assert all(data == WITHDRAWN for _, _, data in sent)
     observed = len(observations)
     while len(observations) == observed:
-        update(texture_stage, tracked, front, 4)
+        clip.update(front, 4)
     assert len(set(observations)) == 2
 
 
-def test_colours_of_a_picture_come_at_once_and_of_everybody(
-    tracked: TrackedPeople, model: BodyModel, front: RenderedPerson
-) -> None:
-    texture_stage = TextureStage(SPACE, model, stills=True)
-    sent = update(texture_stage, tracked, front, 4, 9)
+def test_colours_of_a_picture_come_at_once_and_of_everybody(model: BodyModel, front: RenderedPerson) -> None:
+    clip = Clip(TextureStage(SPACE, model, stills=True))
+    sent = clip.update(front, 4, 9)
     finest = [tile for tile in TILES if tile.level == TILES[-1].level]
     assert [(tile, identity) for tile, identity, _ in sent] == [(tile, each) for each in (4, 9) for tile in finest]
     received = ReceivedTexture()
@@ -162,14 +138,12 @@ def test_colours_of_a_picture_come_at_once_and_of_everybody(
             received = received.with_tile(tile, data)
     assert received.texture().known.mean() > 0.1
     # Nothing is remembered.
-    tracked.reset()
-    assert update(texture_stage, tracked, front) == []
+    clip.reset()
+    assert clip.update(front) == []
 
 
-def test_the_whole_body_comes_first_and_few_tiles_at_a_time(
-    tracked: TrackedPeople, texture_stage: TextureStage, front: RenderedPerson
-) -> None:
-    sent = [update(texture_stage, tracked, front, 5) for _ in range(40)]
+def test_the_whole_body_comes_first_and_few_tiles_at_a_time(clip: Clip, front: RenderedPerson) -> None:
+    sent = [clip.update(front, 5) for _ in range(40)]
     assert max(map(len, sent)) == 1
     tiles = [entry for frame in sent for entry in frame]
     assert {identity for _, identity, _ in tiles} == {5}
@@ -179,45 +153,37 @@ def test_the_whole_body_comes_first_and_few_tiles_at_a_time(
     assert 2_000 < sum(len(data) for _, _, data in tiles) < 40_000
 
 
-def test_tiles_of_a_still_person_stop(
-    tracked: TrackedPeople, texture_stage: TextureStage, front: RenderedPerson
-) -> None:
-    sent = [update(texture_stage, tracked, front, 0) for _ in range(300)]
+def test_tiles_of_a_still_person_stop(clip: Clip, front: RenderedPerson) -> None:
+    sent = [clip.update(front, 0) for _ in range(300)]
     assert any(sent[:60]) and not any(sent[200:])
 
 
 @pytest.mark.parametrize("fps", [5, 10, 30, 60, 240])
 def test_first_colours_come_within_a_second_at_any_frame_rate(
-    tracked: TrackedPeople,
-    texture_stage: TextureStage,
-    front: RenderedPerson,
-    observations: list[AtlasMemory],
-    fps: int,
+    clip: Clip, front: RenderedPerson, observations: list[AtlasMemory], fps: int
 ) -> None:
     number = 0
-    while not update(texture_stage, tracked, front, 3, time_s=number / fps):
+    while not clip.update(front, 3, time_s=number / fps):
         number += 1
     assert number / fps <= 1.0 and len(observations) == pytest.approx(3, abs=1)
 
 
 def test_colours_of_a_brief_clip_come_with_the_first_frame_of_everybody(
-    tracked: TrackedPeople, model: BodyModel, front: RenderedPerson, observations: list[AtlasMemory]
+    model: BodyModel, front: RenderedPerson, observations: list[AtlasMemory]
 ) -> None:
-    texture_stage = TextureStage(SPACE, model, brief=True)
+    clip = Clip(TextureStage(SPACE, model, brief=True))
     finest = [tile for tile in TILES if tile.level == TILES[-1].level]
     for identities in ((4,), (4, 9)):
-        sent = update(texture_stage, tracked, front, *identities)
+        sent = clip.update(front, *identities)
         assert [(tile, identity) for tile, identity, _ in sent] == [(tile, identities[-1]) for tile in finest]
         assert any(data != WITHDRAWN for *_, data in sent)
     # Then as in any clip.
-    assert max(len(update(texture_stage, tracked, front, 4, 9)) for _ in range(20)) == 1
+    assert max(len(clip.update(front, 4, 9)) for _ in range(20)) == 1
     assert len(set(observations)) == 4
 
 
-def test_face_is_seen_where_its_landmarks_are(
-    tracked: TrackedPeople, model: BodyModel, layout: AtlasLayout, front: RenderedPerson
-) -> None:
-    texture_stage, face = TextureStage(SPACE, model, stills=True), layout.region == REGION_INDEX["face"]
+def test_face_is_seen_where_its_landmarks_are(model: BodyModel, layout: AtlasLayout, front: RenderedPerson) -> None:
+    clip, face = Clip(TextureStage(SPACE, model, stills=True)), layout.region == REGION_INDEX["face"]
     vertices = model(front.parameters).vertices[0].numpy()
     head = model.vertex_region.numpy() == REGION_INDEX["face"]
     nose = CAMERA.project(vertices[np.where(head, vertices[:, 2], np.inf).argmin()][None])[0]
@@ -228,7 +194,7 @@ def test_face_is_seen_where_its_landmarks_are(
         eyes = np.zeros((2 * (LID_POINTS + IRIS_POINTS), 3), np.float32)
         labels = replace(front.labels(SPACE, 1), face_landmarks=np.concatenate([points, eyes]).astype(np.float32))
         received = ReceivedTexture()
-        for blob in texture_stage.update(tracked.perceived(front.frame, [front.observed(1)]), [labels]):
+        for blob in clip._stage.update(clip.perceived(front.frame, [front.observed(1)]), [labels]):
             received = received.with_tile(Tile.of_key(blob.key)[0], blob.data)
         shares.append(received.texture().known.reshape(-1)[layout.texel[face]].mean())
     assert shares[0] > 0.15 and shares[1] < 0.02
