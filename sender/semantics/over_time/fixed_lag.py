@@ -21,16 +21,12 @@ LATER_S: Final = 0.27
 _WAITING_SHARE = 0.5
 
 
-@dataclass(frozen=True, slots=True)
-class _Waiting:
-    time_s: float
-    labels: FloatArray
-
-
 @dataclass(slots=True)
 class _Person:
+    """What the filter remembers, and the times and labels (LABEL_SIZE,) of filtered frames that wait."""
+
     forwards: Filtered = field(default_factory=Filtered)
-    waiting: deque[_Waiting] = field(default_factory=deque)
+    waiting: deque[tuple[float, FloatArray]] = field(default_factory=deque)
 
 
 class FixedLagSmoother:
@@ -51,7 +47,7 @@ class FixedLagSmoother:
         `LabelSmoother.smooth`."""
         known = self._people.of(person)
         filtered = self._forwards.smooth(known.forwards, time_s, labels, view)
-        known.waiting.append(_Waiting(time_s, filtered))
+        known.waiting.append((time_s, filtered))
         return filtered
 
     def next(self, person: TrackedPerson) -> FloatArray:
@@ -61,8 +57,8 @@ class FixedLagSmoother:
             IndexError: there is none.
         """
         waiting, backwards = self._people.of(person).waiting, Filtered()
-        last_s = waiting[0].time_s + LATER_S
-        for frame in reversed([each for each in waiting if each.time_s <= last_s]):
-            labels = self._backwards.smooth(backwards, -frame.time_s, frame.labels)
+        last_s = waiting[0][0] + LATER_S
+        for time_s, filtered in reversed([each for each in waiting if each[0] <= last_s]):
+            labels = self._backwards.smooth(backwards, -time_s, filtered)
         waiting.popleft()
         return labels
