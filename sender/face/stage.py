@@ -88,7 +88,7 @@ class FaceStage:
         pairs = zip(known, view.people, strict=True)
         regions = [self._region(memory.face, person.seen) for memory, person in pairs]
         turns = [memory.face.turn if region else None for memory, region in zip(known, regions, strict=True)]
-        for row in schedule.due(turns, most=_A_FRAME, all_new=False):
+        for row in schedule.due(turns, most=_A_FRAME, all_new=False, yields=True):
             self._read(view, known[row], regions[row], view.people[row].seen.head)
         for memory, person in zip(known, view.people, strict=True):
             self._write(memory, person, schedule.now_s)

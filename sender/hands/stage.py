@@ -8,7 +8,7 @@ one.  A hand that has not been read for a while has no fingers in the labels, an
 """
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Self
 
@@ -64,6 +64,8 @@ class _Hand:
     """What is known of one hand.
 
     Args:
+        turn: due since it was last looked at.
+        rests_until_s: it was searched in vain.
         crop: where it is expected, if it was seen then.
         is_followed: whether it was read then.
         target, shown: (15, 3) rotation vectors, as of a left hand, that were read last, and that are published.
@@ -73,6 +75,7 @@ class _Hand:
     """
 
     turn: Turn = field(default_factory=Turn)
+    rests_until_s: float = -math.inf
     crop: CropBox | None = None
     is_followed: bool = False
     target: Float64Array | None = None
@@ -83,14 +86,6 @@ class _Hand:
     read_s: float = -math.inf
     score: float = 0.0
 
-    def forget(self) -> None:
-        """Forgets what was read."""
-        self.target = self.shown = self.target_twist = self.twist = None
-
-
-def _both() -> tuple[_Hand, _Hand]:
-    return _Hand(), _Hand()
-
 
 class HandsStage:
     """Reads the fingers of the most prominent people whose hands are large enough."""
@@ -100,7 +95,7 @@ class HandsStage:
         self._fitter = fitter
         self._labels = labels
         self._wrists = wrists
-        self._people = Memory(_both)
+        self._people = Memory(lambda: [_Hand(), _Hand()])
 
     @classmethod
     def load(cls) -> Self | None:
@@ -123,14 +118,18 @@ class HandsStage:
         schedule, is_first = view.schedule, view.schedule.now_s == 0.0
         if not schedule.is_busy:
             # All in the first frame, later one.
-            for row in schedule.due([hand.turn for _, _, hand, _ in visible], all_new=is_first):
+            turns = [None if schedule.now_s < hand.rests_until_s else hand.turn for _, _, hand, _ in visible]
+            for row in schedule.due(turns, all_new=is_first):
                 self._look(view, *visible[row], is_first=is_first)
+        places = {id(hand) for _, _, hand, _ in visible}
         for person, hands in zip(view.people, known, strict=True):
-            for hand in hands:
-                if schedule.now_s - hand.read_s > HELD_S:
-                    hand.forget()
-                else:
+            for side, hand in enumerate(hands):
+                if schedule.now_s - hand.read_s <= HELD_S:
                     _approach(hand, view.step_s)
+                elif id(hand) in places:
+                    hand.target = hand.shown = hand.target_twist = hand.twist = None
+                else:
+                    hands[side] = _Hand()
             self._write(person, hands)
 
     def _look(
@@ -152,7 +151,8 @@ class HandsStage:
         hand.is_followed = seen.is_right and seen.score >= (_FOLLOWED_SCORE if followed else MIN_SCORE)
         # A hand that is framed badly has a low score, and landmarks that frame it better.
         hand.crop = crop_of_landmarks(seen.landmarks) if hand.is_followed or first else None
-        view.schedule.was_read(hand.turn, _REST_S if hand.crop is None else 0.0)
+        view.schedule.was_read(hand.turn, 0.0)
+        hand.rests_until_s = view.schedule.now_s + (_REST_S if hand.crop is None else 0.0)
         if not hand.is_followed:
             hand.angles = None
         elif self._take(hand, seen, view.camera, person.labels, left=left):
@@ -177,7 +177,7 @@ class HandsStage:
         hand.target_twist = twist
         return True
 
-    def _write(self, person: PersonView, hands: tuple[_Hand, _Hand]) -> None:
+    def _write(self, person: PersonView, hands: Sequence[_Hand]) -> None:
         """Writes the groups of the hands that are known, whose curls are in the group `hands`."""
         labels = person.labels
         for side, (group, hand) in enumerate(zip(GROUPS, hands, strict=True)):

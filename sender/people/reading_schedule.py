@@ -51,23 +51,28 @@ class ReadingSchedule:
         self._busy_until_s = self.now_s + seconds
 
     def due(
-        self, turns: Sequence[Turn | None], *, first_s: float = -math.inf, most: int = 1, all_new: bool = True
+        self,
+        turns: Sequence[Turn | None],
+        *,
+        first_s: float = -math.inf,
+        most: int = 1,
+        all_new: bool = True,
+        yields: bool = False,
     ) -> list[int]:
         """Rows of those who are to be read in this frame, whoever waits longest first.
-
-        In a busy frame, only those are read who are new or wait for longer than a frame.
 
         Args:
             turns: None of those who cannot be read.
             first_s: from somebody's first frame to when they are due; −∞ for at once.
             most: how many are read in a frame.
             all_new: whether those who are due at once are read at once, however many they are.
+            yields: whether in a busy frame only those are read who are new or wait for longer than a frame.
         """
         waiting = list[tuple[float, int]]()
         for row, turn in enumerate(turns):
             if turn is not None:
                 turn.due_s = self.now_s + first_s if turn.due_s is None else turn.due_s
-                if turn.due_s < self._before_s if self.is_busy else turn.due_s <= self.now_s:
+                if turn.due_s < self._before_s if yields and self.is_busy else turn.due_s <= self.now_s:
                     waiting.append((turn.due_s, row))
         new = sum(math.isinf(due_s) for due_s, _ in waiting) if all_new else 0
         return [row for _, row in sorted(waiting)][: max(new, most)]

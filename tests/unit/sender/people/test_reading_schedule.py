@@ -28,12 +28,13 @@ def test_first_reading_may_wait() -> None:
 def test_busy_frame_has_time_for_those_who_wait_longer_than_one() -> None:
     schedule, turn = ReadingSchedule(), Turn()
     schedule.occupy(0.3)
-    assert schedule.due([turn]) == [0], "who is new"
+    assert schedule.due([turn], yields=True) == [0], "who is new"
     schedule.was_read(turn, 0.0)
     schedule.begin(0.1)
-    assert schedule.is_busy and schedule.due([turn, Turn()]) == [1]
+    assert schedule.is_busy and schedule.due([turn, Turn()], yields=True) == [1]
+    assert schedule.due([turn]) == [0], "who yields to nobody"
     schedule.begin(0.2)
-    assert schedule.due([turn]) == [0]
+    assert schedule.due([turn], yields=True) == [0]
     schedule.begin(0.3)
     assert not schedule.is_busy
     schedule.occupy(0.3)
