@@ -101,7 +101,9 @@ async def send(options: argparse.Namespace, people: Sequence[PersonLabels]) -> N
     traffic = Traffic()
     rate = RateController(RateConfig(policy=options.policy), None, config.budget_bps, lambda: traffic.message_cost)
     metrics = SenderMetrics()
-    encoder = RatedEncoder(FrameCodec(options.model), Importance.load(), rate, metrics, LabelsAhead(loaded_motion))
+    # Loaded during the first frame, it would delay that.
+    motion = loaded_motion()
+    encoder = RatedEncoder(FrameCodec(options.model), Importance.load(), rate, metrics, LabelsAhead(lambda: motion))
     account = _Account(rate, metrics)
     transport = Transport(SecurityConfig(insecure=options.tls_ca is None, tls_ca=options.tls_ca))
     link = LinkClient(

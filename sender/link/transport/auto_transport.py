@@ -12,6 +12,7 @@ from common.wire.quic_connection import USUAL_ROUND_TRIP_S
 from sender.link.transport.grpc_stream import GrpcClientStream
 from sender.link.transport.handshake import ClientStream
 from sender.link.transport.quic_transport import QuicTransport
+from sender.link.transport.reachability import PROBE_INTERVAL_S
 from sender.link.transport.standby_connection import StandbyConnection
 from sender.link.transport.transport import Transport
 
@@ -20,6 +21,8 @@ _ROUND_TRIPS, _LEAST_HEAD_START_S, _MOST_HEAD_START_S = 3.0, 0.3, 1.0
 # Where gRPC was ready first, it is used alone for so long: what blocks UDP does so for longer than an outage.
 _GRPC_ALONE_S = 60.0
 _POLL_S = 0.01
+# Of a first round trip: over a thin link more probes would queue before the packets of the handshake.
+_PROBE_SHARE = 0.1
 
 
 class AutoTransport:
@@ -32,6 +35,7 @@ class AutoTransport:
     def __init__(self, grpc: Transport, round_trip_s: float = USUAL_ROUND_TRIP_S) -> None:
         self._grpc, self._quic = grpc, QuicTransport(grpc, round_trip_s)
         self._handshake_s = _ROUND_TRIPS * round_trip_s
+        self._probe_interval_s = max(_PROBE_SHARE * round_trip_s, PROBE_INTERVAL_S)
         self._grpc_until_s: dict[Address, float] = {}
 
     async def reach(self, peer: Address) -> ClientStream:
@@ -40,7 +44,7 @@ class AutoTransport:
         began_s = loop.time()
         if began_s < self._grpc_until_s.get(peer, 0.0):
             return await self._grpc.reach(peer)
-        at = await self._grpc.names.reachable(peer)
+        at = await self._grpc.names.reachable(peer, self._probe_interval_s)
         head_start_s = min(max(_ROUND_TRIPS * (loop.time() - began_s), _LEAST_HEAD_START_S), _MOST_HEAD_START_S)
         if self._grpc.files.credentials(peer) is None:
             # Its certificate has to be asked for over gRPC, first.

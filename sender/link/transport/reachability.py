@@ -17,7 +17,7 @@ _LOOKUP_S, _LOOKUP_POLL_S = 2.0, 0.01
 # After this time without an answer the name is looked up again: the receiver may have moved.
 _LOOKUP_AGAIN_S = 10.0
 # TCP retransmits a lost SYN after a second; a new connection sends one at once.
-_PROBE_INTERVAL_S = 0.1
+PROBE_INTERVAL_S = 0.1
 _PROBE_TIMEOUT_S = 1.0
 _LINGER_RESET = struct.pack("ii", 1, 0)
 
@@ -56,8 +56,11 @@ class Names:
             raise StreamBroken("UNAVAILABLE", found)
         return self._known[peer]
 
-    async def reachable(self, peer: Address) -> Address:
+    async def reachable(self, peer: Address, interval_s: float = PROBE_INTERVAL_S) -> Address:
         """The IP address of a peer whose machine answers, as soon as one does, with or without a server on the port.
+
+        Args:
+            interval_s: between probes.
 
         Raises:
             StreamBroken: as `addresses`.
@@ -66,7 +69,7 @@ class Names:
             addresses = await self.addresses(peer)
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(_LOOKUP_AGAIN_S):
-                    return await first_to_answer(addresses)
+                    return await first_to_answer(addresses, interval_s)
 
 
 def _look_up(peer: Address, found: Future[Sequence[Address] | str]) -> None:
@@ -79,7 +82,7 @@ def _look_up(peer: Address, found: Future[Sequence[Address] | str]) -> None:
         found.set_result(error.strerror or str(error))
 
 
-async def first_to_answer(addresses: Sequence[Address]) -> Address:
+async def first_to_answer(addresses: Sequence[Address], interval_s: float = PROBE_INTERVAL_S) -> Address:
     """The first address whose machine answers; rather one that accepts connections than one that refuses them."""
     loop = asyncio.get_running_loop()
     probes: set[asyncio.Task[Address | None]] = set()
@@ -87,12 +90,12 @@ async def first_to_answer(addresses: Sequence[Address]) -> Address:
         while True:
             probes.add(asyncio.create_task(_probe(addresses)))
             started_s = loop.time()
-            done, probes = await asyncio.wait(probes, timeout=_PROBE_INTERVAL_S, return_when=asyncio.FIRST_COMPLETED)
+            done, probes = await asyncio.wait(probes, timeout=interval_s, return_when=asyncio.FIRST_COMPLETED)
             for probe in done:
                 if (answering := probe.result()) is not None:
                     return answering
             # Without a route a probe fails at once, and so would the next one.
-            await asyncio.sleep(started_s + _PROBE_INTERVAL_S - loop.time())
+            await asyncio.sleep(started_s + interval_s - loop.time())
     finally:
         await _cancel(probes)
 

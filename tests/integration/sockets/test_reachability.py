@@ -82,3 +82,18 @@ async def test_address_that_accepts_comes_before_one_that_refuses() -> None:
         refusing = Address("127.0.0.9", accepting.port)
         assert await first_to_answer([refusing, accepting]) == accepting
     assert await first_to_answer([refusing]) == refusing, "its machine is there"
+
+
+async def test_probes_leave_an_interval_apart(monkeypatch: pytest.MonkeyPatch) -> None:
+    probed = list[Address]()
+
+    async def silent(address: Address) -> tuple[Address, None]:
+        probed.append(address)
+        await asyncio.Event().wait()
+        return address, None
+
+    monkeypatch.setattr("sender.link.transport.reachability._accepts", silent)
+    with pytest.raises(TimeoutError):
+        async with asyncio.timeout(1.5):
+            await first_to_answer([Address("192.0.2.1", 9)], 1.0)
+    assert len(probed) == 2

@@ -83,7 +83,7 @@ class PathTransport:
         """See `Names.addresses`."""
         return [peer]
 
-    async def reachable(self, peer: Address) -> Address:
+    async def reachable(self, peer: Address, interval_s: float = 0.0) -> Address:
         """See `Names.reachable`."""
         await self._path.passes(lambda: self._path.up)
         return peer
