@@ -58,9 +58,10 @@ BYPASSES: Mapping[str, Bypass] = {
     "omega": ("common.codec.bit_allocation.RateDistortion.allocate", equal_levels),
     "rho": ("sender.rate.decision._STEPS", range(1)),
     "bundles": ("sender.rate.decision._LABELS_PER_S", 0.0),
+    "ahead": ("sender.rate.decision._AHEAD_SHARE", 0.0),
     "fps": ("sender.rate.decision._LABELS_PER_S", 30.0),
 }
-"""ω equal; ρ fixed at its least; no bundles; every frame sent."""
+"""ω equal; ρ fixed at its least; no bundles; labels as captured; every frame sent."""
 
 
 class _Account(LinkAccount):
