@@ -1,12 +1,14 @@
 """A link that becomes thin at once, in simulated time: what is under way then takes seconds, and nobody is silent."""
 
 import numpy as np
+import pytest
 
 from tests.bench.bytes.budget import Conditions, simulate
 
 _SECONDS = 10.0
 
 
+@pytest.mark.slow
 def test_a_link_that_falls_to_3_kbit_is_no_loss_of_the_receiver() -> None:
     sent, packets = simulate(Conditions(link_kbit=3.0), _SECONDS)
     began_s = sent.source[0]["began_at"]
@@ -35,6 +37,7 @@ def test_a_sender_connects_over_2_4_kbit() -> None:
     assert min(line["at"] for line in sent.shown) - packets.at_s.min() < 10.0
 
 
+@pytest.mark.slow
 def test_a_link_that_falls_from_50_to_2_kbit_loses_nobody() -> None:
     at_s = 8.7
     sent, _ = simulate(Conditions(link_kbit=2.0, steps=((at_s, 50.0),)), at_s + 10.0)
@@ -45,6 +48,7 @@ def test_a_link_that_falls_from_50_to_2_kbit_loses_nobody() -> None:
     assert len(late) > 8 and np.percentile([line["at"] - line["captured_at"] for line in late], 90) < 1.5
 
 
+@pytest.mark.slow
 def test_a_session_resumes_soon_after_a_cut_at_2_4_kbit() -> None:
     sent, packets = simulate(Conditions(link_kbit=2.4, steps=((0.1, 2.4),), cut=(6.3, 11.3)), 16.0)
     began_s = sent.source[0]["began_at"]

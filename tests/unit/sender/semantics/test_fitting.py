@@ -45,5 +45,6 @@ def test_one_graph_fits_as_the_host_does(follows: bool) -> None:
     found, expected = (fit(features, targets, correction) for fit in (fitter, on_host))
     np.testing.assert_allclose(found.sigma, expected.sigma, atol=1e-5)
     np.testing.assert_allclose(found.refined, expected.refined, atol=1e-3)
-    np.testing.assert_allclose(found.keypoints, expected.keypoints, atol=1e-4)
+    # Crop units: what a change of the entries by 1e-3 moves a wrist.
+    np.testing.assert_allclose(found.keypoints, expected.keypoints, atol=3e-4)
     assert np.abs(expected.refined - expected.predicted).max() > 0.1
