@@ -16,7 +16,7 @@ export PYTHONDONTWRITEBYTECODE :=
 
 DEMO_OUT ?= demo-out
 TEST_FLAGS ?=
-TEST_WORKERS ?= 4
+TEST_WORKERS ?= 3
 BENCH_FLAGS ?=
 # Without --no-compile, pip compiles all modules to bytecode. Most are never imported; Python compiles the others itself.
 PIP_INSTALL = $(PYTHON) -m pip install --quiet --disable-pip-version-check --no-compile

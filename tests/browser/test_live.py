@@ -106,6 +106,7 @@ def _number(before: str, text: str) -> float:
     return float(found[1]) if found else math.nan
 
 
+@pytest.mark.slow
 def test_keys_change_the_look_turn_the_scene_and_fill_the_screen(live: Page) -> None:
     scrub(live, 3)
     assert somebody_is_drawn(live)
@@ -197,6 +198,7 @@ def test_recorded_body_wears_the_texture_of_its_file(
     server.stop()
 
 
+@pytest.mark.slow
 def test_recording_is_played_scrubbed_and_left(live: Page) -> None:
     live.locator("canvas").first.focus()
     live.keyboard.press("Space")

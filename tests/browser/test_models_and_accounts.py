@@ -43,6 +43,7 @@ def choose(page: Page, picture: bytes, name: str = "dancer.jpg", kind: str = "im
     page.set_input_files("#picture", {"name": name, "mimeType": kind, "buffer": picture})
 
 
+@pytest.mark.slow
 def test_picture_becomes_a_model_that_is_turned_downloaded_and_deleted(
     models: Page, server: PageServer, picture: bytes, tmp_path: Path
 ) -> None:
@@ -210,6 +211,7 @@ def test_broken_picture_of_five_stops_no_other(
     expect(models.get_by_role("heading", name="4.jpg")).to_be_visible()
 
 
+@pytest.mark.slow
 def test_visitor_signs_up_has_a_token_and_changes_the_password(
     browser: Browser, page: Page, server: PageServer, complaints: Complaints
 ) -> None:

@@ -30,6 +30,7 @@ def open_view(page: Page, server: PageServer, view: str) -> None:
     page.wait_for_selector(".viewport[data-frame]" if view == "live" else f"#{view} h1")
 
 
+@pytest.mark.slow
 def test_axe_finds_no_serious_fault(browser: Browser, server: PageServer, complaints: Complaints) -> None:
     # Axe is a script that does not come from the receiver.
     with visit(browser, complaints, color_scheme="light", bypass_csp=True) as page:
@@ -112,6 +113,7 @@ def test_everything_until_the_first_person_weighs_less_than_the_limit_and_no_scr
     assert page.title() == "Live · Bodywire"
 
 
+@pytest.mark.slow
 def test_keys_reach_every_control_and_view(live: Page, server: PageServer) -> None:
     name = "document.activeElement.getAttribute('aria-label') ?? document.activeElement.textContent"
     reached = set()

@@ -118,6 +118,7 @@ def signed_in(sessions: Page) -> Page:
     return sessions
 
 
+@pytest.mark.slow
 def test_clip_is_cancelled_uploaded_and_played(
     signed_in: Page, server: PageServer, tmp_path: Path, complaints: Complaints
 ) -> None:

@@ -123,6 +123,7 @@ def skin_px(page: Page) -> int:
     return int(np.ptp(np.flatnonzero(skin)))
 
 
+@pytest.mark.slow
 def test_bust_is_framed_without_what_no_camera_sees_and_its_face_followed(page: Page, server: PageServer) -> None:
     shown = server.frames[-1]
     camera = Camera(640, 250, 768)

@@ -40,6 +40,7 @@ def test_running_daemon_is_well_and_notices_nothing(tmp_path: Path) -> None:
     assert (out / "sessions.jsonl").read_text() == ""
 
 
+@pytest.mark.slow
 def test_all_problems_of_a_sender_are_told(tmp_path: Path) -> None:
     camera, spool = str(tmp_path / "talk.mp4"), tmp_path / "spool"
     with socket.create_server(("127.0.0.1", 0)) as server:

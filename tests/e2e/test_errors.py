@@ -50,6 +50,7 @@ def test_port_in_use(tmp_path: Path, used_port: int) -> None:
     assert str(used_port) in only_line(done.stderr, "receiver")
 
 
+@pytest.mark.slow
 def test_errors_are_told_before_the_networks_library_is_loaded(tmp_path: Path, used_port: int) -> None:
     sender, missing = ["--insecure", "--peer", "127.0.0.1:9"], str(tmp_path / "missing.mp4")
     runs: dict[str, dict[int, list[str]]] = {

@@ -18,6 +18,7 @@ def test_a_link_that_falls_to_3_kbit_is_no_loss_of_the_receiver() -> None:
     assert len(arrived_s) > 25 and np.diff(arrived_s).max() < 1.0
 
 
+@pytest.mark.slow
 def test_a_budget_of_2_4_kbit_goes_into_messages_of_labels() -> None:
     sent, packets = simulate(Conditions(budget_kbit=2.4), _SECONDS)
     begin_s, end_s = sent.source[0]["began_at"] + 3.0, packets.at_s.max()

@@ -63,7 +63,8 @@ def on_the_cpu() -> list[tuple[PersonLabels, ...]]:
     return labelled("cpu")
 
 
-@pytest.mark.parametrize("captures", [True, pytest.param(False, marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("captures", [True, False])
 def test_networks_on_a_gpu_say_what_they_say_on_the_cpu(
     captures: bool, monkeypatch: pytest.MonkeyPatch, on_the_cpu: list[tuple[PersonLabels, ...]]
 ) -> None:

@@ -224,6 +224,7 @@ for number in range(session.last_sequence + 1, 10**6):
 """
 
 
+@pytest.mark.slow
 def test_kill_9_while_writing_loses_no_acknowledged_frame(tmp_path: Path) -> None:
     reported = -1
     for frames in (5, 23):

@@ -15,6 +15,7 @@ from sender.semantics.refine import Refiner, Targets
 PEOPLE = 3
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("follows", [False, True])
 def test_one_graph_fits_as_the_host_does(follows: bool) -> None:
     generator = np.random.default_rng(0)

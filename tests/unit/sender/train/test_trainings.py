@@ -113,6 +113,7 @@ def test_wears(dressed: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
         train(training, parse(training, [*rendered, "--out", str(runs / "none")]))
 
 
+@pytest.mark.slow
 def test_perception(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     body = BodyModel.load()
     monkeypatch.setattr(perception, "PerceptionConfig", partial(PerceptionConfig, **asdict(TINY)))
@@ -128,6 +129,7 @@ def test_perception(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert (entry.recipe["images_seen"], entry.recipe["crops"], entry.precision) == (8, 8, "bf16")
 
 
+@pytest.mark.slow
 def test_verifier_separates_people_from_the_rest(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     val = examples(400, seed=1)
     monkeypatch.setattr(verifier, "gather", lambda _o, split, *_: examples(1024, 0) if split == "train" else val)

@@ -48,6 +48,7 @@ def test_what_each_does_is_found(rng: Generator, world: World) -> None:
     np.testing.assert_allclose(found.errors, world.errors, atol=0.02)
 
 
+@pytest.mark.slow
 def test_what_actions_do_is_taken_off(rng: Generator, world: World) -> None:
     acted, neutral = acts(rng, 60), rng.normal(0, 1, SIZE)
     z = neutral + acted @ world.actions + rng.normal(0, NOISE, (60, SIZE))

@@ -63,6 +63,7 @@ def test_examples_parse() -> None:
     assert all(parse(recipe_of(lifting), flags).windows for flags in flags_of_examples(lifting))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("flags", [[], ["--no-latent"]])
 def test_trains(clip_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, flags: list[str]) -> None:
     monkeypatch.setattr(lifting, "_SHARES", (0, 0, 0, 1, 0, 0))
