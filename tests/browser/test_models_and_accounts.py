@@ -254,6 +254,7 @@ def test_visitor_signs_up_has_a_token_and_changes_the_password(
     sign_in(page, "another good one")
 
 
+@pytest.mark.slow
 def test_nothing_is_left_of_a_deleted_account(models: Page, server: PageServer, picture: bytes) -> None:
     choose(models, picture)
     models.wait_for_selector(".model[data-people='1']")

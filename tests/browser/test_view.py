@@ -45,10 +45,8 @@ def hide_everybody(page: Page) -> None:
     page.mouse.move(1, 1)
 
 
-@pytest.mark.parametrize(
-    ("width", "sheet"),
-    [*(pytest.param(width, False, marks=pytest.mark.slow) for width in (360, 768, 1280)), (360, True)],
-)
+@pytest.mark.slow
+@pytest.mark.parametrize(("width", "sheet"), [*((width, False) for width in (360, 768, 1280)), (360, True)])
 def test_everybody_is_where_no_control_covers_them(
     browser: Browser, server: PageServer, complaints: Complaints, width: int, sheet: bool
 ) -> None:

@@ -57,6 +57,7 @@ def test_all_problems_of_a_sender_are_told(tmp_path: Path) -> None:
     assert not spool.exists()
 
 
+@pytest.mark.slow
 def test_expired_certificate(tmp_path: Path) -> None:
     certificate, key = Authority.make(tmp_path / "ours").issue("stale", days=0)
     flags = ("--tls-cert", str(certificate), "--tls-key", str(key), "--out", str(tmp_path / "out"))
