@@ -31,6 +31,9 @@ class Meter:
     Args:
         budget_bps: bits per second on average over a second, to within a frame, headers of TCP and IP included;
             infinite for no limit.
+
+    Attributes:
+        lets_frame_go: the next frame need not wait; may be set.
     """
 
     def __init__(self, budget_bps: float = math.inf) -> None:
@@ -40,6 +43,7 @@ class Meter:
         self._free_ms = -math.inf
         self._since_ms = math.inf
         self._owed_bytes = 0.0
+        self.lets_frame_go = False
 
     def connecting(self, now_ms: float) -> None:
         """Records that a connection is sought: what it takes is counted afterwards, and has had the time since."""
@@ -52,6 +56,7 @@ class Meter:
             labels: they are a message of labels; others delay not only the next one.
         """
         if self._limits:
+            self.lets_frame_go &= not labels
             owed_bytes = self._owed_bytes if labels else self._owed_bytes + wire_bytes
             left_bytes = (1 - _OWED_SHARE) * owed_bytes if labels else owed_bytes
             self._owed_bytes = max(min(left_bytes, _MOST_OWED_BYTES), -_MOST_OWED_BYTES)
@@ -69,6 +74,8 @@ class Meter:
 
     def frame_wait_ms(self, now_ms: float, offered_ms: float = math.inf) -> float:
         """Time until the next frame may leave (`offered_ms`: since when the newest one waits, of a live source)."""
+        if self.lets_frame_go:
+            return 0.0
         gives_way_ms = _FRESHER_MS if offered_ms < self._free_ms else 0.0
         return max(self._free_ms + gives_way_ms - now_ms, 0.0)
 

@@ -125,7 +125,6 @@ class FrameDelivery:
         self.notify()
 
     def post(self, blob: Blob) -> None:
-        """Takes a blob, which is sent in the gaps between frames."""
         self._background.post(blob)
 
     def finish(self) -> None:
@@ -243,7 +242,6 @@ class FrameDelivery:
         return blobs
 
     def chunks(self) -> Iterator[Chunk]:
-        """The parts of blobs to send behind the frame that has just left."""
         now_ms = self._clock.monotonic_ms()
         for chunk in self._background.chunks(now_ms, self._meter.blob_bytes(now_ms)):
             self._meter.blob_sent(len(chunk.data), now_ms)
@@ -251,12 +249,15 @@ class FrameDelivery:
 
     @property
     def waiting_bytes(self) -> int:
-        """Bytes of the blob that is in transfer or next."""
         return self._background.waiting_bytes
 
     def take_chunk(self, most_bytes: int) -> Chunk | None:
-        """The next chunk for a packet train, of at most so many bytes; None if no blob waits."""
         return self._background.take(most_bytes) if self._background.waiting_bytes else None
+
+    def lets_frame_go(self) -> bool:
+        self._meter.lets_frame_go = goes = self._paced and not self._paused.is_set() and bool(self.window.ready())
+        self.notify()
+        return goes
 
     def on_chunk_ack(self, chunk_ack: ChunkAck) -> None:
         self._background.received(chunk_ack)
@@ -332,7 +333,6 @@ class FrameDelivery:
         return sample
 
     def _expect_no_more(self, ack: Acknowledgement) -> None:
-        """Counts an answer to a frame that is not in flight."""
         self._unexpected += 1
         if self._unexpected == 1:
             logger.warning("the receiver acknowledged frame %d, which is not in flight", ack.sequence)

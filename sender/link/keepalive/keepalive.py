@@ -42,6 +42,9 @@ class Filling(Protocol):
     def take_chunk(self, most_bytes: int) -> Chunk | None:
         """The next chunk, of at most so many bytes; None if no blob waits."""
 
+    def lets_frame_go(self) -> bool:
+        """Sends a frame that only the budget holds back, in place of a heartbeat; False if there is none."""
+
 
 class Keepalive:
     """Serves one link, over any number of streams; the coroutines of `run` run beside each.
@@ -148,7 +151,7 @@ class Keepalive:
             async with asyncio.timeout(self._interval_s):
                 await self._clocks.compared.wait()
         while True:
-            if self._schedule.due(self._clock.monotonic()):
+            if self._schedule.due(self._clock.monotonic()) and not self._filling.lets_frame_go():
                 self._schedule.heartbeat_sent(self._clock.monotonic())
                 await stream.write(encode_client(self._clocks.heartbeat()), droppable=True)
             await asyncio.sleep(self._interval_s / _POLLS_PER_INTERVAL)

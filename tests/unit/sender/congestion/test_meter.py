@@ -40,6 +40,16 @@ def test_a_frame_that_has_waited_gives_way_to_one_that_comes_soon() -> None:
     assert meter.frame_wait_ms(free_ms + 40.0, offered_ms=free_ms - 20.0) == 0.0
 
 
+def test_a_frame_that_is_let_go_waits_for_nothing_and_is_counted() -> None:
+    meter = Meter(1.2e3)
+    meter.spend(150, 0.0)
+    meter.lets_frame_go = True
+    meter.spend(50, 0.0, labels=False)
+    assert meter.frame_wait_ms(0.0) == 0.0
+    meter.spend(76, 0.0)
+    assert meter.frame_wait_ms(0.0) > 900.0
+
+
 def test_blobs_have_a_share() -> None:
     meter, data_bytes = Meter(20_000.0), 0.0
     for now_ms in range(0, 60_000, 33):

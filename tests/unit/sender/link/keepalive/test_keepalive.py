@@ -21,6 +21,9 @@ class Filling:
 
     waiting_bytes = 0
 
+    def lets_frame_go(self) -> bool:
+        return False
+
     def take_chunk(self, most_bytes: int) -> Chunk | None:
         size = min(most_bytes, self.waiting_bytes)
         self.waiting_bytes -= size
