@@ -31,9 +31,6 @@ class Meter:
     Args:
         budget_bps: bits per second on average over a second, to within a frame, headers of TCP and IP included;
             infinite for no limit.
-
-    Attributes:
-        lets_frame_go: the next frame need not wait; may be set.
     """
 
     def __init__(self, budget_bps: float = math.inf) -> None:
@@ -43,11 +40,15 @@ class Meter:
         self._free_ms = -math.inf
         self._since_ms = math.inf
         self._owed_bytes = 0.0
-        self.lets_frame_go = False
+        self._lets_frame_go = False
 
     def connecting(self, now_ms: float) -> None:
         """Records that a connection is sought: what it takes is counted afterwards, and has had the time since."""
         self._since_ms = now_ms
+
+    def let_frame_go(self) -> None:
+        """Lets the next frame leave at once; the one after it waits the longer."""
+        self._lets_frame_go = True
 
     def spend(self, wire_bytes: float, now_ms: float, *, labels: bool = True) -> None:
         """Records bytes on the link, in either direction; below 0 if it were fewer than recorded.
@@ -56,7 +57,7 @@ class Meter:
             labels: they are a message of labels; others delay not only the next one.
         """
         if self._limits:
-            self.lets_frame_go &= not labels
+            self._lets_frame_go &= not labels
             owed_bytes = self._owed_bytes if labels else self._owed_bytes + wire_bytes
             left_bytes = (1 - _OWED_SHARE) * owed_bytes if labels else owed_bytes
             self._owed_bytes = max(min(left_bytes, _MOST_OWED_BYTES), -_MOST_OWED_BYTES)
@@ -74,7 +75,7 @@ class Meter:
 
     def frame_wait_ms(self, now_ms: float, offered_ms: float = math.inf) -> float:
         """Time until the next frame may leave (`offered_ms`: since when the newest one waits, of a live source)."""
-        if self.lets_frame_go:
+        if self._lets_frame_go:
             return 0.0
         gives_way_ms = _FRESHER_MS if offered_ms < self._free_ms else 0.0
         return max(self._free_ms + gives_way_ms - now_ms, 0.0)

@@ -29,6 +29,7 @@ from sender.link.background_transfer import BackgroundTransfer, Pacer, check_siz
 from sender.link.config import LinkConfig
 from sender.link.delayed_acknowledgement import DelayedAcknowledgement
 from sender.link.losses import Losses
+from sender.link.measurement import LinkMeasurement
 from sender.link.observer import Fate, LinkObserver
 from sender.link.send_window import Frames, InFlight
 from sender.link.session import SenderSession
@@ -47,8 +48,6 @@ _LAST_FRAME_S = 1.0
 _LOSS_POLL_S = 0.02
 # Where nobody waits, frames wait for others to share a message: four at 30 a second, without heartbeats between them.
 _GATHER_MS = 130.0
-# How much longer than is possible a receiver's clocks may show an interval: they may be stepped.
-_CLOCK_TOLERANCE_MS = 1000.0
 
 
 class FrameDelivery:
@@ -74,7 +73,8 @@ class FrameDelivery:
         *,
         gathers: bool = False,
     ) -> None:
-        self._session, self.window = session, session.window
+        self._session = session
+        self.window = session.window
         self._gather_ms = _GATHER_MS if gathers else 0.0
         self._gathered_ms = -math.inf
         self._max_window = config.window
@@ -86,13 +86,14 @@ class FrameDelivery:
         self._pacer = pacer
         self._background = BackgroundTransfer(pacer)
         self._delayed_acknowledgement = DelayedAcknowledgement(config.heartbeat_interval_s, paced=self._paced)
-        self._changed, self._paused = asyncio.Event(), asyncio.Event()
+        self._changed = asyncio.Event()
+        self._paused = asyncio.Event()
         self._most_in_flight = config.window
-        self._prompt_hold_us: float = math.inf
-        self._lossy, self._losses = False, Losses()
+        self._measurement = LinkMeasurement(clock)
+        self._lossy = False
+        self._losses = Losses()
         self._offered_ms = math.inf
         self._last_sent_s: float | None = None
-        self._last_answered_s: float | None = None
         self._rejections = self._unexpected = 0
         self._rejections_of: dict[int, int] = {}
         self._ahead: dict[int, tuple[Blob, ...]] = {}
@@ -125,6 +126,7 @@ class FrameDelivery:
         self.notify()
 
     def post(self, blob: Blob) -> None:
+        """Takes a blob, which is sent in the gaps between frames."""
         self._background.post(blob)
 
     def finish(self) -> None:
@@ -136,7 +138,8 @@ class FrameDelivery:
         """Resets the state for a new stream (`lossy`: frames and their acknowledgements may be lost on it)."""
         self._lossy = lossy
         self._losses.restart()
-        self._last_answered_s = self._last_sent_s = None
+        self._measurement.restart(lossy=lossy)
+        self._last_sent_s = None
         self._unexpected = 0
         self._paused.clear()
         self._congestion_window.restart(min(self._max_window, welcome.window))
@@ -242,6 +245,7 @@ class FrameDelivery:
         return blobs
 
     def chunks(self) -> Iterator[Chunk]:
+        """The parts of blobs to send behind the frame that has just left."""
         now_ms = self._clock.monotonic_ms()
         for chunk in self._background.chunks(now_ms, self._meter.blob_bytes(now_ms)):
             self._meter.blob_sent(len(chunk.data), now_ms)
@@ -249,25 +253,32 @@ class FrameDelivery:
 
     @property
     def waiting_bytes(self) -> int:
+        """Bytes of the blob that is in transfer or next."""
         return self._background.waiting_bytes
 
     def take_chunk(self, most_bytes: int) -> Chunk | None:
+        """The next chunk for a packet train, of at most so many bytes; None if no blob waits."""
         return self._background.take(most_bytes) if self._background.waiting_bytes else None
 
-    def lets_frame_go(self) -> bool:
-        self._meter.lets_frame_go = goes = self._paced and not self._paused.is_set() and bool(self.window.ready())
+    def let_frame_go(self) -> bool:
+        """Lets a frame leave at once that only the budget holds back; False if there is none."""
+        if not self._paced or self._paused.is_set() or not self.window.ready():
+            return False
+        self._meter.let_frame_go()
         self.notify()
-        return goes
+        return True
 
     def on_chunk_ack(self, chunk_ack: ChunkAck) -> None:
         self._background.received(chunk_ack)
 
     def new(self, acks: Sequence[Acknowledgement]) -> Sequence[Acknowledgement]:
         """The answers to frames in flight, if others may be repeated; frames that they show to be lost are given up."""
-        self._prompt_hold_us = acks[-1].hold_us
+        self._measurement.arrived(acks[-1])
         if not self._lossy:
             return acks
-        new = [a for a in acks if self.window.find(a.sequence)] or [a for a in acks[-1:] if self._losses.is_late(a)]
+        new = [ack for ack in acks if self.window.find(ack.sequence) is not None]
+        if not new and self._losses.is_late(acks[-1]):
+            new = [acks[-1]]
         sequences = {ack.sequence for ack in new}
         for lost in self._losses.answered(sequences, self.window.in_flight, self._clock.monotonic()):
             self._give_up(lost)
@@ -320,7 +331,7 @@ class FrameDelivery:
             self._expect_no_more(ack)
             return None
         self._rejections = self._unexpected = 0
-        sample = self._measure(ack, answered)
+        sample = self._measurement.sample(ack, answered)
         self._congestion_window.update(sample, self._clock.monotonic_ms())
         self._resize()
         self._observer.acknowledged(in_flight.frames if in_flight else (), sample)
@@ -333,6 +344,7 @@ class FrameDelivery:
         return sample
 
     def _expect_no_more(self, ack: Acknowledgement) -> None:
+        """Counts an answer to a frame that is not in flight."""
         self._unexpected += 1
         if self._unexpected == 1:
             logger.warning("the receiver acknowledged frame %d, which is not in flight", ack.sequence)
@@ -369,32 +381,6 @@ class FrameDelivery:
             self._inherited += ahead
         self._observer.ended(frame, fate)
 
-    def _sent_spacing_ms(self, in_flight: InFlight) -> float | None:
-        """Since the frame was sent that arrived before this one."""
-        last_s, self._last_answered_s = self._last_answered_s, in_flight.sent_at_s
-        if not self._lossy:
-            return in_flight.sent_spacing_ms
-        return None if last_s is None else (in_flight.sent_at_s - last_s) * 1e3
-
     def _resize(self) -> None:
         delayed = self._delayed_acknowledgement.room if self._session.live else 0
         self.window.size = min(self._congestion_window.frames + delayed, self._most_in_flight)
-
-    def _measure(self, ack: Acknowledgement, in_flight: InFlight) -> LinkSample:
-        # The receiver's times are those of its clocks, or hostile: no interval is longer than we have waited.
-        total_ms = (self._clock.monotonic() - in_flight.sent_at_s) * 1e3
-        hold_ms = min(ack.hold_us / 1e3, total_ms + _CLOCK_TOLERANCE_MS)
-        sent_spacing_ms = self._sent_spacing_ms(in_flight)
-        longest_spacing_ms = total_ms + (sent_spacing_ms or 0.0) + _CLOCK_TOLERANCE_MS
-        spacing_ms = min(ack.spacing_us / 1e3, longest_spacing_ms) if ack.spacing_us else None
-        return LinkSample(
-            sequence=ack.sequence,
-            message_bytes=in_flight.message_bytes,
-            round_trip_time_ms=max(total_ms - hold_ms, 0.0),
-            # Without the time for which the answer waited for others; of a bundle, what one frame takes.
-            hold_ms=min(hold_ms, self._prompt_hold_us / 1e3) / len(in_flight.frames),
-            sent_spacing_ms=sent_spacing_ms,
-            arrival_spacing_ms=spacing_ms,
-            waited=in_flight.waited,
-            frames=len(in_flight.frames),
-        )

@@ -66,5 +66,9 @@ class HeartbeatSchedule:
             return silence_s < self._interval_s and self._comparison_due(now_s)
         return now_s - min(self._sent_s, self._received_s) >= self._interval_s or self._comparison_due(now_s)
 
+    def frame_serves(self, now_s: float) -> bool:
+        """Whether a frame may leave instead of a heartbeat that is due: its answer ends the silence as well."""
+        return not self._unanswered_frames and not self._comparison_due(now_s)
+
     def _comparison_due(self, now_s: float) -> bool:
         return now_s - self._heartbeat_s >= self._comparison_interval_s * self._patience.factor

@@ -33,7 +33,7 @@ _CHUNK_FIELDS_BYTES = 48
 
 
 class Filling(Protocol):
-    """Waiting blobs, as packet trains use them (`sender.link.delivery.FrameDelivery`)."""
+    """What waits to be sent: blobs for packet trains, and frames (`sender.link.delivery.FrameDelivery`)."""
 
     @property
     def waiting_bytes(self) -> int:
@@ -42,8 +42,8 @@ class Filling(Protocol):
     def take_chunk(self, most_bytes: int) -> Chunk | None:
         """The next chunk, of at most so many bytes; None if no blob waits."""
 
-    def lets_frame_go(self) -> bool:
-        """Sends a frame that only the budget holds back, in place of a heartbeat; False if there is none."""
+    def let_frame_go(self) -> bool:
+        """Lets a frame leave at once that only the budget holds back; False if there is none."""
 
 
 class Keepalive:
@@ -52,7 +52,7 @@ class Keepalive:
     Args:
         interval_s: most seconds between keepalives.
         comparison_interval_s: seconds between comparisons of the clocks.
-        filling: what packet trains carry before they are padded.
+        filling: what packet trains carry before they are padded, and what leaves in place of heartbeats.
         meter: of everything on the link.
         probe_bps: most bits per second of padding; 0 sends no packet trains.
     """
@@ -151,8 +151,10 @@ class Keepalive:
             async with asyncio.timeout(self._interval_s):
                 await self._clocks.compared.wait()
         while True:
-            if self._schedule.due(self._clock.monotonic()) and not self._filling.lets_frame_go():
-                self._schedule.heartbeat_sent(self._clock.monotonic())
+            now_s = self._clock.monotonic()
+            is_due = self._schedule.due(now_s)
+            if is_due and not (self._schedule.frame_serves(now_s) and self._filling.let_frame_go()):
+                self._schedule.heartbeat_sent(now_s)
                 await stream.write(encode_client(self._clocks.heartbeat()), droppable=True)
             await asyncio.sleep(self._interval_s / _POLLS_PER_INTERVAL)
 

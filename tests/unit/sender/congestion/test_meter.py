@@ -43,7 +43,7 @@ def test_a_frame_that_has_waited_gives_way_to_one_that_comes_soon() -> None:
 def test_a_frame_that_is_let_go_waits_for_nothing_and_is_counted() -> None:
     meter = Meter(1.2e3)
     meter.spend(150, 0.0)
-    meter.lets_frame_go = True
+    meter.let_frame_go()
     meter.spend(50, 0.0, labels=False)
     assert meter.frame_wait_ms(0.0) == 0.0
     meter.spend(76, 0.0)

@@ -40,6 +40,19 @@ def test_clocks_are_compared_less_often_over_a_slow_link() -> None:
     assert usual in range(9, 12) and slow == 2
 
 
+def test_a_frame_serves_where_no_answer_is_owed_and_the_clocks_were_compared() -> None:
+    schedule = HeartbeatSchedule(INTERVAL_S, 5 * INTERVAL_S, Patience(INTERVAL_S))
+    assert schedule.due(0.0) and not schedule.frame_serves(0.0), "the clocks were never compared"
+    schedule.heartbeat_sent(0.0)
+    schedule.echo_received(0.1)
+    silent_s = 0.1 + INTERVAL_S
+    assert schedule.due(silent_s) and schedule.frame_serves(silent_s)
+    schedule.frame_sent(silent_s)
+    assert schedule.due(silent_s + 3.9 * INTERVAL_S) and not schedule.frame_serves(silent_s + 3.9 * INTERVAL_S)
+    schedule.frame_answered()
+    assert schedule.due(6 * INTERVAL_S) and not schedule.frame_serves(6 * INTERVAL_S), "they have to be compared again"
+
+
 def test_unanswered_frame_is_followed_by_one_late_heartbeat() -> None:
     events = [(at / 100 + 0.001, "echo_received") for at in range(0, 100, 5)] + [(1.0, "frame_sent")]
     probes = [at for at in _heartbeats(events, 4.0) if at > 1.0]

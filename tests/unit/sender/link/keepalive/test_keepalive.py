@@ -1,7 +1,6 @@
 """The facade over heartbeats, liveness, clock offset and packet trains."""
 
 import asyncio
-import time
 from collections.abc import AsyncIterator
 
 import pytest
@@ -20,9 +19,12 @@ class Filling:
     """Waiting blobs: at first none."""
 
     waiting_bytes = 0
+    frame_waits = False
+    frames_let_go = 0
 
-    def lets_frame_go(self) -> bool:
-        return False
+    def let_frame_go(self) -> bool:
+        self.frames_let_go += self.frame_waits
+        return self.frame_waits
 
     def take_chunk(self, most_bytes: int) -> Chunk | None:
         size = min(most_bytes, self.waiting_bytes)
@@ -43,7 +45,7 @@ class Fixture:
             1.0,
             StandbyConnection(self._reach),
             self.observer,
-            Clock(time.monotonic, lambda: 1000.0),
+            Clock(asyncio.get_running_loop().time, lambda: 1000.0),
             self.filling,
             Meter(),
             5000.0,
@@ -94,7 +96,7 @@ async def test_loss_is_reported_and_an_answer_recovers_the_stream(fixture: Fixtu
         assert fixture.observer.losses == ["no message from the receiver (DEADLINE_EXCEEDED)"]
         fixture.keepalive.on_message()
         # Answers a frame that was sent after the last message.
-        fixture.keepalive.on_acknowledgement(time.monotonic())
+        fixture.keepalive.on_acknowledgement(asyncio.get_running_loop().time())
         while not fixture.observer.connections:
             await asyncio.sleep(0.001)
 
@@ -110,6 +112,17 @@ async def test_cancel_while_the_first_echo_arrives_ends_every_task(fixture: Fixt
         task.cancel()
     _, running = await asyncio.wait(fixture.tasks, timeout=1)
     assert not running
+
+
+async def test_frames_that_wait_leave_in_place_of_heartbeats_until_the_clocks_have_to_be_compared(
+    fixture: Fixture,
+) -> None:
+    for _ in range(2):
+        fixture.answer(await fixture.heartbeat(), 1_000_000_000_000)
+    fixture.filling.frame_waits = True
+    async with asyncio.timeout(5):
+        await fixture.heartbeat()
+    assert fixture.filling.frames_let_go > 10
 
 
 async def test_waiting_blobs_take_the_place_of_padding(fixture: Fixture) -> None:

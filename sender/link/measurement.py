@@ -1,0 +1,56 @@
+"""What the answers to messages measure of the link."""
+
+import math
+
+from common.clock import Clock
+from common.wire.convert import Acknowledgement
+from sender.congestion.samples import LinkSample
+from sender.link.send_window import InFlight
+
+# How much longer than is possible a receiver's clocks may show an interval: they may be stepped.
+_CLOCK_TOLERANCE_MS = 1000.0
+
+
+class LinkMeasurement:
+    """Of one session, over any number of streams."""
+
+    def __init__(self, clock: Clock) -> None:
+        self._clock = clock
+        self._prompt_hold_us: float = math.inf
+        self._lossy = False
+        self._last_answered_s: float | None = None
+
+    def restart(self, *, lossy: bool) -> None:
+        """Resets the state for a new stream (`lossy`: messages and their answers may be lost on it)."""
+        self._lossy, self._last_answered_s = lossy, None
+
+    def arrived(self, newest: Acknowledgement) -> None:
+        """Takes note of the newest of the answers that have arrived together."""
+        self._prompt_hold_us = newest.hold_us
+
+    def sample(self, ack: Acknowledgement, answered: InFlight) -> LinkSample:
+        """What the answer to a message measures; call it once for each, in order."""
+        # The receiver's times are those of its clocks, or hostile: no interval is longer than we have waited.
+        total_ms = (self._clock.monotonic() - answered.sent_at_s) * 1e3
+        hold_ms = min(ack.hold_us / 1e3, total_ms + _CLOCK_TOLERANCE_MS)
+        sent_spacing_ms = self._sent_spacing_ms(answered)
+        longest_spacing_ms = total_ms + (sent_spacing_ms or 0.0) + _CLOCK_TOLERANCE_MS
+        spacing_ms = min(ack.spacing_us / 1e3, longest_spacing_ms) if ack.spacing_us else None
+        return LinkSample(
+            sequence=ack.sequence,
+            message_bytes=answered.message_bytes,
+            round_trip_time_ms=max(total_ms - hold_ms, 0.0),
+            # Without the time for which the answer waited for others; of a bundle, what one frame takes.
+            hold_ms=min(hold_ms, self._prompt_hold_us / 1e3) / len(answered.frames),
+            sent_spacing_ms=sent_spacing_ms,
+            arrival_spacing_ms=spacing_ms,
+            waited=answered.waited,
+            frames=len(answered.frames),
+        )
+
+    def _sent_spacing_ms(self, answered: InFlight) -> float | None:
+        """Since the message was sent that arrived before this one."""
+        last_s, self._last_answered_s = self._last_answered_s, answered.sent_at_s
+        if not self._lossy:
+            return answered.sent_spacing_ms
+        return None if last_s is None else (answered.sent_at_s - last_s) * 1e3
