@@ -94,7 +94,7 @@ class FrameClock:
         """The expected capture time of the frame `lag` frames later."""
         return self.time_ms + (lag * (self.interval or _FIRST_INTERVAL) + 128 >> 8)
 
-    def advance(self, lag: int, residual_ms: int, ahead: int = 0) -> Self:
+    def advance(self, lag: int, residual_ms: int, ahead: int) -> Self:
         """The state after the frame `lag` frames later, which is `residual_ms` later than predicted."""
         time_ms = self.predicted_ms(lag) + residual_ms
         measured = min(max((time_ms - self.time_ms << 8) // lag, 1), _MAX_INTERVAL)

@@ -1,12 +1,15 @@
 """A person's labels with their times: what predictors, completion and playout read."""
 
 from bisect import bisect_left
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final, Self
 
 import numpy as np
 
 from common.arrays import Float64Array, FloatArray
+from common.frames import LabelFrame
+from common.labels import concatenate
 
 LIFETIME_S: Final = 1.0
 """Who was out of sight for longer may be somebody else, and begins anew."""
@@ -50,3 +53,20 @@ class LabelTrack:
         times_s = np.concatenate([self.times_s[:place], [moment_s], self.times_s[place:]])
         rows = np.concatenate([self.labels[:place], labels[None], self.labels[place:]])
         return LabelTrack(times_s[-MOST_LABELS:], rows[-MOST_LABELS:], self.began_s)
+
+
+def with_frame(tracks: Mapping[int, LabelTrack], frame: LabelFrame, *, is_newest: bool = True) -> dict[int, LabelTrack]:
+    """The tracks by identity of everybody in a source, with the labels of a frame.
+
+    Args:
+        is_newest: it is not late: what was predicted for later gives way, and who was away for a lifetime is forgotten.
+    """
+    moment_s, found = frame.describes_s, dict(tracks)
+    for person in frame.people:
+        labels, track = concatenate(person.labels), found.get(person.identity)
+        if track is not None and is_newest:
+            track = track.before(moment_s)
+        found[person.identity] = LabelTrack.begin(moment_s, labels) if track is None else track.add(moment_s, labels)
+    if not is_newest:
+        return found
+    return {who: track for who, track in found.items() if abs(track.times_s[-1] - moment_s) <= LIFETIME_S}

@@ -41,7 +41,8 @@ _LABELS_PER_S: Final = 15.0
 _MOST_FRAMES, _DEAR_MESSAGE_BYTES, _MOST_FRAMES_IF_DEAR = 2, 120.0, 4
 # Labels that are so far apart are this share of it ahead of their capture: the best of 0 to 0.4 s at spacings of 0.3 to
 # 1 s, on motions of the validation split, by 5 to 26 %.
-_AHEAD_SHARE, _RARE_S = 0.43, 0.2
+_AHEAD_SHARE: Final = 0.43
+_RARE_S: Final = 0.2
 _F_STEP: Final = 0.1
 _STEPS: Final = range(round(MAX_F / _F_STEP) + 1)
 

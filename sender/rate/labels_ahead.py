@@ -9,10 +9,10 @@ from concurrent.futures import Future
 from dataclasses import replace
 
 from common.frames import LabelFrame, PersonLabels
-from common.labels import FAST_GROUPS, concatenate, group_slices
+from common.labels import FAST_GROUPS, group_slices
 from common.motion.extrapolation import Continued, MotionPredictor
 from common.motion.interpolation import interpolated
-from common.motion.label_track import LIFETIME_S, LabelTrack
+from common.motion.label_track import LabelTrack, with_frame
 
 
 class LabelsAhead:
@@ -31,11 +31,7 @@ class LabelsAhead:
 
     def offered(self, frame: LabelFrame) -> None:
         """Takes a frame of a live source, whether it will leave or not."""
-        now_s, known = frame.captured_at, self._tracks
-        self._tracks = {who: known[who] for who in known if abs(now_s - known[who].times_s[-1]) <= LIFETIME_S}
-        for person in frame.people:
-            labels, track = concatenate(person.labels), self._tracks.get(person.identity)
-            self._tracks[person.identity] = track.add(now_s, labels) if track else LabelTrack.begin(now_s, labels)
+        self._tracks = with_frame(self._tracks, frame)
 
     def of(self, frame: LabelFrame, steps: int) -> LabelFrame:
         """The frame with labels of so many steps later."""

@@ -17,10 +17,10 @@ from common.clock import SYSTEM_CLOCK, Clock
 from common.codec.coded_frame import DecodedFrame
 from common.codec.frame_codec import FrameCodec
 from common.frames import LabelFrame, PersonLabels
-from common.labels import FAST_GROUPS, OPTIONAL_GROUPS, concatenate, group_slices
+from common.labels import FAST_GROUPS, OPTIONAL_GROUPS, group_slices
 from common.motion.extrapolation import Continued, MotionPredictor
 from common.motion.interpolation import LabelsAt, interpolated
-from common.motion.label_track import LIFETIME_S, LabelTrack
+from common.motion.label_track import LabelTrack, with_frame
 from receiver.link.session import SenderClock, Session
 from receiver.motion.config import PlayoutConfig
 from receiver.motion.playout.blending import STILL_S, BlendedPerson
@@ -35,7 +35,7 @@ class _BufferedSession:
     link: Session
     time: PlayoutClock
     newest: LabelFrame | None = None
-    tracks: dict[int, LabelTrack] = field(default_factory=dict)
+    tracks: Mapping[int, LabelTrack] = field(default_factory=dict)
     clock_set_s: float = 0.0
 
     @property
@@ -47,22 +47,10 @@ class _BufferedSession:
     def take(self, decoded: DecodedFrame, now_s: float) -> None:
         """Takes everybody's labels, also of a frame that comes late."""
         frame, self.clock_set_s = decoded.frame, decoded.clock_set_s
-        moment_s, is_newest = frame.describes_s, self.newest is None or frame.sequence > self.newest.sequence
+        is_newest = self.newest is None or frame.sequence > self.newest.sequence
         self.time.arrived(frame.captured_at, None if self.newest is None else self.newest.captured_at, now_s)
-        for person in frame.people:
-            labels, track = concatenate(person.labels), self.tracks.get(person.identity)
-            if track is not None and is_newest:
-                track = track.before(moment_s)
-            added = LabelTrack.begin(moment_s, labels) if track is None else track.add(moment_s, labels)
-            self.tracks[person.identity] = added
-        if is_newest:
-            self.newest = frame
-            # Whoever was away for longer begins anew.
-            self.tracks = {
-                identity: track
-                for identity, track in self.tracks.items()
-                if abs(track.times_s[-1] - moment_s) <= LIFETIME_S
-            }
+        self.tracks = with_frame(self.tracks, frame, is_newest=is_newest)
+        self.newest = frame if is_newest else self.newest
 
 
 class PlayoutBuffer(SessionObserver):
@@ -127,7 +115,7 @@ class PlayoutBuffer(SessionObserver):
             played = self._sessions.get(number)
             if played is None or played.newest is None:
                 return None
-            return played.newest, dict(played.tracks), played.time.at(self._clock.wall(), played.clock)
+            return played.newest, played.tracks, played.time.at(self._clock.wall(), played.clock)
 
 
 @dataclass(frozen=True, slots=True)
