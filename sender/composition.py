@@ -52,7 +52,6 @@ from sender.rate.labels_ahead import LabelsAhead
 from sender.rated_encoder import RatedEncoder
 from sender.recording.recorder import NoPeer, RecordedDelivery, SenderRecorder, open_recorder
 from sender.reports import Reporter
-from sender.spool.complete_delivery import CompleteDelivery, Outstanding
 from sender.status import SenderStatus
 from sender.texture.stage import TextureStage
 
@@ -69,13 +68,13 @@ class Sender:
 
     Args:
         camera: its source is closed in the end, its spool is not.
-        delivery: the link, behind the spool if there is one; not connected yet.
+        delivery: the link, not connected yet.
         recorder: None without `--record`.
     """
 
     camera: OpenCamera
     pipeline: SenderPipeline
-    delivery: LinkClient | CompleteDelivery | NoPeer
+    delivery: LinkClient | NoPeer
     account: LinkAccount
     traffic: Traffic
     status: SenderStatus
@@ -240,10 +239,10 @@ def _wire(
     traffic = Traffic(metrics.link_bytes)
     rate = RateController(config.rate, source.fps, config.link.budget_bps, lambda: traffic.message_cost)
     account, status = LinkAccount(rate, metrics), SenderStatus(rate, metrics, source, traffic)
-    delivery: LinkClient | CompleteDelivery | NoPeer = NoPeer(status.recorded)
+    delivery: LinkClient | NoPeer = NoPeer(status.recorded)
     if not config.only_records:
         ahead = LabelsAhead(lambda: workers.submit(LearnedMotion.load))
-        delivery = _delivery(camera, opened, hello, rate, ahead, traffic, account, status)
+        delivery = _link(camera, opened, hello, rate, ahead, traffic, account, status)
     playback = Playback(
         source,
         metrics,
@@ -264,7 +263,7 @@ def _wire(
     return Sender(camera, pipeline, delivery, account, traffic, status, recorder)
 
 
-def _delivery(
+def _link(
     camera: OpenCamera,
     opened: Openings,
     hello: Hello,
@@ -273,32 +272,31 @@ def _delivery(
     traffic: Traffic,
     account: LinkAccount,
     status: SenderStatus,
-) -> LinkClient | CompleteDelivery:
-    """The link, behind the spool if there is one."""
+) -> LinkClient:
+    """The link, with the spool behind it if there is one."""
     config, source, spool, metrics = camera.config.link, camera.source, camera.spool, camera.metrics
     if source.stills:
         # Pictures bring all colours of their people, which the receiver keeps until their frame's turn.
         config = replace(config, window=min(config.window, _PICTURES_IN_FLIGHT))
     # No later frame refines what a picture shows.
     codec = FrameCodec(opened.networks, progressive=not source.stills)
-    outstanding = Outstanding()
     link = LinkClient(
-        config if spool is None else config.without_timeouts(),
+        config,
         hello,
         RatedEncoder(codec, Importance.load(), rate, metrics, ahead),
-        observer=Observers(account, status, outstanding),
+        observer=Observers(account, status),
         pacer=rate,
         report=Reporter(rate, metrics, stills=source.stills, interval_s=config.pause_factor).due,
+        spool=spool,
         transport=opened.transport,
         gathers=source.fps is not None and not hello.live and not camera.config.playback.realtime,
         probes=rate.follows_capacity,
         traffic=traffic,
     )
-    delivery = link if spool is None else CompleteDelivery(link, spool, outstanding)
-    metrics.watch_link(lambda: link.window, lambda: delivery.outstanding)
+    metrics.watch_link(lambda: link.window, lambda: link.outstanding)
     if spool is not None:
         metrics.watch_spool(lambda: spool.pending)
-    return delivery
+    return link
 
 
 def _facts(hello: Hello) -> RecordingFacts:

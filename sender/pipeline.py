@@ -32,7 +32,7 @@ _DURABLE_DRAIN_TIMEOUT_S = 1.5
 
 
 class Delivery(Protocol):
-    """Where the pipeline's frames go: the link itself, or a spool in front of it."""
+    """Where the pipeline's frames go: the link, or a recording."""
 
     @property
     def outstanding(self) -> int:

@@ -1,8 +1,8 @@
 """The sender's end of the link: one session with one receiver, over streams that may break at any moment.
 
-send ─→ FrameDelivery ─ next message ─→ ┌────────┐
-             ▲  (SenderSession)         │ stream │ ◄─ Connector (backoff, standby connection)
-             └──── acknowledgements ─── └────────┘
+send ─→ FrameQueue ─→ FrameDelivery ─ next message ─→ ┌────────┐
+                           ▲  (SenderSession)         │ stream │ ◄─ Connector (backoff, standby connection)
+                           └──── acknowledgements ─── └────────┘
                                          ▲      │
                               heartbeats │      │ echoes
                                          └ Keepalive ─→ loss of the stream
@@ -12,7 +12,6 @@ import asyncio
 import logging
 import random
 from collections.abc import Callable, Sequence
-from typing import TypeVar
 
 from common.blobs import Blob
 from common.clock import STEADY_CLOCK, Clock
@@ -39,16 +38,16 @@ from sender.congestion.meter import Meter
 from sender.link.background_transfer import Pacer
 from sender.link.config import LinkConfig
 from sender.link.delivery import FrameDelivery
+from sender.link.frame_queue import FrameQueue
 from sender.link.keepalive.keepalive import Keepalive
 from sender.link.observer import LinkObserver
 from sender.link.session import FrameEncoder, SenderSession
 from sender.link.transport.connector import Connector
 from sender.link.transport.handshake import ClientStream, StreamOpener
 from sender.link.transport.transport import Transport
+from sender.spool.spool import Spool
 
 logger = logging.getLogger(__name__)
-
-_Settled = TypeVar("_Settled")
 
 _DRAIN_TIMEOUT_S = 5.0
 # First round trips that it may take to connect.
@@ -65,17 +64,20 @@ class LinkClient:
 
     Live: `send` never waits, and while the window is full the newest frame replaces the one that waits. Otherwise
     `send` waits for room, and no frame is lost: frames that were unacknowledged when a stream broke are encoded and
-    sent again on the next one, from the receiver's last decoded frame on.
+    sent again on the next one, from the receiver's last decoded frame on. With a spool, the receiver may be absent
+    while that has room, and the sender may be killed and started again.
 
-    `send`, `drain` and `watch` raise errors of the background task (receiver unreachable, or refusing: PeerError),
-    `send` and `post` a ValueError for a blob that is empty or too large.
+    `send`, `drain` and `watch` raise errors of the background task (receiver unreachable, or refusing: PeerError; the
+    spool cannot be used: OutputError), `send` and `post` a ValueError for a blob that is empty or too large.
 
     Args:
+        config: with a spool its limits on the time to connect do not apply.
         hello: session id, codec, model; the client fills in the fields about resuming.
         encoder: called when a frame leaves, never earlier.
         observer: notified of everything, for metrics and rate control.
         pacer: how fast blobs may be sent; without one they are not sent.
         report: called behind each frame; returns a report that is due.
+        spool: keeps the frames that are not delivered, of a session that is not live; stays open.
         transport: opens streams; by default over gRPC, in the clear on the loopback and encrypted elsewhere.
         traffic: the account of the session's bytes.
         gathers: nobody waits for the frames, which then may wait for others to share a message.
@@ -91,6 +93,7 @@ class LinkClient:
         observer: LinkObserver | None = None,
         pacer: Pacer | None = None,
         report: Callable[[], SenderReport | None] = lambda: None,
+        spool: Spool | None = None,
         clock: Clock = STEADY_CLOCK,
         rng: random.Random | None = None,
         transport: StreamOpener | None = None,
@@ -98,7 +101,8 @@ class LinkClient:
         probes: bool = True,
         traffic: Traffic | None = None,
     ) -> None:
-        self._config = config
+        config = config if spool is None else config.without_timeouts()
+        self._waits_for_receiver = spool is None
         self._traffic = traffic or Traffic()
         self._observer = observer or LinkObserver()
         self._connector = Connector(
@@ -112,8 +116,11 @@ class LinkClient:
         meter = Meter(config.budget_bps)
         self._traffic.report_wire_bytes_to(lambda size, labels: meter.spend(size, clock.monotonic_ms(), labels=labels))
         self._meter, self._clock = meter, clock
-        self._session = SenderSession(hello, encoder, config.window)
-        self._delivery = FrameDelivery(self._session, config, self._observer, pacer, meter, clock, gathers=gathers)
+        self._session = SenderSession(hello, encoder)
+        self._queue = FrameQueue(config.window, live=hello.live, spool=spool)
+        self._delivery = FrameDelivery(
+            self._session, self._queue, config, self._observer, pacer, meter, clock, gathers=gathers
+        )
         self._keepalive = Keepalive(
             config.heartbeat_interval_s,
             config.comparison_interval_s,
@@ -136,30 +143,31 @@ class LinkClient:
     @property
     def outstanding(self) -> int:
         """Number of frames that were taken and are neither acknowledged nor dropped."""
-        return self._delivery.window.outstanding
+        return self._queue.outstanding
 
     @property
     def window(self) -> int:
         """Number of frames that may be unacknowledged at present."""
-        return self._delivery.window.size
+        return self._queue.size
 
-    async def connect(self) -> Welcome:
-        """Connects and starts sending.
+    async def connect(self) -> None:
+        """Starts to connect, and to send; waits until there is a receiver, but with a spool.
 
         Raises:
             PeerError: unreachable within the configured time, or not a receiver of our version and model.
         """
-        self._meter.connecting(self._clock.monotonic_ms())
-        stream, welcome = await self._connector.connect(self._session.hello(reconnect=False))
-        await _settle(self._session.begin, welcome, stream)
-        self._begin(stream, welcome)
-        self._task = asyncio.create_task(self._keep_connected(stream), name="link")
-        return welcome
+        self._task = asyncio.create_task(self._keep_connected(), name="link")
+        if self._waits_for_receiver:
+            await self._until(lambda: self._peer is not None)
 
     async def send(self, frame: LabelFrame, ahead: Sequence[Blob] = ()) -> None:
-        """Takes a frame; returns at once if live, else when there is room for it."""
-        await self._until(lambda: self._delivery.window.has_room)
-        self._delivery.offer(frame, ahead)
+        """Takes a frame; returns at once if live, else when there is room for it.
+
+        Args:
+            ahead: blobs that belong to the frame. They wait in memory, or are posted if there are too many.
+        """
+        await self._until(lambda: self._queue.has_room)
+        await self._delivery.send(frame, ahead)
 
     def post(self, blob: Blob) -> None:
         """Takes a blob, which is sent in the gaps between frames, or never if there are none."""
@@ -173,18 +181,19 @@ class LinkClient:
         """Waits until every frame has met its fate, ends the session at the receiver, and closes."""
         self._delivery.finish()
         try:
-            await self._until(lambda: not self._delivery.window.outstanding)
+            await self._until(lambda: self._peer is not None and not self._queue.outstanding)
             await self._send_drain()
         finally:
             await self.close()
 
     async def close(self) -> None:
-        """Ends the session at once; frames in flight may be lost. Safe to call twice."""
+        """Ends the session at once; frames in flight may be lost, but for a spool's. Safe to call twice."""
         self._stopping = True
         if self._task is not None:
             self._task.cancel()
             await asyncio.gather(self._task, return_exceptions=True)
         await self._connector.standby.dismiss()
+        self._queue.close()
 
     async def _until(self, condition: Callable[[], bool]) -> None:
         while True:
@@ -194,7 +203,7 @@ class LinkClient:
                 raise PeerError("the link is not connected")
             if condition():
                 return
-            await self._delivery.change()
+            await self._queue.change()
 
     async def _send_drain(self) -> None:
         self._stopping = True
@@ -208,9 +217,11 @@ class LinkClient:
             reason = str(error) or f"no answer in {_DRAIN_TIMEOUT_S:g} s"
             logger.info("every frame was acknowledged, but the receiver did not confirm the end: %s", reason)
 
-    async def _keep_connected(self, stream: ClientStream) -> None:
+    async def _keep_connected(self) -> None:
         loop = asyncio.get_running_loop()
         try:
+            self._meter.connecting(self._clock.monotonic_ms())
+            stream = await self._begin(*await self._connector.connect(self._hello()))
             while True:
                 began_s = loop.time()
                 reason = await self._serve(stream)
@@ -219,24 +230,30 @@ class LinkClient:
                     reason = self._connector.loss or _ENDED
                 if self._stopping:
                     return
-                if not self._delivery.window.outstanding and loop.time() - began_s >= _LASTING_STREAM_S:
+                if not self._queue.unsettled and loop.time() - began_s >= _LASTING_STREAM_S:
                     self._made_progress()
                 self._keepalive.report_loss(reason)
                 self._meter.connecting(self._clock.monotonic_ms())
-                stream, welcome = await self._connector.reconnect(self._session.hello(reconnect=True), reason)
-                self._begin(stream, welcome)
-                if await _settle(self._delivery.resume, welcome, stream):
-                    self._made_progress()
+                stream = await self._begin(*await self._connector.reconnect(self._hello(), reason))
         except Exception as error:  # any error: `send` and `drain` raise it
             self._failure = error
         finally:
-            self._delivery.notify()
+            self._queue.notify()
+
+    def _hello(self) -> Hello:
+        return self._session.hello(self._queue.oldest_unacknowledged)
 
     def _made_progress(self) -> None:
         self._connector.made_progress()
         self._keepalive.made_progress()
 
-    def _begin(self, stream: ClientStream, welcome: Welcome) -> None:
+    async def _begin(self, stream: ClientStream, welcome: Welcome) -> ClientStream:
+        """Goes on with the session on a stream, and returns it; it is closed if that fails (`FrameDelivery.resume`)."""
+        try:
+            had_arrived = await self._delivery.resume(welcome)
+        except BaseException:
+            await stream.close()
+            raise
         if self._peer not in (None, self._connector.peer):
             logger.warning("the session goes on at the receiver at %s", self._connector.peer)
             self._observer.failed_over()
@@ -247,6 +264,10 @@ class LinkClient:
         self._datagrams = Datagrams() if self._lossy else None
         self._delivery.restart(welcome, lossy=self._lossy)
         self._observer.connected(welcome)
+        if had_arrived:
+            self._made_progress()
+        self._queue.notify()
+        return stream
 
     async def _serve(self, stream: ClientStream) -> str:
         """Runs one stream to its end and returns why it ended."""
@@ -254,6 +275,7 @@ class LinkClient:
         work = (
             self._read(counted),
             self._write(counted),
+            self._queue.feed(),
             self._delivery.watch_pause(),
             self._delivery.watch_losses(),
             self._traffic.watch(stream.connections),
@@ -309,18 +331,9 @@ class LinkClient:
                 await stream.write(encode_client(chunk))
             message = messages.encode(await self._delivery.next_message())
             await stream.write(message, droppable=self._lossy)
-            self._delivery.notify()
+            self._queue.notify()
             self._keepalive.on_frame_sent(len(message))
             if (report := self._report()) is not None:
                 await stream.write(encode_client(report))
             for chunk in self._delivery.chunks():
                 await stream.write(encode_client(chunk))
-
-
-async def _settle(by: Callable[[Welcome], _Settled], welcome: Welcome, stream: ClientStream) -> _Settled:
-    """Handles the Welcome of a stream; closes the stream if it is refused (`PeerError`)."""
-    try:
-        return by(welcome)
-    except PeerError:
-        await stream.close()
-        raise

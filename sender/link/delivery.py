@@ -26,12 +26,13 @@ from sender.congestion.congestion_window import CongestionWindow
 from sender.congestion.meter import Meter
 from sender.congestion.samples import LinkSample
 from sender.link.background_transfer import BackgroundTransfer, Pacer, check_size
+from sender.link.blobs_ahead import BlobsAhead
 from sender.link.config import LinkConfig
 from sender.link.delayed_acknowledgement import DelayedAcknowledgement
+from sender.link.frame_queue import FrameQueue, Frames, InFlight
 from sender.link.losses import Losses
 from sender.link.measurement import LinkMeasurement
 from sender.link.observer import Fate, LinkObserver
-from sender.link.send_window import Frames, InFlight
 from sender.link.session import SenderSession
 
 logger = logging.getLogger(__name__)
@@ -57,14 +58,12 @@ class FrameDelivery:
         pacer: how fast blobs may be sent, which without one are not, and how labels share messages.
         meter: of everything on the link.
         gathers: frames wait for others to leave with, because nobody waits for them.
-
-    Attributes:
-        window: the frames that have not met their fate.
     """
 
     def __init__(
         self,
         session: SenderSession,
+        queue: FrameQueue,
         config: LinkConfig,
         observer: LinkObserver,
         pacer: Pacer | None,
@@ -74,7 +73,7 @@ class FrameDelivery:
         gathers: bool = False,
     ) -> None:
         self._session = session
-        self.window = session.window
+        self._queue = queue
         self._gather_ms = _GATHER_MS if gathers else 0.0
         self._gathered_ms = -math.inf
         self._max_window = config.window
@@ -86,7 +85,6 @@ class FrameDelivery:
         self._pacer = pacer
         self._background = BackgroundTransfer(pacer)
         self._delayed_acknowledgement = DelayedAcknowledgement(config.heartbeat_interval_s, paced=self._paced)
-        self._changed = asyncio.Event()
         self._paused = asyncio.Event()
         self._most_in_flight = config.window
         self._measurement = LinkMeasurement(clock)
@@ -96,34 +94,25 @@ class FrameDelivery:
         self._last_sent_s: float | None = None
         self._rejections = self._unexpected = 0
         self._rejections_of: dict[int, int] = {}
-        self._ahead: dict[int, tuple[Blob, ...]] = {}
-        self._inherited: tuple[Blob, ...] = ()
+        self._ahead = BlobsAhead()
 
-    def notify(self) -> None:
-        """Wakes everything that waits for `change`."""
-        self._changed.set()
-
-    async def change(self) -> None:
-        """Waits until something changes; the caller tests its condition without an `await` in between."""
-        self._changed.clear()
-        await self._changed.wait()
-
-    def offer(self, frame: LabelFrame, ahead: Sequence[Blob] = ()) -> None:
-        """Takes a frame; those that wait leave together, and a live one may supersede some of them."""
+    async def send(self, frame: LabelFrame, ahead: Sequence[Blob] = ()) -> None:
+        """Takes a frame, for which there is room; a live one may supersede others. Raises as `FrameQueue.put`."""
         for blob in ahead:
             check_size(blob)
         if self._session.live:
             if self._pacer is not None:
-                self.window.bundle = self._pacer.bundle
+                self._queue.bundle = self._pacer.bundle
             self._offered_ms = self._clock.monotonic_ms()
             self._congestion_window.offered(self._offered_ms)
-        if ahead:
-            self._ahead[frame.sequence] = tuple(ahead)
-        if not self.window.waiting:
+            self._session.offered(frame)
+        if ahead and not self._ahead.keep(frame.sequence, ahead):
+            for blob in ahead:
+                self.post(blob)
+        if not self._queue.waiting:
             self._gathered_ms = self._clock.monotonic_ms() + self._gather_ms
-        for superseded in self._session.offer(frame):
+        for superseded in await self._queue.put(frame):
             self._finish(superseded, Fate.SUPERSEDED)
-        self.notify()
 
     def post(self, blob: Blob) -> None:
         """Takes a blob, which is sent in the gaps between frames."""
@@ -132,7 +121,7 @@ class FrameDelivery:
     def finish(self) -> None:
         """No frame follows for which others might wait."""
         self._gather_ms, self._gathered_ms = 0.0, -math.inf
-        self.notify()
+        self._queue.notify()
 
     def restart(self, welcome: Welcome, *, lossy: bool = False) -> None:
         """Resets the state for a new stream (`lossy`: frames and their acknowledgements may be lost on it)."""
@@ -148,14 +137,17 @@ class FrameDelivery:
         self._resize()
         self._background.restart(receiver_is_new=not welcome.resumed)
 
-    def resume(self, welcome: Welcome) -> bool:
-        """Settles the frames that were in flight on the stream before; returns whether any had been delivered.
+    async def resume(self, welcome: Welcome) -> bool:
+        """Settles the frames that were sent on streams before; returns whether any had been delivered.
 
         Raises:
             PeerError: the receiver claims frames that were never sent.
+            UsageError, OutputError: as `Spool.skip`.
         """
-        last = self.window.find(welcome.next_sequence - 1)
-        resumption = self._session.resume(welcome)
+        self._session.check(welcome)
+        last = self._queue.find(welcome.next_sequence - 1)
+        resumption = await self._queue.resume(welcome.next_sequence)
+        self._session.resume(welcome, resumption)
         for frame in resumption.delivered:
             # In a live session nothing shows that what left ahead of the last decoded message was decoded too.
             lost = self._session.live and (last is None or frame.sequence < last.frames[0].sequence)
@@ -189,15 +181,15 @@ class FrameDelivery:
         spacing_ms = None if self._last_sent_s is None else (now_s - self._last_sent_s) * 1e3
         self._last_sent_s = now_s
         message_bytes = len(encoded.payload) + FRAME_FIELDS_BYTES
-        held_back = self.window.held_back
-        self.window.sent(InFlight(frames, now_s, message_bytes, spacing_ms, held_back))
+        held_back = self._queue.held_back
+        self._queue.sent(InFlight(frames, now_s, message_bytes, spacing_ms, held_back))
         self._observer.sent(frames, encoded)
         # Without live frames the window decides how fast they leave; blobs are paced by acknowledgements.
         wanted_soon = encoded.key or not self._session.live or not self._background.idle
         # Where a budget paces messages, a window that was full without a queue on the link was too small.
         full = held_back and (self._congestion_window.queues or not self._paced)
         may_wait = self._delayed_acknowledgement.may_wait(
-            now_s, held_back=full, room=self.window.room, wanted_soon=wanted_soon, losses=losses
+            now_s, held_back=full, room=self._queue.room, wanted_soon=wanted_soon, losses=losses
         )
         self._resize()
         *earlier, last = (frame.sequence for frame in frames)
@@ -206,23 +198,23 @@ class FrameDelivery:
     async def _next_frames(self) -> Frames:
         """Waits until window and meter let frames leave; in a live session the newest one is then among them."""
         while True:
-            frames = () if self._paused.is_set() else self.window.ready()
+            frames = () if self._paused.is_set() else self._queue.ready()
             if not frames:
-                await self.change()
+                await self._queue.change()
                 continue
             now_ms = self._clock.monotonic_ms()
             wait_ms = self._meter.frame_wait_ms(now_ms, self._offered_ms)
-            if self.window.may_grow(frames):
+            if self._queue.may_grow(frames):
                 wait_ms = max(wait_ms, self._gathered_ms - now_ms)
             if wait_ms <= 0:
                 return frames
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(wait_ms / 1e3):
-                    await self.change()
+                    await self._queue.change()
 
     def sent_at_s(self, sequence: int) -> float | None:
         """When a frame in flight was sent, on the monotonic clock; None if it is not in flight."""
-        in_flight = self.window.find(sequence)
+        in_flight = self._queue.find(sequence)
         return None if in_flight is None else in_flight.sent_at_s
 
     async def chunks_ahead(self) -> AsyncIterator[Chunk]:
@@ -231,18 +223,10 @@ class FrameDelivery:
         # Others may come meanwhile.
         while new := [frame for frame in await self._next_frames() if frame.sequence not in begun]:
             begun |= {frame.sequence for frame in new}
-            for chunk in self._background.ahead(self._belonging(new), most_bytes):
+            for chunk in self._background.ahead(self._ahead.belonging(new), most_bytes):
                 while (wait_ms := self._meter.frame_wait_ms(self._clock.monotonic_ms())) > 0:
                     await asyncio.sleep(wait_ms / 1e3)
                 yield chunk
-
-    def _belonging(self, frames: Sequence[LabelFrame]) -> Sequence[Blob]:
-        """The blobs of frames that leave, and of those that they replace: nothing else brings what those wear."""
-        own = [blob for frame in frames for blob in self._ahead.get(frame.sequence, ())]
-        blobs = tuple({(blob.kind, blob.key): blob for blob in (*self._inherited, *own)}.values())
-        if self._inherited:
-            self._ahead[frames[-1].sequence], self._inherited = blobs, ()
-        return blobs
 
     def chunks(self) -> Iterator[Chunk]:
         """The parts of blobs to send behind the frame that has just left."""
@@ -262,10 +246,10 @@ class FrameDelivery:
 
     def let_frame_go(self) -> bool:
         """Lets a frame leave at once that only the budget holds back; False if there is none."""
-        if not self._paced or self._paused.is_set() or not self.window.ready():
+        if not self._paced or self._paused.is_set() or not self._queue.ready():
             return False
         self._meter.let_frame_go()
-        self.notify()
+        self._queue.notify()
         return True
 
     def on_chunk_ack(self, chunk_ack: ChunkAck) -> None:
@@ -276,11 +260,11 @@ class FrameDelivery:
         self._measurement.arrived(acks[-1])
         if not self._lossy:
             return acks
-        new = [ack for ack in acks if self.window.find(ack.sequence) is not None]
+        new = [ack for ack in acks if self._queue.find(ack.sequence) is not None]
         if not new and self._losses.is_late(acks[-1]):
             new = [acks[-1]]
         sequences = {ack.sequence for ack in new}
-        for lost in self._losses.answered(sequences, self.window.in_flight, self._clock.monotonic()):
+        for lost in self._losses.answered(sequences, self._queue.in_flight, self._clock.monotonic()):
             self._give_up(lost)
         return new
 
@@ -290,7 +274,7 @@ class FrameDelivery:
             await asyncio.sleep(_LOSS_POLL_S if self._lossy else _MAX_DRAIN_S)
             now_s = self._clock.monotonic()
             silent = self._last_sent_s is not None and now_s - self._last_sent_s > _LAST_FRAME_S
-            in_flight = self.window.in_flight if self._lossy and (silent or not self.window.room) else ()
+            in_flight = self._queue.in_flight if self._lossy and (silent or not self._queue.room) else ()
             if (overdue := self._losses.overdue(in_flight, now_s)) is not None:
                 self._give_up(overdue)
 
@@ -300,9 +284,9 @@ class FrameDelivery:
 
     def _give_up(self, lost: InFlight) -> None:
         self._session.lose(lost.sequence)
-        self.window.acknowledged(lost.sequence)
+        self._queue.acknowledged(lost.sequence)
         self._finish_all(lost, Fate.LOST)
-        self.notify()
+        self._queue.notify()
 
     def on_acknowledgement(self, ack: Acknowledgement) -> LinkSample | None:
         """Handles the answer to a frame.
@@ -319,13 +303,14 @@ class FrameDelivery:
             self._reject(ack)
         else:
             sample = self._deliver(ack)
-        self.notify()
+        self._queue.notify()
         return sample
 
     def _deliver(self, ack: Acknowledgement) -> LinkSample | None:
         if ack.status is AckStatus.LATE and not self._session.live:
             raise PeerError(f"the receiver dropped frame {ack.sequence} of a session that loses none")
-        in_flight = self._session.acknowledge(ack.sequence, decoded=ack.status in _DECODED)
+        in_flight = self._queue.acknowledged(ack.sequence)
+        self._session.acknowledge(ack.sequence, decoded=in_flight is not None and ack.status in _DECODED)
         answered = in_flight or self._losses.late(ack.sequence, self._clock.monotonic())
         if answered is None:
             self._expect_no_more(ack)
@@ -353,7 +338,8 @@ class FrameDelivery:
 
     def _reject(self, ack: Acknowledgement) -> None:
         follows = self._session.is_unsure(ack.sequence)
-        in_flight = self._session.reject(ack.sequence)
+        self._session.reject(ack.sequence)
+        in_flight = self._queue.rejected(ack.sequence)
         if follows:
             # It was predicted from a frame that did not arrive, or that was rejected before it.
             self._losses.lost(self._clock.monotonic())
@@ -376,11 +362,9 @@ class FrameDelivery:
 
     def _finish(self, frame: LabelFrame, fate: Fate) -> None:
         self._rejections_of.pop(frame.sequence, None)
-        ahead = self._ahead.pop(frame.sequence, ())
-        if fate is Fate.SUPERSEDED:
-            self._inherited += ahead
+        self._ahead.ended(frame.sequence, superseded=fate is Fate.SUPERSEDED)
         self._observer.ended(frame, fate)
 
     def _resize(self) -> None:
         delayed = self._delayed_acknowledgement.room if self._session.live else 0
-        self.window.size = min(self._congestion_window.frames + delayed, self._most_in_flight)
+        self._queue.size = min(self._congestion_window.frames + delayed, self._most_in_flight)

@@ -11,7 +11,7 @@ import math
 from collections.abc import Collection, Sequence
 
 from common.wire.convert import MAX_WINDOW, Acknowledgement, AckStatus
-from sender.link.send_window import InFlight
+from sender.link.frame_queue import InFlight
 
 # What an acknowledgement may wait for the next one, with some reserve.
 _ACK_DELAY_S = 0.16

@@ -5,7 +5,7 @@ import math
 from common.clock import Clock
 from common.wire.convert import Acknowledgement
 from sender.congestion.samples import LinkSample
-from sender.link.send_window import InFlight
+from sender.link.frame_queue import InFlight
 
 # How much longer than is possible a receiver's clocks may show an interval: they may be stepped.
 _CLOCK_TOLERANCE_MS = 1000.0

@@ -1,4 +1,4 @@
-"""State of one session with a receiver: which frames are owed, and which state they are predicted from."""
+"""One session with a receiver: what both ends agree on, and which state its frames are predicted from."""
 
 import logging
 from collections.abc import Mapping
@@ -8,7 +8,7 @@ from typing import Protocol
 from common.errors import PeerError
 from common.frames import LabelFrame
 from common.wire.convert import Hello, Welcome
-from sender.link.send_window import Frames, InFlight, Resumption, SendWindow
+from sender.link.frame_queue import Resumption
 
 logger = logging.getLogger(__name__)
 
@@ -52,38 +52,36 @@ class FrameEncoder(Protocol):
 
 
 class SenderSession:
-    """One session, over any number of streams (`window`: how many frames may be unacknowledged at first)."""
+    """One session, over any number of streams."""
 
-    def __init__(self, hello: Hello, encoder: FrameEncoder, window: int) -> None:
+    def __init__(self, hello: Hello, encoder: FrameEncoder) -> None:
         self._hello = hello
         self._encoder = encoder
         self._reference: int | None = None
         self._expected: int | None = None
         # Frames in flight that are predicted from others in flight.
         self._unsure: set[int] = set()
-        self._next_unsent = 0
-        self.window = SendWindow(window, live=hello.live)
+        # None before the first answer of a receiver, which may have frames of an earlier process.
+        self._next_unsent: int | None = None
 
     @property
     def live(self) -> bool:
         """Whether stale frames are dropped instead of delivered late."""
         return self._hello.live
 
-    def hello(self, *, reconnect: bool) -> Hello:
-        """The first message of the next stream (`reconnect`: an earlier stream of this process was lost)."""
-        oldest = self.window.oldest_unacknowledged
-        return replace(self._hello, resume=reconnect or self._hello.resume, resume_from=0 if oldest is None else oldest)
+    def hello(self, oldest_unacknowledged: int | None) -> Hello:
+        """The first message of the next stream."""
+        resume = self._hello.resume or self._next_unsent is not None
+        return replace(self._hello, resume=resume, resume_from=oldest_unacknowledged or 0)
 
-    def offer(self, frame: LabelFrame) -> Frames:
-        """Takes a frame; returns the live frames that it supersedes. Raises ValueError if there is no room."""
-        if self.live:
-            self._encoder.offered(frame)
-        return self.window.offer(frame)
+    def offered(self, frame: LabelFrame) -> None:
+        """See `FrameEncoder.offered`."""
+        self._encoder.offered(frame)
 
     def encode(self, *frames: LabelFrame, expected: bool) -> Payload:
         """Encodes the frames of a message that leaves now (`expected`: later ones may be predicted from it at once)."""
         last = frames[-1].sequence
-        self._next_unsent = max(self._next_unsent, last + 1)
+        self._next_unsent = max(self._next_unsent or 0, last + 1)
         encoded = self._encoder.encode(*frames)
         if self._expected not in (None, self._reference) and not encoded.key:
             self._unsure.add(last)
@@ -102,55 +100,34 @@ class SenderSession:
         """Whether a message in flight is predicted from one that may have been lost."""
         return sequence in self._unsure
 
-    def acknowledge(self, sequence: int, *, decoded: bool) -> InFlight | None:
-        """Removes an acknowledged frame from the window; None if it was not in flight.
+    def acknowledge(self, sequence: int, *, decoded: bool) -> None:
+        """Handles the answer to a frame in flight.
 
         Args:
             decoded: the receiver decoded the frame as last encoded. A duplicate was decoded as encoded some earlier
                 time, and later frames must not be predicted from it.
         """
-        in_flight = self.window.acknowledged(sequence)
         self._unsure.discard(sequence)
-        if in_flight is not None and decoded:
+        if decoded:
             self._encoder.acknowledge(sequence)
             self._reference = sequence
-        return in_flight
 
-    def reject(self, sequence: int) -> InFlight | None:
-        """Handles a frame that the receiver could not decode: unless it follows from a loss, the next is a key frame.
-
-        Returns:
-            None if it was not in flight.
-        """
+    def reject(self, sequence: int) -> None:
+        """Handles a frame that could not be decoded: unless that follows from a loss, the next is a key frame."""
         if not self.is_unsure(sequence):
             self._encoder.reset()
         self.lose(sequence)
-        return self.window.rejected(sequence)
 
-    def begin(self, welcome: Welcome) -> None:
-        """Handles the first Welcome.
-
-        Raises:
-            PeerError: the receiver claims frames of a session that has just been made up.
-        """
-        if not self._hello.resume:
-            self._refuse_claims(welcome)
-        self._next_unsent = welcome.next_sequence
-
-    def _refuse_claims(self, welcome: Welcome) -> None:
+    def check(self, welcome: Welcome) -> None:
         """Raises PeerError if the receiver claims frames that were never sent: it would discard them unseen."""
+        if self._next_unsent is None:
+            self._next_unsent = welcome.next_sequence if self._hello.resume else 0
         if welcome.next_sequence > self._next_unsent:
             last = welcome.next_sequence - 1
             raise PeerError(f"the receiver claims to have frame {last} of this session, which was never sent")
 
-    def resume(self, welcome: Welcome) -> Resumption:
-        """Sets window and encoder to the receiver's state on a new stream.
-
-        Raises:
-            PeerError: the receiver claims frames that were never sent.
-        """
-        self._refuse_claims(welcome)
-        resumption = self.window.resume(welcome.next_sequence)
+    def resume(self, welcome: Welcome, resumption: Resumption) -> None:
+        """Sets the encoder to the receiver's state on a new stream (`resumption`: what it shows of the frames sent)."""
         self._expected, self._unsure = None, set()
         # Lost frames are encoded again, and an encoder only moves forward: without a reset it can continue only if no
         # frame was lost, from a state that both ends have.
@@ -163,4 +140,3 @@ class SenderSession:
             self._encoder.reset()
             self._reference = None
         logger.debug("resumed at frame %d", welcome.next_sequence)
-        return resumption

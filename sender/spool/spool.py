@@ -5,7 +5,7 @@
                             session lasts, because it carries the numbering
 
 The facts of each file name the session and its secret, the source, codec and networks of the frames.  A frame is sent
-(`take`) only after it is on the disk, so that the spool contains every frame of the session that a receiver may have:
+(`read`) only after it is on the disk, so that the spool contains every frame of the session that a receiver may have:
 after a crash of the sender or its machine, numbering continues after the last frame in the spool.
 """
 
@@ -61,6 +61,9 @@ class Spool:
         directory: created if missing; the session of an earlier sender is resumed.
         limit_bytes: `has_room` is False while the files are this large or larger.
 
+    Attributes:
+        delivered: the frames below this sequence are.
+
     Raises:
         UsageError: another sender uses the directory, or it contains frames of another source or version.
         OutputError: here and in every method: the directory cannot be written or read.
@@ -75,7 +78,7 @@ class Spool:
         self._read: tuple[int, list[LabelFrame]] = (-1, [])
         # Of the newest file: the sequence of its first frame, and its frames.
         self._newest, self._frames = 0, list[LabelFrame]()
-        self._taken = self._delivered = 0
+        self.delivered = 0
         with self._reported():
             directory.mkdir(parents=True, exist_ok=True, mode=0o700)
             self._lock = os.open(directory / LOCK_FILE, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
@@ -93,7 +96,7 @@ class Spool:
     @property
     def pending(self) -> int:
         """Number of undelivered frames."""
-        return self.next_sequence - self._delivered
+        return self.next_sequence - self.delivered
 
     @property
     def has_room(self) -> bool:
@@ -118,13 +121,10 @@ class Spool:
             self._writer.flush()
         self._frames.append(frame)
 
-    def take(self, most: int) -> list[LabelFrame]:
-        """The next frames to send, at most `most`; they are synced to the disk."""
+    def read(self, first: int, most: int) -> list[LabelFrame]:
+        """The frames from a sequence on, at most `most`, which are synced to the disk; empty if all are damaged."""
         with self._reported():
-            frames = self._untaken()[:most]
-        if frames:
-            self._taken = frames[-1].sequence + 1
-        return frames
+            return self._frames_from(first)[:most]
 
     def skip(self, sequence: int) -> None:
         """Removes the frames below a sequence without sending them: the receiver has them already.
@@ -138,15 +138,14 @@ class Spool:
                 f"the receiver has {frames} of the session in {self.directory}, which contains only "
                 f"{self.next_sequence}: it is an old copy; remove it, or give another --spool"
             )
-        self._taken = max(self._taken, sequence)
         self.release(sequence)
 
     def release(self, sequence: int) -> None:
         """Marks the frames below a sequence as delivered and deletes their files."""
-        self._delivered = max(self._delivered, sequence)
+        self.delivered = max(self.delivered, sequence)
         with self._reported():
             for first in list(self._complete):
-                if self._after(first) > self._delivered:
+                if self._after(first) > self.delivered:
                     return
                 self._path(first).unlink()
                 del self._complete[first]
@@ -177,7 +176,7 @@ class Spool:
         remove_partial_files(self.directory)
         names = (_SEGMENT.fullmatch(name) for name in os.listdir(self.directory))
         firsts = sorted(int(name[1]) for name in names if name)
-        self._delivered = self._taken = firsts[0] if firsts else 0
+        self.delivered = firsts[0] if firsts else 0
         self.resumed = bool(firsts)
         if firsts:
             self._complete = {first: self._path(first).stat().st_size for first in firsts[:-1]}
@@ -217,22 +216,22 @@ class Spool:
         with _open_file(path) as recording:
             self._writer = RecordingWriter.behind(recording, 0)
 
-    def _untaken(self) -> list[LabelFrame]:
-        """Frames from `_taken` on, of the first file that has some."""
-        for first in self._complete:
-            after = self._after(first)
-            if after <= self._taken:
+    def _frames_from(self, first: int) -> list[LabelFrame]:
+        """Frames from a sequence on, of the first file that has some."""
+        for begin in self._complete:
+            after = self._after(begin)
+            if after <= first:
                 continue
-            if self._read[0] != first:
-                self._read = first, self._frames_in(first)
-            frames = [frame for frame in self._read[1] if frame.sequence >= self._taken]
+            if self._read[0] != begin:
+                self._read = begin, self._frames_in(begin)
+            frames = [frame for frame in self._read[1] if frame.sequence >= first]
             if frames:
                 return frames
-            logger.error("%s is damaged: frames %d to %d are lost", self._path(first), self._taken, after - 1)
-            self._taken = after
+            lost = max(begin, first)
+            logger.error("%s is damaged: frames %d to %d are lost", self._path(begin), lost, after - 1)
         if self._writer is not None:
             self._writer.sync()
-        return self._frames[self._taken - self._newest :]
+        return self._frames[max(first - self._newest, 0) :]
 
     def _frames_in(self, first: int) -> list[LabelFrame]:
         try:

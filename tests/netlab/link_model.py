@@ -113,8 +113,8 @@ class LinkModel(RuleBasedStateMachine):
         assert rejected <= self.disk.rejected, f"frames {sorted(rejected - self.disk.rejected)} were not rejected"
         if self.durable or not self.replaced:
             assert all(before < after for before, after in pairwise(done)), f"{done} is not in order, or twice"
-        window = self.link.client._delivery.window
-        assert len(window.in_flight) <= MAX_WINDOW and window.size <= MAX_WINDOW
+        queue = self.link.client._queue
+        assert len(queue.in_flight) <= MAX_WINDOW and queue.size <= MAX_WINDOW
 
     def teardown(self) -> None:
         if not hasattr(self, "link"):

@@ -142,7 +142,7 @@ class VirtualLink:
     @property
     def has_room(self) -> bool:
         """Whether the sender takes a frame at once."""
-        return self.client._delivery.window.has_room
+        return bool(self.client._queue.has_room)
 
     def replace_receiver(self, *, in_good_order: bool) -> None:
         """Another receiver takes the place of the present one, with the same disk."""

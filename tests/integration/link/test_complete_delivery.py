@@ -22,7 +22,6 @@ from receiver.publish.session_directory import SessionDirectory
 from receiver.publish.session_writer import SessionWriter
 from sender.link.client import LinkClient
 from sender.link.config import LinkConfig
-from sender.spool.complete_delivery import CompleteDelivery, Outstanding
 from sender.spool.spool import Spool, SpoolContent
 from tests.support.link.counting_codec import MODEL, CountingCodec
 from tests.support.link.link_fixture import LinkFixture
@@ -72,34 +71,32 @@ class CompleteSender:
     def __init__(self, link: LinkFixture, directory: Path, peer: Address, limit_bytes: float = 1e9) -> None:
         self.spool = Spool(directory / "spool", CONTENT, limit_bytes)
         self.codec = CountingCodec()
-        outstanding = Outstanding()
         hello = Hello(
             *(self.spool.session_id, "test", CODEC_VERSION, MODEL, False),
             resume=self.spool.resumed,
             durable=True,
             session_secret=self.spool.session_secret,
         )
-        config, transport = LinkConfig(peer=Addresses((peer,))).without_timeouts(), link.transport()
-        client = LinkClient(config, hello, self.codec, observer=outstanding, transport=transport, clock=link.clock)
-        self.delivery = CompleteDelivery(client, self.spool, outstanding)
+        config, transport = LinkConfig(peer=Addresses((peer,))), link.transport()
+        self.client = LinkClient(config, hello, self.codec, spool=self.spool, transport=transport, clock=link.clock)
 
     @classmethod
     async def started(cls, link: LinkFixture, directory: Path, peer: Address, limit_bytes: float = 1e9) -> Self:
         sender = cls(link, directory, peer, limit_bytes)
-        await sender.delivery.connect()
+        await sender.client.connect()
         return sender
 
     async def drain(self) -> None:
         async with asyncio.timeout(20):
-            await self.delivery.drain()
+            await self.client.drain()
 
     async def capture(self, count: int) -> None:
         for _ in range(count):
-            await self.delivery.send(frame(self.spool.next_sequence))
+            await self.client.send(frame(self.spool.next_sequence))
 
     async def end(self) -> None:
         """Stops as if killed, except for the cleanup by the operating system."""
-        await self.delivery.close()
+        await self.client.close()
         self.spool.close()
 
 
@@ -140,12 +137,12 @@ async def test_damaged_message_is_sent_again_and_handled_in_its_place(
 async def test_blobs_arrive_with_their_frames_from_the_spool(
     link: LinkFixture, pipeline: DurablePipeline, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("sender.spool.complete_delivery._MOST_AHEAD_BYTES", 6)
+    monkeypatch.setattr("sender.link.blobs_ahead._MOST_BYTES", 6)
     server, address = await link.server(RecordingPipeline())
     await server.stop()
     sender = await CompleteSender.started(link, tmp_path, address)
     for number in range(3):
-        await sender.delivery.send(frame(number), [Blob(TEXTURE, number, b"abc")])
+        await sender.client.send(frame(number), [Blob(TEXTURE, number, b"abc")])
     await link.server(pipeline, port=address.port)
     await sender.drain()
     # The third one was posted, because memory has room for two; without a pacer, what is posted is not sent.
@@ -237,11 +234,11 @@ async def test_unexpected_error_is_raised(link: LinkFixture, tmp_path: Path, mon
     _, address = await link.server(RecordingPipeline())
     sender = CompleteSender(link, tmp_path, address)
 
-    def fail(_: int) -> list[LabelFrame]:
+    def fail(*_: int) -> list[LabelFrame]:
         raise ZeroDivisionError("a bug")
 
-    monkeypatch.setattr(sender.spool, "take", fail)
-    await sender.delivery.connect()
+    monkeypatch.setattr(sender.spool, "read", fail)
+    await sender.client.connect()
     with pytest.raises(ZeroDivisionError, match="a bug"):
         await sender.capture(1)
         await sender.drain()

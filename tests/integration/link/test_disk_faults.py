@@ -23,7 +23,6 @@ from receiver.publish.config import PublishConfig
 from receiver.publish.session_directory import SessionDirectory
 from sender.link.client import LinkClient
 from sender.link.config import LinkConfig
-from sender.spool.complete_delivery import CompleteDelivery, Outstanding
 from sender.spool.spool import Spool, SpoolContent
 from tests.netlab.faults.durable_sender import frame_of
 from tests.netlab.programs import MODEL, FixedRate
@@ -51,17 +50,16 @@ class Ends:
             durable=True,
             session_secret=self.spool.session_secret,
         )
-        outstanding, encoder = Outstanding(), FixedRate(MODEL, 0.0)
         self._server, address = await self._link.server(self._pipeline, model=MODEL)
-        config, transport = LinkConfig(peer=Addresses((address,))).without_timeouts(), self._link.transport()
-        client = LinkClient(config, hello, encoder, observer=outstanding, transport=transport, clock=self._link.clock)
-        self._delivery = CompleteDelivery(client, self.spool, outstanding)
-        await self._delivery.connect()
+        config, transport = LinkConfig(peer=Addresses((address,))), self._link.transport()
+        encoder, clock = FixedRate(MODEL, 0.0), self._link.clock
+        self._client = LinkClient(config, hello, encoder, spool=self.spool, transport=transport, clock=clock)
+        await self._client.connect()
 
     async def capture(self, frames: int) -> None:
         """Captures 30 frames a second."""
         for _ in range(frames):
-            await self._delivery.send(frame_of(self.spool.next_sequence))
+            await self._client.send(frame_of(self.spool.next_sequence))
             await asyncio.sleep(1 / 30)
 
     async def until_delivered(self) -> None:
@@ -70,7 +68,7 @@ class Ends:
                 await asyncio.sleep(0.02)
 
     async def close(self) -> None:
-        await self._delivery.close()
+        await self._client.close()
         self.spool.close()
         await self._server.stop()
         await self._pipeline.close()

@@ -21,13 +21,12 @@ from common.labels import GROUPS
 from common.wire.convert import Hello
 from sender.link.client import LinkClient
 from sender.link.config import LinkConfig
-from sender.link.observer import Fate, LinkObserver, Observers
+from sender.link.observer import Fate, LinkObserver
 from sender.link.transport import connector
 from sender.link.transport.auto_transport import AutoTransport
 from sender.link.transport.security import SecurityConfig
 from sender.link.transport.transport import Transport
 from sender.spool import spool
-from sender.spool.complete_delivery import CompleteDelivery, Outstanding
 from sender.spool.spool import Spool, SpoolContent
 from tests.netlab.faults import volatile_disk
 from tests.netlab.programs import MODEL, FixedRate, terminated
@@ -70,7 +69,6 @@ async def send(options: argparse.Namespace) -> None:
     stop = terminated()
     with closing(Spool(options.spool, SpoolContent("durable", CODEC_VERSION, MODEL), 1e8)) as waiting:
         print(f"session {waiting.session_id.hex()}", flush=True)
-        outstanding = Outstanding()
         hello = Hello(
             *(waiting.session_id, "durable", CODEC_VERSION, MODEL, False),
             resume=waiting.resumed,
@@ -78,19 +76,19 @@ async def send(options: argparse.Namespace) -> None:
             session_secret=waiting.session_secret,
         )
         link = LinkClient(
-            LinkConfig(peer=options.peer).without_timeouts(),
+            LinkConfig(peer=options.peer),
             hello,
             FixedRate(MODEL, 0.0),
-            observer=Observers(Ledger(options.ledger), outstanding),
+            observer=Ledger(options.ledger),
+            spool=waiting,
             transport=AutoTransport(Transport(SecurityConfig(options.tls_ca is None, options.tls_ca))),
         )
-        delivery = CompleteDelivery(link, waiting, outstanding)
-        await delivery.connect()
+        await link.connect()
         while not stop.is_set():
-            await delivery.send(frame_of(waiting.next_sequence))
+            await link.send(frame_of(waiting.next_sequence))
             await asyncio.sleep(1 / options.fps)
-        await delivery.drain()
-        await delivery.close()
+        await link.drain()
+        await link.close()
         print(f"delivered {waiting.next_sequence} frames", flush=True)
 
 

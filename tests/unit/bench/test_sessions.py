@@ -4,8 +4,8 @@ import pytest
 
 from receiver.link.session import Session
 from sender.link.delivery import FrameDelivery
+from sender.link.frame_queue import FrameQueue, InFlight, Resumption
 from sender.link.observer import Fate
-from sender.link.send_window import InFlight, Resumption, SendWindow
 from tests.bench.campaigns.campaign import NumberedPart
 from tests.bench.campaigns.sessions import SESSIONS, run
 
@@ -17,12 +17,12 @@ def test_link_keeps_its_promises() -> None:
 
 
 def test_frame_that_is_taken_for_delivered_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
-    right = SendWindow.resume
+    right = FrameQueue.resume
 
-    def resume(window: SendWindow, next_sequence: int) -> Resumption:
-        return right(window, next_sequence + 1)
+    async def resume(queue: FrameQueue, next_sequence: int) -> Resumption:
+        return await right(queue, next_sequence + 1)
 
-    monkeypatch.setattr(SendWindow, "resume", resume)
+    monkeypatch.setattr(FrameQueue, "resume", resume)
     assert "were acknowledged, but never handled" in run(NumberedPart(1, 0, 30))["failure"]
 
 

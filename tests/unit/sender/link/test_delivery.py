@@ -11,6 +11,7 @@ from sender.congestion.meter import Meter
 from sender.link.config import LinkConfig
 from sender.link.delayed_acknowledgement import DelayedAcknowledgement
 from sender.link.delivery import FrameDelivery
+from sender.link.frame_queue import FrameQueue
 from sender.link.observer import Fate
 from sender.link.session import SenderSession
 from tests.support.link.counting_codec import MODEL, SECRET, SESSION, CountingCodec, label_frame, settle
@@ -28,30 +29,31 @@ class Fixture:
         self.meter = Meter(budget_bps)
         self.observer = RecordingObserver()
         self.codec = CountingCodec()
-        session = SenderSession(Hello(SESSION, "test", 1, MODEL, live, session_secret=SECRET), self.codec, 8)
+        session = SenderSession(Hello(SESSION, "test", 1, MODEL, live, session_secret=SECRET), self.codec)
+        self.queue = FrameQueue(8, live=live)
         self.clock = clock = Clock(lambda: self.now_s, lambda: 1e9 + self.now_s)
         self.delivery = FrameDelivery(
-            session, LinkConfig(), self.observer, ConstantPacer(3), self.meter, clock, gathers=gathers
+            session, self.queue, LinkConfig(), self.observer, ConstantPacer(3), self.meter, clock, gathers=gathers
         )
         self.delivery.restart(WELCOME)
 
     async def send(self, sequence: int) -> int:
-        self.delivery.offer(label_frame(sequence))
+        await self.delivery.send(label_frame(sequence))
         return (await self.delivery.next_message()).sequence
 
 
 async def test_within_a_budget_the_newest_frame_leaves_when_it_may() -> None:
     fixture = Fixture(live=True, budget_bps=8e6)
     fixture.meter.spend(92_000, fixture.clock.monotonic_ms())  # 20 ms more than the first credit
-    fixture.delivery.offer(label_frame(0))
+    await fixture.delivery.send(label_frame(0))
     waiting = asyncio.create_task(fixture.delivery.next_message())
     await settle()
     assert not waiting.done()
-    fixture.delivery.offer(label_frame(1))
+    await fixture.delivery.send(label_frame(1))
     await asyncio.sleep(0.03)
     assert not waiting.done()  # the fixture's clock stands
     fixture.now_s += 0.03
-    fixture.delivery.offer(label_frame(2))
+    await fixture.delivery.send(label_frame(2))
     assert (await waiting).sequence == 2
     assert fixture.observer.fates == [(0, Fate.SUPERSEDED), (1, Fate.SUPERSEDED)]
 
@@ -67,7 +69,7 @@ def test_within_a_budget_blobs_take_their_share() -> None:
 
 async def test_within_a_budget_blobs_ahead_leave_in_small_parts_and_before_the_frame_is_encoded() -> None:
     fixture = Fixture(live=False, budget_bps=16_000.0)
-    fixture.delivery.offer(label_frame(0), [Blob("colours", 0, bytes(2000))])
+    await fixture.delivery.send(label_frame(0), [Blob("colours", 0, bytes(2000))])
     parts: list[int] = []
     async for chunk in fixture.delivery.chunks_ahead():
         parts.append(len(chunk.data))
@@ -80,12 +82,12 @@ async def test_within_a_budget_blobs_ahead_leave_in_small_parts_and_before_the_f
 
 async def test_what_people_wear_comes_with_the_frame_that_replaces_theirs() -> None:
     fixture = Fixture(live=True)
-    fixture.delivery.offer(label_frame(0), [Blob(WEARS, 1, b"old"), Blob(WEARS, 2, b"old")])
-    fixture.delivery.offer(label_frame(1), [Blob(WEARS, 1, b"new")])
+    await fixture.delivery.send(label_frame(0), [Blob(WEARS, 1, b"old"), Blob(WEARS, 2, b"old")])
+    await fixture.delivery.send(label_frame(1), [Blob(WEARS, 1, b"new")])
     chunks = [chunk async for chunk in fixture.delivery.chunks_ahead()]
     assert [(chunk.key, chunk.data) for chunk in chunks] == [(1, b"new"), (2, b"old")]
     assert (await fixture.delivery.next_message()).sequence == 1
-    fixture.delivery.offer(label_frame(2))
+    await fixture.delivery.send(label_frame(2))
     assert [chunk async for chunk in fixture.delivery.chunks_ahead()] == []
 
 
@@ -93,17 +95,17 @@ async def test_where_nobody_waits_frames_wait_for_others() -> None:
     fixture = Fixture(live=False, gathers=True)
     message = asyncio.create_task(fixture.delivery.next_message())
     for sequence in range(3):
-        fixture.delivery.offer(label_frame(sequence))
+        await fixture.delivery.send(label_frame(sequence))
         await settle()
     assert not message.done()
     fixture.now_s += 0.2
     assert (await message).earlier == (0, 1)
     # No more than eight share a message, and behind the last one none follows.
     for sequence in range(3, 11):
-        fixture.delivery.offer(label_frame(sequence))
+        await fixture.delivery.send(label_frame(sequence))
     assert len((await fixture.delivery.next_message()).earlier) == 7
     fixture.delivery.on_acknowledgement(ack(2))
-    fixture.delivery.offer(label_frame(11))
+    await fixture.delivery.send(label_frame(11))
     message = asyncio.create_task(fixture.delivery.next_message())
     await settle()
     assert not message.done()
@@ -118,7 +120,7 @@ async def test_acknowledgement_measures_the_frame() -> None:
     fixture.now_s += 0.033
     await fixture.send(1)
     fixture.now_s += 0.010
-    assert fixture.delivery.window.outstanding
+    assert fixture.queue.outstanding
     first = fixture.delivery.on_acknowledgement(ack(0))
     second = fixture.delivery.on_acknowledgement(ack(1))
     assert first is not None and second is not None
@@ -127,7 +129,7 @@ async def test_acknowledgement_measures_the_frame() -> None:
     assert first.sent_spacing_ms is None
     assert second.sent_spacing_ms == pytest.approx(33.0)
     assert fixture.observer.fates == [(0, Fate.ACKNOWLEDGED), (1, Fate.ACKNOWLEDGED)]
-    assert not fixture.delivery.window.outstanding
+    assert not fixture.queue.outstanding
 
 
 async def test_late_frame_is_a_reference_and_has_a_fate_of_its_own_if_live() -> None:
@@ -151,7 +153,7 @@ async def test_acknowledgements_of_live_frames_may_wait_unless_blobs_are_sent() 
         for key in range(blobs):
             fixture.delivery.post(Blob("colours", key, b"abcdef"))
         for sequence in range(7):
-            fixture.delivery.offer(label_frame(sequence))
+            await fixture.delivery.send(label_frame(sequence))
             waits += [sequence] if (await fixture.delivery.next_message()).may_wait else []
             fixture.delivery.on_acknowledgement(ack(sequence))
         assert waits == expected, (live, blobs)
@@ -211,7 +213,7 @@ async def test_live_frames_of_which_nothing_shows_that_they_were_decoded_do_not_
             await fixture.send(sequence)
         kept = Welcome(True, MODEL, next_sequence=2, resumed=True, decodable_from=1)
         fixture.delivery.restart(kept)
-        fixture.delivery.resume(kept)
+        await fixture.delivery.resume(kept)
         assert fixture.observer.fates == [(0, fate), (1, Fate.ACKNOWLEDGED)]
 
 

@@ -26,6 +26,7 @@ from sender.congestion.meter import Meter
 from sender.link import delivery as delivery_module
 from sender.link.config import LinkConfig
 from sender.link.delivery import FrameDelivery
+from sender.link.frame_queue import FrameQueue
 from sender.link.keepalive.clock_offset import ClockComparison
 from sender.link.observer import Fate, Observers
 from sender.link.session import SenderSession
@@ -59,12 +60,12 @@ class Fixture:
         self.codec = CountingCodec()
         self.rate = RateController(RateConfig(), 30.0)
         observers = Observers(self.fates, LinkAccount(self.rate, SenderMetrics(), clock))
-        self.session = SenderSession(Hello(SESSION, "test", 1, MODEL, live, session_secret=SECRET), self.codec, 8)
-        self.delivery = FrameDelivery(self.session, LinkConfig(), observers, None, Meter(), clock)
+        session = SenderSession(Hello(SESSION, "test", 1, MODEL, live, session_secret=SECRET), self.codec)
+        self.delivery = FrameDelivery(session, FrameQueue(8, live=live), LinkConfig(), observers, None, Meter(), clock)
         self.delivery.restart(WELCOME)
 
     async def send(self, sequence: int) -> FrameMessage:
-        self.delivery.offer(label_frame(sequence))
+        await self.delivery.send(label_frame(sequence))
         return await self.delivery.next_message()
 
 

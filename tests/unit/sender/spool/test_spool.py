@@ -27,10 +27,19 @@ def spool_in(directory: Path, limit_bytes: float = 1e9, content: SpoolContent = 
     return Spool(directory / "spool", content, limit_bytes)
 
 
-def sequences(frames: list[LabelFrame]) -> list[int]:
+def read(spool: Spool, first: int, most: int = ALL_FRAMES) -> list[int]:
+    """Sequences of the frames from one on, in one read."""
+    frames = spool.read(first, most)
     for frame in frames:
         assert frame.people[0].labels["root"][0] == frame.sequence
     return [frame.sequence for frame in frames]
+
+
+def read_all(spool: Spool, first: int = 0, most: int = ALL_FRAMES) -> list[int]:
+    found: list[int] = []
+    while more := read(spool, found[-1] + 1 if found else first, most):
+        found += more
+    return found
 
 
 def files(directory: Path) -> list[int]:
@@ -59,15 +68,14 @@ def test_files_are_private_and_partial_ones_are_removed(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("batch", [1, 3, ALL_FRAMES])
 @pytest.mark.parametrize("ahead", [1, 4, 11])
-def test_frames_are_taken_in_order_once_each(tmp_path: Path, batch: int, ahead: int) -> None:
-    spool, taken = spool_in(tmp_path), []
+def test_frames_are_read_in_order_once_each(tmp_path: Path, batch: int, ahead: int) -> None:
+    spool, found = spool_in(tmp_path), list[int]()
     for _ in range(5):
         fill(spool, ahead)
-        taken += sequences(spool.take(batch))
-    while more := sequences(spool.take(batch)):
-        taken += more
-    assert taken == list(range(5 * ahead))
-    assert spool.take(1) == []
+        found += read(spool, len(found), batch)
+    found += read_all(spool, len(found), batch)
+    assert found == list(range(5 * ahead))
+    assert read(spool, 5 * ahead) == []
     assert spool.pending == 5 * ahead
     spool.release(5 * ahead)
     assert spool.pending == 0
@@ -95,7 +103,7 @@ def test_next_sender_resumes(tmp_path: Path) -> None:
     spool = spool_in(tmp_path)
     assert not spool.resumed
     fill(spool, 6)
-    spool.take(3)
+    read(spool, 0, 3)
     session = spool.session_id, spool.session_secret
     spool.close()
     spool = spool_in(tmp_path)
@@ -104,8 +112,7 @@ def test_next_sender_resumes(tmp_path: Path) -> None:
     spool.skip(2)
     assert spool.pending == 4
     fill(spool, 3)
-    taken = sequences(spool.take(ALL_FRAMES)) + sequences(spool.take(ALL_FRAMES)) + sequences(spool.take(ALL_FRAMES))
-    assert taken == [2, 3, 4, 5, 6, 7, 8]
+    assert read_all(spool, 2) == [2, 3, 4, 5, 6, 7, 8]
     spool.close()
 
 
@@ -122,8 +129,8 @@ def test_truncated_file_loses_only_incomplete_frames(tmp_path: Path) -> None:
     spool = spool_in(tmp_path)
     assert spool.next_sequence == 4
     fill(spool, 1)
-    assert sequences(spool.take(ALL_FRAMES)) == [0, 1, 2, 3]
-    assert sequences(spool.take(ALL_FRAMES)) == [4]
+    assert read(spool, 0) == [0, 1, 2, 3]
+    assert read(spool, 4) == [4]
     spool.close()
 
 
@@ -133,19 +140,18 @@ def test_damaged_file_loses_only_its_frames(tmp_path: Path, caplog: pytest.LogCa
     spool.close()
     (tmp_path / "spool" / "000000000004.bw").write_bytes(b"something else")
     spool = spool_in(tmp_path)
-    taken = sequences(spool.take(ALL_FRAMES)) + sequences(spool.take(ALL_FRAMES))
-    assert taken == [0, 1, 2, 3, 8, 9, 10, 11]
+    assert read_all(spool) == [0, 1, 2, 3, 8, 9, 10, 11]
     assert "frames 4 to 7 are lost" in caplog.text
     spool.close()
 
 
-def test_frames_are_synced_before_they_are_taken(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_frames_are_synced_before_they_are_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     synced: list[int] = []
     monkeypatch.setattr(os, "fsync", synced.append)
     spool = spool_in(tmp_path)
     fill(spool, 2)
     before = len(synced)
-    assert len(spool.take(ALL_FRAMES)) == 2
+    assert read(spool, 0) == [0, 1]
     assert len(synced) == before + 1
     spool.close()
 
@@ -156,7 +162,6 @@ def test_full_spool_has_no_room_until_frames_are_delivered(tmp_path: Path) -> No
         fill(spool, 1)
     count = spool.next_sequence
     assert 4 < count < 20
-    spool.take(ALL_FRAMES)
     spool.release(count - 1)
     assert spool.has_room
     spool.close()
@@ -230,7 +235,7 @@ def test_damage_within_the_newest_file_loses_what_follows_it_and_not_what_is_cap
     fill(spool, 1)
     spool.close()
     spool = spool_in(tmp_path)
-    assert sequences(spool.take(ALL_FRAMES)) == [0, 1, 2]
+    assert read(spool, 0) == [0, 1, 2]
     spool.close()
 
 

@@ -1,17 +1,31 @@
-"""The sender's window of unacknowledged messages: which frames are sent next, and which may have to be sent again.
+"""The link's one queue of frames: a send window, with memory or a spool behind it.
 
-A message has a frame, or a bundle of those that had to wait for the window or the budget.
+    put ─→ spool, if there is one ─→ waiting ─→ in flight ─→ acknowledged, and out of the spool
+                                        again ◄────┘
+
+The queue owns a frame until its fate is known, and says which ones are sent next.  Live and complete delivery differ by
+what is dropped: of live frames those that newer ones make superfluous, and no other frame.  With a spool the producer
+waits for room on the disk, otherwise for room in the window.
 """
 
+import asyncio
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import Final
+from functools import partial
+from typing import Final, TypeVar
 
 from common.codec.packet import MAX_BUNDLE, can_share_packet
 from common.frames import LabelFrame
+from sender.spool.spool import Spool
+
+T = TypeVar("T")
 
 Frames = tuple[LabelFrame, ...]
 # Live frames are of no use so long after their capture, on whatever link: a stall does not end with a long message.
 _LIVE_SPAN_S: Final = 0.5
+# Of the spool: a read syncs it.
+_FRAMES_PER_READ: Final = 64
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,32 +67,100 @@ class Resumption:
     lost: bool
 
 
-class SendWindow:
-    """Frames waiting, in flight, and to be sent again; unencoded, because their reference is chosen when they leave.
+class FrameQueue:
+    """Frames until their fate is known; unencoded, because their reference is chosen when they leave.
 
-    Frames that wait leave together.  Of too many live frames those are left out that the others tell most about.
-    Otherwise a frame may be offered only while `has_room`, so that the producer waits and no frame is lost.
+    Frames that wait leave together, in a message.  Of too many live frames those are left out that the others tell most
+    about.
 
     Args:
         size: how many messages may be unacknowledged, 1 or more; may be set, and those in flight stay in flight.
+        spool: used by this object alone until `close`, which leaves it open; None if frames wait in memory.
 
     Attributes:
         bundle: most frames of a message, 1 to `MAX_BUNDLE`; may be set.
     """
 
-    def __init__(self, size: int, *, live: bool) -> None:
+    def __init__(self, size: int, *, live: bool, spool: Spool | None = None) -> None:
         self.size = size
         self.bundle = MAX_BUNDLE
         self._live = live
+        self._spool = spool
+        self._disk = ThreadPoolExecutor(max_workers=1, thread_name_prefix="spool")
+        # The next frame to read from the spool.
+        self._unread = 0
+        self._changed = asyncio.Event()
         self._waiting: list[LabelFrame] = []
         self._held_back = False
         self._last_sent = -1
         self._again: dict[int, LabelFrame] = {}
         self._in_flight: dict[int, InFlight] = {}
 
+    def notify(self) -> None:
+        """Wakes everything that waits for `change`."""
+        self._changed.set()
+
+    async def change(self) -> None:
+        """Waits until something changes; the caller tests its condition without an `await` in between."""
+        self._changed.clear()
+        await self._changed.wait()
+
     @property
     def has_room(self) -> bool:
-        return self._live or len(self._waiting) < self.bundle
+        """Whether a frame may be put."""
+        return self._live or (self._wants_more if self._spool is None else self._spool.has_room)
+
+    @property
+    def _wants_more(self) -> bool:
+        return len(self._waiting) < self.bundle
+
+    async def put(self, frame: LabelFrame) -> Frames:
+        """Takes a frame, for which there is room; returns the live frames that it supersedes.
+
+        Raises:
+            OutputError: the spool cannot be written.
+        """
+        if self._spool is None:
+            superseded = self._offer(frame)
+        else:
+            await self._on_disk(self._spool.append, frame)
+            superseded = ()
+        self.notify()
+        return superseded
+
+    async def feed(self) -> None:
+        """Moves frames from the spool into the window, and removes acknowledged ones from the disk, until cancelled.
+
+        Raises:
+            OutputError: the spool cannot be read or written.
+        """
+        while True:
+            if self._spool is None or not await self._moved(self._spool):
+                await self.change()
+
+    async def _moved(self, spool: Spool) -> bool:
+        """Whether there was something to read or to remove; nothing else runs meanwhile if not."""
+        delivered = min((frame.sequence for frame in self._unfinished), default=self._unread)
+        if self._unread < spool.next_sequence and self._wants_more:
+            # What follows damaged frames may be appended meanwhile.
+            after = spool.next_sequence
+            frames = await self._on_disk(spool.read, self._unread, _FRAMES_PER_READ)
+            for frame in frames:
+                self._offer(frame)
+            self._unread = frames[-1].sequence + 1 if frames else after
+        elif spool.delivered < delivered:
+            await self._on_disk(spool.release, delivered)
+        else:
+            return False
+        self.notify()
+        return True
+
+    async def _on_disk(self, work: Callable[..., T], *arguments: object) -> T:
+        return await asyncio.get_running_loop().run_in_executor(self._disk, partial(work, *arguments))
+
+    def close(self) -> None:
+        """Waits until nothing uses the spool, where unacknowledged frames stay."""
+        self._disk.shutdown()
 
     @property
     def waiting(self) -> int:
@@ -87,22 +169,25 @@ class SendWindow:
 
     @property
     def outstanding(self) -> int:
-        """Number of frames that have not met their fate."""
-        return sum(len(message.frames) for message in self.in_flight) + len(self._again) + len(self._waiting)
+        """Number of frames that were taken and have not met their fate."""
+        return self.unsettled if self._spool is None else self._spool.pending
+
+    @property
+    def unsettled(self) -> int:
+        """Number of them that are in memory."""
+        return len(self._unfinished)
+
+    @property
+    def _unfinished(self) -> Sequence[LabelFrame]:
+        sent = (frame for message in self.in_flight for frame in message.frames)
+        return [*sent, *self._again.values(), *self._waiting]
 
     @property
     def oldest_unacknowledged(self) -> int | None:
         """The lowest sequence that may have to be sent again."""
         return min([*(message.frames[0].sequence for message in self.in_flight), *self._again], default=None)
 
-    def offer(self, frame: LabelFrame) -> Frames:
-        """Takes a frame; returns the live frames that it supersedes.
-
-        Raises:
-            ValueError: there is no room.
-        """
-        if not self.has_room:
-            raise ValueError(f"frame {frame.sequence} offered to a full window")
+    def _offer(self, frame: LabelFrame) -> Frames:
         self._waiting.append(frame)
         self._held_back |= self._full
         superseded = []
@@ -181,8 +266,15 @@ class SendWindow:
             self._again |= {frame.sequence: frame for frame in in_flight.frames}
         return in_flight
 
-    def resume(self, next_sequence: int) -> Resumption:
-        """Settles the unacknowledged frames on a new stream; the receiver has decoded those below `next_sequence`."""
+    async def resume(self, next_sequence: int) -> Resumption:
+        """Settles the unacknowledged frames on a new stream; the receiver has decoded those below `next_sequence`.
+
+        Raises:
+            UsageError, OutputError: as `Spool.skip`.
+        """
+        if self._spool is not None:
+            await self._on_disk(self._spool.skip, next_sequence)
+            self._unread = max(self._unread, next_sequence)
         sent = {frame.sequence: frame for message in self.in_flight for frame in message.frames}
         unacknowledged = self._again | sent
         self._in_flight.clear()
