@@ -23,7 +23,6 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from common.training.distributed import Workers
 from common.weights.devices import fast_autocast
 from common.weights.loader import architecture_of, load_into, save_weights
 from common.weights.manifest import Precision, Storage, WeightsEntry
@@ -69,7 +68,7 @@ class Defaults:
 
 @dataclass(frozen=True, slots=True)
 class Progress:
-    """How far a training is: optimiser steps, samples over all workers, minutes."""
+    """How far a training is: optimiser steps, samples, minutes."""
 
     steps: int = 0
     samples: int = 0
@@ -80,7 +79,6 @@ class Recipe(ABC, Generic[Network, Batch]):
     """One training.
 
     Args:
-        workers: all processes of the training.
         recorded: the facts in the checkpoint that the training continues from.
     """
 
@@ -98,10 +96,9 @@ class Recipe(ABC, Generic[Network, Batch]):
         self,
         options: argparse.Namespace,
         device: torch.device,
-        workers: Workers | None = None,
         recorded: Mapping[str, Any] | None = None,
     ) -> None:
-        self.options, self.device, self.workers, self.recorded = options, device, workers or Workers(), recorded
+        self.options, self.device, self.recorded = options, device, recorded
         self.share = 0.0
         """Share of the training that is over."""
         self.facts: dict[str, Any] = {}
@@ -113,7 +110,7 @@ class Recipe(ABC, Generic[Network, Batch]):
 
     @abstractmethod
     def prepare(self) -> Network:
-        """Reads the data and gives the network with its first weights; caches are written by the first worker alone."""
+        """Reads the data and gives the network with its first weights."""
 
     @abstractmethod
     def batches(self, count: int, rng: np.random.Generator) -> Iterator[Batch]:

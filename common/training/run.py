@@ -1,4 +1,4 @@
-"""Runs a training: device, workers, clock over resumed runs, learning rate, averaged weights, checkpoints.
+"""Runs a training: device, clock over resumed runs, learning rate, averaged weights, checkpoints.
 
     OUT/<name>.pt     checkpoint, every two minutes, at the end and on SIGTERM
     OUT/scores.json   scores of the trained network, with length and facts
@@ -25,10 +25,10 @@ from torch import Tensor, nn
 from common.errors import OutputError, exit_code_of
 from common.io.atomic_write import atomic_write
 from common.training.checkpoint import AveragedNetwork, load_checkpoint, save_checkpoint
-from common.training.distributed import Workers
 from common.training.flags import parser_of_training
 from common.training.loading import loaded
 from common.training.recipe import Batch, Network, Progress, Recipe, Stateful
+from common.weights.devices import resolve_device
 
 _SAVE_EVERY_S = 120.0
 _EXIT_SIGTERM = 128 + signal.SIGTERM
@@ -57,30 +57,24 @@ def main(recipe_type: type[Recipe[Any, Any]]) -> int:
 
 def train(recipe_type: type[Recipe[Network, Batch]], options: argparse.Namespace) -> Network:
     """The whole training, top to bottom; returns the averaged network."""
-    workers = Workers.join()
     torch.set_num_threads(options.threads)
     torch.manual_seed(options.seed)
     path = options.out / f"{recipe_type.name}.pt"
     state = load_checkpoint(path) if options.resume and path.exists() else None
-    recipe = recipe_type(options, workers.device(options.device), workers, state and state["facts"])
-    with workers.first_before_others():
-        network = recipe.prepare()
-
-    run = Run(recipe, network, path, state)
+    recipe = recipe_type(options, resolve_device(options.device), state and state["facts"])
+    run = Run(recipe, recipe.prepare(), path, state)
     run.train()
-    if workers.first:
-        recipe.finish(run.average)
-        scores = run.scores(recipe.final_scores)
-        run.write_scores(options.out / "scores.json", scores)
-        if options.export:
-            entry = recipe.save(run.average.cpu(), recipe.manifest_recipe(run.progress), scores)
-            print(f"wrote {options.weights / entry.file}")
-    workers.leave()
+    recipe.finish(run.average)
+    scores = run.scores(recipe.final_scores)
+    run.write_scores(options.out / "scores.json", scores)
+    if options.export:
+        entry = recipe.save(run.average.cpu(), recipe.manifest_recipe(run.progress), scores)
+        print(f"wrote {options.weights / entry.file}")
     return run.average
 
 
 class Run(Generic[Network, Batch]):
-    """The steps of a training; the first of several workers also evaluates, saves and prints.
+    """The steps of a training, with evaluations, checkpoints and a log.
 
     Args:
         network: to train; the average starts as a copy of its present weights.
@@ -92,7 +86,6 @@ class Run(Generic[Network, Batch]):
         self.recipe, self.network = recipe, network.to(recipe.device).train()
         self.progress = Progress()
         self._checkpoint = checkpoint
-        self._workers = recipe.workers
         self._optimisers = recipe.optimisers(network)
         self._average = AveragedNetwork(network, recipe.defaults.average_decay)
         optimisers = {f"optimiser_{number}": one for number, one in enumerate(self._optimisers)}
@@ -109,9 +102,6 @@ class Run(Generic[Network, Batch]):
         recipe.facts = {"seed": recipe.options.seed, **recipe.facts}
         if state:
             self._load(state)
-        for part in self._parts.values():
-            if isinstance(part, nn.Module):
-                self._workers.align(part)
         recipe.share = self.share
         self._saved, self._evaluated, self._first_samples = self.progress, self.progress, self.progress.samples
 
@@ -136,7 +126,7 @@ class Run(Generic[Network, Batch]):
             SystemExit: SIGTERM arrived; the state after the last whole step is saved.
         """
         options, recipe = self.recipe.options, self.recipe
-        seed = self._workers.seed(options.seed, self.progress.steps)
+        seed = self._seed
         torch.manual_seed(seed)
         size = sum(weight.numel() for weight in self.network.parameters())
         self.print(f"{size / 1e6:.2f} M parameters on {recipe.device} {json.dumps(recipe.facts)}")
@@ -145,7 +135,7 @@ class Run(Generic[Network, Batch]):
             # Once for each size of its inputs: a network for all sizes is slower.
             network.compile(dynamic=False)
         with _handled_sigterm(self._terminate):
-            batches = loaded(partial(recipe.batches, self._workers.batch(options.batch)), seed, options.loaders)
+            batches = loaded(partial(recipe.batches, options.batch), seed, options.loaders)
             while self.share < 1.0 and not self._terminated:
                 began_s = time.monotonic()
                 with self._clock.timing("data"):
@@ -156,11 +146,9 @@ class Run(Generic[Network, Batch]):
                     self._descend(loss)
                     self._add_terms({"loss": loss, **terms})
                 self._advance(time.monotonic() - began_s)
-                if self._workers.first:
-                    self._log_save_and_evaluate()
+                self._log_save_and_evaluate()
             batches.close()
-        if self._workers.first:
-            self._save()
+        self._save()
         if self._terminated:
             self.print(f"terminated after step {self.progress.steps}; --resume continues")
             raise SystemExit(_EXIT_SIGTERM)
@@ -171,7 +159,7 @@ class Run(Generic[Network, Batch]):
         with self._clock.timing("evaluation"), torch.no_grad():
             scores = evaluate(self.average)
         # Not the same random numbers after each evaluation.
-        torch.manual_seed(self._workers.seed(self.recipe.options.seed, self.progress.steps))
+        torch.manual_seed(self._seed)
         return scores
 
     def write_scores(self, path: Path, scores: Mapping[str, float]) -> None:
@@ -186,9 +174,13 @@ class Run(Generic[Network, Batch]):
         self.print(f"scores {json.dumps(dict(scores))}")
 
     def print(self, text: str) -> None:
-        """Prints a line behind the training time, in the first worker only."""
-        if self._workers.first:
-            print(f"{self.progress.minutes:6.2f} min {text}", flush=True)
+        """Prints a line behind the training time."""
+        print(f"{self.progress.minutes:6.2f} min {text}", flush=True)
+
+    @property
+    def _seed(self) -> int:
+        """Of the randomness from here on: other numbers than those before."""
+        return int(self.recipe.options.seed) + self.progress.steps
 
     def _set_learning_rates(self) -> None:
         factor = warm_cosine(self.share, self.recipe.defaults.warm_share)
@@ -197,17 +189,15 @@ class Run(Generic[Network, Batch]):
                 group["lr"] = peak * factor
 
     def _descend(self, loss: Tensor) -> None:
-        """One step with clipped gradients, averaged over the workers; skipped if they are not finite."""
+        """One step with clipped gradients; skipped if they are not finite."""
         self.network.zero_grad(set_to_none=True)
         loss.backward()
-        self._workers.average_gradients(self.network.parameters())
         norm = nn.utils.clip_grad_norm_(self.network.parameters(), self.recipe.defaults.largest_norm)
         if not torch.isfinite(norm):
             return
         for optimiser in self._optimisers:
             optimiser.step()
-        if self._workers.first:
-            self._average.update(self.network)
+        self._average.update(self.network)
 
     def _add_terms(self, terms: Mapping[str, Tensor]) -> None:
         """Adds the terms of a step to the running means of the log line."""
@@ -215,13 +205,8 @@ class Run(Generic[Network, Batch]):
             self._terms[name] = torch.lerp(term.detach().float(), self._terms.get(name, term.detach()).float(), 0.95)
 
     def _advance(self, step_s: float) -> None:
-        # The first worker's clock is everybody's: the others also wait while it evaluates and saves.
-        own = self.progress.minutes + step_s / 60 if self._workers.first else 0.0
-        minutes, terminated = self._workers.largest(own, float(self._terminated))
-        self._terminated = terminated > 0
-        self.progress = Progress(
-            self.progress.steps + 1, self.progress.samples + int(self.recipe.options.batch), minutes
-        )
+        before, batch = self.progress, int(self.recipe.options.batch)
+        self.progress = Progress(before.steps + 1, before.samples + batch, before.minutes + step_s / 60)
         self.recipe.share = self.share
 
     def _log_save_and_evaluate(self) -> None:

@@ -1,7 +1,6 @@
 """Trains the detector on photographs, and on composed frames: people cut out of rendered crops and pasted elsewhere.
 
-A quarter of the frames are composed.  The scores are of photographs that are held back.  CPU recipe: two cores, with
-one process a core, on the crops that perception is trained on.  --export also writes the
+A quarter of the frames are composed.  The scores are of photographs that are held back.  --export also writes the
 package's weights.
 
 Examples:

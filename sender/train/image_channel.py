@@ -107,7 +107,7 @@ class CropRecipe(Recipe[Network, Tensor]):
         self.pictures, held_back = self._pictures("train"), self._pictures("val")
         rng = np.random.default_rng(0)
         self.validation = next(random_crops(held_back, self.validation_crops, self.crop_px, rng)).to(self.device)
-        self.generator = torch.Generator().manual_seed(self.workers.seed(self.options.seed))
+        self.generator = torch.Generator().manual_seed(self.options.seed)
         self.facts = {"pictures": len(self.pictures), "shipped": self.options.shipped}
 
     def _pictures(self, split: PhotographSplit) -> list[Image]:

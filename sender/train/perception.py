@@ -3,8 +3,7 @@
 Half of each batch are photographs (of `sender.train.photographs.dataset`), which teach keypoints, visibility and, by
 reprojection, 3D joints and pose; the rendered half teaches depth, mask and parts too.
 
-Shards that are still being rendered are picked up as they are finished.  CPU recipe: 86,016 crops at 128², then 110
-minutes on two cores with one process a core, which sees 80 crops a second in bf16.  On GPUs, one process a GPU.
+Shards that are still being rendered are picked up as they are finished.
 
 --export also scores the network on the validation split, as it is used (with flip augmentation), and writes the
 package's weights.

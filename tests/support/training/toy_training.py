@@ -1,10 +1,7 @@
-"""A training of a few weights, to run what all trainings share.
-
-Examples:
-  python -m tests.support.training.toy_training --out toy --steps 5
-"""
+"""A training of a few weights, to run what all trainings share."""
 
 import argparse
+import itertools
 from collections.abc import Iterator, Mapping, Sequence
 from typing import NamedTuple
 
@@ -13,7 +10,6 @@ import torch
 from torch import Tensor, nn
 
 from common.training.recipe import Defaults, Recipe
-from common.training.run import main
 
 
 class Rows(NamedTuple):
@@ -31,7 +27,7 @@ class Sums(nn.Sequential):
 
 
 class ToyTraining(Recipe[Sums, Rows]):
-    """Learns the sum of four numbers; every worker has its share of the same rows."""
+    """Learns the sum of four numbers."""
 
     name = "toy"
     defaults = Defaults(minutes=1.0, batch=8, rate=0.05, seed=3, average_decay=0.9, log_every=2)
@@ -41,13 +37,9 @@ class ToyTraining(Recipe[Sums, Rows]):
         parser.add_argument("--scale", type=float, default=1.0, help="of the rows")
 
     def prepare(self) -> Sums:
-        # The file of the first worker is there before the second looks for it.
-        out = self.options.out
-        out.mkdir(parents=True, exist_ok=True)
-        (out / f"began-{self.workers.rank}").write_text(str(sorted(file.name for file in out.glob("began-*"))))
         self._validation = self._rows(np.random.default_rng(99))
         self.facts = {"scale": self.options.scale}
-        torch.manual_seed(self.workers.rank)
+        torch.manual_seed(0)
         return Sums()
 
     def optimisers(self, network: Sums) -> Sequence[torch.optim.Optimizer]:
@@ -56,12 +48,9 @@ class ToyTraining(Recipe[Sums, Rows]):
         return [torch.optim.SGD(first, lr=rate, momentum=0.5), torch.optim.AdamW(rest, lr=rate, weight_decay=0.0)]
 
     def batches(self, count: int, rng: np.random.Generator) -> Iterator[Rows]:
-        step, own = 0, slice(self.workers.rank * count, (self.workers.rank + 1) * count)
-        while True:
-            # The same rows after a resumption, however many workers there are.
-            rows = self._rows(np.random.default_rng(step))
-            step += 1
-            yield Rows(rows.x[own], rows.y[own])
+        for step in itertools.count():
+            # The same rows in each process.
+            yield self._rows(np.random.default_rng(step))
 
     def _rows(self, rng: np.random.Generator) -> Rows:
         x = torch.from_numpy(rng.normal(scale=self.options.scale, size=(self.options.batch, 4))).float()
@@ -77,7 +66,3 @@ class ToyTraining(Recipe[Sums, Rows]):
 
     def architecture(self, network: Sums) -> Mapping[str, int]:
         return {"weights": sum(weight.numel() for weight in network.parameters())}
-
-
-if __name__ == "__main__":
-    raise SystemExit(main(ToyTraining))

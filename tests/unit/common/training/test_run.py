@@ -1,10 +1,8 @@
-"""What all trainings share, on a toy: length, learning rate, resuming, workers, a GPU, termination, and the files."""
+"""What all trainings share, on a toy: length, learning rate, resuming, a GPU, termination, and the files."""
 
 import json
 import os
 import signal
-import subprocess
-import sys
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -17,15 +15,12 @@ from torch import Tensor
 
 from common.errors import OutputError, UsageError
 from common.training.checkpoint import load_checkpoint
-from common.training.distributed import Workers
 from common.training.loading import loaded
 from common.training.run import Run, parse, train, warm_cosine
 from common.weights.loader import load_weights
 from common.weights.manifest import WEIGHTS_DIRECTORY, read_manifest
 from tests.support.training.pretended_gpu import on_gpu, pretended_gpu
 from tests.support.training.toy_training import Rows, Sums, ToyTraining
-
-ROOT = Path(__file__).parents[4]
 
 
 def flags(out: Path, *more: str) -> Any:
@@ -170,45 +165,6 @@ def test_checkpoint_is_written_before_an_evaluation(tmp_path: Path, monkeypatch:
     monkeypatch.setattr(ToyTraining, "defaults", replace(ToyTraining.defaults, evaluate_minutes=0.0))
     train(ToyTraining, flags(tmp_path, "--steps", "3"))
     assert saved == [1, 2, 3]
-
-
-@pytest.mark.slow
-def test_two_workers_take_the_steps_of_one_and_one_resumes(tmp_path: Path) -> None:
-    environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
-    launcher = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2", "--rdzv-backend", "c10d"]
-    command = [
-        *launcher,
-        "--rdzv-endpoint",
-        "127.0.0.1:0",
-        "-m",
-        "tests.support.training.toy_training",
-        "--device",
-        "cpu",
-    ]
-    command += ["--out", str(tmp_path / "two"), "--steps", "3"]
-    ended = subprocess.run(command, check=False, capture_output=True, text=True, env=environment, cwd=ROOT)
-    assert ended.returncode == 0, ended.stderr
-    assert ended.stdout.count("scores {") == 1
-    train(ToyTraining, flags(tmp_path / "one", "--steps", "3"))
-    for part in ("network", "average"):
-        one, two = (load_checkpoint(tmp_path / name / "toy.pt")[part] for name in ("one", "two"))
-        one, two = (state.get("network", state) for state in (one, two))
-        for name, weight in one.items():
-            torch.testing.assert_close(two[name], weight, rtol=1e-5, atol=1e-6)
-    assert (tmp_path / "two" / "began-1").read_text() == "['began-0']"
-    train(ToyTraining, flags(tmp_path / "two", "--steps", "5", "--resume"))
-    assert (scores(tmp_path / "two")["steps"], scores(tmp_path / "two")["samples"]) == (5, 40)
-
-
-def test_workers_have_seeds_gpus_and_parts_of_a_batch_of_their_own(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
-    second = Workers(1, 2, local_rank=1)
-    devices = {"auto": "cuda:1", "cuda": "cuda:1", "cuda:0": "cuda:0", "cpu": "cpu"}
-    assert {name: str(second.device(name)) for name in devices} == devices
-    assert len({worker.seed(4, step) for worker in (Workers(), second) for step in (0, 10)}) == 4
-    assert second.batch(8) == 4
-    with pytest.raises(UsageError, match="--batch 9"):
-        second.batch(9)
 
 
 def test_training_on_a_gpu_equals_one_on_the_cpu(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
