@@ -1,4 +1,4 @@
-"""What is known of a clip by its name and by what its source says: who moves, and in what manner."""
+"""What is known of a clip by its name and by what its source says: in what manner somebody moves."""
 
 import re
 
@@ -31,12 +31,3 @@ def clip_kind(name: str, activity: str = "") -> str:
     """One of `KINDS`, of a clip such as `rocketbox/f_wave_01` and its activity in words."""
     text = f"{name} {activity}".lower()
     return next((kind for kind, pattern in _PATTERNS if re.search(pattern, text)), "other")
-
-
-def clip_subject(name: str) -> str:
-    """Who moves: `cmu/014`, `cmu/c2s` (unknown people), `rocketbox/f`, `uiprmd/s03`; elsewhere the source."""
-    source, _, clip = name.partition("/")
-    parts = clip.split("_")
-    if source in ("cmu", "rocketbox"):
-        return f"{source}/{parts[0]}"
-    return f"{source}/{parts[1]}" if source == "uiprmd" else source

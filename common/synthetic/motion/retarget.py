@@ -86,7 +86,7 @@ def with_spine(world: dict[str, Float64Array]) -> dict[str, Float64Array]:
     for k, joint in enumerate(_SPINE[:-1]):
         complete[joint] = _interpolate(world["root"], world["spine01"], (k + 1) / len(_SPINE))
     complete["neck01"] = _interpolate(world["spine01"], world["head"], 0.5)
-    return distribute_twist(complete)
+    return _distribute_twist(complete)
 
 
 def _interpolate(start: Float64Array, end: Float64Array, share: float) -> Float64Array:
@@ -94,7 +94,7 @@ def _interpolate(start: Float64Array, end: Float64Array, share: float) -> Float6
     return np.asarray(start @ Rotation.from_rotvec(share * difference).as_matrix())
 
 
-def distribute_twist(world: dict[str, Float64Array]) -> dict[str, Float64Array]:
+def _distribute_twist(world: dict[str, Float64Array]) -> dict[str, Float64Array]:
     """Gives the forearm half of the hand's twist about its axis, which prevents collapsed skin at the wrist."""
     distributed = dict(world)
     for side in SIDES:
@@ -168,10 +168,3 @@ def heading(root_rotations: Float64Array) -> Float64Array:
     quaternion = Rotation.from_matrix(root_rotations.reshape(-1, 3, 3)).as_quat()
     angle = 2.0 * np.arctan2(quaternion[:, 1], quaternion[:, 3])
     return np.asarray(angle.reshape(root_rotations.shape[:-2]))
-
-
-def about_vertical(angle: Float64Array) -> Float64Array:
-    """(...) radians → (..., 3, 3) rotations about the camera's y axis."""
-    vector = np.zeros((*np.shape(angle), 3))
-    vector[..., 1] = angle
-    return np.asarray(Rotation.from_rotvec(vector.reshape(-1, 3)).as_matrix().reshape(*np.shape(angle), 3, 3))

@@ -11,15 +11,12 @@ import numpy as np
 from scipy.spatial.transform import Rotation
 
 from common.arrays import Float64Array
-from common.body.anatomy import JOINTS
 from common.synthetic.motion.bvh import Bvh, read_bvh
 from common.synthetic.motion.inverse_kinematics import inverse_kinematics
 from common.synthetic.motion.reference_skeleton import bone_direction, hinge_axis
 from common.synthetic.motion.retarget import (
     SIDES,
     Motion,
-    aim,
-    distribute_twist,
     hinged,
     motion_of,
     twist,
@@ -90,28 +87,6 @@ def _curls(bvh: Bvh, rig: Rig, path: Path) -> Float64Array:
             flexions = [twist(bvh.local_rotations[:, node], rig.axis(hinge, side)) for node in nodes]
             curls.append(np.mean(flexions, axis=0) - REST_FLEXION)
     return np.stack(curls, axis=-1)
-
-
-# --- MakeHuman poses: our rest pose, x to the person's left, y backwards, z up ----------------------------------------
-
-_MAKEHUMAN_AXES = np.array([[1.0, 0.0, 0.0], [0.0, 0.0, -1.0], [0.0, 1.0, 0.0]])
-
-
-def makehuman_motion(path: Path) -> Motion:
-    """Converts a MakeHuman pose of one or a few frames; Anny's skeleton is derived from MakeHuman's.
-
-    Raises:
-        ValueError: the file is not BVH, or has another rig.
-    """
-    bvh = read_bvh(path)
-    source, positions = bvh.world_rotations(), bvh.world_positions()
-    world = {joint: _MAKEHUMAN_AXES @ source[:, _node(bvh, joint, path)] @ _MAKEHUMAN_AXES.T for joint in JOINTS}
-    # MakeHuman divides upper arms and thighs into two bones: aim ours at the elbow and the knee.
-    for side in SIDES:
-        for joint, second in (("upperarm01", "lowerarm01"), ("upperleg01", "lowerleg01")):
-            along = positions[:, bvh.names.index(second + side)] - positions[:, bvh.names.index(joint + side)]
-            world[joint + side] = aim(world[joint + side], bone_direction(joint + side), along @ _MAKEHUMAN_AXES.T)
-    return motion_of(f"makehuman/{path.stem}", distribute_twist(world), np.zeros((len(source), 3)), 1.0)
 
 
 # --- DeepMimic -------------------------------------------------------------------------------------------------------
@@ -216,11 +191,8 @@ def _one(read: Callable[[Path], Motion]) -> Callable[[Path], Iterable[Motion]]:
 READERS: Mapping[str, tuple[str, Callable[[Path], Iterable[Motion]]]] = {
     "cmu": ("*.bvh", _one(partial(bvh_motion, "cmu"))),
     "deepmimic": ("humanoid3d_*.txt", _one(deepmimic_motion)),
-    "makehuman": ("*.bvh", _one(makehuman_motion)),
     "mesh2motion": ("*.bvh", _one(partial(bvh_motion, "mesh2motion"))),
     "rocketbox": ("*.bvh", _one(partial(bvh_motion, "rocketbox"))),
     "uiprmd": ("uiprmd.npz", uiprmd_motions),
 }
 """Source → its files, and what reads one of them."""
-MOVING: tuple[str, ...] = tuple(source for source in READERS if source != "makehuman")
-"""The sources of motion; the others have still poses."""

@@ -22,10 +22,10 @@ from common.body.model import BodyParameters
 from common.body.rotations import axis_angle_to_matrix
 from common.io.command_line import parser_of
 from common.synthetic.dataset.split import Split, clip_split
-from common.synthetic.motion.clips import clip_kind, clip_subject
+from common.synthetic.motion.clips import clip_kind
 from common.synthetic.motion.reference_skeleton import forward_kinematics, tip_positions
 from common.synthetic.motion.retarget import SIDES, Motion, resample
-from common.synthetic.motion.sources import MOVING, read_motions
+from common.synthetic.motion.sources import READERS, read_motions
 
 _VERSION = 1
 _FIELDS = ("joints", "rotations", "root", "curl", "contacts")
@@ -46,7 +46,7 @@ class MotionWindows:
         curl: (F, 4) float32 radians per phalanx in the order of `CURLS`; NaN where the source has no fingers.
         contacts: (F, 4) whether left heel, left toe, right heel, right toe stand on the floor: low and slow.
         lengths: (C,) frames.
-        names, kinds, subjects: C each, see `common.synthetic.motion.clips`.
+        names, kinds: C each, see `common.synthetic.motion.clips`.
         fps: frames per second.
     """
 
@@ -58,7 +58,6 @@ class MotionWindows:
     lengths: IntArray
     names: tuple[str, ...]
     kinds: tuple[str, ...]
-    subjects: tuple[str, ...]
     fps: float
 
     def starts(self, split: Split, frames: int, stride: int = 1) -> tuple[IntArray, IntArray]:
@@ -81,11 +80,6 @@ class MotionWindows:
         turns, shape = axis_angle_to_matrix(torch.from_numpy(rotations)), torch.zeros(len(rows), SHAPE_SIZE)
         return BodyParameters(turns, torch.from_numpy(curls), shape, torch.from_numpy(root))
 
-    def take(self, starts: IntArray, frames: int) -> dict[str, NDArray[Any]]:
-        """(N, frames, …) of each array of frames, for windows that begin at `starts` (N,)."""
-        rows = starts[:, None] + np.arange(frames)
-        return {field: np.asarray(getattr(self, field)[rows]) for field in _FIELDS}
-
 
 def write_windows(motions: Iterable[Motion], directory: Path, fps: float) -> None:
     """Writes motions at a frame rate; `clips.npz` comes last, so a folder without it is incomplete."""
@@ -101,7 +95,6 @@ def write_windows(motions: Iterable[Motion], directory: Path, fps: float) -> Non
         lengths=[len(arrays[0]) for arrays in frames],
         names=[motion.name for motion in names],
         kinds=[clip_kind(motion.name, motion.activity) for motion in names],
-        subjects=[clip_subject(motion.name) for motion in names],
     )
 
 
@@ -118,7 +111,7 @@ def open_windows(directory: Path, fps: float | None = None) -> MotionWindows:
     with np.load(directory / "clips.npz", allow_pickle=False) as clips:
         if clips["version"] != _VERSION:
             raise ValueError(f"{directory} has version {clips['version']}, not {_VERSION}; write it again")
-        arrays: dict[str, Any] = {key: tuple(clips[key].tolist()) for key in ("names", "kinds", "subjects")}
+        arrays: dict[str, Any] = {key: tuple(clips[key].tolist()) for key in ("names", "kinds")}
         arrays |= {"lengths": clips["lengths"], "fps": float(clips["fps"])}
     if fps is not None and arrays["fps"] != fps:
         raise ValueError(f"{directory} has {arrays['fps']:g} frames a second, not {fps:g}; write it again")
@@ -157,7 +150,7 @@ def main() -> None:
     parser.add_argument("--fps", type=float, required=True, help="frames a second")
     parser.add_argument("--out", type=Path, required=True, help="folder to write")
     options = parser.parse_args()
-    write_windows(read_motions(options.motions, MOVING), options.out, options.fps)
+    write_windows(read_motions(options.motions, tuple(READERS)), options.out, options.fps)
 
 
 if __name__ == "__main__":

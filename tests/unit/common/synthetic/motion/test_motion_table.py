@@ -1,22 +1,11 @@
-from pathlib import Path
-
 import numpy as np
 import pytest
 from scipy.spatial.transform import Rotation
 
 from common.body.anatomy import JOINT_INDEX
 from common.synthetic.dataset.split import SPLITS
-from common.synthetic.motion.motion_table import (
-    TABLE_FILE,
-    clips,
-    load_table,
-    main,
-    make_table,
-    read_table,
-    table_of,
-)
+from common.synthetic.motion.motion_table import TABLE_FILE, clips, load_table
 from common.synthetic.motion.reference_skeleton import bone_direction, hinge_axis
-from common.synthetic.motion.retarget import Motion
 
 
 def test_table_is_small_complete_and_has_its_licences() -> None:
@@ -64,46 +53,3 @@ def test_knees_bend_backwards_and_elbows_forwards(side: str) -> None:
     rest_forearm = bone_direction(f"lowerarm01{side}")
     flexed = Rotation.from_rotvec(0.5 * hinge_axis(f"upperarm01{side}")).apply(rest_forearm)
     assert flexed[2] < rest_forearm[2] < 0.0
-
-
-def _still(name: str, angle: float, curl: float) -> Motion:
-    rotations = Rotation.from_rotvec(np.full((22, 3), angle)).as_matrix()
-    rotations[0] = np.eye(3)
-    # The contiguous clips begin up to two seconds after the start.
-    return Motion(name, np.tile(rotations, (4, 1, 1, 1)), np.zeros((4, 3)), 1.0, np.full((4, 4), curl), "sit")
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize(("version", "count"), [(1, 200), (2, 300)])
-def test_poses_know_their_clips_beyond_one_byte(tmp_path: Path, version: int, count: int) -> None:
-    names = [clip.name for split in SPLITS for clip in clips(split)]
-    names += [f"rocketbox/f_{number}" for number in range(count - len(names))]
-    angles = np.linspace(0.0, 1.0, count)
-    curls = [np.nan if number % 2 else 0.25 for number in range(count)]
-    motions = [_still(*clip) for clip in zip(names, angles, curls, strict=True)]
-    table = make_table(motions, tmp_path / "table.npz", version=version)
-    assert table.clip_names == tuple(names) and table.pose_clip.max() > count - 30
-    assert np.allclose(table.poses[:, 1, 0], angles[table.pose_clip], atol=1e-3)
-    if version == 1:
-        assert np.isnan(table.curls).all()
-    else:
-        assert table.clip_kinds[-1] == "sit"
-        assert np.allclose(table.curls[:, 0], np.array(curls)[table.pose_clip], atol=1e-3, equal_nan=True)
-        whole = table_of(motions)
-        assert whole.clip_names == table.clip_names and whole.clip_kinds == table.clip_kinds and not whole.clips
-        assert np.bincount(whole.pose_clip).min() == np.bincount(whole.pose_clip).max() > 4
-        assert np.allclose(whole.poses[:, 1, 0], angles[whole.pose_clip], atol=1e-3)
-
-
-def test_table_of_a_later_version_is_refused(tmp_path: Path) -> None:
-    with np.load(TABLE_FILE) as file:
-        np.savez(tmp_path / "later.npz", version=np.array(99), **file)
-    with pytest.raises(ValueError, match="has version 99"):
-        read_table(tmp_path / "later.npz")
-
-
-def test_main_without_sources(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["--source", str(tmp_path), "--out", str(tmp_path / "out.npz")]) == 2
-    output = capsys.readouterr().out
-    assert "cmu" in output and "Traceback" not in output
-    assert not (tmp_path / "out.npz").exists()
