@@ -1,11 +1,10 @@
 """Clips of people who move, as perception sees them, to learn lifting from: even ones as of a file, odd ones as live.
 
-A clip is NNNN.npz, what was seen and what is true of 64 frames, and NNNN.jpgs, the frames (a zip of JPEGs).  Rendering
-continues where it was interrupted; several processes share it by --first and --step.
+A clip is NNNN.npz: what was seen and what is true of 64 frames.  Rendering continues where it was interrupted.
 
 Examples:
   python -m sender.train.lifting.clips --windows windows30 --photographs photographs --count 500 --out clips
-  python -m sender.train.lifting.clips --split val --again --out clips
+  python -m sender.train.lifting.clips --windows windows30 --photographs photographs --split val --count 60 --out clips
 
 Arrays of T frames, 17 keypoints; crop units are 0…1 in perception's crop.
 
@@ -22,12 +21,10 @@ Arrays of T frames, 17 keypoints; crop units are 0…1 in perception's crop.
     camera (3,), assumed_focal () width, height, true focal length; what a sender would assume; pixels
 """
 
-import zipfile
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, Final
 
-import cv2
 import numpy as np
 import torch
 from numpy.typing import NDArray
@@ -48,7 +45,6 @@ from sender.train.lifting.moving_people import FPS, MovingPeople, Take
 from sender.train.photographs.dataset import PhotographDataset
 
 FRAMES: Final = 64
-_JPEG_QUALITY = 90
 _VIEWS: Final = ("plain", "mirrored", "both")
 _OF_OUTPUT: Final = (
     *("keypoints_2d", "keypoints_sigma", "visible_logit", "joints_3d", "joints_log_variance"),
@@ -120,65 +116,29 @@ def truth_of(take: Take) -> Arrays:
     }
 
 
-def write_frames(path: Path, frames: Iterable[Image]) -> None:
-    """Writes frames (H, W, 3) as a zip of JPEGs."""
-    with atomic_replacement(path) as partial, zipfile.ZipFile(partial, "w") as file:
-        for number, frame in enumerate(frames):
-            _, jpeg = cv2.imencode(".jpg", frame[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, _JPEG_QUALITY])
-            file.writestr(f"{number:03d}.jpg", jpeg.tobytes())
-
-
-def read_frames(path: Path) -> Iterator[Image]:
-    """The frames (H, W, 3) of `write_frames`."""
-    with zipfile.ZipFile(path) as file:
-        for name in sorted(file.namelist()):
-            frame = cv2.imdecode(np.frombuffer(file.read(name), np.uint8), cv2.IMREAD_COLOR)
-            yield np.asarray(frame, np.uint8)[..., ::-1]
-
-
-def _write(path: Path, arrays: Arrays) -> None:
-    with atomic_replacement(path) as partial, open(partial, "wb") as file:
-        np.savez_compressed(file, allow_pickle=False, **arrays)
-
-
 def main() -> None:
     parser = parser_of("python -m sender.train.lifting.clips", __doc__)
     add = parser.add_argument
-    add("--windows", type=Path, help="folder of windows of motion, 30 frames a second")
+    add("--windows", type=Path, required=True, help="folder of windows of motion, 30 frames a second")
     add("--photographs", type=Path, help="folder of photographs, for places (default: they are drawn)")
     add("--split", choices=SPLITS[:2], default="train", help="of motions and people (default: %(default)s)")
-    add("--count", type=int, default=500, help="clips, of all processes (default: %(default)s)")
-    add("--first", type=int, default=0, help="number of the first clip (default: %(default)s)")
-    add("--step", type=int, default=1, help="render every so many of them (default: %(default)s)")
+    add("--count", type=int, default=500, help="clips (default: %(default)s)")
     add("--seed", type=int, default=87, help="(default: %(default)s)")
-    add("--again", action="store_true", help="look at the frames of clips again, with other networks")
     add("--out", type=Path, default=Path("clips"), help="folder with a folder for each split (default: %(default)s)")
     options = parser.parse_args()
     folder, observer = options.out / options.split, Observer()
-    numbers = range(options.first, options.count, options.step)
-    paths = [folder / f"{number:04d}.npz" for number in numbers]
-    if options.again:
-        for number, path in zip(numbers, paths, strict=True):
-            if not path.exists():
-                continue
-            with np.load(path, allow_pickle=False) as known:
-                _write(
-                    path, dict(known) | observer.observe(read_frames(path.with_suffix(".jpgs")), live=number % 2 == 1)
-                )
-        return
-    if options.windows is None:
-        parser.error("rendering needs --windows")
     photographs = PhotographDataset(options.photographs, options.split) if options.photographs else None
     people = MovingPeople(open_windows(options.windows, FPS), options.split, photographs)
     folder.mkdir(parents=True, exist_ok=True)
-    for number, path in zip(numbers, paths, strict=True):
+    for number in range(options.count):
+        path = folder / f"{number:04d}.npz"
         if path.exists():
             continue
         rng = np.random.default_rng([options.seed, SPLITS.index(options.split), number])
         take = people.take(rng, FRAMES)
-        write_frames(path.with_suffix(".jpgs"), people.frames(rng, take))
-        if seen := observer.observe(read_frames(path.with_suffix(".jpgs")), live=number % 2 == 1):
-            _write(path, truth_of(take) | seen)
+        if seen := observer.observe(people.frames(rng, take), live=number % 2 == 1):
+            with atomic_replacement(path) as partial, open(partial, "wb") as file:
+                np.savez_compressed(file, allow_pickle=False, **truth_of(take), **seen)
         print(f"{number}: seen in {seen['seen'].sum() if seen else 0} of {FRAMES} frames", flush=True)
 
 

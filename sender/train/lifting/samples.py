@@ -3,8 +3,7 @@
 Shapes: B windows, T frames, K = 17 keypoints, E = 80 entries, F columns of a token.
 """
 
-from dataclasses import dataclass, fields
-from typing import Any
+from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -47,15 +46,6 @@ class Windows:
     contacts: Tensor
     seen: Tensor
     still: Tensor
-
-
-def first(batch: Windows, count: int) -> Windows:
-    """The first windows of a batch."""
-
-    def part(value: Any) -> Any:
-        return value[:count] if isinstance(value, Tensor) else value
-
-    return Windows(*(part(getattr(batch, item.name)) for item in fields(batch)))
 
 
 def windows_of(

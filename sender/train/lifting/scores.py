@@ -1,7 +1,7 @@
 """Scores of the lifting network on windows whose truth is known.
 
 Frames count once the window before them has `_BEGIN` frames.  `one` is a window of one frame, `fitted` what was fitted
-to each frame, `smoothed` these over time; `hidden` are frames in which nobody was found.
+to each frame, `smoothed` these over time.
 """
 
 from collections.abc import Sequence
@@ -13,15 +13,15 @@ from sender.semantics.crop_labels import ENTRIES
 from sender.semantics.lifting.network import LiftingNetwork, attention_mask, smoothed_entries
 from sender.semantics.lifting.window import FITTED
 from sender.train.crops.scores import procrustes
-from sender.train.lifting.objective import Bodies, Posterior, likelihood, pelvises, projected, usable
+from sender.train.lifting.objective import Bodies, Posterior, likelihood, usable
 from sender.train.lifting.samples import Windows
 
 _BEGIN, _SAMPLES = 8, 5
-_HIPS, _ANKLES = slice(11, 13), slice(15, 17)
+_HIPS = slice(11, 13)
 
 
 def scores(
-    network: LiftingNetwork, batches: Sequence[Windows], bodies: Bodies, posterior: Posterior | None = None
+    network: LiftingNetwork, batches: Sequence[Windows], bodies: Bodies, posterior: Posterior
 ) -> dict[str, float]:
     """Of windows of at least 11 frames at an even rate, causal and with the newest frame's window camera.
 
@@ -29,9 +29,8 @@ def scores(
         posterior: for the evidence's lower bound.
 
     Returns:
-        `mpjpe_mm`, and `pa_mm` after the best similarity; `acceleration_mm` a frame², and `slide_mm` a frame of ankles
-        that stand; `reprojection` in crop widths, `nll` of an entry in nats, `nll_with_z` its upper bound by the
-        latent, `sample_mm` of a sample and `best_mm` of five, and the error of the `distance` as a share.
+        `mpjpe_mm`, and `pa_mm` after the best similarity; `acceleration_mm` a frame²; `nll` of an entry in nats,
+        `nll_with_z` its upper bound by the latent; `best_mm` of five samples.
     """
     parts = [_scores(network, batch, bodies) | _bound(network, batch, posterior) for batch in batches]
     gathered = {name: torch.cat([part[name] for part in parts]) for name in parts[0]}
@@ -39,53 +38,42 @@ def scores(
 
 
 def _scores(network: LiftingNetwork, batch: Windows, bodies: Bodies) -> dict[str, Tensor]:
-    known = usable(batch) & (torch.arange(batch.seen.shape[1], device=batch.seen.device) >= _BEGIN)
-    used = known & batch.seen
+    used = _used(batch)
     mask = attention_mask(torch.ones_like(batch.seen), causal=True)
     context = network.context(batch.tokens, batch.lags, mask)
     lifted, prior = network(batch.tokens, batch.lags, mask), network.prior(context)
     smoothed, fitted = smoothed_entries(batch.tokens), batch.tokens[..., FITTED]
-    keypoints, pelvis = bodies(lifted.entries), pelvises(lifted.entries, batch.focal)
-    true_pelvis = pelvises(batch.entries, batch.focal)
+    keypoints = bodies(lifted.entries)
     draws = [network.decode(context, smoothed, prior.sample()) for _ in range(_SAMPLES)]
     errors = torch.stack([_apart_mm(bodies(mean), batch.keypoints) for mean, _ in draws])
     three = used[:, 2:] & used[:, 1:-1] & used[:, :-2]
-    places = projected(keypoints, pelvis, batch.focal)
-    of_fitted, of_smoothed = bodies(fitted), bodies(smoothed)
-
-    stands = (batch.contacts.unflatten(-1, (2, 2)).amax(-1) * batch.still[:, None, None]) > 0.5
-    planted = stands[:, 1:] & stands[:, :-1] & (used[:, 1:] & used[:, :-1])[..., None]
-    wrong = keypoints - batch.keypoints
-    slide = (wrong + (pelvis - true_pelvis)[..., None, :])[..., _ANKLES, :].diff(dim=1).norm(dim=-1)
+    of_fitted, wrong = bodies(fitted), keypoints - batch.keypoints
     return {
         "mpjpe_mm": _apart_mm(keypoints, batch.keypoints)[used],
         "pa_mm": _aligned_mm(keypoints[used], batch.keypoints[used]),
         "fitted_mm": _apart_mm(of_fitted, batch.keypoints)[used],
         "fitted_pa_mm": _aligned_mm(of_fitted[used], batch.keypoints[used]),
-        "smoothed_mm": _apart_mm(of_smoothed, batch.keypoints)[used],
+        "smoothed_mm": _apart_mm(bodies(smoothed), batch.keypoints)[used],
         "one_mm": _of_one(network, batch, bodies)[used],
         "acceleration_mm": 1000 * wrong.diff(n=2, dim=1).norm(dim=-1).mean(-1)[three],
-        "slide_mm": 1000 * slide[planted],
-        "reprojection": (places - batch.places).norm(dim=-1)[batch.inside & used[..., None]],
         "nll": likelihood(batch.entries, lifted.entries, lifted.sigma)[used],
-        "sample_mm": errors[0][used],
         "best_mm": errors.amin(0)[used],
-        "hidden_mm": _apart_mm(keypoints, batch.keypoints)[known & ~batch.seen],
-        "distance": ((pelvis - true_pelvis)[..., 2] / true_pelvis[..., 2]).abs()[used],
     }
 
 
-def _bound(network: LiftingNetwork, batch: Windows, posterior: Posterior | None) -> dict[str, Tensor]:
+def _bound(network: LiftingNetwork, batch: Windows, posterior: Posterior) -> dict[str, Tensor]:
     """`nll_with_z`: −log N(y; μ(z), σ(z)) + KL(q ‖ p), nats of an entry, at one z ~ q(z|X,y)."""
-    if posterior is None:
-        return {}
     every = torch.ones_like(batch.seen)
     context = network.context(batch.tokens, batch.lags, attention_mask(every, causal=True))
     q, p = posterior(context, batch.entries, attention_mask(every)), network.prior(context)
     smoothed = smoothed_entries(batch.tokens)
     bound = likelihood(batch.entries, *network.decode(context, smoothed, q.sample())) + q.kl_to(p) / ENTRIES
-    used = usable(batch) & batch.seen & (torch.arange(batch.seen.shape[1], device=batch.seen.device) >= _BEGIN)
-    return {"nll_with_z": bound[used]}
+    return {"nll_with_z": bound[_used(batch)]}
+
+
+def _used(batch: Windows) -> Tensor:
+    """(B, T) the frames that count."""
+    return usable(batch) & batch.seen & (torch.arange(batch.seen.shape[1], device=batch.seen.device) >= _BEGIN)
 
 
 def _of_one(network: LiftingNetwork, batch: Windows, bodies: Bodies) -> Tensor:

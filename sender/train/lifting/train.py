@@ -71,8 +71,6 @@ class LiftingTraining(Recipe[LiftingNetwork, Windows]):
     def add_flags(cls, parser: argparse.ArgumentParser) -> None:
         parser.add_argument("--windows", type=Path, required=True, help="folder of windows of motion")
         parser.add_argument("--clips", type=Path, required=True, help="folder of rendered clips, train and val in it")
-        parser.add_argument("--no-latent", action="store_true", help="a regression of the same size: z is 0")
-        parser.add_argument("--no-adversary", action="store_true", help="without the discriminator")
 
     def prepare(self) -> LiftingNetwork:
         self._sources = {split: self._source(split) for split in ("train", "val")}
@@ -86,7 +84,6 @@ class LiftingTraining(Recipe[LiftingNetwork, Windows]):
         self._judge = MotionDiscriminator().to(self.device)
         self._adversary = torch.optim.AdamW(self._judge.parameters(), lr=2e-4, betas=(0.5, 0.99))
         self._steps = 0
-        self.facts = {"latent": not self.options.no_latent, "adversary": not self.options.no_adversary}
         return network
 
     def _source(self, split: Split) -> WindowSource:
@@ -118,16 +115,13 @@ class LiftingTraining(Recipe[LiftingNetwork, Windows]):
     def step(self, network: LiftingNetwork, batch: Windows) -> tuple[Tensor, Mapping[str, Tensor]]:
         self._posterior.zero_grad()
         mask = attention_mask(torch.ones_like(batch.seen), causal=batch.causal)
-        used, weights, terms = shares(batch), self._weights, dict[str, Tensor]()
+        used, weights = shares(batch), self._weights
         with self.autocast():
             context = network.context(batch.tokens, batch.lags, mask)
         context = context.float()
         prior, smoothed = network.prior(context), smoothed_entries(batch.tokens)
-        if self.options.no_latent:
-            z = torch.zeros_like(prior.mean)
-        else:
-            z, terms = prior.mean, self._variational(network, batch, context, smoothed, prior)
-        entries, _ = network.decode(context, smoothed, z)
+        terms = self._variational(network, batch, context, smoothed, prior)
+        entries, _ = network.decode(context, smoothed, prior.mean)
         lifted = Lifted(entries, network.sigma(context))
         eased = likelihood(batch.entries, lifted.entries, lifted.sigma, 0.5)
         terms["mean"] = weights.mean * masked_mean(eased, used)
@@ -149,7 +143,7 @@ class LiftingTraining(Recipe[LiftingNetwork, Windows]):
         }
         self._steps += 1
         frames = batch.tokens.shape[1]
-        if self.options.no_adversary or frames < _LEAST_FRAMES or self._steps % _EVERY:
+        if frames < _LEAST_FRAMES or self._steps % _EVERY:
             return terms
         # One draw for a window, as z lasts.
         noise = torch.randn(len(context), 1, prior.mean.shape[2], device=self.device)
@@ -170,8 +164,7 @@ class LiftingTraining(Recipe[LiftingNetwork, Windows]):
         return of_motions | {f"clips_{name}": value for name, value in of_clips.items()}
 
     def _scores(self, network: LiftingNetwork, batches: Sequence[Windows]) -> dict[str, float]:
-        posterior = None if self.options.no_latent else self._posterior
-        return scores(network, [on_device(batch, self.device) for batch in batches], self._bodies, posterior)
+        return scores(network, [on_device(batch, self.device) for batch in batches], self._bodies, self._posterior)
 
 
 def _drawn(draw: Callable[..., Windows], rng: np.random.Generator) -> Windows:

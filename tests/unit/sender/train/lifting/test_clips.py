@@ -41,14 +41,3 @@ def test_what_is_seen_is_near_the_truth(tmp_path: Path, monkeypatch: pytest.Monk
     moving, _, _, seen = RecordedClips(path.parent).draw(4, 2, np.random.default_rng(0), causal=True)
     assert seen.all()
     npt.assert_allclose(np.linalg.norm(moving.up, axis=-1), 1, atol=1e-5)
-
-    path.rename(path.with_suffix(".kept"))
-    monkeypatch.setattr("sys.argv", [*flags, "--again"])
-    clips.main()
-    assert not path.exists(), "only finished clips are seen again"
-    path.with_suffix(".kept").rename(path)
-    clips.main()
-    with np.load(path) as file:
-        assert set(file.files) == set(clip)
-        for name, value in clip.items():
-            npt.assert_allclose(file[name], value, atol=1e-4, err_msg=name)
