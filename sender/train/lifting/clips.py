@@ -14,14 +14,12 @@ Arrays of T frames, 17 keypoints; crop units are 0…1 in perception's crop.
     joint_depth (T, 17), depth_log_variance (T,), summary (T, 96)     these two rows of `PerceptionOutput`
     entries, log_sigma (T, 80)                                        fitted to the frame (`sender.semantics.crop_fits`)
     score (T,)                                                        `ObservedPerson.score`
-    rotations (T, 22, 3), curl (T, 4), shape (10,), translation (T, 3)  the true body in camera space, axis-angle
-    keypoints_3d (T, 17, 3), inside (T, 17)                           metres in camera space; whether in the frame
-    contacts (T, 4)              whether left heel, left toe, right heel, right toe stand on the floor
-    up (T, 3), moving ()         the world's up in camera space; whether a hand turns the camera
+    turn, pelvis, keypoints, body, contacts, up (T, …), size, focal, still     the truth, as of `Moving`
     camera (3,), assumed_focal () width, height, true focal length; what a sender would assume; pixels
 """
 
 from collections.abc import Iterable
+from dataclasses import fields
 from pathlib import Path
 from typing import Any, Final
 
@@ -30,7 +28,6 @@ import torch
 from numpy.typing import NDArray
 
 from common.arrays import Image
-from common.body.rotations import matrix_to_axis_angle
 from common.frames import Camera
 from common.imaging.focal_length import guessed_focal_px
 from common.io.atomic_write import atomic_replacement
@@ -41,6 +38,7 @@ from sender.perception.config import TrackingConfig
 from sender.perception.observed_person import ObservedPerson
 from sender.perception.stage import PerceptionStage
 from sender.semantics.crop_fits import CropFits
+from sender.train.lifting.motions import Moving
 from sender.train.lifting.moving_people import FPS, MovingPeople, Take
 from sender.train.photographs.dataset import PhotographDataset
 
@@ -100,17 +98,8 @@ def assumed_camera(width: int, height: int) -> Camera:
 
 def truth_of(take: Take) -> Arrays:
     """The arrays that are true of a clip."""
-    moving, body, camera = take.moving, take.body, take.camera
-    return {
-        "rotations": matrix_to_axis_angle(body.rotations).numpy(),
-        "curl": body.curl.numpy(),
-        "shape": body.shape[0].numpy(),
-        "translation": body.translation.numpy(),
-        "keypoints_3d": take.keypoints,
-        "inside": moving.inside[0],
-        "contacts": moving.contacts[0],
-        "up": moving.up[0],
-        "moving": ~moving.still[0],
+    camera = take.camera
+    return {item.name: getattr(take.moving, item.name)[0] for item in fields(Moving)} | {
         "camera": np.array([camera.width, camera.height, camera.focal_px], np.float32),
         "assumed_focal": np.array(assumed_camera(camera.width, camera.height).focal_px, np.float32),
     }
@@ -138,7 +127,7 @@ def main() -> None:
         take = people.take(rng, FRAMES)
         if seen := observer.observe(people.frames(rng, take), live=number % 2 == 1):
             with atomic_replacement(path) as partial, open(partial, "wb") as file:
-                np.savez_compressed(file, allow_pickle=False, **truth_of(take), **seen)
+                np.savez_compressed(file, allow_pickle=False, **(truth_of(take) | seen))
         print(f"{number}: seen in {seen['seen'].sum() if seen else 0} of {FRAMES} frames", flush=True)
 
 

@@ -10,49 +10,45 @@ import numpy as np
 import torch
 
 from common.arrays import FloatArray
-from common.body.anatomy import (
-    MIRROR_SIGNS,
-    MIRROR_TURN_SIGNS,
-    MIRRORED_CURLS,
-    MIRRORED_JOINTS,
-    MIRRORED_KEYPOINTS,
-)
+from common.body.anatomy import MIRROR_SIGNS, MIRRORED_KEYPOINTS
 from common.body.label_space import LabelSpace
 from common.labels import group_slices
-from sender.semantics.crop_labels import body_in_crop, crop_entries
+from sender.semantics.crop_labels import ENTRIES, body_in_crop, crop_entries
 
-_SIGNS, _TURN_SIGNS = np.array(MIRROR_SIGNS, np.float32), np.array(MIRROR_TURN_SIGNS, np.float32)
+_SIGNS = np.array(MIRROR_SIGNS, np.float32)
 _KEYPOINTS = ("keypoints_sigma", "visible_logit", "joints_log_variance", "joint_depth")
-_POINTS = ("joints_3d", "keypoints_3d")
-_MIRRORED_CONTACTS = [2, 3, 0, 1]
+_POINTS = ("joints_3d", "keypoints")
+MIRRORED_CONTACTS = [2, 3, 0, 1]
 
 
 def mirrored(clip: Mapping[str, Any], space: LabelSpace) -> dict[str, Any]:
-    """A clip's arrays (`sender.train.lifting.recorded`), as if its pictures had been mirrored."""
+    """A clip's arrays (`sender.train.lifting.clips`), as if its pictures had been mirrored."""
     left, top, side, roll = clip["crop"].T
     changed: dict[str, Any] = {name: clip[name][:, MIRRORED_KEYPOINTS] for name in _KEYPOINTS}
     changed |= {name: clip[name][:, MIRRORED_KEYPOINTS] * _SIGNS for name in _POINTS}
     changed["keypoints_2d"] = np.array([1, 0]) + clip["keypoints_2d"][:, MIRRORED_KEYPOINTS] * (-1, 1)
+    # Of whom nothing was fitted, all entries are 0, and stay it.
+    entries = np.where(clip["entries"].any(1, keepdims=True), _entries(clip["entries"], space), 0)
+    body = np.pad(clip["body"], ((0, 0), (ENTRIES - clip["body"].shape[1], 0)))
     return {
         **clip,
         **changed,
         "view": 1 - clip["view"],
         "crop": np.stack([clip["camera"][0] - left - side, top, side, -roll], 1),
-        "entries": _entries(clip["entries"], space),
+        "entries": entries.astype(np.float32),
         "log_sigma": _exchanged(clip["log_sigma"]),
-        "rotations": clip["rotations"][:, MIRRORED_JOINTS] * _TURN_SIGNS,
-        "curl": clip["curl"][:, MIRRORED_CURLS],
-        "translation": clip["translation"] * _SIGNS,
+        "turn": clip["turn"] * _SIGNS * _SIGNS[:, None],
+        "body": _entries(body, space)[:, -clip["body"].shape[1] :],
+        "pelvis": clip["pelvis"] * _SIGNS,
         "up": clip["up"] * _SIGNS,
-        "contacts": clip["contacts"][:, _MIRRORED_CONTACTS],
+        "contacts": clip["contacts"][:, MIRRORED_CONTACTS],
     }
 
 
 def _entries(entries: FloatArray, space: LabelSpace) -> FloatArray:
-    """(L, E) of the mirrored bodies; what no body was predicted for has zeros, and keeps them."""
+    """(L, E) of the mirrored bodies."""
     focal = torch.ones(len(entries))
-    found = crop_entries(space, body_in_crop(space, torch.from_numpy(entries), focal).mirrored(), focal).numpy()
-    return np.where(np.abs(entries).sum(1, keepdims=True) > 0, found, 0).astype(np.float32)
+    return crop_entries(space, body_in_crop(space, torch.from_numpy(entries), focal).mirrored(), focal).numpy()
 
 
 def _exchanged(log_sigma: FloatArray) -> FloatArray:

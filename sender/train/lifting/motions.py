@@ -19,6 +19,7 @@ from common.synthetic.dataset.split import Split, identity_rows
 from common.synthetic.motion.windows import MotionWindows
 from sender.semantics.crop_labels import ENTRIES
 from sender.semantics.keypoint_jacobian import CROSS, KeypointJacobian, orientation
+from sender.train.lifting.mirrored import MIRRORED_CONTACTS
 
 _GROUPS = group_slices()
 _POSE = _GROUPS["torso"].start
@@ -26,7 +27,6 @@ _POSE = _GROUPS["torso"].start
 _LEGS = slice(_GROUPS["left_leg"].start - _POSE, _GROUPS["right_leg"].stop - _POSE)
 _HANDS = slice(_GROUPS["hands"].start - _POSE, _GROUPS["hands"].stop - _POSE)
 _CURL = (0.35, 0.2, 0.35, 0.2)
-_MIRRORED_CONTACTS = [2, 3, 0, 1]
 # A kind of motion is drawn in proportion to this power of its frames.
 _BALANCE = 0.4
 _OTHER_LEGS = 0.2
@@ -105,7 +105,7 @@ class Motions:
             np.stack([np.concatenate([part[side][index] for part in parts]) for side in range(2)]) for index in range(3)
         )
         contacts = np.asarray(windows.contacts)[starts]
-        self._contacts = np.stack([contacts, contacts[:, _MIRRORED_CONTACTS]])
+        self._contacts = np.stack([contacts, contacts[:, MIRRORED_CONTACTS]])
 
     def draw(self, count: int, frames: int, rng: np.random.Generator, fps: float | None = None) -> Moving:
         """`count` windows of as many frames, each before a camera; at a rate `fps`, or else at one by chance."""

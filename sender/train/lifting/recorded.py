@@ -7,16 +7,14 @@ Shapes: N clips, L frames of a clip, B windows, T frames, K = 17 keypoints, E = 
 """
 
 from collections.abc import Mapping
-from dataclasses import replace
+from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 
 from common.arrays import BoolArray, Float64Array, FloatArray, IntArray
 from common.body.label_space import LabelSpace
-from common.body.rotations import axis_angle_to_matrix
 from common.frames import Camera
 from common.labels import LABEL_SIZE
 from sender.perception.inference.crop import CropBox
@@ -52,7 +50,7 @@ class RecordedClips:
         clips += [mirrored(clip, space) for clip in clips]
         clips = [smoothed(clip) for clip in (*clips, *map(backwards, clips))]
         self._arrays = {name: np.stack([clip[name] for clip in clips]) for name in clips[0]}
-        self._moving = _truth(self._arrays)
+        self._moving = Moving(**{item.name: self._arrays[item.name] for item in fields(Moving)})
         self._boxes = _boxes(self._arrays)
         self._seen = self._arrays["seen"].astype(bool)
         self._inside = self._moving.inside & self._seen[..., None]
@@ -170,26 +168,6 @@ def _placed(entries: FloatArray, rows: IntArray, length: int) -> FloatArray:
     placed = np.zeros((length, ENTRIES), np.float32)
     placed[rows] = entries
     return placed
-
-
-def _truth(clips: Mapping[str, Any]) -> Moving:
-    space, length = LabelSpace.load(), clips["time_s"].shape[1]
-    turns = axis_angle_to_matrix(torch.from_numpy(clips["rotations"]))
-    pose = space.encode_pose(turns.flatten(0, 1), torch.from_numpy(clips["curl"]).flatten(0, 1)).numpy()
-    shape = np.repeat(clips["shape"][:, None], length, 1)
-    width, height, focal = clips["camera"].T
-    return Moving(
-        time_s=clips["time_s"],
-        turn=turns[:, :, 0].numpy(),
-        pelvis=clips["translation"],
-        keypoints=clips["keypoints_3d"] - clips["translation"][:, :, None],
-        body=np.concatenate([shape, pose.reshape(*shape.shape[:2], -1)], -1).astype(np.float32),
-        contacts=clips["contacts"].astype(bool),
-        up=clips["up"],
-        size=np.stack([np.ones_like(width), height / width], 1).astype(np.float32),
-        focal=(focal / width).astype(np.float32),
-        still=~clips["moving"].astype(bool),
-    )
 
 
 def _boxes(clips: Mapping[str, Any]) -> Boxes:

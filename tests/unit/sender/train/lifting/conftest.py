@@ -7,7 +7,6 @@ import torch
 
 from common.body.label_space import LabelSpace
 from common.body.model import BodyModel, KeypointKinematics
-from common.body.rotations import matrix_to_axis_angle
 from common.frames import Camera
 from common.synthetic.motion.windows import open_windows, write_windows
 from sender.perception.inference.crop import CropBox, ray_rotation
@@ -48,16 +47,17 @@ def clip_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
         "entries": entries.numpy(),
         "log_sigma": np.zeros((_FRAMES, 80), np.float32),
         "time_s": np.arange(_FRAMES) / 30,
-        "rotations": matrix_to_axis_angle(bodies.rotations).numpy(),
-        "curl": bodies.curl.numpy(),
-        "shape": np.zeros(10, np.float32),
-        "translation": bodies.translation.numpy(),
-        "keypoints_3d": keypoints.numpy(),
+        "turn": bodies.rotations[:, 0].numpy(),
+        "pelvis": bodies.translation.numpy(),
+        "keypoints": (keypoints - bodies.translation[:, None]).numpy(),
+        "body": entries[:, 9:].numpy(),
         "contacts": np.ones((_FRAMES, 4), bool),
         "camera": np.array([640, 480, 700], np.float32),
         "assumed_focal": np.array(700, np.float32),
         "up": np.tile([0, -1, 0], (_FRAMES, 1)).astype(np.float32),
-        "moving": np.array(False),
+        "size": np.array([1, 480 / 640], np.float32),
+        "focal": np.array(700 / 640, np.float32),
+        "still": np.array(True),
     }
     for split in ("train", "val"):
         (folder / split).mkdir()
