@@ -3,12 +3,11 @@
 from collections.abc import Sequence
 
 from common.clock import SYSTEM_CLOCK, Clock
+from common.codec.coded_frame import EncodedFrame
 from common.frames import LabelFrame
-from common.wire.convert import Welcome
 from sender.congestion.packet_train import PacketTrainSample
 from sender.congestion.samples import LinkSample
 from sender.link.observer import Fate, LinkObserver
-from sender.link.session import Payload
 from sender.metrics import DropReason, SenderMetrics
 from sender.rate.controller import RateController
 
@@ -30,7 +29,7 @@ class LinkAccount(LinkObserver):
         self.acknowledged_frames = 0
         self.payload_bytes = 0
 
-    def connected(self, welcome: Welcome) -> None:
+    def connected(self) -> None:
         self._rate.on_connected()
         self._metrics.peer_connected(True)
 
@@ -40,7 +39,7 @@ class LinkAccount(LinkObserver):
     def failed_over(self) -> None:
         self._metrics.failed_over()
 
-    def sent(self, frames: Sequence[LabelFrame], encoded: Payload) -> None:
+    def sent(self, frames: Sequence[LabelFrame], encoded: EncodedFrame) -> None:
         self.payload_bytes += len(encoded.payload)
         self._rate.on_sent(frames[-1].sequence, len(encoded.payload), self._clock.monotonic_ms())
         self._metrics.frames_sent(len(frames), {group: round(share) for group, share in encoded.bytes_by_group.items()})

@@ -4,15 +4,14 @@ import threading
 from collections.abc import Iterator, Sequence
 
 from common.clock import STEADY_CLOCK, Clock
+from common.codec.coded_frame import EncodedFrame
 from common.frames import LabelFrame
 from common.io.recent import RecentRate
 from common.io.status_line import bit_rate, clock_time, duration
-from common.wire.convert import Welcome
 from common.wire.traffic import Traffic
 from sender.capture.source import FrameSource
 from sender.congestion.samples import LinkSample
 from sender.link.observer import LinkObserver
-from sender.link.session import Payload
 from sender.metrics import SenderMetrics
 from sender.rate.controller import RateController
 
@@ -39,13 +38,13 @@ class SenderStatus(LinkObserver):
         self._first: tuple[int, float] | None = None
         self._done = 0
 
-    def connected(self, welcome: Welcome) -> None:
+    def connected(self) -> None:
         self._connected = True
 
     def disconnected(self, reason: str) -> None:
         self._connected = False
 
-    def sent(self, frames: Sequence[LabelFrame], encoded: Payload) -> None:
+    def sent(self, frames: Sequence[LabelFrame], encoded: EncodedFrame) -> None:
         with self._lock:
             self._payload.add(len(encoded.payload), self._clock.monotonic())
             self._people = len(frames[-1].people)

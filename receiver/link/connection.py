@@ -28,6 +28,7 @@ from receiver.link.session import SenderClock, Session
 
 logger = logging.getLogger(__name__)
 
+# In a row, which end the stream.
 _REJECTIONS = 8
 # A silent sender's stream is kept for so long: a stalled link still delivers what it has queued.
 _SILENCE_S = 12.5
@@ -51,12 +52,7 @@ class Connection:
     """Serves one stream after its handshake; uses a session that it has claimed, and releases it at the end.
 
     Reading continues while a frame is being reconstructed, so that heartbeats are echoed at once and arrival times are
-    exact.
-
-    Args:
-        window: most unacknowledged frames; a sender that exceeds it loses the stream.
-        rejections: this many rejected frames in a row end the stream.
-        silence_s: silence after which the stream ends. The session is kept.
+    exact.  A sender that exceeds the window, or whose frames are rejected again and again, loses its stream.
     """
 
     def __init__(
@@ -68,22 +64,17 @@ class Connection:
         limiter: RateLimiter,
         lines: RepeatedLines,
         clock: Clock,
-        window: int = WINDOW,
-        rejections: int = _REJECTIONS,
-        silence_s: float = _SILENCE_S,
     ) -> None:
         self._session = session
         self._stream = CountedStream(stream, session.traffic, sends=False)
         self._handler = handler
-        self._rejections = rejections
         self._lines = lines
         self._clock = clock
         self._limiter = limiter
-        self._silence_s = silence_s
         lossy = stream.lossy and session.live
         datagrams = Datagrams() if lossy else None
         self._messages = ClientMessages(datagrams)
-        self._queue = ReceiveQueue(window, clock, lossy=lossy)
+        self._queue = ReceiveQueue(WINDOW, clock, lossy=lossy)
         self._acknowledger = Acknowledger(self._stream, clock, datagrams)
         self._rejected_in_a_row = 0
         self._stop_reading = asyncio.Event()
@@ -182,9 +173,9 @@ class Connection:
         silent_polls = 0
         while silent_polls < _POLLS:
             before_s = self._session.last_message_s
-            await asyncio.sleep(self._silence_s / _POLLS)
+            await asyncio.sleep(_SILENCE_S / _POLLS)
             silent_polls = silent_polls + 1 if self._session.last_message_s == before_s else 0
-        raise StreamBroken("DEADLINE_EXCEEDED", f"no message in {self._silence_s:g} s")
+        raise StreamBroken("DEADLINE_EXCEEDED", f"no message in {_SILENCE_S:g} s")
 
     async def _take(self, chunk: Chunk) -> None:
         try:
@@ -212,7 +203,7 @@ class Connection:
             if self._abandoned:
                 return
             await self._acknowledger.answer(message, status, reason)
-            if self._rejected_in_a_row >= self._rejections:
+            if self._rejected_in_a_row >= _REJECTIONS:
                 raise StreamBroken("INVALID_ARGUMENT", f"{self._rejected_in_a_row} frames in a row rejected: {reason}")
             if status is AckStatus.REJECTED and not self._session.live:
                 # What is in flight behind it must not be handled before it; the next stream goes on with it.

@@ -117,11 +117,12 @@ class BackgroundTransfer:
         first = self._first_waiting()
         return 0 if first is None else len(first.data)
 
-    def take(self, most_bytes: int) -> Chunk:
-        """The next chunk for a packet train, which sends as many bytes in any case; there are `waiting_bytes`."""
+    def take(self, most_bytes: int) -> Chunk | None:
+        """The next chunk for a packet train, which sends as many bytes in any case; None if no blob waits."""
+        if not self.waiting_bytes:
+            return None
         transfer = self._transfer = self._transfer or self._next_transfer()
-        assert transfer is not None
-        return transfer.next_chunk(most_bytes)
+        return None if transfer is None else transfer.next_chunk(most_bytes)
 
     def chunks(self, now_ms: float, most_bytes: float = math.inf) -> Iterator[Chunk]:
         """The chunks to send behind the frame that has just left (`most_bytes`: what the link's budget allows)."""

@@ -67,7 +67,7 @@ class LinkClient:
     sent again on the next one, from the receiver's last decoded frame on. With a spool, the receiver may be absent
     while that has room, and the sender may be killed and started again.
 
-    `send`, `drain` and `watch` raise errors of the background task (receiver unreachable, or refusing: PeerError; the
+    `send` and `drain` raise errors of the background task (receiver unreachable, or refusing: PeerError; the
     spool cannot be used: OutputError), `send` and `post` a ValueError for a blob that is empty or too large.
 
     Args:
@@ -127,7 +127,8 @@ class LinkClient:
             self._connector.standby,
             self._observer,
             clock,
-            self._delivery,
+            self._delivery.background,
+            self._delivery.let_frame_go,
             meter,
             config.probe_bps if probes else 0.0,
         )
@@ -171,11 +172,7 @@ class LinkClient:
 
     def post(self, blob: Blob) -> None:
         """Takes a blob, which is sent in the gaps between frames, or never if there are none."""
-        self._delivery.post(blob)
-
-    async def watch(self) -> None:
-        """Waits until the link ends, and raises why: always a PeerError."""
-        await self._until(lambda: False)
+        self._delivery.background.post(blob)
 
     async def drain(self) -> None:
         """Waits until every frame has met its fate, ends the session at the receiver, and closes."""
@@ -259,11 +256,11 @@ class LinkClient:
             self._observer.failed_over()
         self._peer = self._connector.peer
         self._stream = stream
-        self._keepalive.restart(welcome, lossy=stream.lossy)
+        self._keepalive.restart(lossy=stream.lossy)
         self._lossy = stream.lossy and self._session.live
         self._datagrams = Datagrams() if self._lossy else None
         self._delivery.restart(welcome, lossy=self._lossy)
-        self._observer.connected(welcome)
+        self._observer.connected()
         if had_arrived:
             self._made_progress()
         self._queue.notify()
@@ -311,7 +308,7 @@ class LinkClient:
                 if answered_s is not None:
                     self._delivery.silence_ended(answered_s)
             elif isinstance(message, ChunkAck):
-                self._delivery.on_chunk_ack(message)
+                self._delivery.background.received(message)
             elif isinstance(message, Drain):
                 self._delivery.pause()
             else:

@@ -15,23 +15,23 @@ _INTERVALS = 3.0
 
 
 class DelayedAcknowledgement:
-    """Decides of each message, in their order, whether its acknowledgement may wait for that of the next.
+    """Decides of each message of a stream, in their order, whether its acknowledgement may wait for that of the next.
 
     An acknowledgement costs nearly as many bytes on the wire as a frame, most of them headers.  One that arrives later
     keeps a place in the window for longer; and where losses are frequent it makes the next frame a few bytes longer,
     because that is predicted from an older one.  So four of five may wait, or else every second one, as long as the
     window has room for it.
+
+    Args:
+        paced: a budget paces messages.
+        lossy: they are sent in datagrams.
     """
 
-    def __init__(self, heartbeat_interval_s: float, *, paced: bool = False) -> None:
+    def __init__(self, heartbeat_interval_s: float, *, paced: bool = False, lossy: bool = False) -> None:
         self._most = _MOST_PACED if paced else _MOST_DELAYED
         self._least = _MOST_LOSSY_PACED if paced else _MOST_LOSSY
         self._room = self._most + (_PACED_ROOM if paced else 0)
         self._longest_s = _INTERVALS * heartbeat_interval_s
-        self.restart()
-
-    def restart(self, *, lossy: bool = False) -> None:
-        """Resets the state for a new stream (`lossy`: in datagrams)."""
         self._careful_s = _PROMPT_S if lossy else _CAREFUL_S
         self._delayed, self._calm_s = 0, math.inf
         self._waited_s = self._prompt_s = -math.inf

@@ -16,7 +16,6 @@ from common.wire.convert import (
     Acknowledgement,
     AckStatus,
     Chunk,
-    ChunkAck,
     FrameMessage,
     Welcome,
 )
@@ -58,6 +57,9 @@ class FrameDelivery:
         pacer: how fast blobs may be sent, which without one are not, and how labels share messages.
         meter: of everything on the link.
         gathers: frames wait for others to leave with, because nobody waits for them.
+
+    Attributes:
+        background: the blobs that are sent in the gaps between frames.
     """
 
     def __init__(
@@ -72,29 +74,27 @@ class FrameDelivery:
         *,
         gathers: bool = False,
     ) -> None:
-        self._session = session
-        self._queue = queue
+        self._session, self._queue = session, queue
+        self._config, self._observer = config, observer
+        self._pacer, self._meter, self._clock = pacer, meter, clock
+        self._paced = math.isfinite(config.budget_bps)
+        self._congestion_window = CongestionWindow(config.window)
+        self.background = BackgroundTransfer(pacer)
+        self._ahead = BlobsAhead()
         self._gather_ms = _GATHER_MS if gathers else 0.0
         self._gathered_ms = -math.inf
-        self._max_window = config.window
-        self._observer = observer
-        self._meter = meter
-        self._clock = clock
-        self._congestion_window = CongestionWindow(config.window)
-        self._paced = math.isfinite(config.budget_bps)
-        self._pacer = pacer
-        self._background = BackgroundTransfer(pacer)
-        self._delayed_acknowledgement = DelayedAcknowledgement(config.heartbeat_interval_s, paced=self._paced)
-        self._paused = asyncio.Event()
-        self._most_in_flight = config.window
-        self._measurement = LinkMeasurement(clock)
-        self._lossy = False
-        self._losses = Losses()
         self._offered_ms = math.inf
-        self._last_sent_s: float | None = None
-        self._rejections = self._unexpected = 0
+        self._rejections = 0
         self._rejections_of: dict[int, int] = {}
-        self._ahead = BlobsAhead()
+        # Of the present stream, from `restart` on.
+        self._lossy: bool
+        self._losses: Losses
+        self._measurement: LinkMeasurement
+        self._delayed_acknowledgement: DelayedAcknowledgement
+        self._most_in_flight: int
+        self._last_sent_s: float | None
+        self._unexpected: int
+        self._paused = asyncio.Event()
 
     async def send(self, frame: LabelFrame, ahead: Sequence[Blob] = ()) -> None:
         """Takes a frame, for which there is room; a live one may supersede others. Raises as `FrameQueue.put`."""
@@ -108,15 +108,11 @@ class FrameDelivery:
             self._session.offered(frame)
         if ahead and not self._ahead.keep(frame.sequence, ahead):
             for blob in ahead:
-                self.post(blob)
+                self.background.post(blob)
         if not self._queue.waiting:
             self._gathered_ms = self._clock.monotonic_ms() + self._gather_ms
         for superseded in await self._queue.put(frame):
             self._finish(superseded, Fate.SUPERSEDED)
-
-    def post(self, blob: Blob) -> None:
-        """Takes a blob, which is sent in the gaps between frames."""
-        self._background.post(blob)
 
     def finish(self) -> None:
         """No frame follows for which others might wait."""
@@ -124,18 +120,17 @@ class FrameDelivery:
         self._queue.notify()
 
     def restart(self, welcome: Welcome, *, lossy: bool = False) -> None:
-        """Resets the state for a new stream (`lossy`: frames and their acknowledgements may be lost on it)."""
-        self._lossy = lossy
-        self._losses.restart()
-        self._measurement.restart(lossy=lossy)
-        self._last_sent_s = None
-        self._unexpected = 0
-        self._paused.clear()
-        self._congestion_window.restart(min(self._max_window, welcome.window))
+        """Begins with a new stream (`lossy`: frames and their acknowledgements may be lost on it)."""
+        self._lossy, self._losses = lossy, Losses()
+        self._measurement = LinkMeasurement(self._clock, lossy=lossy)
+        interval_s = self._config.heartbeat_interval_s
+        self._delayed_acknowledgement = DelayedAcknowledgement(interval_s, paced=self._paced, lossy=lossy)
+        self._congestion_window.restart(min(self._config.window, welcome.window))
         self._most_in_flight = welcome.window
-        self._delayed_acknowledgement.restart(lossy=lossy)
+        self._last_sent_s, self._unexpected = None, 0
+        self._paused.clear()
         self._resize()
-        self._background.restart(receiver_is_new=not welcome.resumed)
+        self.background.restart(receiver_is_new=not welcome.resumed)
 
     async def resume(self, welcome: Welcome) -> bool:
         """Settles the frames that were sent on streams before; returns whether any had been delivered.
@@ -185,7 +180,7 @@ class FrameDelivery:
         self._queue.sent(InFlight(frames, now_s, message_bytes, spacing_ms, held_back))
         self._observer.sent(frames, encoded)
         # Without live frames the window decides how fast they leave; blobs are paced by acknowledgements.
-        wanted_soon = encoded.key or not self._session.live or not self._background.idle
+        wanted_soon = encoded.key or not self._session.live or not self.background.idle
         # Where a budget paces messages, a window that was full without a queue on the link was too small.
         full = held_back and (self._congestion_window.queues or not self._paced)
         may_wait = self._delayed_acknowledgement.may_wait(
@@ -223,7 +218,7 @@ class FrameDelivery:
         # Others may come meanwhile.
         while new := [frame for frame in await self._next_frames() if frame.sequence not in begun]:
             begun |= {frame.sequence for frame in new}
-            for chunk in self._background.ahead(self._ahead.belonging(new), most_bytes):
+            for chunk in self.background.ahead(self._ahead.belonging(new), most_bytes):
                 while (wait_ms := self._meter.frame_wait_ms(self._clock.monotonic_ms())) > 0:
                     await asyncio.sleep(wait_ms / 1e3)
                 yield chunk
@@ -231,18 +226,9 @@ class FrameDelivery:
     def chunks(self) -> Iterator[Chunk]:
         """The parts of blobs to send behind the frame that has just left."""
         now_ms = self._clock.monotonic_ms()
-        for chunk in self._background.chunks(now_ms, self._meter.blob_bytes(now_ms)):
+        for chunk in self.background.chunks(now_ms, self._meter.blob_bytes(now_ms)):
             self._meter.blob_sent(len(chunk.data), now_ms)
             yield chunk
-
-    @property
-    def waiting_bytes(self) -> int:
-        """Bytes of the blob that is in transfer or next."""
-        return self._background.waiting_bytes
-
-    def take_chunk(self, most_bytes: int) -> Chunk | None:
-        """The next chunk for a packet train, of at most so many bytes; None if no blob waits."""
-        return self._background.take(most_bytes) if self._background.waiting_bytes else None
 
     def let_frame_go(self) -> bool:
         """Lets a frame leave at once that only the budget holds back; False if there is none."""
@@ -251,9 +237,6 @@ class FrameDelivery:
         self._meter.let_frame_go()
         self._queue.notify()
         return True
-
-    def on_chunk_ack(self, chunk_ack: ChunkAck) -> None:
-        self._background.received(chunk_ack)
 
     def new(self, acks: Sequence[Acknowledgement]) -> Sequence[Acknowledgement]:
         """The answers to frames in flight, if others may be repeated; frames that they show to be lost are given up."""

@@ -24,13 +24,9 @@ _CALM_S = 10.0
 
 
 class Losses:
-    """Of one session, over any number of streams; times are seconds of one monotonic clock."""
+    """Of one stream; times are seconds of one monotonic clock."""
 
     def __init__(self) -> None:
-        self.restart()
-
-    def restart(self) -> None:
-        """Resets the state for a new stream."""
         self._mean_s: float | None = None
         self._deviation_s = 0.0
         self._given_up = 0

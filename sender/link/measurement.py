@@ -12,17 +12,12 @@ _CLOCK_TOLERANCE_MS = 1000.0
 
 
 class LinkMeasurement:
-    """Of one session, over any number of streams."""
+    """Of one stream (`lossy`: messages and their answers may be lost on it)."""
 
-    def __init__(self, clock: Clock) -> None:
-        self._clock = clock
+    def __init__(self, clock: Clock, *, lossy: bool) -> None:
+        self._clock, self._lossy = clock, lossy
         self._prompt_hold_us: float = math.inf
-        self._lossy = False
         self._last_answered_s: float | None = None
-
-    def restart(self, *, lossy: bool) -> None:
-        """Resets the state for a new stream (`lossy`: messages and their answers may be lost on it)."""
-        self._lossy, self._last_answered_s = lossy, None
 
     def arrived(self, newest: Acknowledgement) -> None:
         """Takes note of the newest of the answers that have arrived together."""

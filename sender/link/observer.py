@@ -4,11 +4,10 @@ from collections.abc import Callable, Sequence
 from enum import Enum
 from functools import partial
 
+from common.codec.coded_frame import EncodedFrame
 from common.frames import LabelFrame
-from common.wire.convert import Welcome
 from sender.congestion.packet_train import PacketTrainSample
 from sender.congestion.samples import LinkSample
-from sender.link.session import Payload
 
 
 class Fate(Enum):
@@ -24,7 +23,7 @@ class Fate(Enum):
 class LinkObserver:
     """Receives the link's notifications; every method does nothing unless overridden, and must not block."""
 
-    def connected(self, welcome: Welcome) -> None:
+    def connected(self) -> None:
         """A handshake succeeded, for the first time or again, or a lost stream recovered."""
 
     def disconnected(self, reason: str) -> None:
@@ -33,7 +32,7 @@ class LinkObserver:
     def failed_over(self) -> None:
         """A handshake succeeded with another receiver than the last one."""
 
-    def sent(self, frames: Sequence[LabelFrame], encoded: Payload) -> None:
+    def sent(self, frames: Sequence[LabelFrame], encoded: EncodedFrame) -> None:
         """The frames of a message were encoded and are about to be sent, perhaps again."""
 
     def acknowledged(self, frames: Sequence[LabelFrame], sample: LinkSample) -> None:

@@ -1,10 +1,10 @@
 """One session with a receiver: what both ends agree on, and which state its frames are predicted from."""
 
 import logging
-from collections.abc import Mapping
 from dataclasses import replace
 from typing import Protocol
 
+from common.codec.coded_frame import EncodedFrame
 from common.errors import PeerError
 from common.frames import LabelFrame
 from common.wire.convert import Hello, Welcome
@@ -13,29 +13,13 @@ from sender.link.frame_queue import Resumption
 logger = logging.getLogger(__name__)
 
 
-class Payload(Protocol):
-    """An encoded frame (`common.codec.frame_codec.EncodedFrame`)."""
-
-    @property
-    def payload(self) -> bytes:
-        """The packet."""
-
-    @property
-    def key(self) -> bool:
-        """Whether the packet decodes without any earlier frame."""
-
-    @property
-    def bytes_by_group(self) -> Mapping[str, float]:
-        """Share of each label group and of `header`; sums to the packet's length."""
-
-
 class FrameEncoder(Protocol):
     """Encodes frames when they leave, predicted from the last state that the receiver has or is expected to have."""
 
     def offered(self, frame: LabelFrame) -> None:
         """Takes note of a live frame, whether it will leave or be superseded."""
 
-    def encode(self, *frames: LabelFrame) -> Payload:
+    def encode(self, *frames: LabelFrame) -> EncodedFrame:
         """Encodes the frames of a message; encoding a frame again replaces the state remembered for it."""
 
     def acknowledge(self, sequence: int) -> None:
@@ -78,7 +62,7 @@ class SenderSession:
         """See `FrameEncoder.offered`."""
         self._encoder.offered(frame)
 
-    def encode(self, *frames: LabelFrame, expected: bool) -> Payload:
+    def encode(self, *frames: LabelFrame, expected: bool) -> EncodedFrame:
         """Encodes the frames of a message that leaves now (`expected`: later ones may be predicted from it at once)."""
         last = frames[-1].sequence
         self._next_unsent = max(self._next_unsent or 0, last + 1)

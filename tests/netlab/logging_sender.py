@@ -14,14 +14,13 @@ from typing import Any, TextIO
 
 import numpy as np
 
+from common.codec.coded_frame import EncodedFrame
 from common.frames import Camera, LabelFrame, PersonLabels
 from common.io.addresses import Addresses
 from common.labels import split
-from common.wire.convert import Welcome
 from sender.link.client import LinkClient
 from sender.link.config import LinkConfig
 from sender.link.observer import Fate, LinkObserver
-from sender.link.session import Payload
 from sender.link.transport.security import SecurityConfig
 from sender.link.transport.transport import Transport
 from tests.netlab.programs import MODEL, FixedRate, new_hello, terminated
@@ -40,13 +39,13 @@ class Log(LinkObserver):
         self._file.write(json.dumps({"what": what, "at": time.time(), **more}) + "\n")
         self._file.flush()
 
-    def connected(self, welcome: Welcome) -> None:
-        self.write("connected", next=welcome.next_sequence)
+    def connected(self) -> None:
+        self.write("connected")
 
     def disconnected(self, reason: str) -> None:
         self.write("disconnected", reason=reason)
 
-    def sent(self, frames: Sequence[LabelFrame], encoded: Payload) -> None:
+    def sent(self, frames: Sequence[LabelFrame], encoded: EncodedFrame) -> None:
         for frame in frames:
             self.write("sent", seq=frame.sequence)
 

@@ -3,17 +3,17 @@
 import asyncio
 import contextlib
 import logging
-from collections.abc import Coroutine, Iterator, Sequence
+from collections.abc import Callable, Coroutine, Iterator, Sequence
 from dataclasses import replace
-from typing import Protocol
 
 from common.clock import Clock
-from common.wire.convert import MAX_CHUNK_BYTES, Chunk, Heartbeat, Welcome, encode_client
+from common.wire.convert import MAX_CHUNK_BYTES, Heartbeat, encode_client
 from common.wire.stream import MessageStream
 from common.wire.traffic import MESSAGE_HEADER_BYTES, wire_bytes
 from sender.congestion.meter import Meter
 from sender.congestion.prober import Prober, padded
 from sender.congestion.samples import LinkSample
+from sender.link.background_transfer import BackgroundTransfer
 from sender.link.keepalive.clock_offset import ClockComparison
 from sender.link.keepalive.heartbeats import HeartbeatSchedule
 from sender.link.keepalive.liveness import Liveness
@@ -32,27 +32,14 @@ _TRAIN_DELAY_S = 0.01
 _CHUNK_FIELDS_BYTES = 48
 
 
-class Filling(Protocol):
-    """What waits to be sent: blobs for packet trains, and frames (`sender.link.delivery.FrameDelivery`)."""
-
-    @property
-    def waiting_bytes(self) -> int:
-        """Bytes of blobs that wait."""
-
-    def take_chunk(self, most_bytes: int) -> Chunk | None:
-        """The next chunk, of at most so many bytes; None if no blob waits."""
-
-    def let_frame_go(self) -> bool:
-        """Lets a frame leave at once that only the budget holds back; False if there is none."""
-
-
 class Keepalive:
     """Serves one link, over any number of streams; the coroutines of `run` run beside each.
 
     Args:
         interval_s: most seconds between keepalives.
         comparison_interval_s: seconds between comparisons of the clocks.
-        filling: what packet trains carry before they are padded, and what leaves in place of heartbeats.
+        background: what packet trains carry before they are padded.
+        let_frame_go: lets a frame leave in place of a heartbeat, if only the budget holds one back.
         meter: of everything on the link.
         probe_bps: most bits per second of padding; 0 sends no packet trains.
     """
@@ -64,11 +51,12 @@ class Keepalive:
         standby: StandbyConnection[ClientStream],
         observer: LinkObserver,
         clock: Clock,
-        filling: Filling,
+        background: BackgroundTransfer,
+        let_frame_go: Callable[[], bool],
         meter: Meter,
         probe_bps: float,
     ) -> None:
-        self._filling = filling
+        self._background, self._let_frame_go = background, let_frame_go
         self._meter = meter
         self._interval_s = interval_s
         self._observer = observer
@@ -79,12 +67,10 @@ class Keepalive:
         self._prober = Prober(probe_bps)
         self._frame_left = asyncio.Event()
         self._liveness = Liveness(interval_s, standby, patience, on_lost=self._on_lost, on_recovered=self._on_recovered)
-        self._welcome: Welcome | None = None
         self._reported: set[str] = set()
 
-    def restart(self, welcome: Welcome, *, lossy: bool) -> None:
+    def restart(self, *, lossy: bool) -> None:
         """Resets the state for a new stream (`lossy`: heartbeats may be lost on it)."""
-        self._welcome = welcome
         self._patience.restart()
         self._liveness.restart(lossy=lossy)
         self._schedule.restart(lossy=lossy)
@@ -153,7 +139,7 @@ class Keepalive:
         while True:
             now_s = self._clock.monotonic()
             is_due = self._schedule.due(now_s)
-            if is_due and not (self._schedule.frame_serves(now_s) and self._filling.let_frame_go()):
+            if is_due and not (self._schedule.frame_serves(now_s) and self._let_frame_go()):
                 self._schedule.heartbeat_sent(now_s)
                 await stream.write(encode_client(self._clocks.heartbeat()), droppable=True)
             await asyncio.sleep(self._interval_s / _POLLS_PER_INTERVAL)
@@ -165,7 +151,7 @@ class Keepalive:
             await self._frame_left.wait()
             await asyncio.sleep(_TRAIN_DELAY_S)
             now_ms = self._clock.monotonic_ms()
-            sizes = self._prober.packet_train(now_ms, self._filling.waiting_bytes)
+            sizes = self._prober.packet_train(now_ms, self._background.waiting_bytes)
             if sizes and self._meter.blob_bytes(now_ms) >= sum(sizes):
                 for message, droppable in self._packet_train(sizes, now_ms):
                     await stream.write(message, droppable=droppable)
@@ -183,7 +169,7 @@ class Keepalive:
         for sent_ns, size in zip(times_ns, sizes, strict=True):
             left = size
             most_data_bytes = min(size - bare_bytes - MESSAGE_HEADER_BYTES - _CHUNK_FIELDS_BYTES, MAX_CHUNK_BYTES)
-            if most_data_bytes > 0 and (chunk := self._filling.take_chunk(most_data_bytes)) is not None:
+            if most_data_bytes > 0 and (chunk := self._background.take(most_data_bytes)) is not None:
                 data = encode_client(chunk)
                 left -= len(data) + MESSAGE_HEADER_BYTES
                 self._meter.blob_sent(len(chunk.data), now_ms)
@@ -204,5 +190,4 @@ class Keepalive:
     def _on_recovered(self) -> None:
         self._reported.clear()
         logger.warning("the receiver answers again on the same stream")
-        assert self._welcome is not None
-        self._observer.connected(self._welcome)
+        self._observer.connected()

@@ -2,14 +2,11 @@
 
 import asyncio
 from collections.abc import Callable
-from typing import Generic, TypeVar
+from typing import Any
 
 from common.wire.stream import StreamBroken
 from sender.link.keepalive.patience import Patience
-from sender.link.transport.handshake import Closable
 from sender.link.transport.standby_connection import StandbyConnection
-
-T = TypeVar("T", bound=Closable)
 
 _POLLS_PER_INTERVAL = 4
 # Heartbeat intervals of silence after which the stream is suspected, and after which the receiver is lost, where round
@@ -22,7 +19,7 @@ _ANSWER_GRACE_S = 0.02
 _MAX_SILENCE_S = 10.0
 
 
-class Liveness(Generic[T]):
+class Liveness:
     """Observes one receiver, over any number of streams.
 
     Once the receiver is lost, a standby connection is opened.  If the link is only congested, that connection queues
@@ -42,7 +39,7 @@ class Liveness(Generic[T]):
     def __init__(
         self,
         interval_s: float,
-        standby: StandbyConnection[T],
+        standby: StandbyConnection[Any],
         patience: Patience,
         *,
         on_lost: Callable[[str], None],

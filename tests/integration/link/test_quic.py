@@ -1,6 +1,7 @@
 """The link over QUIC: complete and lossy sessions, certificates, tokens, refusals, and packets of strangers."""
 
 import asyncio
+import itertools
 import random
 import socket
 from collections.abc import Callable
@@ -53,7 +54,9 @@ async def test_tokens(link: LinkFixture, ours: Authority, tmp_path: Path) -> Non
     await sending.connect()
     revoke_token(tokens, "camera")
     with pytest.raises(PeerError, match="revoked"):
-        await sending.watch()
+        for sequence in itertools.count():
+            await sending.send(label_frame(sequence))
+            await asyncio.sleep(0.1)
 
 
 def sparse_losses(seed: int) -> Callable[[int, bool], bool]:

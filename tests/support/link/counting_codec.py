@@ -2,10 +2,9 @@
 
 import asyncio
 import struct
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Sequence
 
-from common.codec.coded_frame import DecodedFrame
+from common.codec.coded_frame import DecodedFrame, EncodedFrame
 from common.errors import MalformedPacket, MissingReference
 from common.frames import Camera, LabelFrame
 from receiver.link.auth.ownership import SessionOwner
@@ -14,13 +13,6 @@ from receiver.link.session import Session
 MODEL = b"\x01" * 8
 SESSION = b"\x02" * 16
 SECRET = b"\x03" * 32
-
-
-@dataclass(frozen=True, slots=True)
-class CountedPayload:
-    payload: bytes
-    key: bool
-    bytes_by_group: Mapping[str, float] = field(default_factory=dict)
 
 
 class CountingCodec:
@@ -42,7 +34,7 @@ class CountingCodec:
 
     def offered(self, frame: LabelFrame) -> None: ...
 
-    def encode(self, *frames: LabelFrame) -> CountedPayload:
+    def encode(self, *frames: LabelFrame) -> EncodedFrame:
         frame = frames[-1]
         if frames[0].sequence <= self._last:
             raise ValueError(f"frame {frames[0].sequence} after {self._last}")
@@ -51,7 +43,8 @@ class CountingCodec:
         reference = max(self._reference, self._expected)
         self.encoded.append((frame.sequence, reference))
         sequences = b"".join(self._SEQUENCE.pack(each.sequence) for each in frames)
-        return CountedPayload(self._HEAD.pack(b"BWct", reference) + sequences, reference < 0)
+        payload, found = self._HEAD.pack(b"BWct", reference) + sequences, None if reference < 0 else reference
+        return EncodedFrame(payload, {}, 0.0, 0, found is None, frame.sequence, found)
 
     def acknowledge(self, sequence: int) -> None:
         if sequence in self._sent:

@@ -5,6 +5,7 @@ import random
 from collections import deque
 from collections.abc import Callable, Sequence
 
+from common.codec.coded_frame import EncodedFrame
 from common.frames import LabelFrame
 from common.io.addresses import Address
 from common.wire.convert import (
@@ -26,7 +27,6 @@ from sender.congestion.samples import LinkSample
 from sender.link.client import LinkClient
 from sender.link.config import LinkConfig
 from sender.link.observer import Fate, LinkObserver
-from sender.link.session import Payload
 from tests.support.link.counting_codec import MODEL, SECRET, SESSION, CountingCodec, label_frame, settle
 from tests.support.link.path import End, stream_pair
 
@@ -42,13 +42,13 @@ class RecordingObserver(LinkObserver):
         self.connections = 0
         self.packet_trains: list[PacketTrainSample] = []
 
-    def connected(self, welcome: Welcome) -> None:
+    def connected(self) -> None:
         self.connections += 1
 
     def disconnected(self, reason: str) -> None:
         self.losses.append(reason)
 
-    def sent(self, frames: Sequence[LabelFrame], encoded: Payload) -> None:
+    def sent(self, frames: Sequence[LabelFrame], encoded: EncodedFrame) -> None:
         self.sent_frames += [frame.sequence for frame in frames]
 
     def acknowledged(self, frames: Sequence[LabelFrame], sample: LinkSample) -> None:

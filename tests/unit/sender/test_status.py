@@ -3,9 +3,9 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from common.clock import Clock
+from common.codec.coded_frame import EncodedFrame
 from common.frames import Camera, LabelFrame, PersonLabels
 from common.labels import LABEL_SIZE, split
-from common.wire.convert import Welcome
 from common.wire.traffic import LABELS, Traffic
 from sender.capture.source import FrameSource
 from sender.congestion.packet_train import PacketTrainSample
@@ -13,7 +13,6 @@ from sender.metrics import SenderMetrics
 from sender.rate.controller import RateController
 from sender.rate.policy import RateConfig
 from sender.status import SenderStatus
-from tests.support.link.counting_codec import MODEL, CountedPayload
 from tests.support.link.link_samples import sample
 
 
@@ -48,7 +47,7 @@ class Testbed:
         labels = split(np.zeros(LABEL_SIZE, np.float32))
         crowd = tuple(PersonLabels(identity, 0.9, labels) for identity in range(people))
         frame = LabelFrame(sequence, "clip", self.now_s - 0.08, Camera(8, 8, 10.0), crowd)
-        self.status.sent((frame,), CountedPayload(bytes(50), False))
+        self.status.sent((frame,), EncodedFrame(bytes(50), {}, 0.0, 0, False, 0, None))
         self.traffic.count(LABELS, 80)
         self.status.acknowledged((frame,), sample(rtt_ms=12.0, sequence=sequence))
 
@@ -59,7 +58,7 @@ class Testbed:
 
 def test_figures_of_the_last_seconds() -> None:
     bed = Testbed()
-    bed.status.connected(Welcome(True, MODEL))
+    bed.status.connected()
     for sequence in range(100):
         bed.deliver(sequence, people=2)
         bed.now_s += 0.1

@@ -27,6 +27,7 @@ from common.wire.stream import StreamBroken
 from common.wire.traffic import HEARTBEATS, PROBING
 from receiver.link.admission import RateLimits
 from receiver.link.connection import Connection
+from receiver.link.receive_queue import WINDOW
 from receiver.link.session import Claim, SenderClock, Session
 from tests.support.link.counting_codec import MODEL, SECRET, SESSION, label_frame, new_session, settle
 from tests.support.link.path import stream_pair
@@ -43,8 +44,6 @@ class Served(ScriptedSender):
         self,
         session: Session,
         pipeline: RecordingPipeline,
-        *,
-        silence_s: float = 60.0,
         clock: Clock = SYSTEM_CLOCK,
     ):
         end, self._server = stream_pair()
@@ -54,9 +53,6 @@ class Served(ScriptedSender):
             session,
             self._server,
             pipeline,
-            window=2,
-            rejections=3,
-            silence_s=silence_s,
             limiter=RateLimits(1e9, 1e9, clock).of_stream(session.account),
             lines=RepeatedLines(logging.getLogger(__name__), clock),
             clock=clock,
@@ -181,19 +177,20 @@ async def test_undecodable_messages_of_a_live_session_are_rejected_and_end_the_s
     assert rejected.reason == "not a counted frame"
     await sender.end.write(b"\xff\xff\xff")
     assert (await sender.receive_ack()).sequence == NO_SEQUENCE
-    await sender.write(Hello(SESSION, "again", 1, MODEL, True, session_secret=SECRET))
-    assert (await sender.receive_ack()).reason == "a second Hello on one stream"
-    with pytest.raises(StreamBroken, match=r"3 frames in a row rejected.*INVALID_ARGUMENT"):
+    for _ in range(6):
+        await sender.write(Hello(SESSION, "again", 1, MODEL, True, session_secret=SECRET))
+        assert (await sender.receive_ack()).reason == "a second Hello on one stream"
+    with pytest.raises(StreamBroken, match=r"8 frames in a row rejected.*INVALID_ARGUMENT"):
         await sender.running
     assert not sender.session.in_use
-    assert sender.pipeline.unused == [None, None]
+    assert sender.pipeline.unused == [None] * 7
 
 
 async def test_decoded_frame_resets_the_count_of_rejections() -> None:
     sender = Served(new_session(live=True), RecordingPipeline())
     await sender.start()
     for sequence in (0, 2, 4):
-        for _ in range(2):
+        for _ in range(7):
             await sender.write(FrameMessage(sequence, b"garbage"))
             assert (await sender.receive_ack()).status is AckStatus.REJECTED
         await sender.send([sequence + 1])
@@ -230,8 +227,8 @@ async def test_handler_gets_the_arrival_of_a_frame_and_whether_it_is_superseded(
 
 async def test_sender_that_exceeds_the_window_loses_its_stream(sender: Served) -> None:
     sender.pipeline.gate.clear()
-    await sender.send([0, 1, 2])
-    with pytest.raises(StreamBroken, match="more than 2 unacknowledged"):
+    await sender.send(range(WINDOW + 1))
+    with pytest.raises(StreamBroken, match="more than 12 unacknowledged"):
         await sender.running
     sender.pipeline.gate.set()
 
@@ -300,7 +297,7 @@ async def test_drain_finishes_and_acknowledges_frames_that_have_arrived(sender: 
 
 
 async def test_stream_of_a_silent_sender_ends() -> None:
-    sender = Served(new_session(), RecordingPipeline(), silence_s=0.05)
+    sender = Served(new_session(), RecordingPipeline())
     running = await sender.start()
     with pytest.raises(StreamBroken, match="no message in"):
         await running

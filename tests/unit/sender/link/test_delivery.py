@@ -60,7 +60,7 @@ async def test_within_a_budget_the_newest_frame_leaves_when_it_may() -> None:
 
 def test_within_a_budget_blobs_take_their_share() -> None:
     fixture = Fixture(live=True, budget_bps=8000.0)
-    fixture.delivery.post(Blob("colours", 0, bytes(2)))
+    fixture.delivery.background.post(Blob("colours", 0, bytes(2)))
     fixture.meter.blob_sent(300, fixture.clock.monotonic_ms())
     assert not list(fixture.delivery.chunks())
     fixture.now_s += 2.0
@@ -151,7 +151,7 @@ async def test_acknowledgements_of_live_frames_may_wait_unless_blobs_are_sent() 
     for live, blobs, expected in ((True, 0, [1, 2, 3, 4, 6]), (True, 1, []), (False, 0, [])):
         fixture, waits = Fixture(live=live), []
         for key in range(blobs):
-            fixture.delivery.post(Blob("colours", key, b"abcdef"))
+            fixture.delivery.background.post(Blob("colours", key, b"abcdef"))
         for sequence in range(7):
             await fixture.delivery.send(label_frame(sequence))
             waits += [sequence] if (await fixture.delivery.next_message()).may_wait else []
@@ -191,18 +191,13 @@ def test_acknowledgements_of_rare_messages_wait_a_limited_time(
 
 @pytest.mark.parametrize(("lossy", "careful"), [(True, 32), (False, 320)])
 def test_none_waits_for_a_second_after_a_frame_that_waited_for_the_window(lossy: bool, careful: int) -> None:
-    delayed, waits, rooms = DelayedAcknowledgement(heartbeat_interval_s=1.0), [], []
-    delayed.restart(lossy=lossy)
+    delayed, waits, rooms = DelayedAcknowledgement(1.0, lossy=lossy), [], []
     for number in range(careful + 10):
         waits.append(delayed.may_wait(number / 32, held_back=number == 0, room=3, wanted_soon=False, losses=False))
         rooms.append(delayed.room)
     assert not any(waits[:32]) and not any(rooms[:careful])
     assert waits[32:careful] == [True, False] * ((careful - 32) // 2)
     assert waits[careful:] == FOUR_OF_FIVE * 2
-    delayed.may_wait(0.0, held_back=True, room=3, wanted_soon=False, losses=False)
-    delayed.restart(lossy=lossy)
-    delayed.may_wait(0.0, held_back=False, room=3, wanted_soon=False, losses=False)
-    assert delayed.may_wait(0.0, held_back=False, room=3, wanted_soon=False, losses=False)
 
 
 async def test_live_frames_of_which_nothing_shows_that_they_were_decoded_do_not_count_as_acknowledged() -> None:

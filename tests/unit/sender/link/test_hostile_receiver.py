@@ -144,7 +144,7 @@ async def test_receiver_that_claims_frames_that_were_never_sent_is_refused(
     assert await receive_frame(end) == 0
     end.break_off()
     with pytest.raises(PeerError, match=f"claims to have frame {next_sequence - 1} "):
-        await link.client.watch()
+        await link.client.drain()
     assert link.observer.fates == []
 
 
@@ -152,7 +152,7 @@ async def test_second_welcome_ends_the_stream(connected: Connected) -> None:
     link, end = await connected(WELCOME, live=True)
     await reply(end, WELCOME)
     with pytest.raises(MalformedPacket, match="Welcome in the middle"):
-        await link.client.watch()
+        await link.client.drain()
 
 
 @pytest.mark.parametrize("seed", range(4))
@@ -172,7 +172,7 @@ async def test_hostile_answers_end_with_a_peer_error_and_every_frame_keeps_one_f
             with suppress(MalformedPacket):
                 end.from_server.decode(answer)  # what the sender has decoded is what the next answer is relative to
             await reply(end, ack(sequence))
-        await link.client.watch()
+        await link.client.drain()
     assert len(dict(link.observer.fates)) == len(link.observer.fates)
 
 

@@ -5,31 +5,17 @@ from collections.abc import AsyncIterator
 
 import pytest
 
+from common.blobs import Blob
 from common.clock import Clock
-from common.wire.convert import Chunk, Heartbeat, decode_client
+from common.wire.convert import Chunk, ChunkAck, Heartbeat, decode_client
 from common.wire.traffic import MESSAGE_HEADER_BYTES
 from sender.congestion.meter import Meter
+from sender.link.background_transfer import BackgroundTransfer
 from sender.link.keepalive.keepalive import Keepalive
 from sender.link.transport.standby_connection import StandbyConnection
+from tests.support.link.link_samples import ConstantPacer
 from tests.support.link.path import End, stream_pair
-from tests.support.link.scripted_receiver import WELCOME, RecordingObserver
-
-
-class Filling:
-    """Waiting blobs: at first none."""
-
-    waiting_bytes = 0
-    frame_waits = False
-    frames_let_go = 0
-
-    def let_frame_go(self) -> bool:
-        self.frames_let_go += self.frame_waits
-        return self.frame_waits
-
-    def take_chunk(self, most_bytes: int) -> Chunk | None:
-        size = min(most_bytes, self.waiting_bytes)
-        self.waiting_bytes -= size
-        return Chunk(1, 1000, bytes(size)) if size else None
+from tests.support.link.scripted_receiver import RecordingObserver
 
 
 class Fixture:
@@ -39,23 +25,29 @@ class Fixture:
         self.observer = RecordingObserver()
         client, self.end = stream_pair()
         self._never = asyncio.Event()
-        self.filling = Filling()
+        self.background = BackgroundTransfer(ConstantPacer(0))
+        self.frame_waits, self.frames_let_go = False, 0
         self.keepalive = Keepalive(
             0.004,
             1.0,
             StandbyConnection(self._reach),
             self.observer,
             Clock(asyncio.get_running_loop().time, lambda: 1000.0),
-            self.filling,
+            self.background,
+            self._let_frame_go,
             Meter(),
             5000.0,
         )
-        self.keepalive.restart(WELCOME, lossy=False)
+        self.keepalive.restart(lossy=False)
         self.tasks = [asyncio.ensure_future(work) for work in self.keepalive.run(client)]
 
     async def _reach(self) -> End:
         await self._never.wait()
         raise AssertionError
+
+    def _let_frame_go(self) -> bool:
+        self.frames_let_go += self.frame_waits
+        return self.frame_waits
 
     async def heartbeat(self) -> Heartbeat:
         data = await self.end.read()
@@ -119,14 +111,14 @@ async def test_frames_that_wait_leave_in_place_of_heartbeats_until_the_clocks_ha
 ) -> None:
     for _ in range(2):
         fixture.answer(await fixture.heartbeat(), 1_000_000_000_000)
-    fixture.filling.frame_waits = True
+    fixture.frame_waits = True
     async with asyncio.timeout(5):
         await fixture.heartbeat()
-    assert fixture.filling.frames_let_go > 10
+    assert fixture.frames_let_go > 10
 
 
 async def test_waiting_blobs_take_the_place_of_padding(fixture: Fixture) -> None:
-    fixture.filling.waiting_bytes = 10_000
+    fixture.background.post(Blob("colours", 0, bytes(10_000)))
     data_bytes = padding_bytes = 0
     while not data_bytes:
         fixture.keepalive.on_frame_sent(80)
@@ -146,12 +138,16 @@ async def test_waiting_blobs_take_the_place_of_padding(fixture: Fixture) -> None
 
 async def test_a_train_has_the_same_bytes_with_blobs_as_without(fixture: Fixture) -> None:
     for waiting_bytes in (0, 300, 10_000):
-        fixture.filling.waiting_bytes = waiting_bytes
+        if waiting_bytes:
+            fixture.background.post(Blob("colours", 0, bytes(waiting_bytes)))
         train = list(fixture.keepalive._packet_train((40, 235, 940), 0.0))
         messages = [message for message, _ in train]
         decoded = [decode_client(message) for message in messages]
         assert [droppable for _, droppable in train] == [isinstance(message, Heartbeat) for message in decoded]
         assert sum(isinstance(message, Heartbeat) for message in decoded) == 3
-        assert sum(isinstance(message, Chunk) for message in decoded) == (2 if waiting_bytes else 0)
+        chunks = [message for message in decoded if isinstance(message, Chunk)]
+        assert len(chunks) == (2 if waiting_bytes else 0)
+        for chunk in chunks:
+            fixture.background.received(ChunkAck(chunk.blob, chunk.offset + len(chunk.data)))
         headers_bytes = MESSAGE_HEADER_BYTES * (len(messages) - 3)
         assert sum(map(len, messages)) + headers_bytes == pytest.approx(40 + 235 + 940, abs=12)
