@@ -27,7 +27,6 @@ _EXPIRY_INTERVAL_S = 10.0
 _KEEP_S = 300.0
 # Of an account, after a burst of as many as it may have: each leaves a line on the disk for good.
 _NEW_SESSIONS_PER_S = 1.0
-_FOREIGN = "the session belongs to another sender"
 
 
 class SessionLifecycle:
@@ -85,11 +84,8 @@ class SessionLifecycle:
             _check(session, hello, owner)
             session.last_message_s = self._clock.monotonic()
             return session, True
-        try:
-            # Not cancelled with the stream: the handler must not be left with half a session.
-            return await asyncio.shield(self._begin(hello, owner, identity)), False
-        except NotOwner as error:
-            raise StreamRefused(Refusal.OWNER, _FOREIGN, str(error)) from error
+        # Not cancelled with the stream: the handler must not be left with half a session.
+        return await asyncio.shield(self._begin(hello, owner, identity)), False
 
     async def end(self, session: Session) -> None:
         """Ends a session that its sender has drained, unless another stream has claimed it."""
@@ -199,8 +195,7 @@ def _check(session: Session, hello: Hello, owner: SessionOwner) -> None:
     """
     if not session.owner.admits(owner):
         whose = session.owner.subject or session.account
-        detail = f"session {session.session_id.hex()[:8]} belongs to {whose} ({session.sender})"
-        raise StreamRefused(Refusal.OWNER, _FOREIGN, detail)
+        raise NotOwner(f"session {session.session_id.hex()[:8]} belongs to {whose} ({session.sender})")
     if (session.durable, session.live) != (hello.durable, hello.live):
         raise StreamRefused(Refusal.MALFORMED, "a session stays live or not, and durable or not")
 

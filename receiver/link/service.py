@@ -128,7 +128,7 @@ class StreamService:
             if self._stopping:
                 raise StreamBroken("UNAVAILABLE", _STOPPING)
             who = f"{who}, which calls itself {hello.sender!r}"
-            identity = self._authenticate(context)
+            identity = self._authenticator.authenticate(context)
             account = identity.account
             who = f"{who} ({identity.subject})" if identity.subject else who
             refusal = self._handshake.refusal(hello)
@@ -178,12 +178,6 @@ class StreamService:
             if answer is Claim.SUPERSEDED:
                 raise StreamBroken("ABORTED", "the session continues on another stream")
 
-    def _authenticate(self, context: CallContext) -> PeerIdentity:
-        try:
-            return self._authenticator.authenticate(context)
-        except TokenRefused as refusal:
-            raise StreamRefused(Refusal.IDENTITY, str(refusal)) from refusal
-
     async def _until_revoked(self, identity: PeerIdentity, connection: Connection) -> None:
         """Ends a stream when its sender's token is no longer valid."""
         while True:
@@ -191,7 +185,7 @@ class StreamService:
             try:
                 self._authenticator.check(identity)
             except TokenRefused as refusal:
-                connection.abandon(StreamRefused(Refusal.IDENTITY, str(refusal)))
+                connection.abandon(refusal)
                 return
 
     def _report(self, refusal: Refusal, account: str, who: str, why: str) -> None:

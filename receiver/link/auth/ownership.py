@@ -5,11 +5,14 @@ import hmac
 from dataclasses import dataclass
 from typing import Self
 
-from common.errors import PeerError
+from receiver.link.refusals import Refusal, StreamRefused
 
 
-class NotOwner(PeerError):
-    """A sender asks for a session that another one began."""
+class NotOwner(StreamRefused):
+    """A sender asks for a session that another one began (`detail`: which, for the log alone)."""
+
+    def __init__(self, detail: str) -> None:
+        super().__init__(Refusal.OWNER, "the session belongs to another sender", detail)
 
 
 @dataclass(frozen=True, slots=True)

@@ -28,14 +28,18 @@ from common.clock import SYSTEM_CLOCK, Clock
 from common.errors import OutputError, UsageError, exit_code_of
 from common.io.atomic_write import atomic_write
 from common.io.regular_file import read_regular, stamp_of
+from receiver.link.refusals import Refusal, StreamRefused
 
 _NAME = re.compile(r"[A-Za-z0-9_-]{1,64}")
 _SECRET_BYTES = 32
 _MAX_BYTES = 10_000_000
 
 
-class TokenRefused(Exception):
-    """A sender is not admitted; the message gives the reason."""
+class TokenRefused(StreamRefused):
+    """A sender is not admitted."""
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(Refusal.IDENTITY, reason)
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,19 +9,16 @@ from typing import Any, Self
 import pytest
 
 from common.blobs import TEXTURE, Blob
-from common.codec.packet import CODEC_VERSION
 from common.errors import MalformedPacket, PeerError
 from common.frames import Camera, LabelFrame, PersonLabels
-from common.io.addresses import Address, Addresses
-from common.wire.convert import FrameMessage, Hello
+from common.io.addresses import Address
+from common.wire.convert import FrameMessage
 from receiver.link.frame_handler import Arrival, FrameOutcome
 from receiver.link.session import Session
 from receiver.publish.config import PublishConfig
 from receiver.publish.frame_record import FrameRecord
 from receiver.publish.session_directory import SessionDirectory
 from receiver.publish.session_writer import SessionWriter
-from sender.link.client import LinkClient
-from sender.link.config import LinkConfig
 from sender.spool.spool import Spool, SpoolContent
 from tests.support.link.counting_codec import MODEL, CountingCodec
 from tests.support.link.link_fixture import LinkFixture
@@ -71,14 +68,7 @@ class CompleteSender:
     def __init__(self, link: LinkFixture, directory: Path, peer: Address, limit_bytes: float = 1e9) -> None:
         self.spool = Spool(directory / "spool", CONTENT, limit_bytes)
         self.codec = CountingCodec()
-        hello = Hello(
-            *(self.spool.session_id, "test", CODEC_VERSION, MODEL, False),
-            resume=self.spool.resumed,
-            durable=True,
-            session_secret=self.spool.session_secret,
-        )
-        config, transport = LinkConfig(peer=Addresses((peer,))), link.transport()
-        self.client = LinkClient(config, hello, self.codec, spool=self.spool, transport=transport, clock=link.clock)
+        self.client, _ = link.client(peer, encoder=self.codec, spool=self.spool)
 
     @classmethod
     async def started(cls, link: LinkFixture, directory: Path, peer: Address, limit_bytes: float = 1e9) -> Self:

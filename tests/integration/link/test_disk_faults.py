@@ -15,17 +15,14 @@ import pytest
 
 from common.codec.frame_codec import FrameCodec
 from common.codec.packet import CODEC_VERSION
-from common.io.addresses import Addresses
-from common.wire.convert import Hello
 from receiver.metrics import ReceiverMetrics
 from receiver.pipeline import ReceiverPipeline
 from receiver.publish.config import PublishConfig
 from receiver.publish.session_directory import SessionDirectory
-from sender.link.client import LinkClient
-from sender.link.config import LinkConfig
 from sender.spool.spool import Spool, SpoolContent
 from tests.netlab.faults.durable_sender import frame_of
-from tests.netlab.programs import MODEL, FixedRate
+from tests.netlab.programs import FixedRate
+from tests.support.link.counting_codec import MODEL
 from tests.support.link.link_fixture import LinkFixture
 from tests.support.receiver.fake_reconstructor import FakeEngine
 
@@ -45,15 +42,8 @@ class Ends:
         self.spool = Spool(folder / "spool", SpoolContent("test", CODEC_VERSION, MODEL), 1e8)
 
     async def start(self) -> None:
-        hello = Hello(
-            *(self.spool.session_id, "test", CODEC_VERSION, MODEL, False),
-            durable=True,
-            session_secret=self.spool.session_secret,
-        )
         self._server, address = await self._link.server(self._pipeline, model=MODEL)
-        config, transport = LinkConfig(peer=Addresses((address,))), self._link.transport()
-        encoder, clock = FixedRate(MODEL, 0.0), self._link.clock
-        self._client = LinkClient(config, hello, encoder, spool=self.spool, transport=transport, clock=clock)
+        self._client, _ = self._link.client(address, encoder=FixedRate(MODEL, 0.0), spool=self.spool)
         await self._client.connect()
 
     async def capture(self, frames: int) -> None:

@@ -1,22 +1,10 @@
 """After failures of the network, no frame is lost or shown twice."""
 
-import asyncio
-from collections.abc import Callable
-
 from receiver.link.session import Session
 from sender.link.observer import Fate
-from tests.support.link.counting_codec import label_frame
+from tests.support.link.counting_codec import label_frame, until
 from tests.support.link.link_fixture import LinkFixture, send_all
 from tests.support.link.recording_pipeline import RecordingPipeline
-
-TIMEOUT_S = 30.0
-
-
-async def _until(condition: Callable[[], bool]) -> None:
-    """Waits with a generous timeout; `tests.bench.failures` measures recovery times."""
-    async with asyncio.timeout(TIMEOUT_S):
-        while not condition():
-            await asyncio.sleep(0.01)
 
 
 async def test_live_sender_resumes_with_the_newest_frame_after_an_outage(link: LinkFixture) -> None:
@@ -26,7 +14,7 @@ async def test_live_sender_resumes_with_the_newest_frame_after_an_outage(link: L
     await pipeline.until_decoded(0)
     link.path.strand()
     await send_all(client, 1, 60)
-    await _until(lambda: bool(observer.losses))
+    await until(lambda: bool(observer.losses))
     await send_all(client, 60, 100)
     link.path.restore()
     await client.drain()
@@ -63,5 +51,5 @@ async def test_stream_of_a_vanished_sender_ends_and_its_session_is_kept(link: Li
     assert pipeline.session.in_use
     link.path.strand()
     await client.close()
-    await _until(lambda: not pipeline.session.in_use)
+    await until(lambda: not pipeline.session.in_use)
     assert len(server.sessions) == 1

@@ -7,19 +7,15 @@ from contextlib import asynccontextmanager, suppress
 import grpc
 import pytest
 
-import receiver.link.config
-import sender.link.transport.security
 from common.errors import BodywireError, ModelMismatch, PeerError
 from common.io.addresses import Address
 from receiver.link.refusals import Refusal
 from sender.link.transport.greeting import greet
 from sender.link.transport.transport import Transport
 from tests.support.link.counting_codec import MODEL
-from tests.support.link.link_fixture import LOOPBACK, LinkFixture
+from tests.support.link.link_fixture import LOOPBACK, LinkFixture, SenderSecurity
 from tests.support.link.recording_pipeline import RecordingPipeline
 
-ReceiverSecurity = receiver.link.config.SecurityConfig
-SenderSecurity = sender.link.transport.security.SecurityConfig
 TIMEOUT_S = 2.0
 
 

@@ -30,6 +30,7 @@ from sender.link.transport.auto_transport import AutoTransport
 from sender.link.transport.handshake import StreamOpener
 from sender.link.transport.quic_transport import QuicTransport
 from sender.link.transport.transport import Transport
+from sender.spool.spool import Spool
 from tests.support.link.certificate_authority import Authority
 from tests.support.link.counting_codec import MODEL, CountingCodec, label_frame
 from tests.support.link.ends import PathServer, PathTransport
@@ -129,18 +130,23 @@ class LinkFixture:
         transport: StreamOpener | None = None,
         auto: bool = False,
         durable: bool = False,
+        spool: Spool | None = None,
         traffic: Traffic | None = None,
         notified: LinkObserver | None = None,
     ) -> tuple[LinkClient, RecordingObserver]:
+        """A sender, of the session of its spool if it has one."""
         observer = RecordingObserver()
-        secret = secrets.token_bytes(32)
+        session, secret, resume = secrets.token_bytes(16), secrets.token_bytes(32), False
+        if spool is not None:
+            session, secret, resume, durable = spool.session_id, spool.session_secret, spool.resumed, True
         client = LinkClient(
             LinkConfig(peer=Addresses((peer,)), connect_timeout=connect_timeout, reconnect_timeout=reconnect_timeout),
-            Hello(secrets.token_bytes(16), "test", codec_version, MODEL, live, durable=durable, session_secret=secret),
+            Hello(session, "test", codec_version, MODEL, live, resume, durable=durable, session_secret=secret),
             encoder or CountingCodec(),
             observer=observer if notified is None else Observers(observer, notified),
             pacer=pacer,
             report=report,
+            spool=spool,
             traffic=traffic,
             rng=random.Random(1),
             transport=transport or (AutoTransport if auto else lambda grpc: grpc)(self.transport(security)),

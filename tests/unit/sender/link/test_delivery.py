@@ -4,42 +4,21 @@ import math
 import pytest
 
 from common.blobs import WEARS, Blob
-from common.clock import Clock
 from common.errors import PeerError
-from common.wire.convert import AckStatus, Hello, Welcome
-from sender.congestion.meter import Meter
-from sender.link.config import LinkConfig
+from common.wire.convert import AckStatus, Welcome
 from sender.link.delayed_acknowledgement import DelayedAcknowledgement
-from sender.link.delivery import FrameDelivery
-from sender.link.frame_queue import FrameQueue
 from sender.link.observer import Fate
-from sender.link.session import SenderSession
-from tests.support.link.counting_codec import MODEL, SECRET, SESSION, CountingCodec, label_frame, settle
+from tests.support.link.clocked_delivery import ClockedDelivery
+from tests.support.link.counting_codec import MODEL, label_frame, settle
 from tests.support.link.link_samples import ConstantPacer
-from tests.support.link.scripted_receiver import RecordingObserver, ack
-
-WELCOME = Welcome(True, MODEL, window=2)
+from tests.support.link.scripted_receiver import WELCOME, ack
 
 
-class Fixture:
-    """A delivery whose clock the test sets."""
+class Fixture(ClockedDelivery):
+    """With blobs of three bytes behind a frame."""
 
     def __init__(self, *, live: bool, budget_bps: float = math.inf, gathers: bool = False) -> None:
-        self.now_s = 100.0
-        self.meter = Meter(budget_bps)
-        self.observer = RecordingObserver()
-        self.codec = CountingCodec()
-        session = SenderSession(Hello(SESSION, "test", 1, MODEL, live, session_secret=SECRET), self.codec)
-        self.queue = FrameQueue(8, live=live)
-        self.clock = clock = Clock(lambda: self.now_s, lambda: 1e9 + self.now_s)
-        self.delivery = FrameDelivery(
-            session, self.queue, LinkConfig(), self.observer, ConstantPacer(3), self.meter, clock, gathers=gathers
-        )
-        self.delivery.restart(WELCOME)
-
-    async def send(self, sequence: int) -> int:
-        await self.delivery.send(label_frame(sequence))
-        return (await self.delivery.next_message()).sequence
+        super().__init__(live=live, budget_bps=budget_bps, gathers=gathers, pacer=ConstantPacer(3))
 
 
 async def test_within_a_budget_the_newest_frame_leaves_when_it_may() -> None:
@@ -138,7 +117,7 @@ async def test_late_frame_is_a_reference_and_has_a_fate_of_its_own_if_live() -> 
     sample = fixture.delivery.on_acknowledgement(ack(0, AckStatus.LATE))
     assert sample is not None
     assert fixture.observer.fates == [(0, Fate.LATE)]
-    assert await fixture.send(1) == 1
+    assert (await fixture.send(1)).sequence == 1
     assert not fixture.codec.encode(label_frame(2)).key
     fixture = Fixture(live=False)
     await fixture.send(0)

@@ -15,32 +15,23 @@ from common.wire.convert import (
     MAX_WINDOW,
     NO_SEQUENCE,
     AckStatus,
-    FrameMessage,
     Heartbeat,
-    Hello,
     decode_client,
     encode_client,
 )
 from common.wire.stream import StreamBroken
-from sender.congestion.meter import Meter
 from sender.link import delivery as delivery_module
-from sender.link.config import LinkConfig
-from sender.link.delivery import FrameDelivery
-from sender.link.frame_queue import FrameQueue
 from sender.link.keepalive.clock_offset import ClockComparison
-from sender.link.observer import Fate, Observers
-from sender.link.session import SenderSession
-from sender.link_account import LinkAccount
-from sender.metrics import SenderMetrics
+from sender.link.observer import Fate
 from sender.rate.controller import RateController
 from sender.rate.policy import RateConfig
 from tests.netlab.hostile.hostile_packets import hostile_answers
-from tests.support.link.counting_codec import MODEL, SECRET, SESSION, CountingCodec, label_frame, settle
+from tests.support.link.clocked_delivery import ClockedDelivery
+from tests.support.link.counting_codec import label_frame, settle
 from tests.support.link.scripted_receiver import (
     WELCOME,
     ClientFixture,
     Connected,
-    RecordingObserver,
     ScriptedReceiver,
     ack,
     receive_frame,
@@ -50,27 +41,9 @@ from tests.support.link.scripted_receiver import (
 TIMES_NS = (0, 1, 10**9, 1_800_000_000 * 10**9, MAX_TIME_NS - 1, MAX_TIME_NS)
 
 
-class Fixture:
-    """A delivery with the real estimators, and a clock that the test sets."""
-
-    def __init__(self, *, live: bool) -> None:
-        self.now_s = 100.0
-        clock = Clock(lambda: self.now_s, lambda: 1.8e9 + self.now_s)
-        self.fates = RecordingObserver()
-        self.codec = CountingCodec()
-        self.rate = RateController(RateConfig(), 30.0)
-        observers = Observers(self.fates, LinkAccount(self.rate, SenderMetrics(), clock))
-        session = SenderSession(Hello(SESSION, "test", 1, MODEL, live, session_secret=SECRET), self.codec)
-        self.delivery = FrameDelivery(session, FrameQueue(8, live=live), LinkConfig(), observers, None, Meter(), clock)
-        self.delivery.restart(WELCOME)
-
-    async def send(self, sequence: int) -> FrameMessage:
-        await self.delivery.send(label_frame(sequence))
-        return await self.delivery.next_message()
-
-
 async def test_absurd_measurements_reach_the_estimators_within_bounds() -> None:
-    fixture, rng = Fixture(live=True), random.Random(1)
+    rate, rng = RateController(RateConfig(), 30.0), random.Random(1)
+    fixture = ClockedDelivery(live=True, rate=rate)
     for sequence in range(400):
         await fixture.send(sequence)
         fixture.now_s += 0.03
@@ -85,14 +58,14 @@ async def test_absurd_measurements_reach_the_estimators_within_bounds() -> None:
         assert sample is not None
         assert 0 <= sample.hold_ms <= 1030.1 and 0 <= sample.round_trip_time_ms <= 30.1
         assert sample.arrival_spacing_ms is None or 0 < sample.arrival_spacing_ms <= 1060.1
-        assert all(0 <= rho <= 1 for rho in fixture.rate.rho({"root": 1.0, "head": 0.5}).values())
-        state = fixture.rate.state
+        assert all(0 <= rho <= 1 for rho in rate.rho({"root": 1.0, "head": 0.5}).values())
+        state = rate.state
         assert np.isfinite([state.f, state.bandwidth_bps or 0, state.delay_ms or 0, state.capacity.bps or 0]).all()
-    assert fixture.fates.fates == [(sequence, Fate.ACKNOWLEDGED) for sequence in range(400)]
+    assert fixture.observer.fates == [(sequence, Fate.ACKNOWLEDGED) for sequence in range(400)]
 
 
 async def test_flood_of_acknowledgements_of_unknown_frames_ends_the_stream() -> None:
-    fixture = Fixture(live=True)
+    fixture = ClockedDelivery(live=True)
     await fixture.send(0)
     for sequence in range(1, MAX_WINDOW):
         assert fixture.delivery.on_acknowledgement(ack(sequence)) is None
@@ -105,7 +78,7 @@ async def test_flood_of_acknowledgements_of_unknown_frames_ends_the_stream() -> 
 
 async def test_one_frame_that_is_always_rejected_ends_the_stream() -> None:
     # Frames between the rejections are accepted, so there are never eight rejections in a row.
-    fixture = Fixture(live=False)
+    fixture = ClockedDelivery(live=False)
     await fixture.send(0)
     for sequence in range(1, 8):
         fixture.delivery.on_acknowledgement(ack(0, AckStatus.REJECTED))
@@ -114,12 +87,12 @@ async def test_one_frame_that_is_always_rejected_ends_the_stream() -> None:
         fixture.delivery.on_acknowledgement(ack(sequence))
     with pytest.raises(PeerError, match="rejected frame 0 8 times: a reason"):
         fixture.delivery.on_acknowledgement(ack(0, AckStatus.REJECTED))
-    assert (0, Fate.ACKNOWLEDGED) not in fixture.fates.fates
+    assert (0, Fate.ACKNOWLEDGED) not in fixture.observer.fates
 
 
 async def test_receiver_that_drains_for_ever_loses_the_stream(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(delivery_module, "_MAX_DRAIN_S", 0.001)
-    fixture = Fixture(live=True)
+    fixture = ClockedDelivery(live=True)
     watching = asyncio.create_task(fixture.delivery.watch_pause())
     await settle()
     assert not watching.done()
