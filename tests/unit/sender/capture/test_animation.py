@@ -2,16 +2,13 @@
 
 import logging
 import struct
-import zlib
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import av
 import numpy as np
 import pytest
 from PIL import Image as PillowImage
-from PIL import ImageDraw
 
 from common.errors import SourceError
 from sender.capture.animation import AnimationSource
@@ -19,6 +16,7 @@ from sender.capture.images import ImageSource, read_image
 from sender.capture.open import open_source
 from sender.capture.source import CapturedFrame
 from sender.capture.video import VideoFileSource
+from tests.support.pictures.clips import write_clip
 from tests.unit.sender.capture.test_images import HEIC, claim
 
 KINDS = ("gif", "png", "webp", "avif")
@@ -81,40 +79,7 @@ def test_what_is_left_of_a_cut_animation_is_played(tmp_path: Path, kind: str, ca
     assert "cut" in caplog.text and f"a.{kind}" in caplog.text
 
 
-def chunk(kind: bytes, content: bytes) -> bytes:
-    return struct.pack(">I", len(content)) + kind + content + struct.pack(">I", zlib.crc32(kind + content))
-
-
-def apng(path: Path, *pictures: tuple[PillowImage.Image, int, int, int]) -> Path:
-    """Of pictures, each with its left edge, its disposal and its blend operation."""
-    content, number = b"\x89PNG\r\n\x1a\n", 0
-    for picture, left, disposal, blend in pictures:
-        rows = np.pad(np.asarray(picture).reshape(picture.height, -1), ((0, 0), (1, 0)))
-        data = zlib.compress(rows.astype(np.uint8).tobytes())
-        if not number:
-            content += chunk(b"IHDR", struct.pack(">IIBBBBB", *picture.size, 8, 6, 0, 0, 0))
-            content += chunk(b"acTL", struct.pack(">II", len(pictures), 0))
-        shown = struct.pack(">IIIIIHHBB", number, *picture.size, left, 0, 1, 10, disposal, blend)
-        content += chunk(b"fcTL", shown)
-        content += chunk(b"fdAT", struct.pack(">I", number + 1) + data) if number else chunk(b"IDAT", data)
-        number += 2 if number else 1
-    path.write_bytes(content + chunk(b"IEND", b""))
-    return path
-
-
 RED, GREEN, BLUE, WHITE = [200, 0, 0], [0, 200, 0], [0, 0, 200], [255, 255, 255]
-
-
-@pytest.mark.parametrize(("disposal", "behind"), [(0, GREEN), (1, WHITE), (2, RED)])
-def test_pictures_of_an_apng_are_composed(tmp_path: Path, disposal: int, behind: list[int]) -> None:
-    """The second one covers the right half; the third one, of which most is transparent, is drawn over all."""
-    last = PillowImage.new("RGBA", (64, 48))
-    ImageDraw.Draw(last).point((5, 5), (0, 0, 200, 255))
-    whole, half = PillowImage.new("RGBA", (64, 48), (*RED, 255)), PillowImage.new("RGBA", (32, 48), (*GREEN, 255))
-    path = apng(tmp_path / "a.png", (whole, 0, 0, 0), (half, 32, disposal, 1), (last, 0, 0, 1))
-    images = [frame.image for frame in frames_of(path)]
-    assert (images[1][24, 10] == RED).all() and (images[1][24, 50] == GREEN).all()
-    assert (images[2][24, 10] == RED).all() and (images[2][24, 50] == behind).all() and (images[2][5, 5] == BLUE).all()
 
 
 @pytest.mark.parametrize(("disposal", "behind"), [(1, GREEN), (2, WHITE), (3, RED)])
@@ -254,15 +219,12 @@ def test_previews_beside_a_photograph_are_not_counted(tmp_path: Path, caplog: py
 
 
 def test_sequence_of_a_phone_is_played(tmp_path: Path) -> None:
-    path = tmp_path / "burst.heic"
-    with av.open(str(path), "w", format="mp4") as container:
-        stream = container.add_stream("libx265", rate=5, options={"x265-params": "log-level=none"})
-        stream.width, stream.height, stream.pix_fmt = 64, 64, "yuv420p"
-        for colour in COLOURS:
-            image = np.full((64, 64, 3), colour, np.uint8)
-            container.mux(stream.encode(av.VideoFrame.from_ndarray(image)))
-        container.mux(stream.encode())
-    content = path.read_bytes()
+    images = [np.full((64, 64, 3), colour, np.uint8) for colour in COLOURS]
+    quiet = {"x265-params": "log-level=none"}
+    path, content = (
+        tmp_path / "burst.heic",
+        write_clip(tmp_path / "a.mp4", images, "libx265", fps=5, options=quiet).read_bytes(),
+    )
     head = b"\x00\x00\x00\x1cftypmsf1\0\0\0\0msf1hevciso8"
     assert len(head) == int.from_bytes(content[:4], "big")
     path.write_bytes(head + content[len(head) :].replace(b"\0vide\0", b"\0pict\0"))

@@ -143,19 +143,6 @@ def test_each_picture_is_a_source_of_its_own(bench: Callable[..., Bench]) -> Non
     assert all(first != second for first, second in itertools.pairwise(sources))
 
 
-def test_no_picture_is_dropped(bench: Callable[..., Bench]) -> None:
-    stills = bench()
-    programs = [stills.program() for _ in range(3)]
-    for number in range(4):
-        for index, program in enumerate(programs):
-            program.write(encode_picture(PictureHeader(f"{index}-{number}"), picture()))
-    taken = [next(stills.frames) for _ in range(12)]
-    assert [frame.sequence for frame in taken] == list(range(12))
-    assert {frame.source for frame in taken} == {f"{index}-{number}" for index in range(3) for number in range(4)}
-    for program in programs:
-        assert all(isinstance(program.answer(), PictureAccepted) for _ in range(4))
-
-
 def test_live_camera_keeps_the_newest_frame(bench: Callable[..., Bench]) -> None:
     camera = bench(live=True)
     program = camera.program()

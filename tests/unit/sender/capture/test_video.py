@@ -1,7 +1,6 @@
 import io
 import re
 import socket
-from collections.abc import Callable
 from fractions import Fraction
 from pathlib import Path
 from typing import Any, cast
@@ -16,6 +15,7 @@ from common.clock import Clock
 from common.errors import SourceError
 from sender.capture.video import VideoFileSource
 from sender.metrics import SenderMetrics
+from tests.support.pictures.clips import write_clip
 from tests.unit.common.imaging.test_orientation import ORIENTATIONS
 from tests.unit.sender.capture.test_images import STORED_AS
 
@@ -36,35 +36,13 @@ def quarters(image: Image) -> list[str]:
     return [names[tuple((image[point] > 127).astype(int))] for point in points]
 
 
-def encode(path: Path, images: list[Image], prepare: Callable[[Any], None] = lambda stream: None) -> Path:
-    """A clip of the images; `prepare` changes the stream before the first of them."""
-    with av.open(str(path), "w") as container:
-        stream = cast(Any, container.add_stream("libx264", rate=10))
-        stream.height, stream.width = images[0].shape[:2]
-        stream.pix_fmt = "yuv444p"
-        prepare(stream)
-        for index, image in enumerate(images):
-            frame = av.VideoFrame.from_ndarray(image, format="rgb24")
-            frame.pts = index
-            container.mux(stream.encode(frame))
-        container.mux(stream.encode())
-    return path
-
-
-def film(path: Path, frames: int = 5, fps: int = 10, codec: str = "mpeg4", b_frames: int = 0) -> Path:
+def film(path: Path, frames: int = 5, codec: str = "mpeg4", b_frames: int = 0) -> Path:
     """A clip that changes from black to red."""
-    with av.open(str(path), "w") as container:
-        stream = cast(Any, container.add_stream(codec, rate=fps))
-        stream.codec_context.max_b_frames = b_frames
-        stream.width, stream.height, stream.pix_fmt = 64, 48, "yuv420p"
-        for index in range(frames):
-            image = np.zeros((48, 64, 3), np.uint8)
-            image[:, :, 0] = min(40 * index, 255)
-            for packet in stream.encode(av.VideoFrame.from_ndarray(image, format="rgb24")):
-                container.mux(packet)
-        for packet in stream.encode():
-            container.mux(packet)
-    return path
+    levels = np.minimum(40 * np.arange(frames), 255)
+    images = [np.full((48, 64, 3), (level, 0, 0), np.uint8) for level in levels]
+    return write_clip(
+        path, images, codec, prepare=lambda stream: setattr(stream.codec_context, "max_b_frames", b_frames)
+    )
 
 
 @pytest.mark.parametrize("suffix", [".mp4", ".avi", ".mkv"])
@@ -119,40 +97,12 @@ def test_file_without_video_stream(tmp_path: Path) -> None:
         VideoFileSource(path)
 
 
-def readable(path: Path) -> int:
-    """How many frames a damaged file yields, in order, before its end or a SourceError that names it."""
-    sequences = []
-    try:
-        with VideoFileSource(path) as source:
-            for frame in source:
-                sequences.append(frame.sequence)
-    except SourceError as error:
-        assert path.name in str(error)
-    assert sequences == list(range(len(sequences)))
-    return len(sequences)
-
-
-def test_damaged_files_yield_frames_or_source_errors(tmp_path: Path) -> None:
-    content = film(tmp_path / "clip.avi", frames=30).read_bytes()
-    for keep in (0.3, 0.6, 0.9):
-        (tmp_path / "cut.avi").write_bytes(content[: int(len(content) * keep)])
-        assert readable(tmp_path / "cut.avi") < 30
-    original, generator = film(tmp_path / "clip.mp4", frames=8).read_bytes(), np.random.default_rng(0)
-    for _ in range(20):
-        corrupted = bytearray(original)
-        for position in generator.integers(0, len(corrupted), 60):
-            corrupted[position] = generator.integers(0, 256)
-        (tmp_path / "clip.mp4").write_bytes(bytes(corrupted))
-        readable(tmp_path / "clip.mp4")
-
-
 @pytest.mark.parametrize("orientation", ORIENTATIONS)
 def test_display_matrix_turns_and_mirrors(tmp_path: Path, orientation: int) -> None:
     stored = np.ascontiguousarray(STORED_AS[orientation](checker(64, 48)))
     a, b, c, d = (65_536 * each for each in ORIENTATIONS[orientation][2])
-    path = encode(
-        tmp_path / "phone.mp4", [stored] * 2, lambda stream: stream.set_display_matrix([a, b, 0, c, d] + [0] * 4)
-    )
+    matrix = [a, b, 0, c, d] + [0] * 4
+    path = write_clip(tmp_path / "phone.mp4", [stored] * 2, prepare=lambda stream: stream.set_display_matrix(matrix))
     with VideoFileSource(path, focal_px=90.0) as source:
         frames = list(source)
     assert [frame.image.shape for frame in frames] == [(48, 64, 3)] * 2
@@ -162,7 +112,9 @@ def test_display_matrix_turns_and_mirrors(tmp_path: Path, orientation: int) -> N
 
 
 def test_display_matrix_that_is_none_is_ignored(tmp_path: Path) -> None:
-    path = encode(tmp_path / "phone.mp4", [checker(64, 48)], lambda stream: stream.set_display_matrix([0] * 9))
+    path = write_clip(
+        tmp_path / "phone.mp4", [checker(64, 48)], prepare=lambda stream: stream.set_display_matrix([0] * 9)
+    )
     with VideoFileSource(path) as source:
         assert quarters(next(iter(source)).image) == ["red", "green", "blue", "white"]
 
@@ -180,14 +132,15 @@ def test_pixels_become_square(tmp_path: Path, aspect: Fraction, shape: tuple[int
     def prepare(stream: Any) -> None:
         stream.codec_context.sample_aspect_ratio = aspect
 
-    with VideoFileSource(encode(tmp_path / "dv.mkv", [checker(64, 48)], prepare)) as source:
+    with VideoFileSource(write_clip(tmp_path / "dv.mkv", [checker(64, 48)], prepare=prepare)) as source:
         image = next(iter(source)).image
     assert image.shape == (*shape, 3)
     assert quarters(image) == ["red", "green", "blue", "white"]
 
 
 def test_resolution_that_changes_midway(tmp_path: Path) -> None:
-    parts = [encode(tmp_path / f"{width}.ts", [checker(width, height)] * 4) for width, height in ((64, 48), (96, 80))]
+    sizes = ((64, 48), (96, 80))
+    parts = [write_clip(tmp_path / f"{width}.ts", [checker(width, height)] * 4) for width, height in sizes]
     path = tmp_path / "both.ts"
     path.write_bytes(b"".join(part.read_bytes() for part in parts))
     with VideoFileSource(path) as source:
@@ -260,15 +213,7 @@ def test_damaged_packet_is_skipped_and_told(
 def noise(path: Path, codec: str = "libx264", options: dict[str, str] | None = None, muxer: str = "") -> Path:
     """Twenty frames of moving noise, ten a second; each packet is another."""
     base = np.random.default_rng(0).integers(0, 255, (48, 64, 3), np.uint8)
-    with av.open(str(path), "w", options={"movflags": muxer} if muxer else {}) as container:
-        stream = cast(Any, container.add_stream(codec, rate=10, options=options or {}))
-        stream.width, stream.height, stream.pix_fmt = 64, 48, "yuvj420p" if codec == "mjpeg" else "yuv420p"
-        for index in range(20):
-            frame = av.VideoFrame.from_ndarray(np.roll(base, 5 * index, 1), format="rgb24")
-            frame.pts, frame.time_base = index, Fraction(1, 10)
-            container.mux(stream.encode(frame))
-        container.mux(stream.encode())
-    return path
+    return write_clip(path, [np.roll(base, 5 * index, 1) for index in range(20)], codec, options=options, muxer=muxer)
 
 
 @pytest.mark.parametrize(
@@ -319,15 +264,7 @@ def test_times_that_begin_again_go_on(tmp_path: Path) -> None:
 def test_pauses_of_a_file_are_kept_and_are_no_cut(
     tmp_path: Path, caplog: pytest.LogCaptureFixture, times: list[float], expected: list[float]
 ) -> None:
-    with av.open(str(tmp_path / "slides.mkv"), "w") as container:
-        stream = cast(Any, container.add_stream("libx264", rate=10))
-        stream.width, stream.height, stream.pix_fmt = 64, 48, "yuv420p"
-        stream.codec_context.time_base = Fraction(1, 1000)
-        for time_s in times:
-            frame = av.VideoFrame.from_ndarray(checker(64, 48), format="rgb24")
-            frame.pts, frame.time_base = round(1000 * time_s), Fraction(1, 1000)
-            container.mux(stream.encode(frame))
-        container.mux(stream.encode())
+    write_clip(tmp_path / "slides.mkv", [checker(64, 48)] * len(times), times_s=times)
     with VideoFileSource(tmp_path / "slides.mkv") as source:
         assert [frame.media_time_s for frame in source] == pytest.approx(expected, abs=2e-3)
     assert caplog.records == []
