@@ -4,12 +4,10 @@ import json
 import struct
 from pathlib import Path
 
-import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.netlab.hosts import ADDRESSES, TwoHosts, allowed
 from tests.netlab.pipe import Pipe, Shape
 from tests.netlab.relay import Nat
 from tests.netlab.traces import Trace
@@ -34,25 +32,10 @@ def test_trace_formats(tmp_path: Path) -> None:
         assert trace.carried(5 * trace.length_s) == pytest.approx(5 * trace.carried(trace.length_s))
 
 
-def test_other_files_are_not_traces(tmp_path: Path) -> None:
-    path = tmp_path / "other"
-    for text in ("", "{}", "a b c\n", '{"uplink": {"trace_pattern": []}}', "1 2 3\n4 5\n"):
-        path.write_text(text)
-        with pytest.raises(ValueError, match="not a trace"):
-            pytest.fail(f"{text!r} is {Trace.read(path)}")
-
-
 @given(trace=_traces, at_s=st.floats(0, 100), size=st.floats(1, 1e6))
 def test_time_of_inverts_carried(trace: Trace, at_s: float, size: float) -> None:
     later_s = trace.time_of(trace.carried(at_s) + size)
     assert trace.carried(later_s) - trace.carried(at_s) == pytest.approx(size, rel=1e-6, abs=1e-3)
-
-
-def test_scaled_percentiles() -> None:
-    trace = Trace.steps(*((1.0, float(kbps)) for kbps in range(0, 10_000, 100))).scaled(20.0, 400.0)
-    kbps = trace.bytes_per_s / 125
-    assert np.percentile(kbps, [5, 95]) == pytest.approx([20, 400], abs=10)
-    assert (kbps >= 0).all()
 
 
 def test_packet_is_queued_and_then_delayed_or_lost() -> None:
@@ -83,51 +66,3 @@ def test_router_that_forgets_a_port_lets_nothing_pass_to_it() -> None:
     assert found is not None and found[0] != 4000
     assert ports(nat.translated(packet(443, found[0]), 1, 6.0)) == (443, 4000, 8, 0)
     assert Nat([]).translated(packet(4000, 443), 0, 0.0) == packet(4000, 443)
-
-
-@pytest.mark.skipif(not allowed(), reason="network namespaces need root and /dev/net/tun")
-def test_two_hosts_communicate_with_the_delay() -> None:
-    with TwoHosts(Shape(delay_s=0.15), Shape(delay_s=0.15)) as hosts:
-        server = hosts.run(1, ["http.server", "8080", "--bind", ADDRESSES[1], "--directory", "/nowhere"])
-        fetch = (
-            "import time, urllib.request, urllib.error\n"
-            "for _ in range(50):\n"
-            "    began = time.monotonic()\n"
-            "    try:\n"
-            f"        urllib.request.urlopen('http://{ADDRESSES[1]}:8080/')\n"
-            "    except urllib.error.HTTPError as error:\n"
-            "        print(error.code, time.monotonic() - began)\n"
-            "        break\n"
-            "    except OSError:\n"
-            "        time.sleep(0.1)\n"
-        )
-        try:
-            code, seconds = hosts.run_code(0, fetch).rest(timeout_s=60).split()
-        finally:
-            server.kill()
-        forward_bytes, reverse_bytes = hosts.offered_bytes()
-    # Connecting takes a round trip, the request another one.
-    assert 0 < forward_bytes < 2000
-    assert 0 < reverse_bytes < 5000
-    assert code == "404"
-    assert 0.6 <= float(seconds) < 2.0
-
-
-@pytest.mark.skipif(not allowed(), reason="network namespaces need root and /dev/net/tun")
-def test_probes_return_soon_after_an_outage() -> None:
-    outage_s = 8.0
-    shape = Shape(delay_s=0.02, outages=[(0.0, outage_s)])
-    with TwoHosts(shape, shape) as hosts:
-        program = (
-            "import asyncio, time\n"
-            "from common.io.addresses import Address\n"
-            "from sender.link.transport.reachability import first_to_answer\n"
-            "started = time.time()\n"
-            f"asyncio.run(first_to_answer([Address({ADDRESSES[1]!r}, 9)]))\n"
-            "print(started, time.time())\n"
-        )
-        started_s, answered_s = (float(word) for word in hosts.run_code(0, program).rest(timeout_s=60).split())
-        recovered_s = hosts.began_at_s + outage_s
-    # Nothing listens on the port; the refusal proves that the machine is reachable.
-    assert answered_s > recovered_s
-    assert answered_s - max(recovered_s, started_s) < 0.6

@@ -4,14 +4,7 @@ import logging
 
 import pytest
 
-from common.clock import LONGEST_PAUSE_S, STEADY_CLOCK, BridgedTimes, Clock, SteadyWall
-from sender.capture.images import ImageSource
-from sender.capture.live import LiveSource
-from sender.capture.socket_source import SocketSource
-from sender.capture.video import VideoFileSource
-from sender.link.client import LinkClient
-from sender.playback import Playback
-from sender.status import SenderStatus
+from common.clock import LONGEST_PAUSE_S, BridgedTimes, Clock, SteadyWall
 
 T0 = 1_800_000_000.0
 
@@ -35,14 +28,6 @@ def test_steady_wall_is_quiet_while_the_clock_is_slewed(caplog: pytest.LogCaptur
     wall = SteadyWall(Clock(lambda: now_s, lambda: now_s + ahead_s))
     now_s, ahead_s = 9.0, T0 + 0.2
     assert wall() == T0 + 9.0 and not caplog.records
-
-
-@pytest.mark.parametrize(
-    "reader", [ImageSource, LiveSource, LinkClient, Playback, SenderStatus, SocketSource, VideoFileSource]
-)
-def test_sender_takes_times_of_capture_from_the_steady_clock(reader: type) -> None:
-    defaults = {**(reader.__init__.__kwdefaults__ or {}), "": reader.__init__.__defaults__ or ()}  # type: ignore[misc]
-    assert STEADY_CLOCK in (defaults.get("clock"), *defaults[""])
 
 
 @pytest.mark.parametrize("set_s", [259_200.0, -259_200.0, -0.5, LONGEST_PAUSE_S])

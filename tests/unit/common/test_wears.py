@@ -7,7 +7,7 @@ import pytest
 
 from common.arrays import FloatArray
 from common.wear_kinds import TOGETHER, VALUES, worn_together
-from common.wears import USUAL, WITHDRAWN, Wears, possible
+from common.wears import WITHDRAWN, Wears, possible
 
 
 def sure(**values: str) -> Wears:
@@ -48,17 +48,6 @@ def test_unknown_attributes_cost_no_byte_and_have_usual_values() -> None:
     assert sleeve.sets() == {"sleeve": ["bare"]}
     value, share = sleeve.likeliest()["shoes"]
     assert value == "shoes" and share == pytest.approx(0.7) and set(sleeve.likeliest()) == set(VALUES)
-
-
-def test_usual_values_are_probabilities() -> None:
-    assert {name: len(shares) for name, shares in USUAL.items()} == {name: len(each) for name, each in VALUES.items()}
-    assert all(shares.sum() == pytest.approx(1, abs=1e-5) for shares in USUAL.values())
-
-
-def test_what_was_decoded_encodes_to_the_same_bytes() -> None:
-    for seed in range(50):
-        data = Wears(drawn(seed)).encode()
-        assert Wears.decode(data).encode() == data
 
 
 @pytest.mark.parametrize("data", [b"", b"\xff" + b"\0" * 11, b"\xff" + b"\0" * 13, b"\xff" * 13, b"\0\0", b"\4\0"])

@@ -58,35 +58,21 @@ def cannot_capture(*_: object) -> None:
     raise RuntimeError("operation not permitted when stream is capturing")
 
 
-@pytest.fixture(scope="module")
-def on_the_cpu() -> list[tuple[PersonLabels, ...]]:
-    return labelled("cpu")
-
-
 @pytest.mark.slow
-@pytest.mark.parametrize("captures", [True, False])
+@pytest.mark.parametrize(("method", "captures"), [(METHOD, True), (METHOD, False), ("lifting", True)])
 def test_networks_on_a_gpu_say_what_they_say_on_the_cpu(
-    captures: bool, monkeypatch: pytest.MonkeyPatch, on_the_cpu: list[tuple[PersonLabels, ...]]
+    method: Method, captures: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with pretended_gpu(monkeypatch), monkeypatch.context() as patch:
         if not captures:
             patch.setattr(captured, "CudaGraph", cannot_capture)
-        labels = labelled("cuda")
+        labels = labelled("cuda", method)
     assert len(labels) == FRAMES
-    for (person,), (other,) in zip(labels, on_the_cpu, strict=True):
+    for (person,), (other,) in zip(labels, labelled("cpu", method), strict=True):
         assert person.labels.keys() == other.labels.keys()
-        for group, entries in person.labels.items():
-            np.testing.assert_allclose(entries, other.labels[group], atol=TOLERANCE_SIGMA, err_msg=group)
-
-
-@pytest.mark.slow
-def test_lifting_on_a_gpu_says_what_it_says_on_the_cpu(monkeypatch: pytest.MonkeyPatch) -> None:
-    with pretended_gpu(monkeypatch):
-        labels = labelled("cuda", "lifting")
-    for (person,), (other,) in zip(labels, labelled("cpu", "lifting"), strict=True):
-        for group in FAST_GROUPS:
-            if group in person.labels:
-                np.testing.assert_allclose(person.labels[group], other.labels[group], atol=TOLERANCE_SIGMA)
+        for group in person.labels.keys() if method == METHOD else person.labels.keys() & set(FAST_GROUPS):
+            found, expected = person.labels[group], other.labels[group]
+            np.testing.assert_allclose(found, expected, atol=TOLERANCE_SIGMA, err_msg=group)
 
 
 def test_cameras_share_the_networks_and_nothing_else() -> None:

@@ -33,10 +33,6 @@ def test_frames_wait_until_one_is_late_enough_or_none_follows() -> None:
     assert [ready and ready[0].frame.sequence for ready in (queue.pop(), queue.pop(), queue.pop())] == [3, 4, None]
 
 
-def test_none_waits_where_nobody_looks_ahead() -> None:
-    assert popped(Lookahead(0.0), *clip(0, 3)) == [(0, 0), (1, 0), (2, 0)]
-
-
 def test_frames_are_perceived_in_time_and_come_with_those_after_them() -> None:
     perceived, frames = list[int](), {frame.frame.sequence: frame for frame in clip(0, 5)}
 

@@ -25,16 +25,6 @@ def test_frame_sent_counts_bytes_by_group(metrics: SenderMetrics, registry: Coll
     assert registry.get_sample_value("bodywire_sender_messages_total") == 2
 
 
-def test_rate_and_link_gauges(metrics: SenderMetrics, registry: CollectorRegistry) -> None:
-    metrics.set_rate("hands", 0.8)
-    metrics.set_link(bandwidth_bps=3e5, rtt_ms=40.0, capacity_bps=2e6, stress=0.25)
-    assert registry.get_sample_value("bodywire_sender_rho", {"group": "hands"}) == pytest.approx(0.8)
-    assert registry.get_sample_value("bodywire_sender_bandwidth_bytes_per_second") == pytest.approx(3e5 / 8)
-    assert registry.get_sample_value("bodywire_sender_delay_seconds") == pytest.approx(0.04)
-    assert registry.get_sample_value("bodywire_sender_capacity_bytes_per_second") == pytest.approx(2e6 / 8)
-    assert registry.get_sample_value("bodywire_sender_link_stress") == 0.25
-
-
 def test_reconnects_leave_out_the_first_connection(metrics: SenderMetrics, registry: CollectorRegistry) -> None:
     counts = []
     for connected in (True, False, False, True, False, True):

@@ -154,12 +154,6 @@ async def test_every_frame_of_a_file_is_sent_in_order() -> None:
     assert link.drained and source.closed
 
 
-async def test_frame_without_people_is_sent() -> None:
-    link = FakeLink()
-    await pipeline_of(FakeSource([captured(0)]), link, networks=FakeNetworks(empty=True)).run(asyncio.Event())
-    assert [frame.people for frame in link.sent] == [()]
-
-
 async def test_new_source_resets_stages() -> None:
     networks, stage = FakeNetworks(), FakeBlobStage()
     source = FakeSource([captured(0, "a.jpg"), captured(1, "b.jpg"), captured(2, "b.jpg")])
@@ -224,14 +218,6 @@ async def test_frames_before_source_error_are_sent() -> None:
         await pipeline_of(source, link).run(asyncio.Event())
     assert len(link.sent) == 1
     assert source.closed
-
-
-async def test_stop_ends_live_source_and_drains() -> None:
-    stop, link = asyncio.Event(), FakeLink()
-    stop.set()
-    await pipeline_of(FakeSource([captured(0)], live=True), link).run(stop)
-    assert link.sent == []
-    assert link.drained
 
 
 class StalledSource(FakeSource, FrameSource):

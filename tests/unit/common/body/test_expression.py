@@ -1,14 +1,10 @@
 """Facial actions and the label entries that stand for them."""
 
-from pathlib import Path
-
 import pytest
 import torch
 
-from common.body import expression
 from common.body.anatomy import FACIAL_ACTIONS
 from common.body.expression import ENTRIES, ExpressionSpace
-from common.errors import WeightsError
 from common.labels import LABEL_SIZE
 
 SPACE = ExpressionSpace.load()
@@ -50,11 +46,3 @@ def test_large_movements_of_the_mouth_come_back() -> None:
     smile = shown(mouthSmileLeft=0.8, mouthSmileRight=0.8)
     assert min(smile["mouthSmileLeft"], smile["mouthSmileRight"]) > 0.6
     assert max(value for action, value in smile.items() if "Smile" not in action) < 0.25
-
-
-def test_damaged_file_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    damaged = tmp_path / "expression_space.safetensors"
-    damaged.write_bytes(b"nonsense")
-    monkeypatch.setattr(expression, "EXPRESSION_SPACE_FILE", damaged)
-    with pytest.raises(WeightsError, match="expression_space"):
-        ExpressionSpace.load()

@@ -45,10 +45,3 @@ def test_important_positions_get_more_symbols_and_less_error_at_the_same_rate() 
     assert shares[1] > 1.5 * shares[0] and quality_db[1] > quality_db[0] + 0.5
     # The map is sent at capacity.
     assert side_uses[1] - side_uses[0] == pytest.approx(map_bits(levels()) / np.log2(1 + 10**0.4), abs=1.01)
-
-
-def test_bits_are_few_for_regions_and_at_most_two_a_position_for_noise() -> None:
-    noise = np.random.default_rng(0).integers(0, 3, (16, 16), np.uint8)
-    assert map_bits(None) == 0.0
-    assert map_bits(np.zeros((16, 16), np.uint8)) < 12
-    assert map_bits(levels()) < 64 < 256 < map_bits(noise) < 2 * 256

@@ -37,15 +37,6 @@ def test_rate_is_used_up_and_never_exceeded(channel: ChannelState, rate: Fractio
     assert signal.side_uses == pytest.approx(bits / capacity_bits(channel), abs=1)
 
 
-def test_receiver_can_compute_the_lengths_from_the_side_information() -> None:
-    network, rate = load_network(), Fraction(1, 16)
-    signal = encode(network, picture(), AWGN, rate)
-    statistics = network.statistics(signal.hyper_latents, (5, 7))
-    payload = int(rate * 3 * 70 * 100 - signal.side_uses)
-    mean_length = torch.tensor([payload / 35], dtype=torch.float64)
-    assert torch.equal(network.lengths(statistics, mean_length, torch.tensor([10.0])), signal.lengths)
-
-
 def test_any_size_comes_back_the_same_with_the_same_seed() -> None:
     network = tiny_network()
     for size in ((16, 16), (70, 100), (33, 17)):

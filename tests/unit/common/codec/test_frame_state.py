@@ -41,8 +41,3 @@ def test_groups_can_be_limited_by_kind_and_age() -> None:
     assert with_newer(before, other, 0, SLOW_GROUPS).updated[SHAPE] == 4
     assert with_newer(before, other, 0, oldest=5) is before
     assert with_newer(before, None, 0) is before
-
-
-def test_unknown_groups_are_taken() -> None:
-    merged = with_newer(unknown_person(load()), state_of(7), 0)
-    assert (merged.values == 7).all() and (merged.level == 0).all()

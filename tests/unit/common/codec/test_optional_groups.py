@@ -40,13 +40,3 @@ def test_labels_come_while_they_are_there() -> None:
         if has:
             for name in OPTIONAL_GROUPS:
                 assert np.abs(got.labels[name] - split(MOTION[t])[name]).max() < 1.1, (t, name)
-
-
-def test_some_of_them_may_be_there() -> None:
-    frames = clip(range(60))
-    for t, frame in enumerate(frames):
-        labels = {name: values for name, values in frame.people[0].labels.items() if name not in ("face", "eyes")}
-        frames[t] = frame_of(t, replace(frame.people[0], labels=labels))
-    for _, decoded in transmit(frames, FINE_RHO):
-        assert {"left_fingers", "right_fingers"} <= decoded.frame.people[0].labels.keys()
-        assert not {"face", "eyes"} & decoded.frame.people[0].labels.keys()

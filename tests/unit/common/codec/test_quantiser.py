@@ -3,14 +3,10 @@ import numpy as np
 from common.codec.quantiser import (
     LEVELS,
     STEP_MULTIPLIER,
-    UNIT,
-    from_fixed,
     quantise,
     steps,
-    to_fixed,
-    vector_of,
 )
-from common.labels import GROUP_BY_NAME, GROUPS, LABEL_SIZE
+from common.labels import GROUPS, LABEL_SIZE
 
 
 def test_steps_grow_by_thirds_of_an_octave() -> None:
@@ -24,15 +20,3 @@ def test_quantisation_error_is_at_most_half_a_step() -> None:
     for step in (1, 2, 777, 65_536):
         error = residual - quantise(residual, np.full_like(residual, step)) * step
         assert 2 * np.abs(error).max() <= step
-
-
-def test_fixed_point_round_trip() -> None:
-    values = np.random.default_rng(1).normal(size=1000).astype(np.float32)
-    assert np.abs(from_fixed(to_fixed(values)) - values).max() <= 0.5 / UNIT + 1e-7
-
-
-def test_vector_of_places_prefixes() -> None:
-    fixed, present = vector_of({"head": np.ones(2, dtype=np.float32)})
-    head = next(i for i, group in enumerate(GROUPS) if group is GROUP_BY_NAME["head"])
-    assert fixed.sum() == 2 * UNIT
-    assert present[head] and present.sum() == 1

@@ -8,9 +8,7 @@ from common.codec.frame_state import REMEMBERED_FRAMES
 from common.codec.person import CONFIDENCES, SCORES
 from common.codec.snapshot import decode_snapshot
 from common.errors import MalformedPacket, WireError
-from common.frames import MAX_PEOPLE, LabelFrame
 from common.labels import GROUPS
-from common.recording.records import MAX_RECORD_BYTES
 from tests.support.motion.label_motion import FINE_RHO, MODEL_HASH, clip, transmit
 
 
@@ -36,17 +34,6 @@ def test_snapshot_has_only_the_states_that_later_packets_may_name() -> None:
     frames, newest = decode_snapshot(codec.snapshot())
     assert [state.sequence for state in frames] == [26, 27, 28, 29]
     assert newest.sequence == 29
-
-
-def _snapshot_after(frames: list[LabelFrame], lag: int = 1) -> bytes:
-    codec = FrameCodec(MODEL_HASH)
-    for encoded, decoded in transmit(frames, FINE_RHO, lag=lag):
-        codec.decode(encoded.payload, decoded.frame.sequence)
-    return codec.snapshot()
-
-
-def test_snapshot_of_a_full_frame_fits_into_a_record() -> None:
-    assert len(_snapshot_after(clip(6, seed=4, people=MAX_PEOPLE), lag=2)) < MAX_RECORD_BYTES / 16
 
 
 def _snapshot() -> tuple[bytes, list[bytes]]:

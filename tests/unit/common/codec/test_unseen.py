@@ -7,10 +7,9 @@ import pytest
 
 from common.arrays import FloatArray
 from common.codec.coded_frame import DecodedFrame
-from common.codec.frame_codec import FrameCodec
 from common.frames import LabelFrame, unseen_groups
-from common.labels import GROUP_NAMES, MAY_BE_UNSEEN, OPTIONAL_GROUPS, group_slices
-from tests.support.motion.label_motion import FINE_RHO, MODEL_HASH, frame_of, moving_labels, person, transmit
+from common.labels import GROUP_NAMES, OPTIONAL_GROUPS, group_slices
+from tests.support.motion.label_motion import FINE_RHO, frame_of, moving_labels, person, transmit
 
 LEGS = frozenset({"left_leg", "right_leg"})
 
@@ -58,28 +57,6 @@ def test_unseen_group_that_moves_far_is_sent_again_at_most_once_a_second() -> No
         assert len(sent) in (times, times - 1) and (np.diff(sent) >= 30).all()
         off = frames[-1].people[0].labels["left_leg"] - results[-1][1].frame.people[0].labels["left_leg"]
         assert np.abs(off).max() < 3.5
-
-
-def test_lost_packets_do_not_change_what_is_unseen() -> None:
-    rng = np.random.default_rng(4)
-    encoder, decoder = FrameCodec(MODEL_HASH), FrameCodec(MODEL_HASH)
-    motion, decoded_frames = moving_labels(300, seed=4), 0
-    for t in range(300):
-        (frame,) = hiding(motion[t : t + 1], range(t // 25 % 2), frozenset(MAY_BE_UNSEEN))
-        frame = replace(frame, sequence=t, captured_at=frame.captured_at + t / 30)
-        payload = encoder.encode(frame, FINE_RHO).payload
-        if rng.random() < 0.5:
-            continue
-        decoded = decoder.decode(payload, t).frame.people[0]
-        assert unseen_groups(decoded) == unseen_groups(frame.people[0])
-        decoded_frames += 1
-        if rng.random() < 0.5:
-            encoder.acknowledge(t)
-        if t % 50 == 0:
-            other = FrameCodec(MODEL_HASH)
-            other.restore(decoder.snapshot())
-            decoder = other
-    assert decoded_frames > 100
 
 
 def test_confidence_is_the_same_in_all_frames_under_way() -> None:

@@ -171,11 +171,6 @@ def test_wrong_file_is_named(tmp_path: Path, text: str, message: str) -> None:
         read("--config", str(file))
 
 
-def test_default_completes_an_address() -> None:
-    assert read("--listen", ":7").link.listen == Address("127.0.0.1", 7)
-    assert read("--listen", "0.0.0.0").link.listen == Address("0.0.0.0", 50051)
-
-
 def test_help_shows_flags_and_defaults(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as caught:
         read("--help")

@@ -68,16 +68,6 @@ def test_those_who_stand_stay(motion: LearnedMotion) -> None:
     assert np.abs(shown - labels[-1])[MOVING].mean() < 0.03
 
 
-def test_noise_of_one_label_is_smoothed(motion: LearnedMotion) -> None:
-    rng = np.random.default_rng(1)
-    times, labels = gliding(0.0, 30.0)
-    noisy = labels.copy()
-    noisy[:, POSE] += 0.1 * rng.normal(size=noisy[:, POSE].shape).astype(np.float32)
-    shown = motion.predict(LabelTrack(times, noisy, 0.0), times[-1] + 0.05)
-    assert np.abs((shown - labels[-1])[POSE]).mean() < 0.6 * np.abs((noisy - labels)[-1, POSE]).mean()
-    assert np.array_equal(shown[POSE.stop :], noisy[-1, POSE.stop :])
-
-
 def test_one_label_is_enough_and_people_are_not_mixed_up(motion: LearnedMotion) -> None:
     times, labels = gliding(1.2, 10.0)
     once = motion.predict(LabelTrack(times[-1:], labels[-1:], 0.0), times[-1] + 0.1)

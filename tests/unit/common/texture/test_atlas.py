@@ -41,18 +41,6 @@ def test_mirror_texels_show_mirror_points(layout: AtlasLayout, body: BodyModel) 
     assert (layout.region[layout.mirror[hand & has_mirror]] == REGION_INDEX["hand.R"]).mean() > 0.95
 
 
-def test_texels_are_fine_enough_for_a_face(layout: AtlasLayout, body: BodyModel) -> None:
-    """A texel of the face is about two millimetres wide, one of the chest three."""
-    atlas = np.full((ATLAS_SIZE**2, 3), np.nan)
-    atlas[layout.texel] = positions(layout, body)
-    step_m = np.linalg.norm(np.diff(atlas.reshape(ATLAS_SIZE, ATLAS_SIZE, 3), axis=1), axis=2)
-    region = np.full(ATLAS_SIZE**2, -1)
-    region[layout.texel] = layout.region
-    region = region.reshape(ATLAS_SIZE, ATLAS_SIZE)[:, 1:]
-    for name, most_m in (("face", 0.0025), ("chest", 0.0035)):
-        assert np.nanmedian(step_m[region == REGION_INDEX[name]]) < most_m
-
-
 def test_extended_atlas_keeps_the_skin_and_has_no_holes(layout: AtlasLayout) -> None:
     colours = np.zeros((ATLAS_SIZE**2, 3), np.uint8)
     colours[layout.texel] = 1 + np.arange(len(layout.texel))[:, None] % 250

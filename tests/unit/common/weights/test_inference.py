@@ -294,26 +294,6 @@ def test_missing_weights_of_a_network_that_is_built_are_no_fault_of_openvino() -
         in_use(missing, EXAMPLE, "tiny", stored=STORED)
 
 
-def test_damaged_file_is_replaced(folder: Path, caplog: pytest.LogCaptureFixture) -> None:
-    pytest.importorskip("openvino")
-    in_use(network(), EXAMPLE, "tiny")
-    (file,) = folder.iterdir()
-    content = file.read_bytes()
-    file.write_bytes(content[:-9] + b"damage...")
-    torch.testing.assert_close(outputs(in_use(network(), EXAMPLE, "tiny")), plain())
-    assert file.read_bytes() != content[:-9] + b"damage..."
-    assert "its checksum differs" in caplog.text
-
-
-def test_file_that_others_can_write_is_not_used(folder: Path, caplog: pytest.LogCaptureFixture) -> None:
-    pytest.importorskip("openvino")
-    in_use(network(), EXAMPLE, "tiny")
-    (file,) = folder.iterdir()
-    file.chmod(0o666)
-    torch.testing.assert_close(outputs(in_use(network(), EXAMPLE, "tiny")), plain())
-    assert "is not used: another user may have made it" in caplog.text
-
-
 def test_folder_cannot_be_written(folder: Path, caplog: pytest.LogCaptureFixture) -> None:
     pytest.importorskip("openvino")
     folder.write_text("no folder")

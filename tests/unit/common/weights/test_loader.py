@@ -1,12 +1,13 @@
 """Loading and saving of weights: round trips, checks against the manifest, model hash."""
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 import torch
 
-from common.body import label_space
+from common.body import expression, label_space, model, surface_space
 from common.errors import WeightsError
 from common.weights.loader import load_weights, save_weights
 from common.weights.manifest import Storage, check_files, model_hash, read_manifest
@@ -80,9 +81,16 @@ def test_damaged_or_missing_spaces(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     path = tmp_path / "space.safetensors"
     if content is not None:
         path.write_bytes(content)
-    monkeypatch.setattr(label_space, "LABEL_SPACE_FILE", path)
-    with pytest.raises(WeightsError, match=r"space\.safetensors is missing or unreadable; reinstall bodywire"):
-        label_space.LabelSpace.load()
+    loads: list[tuple[object, str, Callable[[], object]]] = [
+        (label_space, "LABEL_SPACE_FILE", label_space.LabelSpace.load),
+        (model, "SHAPE_SPACE_FILE", model._load_tensors.__wrapped__),
+        (expression, "EXPRESSION_SPACE_FILE", expression.ExpressionSpace.load),
+        (surface_space, "SURFACE_SPACE_FILE", surface_space.SurfaceSpace.load),
+    ]
+    for module, name, load in loads:
+        monkeypatch.setattr(module, name, path)
+        with pytest.raises(WeightsError, match=r"space\.safetensors is missing or (damaged|unreadable); reinstall"):
+            load()
 
 
 ENTRY = {"file": "a", "sha256": "", "architecture": {}, "recipe": {}, "scores": {}}

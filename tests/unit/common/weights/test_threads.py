@@ -26,6 +26,7 @@ from PIL import AvifImagePlugin
 from common.texture import still_picture
 from common.weights.threads import limit_threads
 limit_threads()
+assert len(torch.randperm(3, generator=torch.Generator().manual_seed(0))) == 3
 large = numpy.random.default_rng(0).random((1024, 1024), numpy.float32)
 tile = still_picture.encode(numpy.uint8(255 * large[:128, :128, None].repeat(3, 2)))
 

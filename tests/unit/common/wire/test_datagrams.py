@@ -80,15 +80,6 @@ def test_answers_take_a_byte_a_frame() -> None:
     assert ends.answer(ack(506, 40.0), ack(507, 10.0, AckStatus.REJECTED)) > 10
 
 
-def test_arrivals_at_random_times_keep_their_spacing() -> None:
-    rng = random.Random(3)
-    ends = Ends()
-    for sequence in range(16):
-        ends.send(sequence)
-    holds = sorted((rng.choice((0.0, 5.0, 40.0, 3000.0)) * rng.random() for _ in range(16)), reverse=True)
-    ends.answer(*(ack(sequence, hold_ms) for sequence, hold_ms in enumerate(holds)))
-
-
 def test_number_of_more_than_63_bits_is_refused() -> None:
     ends = Ends()
     ends.send(5)

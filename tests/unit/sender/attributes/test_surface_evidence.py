@@ -4,7 +4,6 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-import torch
 
 from common.arrays import FloatArray
 from common.body.model import BodyModel
@@ -67,9 +66,3 @@ def test_hidden_points_have_no_colour(person: RenderedPerson) -> None:
     table = features(person, person.observed().output)
     assert (table[table[:, VALID] == 0][:, COLOUR] == 0).all()
     assert table[table[:, VALID] > 0][:, COLOUR].std() > 0.01
-
-
-def test_empty_mask_leaves_nothing_to_see(person: RenderedPerson) -> None:
-    output = person.observed().output
-    empty = replace(output, mask_logits=torch.full_like(output.mask_logits, -8.0))
-    assert (features(person, empty)[:, VALID] == 0).all()

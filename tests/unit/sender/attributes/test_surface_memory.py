@@ -17,19 +17,6 @@ def view_of(truth: FloatArray, error: float, rng: np.random.Generator) -> tuple[
     return mean.astype(np.float32), np.full(E, variance, np.float32)
 
 
-def test_without_views_the_estimate_is_the_prior() -> None:
-    mean, sigma = SurfaceMemory().estimate
-    assert (mean == 0).all() and (sigma == 1).all()
-
-
-def test_one_view_is_its_own_posterior() -> None:
-    memory = SurfaceMemory()
-    mean, variance = view_of(TRUTH, 0.8, np.random.default_rng(0))
-    memory.add(mean, variance, 0.0)
-    np.testing.assert_allclose(memory.estimate[0], mean, atol=1e-5)
-    np.testing.assert_allclose(memory.estimate[1] ** 2, variance, rtol=1e-4)
-
-
 def test_views_from_all_directions_beat_one_view() -> None:
     rng, errors = np.random.default_rng(1), []
     for count in (1, 8):

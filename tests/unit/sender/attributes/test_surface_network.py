@@ -68,15 +68,3 @@ def test_variance_never_exceeds_the_priors() -> None:
     with torch.no_grad():
         log_variance = net(views(8)).log_variance
     assert log_variance.max() <= 0 and log_variance.min() >= -6
-
-
-def test_views_are_concatenated_in_order() -> None:
-    one, two = views(1), views(1, scale=2.0)
-    both = SurfaceViews.concatenate([one, two])
-    assert len(both) == 2
-    assert torch.equal(both.evidence[:1], one.evidence) and torch.equal(both.features[1:], two.features)
-
-
-def test_invalid_sizes_are_rejected() -> None:
-    with pytest.raises(ValueError, match="width"):
-        SurfaceNetConfig(width=33, heads=2)

@@ -97,17 +97,6 @@ def test_labels_stay_between_readings(clip: Clip, rendered: RenderedPerson) -> N
     np.testing.assert_array_equal(first, second)
 
 
-def test_pictures_do_not_know_each_other(clip: Clip, rendered: RenderedPerson) -> None:
-    for _ in range(2):
-        clip.reset()
-        clip.label(rendered, 0)
-    assert clip.stage.read_people == [0, 0]
-
-
-def test_frames_without_people_are_fine(clip: Clip, rendered: RenderedPerson) -> None:
-    assert clip.label(rendered) == []
-
-
 def test_heading_is_the_angle_from_the_camera_to_the_front(stage: ScriptedStage, body: BodyModel) -> None:
     renderer, painted = Renderer(Canvas.from_model(body)), sample_appearance(np.random.default_rng(1))
     headings = []
@@ -135,7 +124,7 @@ def test_propagated_masks_are_not_read(clip: Clip, rendered: RenderedPerson) -> 
     assert len(clip.stage.read_people) == 1
 
 
-@pytest.mark.parametrize("fps", [5, 30, 60, 240])
+@pytest.mark.parametrize("fps", [5, 240])
 def test_readings_are_as_frequent_at_any_frame_rate(clip: Clip, rendered: RenderedPerson, fps: int) -> None:
     people, labels = observed(rendered, 3)
     for frame in range(2 * fps):

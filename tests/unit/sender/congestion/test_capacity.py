@@ -66,19 +66,3 @@ def test_jitter_is_not_congestion() -> None:
         capacity = estimator.update(sample(arrival_spacing_ms=33.0 + late_ms - before_ms, waited=True), number * 33.0)
         assert not capacity.measured
         before_ms = late_ms
-
-
-def test_slow_reconstruction_is_not_congestion() -> None:
-    # Five frames a second, since the receiver takes 200 ms for each; delays vary by up to 60 ms.
-    estimator = CapacityEstimator()
-    before_ms = 0.0
-    for number in range(100):
-        late_ms = 20.0 + 40.0 * (number % 5) / 4 if number else 0.0
-        slow = sample(
-            rtt_ms=1.0 + late_ms,
-            sent_spacing_ms=200.0,
-            arrival_spacing_ms=200.0 + late_ms - before_ms,
-            waited=True,
-        )
-        assert not estimator.update(slow, number * 200.0).measured
-        before_ms = late_ms

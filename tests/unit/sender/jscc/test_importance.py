@@ -43,14 +43,6 @@ def test_position_that_a_person_covers_a_little_is_background_but_a_face_counts(
     assert (levels[0] == [2, 2, 2, 2] + 12 * [0]).all() and (levels[3] == [1, 1, 1] + 13 * [0]).all()
 
 
-def test_moved_and_scaled_crop_is_placed_and_cut_at_the_border() -> None:
-    # The crop's left half is at 64…128 of a window of 128 pixels.
-    levels = importance_of(CropBox(0, 0, 128), 128, [person(CropBox(64, 64, 128))])
-    assert levels is not None and levels.shape == (8, 8)
-    assert not levels[:4].any() and not levels[:, :4].any()
-    assert (levels[4:6, 4:] == 2).all() and (levels[6:, 4:] == 1).all()
-
-
 def test_higher_level_of_several_people_counts_and_nobody_is_none() -> None:
     window = CropBox(0, 0, 128)
     both = importance_of(window, 128, [person(CropBox(0, 0, 128)), person(CropBox(0, 64, 128))])

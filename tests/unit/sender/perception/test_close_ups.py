@@ -145,15 +145,6 @@ def test_face_on_clothes_is_nobody(faces: ScriptedFaces) -> None:
     assert wearer.head is not None
 
 
-def test_faces_are_searched_only_where_somebody_may_be_seen_so_near(faces: ScriptedFaces) -> None:
-    ups, whole = close_ups(faces), TrackedPerson(0, np.array([200, 40, 300, 450], np.float32))
-    ups.find(FRAME, [whole], searches=True)
-    ups.find(FRAME, [], searches=False)
-    assert faces.searches == 0
-    ups.find(FRAME, [TrackedPerson(0, np.array([100, 40, 400, 512], np.float32))], searches=True)
-    assert faces.searches == 1
-
-
 def test_box_has_head_and_shoulders_within_the_frame(faces: ScriptedFaces) -> None:
     assert faces.shown is not None
     box, points = box_of(faces.shown, FRAME), faces.shown.points[:, :2]

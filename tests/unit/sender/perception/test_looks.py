@@ -17,7 +17,6 @@ from tests.unit.sender.perception.test_stage import (
     BlockDetector,
     BlockPerception,
     BlockVerifier,
-    FalsePositiveDetector,
     with_person,
 )
 
@@ -45,13 +44,6 @@ def test_first_frame_of_a_source_is_seen_at_several_zooms() -> None:
         perception.looks = []
     # Two looks in one view before the thorough one; in both views later.
     assert looks == [[1, 1, len(ZOOMS)], [2], [2], [1, 1, len(ZOOMS)]]
-
-
-def test_nobody_is_looked_for_again_in_a_photograph_where_one_look_finds_nobody() -> None:
-    perception = CountingPerception()
-    stage = PerceptionStage(FalsePositiveDetector(), perception, BlockVerifier(), TrackerConfig(max_people=1))
-    assert len(stage.process(with_person(100), CAMERA)) == 1
-    assert perception.looks == [2, 1, len(ZOOMS)]
 
 
 def test_what_is_left_of_hidden_people_is_not_looked_at() -> None:

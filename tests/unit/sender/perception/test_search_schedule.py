@@ -25,7 +25,7 @@ def noisy(image: Image) -> Image:
     return np.clip(image + RNG.normal(0, 8, image.shape), 0, 255).astype(np.uint8)
 
 
-@pytest.mark.parametrize("fps", [5, 10, 30, 60, 240])
+@pytest.mark.parametrize("fps", [5, 30, 240])
 def test_searches_are_as_frequent_at_any_frame_rate(fps: int) -> None:
     schedule = SearchSchedule()
     assert sum(schedule.due(ROOM, [], frame / fps) for frame in range(12 * fps)) == pytest.approx(36, abs=7)

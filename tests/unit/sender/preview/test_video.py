@@ -88,15 +88,6 @@ def test_unwritable_target_is_reported_on_construction(tmp_path: Path) -> None:
     assert sorted(entry.name for entry in tmp_path.iterdir()) == ["file", "folder.mp4"]
 
 
-def test_folder_that_vanishes_is_an_output_error(tmp_path: Path) -> None:
-    video = Preview(tmp_path / "video" / "preview.mp4", 30.0)
-    video.show(plain(), 0.0)
-    (tmp_path / "video" / ".preview.mp4.partial").unlink()
-    (tmp_path / "video").rmdir()
-    with pytest.raises(OutputError, match="cannot write the preview"):
-        video.close()
-
-
 FRAME = CapturedFrame(0, "clip.mp4", 1000.0, 0.4, plain(colour=(90, 90, 90)), Camera(64, 48, 70.0))
 
 

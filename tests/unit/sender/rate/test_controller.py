@@ -107,17 +107,6 @@ def test_other_policies_send_a_share_of_each_blob() -> None:
     assert rate.background_bytes(100_000, 20_000, 0.0) == 15_000
 
 
-def test_allotted_bits_shrink_with_the_link() -> None:
-    rate, link = RateController(RateConfig()), FakeBottleneck(50e6)
-    _stream(rate, link, 0.0, 150)
-    before = rate.allocate({}, {})
-    assert set(before.values()) == {0.0}
-    link.capacity_bps = 60e3
-    _stream(rate, link, 150 * 33.0, 200)
-    after = rate.allocate({}, {})
-    assert all(after[name] > 0.0 for name in ("torso", "left_arm", "hands"))
-
-
 def test_decisions_are_made_once_a_second_and_at_once_when_the_capacity_falls() -> None:
     rate, decided = RateController(RateConfig(), frame_rate_hz=30.0), []
     for number in range(70):

@@ -7,7 +7,6 @@ import pytest
 import torch
 
 from common.arrays import FloatArray
-from common.body.anatomy import COCO_KEYPOINTS
 from common.labels import group_slices
 from sender.people.tracked_person import TrackedPerson
 from sender.perception.inference.crop import CropBox
@@ -39,11 +38,6 @@ def evidence_of(output: PerceptionOutput, **changes: torch.Tensor) -> FloatArray
     keypoints, sigma = (value.numpy() for value in (known | changes).values())
     people = [ObservedPerson(TrackedPerson(row), 0.8, crop, each) for row, each in enumerate(output.split())]
     return evidence(people, crop.to_pixels(keypoints), sigma)
-
-
-def test_limbs_cover_every_keypoint_once() -> None:
-    assert sorted(index for keypoints in LIMBS.values() for index in keypoints) == list(range(17))
-    assert [COCO_KEYPOINTS[index] for index in LIMBS["left_arm"]] == ["left_shoulder", "left_elbow", "left_wrist"]
 
 
 def test_evidence_of_a_limb_depends_on_that_limb_only(output: PerceptionOutput) -> None:

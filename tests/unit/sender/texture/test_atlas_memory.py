@@ -8,7 +8,7 @@ from common.body.model import BodyModel
 from common.texture.atlas import AtlasLayout
 from sender.texture.atlas_memory import AtlasMemory
 from sender.texture.atlas_view import AtlasCamera, AtlasView
-from tests.support.pictures.synthetic_observation import BACKGROUND, RenderedPerson
+from tests.support.pictures.synthetic_observation import RenderedPerson
 from tests.unit.sender.texture.test_atlas_view import view_of
 
 
@@ -18,16 +18,6 @@ def flat_view(layout: AtlasLayout, colour: float, weight: float = 0.5) -> AtlasV
     normals = np.tile(np.array([0, 0, -1], np.float32), (count, 1))
     colours = np.full((count, 3), colour, np.float32)
     return AtlasView(np.arange(count), colours, np.full(count, weight, np.float32), normals)
-
-
-def test_front_and_back_complete_each_other(
-    front: RenderedPerson, back: RenderedPerson, model: BodyModel, atlas_camera: AtlasCamera
-) -> None:
-    views = [view_of(person, model, atlas_camera) for person in (front, back)]
-    shares = [len(view.texels) / len(atlas_camera.layout.texel) for view in views]
-    assert min(shares) > 0.15 and len(np.intersect1d(views[0].texels, views[1].texels)) < 1000
-    background = np.abs(np.concatenate([view.colours for view in views]) - BACKGROUND).max(axis=1) < 20
-    assert background.mean() < 0.01
 
 
 def test_texels_have_the_colours_of_the_picture(
@@ -59,12 +49,6 @@ def test_mean_of_views(layout: AtlasLayout, views: list[tuple[float, float]], le
     texture = memory.texture
     assert least <= texture.colours.reshape(-1, 3)[layout.texel].mean() <= most
     assert texture.known.all() and texture.known.shape == (ATLAS_SIZE, ATLAS_SIZE), "it extends beyond the skin"
-
-
-def test_nothing_seen_is_nothing_known(layout: AtlasLayout) -> None:
-    memory, empty = AtlasMemory(layout), np.zeros((0, 3), np.float32)
-    memory.add(AtlasView(np.zeros(0, np.int64), empty, empty[:, 0], empty))
-    assert not memory.known.any()
 
 
 @pytest.mark.parametrize(

@@ -86,16 +86,16 @@ def test_one_person_is_observed_or_has_a_tile_sent_per_frame(
     clip: Clip, front: RenderedPerson, observations: list[AtlasMemory]
 ) -> None:
     for _ in range(2):
-        clip.update(front, *range(8))
+        clip.update(front, *range(4))
     assert not observations
     tiles = 0
-    for frame in range(80):
+    for frame in range(40):
         before = len(observations)
-        sent = len(clip.update(front, *range(8)))
+        sent = len(clip.update(front, *range(4)))
         assert sent + len(observations) - before <= 1, frame
         tiles += sent
     times = [observations.count(memory) for memory in set(observations)]
-    assert len(times) == 8 and max(times) - min(times) <= 1 and tiles >= 8
+    assert len(times) == 4 and max(times) - min(times) <= 1 and tiles >= 4
 
 
 def test_colours_of_forgotten_person_are_withdrawn(clip: Clip, front: RenderedPerson) -> None:
@@ -142,10 +142,12 @@ def test_colours_of_a_picture_come_at_once_and_of_everybody(model: BodyModel, fr
     assert clip.update(front) == []
 
 
-def test_the_whole_body_comes_first_and_few_tiles_at_a_time(clip: Clip, front: RenderedPerson) -> None:
-    sent = [clip.update(front, 5) for _ in range(40)]
-    assert max(map(len, sent)) == 1
-    tiles = [entry for frame in sent for entry in frame]
+def test_the_whole_body_comes_first_few_tiles_at_a_time_and_none_of_who_stays_as_they_are(
+    clip: Clip, front: RenderedPerson
+) -> None:
+    sent = [clip.update(front, 5) for _ in range(260)]
+    assert max(map(len, sent)) == 1 and not any(sent[200:])
+    tiles = [entry for frame in sent[:40] for entry in frame]
     assert {identity for _, identity, _ in tiles} == {5}
     assert [tile.level for tile, _, _ in tiles].count(1) == 1 == tiles[0][0].level
     assert len({tile.level for tile, _, _ in tiles}) > 1
@@ -153,12 +155,7 @@ def test_the_whole_body_comes_first_and_few_tiles_at_a_time(clip: Clip, front: R
     assert 2_000 < sum(len(data) for _, _, data in tiles) < 40_000
 
 
-def test_tiles_of_a_still_person_stop(clip: Clip, front: RenderedPerson) -> None:
-    sent = [clip.update(front, 0) for _ in range(300)]
-    assert any(sent[:60]) and not any(sent[200:])
-
-
-@pytest.mark.parametrize("fps", [5, 10, 30, 60, 240])
+@pytest.mark.parametrize("fps", [5, 240])
 def test_first_colours_come_within_a_second_at_any_frame_rate(
     clip: Clip, front: RenderedPerson, observations: list[AtlasMemory], fps: int
 ) -> None:

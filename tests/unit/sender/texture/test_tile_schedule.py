@@ -87,13 +87,6 @@ def test_faces_are_sent_finely_however_small_they_are(schedule: Schedule) -> Non
     assert inside[face].mean() > 0.9
 
 
-def test_what_hardly_changes_is_not_sent_again(schedule: Schedule) -> None:
-    rng, sent = np.random.default_rng(0), []
-    for _ in range(60):
-        sent.append(len(schedule.observe(flat(schedule.layout, 100) + float(rng.normal(0, 3)))))
-    assert sum(sent) == 1
-
-
 def test_other_clothes_are_sent(schedule: Schedule) -> None:
     for _ in range(10):
         schedule.observe(flat(schedule.layout, 60))
@@ -144,22 +137,6 @@ def test_withdrawals_are_of_what_was_sent(schedule: Schedule) -> None:
     assert schedule.schedule.next() is None and schedule.schedule.withdrawals() == []
     sent = {tile for _ in range(20) for tile, _ in schedule.observe(stripes(schedule.layout, 4))}
     assert dict(schedule.schedule.withdrawals()) == dict.fromkeys((tile for tile in TILES if tile in sent), WITHDRAWN)
-
-
-def test_nothing_seen_is_nothing_sent(schedule: Schedule) -> None:
-    nothing = np.zeros(len(schedule.layout.texel), np.bool_)
-    assert not any(schedule.observe(flat(schedule.layout, 90), nothing) for _ in range(10))
-
-
-def test_bytes_are_of_seconds_not_of_observations(layout: AtlasLayout, areas: FloatArray) -> None:
-    rng, sizes = np.random.default_rng(0), []
-    noise = rng.uniform(0, 255, (len(layout.texel), 3)).astype(np.float32)
-    for pause_s in (0.15, 0.6):
-        schedule = Schedule(layout, areas)
-        sizes.append(
-            sum(size for _ in range(round(6 / pause_s)) for _, size in schedule.observe(noise, pause_s=pause_s))
-        )
-    assert 0.6 < sizes[1] / sizes[0] < 1.7
 
 
 def test_session_that_began_brown_has_its_colours_within_a_second(schedule: Schedule) -> None:

@@ -12,12 +12,7 @@ from torch.onnx._internal.torchscript_exporter import onnx_proto_utils
 
 from common.arrays import FloatArray, Image
 from common.errors import UsageError
-from sender.capture.open import DEMO_CLIP
-from sender.capture.video import VideoFileSource
-from sender.perception.config import TrackingConfig
-from sender.perception.inference.detector import Detector
 from sender.perception.inference.detector_file import DetectorFile, _cells
-from sender.perception.stage import PerceptionStage
 
 graph = pytest.importorskip("common.weights.graph", exc_type=ImportError)
 
@@ -247,19 +242,3 @@ def test_network_that_fails_later_is_told_in_one_line() -> None:
     detector._network = fail  # type: ignore[assignment]
     with pytest.raises(UsageError, match=r"^--detector people\.onnx: it fails at a picture: Check failed: leave"):
         detector.find(frame())
-
-
-@pytest.mark.slow
-def test_people_of_a_users_detector_are_verified_and_tracked(tmp_path: Path) -> None:
-    with VideoFileSource(DEMO_CLIP) as source:
-        frames = [each for each, _ in zip(source, range(3), strict=False)]
-    height, width = frames[0].image.shape[:2]
-    person = torch.from_numpy(Detector.load().find(frames[0].image)[0].box)
-    nobody = torch.tensor([0.0, 0, 0.1 * width, 0.15 * height])
-    rows = torch.stack([person, nobody]) / torch.tensor([width, height, width, height])
-    output = torch.cat([rows, torch.tensor([[0.6], [0.3]])], dim=1)
-    path = saved(Of(output), tmp_path / "boxes.xml", torch.zeros(1, 3, 48, 64))
-    stage = PerceptionStage.load(TrackingConfig(detector=path))
-    people = [stage.process(each.image, each.camera, each.media_time_s) for each in frames]
-    assert [len(each) for each in people] == [1, 1, 1]
-    assert len({each[0].identity for each in people}) == 1

@@ -4,11 +4,10 @@ import numpy as np
 import pytest
 import torch
 
-from common.arrays import Image
 from common.body.model import BodyModel
 from sender.perception.inference.crop import CropBox
 from sender.perception.inference.predictor import Perception
-from sender.perception.inference.zoom_augmentation import ZOOMS, in_crops, predict_zoomed, zoomed
+from sender.perception.inference.zoom_augmentation import in_crops
 from sender.perception.network.network import PerceptionNet
 from sender.perception.network.output import PerceptionOutput
 from tests.unit.sender.perception.inference.test_flip_augmentation import TINY
@@ -28,11 +27,6 @@ def output(perception: Perception) -> PerceptionOutput:
     with torch.no_grad():
         result: PerceptionOutput = perception.net(random_crops(BodyModel.load()).image[:1])
     return result
-
-
-@pytest.fixture(scope="module")
-def photograph() -> Image:
-    return np.random.default_rng(0).integers(0, 255, (300, 400, 3), dtype=np.uint8)
 
 
 def test_same_crop_changes_nothing(output: PerceptionOutput) -> None:
@@ -63,16 +57,3 @@ def test_maps_move_with_the_crop_and_keep_what_it_does_not_show(output: Percepti
     assert moved[cells // 2, cells // 2] > 0
     assert moved[0, 0] < 0
     assert moved[-1, -1] == 1.0
-
-
-def test_output_is_in_units_of_the_crops(perception: Perception, photograph: Image) -> None:
-    crops = [CROP, CropBox(10, 10, 90)]
-    output = predict_zoomed(perception, photograph, crops)
-    assert len(output) == 2
-    # The crops of other sizes are cut around the same centre.
-    assert [zoomed(CROP, zoom).side for zoom, _ in ZOOMS] == [200, 200, 170, 240]
-    assert all(abs(zoomed(CROP, zoom).centre[0] - CROP.centre[0]) <= 1 for zoom, _ in ZOOMS)
-    plain = perception.observe([crop.cut(photograph, perception.size) for crop in crops])
-    assert not torch.equal(output.joints_3d, plain.joints_3d)
-    assert (output.joints_log_variance.exp() >= 0).all()
-    assert torch.isfinite(output.features()).all()

@@ -1,11 +1,9 @@
 """Keypoints of both networks, fused."""
 
 import shutil
-import threading
 from collections.abc import Sequence
-from dataclasses import fields, replace
+from dataclasses import replace
 from pathlib import Path
-from unittest import mock
 
 import numpy as np
 import pytest
@@ -43,7 +41,6 @@ from sender.perception.movenet.predictor import MoveNet, MoveNetKeypoints
 from sender.perception.movenet.second_opinion import SecondOpinion, alone, in_crops, mean_of, reading_of, unmirrored
 from sender.perception.network.fused_output import FusedOutput
 from sender.perception.network.network import PerceptionConfig, PerceptionNet
-from sender.perception.network.output import PerceptionOutput
 
 TINY = PerceptionConfig(size=32, width=24, depth=2, heads=3, quarter=16, eighth=16, keypoint_width=16)
 PLACES = torch.stack([torch.linspace(0.3, 0.7, 17), torch.linspace(0.1, 0.9, 17)], dim=-1)[None]
@@ -156,11 +153,6 @@ def test_others_beside_a_person_are_black() -> None:
 _FUSES_NOTHING = dict[Reading, NetworkInUse]().__getitem__
 
 
-class FirstColumns(nn.Module):
-    def forward(self, *columns: Tensor) -> tuple[Tensor, ...]:
-        return columns[:3]
-
-
 class Recorder(MoveNet):
     """Finds the same everywhere, and keeps the crops."""
 
@@ -188,29 +180,6 @@ def test_photographs_are_read_at_two_scales() -> None:
     second, box = SecondOpinion(recorder, recorder, _FUSES_NOTHING), np.array([10, 10, 90, 90], np.float32)
     second.read("thorough", image, [box], [CropBox.around(box)], "both")
     assert len({crop.tobytes() for crop in recorder.seen}) == len(recorder.seen) == 2
-
-
-@pytest.mark.parametrize(("apart_px", "order"), [(100, ["movenet", "perception"]), (20, ["perception", "movenet"])])
-def test_movenet_reads_beside_perception_where_nobody_is_to_be_hidden(apart_px: int, order: list[str]) -> None:
-    boxes = [np.array([left, 10, left + 40, 90], np.float32) for left in (10, 10 + apart_px)]
-    done, has_read, recorder = list[str](), threading.Event(), Recorder()
-
-    def observe(cuts: Sequence[ByteArray]) -> MoveNetKeypoints:
-        done.append("movenet")
-        has_read.set()
-        return found(np.repeat(PLACES.numpy(), len(cuts), axis=0))
-
-    def perceive() -> PerceptionOutput:
-        assert order[0] == "perception" or has_read.wait(20)
-        done.append("perception")
-        numbers = dict.fromkeys((each.name for each in fields(PerceptionOutput)), torch.ones(2, 17))
-        return PerceptionOutput(**numbers | {"mask_logits": torch.ones(2, 16, 16)})
-
-    with mock.patch.object(recorder, "observe", observe):
-        second = SecondOpinion(recorder, recorder, lambda _: NetworkInUse(FirstColumns(), "float32", CPU))
-        crops, image = [CropBox.around(box) for box in boxes], np.zeros((100, 200, 3), np.uint8)
-        second.fused(perceive, image, boxes, crops, view="plain", apart=True)
-    assert done == order
 
 
 def test_one_person_is_read_by_thunder_and_several_by_lightning() -> None:

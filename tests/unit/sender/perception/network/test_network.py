@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from sender.perception.network.network import TASKS, PerceptionConfig, PerceptionNet
-from sender.perception.network.output import FEATURE_SIZE, SUMMARY, PerceptionOutput
+from sender.perception.network.output import PerceptionOutput
 from sender.perception.network.stem import Refinement
 from sender.perception.network.task_conditioning import TaskMask
 
@@ -28,15 +28,6 @@ def differing(first: PerceptionOutput, second: PerceptionOutput) -> set[str]:
     """Names of the fields that differ."""
     names = [item.name for item in fields(PerceptionOutput)]
     return {name for name in names if not torch.allclose(getattr(first, name), getattr(second, name), atol=1e-7)}
-
-
-def test_features_layout(net: PerceptionNet, images: Tensor) -> None:
-    with torch.no_grad():
-        output = net(images)
-        features = output.features()
-    assert features.shape == (2, FEATURE_SIZE)
-    assert torch.isfinite(features).all()
-    assert torch.equal(features[:, -SUMMARY:], output.summary)
 
 
 def test_every_weight_gets_a_gradient(net: PerceptionNet, images: Tensor) -> None:

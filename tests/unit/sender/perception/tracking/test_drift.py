@@ -124,7 +124,7 @@ def test_detection_confirms_by_overlap_or_containment() -> None:
     assert not confirms(ELSEWHERE.box, PERSON)
 
 
-@pytest.mark.parametrize("fps", [5, 30, 60, 240])
+@pytest.mark.parametrize("fps", [5, 240])
 @pytest.mark.parametrize(("box", "given_up_s"), [(PERSON, 0.62), (PERSON + 300, 0.03)], ids=["stationary", "moved"])
 def test_nobody_is_believed_after_a_time_and_never_at_once(fps: int, box: Box, given_up_s: float) -> None:
     drift = DriftDetector()

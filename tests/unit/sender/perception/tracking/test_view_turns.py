@@ -76,13 +76,3 @@ def test_pauses_of_a_camera_are_the_machines(live: bool, views: list[View]) -> N
         found.append(turns.next_view([person], time_s))
         person.add(found[-1], BIAS, time_s)
     assert found == views
-
-
-def test_steady_motion_in_frames_of_a_variable_rate() -> None:
-    person, errors = ViewMean(), []
-    view: View = "plain"
-    for time_s in np.cumsum(np.tile([1 / 30, 1 / 240, 0.09], 4)).tolist():
-        view = OTHER[view]
-        truth = np.full(3, 2.0 * time_s, np.float32)
-        errors.append(float(np.abs(person.add(view, seen(truth, view), time_s) - truth).max()))
-    assert max(errors[3:]) < 1e-5

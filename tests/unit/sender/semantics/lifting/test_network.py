@@ -1,7 +1,7 @@
 import torch
 
 from sender.semantics.lifting.network import LiftingConfig, LiftingNetwork, attention_mask, lags_of
-from sender.semantics.lifting.window import FITTED, MOVED, SEEN
+from sender.semantics.lifting.window import SEEN
 
 _LAGS = lags_of(torch.arange(6).expand(2, -1) / 30)
 
@@ -44,27 +44,3 @@ def test_frames_that_are_not_there_change_nothing() -> None:
         assert torch.isfinite(one).all()
         torch.testing.assert_close(one[:, 4:], other)
     assert (whole.sigma > 0).all()
-
-
-@torch.no_grad()
-def test_before_any_training_it_says_what_is_smoothed() -> None:
-    network = _network()
-    tokens = _tokens(network)
-    entries = network(tokens, _LAGS, attention_mask(torch.ones(2, 6, dtype=torch.bool))).entries
-    torch.testing.assert_close(entries, tokens[..., FITTED] + tokens[..., MOVED])
-
-
-@torch.no_grad()
-def test_a_long_window_and_a_short_one_end_alike() -> None:
-    """What is beyond the reach of all layers changes no context."""
-    network = _network()
-    tokens = torch.randn(1, 24, network.config.tokens, generator=torch.Generator().manual_seed(2))
-    ends = []
-    for count in (24, 12):
-        present, lags = torch.ones(1, count, dtype=torch.bool), lags_of(torch.arange(count)[None] / 30)
-        ends.append(network.context(tokens[:, -count:], lags, attention_mask(present, causal=True))[:, -1])
-    torch.testing.assert_close(*ends)
-
-
-def test_default_size_is_below_three_million_parameters() -> None:
-    assert sum(each.numel() for each in LiftingNetwork(LiftingConfig()).parameters()) < 3_000_000

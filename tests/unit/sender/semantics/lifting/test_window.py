@@ -7,7 +7,7 @@ import pytest
 
 from common.arrays import FloatArray
 from common.frames import Camera
-from sender.perception.inference.crop import CropBox, ray_rotation, to_frame
+from sender.perception.inference.crop import CropBox, to_frame
 from sender.semantics.crop_labels import ENTRIES, pelvis_in_crop
 from sender.semantics.keypoint_jacobian import CROSS, KeypointJacobian, orientation
 from sender.semantics.lifting.window import (
@@ -17,7 +17,6 @@ from sender.semantics.lifting.window import (
     Observations,
     WindowCamera,
     crop_in_focal_lengths,
-    crop_rotation,
     mean_crop,
 )
 from sender.semantics.lifting.window import tokens as tokens_in
@@ -69,12 +68,6 @@ def test_window_is_that_of_the_mean_crop() -> None:
     npt.assert_allclose(mean_crop(window, np.ones((1, 3), bool))[0][0], window.centre[0].mean(0), rtol=1e-6)
 
 
-def test_rotation_is_that_of_crops() -> None:
-    window = observations()
-    for found, crop in zip(crop_rotation(window.centre, window.roll)[0], _CROPS, strict=True):
-        npt.assert_allclose(found, ray_rotation(crop, _CAMERA), atol=1e-6)
-
-
 def test_keypoints_of_any_crop_are_where_their_pixels_are() -> None:
     """The same pixels, read in other crops, give the same token, and the window camera projects to them."""
     window = observations()
@@ -120,19 +113,6 @@ def test_nothing_is_read_of_who_is_not_seen() -> None:
     hidden = replace(window, seen=np.array([[True, False, True]]))
     noisy = replace(hidden, keypoints=hidden.keypoints + np.array([0, 1, 0], np.float32)[None, :, None, None])
     npt.assert_array_equal(tokens(hidden)[0], tokens(noisy)[0])
-
-
-def test_crop_that_only_moves_with_the_camera_axis_keeps_the_size() -> None:
-    """A body in the middle of a crop off the axis spans as much of the window's crop as the crop says it does."""
-    window = observations()
-    camera = WindowCamera.through(window.centre[0], window.side[0])
-    crop_focal = 1 / window.side[0]
-    pelvis = np.array([[0.0, 0.0, 3.0]], np.float32).repeat(3, 0) * crop_focal[:, None]
-    placed = [
-        to_frame(np.eye(3, dtype=np.float32), one, crop, _CAMERA)[1] for one, crop in zip(pelvis, _CROPS, strict=True)
-    ]
-    root = camera.entries_of(np.repeat(np.eye(3, dtype=np.float32)[None], 3, 0), np.stack(placed))
-    npt.assert_allclose(pelvis_in_crop(np.pad(root, ((0, 0), (0, ENTRIES - 9))), np.ones((3, 1)))[:, 2], 3.0, atol=1e-3)
 
 
 def test_means_are_of_the_past_and_the_certain() -> None:

@@ -43,11 +43,6 @@ def test_later_frames_undo_the_lag_and_noise_is_filtered_twice() -> None:
     assert error < 0.8 * live_error and shake < 0.7 * live_shake
 
 
-def test_frames_that_are_much_later_change_nothing() -> None:
-    labels = upright(60) + np.random.default_rng(0).normal(0, 0.1, (60, LABEL_SIZE)).astype(np.float32)
-    np.testing.assert_array_equal(run(labels, LATER + 10)[:20], run(labels, LATER)[:20])
-
-
 def test_people_are_separate_and_frames_wait_until_they_are_asked_for() -> None:
     smoother, (zeros, ones) = FixedLagSmoother(1.0), (upright(1)[0], upright(1)[0] + 1)
     one, other = TrackedPerson(0), TrackedPerson(0)
