@@ -1,4 +1,4 @@
-"""Scores of links, of many senders, and of what arrived."""
+"""What the bench of bytes on the wire counts."""
 
 import json
 from pathlib import Path

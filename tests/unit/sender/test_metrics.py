@@ -15,16 +15,6 @@ def metrics(registry: CollectorRegistry) -> SenderMetrics:
     return SenderMetrics(registry)
 
 
-def test_frame_sent_counts_bytes_by_group(metrics: SenderMetrics, registry: CollectorRegistry) -> None:
-    metrics.frames_sent(1, {"root": 12, "header": 20})
-    metrics.frames_sent(2, {"root": 10, "shape": 5})
-    sizes = {group: registry.get_sample_value("bodywire_sender_label_bytes_total", {"group": group}) for group in
-             ("root", "header", "shape")}  # fmt: skip
-    assert sizes == {"root": 22, "header": 20, "shape": 5}
-    assert registry.get_sample_value("bodywire_sender_frames_total", {"fate": "sent"}) == 3
-    assert registry.get_sample_value("bodywire_sender_messages_total") == 2
-
-
 def test_reconnects_leave_out_the_first_connection(metrics: SenderMetrics, registry: CollectorRegistry) -> None:
     counts = []
     for connected in (True, False, False, True, False, True):

@@ -1,7 +1,6 @@
 """The start of a daemon's process, tested in small processes that import no network library."""
 
 import gc
-import os
 import subprocess
 import sys
 from collections.abc import Sequence
@@ -97,12 +96,6 @@ def test_leave_waits_for_no_thread() -> None:
     )
     done = run('PYTHONUNBUFFERED= exec "$@"', work)
     assert (done.returncode, done.stdout) == (3, "done")
-
-
-@pytest.mark.skipif(not os.path.exists("/proc/self/task") or os.cpu_count() == 1, reason="needs Linux and two cores")
-def test_numpy_has_no_threads_of_its_own() -> None:
-    count = "import os, numpy; announce(str(len(os.listdir('/proc/self/task'))))"
-    assert run('OMP_NUM_THREADS=2 OPENBLAS_NUM_THREADS=2 exec "$@"', count).stdout == "1\n"
 
 
 @pytest.mark.parametrize(("action", "answer"), [("SIG_DFL", "stopped\n"), ("SIG_IGN", "ignored\n")])

@@ -44,18 +44,6 @@ def test_headers_and_answers_are_a_message_s_cost_and_all_else_is_a_rate() -> No
     assert (cost.sent, cost.answered, cost.other_bps) == pytest.approx((50.0, 61.0, 1040.0 * -math.expm1(-0.1)))
 
 
-def test_few_messages_are_measured_over_a_longer_time() -> None:
-    fixture = Fixture()
-    fixture.read(0.0)
-    for second in (1.0, 2.0):
-        fixture.send(4)
-        assert fixture.read(second) is None
-    fixture.send(4, heartbeats=1)
-    cost = fixture.read(3.0)
-    assert cost is not None and cost.answered == pytest.approx(61.0)
-    assert cost.other_bps == pytest.approx(1040.0 / 3 * -math.expm1(-0.3))
-
-
 def test_another_connection_begins_anew_and_keeps_what_was_measured() -> None:
     fixture = Fixture()
     fixture.read(0.0)

@@ -106,15 +106,6 @@ def test_estimates_are_learnt_from_readings_without_handshakes() -> None:
     assert sum(wire) == pytest.approx(traffic.total_bytes) == ip_bytes
 
 
-def test_transport_never_shrinks() -> None:
-    traffic = Traffic()
-    traffic.count("labels", 100)
-    traffic.measured([connection(1, 500)])
-    traffic.count("labels", 1000)
-    traffic.measured([connection(1, 600)])
-    assert traffic.by_purpose()[TRANSPORT] == 400
-
-
 def test_labels_and_blobs_wrap_nothing() -> None:
     now_s = [0.0]
     traffic = Traffic(clock=Clock(lambda: now_s[0], lambda: 0.0))

@@ -69,12 +69,6 @@ def test_upright_is_along_the_head(reader: OutlineReader) -> None:
         assert outline[CROWN] == pytest.approx(0.055, abs=0.01) and outline[EARS] == pytest.approx(0, abs=0.01)
 
 
-def test_both_sides_count(reader: OutlineReader) -> None:
-    own = face(reader, (300, 300))
-    outline = read(reader, picture((302, 300), RADIUS_M + 0.02, RADIUS_M + 0.02), own)
-    assert outline[EARS] == pytest.approx(0.02, abs=0.003), "8 mm farther on the one side than on the other"
-
-
 def test_who_stands_beside_is_no_hair(reader: OutlineReader) -> None:
     image = picture((300, 300), RADIUS_M + 0.02, RADIUS_M + 0.02)
     image[250:, 330:] = 255

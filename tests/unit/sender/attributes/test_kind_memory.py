@@ -21,12 +21,6 @@ def sleeve(memory: KindMemory) -> tuple[str, float]:
     return Wears(memory.posterior).likeliest()["sleeve"]
 
 
-def test_one_view_is_kept_as_it_is() -> None:
-    memory = KindMemory()
-    memory.add(view(long=0.7))
-    np.testing.assert_allclose(memory.posterior["sleeve"], [0.1, 0.1, 0.1, 0.7], atol=1e-4)
-
-
 def test_equal_views_of_a_clip_make_little_surer() -> None:
     memory = KindMemory()
     for _ in range(50):

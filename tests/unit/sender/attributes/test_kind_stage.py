@@ -26,14 +26,6 @@ IMAGE = np.zeros((8, 8, 3), np.uint8)
 CROP, _NO_OUTPUT = CropBox(0, 0, 8), cast(PerceptionOutput, None)
 
 
-class Source(TrackedPeople):
-    """A source that has begun: somebody who comes is not in its first frame."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.perceived(frame(None), ())
-
-
 def frame(time_s: float | None) -> CapturedFrame:
     return CapturedFrame(0, "clip.mp4", 0.0, cast(float, time_s), IMAGE, Camera(8, 8, 10.0))
 
@@ -57,115 +49,6 @@ class ScriptedReader:
         return {**USUAL, "sleeve": np.array([rest, rest, rest, self.long], np.float32)}
 
 
-@pytest.fixture
-def reader() -> ScriptedReader:
-    return ScriptedReader()
-
-
-@pytest.fixture
-def people() -> Source:
-    return Source()
-
-
-LANDMARKS = np.zeros(3, np.float32)
-
-
-def labels(count: int, landmarks: FloatArray | None = None) -> list[PersonLabels]:
-    return [cast(PersonLabels, SimpleNamespace(face_landmarks=landmarks))] * count
-
-
-def update(
-    stage: KindStage, people: TrackedPeople, *identities: int, landmarks: FloatArray | None = None
-) -> list[Blob]:
-    perceived = people.perceived(frame(None), [seen(one) for one in identities])
-    return stage.update(perceived, labels(len(identities), landmarks))
-
-
-def test_people_are_read_one_per_frame_and_seldom(reader: ScriptedReader, people: Source) -> None:
-    stage = KindStage(cast(KindReader, reader))
-    read_in = []
-    for number in range(40):
-        before = len(reader.read_people)
-        update(stage, people, 3, 5)
-        assert len(reader.read_people) <= before + 1
-        read_in += [number] * (len(reader.read_people) - before)
-    assert reader.read_people == [3, 5, 3, 5, 3, 5]
-    assert read_in == [3, 4, 18, 19, 33, 34]
-
-
-def test_known_person_is_read_less_often_until_something_contradicts(reader: ScriptedReader, people: Source) -> None:
-    stage = KindStage(cast(KindReader, reader))
-
-    def readings(frames: int) -> int:
-        before = len(reader.read_people)
-        for _ in range(frames):
-            update(stage, people, 3)
-        return len(reader.read_people) - before
-
-    reader.long = 0.97
-    assert (readings(180), readings(90)) == (12, 2)
-    reader.long = 0.01
-    assert readings(45 + 60) >= 5
-
-
-def test_posterior_is_sent_once_and_again_when_it_has_changed(reader: ScriptedReader, people: Source) -> None:
-    stage = KindStage(cast(KindReader, reader))
-    sent = [blob for _ in range(100) for blob in update(stage, people, 3)]
-    assert [(blob.kind, blob.key) for blob in sent] == [(WEARS, 3)]
-    assert Wears.decode(sent[0].data).sets() == {"sleeve": ["long"]}, "nothing of shoes, which are usual"
-    reader.long = 0.01
-    changed = [blob for _ in range(100) for blob in update(stage, people, 3)]
-    assert changed and "long" not in Wears.decode(changed[-1].data).sets()["sleeve"]
-
-
-def test_who_shows_nothing_costs_nothing(reader: ScriptedReader, people: Source) -> None:
-    stage = KindStage(cast(KindReader, reader))
-    reader.mass = {"shoes": 0.9}
-    assert not [blob for _ in range(10) for blob in update(stage, people, 3)] and reader.read_people
-    people.reset()
-    assert not update(stage, people), "nor is there anything to withdraw"
-
-
-def test_everybody_in_a_picture_is_read(reader: ScriptedReader, people: Source) -> None:
-    stage = KindStage(cast(KindReader, reader))
-    for _ in range(2):
-        people.reset()
-        assert [blob.key for blob in update(stage, people, 3, 5) if blob.data != WITHDRAWN] == [3, 5]
-
-
-def test_lost_person_is_withdrawn(reader: ScriptedReader, people: Source) -> None:
-    stage = KindStage(cast(KindReader, reader))
-    for _ in range(5):
-        update(stage, people, 3)
-    blobs = [blob for _ in range(60) for blob in update(stage, people)]
-    assert blobs == [Blob(WEARS, 3, WITHDRAWN)]
-    people.reset()
-    assert not update(stage, people)
-
-
-@pytest.mark.parametrize("fps", [5, 240])
-def test_readings_are_as_frequent_at_any_frame_rate(reader: ScriptedReader, people: Source, fps: int) -> None:
-    stage = KindStage(cast(KindReader, reader))
-    for number in range(1, 4 * fps):
-        stage.update(people.perceived(frame(number / fps), [seen(3)]), labels(1))
-    assert len(reader.read_people) == pytest.approx(8, abs=2)
-
-
-def test_propagated_masks_are_not_read(reader: ScriptedReader, people: Source) -> None:
-    stage = KindStage(cast(KindReader, reader))
-    for number in range(1, 90):
-        observed = [seen(identity, is_propagated=identity == 5 and number > 1) for identity in (3, 5)]
-        stage.update(people.perceived(frame(number / 30), observed), labels(2))
-    assert reader.read_people.count(3) > 3 and reader.read_people.count(5) <= 1
-
-
-def test_everybody_is_read_in_their_first_frame_of_a_brief_clip(reader: ScriptedReader, people: Source) -> None:
-    stage = KindStage(cast(KindReader, reader), brief=True)
-    assert [blob.key for blob in update(stage, people, 3)] == [3]
-    assert [blob.key for blob in update(stage, people, 3, 5, 6)] == [5, 6]
-    assert reader.read_people == [3, 5, 6]
-
-
 class ScriptedOutlines:
     """Says that heads reach so far beyond the mean one, in every sector."""
 
@@ -176,41 +59,132 @@ class ScriptedOutlines:
         return None if self.beyond_m is None else np.full(len(SECTORS), self.beyond_m, np.float32)
 
 
+LANDMARKS = np.zeros(3, np.float32)
+
+
+class Source(TrackedPeople):
+    """A source that has begun, and the stage: somebody who comes is not in its first frame."""
+
+    def __init__(self, *, stills: bool = False, brief: bool = False) -> None:
+        super().__init__()
+        self.reader, self.outlines = ScriptedReader(), ScriptedOutlines()
+        readers = cast(KindReader, self.reader), cast(OutlineReader, self.outlines)
+        self._stage = KindStage(*readers, stills=stills, brief=brief)
+        self.perceived(frame(None), ())
+
+    def update(
+        self, *people: int | ObservedPerson, time_s: float | None = None, landmarks: FloatArray | None = None
+    ) -> list[Blob]:
+        """What is sent with a frame that shows these people."""
+        perceived = self.perceived(frame(time_s), [seen(one) if isinstance(one, int) else one for one in people])
+        labels = [cast(PersonLabels, SimpleNamespace(face_landmarks=landmarks))] * len(people)
+        return self._stage.update(perceived, labels)
+
+
 @pytest.fixture
-def outlines(monkeypatch: pytest.MonkeyPatch) -> ScriptedOutlines:
+def people() -> Source:
+    return Source()
+
+
+@pytest.fixture
+def faces(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Landmarks are passed on as they are."""
     monkeypatch.setattr(FaceLandmarks, "from_array", lambda array: array)
-    return ScriptedOutlines()
 
 
-def test_outline_comes_with_what_a_picture_shows(
-    reader: ScriptedReader, people: Source, outlines: ScriptedOutlines
-) -> None:
-    stage = KindStage(cast(KindReader, reader), cast(OutlineReader, outlines), stills=True)
-    outlines.beyond_m = 0.02
-    (blob,) = update(stage, people, 3, landmarks=LANDMARKS)
+def test_people_are_read_one_per_frame_and_seldom(people: Source) -> None:
+    read_in = []
+    for number in range(40):
+        before = len(people.reader.read_people)
+        people.update(3, 5)
+        assert len(people.reader.read_people) <= before + 1
+        read_in += [number] * (len(people.reader.read_people) - before)
+    assert people.reader.read_people == [3, 5, 3, 5, 3, 5]
+    assert read_in == [3, 4, 18, 19, 33, 34]
+
+
+def test_known_person_is_read_less_often_until_something_contradicts(people: Source) -> None:
+    def readings(frames: int) -> int:
+        before = len(people.reader.read_people)
+        for _ in range(frames):
+            people.update(3)
+        return len(people.reader.read_people) - before
+
+    people.reader.long = 0.97
+    assert (readings(180), readings(90)) == (12, 2)
+    people.reader.long = 0.01
+    assert readings(45 + 60) >= 5
+
+
+def test_posterior_is_sent_once_and_again_when_it_has_changed(people: Source) -> None:
+    sent = [blob for _ in range(100) for blob in people.update(3)]
+    assert [(blob.kind, blob.key) for blob in sent] == [(WEARS, 3)]
+    assert Wears.decode(sent[0].data).sets() == {"sleeve": ["long"]}, "nothing of shoes, which are usual"
+    people.reader.long = 0.01
+    changed = [blob for _ in range(100) for blob in people.update(3)]
+    assert changed and "long" not in Wears.decode(changed[-1].data).sets()["sleeve"]
+
+
+def test_who_shows_nothing_costs_nothing(people: Source) -> None:
+    people.reader.mass = {"shoes": 0.9}
+    assert not [blob for _ in range(10) for blob in people.update(3)] and people.reader.read_people
+    people.reset()
+    assert not people.update(), "nor is there anything to withdraw"
+
+
+def test_lost_person_is_withdrawn(people: Source) -> None:
+    for _ in range(5):
+        people.update(3)
+    blobs = [blob for _ in range(60) for blob in people.update()]
+    assert blobs == [Blob(WEARS, 3, WITHDRAWN)]
+    people.reset()
+    assert not people.update()
+
+
+@pytest.mark.parametrize("fps", [5, 240])
+def test_readings_are_as_frequent_at_any_frame_rate(people: Source, fps: int) -> None:
+    for number in range(1, 4 * fps):
+        people.update(3, time_s=number / fps)
+    assert len(people.reader.read_people) == pytest.approx(8, abs=2)
+
+
+def test_propagated_masks_are_not_read(people: Source) -> None:
+    for number in range(1, 90):
+        people.update(3, seen(5, is_propagated=number > 1), time_s=number / 30)
+    assert people.reader.read_people.count(3) > 3 and people.reader.read_people.count(5) <= 1
+
+
+def test_everybody_is_read_in_their_first_frame_of_a_brief_clip() -> None:
+    people = Source(brief=True)
+    assert [blob.key for blob in people.update(3)] == [3]
+    assert [blob.key for blob in people.update(3, 5, 6)] == [5, 6]
+    assert people.reader.read_people == [3, 5, 6]
+
+
+@pytest.mark.usefixtures("faces")
+def test_outline_comes_with_what_a_picture_shows() -> None:
+    people = Source(stills=True)
+    people.outlines.beyond_m = 0.02
+    (blob,) = people.update(3, landmarks=LANDMARKS)
     assert Wears.decode(blob.data).outline == pytest.approx(0.02)
-    (blob,) = update(stage, people, 3)
+    (blob,) = people.update(3)
     assert Wears.decode(blob.data).outline is None, "no face was read"
 
 
-def test_outline_is_sent_when_it_is_seen_and_when_it_changes(
-    reader: ScriptedReader, people: Source, outlines: ScriptedOutlines
-) -> None:
-    stage = KindStage(cast(KindReader, reader), cast(OutlineReader, outlines))
+@pytest.mark.usefixtures("faces")
+def test_outline_is_sent_when_it_is_seen_and_when_it_changes(people: Source) -> None:
     sent = []
     for beyond_m in (None, 0.02, 0.022, 0.05):
-        outlines.beyond_m = beyond_m
-        blobs = [blob for _ in range(1500) for blob in update(stage, people, 3, landmarks=LANDMARKS)]
+        people.outlines.beyond_m = beyond_m
+        blobs = [blob for _ in range(1500) for blob in people.update(3, landmarks=LANDMARKS)]
         sent.append([Wears.decode(blob.data).outline for blob in blobs])
     assert [len(each) for each in sent[:3]] == [1, 1, 0]
     assert sent[0] == [None] and sent[1][0] == pytest.approx(0.02)
     assert sent[3][-1] == pytest.approx(0.05, abs=0.008)
 
 
-def test_who_has_an_outline_alone_is_withdrawn(
-    reader: ScriptedReader, people: Source, outlines: ScriptedOutlines
-) -> None:
-    stage = KindStage(cast(KindReader, reader), cast(OutlineReader, outlines))
-    reader.mass, outlines.beyond_m = {"shoes": 0.9}, 0.02
-    assert [blob.data for _ in range(5) for blob in update(stage, people, 3, landmarks=LANDMARKS)]
-    assert [blob.data for _ in range(60) for blob in update(stage, people)] == [WITHDRAWN]
+@pytest.mark.usefixtures("faces")
+def test_who_has_an_outline_alone_is_withdrawn(people: Source) -> None:
+    people.reader.mass, people.outlines.beyond_m = {"shoes": 0.9}, 0.02
+    assert [blob.data for _ in range(5) for blob in people.update(3, landmarks=LANDMARKS)]
+    assert [blob.data for _ in range(60) for blob in people.update()] == [WITHDRAWN]

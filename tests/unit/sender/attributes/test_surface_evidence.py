@@ -15,7 +15,6 @@ from sender.perception.network.output import PerceptionOutput
 from tests.support.pictures.synthetic_observation import CAMERA, CROP, RenderedPerson, render_person
 
 COSINE, NEARER, VALID, MASK = 0, 1, 2, slice(3, 3 + len(PROBES_M))
-COLOUR = slice(MASK.stop, MASK.stop + 3)
 DEPTH_UNIT_M = 0.05
 
 
@@ -60,9 +59,3 @@ def test_the_mask_reaches_as_far_as_the_surface(person: RenderedPerson) -> None:
     outline = np.abs(bare[:, COSINE]) == 0
     probe = MASK.start + PROBES_M.index(0.06)
     assert float(grown[outline, probe].mean()) > float(bare[outline, probe].mean()) + 0.02
-
-
-def test_hidden_points_have_no_colour(person: RenderedPerson) -> None:
-    table = features(person, person.observed().output)
-    assert (table[table[:, VALID] == 0][:, COLOUR] == 0).all()
-    assert table[table[:, VALID] > 0][:, COLOUR].std() > 0.01

@@ -6,7 +6,7 @@ import torch
 from common.body.anatomy import POINTS, TOKENS
 from common.body.surface_space import SURFACE_SIZE
 from sender.attributes.surface_evidence import FEATURES, PLACES_M, SURFACE_PX, SurfaceViews
-from sender.attributes.surface_network import GARMENTS, SurfaceNet, SurfaceNetConfig
+from sender.attributes.surface_network import SurfaceNet, SurfaceNetConfig
 from sender.perception.network.output import FEATURE_SIZE
 
 TINY = SurfaceNetConfig(width=32, heads=2, depth=1)
@@ -41,12 +41,6 @@ def test_every_input_affects_mean_and_variance(name: str) -> None:
         assert output.shape == (2, SURFACE_SIZE)
         (gradient,) = torch.autograd.grad(output.sum(), [given], retain_graph=True)
         assert gradient.abs().sum() > 0
-
-
-def test_garments_and_normals_are_of_the_pictures_pixels() -> None:
-    estimate = network()(views())
-    assert estimate.garment_logits.shape == (2, GARMENTS, HALF, HALF)
-    assert estimate.normals.shape == (2, 3, HALF, HALF)
 
 
 def test_places_outside_the_crop_show_nothing_of_the_picture() -> None:

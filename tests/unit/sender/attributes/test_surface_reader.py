@@ -92,11 +92,6 @@ def test_side_that_is_known_is_read_more_rarely(clip: Clip, rendered: RenderedPe
     assert [frame for frame in range(60) if frame == 0 or read[frame] > read[frame - 1]] == [0, 5, 10, 15, 30, 45]
 
 
-def test_labels_stay_between_readings(clip: Clip, rendered: RenderedPerson) -> None:
-    first, second = (clip.label(rendered, 3)[0].labels["surface"] for _ in range(2))
-    np.testing.assert_array_equal(first, second)
-
-
 def test_heading_is_the_angle_from_the_camera_to_the_front(stage: ScriptedStage, body: BodyModel) -> None:
     renderer, painted = Renderer(Canvas.from_model(body)), sample_appearance(np.random.default_rng(1))
     headings = []

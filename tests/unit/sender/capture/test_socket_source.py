@@ -187,18 +187,6 @@ def test_garbage_is_answered_and_ends_the_connection_alone(bench: Callable[..., 
     assert isinstance(other.send(picture()), PictureAccepted)
 
 
-def test_half_a_message_is_no_picture(bench: Callable[..., Bench]) -> None:
-    stills = bench()
-    message = encode_picture(PictureHeader("half"), picture())
-    for length in (1, 7, 9, len(message) - 1):
-        program = stills.program()
-        program.write(message[:length])
-        program.socket.shutdown(socket.SHUT_WR)
-        assert program.ended()
-    stills.program().send(picture(), name="whole")
-    assert next(stills.frames).source == "whole"
-
-
 def test_slow_writer_is_given_up(bench: Callable[..., Bench], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(picture_socket, "_TIMEOUT_S", 0.05)
     program = bench().program()

@@ -115,11 +115,3 @@ def test_padding_reaches_the_size_and_never_shortens() -> None:
     bare = Heartbeat(1)
     assert padded(bare, 500, 30).padding == bytes(470)
     assert padded(bare, 20, 30) == bare
-
-
-def test_a_capacity_that_has_changed_is_measured_again_soon() -> None:
-    link = Link(20e6)
-    link.run(0.0, 10.0)
-    link._bps = 300e3
-    link.run(10_000.0, 20.0)
-    assert len([each for each in link.measurements if each.precise]) >= 4

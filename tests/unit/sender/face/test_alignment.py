@@ -49,8 +49,3 @@ def test_openings_are_measured_at_the_scale_of_the_face() -> None:
     aligned = Alignment(TEMPLATE, weights).align(face)
     assert aligned.lips_mm == pytest.approx(10, rel=1e-3)
     np.testing.assert_allclose(aligned.lids_mm, [0, 5], atol=0.01)
-
-
-def test_points_without_weight_are_refused() -> None:
-    with pytest.raises(ValueError, match="weight"):
-        Alignment(TEMPLATE, np.zeros(POINTS, np.float32))

@@ -3,7 +3,6 @@
 from dataclasses import replace
 
 import numpy as np
-import pytest
 import torch
 
 from common.arrays import FloatArray
@@ -13,26 +12,15 @@ from sender.face.head import HeadMemory, HeadReading
 
 SHAPE, NEUTRAL = np.zeros(10, np.float32), np.zeros(52, np.float32)
 STEP_S = 1 / 30
+NETWORK, READING = FaceActions.load().requires_grad_(False), HeadReading.load()
 
 
-@pytest.fixture(scope="module")
-def network() -> FaceActions:
-    return FaceActions.load().requires_grad_(False)
-
-
-@pytest.fixture(scope="module")
-def reading() -> HeadReading:
-    return HeadReading.load()
-
-
-def face_of(
-    network: FaceActions, reading: HeadReading, entries: FloatArray, shape: FloatArray = SHAPE, noise: float = 0.0
-) -> AlignedFace:
+def face_of(entries: FloatArray, shape: FloatArray = SHAPE, noise: float = 0.0) -> AlignedFace:
     """A frontal face of 84 pixels whose components are those that the model gives for a head."""
-    rest = reading.mean + shape @ reading.by_shape + entries @ reading.by_head
+    rest = READING.mean + shape @ READING.by_shape + entries @ READING.by_head
     rest = rest + noise * np.random.default_rng(0).standard_normal(len(rest))
-    z = np.linalg.solve(reading.whitening.T.astype(np.float64), rest)
-    features = network.mean.numpy() + z @ np.linalg.pinv(network.basis.numpy().astype(np.float64))
+    z = np.linalg.solve(READING.whitening.T.astype(np.float64), rest)
+    features = NETWORK.mean.numpy() + z @ np.linalg.pinv(NETWORK.basis.numpy().astype(np.float64))
     return AlignedFace(features.astype(np.float32), np.eye(3, dtype=np.float32), 600.0)
 
 
@@ -41,10 +29,10 @@ def turned(face: AlignedFace, yaw: float) -> AlignedFace:
     return replace(face, rotation=np.array([[cosine, 0, sine], [0, 1, 0], [-sine, 0, cosine]], np.float32))
 
 
-def learnt(network: FaceActions, reading: HeadReading, faces: list[AlignedFace]) -> HeadMemory:
-    memory = HeadMemory.unknown(reading)
+def learnt(faces: list[AlignedFace]) -> HeadMemory:
+    memory = HeadMemory.unknown(READING)
     for face in faces:
-        memory.look(reading, network, face, NEUTRAL, STEP_S)
+        memory.look(READING, NETWORK, face, NEUTRAL, STEP_S)
     return memory
 
 
@@ -52,65 +40,63 @@ def some_head() -> FloatArray:
     return np.random.default_rng(1).standard_normal(16).astype(np.float32)
 
 
-def test_the_mean_of_people_is_the_mean_head(network: FaceActions, reading: HeadReading) -> None:
-    entries = learnt(network, reading, [face_of(network, reading, 0 * some_head())]).entries(reading, SHAPE)
+def test_the_mean_of_people_is_the_mean_head() -> None:
+    entries = learnt([face_of(0 * some_head())]).entries(READING, SHAPE)
     assert entries is not None
     assert np.abs(entries).max() < 0.05
 
 
-def test_a_head_is_found_and_many_looks_tell_more_than_one(network: FaceActions, reading: HeadReading) -> None:
+def test_a_head_is_found_and_many_looks_tell_more_than_one() -> None:
     head = some_head()
-    face = face_of(network, reading, head)
-    one, many = (learnt(network, reading, [face] * count).entries(reading, SHAPE) for count in (1, 60))
+    face = face_of(head)
+    one, many = (learnt([face] * count).entries(READING, SHAPE) for count in (1, 60))
     assert one is not None and many is not None
     assert np.corrcoef(many, head)[0, 1] > 0.8
     assert np.linalg.norm(one) < np.linalg.norm(many) < 1.1 * np.linalg.norm(head)
 
 
-def test_what_shape_says_of_a_head_is_not_said_again(network: FaceActions, reading: HeadReading) -> None:
+def test_what_shape_says_of_a_head_is_not_said_again() -> None:
     heavy = np.zeros(10, np.float32)
     heavy[2] = 2.0
-    memory = learnt(network, reading, [face_of(network, reading, 0 * some_head(), heavy)] * 60)
-    entries = memory.entries(reading, heavy)
+    memory = learnt([face_of(0 * some_head(), heavy)] * 60)
+    entries = memory.entries(READING, heavy)
     assert entries is not None
     assert np.abs(entries).max() < 0.05
 
 
-def test_faces_in_profile_tell_nothing(network: FaceActions, reading: HeadReading) -> None:
-    memory = learnt(network, reading, [turned(face_of(network, reading, some_head()), 1.0)] * 5)
-    assert memory.entries(reading, SHAPE) is None
+def test_faces_in_profile_tell_nothing() -> None:
+    memory = learnt([turned(face_of(some_head()), 1.0)] * 5)
+    assert memory.entries(READING, SHAPE) is None
 
 
-def test_half_of_an_expression_is_no_part_of_the_head_and_such_a_look_tells_less(
-    network: FaceActions, reading: HeadReading
-) -> None:
+def test_half_of_an_expression_is_no_part_of_the_head_and_such_a_look_tells_less() -> None:
     acting = NEUTRAL.copy()
     acting[[17, 30]] = 0.8
-    at_rest = face_of(network, reading, some_head())
-    moved = (torch.from_numpy(acting) @ network.effects).numpy() @ np.linalg.pinv(network.basis.numpy())
+    at_rest = face_of(some_head())
+    moved = (torch.from_numpy(acting) @ NETWORK.effects).numpy() @ np.linalg.pinv(NETWORK.basis.numpy())
     acted = replace(at_rest, features=at_rest.features + moved.astype(np.float32))
-    neutral, known, unknown = (HeadMemory.unknown(reading) for _ in range(3))
-    neutral.look(reading, network, at_rest, NEUTRAL, STEP_S)
-    known.look(reading, network, acted, acting, STEP_S)
-    unknown.look(reading, network, acted, NEUTRAL, STEP_S)
+    neutral, known, unknown = (HeadMemory.unknown(READING) for _ in range(3))
+    neutral.look(READING, NETWORK, at_rest, NEUTRAL, STEP_S)
+    known.look(READING, NETWORK, acted, acting, STEP_S)
+    unknown.look(READING, NETWORK, acted, NEUTRAL, STEP_S)
     np.testing.assert_allclose(known.rest, (neutral.rest + unknown.rest) / 2, atol=0.1)
     assert known.looks < neutral.looks
 
 
-def test_one_bad_look_hardly_changes_a_head(network: FaceActions, reading: HeadReading) -> None:
-    face = face_of(network, reading, some_head())
-    memory = learnt(network, reading, [face] * 60)
+def test_one_bad_look_hardly_changes_a_head() -> None:
+    face = face_of(some_head())
+    memory = learnt([face] * 60)
     before = memory.rest
-    memory.look(reading, network, replace(face, features=face.features + 30.0), NEUTRAL, STEP_S)
+    memory.look(READING, NETWORK, replace(face, features=face.features + 30.0), NEUTRAL, STEP_S)
     assert np.sqrt(np.square(memory.rest - before).mean()) < 0.1
 
 
-def test_entries_that_were_sent_stay_until_the_head_looks_another(network: FaceActions, reading: HeadReading) -> None:
-    memory = learnt(network, reading, [face_of(network, reading, some_head())] * 60)
-    first = memory.entries(reading, SHAPE)
-    memory.look(reading, network, face_of(network, reading, some_head(), noise=0.3), NEUTRAL, STEP_S)
-    assert memory.entries(reading, SHAPE) is first
-    other = face_of(network, reading, -some_head())
+def test_entries_that_were_sent_stay_until_the_head_looks_another() -> None:
+    memory = learnt([face_of(some_head())] * 60)
+    first = memory.entries(READING, SHAPE)
+    memory.look(READING, NETWORK, face_of(some_head(), noise=0.3), NEUTRAL, STEP_S)
+    assert memory.entries(READING, SHAPE) is first
+    other = face_of(-some_head())
     for _ in range(600):
-        memory.look(reading, network, other, NEUTRAL, STEP_S)
-    assert memory.entries(reading, SHAPE) is not first
+        memory.look(READING, NETWORK, other, NEUTRAL, STEP_S)
+    assert memory.entries(READING, SHAPE) is not first

@@ -77,8 +77,3 @@ def test_lids_follow_as_fast_at_any_frame_rate(fps: int) -> None:
     closed = np.tile([-0.05, 0.05], 2 * fps)
     closed[-fps // 10 :] += 0.35
     assert 0.35 < followed(closed, fps=fps)[-1].mean() < 0.6
-
-
-def test_copies_of_one_picture_stay_as_they_are() -> None:
-    found = followed(np.full(600, 0.2), fps=0.5)
-    assert np.isfinite(found).all() and found.max() < 0.1

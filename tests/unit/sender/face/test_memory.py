@@ -74,13 +74,6 @@ def test_what_lasts_from_the_first_second_on_is_rest(network: Copying, action: i
     assert found[-1] > 0.5
 
 
-def test_narrow_eyes_are_open_and_blink(network: Copying) -> None:
-    narrow: list[dict[int, float]] = [{LEFT: 0.35, RIGHT: 0.35}] * FPS
-    lids = [frame[LEFT] for frame in seen(network, narrow + [{LEFT: 0.8, RIGHT: 0.8}] * 4 + narrow)]
-    assert lids[FPS - 1] < 0.05 and lids[-1] < 0.05
-    assert max(lids[FPS : FPS + 4]) > 0.7
-
-
 def test_who_talks_from_the_first_frame_is_not_silenced(network: Copying) -> None:
     words = [{JAW: 0.25 + 0.25 * np.sin(2 * np.pi * 3 * number / FPS)} for number in range(20 * FPS)]
     jaw = np.array([frame[JAW] for frame in seen(network, words)])

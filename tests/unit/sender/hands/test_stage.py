@@ -25,6 +25,7 @@ from sender.perception.network.output import PerceptionOutput
 from sender.perception.observed_person import ObservedPerson
 from tests.support.pictures.tracked_people import TrackedPeople
 
+SPACE, BODY = LabelSpace.load(), BodyModel.load()
 CAMERA = Camera(640, 480, 768.0)
 IMAGE = np.zeros((480, 640, 3), np.uint8)
 CROP = CropBox(120, 40, 400)
@@ -55,26 +56,6 @@ class ScriptedReader:
         return SeenHand(points + np.array([*at, 0]), self.score, self.is_right)
 
 
-@pytest.fixture(scope="module")
-def space() -> LabelSpace:
-    return LabelSpace.load()
-
-
-@pytest.fixture(scope="module")
-def body() -> BodyModel:
-    return BodyModel.load()
-
-
-@pytest.fixture
-def reader(body: BodyModel) -> ScriptedReader:
-    return ScriptedReader(HandFitter.load(body)._skeleton)
-
-
-@pytest.fixture
-def stage(reader: ScriptedReader, space: LabelSpace, body: BodyModel) -> HandsStage:
-    return HandsStage(reader, HandFitter.load(body), FingerLabels(space, body), Wrists(space, body))  # type: ignore[arg-type]
-
-
 def person(identity: int = 0, span_m: float = 1.0, hidden: Sequence[str] = ()) -> ObservedPerson:
     """Somebody whose wrists are 60 % of a metre apart where the crop spans a metre."""
     fields: dict[str, Any] = {name: torch.zeros(1) for name in PerceptionOutput.__dataclass_fields__}
@@ -94,60 +75,58 @@ def person(identity: int = 0, span_m: float = 1.0, hidden: Sequence[str] = ()) -
     return ObservedPerson(TrackedPerson(identity), 0.9, CROP, PerceptionOutput(**fields))
 
 
-def labels_of(space: LabelSpace, identity: int = 0) -> PersonLabels:
-    groups = split(space.encode(BodyParameters.rest())[0].numpy())
+def labels_of(identity: int = 0) -> PersonLabels:
+    groups = split(SPACE.encode(BodyParameters.rest())[0].numpy())
     return PersonLabels(identity, 0.9, {name: value for name, value in groups.items() if name not in OPTIONAL_GROUPS})
 
 
 class Film(TrackedPeople):
-    """What the stage says of people from frame to frame."""
+    """What the stage says of people from frame to frame, whose hands its reader shows."""
 
-    def __init__(self, stage: HandsStage) -> None:
+    def __init__(self) -> None:
         super().__init__()
-        self._stage = stage
+        fitter = HandFitter.load(BODY)
+        self.reader = ScriptedReader(fitter._skeleton)
+        self._stage = HandsStage(self.reader, fitter, FingerLabels(SPACE, BODY), Wrists(SPACE, BODY))  # type: ignore[arg-type]
 
-    def run(self, space: LabelSpace, frame: float, *people: ObservedPerson) -> list[PersonLabels]:
-        labels = [labels_of(space, one.identity) for one in people]
+    def run(self, frame: float, *people: ObservedPerson) -> list[PersonLabels]:
+        labels = [labels_of(one.identity) for one in people]
         return self.read(self._stage, IMAGE, CAMERA, people, labels, frame * FRAME_S)
 
 
 @pytest.fixture
-def film(stage: HandsStage) -> Film:
-    return Film(stage)
+def film() -> Film:
+    return Film()
 
 
-def phalanges(space: LabelSpace, body: BodyModel, labels: PersonLabels) -> Float64Array:
+def phalanges(labels: PersonLabels) -> Float64Array:
     """(30, 3) rotation vectors that the receiver computes."""
-    mean, rows = space.rotation_vectors(body)
+    mean, rows = SPACE.rotation_vectors(BODY)
     vectors = mean + torch.from_numpy(concatenate(labels.labels)) @ rows
     return vectors[-3 * len(FINGER_BONES) :].reshape(-1, 3).double().numpy()
 
 
-def test_both_hands_of_the_first_frame_are_read(film: Film, reader: ScriptedReader, space: LabelSpace) -> None:
-    (labelled,) = film.run(space, 0, person())
-    assert reader.looks == [("search", "left"), ("read", "left"), ("search", "right"), ("read", "right")]
+def test_both_hands_of_the_first_frame_are_read(film: Film) -> None:
+    (labelled,) = film.run(0, person())
+    assert film.reader.looks == [("search", "left"), ("read", "left"), ("search", "right"), ("read", "right")]
     assert set(GROUPS) <= set(labelled.labels)
     assert [labelled.confidence[group] for group in GROUPS] == [0.95, 0.95]
 
 
 @pytest.mark.parametrize("curled", [0.0, 1.0])
-def test_labels_show_the_hands_that_were_seen(
-    film: Film, reader: ScriptedReader, space: LabelSpace, body: BodyModel, curled: float
-) -> None:
-    reader.angles = np.tile(curled * np.array([0, 0.8, 0, 1.2, 0.8]), FINGERS)
-    (labelled,) = film.run(space, 0, person())
-    shown = phalanges(space, body, labelled)
-    flexion = (shown * body.curl_axes.double().numpy()).sum(-1)[[4, 7, 10, 13, 19, 22, 25, 28]]
+def test_labels_show_the_hands_that_were_seen(film: Film, curled: float) -> None:
+    film.reader.angles = np.tile(curled * np.array([0, 0.8, 0, 1.2, 0.8]), FINGERS)
+    (labelled,) = film.run(0, person())
+    shown = phalanges(labelled)
+    flexion = (shown * BODY.curl_axes.double().numpy()).sum(-1)[[4, 7, 10, 13, 19, 22, 25, 28]]
     assert np.abs(np.degrees(flexion - 1.2 * curled)).max() < 20
     assert np.allclose(shown[:15], shown[15:] * MIRROR_TURN_SIGNS, atol=1e-3)
 
 
-def test_other_joints_keep_what_they_do(film: Film, reader: ScriptedReader, space: LabelSpace) -> None:
-    reader.angles = np.tile([0, 0.8, 0, 1.2, 0.8], FINGERS)
-    (labelled,) = film.run(space, 0, person(hidden=["right"]))
-    before, after = (
-        space.decode(torch.from_numpy(concatenate(one.labels))[None]) for one in (labels_of(space), labelled)
-    )
+def test_other_joints_keep_what_they_do(film: Film) -> None:
+    film.reader.angles = np.tile([0, 0.8, 0, 1.2, 0.8], FINGERS)
+    (labelled,) = film.run(0, person(hidden=["right"]))
+    before, after = (SPACE.decode(torch.from_numpy(concatenate(one.labels))[None]) for one in (labels_of(), labelled))
     others = [index for index, name in enumerate(JOINTS) if name not in ("lowerarm01.L", "wrist.L")]
     assert torch.allclose(before.rotations[:, others], after.rotations[:, others], atol=1e-4)
     assert torch.allclose(before.curl[:, 2:], after.curl[:, 2:], atol=1e-4)
@@ -156,64 +135,56 @@ def test_other_joints_keep_what_they_do(film: Film, reader: ScriptedReader, spac
 
 
 @pytest.mark.parametrize("fault", [{"score": 0.85}, {"is_right": False}])
-def test_hands_that_are_not_believed_have_no_labels(
-    film: Film, reader: ScriptedReader, space: LabelSpace, fault: dict[str, Any]
-) -> None:
+def test_hands_that_are_not_believed_have_no_labels(film: Film, fault: dict[str, Any]) -> None:
     for name, value in fault.items():
-        setattr(reader, name, value)
-    assert not set(GROUPS) & set(film.run(space, 0, person())[0].labels)
+        setattr(film.reader, name, value)
+    assert not set(GROUPS) & set(film.run(0, person())[0].labels)
 
 
-def test_small_hands_are_not_looked_at(film: Film, reader: ScriptedReader, space: LabelSpace) -> None:
-    assert not set(GROUPS) & set(film.run(space, 0, person(span_m=2.5))[0].labels)
-    assert reader.looks == []
+def test_small_hands_are_not_looked_at(film: Film) -> None:
+    assert not set(GROUPS) & set(film.run(0, person(span_m=2.5))[0].labels)
+    assert film.reader.looks == []
 
 
-def test_hands_take_turns_in_every_third_frame(film: Film, reader: ScriptedReader, space: LabelSpace) -> None:
+def test_hands_take_turns_in_every_third_frame(film: Film) -> None:
     for frame in range(16):
-        film.run(space, frame, person())
+        film.run(frame, person())
         assert film.schedule.is_busy
-    assert reader.looks[4:] == [("fast", "left"), ("fast", "right")] * 2
+    assert film.reader.looks[4:] == [("fast", "left"), ("fast", "right")] * 2
 
 
-def test_searches_in_vain_become_rare(film: Film, reader: ScriptedReader, space: LabelSpace) -> None:
-    reader.score = 0.0
+def test_searches_in_vain_become_rare(film: Film) -> None:
+    film.reader.score = 0.0
     for frame in range(60):
-        film.run(space, frame, person(hidden=["right"]))
-    assert len(reader.looks) < 12
+        film.run(frame, person(hidden=["right"]))
+    assert len(film.reader.looks) < 12
 
 
-def test_fingers_move_towards_a_new_reading(
-    film: Film, reader: ScriptedReader, space: LabelSpace, body: BodyModel
-) -> None:
-    film.run(space, 0, person(hidden=["right"]))
-    reader.angles = np.tile([0, 0.8, 0, 1.2, 0.8], FINGERS)
+def test_fingers_move_towards_a_new_reading(film: Film) -> None:
+    film.run(0, person(hidden=["right"]))
+    film.reader.angles = np.tile([0, 0.8, 0, 1.2, 0.8], FINGERS)
     curls = []
     for frame in range(1, 24):
-        (labelled,) = film.run(space, frame, person(hidden=["right"]))
-        curls.append(np.linalg.norm(phalanges(space, body, labelled)[4]))
+        (labelled,) = film.run(frame, person(hidden=["right"]))
+        curls.append(np.linalg.norm(phalanges(labelled)[4]))
     assert np.all(np.diff(curls) > -1e-6)
     assert np.max(np.diff(curls)) < 0.6 < curls[-1]
 
 
-def test_fingers_go_when_a_hand_is_lost(film: Film, reader: ScriptedReader, space: LabelSpace) -> None:
-    film.run(space, 0, person())
-    shown = [
-        set(GROUPS) <= set(film.run(space, frame, person(hidden=list(WRISTS)))[0].labels) for frame in range(1, 31)
-    ]
+def test_fingers_go_when_a_hand_is_lost(film: Film) -> None:
+    film.run(0, person())
+    shown = [set(GROUPS) <= set(film.run(frame, person(hidden=list(WRISTS)))[0].labels) for frame in range(1, 31)]
     assert shown[:10] == [True] * 10
     assert not any(shown[24:])
 
 
-def test_only_the_most_prominent_people_are_looked_at(film: Film, reader: ScriptedReader, space: LabelSpace) -> None:
-    labelled = film.run(space, 0, *(person(identity) for identity in range(4)))
+def test_only_the_most_prominent_people_are_looked_at(film: Film) -> None:
+    labelled = film.run(0, *(person(identity) for identity in range(4)))
     assert [bool(set(GROUPS) & set(one.labels)) for one in labelled] == [True, True, False, False]
 
 
 @pytest.mark.parametrize("fps", [5, 240])
-def test_hands_are_read_as_often_at_any_frame_rate(
-    film: Film, reader: ScriptedReader, space: LabelSpace, fps: int
-) -> None:
+def test_hands_are_read_as_often_at_any_frame_rate(film: Film, fps: int) -> None:
     for frame in range(fps):
-        film.run(space, frame / fps / FRAME_S, person())
-    assert len(reader.looks[4:]) == (4 if fps == 5 else pytest.approx(11, abs=2))
+        film.run(frame / fps / FRAME_S, person())
+    assert len(film.reader.looks[4:]) == (4 if fps == 5 else pytest.approx(11, abs=2))

@@ -26,13 +26,6 @@ def test_shipped_table_ranks_groups_by_anatomy() -> None:
     assert omega["left_arm"] == pytest.approx(omega["right_arm"], rel=0.2)
 
 
-def test_shipped_entries_are_ordered_from_coarse_to_fine() -> None:
-    mm = Importance.load().mm_per_sigma
-    for name in ("torso", "left_arm", "right_arm", "left_leg", "right_leg"):
-        assert mm[name][0] == mm[name].max()
-        assert mm[name][:3].sum() > 2 * mm[name][3:].sum() / (len(mm[name]) - 3) * 3
-
-
 def test_weights_without_or_with_equal_uncertainties_are_the_table() -> None:
     table = Importance.load()
     expected = {**table.omega, **dict.fromkeys(OPTIONAL_GROUPS, 0.0)}

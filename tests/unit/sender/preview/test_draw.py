@@ -70,14 +70,6 @@ def test_invisible_keypoints_are_dark() -> None:
     assert tuple(hidden[120, 50]) == LEFT, "the elbow itself is visible"
 
 
-def test_frame_without_people_has_only_a_note() -> None:
-    canvas = draw_preview(grey(), ())
-    touched = changed(grey(), canvas)
-    assert touched.any()
-    assert not touched[40:].any()
-    assert not touched[:, 150:].any()
-
-
 def test_person_gets_mask_box_and_label() -> None:
     person = observed(CropBox(20, 60, 128), block(0.25, 0.25, 0.75, 0.75))
     canvas = draw_preview(grey(), (person,))

@@ -54,23 +54,6 @@ def test_fixed_policy_is_constant() -> None:
     assert rate.rho(IMPORTANCE) == before == pytest.approx({"root": 0.0, "hands": 0.4})
 
 
-def test_one_large_frame_takes_little_room_from_blobs() -> None:
-    """The rate of the source follows the sizes of frames slowly: one key frame is no new rate."""
-
-    def allowed(sizes: list[int]) -> int:
-        rate = RateController(RateConfig(), frame_rate_hz=30.0)
-        for number, size in enumerate(sizes):
-            now_ms = number * 33.0
-            rate.on_sent(number, size, now_ms)
-            rate.on_acknowledged(sample(sequence=number, message_bytes=size), now_ms + 20.0)
-        rate.on_packet_train(PacketTrainSample(100e3, 10.0), len(sizes) * 33.0)
-        return rate.background_bytes(0, 50_000, len(sizes) * 33.0)
-
-    small, one_large, large = allowed([100] * 30), allowed([100] * 29 + [160]), allowed([160] * 30)
-    assert small > 0 and large < one_large
-    assert small - one_large < 0.35 * (small - large)
-
-
 def test_blobs_use_the_capacity_that_labels_leave() -> None:
     rate = RateController(RateConfig(), frame_rate_hz=30.0)
     assert rate.background_bytes(0, 50_000, 0.0) == 0
@@ -120,10 +103,3 @@ def test_decisions_are_made_once_a_second_and_at_once_when_the_capacity_falls() 
 
 def test_other_policies_bundle_nothing() -> None:
     assert RateController(RateConfig(policy="paper")).bundle == 1
-
-
-def test_frame_rate_is_that_of_the_spaces_between_frames() -> None:
-    rate = RateController(RateConfig())
-    for now_ms in (0.0, 100.0, 200.0):
-        rate.on_offered(now_ms)
-    assert rate._source_frame_rate_hz() == pytest.approx(10.0)

@@ -75,25 +75,23 @@ def test_confidences_are_steady_and_not_zero() -> None:
     assert found[-1]["left_leg"] == LEAST_CONFIDENCE and found[-1]["torso"] == pytest.approx(0.4)
 
 
-def test_limb_is_seen_by_outer_keypoints_in_the_picture() -> None:
+@pytest.mark.parametrize(
+    ("hidden", "places_y", "fitted_y", "expected"),
+    [
+        ([0, 1, 2, 3, 4, 9], {13: 0.7, 15: 0.7, 14: 0.59}, {16: 1.2}, [-2, 2, 2, -3, 2]),
+        ([], {11: 0.7, 12: 0.7}, {12: 0.5}, [2, 2, 2, -3, 2]),
+    ],
+    ids=["outer keypoints", "hips below the picture, of which the fitted body has the right one in it"],
+)
+def test_limb_is_seen_by_keypoints_in_the_picture(
+    hidden: list[int], places_y: dict[int, float], fitted_y: dict[int, float], expected: list[float]
+) -> None:
     camera, crop = Camera(100, 60, 100.0), CropBox(0, 0, 100)
     places, logits = torch.full((1, 17, 2), 0.4), torch.full((1, 17), 2.0)
-    logits[0, [0, 1, 2, 3, 4, 9]] = -2.0
-    places[0, [13, 15], 1], places[0, 14, 1] = 0.7, 0.59
+    logits[0, hidden] = -2.0
+    places[0, list(places_y), 1] = torch.tensor(list(places_y.values()))
     fitted = places[0].numpy().copy()
-    fitted[16] = 0.9, 1.2
+    fitted[list(fitted_y), 1] = list(fitted_y.values())
     nothing = {name: torch.zeros(1) for name in PerceptionOutput.__slots__}
     output = replace(PerceptionOutput(**nothing), keypoints_2d=places, visible_logit=logits)
-    np.testing.assert_allclose(limb_log_odds(output, crop.to_pixels(fitted), crop, camera), [-2, 2, 2, -3, 2])
-
-
-def test_legs_whose_hips_are_below_the_picture_are_unseen() -> None:
-    camera, crop = Camera(100, 60, 100.0), CropBox(0, 0, 100)
-    places = torch.full((1, 17, 2), 0.4)
-    places[0, [11, 12], 1] = 0.7
-    fitted = places[0].numpy().copy()
-    fitted[12, 1] = 0.5
-    nothing = {name: torch.zeros(1) for name in PerceptionOutput.__slots__}
-    output = replace(PerceptionOutput(**nothing), keypoints_2d=places, visible_logit=torch.full((1, 17), 2.0))
-    # The fitted body has the right hip in the picture.
-    np.testing.assert_allclose(limb_log_odds(output, crop.to_pixels(fitted), crop, camera), [2, 2, 2, -3, 2])
+    np.testing.assert_allclose(limb_log_odds(output, crop.to_pixels(fitted), crop, camera), expected)

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from common.arrays import FloatArray, Int32Array, IntArray
-from sender.texture.light import LightEstimate, harmonics
+from sender.texture.light import LightEstimate
 
 _COUNT = 4000
 _MIRROR = np.arange(_COUNT, dtype=np.int32) ^ 1
@@ -94,11 +94,3 @@ def test_without_observations_light_is_even() -> None:
     nothing = np.zeros((0, 3), np.float32)
     light.observe(np.zeros(0, np.int64), nothing, nothing, np.zeros(0, np.float32))
     assert np.ptp(light.shading(normals)) == 0
-
-
-def test_harmonics_are_orthogonal_on_the_sphere() -> None:
-    normals = np.random.default_rng(0).normal(size=(200_000, 3)).astype(np.float32)
-    normals /= np.linalg.norm(normals, axis=1, keepdims=True)
-    basis = harmonics(normals)
-    gram = basis.T @ basis / len(basis)
-    assert np.abs(gram - np.diag(np.diag(gram))).max() < 0.01

@@ -137,12 +137,3 @@ def test_withdrawals_are_of_what_was_sent(schedule: Schedule) -> None:
     assert schedule.schedule.next() is None and schedule.schedule.withdrawals() == []
     sent = {tile for _ in range(20) for tile, _ in schedule.observe(stripes(schedule.layout, 4))}
     assert dict(schedule.schedule.withdrawals()) == dict.fromkeys((tile for tile in TILES if tile in sent), WITHDRAWN)
-
-
-def test_session_that_began_brown_has_its_colours_within_a_second(schedule: Schedule) -> None:
-    for _ in range(6):
-        schedule.observe(flat(schedule.layout, 70))
-    for _ in range(5):
-        schedule.observe(flat(schedule.layout, 200))
-    shown = schedule.texture.texture()
-    assert np.abs(shown.colours[shown.known].astype(float) - 200).mean() < 6

@@ -9,7 +9,6 @@ import pytest
 import torch
 
 from common.arrays import Image
-from common.errors import WeightsError
 from common.weights.inference import NetworkInUse
 from common.weights.loader import load_recorded
 from sender.capture.open import DEMO_PHOTOGRAPHS
@@ -104,8 +103,3 @@ def test_observe_takes_crops_of_its_size_only() -> None:
     for crops in ([], [np.zeros((32, 32, 3), np.uint8)], [np.zeros((64, size, 3), np.uint8) for size in (32, 64)]):
         with pytest.raises(ValueError, match="expected RGB crops of 64"):
             movenet.observe(crops)
-
-
-def test_missing_weights_are_an_error_that_says_so(tmp_path: Path) -> None:
-    with pytest.raises(WeightsError, match="reinstall"):
-        MoveNet.load("movenet_thunder", directory=tmp_path)

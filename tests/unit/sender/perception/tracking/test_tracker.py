@@ -73,15 +73,6 @@ def test_crossing_people_keep_their_identities() -> None:
     assert last[left] == pytest.approx(500, abs=20)
 
 
-def test_long_loss_or_another_place_gives_a_new_identity() -> None:
-    for absent, x in ((10, 100.0), (1, 550.0)):
-        tracker = Tracker(TrackerConfig(max_people=1, forget_s=0.17))
-        frame(tracker, [box_at(100)])
-        for _ in range(absent):
-            frame(tracker, [])
-        assert list(frame(tracker, [box_at(x)])) == [1]
-
-
 def test_new_person_is_tracked_while_there_is_room() -> None:
     tracker = Tracker(TrackerConfig(max_people=2))
     frame(tracker, [box_at(100)])

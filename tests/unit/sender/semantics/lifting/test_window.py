@@ -113,15 +113,3 @@ def test_nothing_is_read_of_who_is_not_seen() -> None:
     hidden = replace(window, seen=np.array([[True, False, True]]))
     noisy = replace(hidden, keypoints=hidden.keypoints + np.array([0, 1, 0], np.float32)[None, :, None, None])
     npt.assert_array_equal(tokens(hidden)[0], tokens(noisy)[0])
-
-
-def test_means_are_of_the_past_and_the_certain() -> None:
-    """A frame's token does not change with later ones, and its mean hardly with keypoints that are uncertain."""
-    window = observations()
-    before, _ = tokens(window)
-    later = replace(window, keypoints=window.keypoints + np.array([0, 0, 0.3], np.float32)[None, :, None, None])
-    npt.assert_array_equal(tokens(later)[0][:, :2], before[:, :2])
-    sure = replace(window, sigma=np.array([0.3, 0.003, 0.3], np.float32)[None, :, None].repeat(17, 2))
-    past = tokens(sure)[0][0, 2, FITTED.start - 34 : FITTED.start]
-    places = tokens(sure)[0][0, :, _PLACES]
-    npt.assert_allclose(past + places[2], places[1], atol=0.06)

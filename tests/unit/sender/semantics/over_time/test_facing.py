@@ -61,14 +61,6 @@ def test_person_who_spins_is_followed(speed: float, fps: int) -> None:
     assert max(published(headings, fps)) < 20
 
 
-def test_frames_halfway_do_not_lead_to_the_other_side() -> None:
-    # As perception saw a man whose face was pixelated, 60 times a second.
-    seen = [27.0] * 20 + [90.0, 29.0, 31.0, 60.0, 154.0] + [31.0] * 20
-    smoother, filtered = LabelSmoother(), Filtered()
-    shown = [smoother.smooth(filtered, index / 60, person(heading)) for index, heading in enumerate(seen)]
-    assert max(np.degrees(turn_between(row, person(27))) for row in shown) < 30
-
-
 def test_pose_waits_with_the_orientation_and_the_rest_is_new() -> None:
     smoother, filtered = LabelSmoother(), Filtered()
     for index in range(30):
