@@ -27,14 +27,14 @@ from torch import Tensor
 
 from common.arrays import FloatArray
 from common.body.anatomy import FACIAL_ACTIONS, SHAPE_SIZE
-from common.synthetic.renderer.heads import Heads
 from sender.face.actions import FaceActions
 from sender.face.landmarks import FaceLandmarks, FaceReader
 from sender.face.memory import FaceMemory
-from sender.train.heads.samples import draw_activations, read_head
 from tests.bench import report
 from tests.bench.face import clips
 from tests.bench.face.people import judged_faces, read_faces
+from tests.bench.face.rendered import draw_activations, read_head
+from tests.support.pictures.rendered_heads import Heads
 
 _LEAST_EYES_PX = 18.0
 _PARTED = {"jawOpen": 1.0, "mouthClose": -1.0, "mouthLowerDownLeft": 0.5, "mouthUpperUpLeft": 0.5}

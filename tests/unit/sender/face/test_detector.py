@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 
 from common.arrays import Image
-from common.synthetic.renderer.heads import Heads, Look
 from common.synthetic.renderer.renderer import View
 from sender.face.detector import FaceDetector
+from tests.support.pictures.rendered_heads import Heads, Look
 
 
 @pytest.fixture(scope="module")

@@ -5,10 +5,10 @@ import pytest
 
 from common.arrays import Image
 from common.body.anatomy import FACIAL_ACTIONS
-from common.synthetic.renderer.heads import Heads, Look
 from common.synthetic.renderer.renderer import View
 from sender.face.landmarks import LEFT_CORNERS, RIGHT_CORNERS, FaceReader
 from sender.perception.inference.crop import CropBox
+from tests.support.pictures.rendered_heads import Heads, Look
 
 SIDE = 256
 

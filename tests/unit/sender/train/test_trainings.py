@@ -28,7 +28,6 @@ from sender.train import (
     wears,
 )
 from sender.train.detector import DetectorTraining
-from sender.train.heads import __main__ as heads
 from sender.train.photographs import dataset as photographs
 from sender.train.photographs import pseudo_keypoints
 from tests.support.pictures.photograph_sources import write_judgements, write_photographs
@@ -47,7 +46,7 @@ def test_examples_parse() -> None:
             assert parse(recipe_of(module), flags).data, module.__name__
     assert all(parse(recipe_of(image_channel), flags).photographs for flags in flags_of_examples(image_channel))
     assert all(parse(recipe_of(wears), flags).openimages for flags in flags_of_examples(wears)[1:])
-    other: tuple[ModuleType, ...] = (confidence, heads, photographs, pseudo_keypoints)
+    other: tuple[ModuleType, ...] = (confidence, photographs, pseudo_keypoints)
     for module in other:
         assert all(module.parse(flags).out for flags in flags_of_examples(module)), module.__name__
 

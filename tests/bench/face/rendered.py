@@ -9,11 +9,11 @@ from scipy.spatial.transform import Rotation
 
 from common.arrays import FloatArray, Image
 from common.body.anatomy import FACIAL_ACTIONS
-from common.synthetic.renderer.heads import Heads, Look
 from common.synthetic.renderer.renderer import View
 from sender.face.landmarks import FaceLandmarks, FaceReader
 from sender.face.region import FACE_PER_EYES
 from sender.perception.inference.crop import CropBox
+from tests.support.pictures.rendered_heads import Heads, Look
 
 EYE_DISTANCE_M = 0.06
 _SIDE_PX = 224
