@@ -40,7 +40,6 @@ from sender.perception.network.network import PerceptionConfig, PerceptionNet
 from sender.perception.network.output import PerceptionOutput
 from sender.train.crops.scores import keypoint_scores
 from sender.train.frames.scores import photograph_scores
-from sender.train.movenet import as_crops
 from sender.train.photographs.crops import PhotographCropSampler, crops_in_boxes
 from sender.train.photographs.dataset import PhotographDataset
 from sender.train.photographs.frames import PhotographFrames
@@ -149,6 +148,11 @@ def _of_crops(
 
     inputs = ((as_crops(each.ready().image), *last) for each in islice(crops, _PHOTOGRAPHS))
     return Subject(name, graph, inputs, score, "photographs_pck10")
+
+
+def as_crops(images_B3SS: Tensor) -> Tensor:
+    """Images 0…1 (B, 3, S, S) as bytes (B, S, S, 3)."""
+    return images_B3SS.mul(255).round().byte().permute(0, 2, 3, 1).contiguous()
 
 
 def _columns(network: NetworkInUse, images_B3SS: Tensor, last: Sequence[Tensor]) -> Inputs:

