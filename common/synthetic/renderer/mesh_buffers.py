@@ -1,4 +1,4 @@
-"""Vertex buffers of the body and of garments, and the surfaces that the shaders make of them."""
+"""Vertex buffers of the body and of garments."""
 
 from dataclasses import dataclass
 from functools import cached_property
@@ -10,9 +10,6 @@ from common.arrays import BoolArray, ByteArray, FloatArray
 from common.body.triangles import VertexNormals
 from common.synthetic.assets.body_canvas import Canvas
 from common.synthetic.assets.garment import Garment
-
-_COLOUR_STRIDE = 5
-"""Colours are those of every n-th vertex."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -33,15 +30,13 @@ class MeshBuffers:
 
     Args:
         image: draws the mesh.
-        surface: computes the surface with the offset of loose clothes, and unlit colours.
-        looseness: computes that offset alone.
+        looseness: computes the offset of loose clothes.
     """
 
     def __init__(
         self,
         context: moderngl.Context,
         image: moderngl.Program,
-        surface: moderngl.Program,
         looseness: moderngl.Program,
         shape: Canvas | Garment,
     ) -> None:
@@ -50,7 +45,7 @@ class MeshBuffers:
         self._dynamic = context.buffer(reserve=len(shape.rest) * 24, dynamic=True)
         self._index = context.buffer(self._faces.tobytes(), dynamic=True)
         self._all_faces = True
-        constant = np.hstack([shape.rest, shape.limb, shape.region[:, None], _folds(shape.rest)]).astype(np.float32)
+        constant = np.hstack([shape.rest, shape.limb, shape.region[:, None], folds(shape.rest)]).astype(np.float32)
         constants = context.buffer(constant.tobytes())
         self._mesh = context.vertex_array(
             image,
@@ -61,20 +56,10 @@ class MeshBuffers:
             index_buffer=self._index,
             index_element_size=4,
         )
-        self._surface = context.vertex_array(
-            surface,
-            [
-                (self._dynamic, "3f 3f", "position", "normal"),
-                (constants, "3f 4f 1x4 4f", "rest", "limb", "folds"),
-            ],
-        )
-        self._surfaces = context.buffer(reserve=len(shape.rest) * 24)
+        self._offsets = context.buffer(reserve=len(shape.rest) * 8)
         self._looseness = context.vertex_array(looseness, [(constants, "3f 4f 1x4 4f", "rest", "limb", "folds")])
         self._rest = shape.rest
-        self.sampled = np.unique(shape.faces)[::_COLOUR_STRIDE]
-        self.region = shape.region[self.sampled]
-        arrays = (self._mesh, self._surface, self._looseness)
-        self._resources = (*arrays, self._dynamic, self._index, constants, self._surfaces)
+        self._resources = (self._mesh, self._looseness, self._dynamic, self._index, constants, self._offsets)
 
     def draw(self, vertices: FloatArray, faces: BoolArray | None = None) -> None:
         """Draws the mesh, or only the triangles that `faces` (F,) selects."""
@@ -87,16 +72,10 @@ class MeshBuffers:
         self._all_faces = faces is None
         self._mesh.render(vertices=visible.size)
 
-    def surface(self, vertices: FloatArray) -> FloatArray:
-        """(N, 6) places of all vertices with the offset of loose painted clothes, and unlit sRGB colours, 0…1."""
-        self._write(vertices)
-        return self._transformed()
-
     def looseness(self) -> Looseness:
         """The offset of loose clothes on the mean body in the rest pose."""
-        self._looseness.transform(self._surfaces, mode=moderngl.POINTS)
-        count = len(self._rest)
-        values = np.frombuffer(self._surfaces.read(8 * count), np.float32).reshape(-1, 2)
+        self._looseness.transform(self._offsets, mode=moderngl.POINTS)
+        values = np.frombuffer(self._offsets.read(), np.float32).reshape(-1, 2)
         return Looseness(values[:, :1] * self._rest_normals, np.round(values[:, 1]).astype(np.uint8))
 
     @cached_property
@@ -112,17 +91,8 @@ class MeshBuffers:
         attributes = np.hstack([vertices, self._normals(vertices)])
         self._dynamic.write(attributes.astype(np.float32, copy=False).tobytes())
 
-    def colours(self) -> FloatArray:
-        """(n, 3) unlit colours of the sampled vertices."""
-        return self._transformed()[self.sampled, 3:]
 
-    def _transformed(self) -> FloatArray:
-        """(N, 6) places of all vertices as they were written last, and their unlit colours."""
-        self._surface.transform(self._surfaces, mode=moderngl.POINTS)
-        return np.frombuffer(self._surfaces.read(), np.float32).reshape(-1, 6)
-
-
-def _folds(rest: FloatArray) -> FloatArray:
+def folds(rest: FloatArray) -> FloatArray:
     """(V, 4) four smooth noise patterns over the body, which modulate the offset of loose cloth."""
     rng = np.random.default_rng(0)
     waves = rng.normal(0, 14, (4, 3, 6))

@@ -9,15 +9,14 @@ import moderngl
 import numpy as np
 import numpy.typing as npt
 
-from common.arrays import BoolArray, ByteArray, FloatArray, IntArray
-from common.body.anatomy import REGIONS
+from common.arrays import BoolArray, ByteArray, FloatArray
 from common.errors import UsageError
 from common.synthetic.assets.appearance import Appearance, Light
 from common.synthetic.assets.body_canvas import Canvas
 from common.synthetic.assets.garment import Garment
 from common.synthetic.assets.wardrobe import bare_faces
 from common.synthetic.renderer.mesh_buffers import Looseness, MeshBuffers
-from common.synthetic.renderer.shaders import FRAGMENT, LOOSENESS, SURFACE, TRUTH_BITS, VERTEX
+from common.synthetic.renderer.shaders import FRAGMENT, LOOSENESS, TRUTH_BITS, VERTEX
 
 _NEAR_M, _FAR_M = 0.05, 60.0
 _MAX_GARMENTS = 96
@@ -97,7 +96,6 @@ class Renderer:
         self.context = create_context()
         self.canvas = canvas
         self._program = self.context.program(vertex_shader=VERTEX, fragment_shader=FRAGMENT)
-        self._surface = self.context.program(vertex_shader=SURFACE, varyings=("surface", "albedo"))
         self._looseness = self.context.program(vertex_shader=LOOSENESS, varyings=("looseness",))
         self._body = self._buffers(canvas)
         self._garments: dict[Garment, MeshBuffers] = {}
@@ -118,43 +116,10 @@ class Renderer:
                 self._draw(index, figure)
             return self._read(target, view)
 
-    def region_colours(self, figure: Figure) -> FloatArray:
-        """(R, 3) mean unlit colour of the visible surface of each body region, 0…1; 0 for hidden regions."""
-        with self.context:
-            self._target(1, 1).use()  # transform feedback needs a complete framebuffer
-            set_uniforms(self._surface, appearance_uniforms(figure.appearance, self.canvas))
-            colours, regions = [self._body.colours()], [self._body.region]
-            if figure.worn:
-                visible = np.zeros(len(self.canvas.rest), np.bool_)
-                visible[self.canvas.faces[self._bare(figure)]] = True
-                visible = visible[self._body.sampled]
-                colours, regions = [colours[0][visible]], [regions[0][visible]]
-            for worn in figure.worn:
-                set_uniforms(self._surface, appearance_uniforms(worn.appearance, self.canvas))
-                mesh = self._garment_buffers(worn.garment)
-                colours.append(mesh.colours())
-                regions.append(mesh.region)
-        region, colour = np.concatenate(regions), np.concatenate(colours)
-        count = np.bincount(region, minlength=len(REGIONS))
-        sums = [np.bincount(region, weights=colour[:, channel], minlength=len(REGIONS)) for channel in range(3)]
-        return (np.stack(sums, 1) / np.maximum(count, 1)[:, None]).astype(np.float32)
-
-    def surfaces(self, figure: Figure) -> list[tuple[FloatArray, IntArray]]:
-        """Vertices (N, 6), see `MeshBuffers.surface`, and drawn triangles (F, 3) of the body, then of each garment."""
-        with self.context:
-            self._target(1, 1).use()  # transform feedback needs a complete framebuffer
-            set_uniforms(self._surface, appearance_uniforms(figure.appearance, self.canvas))
-            bare = self.canvas.faces[self._bare(figure)]
-            layers = [(self._body.surface(figure.vertices), bare)]
-            for worn in figure.worn:
-                set_uniforms(self._surface, appearance_uniforms(worn.appearance, self.canvas))
-                layers.append((self._garment_buffers(worn.garment).surface(worn.vertices), worn.garment.faces))
-        return layers
-
     def looseness(self, appearance: Appearance, garment: Garment | None = None) -> Looseness:
         """The offset of loose painted clothes of the body or of a garment, whatever the shape and pose."""
         with self.context:
-            self._target(1, 1).use()
+            self._target(1, 1).use()  # transform feedback needs a complete framebuffer
             set_uniforms(self._looseness, appearance_uniforms(appearance, self.canvas))
             return (self._garment_buffers(garment) if garment else self._body).looseness()
 
@@ -179,7 +144,7 @@ class Renderer:
         return self._garments[garment]
 
     def _buffers(self, shape: Canvas | Garment) -> MeshBuffers:
-        return MeshBuffers(self.context, self._program, self._surface, self._looseness, shape)
+        return MeshBuffers(self.context, self._program, self._looseness, shape)
 
     def _target(self, width: int, height: int) -> moderngl.Framebuffer:
         if (width, height) not in self._targets:

@@ -216,27 +216,3 @@ void main() {
 }
 """
 )
-
-# Transform feedback over vertices: the surface that VERTEX draws, and its unlit colours.
-SURFACE = (
-    """
-#version 330
-in vec3 position;
-in vec3 normal;
-in vec3 rest;
-in vec4 limb;
-in vec4 folds;
-out vec3 surface;
-out vec3 albedo;
-"""
-    + PAINT
-    + LOOSEN
-    + """
-void main() {
-    int m = material(limb, rest);
-    surface = position + normal * offset_of(folds, m);
-    albedo = painted(m, limb, rest);
-    gl_Position = vec4(0.0);
-}
-"""
-)

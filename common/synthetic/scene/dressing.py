@@ -40,10 +40,6 @@ class Dresser:
         painted, light = sample_appearance(rng), sample_light(rng)
         return self._kinds.sample(rng, painted) if self._kinds else Outfit(painted, ()), light
 
-    def again(self, state: State) -> Outfit:
-        """The outfit that `draw` gave with a generator in this state (`state_of`)."""
-        return self.draw(_generator(state))[0]
-
 
 def state_of(rng: Generator) -> State:
     """The state of a generator of `numpy.random.default_rng`."""
@@ -51,18 +47,6 @@ def state_of(rng: Generator) -> State:
     numbers = [state["state"]["state"], state["state"]["inc"]]
     words = [word for number in numbers for word in (number & _WORD, number >> 64)]
     return np.array([*words, state["has_uint32"], state["uinteger"]], np.uint64)
-
-
-def _generator(state: State) -> Generator:
-    low, high, inc_low, inc_high, has_uint32, uinteger = (int(word) for word in state)
-    bits = np.random.PCG64()
-    bits.state = {
-        "bit_generator": "PCG64",
-        "state": {"state": high << 64 | low, "inc": inc_high << 64 | inc_low},
-        "has_uint32": has_uint32,
-        "uinteger": uinteger,
-    }
-    return Generator(bits)
 
 
 class ClothingTruth:

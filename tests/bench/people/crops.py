@@ -1,12 +1,11 @@
 """The test set: rendered crops of people excluded from all trainings, kept in a cache, and their ground truth."""
 
 import hashlib
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 
 import numpy as np
-import numpy.typing as npt
 import torch
 
 import common.synthetic
@@ -20,10 +19,11 @@ from common.labels import group_slices, split
 from common.synthetic import render_shards
 from common.synthetic.assets.body_canvas import Canvas
 from common.synthetic.assets.garment import PosedSkeleton
+from common.synthetic.assets.outfit import Outfit
 from common.synthetic.dataset.presets import EVERYDAY, PRESETS
 from common.synthetic.dataset.shards import REQUIRED_FIELDS, Batch, CropDataset
-from common.synthetic.renderer.renderer import Renderer
-from common.synthetic.scene.dressing import Dresser, worn_figure
+from common.synthetic.renderer.renderer import Figure, Renderer
+from common.synthetic.scene.dressing import Dresser, State, worn_figure
 from receiver.body.skinning import BodySkin
 from receiver.mesh.triangle_mesh import SurfaceMesh
 from sender.train.crops.batches import true_parameters
@@ -71,10 +71,6 @@ def _generator() -> str:
     return hashlib.sha256(b"".join(path.read_bytes() for path in sources)).hexdigest()[:10]
 
 
-def _tensor(values: npt.NDArray[np.generic]) -> torch.Tensor:
-    return torch.from_numpy(np.ascontiguousarray(values, dtype=np.float32))
-
-
 def coarse_mask(mask: ByteArray) -> BoolArray:
     """(B, S/2, S/2) pixels of half resolution of which more than half is covered in masks (B, S, S) of 0 or 255."""
     count, size, _ = mask.shape
@@ -95,7 +91,7 @@ class TruePerson:
         keypoints: (17, 3) relative to the midpoint of the hips, metres, axes of the crop's camera.
         mesh: the coloured skin relative to the midpoint of the hips.
         bare: the same triangles, for distances.
-        surface: the outer shell, with clothes and hair, about the hips too; the bare body if the batch has no `outfit`.
+        surface: the outer shell, with clothes and hair, about the hips too.
         shell: the same in its unlit colours.
         mask: (S/2, S/2) the visible part of the person with clothes and hair, at half the crop's resolution.
         depth: (S/2, S/2) camera z minus the root joint's, metres, valid on `mask`.
@@ -133,13 +129,14 @@ class Truth:
 
     @torch.inference_mode()
     def people(self, batch: Batch) -> list[TruePerson]:
-        """The person of each crop of a batch."""
-        parameters, colours = true_parameters(batch), _tensor(batch["colours"])
-        vectors = self.space.encode(parameters, colours)
-        if "surface" in batch:
-            vectors[:, group_slices()["surface"]] = _tensor(batch["surface"])
-        labels = people_of(vectors)
+        """The person of each crop of a batch with `truth_fields`."""
+        parameters = true_parameters(batch)
         bare, posed = templates(self.skin, parameters), self.body(parameters)
+        figures = [self._figure(batch, posed, row) for row in range(len(posed.vertices))]
+        colours = torch.from_numpy(np.stack([self._shells.region_colours(figure) for figure in figures]))
+        vectors = self.space.encode(parameters, colours)
+        vectors[:, group_slices()["surface"]] = torch.from_numpy(np.asarray(batch["surface"], np.float32))
+        labels = people_of(vectors)
         masks = coarse_mask(np.asarray(batch["mask"], np.uint8))
         size = batch["mask"].shape[1]
         people = []
@@ -148,23 +145,35 @@ class Truth:
             mesh = SurfaceMesh(centred(keypoints, mesh.vertices).astype(np.float32), mesh.faces, mesh.colours)
             relative = centred(keypoints).astype(np.float32)
             skin = Surface(mesh.vertices, mesh.faces)
-            shell = self._shell(batch, posed, row) if "outfit" in batch else mesh
+            shell = self._shells.make(figures[row])
+            shell = replace(shell, vertices=centred(keypoints, shell.vertices).astype(np.float32))
             surface = Surface(shell.vertices, shell.faces)
             camera = camera_of(float(batch["focal"][row]), size)
             depth = np.asarray(batch["depth"][row], np.float32)
             people.append(TruePerson(labels[row], relative, mesh, skin, surface, shell, camera, masks[row], depth))
         return people
 
-    def _shell(self, batch: Batch, posed: BodyOutput, row: int) -> SurfaceMesh:
-        """The outer shell of one person of a batch, relative to the midpoint of the hips."""
+    def _figure(self, batch: Batch, posed: BodyOutput, row: int) -> Figure:
+        """One person of a batch, in the same outfit."""
         dresser = self._dressed if "kinds" in batch else self._painted
         shape, outfit = np.asarray(batch["shape"][row], np.float32), np.asarray(batch["outfit"][row], np.uint64)
         rest = self.body.rest_joints_of(posed.vertices.new_tensor(shape)[None])[0].numpy()
         positions, rotations = (part[row].numpy() for part in (posed.joint_positions, posed.joint_rotations))
         skeleton = PosedSkeleton(shape, rest, positions, rotations)
-        shell = self._shells.make(worn_figure(dresser.again(outfit), posed.vertices[row].numpy(), skeleton))
-        vertices = centred(batch["joints_3d"][row], shell.vertices).astype(np.float32)
-        return SurfaceMesh(vertices, shell.faces, shell.colours)
+        return worn_figure(drawn_again(dresser, outfit), posed.vertices[row].numpy(), skeleton)
+
+
+def drawn_again(dresser: Dresser, state: State) -> Outfit:
+    """The outfit that a dresser drew with a generator in this state."""
+    low, high, inc_low, inc_high, has_uint32, uinteger = (int(word) for word in state)
+    bits = np.random.PCG64()
+    bits.state = {
+        "bit_generator": "PCG64",
+        "state": {"state": high << 64 | low, "inc": inc_high << 64 | inc_low},
+        "has_uint32": has_uint32,
+        "uinteger": uinteger,
+    }
+    return dresser.draw(np.random.Generator(bits))[0]
 
 
 def people_of(labels: torch.Tensor) -> list[PersonLabels]:

@@ -4,11 +4,21 @@ The renderer computes the vertices, so that the shell is what the images show.  
 from all directions (the body under a shirt, the shirt under a jacket) are left out.
 """
 
+from typing import NamedTuple
+
 import moderngl
 import numpy as np
 
 from common.arrays import FloatArray, IntArray
-from common.synthetic.renderer.renderer import Figure, Renderer, set_uniforms
+from common.body.anatomy import REGIONS
+from common.body.triangles import VertexNormals
+from common.synthetic.assets.appearance import Appearance
+from common.synthetic.assets.body_canvas import Canvas
+from common.synthetic.assets.garment import Garment
+from common.synthetic.assets.wardrobe import bare_faces
+from common.synthetic.renderer.mesh_buffers import folds
+from common.synthetic.renderer.renderer import Figure, Renderer, appearance_uniforms, set_uniforms
+from common.synthetic.renderer.shaders import LOOSEN, PAINT
 from receiver.mesh.triangle_mesh import SurfaceMesh
 
 # Directions of orthographic views, and pixels of their side, which are 6 mm each for a standing person.
@@ -33,6 +43,33 @@ void main() {
     triangle = 2u + 2u * uint(gl_PrimitiveID) + (gl_FrontFacing ? 0u : 1u);
 }
 """
+# The surface that the renderer draws, and its unlit colours.
+_SURFACE = f"""
+#version 330
+in vec3 position;
+in vec3 normal;
+in vec3 rest;
+in vec4 limb;
+in vec4 folds;
+out vec3 surface;
+out vec3 albedo;
+{PAINT}
+{LOOSEN}
+void main() {{
+    int m = material(limb, rest);
+    surface = position + normal * offset_of(folds, m);
+    albedo = painted(m, limb, rest);
+    gl_Position = vec4(0.0);
+}}
+"""
+
+
+class Layer(NamedTuple):
+    """Body or garment: vertices (N, 6), places and unlit sRGB 0…1; drawn triangles (F, 3); body regions (N,)."""
+
+    vertices: FloatArray
+    faces: IntArray
+    region: IntArray
 
 
 class ShellMaker:
@@ -42,12 +79,13 @@ class ShellMaker:
         self._renderer, self._context = renderer, renderer.context
         with self._context:  # another renderer's context may be current
             self._program = self._context.program(vertex_shader=_VERTEX, fragment_shader=_FRAGMENT)
+            self._surface = self._context.program(vertex_shader=_SURFACE, varyings=("surface", "albedo"))
             colours = [self._context.texture((_SIDE, _SIDE), 1, dtype="u4")]
             self._target = self._context.framebuffer(colours, self._context.depth_renderbuffer((_SIDE, _SIDE)))
 
     def make(self, figure: Figure) -> SurfaceMesh:
         """The outer shell in its unlit colours, in the figure's space; open, of several layers and pieces."""
-        surfaces, triangles = zip(*self._renderer.surfaces(figure), strict=True)
+        surfaces, triangles, _ = zip(*self._layers(figure), strict=True)
         vertices, albedo = np.split(np.concatenate(surfaces), 2, axis=1)
         starts = np.cumsum([0, *map(len, surfaces)])
         faces = np.concatenate([each + start for each, start in zip(triangles, starts[:-1], strict=True)])
@@ -61,6 +99,36 @@ class ShellMaker:
         outer = np.minimum(seen / np.maximum(all_drawn, 1e-9), 1)[faces].mean(1) >= _MIN_EXPOSURE
         outward = np.where((two_sided & (back > front))[:, None], faces[:, ::-1], faces)[outer]
         return SurfaceMesh(vertices, outward.astype(np.int32), np.rint(255 * albedo).clip(0, 255).astype(np.uint8))
+
+    def region_colours(self, figure: Figure) -> FloatArray:
+        """(R, 3) mean unlit colour of the drawn vertices of each body region, 0…1; 0 for hidden regions."""
+        layers = [(layer, np.unique(layer.faces)) for layer in self._layers(figure)]
+        colours = np.concatenate([layer.vertices[drawn, 3:] for layer, drawn in layers])
+        region = np.concatenate([layer.region[drawn] for layer, drawn in layers])
+        on = np.eye(len(REGIONS), dtype=np.float32)[region]
+        return np.asarray(on.T @ colours / np.maximum(on.sum(axis=0), 1)[:, None], np.float32)
+
+    def _layers(self, figure: Figure) -> list[Layer]:
+        """The body, then each garment."""
+        canvas, worn = self._renderer.canvas, figure.worn
+        bare = canvas.faces[bare_faces(canvas.faces, [each.garment for each in worn], len(canvas.rest))]
+        with self._context:
+            self._target.use()  # transform feedback needs a complete framebuffer
+            body = self._layer(canvas, figure.appearance, figure.vertices, bare)
+            return [body, *(self._layer(one.garment, one.appearance, one.vertices, one.garment.faces) for one in worn)]
+
+    def _layer(self, mesh: Canvas | Garment, painted: Appearance, vertices: FloatArray, faces: IntArray) -> Layer:
+        set_uniforms(self._surface, appearance_uniforms(painted, self._renderer.canvas))
+        normals = VertexNormals(mesh.faces, len(mesh.rest))(vertices)
+        attributes = np.hstack([vertices, normals, mesh.rest, mesh.limb, folds(mesh.rest)]).astype(np.float32)
+        source, made = self._context.buffer(attributes.tobytes()), self._context.buffer(reserve=24 * len(vertices))
+        content = [(source, "3f 3f 3f 4f 4f", "position", "normal", "rest", "limb", "folds")]
+        array = self._context.vertex_array(self._surface, content)
+        array.transform(made, mode=moderngl.POINTS)
+        surface = np.frombuffer(made.read(), np.float32).reshape(-1, 6)
+        for resource in (array, source, made):
+            resource.release()
+        return Layer(surface, faces, mesh.region)
 
     def _pixels(self, vertices: FloatArray, faces: IntArray) -> tuple[FloatArray, FloatArray, FloatArray]:
         """(F,) visible pixels of front and back, over all directions, and those of a side that nothing hides."""

@@ -17,6 +17,7 @@ from common.synthetic.assets.wardrobe import Wardrobe, bare_faces
 from common.synthetic.dataset.presets import DRESSED
 from common.synthetic.renderer.renderer import Figure, View, WornGarment
 from common.synthetic.scene.scene import SceneMaker, scene_maker
+from tests.bench.people.shells import ShellMaker
 
 
 @pytest.fixture(scope="module")
@@ -96,6 +97,6 @@ def test_garments_hide_the_body(dressed_scenes: SceneMaker, wardrobe: Wardrobe) 
 
 def test_region_colours_include_garments(dressed_scenes: SceneMaker, wardrobe: Wardrobe) -> None:
     _, _, clothed = suit_and_people(wardrobe, dressed_scenes)
-    colours = dressed_scenes.renderer.region_colours(clothed)
+    colours = ShellMaker(dressed_scenes.renderer).region_colours(clothed)
     np.testing.assert_allclose(colours[REGION_INDEX["chest"]], [0.9, 0.05, 0.05], atol=0.2)
     np.testing.assert_allclose(colours[REGION_INDEX["hand.L"]], [0.5, 0.5, 0.5], atol=0.15)

@@ -11,6 +11,7 @@ from common.synthetic.kinds.outfits import KindOutfit
 from common.synthetic.scene.dressing import Dresser
 from common.synthetic.scene.scene import CROP_FIELDS, Crops, SceneMaker, scene_maker
 from common.wears import possible
+from tests.bench.people.crops import drawn_again
 
 BODY_THICKNESS_M = 0.35
 
@@ -118,7 +119,7 @@ def test_people_in_known_outfits_are_drawn_again_from_their_crops() -> None:
     assert set(crops) == set(CROP_FIELDS)
     dresser = Dresser(scenes.renderer.canvas, dressed=True)
     for state, kinds in zip(crops["outfit"], crops["kinds"], strict=True):
-        outfit = dresser.again(np.asarray(state, np.uint64))
+        outfit = drawn_again(dresser, np.asarray(state, np.uint64))
         assert isinstance(outfit, KindOutfit)
         np.testing.assert_array_equal(possible(outfit.kinds), kinds)
-        assert dresser.again(np.asarray(state, np.uint64)).body.noise_seed == outfit.body.noise_seed
+        assert drawn_again(dresser, np.asarray(state, np.uint64)).body.noise_seed == outfit.body.noise_seed
