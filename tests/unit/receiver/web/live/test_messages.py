@@ -5,7 +5,6 @@ import struct
 from typing import Any
 
 import numpy as np
-import pytest
 
 from receiver.mesh.mesh_texture import TextureCorners
 from receiver.mesh.triangle_mesh import SurfaceMesh
@@ -49,14 +48,6 @@ def test_vertices_are_within_half_a_step_of_the_mesh() -> None:
     np.testing.assert_array_equal(array(payload, person["colours"], "u1"), colours)
 
 
-def test_mesh_brings_neither_faces_nor_known_colours() -> None:
-    colours = np.full((4, 3), 9, np.uint8)
-    mesh = QuantisedMesh.from_mesh(SurfaceMesh(TETRAHEDRON.vertices, TETRAHEDRON.faces, colours), "body")
-    header, _ = read(frame_message({}, [(0, mesh, False)]))
-    assert header["people"][0]["topology"] == "body"
-    assert not {"faces", "colours"} & header["people"][0].keys()
-
-
 def test_topology_of_a_large_mesh_has_wide_indices() -> None:
     faces = np.array([[0, 1, 70_000]], np.int32)
     header, payload = read(topology_message("body", faces, 70_001, np.arange(9, dtype=np.uint8)))
@@ -96,12 +87,3 @@ def test_texture_is_carried_as_it_is() -> None:
     header, payload = read(texture_message(2, 5, b"\xff\xd8jpeg"))
     assert (header["session"], header["person"], header["mime"]) == (2, 5, "image/jpeg")
     assert payload == b"\xff\xd8jpeg"
-
-
-@pytest.mark.parametrize("count", [0, 1, 3])
-def test_several_people_are_told_apart(count: int) -> None:
-    mesh = QuantisedMesh.from_mesh(TETRAHEDRON, "surface")
-    header, payload = read(frame_message({}, [(identity, mesh, True) for identity in range(count)]))
-    assert [person["id"] for person in header["people"]] == list(range(count))
-    for person in header["people"]:
-        np.testing.assert_array_equal(array(payload, person["vertices"], "<u2"), mesh.vertices)
