@@ -21,6 +21,7 @@ from tests.support.web.page_server import PageServer
 
 PATIENCE_MS = 60_000
 DESKTOP = {"width": 1280, "height": 800}
+PASSWORD = "correct horse battery"
 EXPECTED_NOISE = ("GPU stall due to ReadPixels",)
 """A note of the graphics driver about the measurement of the time that drawing takes."""
 
@@ -30,12 +31,12 @@ def demo_output(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Frames of the demo clip: one process of the tests makes them, and each has a copy of its own."""
     own = tmp_path_factory.mktemp("demo")
     if "PYTEST_XDIST_WORKER" not in os.environ:
-        return publish_demo(own / "out", frames=12)
+        return publish_demo(own / "out", frames=8)
     made = tmp_path_factory.getbasetemp().parent / "demo"
     with made.with_suffix(".lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         if not made.exists():
-            publish_demo(own / "made", frames=12).rename(made)
+            publish_demo(own / "made", frames=8).rename(made)
     return shutil.copytree(made, own / "out", symlinks=True)
 
 
@@ -91,21 +92,6 @@ def complaints() -> Iterator[Complaints]:
     assert said == []
 
 
-SHOTS = os.environ.get("BODYWIRE_SCREENSHOTS")
-"""Folder that keeps pictures of the page at the sizes of a phone, a tablet and a desktop; without it none are made."""
-
-
-def keep(page: Page, name: str) -> None:
-    """Pictures of the page to look at."""
-    if SHOTS:
-        before = page.viewport_size
-        for width in (360, 768, 1280):
-            page.set_viewport_size({"width": width, "height": 800})
-            page.wait_for_timeout(800)
-            page.screenshot(path=Path(SHOTS) / f"{name}-{width}.png")
-        page.set_viewport_size(before or DESKTOP)  # type: ignore[arg-type]
-
-
 def scrub(page: Page, number: int) -> None:
     """Shows a frame of the recording. A slider would clamp a number that the page has not heard of yet."""
     slider = page.get_by_role("slider", name="Frame")
@@ -125,6 +111,14 @@ def visit(browser: Browser, complaints: Complaints, **settings: Any) -> Iterator
         yield page
     finally:
         context.close()
+
+
+def sign_in(page: Page, password: str = PASSWORD, button: str = "Sign in") -> None:
+    """As `ada`, who signs up with the button `Sign up`."""
+    page.get_by_label("Name", exact=True).fill("ada")
+    page.get_by_label("Password").fill(password)
+    page.get_by_role("button", name=button, exact=True).click()
+    expect(page.get_by_role("heading", name="ada")).to_be_visible()
 
 
 @pytest.fixture

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Browser, Page, WebSocket
 
-from tests.browser.conftest import Complaints, keep, visit
+from tests.browser.conftest import Complaints, visit
 from tests.browser.pictures import differing_share, distinct_colours, scene
 from tests.e2e.daemons import RunningReceiver, receiver
 from tests.support.processes.demo_clip import fake_camera, looped_clip
@@ -76,10 +76,8 @@ def test_live_page_shows_a_running_sender(
         assert differing_share(before, scene(page)) > 0.002, "the canvas stands still"
         assert page.locator(".panel").inner_text() != panel, "the panel stands still"
         page.wait_for_selector(".viewport[data-textured='1']")
-        keep(page, "live")
         page.get_by_role("button", name="Surface", exact=True).click()
         next_frame(page, page.locator(".viewport").first.get_attribute("data-frame"))
-        keep(page, "live-surface")
 
 
 class Shown:
@@ -136,7 +134,6 @@ def test_camera_of_a_browser_becomes_meshes(
             shown = [next_frame(page, None)]
             while len(shown) < 3:
                 shown.append(next_frame(page, shown[-1]))
-            keep(page, "camera")
             page.get_by_role("button", name="Stop").click()
             page.get_by_role("button", name="Use this camera").wait_for()
     finally:

@@ -16,7 +16,7 @@ from receiver.export.skin_weights import load_body_skin
 from receiver.mesh.body_file import read_body
 from receiver.mesh.mesh_texture import MeshTexture
 from receiver.mesh.skinned_glb import encode_body
-from tests.browser.conftest import PATIENCE_MS, Complaints, keep, scrub
+from tests.browser.conftest import PATIENCE_MS, Complaints, scrub
 from tests.browser.pictures import differing_share, scene, somebody_is_drawn
 from tests.support.meshes.checkered_texture import checkered_share, checkered_texture
 from tests.support.web.page_server import FRAME_BYTES, PageServer
@@ -124,7 +124,6 @@ def test_keys_change_the_look_turn_the_scene_and_fill_the_screen(live: Page) -> 
     live.keyboard.press("-")
     live.keyboard.press("e")
     live.wait_for_function("() => document.fullscreenElement?.className.startsWith('live')")
-    keep(live, "full")
     live.keyboard.press("e")
     live.wait_for_function("() => document.fullscreenElement === null")
 
@@ -203,10 +202,10 @@ def test_recording_is_played_scrubbed_and_left(live: Page) -> None:
     live.locator("canvas").first.focus()
     live.keyboard.press("Space")
     expect(live.get_by_role("status").first).to_have_text("Recording")
-    live.wait_for_selector(".viewport[data-frame='11']")
+    live.wait_for_selector(".viewport[data-frame='7']")
     expect(live.get_by_role("button", name="Play", exact=True)).to_be_visible(timeout=PATIENCE_MS)
     scrub(live, 5)
-    expect(live.locator(".timeline output")).to_contain_text("Frame 5 of 11")
+    expect(live.locator(".timeline output")).to_contain_text("Frame 5 of 7")
     assert somebody_is_drawn(live)
     live.keyboard.press("l")
     expect(live.get_by_role("status").first).to_have_text("Live")
@@ -315,6 +314,5 @@ def test_camera_of_the_browser_is_refused_or_sends_pictures_until_it_is_stopped(
         for control in (cameras, live.get_by_role("button", name="Stop")):
             box = control.bounding_box()
             assert scene is not None and box is not None and box["x"] + box["width"] <= scene["width"], width
-    keep(live, "camera-picker")
     live.get_by_role("button", name="Stop").click()
     expect(live.get_by_role("button", name="Use this camera")).to_be_visible()

@@ -15,25 +15,16 @@ from receiver.export.skin_weights import load_body_skin
 from receiver.mesh.body_file import BodyFile, parse_body
 from receiver.mesh.glb_reader import GlbReader
 from receiver.web.refused import Refused
-from tests.browser.conftest import DESKTOP, PATIENCE_MS, Complaints, keep, visit
+from tests.browser.conftest import DESKTOP, PASSWORD, PATIENCE_MS, Complaints, sign_in, visit
 from tests.browser.pictures import differing_share, settled
 from tests.support.meshes.checkered_texture import checkered_share, checkered_texture
 from tests.support.web.page_server import PageServer
-
-PASSWORD = "correct horse battery"
-
-
-def sign_in(page: Page, password: str, button: str = "Sign in") -> None:
-    page.get_by_label("Name", exact=True).fill("ada")
-    page.get_by_label("Password").fill(password)
-    page.get_by_role("button", name=button, exact=True).click()
-    expect(page.get_by_role("heading", name="ada")).to_be_visible()
 
 
 @pytest.fixture
 def models(page: Page, server: PageServer) -> Page:
     page.goto(f"{server.address}/#account")
-    sign_in(page, PASSWORD, "Sign up")
+    sign_in(page, button="Sign up")
     page.get_by_role("link", name="Models").click()
     expect(page.get_by_text("Drop photographs of people here")).to_be_visible()
     return page
@@ -107,7 +98,6 @@ def test_people_of_a_model_have_numbers_and_one_is_chosen(models: Page, server: 
     expect(models.get_by_role("link", name="OBJ of person 1")).to_be_hidden()
     files = models.locator(".downloads").bounding_box()
     assert files is not None and files["height"] < 0.2 * DESKTOP["height"]
-    keep(models, "model-of-four")
 
 
 def downloaded(page: Page, link: str) -> bytes:
@@ -206,7 +196,6 @@ def test_broken_picture_of_five_stops_no_other(
     expect(failed).to_contain_text("The picture is damaged or incomplete")
     expect(models.locator(".gallery a")).to_have_count(4)
     assert len(server.models) == 4
-    keep(models, "queue")
     models.get_by_role("link", name="Open 4.jpg").click()
     expect(models.get_by_role("heading", name="4.jpg")).to_be_visible()
 
@@ -219,7 +208,7 @@ def test_visitor_signs_up_has_a_token_and_changes_the_password(
     page.goto(f"{server.address}/#models")
     page.get_by_role("link", name="Sign in or sign up").click()
     expect(page.get_by_role("heading", name="Account")).to_be_visible()
-    sign_in(page, PASSWORD, "Sign up")
+    sign_in(page, button="Sign up")
 
     page.get_by_label("Name of the new token").fill("laptop")
     page.get_by_role("button", name="Make a token").click()
@@ -237,8 +226,7 @@ def test_visitor_signs_up_has_a_token_and_changes_the_password(
     expect(named).to_have_count(page.locator("form:has([type=password])").count())
     with visit(browser, complaints) as other:
         other.goto(f"{server.address}/#account")
-        sign_in(other, PASSWORD)
-        keep(page, "account")
+        sign_in(other)
         for old, said in (("wrong", "The password is wrong."), (PASSWORD, "The password is changed.")):
             page.get_by_label("Current password").fill(old)
             page.get_by_label("New password").fill("another good one")
@@ -262,7 +250,6 @@ def test_nothing_is_left_of_a_deleted_account(models: Page, server: PageServer, 
     expect(models.get_by_text("1 of 200 models and clips used")).to_be_visible()
     models.get_by_role("button", name="Delete the account…").click()
     models.get_by_role("dialog").get_by_label("Password").fill(PASSWORD)
-    keep(models, "account-delete")
     models.get_by_role("dialog").get_by_role("button", name="Delete").click()
     expect(models.get_by_role("button", name="Sign up")).to_be_visible()
     assert server.models == []

@@ -4,7 +4,7 @@ import pytest
 from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Browser, Page, Response, expect
 
-from tests.browser.conftest import DESKTOP, Complaints, visit
+from tests.browser.conftest import DESKTOP, Complaints, sign_in, visit
 from tests.browser.pictures import somebody_is_drawn
 from tests.support.meshes.checkered_texture import checkered_texture
 from tests.support.web.page_server import PageServer
@@ -56,9 +56,7 @@ def test_axe_finds_no_serious_fault_in_a_model(
     server.texture = checkered_texture()
     with visit(browser, complaints, viewport=viewport, bypass_csp=True) as page:
         page.goto(f"{server.address}/#account")
-        page.get_by_label("Name", exact=True).fill("ada")
-        page.get_by_label("Password").fill("correct horse battery")
-        page.get_by_role("button", name="Sign up").click()
+        sign_in(page, button="Sign up")
         page.get_by_role("link", name="Models").click()
         page.set_input_files("#picture", {"name": "a.jpg", "mimeType": "image/jpeg", "buffer": picture})
         page.wait_for_selector(".model[data-people='1']")
@@ -77,10 +75,7 @@ def test_phone_shows_every_view_without_scrolling_sideways(
 ) -> None:
     with visit(browser, complaints, viewport=PHONE, has_touch=True, is_mobile=True) as page:
         open_view(page, server, "account")
-        page.get_by_label("Name", exact=True).fill("ada")
-        page.get_by_label("Password").fill("correct horse battery")
-        page.get_by_role("button", name="Sign up").click()
-        expect(page.get_by_role("heading", name="ada")).to_be_visible()
+        sign_in(page, button="Sign up")
         for view in VIEWS:
             open_view(page, server, view)
             for element in (f"#{view}", "html"):
@@ -167,10 +162,7 @@ def test_page_behind_a_proxy_that_strips_a_path(page: Page, server: PageServer, 
     page.get_by_role("link", name="Sessions").click()
     page.wait_for_function("() => document.querySelector('.thumbnail img')?.naturalWidth === 320")
     page.get_by_role("link", name="Account").click()
-    page.get_by_label("Name", exact=True).fill("ada")
-    page.get_by_label("Password").fill("correct horse battery")
-    page.get_by_role("button", name="Sign up").click()
-    expect(page.get_by_role("heading", name="ada")).to_be_visible()
+    sign_in(page, button="Sign up")
     page.get_by_role("link", name="Models").click()
     page.set_input_files("#picture", {"name": "a.jpg", "mimeType": "image/jpeg", "buffer": picture})
     page.wait_for_selector(".model[data-people='1'] .keypoints")

@@ -1,22 +1,18 @@
 """What the live view shows of people: everybody, whatever covers it; one of them; nobody; sessions that have ended."""
 
-import os
 from dataclasses import replace
-from pathlib import Path
 
 import numpy as np
 import pytest
-from PIL import Image
 from playwright.sync_api import Browser, Locator, Page, expect
 
 from common.arrays import ByteArray
 from common.frames import Camera
 from common.labels import LIMBS
-from tests.browser.conftest import DESKTOP, Complaints, keep, visit
+from tests.browser.conftest import DESKTOP, Complaints, visit
 from tests.browser.pictures import differing_share, settled, somebody_is_drawn
 from tests.support.web.page_server import PageServer
 
-SHOTS = os.environ.get("BODYWIRE_SCREENSHOTS")
 CROWD = (-1.6, -0.4, 1.5)
 PERSON_PIXELS = 24
 """A difference that noise of the picture does not have."""
@@ -65,8 +61,6 @@ def test_everybody_is_where_no_control_covers_them(
             page.keyboard.press(key)
         page.evaluate("document.activeElement.blur()")
         shown = settled_page(page)
-        if SHOTS:
-            Image.fromarray(shown.astype(np.uint8)).save(Path(SHOTS) / f"view-{width}{'-figures' * sheet}.png")
         hide_everybody(page)
         page.locator("canvas").first.focus()
         page.evaluate("document.activeElement.blur()")
@@ -106,9 +100,6 @@ def test_one_of_several_people_is_followed_and_others_hidden(page: Page, server:
     expect(page.get_by_role("button", name="Follow Person 3")).to_have_attribute("aria-pressed", "true")
     page.get_by_role("button", name="Hide Person 1").click()
     expect(page.get_by_role("button", name="Hide Person 1")).to_have_attribute("aria-pressed", "true")
-    if SHOTS:
-        page.wait_for_timeout(1500)
-        page.screenshot(path=Path(SHOTS) / "people-1280.png")
     page.get_by_role("button", name="Follow Person 3").click()
     expect(page.get_by_role("button", name="Follow Person 3")).to_have_attribute("aria-pressed", "false")
 
@@ -133,14 +124,12 @@ def test_bust_is_framed_without_what_no_camera_sees_and_its_face_followed(page: 
     canvas = page.locator("canvas").first
     canvas.focus()
     bust = skin_px(page)
-    keep(page, "bust")
     assert bust > 150, "the face has 120 of 800 pixels, and the neck some"
 
     unseen = page.get_by_role("button", name="Limbs that no camera sees")
     page.keyboard.press("u")
     expect(unseen).to_have_attribute("aria-pressed", "true")
     whole = settled(canvas, canvas)
-    keep(page, "bust-whole")
     page.keyboard.press("u")
     expect(unseen).to_have_attribute("aria-pressed", "false")
     assert skin_px(page) == bust
@@ -150,7 +139,6 @@ def test_bust_is_framed_without_what_no_camera_sees_and_its_face_followed(page: 
     page.keyboard.press("f")
     expect(face).to_have_attribute("aria-pressed", "true")
     assert skin_px(page) > 0.35 * DESKTOP["height"]
-    keep(page, "face")
     face.click()
     expect(face).to_have_attribute("aria-pressed", "false")
     assert skin_px(page) == bust
@@ -171,7 +159,6 @@ def test_nobody_was_seen_yet(page: Page, server: PageServer) -> None:
     server.crowd = ()
     page.goto(server.address)
     expect(page.get_by_role("heading", name="Nobody seen yet")).to_be_visible()
-    keep(page, "nobody")
     server.crowd = (0.0,)
     expect(page.get_by_role("heading", name="Nobody seen yet")).to_be_hidden()
     server.crowd = ()
@@ -196,7 +183,6 @@ def test_ended_session_says_when_and_its_averages(page: Page, server: PageServer
     assert page.locator(".columns span").evaluate_all("all => all.some((each) => each.clientHeight > 10)")
     expect(page.locator(".preview")).to_be_hidden()
     expect(page.get_by_role("note")).to_contain_text("Session ended ")
-    keep(page, "ended")
     page.get_by_role("button", name="Use this camera").click()
     expect(page.get_by_role("heading", name="Waiting for the first frame")).to_be_visible()
     expect(people(page)).to_be_hidden()
