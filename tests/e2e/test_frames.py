@@ -4,7 +4,6 @@ import io
 import json
 import shutil
 import signal
-import time
 import urllib.request
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -30,7 +29,6 @@ from sender.link.transport.transport import Transport
 from tests.e2e.daemons import RunningReceiver, Secured, receiver, run
 from tests.support.link.scripted_sender import ScriptedSender
 from tests.support.processes.demo_clip import demo_picture
-from tests.support.processes.forked_program import ForkedProgram
 from tests.support.processes.free_port import free_port
 
 HIPS_PX = 310
@@ -49,11 +47,6 @@ def coloured(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
 
 def lines_of(out: Path) -> list[dict[str, Any]]:
     return [json.loads(line) for line in (out / "frames.jsonl").read_text().splitlines()]
-
-
-def count_colours(mesh: Path) -> int:
-    """Number of different vertex colours."""
-    return len(np.unique(vertex_colours(mesh), axis=0))
 
 
 def vertex_colours(mesh: Path) -> FloatArray:
@@ -168,24 +161,6 @@ async def test_sigterm_finishes_arrived_frames_and_sends_drain(serving: Serving)
     assert acknowledged == list(range(len(acknowledged)))
     drained = [line["seq"] for line in lines_of(serving.out) if line["source"] == "draining"]
     assert drained == acknowledged
-
-
-@pytest.mark.slow
-def test_meshes_get_the_colours_of_the_person(tmp_path: Path) -> None:
-    """At first one colour per body region, blended where regions meet; later those of the picture."""
-    out = tmp_path / "out"
-    with receiver(out, "--meshes", "surfaces") as running:
-        sending = ForkedProgram("sender", ["--camera", "demo", "--peer", running.address])
-        try:
-            first = last = 0
-            while last <= 3 * first or not first:
-                assert sending.poll() is None, (first, last)
-                time.sleep(0.1)
-                if lines := lines_of(out):
-                    first, last = (count_colours(out / lines[at]["people"][0]["surface"]) for at in (0, -1))
-        finally:
-            sending.kill()
-            sending.communicate()
 
 
 @pytest.mark.slow

@@ -81,33 +81,3 @@ def test_all_networks_can_be_captured(monkeypatch: pytest.MonkeyPatch) -> None:
     networks = networks_of_both_daemons(monkeypatch)
     assert {name for name, *_ in networks} == NAMES
     assert [(name, fault) for name, network, inputs in networks for fault in faults(network, inputs)] == []
-
-
-class Uncapturable(nn.Module):
-    """What must not be in a network, one thing at a time."""
-
-    def __init__(self, kind: str) -> None:
-        super().__init__()
-        self.kind = kind
-
-    def forward(self, x: Tensor) -> tuple[Tensor]:
-        if self.kind == "constant":
-            return (x + x.new_tensor([1.0, 2.0]),)
-        if self.kind == "indices":
-            return (x[:, [1, 0]],)
-        if self.kind == "shape":
-            return (x[x > 0],)
-        return (x * x.sum().item(),)
-
-
-@pytest.mark.parametrize(
-    ("kind", "fault"),
-    [
-        ("constant", "makes a tensor on the host"),
-        ("indices", "makes a tensor on the host"),
-        ("shape", "depends on values"),
-        ("value", "waits for the device"),
-    ],
-)
-def test_what_cannot_be_captured_is_found(kind: str, fault: str) -> None:
-    assert any(fault in found for found in faults(Uncapturable(kind), [torch.zeros(1, 2)]))

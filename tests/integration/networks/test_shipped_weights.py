@@ -5,28 +5,18 @@ are all zero under a right checksum, by the floor.  Quality is measured by `test
 """
 
 import re
-from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from common.errors import WeightsError
-from common.frames import PersonLabels
 from common.synthetic.dataset.presets import DRESSED
 from common.synthetic.dataset.shards import CropDataset
 from common.synthetic.render_shards import Task, render_shard
 from common.weights.loader import load_weights
-from common.weights.manifest import WEIGHTS_DIRECTORY, model_hash, read_manifest
-from sender.importance.importance import Importance
+from common.weights.manifest import WEIGHTS_DIRECTORY, read_manifest
 from sender.perception.network.network import PerceptionConfig
-from tests.bench import measures
-from tests.bench.bytes.rates import through_key_frame, unconstrained_rho
-from tests.bench.measures import Surface, centred
-from tests.bench.people.crops import TruePerson
-from tests.bench.people.reconstruction_scores import Receiver, image_figures
-from tests.bench.perceived import CropSender
 from tests.integration.networks.network_floors import FIGURES, TestPeople
 from tests.support.training.changed_weights import changed_weights, zeroed
 
@@ -90,48 +80,3 @@ def test_every_network_has_a_floor_and_every_damaged_file_is_refused(tmp_path: P
             (tmp_path / entry.file).write_bytes(damaged)
             with pytest.raises(WeightsError, match=rf"weights .*{re.escape(entry.file)} .*: reinstall bodywire"):
                 load_weights(name, directory=tmp_path)
-
-
-@dataclass(frozen=True)
-class Received:
-    """Mean scores of meshes at the receiver."""
-
-    mpjpe_mm: float
-    chamfer_mm: float
-    mask_iou: float
-    watertight: bool
-
-
-def _receive(people: Sequence[PersonLabels], truth: Sequence[TruePerson]) -> Received:
-    receiver = Receiver()
-    joints, chamfer, mask, watertight = [], [], [], []
-    for labels, true in zip(people, truth, strict=True):
-        (found,) = receiver.reconstruct([labels], true.camera)
-        surface = Surface(centred(found.joints_3d, found.surface.vertices), found.surface.faces)
-        joints.append(measures.mean_distance_mm(centred(found.joints_3d), true.keypoints))
-        chamfer.append(measures.surface_distances(surface, true.surface, samples=1000)["chamfer_mm"])
-        mask.append(image_figures(found.surface, float(found.body.joint_positions[0, 2]), true)["mask_iou"])
-        watertight.append(measures.is_watertight_piece(found.surface.vertices, found.surface.faces))
-    return Received(float(np.mean(joints)), float(np.mean(chamfer)), float(np.mean(mask)), all(watertight))
-
-
-@pytest.mark.slow
-def test_perceived_labels_through_codec_and_receiver(test_people: TestPeople) -> None:
-    importance, networks = Importance.load(), model_hash()
-    perceived = CropSender().predict(test_people.batch)
-    heads = measures.mean_by_key([scores for _, scores in perceived])
-    assert heads["mask_iou"] > 0.8
-    assert heads["depth_mm"] < 110
-    coded = [through_key_frame(labels, unconstrained_rho(importance, labels), networks)[0] for labels, _ in perceived]
-    received = _receive(coded, test_people.people)
-    assert received.mpjpe_mm < 170
-    assert received.mask_iou > 0.6
-    assert received.watertight
-
-
-@pytest.mark.slow
-def test_receiver_reconstructs_true_labels(test_people: TestPeople) -> None:
-    received = _receive([person.labels for person in test_people.people], test_people.people)
-    assert received.mpjpe_mm < 10
-    assert received.chamfer_mm < 10
-    assert received.watertight

@@ -9,9 +9,9 @@ import shutil
 import subprocess
 import sys
 import textwrap
-import threading
 import warnings
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 
@@ -120,13 +120,6 @@ def test_meshes_are_exported_as_they_are(people: People, tmp_path: Path) -> None
     assert path.stat().st_size > 100_000
 
 
-@pytest.mark.parametrize("how", ["bytes", "array"])
-def test_content_of_a_picture_is_as_good_as_its_path(people: People, how: str) -> None:
-    content = PHOTOGRAPH.read_bytes() if how == "bytes" else read_image(PHOTOGRAPH).image
-    (person,) = reconstruct(content)
-    np.testing.assert_allclose(person.joints_3d, people[0].joints_3d, atol=1e-4)
-
-
 def test_call_within_an_event_loop_as_in_a_notebook(people: People) -> None:
     async def cell() -> People:
         return reconstruct(str(PHOTOGRAPH))
@@ -134,13 +127,9 @@ def test_call_within_an_event_loop_as_in_a_notebook(people: People) -> None:
     assert len(asyncio.run(cell())) == len(people)
 
 
-def test_threads_may_call_at_once(people: People) -> None:
-    found: list[People] = []
-    threads = [threading.Thread(target=lambda: found.append(reconstruct(PHOTOGRAPH))) for _ in range(2)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
+def test_content_of_a_picture_is_as_good_as_its_path_in_threads_at_once(people: People) -> None:
+    with ThreadPoolExecutor(2) as threads:
+        found = list(threads.map(reconstruct, (PHOTOGRAPH.read_bytes(), read_image(PHOTOGRAPH).image)))
     for (person,) in found:
         np.testing.assert_allclose(person.joints_3d, people[0].joints_3d, atol=1e-3)
 
@@ -184,11 +173,6 @@ def test_clip_becomes_a_stream() -> None:
     assert np.array_equal(first.body.faces, last.body.faces)
     moved = np.linalg.norm(last.joints_3d - first.joints_3d, axis=1)
     assert 0 < moved.max() < 0.3
-
-
-def test_folder_of_photographs_is_a_stream_of_pictures(people: People) -> None:
-    (found,) = stream(PHOTOGRAPH)
-    np.testing.assert_allclose(found[0].joints_3d, people[0].joints_3d, atol=1e-4)
 
 
 def test_lines_of_the_readme(

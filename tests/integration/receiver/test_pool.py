@@ -101,22 +101,6 @@ async def test_meshes_of_single_people_are_those_of_the_local_engine_bit_for_bit
 
 
 @pytest.mark.slow
-async def test_frame_of_several_people_and_a_bad_one(pool: RayPool) -> None:
-    engine = PoolEngine(pool, batch_people=2)
-    await engine.start()
-    good, bad = clip(1, seed=1, people=3)[0], clip(1, seed=2)[0]
-    bad.people[0].labels["root"] = np.zeros(1000, np.float32)  # type: ignore[index]
-    one = asyncio.ensure_future(engine.reconstruct(ReconstructionRequest("a", "a", bad)))
-    result = await engine.reconstruct(ReconstructionRequest("b", "b", good))
-    with pytest.raises(ValueError):
-        await one
-    assert [person.labels.identity for person in result.people] == [0, 1, 2]
-    assert engine.skeleton.names == pool.facts.skeleton.names
-    assert (engine.capacity() or 0) > 0
-    await engine.close()
-
-
-@pytest.mark.slow
 async def test_killed_replica_costs_a_retry_and_is_started_again(pool: RayPool) -> None:
     metrics = ReceiverMetrics()
     engine = PoolEngine(pool, batch_people=2, observer=metrics)

@@ -1,9 +1,10 @@
 """Replaying what a session recorded gives the same files, bit for bit, with the networks that ship."""
 
 import asyncio
-import itertools
 from collections.abc import AsyncIterator, Iterable, Sequence
 from contextlib import asynccontextmanager
+from dataclasses import replace
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -30,24 +31,19 @@ from receiver.publish.session_directory import SessionDirectory
 from receiver.recording.config import RecordConfig, ReplayConfig
 from receiver.recording.recorder import FileRecorder
 from receiver.recording.replay import Replay, open_recording
-from sender.capture.open import open_source
-from tests.bench.perceived import FrameSender
 from tests.support.link.counting_codec import new_session
-from tests.support.motion.label_motion import FINE_RHO
+from tests.support.motion.label_motion import FINE_RHO, clip
 
-FRAMES = 8
+FRAMES = 6
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture
 def frames() -> list[LabelFrame]:
-    """What the sender makes of the demo clip's first frames, six seconds apart for the clock of a recording."""
-    sender = FrameSender()
-    with open_source("demo") as source:
-        labels = [sender.label(frame) for frame in itertools.islice(source, FRAMES)]
-    return [
-        LabelFrame(each.sequence, each.source, 1_800_000_000.0 + 6 * each.sequence, each.camera, each.people)
-        for each in labels
-    ]
+    """Somebody who moves, in frames that are six seconds apart for the clock of a recording."""
+    return [replace(each, captured_at=1_800_000_000.0 + 6 * each.sequence) for each in clip(FRAMES, seed=7)]
+
+
+_reconstructor = cache(Reconstructor.load)
 
 
 @asynccontextmanager
@@ -56,7 +52,7 @@ async def receiving(out: Path, recorder: FileRecorder | None = None) -> AsyncIte
     with SessionDirectory(PublishConfig(out)) as directory:
         observers = [] if recorder is None else [recorder]
         pipeline = ReceiverPipeline(
-            LocalEngine(Reconstructor.load()),
+            LocalEngine(_reconstructor()),
             directory,
             ReceiverMetrics(),
             observers=observers,
