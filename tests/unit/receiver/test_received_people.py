@@ -89,15 +89,6 @@ def tile_blob(identity: int, number: int = 0, data: bytes | None = None) -> Blob
     return Blob(TEXTURE, tile.key(identity), flat(tile, 90) if data is None else data)
 
 
-def test_textures_belong_to_people() -> None:
-    textures = ReceivedPeople()
-    take_blob(textures, tile_blob(3))
-    take_blob(textures, tile_blob(4))
-    assert next_frame(textures, wait=False).keys() == {3, 4}
-    take_blob(textures, tile_blob(3, data=NO_TILE))
-    assert next_frame(textures, wait=True).keys() == {4}
-
-
 def test_tiles_of_a_live_session_wait_for_others_except_the_first() -> None:
     textures = ReceivedPeople()
     take_blob(textures, tile_blob(3))
@@ -117,9 +108,9 @@ def test_every_tile_counts_at_once_in_a_session_that_is_not_live() -> None:
 
 def test_memory_is_limited_to_some_people() -> None:
     textures = ReceivedPeople()
-    for identity in range(256):
+    for identity in range(40):
         take_blob(textures, tile_blob(identity))
-    assert len(next_frame(textures, wait=False)) <= 32 and 255 in next_frame(textures, wait=False)
+    assert len(known := next_frame(textures, wait=False)) <= 32 and 39 in known
 
 
 @pytest.mark.parametrize("hostile", [Blob(TEXTURE, 2**31, NO_TILE), Blob(TEXTURE, 0, b"\x01RIFF")])
@@ -141,14 +132,6 @@ def worn(received: ReceivedPeople, identity: int) -> Wears:
     _, drawn = worn_of(received, identity)
     assert drawn is not None
     return drawn
-
-
-def test_newest_replaces() -> None:
-    received = ReceivedPeople()
-    for first in (1.0, 0.2):
-        take_blob(received, wears_blob(3, first))
-    posterior, _ = worn_of(received, 3)
-    assert posterior is not None and posterior.likeliest()["sleeve"][0] == "sleeveless"
 
 
 def test_withdrawn_identity_wears_nothing_known() -> None:

@@ -51,15 +51,6 @@ def filled(*streams: tuple[str, str, int]) -> FairQueue[str]:
     return queue
 
 
-def test_idle_session_gains_no_credit() -> None:
-    queue = filled(("one", "busy", 100))
-    for _ in range(50):
-        queue.take()
-    for _ in range(50):
-        queue.put("two", "late", "late")
-    assert Counter(queue.take() for _ in range(20)) == {"busy": 10, "late": 10}
-
-
 def test_removed_jobs_do_not_leave_and_are_not_charged() -> None:
     queue = filled(("one", "withdrawn", 30), ("two", "other", 3))
     queue.remove("one", "withdrawn", lambda job: True)
@@ -271,12 +262,6 @@ def test_job_that_is_held_back_leaves_its_place_to_others() -> None:
     queue = queue_of(Job("a", Priority.LIVE), Job("b", Priority.UPLOAD))
     assert queue.take(2, per_account=2, per_session=1, begun=[("a", "session")]) == [Job("b", Priority.UPLOAD)]
     assert queue.take(2, per_account=2, per_session=1) == [Job("a", Priority.LIVE)]
-
-
-def test_removed_jobs_do_not_leave() -> None:
-    queue = queue_of(Job("a", Priority.UPLOAD, 1), Job("a", Priority.LIVE, 2))
-    queue.remove("a", "session", lambda job: job.number == 1)
-    assert take(queue, 2) == [Job("a", Priority.LIVE, 2)]
 
 
 def test_batch_has_at_most_the_limit_of_each_account_and_session() -> None:

@@ -6,7 +6,6 @@ import pytest
 import torch
 from scipy import sparse
 from torch import Tensor
-from torch.utils._python_dispatch import TorchDispatchMode
 
 from common.body.label_space import LabelSpace
 from common.body.model import BodyModel, KeypointKinematics, skin
@@ -56,23 +55,3 @@ def test_people_are_posed_as_the_body_model_poses_them(body: BodySkin, network: 
         for one, other in zip((vertices, positions, rotations, keypoints), expected, strict=True):
             torch.testing.assert_close(one, other, rtol=0, atol=1e-5)
         torch.testing.assert_close(colours, space.decode_colours(labels))
-
-
-class Operations(TorchDispatchMode):
-    def __init__(self) -> None:
-        super().__init__()  # type: ignore[no-untyped-call]
-        self.count = 0
-
-    def __torch_dispatch__(self, func, types, args=(), kwargs=None):  # type: ignore[no-untyped-def]
-        self.count += 1
-        return func(*args, **(kwargs or {}))
-
-
-def test_a_pass_has_few_operations_whatever_the_batch(body: BodySkin, network: PeopleNetwork) -> None:
-    counts = []
-    for people in (1, 16):
-        with torch.inference_mode(), Operations() as operations:
-            network(*inputs(body, people))
-        counts.append(operations.count)
-    # One tensor is contiguous only with one person.
-    assert counts[1] <= counts[0] + 1 < 200

@@ -140,16 +140,6 @@ def test_keypoints_outside_of_the_picture_or_behind_the_camera_are_not_seen(reco
     np.testing.assert_allclose(cut.keypoints_2d[:, 1] - low / 2, person.keypoints_2d[:, 1] - 240, atol=1e-3)
 
 
-def test_batch_gives_each_frame_what_it_gives_alone(reconstructor: Reconstructor) -> None:
-    requests = [ReconstructionRequest("account", session, frame(session, session + 2)) for session in range(3)]
-    batched = [reconstructor.extract(inferred) for inferred in reconstructor.infer(requests)]
-    for request, result in zip(requests, batched, strict=True):
-        alone = reconstructor.reconstruct(request)
-        assert [one.labels.identity for one in result.people] == [one.labels.identity for one in alone.people]
-        for one, other in zip(result.people, alone.people, strict=True):
-            np.testing.assert_allclose(one.body.mesh.vertices, other.body.mesh.vertices, atol=1e-5)
-
-
 async def test_frame_that_is_split_is_what_it_is_in_one_batch(reconstructor: Reconstructor) -> None:
     request = ReconstructionRequest("account", "a", frame(*range(5)), still=True)
     alone = reconstructor.reconstruct(request)
@@ -197,18 +187,6 @@ def test_clothes_belong_to_one_identity(reconstructor: Reconstructor) -> None:
     np.testing.assert_allclose(plain.body.mesh.vertices, alone.body.mesh.vertices, atol=1e-5)
     assert np.abs(clothed.body.mesh.vertices - plain.body.mesh.vertices).max() > 1e-3
     np.testing.assert_allclose(clothed.joints_3d, plain.joints_3d, atol=1e-5)
-
-
-def test_time_of_each_stage_is_told(reconstructor: Reconstructor) -> None:
-    stages_ms = reconstructor.reconstruct(ReconstructionRequest("account", "a", frame(0))).stages_ms
-    assert stages_ms.keys() == {"decode", "diffusion", "body", "surface"}
-    assert all(spent_ms > 0 for spent_ms in stages_ms.values())
-
-
-def test_people_have_a_height_and_deviations(reconstructor: Reconstructor) -> None:
-    scale = people(reconstructor, frame(0))[0].scale
-    assert scale is not None and 1 < scale.height_m < 2.2
-    assert 0 < scale.height_sigma_m < scale.height_m and scale.distance_sigma_m > 0
 
 
 def test_people_are_posed_on_the_gpu(monkeypatch: pytest.MonkeyPatch) -> None:

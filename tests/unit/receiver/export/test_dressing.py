@@ -11,7 +11,7 @@ from common.arrays import FloatArray
 from common.body.anatomy import REGIONS, SKELETON
 from common.texture.atlas import sample
 from receiver.export.character import Character
-from receiver.export.dressing import bare_skin, dressed, parse_kinds, worn_parts
+from receiver.export.dressing import bare_skin, dressed, worn_parts
 from receiver.export.editing import Edits
 from receiver.export.formats.animated_glb import encode_characters
 from receiver.export.skin_weights import full_weights, load_body_skin
@@ -159,20 +159,6 @@ def test_tint_is_of_the_part_that_is_worn(character: Character) -> None:
     assert (
         (red > green + 60)[hair & TEMPLATE.outside].mean() > 0.9 > 0.1 > (red > green + 60)[REGION == "forearm"].mean()
     )
-
-
-@pytest.mark.parametrize(
-    ("texts", "error"),
-    [
-        (["kilt"], "give, for example, sleeve=short"),
-        (["kilt=long"], "'kilt' cannot be worn: give one of hair, headwear, sleeve, layer, bottom"),
-        (["sleeve=wide"], "sleeve is one of bare, sleeveless, short, long, not 'wide'"),
-        (["sleeve=short", "sleeve=long"], "sleeve is given twice"),
-    ],
-)
-def test_errors_list_what_can_be_said(texts: list[str], error: str) -> None:
-    with pytest.raises(ValueError, match=error):
-        parse_kinds(texts)
 
 
 def test_edits_are_made_in_turn_and_the_file_is_valid(character: Character, tmp_path: Path) -> None:

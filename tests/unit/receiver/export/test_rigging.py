@@ -9,7 +9,6 @@ import torch
 
 from common.body.model import BodyModel, BodyParameters
 from common.body.rotations import axis_angle_to_matrix
-from common.errors import UsageError
 from common.labels import LIMBS
 from receiver.body.skinning import BodySkin
 from receiver.export.character import continuous
@@ -152,28 +151,6 @@ def test_texture_is_that_of_the_last_frame_that_has_one(tmp_path: Path) -> None:
     np.testing.assert_array_equal(character.texture.corners.vertex, corners.vertex)
     np.testing.assert_array_equal(character.texture.corners.faces, corners.faces)
     np.testing.assert_allclose(character.texture.corners.coordinates, corners.coordinates)
-
-
-def test_unreadable_bodies_are_left_out_and_counted(tmp_path: Path) -> None:
-    publish_motion(tmp_path, [random_poses(8)])
-    bodies = bodies_of(tmp_path)
-    bodies[2].path.unlink()
-    bodies[5].path.write_bytes(bodies[5].path.read_bytes()[:-10])
-    left_out = LeftOut()
-    character = rig(0, bodies, left_out)
-    assert (left_out.seen, left_out.bodies) == (8, 2)
-    assert "000002-p0.body.gltf" in left_out.reason
-    expected = [body.time_s for number, body in enumerate(bodies) if number not in (2, 5)]
-    np.testing.assert_allclose(character.motion.times_s, expected)
-
-
-def test_session_without_a_readable_body_is_refused(tmp_path: Path) -> None:
-    publish_motion(tmp_path, [random_poses(2)])
-    bodies = bodies_of(tmp_path)
-    for body in bodies:
-        body.path.write_bytes(b"")
-    with pytest.raises(UsageError, match="none of the 2 bodies of person 0 can be read"):
-        rig(0, bodies, LeftOut())
 
 
 def test_body_model_is_posed_with_all_its_weights(tmp_path: Path) -> None:

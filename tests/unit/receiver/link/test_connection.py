@@ -107,26 +107,6 @@ async def test_echoes_carry_our_time_and_heartbeats_the_senders_clock_offset() -
     await running
 
 
-async def test_heartbeats_are_echoed_during_reconstruction(sender: Served) -> None:
-    sender.pipeline.gate.clear()
-    await sender.send([0])
-    await sender.write(Heartbeat(1234))
-    echo = await sender.receive()
-    assert isinstance(echo, Heartbeat)
-    assert echo.sent_ns == 1234
-    sender.pipeline.gate.set()
-    assert (await sender.receive_ack()).sequence == 0
-
-
-async def test_frame_handled_before_is_a_duplicate(sender: Served) -> None:
-    frame = sender.frame(0)
-    await sender.write(frame)
-    await sender.receive_ack()
-    await sender.write(frame)
-    assert (await sender.receive_ack()).status is AckStatus.DUPLICATE
-    assert (sender.pipeline.done, sender.pipeline.unused) == ([0], [0])
-
-
 def bundle(sender: Served, *sequences: int) -> FrameMessage:
     encoded = sender.codec.encode(*(label_frame(sequence) for sequence in sequences))
     return FrameMessage(sequences[-1], encoded.payload, earlier=sequences[:-1])
@@ -304,7 +284,7 @@ async def test_stream_of_a_silent_sender_ends() -> None:
     assert not sender.session.in_use
 
 
-async def test_blobs_are_delivered_during_reconstruction() -> None:
+async def test_blobs_are_delivered_and_heartbeats_echoed_during_reconstruction() -> None:
     pipeline = RecordingPipeline()
     pipeline.gate.clear()
     sender = Served(new_session(), pipeline)
@@ -313,6 +293,9 @@ async def test_blobs_are_delivered_during_reconstruction() -> None:
     await sender.write(Chunk(1, 0, b"abc", "colours", 2, 3, zlib.crc32(b"abc")))
     assert await sender.receive() == ChunkAck(1, 3)
     assert pipeline.blobs == [Blob("colours", 2, b"abc")]
+    await sender.write(Heartbeat(1234))
+    echo = await sender.receive()
+    assert isinstance(echo, Heartbeat) and echo.sent_ns == 1234
     assert pipeline.done == []
     await sender.write(Chunk(2, 0, b"abc", "broken", 2, 3, zlib.crc32(b"abc")))
     assert await sender.receive() == ChunkAck(2, 3)

@@ -14,7 +14,6 @@ from common.wire.convert import (
     ServerMessages,
 )
 from common.wire.datagrams import Datagrams
-from common.wire.stream import StreamBroken
 from receiver.link import receive_queue
 from receiver.link.frame_handler import Arrival
 from receiver.link.receive_queue import Acknowledger, ReceivedMessage, ReceiveQueue
@@ -41,33 +40,6 @@ async def test_messages_leave_in_order_with_their_times() -> None:
         (5.5, 2_500_001, 1),
         (6.0, 9_000_000, 500_000),
     ]
-
-
-async def test_window_counts_messages_until_they_are_acknowledged() -> None:
-    queue = ReceiveQueue(2, Clock(lambda: 0.0, lambda: 0.0))
-    queue.put(frame(0))
-    queue.put(None, "not readable")
-    await queue.take()
-    with pytest.raises(StreamBroken, match="more than 2 unacknowledged frames"):
-        queue.put(frame(1))
-    queue.acknowledged()
-    queue.put(frame(1))
-
-
-async def test_frame_is_superseded_by_frames_only_and_not_after_they_are_discarded() -> None:
-    queue = ReceiveQueue(8, Clock(lambda: 0.0, lambda: 0.0))
-    queue.put(frame(0))
-    first = await queue.take()
-    assert first is not None
-    superseded = first.arrival.superseded
-    queue.put(None, "not readable")
-    assert not superseded.is_set()
-    queue.put(frame(1))
-    queue.put(frame(2))
-    assert superseded.is_set()
-    queue.discard()
-    assert not superseded.is_set()
-    assert await queue.take() is None
 
 
 async def test_frame_that_gave_way_supersedes_none() -> None:

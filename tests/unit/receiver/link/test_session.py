@@ -74,18 +74,6 @@ class Evictions:
         return lambda reason: self.seen.append((number, reason.code))
 
 
-async def test_claim_waits_until_the_session_is_released() -> None:
-    use, evictions = SessionUse(), Evictions()
-    assert await use.claim(evictions.callback(1)) is Claim.GRANTED
-    second = asyncio.create_task(use.claim(evictions.callback(2)))
-    await settle()
-    assert evictions.seen == [(1, "ABORTED")]
-    assert not second.done()
-    use.release()
-    assert await second is Claim.GRANTED
-    assert use.active
-
-
 async def test_claim_between_release_and_the_next_user_evicts_that_user() -> None:
     use, evictions = SessionUse(), Evictions()
     await use.claim(evictions.callback(1))

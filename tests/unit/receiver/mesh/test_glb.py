@@ -12,31 +12,6 @@ from tests.support.meshes.posed_body import box
 from tests.support.meshes.shapes import solved, sphere
 
 
-def test_static_mesh_has_the_vertices_and_faces_of_the_mesh() -> None:
-    mesh = box()
-    glb = Glb(static_mesh_glb(mesh))
-    primitive = glb.document["meshes"][0]["primitives"][0]
-    np.testing.assert_array_equal(glb.array(primitive["attributes"]["POSITION"]), mesh.vertices)
-    np.testing.assert_array_equal(glb.array(primitive["indices"]).reshape(-1, 3), mesh.faces)
-
-
-def test_colours_are_linear() -> None:
-    mesh = box(colours=True)
-    glb = Glb(static_mesh_glb(mesh))
-    stored = glb.array(glb.document["meshes"][0]["primitives"][0]["attributes"]["COLOR_0"])
-    assert mesh.colours is not None
-    srgb = np.where(stored <= 0.0031308, stored * 12.92, 1.055 * stored ** (1 / 2.4) - 0.055)
-    np.testing.assert_allclose(srgb * 255.0, mesh.colours, atol=0.2)
-
-
-def test_read_colours_inverts_the_writer() -> None:
-    mesh = box(colours=True)
-    read = GlbReader(static_mesh_glb(mesh)).mesh()[0].colours
-    assert read is not None and mesh.colours is not None
-    np.testing.assert_array_equal(read, mesh.colours)
-    assert GlbReader(static_mesh_glb(dataclasses.replace(mesh, colours=None))).mesh()[0].colours is None
-
-
 def test_coloured_files_say_that_the_face_is_invented() -> None:
     mesh = box(colours=True)
     extras = Glb(static_mesh_glb(mesh)).document["asset"]["extras"]

@@ -8,10 +8,8 @@ import trimesh
 from common.errors import OutputError
 from receiver.mesh.formats import MESH_FORMATS
 from receiver.mesh.glb import LINEAR
-from receiver.mesh.glb_reader import GlbReader
 from receiver.mesh.mesh_files import encode_mesh, to_y_up
 from receiver.mesh.mesh_reading import read_mesh
-from receiver.mesh.mesh_texture import MeshTexture, TextureCorners, encode_jpeg
 from receiver.mesh.triangle_mesh import SurfaceMesh, is_watertight
 from receiver.publish.output_files import publish_file
 from tests.support.meshes.posed_body import box
@@ -89,20 +87,3 @@ def test_publish_file_keeps_the_old_file_when_writing_fails(tmp_path: Path, monk
         publish_file(path, b"new")
     assert path.read_bytes() == b"old"
     assert os.listdir(tmp_path) == ["index.json"]
-
-
-def test_publish_file_into_a_missing_directory(tmp_path: Path) -> None:
-    with pytest.raises(OutputError, match="No such file"):
-        publish_file(tmp_path / "missing" / "a.glb", b"x")
-
-
-def test_textured_mesh_is_y_up_and_has_the_picture(tmp_path: Path) -> None:
-    mesh = box(lift_m=0.7)
-    jpeg = encode_jpeg(np.full((16, 16, 3), 90, np.uint8))
-    coordinates = np.random.default_rng(4).random((*mesh.faces.shape, 2)).astype(np.float32)
-    content = encode_mesh(mesh, "glb", MeshTexture(TextureCorners.from_triangles(mesh.faces, coordinates), jpeg))
-    _, textured = GlbReader(content).mesh()
-    assert textured is not None and textured.jpeg == jpeg
-    (tmp_path / "body.glb").write_bytes(content)
-    read = read_mesh(tmp_path / "body.glb")
-    np.testing.assert_allclose(read.vertices[read.faces], mesh.vertices[mesh.faces], atol=1e-6)

@@ -71,13 +71,6 @@ def test_other_readers_find_the_texture() -> None:
     np.testing.assert_allclose(mesh.visual.uv * [1, -1] + [0, 1], texture.corners.coordinates, atol=1e-6)
 
 
-def test_skinning_moves_textured_vertices_as_others() -> None:
-    content, texture = textured_box()
-    body, skeleton = posed_box()
-    plain = Glb(encode_body(body, skeleton)).skinned_vertices()
-    np.testing.assert_allclose(Glb(content).skinned_vertices(), plain[texture.corners.vertex], atol=1e-6)
-
-
 def test_read_mesh_has_the_colours_of_the_texture(tmp_path) -> None:  # type: ignore[no-untyped-def]
     content, texture = textured_box()
     publish_file(tmp_path / "body.glb", content)

@@ -60,11 +60,3 @@ def test_depth_map_of_a_sphere() -> None:
     x = (130.5 - 100.0) / 240.0
     across = (3.0 - np.sqrt(9.0 - (1 + x**2) * (9.0 - 0.25))) / (1 + x**2)
     assert depth[80, 130] == pytest.approx(across, abs=0.02)
-
-
-def test_depth_map_keeps_the_nearest_surface() -> None:
-    near, far = box(), box()
-    vertices = np.concatenate([far.vertices, near.vertices - np.array([0.0, 0.0, 1.0], np.float32)])
-    faces = np.concatenate([far.faces, near.faces + len(far.vertices)]).astype(np.int32)
-    both = depth_map(SurfaceMesh(vertices, faces), CAMERA)
-    assert both[80, 105] == depth_map(SurfaceMesh(vertices[len(far.vertices) :], near.faces), CAMERA)[80, 105]

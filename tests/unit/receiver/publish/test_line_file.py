@@ -77,15 +77,6 @@ def test_append_to_a_file_that_is_moved_between_check_and_write(
     assert lines.path.read_bytes() == b"first\nsecond\n"
 
 
-def test_append_when_the_file_is_back(lines: LineFile) -> None:
-    moved = lines.path.rename(lines.path.with_name("moved"))
-    with pytest.raises(OutputError):
-        lines.append(b"second\n", synced=False)
-    moved.rename(lines.path)
-    lines.append(b"second\n", synced=False)
-    assert lines.path.read_bytes() == b"first\nsecond\n"
-
-
 def _raise_io_error(*_: object) -> None:
     raise OSError(errno.EIO, os.strerror(errno.EIO))
 

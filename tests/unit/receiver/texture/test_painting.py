@@ -8,6 +8,7 @@ from typing import Any, cast
 import numpy as np
 import pytest
 
+from common.arrays import BoolArray
 from common.body.anatomy import ATLAS_SIZE, REGION_INDEX, REGIONS
 from common.body.model import BodyModel
 from common.texture.atlas import AtlasLayout
@@ -22,6 +23,24 @@ from receiver.texture.received_texture import ReceivedTexture
 GREY = np.full((len(REGIONS), 3), 0.5, np.float32)
 
 
+@pytest.fixture(scope="module")
+def skin(body: BodyModel) -> BodySkin:
+    return BodySkin.from_model(body)
+
+
+@pytest.fixture
+def painter(body: BodyModel, skin: BodySkin, layout: AtlasLayout) -> Painter:
+    """One that has painted nobody."""
+    return Painter(body, skin.template, layout, FaceDetail(body, skin.template, layout))
+
+
+def received_of(layout: AtlasLayout, seen: BoolArray, colour: tuple[int, int, int]) -> ReceivedTexture:
+    """A texture in one colour, of which the texels (T,) that were seen are known."""
+    whole, known = np.full((ATLAS_SIZE, ATLAS_SIZE, 3), colour, np.uint8), np.zeros(ATLAS_SIZE**2, np.bool_)
+    known[layout.texel] = seen
+    return ReceivedTexture().with_tile(TILES[0], encode(TILES[0], whole, known.reshape(ATLAS_SIZE, ATLAS_SIZE)))
+
+
 def region_pattern(layout: AtlasLayout) -> np.ndarray:
     """(T, 3) a colour per body region, the same on both sides."""
     stems = [name.split(".")[0] for name in REGIONS]
@@ -29,7 +48,7 @@ def region_pattern(layout: AtlasLayout) -> np.ndarray:
     return np.stack([colour, 255 - colour, colour // 2], axis=1)[layout.region].astype(np.uint8)
 
 
-def test_paint_reaches_texture_and_vertices(layout: AtlasLayout, body: BodyModel) -> None:
+def test_paint_reaches_texture_and_vertices(layout: AtlasLayout, skin: BodySkin, painter: Painter) -> None:
     colours = region_pattern(layout)
     whole = np.zeros((ATLAS_SIZE**2, 3), np.uint8)
     whole[layout.texel] = colours
@@ -37,8 +56,6 @@ def test_paint_reaches_texture_and_vertices(layout: AtlasLayout, body: BodyModel
     received = ReceivedTexture()
     for tile in TILES[-16:]:
         received = received.with_tile(tile, encode(tile, whole, np.ones((ATLAS_SIZE, ATLAS_SIZE), np.bool_)))
-    skin = BodySkin.from_model(body)
-    painter = Painter(body, skin.template, layout, FaceDetail(body, skin.template, layout))
     paint = painter.paint(received, GREY)
     expected = {region: colours[layout.region == region][0] for region in range(len(REGIONS))}
     for region, colour in expected.items():
@@ -52,17 +69,12 @@ def test_paint_reaches_texture_and_vertices(layout: AtlasLayout, body: BodyModel
 
 
 def test_colour_of_a_part_that_nobody_saw_is_painted_again_when_it_changes(
-    layout: AtlasLayout, body: BodyModel
+    layout: AtlasLayout, skin: BodySkin, painter: Painter
 ) -> None:
-    skin = BodySkin.from_model(body)
-    painter = Painter(body, skin.template, layout, FaceDetail(body, skin.template, layout))
     legs = np.isin(
         layout.region, [REGION_INDEX[f"{name}.{side}"] for name in ("thigh", "shin", "foot") for side in "LR"]
     )
-    known = np.zeros(ATLAS_SIZE**2, np.bool_)
-    known[layout.texel] = legs
-    whole = np.full((ATLAS_SIZE, ATLAS_SIZE, 3), 90, np.uint8)
-    received = ReceivedTexture().with_tile(TILES[0], encode(TILES[0], whole, known.reshape(whole.shape[:2])))
+    received = received_of(layout, legs, (90, 90, 90))
     upper = skin.template.region == REGION_INDEX["chest"]
     part = np.where(upper, PARTS.index("top"), PARTS.index("bottom"))
     paint, chest, thighs = painter.paint(received, GREY, part), GREY.copy(), GREY.copy()
@@ -93,10 +105,13 @@ class Aside:
 
 
 def test_live_person_has_the_last_paint_until_the_next_is_dry(
-    layout: AtlasLayout, body: BodyModel, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+    layout: AtlasLayout,
+    skin: BodySkin,
+    painter: Painter,
+    caplog: pytest.LogCaptureFixture,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    skin, aside = BodySkin.from_model(body), Aside()
-    painter = Painter(body, skin.template, layout, FaceDetail(body, skin.template, layout))
+    aside = Aside()
     painter._aside = cast(Any, aside)
     whole, known = np.zeros((ATLAS_SIZE, ATLAS_SIZE, 3), np.uint8), np.ones((ATLAS_SIZE, ATLAS_SIZE), np.bool_)
     received = [ReceivedTexture()]
@@ -129,18 +144,10 @@ def test_live_person_has_the_last_paint_until_the_next_is_dry(
     ],
 )
 def test_clothes_that_nobody_saw_are_no_overall(
-    layout: AtlasLayout, body: BodyModel, seen: tuple[str, ...], unseen: tuple[str, ...]
+    layout: AtlasLayout, skin: BodySkin, painter: Painter, seen: tuple[str, ...], unseen: tuple[str, ...]
 ) -> None:
-    skin = BodySkin.from_model(body)
-    painter = Painter(body, skin.template, layout, FaceDetail(body, skin.template, layout))
     names = np.array([name.split(".")[0] for name in REGIONS])
-    whole = np.zeros((ATLAS_SIZE**2, 3), np.uint8)
-    whole[layout.texel] = (200, 20, 20)
-    known = np.zeros(ATLAS_SIZE**2, np.bool_)
-    known[layout.texel] = np.isin(names[layout.region], seen)
-    shape = (ATLAS_SIZE, ATLAS_SIZE)
-    data = encode(TILES[0], whole.reshape(*shape, 3), known.reshape(shape))
-    received = ReceivedTexture().with_tile(TILES[0], data)
+    received = received_of(layout, np.isin(names[layout.region], seen), (200, 20, 20))
     region = names[skin.template.region]
     parts = {"hips": "bottom", "thigh": "bottom", "shin": "bottom", "foot": "shoes", "chest": "top", "upper_arm": "top"}
     part = np.array([PARTS.index(parts.get(name, "skin")) for name in region])
@@ -154,16 +161,13 @@ def test_clothes_that_nobody_saw_are_no_overall(
 
 
 @pytest.mark.parametrize("seen", [False, True])
-def test_hair_that_no_tile_shows_has_the_colour_of_its_label(layout: AtlasLayout, body: BodyModel, seen: bool) -> None:
+def test_hair_that_no_tile_shows_has_the_colour_of_its_label(
+    layout: AtlasLayout, skin: BodySkin, painter: Painter, seen: bool
+) -> None:
     """It never has the colour of the skin beside it."""
-    skin = BodySkin.from_model(body)
-    painter = Painter(body, skin.template, layout, FaceDetail(body, skin.template, layout))
     scalp, blond = REGION_INDEX["scalp"], (0.8, 0.7, 0.4)
     shown = [REGION_INDEX["face"], *([scalp] if seen else [])]
-    whole = np.full((ATLAS_SIZE, ATLAS_SIZE, 3), (150, 100, 80), np.uint8)
-    known = np.zeros(ATLAS_SIZE**2, np.bool_)
-    known[layout.texel] = np.isin(layout.region, shown)
-    received = ReceivedTexture().with_tile(TILES[0], encode(TILES[0], whole, known.reshape(whole.shape[:2])))
+    received = received_of(layout, np.isin(layout.region, shown), (150, 100, 80))
     regions = GREY.copy()
     regions[scalp] = blond
     part = np.where(skin.template.region == scalp, PARTS.index("hair"), 0)
@@ -173,10 +177,8 @@ def test_hair_that_no_tile_shows_has_the_colour_of_its_label(layout: AtlasLayout
     assert not {"hair", "headwear"} & set(paint.texture.unseen)
 
 
-def test_hair_that_nobody_saw_is_brown_and_not_like_skin(layout: AtlasLayout, body: BodyModel) -> None:
+def test_hair_that_nobody_saw_is_brown_and_not_like_skin(layout: AtlasLayout, skin: BodySkin, painter: Painter) -> None:
     """Where no scalp was seen, its label has the colour of the face."""
-    skin = BodySkin.from_model(body)
-    painter = Painter(body, skin.template, layout, FaceDetail(body, skin.template, layout))
     scalp, tone = skin.template.region == REGION_INDEX["scalp"], (0.8, 0.6, 0.5)
     regions = np.full((len(REGIONS), 3), tone, np.float32)
     paint = painter.paint(ReceivedTexture(), regions, np.where(scalp, PARTS.index("hair"), 0))
