@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from weakref import WeakValueDictionary
 
 from common.clock import SYSTEM_CLOCK, Clock
+from common.connections.rates import TokenBucket
 from common.io.recent import RecentRate
 from common.text import counted
 from receiver.link.refusals import Refusal, StreamRefused
@@ -20,7 +21,6 @@ from receiver.link.session import Session
 
 # A sender whose stream broke comes back within this time, unless it is gone.
 _RETURN_S = 15.0
-_MAX_ACCOUNTS = 1024
 # An account yields a session only to one that has this many fewer: otherwise the two would take it from each other.
 _FAIR_DIFFERENCE = 2
 # What a session uses is counted over this time.
@@ -88,46 +88,6 @@ class SessionLimits:
         largest = [session for session in settled if counts[session.account] == most]
         idle = [session for session in largest if not session.in_use]
         return min(idle, key=_last_message_s) if idle else largest[-1]
-
-
-class BeginRate:
-    """Limits how often each account, or host, begins something.
-
-    Args:
-        per_second: after the burst.
-        burst: how many may begin at once.
-    """
-
-    def __init__(self, per_second: float, burst: int, clock: Clock) -> None:
-        self._per_second, self._burst, self._clock = per_second, burst, clock
-        # When somebody will have the whole burst again; those who have it are left out.
-        self._restored_s: dict[str, float] = {}
-
-    def take(self, who: str) -> bool:
-        """Counts a beginning; returns whether there is room for it."""
-        now_s = self._clock.monotonic()
-        if len(self._restored_s) >= _MAX_ACCOUNTS:
-            self._restored_s = {name: at_s for name, at_s in self._restored_s.items() if at_s > now_s}
-        restored_s = max(self._restored_s.get(who, now_s), now_s) + 1 / self._per_second
-        if restored_s - now_s > self._burst / self._per_second:
-            return False
-        self._restored_s[who] = restored_s
-        return True
-
-
-class TokenBucket:
-    """A rate with a burst of one second."""
-
-    def __init__(self, per_second: float, clock: Clock) -> None:
-        self._rate, self._clock = per_second, clock
-        self._credit, self._updated_s = per_second, clock.monotonic()
-
-    def take(self, amount: float) -> float:
-        """Takes an amount; returns how long its taker has to wait, in seconds."""
-        now_s = self._clock.monotonic()
-        self._credit = min(self._rate, self._credit + (now_s - self._updated_s) * self._rate) - amount
-        self._updated_s = now_s
-        return max(-self._credit / self._rate, 0.0)
 
 
 class RateLimiter:

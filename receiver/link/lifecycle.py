@@ -9,10 +9,11 @@ import logging
 from collections.abc import Callable
 
 from common.clock import Clock
+from common.connections.rates import BeginRate
 from common.io.logs import RepeatedLines
 from common.wire.convert import Hello
 from common.wire.stream import StreamBroken
-from receiver.link.admission import BeginRate, SessionLimits
+from receiver.link.admission import SessionLimits
 from receiver.link.auth.authenticator import PeerIdentity
 from receiver.link.auth.ownership import NotOwner, SessionOwner
 from receiver.link.frame_handler import FrameHandler

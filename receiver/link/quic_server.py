@@ -14,6 +14,7 @@ from aioquic.quic.packet import QuicHeader, QuicPacketType, encode_quic_version_
 from cryptography.x509.oid import NameOID
 
 from common.clock import Clock
+from common.connections.rates import BeginRate
 from common.connections.shares import has_room, share_of_host
 from common.errors import OutputError
 from common.io.addresses import Address, bound_socket
@@ -22,7 +23,6 @@ from common.wire.certificates import Certificates
 from common.wire.quic import QuicConnectionOfMessages, QuicStream
 from common.wire.quic_connection import CONNECTION_ID_BYTES, MAX_PACKET_BYTES, Buffer, LinkConnection, configuration
 from common.wire.stream import StreamBroken, peer_name
-from receiver.link.admission import BeginRate
 from receiver.link.auth.address_validation import AddressValidation, FirstPacket
 from receiver.link.auth.authenticator import host_of
 from receiver.link.handshake import PendingHandshakes

@@ -21,8 +21,8 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from starlette.websockets import WebSocketClose, WebSocketDisconnect
 
 from common.clock import SYSTEM_CLOCK
+from common.connections.rates import TokenBucket
 from common.io.addresses import Address, address_key
-from receiver.link.admission import TokenBucket
 from receiver.web.metrics import WebMetrics
 
 logger = logging.getLogger(__name__)

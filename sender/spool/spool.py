@@ -284,14 +284,10 @@ def open_spool(config: DeliveryConfig, camera: str, model_hash: bytes) -> Iterat
     if config.delivery != "complete":
         yield None
         return
-    with closing(Spool(config.spool, spool_content(camera, model_hash), config.spool_limit_mb * 1e6)) as spool:
-        yield spool
-
-
-def spool_content(camera: str, model_hash: bytes) -> SpoolContent:
-    """What the spool of a source, as given on the command line, contains."""
     source = str(Path(camera).resolve()) if os.path.exists(camera) else without_credentials(camera)
-    return SpoolContent(source, CODEC_VERSION, model_hash)
+    content = SpoolContent(source, CODEC_VERSION, model_hash)
+    with closing(Spool(config.spool, content, config.spool_limit_mb * 1e6)) as spool:
+        yield spool
 
 
 def _open_file(path: Path) -> Recording:

@@ -17,8 +17,8 @@ from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIO
 
 from common.clock import SYSTEM_CLOCK
 from common.connections.listener import Accepted, BoundedListener
+from common.connections.rates import TokenBucket
 from common.connections.tcp_info import acknowledged_bytes
-from receiver.link.admission import TokenBucket
 from receiver.web.serving.pace import LEAST_BYTES_PER_S, PACE_S
 
 HEAD_S = 10.0

@@ -14,10 +14,10 @@ from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
 
 from common.clock import SYSTEM_CLOCK
 from common.connections.listener import BoundedListener
+from common.connections.rates import BeginRate
 from common.errors import OutputError
 from common.io.addresses import Address, bound_socket, unmapped
 from receiver.descriptors import MOST_OF_PAGE
-from receiver.link.admission import BeginRate
 from receiver.link.config import SecurityConfig
 from receiver.reachability import reached_as
 from receiver.web.config import DEFAULT_ADDRESS, WebConfig

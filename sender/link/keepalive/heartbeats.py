@@ -17,20 +17,19 @@ _REPEATED_AFTER_INTERVALS = 2.0
 
 
 class HeartbeatSchedule:
-    """Decides when the next heartbeat is due; times are seconds of one monotonic clock.
+    """Decides when the next heartbeat of a stream is due; times are seconds of one monotonic clock.
 
     Args:
         interval_s: longest time without a message sent, and without a message received.
         comparison_interval_s: from one comparison of the clocks to the next.
         patience: how much longer answers may take, because the link is slow.
+        lossy: heartbeats may be lost.
     """
 
-    def __init__(self, interval_s: float, comparison_interval_s: float, patience: Patience) -> None:
+    def __init__(
+        self, interval_s: float, comparison_interval_s: float, patience: Patience, *, lossy: bool = False
+    ) -> None:
         self._interval_s, self._comparison_interval_s, self._patience = interval_s, comparison_interval_s, patience
-        self.restart()
-
-    def restart(self, *, lossy: bool = False) -> None:
-        """Resets the state for a new stream (`lossy`: may lose heartbeats): nothing sent on the old one is answered."""
         self._repeated_after_s = _REPEATED_AFTER_INTERVALS * self._interval_s if lossy else math.inf
         self._sent_s = self._received_s = self._heartbeat_s = -float("inf")
         self._echo_pending = False

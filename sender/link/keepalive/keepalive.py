@@ -57,23 +57,28 @@ class Keepalive:
         probe_bps: float,
     ) -> None:
         self._background, self._let_frame_go = background, let_frame_go
-        self._meter = meter
-        self._interval_s = interval_s
-        self._observer = observer
-        self._clock = clock
-        self._patience = patience = Patience(interval_s)
-        self._schedule = HeartbeatSchedule(interval_s, comparison_interval_s, patience)
+        self._interval_s, self._comparison_interval_s = interval_s, comparison_interval_s
+        self._standby, self._observer = standby, observer
+        self._clock, self._meter = clock, meter
         self._clocks = ClockComparison(clock)
         self._prober = Prober(probe_bps)
         self._frame_left = asyncio.Event()
-        self._liveness = Liveness(interval_s, standby, patience, on_lost=self._on_lost, on_recovered=self._on_recovered)
         self._reported: set[str] = set()
+        # Of the present stream, from `restart` on.
+        self._patience: Patience
+        self._schedule: HeartbeatSchedule
+        self._liveness: Liveness
 
     def restart(self, *, lossy: bool) -> None:
-        """Resets the state for a new stream (`lossy`: heartbeats may be lost on it)."""
-        self._patience.restart()
-        self._liveness.restart(lossy=lossy)
-        self._schedule.restart(lossy=lossy)
+        """Begins with a new stream (`lossy`: heartbeats may be lost on it)."""
+        interval_s, self._patience = self._interval_s, Patience(self._interval_s)
+        self._schedule = HeartbeatSchedule(interval_s, self._comparison_interval_s, self._patience, lossy=lossy)
+        self._liveness = Liveness(
+            *(interval_s, self._standby, self._patience),
+            on_lost=self._on_lost,
+            on_recovered=self._on_recovered,
+            lossy=lossy,
+        )
         self._prober.restart()
 
     def report_loss(self, reason: str) -> None:

@@ -20,7 +20,7 @@ _MAX_SILENCE_S = 10.0
 
 
 class Liveness:
-    """Observes one receiver, over any number of streams.
+    """Observes the receiver of one stream.
 
     Once the receiver is lost, a standby connection is opened.  If the link is only congested, that connection queues
     behind what was sent before: by the time it is open, the old stream has been answered too, and is kept.  After an
@@ -34,6 +34,7 @@ class Liveness:
         patience: how much longer silence may last, because the link is slow.
         on_lost: called once when the receiver is lost, with the reason.
         on_recovered: called when the stream is answered again after `on_lost`.
+        lossy: nothing is sent again that was answered long ago.
     """
 
     def __init__(
@@ -44,11 +45,12 @@ class Liveness:
         *,
         on_lost: Callable[[str], None],
         on_recovered: Callable[[], None],
+        lossy: bool = False,
     ) -> None:
         self._poll_s = interval_s / _POLLS_PER_INTERVAL
         self._standby, self._patience = standby, patience
-        self._on_lost, self._on_recovered = on_lost, on_recovered
-        self._answered = self._lost = self._suspected = self._lossy = False
+        self._on_lost, self._on_recovered, self._lossy = on_lost, on_recovered, lossy
+        self._answered = self._lost = self._suspected = False
         self._silent_since_s = -float("inf")
 
     @property
@@ -60,11 +62,6 @@ class Liveness:
     def suspected(self) -> bool:
         """Whether the stream is silent for longer than usual."""
         return self._suspected
-
-    def restart(self, *, lossy: bool) -> None:
-        """Resets the state for a new stream (`lossy`: nothing is sent again on it that was answered long ago)."""
-        self._lost = self._suspected = False
-        self._lossy = lossy
 
     def report_loss(self, reason: str) -> None:
         """Reports the receiver as lost, unless it was reported before."""

@@ -14,7 +14,7 @@ _WINDOW_MS = 5000.0
 
 
 class Patience:
-    """With one receiver, over any number of streams.
+    """On one stream.
 
     Args:
         interval_s: between heartbeats.
@@ -26,11 +26,6 @@ class Patience:
     def __init__(self, interval_s: float) -> None:
         self._usual_s = _USUAL_INTERVALS * interval_s
         self._longest_s = WindowedExtreme(_WINDOW_MS, largest=True)
-        self.factor = 1.0
-
-    def restart(self) -> None:
-        """Forgets the round trips of the stream before."""
-        self._longest_s.clear()
         self.factor = 1.0
 
     def answered(self, round_trip_s: float, now_s: float) -> None:

@@ -192,6 +192,16 @@ async def test_restarted_sender_with_everything_delivered_ends_the_session(
     await sender.end()
 
 
+async def test_sender_without_any_frame_waits_for_the_receiver_and_ends_its_session(
+    link: LinkFixture, pipeline: DurablePipeline, tmp_path: Path
+) -> None:
+    _, address = await link.server(pipeline)
+    sender = await CompleteSender.started(link, tmp_path, address)
+    await sender.drain()
+    assert (await pipeline.ended.get()).next_sequence == 0
+    await sender.end()
+
+
 async def test_full_spool_blocks_the_source(link: LinkFixture, pipeline: DurablePipeline, tmp_path: Path) -> None:
     _, address = await link.server(pipeline)
     pipeline.gate.clear()

@@ -3,7 +3,7 @@ import asyncio
 import pytest
 
 from common.clock import Clock
-from receiver.link.admission import BeginRate, RateLimits, SessionLimits
+from receiver.link.admission import RateLimits, SessionLimits
 from receiver.link.refusals import Refusal, StreamRefused
 from receiver.link.session import Session
 from tests.support.link.counting_codec import new_session
@@ -73,26 +73,6 @@ async def test_account_at_its_limit_replaces_its_own_idle_session_or_is_refused(
 async def test_session_that_has_not_begun_does_not_end() -> None:
     present = await sessions("aaa")
     assert SessionLimits(3, 9).victim("b", present, present[:2], NOW_S) is present[1]
-
-
-def test_account_begins_a_burst_of_sessions_and_then_one_per_second() -> None:
-    now_s = 0.0
-    rate = BeginRate(1.0, 3, Clock(lambda: now_s, lambda: 0.0))
-    assert [rate.take("a") for _ in range(8)] == [True] * 3 + [False] * 5
-    assert rate.take("b")
-    now_s = 1.0
-    assert [rate.take("a") for _ in range(2)] == [True, False]
-    now_s = 100.0
-    assert all(rate.take("a") for _ in range(3))
-
-
-def test_memory_of_accounts_is_bounded() -> None:
-    now_s = 0.0
-    rate = BeginRate(1.0, 3, Clock(lambda: now_s, lambda: 0.0))
-    for number in range(10_000):
-        now_s += 0.01
-        rate.take(str(number))
-    assert len(rate._restored_s) <= 1024
 
 
 class Time:

@@ -272,6 +272,24 @@ async def test_receiver_that_ends_every_stream_is_given_up_without_a_storm(caplo
     assert caplog.messages == ["lost the receiver (the receiver cannot write its output (INTERNAL)); trying to resume"]
 
 
+async def test_stream_that_lasts_without_an_acknowledgement_is_no_progress() -> None:
+    link = ClientFixture(ScriptedReceiver(*[WELCOME] * 8), live=False)
+    await link.client.connect()
+    await link.client.send(label_frame(0))
+
+    async def end_every_stream() -> None:
+        while True:
+            end = await link.receiver.stream()
+            await asyncio.sleep(11.0)
+            end.break_off()
+
+    ending = asyncio.create_task(end_every_stream())
+    with pytest.raises(PeerError, match="acknowledged no frame within 1 s: connection reset"):
+        await link.client.drain()
+    ending.cancel()
+    assert len(link.receiver.hellos) == 2
+
+
 async def test_progress_is_logged_once_after_a_loss(connected: Connected, caplog: pytest.LogCaptureFixture) -> None:
     link, end = await connected(WELCOME, WELCOME, live=False)
     end.break_off()

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from common.codec.packet import MAX_BUNDLE
 from common.frames import LabelFrame
 from sender.link.frame_queue import FrameQueue, InFlight
 from sender.spool.spool import Spool, SpoolContent
@@ -146,3 +147,21 @@ async def test_spool_whose_last_frames_are_damaged_is_delivered(spool: Spool) ->
     feeding.cancel()
     queue.close()
     damaged.close()
+
+
+async def test_a_long_spool_is_read_in_parts(spool: Spool) -> None:
+    for sequence in range(100):
+        spool.append(label_frame(sequence))
+    queue = FrameQueue(1, live=False, spool=spool)
+    feeding = asyncio.create_task(queue.feed())
+    await until(lambda: queue.waiting >= MAX_BUNDLE)
+    await settle()
+    assert queue.waiting == 64
+    for first in range(0, 64, MAX_BUNDLE):
+        assert _send(queue) == list(range(first, first + MAX_BUNDLE))
+        queue.acknowledged(first + MAX_BUNDLE - 1)
+    queue.notify()
+    await until(lambda: queue.waiting > 0)
+    assert queue.ready()[0].sequence == 64
+    feeding.cancel()
+    queue.close()

@@ -10,8 +10,8 @@ def _heartbeats(
     """Times of heartbeats, polled every 10 ms between events; echoes are events too."""
     patience = Patience(INTERVAL_S)
     patience.answered(round_trip_s, 0.0)
-    schedule, sent_s, pending = HeartbeatSchedule(INTERVAL_S, 5 * INTERVAL_S, patience), [], sorted(events)
-    schedule.restart(lossy=lossy)
+    schedule = HeartbeatSchedule(INTERVAL_S, 5 * INTERVAL_S, patience, lossy=lossy)
+    sent_s, pending = list[float](), sorted(events)
     for tick in range(int(seconds * 100)):
         now_s = tick / 100
         while pending and pending[0][0] <= now_s:
