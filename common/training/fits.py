@@ -6,13 +6,14 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from common.io.command_line import parser_of
 from common.training.flags import add_export_flags
 from common.training.recipe import Network
 from common.training.run import write_json
-from common.weights.loader import DataclassInstance, architecture_of, save_weights
+from common.weights.loader import save_weights
+from common.weights.manifest import Storage
 
 
 def parser_of_fit(program: str, document: str) -> argparse.ArgumentParser:
@@ -37,21 +38,15 @@ def fitted(network: Network, loss: Callable[[], Tensor], steps: int, rate: float
 def save_fit(
     options: argparse.Namespace,
     name: str,
-    kind: str,
-    network: nn.Module,
-    config: DataclassInstance,
+    tensors: Mapping[str, Tensor],
+    architecture: Mapping[str, Any],
     recipe: Mapping[str, Any],
     scores: Mapping[str, Any],
+    storage: Storage = "float32",
 ) -> None:
-    """Prints the scores, writes them to `--out`, and with `--export` the weights.
-
-    Args:
-        name, recipe: as of `save_weights`.
-        kind, config: of the network, as the manifest records them.
-    """
+    """Prints the scores, writes them to `--out`, and with `--export` the weights; arguments as of `save_weights`."""
     print(dict(scores))
     write_json(options.out / "scores.json", {"scores": dict(scores)})
     if options.export:
-        architecture, tensors = {"kind": kind, **architecture_of(config)}, network.state_dict()
-        entry = save_weights(name, tensors, architecture, recipe, scores, storage="float32", directory=options.weights)
+        entry = save_weights(name, tensors, architecture, recipe, scores, storage=storage, directory=options.weights)
         print(f"wrote {options.weights / entry.file}")

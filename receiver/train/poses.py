@@ -5,9 +5,10 @@ and their mirror images count alike.  People before cameras stand, sit and gestu
 shares of kinds of motion are set.
 
 Examples:
-  python -m receiver.train.poses --windows windows30
+  python -m receiver.train.poses --windows windows30 --export
 """
 
+import argparse
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -19,11 +20,10 @@ import torch
 from common.arrays import BoolArray, Float64Array, FloatArray, IntArray
 from common.body.anatomy import JOINT_INDEX
 from common.body.label_space import LabelSpace
-from common.io.command_line import parser_of
+from common.errors import exit_code_of
 from common.synthetic.dataset.split import Split
 from common.synthetic.motion.windows import MotionWindows, open_windows
-from common.weights.loader import save_weights
-from common.weights.manifest import WEIGHTS_DIRECTORY
+from common.training.fits import parser_of_fit, save_fit
 from receiver.motion.mixture import (
     ARCHITECTURE,
     DOWN,
@@ -206,19 +206,18 @@ def scores(poses: Poses, mixture: Fitted, modes: IntArray) -> dict[str, float]:
     }
 
 
-def main() -> None:
-    parser = parser_of("python -m receiver.train.poses", __doc__)
-    parser.add_argument(
-        "--windows", type=Path, required=True, help="folder of common.synthetic.motion.windows, 30 frames a second"
-    )
-    parser.add_argument(
-        "--weights", type=Path, default=WEIGHTS_DIRECTORY, help="folder to write (default: the package's)"
-    )
-    arguments = parser.parse_args()
-    windows = open_windows(arguments.windows, FPS)
+def parse(arguments: list[str] | None = None) -> argparse.Namespace:
+    parser = parser_of_fit("receiver.train.poses", __doc__ or "")
+    folder = "folder of common.synthetic.motion.windows, 30 frames a second"
+    parser.add_argument("--windows", type=Path, required=True, help=folder)
+    return parser.parse_args(arguments)
+
+
+def train(options: argparse.Namespace) -> None:
+    """The whole fit, top to bottom."""
+    windows = open_windows(options.windows, FPS)
     poses = Poses(windows, "train")
     mixture, modes = learned(poses)
-    measured = scores(Poses(windows, "val"), mixture, modes)
     tensors = {
         "shares": torch.from_numpy(mixture.shares).float(),
         "means": torch.from_numpy(mixture.means).half(),
@@ -226,11 +225,9 @@ def main() -> None:
         "modes": torch.from_numpy(modes),
     }
     recipe = {"clips": poses.clips, "components": COMPONENTS, "shares": SHARES, "seed": SEED}
-    entry = save_weights(
-        WEIGHTS_NAME, tensors, ARCHITECTURE, recipe, measured, storage="exact", directory=arguments.weights
-    )
-    print(f"{entry.file}: {measured}")
+    measured = scores(Poses(windows, "val"), mixture, modes)
+    save_fit(options, WEIGHTS_NAME, tensors, ARCHITECTURE, recipe, measured, storage="exact")
 
 
 if __name__ == "__main__":
-    main()
+    raise SystemExit(exit_code_of("python -m receiver.train.poses", lambda: train(parse())))

@@ -25,6 +25,7 @@ from common.frames import Camera
 from common.imaging.focal_length import guessed_focal_px
 from common.tensor_rows import TensorRows
 from common.training.fits import fitted, parser_of_fit, save_fit
+from common.weights.loader import architecture_of
 from sender.people.tracked_person import TrackedPerson
 from sender.perception.inference.predictor import Perception
 from sender.perception.inference.refine_boxes import predict_in_boxes
@@ -156,7 +157,8 @@ def train(options: argparse.Namespace) -> None:
     for row in reliability(probability, test):
         print(f"{row['keypoints']:6.0f} keypoints at {row['probability']:.2f}: {row['right']:.2f} right")
     scores = scores_of(probability, test) | {"people": float(len(test.counted))}
-    save_fit(options, WEIGHTS_NAME, KIND, net, net.config, {"views": options.views}, scores)
+    architecture = {"kind": KIND, **architecture_of(net.config)}
+    save_fit(options, WEIGHTS_NAME, net.state_dict(), architecture, {"views": options.views}, scores)
 
 
 if __name__ == "__main__":

@@ -27,6 +27,7 @@ from common.synthetic.dataset.shards import CropDataset
 from common.tensor_rows import TensorRows
 from common.training.fits import fitted, parser_of_fit, save_fit
 from common.weights.inference import NetworkInUse
+from common.weights.loader import architecture_of
 from sender.perception.inference.crop import CropBox
 from sender.perception.inference.predictor import Perception
 from sender.perception.inference.refine_boxes import predict_in_boxes
@@ -202,7 +203,8 @@ def train(options: argparse.Namespace) -> None:
         seen = rows[rows.reading == number]
         scores |= {f"{reading}_{name}": value for name, value in cross_validated(seen).items()}
         net.readings[reading] = fit(seen)
-    save_fit(options, WEIGHTS_NAME, KIND, net, net.config, {"crops": len(crops)}, scores)
+    architecture = {"kind": KIND, **architecture_of(net.config)}
+    save_fit(options, WEIGHTS_NAME, net.state_dict(), architecture, {"crops": len(crops)}, scores)
 
 
 if __name__ == "__main__":

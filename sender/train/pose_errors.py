@@ -22,6 +22,7 @@ from common.errors import exit_code_of
 from common.synthetic.dataset.shards import CropDataset
 from common.tensor_rows import TensorRows
 from common.training.fits import fitted, parser_of_fit, save_fit
+from common.weights.loader import architecture_of
 from sender.perception.inference.flip_augmentation import mirrored
 from sender.perception.inference.predictor import Perception
 from sender.perception.network.output import certainty_of_features
@@ -107,7 +108,8 @@ def train(options: argparse.Namespace) -> None:
         "nats_per_entry_one_sigma": surprise(constant, scored[1]).mean().item(),
         "people": len(scored[1]),
     }
-    save_fit(options, ERRORS_NAME, ERRORS_KIND, net, PoseErrorsConfig(), {"crops": len(known[1])}, scores)
+    architecture = {"kind": ERRORS_KIND, **architecture_of(PoseErrorsConfig())}
+    save_fit(options, ERRORS_NAME, net.state_dict(), architecture, {"crops": len(known[1])}, scores)
 
 
 if __name__ == "__main__":

@@ -1,5 +1,6 @@
 """Random appearance of synthetic people: skin, hair and painted clothes; random lights."""
 
+from colorsys import hsv_to_rgb
 from dataclasses import dataclass, fields, replace
 
 import numpy as np
@@ -156,12 +157,7 @@ def fabric_colour(rng: Generator) -> FloatArray:
             .astype("f4")
         )
     saturation, value = rng.beta(1.6, 2.0), rng.uniform(0.15, 1.0)
-    return _hsv(rng.random(), saturation, value)
-
-
-def _hsv(hue: float, saturation: float, value: float) -> FloatArray:
-    k = (np.array([5, 3, 1], np.float32) + hue * 6) % 6
-    return np.asarray(value - value * saturation * np.clip(np.minimum(k, 4 - k), 0, 1), np.float32)
+    return np.array(hsv_to_rgb(rng.random(), saturation, value), np.float32)
 
 
 def _stripe_direction(rng: Generator) -> FloatArray:

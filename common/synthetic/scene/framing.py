@@ -5,6 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 from numpy.random import Generator
+from scipy.spatial.transform import Rotation
 
 from common.arrays import BoolArray, FloatArray, IntArray
 from common.body.anatomy import REGION_INDEX, REGIONS
@@ -53,16 +54,9 @@ def sample_focal(rng: Generator, count: int, preset: DatasetPreset = WIDE) -> Fl
 
 def sample_tilt(rng: Generator, count: int) -> FloatArray:
     """(count, 3, 3) rotations of the scene for the camera's pitch (σ 11°, at most ±35°) and roll (σ 4°, ±15°)."""
-    pitch = np.radians(np.clip(rng.normal(4, 11, count), -35, 35))
-    roll = np.radians(np.clip(rng.normal(0, 4, count), -15, 15))
-    zeros, ones = np.zeros(count), np.ones(count)
-    around_x = np.stack(
-        [ones, zeros, zeros, zeros, np.cos(pitch), -np.sin(pitch), zeros, np.sin(pitch), np.cos(pitch)], 1
-    ).reshape(-1, 3, 3)
-    around_z = np.stack(
-        [np.cos(roll), -np.sin(roll), zeros, np.sin(roll), np.cos(roll), zeros, zeros, zeros, ones], 1
-    ).reshape(-1, 3, 3)
-    return np.asarray(around_z @ around_x, np.float32)
+    pitch, roll = np.clip(rng.normal(4, 11, count), -35, 35), np.clip(rng.normal(0, 4, count), -15, 15)
+    turns = Rotation.from_euler("xz", np.stack([pitch, roll], axis=1), degrees=True)
+    return np.asarray(turns.as_matrix(), np.float32)
 
 
 def frame_people(rng: Generator, vertices: FloatArray, region: IntArray, preset: DatasetPreset = WIDE) -> Framing:

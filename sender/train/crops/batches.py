@@ -139,15 +139,18 @@ def with_negatives(batch: CropBatch, negative_B: Tensor, image_B3SS: Tensor) -> 
     """
     map_B11 = negative_B[:, None, None]
     return replace(
-        batch,
-        image=torch.where(negative_B[:, None, None, None], image_B3SS, batch.image),
-        mask=batch.mask.masked_fill(map_B11, 0.0),
-        depth=batch.depth.masked_fill(map_B11, 0.0),
-        part=batch.part.masked_fill(map_B11, 0),
+        _without(batch, map_B11),
+        image=torch.where(map_B11[:, None], image_B3SS, batch.image),
         keypoints_2d=batch.keypoints_2d.masked_fill(map_B11, _OUTSIDE),
         visible=batch.visible.masked_fill(negative_B[:, None], 0.0),
         person=batch.person & ~negative_B,
     )
+
+
+def _without(batch: CropBatch, hidden: Tensor) -> CropBatch:
+    """The batch with no person in some cells of its maps (B, S/2, S/2)."""
+    maps = {name: getattr(batch, name).masked_fill(hidden, 0) for name in ("mask", "depth", "part")}
+    return replace(batch, **maps)
 
 
 def mirror(batch: CropBatch) -> CropBatch:
@@ -197,11 +200,8 @@ def occlude_rectangles(batch: CropBatch, share: float = 0.3) -> CropBatch:
     full = hidden.repeat_interleave(2, -1).repeat_interleave(2, -2)[:, None]
     points = (batch.keypoints_2d >= start[:, None]) & (batch.keypoints_2d < (start + size)[:, None])
     return replace(
-        batch,
+        _without(batch, hidden),
         image=torch.where(full, colour, batch.image),
-        mask=batch.mask.masked_fill(hidden, 0.0),
-        depth=batch.depth.masked_fill(hidden, 0.0),
-        part=batch.part.masked_fill(hidden, 0),
         visible=batch.visible * ~(points.all(dim=-1) & occluded),
     )
 

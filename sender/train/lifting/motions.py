@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
+from scipy.spatial.transform import Rotation
 
 from common.arrays import BoolArray, Float64Array, FloatArray, IntArray
 from common.body.label_space import LabelSpace
@@ -194,20 +195,12 @@ def _cameras(count: int, rng: np.random.Generator) -> tuple[FloatArray, FloatArr
     level = rng.random(count) < 0.75
     pitch = np.where(level, rng.normal(0.07, 0.14, count), rng.uniform(-0.9, 1.05, count))
     roll = np.where(rng.random(count) < 0.85, rng.normal(0, 0.03, count), rng.uniform(-1.05, 1.05, count))
-    rotations = _turns(roll, 2) @ _turns(-pitch, 0) @ _turns(rng.uniform(0, 2 * np.pi, count), 1)
+    angles = np.stack([rng.uniform(0, 2 * np.pi, count), -pitch, roll], 1)
+    rotations = Rotation.from_euler("yxz", angles).as_matrix()
     heights = rng.choice([9 / 16, 3 / 4, 1.0, 4 / 3, 16 / 9], count, p=[0.35, 0.25, 0.1, 0.15, 0.15])
     size = np.stack([np.ones(count), heights], 1)
     focal = np.exp(rng.uniform(np.log(0.8), np.log(3.0), count))
     return rotations.astype(np.float32), size.astype(np.float32), focal.astype(np.float32)
-
-
-def _turns(angle: Float64Array, axis: int) -> Float64Array:
-    """(B, 3, 3) rotations by angles (B,) about an axis."""
-    first, second = (axis + 1) % 3, (axis + 2) % 3
-    turns = np.tile(np.eye(3), (len(angle), 1, 1))
-    turns[:, first, first] = turns[:, second, second] = np.cos(angle)
-    turns[:, second, first], turns[:, first, second] = np.sin(angle), -np.sin(angle)
-    return turns
 
 
 def _before_camera(

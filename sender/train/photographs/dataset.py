@@ -125,7 +125,7 @@ def read_people(directory: Path) -> Iterator[Photograph]:
         boxes = np.array([person["bbox"] for person in people], np.float32).reshape(-1, 4)
         keypoints = np.array([person["keypoints"] for person in people], np.float32).reshape(-1, 17, 3)
         image = read_image(directory / "images" / entry["file_name"])
-        yield Photograph("people", entry["file_name"], image, _corners(boxes), _corners(boxes[:0]), keypoints)
+        yield Photograph("people", entry["file_name"], image, corners(boxes), corners(boxes[:0]), keypoints)
 
 
 def read_openimages(directory: Path) -> Iterator[Photograph]:
@@ -133,7 +133,7 @@ def read_openimages(directory: Path) -> Iterator[Photograph]:
     for name, listed in sorted(read_json(directory / "boxes.json").items()):
         image = read_image(directory / f"{name}.jpg")
         height, width = image.shape[:2]
-        boxes = _corners(np.array(listed, np.float32).reshape(-1, 4))
+        boxes = corners(np.array(listed, np.float32).reshape(-1, 4))
         crowd = is_crowd(boxes)
         pixels = boxes * np.array([width, height, width, height], np.float32)
         people = pixels[~crowd]
@@ -211,9 +211,9 @@ def _annotations(item: Photograph) -> dict[str, Any]:
     return {"source": item.source, "name": item.name, **lists}
 
 
-def _corners(boxes_n4: FloatArray) -> FloatArray:
-    """x, y, w, h → left, top, right, bottom."""
-    return np.concatenate([boxes_n4[:, :2], boxes_n4[:, :2] + boxes_n4[:, 2:]], axis=1)
+def corners(boxes: FloatArray) -> FloatArray:
+    """(…, 4) x, y, w, h → left, top, right, bottom."""
+    return np.concatenate([boxes[..., :2], boxes[..., :2] + boxes[..., 2:]], axis=-1)
 
 
 def read_image(path: Path) -> Image:

@@ -26,7 +26,7 @@ from sender.attributes.kind_evidence import PARTS_PX
 from sender.perception.inference.crop import CropBox
 from sender.perception.inference.predictor import Perception
 from sender.perception.network.output import FEATURE_SIZE, PerceptionOutput
-from sender.train.photographs.dataset import Source, held_out, read_image, read_json, read_table
+from sender.train.photographs.dataset import Source, corners, held_out, read_image, read_json, read_table
 
 WornSplit = Literal["train", "test"]
 """`test` are the pictures that `sender.train.photographs.dataset` holds back."""
@@ -94,7 +94,9 @@ def judged_people(directory: Path, split: WornSplit) -> dict[str, list[JudgedPer
         annotation = annotations[int(row["annotation_id"])]
         name = names[annotation["image_id"]]
         if (name in held_back) == (split == "test"):
-            found.setdefault(name, []).append(JudgedPerson(_corners(annotation["bbox"]), _kinds(row)))
+            found.setdefault(name, []).append(
+                JudgedPerson(corners(np.array(annotation["bbox"], np.float32)), _kinds(row))
+            )
     return found
 
 
@@ -107,7 +109,7 @@ def judged_openimages(directory: Path, split: WornSplit) -> dict[tuple[str, str]
         name, proportions = row["photograph"], row["proportions"]
         if (name in held_back) == (split == "test"):
             stretch = np.tile(np.array(_UNSTRETCHED[proportions], np.float32), 2)
-            box = _corners(boxes[name][int(row["box"])]) * stretch
+            box = corners(np.array(boxes[name][int(row["box"])], np.float32)) * stretch
             found.setdefault((name, proportions), []).append(JudgedPerson(box, _kinds(row)))
     return found
 
@@ -134,12 +136,6 @@ def observed(source: Source, directory: Path, split: WornSplit, perception: Perc
         pictures = [crop.cut(image, PARTS_PX) for crop in crops]
         parts.append(WornPeople.from_output(pictures, output, np.stack([person.kinds for person in people])))
     return WornPeople.concatenate(parts)
-
-
-def _corners(box: Sequence[float]) -> Box:
-    """Left, top, width, height → left, top, right, bottom."""
-    left, top, width, height = box
-    return np.array([left, top, left + width, top + height], np.float32)
 
 
 def _resized(image: Image, size: tuple[int, int]) -> Image:
