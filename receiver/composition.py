@@ -12,6 +12,7 @@ from common.codec.packet import CODEC_VERSION
 from common.errors import WeightsError
 from common.io.addresses import Address
 from common.io.startup import freeze_garbage, stop_on_signals
+from common.io.tasks import cancel
 from common.io.telemetry import MetricsServer, publish_build
 from common.motion.extrapolation import Continued
 from common.motion.predictor import LearnedMotion
@@ -155,9 +156,7 @@ async def _serve(
                 announce(f"page: {page.url}")
             await (stop.wait() if replay is None else replay.run(stop))
     finally:
-        for task in background:
-            task.cancel()
-        await asyncio.gather(*background, return_exceptions=True)
+        await cancel(background)
         if motion is not None:
             motion.close()
         await link.stop()

@@ -24,6 +24,7 @@ from common.errors import BodywireError, UsageError
 from common.io.logs import SUBJECT
 from common.io.startup import freeze_garbage, stop_on_signals
 from common.io.status_line import StatusLine, bit_rate, duration, showing
+from common.io.tasks import cancel
 from common.motion.predictor import LearnedMotion
 from common.recording.facts import RecordingFacts
 from common.text import counted
@@ -112,9 +113,7 @@ class Sender:
                 await connecting
             return connecting.done()
         finally:
-            for task in (connecting, stopping):
-                task.cancel()
-            await asyncio.gather(connecting, stopping, return_exceptions=True)
+            await cancel([connecting, stopping])
 
     def summary(self) -> list[str]:
         """Lines for the user: what was sent and recorded, and what is still in the spool."""

@@ -7,6 +7,7 @@ from dataclasses import replace
 from common.clock import Clock
 from common.errors import BodywireError, ChecksumMismatch, MalformedPacket, MissingReference, OutputError, WireError
 from common.io.logs import RepeatedLines
+from common.io.tasks import cancel
 from common.wire.convert import (
     AckStatus,
     Chunk,
@@ -115,9 +116,7 @@ class Connection:
         finally:
             # The present frame is handled to its end: the session's state must stay consistent.
             self.abandon(StreamBroken("CANCELLED", "the stream has ended"))
-            for task in (reader, stop, silence, flush, traffic):
-                task.cancel()
-            await asyncio.gather(reader, stop, silence, flush, traffic, return_exceptions=True)
+            await cancel([reader, stop, silence, flush, traffic])
 
     def _release(self, worker: asyncio.Task[None]) -> None:
         self._handler.on_stream_end(self._session)

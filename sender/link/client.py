@@ -18,6 +18,7 @@ from common.clock import STEADY_CLOCK, Clock
 from common.errors import MalformedPacket, PeerError
 from common.frames import LabelFrame
 from common.io.addresses import Address
+from common.io.tasks import cancel
 from common.wire.convert import (
     Acknowledgement,
     Acknowledgements,
@@ -187,8 +188,7 @@ class LinkClient:
         """Ends the session at once; frames in flight may be lost, but for a spool's. Safe to call twice."""
         self._stopping = True
         if self._task is not None:
-            self._task.cancel()
-            await asyncio.gather(self._task, return_exceptions=True)
+            await cancel([self._task])
         await self._connector.standby.dismiss()
         self._queue.close()
 
@@ -290,9 +290,7 @@ class LinkClient:
             return _ENDED if error.code == "CANCELLED" else str(error)
         finally:
             self._stream = None
-            for task in tasks:
-                task.cancel()
-            await asyncio.gather(*tasks, return_exceptions=True)
+            await cancel(tasks)
             await stream.close()
 
     async def _read(self, stream: MessageStream) -> None:

@@ -23,6 +23,7 @@ from common.body.label_space import LabelSpace
 from common.errors import BodywireError
 from common.frames import Camera, LabelFrame, PersonLabels
 from common.io.addresses import Address, Addresses
+from common.io.tasks import cancel
 from common.weights.manifest import model_hash
 from sender.link.client import LinkClient
 from sender.link.config import LinkConfig
@@ -191,9 +192,7 @@ async def together(work: Sequence[Coroutine[Any, Any, None]]) -> AsyncIterator[N
             if task.done():
                 task.result()
     finally:
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        await cancel(tasks)
 
 
 class Records:

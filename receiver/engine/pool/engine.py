@@ -14,6 +14,7 @@ from collections.abc import Hashable, Sequence
 from dataclasses import replace
 
 from common.clock import SYSTEM_CLOCK, Clock
+from common.io.tasks import cancel
 from common.text import counted
 from receiver.engine.batching import BATCH_PEOPLE, BatchingEngine, PendingPerson, Room
 from receiver.engine.engine import EngineObserver, ReconstructionResult
@@ -123,8 +124,7 @@ class PoolEngine(BatchingEngine):
         await super().close()
         await asyncio.gather(*self._running, return_exceptions=True)
         if self._watch is not None:
-            self._watch.cancel()
-            await asyncio.gather(self._watch, return_exceptions=True)
+            await cancel([self._watch])
 
     async def _begin(self, batch: list[PendingPerson]) -> None:
         task = asyncio.create_task(self._run(batch))

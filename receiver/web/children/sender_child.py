@@ -23,6 +23,7 @@ from typing import Self
 from common.errors import MalformedPacket, OutputError
 from common.io.atomic_write import atomic_write
 from common.io.private_folder import PrivateFolder
+from common.io.tasks import cancel
 from common.wire.pictures import (
     ANSWER_PREFIX,
     MAX_ANSWER_BYTES,
@@ -151,8 +152,7 @@ class SenderChild:
     async def close(self) -> None:
         """Ends the process and its sessions, and removes its files. Safe to call twice."""
         if self._supervision is not None:
-            self._supervision.cancel()
-            await asyncio.gather(self._supervision, return_exceptions=True)
+            await cancel([self._supervision])
         await self._link.dismiss(self._sender)
         if self._folder is not None:
             self._folder.remove()

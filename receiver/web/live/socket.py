@@ -16,6 +16,7 @@ from fastapi import APIRouter, WebSocket
 from pydantic import BaseModel, Field, TypeAdapter, ValidationError
 from starlette.websockets import WebSocketDisconnect, WebSocketState
 
+from common.io.tasks import cancel
 from common.text import printable
 from common.version import package_version
 from common.wire.traffic import Traffic
@@ -294,9 +295,7 @@ async def run_while_wanted(
     try:
         done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
     finally:
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        await cancel(tasks)
     if leaving in done:
         await close(websocket, POLICY_VIOLATION, "signed out")
     for task in done:

@@ -21,6 +21,7 @@ from starlette.responses import Response
 
 from common.errors import OutputError
 from common.io.addresses import address_key
+from common.io.tasks import cancel
 from receiver.web.accounts.store import Account
 from receiver.web.metrics import UploadOutcome
 from receiver.web.places import Places
@@ -201,9 +202,7 @@ class Uploads(ABC, Generic[T]):
 
     async def close(self) -> None:
         """Gives up the uploads in work."""
-        for task in self._tasks:
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await cancel(self._tasks)
 
     async def _begun(self, request: Request, account: Account) -> _Job[T]:
         began_s = time.perf_counter()

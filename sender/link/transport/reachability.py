@@ -5,11 +5,11 @@ import contextlib
 import socket
 import struct
 import threading
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from concurrent.futures import Future
-from typing import Any
 
 from common.io.addresses import Address
+from common.io.tasks import cancel
 from common.wire.stream import StreamBroken
 
 # A name service that does not answer within this time is down: resolvers try for up to half a minute.
@@ -97,7 +97,7 @@ async def first_to_answer(addresses: Sequence[Address], interval_s: float = PROB
             # Without a route a probe fails at once, and so would the next one.
             await asyncio.sleep(started_s + interval_s - loop.time())
     finally:
-        await _cancel(probes)
+        await cancel(probes)
 
 
 async def _probe(addresses: Sequence[Address]) -> Address | None:
@@ -113,13 +113,7 @@ async def _probe(addresses: Sequence[Address]) -> Address | None:
                 refusing = address
         return refusing
     finally:
-        await _cancel(attempts)
-
-
-async def _cancel(tasks: Iterable[asyncio.Task[Any]]) -> None:
-    for task in tasks:
-        task.cancel()
-    await asyncio.gather(*tasks, return_exceptions=True)
+        await cancel(attempts)
 
 
 async def _accepts(address: Address) -> tuple[Address, bool | None]:

@@ -21,6 +21,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from common.blobs import PREVIEW, Blob
 from common.frames import Camera, PersonLabels
 from common.io.addresses import Address
+from common.io.tasks import cancel
 from common.wire.report import SenderReport
 from common.wire.traffic import LABELS
 from receiver.engine.engine import ReconstructedPerson
@@ -195,9 +196,7 @@ class PageServer:
             working.append(asyncio.create_task(look_after_accounts(site)))
             started.set()
             await stopped.wait()
-            for task in working:
-                task.cancel()
-            await asyncio.gather(*working, return_exceptions=True)
+            await cancel(working)
             await server.stop()
 
     def _stripping(self, app: ASGIApp) -> ASGIApp:

@@ -7,6 +7,7 @@ import pytest
 
 from common.blobs import Blob
 from common.clock import Clock
+from common.io.tasks import cancel
 from common.wire.convert import Chunk, ChunkAck, Heartbeat, decode_client
 from common.wire.traffic import MESSAGE_HEADER_BYTES
 from sender.congestion.meter import Meter
@@ -65,9 +66,7 @@ class Fixture:
 async def fixture() -> AsyncIterator[Fixture]:
     fixture = Fixture()
     yield fixture
-    for task in fixture.tasks:
-        task.cancel()
-    await asyncio.gather(*fixture.tasks, return_exceptions=True)
+    await cancel(fixture.tasks)
 
 
 async def test_second_heartbeat_reports_the_clock_offset(fixture: Fixture) -> None:
