@@ -1,6 +1,5 @@
-"""The page before the real daemons: a running sender, uploads, a slow browser, and the camera of a browser."""
+"""The page before the real daemons: a running sender, and the camera of a browser."""
 
-import json
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -8,13 +7,12 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import Browser, Page, WebSocket
+from playwright.sync_api import Browser, Page
 
 from tests.browser.conftest import Complaints, visit
 from tests.browser.pictures import differing_share, distinct_colours, scene
 from tests.e2e.daemons import RunningReceiver, receiver
 from tests.support.processes.demo_clip import fake_camera, looped_clip
-from tests.support.processes.throttle import throttled
 from tests.support.web.chromium import CAMERA_FLAGS, CHROMIUM, FLAGS
 
 pytestmark = pytest.mark.slow
@@ -78,42 +76,6 @@ def test_live_page_shows_a_running_sender(
         page.wait_for_selector(".viewport[data-textured='1']")
         page.get_by_role("button", name="Surface", exact=True).click()
         next_frame(page, page.locator(".viewport").first.get_attribute("data-frame"))
-
-
-class Shown:
-    """Counts the frames that a page has acknowledged."""
-
-    def __init__(self, page: Page) -> None:
-        self.frames = 0
-        page.on("websocket", self._watch)
-
-    def _watch(self, socket: WebSocket) -> None:
-        socket.on("framesent", self._count)
-
-    def _count(self, payload: str | bytes) -> None:
-        self.frames += json.loads(payload).get("type") == "shown"
-
-
-def test_slow_browser_slows_no_other(
-    browser: Browser, daemon: RunningReceiver, clip: Path, complaints: Complaints
-) -> None:
-    with (
-        throttled(daemon.page.removeprefix("http://")) as link,
-        sending(daemon, clip),
-        visit(browser, complaints) as slow,
-        visit(browser, complaints) as fast,
-    ):
-        shown_slow, shown_fast = Shown(slow), Shown(fast)
-        slow.goto(f"http://{link.address}")
-        next_frame(slow, None)
-        link.rate("256kbit")
-        fast.goto(daemon.page)
-        next_frame(fast, None)
-        slow_before, fast_before = shown_slow.frames, shown_fast.frames
-        while shown_slow.frames < slow_before + 4:
-            slow.wait_for_timeout(50)
-        fast.wait_for_timeout(50)
-        assert shown_fast.frames - fast_before > 3 * (shown_slow.frames - slow_before)
 
 
 def test_camera_of_a_browser_becomes_meshes(

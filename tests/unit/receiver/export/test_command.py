@@ -209,6 +209,7 @@ def test_nothing_is_left_of_a_failed_export(out: Path, capsys: pytest.CaptureFix
         (["1", "--from", "-1"], "--from"),
         (["1", "--to", "nan"], "--to"),
         (["1", "--format", "fbx"], "--format"),
+        (["1", "--format", "obj", "--in-place"], "--in-place is not for --format obj"),
         (["1", "--shape", "height=tall"], "no change such as"),
         (["1", "--shape", "weight=+١kg"], "no change such as"),
         (["1", "--shape", "height=+5kg"], "no change such as"),

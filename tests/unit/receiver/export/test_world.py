@@ -108,11 +108,3 @@ def test_in_place_has_no_path_and_no_camera(out: Path) -> None:
     assert not any("camera" in node for node in glb.document["nodes"])
     values = Bvh(exported(out, "bvh", "--in-place").read_text()).values
     assert np.ptp(values[:, [0, 2]]) == 0 and np.ptp(values[:, 1]) > 0
-
-
-@pytest.mark.parametrize("mesh_format", ["obj", "ply"])
-def test_sequences_have_no_path_that_could_be_left_out(
-    out: Path, mesh_format: str, capsys: pytest.CaptureFixture[str]
-) -> None:
-    assert main([str(out), "--format", mesh_format, "--in-place", "--output", str(out / "walk")]) == 2
-    assert "--in-place is not for --format" in capsys.readouterr().err

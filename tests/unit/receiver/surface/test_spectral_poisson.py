@@ -22,37 +22,6 @@ def test_splat_keeps_points_that_lie_outside_the_grid() -> None:
     assert Stencil(2 * points, grid).splat(np.ones(100, np.float32)).sum() == pytest.approx(100, rel=1e-4)
 
 
-def test_sample_is_exact_for_a_linear_field() -> None:
-    points, _ = sphere(100)
-    grid = fit_grid(points, 48, 4)
-    nodes = np.stack(np.meshgrid(*(np.arange(n) for n in grid.shape), indexing="ij"), axis=-1)
-    field = (grid.origin + grid.voxel_m * nodes) @ np.array([1.0, -2.0, 0.5])
-    expected = points @ np.array([1.0, -2.0, 0.5])
-    np.testing.assert_allclose(Stencil(points, grid).sample(field.astype(np.float32)), expected, atol=1e-4)
-
-
-def test_splat_divergence_is_the_adjoint_of_a_gradient() -> None:
-    # For a linear field f and vectors v at points: Σ f · div v = −Σ ∇f · v.
-    points, normals = sphere(100)
-    grid = fit_grid(points, 48, 4)
-    gradient = np.array([1.0, -2.0, 0.5])
-    nodes = np.stack(np.meshgrid(*(np.arange(n) for n in grid.shape), indexing="ij"), axis=-1)
-    divergence = Stencil(points, grid).splat_divergence(normals * np.float32(0.1))
-    assert divergence.sum() == pytest.approx(0.0, abs=1e-4)
-    expected = -0.1 * float((normals @ gradient).sum())
-    assert float((nodes @ gradient * divergence).sum()) == pytest.approx(expected, abs=1e-2)
-
-
-def test_solve_indicator_inverts_the_laplacian() -> None:
-    axes = np.meshgrid(*(2.0 * np.pi * np.arange(n) / n for n in (32, 24, 20)), indexing="ij")
-    step = [2.0 * np.pi / n for n in (32, 24, 20)]
-    product, wave = np.cos(axes[0]) * np.sin(axes[1]), 0.5 * np.cos(axes[2])
-    # The field of outward normals is the negated gradient, so its divergence is the negated Laplacian.
-    divergence = (step[0] ** 2 + step[1] ** 2) * product + step[2] ** 2 * wave
-    solved = solve_indicator(divergence.astype(np.float32))
-    np.testing.assert_allclose(solved, product + wave, atol=1e-4)
-
-
 def test_field_is_zero_at_the_points_of_a_small_and_a_large_ball() -> None:
     big, normals = sphere(4096)
     small = (big - [0, 0, 3]) * 0.03 + [0.0, 0.6, 3.0]
