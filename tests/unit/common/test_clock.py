@@ -23,13 +23,6 @@ def test_steady_wall_goes_on_when_the_clock_is_set(set_s: float, caplog: pytest.
     assert f"clock was set by {set_s:+.0f} s" in record.getMessage()
 
 
-def test_steady_wall_is_quiet_while_the_clock_is_slewed(caplog: pytest.LogCaptureFixture) -> None:
-    now_s, ahead_s = 0.0, T0
-    wall = SteadyWall(Clock(lambda: now_s, lambda: now_s + ahead_s))
-    now_s, ahead_s = 9.0, T0 + 0.2
-    assert wall() == T0 + 9.0 and not caplog.records
-
-
 @pytest.mark.parametrize("set_s", [259_200.0, -259_200.0, -0.5, LONGEST_PAUSE_S])
 def test_bridged_times_go_on_at_the_last_step(set_s: float) -> None:
     times = BridgedTimes(1 / 30)

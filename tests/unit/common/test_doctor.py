@@ -49,13 +49,6 @@ def test_each_finding_is_a_line_and_the_exit_code_that_of_the_first_problem(
     assert captured.err == ""
 
 
-def test_wrong_flag_is_an_error_like_others(capsys: pytest.CaptureFixture[str]) -> None:
-    assert run_doctor(PROGRAM, SenderConfig, listed(), ["--kamera", "0"]) == 2
-    captured = capsys.readouterr()
-    assert (captured.out, captured.err.count("\n")) == ("", 1)
-    assert "did you mean --camera?" in captured.err
-
-
 def test_certificate_that_expires_soon(tmp_path: Path) -> None:
     authority = Authority.make(tmp_path / "certs")
     assert check_expiry(None, None, None) == "no certificates"

@@ -9,7 +9,6 @@ from common.frames import (
     MAX_FOCAL_PX,
     MAX_FRAME_SEQUENCE,
     MIN_FOCAL_PX,
-    NEAR_M,
     Camera,
     LabelFrame,
     PersonLabels,
@@ -30,12 +29,6 @@ def test_rays_are_projected_to_their_pixels() -> None:
     rays = camera.rays(pixels)
     np.testing.assert_array_equal(rays[:, 2], 1)
     np.testing.assert_allclose(camera.project((3.5 * rays).astype(np.float32)), pixels, atol=1e-3)
-
-
-@pytest.mark.parametrize("depth_m", [-2.0, 0.0, NEAR_M / 2], ids=["behind", "at", "near"])
-def test_project_clamps_depth_to_the_near_plane(depth_m: float) -> None:
-    pixels = CAMERA.project(np.array([[0.1, 0.2, depth_m], [0.1, 0.2, NEAR_M]], np.float32))
-    np.testing.assert_array_equal(pixels[0], pixels[1])
 
 
 PERSON = PersonLabels(7, 0.5, {"root": np.zeros(9, np.float32)}, confidence={"root": 1.0})

@@ -84,13 +84,6 @@ def test_what_is_worn_together_breaks_no_rule_and_keeps_what_was_said(said: tupl
         assert all(worn[name] == kinds[name] for name in said), (kinds, worn)
 
 
-def test_likelier_values_are_worn_instead() -> None:
-    shares = {name: [1.0 / len(values)] * len(values) for name, values in VALUES.items()}
-    shares["bottom"][VALUES["bottom"].index("skirt_long")] = 0.9
-    assert worn_together({"layer": "dress", "bottom": "shorts"})["bottom"] == "skirt_short"
-    assert worn_together({"layer": "dress", "bottom": "shorts"}, shares=shares)["bottom"] == "skirt_long"
-
-
 def test_outline_costs_a_byte_a_number_and_is_exact_to_a_millimetre() -> None:
     outline = np.array([0.031, -0.0184, np.nan, 0.2], np.float32)
     data = Wears({}, outline).encode()

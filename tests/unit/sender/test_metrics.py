@@ -42,7 +42,7 @@ def test_an_account_below_zero_ends_no_sender() -> None:
 def test_several_cameras_are_summed_and_the_worst_state_shows() -> None:
     first, second = SenderMetrics(), SenderMetrics(CollectorRegistry())
     for number, camera in enumerate((first, second), 1):
-        camera.frames_sent(1, {"root": 10 * number})
+        camera.frames_sent(2, {"root": 10 * number})
         camera.frame_offered([PersonLabels(0, 0.9, {})] * number)
         camera.set_link(bandwidth_bps=8.0, rtt_ms=1e3 * number, capacity_bps=0.0, stress=0.0)
         with camera.stage("codec"):
@@ -52,9 +52,12 @@ def test_several_cameras_are_summed_and_the_worst_state_shows() -> None:
     values = {
         name: registry.get_sample_value(f"bodywire_sender_{name}")
         for name in ("people", "connected", "delay_seconds", "bandwidth_bytes_per_second", "person_score_count")
+    } | {
+        "messages": registry.get_sample_value("bodywire_sender_messages_total"),
+        "sent": registry.get_sample_value("bodywire_sender_frames_total", {"fate": "sent"}),
     }
-    expected = {"people": 3, "connected": 0, "delay_seconds": 2, "bandwidth_bytes_per_second": 2}
-    assert values == {**expected, "person_score_count": 3}
+    expected = {"people": 3, "connected": 0, "delay_seconds": 2, "bandwidth_bytes_per_second": 2, "messages": 2}
+    assert values == {**expected, "person_score_count": 3, "sent": 4}
     assert registry.get_sample_value("bodywire_sender_label_bytes_total", {"group": "root"}) == 30
     assert registry.get_sample_value("bodywire_sender_stage_seconds_count", {"stage": "codec"}) == 2
     began = [camera.registry.get_sample_value("bodywire_sender_reconnects_created") for camera in (first, second)]

@@ -154,6 +154,12 @@ async def test_every_frame_of_a_file_is_sent_in_order() -> None:
     assert link.drained and source.closed
 
 
+async def test_frame_without_people_is_sent() -> None:
+    link = FakeLink()
+    await pipeline_of(FakeSource([captured(0)]), link, networks=FakeNetworks(empty=True)).run(asyncio.Event())
+    assert [frame.people for frame in link.sent] == [()]
+
+
 async def test_new_source_resets_stages() -> None:
     networks, stage = FakeNetworks(), FakeBlobStage()
     source = FakeSource([captured(0, "a.jpg"), captured(1, "b.jpg"), captured(2, "b.jpg")])

@@ -5,7 +5,6 @@ import math
 import numpy as np
 import pytest
 import torch
-from scipy import stats
 from torch import Tensor
 
 from common.channel.physical import (
@@ -27,17 +26,6 @@ def seeded(seed: int = 0) -> torch.Generator:
 
 def power(values: Tensor) -> float:
     return float(values.abs().square().mean())
-
-
-def test_rayleigh_gains_have_their_distribution() -> None:
-    gains = rayleigh_gains(_COUNT, 1, seeded(1))
-    assert power(gains) == pytest.approx(1.0, rel=0.02)
-    for values, name, shape in (
-        (gains.abs().square(), "expon", ()),
-        (gains.abs(), "rayleigh", (0, 0.5**0.5)),
-        (gains.angle(), "uniform", (-torch.pi, 2 * torch.pi)),
-    ):
-        assert stats.kstest(values[:5000].numpy(), name, args=shape).pvalue > 0.01
 
 
 def test_received_symbols_are_as_good_as_their_snr_says() -> None:

@@ -30,11 +30,6 @@ def test_only_groups_that_were_sent_later_are_taken() -> None:
     assert (merged.updated[SHAPE], merged.updated[TORSO]) == (4, 5)
 
 
-def test_newer_fast_groups_move_on_by_half_their_velocity() -> None:
-    merged = with_newer(state_of(0), state_of(100, velocity=10, torso=2), 3)
-    assert set(merged.values[group_slices()["torso"]]) == {115}
-
-
 def test_groups_can_be_limited_by_kind_and_age() -> None:
     before, other = state_of(1), state_of(2, shape=4, torso=4)
     assert with_newer(before, other, 0, SLOW_GROUPS).updated[TORSO] == 0

@@ -6,9 +6,8 @@ import pytest
 from common.codec.frame_codec import FrameCodec, _Content
 from common.codec.frame_state import FrameReferences
 from common.codec.packet import MAX_PACKET_BYTES, References, Scene, code_references, seal
-from common.codec.quantiser import rho_levels
 from common.codec.range_coder import SymbolWriter
-from common.errors import MalformedPacket, WireError
+from common.errors import MalformedPacket
 from common.frames import Camera, LabelFrame, PersonLabels
 from common.labels import GROUP_NAMES, LABEL_SIZE, split
 from tests.netlab.hostile.hostile_packets import longest_to_decode, packet_of
@@ -51,34 +50,6 @@ def test_stream_that_is_longer_than_its_symbols_is_malformed() -> None:
     body = writer.finish() + bytes(9)
     with pytest.raises(MalformedPacket, match="bits for"):
         codec.decode(seal(body, codec._seed((5,), references)), 5)
-
-
-def test_bundle_with_a_crowd_in_each_frame_is_malformed() -> None:
-    codec = FrameCodec(MODEL_HASH)
-    scene = Scene(CAMERA, "x", tuple(range(20)))
-    people = tuple(PersonLabels(identity, 1.0, split(np.zeros(LABEL_SIZE, np.float32))) for identity in range(20))
-    contents = [_Content(NOW_MS, 0, scene, people, (rho_levels({}),) * 20)] * 2
-    writer = SymbolWriter(codec._tables)
-    code_references(writer, References(0, 0))
-    for number in (4, 5):
-        codec._code(writer, number, FrameReferences(), contents[0])
-    payload = seal(writer.finish(), codec._seed((4, 5), FrameReferences()))
-    with pytest.raises(WireError):
-        FrameCodec(MODEL_HASH).decode_bundle(payload, (4, 5))
-    with pytest.raises(MalformedPacket, match="more than 32 people"):
-        FrameCodec(MODEL_HASH)._code_bundle(writer, (4, 5), FrameReferences(), contents)
-
-
-def test_time_that_drifts_away_over_many_packets_is_malformed() -> None:
-    decoder = FrameCodec(MODEL_HASH)
-    assert decoder.decode(key_packet(time_ms=5), 4).frame.sequence == 4
-    state = decoder._received[4]
-    content = _Content(-1, 0, state.scene, (), ())
-    writer, references = SymbolWriter(decoder._tables), FrameReferences(state)
-    code_references(writer, References(1, 0))
-    decoder._code(writer, 5, references, content)
-    with pytest.raises(MalformedPacket, match="capture"):
-        decoder.decode(seal(writer.finish(), decoder._seed((5,), references)), 5)
 
 
 def test_longest_code_for_every_entry_is_short_and_refused() -> None:

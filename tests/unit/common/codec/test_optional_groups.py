@@ -21,16 +21,6 @@ def clip(*with_face: range) -> list[LabelFrame]:
     return [frame_of(t, near(t) if t in seen else person(MOTION[t])) for t in range(len(MOTION))]
 
 
-def sizes(frames: list[LabelFrame]) -> list[int]:
-    return [len(encoded.payload) for encoded, _ in transmit(frames, FINE_RHO)]
-
-
-def test_whoever_has_none_costs_nothing_more() -> None:
-    without, lost = sizes(clip()), sizes(clip(range(0, 20)))
-    assert sum(lost[26:]) <= sum(without[26:]) + 4
-    assert sum(lost[4:20]) > sum(without[4:20])
-
-
 def test_labels_come_while_they_are_there() -> None:
     for t, (_, decoded) in enumerate(transmit(clip(range(10, 30), range(45, 60)), FINE_RHO)):
         (got,) = decoded.frame.people

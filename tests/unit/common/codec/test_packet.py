@@ -3,12 +3,10 @@ import pytest
 from common.codec.packet import (
     KEY,
     MAX_PACKET_BYTES,
-    FrameClock,
     References,
     Scene,
     body_of,
     check_seed,
-    code_clock,
     code_references,
     code_scene,
     rounded_camera,
@@ -54,33 +52,6 @@ def test_scene_round_trip(before: Scene | None) -> None:
 def test_inconsistent_scene_is_refused(scene: Scene, match: str) -> None:
     with pytest.raises(MalformedPacket, match=match):
         code_scene(SymbolWriter(load()), None, scene)
-
-
-def test_capture_times_of_a_steady_camera_take_few_bits() -> None:
-    tables = load()
-    clock, bits = FrameClock(1_800_000_000_000), []
-    for number in range(2, 200, 2):
-        time_ms = 1_800_000_000_000 + round(number * 1000 / 30)
-        writer = SymbolWriter(tables)
-        written = code_clock(writer, tables, clock, 2, time_ms, 0)
-        read = code_clock(SymbolReader(tables, writer.finish()), tables, clock, 2, None, None)
-        assert read == written and read.time_ms == time_ms
-        clock = written
-        bits.append(writer.bits)
-    assert sum(bits[20:]) / len(bits[20:]) < 2
-
-
-@pytest.mark.parametrize("late_ms", [-5_000, 1, 3_600_000, 16_000_000])
-def test_capture_time_far_from_its_prediction_round_trips(late_ms: int) -> None:
-    tables, clock = load(), FrameClock(1_800_000_000_000)
-    writer = SymbolWriter(tables)
-    code_clock(writer, tables, clock, 3, clock.time_ms + late_ms, 15)
-    read = code_clock(SymbolReader(tables, writer.finish()), tables, clock, 3, None, None)
-    assert (read.time_ms, read.ahead) == (clock.time_ms + late_ms, 15)
-    writer = SymbolWriter(tables)
-    code_clock(writer, tables, None, 0, 4_102_444_800_000, 7)
-    read = code_clock(SymbolReader(tables, writer.finish()), tables, None, 0, None, None)
-    assert (read.time_ms, read.ahead) == (4_102_444_800_000, 7)
 
 
 def test_each_single_bit_error_is_found() -> None:

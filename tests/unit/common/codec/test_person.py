@@ -28,9 +28,3 @@ def test_choice_costs_no_more_than_the_nearest_index() -> None:
     assert (cost(chosen) <= cost(nearest) + 1e-9).all()
     assert (np.abs(chosen) <= np.abs(nearest)).all()
     assert np.abs(chosen).sum() < np.abs(nearest).sum()
-
-
-def test_residuals_with_low_bits_are_exact_to_half_a_step() -> None:
-    residual, step = np.array([123_456, -98_765]), np.array([10, 10])
-    chosen = choose_indices(np.array([60, 60]), np.array([8, 8]), residual, step)
-    assert np.abs(residual - chosen * step).max() <= 5

@@ -6,7 +6,6 @@ import pytest
 from common.codec.frame_codec import FrameCodec
 from common.codec.frame_state import REMEMBERED_FRAMES
 from common.codec.person import CONFIDENCES, SCORES
-from common.codec.snapshot import decode_snapshot
 from common.errors import MalformedPacket
 from common.labels import GROUPS
 from tests.support.motion.label_motion import FINE_RHO, MODEL_HASH, clip, transmit
@@ -25,15 +24,6 @@ def test_decoder_with_restored_state_decodes_what_the_first_one_does(lag: int) -
         for one, other in zip(found.frame.people, expected.frame.people, strict=True):
             assert one.identity == other.identity and one.confidence == other.confidence
             assert all(np.array_equal(one.labels[name], values) for name, values in other.labels.items())
-
-
-def test_snapshot_has_only_the_states_that_later_packets_may_name() -> None:
-    codec = FrameCodec(MODEL_HASH)
-    for sequence, (encoded, _) in enumerate(transmit(clip(30, seed=1), FINE_RHO, lag=2)):
-        codec.decode(encoded.payload, sequence)
-    frames, newest = decode_snapshot(codec.snapshot())
-    assert [state.sequence for state in frames] == [26, 27, 28, 29]
-    assert newest.sequence == 29
 
 
 def _snapshot() -> tuple[bytes, list[bytes]]:

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from common.codec.tables import SCALES, load, save
+from common.codec.tables import load, save
 from common.errors import WeightsError
 from common.training.fit_codec import default_tables
 
@@ -41,16 +41,6 @@ def test_digest_depends_on_every_table() -> None:
         else:
             changed.flat[0] = 2 if changed.flat[0] == 1 else 1
         assert replace(tables, **{name: changed}).digest != tables.digest
-
-
-def test_scale_of_grows_with_the_spread_and_bypasses_low_bits() -> None:
-    tables = default_tables()
-    step = np.full(6, 1000)
-    scale, shift = tables.scale_of(np.array([0, 16, 1000, 3_900, 4_100, 1_000_000]), step)
-    assert scale[0] == scale[1] == 0
-    assert scale[2] == 48  # 2^(−6 + 48/8) = 1 step
-    assert shift.tolist() == [0, 0, 0, 0, 1, 8]
-    assert (scale < SCALES).all() and scale[3] > scale[4]
 
 
 @given(st.integers(1, 2**20), st.integers(1, 2**20))

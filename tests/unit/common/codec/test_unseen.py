@@ -59,14 +59,6 @@ def test_unseen_group_that_moves_far_is_sent_again_at_most_once_a_second() -> No
         assert np.abs(off).max() < 3.5
 
 
-def test_confidence_is_the_same_in_all_frames_under_way() -> None:
-    """Even and odd frames descend from each other; what the limbs' confidence was must not alternate."""
-    people = [person(row) for row in moving_labels(60, seed=5)]
-    frames = [frame_of(t, replace(each, confidence={"head": 0.4 + t % 2 / 10})) for t, each in enumerate(people)]
-    found = [decoded.frame.people[0].confidence["head"] for _, decoded in transmit(frames, FINE_RHO)]
-    assert found[0] != found[1] and len(set(found[2:])) == 1, "two key frames, then one value"
-
-
 def test_confidence_of_a_limb_that_is_seen_is_never_zero() -> None:
     (frame,) = [frame_of(0, replace(person(moving_labels(1, seed=6)[0]), confidence=dict.fromkeys(GROUP_NAMES, 0.01)))]
     ((_, decoded),) = transmit([frame], FINE_RHO)

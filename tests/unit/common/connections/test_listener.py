@@ -66,13 +66,6 @@ def test_the_first_group_that_waits_ends_first(opened: ExitStack) -> None:
     assert port.listener.connections[:-1] == [before[0], *before[2:]]
 
 
-def test_a_closed_connection_leaves_its_place(opened: ExitStack) -> None:
-    port = Port(opened, 2, waiting=lambda _: [])
-    socket.create_connection(port.listener.getsockname(), 10).close()
-    port.listener.accept()[0].close()
-    assert not port.listener.connections
-
-
 def test_those_that_are_old_end(opened: ExitStack) -> None:
     port = Port(opened, 4)
     port.connect("127.0.0.2", 2)

@@ -34,16 +34,6 @@ def test_the_kernel_counts_what_both_ends_sent(connected: tuple[socket.socket, s
     client.sendall(b"still open")
 
 
-def test_connection_that_is_shut_down(connected: tuple[socket.socket, socket.socket]) -> None:
-    client, accepted = connected
-    (found,) = TcpConnections().at_port(accepted.getsockname()[1])
-    assert found.remote == client.getsockname()
-    found.shut_down()
-    assert client.recv(1) == accepted.recv(1) == b""
-    accepted.close()
-    found.shut_down()
-
-
 def test_the_list_is_read_now_and_then(connected: tuple[socket.socket, socket.socket]) -> None:
     client, accepted = connected
     now_s = [0.0]

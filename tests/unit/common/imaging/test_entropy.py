@@ -5,9 +5,11 @@ import torch
 
 from common.imaging.entropy import (
     FactorisedPrior,
+    Hyperprior,
     Statistics,
     expected_bits,
     gaussian_bits,
+    padded_for_hyperprior,
     rounded,
 )
 
@@ -42,6 +44,14 @@ def test_expected_bits_are_the_mean_of_what_latents_take(scale: float) -> None:
     assert float(expected_bits(statistics).mean()) == pytest.approx(measured, rel=0.06)
     certain = Statistics(statistics.mean, torch.full_like(y, 0.11))
     assert float(expected_bits(certain).max()) < 8.0, "nothing is uncertain"
+
+
+def test_statistics_have_the_latents_shape_and_positive_scales() -> None:
+    hyperprior = Hyperprior(6, 4, 8)
+    y = padded_for_hyperprior(torch.randn(2, 6, 5, 7))
+    mean, scale = hyperprior.statistics(rounded(hyperprior.analysis(y)))
+    assert y.shape == mean.shape == scale.shape == (2, 6, 8, 8)
+    assert (scale > 0).all()
 
 
 def test_rounding_passes_the_gradient_on() -> None:

@@ -80,14 +80,6 @@ def test_flags_over_environment_over_file_over_default(tmp_path: Path) -> None:
     assert not read("--no-realtime", environment=environment).camera.realtime
 
 
-def test_option_named_like_a_word_of_python_has_no_underscore(tmp_path: Path) -> None:
-    file = tmp_path / "sender.toml"
-    file.write_text('[camera]\nfrom = "1"\n')
-    assert read("--config", str(file)).camera.from_ == "1"
-    assert read(environment={"BODYWIRE_SENDER_FROM": "2"}).camera.from_ == "2"
-    assert read("--from", "3").camera.from_ == "3"
-
-
 def test_option_that_repeats_has_all_values_of_the_uppermost_place(tmp_path: Path) -> None:
     file = tmp_path / "sender.toml"
     file.write_text("[camera]\nsize = [1, 2]\n")

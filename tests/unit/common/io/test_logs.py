@@ -2,7 +2,6 @@ import json
 import logging
 import sys
 from collections.abc import Iterator
-from datetime import datetime
 
 import pytest
 
@@ -40,37 +39,12 @@ def test_start_shows_level_and_above_on_stderr(capsys: pytest.CaptureFixture[str
     assert captured.err.count("\n") == 1
 
 
-@pytest.mark.usefixtures("on_a_dumb_terminal")
-def test_record_with_text_of_the_peer_is_one_printable_line(capsys: pytest.CaptureFixture[str]) -> None:
-    start_logging(LogConfig(), "receiver")
-    logging.getLogger("x").warning("refused %s", "\x1b[2J\nreceiver INFO x: accepted \u202e")
-    line = capsys.readouterr().err
-    assert line.endswith(r"refused \x1b[2J\nreceiver INFO x: accepted \u202e" + "\n")
-    assert line.count("\n") == 1
-
-
 def test_records_of_a_task_begin_with_its_subject(capsys: pytest.CaptureFixture[str]) -> None:
     start_logging(LogConfig(), "sender")
     token = SUBJECT.set("rtsp://door/%20")
     logging.getLogger("x").warning("lost after %d s", 3)
     SUBJECT.reset(token)
     assert json.loads(capsys.readouterr().err)["message"] == "rtsp://door/%20: lost after 3 s"
-
-
-def test_records_are_json_where_stderr_is_no_terminal(capsys: pytest.CaptureFixture[str]) -> None:
-    start_logging(LogConfig(), "sender")
-    logging.getLogger("sender.capture.live").warning("camera %d is lost", 0)
-    line = capsys.readouterr().err
-    assert line.count("\n") == 1
-    record = json.loads(line)
-    time = datetime.fromisoformat(record.pop("time"))
-    assert time.utcoffset() is not None
-    assert record == {
-        "level": "warning",
-        "program": "sender",
-        "logger": "sender.capture.live",
-        "message": "camera 0 is lost",
-    }
 
 
 def test_json_escapes_as_text_does(capsys: pytest.CaptureFixture[str]) -> None:

@@ -9,12 +9,3 @@ def test_rate_of_the_window() -> None:
         rate.add(3.0, tenth / 10)
     assert rate.per_second(9.9) == pytest.approx(30.0, rel=0.06)
     assert rate.mean(9.9) == 3.0
-
-
-def test_rate_falls_to_zero_without_amounts() -> None:
-    rate = RecentRate(window_s=2.0)
-    rate.add(0.1, 5.0)
-    rate.add(0.2, 5.5)
-    assert rate.per_second(6.0) == pytest.approx(0.3)
-    assert rate.per_second(8.0) == 0.0
-    assert rate.mean(8.0) is None

@@ -53,10 +53,3 @@ def test_tokens_do_not_depend_on_where_somebody_is_and_what_way_they_face() -> N
     )
     torch.testing.assert_close(about @ moved.orientation, moved_there.orientation, atol=1e-5, rtol=1e-4)
     torch.testing.assert_close(moved.position @ about.T + 3.0, moved_there.position, atol=1e-5, rtol=1e-4)
-
-
-def test_no_change_leaves_the_pose() -> None:
-    poses = some_poses(4, 1)
-    pose = Poses(*(column[:, 0] for column in poses.columns()))
-    for before, after in zip(pose.columns(), after_change(pose, torch.zeros(4, POSE_SIZE + 6)).columns(), strict=True):
-        torch.testing.assert_close(before, after, atol=1e-6, rtol=1e-5)

@@ -60,14 +60,6 @@ def test_walks_that_nobody_trained_on_go_on_where_extrapolation_is_further_off(
     assert off(motion) < 0.8 * off(DampedExtrapolation())
 
 
-def test_those_who_stand_stay(motion: LearnedMotion) -> None:
-    labels = np.repeat(walk()[:1], 30, axis=0)
-    times = np.arange(30) / 5.0
-    shown = motion.predict(LabelTrack(times, labels, 0.0), times[-1] + 0.2)
-    np.testing.assert_allclose(position(shown), position(labels[-1]), atol=0.02)
-    assert np.abs(shown - labels[-1])[MOVING].mean() < 0.03
-
-
 def test_one_label_is_enough_and_people_are_not_mixed_up(motion: LearnedMotion) -> None:
     times, labels = gliding(1.2, 10.0)
     once = motion.predict(LabelTrack(times[-1:], labels[-1:], 0.0), times[-1] + 0.1)

@@ -1,7 +1,6 @@
 """What is written is read: whole, from any time on, and up to the last whole block of a file that was cut."""
 
 import json
-import os
 import subprocess
 import sys
 from dataclasses import replace
@@ -85,34 +84,6 @@ def test_cut_file_plays_up_to_its_last_whole_block(tmp_path: Path) -> None:
                 assert recording.whole == (extra == 0)
                 assert recording.blocks == blocks[:number]
                 assert sequences(recording) == list(range(len(sequences(recording))))
-
-
-def test_cut_file_is_continued_behind_its_last_whole_block(tmp_path: Path) -> None:
-    path = tmp_path / "talk.bw"
-    write_counted(path, 100)
-    os.truncate(path, path.stat().st_size - 5)
-    with Recording(path) as recording:
-        before = sequences(recording)
-        writer = RecordingWriter.behind(recording, len(recording.blocks))
-    writer.add_frame(counted_frame(len(before), key=True), entry_point=True)
-    writer.close()
-    with Recording(path) as recording:
-        assert recording.whole and sequences(recording) == [*before, len(before)]
-
-
-def test_zeros_behind_the_last_block_are_ignored(tmp_path: Path) -> None:
-    """A file system may leave them after a loss of power."""
-    path = tmp_path / "talk.bw"
-    write_counted(path, 100)
-    with Recording(path) as recording:
-        last = recording.blocks[-1]
-        in_last = [number for number in range(100) if counted_frame(number).captured_us >= last.time_us]
-    data = path.read_bytes()
-    for zeros in (last.offset, last.offset + HEAD.size):
-        path.write_bytes(data[:zeros] + bytes(5000))
-        with Recording(path) as recording:
-            assert not recording.whole
-            assert sequences(recording) == list(range(in_last[0]))
 
 
 WRITE_FOREVER = """

@@ -32,15 +32,6 @@ def test_decoded_tile_is_the_encoded_one(tile: Tile) -> None:
     assert np.abs(decoded[0] - expected)[truly_known].mean() < (10, 7, 5, 5)[tile.level]
 
 
-def test_all_tiles_of_a_level_cover_the_atlas_once() -> None:
-    for level in {tile.level for tile in TILES}:
-        covered = np.zeros((ATLAS_SIZE, ATLAS_SIZE), int)
-        for tile in TILES:
-            if tile.level == level:
-                covered[tile.area] += 1
-        assert (covered == 1).all()
-
-
 def test_keys_name_tile_and_person() -> None:
     keys = {tile.key(identity): (tile, identity) for tile in TILES for identity in (0, 7, IDENTITIES - 1)}
     assert len(keys) == 3 * len(TILES)

@@ -98,6 +98,14 @@ def test_whoever_waits_goes_together(graphs: list[Graph], monkeypatch: pytest.Mo
     torch.testing.assert_close(other.result(), doubled(torch.ones(1, 5)))
 
 
+def test_many_threads_get_their_own_rows() -> None:
+    network = CapturedNetwork(doubled, "tiny", CPU)
+    with ThreadPoolExecutor(8) as pool:
+        found = list(pool.map(lambda number: network(rows(1 + number % 3, number)), range(400)))
+    for number, output in enumerate(found):
+        torch.testing.assert_close(output, doubled(rows(1 + number % 3, number)))
+
+
 def test_error_reaches_all_of_its_batch_and_nobody_else(graphs: list[Graph], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(captured, "CudaGraph", Graph)
     network = CapturedNetwork(doubled, "tiny", CPU)

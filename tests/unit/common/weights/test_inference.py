@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from common.errors import WeightsError
 from common.weights import inference, threads
 from common.weights.devices import CPU, int8_weight_bits
-from common.weights.graph import CompiledGraph, compile_graph
+from common.weights.graph import CompiledGraph
 from common.weights.inference import NetworkInUse, in_use
 from common.weights.manifest import Precision, WeightsEntry
 from tests.support.training.pretended_gpu import on_gpu, pretended_gpu
@@ -97,14 +97,6 @@ def compiled_and_noted(compiled: CompiledGraph, beside: set[int]) -> Any:
             return compiled(*inputs)
 
     return Noted()
-
-
-def test_graph_runs_in_inference_mode_and_out_of_it() -> None:
-    graph = compile_graph(network().eval(), EXAMPLE, "float32", 1, {}, 7)
-    image = torch.rand(1, 3, 8, 8)
-    with torch.inference_mode():
-        first = graph(image)
-    torch.testing.assert_close(graph(image), first)
 
 
 def test_network_is_the_same_in_whatever_order_its_buffers_were_registered(folder: Path) -> None:

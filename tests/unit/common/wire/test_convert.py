@@ -212,23 +212,6 @@ def test_frame_message_adds_four_bytes_to_its_payload_in_steady_state() -> None:
     assert len(sent.encode(FrameMessage(1010, bytes(26), may_wait=True))) == 26 + FRAME_FIELDS_BYTES + 2
 
 
-def test_message_of_acknowledgements_is_short_in_steady_state() -> None:
-    for together, size in ((1, 12), (2, 22)):
-        sent, received = ServerMessages(), ServerMessages()
-        for first in range(1000, 1010, together):
-            answers = Acknowledgements(
-                tuple(
-                    Acknowledgement(
-                        sequence, AckStatus.DECODED, 1_800_000_000_000_000 + 33_333 * sequence, 33_333, 20_000
-                    )
-                    for sequence in range(first, first + together)
-                )
-            )
-            data = sent.encode(answers)
-            assert received.decode(data) == answers
-        assert len(data) == size
-
-
 @given(st.lists(_client_messages, max_size=20), st.lists(_server_messages, max_size=20))
 @settings(max_examples=200)
 def test_messages_round_trip_alone_and_in_one_stream(client: list[ClientMessage], server: list[ServerMessage]) -> None:

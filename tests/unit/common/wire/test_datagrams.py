@@ -49,14 +49,6 @@ def test_frames_have_one_byte_once_one_was_answered() -> None:
     assert ends.send(70_016, 70_014) > 2
 
 
-def test_frame_far_behind_the_answered_one_is_coded_whole() -> None:
-    ends = Ends()
-    ends.send(0)
-    ends.answer(ack(0))
-    sizes = [ends.send(sequence, arrives=sequence > 90) for sequence in range(1, 100)]
-    assert sizes[:31] == [1] * 31 and min(sizes[31:]) > 1
-
-
 def test_answers_take_a_byte_a_frame() -> None:
     ends = Ends()
     for sequence in range(500, 508):

@@ -42,15 +42,3 @@ def test_headers_and_answers_are_a_message_s_cost_and_all_else_is_a_rate() -> No
     cost = fixture.read(2.0)
     assert cost is not None
     assert (cost.sent, cost.answered, cost.other_bps) == pytest.approx((50.0, 61.0, 1040.0 * -math.expm1(-0.1)))
-
-
-def test_another_connection_begins_anew_and_keeps_what_was_measured() -> None:
-    fixture = Fixture()
-    fixture.read(0.0)
-    fixture.send(10)
-    first = fixture.read(1.0)
-    fixture.send(10)
-    fixture.sent += 3000
-    assert fixture.read(2.0, number=-2) is first
-    fixture.send(10)
-    assert fixture.read(3.0, number=-2) == first

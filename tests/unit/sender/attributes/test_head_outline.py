@@ -69,12 +69,6 @@ def test_upright_is_along_the_head(reader: OutlineReader) -> None:
         assert outline[CROWN] == pytest.approx(0.055, abs=0.01) and outline[EARS] == pytest.approx(0, abs=0.01)
 
 
-def test_who_stands_beside_is_no_hair(reader: OutlineReader) -> None:
-    image = picture((300, 300), RADIUS_M + 0.02, RADIUS_M + 0.02)
-    image[250:, 330:] = 255
-    assert read(reader, image, face(reader, (300, 300))) == pytest.approx(0.02, abs=0.006)
-
-
 def test_what_the_picture_cuts_off_is_not_known(reader: OutlineReader) -> None:
     image = picture((300, 300), RADIUS_M + 0.02, RADIUS_M + 0.02)
     own = face(reader, (300, 300))
@@ -97,13 +91,3 @@ def test_memory_is_the_mean_of_looks_and_keeps_what_is_hidden_later() -> None:
         memory.add(np.array([0.02 + 0.004 * (-1) ** number, hidden], np.float32))
         memory.add(None)
     assert memory.mean == pytest.approx([0.02, 0.1], abs=2e-3)
-
-
-def test_small_changes_are_not_shown() -> None:
-    memory = OutlineMemory()
-    memory.add(np.zeros(2, np.float32))
-    shown = memory.shown
-    memory.add(np.full(2, 0.008, np.float32))
-    assert memory.shown is shown
-    memory.add(np.full(2, 0.04, np.float32))
-    assert memory.shown is not shown and memory.shown == pytest.approx(0.016)

@@ -5,7 +5,6 @@ import numpy as np
 from common.body.anatomy import MIRRORED_KEYPOINTS
 from sender.attributes.kind_evidence import (
     COLOUR_FEATURES,
-    PART_PX,
     PARTS,
     PLACES,
     limb_colours,
@@ -46,12 +45,6 @@ def test_mirrored_person_has_the_same_parts_on_the_other_side() -> None:
         left, right = PARTS.index(f"left_{part}"), PARTS.index(f"right_{part}")
         difference = np.abs(first[left].astype(int) - second[right].astype(int))
         assert difference.mean() < 2, part
-
-
-def test_person_without_extent_has_parts() -> None:
-    point = np.full((17, 2), 0.5, np.float32)
-    parts = part_pictures(np.zeros((96, 96, 3), np.uint8), FULL, part_transforms(point))
-    assert parts.shape == (len(PARTS), 4, PART_PX, PART_PX)
 
 
 def test_colours_differ_from_the_face_where_there_is_cloth() -> None:

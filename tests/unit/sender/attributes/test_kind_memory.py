@@ -29,14 +29,6 @@ def test_equal_views_of_a_clip_make_little_surer() -> None:
     assert value == "long" and 0.7 < share < 0.85
 
 
-def test_view_that_shows_nothing_counts_little() -> None:
-    memory = KindMemory()
-    memory.add(view(long=0.95))
-    memory.add(view())
-    value, share = sleeve(memory)
-    assert value == "long" and share > 0.9
-
-
 def test_clothes_change_only_after_several_contradicting_views() -> None:
     memory = KindMemory()
     memory.add(view(long=0.97))

@@ -31,9 +31,3 @@ def test_what_tells_no_more_than_is_usual_is_not_said(
     posterior: dict[str, np.ndarray], expected: list[str] | None
 ) -> None:
     assert said(posterior, {"sleeve": 0.9}).sets().get("sleeve") == expected
-
-
-def test_probabilities_of_a_set_sum_to_one_and_other_attributes_are_not_said() -> None:
-    posterior = sleeves(sleeveless=0.3, short=0.6, long=0.1)
-    np.testing.assert_allclose(said(posterior, {"sleeve": 0.9}).posterior["sleeve"], [0, 1 / 3, 2 / 3, 0], rtol=1e-5)
-    assert not said(posterior, {}).posterior

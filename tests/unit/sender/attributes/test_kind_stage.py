@@ -148,12 +148,6 @@ def test_readings_are_as_frequent_at_any_frame_rate(people: Source, fps: int) ->
     assert len(people.reader.read_people) == pytest.approx(8, abs=2)
 
 
-def test_propagated_masks_are_not_read(people: Source) -> None:
-    for number in range(1, 90):
-        people.update(3, seen(5, is_propagated=number > 1), time_s=number / 30)
-    assert people.reader.read_people.count(3) > 3 and people.reader.read_people.count(5) <= 1
-
-
 def test_everybody_is_read_in_their_first_frame_of_a_brief_clip() -> None:
     people = Source(brief=True)
     assert [blob.key for blob in people.update(3)] == [3]

@@ -31,15 +31,6 @@ def test_views_from_all_directions_beat_one_view() -> None:
     assert errors[1] < 0.4 * errors[0]
 
 
-def test_repeated_views_from_one_side_do_not_add_certainty() -> None:
-    memory = SurfaceMemory()
-    mean, variance = view_of(TRUTH, 0.8, np.random.default_rng(0))
-    for _ in range(20):
-        memory.add(mean, variance, 0.3)
-    np.testing.assert_allclose(memory.estimate[0], mean, atol=1e-4)
-    np.testing.assert_allclose(memory.estimate[1] ** 2, variance, rtol=1e-3)
-
-
 @pytest.mark.parametrize("strangers", [1, 3])
 def test_other_clothes_replace_the_memory_if_several_views_show_them(strangers: int) -> None:
     rng, memory = np.random.default_rng(2), SurfaceMemory()

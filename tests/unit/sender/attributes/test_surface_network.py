@@ -56,9 +56,8 @@ def test_places_outside_the_crop_show_nothing_of_the_picture() -> None:
         assert torch.equal(one.log_variance, other.log_variance) != changes
 
 
-def test_variance_never_exceeds_the_priors() -> None:
-    net = network()
-    torch.nn.init.normal_(net.leave[-1].get_parameter("weight"), std=10.0)
-    with torch.no_grad():
-        log_variance = net(views(8)).log_variance
-    assert log_variance.max() <= 0 and log_variance.min() >= -6
+def test_views_are_concatenated_in_order() -> None:
+    one, two = views(1), views(1, scale=2.0)
+    both = SurfaceViews.concatenate([one, two])
+    assert len(both) == 2
+    assert torch.equal(both.evidence[:1], one.evidence) and torch.equal(both.features[1:], two.features)

@@ -103,14 +103,6 @@ def test_heading_is_the_angle_from_the_camera_to_the_front(stage: ScriptedStage,
     assert abs(headings[1]) == pytest.approx(np.pi / 2, abs=0.02)
 
 
-def test_other_labels_are_unchanged(clip: Clip, rendered: RenderedPerson) -> None:
-    people, labels = observed(rendered, 3)
-    known = {name: values for name, values in labels[0].labels.items() if name != "surface"}
-    (dressed,) = clip.read(clip.stage, rendered.image, CAMERA, people, [replace(labels[0], labels=known)])
-    for name, values in known.items():
-        np.testing.assert_array_equal(dressed.labels[name], values)
-
-
 def test_propagated_masks_are_not_read(clip: Clip, rendered: RenderedPerson) -> None:
     people, labels = observed(rendered, 3)
     for frame in range(30):

@@ -115,15 +115,6 @@ def test_picture_for_programs_that_play_no_apng_is_left_out(tmp_path: Path) -> N
     assert [likeliest(frame) for frame in frames_of(tmp_path / "a.png")] == list(COLOURS[1:])
 
 
-def test_pictures_that_grow_are_frames_of_their_size(tmp_path: Path) -> None:
-    content = bytearray(moving(tmp_path / "a.gif").read_bytes())
-    content[6:8] = (32).to_bytes(2, "little")  # a canvas that is narrower than its pictures
-    (tmp_path / "a.gif").write_bytes(content)
-    frames = frames_of(tmp_path / "a.gif")
-    assert len(frames) == 4
-    assert all((frame.camera.height, frame.camera.width) == frame.image.shape[:2] for frame in frames)
-
-
 @pytest.mark.parametrize("kind", ["gif", "png"])
 def test_animation_that_is_too_large_is_refused_before_it_is_decoded(tmp_path: Path, kind: str) -> None:
     path = moving(tmp_path / f"a.{kind}")
@@ -134,24 +125,6 @@ def test_animation_that_is_too_large_is_refused_before_it_is_decoded(tmp_path: P
         path.write_bytes(content[:6] + b"\xff" * 4 + content[10:])
     with pytest.raises(SourceError, match=f"a.{kind}.*(too large|exceeds limit)"):
         frames_of(path)
-
-
-def test_first_picture_that_is_damaged_is_an_error(tmp_path: Path) -> None:
-    path = moving(tmp_path / "a.png")
-    content = bytearray(path.read_bytes())
-    at = content.index(b"IDAT")
-    content[at + 4 : at + 60] = bytes(56)
-    path.write_bytes(content)
-    with pytest.raises(SourceError, match=r"a\.png"):
-        frames_of(path)
-
-
-def test_closing_ends_an_animation(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    source = AnimationSource(moving(tmp_path / "a.gif"))
-    frames = iter(source)
-    next(frames)
-    source.close()
-    assert list(frames) == [] and not caplog.records
 
 
 def test_pages_are_pictures_of_their_own(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
@@ -178,17 +151,6 @@ def test_smaller_copies_are_no_pages(tmp_path: Path) -> None:
     small.encoderinfo = {"tiffinfo": copy}
     large.save(path, save_all=True, append_images=[small])
     assert [frame.image.shape for frame in frames_of(path)] == [(48, 64, 3)]
-
-
-def test_pages_in_front_of_a_damaged_one_are_read(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    noise = np.random.default_rng(1).integers(0, 255, (3, 64, 64, 3), dtype=np.uint8)
-    pages = list(map(PillowImage.fromarray, noise))
-    pages[0].save(tmp_path / "scan.tif", save_all=True, append_images=pages[1:], compression="tiff_lzw")
-    content = bytearray((tmp_path / "scan.tif").read_bytes())
-    content[-9000:-6000] = bytes(3000)
-    (tmp_path / "scan.tif").write_bytes(content)
-    frames = frames_of(tmp_path / "scan.tif")
-    assert 1 <= len(frames) < 3 and f"image skipped behind page {len(frames)}: " in caplog.text
 
 
 def test_animation_among_images_is_its_first_picture_and_told(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:

@@ -144,16 +144,6 @@ def test_name_that_does_not_print(tmp_path: Path) -> None:
     assert (frame.source, frame.camera.focal_px) == ("a??[31m?.png", 50.0)
 
 
-def test_source_without_readable_images(tmp_path: Path) -> None:
-    paths = [tmp_path / "a.jpg", tmp_path / "b.jpg"]
-    for path in paths:
-        path.write_text("no")
-    with pytest.raises(SourceError, match="none of the 2 images"):
-        list(ImageSource(paths))
-    with pytest.raises(SourceError, match="is not an image that can be read"):
-        list(ImageSource(paths[:1]))
-
-
 def levels(kind: type[np.generic], *row: float) -> PillowImage.Image:
     return PillowImage.fromarray(np.array([row], kind))
 

@@ -119,21 +119,6 @@ def test_camera_that_is_missing_at_first_is_looked_for(caplog: pytest.LogCapture
     assert "camera 0 is missing: not plugged in" in caplog.text
 
 
-def test_close_from_another_thread_ends_iteration() -> None:
-    reader = ScriptedReader()
-    source = LiveSource("camera 0", lambda: reader)
-    reader.await_reads(1)
-    collected: list[int] = []
-    consumer = threading.Thread(target=lambda: collected.extend(frame.sequence for frame in source))
-    consumer.start()
-    reader.deliver(1)
-    reader.lose()
-    source.close()
-    consumer.join(timeout=10)
-    assert not consumer.is_alive()
-    assert collected in ([], [0])
-
-
 def test_unexpected_exception_of_reader_is_raised_while_iterating() -> None:
     reader = ScriptedReader()
     with LiveSource("camera 0", lambda: reader) as source:

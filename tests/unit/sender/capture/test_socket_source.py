@@ -1,14 +1,12 @@
 """Pictures that other programs send over a Unix socket."""
 
 import io
-import itertools
 import os
 import socket
 import struct
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from unittest import mock
 
 import numpy as np
 import pytest
@@ -132,17 +130,6 @@ def test_picture_becomes_a_frame(bench: Callable[..., Bench]) -> None:
     assert not stills.source.live and stills.source.stills
 
 
-def test_each_picture_is_a_source_of_its_own(bench: Callable[..., Bench]) -> None:
-    stills, sources = bench(), []
-    program = stills.program()
-    for _ in range(3):
-        answer = program.send(picture(), name="same.jpg")
-        frame = next(stills.frames)
-        assert isinstance(answer, PictureAccepted) and answer.source == frame.source
-        sources.append(frame.source)
-    assert all(first != second for first, second in itertools.pairwise(sources))
-
-
 def test_live_camera_keeps_the_newest_frame(bench: Callable[..., Bench]) -> None:
     camera = bench(live=True)
     program = camera.program()
@@ -204,16 +191,6 @@ def test_connections_are_limited(bench: Callable[..., Bench]) -> None:
     answer = stills.program().answer()
     assert isinstance(answer, PictureRefused) and "too many connections" in answer.reason
     assert isinstance(programs[0].send(picture()), PictureAccepted)
-
-
-def test_connection_without_memory_for_a_thread_ends_alone(
-    bench: Callable[..., Bench], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    stills = bench()
-    with monkeypatch.context() as full:
-        full.setattr("threading.Thread.start", mock.Mock(side_effect=RuntimeError("can't start new thread")))
-        assert stills.program().ended()
-    assert isinstance(stills.program().send(picture()), PictureAccepted)
 
 
 def test_connection_for_which_there_is_no_descriptor_does_not_end_the_listening(

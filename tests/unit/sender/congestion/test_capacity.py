@@ -2,7 +2,7 @@ import pytest
 
 from sender.congestion.capacity import Capacity, CapacityEstimator
 from sender.congestion.packet_train import PacketTrainSample
-from tests.support.link.link_samples import FakeBottleneck, sample
+from tests.support.link.link_samples import FakeBottleneck
 
 
 def _run(link: FakeBottleneck, estimator: CapacityEstimator, begin_ms: float, frames: int, size: int) -> Capacity:
@@ -56,13 +56,3 @@ def test_lower_quartile_of_the_last_second() -> None:
     assert estimator.at(800.0).bps == pytest.approx(8e6)
     assert estimator.lower_quartile_bps(800.0) == pytest.approx(2e6)
     assert estimator.lower_quartile_bps(5000.0) == pytest.approx(8e6)
-
-
-def test_jitter_is_not_congestion() -> None:
-    estimator = CapacityEstimator()
-    before_ms = 0.0
-    for number in range(100):
-        late_ms = 40.0 if number % 3 == 0 else 0.0
-        capacity = estimator.update(sample(arrival_spacing_ms=33.0 + late_ms - before_ms, waited=True), number * 33.0)
-        assert not capacity.measured
-        before_ms = late_ms

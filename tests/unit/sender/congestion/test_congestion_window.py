@@ -3,7 +3,6 @@
 import heapq
 
 import numpy as np
-import pytest
 
 from sender.congestion.congestion_window import CongestionWindow
 from sender.congestion.samples import LinkSample
@@ -68,35 +67,6 @@ def test_thin_link_has_hardly_any_queue() -> None:
         assert np.percentile(ages_s, 80) < 0.03 + 2.2 * one_frame_s + 1 / FPS
         assert max(ages_s) < 0.03 + 3.5 * one_frame_s + 1 / FPS
         assert len(ages_s) > 0.9 * 15.0 / one_frame_s
-
-
-def test_no_stale_frames_after_the_capacity_falls() -> None:
-    # From 8 to 1 Mbit/s, with frames so large that 8 Mbit/s carry all and 1 Mbit/s half of them.
-    shape = Shape(Trace.steps((10.0, 8000.0), (10.0, 1000.0)), 0.03)
-    frames = simulate(shape, 0.03, 20.0, size=9000)
-    late = [arrived_s - captured_s for captured_s, arrived_s in frames if arrived_s > 10.8]
-    assert max(late) < 0.06 + 0.25
-
-
-def test_jitter_does_not_shrink_the_window() -> None:
-    window, random = CongestionWindow(16), np.random.default_rng(2)
-    sizes = []
-    for number in range(600):
-        total_ms = 60.0 + random.exponential(30.0)
-        sizes.append(window.update(LinkSample(0, 100, total_ms, 0.0, None, None, True), 33.0 * number))
-    # 30 frames a second over 60 to 90 ms need two to three frames in flight.
-    assert np.mean(sizes[100:]) > 2.2
-
-
-def test_window_keeps_its_limits() -> None:
-    window = CongestionWindow(3)
-    sizes = {window.update(LinkSample(0, 100, 500.0, 0.0, None, None, True), 50.0 * n) for n in range(200)}
-    assert max(sizes) == 3
-    assert min(sizes) >= 1
-    window.restart(1)
-    assert window.frames == 1
-    with pytest.raises(ValueError, match="at least one"):
-        CongestionWindow(0)
 
 
 def test_live_source_limits_the_window_to_a_round_trip_of_frames() -> None:

@@ -36,11 +36,6 @@ def test_transmission_fits_the_gap_before_the_next_frame() -> None:
     assert _measured().allowed_bytes(0, 100e3, FREE, 70.0) == 125  # 10 ms
 
 
-def test_nothing_if_frames_leave_less_than_the_smallest_chunk() -> None:
-    for capacity_bps, free_bytes in ((60e3, FREE), (CAPACITY_BPS, 90.0), (CAPACITY_BPS, -50.0)):
-        assert _measured().allowed_bytes(0, capacity_bps, free_bytes, 70.0) == 0
-
-
 def test_pause_while_a_frame_is_overdue_and_after_it() -> None:
     pacer = _measured()
     pacer.sent(1, 10_000, 100.0)
@@ -50,14 +45,6 @@ def test_pause_while_a_frame_is_overdue_and_after_it() -> None:
     _acknowledged(pacer, 1, 200.0, rtt_ms=100.0)
     assert pacer.allowed_bytes(0, CAPACITY_BPS, FREE, 600.0) == 0
     assert pacer.allowed_bytes(0, CAPACITY_BPS, FREE, 700.0) > 0
-
-
-def test_frame_before_an_acknowledged_one_is_not_overdue() -> None:
-    pacer = _measured()
-    pacer.sent(1, 100, 100.0)
-    pacer.sent(2, 100, 110.0)
-    _acknowledged(pacer, 2, 170.0)
-    assert pacer.allowed_bytes(0, CAPACITY_BPS, FREE, 1000.0) > 0
 
 
 def test_longer_pause_after_a_stall() -> None:

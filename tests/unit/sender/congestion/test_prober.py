@@ -87,17 +87,6 @@ def test_blobs_take_the_place_of_padding_and_resolve_fast_links() -> None:
     assert most_in_ten_seconds(link.padding) <= 5000 * 10 / 8
 
 
-def test_no_trains_while_frames_measure_the_link() -> None:
-    for frame_bytes, queued in ((5000, False), (80, True)):
-        link = Link(500e3)
-        link.run(0.0, 3.0)
-        before = len(link.measurements)
-        link.run(3000.0, 5.0, frame_bytes, queued=queued)
-        assert len(link.measurements) <= before + 1
-        link.run(9000.0, 20.0)
-        assert len(link.measurements) >= before + 2
-
-
 def test_unexpected_echoes_are_ignored_and_a_lost_train_times_out() -> None:
     assert not Prober(0.0).packet_train(0.0, 20_000), "without probing"
     prober, lossy = Prober(), Prober()

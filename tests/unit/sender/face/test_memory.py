@@ -54,13 +54,6 @@ def test_blink_of_three_frames_passes(network: Copying) -> None:
     assert lids[34] < 0.1
 
 
-def test_jitter_is_smoothed(network: Copying) -> None:
-    rng = np.random.default_rng(0)
-    raw = 0.5 + rng.normal(0, 0.03, 200)
-    steady = [frame[JAW] for frame in seen(network, [{JAW: value} for value in raw])]
-    assert np.abs(np.diff(steady[5:])).mean() < 0.25 * np.abs(np.diff(raw)).mean()
-
-
 def test_lips_that_touch_shut_the_mouth_within_a_second(network: Copying) -> None:
     """Of somebody with a long lower lip, whose landmarks are apart."""
     jaw = [frame[JAW] for frame in seen(network, [{JAW: 0.12}] * FPS)]
@@ -86,12 +79,6 @@ def test_mouth_that_is_held_open_stays_open(network: Copying) -> None:
     assert jaw[-1] > 0.3 and max(jaw) - jaw[-1] < 0.15
 
 
-def test_closing_lips_means_nothing_without_an_open_jaw(network: Copying) -> None:
-    found = seen(network, [{CLOSE: 0.8}, {CLOSE: 0.8, JAW: 0.5}])
-    assert found[0][CLOSE] == 0
-    assert found[1][CLOSE] == pytest.approx(found[1][JAW], abs=0.05)
-
-
 def test_lids_that_are_apart_are_no_blink_whatever_the_network_reads(network: Copying) -> None:
     memory = FaceMemory(network.neutral)
     for number in range(FPS + 10):
@@ -100,14 +87,6 @@ def test_lids_that_are_apart_are_no_blink_whatever_the_network_reads(network: Co
         face = AlignedFace(features, np.eye(3, dtype=np.float32), 1000.0, 0.0, np.full(2, 6.4, np.float32))
         memory.read(network, face, number / FPS)
         assert memory.activations[LEFT] < 0.05
-
-
-def test_closed_eyes_of_a_still_are_closed(network: Copying) -> None:
-    memory, features = FaceMemory(network.neutral), np.zeros(FEATURES, np.float32)
-    features[[LEFT, RIGHT]] = 0.8
-    face = AlignedFace(features, np.eye(3, dtype=np.float32), 1000.0, 0.0, np.full(2, 0.2 * 6.4, np.float32))
-    memory.read(network, face, 0.0, is_still=True)
-    assert min(memory.activations[[LEFT, RIGHT]]) > 0.7
 
 
 @pytest.mark.parametrize("fps", [30, 240])

@@ -114,12 +114,6 @@ def test_faces_that_perception_has_read_are_not_read_again(film: Film, reader: S
     assert len(reader.regions) == 1 and film.known(0).face.last is face
 
 
-def test_lost_face_has_no_labels(film: Film, reader: ScriptedReader) -> None:
-    assert film.label([person(0)], 0) == [True]
-    reader.finds = False
-    assert film.label([person(0)], 1) == [False]
-
-
 def test_two_faces_are_read_in_a_frame_and_the_others_keep_their_labels(film: Film, reader: ScriptedReader) -> None:
     crowd = [person(identity) for identity in range(5)]
     found = [film.label(crowd, frame) for frame in range(6)]

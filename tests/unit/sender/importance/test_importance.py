@@ -35,14 +35,6 @@ def test_weights_without_or_with_equal_uncertainties_are_the_table() -> None:
     assert table.weights(face) == {**expected, "face": table.omega["face"]}
 
 
-def test_uncertain_group_weighs_less_and_others_more() -> None:
-    table = Importance.load()
-    weights = table.weights(with_sigma(left_arm=0.8))
-    assert weights["left_arm"] < 0.6 * table.omega["left_arm"]
-    assert table.omega["left_arm"] / 2 <= weights["left_arm"]
-    assert weights["right_arm"] > table.omega["right_arm"]
-
-
 def test_weights_of_some_groups_and_prefixes() -> None:
     table = Importance.load()
     sigma = {"torso": np.array([0.1], dtype=np.float32), "head": np.array([0.9, 0.9], dtype=np.float32)}

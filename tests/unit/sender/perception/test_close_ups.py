@@ -25,7 +25,7 @@ from sender.perception.network.output import PerceptionOutput
 from sender.perception.stage import PerceptionStage
 from sender.perception.tracking.similarity import ImagePose
 from tests.support.pictures.preview_samples import MASK, observed
-from tests.support.pictures.shown_heads import landmarks, shown_head
+from tests.support.pictures.shown_heads import shown_head
 
 TINY = PerceptionConfig(size=32, width=24, depth=2, heads=3, quarter=16, eighth=16, keypoint_width=16)
 CAMERA = Camera(512, 512, 614.0)
@@ -104,23 +104,8 @@ def test_head_that_fills_the_picture_is_one_person_whom_nothing_else_sees(faces:
     assert faces.searches == 1, "a face that is followed is not searched"
 
 
-def test_face_that_was_covered_is_the_same_person(faces: ScriptedFaces) -> None:
-    stage, seen = stage_with(faces), faces.shown
-    found = []
-    for frame in range(40):
-        faces.shown = None if 10 <= frame < 25 else seen
-        found.append([person.identity for person in stage.process(FRAME, CAMERA, frame / 30)])
-    assert found[9] == [0] and found[15] == [] and found[30:] == [[0]] * 10
-
-
 def test_small_faces_are_left_to_perception() -> None:
     assert stage_with(ScriptedFaces(FAR)).process(FRAME, CAMERA, 0.0) == ()
-
-
-def test_what_landmarks_do_not_believe_is_nobody(faces: ScriptedFaces) -> None:
-    assert faces.shown is not None
-    faces.shown = landmarks(faces.shown.points, score=0.6)
-    assert stage_with(faces).process(FRAME, CAMERA, 0.0) == ()
 
 
 def test_face_belongs_to_whom_it_is_in_the_box_of(faces: ScriptedFaces) -> None:

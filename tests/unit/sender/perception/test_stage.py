@@ -130,18 +130,6 @@ def test_frames_of_a_rolled_camera_are_searched_upright() -> None:
     assert detector.roll == 0.0
 
 
-def test_rough_box_is_refined() -> None:
-    class RoughDetector(BlockDetector):
-        def find(self, image: Image, scales: Sequence[float] = USUAL, roll: float = 0.0) -> tuple[Detection, ...]:
-            offset = np.array([-30, -10, 10, 20], np.float32)
-            return tuple(Detection(found.box + offset, found.score) for found in super().find(image, scales))
-
-    stage = staged(RoughDetector())
-    (person,) = stage.process(with_person(160), CAMERA)
-    assert person.crop.centre == pytest.approx((160, 120), abs=6)
-    assert person.crop.side == pytest.approx(125, abs=13)
-
-
 def test_tracking_runs_detector_at_its_scales_in_turn_where_the_scene_changes() -> None:
     stage, detector = stage_for(1)
     for x in range(60, 240, 6):

@@ -99,7 +99,3 @@ def test_decisions_are_made_once_a_second_and_at_once_when_the_capacity_falls() 
     rate.on_packet_train(PacketTrainSample(10e3, 10.0), 2300.0)
     rate.on_acknowledged(sample(sequence=70), 2310.0)
     assert rate.state.f > 0.5
-
-
-def test_other_policies_bundle_nothing() -> None:
-    assert RateController(RateConfig(policy="paper")).bundle == 1

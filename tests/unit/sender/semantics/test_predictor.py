@@ -18,7 +18,7 @@ from sender.perception.inference.predictor import Perception
 from sender.perception.observed_person import ObservedPerson
 from sender.semantics.config import SmoothingConfig
 from sender.semantics.crop_labels import pose_entries
-from sender.semantics.predictor import PoseErrors, PoseErrorsConfig, PoseHead
+from sender.semantics.predictor import PoseHead
 from sender.semantics.stage import SemanticsStage
 from tests.support.processes.demo_clip import demo_picture
 
@@ -48,14 +48,6 @@ def test_entries_are_the_pose_heads_and_deviations_of_hidden_limbs_larger(seen: 
     for leg in ("left_leg", "right_leg"):
         leading = slice(group_slices()[leg].start, group_slices()[leg].start + 3)
         assert without[:, leading].mean() > 1.2 * sigma[:, leading].mean()
-
-
-def test_deviations_stay_in_their_range_whatever_features_say() -> None:
-    torch.manual_seed(0)
-    predictor = PoseHead(PoseErrors(PoseErrorsConfig()), LabelSpace.load())
-    with torch.inference_mode():
-        _, sigma = predictor(1e4 * torch.randn(8, 508))
-    assert np.exp(-3) <= sigma.min() < 0.06 < 2.7 < sigma.max() <= np.exp(1.0) + 1e-5
 
 
 def test_identity_that_is_given_to_another_has_their_colours(seen: ObservedPerson) -> None:

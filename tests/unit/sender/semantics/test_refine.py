@@ -69,20 +69,6 @@ def test_refinement_reduces_error_of_disturbed_labels(
     assert after < 0.4 * before
 
 
-def test_two_steps_from_the_last_frames_correction_lead_as_far_as_three(
-    space: LabelSpace, kinematics: KeypointKinematics, truth: BodyParameters, observed: PerceptionOutput
-) -> None:
-    torch.manual_seed(0)
-    exact = crop_entries(space, truth, FOCAL)
-    predicted, sigma = exact + 0.4 * torch.randn_like(exact), torch.full_like(exact, 0.4)
-    anew = refine(predicted, sigma, observed)
-    # In the next frame, the same prediction is off by nearly the same.
-    moved = predicted + 0.02 * torch.randn_like(exact)
-    following = refine(moved, sigma, observed, anew - predicted)
-    errors = [error_m(entries, truth, space, kinematics) for entries in (anew, following)]
-    assert errors[1] < 1.05 * errors[0]
-
-
 def test_invisible_keypoints_leave_labels_and_certain_labels_move_less(
     space: LabelSpace, kinematics: KeypointKinematics, truth: BodyParameters, observed: PerceptionOutput
 ) -> None:

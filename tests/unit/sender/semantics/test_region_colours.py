@@ -20,14 +20,6 @@ def frame(**regions: FloatArray) -> tuple[FloatArray, FloatArray]:
     return colours, areas
 
 
-def test_noise_is_averaged_out() -> None:
-    rng = np.random.default_rng(0)
-    person = RegionColours()
-    for _ in range(50):
-        known = person.update(*frame(chest=RED + rng.normal(0, 0.1, 3).astype(np.float32)))
-    assert apart(known[REGION_INDEX["chest"]], RED) < 0.05
-
-
 def test_unseen_region_takes_colour_of_mirror_image_or_neighbour() -> None:
     known = RegionColours().update(*frame(shin_L=BLUE, chest=RED))
     np.testing.assert_allclose(known[REGION_INDEX["shin.R"]], BLUE, atol=1e-6)

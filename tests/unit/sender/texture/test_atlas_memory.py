@@ -64,13 +64,3 @@ def test_what_all_observations_contradict_is_given_up(
         memory.add(flat_view(layout, colour, 0.5))
     assert memory.restarts == restarts and memory.known.all()
     assert (memory.means.mean() == pytest.approx(200, abs=1)) == bool(restarts)
-
-
-def test_occluder_before_a_third_of_somebody_replaces_nothing(layout: AtlasLayout) -> None:
-    memory, covered = AtlasMemory(layout, remove_light=False), np.arange(len(layout.texel)) % 3 == 0
-    for number in range(10):
-        view = flat_view(layout, 60, 0.5)
-        if number >= 6:
-            view.colours[covered] = 220
-        memory.add(view)
-    assert memory.restarts == 0 and memory.means[covered].mean() < 100

@@ -86,11 +86,3 @@ def test_shading_is_limited() -> None:
     normals, region = sphere(), np.zeros(_COUNT, np.int64)
     shading = observed(shaded(albedo, normals, (1.0, 0.0, 0.0), 1.0), normals, region, _MIRROR).shading(normals)
     assert shading.max() / shading.min() <= 4.001
-
-
-def test_without_observations_light_is_even() -> None:
-    normals = np.eye(3, dtype=np.float32)
-    light = LightEstimate(np.zeros(3, np.int64), np.full(3, -1, np.int32))
-    nothing = np.zeros((0, 3), np.float32)
-    light.observe(np.zeros(0, np.int64), nothing, nothing, np.zeros(0, np.float32))
-    assert np.ptp(light.shading(normals)) == 0

@@ -12,20 +12,9 @@ from sender.perception.inference.detector import (
     DetectorNet,
     letterboxed,
     peaks,
-    suppressed,
 )
 
 TINY = DetectorConfig(size=64, width=8)
-
-
-@pytest.mark.parametrize("shape", [(480, 640), (640, 360), (100, 100), (33, 900)])
-def test_letterbox_round_trip(shape: tuple[int, int]) -> None:
-    square, letterbox = letterboxed(np.zeros((*shape, 3), dtype=np.uint8), (256, 256))
-    assert square.shape == (256, 256, 3)
-    rows, columns = np.flatnonzero((square == 0).any(axis=(1, 2))), np.flatnonzero((square == 0).any(axis=(0, 2)))
-    box = torch.tensor([[columns[0], rows[0], columns[-1] + 1, rows[-1] + 1]]) / 256
-    expected = torch.tensor([[0.0, 0.0, shape[1], shape[0]]])
-    assert torch.allclose(letterbox.to_pixels(box), expected, atol=0.5 / letterbox.scale)
 
 
 @pytest.mark.parametrize("roll", [0.45, -0.3])
@@ -67,13 +56,6 @@ def test_frame_is_read_at_the_scales_asked_for() -> None:
     assert sides[:2] == [320, 384]
     assert sorted(sides[2:]) == [320, 384]  # side by side: in either order
     assert [detection.score for detection in found] == sorted((detection.score for detection in found), reverse=True)
-
-
-def test_of_overlapping_boxes_the_best_is_kept() -> None:
-    boxes = torch.tensor([[0.0, 0, 10, 10], [1, 1, 11, 11], [30, 0, 40, 10]])
-    kept, scores = suppressed(boxes, torch.tensor([0.3, 0.8, 0.5]))
-    assert kept.tolist() == [[1, 1, 11, 11], [30, 0, 40, 10]]
-    assert scores.tolist() == pytest.approx([0.8, 0.5])
 
 
 def test_find_clips_boxes_to_frame() -> None:

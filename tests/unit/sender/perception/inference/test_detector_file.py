@@ -137,13 +137,6 @@ def test_input_may_be_bytes_channels_last_or_open(tmp_path: Path) -> None:
     assert found(whole, frame())[0][0] == pytest.approx(BLOCK, abs=1)
 
 
-def test_frame_is_letterboxed_where_it_would_be_stretched_much_or_is_rolled(tmp_path: Path) -> None:
-    path = saved(Boxes("6"), tmp_path / "boxes.xml")
-    assert found(path, frame(460, 180))[0][0] == pytest.approx(BLOCK, abs=5)
-    box = found(path, frame(), roll=0.1)[0][0]
-    assert (box[:2] + box[2:]) / 2 == pytest.approx((BLOCK[:2] + BLOCK[2:]) / 2, abs=5)
-
-
 def test_onnx_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     # What needs the package `onnx` adds functions, of which there are none.
     monkeypatch.setattr(onnx_proto_utils, "_add_onnxscript_fn", lambda content, _: content)

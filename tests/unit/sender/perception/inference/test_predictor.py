@@ -2,21 +2,11 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-import torch
 
 from sender.perception.inference.predictor import Perception
 from sender.perception.network.network import PerceptionConfig, PerceptionNet
 
 TINY = PerceptionConfig(size=64, width=24, depth=2, heads=3, quarter=16, eighth=16, keypoint_width=16)
-
-
-def test_observe_of_several_crops() -> None:
-    perception = Perception(PerceptionNet(TINY))
-    crops = list(np.random.default_rng(0).integers(0, 255, (3, 64, 64, 3), dtype=np.uint8))
-    output = perception.observe(crops)
-    assert len(output) == 3
-    assert torch.isfinite(output.features()).all()
-    assert output.features().dtype == torch.float32
 
 
 @pytest.mark.parametrize(("side", "seen"), [(48, 64), (96, 96), (128, 64)])

@@ -47,12 +47,6 @@ def test_box_of_mask_and_keypoints(
     assert person_box(output_of(mask, located), CROP) == pytest.approx(np.array(box), abs=0.1)
 
 
-def test_box_in_a_rolled_crop_keeps_its_size() -> None:
-    output = output_of((slice(3, 13), slice(6, 10)), 0)
-    level, rolled = CropBox(0, 0, 100), CropBox(0, 0, 100, roll=np.radians(90))
-    assert person_box(output, rolled) == pytest.approx(person_box(output, level), abs=0.1)
-
-
 @pytest.mark.parametrize(
     ("rows", "y", "crop", "sides"),
     [

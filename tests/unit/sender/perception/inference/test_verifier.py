@@ -10,7 +10,7 @@ from sender.capture.video import VideoFileSource
 from sender.perception.inference.detector import Detector
 from sender.perception.inference.predictor import Perception
 from sender.perception.inference.refine_boxes import predict_in_boxes
-from sender.perception.inference.verifier import EVIDENCE, Verifier, VerifierConfig, VerifierNet, evidence
+from sender.perception.inference.verifier import Verifier, VerifierConfig, VerifierNet
 from sender.perception.network.fused_output import FusedOutput
 from sender.perception.network.network import PerceptionConfig, PerceptionNet
 from sender.perception.network.output import PerceptionOutput
@@ -22,22 +22,6 @@ def observed() -> PerceptionOutput:
     rng = np.random.default_rng(0)
     torch.manual_seed(0)
     return Perception(PerceptionNet(TINY)).observe(list(rng.integers(0, 255, (3, 32, 32, 3), np.uint8)))
-
-
-def test_verdict_depends_on_no_estimate() -> None:
-    output = observed()
-    other = replace(
-        output,
-        keypoints_2d=output.keypoints_2d.flip(0),
-        joints_3d=output.joints_3d * 2,
-        rotations_6d=output.rotations_6d.flip(0),
-        region_colours=1 - output.region_colours,
-        shape=output.shape + 1,
-    )
-    found = evidence(output)
-    assert found.shape == (3, EVIDENCE) and torch.isfinite(found).all()
-    assert torch.equal(evidence(other), found)
-    assert not torch.equal(evidence(replace(output, keypoints_sigma=output.keypoints_sigma * 2)), found)
 
 
 def test_prior_multiplies_odds() -> None:

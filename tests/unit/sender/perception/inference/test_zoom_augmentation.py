@@ -1,4 +1,4 @@
-from dataclasses import fields, replace
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -27,12 +27,6 @@ def output(perception: Perception) -> PerceptionOutput:
     with torch.no_grad():
         result: PerceptionOutput = perception.net(random_crops(BodyModel.load()).image[:1])
     return result
-
-
-def test_same_crop_changes_nothing(output: PerceptionOutput) -> None:
-    same = in_crops(output, [CROP], [CROP], output)
-    for item in fields(output):
-        torch.testing.assert_close(getattr(same, item.name), getattr(output, item.name), atol=1e-4, rtol=1e-4)
 
 
 @pytest.mark.parametrize("seen", [CropBox(110, 60, 160), CropBox(70, 40, 260)])

@@ -2,7 +2,6 @@
 
 import shutil
 from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -23,7 +22,6 @@ from sender.perception.config import TrackingConfig
 from sender.perception.inference.crop import CropBox
 from sender.perception.inference.predictor import Perception
 from sender.perception.inference.refine_boxes import predict_in_boxes
-from sender.perception.inference.verifier import evidence
 from sender.perception.movenet import second_opinion
 from sender.perception.movenet.fusion import (
     KIND,
@@ -38,7 +36,7 @@ from sender.perception.movenet.fusion import (
     named_as,
 )
 from sender.perception.movenet.predictor import MoveNet, MoveNetKeypoints
-from sender.perception.movenet.second_opinion import SecondOpinion, alone, in_crops, mean_of, reading_of, unmirrored
+from sender.perception.movenet.second_opinion import SecondOpinion, alone, in_crops, mean_of, reading_of
 from sender.perception.network.fused_output import FusedOutput
 from sender.perception.network.network import PerceptionConfig, PerceptionNet
 
@@ -89,14 +87,6 @@ def test_of_keypoints_that_disagree_the_more_certain_one_is_taken(fusion: Readin
     assert torch.isin(torch.cat([own, movenets]).round(decimals=3), torch.tensor([0.0, 1.0])).all()
 
 
-def test_nobody_sees_what_neither_network_sees(fusion: ReadingFusion) -> None:
-    _, certain, seen = fused(fusion, 0.01, score=0.8, visible=5.0)
-    _, uncertain, unseen = fused(fusion, 0.01, score=0.05, sigma=0.2, visible=-5.0)
-    assert (certain < uncertain).all()
-    assert (seen > 0).all()
-    assert (unseen < 0).all()
-
-
 def test_fusion_in_use_is_one_graph_with_the_same_results(fusion: ReadingFusion) -> None:
     random = torch.Generator().manual_seed(0)
 
@@ -134,13 +124,6 @@ def test_keypoints_of_a_smaller_crop_are_those_of_the_larger_one() -> None:
     assert float(moved.spread[0, 0]) == pytest.approx(0.01)
 
 
-def test_mirror_image_is_mirrored_back() -> None:
-    seen = found(PLACES.numpy())
-    back = unmirrored(seen)
-    assert back.places[0, 5].tolist() == pytest.approx([1 - float(PLACES[0, 6, 0]), float(PLACES[0, 6, 1])])
-    assert unmirrored(back).places == pytest.approx(seen.places)
-
-
 def test_others_beside_a_person_are_black() -> None:
     box = np.array([80, 0, 120, 100], np.float32)
     crop = CropBox.around(box)
@@ -175,13 +158,6 @@ def test_people_who_are_upright_are_read_in_narrow_crops() -> None:
     assert [crop.shape[1] for crop in recorder.seen] == [40, 64, 64, 64]
 
 
-def test_photographs_are_read_at_two_scales() -> None:
-    recorder, image = Recorder(), np.random.default_rng(0).integers(256, size=(100, 100, 3), dtype=np.uint8)
-    second, box = SecondOpinion(recorder, recorder, _FUSES_NOTHING), np.array([10, 10, 90, 90], np.float32)
-    second.read("thorough", image, [box], [CropBox.around(box)], "both")
-    assert len({crop.tobytes() for crop in recorder.seen}) == len(recorder.seen) == 2
-
-
 def test_one_person_is_read_by_thunder_and_several_by_lightning() -> None:
     assert reading_of(1, thorough=False) == "thunder"
     assert reading_of(3, thorough=False) == "lightning"
@@ -197,19 +173,6 @@ def test_left_and_right_are_perceptions_where_it_is_certain() -> None:
     assert torch.allclose(certain.places, places)
     assert certain.score[0].tolist() == [float(index) for index in order]
     assert torch.equal(named_as(OwnKeypoints(places, 0.05 * one, one), seen, order).places, seen.places)
-
-
-def test_what_was_learned_on_own_keypoints_reads_them() -> None:
-    torch.manual_seed(0)
-    output = Perception(PerceptionNet(TINY)).observe([np.zeros((32, 32, 3), np.uint8)] * 2)
-    one = torch.ones(2, 17)
-    both = FusedOutput.of(output, output.keypoints_2d + 1, one, one, one, output.keypoints_2d)
-    assert torch.equal(both.features(), output.features())
-    assert torch.equal(evidence(both), evidence(output))
-    assert torch.equal(both.keypoints_2d, output.keypoints_2d + 1)
-    row = replace(both, shape=both.shape + 1)[1:]
-    assert isinstance(row, FusedOutput)
-    assert torch.equal(row.own.shape, output.shape[1:] + 1)
 
 
 def test_what_the_last_frame_showed_moves_with_the_keypoints_that_movenet_is_sure_of() -> None:

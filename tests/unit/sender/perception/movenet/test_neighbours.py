@@ -35,14 +35,6 @@ def test_what_is_another_persons_is_black(roll: float) -> None:
     assert (cuts[0][(left > 105) & (left < 125)] == 0).all() and (cuts[1][(right < 95) & (right > 75)] == 0).all()
 
 
-def test_who_is_alone_stays_as_they_are() -> None:
-    boxes = [BOXES[0], BOXES[0] + 200]
-    crops = [CropBox.around(box) for box in boxes]
-    cuts = [np.full((64, 64, 3), 9, np.uint8) for _ in boxes]
-    hide_neighbours(cuts, crops, boxes, crops, torch.full((2, 48, 48), 5.0))
-    assert all((cut == 9).all() for cut in cuts)
-
-
 @pytest.mark.parametrize("roll", [0.0, 0.3])
 def test_frame_without_people_is_black_where_their_masks_are(roll: float) -> None:
     crop = CropBox.around(BOXES[0], roll=roll)

@@ -63,14 +63,6 @@ def test_task_token_changes_only_its_own_head(net: PerceptionNet, images: Tensor
     assert bool(pose) == (task in {"pose", "depth"})
 
 
-def test_task_position_encoding_changes_only_its_own_head(net: PerceptionNet, images: Tensor) -> None:
-    with torch.no_grad():
-        before = net(images)
-        net.position.conditioned[TASKS.index("mask")].add_(torch.randn(24, 8, 8))
-        changed = differing(before, net(images))
-    assert changed == {"mask_logits", "part_logits", "mask_moments", "region_colours", "region_area"}
-
-
 def test_task_mask_structure() -> None:
     mask = TaskMask(blocks=2, heads=3, head_size=8, grid=2, tasks=4)
     torch.nn.init.normal_(mask.patch_bias)

@@ -73,13 +73,6 @@ def test_crossing_people_keep_their_identities() -> None:
     assert last[left] == pytest.approx(500, abs=20)
 
 
-def test_new_person_is_tracked_while_there_is_room() -> None:
-    tracker = Tracker(TrackerConfig(max_people=2))
-    frame(tracker, [box_at(100)])
-    assert set(frame(tracker, [box_at(100), box_at(400)])) == {0, 1}
-    assert set(frame(tracker, [box_at(100), box_at(400), box_at(550)])) == {0, 1}
-
-
 def test_most_prominent_person_is_tracked() -> None:
     tracker = Tracker(TrackerConfig(max_people=1))
     seen = frame(tracker, [box_at(60, height=80, width=30), box_at(320, height=300, width=110)])
@@ -234,14 +227,3 @@ def test_velocity_is_of_a_second(fps: int) -> None:
         frame(tracker, [box_at(100 + 120 * number / fps)], step_s=1 / fps)
     (track,) = tracker.seen
     assert track.velocity == pytest.approx([120, 0, 120, 0], rel=0.05)
-
-
-@pytest.mark.parametrize("fps", FRAME_RATES)
-def test_lost_person_is_searched_for_as_long_at_any_frame_rate(fps: int) -> None:
-    tracker = Tracker(TrackerConfig(max_people=2))
-    present(tracker, [box_at(100), box_at(400)], 0.4, fps)
-    due = []
-    for _ in range(2 * fps):
-        frame(tracker, [box_at(100)], step_s=1 / fps)
-        due.append(tracker.search_due)
-    assert sum(due) / fps == pytest.approx(0.5, abs=1 / fps)

@@ -1,12 +1,10 @@
 """Windows of what was seen of people in the last second."""
 
-from dataclasses import replace
-
 import numpy as np
 import pytest
 
 from sender.people.tracked_person import TrackedPerson
-from sender.semantics.lifting.memory import LONGEST_S, RecentFrames, Window
+from sender.semantics.lifting.memory import RecentFrames, Window
 from sender.semantics.lifting.window import Observations
 from tests.unit.sender.semantics.lifting.test_window import observations
 
@@ -55,14 +53,6 @@ def test_frames_without_the_person_are_remembered_where_they_were() -> None:
     np.testing.assert_array_equal(window.frames[7].centre, window.frames[5].centre)
 
 
-def test_whoever_was_away_for_long_is_somebody_new() -> None:
-    frames, now_s = filmed(10, 1)
-    for number in range(1, round(30 * LONGEST_S) + 1):
-        frames.add({}, now_s + number / 10)
-    frames.add({PERSON: frame(now_s + 4)}, now_s + 4)
-    assert len(frames.window(PERSON, now_s + 4, 16).frames) == 1
-
-
 @pytest.mark.parametrize("time_s", [0.0, 0.4])
 def test_time_that_does_not_advance_begins_anew(time_s: float) -> None:
     frames, _ = filmed(10, 0.5)
@@ -75,11 +65,3 @@ def test_the_frame_that_is_estimated_is_smoothed_anew() -> None:
     entries = np.full_like(window.frames[1].smoothed, 2.0)
     changed = window.where_smoothed(entries)
     assert [bool((each.smoothed == entries).all()) for each in changed.frames] == [False, True, False]
-
-
-def test_missing_frames_show_nobody() -> None:
-    known = [replace(frame(number / 30), side=np.array(number, np.float32)) for number in range(3)]
-    window = Window(known, 1)
-    frames = window.filled(5)
-    assert [bool(each.seen) for each in frames] == [True, True, True, False, False]
-    assert [float(each.side) for each in frames] == [0, 1, 2, 2, 2]

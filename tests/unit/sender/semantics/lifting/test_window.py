@@ -9,7 +9,7 @@ from common.arrays import FloatArray
 from common.frames import Camera
 from sender.perception.inference.crop import CropBox, to_frame
 from sender.semantics.crop_labels import ENTRIES, pelvis_in_crop
-from sender.semantics.keypoint_jacobian import CROSS, KeypointJacobian, orientation
+from sender.semantics.keypoint_jacobian import CROSS, orientation
 from sender.semantics.lifting.window import (
     FITTED,
     KEYPOINT_SCALE,
@@ -96,16 +96,6 @@ def test_predicted_bodies_are_where_each_crop_has_them(name: str) -> None:
         turn, place = to_frame(orientation(own, CROSS)[0], pelvis[0], crop, _CAMERA)
         npt.assert_allclose(turns[row], turn, atol=1e-4)
         npt.assert_allclose(pelvises[row], place, atol=2e-3)
-
-
-def test_joints_turn_as_the_body_does() -> None:
-    kinematics = KeypointJacobian.load()
-    window = observations()
-    window = replace(window, joints_3d=kinematics.keypoints(window.entries[0])[None])
-    found, _ = tokens(window)
-    first = FITTED.stop + ENTRIES
-    joints = found[0, :, first : first + 51].reshape(3, 17, 3) / 3
-    npt.assert_allclose(joints, kinematics.keypoints(found[0, :, FITTED]), atol=1e-3)
 
 
 def test_nothing_is_read_of_who_is_not_seen() -> None:

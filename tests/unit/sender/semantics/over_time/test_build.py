@@ -12,14 +12,12 @@ from common.body.label_space import LabelSpace
 from common.body.model import BodyModel, BodyParameters
 from common.body.rotations import axis_angle_to_matrix
 from common.frames import Camera
-from common.labels import group_slices
 from sender.perception.inference.crop import CropBox
 from sender.perception.observed_person import ObservedPerson
 from sender.semantics.over_time.build import Build, TrunkWidths
 from tests.support.pictures.preview_samples import MASK, observed
 
 CAMERA = Camera(1000, 1000, 1000.0)
-SHAPE = group_slices()["shape"]
 HIPS, WAIST = 0, 2
 _CROP_PX = 320
 CLOTHES_M = np.array([0.05, 0.035, 0.035])
@@ -90,12 +88,6 @@ def test_narrow_masks_make_people_narrow_and_leave_lengths(body: BodyModel, widt
     knee, ankle = (COCO_KEYPOINTS.index(f"left_{joint}") for joint in ("knee", "ankle"))
     shins = [np.linalg.norm(each[knee] - each[ankle]) for each in (before, after)]
     assert shins[1] == pytest.approx(shins[0], rel=0.05)
-
-
-def test_one_look_tells_less_than_many(widths: TrunkWidths) -> None:
-    one, many = (widths.correction(np.full(3, -0.1), np.full(3, float(looks))) for looks in (1, 5))
-    assert 0.3 * np.linalg.norm(many) < np.linalg.norm(one) < np.linalg.norm(many)
-    assert not widths.correction(np.full(3, -0.1), np.zeros(3)).any()
 
 
 def test_arms_beside_the_trunk_hide_it(body: BodyModel, widths: TrunkWidths) -> None:

@@ -40,11 +40,6 @@ def published(headings: Sequence[float], fps: float = FPS) -> list[float]:
     return [float(np.degrees(turn_between(row, person(heading)))) for row, heading in zip(rows, headings, strict=True)]
 
 
-@pytest.mark.parametrize("angle", [0.0, 30.0, 170.0])
-def test_turn_is_the_angle_between_headings(angle: float) -> None:
-    assert turn_between(person(20), person(20 + angle)) == pytest.approx(np.radians(angle), abs=1e-3)
-
-
 def test_frames_from_behind_in_between_are_not_believed() -> None:
     assert judged([0] * 5 + [180] * 4 + [0] * 3 + [180, 0, 180, 180, 0]) == "FFFFFWWWWFFFWFWWF"
 
