@@ -31,10 +31,13 @@ def test_wrong_delays(text: str) -> None:
         parse_delay(text)
 
 
-def test_bytes_leave_at_the_rate_of_the_link_behind_those_before() -> None:
+def test_bytes_leave_at_the_rate_of_the_link_behind_those_that_have_not_left() -> None:
     now_s = [10.0]
     direction = Direction(Link(8000.0, 0.0), lambda: now_s[0])
+    assert direction.queue_s == 0.0
     assert [direction.send(1000), direction.send(500)] == [11.0, 11.5]
+    now_s[0] = 10.2
+    assert direction.queue_s == pytest.approx(1.3)
     now_s[0] = 20.0
     assert direction.send(1000) == 21.0
 
@@ -53,16 +56,6 @@ def test_changed_rate_holds_for_what_comes_next() -> None:
 def test_unknown_command(command: list[str]) -> None:
     with pytest.raises(ValueError, match="rate, delay or status"):
         change(Link(None, 0.0), command)
-
-
-def test_queue_is_what_has_not_left() -> None:
-    now_s = [10.0]
-    direction = Direction(Link(8000.0, 0.0), lambda: now_s[0])
-    assert direction.queue_s == 0.0
-    direction.send(500)
-    assert direction.queue_s == 0.5
-    now_s[0] += 0.2
-    assert direction.queue_s == pytest.approx(0.3)
 
 
 class Sender(asyncio.DatagramProtocol):

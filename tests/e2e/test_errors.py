@@ -9,15 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.e2e.daemons import TIMEOUT_S, run
+from tests.e2e.daemons import TIMEOUT_S
 from tests.support.processes.forked_program import ForkedProgram
-
-
-def only_line(errors: str, program: str) -> str:
-    assert "Traceback" not in errors
-    lines = [line for line in errors.splitlines() if line.startswith(f"{program}: ")]
-    assert len(lines) == 1, errors
-    return lines[0]
 
 
 @pytest.fixture
@@ -44,13 +37,6 @@ def test_signal_while_a_server_is_silent(number: signal.Signals) -> None:
 
 
 @pytest.mark.slow
-def test_port_in_use(tmp_path: Path, used_port: int) -> None:
-    done = run("receiver", "--listen", f"127.0.0.1:{used_port}", "--out", str(tmp_path / "out"))
-    assert done.returncode == 5
-    assert str(used_port) in only_line(done.stderr, "receiver")
-
-
-@pytest.mark.slow
 def test_errors_are_told_before_the_networks_library_is_loaded(tmp_path: Path, used_port: int) -> None:
     sender, missing = ["--insecure", "--peer", "127.0.0.1:9"], str(tmp_path / "missing.mp4")
     runs: dict[str, dict[int, list[str]]] = {
@@ -70,11 +56,3 @@ def test_errors_are_told_before_the_networks_library_is_loaded(tmp_path: Path, u
         script += f"print([(main(flags), 'torch' in sys.modules) for flags in {list(cases.values())!r}])"
         done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
         assert done.stdout == f"{[(code, False) for code in cases]}\n", done.stderr
-
-
-def test_replay_of_another_file_is_refused_in_one_line(tmp_path: Path) -> None:
-    path = tmp_path / "talk.bw"
-    path.write_bytes(b"not a recording")
-    refused = run("receiver", "--replay", str(path), "--no-page", "--out", str(tmp_path / "out"))
-    assert (refused.returncode, refused.stdout) == (3, "")
-    assert refused.stderr.startswith(f"receiver: {path}: ") and len(refused.stderr.splitlines()) == 1

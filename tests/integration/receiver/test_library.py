@@ -229,6 +229,7 @@ def test_program_that_only_imports_may_fork() -> None:
     assert printed(_IMPORTED_ONLY).split() == ["0", "1"]
 
 
+@pytest.mark.slow
 def test_forked_process_ends_without_the_threads_of_its_parent() -> None:
     assert printed(_EXITS) == "parent closes"
 

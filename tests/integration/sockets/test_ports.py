@@ -132,11 +132,18 @@ async def test_proxies_of_the_environment_are_not_used(
         await client.connect()
 
 
-async def test_a_port_that_is_taken_is_refused(link: LinkFixture, ours: Authority) -> None:
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as taken:
+@pytest.mark.parametrize(
+    ("kind", "reason"),
+    [(socket.SOCK_DGRAM, "cannot listen on UDP"), (socket.SOCK_STREAM, "cannot listen on 127.*: give --listen a free")],
+)
+async def test_a_port_that_is_taken_is_refused(link: LinkFixture, ours: Authority, kind: int, reason: str) -> None:
+    with socket.socket(socket.AF_INET, kind) as taken:
         taken.bind(("127.0.0.1", 0))
-        with pytest.raises(OutputError, match="cannot listen on UDP"):
-            await link.server(RecordingPipeline(), port=taken.getsockname()[1], security=at_receiver(ours), quic=True)
+        if kind == socket.SOCK_STREAM:
+            taken.listen()
+        quic, port = kind == socket.SOCK_DGRAM, taken.getsockname()[1]
+        with pytest.raises(OutputError, match=reason):
+            await link.server(RecordingPipeline(), port=port, security=at_receiver(ours), quic=quic)
 
 
 async def test_a_chosen_port_is_free_for_both_protocols(

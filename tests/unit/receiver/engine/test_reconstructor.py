@@ -189,12 +189,12 @@ def test_clothes_belong_to_one_identity(reconstructor: Reconstructor) -> None:
     np.testing.assert_allclose(clothed.joints_3d, plain.joints_3d, atol=1e-5)
 
 
-def test_people_are_posed_on_the_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_people_are_posed_on_the_gpu(reconstructor: Reconstructor, monkeypatch: pytest.MonkeyPatch) -> None:
     skirt = PLAIN.as_known({"bottom": "skirt_long", "layer": "top"})
     request = ReconstructionRequest("account", "test", frame(0, 2), {0: PersonAppearance(worn=skirt)})
     with pretended_gpu(monkeypatch) as gpu:
         there = Reconstructor.load(device=gpu).reconstruct(request).people
-    here = Reconstructor.load().reconstruct(request).people
+    here = reconstructor.reconstruct(request).people
     assert [person.body.reweighted is None for person in here] == [False, True], "only the first wears a skirt"
     for one, other in zip(there, here, strict=True):
         np.testing.assert_allclose(one.body.mesh.vertices, other.body.mesh.vertices, atol=1e-4)
