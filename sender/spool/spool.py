@@ -62,6 +62,7 @@ class Spool:
         limit_bytes: `has_room` is False while the files are this large or larger.
 
     Attributes:
+        next_sequence: of the next frame.
         delivered: the frames below this sequence are.
 
     Raises:
@@ -78,7 +79,7 @@ class Spool:
         self._read: tuple[int, list[LabelFrame]] = (-1, [])
         # Of the newest file: the sequence of its first frame, and its frames.
         self._newest, self._frames = 0, list[LabelFrame]()
-        self.delivered = 0
+        self.next_sequence = self.delivered = 0
         with self._reported():
             directory.mkdir(parents=True, exist_ok=True, mode=0o700)
             self._lock = os.open(directory / LOCK_FILE, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
@@ -87,11 +88,6 @@ class Spool:
             except BaseException:
                 self.close()
                 raise
-
-    @property
-    def next_sequence(self) -> int:
-        """The sequence of the next frame."""
-        return self._newest + len(self._frames)
 
     @property
     def pending(self) -> int:
@@ -120,6 +116,7 @@ class Spool:
             self._writer.add_frame(record, entry_point=True)
             self._writer.flush()
         self._frames.append(frame)
+        self.next_sequence += 1
 
     def read(self, first: int, most: int) -> list[LabelFrame]:
         """The frames from a sequence on, at most `most`, which are synced to the disk; empty if all are damaged."""
@@ -202,6 +199,7 @@ class Spool:
             _check(recording, content)
             self._facts = recording.facts
             self._newest, self._frames = first, _frames_of(recording)
+            self.next_sequence = first + len(self._frames)
             self._writer = RecordingWriter.behind(recording, len(self._frames))
 
     def _begin_file(self, first: int) -> None:

@@ -142,6 +142,7 @@ def test_damaged_file_loses_only_its_frames(tmp_path: Path, caplog: pytest.LogCa
     spool = spool_in(tmp_path)
     assert read_all(spool) == [0, 1, 2, 3, 8, 9, 10, 11]
     assert "frames 4 to 7 are lost" in caplog.text
+    assert read(spool, 6) == [8, 9, 10, 11] and "frames 6 to 7 are lost" in caplog.text
     spool.close()
 
 
