@@ -72,13 +72,13 @@ class LinkClient:
     spool cannot be used: OutputError), `send` and `post` a ValueError for a blob that is empty or too large.
 
     Args:
-        config: with a spool its limits on the time to connect do not apply.
+        config: its limits on the time to connect do not apply with a spool.
         hello: session id, codec, model; the client fills in the fields about resuming.
         encoder: called when a frame leaves, never earlier.
         observer: notified of everything, for metrics and rate control.
         pacer: how fast blobs may be sent; without one they are not sent.
         report: called behind each frame; returns a report that is due.
-        spool: keeps the frames that are not delivered, of a session that is not live; stays open.
+        spool: keeps the frames of a session that is not live until they are acknowledged; stays open.
         transport: opens streams; by default over gRPC, in the clear on the loopback and encrypted elsewhere.
         traffic: the account of the session's bytes.
         gathers: nobody waits for the frames, which then may wait for others to share a message.
@@ -153,7 +153,7 @@ class LinkClient:
         return self._queue.size
 
     async def connect(self) -> None:
-        """Starts to connect, and to send; waits until there is a receiver, but with a spool.
+        """Starts to connect and to send; without a spool, waits until there is a receiver.
 
         Raises:
             PeerError: unreachable within the configured time, or not a receiver of our version and model.
@@ -185,7 +185,7 @@ class LinkClient:
             await self.close()
 
     async def close(self) -> None:
-        """Ends the session at once; frames in flight may be lost, but for a spool's. Safe to call twice."""
+        """Stops at once; unacknowledged frames are lost, or stay in the spool. Safe to call twice."""
         self._stopping = True
         if self._task is not None:
             await cancel([self._task])

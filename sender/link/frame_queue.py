@@ -24,7 +24,7 @@ T = TypeVar("T")
 Frames = tuple[LabelFrame, ...]
 # Live frames are of no use so long after their capture, on whatever link: a stall does not end with a long message.
 _LIVE_SPAN_S: Final = 0.5
-# Of the spool: a read syncs it.
+# Each read of the spool syncs it.
 _FRAMES_PER_READ: Final = 64
 
 
@@ -139,7 +139,7 @@ class FrameQueue:
                 await self.change()
 
     async def _moved(self, spool: Spool) -> bool:
-        """Whether there was something to read or to remove; nothing else runs meanwhile if not."""
+        """Reads or removes frames; False if there were none, and then without a pause in which others run."""
         delivered = min((frame.sequence for frame in self._unfinished), default=self._unread)
         if self._unread < spool.next_sequence and self._wants_more:
             # What follows damaged frames may be appended meanwhile.
