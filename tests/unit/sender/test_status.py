@@ -75,14 +75,6 @@ def test_frames_of_a_video_are_counted_here_beside_those_that_it_has() -> None:
     assert " | 2.0 of 30 fps | " in bed.line and "age" not in bed.line
 
 
-def test_age_grows_while_nothing_is_acknowledged() -> None:
-    bed = Testbed()
-    bed.deliver(0)
-    bed.status.disconnected("lost")
-    bed.now_s += 5.0
-    assert bed.line.startswith("[yellow]no receiver[/] | 0.0 fps | ") and "age 5.1 s" in bed.line
-
-
 def test_the_capacity_is_a_lower_bound_until_it_was_measured() -> None:
     bed = Testbed()
     bed.rate.on_packet_train(PacketTrainSample(2.5e6, 1.0), 0.0)

@@ -14,6 +14,7 @@ from common.blobs import Blob
 from common.errors import RecordingError
 from common.recording.block import HEAD, MAGIC, MAX_CONTENT_BYTES, Block, BlockKind, _checksum, encode_block
 from common.recording.reader import Recording
+from common.recording.records import RecordedState, encode_records
 from tests.support.receiver.recordings import FACTS, counted_frame, write_counted
 
 START = MAGIC + encode_block(BlockKind.FACTS, FACTS.encode())
@@ -43,6 +44,13 @@ def test_other_format_is_refused_with_what_to_do(tmp_path: Path, version: int) -
     (tmp_path / "talk.bw").write_bytes(MAGIC[:-1] + bytes([version]) + START[len(MAGIC) :])
     with pytest.raises(RecordingError, match=f"version {version}, not 3: use the version that recorded it"):
         Recording(tmp_path / "talk.bw")
+
+
+def test_last_block_may_have_states_alone(tmp_path: Path) -> None:
+    states = encode_block(BlockKind.ENTRY_POINT, encode_records([RecordedState(7, b"state")]), 5)
+    (tmp_path / "talk.bw").write_bytes(START + states)
+    with Recording(tmp_path / "talk.bw") as recording:
+        assert recording.duration_us == 0 and len(list(recording.read())) == 1
 
 
 def test_missing_file_folder_and_pipe_are_refused(tmp_path: Path) -> None:

@@ -14,7 +14,6 @@ from sender.preview.draw import (
 )
 from tests.support.pictures.preview_samples import MASK, block, observed
 
-FULL = np.ones((MASK, MASK), np.bool_)
 COLOUR = (200, 40, 90)
 
 
@@ -78,12 +77,3 @@ def test_person_gets_mask_box_and_label() -> None:
     assert canvas[96:155, 52] == pytest.approx(np.tile(colour, (59, 1)), abs=90), "left side of the box"
     assert changed(grey(), canvas)[75:88, 52:110].any(), "the label above the box"
     assert not changed(grey(), canvas)[:60].any()
-
-
-def test_image_of_any_size_can_be_drawn_and_is_not_changed() -> None:
-    people = [observed(CropBox(-8, -8, 32), FULL, identity=identity) for identity in range(5)]
-    for height, width in ((1, 1), (3, 5), (48, 64), (20, 900)):
-        image = grey(height, width)
-        for shown in (people, []):
-            assert draw_preview(image, shown).shape == (height, width, 3)
-            assert (image == grey(height, width)).all()

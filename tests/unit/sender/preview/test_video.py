@@ -57,18 +57,6 @@ def test_video_keeps_pauses_and_gives_images_without_times_a_frame_each(tmp_path
     assert [time for time, _ in frames_of(tmp_path / "preview.mp4")] == pytest.approx([0.0, 0.1, 0.5, 0.6, 0.7, 1.0])
 
 
-def test_video_of_several_sizes_has_the_first_one(tmp_path: Path) -> None:
-    sink = Preview(tmp_path / "preview.mkv", 2.0)
-    for height, width in ((61, 83), (61, 83), (160, 40), (30, 40), (1, 1)):
-        sink.show(plain(height, width), 0.0)
-    sink.close()
-    images = [image for _, image in frames_of(tmp_path / "preview.mkv")]
-    assert [image.shape for image in images] == [(60, 82, 3)] * 5
-    assert images[1].mean(axis=(0, 1)) == pytest.approx(BLUE, abs=8)
-    assert images[2][30, 41] == pytest.approx(BLUE, abs=8)
-    assert images[2][:, :25].max() < 25
-
-
 def test_video_without_frames_leaves_no_file_and_keeps_an_old_one(tmp_path: Path) -> None:
     old = tmp_path / "old.mp4"
     old.write_bytes(b"precious")

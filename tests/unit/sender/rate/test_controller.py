@@ -1,7 +1,5 @@
 import math
 
-import pytest
-
 from sender.congestion.packet_train import PacketTrainSample
 from sender.rate.controller import RateController
 from sender.rate.policy import RateConfig
@@ -45,13 +43,6 @@ def test_paper_policy_takes_a_thin_stream_for_a_thin_link() -> None:
     # The known weakness of eq. 15: 50 Mbit/s of capacity, and nearly the largest f that bandwidth alone can cause.
     assert state.bandwidth_bps < 200e3
     assert state.f > 0.4
-
-
-def test_fixed_policy_is_constant() -> None:
-    rate = RateController(RateConfig(policy="fixed", fixed_f=0.5))
-    before = rate.rho(IMPORTANCE)
-    _stream(rate, FakeBottleneck(60e3), 0.0, 50)
-    assert rate.rho(IMPORTANCE) == before == pytest.approx({"root": 0.0, "hands": 0.4})
 
 
 def test_blobs_use_the_capacity_that_labels_leave() -> None:

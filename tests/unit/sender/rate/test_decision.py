@@ -1,7 +1,6 @@
 """One decision: messages a second, frames a message and f, for what link and budget carry."""
 
 import math
-from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -49,21 +48,6 @@ def test_rare_labels_are_ahead_of_their_capture_the_rarer_the_farther() -> None:
     steps = [within(kbit).ahead_steps for kbit in (50, 10, 2.4, 1.2)]
     assert steps[:2] == [0, 0] and 0 < steps[2] < steps[3] <= MAX_AHEAD_STEPS
     assert decide(Means(math.inf, 1e3, frame_rate_hz=30.0, size_ratio=32.0)).ahead_steps == MAX_AHEAD_STEPS
-
-
-def test_what_messages_cost_counts_against_link_and_budget() -> None:
-    cheap, dear = MessageCost(50.0, 65.0, 0.0), MessageCost(100.0, 190.0, 0.0)
-    assert within(10, cost=cheap).error_mm < within(10, cost=dear).error_mm
-    assert within(10, cost=replace(cheap, other_bps=5e3)).error_mm == within(5, cost=cheap).error_mm
-    assert (
-        decide(Means(10e3, math.inf, 30.0, cost=cheap)).error_mm
-        == within(10, cost=replace(cheap, answered=50.0)).error_mm
-    )
-
-
-def test_several_people_make_labels_coarser() -> None:
-    alone, crowd = within(40), within(40, size_ratio=16.0)
-    assert crowd.f > alone.f and crowd.error_mm > alone.error_mm
 
 
 def test_label_bytes_fall_with_f() -> None:

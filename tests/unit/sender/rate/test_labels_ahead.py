@@ -77,10 +77,3 @@ def test_the_predictor_is_loaded_once_and_only_where_labels_are_wanted_ahead() -
         ahead.offered(captured(number))
         ahead.of(captured(number), 5 if number > 2 else 0)
     assert len(loads) == 1
-
-
-def test_who_is_away_is_forgotten() -> None:
-    ahead = LabelsAhead(loaded)
-    for number in (*range(5), 100, 101):
-        ahead.offered(captured(number))
-    assert abs(arm_of(ahead.of(captured(101), 4)) - (101 / HZ + 4 * AHEAD_STEP_S)) < 1e-4

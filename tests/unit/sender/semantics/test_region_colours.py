@@ -26,14 +26,6 @@ def test_unseen_region_takes_colour_of_mirror_image_or_neighbour() -> None:
     np.testing.assert_allclose(known[REGION_INDEX["upper_arm.R"]], RED, atol=1e-6)
 
 
-def test_tiny_regions_are_ignored() -> None:
-    colours, areas = frame(chest=RED)
-    known = RegionColours().update(colours, areas * 0.01)
-    bare = [REGION_INDEX[name] for name in ("face", "scalp", "hand.L", "hand.R")]
-    np.testing.assert_allclose(known[bare], 0.5, atol=1e-6)
-    assert (known < 0.6).all()
-
-
 def test_unseen_trousers_and_shoes_have_not_the_colour_of_the_top() -> None:
     """A person at a desk, whose shirt reaches over the hips."""
     known = RegionColours().update(*frame(chest=RED, hips=RED, upper_arm_L=RED))

@@ -54,13 +54,6 @@ def test_doubtful_limb_stays_what_it_was() -> None:
     assert unseen_after((1, odds(head=-2)), (5, doubtful)) == [{"head"}] * 2
 
 
-def test_pictures_are_decided_each_by_itself_and_people_too() -> None:
-    steady = SteadyConfidence()
-    for leg in (-1.1, 0.0, -1.1):
-        stated = steady.steady(0.0, CONFIDENCE, odds(left_leg=leg))
-        assert (stated["left_leg"] == 0) == (leg < -1)
-
-
 def test_hands_go_with_both_arms() -> None:
     assert unseen_after((1, odds(left_arm=-3))) == [{"left_arm"}]
     assert unseen_after((1, odds(left_arm=-3, right_arm=-3))) == [{"left_arm", "right_arm", "hands"}]

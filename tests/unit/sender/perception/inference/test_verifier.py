@@ -10,27 +10,9 @@ from sender.capture.video import VideoFileSource
 from sender.perception.inference.detector import Detector
 from sender.perception.inference.predictor import Perception
 from sender.perception.inference.refine_boxes import predict_in_boxes
-from sender.perception.inference.verifier import Verifier, VerifierConfig, VerifierNet
+from sender.perception.inference.verifier import Verifier
 from sender.perception.network.fused_output import FusedOutput
-from sender.perception.network.network import PerceptionConfig, PerceptionNet
 from sender.perception.network.output import PerceptionOutput
-
-TINY = PerceptionConfig(size=32, width=24, depth=2, heads=3, quarter=16, eighth=16, keypoint_width=16)
-
-
-def observed() -> PerceptionOutput:
-    rng = np.random.default_rng(0)
-    torch.manual_seed(0)
-    return Perception(PerceptionNet(TINY)).observe(list(rng.integers(0, 255, (3, 32, 32, 3), np.uint8)))
-
-
-def test_prior_multiplies_odds() -> None:
-    output = observed()
-    verifier = Verifier(VerifierNet(VerifierConfig()))
-    low, mixed = verifier.presence(output, 0.2), verifier.presence(output, np.array([0.2, 0.8, 0.9]))
-    assert mixed[0] == low[0]
-    odds_ratio = mixed / (1 - mixed) / (low / (1 - low))
-    assert odds_ratio == pytest.approx([1, 16, 36], rel=1e-3)
 
 
 @pytest.fixture(scope="module")

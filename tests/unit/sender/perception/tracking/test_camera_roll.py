@@ -51,13 +51,6 @@ def test_people_who_lean_in_all_directions_tell_nothing() -> None:
     assert roll.radians == 0.0
 
 
-def test_roll_is_the_frames_whatever_the_crops() -> None:
-    roll = CameraRoll()
-    for _ in range(20):
-        see(roll, 0.0, CropBox(100, 50, 200, roll=np.radians(-30)))
-    assert np.degrees(roll.radians) == pytest.approx(-30, abs=0.1)
-
-
 @pytest.mark.parametrize("fps", [5, 240])
 def test_roll_follows_as_fast_at_any_frame_rate(fps: int) -> None:
     roll, frames = CameraRoll(), 0

@@ -87,13 +87,6 @@ def test_a_child_in_front_of_an_adult_starts_a_track_and_legs_do_not() -> None:
         assert len(tracker.seen) == tracks
 
 
-def test_duplicate_track_is_removed() -> None:
-    tracker = Tracker(TrackerConfig(max_people=2))
-    frame(tracker, [box_at(100), box_at(180)])
-    seen = update(tracker, box_at(140))
-    assert [track.identity for track in seen] == [0]
-
-
 def test_identities_are_reused_late_and_fit_into_a_byte() -> None:
     tracker = Tracker(TrackerConfig(max_people=1))
     for number in range(300):
@@ -154,23 +147,6 @@ def test_track_that_slipped_to_somebody_behind_returns_to_its_person(where: floa
     tracker.add_tracks([Candidate(box_at(where), 0.9, RED)], 640, 480)
     assert [track.identity for track in tracker.seen] == identities
     assert tracker.seen[-1].box[0] == box_at(where)[0]
-
-
-def test_lost_track_is_resumed_before_more_prominent_new_person() -> None:
-    tracker = Tracker(TrackerConfig(max_people=1))
-    frame(tracker, [box_at(100)])
-    frame(tracker, [])
-    seen = frame(tracker, [box_at(320, height=300, width=110), box_at(104)])
-    assert seen == {0: pytest.approx(104)}
-
-
-def test_other_colours_at_lost_position_give_new_identity() -> None:
-    tracker = side_by_side(RED)
-    tracker.begin_frame()
-    update(tracker, None)
-    tracker.begin_frame()
-    tracker.add_tracks([Candidate(box_at(100), 0.9, BLUE)], 640, 480)
-    assert [track.identity for track in tracker.seen] == [1]
 
 
 def track_of_legs() -> tuple[Tracker, Candidate]:

@@ -31,18 +31,6 @@ def test_person_at_rest_or_in_steady_motion_is_where_both_views_show_them(veloci
     np.testing.assert_allclose(means(velocity)[known_after:], truth[known_after:], atol=1e-6)
 
 
-def test_frame_in_both_views_is_taken_as_it_is_and_the_next_foreseen() -> None:
-    person = ViewMean()
-    view: View = "plain"
-    for number in range(5):
-        view = OTHER[view]
-        person.add(view, seen(np.full(3, 0.2 * number, np.float32), view), number / 30)
-    both = np.full(3, 1.0, np.float32)
-    assert person.add("both", both, 5 / 30) is both
-    foreseen = person.add("plain", seen(np.full(3, 1.2, np.float32), "plain"), 6 / 30)
-    np.testing.assert_allclose(foreseen, 1.2, atol=1e-6)
-
-
 def test_each_view_twice_does_not_move_somebody_who_rests_or_moves_steadily() -> None:
     for velocity in (0.0, 0.2):
         person, found = ViewMean(), []

@@ -59,15 +59,6 @@ def tokens(window: Observations, counted: Sequence[bool] = (True, True, True)) -
     return tokens_in(window, camera, side), camera
 
 
-def test_window_is_that_of_the_mean_crop() -> None:
-    """Equal crops have their own as their mean, and what is not counted does not matter."""
-    window = observations()
-    centre, side = mean_crop(window, np.array([[False, True, False]]))
-    npt.assert_allclose(centre[0], window.centre[0, 1])
-    npt.assert_allclose(side[0], window.side[0, 1], rtol=1e-6)
-    npt.assert_allclose(mean_crop(window, np.ones((1, 3), bool))[0][0], window.centre[0].mean(0), rtol=1e-6)
-
-
 def test_keypoints_of_any_crop_are_where_their_pixels_are() -> None:
     """The same pixels, read in other crops, give the same token, and the window camera projects to them."""
     window = observations()
@@ -96,10 +87,3 @@ def test_predicted_bodies_are_where_each_crop_has_them(name: str) -> None:
         turn, place = to_frame(orientation(own, CROSS)[0], pelvis[0], crop, _CAMERA)
         npt.assert_allclose(turns[row], turn, atol=1e-4)
         npt.assert_allclose(pelvises[row], place, atol=2e-3)
-
-
-def test_nothing_is_read_of_who_is_not_seen() -> None:
-    window = observations()
-    hidden = replace(window, seen=np.array([[True, False, True]]))
-    noisy = replace(hidden, keypoints=hidden.keypoints + np.array([0, 1, 0], np.float32)[None, :, None, None])
-    npt.assert_array_equal(tokens(hidden)[0], tokens(noisy)[0])

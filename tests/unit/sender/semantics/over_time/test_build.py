@@ -112,11 +112,6 @@ def test_hips_of_people_who_sit_are_not_measured(body: BodyModel, widths: TrunkW
     assert np.isnan(ratios[HIPS]) and np.isfinite(ratios[WAIST])
 
 
-def test_a_mask_that_does_not_end_in_the_picture_tells_nothing(body: BodyModel, widths: TrunkWidths) -> None:
-    person = stands(body)
-    assert widths.look(person.entries, seen(person, 3.0), person.keypoints, CAMERA) is None
-
-
 def test_looks_are_a_fifth_of_a_second_apart_and_small_changes_wait(widths: TrunkWidths) -> None:
     build = Build()
     assert build.is_due(0.0)

@@ -67,10 +67,3 @@ def test_pose_waits_with_the_orientation_and_the_rest_is_new() -> None:
     assert (seen[ARM] == -2.0).all()
     # Somebody else is taken as they are seen.
     np.testing.assert_array_equal(smoother.smooth(Filtered(), 1.0, seen), seen)
-
-
-def test_nothing_is_shown_between_two_sides() -> None:
-    smoother, filtered = LabelSmoother(), Filtered()
-    rows = [smoother.smooth(filtered, index / FPS, person(180.0 if index > 9 else 0.0)) for index in range(30)]
-    turned = [np.degrees(turn_between(row, person(0))) for row in rows]
-    assert max(turned[:16]) < 1 and min(turned[17:]) > 179

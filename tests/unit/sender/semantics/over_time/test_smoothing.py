@@ -28,14 +28,6 @@ def test_jitter_at_rest_is_reduced() -> None:
     assert distance < 0.9 * arm
 
 
-def test_noise_does_not_pass_for_speed() -> None:
-    labels = np.zeros((240, LABEL_SIZE))
-    noise = np.random.default_rng(1).normal(0, 1, labels[:, LEG].shape)
-    for deviation in (0.02, 0.2):
-        labels[:, LEG] = deviation * noise
-        assert np.diff(run(labels)[60:, LEG], axis=0).std() < 0.15 * np.diff(labels[60:, LEG], axis=0).std()
-
-
 def test_moving_arm_lags_by_one_frame_at_most() -> None:
     time_s = np.arange(300) / FPS
     labels = np.zeros((300, LABEL_SIZE))
@@ -86,15 +78,6 @@ def test_people_are_separate_and_forgotten_after_a_gap() -> None:
     np.testing.assert_array_equal(smoother.smooth(Filtered(), 0.0, ones), ones)
     assert smoother.smooth(person, 0.033, ones)[ARM].max() < 1
     np.testing.assert_array_equal(smoother.smooth(person, 5.0, ones), ones)
-
-
-def test_images_without_time_are_not_smoothed_and_results_are_copies() -> None:
-    smoother, person, other = LabelSmoother(), Filtered(), Filtered()
-    for value in (0.0, 1.0, -1.0):
-        labels = np.full(LABEL_SIZE, value, np.float32)
-        np.testing.assert_array_equal(smoother.smooth(person, 0.0, labels), labels)
-    smoother.smooth(other, 0.0, np.zeros(LABEL_SIZE, np.float32))[:] = 100
-    assert smoother.smooth(other, 0.033, np.zeros(LABEL_SIZE, np.float32)).max() == 0
 
 
 def test_smoothing_option_sets_strength() -> None:
