@@ -42,6 +42,22 @@ async def test_messages_leave_in_order_with_their_times() -> None:
     ]
 
 
+async def test_frame_is_superseded_by_frames_only_and_not_after_they_are_discarded() -> None:
+    queue = ReceiveQueue(8, Clock(lambda: 0.0, lambda: 0.0))
+    queue.put(frame(0))
+    first = await queue.take()
+    assert first is not None
+    superseded = first.arrival.superseded
+    queue.put(None, "not readable")
+    assert not superseded.is_set()
+    queue.put(frame(1))
+    queue.put(frame(2))
+    assert superseded.is_set()
+    queue.discard()
+    assert not superseded.is_set()
+    assert await queue.take() is None
+
+
 async def test_frame_that_gave_way_supersedes_none() -> None:
     queue = ReceiveQueue(2, Clock(lambda: 0.0, lambda: 0.0), lossy=True)
     for sequence in range(3):
