@@ -20,6 +20,7 @@ import asyncio  # noqa: E402
 import contextlib  # noqa: E402
 import io  # noqa: E402
 import json  # noqa: E402
+from dataclasses import replace  # noqa: E402
 from pathlib import Path  # noqa: E402
 from types import SimpleNamespace  # noqa: E402
 
@@ -73,6 +74,7 @@ def main() -> None:
         "--steps", type=_step, nargs="*", default=[], help="SECONDS:KBIT, capacities before that, both ways"
     )
     parser.add_argument("--cut", type=float, nargs=2, help="from and to, seconds after the first frame")
+    parser.add_argument("--loss", type=float, default=0.0, help="share of packets lost in each direction")
     parser.add_argument("--out", type=Path, required=True)
     options = parser.parse_args()
     options.quic, options.start_at = True, _EPOCH_S + options.connecting_s
@@ -80,8 +82,9 @@ def main() -> None:
     connecting = [(options.connecting_s, _AMPLE_KBIT)] if options.connecting_s else []
     trace = Trace.steps(*connecting, *options.steps, thin)
     outages = [tuple(options.connecting_s + at_s for at_s in options.cut)] if options.cut else []
-    there = Shape(trace, options.rtt_ms / 2e3, outages=outages)
-    back = there if options.steps or not options.connecting_s else Shape(None, options.rtt_ms / 2e3, outages=outages)
+    there = Shape(trace, options.rtt_ms / 2e3, options.loss, outages)
+    thin_back = options.steps or not options.connecting_s
+    back = replace(there, trace=trace if thin_back else None, seed=there.seed + 1)
     loop = VirtualLoop()
     _LOOPS.append(loop)
     loop.path.shape(there, back)

@@ -128,6 +128,7 @@ class Conditions:
             beginning, both ways.
         steps: of a simulated link, both ways: (seconds, kbit/s) from the first frame on, before `link_kbit`.
         cut: of a simulated link: from and to, seconds after the first frame.
+        loss: of a simulated link: share of packets lost in each direction.
     """
 
     budget_kbit: float = math.inf
@@ -137,6 +138,7 @@ class Conditions:
     connecting_s: float = 5.0
     steps: tuple[tuple[float, float], ...] = ()
     cut: tuple[float, float] | None = None
+    loss: float = 0.0
 
     @property
     def name(self) -> str:
@@ -144,7 +146,8 @@ class Conditions:
         limits = {"budget of ": self.budget_kbit, "link of ": self.link_kbit}
         found = [f"{what}{kbit:g} kbit/s" for what, kbit in limits.items() if math.isfinite(kbit)] or ["no budget"]
         without = [f"without {self.bypass}"] if self.bypass else []
-        return ", ".join([*found, *without, *(["beside a blob"] if self.blob_bytes else [])])
+        lost = [f"{self.loss:.0%} lost"] if self.loss else []
+        return ", ".join([*found, *without, *lost, *(["beside a blob"] if self.blob_bytes else [])])
 
     @property
     def flags(self) -> list[str]:
@@ -172,6 +175,7 @@ def simulate(conditions: Conditions, seconds: float) -> tuple[Sent, Packets]:
             "rtt-ms": _RTT_MS,
             "hold-ms": _HOLD_MS,
             "connecting-s": conditions.connecting_s,
+            "loss": conditions.loss,
             **({"link-kbit": conditions.link_kbit} if math.isfinite(conditions.link_kbit) else {}),
         }
         steps = ["--steps", *(f"{length_s}:{kbit}" for length_s, kbit in conditions.steps)] if conditions.steps else []
