@@ -22,9 +22,11 @@ from common.blobs import Blob
 from common.body.label_space import LabelSpace
 from common.codec.bit_allocation import RateDistortion
 from common.codec.frame_codec import FrameCodec
+from common.codec.quantiser import LEVELS
+from common.codec.tables import load as load_tables
 from common.frames import Camera, LabelFrame, PersonLabels
 from common.io.addresses import Addresses
-from common.labels import GROUP_NAMES
+from common.labels import GROUP_NAMES, OPTIONAL_GROUPS, group_slices
 from common.motion.extrapolation import MotionPredictor
 from common.motion.predictor import LearnedMotion
 from common.wire.traffic import OTHER, PROBING, Traffic
@@ -47,15 +49,20 @@ Bypass = tuple[str, Any]
 """A part of rate control, and what takes its place."""
 
 
-def equal_levels(table: RateDistortion, budget_bits: float, *unused: object) -> dict[str, float]:
-    """In place of `allocate`: the finest level of all groups alike that meets a budget."""
-    fits = np.flatnonzero(table.bits.sum(axis=0) <= budget_bits)
-    level = fits[0] if len(fits) else table.bits.shape[1] - 1
-    return dict.fromkeys(GROUP_NAMES, float(level) / (table.bits.shape[1] - 1))
+def equal_steps(table: RateDistortion, budget_bits: float, *unused: object) -> dict[str, float]:
+    """In place of `allocate`: one quantiser step, in σ, for all groups, as fine as meets a budget; ω sets none."""
+    base, most = load_tables().base_step, LEVELS - 1
+    finest = np.array([np.log2(base[entries]).mean() for entries in group_slices().values()])
+    counted = ~np.isin(GROUP_NAMES, OPTIONAL_GROUPS)
+    for step in range(round(3 * np.ptp(finest)) + most):
+        levels = np.clip(np.rint(step - 3 * (finest - finest.min())), 0, most).astype(int)
+        if table.bits[np.arange(len(levels)), levels][counted].sum() <= budget_bits:
+            break
+    return {name: int(level) / most for name, level in zip(GROUP_NAMES, levels, strict=True)}
 
 
 BYPASSES: Mapping[str, Bypass] = {
-    "omega": ("common.codec.bit_allocation.RateDistortion.allocate", equal_levels),
+    "omega": ("common.codec.bit_allocation.RateDistortion.allocate", equal_steps),
     "rho": ("sender.rate.decision._STEPS", range(1)),
     "bundles": ("sender.rate.decision._LABELS_PER_S", 0.0),
     "ahead": ("sender.rate.decision._AHEAD_SHARE", 0.0),
