@@ -1,60 +1,274 @@
-"""What parts of both daemons are for: figures of the same people with a part and with a named bypass in its place.
+"""What parts of the sender are for: figures of the same people with a part and with a named bypass in its place.
 
     joints                    mean error about the hips after semantics, rendered test people
     aligned, hidden joints    likewise, after a similarity transform, and of those that the picture does not show
     depth map, mask           of perception's own heads, the same people
     keypoints beyond 0.1      share farther from the annotation than 0.1 of the person's box, photographs
     Brier score               of the confidence of limbs
-    kinds misread             share of what people wear that is read wrongly
-    clothes                   mean distance of clothes from the true ones, people at rest, half of `surface` known
-    clothes read              the same of the `surface` labels that are read from pictures
-    jerk                      error of the second difference of joints in time, rendered clips
 
 All are lower when better.  The difference is that of the bypass from the whole, paired, ± one standard error; where it
 is less than two of them, the part shows nothing.  `--photographs DIR` adds the held-back people of that folder.
+
+Perception runs by PyTorch throughout, as changed networks are not compiled.
 """
 
 import argparse
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 
 import numpy as np
 import torch
+from torch import Tensor, nn
+from torch.nn import functional
 
-from common.arrays import Float64Array, FloatArray
-from common.body.model import BodyModel
-from common.body.surface_space import SURFACE_SIZE, SurfaceSpace
-from common.body.template import BodyTemplate
-from common.labels import concatenate, group_slices
+from common.arrays import BoolArray, Float64Array, FloatArray
+from common.body.label_space import LabelSpace
+from common.body.model import BodyModel, KeypointKinematics
+from common.frames import Camera
+from common.imaging.focal_length import guessed_focal_px
+from common.labels import LABEL_SIZE
 from common.synthetic.dataset.presets import DRESSED
-from common.synthetic.dataset.shards import REQUIRED_FIELDS, Batch, CropDataset
-from common.synthetic.dataset.split import SEED_RANGES, check_seed
-from common.synthetic.scene.scene import scene_maker
-from common.wear_kinds import VALUES
-from common.wears import Wears
-from receiver.outfits.guidance import Guidance, explained
-from receiver.outfits.mixture import PLAIN, decode_outfit, draw
-from sender.attributes.kind_stage import KindReader
+from common.synthetic.dataset.shards import Batch, CropDataset
+from common.weights.devices import CPU
+from common.weights.inference import NetworkInUse
 from sender.people.tracked_person import TrackedPerson
 from sender.perception.inference.crop import CropBox
 from sender.perception.inference.predictor import Perception
+from sender.perception.inference.refine_boxes import predict_in_boxes
+from sender.perception.inference.verifier import Verifier
+from sender.perception.network.network import TASKS, PerceptionNet
+from sender.perception.network.output import PerceptionOutput
 from sender.perception.observed_person import ObservedPerson
-from sender.train.photographs.dataset import Photograph, held_out, read_image, read_people
-from sender.train.worn.people import hidden_unknown, judged_people
+from sender.perception.stage import TRACKED_PRIOR
+from sender.semantics.bodies import Bodies
+from sender.semantics.confidence import LIMBS, RIGHT_WITHIN, KeypointConfidence, evidence
+from sender.semantics.crop_fits import CropFits
+from sender.semantics.estimator import BodyEstimator
+from sender.semantics.fitting import FitterOnHost
+from sender.semantics.heads import HeadPlacement
+from sender.semantics.predictor import PoseHead
+from sender.semantics.refine import Refiner, Targets
+from sender.train.photographs.dataset import Photograph, held_out, read_people
 from tests.bench import measures, report
-from tests.bench.motion.moving import MovingSender
-from tests.bench.motion.moving_clips import MovingClipRenderer
+from tests.bench.measures import centred
 from tests.bench.people import crops
-from tests.bench.people.bypasses import WHOLE, Bypass, Row, Senders
-from tests.bench.people.outfit_sampler import OutfitSampler
-from tests.bench.people.wears import annotated
-from tests.bench.perceived import CropSender
+from tests.bench.perceived import CropSender, head_scores
 
-_CHUNK = 8
-_KNOWN = 0.5
-_WORN_PX = 192
+_CHUNK, _QUICK_PHOTOGRAPHS = 8, 10
+_LEAST_LABELLED = 3
+# Keypoints of rendered people are right within this distance.
+_RIGHT_M = 0.1
+
+Bypass = tuple[str, str]
+"""A part, and what takes its place."""
+WHOLE: Bypass = ("", "")
+
+
+class NoMask(nn.Module):
+    """M_task = 0 in place of (6): everything attends to everything."""
+
+    def __init__(self, net: PerceptionNet) -> None:
+        super().__init__()
+        self._blocks, self._heads = net.config.depth, net.config.heads
+
+    def forward(self, size: tuple[int, int]) -> Tensor:
+        tokens = size[0] * size[1] + len(TASKS)
+        return torch.zeros(self._blocks, self._heads, tokens, tokens)
+
+
+def _zero(start: str) -> Callable[[PerceptionNet], None]:
+    """Sets the parameters to zero whose names begin so."""
+
+    def change(net: PerceptionNet) -> None:
+        for name, parameter in net.named_parameters():
+            if name.startswith(start):
+                parameter.data.zero_()
+
+    return change
+
+
+def _without_mask(net: PerceptionNet) -> None:
+    net.task_mask = NoMask(net)  # type: ignore[assignment]
+
+
+PERCEPTION: Mapping[Bypass, Callable[[PerceptionNet], None]] = {
+    ("task-dependent position encoding (1)", "zero"): _zero("position.conditioned"),
+    ("task mask (6)", "zero"): _without_mask,
+    ("learned part of the task mask (6)", "zero"): _zero("task_mask."),
+    ("scale weights of the pose head (3)", "uniform"): _zero("pose.statistics.weigh."),
+    ("β of the depth head (5)", "uniform"): _zero("depth.context.weigh."),
+}
+
+
+class OneSigma(nn.Module):
+    """A predictor's entries with one standard deviation (E,) for everybody."""
+
+    def __init__(self, predictor: nn.Module, sigma: Tensor) -> None:
+        super().__init__()
+        self._predictor, self._sigma = predictor, sigma
+
+    def forward(self, features: Tensor) -> tuple[Tensor, Tensor]:
+        entries, sigma = self._predictor(features)
+        return entries, self._sigma.expand_as(sigma)
+
+
+class NoRefinement(Refiner):
+    """Leaves the labels as they were predicted."""
+
+    def refine(
+        self,
+        entries: FloatArray,
+        sigma: FloatArray,
+        targets: Targets,
+        correction: FloatArray | None = None,
+    ) -> FloatArray:
+        return entries
+
+
+@dataclass(frozen=True, eq=False)
+class Row:
+    """One person.
+
+    Args:
+        figures: by bypass and name.
+        confidence, right: (L,) of the limbs: probability that a keypoint is right, and the share that is; NaN if none
+            is labelled.
+    """
+
+    figures: Mapping[tuple[Bypass, str], float]
+    confidence: Float64Array
+    right: Float64Array
+
+
+class Senders:
+    """The sender whole, and with each bypass.
+
+    Args:
+        batch: people whose mean σ² is everybody's where it is one.
+
+    Raises:
+        WeightsError: weights are missing or of another version.
+    """
+
+    @torch.inference_mode()
+    def __init__(self, batch: Batch) -> None:
+        self._space, self._kinematics = LabelSpace.load(), KeypointKinematics(BodyModel.load())
+        self._verifier, self._confidence = Verifier.load(), KeypointConfidence.load()
+        self._perceptions = {WHOLE: Perception(Perception.load().net)}
+        for bypass, change in PERCEPTION.items():
+            net = Perception.load().net
+            change(net)
+            self._perceptions[bypass] = Perception(net)
+        refiner, predictor, camera = Refiner.load(), PoseHead.load(), Camera(1, 1, 1.0)
+        whole = _posed(predictor, refiner)
+        everybody = self._perceptions[WHOLE].observe(list(batch["image"])).split()
+        found = [
+            whole.alone([ObservedPerson(TrackedPerson(0), 1.0, CropBox(0, 0, 1), each)], camera) for each in everybody
+        ]
+        sigma = torch.from_numpy(np.sqrt(np.square(np.concatenate([each.sigma for each in found])).mean(axis=0)))
+        self._estimators: dict[Bypass, BodyEstimator] = {
+            WHOLE: whole,
+            ("pose head's σ", "one for everybody"): _posed(OneSigma(predictor, sigma), refiner),
+            ("refinement", "off"): _posed(predictor, NoRefinement.load()),
+        }
+
+    def rendered(self, batch: Batch) -> list[Row]:
+        """People of crops: joints and perception's own maps against the truth."""
+        outputs = {bypass: net.observe(list(batch["image"])) for bypass, net in self._perceptions.items()}
+        maps = {bypass: head_scores(output, batch) for bypass, output in outputs.items()}
+        return [self._rendered_person(batch, row, outputs, maps) for row in range(len(batch["image"]))]
+
+    def _rendered_person(
+        self,
+        batch: Batch,
+        row: int,
+        outputs: Mapping[Bypass, PerceptionOutput],
+        maps: Mapping[Bypass, list[dict[str, float]]],
+    ) -> Row:
+        size, true = len(batch["image"][row]), centred(batch["joints_3d"][row])
+        camera, figures = crops.camera_of(float(batch["focal"][row]), size), dict[tuple[Bypass, str], float]()
+        people = {
+            bypass: ObservedPerson(TrackedPerson(0), 1.0, CropBox(0, 0, size), output[row : row + 1])
+            for bypass, output in outputs.items()
+        }
+        found = self._bodies(people, camera)
+        for bypass, bodies in found.items():
+            joints = self._joints(bodies)
+            figures[bypass, "joints, mm"] = measures.mean_distance_mm(joints, true)
+            aligned = measures.procrustes(joints, true)
+            figures[bypass, "aligned joints, mm"] = measures.mean_distance_mm(aligned, true)
+            hidden = np.asarray(batch["visible"][row]) == 0
+            figures[bypass, "hidden joints, mm"] = (
+                measures.mean_distance_mm(joints[hidden], true[hidden]) if hidden.any() else float("nan")
+            )
+        for bypass, rows in maps.items():
+            figures[bypass, "depth map, mm"] = rows[row]["depth_mm"]
+            figures[bypass, "mask, 1 − IoU"] = 1 - rows[row]["mask_iou"]
+        right = np.linalg.norm(self._joints(found[WHOLE]) - true, axis=1) < _RIGHT_M
+        return self._row(figures, people[WHOLE], found[WHOLE], right, np.ones(len(right)))
+
+    def photographed(self, item: Photograph) -> list[Row]:
+        """People of a photograph in their annotated boxes: keypoints of the bodies that the labels say."""
+        labelled = (item.keypoints[..., 2] > 0).sum(axis=1) >= _LEAST_LABELLED
+        return [self._photographed_person(item, int(person)) for person in np.flatnonzero(labelled)]
+
+    def _photographed_person(self, item: Photograph, person: int) -> Row:
+        height, width = item.image.shape[:2]
+        camera = Camera(width, height, guessed_focal_px(width, height))
+        annotated, people = item.keypoints[person], dict[Bypass, ObservedPerson]()
+        for bypass, net in self._perceptions.items():
+            seen = predict_in_boxes(net, item.image, [item.boxes[person]])
+            score = float(self._verifier.presence(seen.output, TRACKED_PRIOR)[0])
+            people[bypass] = ObservedPerson(TrackedPerson(0), score, seen.crops[0], seen.output)
+        found, labelled = self._bodies(people, camera), annotated[:, 2] > 0
+        side = max(float(np.ptp(annotated[labelled, :2], axis=0).max()), 1.0)
+        figures = dict[tuple[Bypass, str], float]()
+        near = {
+            bypass: np.linalg.norm(bodies.keypoints[0] - annotated[:, :2], axis=1) <= RIGHT_WITHIN * side
+            for bypass, bodies in found.items()
+        }
+        for bypass, right in near.items():
+            figures[bypass, "keypoints beyond 0.1, share"] = float((~right)[labelled].mean())
+        return self._row(figures, people[WHOLE], found[WHOLE], near[WHOLE], labelled.astype(float))
+
+    @torch.inference_mode()
+    def _bodies(self, people: Mapping[Bypass, ObservedPerson], camera: Camera) -> dict[Bypass, Bodies]:
+        """Of each bypassed perception with the whole semantics, and of the whole one with each bypassed semantics."""
+        whole = self._estimators[WHOLE]
+        found = {bypass: whole.alone([person], camera) for bypass, person in people.items()}
+        others = ((bypass, each) for bypass, each in self._estimators.items() if bypass != WHOLE)
+        return found | {bypass: each.alone([people[WHOLE]], camera) for bypass, each in others}
+
+    @torch.inference_mode()
+    def _joints(self, bodies: Bodies) -> Float64Array:
+        labels = functional.pad(torch.from_numpy(bodies.entries), (0, LABEL_SIZE - bodies.entries.shape[1]))
+        return centred(self._kinematics(self._space.decode(labels))[0][0].numpy())
+
+    def _row(
+        self,
+        figures: Mapping[tuple[Bypass, str], float],
+        person: ObservedPerson,
+        bodies: Bodies,
+        right: BoolArray,
+        counted: FloatArray | Float64Array,
+    ) -> Row:
+        """A row with the limbs' confidence, and the share of each limb's labelled keypoints that is right."""
+        stated = self._confidence.limbs(evidence([person], bodies.keypoints, bodies.sigma))[0]
+        shares = [
+            float((right * counted)[list(points)].sum() / counted[list(points)].sum())
+            if counted[list(points)].any()
+            else float("nan")
+            for points in LIMBS.values()
+        ]
+        return Row(figures, np.array([stated[limb] for limb in LIMBS]), np.array(shares))
+
+
+def _posed(network: nn.Module, refiner: Refiner) -> BodyEstimator:
+    fits = CropFits(FitterOnHost(NetworkInUse(network.eval(), "float32", CPU), refiner))
+    return BodyEstimator(fits, 0.0, HeadPlacement.load())
 
 
 @dataclass(frozen=True)
@@ -111,127 +325,6 @@ def _add(found: Removals, key: tuple[Bypass, str], whole: Sequence[float], bypas
         found[key] = removal
 
 
-Reading = tuple[Mapping[str, FloatArray], Sequence[int]]
-"""What was read of a person, and the possible values of each attribute as bits."""
-
-
-def of_wears(readings: Sequence[Reading], people: str) -> Removals:
-    """Kinds of clothes: as read, and the value that most of these people have."""
-    found: Removals = {}
-    wrong = np.full((2, len(readings), len(VALUES)), np.nan)
-    for column, (name, values) in enumerate(VALUES.items()):
-        judged = [row for row, (_, bits) in enumerate(readings) if bits[column] != (1 << len(values)) - 1]
-        if not judged:
-            continue
-        possible = np.array([[readings[row][1][column] >> value & 1 for value in range(len(values))] for row in judged])
-        read = [int(readings[row][0][name].argmax()) for row in judged]
-        wrong[0, judged, column] = 1 - possible[np.arange(len(judged)), read]
-        wrong[1, judged, column] = 1 - possible[:, possible.sum(axis=0).argmax()]
-    known = ~np.isnan(wrong[0]).all(axis=1)
-    whole, majority = np.nanmean(wrong[:, known], axis=2).tolist()
-    _add(found, (("reading of kinds", "majority"), f"kinds misread, share, {people}"), whole, majority)
-    return found
-
-
-def rendered_wearers(count: int) -> list[Reading]:
-    """People in outfits of known kinds."""
-    scenes = scene_maker("test", np.random.default_rng(0), 16, DRESSED)
-    made = scenes.make(SEED_RANGES["test"].start + 77, count, _WORN_PX)
-    bits = hidden_unknown(np.asarray(made["kinds"], np.uint8), np.asarray(made["part"], np.uint8))
-    reader, perception, readings = KindReader.load(), Perception.load(), []
-    for image, of_person in zip(made["image"], bits, strict=True):
-        picture = np.asarray(image, np.uint8)
-        person = ObservedPerson(TrackedPerson(0), 1.0, CropBox(0, 0, _WORN_PX), perception.observe([picture]))
-        readings.append((reader.read(picture, person), of_person.tolist()))
-    return readings
-
-
-def photographed_wearers(folder: Path, most: int | None) -> list[Reading]:
-    """Judged people of held-back photographs in their annotated boxes."""
-    reader, perception, readings = KindReader.load(), Perception.load(), list[Reading]()
-    for name, people in list(judged_people(folder, "test").items())[:most]:
-        read = annotated(reader, perception, read_image(folder / "images" / name), people)
-        readings += [(shares, person.kinds[: len(VALUES)].tolist()) for shares, person in read]
-    return readings
-
-
-def held_back(folder: Path, most: int | None) -> Iterator[Photograph]:
-    """The photographs with keypoints that no network was trained on."""
-    chosen = held_out([path.name for path in sorted((folder / "images").iterdir())])
-    photographs = (item for item in read_people(folder) if item.name in chosen)
-    for number, item in enumerate(photographs):
-        if most is None or number < most:
-            yield item
-
-
-@torch.inference_mode()
-def clothes_errors(batch: Batch) -> tuple[list[float], list[float]]:
-    """Mean distance from the true clothes, mm, of `surface` labels as read from one picture, and of none."""
-    space, where = SurfaceSpace.load(), group_slices()["surface"]
-    read = np.stack([concatenate(labels.labels)[where] for labels, _ in CropSender().predict(batch)])
-    true = space.decode(torch.from_numpy(np.asarray(batch["surface"], np.float32)))
-
-    def errors(entries: FloatArray) -> list[float]:
-        shown = space.decode(torch.from_numpy(entries.astype(np.float32)))
-        return list((1000 * (shown - true).norm(dim=-1).mean(-1)).tolist())
-
-    return errors(read), errors(np.zeros_like(read))
-
-
-def known_outfits(seed: int, count: int) -> Iterator[tuple[Wears, FloatArray]]:
-    """The kinds that `count` people wear, and their displacement (V', 3); without headwear, which is not bound to it.
-
-    Raises:
-        RendererUnavailable: OpenGL is missing.
-        ValueError: the seed is outside the split's range.
-    """
-    sampler, rng = OutfitSampler("test"), np.random.default_rng([check_seed("test", seed), 4])
-    for shape in sampler.shapes(rng, count):
-        outfit = sampler.outfit(rng)
-        while outfit.kinds["headwear"] != {"none"}:
-            outfit = sampler.outfit(rng)
-        # Of those that are compatible, the first; a fit that cannot be told counts as regular.
-        preferred = {name: ("regular", *VALUES[name]) if name.endswith("_fit") else VALUES[name] for name in VALUES}
-        kinds = {name: next(value for value in preferred[name] if value in outfit.kinds[name]) for name in VALUES}
-        yield PLAIN.as_known(kinds), sampler.displacer.displace(outfit, shape).displacement
-
-
-def read_entries(
-    displacement: FloatArray, space: SurfaceSpace, confidence: float, noise: FloatArray | Float64Array
-) -> FloatArray:
-    """(E,) entries of the label group as a reader of some confidence sends them; `noise` (E,) is of N(0, 1)."""
-    entries = space.encode(torch.from_numpy(displacement)[None])[0].numpy()
-    share = explained(SURFACE_SIZE, confidence)
-    return np.asarray(share * entries + np.sqrt(share * (1 - share)) * noise, np.float32)
-
-
-@torch.inference_mode()
-def outfit_errors(count: int) -> tuple[list[float], list[float]]:
-    """Mean distance from the true clothes, mm, of the diffusion's outfits, and of the mixture's samples in place."""
-    template, space = BodyTemplate.from_model(BodyModel.load()), SurfaceSpace.load()
-    guidance, area = Guidance.load(template, space), template.areas / template.areas.sum()
-    rng, whole, alone = np.random.default_rng(0), list[float](), list[float]()
-    for number, (wears, true) in enumerate(known_outfits(SEED_RANGES["test"].start + 77, count)):
-        read = read_entries(true, space, _KNOWN, rng.normal(size=SURFACE_SIZE))
-        drawn = draw(wears, number)
-        # As `Guidance.chosen` shrinks the noise that the diffusion starts from.
-        sample = decode_outfit(drawn, drawn.noise * (1 - _KNOWN) ** 2)
-        for own, latent in ((whole, guidance.chosen(wears, number, read, _KNOWN)), (alone, sample)):
-            off: Float64Array = np.linalg.norm(guidance.worn(latent, read, _KNOWN).displacement - true, axis=1)
-            own.append(float(1000 * area @ off))
-    return whole, alone
-
-
-def of_smoothing(clips: int, seed: int) -> Removals:
-    """Labels smoothed over time, and each frame's own."""
-    sender, renderer, found = MovingSender(), MovingClipRenderer(), Removals()
-    scores = [sender.follow(renderer.clip(seed, number)) for number in range(clips)]
-    for key, name in (("mpjpe_mm", "joints, mm, clips"), ("acceleration_error_mm", "jerk, mm a frame², clips")):
-        pair = ([score[system].figures()[key] for score in scores] for system in ("bodywire", "per frame"))
-        _add(found, (("smoothing", "off"), name), *pair)
-    return found
-
-
 def removal_table(removals: Removals) -> str:
     rows = [["part", "in its place", "figure", "people", "whole", "bypassed", "difference", ""]]
     for ((part, instead), figure), each in removals.items():
@@ -245,30 +338,27 @@ def removal_table(removals: Removals) -> str:
 def main(arguments: Sequence[str] | None = None) -> int:
     parser = report.flags("removals", __doc__, 7)
     report.add_amount(parser, "--count", "rendered people", 240, 24, report.at_least(_CHUNK))
-    report.add_amount(parser, "--moving", "rendered clips", 12, 2, report.at_least(2))
-    parser.add_argument("--photographs", type=Path, metavar="DIR", help="folder with images, keypoints and wears.tsv")
+    parser.add_argument("--photographs", type=Path, metavar="DIR", help="folder with images and keypoints")
     return report.run(parser, _work, arguments)
 
 
 def _work(options: argparse.Namespace) -> None:
     dataset = CropDataset([crops.crop_set(options.count, options.seed, CropSender().size, DRESSED.name)], "test")
-    fields, most = (*REQUIRED_FIELDS, "surface"), 10 if options.quick else None
-    senders, rows = Senders(dataset.batch(range(_CHUNK), fields)), list[Row]()
+    senders, rows = Senders(dataset.batch(range(_CHUNK))), list[Row]()
     for start in range(0, options.count, _CHUNK):
-        rows += senders.rendered(dataset.batch(range(start, min(start + _CHUNK, options.count)), fields))
+        rows += senders.rendered(dataset.batch(range(start, min(start + _CHUNK, options.count))))
         report.progress(f"{len(rows)} rendered people")
     removals = of_senders(rows, "rendered")
     if options.photographs:
-        seen = [row for item in held_back(options.photographs, most) for row in senders.photographed(item)]
+        chosen = held_out([path.name for path in (options.photographs / "images").iterdir()])
+        kept = (item for item in read_people(options.photographs) if item.name in chosen)
+        seen = [
+            each
+            for item in islice(kept, _QUICK_PHOTOGRAPHS if options.quick else None)
+            for each in senders.photographed(item)
+        ]
         report.progress(f"{len(seen)} people of photographs")
         removals |= of_senders(seen, "photographs")
-        removals |= of_wears(photographed_wearers(options.photographs, most), "photographs")
-    removals |= of_wears(rendered_wearers(options.count), "rendered")
-    read = clothes_errors(dataset.batch(range(options.count), fields))
-    _add(removals, (("reading of clothes", "mean clothes"), "clothes read, mm, rendered"), *read)
-    outfits = outfit_errors(options.count)
-    _add(removals, (("diffusion of outfits", "mixture alone"), "clothes, mm, rendered"), *outfits)
-    removals |= of_smoothing(options.moving, options.seed)
     ordered = dict(sorted(removals.items()))
     print(f"{options.count} dressed test people (seed {options.seed}), {report.machine_line()}\n")
     print(removal_table(ordered))

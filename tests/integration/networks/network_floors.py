@@ -21,7 +21,6 @@ from common.channel.state import ChannelState
 from common.channel.transmission import decode, encode, load_network
 from common.frames import PersonLabels
 from common.synthetic.dataset.shards import Batch, CropDataset
-from common.wear_kinds import VALUES
 from sender.perception.inference.crop import CROP_MARGIN
 from sender.perception.inference.detector import Detector
 from sender.perception.inference.predictor import Perception
@@ -36,15 +35,14 @@ from tests.bench.face.__main__ import rendered_faces, unexplained
 from tests.bench.hands.__main__ import fitted_errors
 from tests.bench.measures import centred, mean_distance_mm
 from tests.bench.people.crops import TruePerson, Truth, truth_fields
-from tests.bench.people.removals import clothes_errors, outfit_errors, rendered_wearers
 from tests.bench.perceived import CropSender, LabelJoints
+from tests.integration.networks.clothes_floors import clothes_errors, misread_kinds, outfit_errors
 from tests.integration.networks.motion_floors import continued_motion, unseen_legs
 
 _FRAME_SIZE, _BACKGROUNDS = 416, 12
 # The detector sees frames at a lower resolution: smaller people are not asked for, and some frames have no others.
 _FRAMES, _LEAST_HEIGHT_PX = 12, 80
 _SNR_DB, _RATE = 7.0, Fraction(1, 16)
-_WEARERS = 48
 _FACES, _HANDS = 100, 60
 
 
@@ -163,12 +161,6 @@ def transmitted_pictures(test: TestPeople) -> list[float]:
     return errors
 
 
-def misread_kinds(_: TestPeople) -> list[float]:
-    """Of each rendered person in an outfit of known kinds, the share of the attributes that are read wrongly."""
-    rows = [(bits, [int(read[name].argmax()) for name in VALUES]) for read, bits in rendered_wearers(_WEARERS)]
-    return [float(np.mean([not each >> value & 1 for each, value in zip(*row, strict=True)])) for row in rows]
-
-
 def unread_faces() -> list[float]:
     """Of mouth, lids, smile and sideways gaze of rendered faces of 60 pixels: the share that is not explained."""
     return unexplained(*rendered_faces(_FACES, 60.0, seed=3))
@@ -184,11 +176,11 @@ FIGURES: Mapping[str, Callable[[TestPeople], list[float]]] = {
     "lifting": lifted_joints,
     "pose_errors": unexpected_errors,
     "confidence": confidence_error,
-    "clothing": lambda test: clothes_errors(test.batch)[0],
-    "wears": misread_kinds,
+    "clothing": lambda test: clothes_errors(test.batch),
+    "wears": lambda _: misread_kinds(),
     "face": lambda _: unread_faces(),
     "hands": lambda _: fitted_errors(_HANDS, seed=20_000_003),
-    "diffusion": lambda test: outfit_errors(len(test.people))[0],
+    "diffusion": lambda test: outfit_errors(len(test.people)),
     "image_channel": transmitted_pictures,
     "motion": lambda _: continued_motion(),
     "poses": lambda _: unseen_legs(refined=False),
