@@ -43,10 +43,8 @@ def second_difference(joints: Float64Array) -> Float64Array:
 def in_the_world(found: Float64Array, truth: Float64Array) -> dict[str, float]:
     """Figures of where somebody is, not relative to the hips; NaN where nothing is known of it.
 
-    `foot_slide_mm` is the mean movement in a frame of ankles that truly stand; `foot_height_mm`, how far they are off
-    their height, and `path_mm`, how far the hips are off their path, after the best scale of the clip about the camera;
-    `path_unscaled_mm` is the same without it; `depth_acceleration_mm` is the mean second difference of the hips' depth,
-    and `depth_acceleration_true_mm` the truth's.
+    `foot_slide_mm` is the mean movement in a frame of ankles that truly stand; `path_mm`, how far the hips are off
+    their path, after the best scale of the clip about the camera.
 
     Args:
         found, truth: (T, 17, 3) in the camera's axes, y down, metres; NaN where not known.
@@ -54,22 +52,10 @@ def in_the_world(found: Float64Array, truth: Float64Array) -> dict[str, float]:
     hips, true_hips = (joints[:, HIPS].mean(axis=1) for joints in (found, truth))
     known = np.isfinite(hips).all(axis=1) & np.isfinite(true_hips).all(axis=1)
     scale = (true_hips[known] * hips[known]).sum() / max((hips[known] ** 2).sum(), 1e-9)
-    scaled = scale * found
-    scaled_hips = scaled[:, HIPS].mean(axis=1)
     ankles, true_ankles = found[:, ANKLES], truth[:, ANKLES]
     stands = np.linalg.norm(np.diff(true_ankles, axis=0), axis=-1) < _STANDS_M
     slide = np.linalg.norm(np.diff(ankles, axis=0), axis=-1)[stands]
-    height = np.abs(scaled[:, ANKLES] - true_ankles)[1:, :, 1][stands]
-    depth, true_depth = (np.abs(second_difference(each[:, 2])) for each in (hips, true_hips))
-    both = np.isfinite(depth) & np.isfinite(true_depth)
-    return {
-        "foot_slide_mm": _mean_mm(slide),
-        "foot_height_mm": _mean_mm(height),
-        "path_mm": _mean_mm(np.linalg.norm(scaled_hips - true_hips, axis=1)),
-        "path_unscaled_mm": _mean_mm(np.linalg.norm(hips - true_hips, axis=1)),
-        "depth_acceleration_mm": _mean_mm(depth[both]),
-        "depth_acceleration_true_mm": _mean_mm(true_depth[both]),
-    }
+    return {"foot_slide_mm": _mean_mm(slide), "path_mm": _mean_mm(np.linalg.norm(scale * hips - true_hips, axis=1))}
 
 
 def _mean_mm(lengths: Float64Array) -> float:

@@ -28,7 +28,6 @@ from sender.perception.inference.crop import CropBox
 from sender.perception.inference.detector import Detector
 from sender.perception.inference.predictor import Perception
 from sender.perception.inference.verifier import Verifier
-from sender.perception.network.network import PerceptionNet
 from sender.perception.network.output import PerceptionOutput
 from sender.perception.observed_person import ObservedPerson
 from sender.perception.stage import PerceptionStage
@@ -68,14 +67,6 @@ class CropSender:
     @property
     def size(self) -> int:
         return self._perception.size
-
-    @property
-    def network(self) -> PerceptionNet:
-        return self._perception.net
-
-    def predict(self, batch: Batch) -> list[tuple[PersonLabels, dict[str, float]]]:
-        """Labels of the person in each crop, and the scores of the mask and depth heads (`head_scores`)."""
-        return [(crop.labels, crop.heads) for crop in self.perceive(batch)]
 
     def perceive(self, batch: Batch) -> list[PerceivedCrop]:
         """All that the sender makes of each crop."""

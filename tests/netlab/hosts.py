@@ -110,15 +110,14 @@ class TwoHosts:
     Args:
         forward: the direction from host 0 to host 1.
         reverse: the direction from host 1 to host 0.
-        mtu: most bytes of a packet.
         rebinds_s: when a router before host 0 forgets its UDP ports, in seconds of the link's time; without, no router.
 
     Attributes:
         began_at_s: when the time of the link was 0, seconds since the epoch.
     """
 
-    def __init__(self, forward: Shape, reverse: Shape, mtu: int = MTU, rebinds_s: Sequence[float] = ()) -> None:
-        self._shapes, self._mtu, self._rebinds_s = (forward, reverse), mtu, list(rebinds_s)
+    def __init__(self, forward: Shape, reverse: Shape, rebinds_s: Sequence[float] = ()) -> None:
+        self._shapes, self._rebinds_s = (forward, reverse), list(rebinds_s)
         self._names = tuple(f"bodywire-{os.getpid()}-{side}" for side in (0, 1))
         self._relay: subprocess.Popen[str] | None = None
         self.began_at_s = 0.0
@@ -131,7 +130,7 @@ class TwoHosts:
                 ip(*inside, "link", "set", "lo", "up")
                 ip(*inside, "tuntap", "add", DEVICE, "mode", "tun")
                 ip(*inside, "addr", "add", f"{address}/32", "peer", peer, "dev", DEVICE)
-                ip(*inside, "link", "set", DEVICE, "mtu", str(self._mtu), "up")
+                ip(*inside, "link", "set", DEVICE, "mtu", str(MTU), "up")
                 _choose_congestion_control(name)
             command = [sys.executable, "-m", "tests.netlab.relay"]
             relay = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)

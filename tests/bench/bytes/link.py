@@ -29,7 +29,7 @@ from common.errors import OutputError, SourceError
 from tests.bench import report
 from tests.bench.bytes.labels_over_link import encrypted, send
 from tests.bench.measures import percentile
-from tests.netlab.hosts import MTU, TwoHosts, require_hosts
+from tests.netlab.hosts import TwoHosts, require_hosts
 from tests.netlab.pipe import Pipe, Shape
 from tests.netlab.traces import Trace
 
@@ -76,7 +76,6 @@ class Link:
     fall_s: float | None = None
     # `clear`, or encrypted over `grpc` or `quic`.
     transport: str = "clear"
-    mtu: int = MTU
     # When a router forgets the sender's port, in seconds of the link's time.
     rebinds_s: Sequence[float] = ()
 
@@ -132,7 +131,7 @@ def run_policy(policy: str, link: Link) -> Run:
     seconds = link.seconds
     flags = nullcontext[tuple[list[str], list[str]]](([], []))
     tls = flags if link.transport == "clear" else encrypted(quic=link.transport == "quic")
-    with TwoHosts(link.forward, link.reverse, link.mtu, link.rebinds_s) as hosts, tls as (source, sink):
+    with TwoHosts(link.forward, link.reverse, link.rebinds_s) as hosts, tls as (source, sink):
         start = ["--start-at", str(hosts.began_at_s + _STARTING_S), "--blob-bytes", str(link.blob_bytes)]
         sent = send(hosts, seconds, ["--policy", policy, *start, *source], sink)
     began_s = sent.source[0]["began_at"]
@@ -228,7 +227,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
         "--transport", choices=("clear", "grpc", "quic"), default="clear", help="the latter two encrypt"
     )
     parser.add_argument("--rebind", type=float, metavar="S", help="a router forgets the sender's port every S seconds")
-    parser.add_argument("--mtu", type=int, default=MTU, help="of the path, bytes (default: %(default)s)")
     report.add_amount(parser, "--seconds", "duration of a run", 60.0, 15.0, float)
     return report.run(parser, _work, arguments)
 
@@ -252,7 +250,7 @@ def _work(options: argparse.Namespace) -> None:
             trace = read_trace(file)
         forward = Shape(trace, delay_s, options.loss, seed=options.seed)
         fall = fall_s if options.step else None
-        link = Link(forward, reverse, seconds, options.blob_bytes, fall, options.transport, options.mtu, rebinds_s)
+        link = Link(forward, reverse, seconds, options.blob_bytes, fall, options.transport, rebinds_s)
         runs = run_all(link, options.policies, name)
         prefix = f"{name}, " if len(files) > 1 else ""
         systems |= {prefix + system: run.figures for system, run in runs.items()}

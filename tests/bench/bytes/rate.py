@@ -6,13 +6,12 @@ Errors are relative to the same labels without compression:
     codec            ρ of default rate control on an idle link
     codec, ρ = …     the same ρ for every group: the rate-distortion curve
     codec, f = …     ρ by importance (17) at a link stress f
-    bundles of …     so many frames in a packet, at ρ = 1/3: each frame's share
     raw_16, raw_8    labels as numbers of 16 or 8 bits: fast groups with every frame, slow groups (shape, appearance)
-                     with the first frame and when they change, by the codec's rule; `_zstd`: each frame compressed;
-                     without a header: sequence, time, camera, identities, confidences and checksums
+                     with the first frame and when they change, by the codec's rule; without a header: sequence, time,
+                     camera, identities, confidences and checksums
 
 Sources: the truth of the demo clip, the clips of the test split, and the demo clip as perceived, with the noise of
-perception.  Bytes are those of the payload and of the gRPC message, without HTTP/2, TCP and IP.
+perception.  Bytes are those of the codec's packets alone.
 """
 
 import argparse
@@ -22,13 +21,11 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-import zstandard
 
 from common.arrays import FloatArray
 from common.body.label_space import LabelSpace
 from common.body.model import BodyModel, BodyParameters
 from common.body.rotations import axis_angle_to_matrix
-from common.codec.frame_codec import FrameCodec
 from common.codec.quantiser import UNIT
 from common.codec.tables import load as load_tables
 from common.errors import SourceError
@@ -36,9 +33,7 @@ from common.frames import PersonLabels
 from common.labels import FAST_GROUPS, GROUP_NAMES, LABEL_SIZE, concatenate, group_slices, split
 from common.synthetic.motion.motion_table import Clip, clips
 from common.weights.manifest import model_hash
-from common.wire.convert import FrameMessage, encode_client
 from receiver.body.skinning import BodySkin
-from receiver.motion.session_motion import SessionMotion
 from sender.capture.open import DEMO_CLIP
 from sender.importance.importance import Importance
 from sender.rate.policy import rho_by_group
@@ -50,19 +45,16 @@ from tests.bench.perceived import FrameSender, demo_frames
 SEED = 20_000_100
 RHO_LEVELS = (0.0, 0.2, 0.4, 0.6, 0.8, 1.0)
 F_LEVELS = (0.5, 1.0, 1.5)
-BUNDLES, BUNDLE_RHO = (1, 2, 4, 8), 1 / 3
 QUICK_FRAMES = 60
 # Distortion is measured on one frame of so many.
 _FRAME_STRIDE = 10
-_CURL = (0.35, 0.2, 0.35, 0.2)
-_CAMERA_HEIGHT_M, _DISTANCE_M = 1.25, 3.5
+CURL = (0.35, 0.2, 0.35, 0.2)
+CAMERA_HEIGHT_M, DISTANCE_M = 1.25, 3.5
 # Fixed-point numbers cover ±5 σ; larger labels are clipped.
 _RAW_RANGE = 5.0
 # Slow groups as raw numbers: resent at most so often, and when an entry has changed by so many steps.
 _SLOW_PERIOD_FRAMES = 8
 _SLOW_CHANGE_STEPS = 2.0
-# Compression flag and length of a gRPC message.
-_GRPC_PREFIX_BYTES = 5
 
 SLOW_GROUPS = tuple(name for name in GROUP_NAMES if name not in FAST_GROUPS)
 
@@ -79,10 +71,9 @@ class LabelClip:
 
 @dataclass(frozen=True)
 class Sent:
-    """Bytes of one frame's payload and message, and the labels (LABEL_SIZE,) that the receiver has after it."""
+    """Bytes of one frame's packet, and the labels (LABEL_SIZE,) that the receiver has after it."""
 
-    size: float
-    message: float
+    size: int
     labels: FloatArray
     by_group: Mapping[str, float]
     bits_ideal: float = 0.0
@@ -109,7 +100,7 @@ def test_clips(space: LabelSpace, seed: int) -> list[LabelClip]:
     made = []
     for number, clip in enumerate(clips("test")):
         shape = np.random.default_rng([seed, number]).normal(size=10).astype(np.float32)
-        curl = np.array(_CURL, np.float32)
+        curl = np.array(CURL, np.float32)
         bodies = _bodies(clip.rotation_vectors, _placed(clip), curl, shape)
         made.append(_label_clip(space, clip.name, bodies, seed + number))
     return made
@@ -118,7 +109,7 @@ def test_clips(space: LabelSpace, seed: int) -> list[LabelClip]:
 def _placed(clip: Clip) -> FloatArray:
     """(T, 3) the pelvis in front of a camera at the height of a standing person's chest, metres."""
     middle = clip.root_translation.mean(0) * np.array([1, 0, 1])
-    return np.asarray(clip.root_translation - middle + [0, _CAMERA_HEIGHT_M, _DISTANCE_M], np.float32)
+    return np.asarray(clip.root_translation - middle + [0, CAMERA_HEIGHT_M, DISTANCE_M], np.float32)
 
 
 def _bodies(turns: FloatArray, translation: FloatArray, curl: FloatArray, shape: FloatArray) -> BodyParameters:
@@ -147,32 +138,14 @@ def through_codec(clip: LabelClip, rho: Rho, networks: bytes) -> Iterator[Sent]:
         passed = pair.send(as_frame(person, number), rho)
         encoded = passed.encoded
         labels = concatenate(passed.frame.people[0].labels)
-        message = FrameMessage(number, encoded.payload)
-        size = len(encode_client(message)) + _GRPC_PREFIX_BYTES
-        yield Sent(len(encoded.payload), size, labels, encoded.bytes_by_group, encoded.bits_ideal, encoded.bits_coded)
+        yield Sent(len(encoded.payload), labels, encoded.bytes_by_group, encoded.bits_ideal, encoded.bits_coded)
 
 
-def through_bundles(clip: LabelClip, frames: int, networks: bytes) -> Iterator[Sent]:
-    """Each frame of a clip after the codec, so many in a packet, each predicted from the last packet."""
-    encoder, decoder, motion = FrameCodec(networks), FrameCodec(networks), SessionMotion()
-    for first in range(0, len(clip.people) - frames + 1, frames):
-        numbers = range(first, first + frames)
-        bundle = [as_frame(clip.people[number], number) for number in numbers]
-        payload = encoder.encode_bundle(bundle, dict.fromkeys(GROUP_NAMES, BUNDLE_RHO)).payload
-        encoder.acknowledge(numbers[-1])
-        message = FrameMessage(numbers[-1], payload, earlier=tuple(numbers[:-1]))
-        size = (len(encode_client(message)) + _GRPC_PREFIX_BYTES) / frames
-        for decoded in map(motion.smooth, decoder.decode_bundle(payload, numbers)):
-            labels = concatenate(decoded.frame.people[0].labels)
-            yield Sent(len(payload) / frames, size, labels, decoded.bytes_by_group)
-
-
-def raw(clip: LabelClip, bits: int, packed: bool) -> Iterator[Sent]:
+def raw(clip: LabelClip, bits: int) -> Iterator[Sent]:
     """Labels as numbers of 8 or 16 bits: fast groups with every frame, slow groups when they change."""
     step = _RAW_RANGE / (2 ** (bits - 1) - 1)
     slow = SlowGroups(step)
     received = np.zeros(LABEL_SIZE, np.float32)
-    compressor = zstandard.ZstdCompressor(level=19)
     for number, person in enumerate(clip.people):
         vector = np.clip(concatenate(person.labels), -_RAW_RANGE, _RAW_RANGE)
         numbers = np.rint(vector / step).astype(f"int{bits}")
@@ -182,10 +155,7 @@ def raw(clip: LabelClip, bits: int, packed: bool) -> Iterator[Sent]:
             where = group_slices()[group]
             received[where] = numbers[where] * step
             payload += numbers[where].tobytes()
-        payload = compressor.compress(payload) if packed else payload
-        message = FrameMessage(number, payload)
-        size = len(encode_client(message)) + _GRPC_PREFIX_BYTES
-        yield Sent(len(payload), size, received.copy(), {})
+        yield Sent(len(payload), received.copy(), {})
 
 
 class SlowGroups:
@@ -269,13 +239,8 @@ def measure(
     for name in codec_settings(importance, group[0], quick):
         runs = [list(through_codec(clip, codec_settings(importance, clip, quick)[name], networks)) for clip in group]
         systems[name] = _figures(runs, group, distortion)
-    for frames in BUNDLES:
-        runs = [list(through_bundles(clip, frames, networks)) for clip in group]
-        systems[f"bundles of {frames}"] = _figures(runs, group, distortion)
     for bits in (16, 8):
-        for packed in (False, True):
-            runs = [list(raw(clip, bits, packed)) for clip in group]
-            systems[f"raw_{bits}" + ("_zstd" if packed else "")] = _figures(runs, group, distortion)
+        systems[f"raw_{bits}"] = _figures([list(raw(clip, bits)) for clip in group], group, distortion)
     return systems
 
 
@@ -288,7 +253,6 @@ def _figures(runs: Sequence[Sequence[Sent]], group: Sequence[LabelClip], distort
         "payload_bytes_median": float(np.median(sizes)),
         "payload_bytes_p95": percentile(sizes, 95),
         "payload_bytes_mean": float(np.mean(sizes)),
-        "message_bytes_median": float(np.median([sent.message for sent in every])),
         **{key: float(np.average([loss[key] for loss in losses], weights=frames)) for key in losses[0]},
     }
     ideal = sum(sent.bits_ideal for sent in every)
@@ -302,7 +266,6 @@ def _figures(runs: Sequence[Sequence[Sent]], group: Sequence[LabelClip], distort
 _MAIN_KEYS = (
     "payload_bytes_median",
     "payload_bytes_p95",
-    "message_bytes_median",
     "header_bytes",
     "added_joint_error_mm",
     "added_chamfer_mm",

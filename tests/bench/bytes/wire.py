@@ -10,7 +10,6 @@ on, in intervals of ten frames, and divided by ten, because one message may ackn
     back_bytes_median    median of the bytes a frame from receiver to sender: acknowledgements
     both_bytes_median    median of their sum
     *_mean               the same as means: with packet trains, which are sent now and then
-    *_packets            mean number of IP packets a frame
     counted_bytes        everything in both directions, packet by packet, from start to end
     account_error        relative error of the sender's own account (`common.wire.traffic`) of the same
 
@@ -70,24 +69,21 @@ class Packets:
         return cls(rows[:, 0], rows[:, 1], rows[:, 2])
 
 
-def per_frame(packets: Packets, begin_s: float, intervals: int, fps: float = FPS) -> tuple[Float64Array, Float64Array]:
-    """(intervals, 2) bytes and numbers of packets a frame: to the receiver, and back."""
+def per_frame(packets: Packets, begin_s: float, intervals: int, fps: float = FPS) -> Float64Array:
+    """(intervals, 2) bytes a frame: to the receiver, and back."""
     interval = np.floor((packets.at_s - begin_s) * fps / _INTERVAL_FRAMES).astype(int)
     inside = (interval >= 0) & (interval < intervals)
-    size, count = np.zeros((intervals, 2)), np.zeros((intervals, 2))
-    where = interval[inside], 1 - packets.leaves[inside].astype(int)
+    size, where = np.zeros((intervals, 2)), (interval[inside], 1 - packets.leaves[inside].astype(int))
     np.add.at(size, where, packets.size[inside] / _INTERVAL_FRAMES)
-    np.add.at(count, where, 1 / _INTERVAL_FRAMES)
-    return size, count
+    return size
 
 
 def figures(packets: Packets, begin_s: float, intervals: int, fps: float = FPS) -> Figures:
     """Medians and means of the bytes a frame."""
-    size, count = per_frame(packets, begin_s, intervals, fps)
+    size = per_frame(packets, begin_s, intervals, fps)
     columns = {"wire": size[:, 0], "back": size[:, 1], "both": size.sum(axis=1)}
     found = {f"{name}_bytes_median": percentile(column, 50) for name, column in columns.items()}
-    found |= {f"{name}_bytes_mean": float(column.mean()) for name, column in columns.items()}
-    return found | {"wire_packets": float(count[:, 0].mean()), "back_packets": float(count[:, 1].mean())}
+    return found | {f"{name}_bytes_mean": float(column.mean()) for name, column in columns.items()}
 
 
 def send_encrypted(

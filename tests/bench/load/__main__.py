@@ -5,8 +5,8 @@ overload  twice what the receiver carries, by more senders, people, sessions and
           accounts that are served (Jain's index, and the least share of what is due to one), age of their frames,
           processor cores; and what was said to the others
 costs     what each message and HTTP endpoint costs the receiver, one kind after the other, as often as four clients
-          of one address can send it: bytes of one, how many a second, milliseconds and microseconds a byte of the
-          processor, its cores, peak of the memory, bytes on the disk a byte
+          of one address can send it: bytes of one, how many a second, milliseconds of the processor, peak of the
+          memory, bytes on the disk a byte
 soak      both daemons with light streams over mutual TLS, four of them with a person, ten browsers that watch, 140
           uploads and then one a minute, logs that are rotated and sessions that end and begin; `--state FILE` goes on
 """

@@ -223,8 +223,6 @@ async def measured(case: Case, at: Address, udp: bool, there: Receiver, seconds:
             "bytes": size,
             "per_s": done / wall_s,
             "ms": spent_ms / max(done, 1),
-            "us_per_byte": 1e3 * spent_ms / max(done * size, 1.0),
-            "cores": spent_ms / 1e3 / wall_s,
             "memory_mb": daemon.memory_mb("VmHWM") - before[1],
             "disk_per_byte": (disk_bytes(out) - before[2]) / max(done * size, 1.0),
         }

@@ -87,9 +87,7 @@ def phases(capacity: float) -> dict[str, Phase]:
     greedy = Account(_GREEDY, _CROWD, _FULL_RATE, honest=False)
     few = ("--max-sessions", str(_SESSIONS))
     return {
-        "half the senders": Phase([Account()] * (senders // 2)),
         "twice the senders": Phase([Account()] * 2 * senders),
-        "twice the people": Phase([Account(people=_CROWD)] * max(2 * senders // _CROWD, 2)),
         "beside a greedy one": Phase([*[Account()] * (senders // 2), greedy]),
         "twice the sessions": Phase([Account(people=0, fps=1.0)] * 2 * _SESSIONS, flags=few),
         "one with all sessions": Phase([Account(_SESSIONS, 0, 1.0, honest=False), *[Account()] * 4], flags=few),

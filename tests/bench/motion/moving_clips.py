@@ -5,7 +5,6 @@ The motions and identities are those of the test split.  In every third clip the
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Literal
 
 import cv2
 import numpy as np
@@ -29,7 +28,6 @@ from tests.support.motion.rendered_clip import (
     turned,
 )
 
-Kind = Literal["moves", "turns"]
 FRAMES = 60
 _JPEG_QUALITY = 88
 CAMERA = Camera(WIDTH, HEIGHT, FOCAL_PX)
@@ -40,14 +38,12 @@ class MovingClip:
     """One clip, seen by `CAMERA` at 30 frames a second.
 
     Args:
-        kind: whether the person follows the captured motion or turns once around as well.
         motion: name of the captured motion.
         encoded: T frames as JPEG.
         joints_3d: (T, 17, 3) true keypoints in camera space, metres.
         parameters: the true bodies.
     """
 
-    kind: Kind
     motion: str
     encoded: tuple[ByteArray, ...]
     joints_3d: FloatArray
@@ -74,34 +70,26 @@ class MovingClipRenderer:
     def clip(self, seed: int, number: int) -> MovingClip:
         """Clip `number` of a seed."""
         rng = np.random.default_rng([seed, number])
-        kind: Kind = "turns" if number % 3 == 2 else "moves"
         motion = choose_clip(self._motions[number % len(self._motions)], self._frames)
-        revolutions = 1.0 if kind == "turns" else 0.0
+        revolutions = 1.0 if number % 3 == 2 else 0.0
         motion = turned(motion, float(rng.uniform(0, 2 * np.pi)), revolutions)
-        return self.of(motion, seed, number, kind, rng)
+        return self.of(motion, seed, number, rng)
 
-    def of(
-        self, motion: Clip, seed: int, number: int, kind: Kind = "moves", rng: np.random.Generator | None = None
-    ) -> MovingClip:
+    def of(self, motion: Clip, seed: int, number: int, rng: np.random.Generator | None = None) -> MovingClip:
         """A clip of a motion of T frames, by somebody whom `number` of a seed (or `rng`) chooses."""
         rng = rng or np.random.default_rng([seed, number])
         placed = place_motion(self._model, motion, int(rng.choice(self._rows)))
         pictures = draw(self._renderer, placed, int(rng.integers(1 << 31)))
         jpegs = tuple(encoded_with_noise(rng, picture) for picture in pictures)
         joints = placed.keypoints.astype(np.float32)
-        return MovingClip(kind, motion.name, jpegs, joints, placed.parameters)
-
-
-def encoded(picture: Image) -> ByteArray:
-    """A frame (H, W, 3) RGB as JPEG."""
-    options = [cv2.IMWRITE_JPEG_QUALITY, _JPEG_QUALITY]
-    return np.asarray(cv2.imencode(".jpg", cv2.cvtColor(picture, cv2.COLOR_RGB2BGR), options)[1].reshape(-1), np.uint8)
+        return MovingClip(motion.name, jpegs, joints, placed.parameters)
 
 
 def encoded_with_noise(rng: np.random.Generator, picture: npt.ArrayLike) -> ByteArray:
     """A rendered frame (H, W, 3) RGB 0…255 with a sensor's noise, as JPEG."""
-    noisy = add_sensor_noise(rng, np.asarray(picture, np.float32))
-    return encoded(np.clip(noisy, 0, 255).astype(np.uint8))
+    noisy = np.clip(add_sensor_noise(rng, np.asarray(picture, np.float32)), 0, 255).astype(np.uint8)
+    options = [cv2.IMWRITE_JPEG_QUALITY, _JPEG_QUALITY]
+    return np.asarray(cv2.imencode(".jpg", cv2.cvtColor(noisy, cv2.COLOR_RGB2BGR), options)[1].reshape(-1), np.uint8)
 
 
 def decoded(frames: Sequence[ByteArray]) -> Iterator[Image]:

@@ -17,7 +17,7 @@ Motions: the demo clip's, with that noise and as it is perceived and received, a
 import argparse
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -47,22 +47,18 @@ from receiver.motion.playout.buffer import PlayoutBuffer
 from receiver.motion.session_motion import SessionMotion
 from sender.importance.importance import Importance
 from tests.bench import report
-from tests.bench.bytes.rate import demo_truth
+from tests.bench.bytes.rate import CAMERA_HEIGHT_M, CURL, DISTANCE_M, demo_truth
 from tests.bench.bytes.rates import CodecPair, as_frame, unconstrained_rho
 from tests.bench.perceived import FrameSender, demo_frames
 from tests.support.motion.label_motion import person
 
 SEED = 0
 RATES = (30.0, 10.0, 5.0, 3.0)
-PREDICTORS: Mapping[str, Callable[[], MotionPredictor]] = {"damped": DampedExtrapolation, "learned": LearnedMotion.load}
-"""What can be predicted with, by the name in the table."""
 DISPLAY_HZ, DEMO_HZ = 60.0, 30.0
 _LAG_S, _NOISE_M = 0.06, 0.012
 # What is shown counts from here on: two labels have arrived at any rate, and the delay of smooth playout is found.
 _SETTLED_S = 2.0
 _MOVED_M = 1e-5
-_CURL = (0.35, 0.2, 0.35, 0.2)
-_CAMERA_HEIGHT_M, _DISTANCE_M = 1.25, 3.5
 
 
 @dataclass(frozen=True, eq=False)
@@ -107,10 +103,10 @@ def motions(joints: Joints, folder: Path | None, seconds: float, every: int) -> 
     tested = [clip for clip in clips if clip_split(clip[0]) == "test" and clip[2] >= 2 * _SETTLED_S * DISPLAY_HZ]
     for _, end, length in tested[::every]:
         first = end - length
-        body = windows.bodies(np.arange(first, first + min(length, int(seconds * DISPLAY_HZ))), _CURL)
+        body = windows.bodies(np.arange(first, first + min(length, int(seconds * DISPLAY_HZ))), CURL)
         place = body.translation - body.translation.mean(0) * torch.tensor([1, 0, 1])
-        depth = max(_DISTANCE_M, 1 - float(place[:, 2].min()))
-        body = replace(body, translation=place + torch.tensor([0, _CAMERA_HEIGHT_M, depth]))
+        depth = max(DISTANCE_M, 1 - float(place[:, 2].min()))
+        body = replace(body, translation=place + torch.tensor([0, CAMERA_HEIGHT_M, depth]))
         labels = joints.space.encode(body).numpy()
         yield Motion("test motions", labels, joints(labels))
 
@@ -225,12 +221,12 @@ def figures(motion: Motion, shown: Shown) -> dict[str, float]:
 
 
 def measure(
-    motion: Motion, predictors: Mapping[str, MotionPredictor], rng: np.random.Generator, joints: Joints
+    motion: Motion, predictor: MotionPredictor, rng: np.random.Generator, joints: Joints
 ) -> Iterator[tuple[str, dict[str, float]]]:
     """Figures by what was shown, how, and how often labels came."""
     ways: dict[str, tuple[PlayoutConfig, MotionPredictor] | None] = {"held": None}
     ways["smooth"] = PlayoutConfig("smooth"), DampedExtrapolation()
-    ways |= {name: (PlayoutConfig("live"), predictor) for name, predictor in predictors.items()}
+    ways["learned"] = PlayoutConfig("live"), predictor
     labels = noisy(motion.labels, rng, joints) if motion.perceived is None else motion.perceived[: len(motion.labels)]
     for rate in RATES:
         for name, way in ways.items():
@@ -255,10 +251,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _work(options: argparse.Namespace) -> None:
     joints, rng = Joints(), np.random.default_rng(options.seed)
-    predictors = {name: load() for name, load in PREDICTORS.items()}
+    predictor = LearnedMotion.load()
     parts: dict[str, list[tuple[int, Mapping[str, float]]]] = {}
     for motion in motions(joints, options.folder, options.seconds, options.every):
-        for name, found in measure(motion, predictors, rng, joints):
+        for name, found in measure(motion, predictor, rng, joints):
             parts.setdefault(name, []).append((len(motion.labels), found))
     systems = {name: mean(parts[name]) for name in sorted(parts, key=lambda name: name.split(", ")[0])}
     report.publish(options, systems, f"labels {1e3 * _LAG_S:g} ms after their capture, {1e3 * _NOISE_M:g} mm of noise")

@@ -165,6 +165,4 @@ def _figures(people: Sequence[tuple[Float64Array | None, int]]) -> dict[str, flo
         "found": float(len(found)),
         "pck05": float((errors < 0.05).sum() / labelled),
         "pck10": float((errors < 0.10).sum() / labelled),
-        "pck05_of_found": float((errors < 0.05).mean()) if len(errors) else float("nan"),
-        "pck10_of_found": float((errors < 0.10).mean()) if len(errors) else float("nan"),
     }

@@ -8,22 +8,18 @@ receiver publishes are compared with annotations in COCO's format (a list of obj
     found           of them, those that a published person was matched to
     pck05, pck10    share of the annotated keypoints within 0.05 and 0.1 of the person's box (the longer side of the
                     annotated keypoints' extent); keypoints of people not found count as missed
-    …_of_found      the same for found people only
     large_…         the same for people whose box is at least 80 pixels high
     facing          share of the found people whose front and back are right, of `facing_people` who are not seen
                     from the side, judged by left and right of shoulders and hips
     false_people    published on annotated images without a match (annotations may be incomplete)
-    mask_iou        mean IoU of the silhouettes of all published people with perception's own masks, in their crops;
-                    bare_mask_iou is that of the skinned body without clothes
+    mask_iou        mean IoU of the silhouettes of all published people with perception's own masks, in their crops
 
 `keypoints head` has the 2D keypoints of perception instead, before semantics.
 
 A second table has the people in their annotated boxes, where detection does not matter: PCK of perception's keypoints,
-± one standard error over people.  With `--peer PYTHON`, the Python of an environment with `mediapipe`, it has MediaPipe
-Pose on the same crops beside it.
+± one standard error over people.
 
 `--held-out` takes only the photographs that are held back from trainings.
-
 """
 
 import argparse
@@ -32,6 +28,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
+import torch
+from torch.nn.utils.rnn import pad_sequence
 
 from bodywire.both_ends import BothEnds, Rebuilt
 from receiver.mesh.render import depth_map
@@ -39,9 +37,10 @@ from sender.capture.open import open_source
 from sender.capture.source import CapturedFrame
 from sender.perception.config import TrackerConfig
 from sender.perception.inference.predictor import Perception
+from sender.perception.inference.refine_boxes import predict_in_boxes
+from sender.train.crops.scores import SHARES, standard_error
 from sender.train.photographs.dataset import held_out
 from tests.bench import measures, report
-from tests.bench.people.photo_crops import BoxedPeople
 from tests.bench.people.photo_scores import (
     AnnotatedPerson,
     ImageScore,
@@ -50,7 +49,6 @@ from tests.bench.people.photo_scores import (
     score_image,
     summary,
 )
-from tests.bench.people.reconstruction_scores import BareBodies
 from tests.bench.whole_system import whole_system
 
 QUICK_FRAMES = 40
@@ -78,15 +76,14 @@ def run_images(
     annotations: Mapping[int, list[AnnotatedPerson]],
 ) -> dict[str, dict[str, float]]:
     """System → figures over a folder's images, of published keypoints and of the keypoints head; prints each image."""
-    bare = BareBodies()
     scores: dict[str, list[ImageScore]] = {"bodywire": [], "keypoints head": []}
-    ious: list[tuple[float, float]] = []
+    ious: list[float] = []
     rows = [["image", "annotated", "published", "found", "false", "mean error, box"]]
     for frame in frames:
         rebuilt = system.rebuild(frame)
         found = [person.keypoints_2d[:, :2] for person in rebuilt.people]
         seen = [person.crop.to_pixels(person.output.keypoints_2d[0].float().numpy()) for person in rebuilt.observed]
-        ious += silhouette_ious(rebuilt, bare)
+        ious += silhouette_ious(rebuilt)
         annotated = annotations.get(image_id(frame.source) or -1)
         if annotated is None:
             rows.append([frame.source, "–", str(len(found)), "–", "–", "–"])
@@ -101,40 +98,40 @@ def run_images(
     print(report.markdown(rows), "\n")
     systems = {name: {"images": float(len(frames))} | summary(own) for name, own in scores.items() if own}
     if ious and scores["bodywire"]:
-        surface, undressed = np.mean(ious, axis=0).tolist()
-        systems["bodywire"] |= {"mask_iou": surface, "bare_mask_iou": undressed}
+        systems["bodywire"] |= {"mask_iou": float(np.mean(ious))}
     return systems
 
 
-def silhouette_ious(rebuilt: Rebuilt, bare: BareBodies) -> list[tuple[float, float]]:
-    """Of each published person: IoU of the surface, and of the bare body, with perception's mask in its crop."""
+def silhouette_ious(rebuilt: Rebuilt) -> list[float]:
+    """Of each published person: IoU of the surface with perception's mask in its crop."""
     seen, ious = {person.identity: person for person in rebuilt.observed}, []
     for person in rebuilt.people:
         observed = seen[person.labels.identity]
         mask = observed.output.mask_logits[0].float().numpy() > 0
-        silhouettes = (depth_map(each, rebuilt.labels.camera) > 0 for each in (person.surface, bare.of(person.labels)))
-        pictures = (np.repeat(np.uint8(255) * each[..., None], 3, axis=2) for each in silhouettes)
-        cut = (observed.crop.cut(picture, len(mask))[..., 0] > 127 for picture in pictures)
-        surface, undressed = (measures.intersection_over_union(each, mask) for each in cut)
-        ious.append((surface, undressed))
+        silhouette = depth_map(person.surface, rebuilt.labels.camera) > 0
+        picture = np.repeat(np.uint8(255) * silhouette[..., None], 3, axis=2)
+        ious.append(measures.intersection_over_union(observed.crop.cut(picture, len(mask))[..., 0] > 127, mask))
     return ious
 
 
-def compare_in_boxes(
-    frames: Sequence[CapturedFrame], annotations: Mapping[int, list[AnnotatedPerson]], peer: Path | None
+def in_boxes(
+    frames: Sequence[CapturedFrame], annotations: Mapping[int, list[AnnotatedPerson]]
 ) -> dict[str, dict[str, float]]:
-    """System → PCK of the people in their annotated boxes: of perception, and of MediaPipe in the environment `peer`.
-
-    Raises:
-        UsageError: MediaPipe cannot be run there.
-    """
-    people = BoxedPeople(frames, annotations)
-    if not len(people):
+    """PCK of perception's keypoints of the people in their annotated boxes; nothing where nobody is annotated."""
+    perception, errors = Perception.load(), list[torch.Tensor]()
+    for frame in frames:
+        for person in annotations.get(image_id(frame.source) or -1, []):
+            seen = predict_in_boxes(perception, frame.image, [person.box], thorough=True)
+            keypoints = seen.crops[0].to_pixels(seen.output.keypoints_2d[0].float().numpy())
+            errors.append(torch.from_numpy(person.errors(keypoints)))
+    if not errors:
         return {}
-    systems = {"keypoints head": people.figures(people.perceived(Perception.load()))}
-    if peer is not None:
-        systems["MediaPipe Pose"] = people.figures(people.of_peer(peer))
-    return systems
+    error = pad_sequence(errors, batch_first=True, padding_value=torch.nan)
+    counted, figures = ~error.isnan(), {"people": float(len(errors))}
+    for share in SHARES:
+        hit, name = error < share, f"pck{100 * share:02.0f}"
+        figures |= {name: float(hit[counted].float().mean()), f"{name}_standard_error": standard_error(hit, counted)}
+    return {"keypoints head": figures}
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -147,9 +144,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument(
         "--max-people", type=int, default=10, help="maximum number of people per frame (default: %(default)s)"
     )
-    parser.add_argument(
-        "--peer", type=Path, metavar="PYTHON", help="of an environment with mediapipe, which is measured beside ours"
-    )
     return report.run(parser, _work, arguments)
 
 
@@ -161,10 +155,10 @@ def _work(options: argparse.Namespace) -> None:
     print(f"{options.folder}, {report.machine_line()}\n")
     systems = run_images(frames, system, annotations)
     print(report.table(systems))
-    in_boxes = compare_in_boxes(frames, annotations, options.peer) if annotations else {}
-    if in_boxes:
-        print(f"\nIn annotated boxes:\n\n{report.table(in_boxes)}")
-    report.write_json(options, systems, folder=Path(options.folder).name, in_boxes=in_boxes)
+    boxed = in_boxes(frames, annotations)
+    if boxed:
+        print(f"\nIn annotated boxes:\n\n{report.table(boxed)}")
+    report.write_json(options, systems, folder=Path(options.folder).name, in_boxes=boxed)
 
 
 if __name__ == "__main__":

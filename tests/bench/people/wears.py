@@ -4,7 +4,6 @@
     standard_error       of `right`
     majority             share of the value that is most frequent among these people
     balanced             mean over the values of the share read rightly; `values`: how many occur
-    calibration_error    expected, ten bins
 
 `annotated` reads the annotated boxes; `product` is what the whole sender sees, in which a judged person counts if one
 of the people found has a box around the keypoints that overlaps the annotated box (IoU ≥ 0.4); `found` is their share.
@@ -41,7 +40,6 @@ from tests.bench import report
 
 _QUICK = 25
 _LEAST_OVERLAP = 0.4
-_BINS = 10
 
 Reading = tuple[Mapping[str, FloatArray], JudgedPerson]
 
@@ -110,17 +108,9 @@ def figures(readings: Sequence[Reading], name: str, mass: Mapping[str, float]) -
         "majority": float(counts.max() / counts.sum()),
         "balanced": float(np.mean(recalls)),
         "values": float(len(recalls)),
-        "calibration_error": calibration_error(shares.max(axis=1), right.astype(np.float32)),
         "said": len(held) / len(truth),
         **({"coverage": float(covered.mean()), "set_size": float(sizes.mean())} if held else {}),
     }
-
-
-def calibration_error(stated: FloatArray, right: FloatArray) -> float:
-    """Mean difference between stated probability and share of right answers, over bins."""
-    bins = np.minimum((stated * _BINS).astype(int), _BINS - 1)
-    gaps = [abs(float((stated - right)[bins == number].sum())) for number in range(_BINS)]
-    return sum(gaps) / len(stated)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -57,7 +57,7 @@ def misread_kinds() -> list[float]:
 def clothes_errors(batch: Batch) -> list[float]:
     """Mean distance from the true clothes, mm, of `surface` labels as read from one picture."""
     space, where = SurfaceSpace.load(), group_slices()["surface"]
-    read = np.stack([concatenate(labels.labels)[where] for labels, _ in CropSender().predict(batch)])
+    read = np.stack([concatenate(crop.labels.labels)[where] for crop in CropSender().perceive(batch)])
     true, shown = (
         space.decode(torch.from_numpy(np.asarray(entries, np.float32))) for entries in (batch["surface"], read)
     )

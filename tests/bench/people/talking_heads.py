@@ -1,6 +1,6 @@
 """Heads that fill the picture: `python -m tests.bench.talking_heads --webcam FOLDER`.
 
-Clips of people before a webcam, cut to so many times the face's width, and enlarged to 512 × 512 pixels.  MediaPipe's
+Clips of people before a webcam, cut to twice the face's width, and enlarged to 512 × 512 pixels.  MediaPipe's
 landmarks are the truth.  Each clip passes the sender as a file's frames do.
 
     found_share        share of the frames with a person
@@ -8,15 +8,13 @@ landmarks are the truth.  Each clip passes the sender as a file's frames do.
     nose, eyes         median distance of the shown nose and eyes from the landmarks, over the height of the face
     nose_p95           of a frame in twenty
     turned_deg         median angle between the shown head and that of the landmarks
-    height_m           median height of the bodies; distance_m of their heads
-    ms                 processor time a frame
+    height_m           median height of the bodies
 """
 
 import argparse
 import sys
-import time
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import cv2
@@ -41,19 +39,19 @@ from sender.perception.config import TrackerConfig
 from sender.perception.inference.similarity import similarity
 from tests.bench import report
 from tests.bench.face.people import LEAST_SCORE
+from tests.bench.measures import percentile
 from tests.bench.perceived import FrameSender
 
-_SIDE_PX, _FPS, _QUICK_CLIPS = 512, 30, 3
+_SIDE_PX, _WIDTHS, _FPS, _QUICK_CLIPS = 512, 2.0, 30, 3
 _TOP, _CHIN, _NOSE = 10, 152, 4
 _EYES = ([*RIGHT_CORNERS], [*LEFT_CORNERS])
-_COLUMNS = ("nose", "eyes", "turned_deg", "height_m", "distance_m")
+_COLUMNS = ("nose", "eyes", "turned_deg", "height_m")
 
 
 @dataclass(frozen=True, eq=False)
 class Head:
     """A clip of one head: its frames, and of each the landmarks (468, 3), pixels; None where they were not found."""
 
-    name: str
     frames: tuple[CapturedFrame, ...]
     points: tuple[FloatArray | None, ...]
 
@@ -84,8 +82,8 @@ def extent(points: FloatArray) -> tuple[FloatArray, float]:
     return (low + high) / 2, float(high[0] - low[0])
 
 
-def webcam_heads(folder: Path, reader: FaceReader, widths: float, most: int | None) -> Iterator[Head]:
-    """Each clip, cut to so many widths of the face about its median place."""
+def webcam_heads(folder: Path, reader: FaceReader, most: int | None) -> Iterator[Head]:
+    """Each clip, cut about the median place of the face."""
     sender = FrameSender(TrackerConfig(max_people=1))
     for path in sorted(folder.glob("*.mkv"))[:most]:
         with VideoFileSource(path) as source:
@@ -105,7 +103,7 @@ def webcam_heads(folder: Path, reader: FaceReader, widths: float, most: int | No
         if not extents:
             continue
         centre, width = np.median([one[0] for one in extents], axis=0), float(np.median([one[1] for one in extents]))
-        cuts = [cut_square(frame.image, centre, widths * width) for frame in frames]
+        cuts = [cut_square(frame.image, centre, _WIDTHS * width) for frame in frames]
         points = [moved(face.points, cut[1]) if face else None for face, cut in zip(faces, cuts, strict=True)]
         yield head(path.stem, [cut[0] for cut in cuts], points)
 
@@ -113,7 +111,7 @@ def webcam_heads(folder: Path, reader: FaceReader, widths: float, most: int | No
 def head(name: str, images: Sequence[Image], points: Sequence[FloatArray | None]) -> Head:
     camera = Camera(_SIDE_PX, _SIDE_PX, guessed_focal_px(_SIDE_PX, _SIDE_PX))
     frames = (CapturedFrame(row, name, row / _FPS, row / _FPS, image, camera) for row, image in enumerate(images))
-    return Head(name, tuple(frames), tuple(points))
+    return Head(tuple(frames), tuple(points))
 
 
 class ShownFaces:
@@ -167,72 +165,43 @@ class Run:
         self._sender, self._shown = FrameSender(TrackerConfig(max_people=8, least_height_share=0.4)), ShownFaces()
 
     def figures(self, heads: Sequence[Head]) -> dict[str, float]:
-        """Of all clips; prints each."""
-        clips = [self._clip(head) for head in heads]
-        rows = np.concatenate([clip.rows for clip in clips])
-        frames = sum(clip.frames for clip in clips)
-        medians = dict(zip(_COLUMNS, np.median(rows, axis=0).tolist(), strict=True)) if len(rows) else {}
+        """Of all clips."""
+        found, identities, rows = list[bool](), list[int](), list[list[float]]()
+        for head in heads:
+            labelled = list(self._sender.of_file(head.frames))
+            found += [bool(frame.people) for frame in labelled]
+            identities.append(len({person.identity for frame in labelled for person in frame.people}))
+            pairs = zip(labelled, head.points, strict=True)
+            rows += [self._measured(frame, points) for frame, points in pairs if frame.people and points is not None]
+        columns = np.array(rows).reshape(-1, len(_COLUMNS))
         return {
-            "clips": len(clips),
-            "frames": frames,
-            "found_share": sum(clip.found for clip in clips) / frames,
-            "identities_mean": float(np.mean([len(clip.identities) for clip in clips])),
-            **medians,
-            "nose_p95": float(np.percentile(rows[:, 0], 95)) if len(rows) else float("nan"),
-            "ms": 1000 * sum(clip.took_s for clip in clips) / frames,
+            "clips": len(heads),
+            "frames": len(found),
+            "found_share": float(np.mean(found)),
+            "identities_mean": float(np.mean(identities)),
+            **{name: percentile(column, 50) for name, column in zip(_COLUMNS, columns.T, strict=True)},
+            "nose_p95": percentile(columns[:, 0], 95),
         }
 
-    def _clip(self, head: Head) -> "Clip":
-        begun = time.process_time()
-        labelled = list(self._sender.of_file(head.frames))
-        clip = Clip(len(labelled), time.process_time() - begun)
-        for frame, points in zip(labelled, head.points, strict=True):
-            clip.found += bool(frame.people)
-            clip.identities |= {person.identity for person in frame.people}
-            if frame.people and points is not None:
-                self._measure(clip, frame, points)
-        print(f"{head.name}: {clip.found} of {clip.frames}, {clip.summary()}", flush=True)
-        return clip
-
-    def _measure(self, clip: "Clip", frame: LabelFrame, points: FloatArray) -> None:
-        """Takes the first person of a frame with landmarks (468, 3)."""
+    def _measured(self, frame: LabelFrame, points: FloatArray) -> list[float]:
+        """`_COLUMNS` of the first person of a frame with landmarks (468, 3)."""
         labels = concatenate(frame.people[0].labels)
         body = self._shown.body_of(labels)
         face = body.vertices[0].numpy()[self._shown.vertices]
         off = (frame.camera.project(face) - points[:, :2]) / np.linalg.norm(points[_TOP, :2] - points[_CHIN, :2])
         turn, _, _ = similarity(self._shown.template, face, self._shown.weights)
         cosine = (np.trace(turn.T @ self._shown.rotation(points, frame.camera)) - 1) / 2
-        clip.rows.append(
-            [
-                float(np.linalg.norm(off[_NOSE])),
-                float(np.mean([np.linalg.norm(off[pair].mean(axis=0)) for pair in _EYES])),
-                float(np.degrees(np.arccos(np.clip(cosine, -1, 1)))),
-                self._shown.height_m(labels),
-                float(face[_NOSE, 2]),
-            ]
-        )
-
-
-@dataclass(eq=False)
-class Clip:
-    """What was seen of a clip: of each frame a row of `_COLUMNS`."""
-
-    frames: int
-    took_s: float
-    found: int = 0
-    identities: set[int] = field(default_factory=set)
-    rows: list[list[float]] = field(default_factory=list)
-
-    def summary(self) -> str:
-        medians = np.median(self.rows, axis=0).round(3).tolist() if self.rows else ()
-        values = ", ".join(f"{name} {value}" for name, value in zip(_COLUMNS, medians, strict=False))
-        return f"identities {sorted(self.identities)} {values}"
+        return [
+            float(np.linalg.norm(off[_NOSE])),
+            float(np.mean([np.linalg.norm(off[pair].mean(axis=0)) for pair in _EYES])),
+            float(np.degrees(np.arccos(np.clip(cosine, -1, 1)))),
+            self._shown.height_m(labels),
+        ]
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     parser = report.flags("talking_heads", __doc__, 7)
     parser.add_argument("--webcam", type=Path, required=True, help="folder of clips, .mkv")
-    parser.add_argument("--widths", type=float, default=2.0, help="side of the cut over the face's width")
     return report.run(parser, _work, arguments)
 
 
@@ -240,7 +209,7 @@ def _work(options: argparse.Namespace) -> None:
     reader = FaceReader.load()
     if reader is None:
         raise UsageError("MediaPipe's networks are missing")
-    heads = list(webcam_heads(options.webcam, reader, options.widths, _QUICK_CLIPS if options.quick else None))
+    heads = list(webcam_heads(options.webcam, reader, _QUICK_CLIPS if options.quick else None))
     report.publish(options, {"webcam": Run().figures(heads)}, "heads that fill the picture")
 
 

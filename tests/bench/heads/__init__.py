@@ -1,1 +1,0 @@
-"""Heads: close-ups and likeness."""
