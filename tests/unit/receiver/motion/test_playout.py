@@ -259,6 +259,15 @@ def test_people_leave_and_an_identity_comes_back_as_somebody_else() -> None:
     assert moment is not None and moment[1].keys() == {3}
 
 
+def test_a_late_frame_brings_nobody_back() -> None:
+    played = Played()
+    for sequence, captured_s, identities in ((1, T0, (0, 1)), (3, T0 + 0.1, (0,)), (2, T0 + 0.05, (0, 1))):
+        played.now_s = T0 + LAG_S + 0.1
+        played.take(captured_s, at_rest(), *identities, sequence=sequence)
+    frame = played.view.frame(1)
+    assert frame is not None and [person.identity for person in frame.people] == [0]
+
+
 def test_a_correction_ends_in_time() -> None:
     played = Played()
     played.take(T0, at_rest())
