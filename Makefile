@@ -24,7 +24,7 @@ PIP_INSTALL = $(PYTHON) -m pip install --quiet --disable-pip-version-check --no-
 install = { $(PIP_INSTALL) uv && $(PYTHON) -m uv pip install --quiet --python $(PYTHON) --editable $(1); } || \
 	$(PIP_INSTALL) --editable $(1)
 # All commands of tests/bench that need no arguments, such as data from elsewhere; load and channel have parts of their own.
-NEED_DATA := __main__ deepjscc photos talking_heads wears web
+NEED_DATA := __main__ deepjscc multiview photos recognition talking_heads wears web
 BENCHES ?= $(filter-out $(NEED_DATA),$(basename $(notdir $(shell grep -l '^if __name__ == "__main__"' tests/bench/*/*.py)))) face hands rivals scenarios
 
 # The campaigns of a night are other ones than those of the night before.

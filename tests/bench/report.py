@@ -23,7 +23,7 @@ _MOST_COLUMNS = 9
 _DIGITS = {
     **{"mm": 1, "ms": 2, "s": 2, "bytes": 1, "mb": 1, "kbps": 1, "pixel": 4, "mse": 4, "fps": 2},
     **dict.fromkeys(("pck05", "pck10", "share", "mean"), 3),
-    **dict.fromkeys(("frames", "images", "people", "found", "identities", "clips", "hands"), 0),
+    **dict.fromkeys(("frames", "images", "people", "found", "identities", "clips", "poses", "bones", "hands"), 0),
     **dict.fromkeys(
         ("count", "inputs", "faults", "attempts", "refused", "kills", "lost", "doubled", "misplaced", "wrong"), 0
     ),

@@ -1,10 +1,18 @@
-"""Faces: `python -m tests.bench.face`; `--people FOLDER` also on photographed faces, which a person has judged.
+"""Faces: `python -m tests.bench.face`; `--people FOLDER` also on photographed faces, `--clips FOLDER` on clips, which a
+person has judged.
 
     jaw_open, blink, smile, gaze_aside   correlation of given and true activations, rendered heads
     unexplained                          of the four: squared error over squared activations
 
     mouth, smile, lids   share of photographed faces that are judged alike: lips parted, smiling, eyes closed; beside it
                          that of the more frequent answer
+
+    lips_shut, eyes_open   share of judged frames with jawOpen of at most 0.1 where lips touch, and of open eyes with
+                           eyeBlink of at most 0.2
+    jaw_parted             median jawOpen where lips are parted
+    blinks_share           blinks that are found; false_a_minute those that are none
+    jaw_follows            correlation of jawOpen with the lips' opening over the face's height, of all frames; in_clip
+                           the median of clips in which lips move
 
 Every head and face is somebody new: of the neutral face, only the mean of rendered or of photographed people is known.
 """
@@ -23,6 +31,7 @@ from sender.face.actions import FaceActions
 from sender.face.landmarks import FaceLandmarks, FaceReader
 from sender.face.memory import FaceMemory
 from tests.bench import report
+from tests.bench.face import clips
 from tests.bench.face.people import judged_faces, read_faces
 from tests.bench.face.rendered import draw_activations, read_head
 from tests.support.pictures.rendered_heads import Heads
@@ -123,6 +132,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = report.flags("face", __doc__, 7)
     report.add_amount(parser, "--heads", "rendered heads of each size", 300, 60, report.at_least(2))
     parser.add_argument("--people", type=Path, help="folder of photographs of people")
+    parser.add_argument("--clips", type=Path, help="folder of judged clips, .mkv")
     return report.run(parser, _work, arguments)
 
 
@@ -135,6 +145,11 @@ def _work(options: argparse.Namespace) -> None:
     report.publish(options, systems, f"{options.heads} rendered heads")
     if options.people:
         print(f"\nphotographed faces\n\n{report.table(judged(options.people))}")
+    if options.clips:
+        names = sorted({row["clip"] for row in clips.rows_of(clips.JUDGED)})
+        with torch.inference_mode():
+            whole, cut = clips.read_clips(options.clips, names)
+        print(f"\nclips\n\n{report.table({'whole': clips.figures(whole), 'talking heads': clips.figures(cut)})}")
 
 
 if __name__ == "__main__":

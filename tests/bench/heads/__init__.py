@@ -1,0 +1,1 @@
+"""Heads: close-ups and likeness."""
