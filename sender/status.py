@@ -52,8 +52,8 @@ class SenderStatus(LinkObserver):
     def acknowledged(self, frames: Sequence[LabelFrame], sample: LinkSample) -> None:
         with self._lock:
             self._round_trip_ms = sample.round_trip_time_ms
-            self._captured_at = frames[-1].captured_at
             for frame in frames:
+                self._captured_at = frame.captured_at
                 self._delivered(frame)
 
     def recorded(self, frame: LabelFrame) -> None:

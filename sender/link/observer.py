@@ -36,7 +36,7 @@ class LinkObserver:
         """The frames of a message were encoded and are about to be sent, perhaps again."""
 
     def acknowledged(self, frames: Sequence[LabelFrame], sample: LinkSample) -> None:
-        """The frames of a message were acknowledged, which measured the link."""
+        """The frames of a message were acknowledged, which measured the link; none if they were given up before."""
 
     def probed(self, measurement: PacketTrainSample) -> None:
         """A packet train measured the link."""

@@ -67,6 +67,14 @@ def test_figures_of_the_last_seconds() -> None:
     )
 
 
+def test_a_late_acknowledgement_of_what_was_given_up_measures_the_link() -> None:
+    bed = Testbed()
+    bed.status.connected()
+    bed.deliver(0)
+    bed.status.acknowledged((), sample(rtt_ms=900.0, sequence=1))
+    assert "round trip 900 ms" in bed.line and "age 80 ms" in bed.line
+
+
 def test_frames_of_a_video_are_counted_here_beside_those_that_it_has() -> None:
     bed = Testbed(fps=30.0)
     for sequence in range(100):
