@@ -1,4 +1,4 @@
-"""The one memory of a session's people."""
+"""What motion remembers of a person."""
 
 from dataclasses import dataclass, field
 
