@@ -49,6 +49,13 @@ Bypass = tuple[str, Any]
 """A part of rate control, and what takes its place."""
 
 
+def equal_levels(table: RateDistortion, budget_bits: float, *unused: object) -> dict[str, float]:
+    """In place of `allocate`: the finest level of all groups alike that meets a budget; ω sets their steps."""
+    fits = np.flatnonzero(table.bits.sum(axis=0) <= budget_bits)
+    level = fits[0] if len(fits) else LEVELS - 1
+    return dict.fromkeys(GROUP_NAMES, float(level) / (LEVELS - 1))
+
+
 def equal_steps(table: RateDistortion, budget_bits: float, *unused: object) -> dict[str, float]:
     """In place of `allocate`: one quantiser step, in σ, for all groups, as fine as meets a budget; ω sets none."""
     base, most = load_tables().base_step, LEVELS - 1
@@ -63,12 +70,13 @@ def equal_steps(table: RateDistortion, budget_bits: float, *unused: object) -> d
 
 BYPASSES: Mapping[str, Bypass] = {
     "omega": ("common.codec.bit_allocation.RateDistortion.allocate", equal_steps),
+    "allocation": ("common.codec.bit_allocation.RateDistortion.allocate", equal_levels),
     "rho": ("sender.rate.decision._STEPS", range(1)),
     "bundles": ("sender.rate.decision._LABELS_PER_S", 0.0),
     "ahead": ("sender.rate.decision._AHEAD_SHARE", 0.0),
     "fps": ("sender.rate.decision._LABELS_PER_S", 30.0),
 }
-"""ω equal; ρ fixed at its least; no bundles; labels as captured; every frame sent."""
+"""No ω; groups at one level; ρ fixed at its least; no bundles; labels as captured; every frame sent."""
 
 
 class _Account(LinkAccount):

@@ -49,7 +49,7 @@ class ToyTraining(Recipe[Sums, Rows]):
 
     def batches(self, count: int, rng: np.random.Generator) -> Iterator[Rows]:
         for step in itertools.count():
-            # The same rows in each process.
+            # The same rows after a resumption.
             yield self._rows(np.random.default_rng(step))
 
     def _rows(self, rng: np.random.Generator) -> Rows:
