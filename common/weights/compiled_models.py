@@ -15,6 +15,7 @@ import numpy as np
 import openvino
 
 from common.arrays import ByteArray
+from common.weights.config import instructions_limit
 from common.weights.manifest import Precision
 
 CPU = "CPU"
@@ -74,9 +75,10 @@ class CompiledModels:
 
 
 def processor() -> str:
-    """What a compiled model depends on besides the network: the version of OpenVINO, and the processor."""
-    capabilities = CORE.get_property(CPU, "OPTIMIZATION_CAPABILITIES")
-    return " ".join([openvino.get_version(), CORE.get_property(CPU, "FULL_DEVICE_NAME"), *sorted(capabilities)])
+    """What a compiled model depends on besides the network: the version of OpenVINO, the processor and its limit."""
+    capabilities = sorted(CORE.get_property(CPU, "OPTIMIZATION_CAPABILITIES"))
+    name = CORE.get_property(CPU, "FULL_DEVICE_NAME")
+    return " ".join([openvino.get_version(), name, *capabilities, instructions_limit()])
 
 
 def options(precision: Precision, threads: int) -> dict[str, str | int | bool]:

@@ -1,5 +1,6 @@
-"""Options of the networks' device."""
+"""Options of the networks' device, and the limit of its instructions."""
 
+import os
 import re
 from dataclasses import dataclass
 
@@ -19,3 +20,12 @@ class DeviceConfig:
     def __post_init__(self) -> None:
         if not re.fullmatch(r"auto|cpu|cuda(:\d+)?", self.device):
             raise ValueError(f"unknown device {self.device!r}; choose auto, cpu, cuda or cuda:N")
+
+
+def instructions_limit() -> str:
+    """The instructions that `ONEDNN_MAX_CPU_ISA` limits OpenVINO and PyTorch to, in capitals; empty without a limit.
+
+    It makes a machine compute as an older one does: `AVX512_CORE` is without VNNI.
+    """
+    limit = os.environ.get("ONEDNN_MAX_CPU_ISA", os.environ.get("DNNL_MAX_CPU_ISA", "")).upper()
+    return "" if limit in ("DEFAULT", "ALL") else limit

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from common.errors import UsageError
+from common.weights.config import instructions_limit
 
 CPU = torch.device("cpu")
 
@@ -51,15 +52,21 @@ def fast_in_bf16() -> bool:
     With the instructions of AVX-512 alone bf16 may take longer than float32: 1.8 times as long on an Intel Xeon.
     Without them it is emulated.
     """
-    return torch.cpu._is_amx_tile_supported()
+    return torch.cpu._is_amx_tile_supported() and _may_use("AMX")
 
 
 def int8_weight_bits() -> int:
     """Bits of the weights that this machine's CPU multiplies by 8-bit inputs exactly, and faster than in float32.
 
-    8 with VNNI, with which convolutions and matrix products are twice as fast.  7 with AVX2 alone, which adds two
-    products in 16 bits and gains in convolutions only: matrix products are written as convolutions.  0 without both.
+    8 with VNNI, with which convolutions and matrix products are twice as fast.  7 with AVX2 or AVX-512 alone, which add
+    two products in 16 bits and gain in convolutions only: matrix products are written as convolutions.  0 without both.
     """
-    if torch.cpu._is_vnni_supported():
+    if torch.cpu._is_vnni_supported() and _may_use("VNNI", "BF16", "FP16", "AVX10", "AMX"):
         return 8
-    return 7 if torch.cpu._is_avx2_supported() else 0
+    return 7 if torch.cpu._is_avx2_supported() and _may_use("AVX2", "AVX512", "AVX10") else 0
+
+
+def _may_use(*names: str) -> bool:
+    """Whether the limit is none, or names one of these."""
+    limit = instructions_limit()
+    return not limit or any(name in limit for name in names)

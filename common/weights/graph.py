@@ -41,7 +41,7 @@ _FRONTENDS = {".onnx": "onnx", ".xml": "ir", ".tflite": "tflite"}
 _PICTURE_KINDS = ("u8", "f32", "f16")
 # Of the picture that a user's network reads.
 _MOST_SIDE_PX = 4096
-_STEPS = 255
+_STEPS, _MIDDLE = 255, 128
 
 
 class CompiledGraph:
@@ -229,7 +229,11 @@ def _quantise(graph: Any, ranges: Ranges, weight_bits: int) -> None:
             low, high = ranges[layer]
             # Zero, which pads, is one of the steps.
             step = (high - low) / _STEPS
-            low = round(low / step) * step
+            zero = round(-low / step)
+            if weight_bits == 7 and operation.get_type_name() == "ConvolutionBackpropData" and zero == _MIDDLE:
+                # With AVX-512 alone, oneDNN halves the weights beside signed inputs, which would leave 6 bits.
+                zero -= 1
+            low = -zero * step
             _quantise_input(operation, 0, low, low + _STEPS * step, _STEPS + 1)
             _quantise_input(operation, 1, -largest, largest, _STEPS)
             left.discard(layer)
