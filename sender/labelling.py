@@ -4,12 +4,16 @@ The sender's pipeline spreads these steps over threads and sends what comes of t
 other.
 """
 
-from collections.abc import Sequence
-from contextlib import nullcontext
+import logging
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, nullcontext
+from dataclasses import replace
 from typing import NamedTuple, Protocol, Self
 
 from common.blobs import Blob
 from common.frames import LabelFrame, PersonLabels
+from common.io.logs import RepeatedLines
+from common.text import printable
 from common.weights.devices import resolve_device
 from common.weights.graph_cache import GRAPHS
 from sender.attributes.surface_reader import SurfaceReader
@@ -21,10 +25,15 @@ from sender.lookahead import Perceived
 from sender.metrics import SenderMetrics
 from sender.people.reading_schedule import ReadingSchedule
 from sender.people.tracked_person import TrackedPerson
-from sender.people.view import PeopleView, Reader
+from sender.people.view import PeopleView, PersonView, Reader
+from sender.perception.observed_person import ObservedPerson
 from sender.perception.stage import PerceptionStage
 from sender.perception.tracking.frame_clock import FrameClock
 from sender.semantics.stage import SemanticsStage
+
+logger = logging.getLogger(__name__)
+
+_MOST_REASON = 200
 
 
 class BlobStage(Protocol):
@@ -89,6 +98,9 @@ class Networks(NamedTuple):
 class Labelling:
     """Perceives, labels and describes the people of one session's frames, each step of them in order.
 
+    Whatever fails at a frame, the frame goes on without it: without the labels of a reader, the blobs of a stage, or,
+    where perception or semantics fail, without people.  The log says it once a minute, a counter each time.
+
     Args:
         stages: make blobs of each frame, in this order.
         stills: every frame is a picture of its own.
@@ -103,6 +115,7 @@ class Labelling:
         self._schedule = ReadingSchedule()
         # Of the frames after the last one that was labelled.
         self._observed = 0
+        self._failures = RepeatedLines(logger)
 
     def perceive(self, frame: CapturedFrame) -> Perceived:
         """Finds the people of a frame; tracking starts again when the source changes."""
@@ -113,7 +126,8 @@ class Labelling:
             perception.reset(still=self._stills)
             self._clock = FrameClock()
         step_s, known = self._clock.tick(frame.media_time_s), self._known
-        with self._metrics.stage("perception"):
+        observed: Sequence[ObservedPerson] = ()
+        with self._without("perception"), self._metrics.stage("perception"):
             # Views that take turns need the means that smoothing makes of them.
             turns = semantics.smooths
             observed = perception.process(
@@ -134,30 +148,51 @@ class Labelling:
         if perceived.begins:
             self._observed = 0
         self._schedule.begin(perceived.now_s)
+        read: Sequence[PersonView] = ()
         with self._metrics.stage("semantics"):
-            self._observe((perceived, *later))
-            read = semantics.label_observed(observed, frame.camera, frame.media_time_s, perceived.step_s)
+            with self._without("semantics"):
+                self._observe((perceived, *later))
+                read = semantics.label_observed(observed, frame.camera, frame.media_time_s, perceived.step_s)
             view = PeopleView(frame.image, frame.camera, read, self._schedule, perceived.step_s, self._stills)
-            clothing.label(view)
+            with self._without(clothing.part):
+                clothing.label(view)
         with self._metrics.stage("expression") if expression else nullcontext():
             for reader in expression:
-                reader.label(view)
+                with self._without(reader.part):
+                    reader.label(view)
         people = tuple(person.finished for person in read)
         self._metrics.frame_offered(people)
         return LabelFrame(frame.sequence, frame.source, frame.captured_at, frame.camera, people)
 
     def _observe(self, known: Sequence[Perceived]) -> None:
         """Tells semantics of the frame that is labelled and of later ones, as far as it has not observed them yet."""
-        for each in known[self._observed :]:
+        fresh, self._observed = known[self._observed :], len(known) - 1
+        for each in fresh:
             self._networks.semantics.observe(each.observed, each.frame.camera, each.frame.media_time_s)
-        self._observed = len(known) - 1
 
     def blobs(self, perceived: Perceived, labels: LabelFrame) -> list[Blob]:
         """The blobs that are due with one frame."""
         blobs: list[Blob] = []
+        # Where semantics has failed, nobody has labels.
+        observed = perceived.observed if labels.people else ()
+        described = replace(perceived, observed=observed) if perceived.observed else perceived
         for stage in self._stages:
-            with nullcontext() if stage.timed_as is None else self._metrics.stage(stage.timed_as):
-                blobs += stage.update(perceived, labels.people)
+            timed = nullcontext() if stage.timed_as is None else self._metrics.stage(stage.timed_as)
+            with self._without(stage.timed_as or "channel"), timed:
+                blobs += stage.update(described, labels.people)
         # All that the first frame needs has been used.
         GRAPHS.note_start()
         return blobs
+
+    @contextmanager
+    def _without(self, part: str) -> Iterator[None]:
+        """Goes on where a part fails."""
+        try:
+            yield
+        # A live session outlasts whatever a network or a library raises.
+        except Exception as error:
+            self._metrics.part_failed(part)
+            reason = printable(f"{type(error).__name__}: {error}", _MOST_REASON)
+            text = f"{part} failed at a frame, which goes on without: {reason}; please report it"
+            self._failures.write(logging.WARNING, part, text)
+            logger.debug("%s failed", part, exc_info=True)

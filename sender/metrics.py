@@ -1,5 +1,6 @@
 """The sender's Prometheus metrics; callers use the methods and do not depend on the names of the metrics."""
 
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from enum import StrEnum
@@ -15,6 +16,8 @@ from common.io.telemetry import DaemonMetrics, StageSpan
 from common.labels import GROUP_NAMES
 
 STAGES = ("capture", "perception", "preview", "semantics", "expression", "wears", "colours", "codec", "channel")
+PARTS = ("perception", "semantics", "clothing", "hands", "face", "preview", "wears", "colours", "channel")
+"""What a frame goes on without where it fails (`sender.labelling`)."""
 ROUND_TRIP_BUCKETS_S = (0.001, 0.003, 0.01, 0.02, 0.05, 0.1, 0.15, 0.2, 0.3, 0.5, 1.0, 2.0, 5.0)
 CHANNEL_FATES = ("encoded", "failed")
 
@@ -64,6 +67,11 @@ class SenderMetrics(DaemonMetrics):
         for group in GROUP_NAMES:
             self._confidence.labels(group)
         self._define_link()
+        self._part_failures = self._counter(
+            "part_failures", "Failures of a part of the sender; the frame went on without it", "part", PARTS
+        )
+        self.failures: Counter[str] = Counter()
+        """How often each part has failed."""
         self._camera = self._gauge("camera_up", "1 while the source can deliver frames")
         self.camera_is_up = False
 
@@ -101,6 +109,12 @@ class SenderMetrics(DaemonMetrics):
     def frame_dropped(self, fate: str) -> None:
         super().frame_dropped(fate)
         self.left_out += fate in _LEFT_OUT
+
+    def part_failed(self, part: str) -> None:
+        """One of `PARTS` has failed at a frame."""
+        with self._lock:
+            self.failures[part] += 1
+        self._part_failures.labels(part).inc()
 
     def camera_frame(self) -> None:
         """A live camera has given a frame, which is labelled or replaced by a newer one."""

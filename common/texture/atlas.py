@@ -97,6 +97,8 @@ class AtlasLayout:
 
 def sample(image: ByteArray | FloatArray, coordinates: FloatArray) -> FloatArray:
     """(N, C) bilinear samples of an atlas (S, S, C) at texture coordinates (N, 2), v downwards."""
+    if not len(coordinates):
+        return np.zeros((0, image.shape[2]), np.float32)
     at = np.asarray(coordinates * [image.shape[1], image.shape[0]] - 0.5, np.float32)
     # OpenCV maps at most 32,767 rows at once.
     parts = [

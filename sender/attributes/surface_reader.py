@@ -77,6 +77,8 @@ class SurfaceReader:
     most, so that the cost does not grow with the number of people; whose side is known, twice.
     """
 
+    part = "clothing"
+
     def __init__(self, network: SurfaceNet | NetworkInUse, space: LabelSpace, body: BodyModel) -> None:
         if isinstance(network, SurfaceNet):
             network = NetworkInUse(_Reader(network.eval().requires_grad_(False)), "float32", CPU)

@@ -56,6 +56,8 @@ class _Known:
 class FaceStage:
     """Reads the faces of tracked people."""
 
+    part = "face"
+
     def __init__(self, reader: FaceReader, network: FaceActions, space: ExpressionSpace, heads: HeadReading) -> None:
         self._reader, self._network, self._space = reader, network.requires_grad_(False), space
         self._reading = heads

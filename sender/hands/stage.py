@@ -90,6 +90,8 @@ class _Hand:
 class HandsStage:
     """Reads the fingers of the most prominent people whose hands are large enough."""
 
+    part = "hands"
+
     def __init__(self, reader: HandReader, fitter: HandFitter, labels: FingerLabels, wrists: Wrists) -> None:
         self._reader = reader
         self._fitter = fitter

@@ -59,5 +59,9 @@ class PeopleView:
 class Reader(Protocol):
     """Reads something of people by a network, and writes the labels of it."""
 
+    @property
+    def part(self) -> str:
+        """Its name among `sender.metrics.PARTS`."""
+
     def label(self, view: PeopleView) -> None:
         """Looks at whoever is due in the next frame, and writes everybody's labels."""

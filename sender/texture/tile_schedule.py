@@ -112,6 +112,9 @@ class TileSchedule:
             return None
         tile = self._plan.pop(0)
         data = self._atlas.encoded(tile)
+        if data == WITHDRAWN and not self._versions[tile]:
+            # So few texels are known that nothing of it would be shown.
+            return None
         self._allowance -= len(data)
         self._sent(tile, len(data), self._atlas)
         return tile, data

@@ -57,6 +57,8 @@ class FakeSource:
 class FakeNetworks:
     """Perception, semantics and clothes: one person in every frame, or none if `empty`."""
 
+    part = "clothing"
+
     def __init__(self, empty: bool = False, smooths: bool = True) -> None:
         self.empty, self.smooths, self.resets = empty, smooths, 0
         self.known = ()
@@ -83,6 +85,8 @@ class FakeNetworks:
         """Of semantics: the people."""
         time_s = times_s[0]
         self.log.append(("labelled", time_s))
+        if not observed:
+            return []
         (seen,) = observed
         assert seen == (time_s if self.smooths else None)
         return [] if self.empty else [person()]

@@ -137,3 +137,13 @@ def test_withdrawals_are_of_what_was_sent(schedule: Schedule) -> None:
     assert schedule.schedule.next() is None and schedule.schedule.withdrawals() == []
     sent = {tile for _ in range(20) for tile, _ in schedule.observe(stripes(schedule.layout, 4))}
     assert dict(schedule.schedule.withdrawals()) == dict.fromkeys((tile for tile in TILES if tile in sent), WITHDRAWN)
+
+
+@pytest.mark.parametrize("count", [1, 2, 3, 8, 60])
+def test_few_texels_are_no_tile(schedule: Schedule, count: int) -> None:
+    rng, texels = np.random.default_rng(count), len(schedule.layout.texel)
+    for _ in range(4):
+        seen = np.zeros(texels, np.bool_)
+        seen[rng.choice(texels, count, replace=False)] = True
+        sent = [entry for _ in range(4) for entry in schedule.observe(flat(schedule.layout, 90), seen)]
+        assert all(size > len(WITHDRAWN) for _, size in sent)
