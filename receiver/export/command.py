@@ -6,11 +6,12 @@ import os
 from collections.abc import Sequence
 from pathlib import Path
 
-from common.errors import exit_code_of
+from common.errors import UsageError, exit_code_of
 from common.io.command_line import CommandParser
 from common.io.startup import prepare_process
 from common.wear_kinds import VALUES
-from receiver.mesh.formats import FORMATS
+from receiver.export.destination import Destination
+from receiver.mesh.formats import FORMATS, Export
 
 _EPILOG = """\
 examples:
@@ -35,13 +36,30 @@ def main(arguments: Sequence[str] | None = None) -> int:
     def work() -> None:
         prepare_process()
         options = _parser().parse_args(arguments)
-        # Imported last: the networks' library takes seconds, for which a wrong flag need not wait.
+        _check_flags(options)
+        form = FORMATS[options.format]
+        alone = form.export is Export.SCENE or options.person is not None
+        destination = Destination.parse(options.output, form, alone=alone, force=options.force)
+        # Imported last: libraries take seconds, for which a wrong flag need not wait.
         from receiver.export.session_export import export_session
 
-        for line in export_session(options):
+        for line in export_session(options, destination):
             print(line)
 
     return exit_code_of("receiver export", work)
+
+
+def _check_flags(options: argparse.Namespace) -> None:
+    """Raises UsageError if flags do not go together."""
+    if options.from_s >= options.to_s:
+        raise UsageError(f"--from {options.from_s:g} is not before --to {options.to_s:g}")
+    sequence = FORMATS[options.format].export is Export.SEQUENCE
+    for flag in ("wear", "tint", "shape", "in-place"):
+        reason = "which has the meshes as they were published" if sequence else ""
+        if options.format == "bvh" and flag in ("wear", "tint"):
+            reason = "which has no mesh"
+        if reason and getattr(options, flag.replace("-", "_")):
+            raise UsageError(f"--{flag} is not for --format {options.format}, {reason}: give --format glb")
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -75,7 +93,7 @@ def add_export_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--format", choices=tuple(FORMATS), default="glb", help="file format (default: glb)")
     parser.add_argument(
-        "--output", metavar="PATH", type=Path, help="file, or folder of a sequence (default: NAME-N.FORMAT here)"
+        "--output", metavar="PATH", help="file, or folder that takes the files (default: NAME-N.FORMAT, here)"
     )
     parser.add_argument("--person", metavar="ID", type=int, help="export only the person with this id")
     parser.add_argument(

@@ -15,14 +15,17 @@ from common.io.regular_file import open_regular
 from common.text import counted, printable
 from common.wears import check_kinds
 from receiver.export.frame_lines import DAMAGES, find_lines
-from receiver.export.timeline import Interval, media_times, presence
+from receiver.export.timeline import Interval, frame_rate, media_times, presence
 from receiver.publish.frame_record import mesh_path
 from receiver.publish.session_records import SessionState, file_stem, read_records
 from receiver.publish.session_statistics import whole
 
 # `frames.jsonl` has microseconds.
 _SAME_TIME_S = 1e-5
+_SAME_FRAME = 1e-3
 _MOST_IDENTITY = 255
+# Of who comes later, nothing is written of the time before.
+_STILL_S = 10.0
 # Nine hours at 30 frames a second, which take 16 GB.
 _MAX_FRAMES = 1_000_000
 
@@ -57,6 +60,7 @@ class RecordedSession:
         file_stem: what files that are made of it are called.
         lens: of the camera that recorded it; None in records without one.
         timely: no filter delays its labels.
+        frame_rate: frames a second of the person who has the most.
     """
 
     number: int
@@ -68,6 +72,13 @@ class RecordedSession:
     file_stem: str = "session"
     lens: Camera | None = None
     timely: bool = False
+    frame_rate: float = 30.0
+
+    def first_frame(self, person: int) -> int:
+        """The frame, at `frame_rate`, with which a person's own file begins: 0, or their first one if that is late."""
+        first_s = self.people[person][0].time_s
+        # One that is at the very beginning of a frame must not be lost to rounding.
+        return int(first_s * self.frame_rate + _SAME_FRAME) if first_s > _STILL_S else 0
 
     def only(self, person: int) -> "RecordedSession":
         """The bodies of one person. Raises UsageError if there is nobody with this identity."""
@@ -137,6 +148,7 @@ def read_session(directory: Path, number: int | None, from_s: float = 0.0, to_s:
         file_stem(number, record.name if record else "", frames.source),
         frames.lens,
         record is not None and record.timely,
+        frame_rate(np.unique([body.time_s for body in max(frames.people.values(), key=len)])),
     )
 
 
