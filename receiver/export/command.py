@@ -21,6 +21,8 @@ examples:
       write the motion of person 0 in the third session in the directory meshes
   receiver export demo-out --format obj --from 2 --to 4.5
       write the meshes of two and a half seconds to a folder such as clip-1-obj
+  receiver export 1 --format npz
+      write joints, labels and bytes of every frame as arrays for NumPy, or with csv as a table
   receiver export 1 --shape height=+5cm --shape weight=-8kg
       write everybody five centimetres taller and eight kilograms lighter
   receiver export 1 --wear bottom=skirt_short --wear hair=long
@@ -38,7 +40,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         options = _parser().parse_args(arguments)
         _check_flags(options)
         form = FORMATS[options.format]
-        alone = form.export is Export.SCENE or options.person is not None
+        alone = form.export in (Export.SCENE, Export.TABLE) or options.person is not None
         destination = Destination.parse(options.output, form, alone=alone, force=options.force)
         # Imported last: libraries take seconds, for which a wrong flag need not wait.
         from receiver.export.session_export import export_session
@@ -53,9 +55,9 @@ def _check_flags(options: argparse.Namespace) -> None:
     """Raises UsageError if flags do not go together."""
     if options.from_s >= options.to_s:
         raise UsageError(f"--from {options.from_s:g} is not before --to {options.to_s:g}")
-    sequence = FORMATS[options.format].export is Export.SEQUENCE
+    published = {Export.SEQUENCE: "meshes", Export.TABLE: "numbers"}.get(FORMATS[options.format].export)
     for flag in ("wear", "tint", "shape", "in-place"):
-        reason = "which has the meshes as they were published" if sequence else ""
+        reason = f"which has the {published} as they were published" if published else ""
         if options.format == "bvh" and flag in ("wear", "tint"):
             reason = "which has no mesh"
         if reason and getattr(options, flag.replace("-", "_")):
@@ -66,7 +68,7 @@ def _parser() -> argparse.ArgumentParser:
     parser = CommandParser(
         "receiver export",
         usage=argparse.SUPPRESS,  # it would come before the description
-        description="Writes the people of a recorded session as animation: skeleton, motion and mesh.\n\n"
+        description="Writes the people of a recorded session as animation (skeleton, motion and mesh) or numbers.\n\n"
         "usage: receiver export SESSION [FLAG [VALUE]]...",
         epilog=_EPILOG,
         formatter_class=lambda prog: argparse.RawDescriptionHelpFormatter(prog, max_help_position=34),

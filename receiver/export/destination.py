@@ -61,6 +61,8 @@ class Destination:
         if ending and str(output).endswith(os.sep):
             raise UsageError(f"there is no folder {path}: create it, or give another --output")
         name, ending = _split(path.name, form)
+        if os.path.lexists(path) and not path.name.endswith(ending):
+            raise UsageError(f"{path} exists, and is no {form.name} file: give another --output")
         destination = cls(path.parent, name, ending, force)
         whole = path.with_name(f"{name}{ending}")
         _check_writable(whole)

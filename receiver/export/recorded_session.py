@@ -2,7 +2,7 @@
 
 import math
 from array import array
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -15,7 +15,7 @@ from common.io.regular_file import open_regular
 from common.text import counted, printable
 from common.wears import check_kinds
 from receiver.export.frame_lines import DAMAGES, find_lines
-from receiver.export.timeline import Interval, frame_rate, media_times, presence
+from receiver.export.timeline import Interval, MediaTimes, frame_rate, media_times, presence
 from receiver.publish.frame_record import mesh_path
 from receiver.publish.session_records import SessionState, file_stem, read_records
 from receiver.publish.session_statistics import whole
@@ -100,15 +100,38 @@ class _Frames:
     lens: Camera | None = None
 
 
-def read_session(directory: Path, number: int | None, from_s: float = 0.0, to_s: float = math.inf) -> RecordedSession:
-    """Reads which bodies a session has between two times, on a clock that starts at the first of them.
+@dataclass(frozen=True, slots=True)
+class PartRead:
+    """What was read of a session, or of a part of it.
+
+    Args:
+        times: of all of its frames.
+        damaged_lines: number of lines that could not be read.
+        state: its line of `sessions.jsonl`; None where that cannot be read.
+    """
+
+    number: int
+    times: MediaTimes
+    damaged_lines: int
+    state: SessionState | None
+
+    def file_stem(self, source: str) -> str:
+        """What files that are made of it are called."""
+        return file_stem(self.number, self.state.name if self.state else "", source)
+
+
+def read_part(
+    directory: Path, number: int | None, from_s: float, to_s: float, add: Callable[[Any, int, float], None]
+) -> PartRead:
+    """Gives each line of a session between two times to `add`: what it says, the frame's number and time.
 
     Args:
         number: of the session; None for the only one in the directory.
-        from_s, to_s: since the session's first frame.
+        from_s, to_s: since the session's first frame; the times that `add` gets begin with the first of them.
+        add: adds all or nothing of a line, and raises one of `DAMAGES` if that is damaged.
 
     Raises:
-        UsageError: the directory has no such session, or this part of it has no skinned bodies.
+        UsageError: the directory has no such session.
     """
     if (directory / "meshes").is_symlink():
         raise UsageError(f"{directory / 'meshes'} is a link: put the folder that it leads to in its place")
@@ -121,33 +144,51 @@ def read_session(directory: Path, number: int | None, from_s: float = 0.0, to_s:
             edges_s = from_s - _SAME_TIME_S, to_s + _SAME_TIME_S
             first, end = np.searchsorted(times.times_s, edges_s).tolist()
             if end - first > _MAX_FRAMES:
-                raise UsageError(f"more than {_MAX_FRAMES} frames fit no animation: choose a part with --from and --to")
-            frames = _Frames()
+                raise UsageError(f"more than {_MAX_FRAMES} frames fit no export: choose a part with --from and --to")
             for row in range(first, end):
                 time_s = max(float(times.times_s[row]) - from_s, 0.0)
                 try:
-                    _add_line(frames, lines.record(file, row), lines.sequences[row], time_s, directory)
+                    add(lines.record(file, row), lines.sequences[row], time_s)
                 except DAMAGES:
                     lines.damaged += 1
     except FileNotFoundError as error:
         raise UsageError(f"{directory} is no output of a receiver, it has no frames.jsonl: give its --out") from error
     except OSError as error:
         raise UsageError(f"cannot read {path}: {error.strerror}") from error
+    return PartRead(number, times, lines.damaged, _record(directory, number))
+
+
+def read_session(directory: Path, number: int | None, from_s: float = 0.0, to_s: float = math.inf) -> RecordedSession:
+    """Reads which bodies a session has between two times, on a clock that starts at the first of them.
+
+    Args:
+        number, from_s, to_s: as of `read_part`.
+
+    Raises:
+        UsageError: the directory has no such session, or this part of it has no skinned bodies.
+    """
+    frames = _Frames()
+
+    def add(record: Any, sequence: int, time_s: float) -> None:
+        _add_line(frames, record, sequence, time_s, directory)
+
+    part = read_part(directory, number, from_s, to_s, add)
+    number, times = part.number, part.times
     if not frames.people and (from_s > 0 or math.isfinite(to_s)):
         last_s = f"its last frame is at {times.times_s[-1]:.2f} s"
         raise UsageError(f"session {number} has no body between {from_s:g} s and {to_s:g} s: {last_s}")
     _check_bodies(number, frames)
-    times_s, record = np.array(frames.times_s), _record(directory, number)
+    times_s = np.array(frames.times_s)
     return RecordedSession(
         number,
         frames.people,
         {person: presence(times_s, np.array(frames.rows[person]), times.usual_s) for person in frames.people},
         frames.kinds,
-        lines.damaged,
+        part.damaged_lines,
         times.set_s,
-        file_stem(number, record.name if record else "", frames.source),
+        part.file_stem(frames.source),
         frames.lens,
-        record is not None and record.timely,
+        part.state is not None and part.state.timely,
         frame_rate(np.unique([body.time_s for body in max(frames.people.values(), key=len)])),
     )
 

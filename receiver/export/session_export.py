@@ -15,6 +15,7 @@ from receiver.export.character import Character, Placement, View
 from receiver.export.destination import TIMES_FILE, Destination, new_folder, sequence_file, write_file
 from receiver.export.formats.animated_glb import encode_characters
 from receiver.export.formats.bvh import encode_bvh
+from receiver.export.formats.label_table import encode_csv, encode_npz, read_table
 from receiver.export.formats.usd_scene import check_installed, encode_usdz
 from receiver.export.ground.grounding import grounded, in_place
 from receiver.export.recorded_session import BodyAt, RecordedSession, read_session
@@ -35,6 +36,9 @@ def export_session(options: argparse.Namespace, destination: Destination) -> Ite
         OutputError: a file cannot be written.
     """
     form = FORMATS[options.format]
+    if form.export is Export.TABLE:
+        yield _write_table(options, destination)
+        return
     if options.format == "usdz":
         check_installed()
     session = _read(options)
@@ -45,7 +49,7 @@ def export_session(options: argparse.Namespace, destination: Destination) -> Ite
         yield from _write_sequences(paths, session, options.format, left_out)
     else:
         yield from _write_animations(paths, session, edit, options, left_out)
-    _warn(session, left_out)
+    _warn(session.damaged_lines, session.set_s, left_out)
 
 
 def _edit(options: argparse.Namespace) -> Edit | None:
@@ -59,14 +63,27 @@ def _edit(options: argparse.Namespace) -> Edit | None:
 
 
 def _read(options: argparse.Namespace) -> RecordedSession:
-    """The part of a session that was asked for."""
+    """The bodies of the part of a session that was asked for."""
+    session = read_session(*_place(options), options.from_s, options.to_s)
+    return session if options.person is None else session.only(options.person)
+
+
+def _place(options: argparse.Namespace) -> tuple[Path, int | None]:
+    """The directory of a session, and its number. Raises UsageError if there is no directory."""
     text = str(options.session)
     numbered = text.isascii() and text.isdecimal()
     if not numbered and not options.session.is_dir():
         raise UsageError(f"{printable(text, 200)} is neither the number of a session nor a directory of a receiver")
-    directory, number = (options.out, int(text)) if numbered else (options.session, None)
-    session = read_session(directory, number, options.from_s, options.to_s)
-    return session if options.person is None else session.only(options.person)
+    return (options.out, int(text)) if numbered else (options.session, None)
+
+
+def _write_table(options: argparse.Namespace, destination: Destination) -> str:
+    table, part = read_table(*_place(options), options.from_s, options.to_s, options.person)
+    mark = "" if options.person is None else f"-p{options.person}"
+    (path,) = destination.paths(part.file_stem(table.source), FORMATS[options.format], {mark: sorted(table.people)})
+    write_file(path, (encode_npz if options.format == "npz" else encode_csv)(table))
+    _warn(part.damaged_lines, part.times.set_s, LeftOut())
+    return f"{path}: {counted(len(table.people), 'person', 'people')}, {counted(len(table.frames), 'frame')}"
 
 
 def _groups(options: argparse.Namespace, session: RecordedSession) -> Mapping[str, Sequence[int]]:
@@ -156,16 +173,16 @@ def _described(characters: Sequence[Character]) -> str:
     return text
 
 
-def _warn(session: RecordedSession, left_out: LeftOut) -> None:
+def _warn(damaged_lines: int, set_s: Sequence[float], left_out: LeftOut) -> None:
     """A line each about what could not be exported, and about times that are not those of the recording."""
     parts = []
     if left_out.bodies:
         parts.append(f"{left_out.bodies} of {left_out.seen} bodies ({left_out.reason})")
-    if session.damaged_lines:
-        parts.append(f"{session.damaged_lines} damaged lines of frames.jsonl")
+    if damaged_lines:
+        parts.append(f"{damaged_lines} damaged lines of frames.jsonl")
     lines = [f"left out {' and '.join(parts)}"] if parts else []
-    if session.set_s:
-        count, most_s = len(session.set_s), max(session.set_s, key=abs)
+    if set_s:
+        count, most_s = len(set_s), max(set_s, key=abs)
         times = "once, by" if count == 1 else f"{count} times, at most by"
         lines.append(f"the sender's clock was set {times} {most_s:+.0f} s: the times go on as before")
     for line in lines:

@@ -270,6 +270,8 @@ def test_folder_takes_the_files(out: Path, arguments: list[str], folder: str, wr
         ("pipe.{0}", "is no regular file"),
         ("file.{0}", "give --force"),
         ("file", "give --force"),
+        ("bare", "exists, and is no {0} file"),
+        ("/dev/null", "exists, and is no {0} file"),
     ],
 )
 @pytest.mark.parametrize("mesh_format", ["glb", "bvh"])
@@ -283,15 +285,20 @@ def test_wrong_output_is_refused_before_the_session_is_looked_for(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     Path(f"file.{mesh_format}").touch()
+    Path("bare").touch()
     os.mkfifo(f"pipe.{mesh_format}")
     command = ("7", "--format", mesh_format, "--person", "0", "--output", output.format(mesh_format))
     assert words.format(mesh_format) in refused(capsys, *command)
-    assert len(list(tmp_path.iterdir())) == 2
+    assert len(list(tmp_path.iterdir())) == 3
 
 
 @pytest.mark.parametrize(
     ("output", "words"),
-    [("walk.obj", "writes a folder: give --output walk"), ("file", "is no folder"), ("missing/walk", "there is no folder")],
+    [
+        ("walk.obj", "writes a folder: give --output walk"),
+        ("file", "is no folder"),
+        ("missing/walk", "there is no folder"),
+    ],
 )
 def test_wrong_folder_of_a_sequence_is_refused_before_the_session_is_looked_for(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], output: str, words: str
