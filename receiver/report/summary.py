@@ -13,6 +13,7 @@ usage: python -m receiver.report.summary DIRECTORY --clip CLIP [--session N]
 
 import argparse
 import json
+import math
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -73,6 +74,8 @@ def _check_record(record: Record) -> None:
     numbers += [value for value in (record["age_ms"],) if value is not None]
     if not np.isfinite(np.array(numbers, np.float64)).all():
         raise ValueError("a number is out of range")
+    if "camera" in record and not all(0 < record["camera"][name] < math.inf for name in ("width", "focal_px")):
+        raise ValueError("no camera is like that")
     if not isinstance(record["source"], str):
         raise TypeError("a source is no text")
     for person in record["people"]:

@@ -25,11 +25,13 @@ def test_summary_of_a_good_session(tmp_path: Path, clip: Path, capsys: pytest.Ca
     assert (rows["frames"], rows["frames a second, published"], rows["age p95, ms"]) == ("6", "10.0", "50")
     sheet = cv2.imread(str(out / "contact-sheet.png"))
     assert sheet is not None
-    width = round(200 * 288 / 160)
-    assert sheet.shape == (20 + 3 * 288, FRAMES * width, 3)
-    # The box is at the centre of the two lower tiles.
-    centres = [sheet[20 + 288 * row + 144, width // 2 + 10] for row in (1, 2)]
-    assert all((centre < 250).all() for centre in centres)
+    assert sheet.shape[0] == 20 + 3 * 384
+    # Beside the names, the box fills most of the height of the two lower tiles.
+    drawn = np.any(sheet[20 + 384 :, 90:].max(axis=2) < 250, axis=1).reshape(2, 384)
+    assert (drawn.sum(axis=1) > 200).all()
+    # Each row has a name at the left.
+    named = np.any(sheet[20:, :90].max(axis=2) < 128, axis=1).reshape(3, 384)
+    assert named[:, 150:250].any(axis=1).all() and not named[:, :150].any()
 
 
 @pytest.mark.parametrize(("kind", "other"), [("surface", "bodies"), ("body", "surfaces")])
@@ -47,7 +49,7 @@ def test_summary_of_a_session_without_meshes_of_a_kind(
     assert [row.split() for row in rows] == [["watertight", other, "6", "of", "6"]]
     sheet = cv2.imread(str(out / "contact-sheet.png"))
     assert sheet is not None
-    upper, lower = sheet[20 + 288 : 20 + 2 * 288], sheet[20 + 2 * 288 :]
+    upper, lower = sheet[20 + 384 : 20 + 2 * 384, 90:], sheet[20 + 2 * 384 :, 90:]
     assert upper.min() < 250 and (upper == lower).all()
     lines[3]["people"] = []
     (out / "frames.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
@@ -135,7 +137,7 @@ def test_summary_of_pictures(tmp_path: Path, capsys: pytest.CaptureFixture[str])
             directory.session("pictures", OWNER).append(FrameRecord(number, name, 1.0, None, None, {"total": 9}))
     assert main([*command[:-1], "2"]) == 0
     sheet = cv2.imread(str(tmp_path / "out" / "photographs.png"))
-    assert sheet is not None and sheet.shape == (20 + 3 * 288, 2 * round(200 * 288 / 160), 3)
+    assert sheet is not None and sheet.shape == (20 + 3 * 384, 90 + 2 * round(200 * 384 / 160), 3)
 
 
 def test_read_frames_takes_the_last_session(tmp_path: Path) -> None:
