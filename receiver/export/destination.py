@@ -11,9 +11,9 @@ from pathlib import Path
 from typing import Self
 
 from common.errors import UsageError
-from common.io.atomic_write import atomic_replacement, partial_path
+from common.io.atomic_write import atomic_replacement
 from receiver.mesh.formats import FORMATS, Export, Format
-from receiver.publish.output_files import output_errors
+from receiver.publish.output_files import check_writable, output_errors
 
 TIMES_FILE = "times.csv"
 """Of a sequence: number, seconds and file of each mesh."""
@@ -128,10 +128,7 @@ def _check_writable(path: Path) -> None:
     """Raises UsageError or OutputError if no file of this name can be made."""
     if not os.path.isdir(path.parent):
         raise UsageError(f"there is no folder {path.parent}: create it, or give another --output")
-    with output_errors(path, "--output"):
-        partial = partial_path(path)
-        partial.touch(exist_ok=False)
-        partial.unlink()
+    check_writable(path, "--output")
 
 
 def _has_sequence(folder: Path) -> bool:

@@ -140,6 +140,11 @@ def caption(text: str, width: int, height: int) -> Image:
     return np.asarray(strip, np.uint8)
 
 
+def sheet_path(directory: Path, clip: Clip) -> Path:
+    """Where the sheet of a clip is written to."""
+    return directory / ("photographs.png" if clip.stills else "contact-sheet.png")
+
+
 def write_contact_sheet(directory: Path, records: Sequence[Record], clip: Clip) -> Path:
     """Writes a column per frame of a video with input, surface and body of its people into `contact-sheet.png`.
 
@@ -153,7 +158,7 @@ def write_contact_sheet(directory: Path, records: Sequence[Record], clip: Clip) 
     names = ("input", "surface", "shape" if clip.stills else "body")
     sheet = np.concatenate([_row_names(names, columns[0].shape[0]), *columns], axis=1)
     _, encoded = cv2.imencode(".png", cv2.cvtColor(sheet, cv2.COLOR_RGB2BGR))
-    path = directory / ("photographs.png" if clip.stills else "contact-sheet.png")
+    path = sheet_path(directory, clip)
     publish_file(path, encoded.tobytes())
     return path
 

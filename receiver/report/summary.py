@@ -27,7 +27,8 @@ from common.text import counted
 from receiver.mesh.mesh_reading import read_mesh
 from receiver.mesh.triangle_mesh import SurfaceMesh, is_watertight, signed_volume_m3
 from receiver.publish.frame_record import mesh_path
-from receiver.report.contact_sheet import Clip, Record, read_clip, write_contact_sheet
+from receiver.publish.output_files import check_writable
+from receiver.report.contact_sheet import Clip, Record, read_clip, sheet_path, write_contact_sheet
 
 # Half a million frames with one person.
 _MAX_BYTES = 2_000_000_000
@@ -190,6 +191,7 @@ def summarise(directory: Path, clip_path: Path, session: int | None = None) -> N
     records = read_frames(directory, session)
     check_records(records)
     clip = read_clip(clip_path)
+    check_writable(sheet_path(directory, clip), "directory")
     surfaces, bodies = (check_meshes(directory, records, kind) for kind in ("surface", "body"))
     print(table(records, surfaces, bodies))
     print(f"contact sheet: {write_contact_sheet(directory, records, clip)}")

@@ -1,4 +1,5 @@
 import dataclasses
+import errno
 import json
 import os
 from pathlib import Path
@@ -119,6 +120,20 @@ def test_summary_without_directory_or_clip(tmp_path: Path, clip: Path, capsys: p
     assert main([str(publish(tmp_path / "out")), "--clip", str(tmp_path / "no.mp4")]) == 3
     errors = capsys.readouterr().err.splitlines()
     assert len(errors) == 2 and "frames.jsonl" in errors[0] and "no.mp4" in errors[1]
+
+
+def test_directory_that_cannot_be_written_is_told_before_meshes_are_checked(
+    tmp_path: Path, clip: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = publish(tmp_path / "out")
+
+    def refuse(path: Path, **_: object) -> None:
+        raise PermissionError(errno.EACCES, "Permission denied", str(path))
+
+    monkeypatch.setattr(Path, "touch", refuse)
+    assert main([str(out), "--clip", str(clip)]) == 5
+    written = capsys.readouterr()
+    assert written.out == "" and f"cannot write {out / 'contact-sheet.png'}: Permission denied" in written.err
 
 
 def test_summary_of_pictures(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
