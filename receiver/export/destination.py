@@ -115,8 +115,8 @@ def _split(name: str, form: Format) -> tuple[str, str]:
     stem, ending = os.path.splitext(name)
     known = ending.removeprefix(".").lower()
     if form.export is Export.SEQUENCE:
-        if known in FORMATS:
-            raise UsageError(f"--format {form.name} writes a folder: give --output {stem}, or another --format")
+        if known in FORMATS and known != form.name:
+            raise UsageError(f"--format {form.name} writes a folder: give --output {stem}, or --format {known}")
         return name, ""
     if ending and known != form.name:
         other = f"--format {known}" if known in FORMATS else f"--output {stem}.{form.name}"

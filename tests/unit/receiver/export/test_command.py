@@ -295,7 +295,7 @@ def test_wrong_output_is_refused_before_the_session_is_looked_for(
 @pytest.mark.parametrize(
     ("output", "words"),
     [
-        ("walk.obj", "writes a folder: give --output walk"),
+        ("walk.glb", "writes a folder: give --output walk"),
         ("file", "is no folder"),
         ("missing/walk", "there is no folder"),
     ],
