@@ -10,7 +10,42 @@ keep=${DEMO_KEEP:-}
 receiver_pid=""
 start_tenths_left=1200 # two minutes: the first start of a new installation compiles and fills caches
 
+progress_pid=""
+
+# Says now and then how many of $2 frames of session $1 have arrived.
+progress() {
+    said="" pause=15
+    [ ! -t 1 ] || pause=1
+    while sleep "$pause"; do
+        arrived=$(grep -c "\"session\":$1," "$out/frames.jsonl" 2>/dev/null) || true
+        now="demo: ${arrived:-0} of $2 have arrived"
+        if [ -t 1 ]; then
+            printf '\r%s' "$now"
+        elif [ "$now" != "$said" ]; then
+            echo "$now"
+        fi
+        said=$now
+    done
+}
+
+stop_progress() {
+    [ -n "$progress_pid" ] || return 0
+    kill "$progress_pid" 2>/dev/null || true
+    wait "$progress_pid" 2>/dev/null || true
+    progress_pid=""
+    [ ! -t 1 ] || printf '\r                                        \r'
+}
+
+# Sends source $1, whose $4 frames or pictures become session $3; $2 has the log.
+send() {
+    progress "$3" "$4" &
+    progress_pid=$!
+    sender --camera "$1" --peer "$address" >"$2" 2>&1 || fail "the sender exited with code $?: $(last_line "$2")"
+    stop_progress
+}
+
 stop_receiver() {
+    stop_progress
     [ -n "$receiver_pid" ] || return 0
     kill "$receiver_pid" 2>/dev/null || true
     tenths_left=100 # ten seconds to finish the files that it is writing
@@ -26,6 +61,7 @@ trap stop_receiver EXIT
 trap 'exit 130' INT TERM
 
 fail() {
+    stop_progress
     echo "demo: $1" >&2
     exit 1
 }
@@ -41,6 +77,7 @@ command -v sender >/dev/null && command -v receiver >/dev/null || fail "sender a
 rm -rf "$out/meshes" "$out/frames.jsonl" "$out/sessions.jsonl" "$out/index.json" "$out/contact-sheet.png"
 rm -f "$out/photographs.png" "$out/photographs.txt" "$out/receiver.log" "$out/sender.log" "$out/photographs.log"
 
+echo "demo: starting the receiver; its first start takes a minute"
 receiver --listen 127.0.0.1:0 --out "$out" >"$out/receiver.log" 2>&1 &
 receiver_pid=$!
 
@@ -53,19 +90,20 @@ while [ -z "$address" ]; do
     address=$(sed -n 's/.*listening on \([^ ]*:[0-9][0-9]*\).*/\1/p' "$out/receiver.log" | head -n 1)
 done
 
-echo "demo: sending the demo clip to $address"
-sender --camera demo --peer "$address" >"$out/sender.log" 2>&1 ||
-    fail "the sender exited with code $?: $(last_line "$out/sender.log")"
+data=$(python -c 'from sender.capture.open import DEMO_CLIP; print(DEMO_CLIP.parent)')
+clip="$data/demo.mp4"
+frames=$(python -c 'import av, sys; print(av.open(sys.argv[1]).streams.video[0].frames)' "$clip")
+echo "demo: sending the demo clip to $address; the sender loads its networks first"
+send demo "$out/sender.log" 1 "$frames frames"
 kill -0 "$receiver_pid" 2>/dev/null || fail "the receiver exited early: $(last_line "$out/receiver.log")"
 page=$(sed -n 's/.*page: \(http[^ ]*\).*/\1/p' "$out/receiver.log" | head -n 1)
 [ -n "$page" ] || fail "the receiver serves no page; see $out/receiver.log"
 echo "demo: sending six photographs"
-sender --camera demo-photos --peer "$address" >"$out/photographs.log" 2>&1 ||
-    fail "the sender exited with code $?: $(last_line "$out/photographs.log")"
+send demo-photos "$out/photographs.log" 2 "6 photographs"
 [ -n "$keep" ] || stop_receiver
 
-data=$(python -c 'from sender.capture.open import DEMO_CLIP; print(DEMO_CLIP.parent)')
-python -m receiver.report.summary "$out" --clip "$data/demo.mp4" --session 1
+echo "demo: checking every mesh, and drawing the sheets"
+python -m receiver.report.summary "$out" --clip "$clip" --session 1
 python -m receiver.report.summary "$out" --clip "$data/photographs" --session 2 >"$out/photographs.txt" ||
     fail "the photographs failed a check; see $out/photographs.txt"
 last_line "$out/photographs.txt"

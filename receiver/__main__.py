@@ -41,7 +41,7 @@ PROGRAM = Program(
             "receiver.doctor",
         ),
         "export": Command(
-            "write the people of a recorded session as animation files: glb, bvh, obj, ply, usdz",
+            "write the people of a session as animation (glb, bvh, obj, ply, usdz) or numbers (npz, csv)",
             "receiver.export.command",
         ),
     },

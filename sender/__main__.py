@@ -9,8 +9,8 @@ from common.io.startup import announce, leave, loading, run_program
 
 PROGRAM = Program(
     name="sender",
-    description="Finds people in the pictures of a camera or file, turns them into about 20 bytes of semantic labels\n"
-    "a frame, and streams the labels to a receiver, which rebuilds the people as 3D meshes.",
+    description="Finds people in the pictures of a camera or file, turns them into some fifteen bytes of semantic\n"
+    "labels a frame, and streams the labels to a receiver, which rebuilds the people as 3D meshes.",
     examples=(
         ("sender", "send the clip that ships with the package to a receiver on this machine"),
         ("sender photo.jpg", "send a picture; a video, a folder or a camera's number do as well"),

@@ -4,7 +4,8 @@ import argparse
 import difflib
 import os
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from functools import partial
 from typing import Any, NoReturn
 
 from common.errors import UsageError
@@ -71,31 +72,34 @@ def parser_of(program: str, document: str) -> argparse.ArgumentParser:
     )
 
 
-def command_parser(kind: type[Any], program: Program) -> argparse.ArgumentParser:
+def command_parser(kind: type[Any], program: Program, *, everything: bool = False) -> argparse.ArgumentParser:
     """The parser of a program's flags, which raises UsageError.
 
     Args:
         kind: the configuration of the daemon, a dataclass of components.
+        everything: its help has advanced options, too.
     """
     source = f" [{program.bare.upper()}]" if program.bare else ""
     parser = CommandParser(
         program.name,
         usage=argparse.SUPPRESS,  # it would come before the description
         description=f"{program.description}\n\nusage: {program.name}{source} [FLAG [VALUE]]...",
-        epilog=_epilog(program),
+        epilog=_epilog(program) + ("" if everything else f"\n\n{program.name} --help-all has all options."),
         formatter_class=lambda prog: argparse.RawDescriptionHelpFormatter(prog, max_help_position=_HELP_COLUMN),
         argument_default=argparse.SUPPRESS,  # leaves out what was not given, for the environment and the file
         allow_abbrev=False,
         add_help=False,
     )
-    _add_flags(parser, kind, program)
+    _add_flags(parser, kind, program, everything)
     return parser
 
 
-def _add_flags(parser: CommandParser, kind: type[Any], program: Program) -> None:
+def _add_flags(parser: CommandParser, kind: type[Any], program: Program, everything: bool) -> None:
     """Adds the flags of a program to a parser, in a group for each component."""
     general = parser.add_argument_group("general")
     general.add_argument("-h", "--help", action="help", help="show this text and exit")
+    complete = partial(command_parser, kind, program, everything=True)
+    general.add_argument("--help-all", action=_HelpAllAction, made=complete, help="show all options and exit")
     general.add_argument("--version", action=_VersionAction, daemon=program.daemon, help="show versions and exit")
     general.add_argument(
         "--config",
@@ -106,10 +110,23 @@ def _add_flags(parser: CommandParser, kind: type[Any], program: Program) -> None
     groups: dict[str, Any] = {}
     parser.options = options_of(kind)
     for entry in parser.options:
-        if entry.component not in groups:
+        shown = everything or not entry.advanced
+        if shown and entry.component not in groups:
             summary = component_summary(kind, entry.component)
             groups[entry.component] = parser.add_argument_group(entry.component, summary)
-        _add_flag(groups[entry.component], entry)
+        _add_flag(groups[entry.component] if shown else parser, entry, shown)
+
+
+class _HelpAllAction(argparse.Action):
+    """Prints the help of the parser that `made` makes, and exits."""
+
+    def __init__(self, *, made: Callable[[], argparse.ArgumentParser], **settings: Any) -> None:
+        super().__init__(nargs=0, **settings)
+        self._made = made
+
+    def __call__(self, parser: argparse.ArgumentParser, *_: Any) -> None:
+        self._made().print_help()
+        parser.exit()
 
 
 class _VersionAction(argparse.Action):
@@ -126,14 +143,14 @@ class _VersionAction(argparse.Action):
         parser.exit()
 
 
-def _add_flag(group: Any, entry: Option) -> None:
-    default = "" if entry.default is None else f" (default: {describe_default(entry)})"
-    shown = (entry.help + default).replace("%", "%%")
+def _add_flag(group: Any, entry: Option, shown: bool) -> None:
+    default = "" if entry.default in (None, ()) else f" (default: {describe_default(entry)})"
+    text = (entry.help + default).replace("%", "%%") if shown else argparse.SUPPRESS
     if entry.kind is bool:
-        group.add_argument(entry.flag, action=argparse.BooleanOptionalAction, help=shown)
+        group.add_argument(entry.flag, action=argparse.BooleanOptionalAction, help=text)
     else:
         action = "append" if entry.repeats else "store"
-        group.add_argument(entry.flag, action=action, metavar=entry.placeholder, help=shown)
+        group.add_argument(entry.flag, action=action, metavar=entry.placeholder, help=text)
 
 
 def _epilog(program: Program) -> str:

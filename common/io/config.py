@@ -11,7 +11,7 @@ from common.io.options import option
 class MetricsConfig:
     """Address of the metrics server."""
 
-    metrics: Address | None = option(None, help="serve Prometheus metrics at host:port")
+    metrics: Address | None = option(None, help="serve Prometheus metrics at host:port", advanced=True)
 
 
 @dataclass(frozen=True, slots=True)

@@ -19,15 +19,16 @@ from common.io.addresses import Address, Addresses
 _WORDS = {"1": True, "true": True, "yes": True, "on": True, "0": False, "false": False, "no": False, "off": False}
 
 
-def option(default: Any, *, help: str, formerly: str = "") -> Any:
+def option(default: Any, *, help: str, formerly: str = "", advanced: bool = False) -> Any:
     """A field of a component's configuration.
 
     Args:
         default: the field's value unless configured.
         help: the description in `--help`, with the unit of a number.
         formerly: an earlier option whose place it has taken.
+        advanced: only `--help-all` has it.
     """
-    return dataclasses.field(default=default, metadata={"help": help, "formerly": formerly})
+    return dataclasses.field(default=default, metadata={"help": help, "formerly": formerly, "advanced": advanced})
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +48,7 @@ class Option:
     default: Any
     help: str
     formerly: str = ""
+    advanced: bool = False
 
     @property
     def flag(self) -> str:

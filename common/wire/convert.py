@@ -110,6 +110,7 @@ class Welcome:
         window: most unacknowledged frames.
         resumed: the receiver still has the decoder state of this session.
         decodable_from: the sequence of that state, `NO_SEQUENCE` if there is none.
+        token_unchecked: the sender has presented a token, and the receiver has no list of tokens.
     """
 
     accepted: bool
@@ -119,6 +120,7 @@ class Welcome:
     window: int = 2
     resumed: bool = False
     decodable_from: int = NO_SEQUENCE
+    token_unchecked: bool = False
 
     def __post_init__(self) -> None:
         require(1 <= len(self.model_hash) <= MAX_HASH_BYTES, f"a model hash has 1 to {MAX_HASH_BYTES} bytes")

@@ -17,10 +17,15 @@ class EngineConfig:
     engine: str = option(
         _LOCAL,
         help="local: this process; ray: pool on this machine; ray:HOST:PORT: pool of that cluster",
+        advanced=True,
     )
-    replicas: str = option("1", help="replicas of the pool: 2, or 1-4 for up to 4 when requests queue up")
-    replica_cpus: float = option(1.0, help="CPU cores that Ray reserves per replica; threads for surfaces")
-    replica_gpus: float = option(0.0, help="share of a GPU that Ray reserves per replica; 0: CPU")
+    replicas: str = option(
+        "1", help="replicas of the pool: 2, or 1-4 for up to 4 when requests queue up", advanced=True
+    )
+    replica_cpus: float = option(
+        1.0, help="CPU cores that Ray reserves per replica; threads for surfaces", advanced=True
+    )
+    replica_gpus: float = option(0.0, help="share of a GPU that Ray reserves per replica; 0: CPU", advanced=True)
 
     def __post_init__(self) -> None:
         kind, _, address = self.engine.partition(":")

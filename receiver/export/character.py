@@ -9,15 +9,12 @@ from scipy.spatial.transform import Rotation, Slerp
 
 from common.arrays import BoolArray, Float64Array, FloatArray, IntArray
 from common.frames import Camera
-from receiver.export.timeline import Interval
+from receiver.export.timeline import Interval, frame_rate
 from receiver.mesh.face_shapes import FaceShapes
 from receiver.mesh.mesh_texture import MeshTexture
 from receiver.mesh.posing import rest_positions
 from receiver.mesh.skinned_glb import Skeleton
 from receiver.mesh.triangle_mesh import SurfaceMesh
-
-# Share of the median interval within which others are usual.
-_USUAL = 0.5
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,13 +41,8 @@ class Motion:
 
     @property
     def frame_rate(self) -> float:
-        """Frames a second by the mean of usual intervals, a whole number from 1 on; 30 for a single frame."""
-        if len(self) < 2:
-            return 30.0
-        steps_s = np.sort(np.diff(self.times_s))
-        # Times of capture are in milliseconds: of 60 frames a second, most intervals are 17 ms.
-        rate = 1 / float(steps_s[np.abs(steps_s / steps_s[len(steps_s) // 2] - 1) <= _USUAL].mean())
-        return float(round(rate)) if rate >= 1 else rate
+        """As of `timeline.frame_rate`."""
+        return frame_rate(self.times_s)
 
     def resampled(self, times_s: Float64Array, present: Sequence[Interval] = ()) -> "Motion":
         """The motion at other times: spherical and linear interpolation, and still before the first frame, after the

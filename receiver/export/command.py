@@ -6,11 +6,12 @@ import os
 from collections.abc import Sequence
 from pathlib import Path
 
-from common.errors import exit_code_of
+from common.errors import UsageError, exit_code_of
 from common.io.command_line import CommandParser
 from common.io.startup import prepare_process
 from common.wear_kinds import VALUES
-from receiver.mesh.formats import FORMATS
+from receiver.export.destination import Destination
+from receiver.mesh.formats import FORMATS, Export
 
 _EPILOG = """\
 examples:
@@ -20,6 +21,8 @@ examples:
       write the motion of person 0 in the third session in the directory meshes
   receiver export demo-out --format obj --from 2 --to 4.5
       write the meshes of two and a half seconds to a folder such as clip-1-obj
+  receiver export 1 --format npz
+      write joints, labels and bytes of every frame as arrays for NumPy, or with csv as a table
   receiver export 1 --shape height=+5cm --shape weight=-8kg
       write everybody five centimetres taller and eight kilograms lighter
   receiver export 1 --wear bottom=skirt_short --wear hair=long
@@ -35,20 +38,37 @@ def main(arguments: Sequence[str] | None = None) -> int:
     def work() -> None:
         prepare_process()
         options = _parser().parse_args(arguments)
-        # Imported last: the networks' library takes seconds, for which a wrong flag need not wait.
+        _check_flags(options)
+        form = FORMATS[options.format]
+        alone = form.export in (Export.SCENE, Export.TABLE) or options.person is not None
+        destination = Destination.parse(options.output, form, alone=alone, force=options.force)
+        # Imported last: libraries take seconds, for which a wrong flag need not wait.
         from receiver.export.session_export import export_session
 
-        for line in export_session(options):
+        for line in export_session(options, destination):
             print(line)
 
     return exit_code_of("receiver export", work)
+
+
+def _check_flags(options: argparse.Namespace) -> None:
+    """Raises UsageError if flags do not go together."""
+    if options.from_s >= options.to_s:
+        raise UsageError(f"--from {options.from_s:g} is not before --to {options.to_s:g}")
+    published = {Export.SEQUENCE: "meshes", Export.TABLE: "numbers"}.get(FORMATS[options.format].export)
+    for flag in ("wear", "tint", "shape", "in-place"):
+        reason = f"which has the {published} as they were published" if published else ""
+        if options.format == "bvh" and flag in ("wear", "tint"):
+            reason = "which has no mesh"
+        if reason and getattr(options, flag.replace("-", "_")):
+            raise UsageError(f"--{flag} is not for --format {options.format}, {reason}: give --format glb")
 
 
 def _parser() -> argparse.ArgumentParser:
     parser = CommandParser(
         "receiver export",
         usage=argparse.SUPPRESS,  # it would come before the description
-        description="Writes the people of a recorded session as animation: skeleton, motion and mesh.\n\n"
+        description="Writes the people of a recorded session as animation (skeleton, motion and mesh) or numbers.\n\n"
         "usage: receiver export SESSION [FLAG [VALUE]]...",
         epilog=_EPILOG,
         formatter_class=lambda prog: argparse.RawDescriptionHelpFormatter(prog, max_help_position=34),
@@ -75,7 +95,7 @@ def add_export_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--format", choices=tuple(FORMATS), default="glb", help="file format (default: glb)")
     parser.add_argument(
-        "--output", metavar="PATH", type=Path, help="file, or folder of a sequence (default: NAME-N.FORMAT here)"
+        "--output", metavar="PATH", help="file, or folder that takes the files (default: NAME-N.FORMAT, here)"
     )
     parser.add_argument("--person", metavar="ID", type=int, help="export only the person with this id")
     parser.add_argument(

@@ -2,7 +2,7 @@
 
 import math
 from array import array
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -15,14 +15,17 @@ from common.io.regular_file import open_regular
 from common.text import counted, printable
 from common.wears import check_kinds
 from receiver.export.frame_lines import DAMAGES, find_lines
-from receiver.export.timeline import Interval, media_times, presence
+from receiver.export.timeline import Interval, MediaTimes, frame_rate, media_times, presence
 from receiver.publish.frame_record import mesh_path
 from receiver.publish.session_records import SessionState, file_stem, read_records
 from receiver.publish.session_statistics import whole
 
 # `frames.jsonl` has microseconds.
 _SAME_TIME_S = 1e-5
+_SAME_FRAME = 1e-3
 _MOST_IDENTITY = 255
+# Of who comes later, nothing is written of the time before.
+_STILL_S = 10.0
 # Nine hours at 30 frames a second, which take 16 GB.
 _MAX_FRAMES = 1_000_000
 
@@ -57,6 +60,7 @@ class RecordedSession:
         file_stem: what files that are made of it are called.
         lens: of the camera that recorded it; None in records without one.
         timely: no filter delays its labels.
+        frame_rate: frames a second of the person who has the most.
     """
 
     number: int
@@ -68,6 +72,13 @@ class RecordedSession:
     file_stem: str = "session"
     lens: Camera | None = None
     timely: bool = False
+    frame_rate: float = 30.0
+
+    def first_frame(self, person: int) -> int:
+        """The frame, at `frame_rate`, with which a person's own file begins: 0, or their first one if that is late."""
+        first_s = self.people[person][0].time_s
+        # One that is at the very beginning of a frame must not be lost to rounding.
+        return int(first_s * self.frame_rate + _SAME_FRAME) if first_s > _STILL_S else 0
 
     def only(self, person: int) -> "RecordedSession":
         """The bodies of one person. Raises UsageError if there is nobody with this identity."""
@@ -89,15 +100,38 @@ class _Frames:
     lens: Camera | None = None
 
 
-def read_session(directory: Path, number: int | None, from_s: float = 0.0, to_s: float = math.inf) -> RecordedSession:
-    """Reads which bodies a session has between two times, on a clock that starts at the first of them.
+@dataclass(frozen=True, slots=True)
+class PartRead:
+    """What was read of a session, or of a part of it.
+
+    Args:
+        times: of all of its frames.
+        damaged_lines: number of lines that could not be read.
+        state: its line of `sessions.jsonl`; None where that cannot be read.
+    """
+
+    number: int
+    times: MediaTimes
+    damaged_lines: int
+    state: SessionState | None
+
+    def file_stem(self, source: str) -> str:
+        """What files that are made of it are called."""
+        return file_stem(self.number, self.state.name if self.state else "", source)
+
+
+def read_part(
+    directory: Path, number: int | None, from_s: float, to_s: float, add: Callable[[Any, int, float], None]
+) -> PartRead:
+    """Gives each line of a session between two times to `add`: what it says, the frame's number and time.
 
     Args:
         number: of the session; None for the only one in the directory.
-        from_s, to_s: since the session's first frame.
+        from_s, to_s: since the session's first frame; the times that `add` gets begin with the first of them.
+        add: adds all or nothing of a line, and raises one of `DAMAGES` if that is damaged.
 
     Raises:
-        UsageError: the directory has no such session, or this part of it has no skinned bodies.
+        UsageError: the directory has no such session.
     """
     if (directory / "meshes").is_symlink():
         raise UsageError(f"{directory / 'meshes'} is a link: put the folder that it leads to in its place")
@@ -110,33 +144,52 @@ def read_session(directory: Path, number: int | None, from_s: float = 0.0, to_s:
             edges_s = from_s - _SAME_TIME_S, to_s + _SAME_TIME_S
             first, end = np.searchsorted(times.times_s, edges_s).tolist()
             if end - first > _MAX_FRAMES:
-                raise UsageError(f"more than {_MAX_FRAMES} frames fit no animation: choose a part with --from and --to")
-            frames = _Frames()
+                raise UsageError(f"more than {_MAX_FRAMES} frames fit no export: choose a part with --from and --to")
             for row in range(first, end):
                 time_s = max(float(times.times_s[row]) - from_s, 0.0)
                 try:
-                    _add_line(frames, lines.record(file, row), lines.sequences[row], time_s, directory)
+                    add(lines.record(file, row), lines.sequences[row], time_s)
                 except DAMAGES:
                     lines.damaged += 1
     except FileNotFoundError as error:
         raise UsageError(f"{directory} is no output of a receiver, it has no frames.jsonl: give its --out") from error
     except OSError as error:
         raise UsageError(f"cannot read {path}: {error.strerror}") from error
+    return PartRead(number, times, lines.damaged, _record(directory, number))
+
+
+def read_session(directory: Path, number: int | None, from_s: float = 0.0, to_s: float = math.inf) -> RecordedSession:
+    """Reads which bodies a session has between two times, on a clock that starts at the first of them.
+
+    Args:
+        number, from_s, to_s: as of `read_part`.
+
+    Raises:
+        UsageError: the directory has no such session, or this part of it has no skinned bodies.
+    """
+    frames = _Frames()
+
+    def add(record: Any, sequence: int, time_s: float) -> None:
+        _add_line(frames, record, sequence, time_s, directory)
+
+    part = read_part(directory, number, from_s, to_s, add)
+    number, times = part.number, part.times
     if not frames.people and (from_s > 0 or math.isfinite(to_s)):
         last_s = f"its last frame is at {times.times_s[-1]:.2f} s"
         raise UsageError(f"session {number} has no body between {from_s:g} s and {to_s:g} s: {last_s}")
     _check_bodies(number, frames)
-    times_s, record = np.array(frames.times_s), _record(directory, number)
+    times_s = np.array(frames.times_s)
     return RecordedSession(
         number,
         frames.people,
         {person: presence(times_s, np.array(frames.rows[person]), times.usual_s) for person in frames.people},
         frames.kinds,
-        lines.damaged,
+        part.damaged_lines,
         times.set_s,
-        file_stem(number, record.name if record else "", frames.source),
+        part.file_stem(frames.source),
         frames.lens,
-        record is not None and record.timely,
+        part.state is not None and part.state.timely,
+        frame_rate(np.unique([body.time_s for body in max(frames.people.values(), key=len)])),
     )
 
 

@@ -12,9 +12,10 @@ import numpy as np
 from common.errors import UsageError
 from common.text import counted, printable
 from receiver.export.character import Character, Placement, View
-from receiver.export.destination import TIMES_FILE, check_destination, new_folder, sequence_file, write_file
+from receiver.export.destination import TIMES_FILE, Destination, new_folder, sequence_file, write_file
 from receiver.export.formats.animated_glb import encode_characters
 from receiver.export.formats.bvh import encode_bvh
+from receiver.export.formats.label_table import encode_csv, encode_npz, read_table
 from receiver.export.formats.usd_scene import check_installed, encode_usdz
 from receiver.export.ground.grounding import grounded, in_place
 from receiver.export.recorded_session import BodyAt, RecordedSession, read_session
@@ -27,38 +28,28 @@ from receiver.mesh.triangle_mesh import SurfaceMesh
 Edit = Callable[[Character], Character]
 
 
-def export_session(options: argparse.Namespace) -> Iterator[str]:
+def export_session(options: argparse.Namespace, destination: Destination) -> Iterator[str]:
     """Does what the arguments of `receiver export` say; yields a line for each file or folder when it is written.
 
     Raises:
         UsageError: an argument, or what the session has, is wrong.
         OutputError: a file cannot be written.
     """
-    sequence = FORMATS[options.format].export is Export.SEQUENCE
-    _check_flags(options, sequence)
-    edit = _edit(options)
+    form = FORMATS[options.format]
+    if form.export is Export.TABLE:
+        yield _write_table(options, destination)
+        return
     if options.format == "usdz":
         check_installed()
     session = _read(options)
-    destinations = _destinations(options, session)
-    for path in destinations:
-        check_destination(path, folder=sequence, force=options.force)
+    paths = destination.paths(session.file_stem, form, _groups(options, session))
+    edit = _edit(options)
     left_out = LeftOut()
-    if sequence:
-        yield from _write_sequences(destinations, session, options.format, left_out)
+    if form.export is Export.SEQUENCE:
+        yield from _write_sequences(paths, session, options.format, left_out)
     else:
-        yield from _write_animations(destinations, session, edit, options, left_out)
-    _warn(session, left_out)
-
-
-def _check_flags(options: argparse.Namespace, sequence: bool) -> None:
-    """Raises UsageError if a flag is not for the format."""
-    for flag in ("wear", "tint", "shape", "in-place"):
-        reason = "which has the meshes as they were published" if sequence else ""
-        if options.format == "bvh" and flag in ("wear", "tint"):
-            reason = "which has no mesh"
-        if reason and getattr(options, flag.replace("-", "_")):
-            raise UsageError(f"--{flag} is not for --format {options.format}, {reason}: give --format glb")
+        yield from _write_animations(paths, session, edit, options, left_out)
+    _warn(session.damaged_lines, session.set_s, left_out)
 
 
 def _edit(options: argparse.Namespace) -> Edit | None:
@@ -72,40 +63,48 @@ def _edit(options: argparse.Namespace) -> Edit | None:
 
 
 def _read(options: argparse.Namespace) -> RecordedSession:
-    """The part of a session that was asked for."""
-    if options.from_s >= options.to_s:
-        raise UsageError(f"--from {options.from_s:g} is not before --to {options.to_s:g}")
+    """The bodies of the part of a session that was asked for."""
+    session = read_session(*_place(options), options.from_s, options.to_s)
+    return session if options.person is None else session.only(options.person)
+
+
+def _place(options: argparse.Namespace) -> tuple[Path, int | None]:
+    """The directory of a session, and its number. Raises UsageError if there is no directory."""
     text = str(options.session)
     numbered = text.isascii() and text.isdecimal()
     if not numbered and not options.session.is_dir():
         raise UsageError(f"{printable(text, 200)} is neither the number of a session nor a directory of a receiver")
-    directory, number = (options.out, int(text)) if numbered else (options.session, None)
-    session = read_session(directory, number, options.from_s, options.to_s)
-    return session if options.person is None else session.only(options.person)
+    return (options.out, int(text)) if numbered else (options.session, None)
 
 
-def _destinations(options: argparse.Namespace, session: RecordedSession) -> Mapping[Path, Sequence[int]]:
-    """Paths to write, and who is in each."""
-    people = sorted(session.people)
-    export = FORMATS[options.format].export
-    sequence = export is Export.SEQUENCE
-    person = "" if options.person is None else f"-p{options.person}"
-    suffix = f"-{options.format}" if sequence else f".{options.format}"
-    path = Path(options.output or f"{session.file_stem}{person}{suffix}").absolute()
-    if not path.name or path.name == "..":
-        raise UsageError(f"{path} is no name for a file: give another --output")
-    if export is Export.SCENE or len(people) == 1:
-        return {path: people}
-    stem, ending = (path.name, "") if sequence else (path.stem, path.suffix)
-    return {path.with_name(f"{stem}-p{person}{ending}"): [person] for person in people}
+def _write_table(options: argparse.Namespace, destination: Destination) -> str:
+    table, part = read_table(*_place(options), options.from_s, options.to_s, options.person)
+    mark = "" if options.person is None else f"-p{options.person}"
+    (path,) = destination.paths(part.file_stem(table.source), FORMATS[options.format], {mark: sorted(table.people)})
+    write_file(path, (encode_npz if options.format == "npz" else encode_csv)(table))
+    _warn(part.damaged_lines, part.times.set_s, LeftOut())
+    return f"{path}: {counted(len(table.people), 'person', 'people')}, {counted(len(table.frames), 'frame')}"
+
+
+def _groups(options: argparse.Namespace, session: RecordedSession) -> Mapping[str, Sequence[int]]:
+    """The people of each file, by what they add to its name."""
+    people, export = sorted(session.people), FORMATS[options.format].export
+    if export is Export.SCENE:
+        return {"" if options.person is None else f"-p{options.person}": people}
+    groups = {}
+    for person in people:
+        mark = f"-p{person}" if len(people) > 1 or options.person is not None else ""
+        first = session.first_frame(person) if export is Export.CHARACTER else 0
+        groups[f"{mark}-frame-{first}" if first else mark] = [person]
+    return groups
 
 
 def _write_sequences(
-    destinations: Mapping[Path, Sequence[int]], session: RecordedSession, mesh_format: str, left_out: LeftOut
+    paths: Mapping[Path, Sequence[int]], session: RecordedSession, mesh_format: str, left_out: LeftOut
 ) -> Iterator[str]:
-    people = [person for (person,) in destinations.values()]
+    people = [person for (person,) in paths.values()]
     _, placement = grounded(_rigged(session, people, None, LeftOut()))
-    for path, (person,) in destinations.items():
+    for path, (person,) in paths.items():
         with contextlib.suppress(UnreadableBodies):
             with new_folder(path) as folder:
                 files = write_sequence(folder, session.people[person], mesh_format, placement, left_out)
@@ -113,21 +112,23 @@ def _write_sequences(
 
 
 def _write_animations(
-    destinations: Mapping[Path, Sequence[int]],
+    paths: Mapping[Path, Sequence[int]],
     session: RecordedSession,
     edit: Edit | None,
     options: argparse.Namespace,
     left_out: LeftOut,
 ) -> Iterator[str]:
-    people = [person for group in destinations.values() for person in group]
+    people = [person for group in paths.values() for person in group]
     placed, placement = grounded(_rigged(session, people, edit, left_out))
     if options.in_place:
         placed = [in_place(character) for character in placed]
     view = View(placement, session.lens) if session.lens and not options.in_place else None
-    for path, group in destinations.items():
+    for path, group in paths.items():
         if characters := [character for character in placed if character.identity in group]:
             write_file(path, _encoded(characters, view, session, options))
-            yield f"{path}: {_described(characters)}"
+            first = session.first_frame(group[0]) if options.format == "bvh" else 0
+            begins = f", begins with frame {first}, at {first / session.frame_rate:.2f} s" if first else ""
+            yield f"{path}: {_described(characters)}{begins}"
 
 
 def _rigged(
@@ -155,7 +156,7 @@ def _encoded(
     """The parts of an animation's file."""
     if options.format == "bvh":
         (character,) = characters
-        return encode_bvh(character)
+        return encode_bvh(character, session.frame_rate, session.first_frame(character.identity))
     if options.format == "usdz":
         return [encode_usdz(characters, view)]
     return [encode_characters(characters, f"session-{session.number}", view)]
@@ -172,16 +173,16 @@ def _described(characters: Sequence[Character]) -> str:
     return text
 
 
-def _warn(session: RecordedSession, left_out: LeftOut) -> None:
+def _warn(damaged_lines: int, set_s: Sequence[float], left_out: LeftOut) -> None:
     """A line each about what could not be exported, and about times that are not those of the recording."""
     parts = []
     if left_out.bodies:
         parts.append(f"{left_out.bodies} of {left_out.seen} bodies ({left_out.reason})")
-    if session.damaged_lines:
-        parts.append(f"{session.damaged_lines} damaged lines of frames.jsonl")
+    if damaged_lines:
+        parts.append(f"{damaged_lines} damaged lines of frames.jsonl")
     lines = [f"left out {' and '.join(parts)}"] if parts else []
-    if session.set_s:
-        count, most_s = len(session.set_s), max(session.set_s, key=abs)
+    if set_s:
+        count, most_s = len(set_s), max(set_s, key=abs)
         times = "once, by" if count == 1 else f"{count} times, at most by"
         lines.append(f"the sender's clock was set {times} {most_s:+.0f} s: the times go on as before")
     for line in lines:

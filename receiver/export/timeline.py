@@ -22,6 +22,8 @@ Interval = tuple[float, float]
 _SILENT_S, _SILENT_INTERVALS = 1.0, 3
 _MIN_STEP_S = 1e-3
 _FALLBACK_STEP_S = 1 / 30
+# Share of the median interval within which others are usual.
+_USUAL = 0.5
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +56,20 @@ def media_times(captured_at: Iterable[float]) -> MediaTimes:
     usual_s = float(np.median(steps_s[usual])) if usual.any() else _FALLBACK_STEP_S
     times_s = np.concatenate([[0.0], np.cumsum(np.where(usual, steps_s, usual_s))])
     return MediaTimes(times_s, usual_s, (-shifts_s[shifts_s != 0]).tolist())
+
+
+def frame_rate(times_s: Float64Array) -> float:
+    """Frames a second by the mean of usual intervals, a whole number from 1 on; 30 for a single frame.
+
+    Args:
+        times_s: (N,) strictly increasing.
+    """
+    if len(times_s) < 2:
+        return 1 / _FALLBACK_STEP_S
+    steps_s = np.sort(np.diff(times_s))
+    # Times of capture are in milliseconds: of 60 frames a second, most intervals are 17 ms.
+    rate = 1 / float(steps_s[np.abs(steps_s / steps_s[len(steps_s) // 2] - 1) <= _USUAL].mean())
+    return float(round(rate)) if rate >= 1 else rate
 
 
 def presence(times_s: Float64Array, rows: IntArray, usual_s: float) -> list[Interval]:

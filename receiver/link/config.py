@@ -18,8 +18,8 @@ class ListenConfig:
     """Where senders connect, and what the receiver tolerates."""
 
     listen: Address = option(Address("127.0.0.1", 50051), help="address to listen on; port 0 picks a free one")
-    quic: bool = option(True, help="take senders over QUIC too, on the UDP port of the same number")
-    drain_timeout: float = option(10.0, help="seconds to finish frames that have arrived when stopping")
+    quic: bool = option(True, help="take senders over QUIC too, on the UDP port of the same number", advanced=True)
+    drain_timeout: float = option(10.0, help="seconds to finish frames that have arrived when stopping", advanced=True)
 
     def __post_init__(self) -> None:
         if self.drain_timeout <= 0:
@@ -33,9 +33,9 @@ class SecurityConfig:
     insecure: bool = option(False, help="listen for other machines without certificates")
     tls_cert: Path | None = option(None, help="certificate of the receiver; deploy/certs makes one")
     tls_key: Path | None = option(None, help="private key of --tls-cert")
-    tls_ca: Path | None = option(None, help="senders need a certificate of this authority")
+    tls_ca: Path | None = option(None, help="senders need a certificate of this authority", advanced=True)
     tokens: Path | None = option(None, help="senders need a token of this file (python -m receiver.link.auth.tokens)")
-    max_sessions: int = option(64, help="most sessions; above, senders with few go first")
+    max_sessions: int = option(64, help="most sessions; above, senders with few go first", advanced=True)
     # Most sessions of one sender at a time: as many as there are, since shares are fair when they run out.
     peer_sessions: int = 64
     # Of a stream, above which it is read more slowly: a hundred times the largest budget of labels and blobs.

@@ -118,7 +118,7 @@ class Handshake:
             return None
         return Welcome(False, self._model_hash, reason)
 
-    def welcome(self, session: Session, resumed: bool) -> Welcome:
+    def welcome(self, session: Session, resumed: bool, *, token_unchecked: bool = False) -> Welcome:
         """The answer to an accepted sender; its stream must have claimed the session."""
         return Welcome(
             accepted=True,
@@ -127,4 +127,5 @@ class Handshake:
             window=WINDOW,
             resumed=resumed,
             decodable_from=session.decodable_from,
+            token_unchecked=token_unchecked,
         )

@@ -150,7 +150,8 @@ class StreamService:
         try:
             if self._stopping:
                 connection.drain()
-            drained = await connection.run(self._handshake.welcome(session, resumed))
+            welcome = self._handshake.welcome(session, resumed, token_unchecked=identity.token_unchecked)
+            drained = await connection.run(welcome)
         finally:
             watch.cancel()
             self._connections.discard(connection)

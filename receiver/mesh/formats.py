@@ -18,6 +18,8 @@ class Export(Enum):
     """An animated file for each person."""
     SEQUENCE = auto()
     """A folder for each person, with a mesh for each frame."""
+    TABLE = auto()
+    """A file of the numbers that `frames.jsonl` has of everybody."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +45,8 @@ FORMATS: Final = {
         Format("obj", "model/obj", Export.SEQUENCE, of_frames=True),
         Format("ply", "application/octet-stream", Export.SEQUENCE, of_frames=True),
         Format("usdz", "model/vnd.usdz+zip", Export.SCENE, of_frames=False),
+        Format("npz", "application/octet-stream", Export.TABLE, of_frames=False),
+        Format("csv", "text/csv", Export.TABLE, of_frames=False),
     )
 }
 """By the name."""

@@ -11,7 +11,9 @@ class GeneratedMotionConfig:
     """How limbs that nobody sees are generated."""
 
     motion: Literal["learned", "paper"] = option(
-        "learned", help="diffusion of limbs that nobody sees: by a learned denoiser, or by the paper's eq. 26 and 27"
+        "learned",
+        help="diffusion of limbs that nobody sees: by a learned denoiser, or by the paper's eq. 26 and 27",
+        advanced=True,
     )
 
 
@@ -23,4 +25,5 @@ class PlayoutConfig:
         "live",
         help="how page and VMC show live people: live = predicted to the present, smooth = between the labels that "
         "have arrived, later, off = as the frames come",
+        advanced=True,
     )

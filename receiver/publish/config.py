@@ -19,12 +19,14 @@ class PublishConfig:
 
     out: Path = option(Path("out"), help="output directory")
     format: Literal["glb", "obj", "ply"] = option("glb", help="format of the meshes")
-    mesh_every: int = option(1, help="write meshes for every n-th frame")
+    mesh_every: int = option(1, help="write meshes for every n-th frame", advanced=True)
     meshes: Meshes = option(
         "all", help="of each frame write surface and body, the surface alone, or only poses", formerly="body"
     )
-    share_output: bool = option(False, help="let other users of this machine read the output")
-    share_sessions: bool = option(False, help="share sessions with receivers whose --out lies beside this one's")
+    share_output: bool = option(False, help="let other users of this machine read the output", advanced=True)
+    share_sessions: bool = option(
+        False, help="share sessions with receivers whose --out lies beside this one's", advanced=True
+    )
     keep_days: float | None = option(None, help="delete sessions so many days after their end (default: keep them)")
     keep_gb: float | None = option(
         None,

@@ -64,6 +64,7 @@ class PersonRecord:
         activations: (52,) of the facial actions, 0…1; None if nothing is known of the face.
         fingers: (30, 3) rotation vectors of the phalanges; None if nothing is known of them but their curl.
         face_seen_s: seconds for which the face was seen until now; None if nothing is known of the face.
+        labels: group name → entries, as the person was reconstructed from them (`common.labels`).
     """
 
     identity: int
@@ -79,6 +80,7 @@ class PersonRecord:
     activations: FloatArray | None = None
     fingers: FloatArray | None = None
     face_seen_s: float | None = None
+    labels: Mapping[str, FloatArray] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         if self.keypoints_2d.shape != (17, 3) or self.joints_3d.shape != (17, 3):
@@ -111,6 +113,7 @@ class PersonRecord:
             person.body.activations,
             finger_rotations(person, skeleton),
             face_seen_s,
+            person.labels.labels,
         )
 
 
@@ -146,8 +149,12 @@ class FrameRecord:
     link_bytes: int | None = None
     camera: Camera | None = None
 
-    def as_dict(self, session: int) -> dict[str, Any]:
-        """The line as the JSON object that it encodes, of the session of this number in the output directory."""
+    def as_dict(self, session: int, *, labels: bool = False) -> dict[str, Any]:
+        """The line as the JSON object that it encodes, of the session of this number in the output directory.
+
+        Args:
+            labels: with the people's, which only the file has.
+        """
         line = {
             "seq": self.sequence,
             "session": session,
@@ -158,7 +165,7 @@ class FrameRecord:
             "bytes": {name: int(count) for name, count in self.bytes_by_group.items()},
             "rho": {name: _number(value) for name, value in self.rho.items()},
             "stages_ms": {name: _number(value) for name, value in self.stages_ms.items()},
-            "people": [_person(person) for person in self.people],
+            "people": [_person(person) | (_labels(person) if labels else {}) for person in self.people],
         }
         if self.camera is not None:
             size = {"width": self.camera.width, "height": self.camera.height}
@@ -233,6 +240,11 @@ def _person(person: PersonRecord) -> dict[str, Any]:
         **(_wears(person.wears) if person.wears else {}),
         **({"unseen": list(person.unseen)} if person.unseen else {}),
     }
+
+
+def _labels(person: PersonRecord) -> dict[str, Any]:
+    rounded = {name: np.round(each.astype(float), 3).tolist() for name, each in person.labels.items()}
+    return {"labels": rounded} if rounded else {}
 
 
 @lru_cache(maxsize=64)

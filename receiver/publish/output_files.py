@@ -9,7 +9,7 @@ from pathlib import Path
 
 from common.clock import Clock
 from common.errors import OutputError, disk_remedy
-from common.io.atomic_write import atomic_write
+from common.io.atomic_write import atomic_write, partial_path
 from common.io.logs import RepeatedLines
 
 logger = logging.getLogger(__name__)
@@ -42,6 +42,14 @@ def publish_file(
     """
     with output_errors(path):
         atomic_write(path, content, synced=synced, mode=mode, folder=folder)
+
+
+def check_writable(path: Path, flag: str = "--out") -> None:
+    """Raises OutputError, which names the flag, if no file of this name can be made."""
+    with output_errors(path, flag):
+        partial = partial_path(path)
+        partial.touch(exist_ok=False)
+        partial.unlink()
 
 
 @contextmanager

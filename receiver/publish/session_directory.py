@@ -222,7 +222,7 @@ class SessionDirectory:
             OutputError: the line cannot be written, or a file of the directory was moved, removed or changed by
                 another program. The line does not count.
         """
-        fields = record.as_dict(number)
+        fields = record.as_dict(number, labels=True)
         line = (encode_line(fields) + "\n").encode()
         with self._lock:
             state = self._sessions.get(number)

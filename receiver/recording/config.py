@@ -16,7 +16,7 @@ class ReplayConfig:
 
     replay: Path | None = option(None, help="recording to replay instead of listening for senders")
     speed: str = option("1", help="pace: 1 as captured, 2 twice as fast, max: as fast as possible")
-    from_: float = option(0.0, help="seconds of the recording to begin behind")
+    from_: float = option(0.0, help="seconds of the recording to begin behind", advanced=True)
 
     def __post_init__(self) -> None:
         try:

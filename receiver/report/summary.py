@@ -13,6 +13,7 @@ usage: python -m receiver.report.summary DIRECTORY --clip CLIP [--session N]
 
 import argparse
 import json
+import math
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -26,7 +27,8 @@ from common.text import counted
 from receiver.mesh.mesh_reading import read_mesh
 from receiver.mesh.triangle_mesh import SurfaceMesh, is_watertight, signed_volume_m3
 from receiver.publish.frame_record import mesh_path
-from receiver.report.contact_sheet import Clip, Record, read_clip, write_contact_sheet
+from receiver.publish.output_files import check_writable
+from receiver.report.contact_sheet import Clip, Record, read_clip, sheet_path, write_contact_sheet
 
 # Half a million frames with one person.
 _MAX_BYTES = 2_000_000_000
@@ -73,6 +75,8 @@ def _check_record(record: Record) -> None:
     numbers += [value for value in (record["age_ms"],) if value is not None]
     if not np.isfinite(np.array(numbers, np.float64)).all():
         raise ValueError("a number is out of range")
+    if "camera" in record and not all(0 < record["camera"][name] < math.inf for name in ("width", "focal_px")):
+        raise ValueError("no camera is like that")
     if not isinstance(record["source"], str):
         raise TypeError("a source is no text")
     for person in record["people"]:
@@ -187,6 +191,7 @@ def summarise(directory: Path, clip_path: Path, session: int | None = None) -> N
     records = read_frames(directory, session)
     check_records(records)
     clip = read_clip(clip_path)
+    check_writable(sheet_path(directory, clip), "directory")
     surfaces, bodies = (check_meshes(directory, records, kind) for kind in ("surface", "body"))
     print(table(records, surfaces, bodies))
     print(f"contact sheet: {write_contact_sheet(directory, records, clip)}")

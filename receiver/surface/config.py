@@ -10,7 +10,9 @@ class SurfaceConfig:
     """Settings of the surface reconstruction."""
 
     grid_resolution: int = option(
-        80, help="grid nodes along the person's longest side; fewer for small people, or several in a picture"
+        80,
+        help="grid nodes along the person's longest side; fewer for small people, or several in a picture",
+        advanced=True,
     )
 
     def __post_init__(self) -> None:

@@ -29,20 +29,25 @@ class WebConfig:
         None,
         help="name by which browsers reach a public page without TLS, or several with commas "
         "(default: this machine's own; addresses always count)",
+        advanced=True,
     )
     http_token: str = option(
         "auto",
         help="secret in the page's address on the loopback: auto makes one at each start, with none everybody on this "
         "machine may watch; otherwise 16 characters and more",
+        advanced=True,
     )
     trusted_proxy: str | None = option(
         None,
         help="address or network of the proxy before the page, or several with commas: who comes through it needs an "
         "account, and has the address and scheme that its X-Forwarded-For and X-Forwarded-Proto say",
+        advanced=True,
     )
-    watchers: int = option(16, help="most browsers that watch at a time")
+    watchers: int = option(16, help="most browsers that watch at a time", advanced=True)
     browser_cameras: int = option(
-        0, help="most watchers at a time who send the camera of their browser, each a sender process (default: none)"
+        0,
+        help="most watchers at a time who send the camera of their browser, each a sender process (default: none)",
+        advanced=True,
     )
 
     def __post_init__(self) -> None:
@@ -104,9 +109,9 @@ class WebConfig:
 class UploadConfig:
     """Pictures and clips that are uploaded, and the models and sessions made of them."""
 
-    upload_bytes: int = option(20_000_000, help="most bytes of an uploaded picture")
-    account_models: int = option(200, help="most models and sessions of clips of one account")
-    clip_bytes: int = option(200_000_000, help="most bytes of an uploaded clip")
+    upload_bytes: int = option(20_000_000, help="most bytes of an uploaded picture", advanced=True)
+    account_models: int = option(200, help="most models and sessions of clips of one account", advanced=True)
+    clip_bytes: int = option(200_000_000, help="most bytes of an uploaded clip", advanced=True)
 
     def __post_init__(self) -> None:
         if min(self.upload_bytes, self.account_models, self.clip_bytes) < 1:

@@ -21,7 +21,7 @@ class CaptureConfig:
         "again for each further camera",
     )
     camera_size: str | None = option(None, help="size of a camera's frames, 1280x720")
-    camera_fps: float | None = option(None, help="frames a second of a camera")
+    camera_fps: float | None = option(None, help="frames a second of a camera", advanced=True)
     focal_px: float | None = option(
         None, help="focal length in pixels (default: from EXIF data, else 1.2 times the longer side)"
     )

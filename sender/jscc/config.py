@@ -15,8 +15,12 @@ _LEAST_RATE = Fraction(LENGTHS[0], 3 * STRIDE**2)
 class JsccConfig:
     """Pictures of the largest person over a simulated noisy channel, for studies."""
 
-    channel: str | None = option(None, help="send pictures over a simulated channel: awgn:10dB or rayleigh:10dB")
-    channel_rate: str = option("1/16", help="bandwidth ratio: most channel uses per colour value of a pixel")
+    channel: str | None = option(
+        None, help="send pictures over a simulated channel: awgn:10dB or rayleigh:10dB", advanced=True
+    )
+    channel_rate: str = option(
+        "1/16", help="bandwidth ratio: most channel uses per colour value of a pixel", advanced=True
+    )
 
     def __post_init__(self) -> None:
         if self.channel is not None:

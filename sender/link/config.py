@@ -31,12 +31,14 @@ class LinkConfig:
 
     peer: Addresses = option(_DEFAULT_PEER, help="receiver, host:port, or several with shared sessions")
     transport: Literal["auto", "grpc", "quic"] = option(
-        "auto", help="quic: fewer bytes, over UDP; auto: quic where it is answered"
+        "auto", help="quic: fewer bytes, over UDP; auto: quic where it is answered", advanced=True
     )
-    connect_timeout: float = option(5.0, help="seconds to reach the receiver at the start")
-    reconnect_timeout: float = option(120.0, help="seconds to reconnect after a loss, until a frame is acknowledged")
+    connect_timeout: float = option(5.0, help="seconds to reach the receiver at the start", advanced=True)
+    reconnect_timeout: float = option(
+        120.0, help="seconds to reconnect after a loss, until a frame is acknowledged", advanced=True
+    )
     budget_kbit: float | None = option(None, help="most kbit/s of everything, both ways; labels come first")
-    probe_kbit: float = option(5.0, help="most kbit/s of padding that measures the capacity; 0 for none")
+    probe_kbit: float = option(5.0, help="most kbit/s of padding that measures the capacity; 0 for none", advanced=True)
     # Most unacknowledged frames; the congestion window leaves fewer where these fill the link.
     window: int = 8
     # Most milliseconds between keepalives: a dead peer is found within a second.

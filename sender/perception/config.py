@@ -41,10 +41,14 @@ class TrackingConfig:
         "nobody less than 0.4 times as tall as the tallest)",
     )
     detector: Path | None = option(
-        None, help="find people by this network, .onnx, .xml or .tflite, not by our own (docs/quickstart.md)"
+        None,
+        help="find people by this network, .onnx, .xml or .tflite, not by our own (docs/quickstart.md)",
+        advanced=True,
     )
     keypoints: Keypoints = option(
-        "fused", help="keypoints in the picture: ours fused with MoveNet's, which are more exact, or ours alone, faster"
+        "fused",
+        help="keypoints in the picture: ours fused with MoveNet's, which are more exact, or ours alone, faster",
+        advanced=True,
     )
 
     def __post_init__(self) -> None:

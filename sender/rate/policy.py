@@ -18,9 +18,9 @@ class RateConfig:
     """How the state of the link determines the compression."""
 
     policy: Literal["capacity", "paper", "fixed"] = option(
-        "capacity", help="compression by measured capacity, by the paper's eq. 18, or fixed"
+        "capacity", help="compression by measured capacity, by the paper's eq. 18, or fixed", advanced=True
     )
-    fixed_f: float = option(0.25, help="link stress f, 0 to 1, under --policy fixed")
+    fixed_f: float = option(0.25, help="link stress f, 0 to 1, under --policy fixed", advanced=True)
 
     def __post_init__(self) -> None:
         if not 0 <= self.fixed_f <= 1:

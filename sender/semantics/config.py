@@ -14,10 +14,13 @@ METHOD: Final[Method] = "pose"
 class SmoothingConfig:
     """How much labels are smoothed; the default lags a moving person by less than a frame at 30 fps."""
 
-    smoothing: float = option(1.0, help="smoothing of labels over time: 0 none, larger values remove more jitter")
+    smoothing: float = option(
+        1.0, help="smoothing of labels over time: 0 none, larger values remove more jitter", advanced=True
+    )
     semantics: Method = option(
         METHOD,
         help="how bodies are estimated: fitted to each frame and smoothed; or these corrected by a second of them",
+        advanced=True,
     )
 
     def __post_init__(self) -> None:

@@ -16,8 +16,10 @@ class DeliveryConfig:
         None,
         help="live: newest frames; complete: all, also after restarts (default: cameras live, files wait)",
     )
-    spool: Path = option(Path("spool"), help="directory for undelivered frames under --delivery complete")
-    spool_limit_mb: float = option(1000.0, help="megabytes in the spool at which the source waits")
+    spool: Path = option(
+        Path("spool"), help="directory for undelivered frames under --delivery complete", advanced=True
+    )
+    spool_limit_mb: float = option(1000.0, help="megabytes in the spool at which the source waits", advanced=True)
 
     def __post_init__(self) -> None:
         if not (math.isfinite(self.spool_limit_mb) and self.spool_limit_mb > 0):

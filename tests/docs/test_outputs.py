@@ -14,7 +14,7 @@ import pytest
 
 from common.body.anatomy import FACIAL_ACTIONS, FINGER_BONES
 from common.frames import Camera
-from common.labels import GROUP_NAMES
+from common.labels import GROUP_NAMES, GROUPS
 from common.wear_kinds import VALUES
 from common.wears import Wears
 from receiver.body.person_scale import PersonScale
@@ -89,7 +89,8 @@ def test_written_record_is_valid(
     ]
     face = np.linspace(0, 1, len(FACIAL_ACTIONS), dtype=np.float32)
     fingers = np.full((len(FINGER_BONES), 3), -1.23456, np.float32)
-    persons[1:] = [replace(person, activations=face, fingers=fingers) for person in persons[1:]]
+    labels = {group.name: np.full(group.size, 0.12345, np.float32) for group in GROUPS}
+    persons[1:] = [replace(person, activations=face, fingers=fingers, labels=labels) for person in persons[1:]]
     record = FrameRecord(
         sequence=5,
         source="clip.mp4",
@@ -110,9 +111,10 @@ def test_written_record_is_valid(
     validate(json.loads(line))
     assert ("left_out" in json.loads(line)) == bool(left_out)
     for number, person in enumerate(json.loads(line)["people"]):
-        assert ("face" in person) == ("fingers" in person) == bool(number)
+        assert ("face" in person) == ("fingers" in person) == ("labels" in person) == bool(number)
         if number:
             assert tuple(person["face"]) == FACIAL_ACTIONS and person["face"]["browInnerUp"] == 0.04
+            assert person["labels"] == {group.name: [0.123] * group.size for group in GROUPS}
             assert person["fingers"] == [[-1.235] * 3] * len(FINGER_BONES)
 
 

@@ -1,9 +1,11 @@
 """The command lines of the daemons: they know their commands, and answer before anything large is imported."""
 
 import importlib
+import re
 import subprocess
 import sys
 from collections.abc import Callable, Sequence
+from types import ModuleType
 
 import pytest
 
@@ -16,7 +18,7 @@ _QUESTIONS = """
 import contextlib, io, sys, sender.__main__, receiver.__main__
 print("numpy" in sys.modules)
 for main in (sender.__main__.main, receiver.__main__.main):
-    for arguments in (["--bogus"], ["--help"], ["--version"], ["doctor", "--help"]):
+    for arguments in (["--bogus"], ["--help"], ["--help-all"], ["--version"], ["doctor", "--help"]):
         with contextlib.suppress(SystemExit), contextlib.redirect_stdout(io.StringIO()) as shown:
             assert main(arguments) == 2
         assert shown.getvalue() or arguments == ["--bogus"]
@@ -36,6 +38,15 @@ def test_every_command_has_a_main() -> None:
     for program in (sender.__main__.PROGRAM, receiver.__main__.PROGRAM):
         for command in program.commands.values():
             assert callable(importlib.import_module(command.module).main)
+
+
+@pytest.mark.parametrize("daemon", [sender.__main__, receiver.__main__])
+def test_everyday_help_has_no_switches_for_studies(daemon: ModuleType, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        daemon.main(["--help"])
+    shown = capsys.readouterr().out
+    assert "--policy" not in shown and "paper" not in shown and "--channel" not in shown
+    assert 15 <= len(re.findall(r"^  --\w", shown, re.MULTILINE)) <= 25
 
 
 @pytest.mark.parametrize(

@@ -21,23 +21,26 @@ _ROTATIONS = "Zrotation Xrotation Yrotation"
 _MAX_FRAMES = 1_000_000
 
 
-def encode_bvh(character: Character) -> Iterator[bytes]:
-    """The file of a character in parts, at the median rate of its motion; it stands still while it is not there.
+def encode_bvh(character: Character, frame_rate: float, first: int = 0) -> Iterator[bytes]:
+    """The file of a character in parts; it stands still while it is not there.
 
-    Its clock is that of the character, from 0 s on, so that the files of people are in step.
+    Files of people are in step: frame n is `n / frame_rate` seconds on the clock of all characters.
+
+    Args:
+        first: the number of the file's first frame.
 
     Raises:
         UsageError: there would be too many frames.
     """
-    last_s, frame_rate = float(character.motion.times_s[-1]), character.motion.frame_rate
+    last_s = float(character.motion.times_s[-1])
     # A frame at the very end must not be lost to rounding.
-    frames = int(last_s * frame_rate + 1e-3) + 1
+    frames = max(int(last_s * frame_rate + 1e-3) + 1 - first, 1)
     if frames > _MAX_FRAMES:
         raise UsageError(
             f"{last_s:.0f} s at {frame_rate:g} frames a second are {frames} frames, more than {_MAX_FRAMES}: "
             "choose a part with --from and --to"
         )
-    motion = character.motion.resampled(np.arange(frames) / frame_rate, character.present)
+    motion = character.motion.resampled(np.arange(first, first + frames) / frame_rate, character.present)
     yield "\n".join(["HIERARCHY", *_hierarchy(character), "MOTION", f"Frames: {frames}", ""]).encode()
     yield f"Frame Time: {1 / frame_rate:.8f}\n".encode()
     angles = _euler_degrees(motion.rotations)[:, _depth_first(character)]

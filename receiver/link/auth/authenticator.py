@@ -39,12 +39,14 @@ class PeerIdentity:
         host: its address, which proves nothing and may change.
         token: the token presented, to be checked again later.
         own: the receiver's own process that has this identity.
+        token_unchecked: it has presented a token, and there is no list of tokens.
     """
 
     subject: str
     host: str
     token: str | None = None
     own: OwnSender | None = None
+    token_unchecked: bool = False
 
     @property
     def account(self) -> str:
@@ -78,7 +80,8 @@ class Authenticator:
         if not self._public or (self._encrypted and not _is_encrypted(context)):
             raise TokenRefused("only processes of the receiver connect here")
         if self._tokens is None:
-            return PeerIdentity(_certificate_subject(context), host_of(context.peer()))
+            host = host_of(context.peer())
+            return PeerIdentity(_certificate_subject(context), host, token_unchecked=has_token)
         if not has_token:
             raise TokenRefused("a token is required: give --token-file")
         return PeerIdentity(f"token:{self._tokens.name_of(token)}", host_of(context.peer()), token)

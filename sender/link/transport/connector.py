@@ -99,6 +99,7 @@ class Connector:
         self._unproven = False
         self._loss = ""
         self._reported: set[str] = set()
+        self._token_reported = False
         self.standby: StandbyConnection[ClientStream] = StandbyConnection(lambda: transport.reach(self.peer))
 
     @property
@@ -153,6 +154,11 @@ class Connector:
             await asyncio.sleep(delay_s)
         return await self._open(hello, self._stalled_since_s, timeout_s, reconnect=True)
 
+    def _warn_of_token(self, welcome: Welcome) -> None:
+        if welcome.token_unchecked and not self._token_reported:
+            logger.warning("%s checks no tokens, so that --token-file has no effect: start it with --tokens", self.peer)
+            self._token_reported = True
+
     async def _open(
         self, hello: Hello, since_s: float, timeout_s: float, *, reconnect: bool
     ) -> tuple[ClientStream, Welcome]:
@@ -170,6 +176,7 @@ class Connector:
                     welcome = await handshake(self.peer, hello, stream, handshake_timeout_s)
                 self._backoff.reset()
                 self._unproven = True
+                self._warn_of_token(welcome)
                 return stream, welcome
             except TimeoutError:
                 # An attempt that the end of the time has cut off says less than the one before.

@@ -24,9 +24,11 @@ class SecurityConfig:
 
     insecure: bool = option(False, help="send to another machine without certificates")
     tls_ca: Path | None = option(None, help="authority of the receiver's certificate (default: the system's)")
-    tls_cert: Path | None = option(None, help="certificate of this sender, if the receiver asks for one")
-    tls_key: Path | None = option(None, help="private key of --tls-cert")
-    tls_name: str | None = option(None, help="name in the receiver's certificate, if not the host of --peer")
+    tls_cert: Path | None = option(None, help="certificate of this sender, if the receiver asks for one", advanced=True)
+    tls_key: Path | None = option(None, help="private key of --tls-cert", advanced=True)
+    tls_name: str | None = option(
+        None, help="name in the receiver's certificate, if not the host of --peer", advanced=True
+    )
     token_file: Path | None = option(None, help="file with this sender's token, if the receiver asks for one")
 
     def __post_init__(self) -> None:

@@ -117,6 +117,20 @@ async def test_valid_missing_unknown_expired_and_revoked_tokens(
             await link.deliver(receives, sends)
 
 
+async def test_token_that_nobody_checks_is_said_once(
+    link: LinkFixture, tmp_path: Path, tokens: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    sends = with_token(tmp_path, "made-up")
+    for receives, given, expected in (
+        (ReceiverSecurity(), sends, 1),
+        (ReceiverSecurity(), SenderSecurity(), 0),
+        (ReceiverSecurity(tokens=tokens), with_token(tmp_path, add_token(tokens, "studio", 30, NOW)), 0),
+    ):
+        caplog.clear()
+        assert await link.deliver(receives, given) == list(range(20))
+        assert [record.getMessage().count("checks no tokens") for record in caplog.records].count(1) == expected
+
+
 async def test_revoking_a_token_ends_the_stream(link: LinkFixture, tmp_path: Path, tokens: Path) -> None:
     sends = with_token(tmp_path, add_token(tokens, "studio", 30, NOW))
     pipeline = RecordingPipeline()

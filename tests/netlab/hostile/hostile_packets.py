@@ -321,7 +321,7 @@ def _colours(rng: np.random.Generator) -> Any:
 
 def _welcome(rng: np.random.Generator) -> Any:
     numbers: dict[str, Any] = {"next_sequence": _count(rng), "window": _count32(rng), "decodable_from": _count(rng)}
-    names = ("accepted", "resumed")
+    names = ("accepted", "resumed", "token_unchecked")
     flags = {name: bool(rng.integers(2)) for name in names}
     welcome = pb.Welcome(reason=_text(rng), model_hash=_bytes(rng, 8), **numbers, **flags)
     return pb.ServerMessage(welcome=welcome)

@@ -32,10 +32,18 @@ class CameraOptions:
     out: Path = option(Path("out"), help="folder")
     from_: str = option("0", help="where a file begins")
     size: tuple[int, ...] = option((7,), help="one or more", formerly="extent")
+    gain: float = option(1.0, help="seldom given", advanced=True)
 
     def __post_init__(self) -> None:
         if self.focal_px == 0:
             raise ValueError("focal_px must be above 0")
+
+
+@dataclass(frozen=True, slots=True)
+class StudyOptions:
+    """For studies."""
+
+    noisy: bool = option(False, help="seldom switched", advanced=True)
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +52,7 @@ class Options:
 
     camera: CameraOptions
     link: LinkOptions
+    study: StudyOptions
 
 
 PROGRAM = Program("sender", "Sends a person.", [("sender --peer a:1", "to a")])
@@ -57,7 +66,7 @@ def read(*flags: str, environment: dict[str, str] | None = None) -> Options:
 
 
 def test_flags_parse_to_their_types() -> None:
-    assert read() == Options(CameraOptions(out=OUT), LinkOptions())
+    assert read() == Options(CameraOptions(out=OUT), LinkOptions(), StudyOptions())
     assert read(environment={"BODYWIRE_RECEIVER_LISTEN": "x", "PATH": "/bin"}) == read(), "of other programs"
     options = read(
         *("--peer", "[::1]:7", "--metrics", "localhost:9100", "--window", "3", "--policy", "paper"),
@@ -169,11 +178,24 @@ def test_help_shows_flags_and_defaults(capsys: pytest.CaptureFixture[str]) -> No
     assert caught.value.code == 0
     shown = capsys.readouterr().out
     assert shown.startswith("Sends a person.\n")
-    assert shown.endswith("examples:\n  sender --peer a:1\n      to a\n")
+    assert shown.endswith("examples:\n  sender --peer a:1\n      to a\n\nsender --help-all has all options.\n")
     for expected in ("--peer HOST:PORT", "--listen HOST:PORT", "127.0.0.1:50051", "{capacity,paper}"):
         assert expected in shown
     for expected in ("(default: off)", "--no-realtime", "100 % of"):
         assert expected in shown
+
+
+def test_only_the_whole_help_has_advanced_options(capsys: pytest.CaptureFixture[str]) -> None:
+    advanced = ("--gain", "--no-noisy", "study:", "For studies.")
+    for flag, expected in (("--help", []), ("--help-all", [*advanced])):
+        with pytest.raises(SystemExit) as caught:
+            read(flag)
+        shown = capsys.readouterr().out
+        assert caught.value.code == 0 and "--peer HOST:PORT" in shown
+        assert [text for text in advanced if text in shown] == expected
+    assert read("--gain", "2", "--noisy").study.noisy
+    with pytest.raises(UsageError, match=r"did you mean --gain\?"):
+        read("--gian", "2")
 
 
 def test_argument_without_a_flag_sets_the_option_that_the_program_names() -> None:

@@ -79,6 +79,7 @@ _welcomes = st.builds(
     window=st.integers(1, MAX_WINDOW),
     resumed=st.booleans(),
     decodable_from=_optional_sequences,
+    token_unchecked=st.booleans(),
 )
 _reported_ms = st.integers(1, 2**32 - 1).map(lambda time_us: time_us / 1e3)
 _reports = st.builds(

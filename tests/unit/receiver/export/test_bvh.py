@@ -23,7 +23,7 @@ def character_of(out: Path, poses: list[Pose | None]) -> Character:
 
 
 def parsed(character: Character) -> Bvh:
-    return Bvh(b"".join(encode_bvh(character)).decode("ascii"))
+    return Bvh(b"".join(encode_bvh(character, character.motion.frame_rate)).decode("ascii"))
 
 
 def largest_error_cm(bvh: Bvh, frame: int, pose: Pose) -> float:
@@ -100,4 +100,4 @@ def test_too_many_frames_are_refused(tmp_path: Path) -> None:
     character = character_of(tmp_path, [*random_poses(12)])
     character.motion.times_s[-1] = 1e9
     with pytest.raises(UsageError, match="choose a part"):
-        b"".join(encode_bvh(character))
+        b"".join(encode_bvh(character, 20.0))

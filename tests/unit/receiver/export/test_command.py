@@ -1,6 +1,7 @@
 """`receiver export`: the files that it writes, and what it says when it cannot."""
 
 import json
+import os
 import stat
 from collections.abc import Sequence
 from pathlib import Path
@@ -128,7 +129,7 @@ def test_damaged_bodies_are_left_out_in_one_line(
     assert len(written.err.splitlines()) == 1
     assert f"left out 2 of {FRAMES} bodies" in written.err and "000001-p0.body.gltf" in written.err
     if mesh_format == "glb":
-        np.testing.assert_allclose(Glb(Path("walk").read_bytes()).key_times_s(), [0.0, 0.1, 0.2, 0.25], atol=1e-6)
+        np.testing.assert_allclose(Glb(Path("walk.glb").read_bytes()).key_times_s(), [0.0, 0.1, 0.2, 0.25], atol=1e-6)
 
 
 @pytest.mark.parametrize("mesh_format", ["glb", "bvh", "obj"])
@@ -147,7 +148,9 @@ def test_clock_that_was_set_is_bridged_in_one_line(
     )
     assert written.err == set_line
     if mesh_format == "glb":
-        np.testing.assert_allclose(Glb(Path("walk").read_bytes()).key_times_s(), np.arange(FRAMES) * STEP_S, atol=1e-5)
+        np.testing.assert_allclose(
+            Glb(Path("walk.glb").read_bytes()).key_times_s(), np.arange(FRAMES) * STEP_S, atol=1e-5
+        )
 
 
 def test_bodies_without_a_mesh_are_named(out: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -174,10 +177,9 @@ def test_existing_folder_is_replaced_if_it_is_a_sequence(out: Path, capsys: pyte
     Path("walk/thesis.tex").touch()
     assert "has other files" in refused(capsys, *command, "--force")
     assert Path("walk/frame-000002.obj").is_file()
-    assert "is a folder" in refused(capsys, "1", "--output", "walk", "--force")
 
 
-@pytest.mark.parametrize(("mesh_format", "written"), [("glb", "x"), ("bvh", "x-p0"), ("ply", "x-p0")])
+@pytest.mark.parametrize(("mesh_format", "written"), [("glb", "x.glb"), ("bvh", "x-p0.bvh"), ("ply", "x-p0")])
 def test_others_are_exported_without_somebody_whose_bodies_are_lost(
     out: Path, capsys: pytest.CaptureFixture[str], mesh_format: str, written: str
 ) -> None:
@@ -229,8 +231,6 @@ def test_nothing_is_left_of_a_failed_export(out: Path, capsys: pytest.CaptureFix
         (["1", "--tint", "top=#336699", "--tint", "top=#111111"], "top is coloured twice"),
         (["1", "--tint", "top=#336699", "--format", "ply"], "--tint is not for --format ply"),
         (["1", "--tint", "top=#336699"], "another body model"),
-        (["1", "--output", "missing/walk.glb"], "there is no folder"),
-        (["1", "--output", ".."], "give another --output"),
         ([], "SESSION"),
         (["1", "--forc"], "unrecognized arguments"),
     ],
@@ -240,9 +240,105 @@ def test_refusals(out: Path, capsys: pytest.CaptureFixture[str], arguments: list
     assert sorted(path.name for path in out.parent.iterdir()) == ["out"]
 
 
-def test_unwritable_folder_is_reported(out: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    line = refused(capsys, "1", "--output", "/proc/session.glb", code=5)
-    assert "cannot write /proc/session.glb" in line and "--output" in line
+@pytest.mark.parametrize(
+    ("arguments", "folder", "written"),
+    [
+        (["--format", "glb"], "takes/", ["clip-1.glb"]),
+        (["--format", "bvh"], "takes", ["clip-1-p0.bvh", "clip-1-p1.bvh"]),
+        (["--format", "bvh", "--person", "1"], "link", ["clip-1-p1.bvh"]),
+        (["--format", "obj"], "takes/../takes", ["clip-1-p0-obj", "clip-1-p1-obj"]),
+        (["--format", "ply", "--person", "0"], "{}/takes", ["clip-1-p0-ply"]),
+    ],
+)
+def test_folder_takes_the_files(out: Path, arguments: list[str], folder: str, written: list[str]) -> None:
+    (out.parent / "takes").mkdir()
+    (out.parent / "takes/thesis.tex").touch()
+    (out.parent / "link").symlink_to("takes")
+    assert main(["1", *arguments, "--output", folder.format(out.parent)]) == 0
+    assert sorted(path.name for path in Path("takes").iterdir()) == [*written, "thesis.tex"]
+    assert sorted(path.name for path in out.parent.iterdir()) == ["link", "out", "takes"]
+
+
+@pytest.mark.parametrize(
+    ("output", "words"),
+    [
+        ("missing/walk.{0}", "there is no folder"),
+        ("missing/", "there is no folder"),
+        ("file.{0}/walk.{0}", "there is no folder"),
+        ("walk.txt", "is no name of a {0} file: give --output walk.{0}"),
+        ("walk.ply", "is no name of a {0} file: give --format ply"),
+        ("pipe.{0}", "is no regular file"),
+        ("file.{0}", "give --force"),
+        ("file", "give --force"),
+        ("bare", "exists, and is no {0} file"),
+        ("/dev/null", "exists, and is no {0} file"),
+    ],
+)
+@pytest.mark.parametrize("mesh_format", ["glb", "bvh"])
+def test_wrong_output_is_refused_before_the_session_is_looked_for(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    output: str,
+    words: str,
+    mesh_format: str,
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path(f"file.{mesh_format}").touch()
+    Path("bare").touch()
+    os.mkfifo(f"pipe.{mesh_format}")
+    command = ("7", "--format", mesh_format, "--person", "0", "--output", output.format(mesh_format))
+    assert words.format(mesh_format) in refused(capsys, *command)
+    assert len(list(tmp_path.iterdir())) == 3
+
+
+@pytest.mark.parametrize(
+    ("output", "words"),
+    [
+        ("walk.glb", "writes a folder: give --output walk"),
+        ("file", "is no folder"),
+        ("missing/walk", "there is no folder"),
+    ],
+)
+def test_wrong_folder_of_a_sequence_is_refused_before_the_session_is_looked_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], output: str, words: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("file").touch()
+    assert words in refused(capsys, "7", "--format", "obj", "--output", output)
+
+
+@pytest.mark.parametrize("output", ["/proc/session.glb", "/proc/", f"{'x' * 250}.glb"])
+def test_unwritable_folder_is_reported_before_the_session_is_looked_for(
+    capsys: pytest.CaptureFixture[str], output: str
+) -> None:
+    line = refused(capsys, "7", "--output", output, code=5)
+    assert f"cannot write {output[:5]}" in line.replace(f"{Path.cwd()}/", "") and "--output" in line
+
+
+def test_meshes_of_several_people_do_not_go_beside_a_folder_of_one(
+    out: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    command = ("1", "--format", "obj", "--output", "walk", "--force")
+    assert main((*command, "--person", "0")) == 0
+    capsys.readouterr()
+    assert "has the meshes of one person, these are 2" in refused(capsys, *command)
+    assert not Path("walk-p0").exists()
+
+
+def test_bvh_of_who_comes_late_begins_with_them(out: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = out / "frames.jsonl"
+    records = [json.loads(line) for line in path.read_text().splitlines()]
+    for record in records[2:]:
+        record["captured_at"] += 261.0
+    path.write_text("".join(json.dumps(record) + "\n" for record in records))
+    assert main(["1", "--format", "bvh"]) == 0
+    late = Bvh(Path("clip-1-p1-frame-5222.bvh").read_text())
+    assert len(late.values) == FRAMES - 2 and late.frame_time_s == pytest.approx(STEP_S)
+    assert len(Bvh(Path("clip-1-p0.bvh").read_text()).values) == 5222 + FRAMES - 2
+    assert "begins with frame 5222, at 261.10 s" in capsys.readouterr().out
+    assert main(["1", "--format", "bvh", "--person", "1", "--output", "alone.bvh"]) == 0
+    assert len(Bvh(Path("alone.bvh").read_text()).values) == FRAMES - 2
 
 
 def test_help_has_examples(capsys: pytest.CaptureFixture[str]) -> None:

@@ -48,6 +48,15 @@ def test_render_people_shows_the_box_where_it_was(tmp_path: Path) -> None:
     assert len(np.unique(rows)) > len(np.unique(columns)) > 20
 
 
+def test_render_people_in_another_size_shows_the_same(tmp_path: Path) -> None:
+    (record,) = read_frames(publish(tmp_path / "out", frames=1))
+    small, large = (
+        render_people(tmp_path / "out", record, "surface", np.zeros((160 * n, 200 * n, 3), np.uint8)) for n in (1, 2)
+    )
+    shares = [float((shown.min(axis=2) < 255).mean()) for shown in (small, large)]
+    assert shares[0] == pytest.approx(shares[1], rel=0.05)
+
+
 def test_render_people_without_a_record_is_white(tmp_path: Path) -> None:
     source = np.zeros((160, 200, 3), np.uint8)
     assert (render_people(tmp_path, None, "surface", source) == 255).all()

@@ -1,4 +1,5 @@
 import dataclasses
+import errno
 import json
 import os
 from pathlib import Path
@@ -25,11 +26,13 @@ def test_summary_of_a_good_session(tmp_path: Path, clip: Path, capsys: pytest.Ca
     assert (rows["frames"], rows["frames a second, published"], rows["age p95, ms"]) == ("6", "10.0", "50")
     sheet = cv2.imread(str(out / "contact-sheet.png"))
     assert sheet is not None
-    width = round(200 * 288 / 160)
-    assert sheet.shape == (20 + 3 * 288, FRAMES * width, 3)
-    # The box is at the centre of the two lower tiles.
-    centres = [sheet[20 + 288 * row + 144, width // 2 + 10] for row in (1, 2)]
-    assert all((centre < 250).all() for centre in centres)
+    assert sheet.shape[0] == 20 + 3 * 384
+    # Beside the names, the box fills most of the height of the two lower tiles.
+    drawn = np.any(sheet[20 + 384 :, 90:].max(axis=2) < 250, axis=1).reshape(2, 384)
+    assert (drawn.sum(axis=1) > 200).all()
+    # Each row has a name at the left.
+    named = np.any(sheet[20:, :90].max(axis=2) < 128, axis=1).reshape(3, 384)
+    assert named[:, 150:250].any(axis=1).all() and not named[:, :150].any()
 
 
 @pytest.mark.parametrize(("kind", "other"), [("surface", "bodies"), ("body", "surfaces")])
@@ -47,7 +50,7 @@ def test_summary_of_a_session_without_meshes_of_a_kind(
     assert [row.split() for row in rows] == [["watertight", other, "6", "of", "6"]]
     sheet = cv2.imread(str(out / "contact-sheet.png"))
     assert sheet is not None
-    upper, lower = sheet[20 + 288 : 20 + 2 * 288], sheet[20 + 2 * 288 :]
+    upper, lower = sheet[20 + 384 : 20 + 2 * 384, 90:], sheet[20 + 2 * 384 :, 90:]
     assert upper.min() < 250 and (upper == lower).all()
     lines[3]["people"] = []
     (out / "frames.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
@@ -119,6 +122,20 @@ def test_summary_without_directory_or_clip(tmp_path: Path, clip: Path, capsys: p
     assert len(errors) == 2 and "frames.jsonl" in errors[0] and "no.mp4" in errors[1]
 
 
+def test_directory_that_cannot_be_written_is_told_before_meshes_are_checked(
+    tmp_path: Path, clip: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = publish(tmp_path / "out")
+
+    def refuse(path: Path, **_: object) -> None:
+        raise PermissionError(errno.EACCES, "Permission denied", str(path))
+
+    monkeypatch.setattr(Path, "touch", refuse)
+    assert main([str(out), "--clip", str(clip)]) == 5
+    written = capsys.readouterr()
+    assert written.out == "" and f"cannot write {out / 'contact-sheet.png'}: Permission denied" in written.err
+
+
 def test_summary_of_pictures(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """In a sheet of their own; nobody has to be found in them."""
     pictures = tmp_path / "pictures"
@@ -135,7 +152,7 @@ def test_summary_of_pictures(tmp_path: Path, capsys: pytest.CaptureFixture[str])
             directory.session("pictures", OWNER).append(FrameRecord(number, name, 1.0, None, None, {"total": 9}))
     assert main([*command[:-1], "2"]) == 0
     sheet = cv2.imread(str(tmp_path / "out" / "photographs.png"))
-    assert sheet is not None and sheet.shape == (20 + 3 * 288, 2 * round(200 * 288 / 160), 3)
+    assert sheet is not None and sheet.shape == (20 + 3 * 384, 90 + 2 * round(200 * 384 / 160), 3)
 
 
 def test_read_frames_takes_the_last_session(tmp_path: Path) -> None:

@@ -38,6 +38,16 @@ async def test_open_retries_until_the_handshake_succeeds() -> None:
     await stream.close()
 
 
+async def test_token_that_is_not_checked_is_said_once(caplog: pytest.LogCaptureFixture) -> None:
+    unchecked = replace(WELCOME, token_unchecked=True)
+    opener = connector(ScriptedReceiver(WELCOME, unchecked, unchecked))
+    for number, warnings in enumerate((0, 1, 1)):
+        stream, _ = await (opener.reconnect(HELLO, "lost") if number else opener.connect(HELLO))
+        assert sum("checks no tokens" in message for message in caplog.messages) == warnings
+        await stream.close()
+        opener.made_progress()
+
+
 async def test_open_of_another_server_fails_after_two_diagnoses() -> None:
     with pytest.raises(PeerError, match="it is an SSH server"):
         await connector(ScriptedReceiver(diagnosis="it is an SSH server")).connect(HELLO)
