@@ -15,7 +15,7 @@ from common.clock import STEADY_CLOCK, BridgedTimes, Clock
 from common.errors import SourceError
 from common.text import counted
 from sender.capture.source import MAX_PIXELS, CapturedFrame, FrameSource, camera_of, printable_name
-from sender.capture.video_picture import upright_rgb
+from sender.capture.video_picture import Deinterlacer, upright_rgb
 from sender.metrics import DropReason, SenderMetrics
 
 logger = logging.getLogger(__name__)
@@ -145,17 +145,18 @@ class VideoFileSource(FrameSource):
             self._report()
 
     def _decoded(self) -> Iterator[av.VideoFrame]:
-        packets = self._container.demux(self._stream, *self._container.streams.audio)
+        packets, deinterlacer = self._container.demux(self._stream, *self._container.streams.audio), Deinterlacer()
         while True:
             with self._decoding:
                 frames = None if self._closed else self._next(packets)
             if frames is None:
+                yield from deinterlacer.rest()
                 return
             for frame in frames:
                 if frame.is_corrupt and not self._frames:
                     continue  # it shows nothing before the first whole one
                 self._smeared += frame.is_corrupt
-                yield frame
+                yield from deinterlacer.pictures(frame)
 
     def _next(self, packets: Iterator["av.Packet[Any]"]) -> list[av.VideoFrame] | None:
         """The frames of the next packet, of which there may be none; None at the end."""
