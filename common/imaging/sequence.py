@@ -16,8 +16,9 @@ PAGED: Final = frozenset({"TIFF", "HEIF"})
 _LEFT_OUT_MS, _USUAL_MS = 10.0, 100.0
 # Of a TIFF's pages, those that are smaller copies or masks of another (TIFF 6.0, NewSubfileType).
 _SUBFILE_TYPE, _COPIES = 254, 0b101
-# Brands of files with a track of pictures (ISO/IEC 23008-12), which Pillow does not play.
+# Brands of files with a track of pictures (ISO/IEC 23008-12), which Pillow does not play, and with pictures.
 _SEQUENCE_BRANDS: Final = frozenset({b"avis", b"msf1", b"hevc", b"hevx"})
+_PICTURE_BRANDS: Final = frozenset({b"avif", b"mif1", b"mif2", b"heic", b"heix", b"heim", b"heis"})
 _RIFF_HEAD_BYTES = 12
 
 
@@ -28,8 +29,17 @@ def is_animation(image: PillowImage.Image) -> bool:
 
 def is_sequence(head: bytes) -> bool:
     """Whether a file that begins with these bytes is HEIF or AVIF with a track of pictures, as a video has."""
-    size = int.from_bytes(head[:4], "big")
-    return head[4:8] == b"ftyp" and any(head[at : at + 4] in _SEQUENCE_BRANDS for at in range(8, min(size, 256), 4))
+    return not _SEQUENCE_BRANDS.isdisjoint(_brands(head))
+
+
+def is_heif(head: bytes) -> bool:
+    """Whether a file that begins with these bytes is HEIF or AVIF."""
+    return is_sequence(head) or not _PICTURE_BRANDS.isdisjoint(_brands(head))
+
+
+def _brands(head: bytes) -> Iterator[bytes]:
+    size = int.from_bytes(head[:4], "big") if head[4:8] == b"ftyp" else 0
+    yield from (head[at : at + 4] for at in range(8, min(size, 256), 4))
 
 
 def open_image(file: Path | io.BytesIO, formats: tuple[str, ...]) -> PillowImage.Image:

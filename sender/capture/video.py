@@ -23,6 +23,8 @@ logger = logging.getLogger(__name__)
 _DEFAULT_FPS = 25.0  # of a file without a frame rate
 # A file may name others, as a playlist does: none of another machine is opened.
 _FILE_OPTIONS = {"protocol_whitelist": "file,crypto,data"}
+# FFmpeg's name of what has an image's name, whatever its content.
+_BY_NAME = "image2"
 # A file is cut if so many of its longest steps are missing at its end.
 _MISSING_STEPS = 1.5
 # Formats whose duration includes what is before the first frame.
@@ -34,7 +36,11 @@ _TRANSPORT_PACKET_BYTES = (188, 192)
 def open_file(path: Path) -> InputContainer:
     """Opens a file; raises as `open_video`."""
     # With a protocol, because FFmpeg would take the start of `a:b` for one.
-    return open_video(f"file:{path}", str(path), _FILE_OPTIONS)
+    container = open_video(f"file:{path}", str(path), _FILE_OPTIONS)
+    if container.format.name == _BY_NAME:
+        container.close()
+        raise SourceError(f"{path} is no video, and no image that can be read")
+    return container
 
 
 def open_video(location: str, name: str, options: dict[str, str] | None = None) -> InputContainer:
