@@ -12,6 +12,8 @@ from PIL.TiffImagePlugin import TiffImageFile
 ANIMATED: Final = ("GIF", "PNG", "WEBP", "AVIF")
 CUT: Final = "cut"
 PAGED: Final = frozenset({"TIFF", "HEIF"})
+# Of all pictures together, half a minute of a processor: a file of some kilobytes may have thousands of large ones.
+_MOST_PIXELS = 1_000_000_000
 # Browsers take up to 10 ms for a time that was left out, and show the picture for 100 ms.
 _LEFT_OUT_MS, _USUAL_MS = 10.0, 100.0
 # Of a TIFF's pages, those that are smaller copies or masks of another (TIFF 6.0, NewSubfileType).
@@ -99,6 +101,15 @@ def pages(image: PillowImage.Image) -> Iterator[None]:
         image.seek(index)
         if not isinstance(image, TiffImageFile) or not int(image.tag_v2.get(_SUBFILE_TYPE, 0)) & _COPIES:
             yield
+
+
+def excess(image: PillowImage.Image) -> str | None:
+    """What an open animation has too much of to be decoded, as its head says; None if it does not."""
+    pictures, (width, height) = picture_count(image), image.size
+    if pictures * width * height <= _MOST_PIXELS:
+        return None
+    most = f"at most {_MOST_PIXELS // 10**6} million pixels are decoded"
+    return f"has {pictures} frames of {width} × {height} pixels; {most}: shrink it, or export it as MP4"
 
 
 def animation(image: PillowImage.Image) -> Iterator[float]:

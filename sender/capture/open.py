@@ -14,7 +14,7 @@ from pathlib import Path
 from common.errors import SourceError
 from common.imaging.sequence import is_sequence
 from common.text import counted
-from sender.capture.animation import AnimationSource
+from sender.capture.animation import AnimationSource, is_animated
 from sender.capture.cameras import DeviceReader, RtspReader
 from sender.capture.config import LIVE_PREFIX, STILLS_PREFIX, CaptureConfig
 from sender.capture.images import ImageSource, head_of, is_image, is_named_image, natural_order
@@ -157,9 +157,9 @@ def _open_file(path: Path, focal_px: float | None, metrics: SenderMetrics) -> Fr
 def _image_source(images: Sequence[Path], focal_px: float | None, metrics: SenderMetrics) -> FrameSource:
     """Images in natural order; a single one that moves is played."""
     if len(images) == 1:
-        # Reading it as a picture says what is wrong.
-        with suppress(SourceError):
+        if is_animated(images[0]):
             return AnimationSource(images[0], focal_px)
+        # Reading it as a picture says what is wrong.
         with suppress(SourceError):
             if is_sequence(head_of(images[0])):
                 return VideoFileSource(images[0], focal_px, metrics)
