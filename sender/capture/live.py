@@ -17,16 +17,54 @@ logger = logging.getLogger(__name__)
 # Seconds before each attempt to reopen a lost camera; the last value repeats.
 BACKOFF_S = (0.5, 1.0, 2.0, 4.0, 8.0)
 _CLOSE_TIMEOUT_S = 0.5
+# The part of a delay that is forgotten in its time: clocks of cameras drift by less.
+_FORGOTTEN = 0.01
+# A frame that is later is none: the camera's clock was set.
+_MOST_BEHIND_S = 30.0
 
 
 class ImageReader(Protocol):
     """An open camera."""
+
+    @property
+    def time_s(self) -> float | None:
+        """The newest frame's time on the camera's clock, seconds; None if it tells none."""
+        ...
 
     def read(self) -> Image:
         """Waits for the next frame, (H, W, 3) RGB; raises SourceError when the camera is lost."""
         ...
 
     def close(self) -> None: ...
+
+
+class LeastDelay:
+    """How late the frames of a camera are, by its own times and the least delay that was seen.
+
+    So those of a backlog are not taken for new. Where its times begin again, so does this; a clock that is slower than
+    ours, or a delay that stays, is taken for none in time (`_FORGOTTEN`).
+    """
+
+    def __init__(self) -> None:
+        self._newest: tuple[float, float] | None = None
+        self._least_s = self._behind_s = 0.0
+
+    def behind_s(self, time_s: float | None, arrived_s: float) -> float:
+        """Seconds since the capture of the next frame, beyond the least delay.
+
+        Args:
+            time_s: of the frame on the camera's clock; None is as late as the frame before.
+            arrived_s: on our monotonic clock.
+        """
+        if time_s is None:
+            return self._behind_s
+        delay_s = arrived_s - time_s
+        before_s, before_arrived_s = self._newest or (time_s, arrived_s)
+        expected_s = self._least_s + _FORGOTTEN * (arrived_s - before_arrived_s)
+        begins_again = self._newest is None or time_s < before_s or delay_s > expected_s + _MOST_BEHIND_S
+        self._least_s = delay_s if begins_again else min(delay_s, expected_s)
+        self._newest, self._behind_s = (time_s, arrived_s), delay_s - self._least_s
+        return self._behind_s
 
 
 class LiveSource(FrameSource):
@@ -112,21 +150,24 @@ class LiveSource(FrameSource):
                 self._changed.notify_all()
 
     def _read_until_lost(self, reader: ImageReader) -> None:
+        delay = LeastDelay()
         try:
             while not self._closing.is_set():
-                self._put(reader.read())
+                image, arrived_s = reader.read(), self._clock.monotonic()
+                self._put(image, arrived_s, delay.behind_s(reader.time_s, arrived_s))
         except SourceError as error:
             self._metrics.camera_up(False)
             logger.warning("%s is lost: %s", self._name, error)
         finally:
             reader.close()
 
-    def _put(self, image: Image) -> None:
+    def _put(self, image: Image, arrived_s: float, behind_s: float) -> None:
         self._metrics.camera_frame()
         with self._changed:
             if is_late := self._newest is not None:
                 self._metrics.frame_dropped(DropReason.REPLACED)
-            self._newest = (self._clock.wall(), self._clock.monotonic() - self._began_s, image, is_late)
+            media_time_s = arrived_s - behind_s - self._began_s
+            self._newest = (self._clock.wall() - behind_s, media_time_s, image, is_late)
             self._changed.notify_all()
 
     def _opened(self) -> ImageReader:

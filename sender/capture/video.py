@@ -1,4 +1,4 @@
-"""Frames from video files; opening them, which RTSP streams share."""
+"""Frames from video files."""
 
 import logging
 import threading
@@ -9,6 +9,7 @@ from typing import Any
 import av
 from av.codec.context import Flags
 from av.container import InputContainer
+from av.video.codeccontext import VideoCodecContext
 from av.video.stream import VideoStream
 
 from common.clock import STEADY_CLOCK, BridgedTimes, Clock
@@ -34,36 +35,37 @@ _TRANSPORT_PACKET_BYTES = (188, 192)
 
 
 def open_file(path: Path) -> InputContainer:
-    """Opens a file; raises as `open_video`."""
+    """Opens a file with FFmpeg and checks that it has a video stream.
+
+    Raises:
+        SourceError: it is not a video.
+        av.FFmpegError: FFmpeg cannot open it.
+    """
     # With a protocol, because FFmpeg would take the start of `a:b` for one.
-    container = open_video(f"file:{path}", str(path), _FILE_OPTIONS)
-    if container.format.name == _BY_NAME:
+    # `replace`: metadata that is not UTF-8 must not prevent playing.
+    container = av.open(f"file:{path}", mode="r", options=_FILE_OPTIONS, metadata_errors="replace")
+    try:
+        if container.format.name == _BY_NAME:
+            raise SourceError(f"{path} is no video, and no image that can be read")
+        if not container.streams.video:
+            what = "give a video file, an image, a folder of images or a camera"
+            raise SourceError(f"{path} has no video stream; {what}")
+        decoder = video_stream(container).codec_context
+        if decoder is None:
+            raise SourceError(f"{path} is coded in a format that cannot be decoded; convert it, for example to H.264")
+    except SourceError:
         container.close()
-        raise SourceError(f"{path} is no video, and no image that can be read")
+        raise
+    limit(decoder)
     return container
 
 
-def open_video(location: str, name: str, options: dict[str, str] | None = None) -> InputContainer:
-    """Opens a file or address with FFmpeg and checks that it has a video stream; messages call it `name`.
-
-    Raises:
-        SourceError: missing, unreachable, or not a video.
-        av.FFmpegError: FFmpeg cannot open it.
-    """
-    # `replace`: metadata that is not UTF-8 must not prevent playing.
-    container = av.open(location, mode="r", options=options or {}, metadata_errors="replace")
-    if not container.streams.video:
-        container.close()
-        raise SourceError(f"{name} has no video stream; give a video file, an image, a folder of images or a camera")
-    decoder = video_stream(container).codec_context
-    if decoder is None:
-        container.close()
-        raise SourceError(f"{name} is coded in a format that cannot be decoded; convert it, for example to H.264")
+def limit(decoder: VideoCodecContext) -> None:
+    """Sets how a decoder that is not open yet works."""
     # Threads for frames lose those behind a damaged one at the end, and report it late.
     decoder.thread_type = "SLICE"
     # Before memory for a larger one is taken.
     decoder.options = {"max_pixels": str(MAX_PIXELS)}
-    return container
 
 
 def video_stream(container: InputContainer) -> VideoStream:
