@@ -21,6 +21,8 @@ _CLOSE_TIMEOUT_S = 0.5
 _FORGOTTEN = 0.01
 # A frame that is later is none: the camera's clock was set.
 _MOST_BEHIND_S = 30.0
+# A delay that comes at once is of a backlog if it falls below this part in this time.
+_RISE_S, _DRAINING, _DRAINING_S = 1.0, 0.8, 5.0
 
 
 class ImageReader(Protocol):
@@ -41,12 +43,14 @@ class ImageReader(Protocol):
 class LeastDelay:
     """How late the frames of a camera are, by its own times and the least delay that was seen.
 
-    So those of a backlog are not taken for new. Where its times begin again, so does this; a clock that is slower than
-    ours, or a delay that stays, is taken for none in time (`_FORGOTTEN`).
+    So those of a backlog are not taken for new. It begins again with the camera's times, and where they stood still: a
+    delay that comes at once and stays is none of a backlog, which becomes shorter. What comes slowly is forgotten
+    slowly, because the camera's clock may be slower than ours.
     """
 
     def __init__(self) -> None:
         self._newest: tuple[float, float] | None = None
+        self._rose: tuple[float, float] | None = None
         self._least_s = self._behind_s = 0.0
 
     def behind_s(self, time_s: float | None, arrived_s: float) -> float:
@@ -61,10 +65,20 @@ class LeastDelay:
         delay_s = arrived_s - time_s
         before_s, before_arrived_s = self._newest or (time_s, arrived_s)
         expected_s = self._least_s + _FORGOTTEN * (arrived_s - before_arrived_s)
-        begins_again = self._newest is None or time_s < before_s or delay_s > expected_s + _MOST_BEHIND_S
-        self._least_s = delay_s if begins_again else min(delay_s, expected_s)
+        if self._newest is None or time_s < before_s or self._stays(delay_s - expected_s, arrived_s):
+            expected_s, self._rose = delay_s, None
+        self._least_s = min(delay_s, expected_s)
         self._newest, self._behind_s = (time_s, arrived_s), delay_s - self._least_s
         return self._behind_s
+
+    def _stays(self, behind_s: float, arrived_s: float) -> bool:
+        """Whether frames have been late for so long, or are so late, that the camera's clock was set or stood still."""
+        if behind_s > self._behind_s + _RISE_S:
+            self._rose = arrived_s, behind_s
+        rose_s, rise_s = self._rose or (arrived_s, 0.0)
+        if behind_s < _DRAINING * rise_s:
+            self._rose = None
+        return behind_s > _MOST_BEHIND_S or (self._rose is not None and arrived_s > rose_s + _DRAINING_S)
 
 
 class LiveSource(FrameSource):

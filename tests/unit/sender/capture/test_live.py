@@ -163,6 +163,21 @@ def test_times_that_jump_make_nothing_late(jump_s: float) -> None:
     assert max(shown_lateness(times_s.tolist(), arrivals_s.tolist())) < 0.05
 
 
+def test_clock_that_stands_still_for_a_while_makes_nothing_late_for_long() -> None:
+    arrivals_s = np.concatenate([np.arange(100), np.arange(150, 400)]) / 10
+    late_s = shown_lateness((np.arange(350) / 10).tolist(), arrivals_s.tolist())
+    assert late_s[100] == pytest.approx(5.0, abs=0.1) and max(late_s[:100] + late_s[160:]) < 0.1
+
+
+@pytest.mark.parametrize("headroom", [0.15, 1.0])
+def test_backlog_that_becomes_shorter_slowly_is_late_until_its_end(headroom: float) -> None:
+    times_s = np.arange(800) / 10
+    arrivals_s = np.maximum(times_s, 14.0 + (times_s - 10) / (1 + headroom))
+    arrivals_s[times_s < 10] = times_s[times_s < 10]
+    late_s = shown_lateness(times_s.tolist(), arrivals_s.tolist())
+    assert late_s == pytest.approx((arrivals_s - times_s).tolist(), abs=0.4)
+
+
 def test_camera_whose_clock_stands_still_is_as_old_as_can_be() -> None:
     late_s = shown_lateness([5.0] * 1000, list(map(float, range(1000))))
     assert max(late_s) <= 30.0
