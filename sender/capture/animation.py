@@ -9,12 +9,13 @@ from pathlib import Path
 from common.arrays import Image
 from common.clock import LONGEST_PAUSE_S, STEADY_CLOCK, Clock
 from common.errors import SourceError
-from common.imaging.exif import focal_length_px
+from common.imaging.exif import focal_length_px, orientation_of
+from common.imaging.orientation import upright
 from common.imaging.sequence import CUT, animation, excess, is_animation, picture_count
 from sender.capture.images import guarded, opened, picture_of, reading
 from sender.capture.source import CapturedFrame, FrameSource, camera_of, check_size, printable_name
 from sender.capture.video import open_file, video_stream
-from sender.capture.video_picture import upright_rgb
+from sender.capture.video_picture import square_rgb
 
 logger = logging.getLogger(__name__)
 
@@ -93,8 +94,11 @@ class AnimationSource(FrameSource):
                 for shown_s in durations_s:
                     yield shown_s, picture_of(image).image
                 return
+            # Their metadata come with the first picture.
+            orientation = orientation_of(image)
             with open_file(self._path) as container:
-                yield from zip(durations_s, map(upright_rgb, container.decode(video_stream(container))), strict=False)
+                for shown_s, frame in zip(durations_s, container.decode(video_stream(container)), strict=False):
+                    yield shown_s, upright(square_rgb(frame), orientation)
 
     def close(self) -> None:
         self._closed = True

@@ -25,9 +25,15 @@ _CLOCK = Fraction(1, 90_000)
 
 
 def upright_rgb(frame: av.VideoFrame, pixel_aspect: float = 1.0) -> Image:
-    """A decoded frame as (H, W, 3) RGB with square pixels, turned and mirrored as its display matrix says.
+    """A frame as of `square_rgb`, turned and mirrored as its display matrix says."""
+    image, matrix = square_rgb(frame, pixel_aspect), _display_matrix(frame)
+    if not isinstance(matrix, SideData) or matrix.buffer_size != _MATRIX_BYTES:
+        return image
+    return upright(image, orientation_of_matrix(np.frombuffer(bytes(matrix), np.int32).tolist()))
 
-    Transparent pixels become white.
+
+def square_rgb(frame: av.VideoFrame, pixel_aspect: float = 1.0) -> Image:
+    """A decoded frame as (H, W, 3) RGB with square pixels; transparent ones become white.
 
     Args:
         pixel_aspect: width of a pixel over its height; the narrower side is stretched.
@@ -46,10 +52,7 @@ def upright_rgb(frame: av.VideoFrame, pixel_aspect: float = 1.0) -> Image:
         image = np.asarray(to_rgb(PillowImage.fromarray(pixels, "RGBA")))
     else:
         image = np.asarray(frame.to_ndarray(format="rgb24", width=width, height=height), np.uint8)
-    matrix = _display_matrix(frame)
-    if not isinstance(matrix, SideData) or matrix.buffer_size != _MATRIX_BYTES:
-        return np.ascontiguousarray(image)
-    return upright(image, orientation_of_matrix(np.frombuffer(bytes(matrix), np.int32).tolist()))
+    return np.ascontiguousarray(image)
 
 
 def _display_matrix(frame: av.VideoFrame) -> object:
