@@ -12,12 +12,15 @@ from PIL.TiffImagePlugin import TiffImageFile
 ANIMATED: Final = ("GIF", "PNG", "WEBP", "AVIF")
 CUT: Final = "cut"
 PAGED: Final = frozenset({"TIFF", "HEIF"})
+# Of all pictures together, half a minute of a processor: a file of some kilobytes may have thousands of large ones.
+_MOST_PIXELS = 1_000_000_000
 # Browsers take up to 10 ms for a time that was left out, and show the picture for 100 ms.
 _LEFT_OUT_MS, _USUAL_MS = 10.0, 100.0
 # Of a TIFF's pages, those that are smaller copies or masks of another (TIFF 6.0, NewSubfileType).
 _SUBFILE_TYPE, _COPIES = 254, 0b101
-# Brands of files with a track of pictures (ISO/IEC 23008-12), which Pillow does not play.
+# Brands of files with a track of pictures (ISO/IEC 23008-12), which Pillow does not play, and with pictures.
 _SEQUENCE_BRANDS: Final = frozenset({b"avis", b"msf1", b"hevc", b"hevx"})
+_PICTURE_BRANDS: Final = frozenset({b"avif", b"mif1", b"mif2", b"heic", b"heix", b"heim", b"heis"})
 _RIFF_HEAD_BYTES = 12
 
 
@@ -28,8 +31,17 @@ def is_animation(image: PillowImage.Image) -> bool:
 
 def is_sequence(head: bytes) -> bool:
     """Whether a file that begins with these bytes is HEIF or AVIF with a track of pictures, as a video has."""
-    size = int.from_bytes(head[:4], "big")
-    return head[4:8] == b"ftyp" and any(head[at : at + 4] in _SEQUENCE_BRANDS for at in range(8, min(size, 256), 4))
+    return not _SEQUENCE_BRANDS.isdisjoint(_brands(head))
+
+
+def is_heif(head: bytes) -> bool:
+    """Whether a file that begins with these bytes is HEIF or AVIF."""
+    return is_sequence(head) or not _PICTURE_BRANDS.isdisjoint(_brands(head))
+
+
+def _brands(head: bytes) -> Iterator[bytes]:
+    size = int.from_bytes(head[:4], "big") if head[4:8] == b"ftyp" else 0
+    yield from (head[at : at + 4] for at in range(8, min(size, 256), 4))
 
 
 def open_image(file: Path | io.BytesIO, formats: tuple[str, ...]) -> PillowImage.Image:
@@ -89,6 +101,15 @@ def pages(image: PillowImage.Image) -> Iterator[None]:
         image.seek(index)
         if not isinstance(image, TiffImageFile) or not int(image.tag_v2.get(_SUBFILE_TYPE, 0)) & _COPIES:
             yield
+
+
+def excess(image: PillowImage.Image) -> str | None:
+    """What an open animation has too much of to be decoded, as its head says; None if it does not."""
+    pictures, (width, height) = picture_count(image), image.size
+    if pictures * width * height <= _MOST_PIXELS:
+        return None
+    most = f"at most {_MOST_PIXELS // 10**6} million pixels are decoded"
+    return f"has {pictures} frames of {width} × {height} pixels; {most}: shrink it, or export it as MP4"
 
 
 def animation(image: PillowImage.Image) -> Iterator[float]:

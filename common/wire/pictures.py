@@ -32,6 +32,12 @@ def _printable(name: str) -> str:
     return name
 
 
+def _epoch_s(seconds: float) -> float:
+    if not 0.0 <= seconds <= MAX_CAPTURED_AT_S:
+        raise ValueError(f"times are seconds since 1970, not milliseconds, and before 2100: {seconds:g} is none")
+    return seconds
+
+
 @dataclass(frozen=True, slots=True, config=_STRICT)
 class PictureHeader:
     """What a program says about a picture; every field may be left out.
@@ -43,7 +49,7 @@ class PictureHeader:
     """
 
     name: Annotated[str, AfterValidator(_printable)] | None = None
-    captured_at: Annotated[float, Field(ge=0.0, le=MAX_CAPTURED_AT_S)] | None = None
+    captured_at: Annotated[float, AfterValidator(_epoch_s)] | None = None
     focal_px: Annotated[float, Field(ge=MIN_FOCAL_PX, le=MAX_FOCAL_PX)] | None = None
 
 

@@ -9,12 +9,13 @@ from pathlib import Path
 from common.arrays import Image
 from common.clock import LONGEST_PAUSE_S, STEADY_CLOCK, Clock
 from common.errors import SourceError
-from common.imaging.exif import focal_length_px
-from common.imaging.sequence import CUT, animation, is_animation, picture_count
+from common.imaging.exif import focal_length_px, orientation_of
+from common.imaging.orientation import upright
+from common.imaging.sequence import CUT, animation, excess, is_animation, picture_count
 from sender.capture.images import guarded, opened, picture_of, reading
 from sender.capture.source import CapturedFrame, FrameSource, camera_of, check_size, printable_name
 from sender.capture.video import open_file, video_stream
-from sender.capture.video_picture import upright_rgb
+from sender.capture.video_picture import square_rgb
 
 logger = logging.getLogger(__name__)
 
@@ -25,6 +26,13 @@ _DEFAULT_FPS = 10.0
 _MAX_PIXELS = 50_000_000
 # FFmpeg composes their pictures as browsers do, Pillow not always.
 _COMPOSED = ("GIF", "PNG")
+
+
+def is_animated(path: Path) -> bool:
+    """Whether a file is an animation whose pictures can be decoded; one that cannot be read is none."""
+    with suppress(SourceError), reading(str(path)), opened(path) as image:
+        return is_animation(image) and image.width * image.height <= _MAX_PIXELS
+    return False
 
 
 class AnimationSource(FrameSource):
@@ -43,6 +51,8 @@ class AnimationSource(FrameSource):
             check_size(*image.size)
             if image.width * image.height > _MAX_PIXELS:
                 raise SourceError(f"its pictures have more than {_MAX_PIXELS // 10**6} million pixels")
+            if (text := excess(image)) is not None:
+                raise SourceError(f"it {text}")
             self._pictures, self._cut = picture_count(image), CUT in image.info
             self._composed, self._focal_px = image.format in _COMPOSED, focal_px or focal_length_px(image)
             durations_s = list[float]()
@@ -84,8 +94,11 @@ class AnimationSource(FrameSource):
                 for shown_s in durations_s:
                     yield shown_s, picture_of(image).image
                 return
+            # Their metadata come with the first picture.
+            orientation = orientation_of(image)
             with open_file(self._path) as container:
-                yield from zip(durations_s, map(upright_rgb, container.decode(video_stream(container))), strict=False)
+                for shown_s, frame in zip(durations_s, container.decode(video_stream(container)), strict=False):
+                    yield shown_s, upright(square_rgb(frame), orientation)
 
     def close(self) -> None:
         self._closed = True

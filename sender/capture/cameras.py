@@ -1,22 +1,39 @@
-"""Live cameras: a local device, read with OpenCV, and an RTSP address, read with FFmpeg."""
+"""Live cameras: a local device, read with OpenCV, and an RTSP address, received in a process of its own."""
 
+import json
 import logging
+import socket
+import subprocess
+import sys
+from collections import deque
+from collections.abc import Iterator
+from contextlib import suppress
+from fractions import Fraction
+from typing import Any
 
 import av
 import cv2
 import numpy as np
+from av.codec.context import CodecContext
+from av.video.codeccontext import VideoCodecContext
 
 from common.arrays import Image
+from common.clock import SYSTEM_CLOCK
 from common.errors import SourceError
+from sender.capture import rtsp_process
+from sender.capture.rtsp_process import NO_TIME, PACKET
 from sender.capture.source import without_credentials
-from sender.capture.video import open_video, reason, video_stream
-from sender.capture.video_picture import upright_rgb
+from sender.capture.video import limit, reason
+from sender.capture.video_picture import Deinterlacer, upright_rgb
 
 logger = logging.getLogger(__name__)
 
 _FPS_TOLERANCE = 0.05
-# FFmpeg's `timeout`, in microseconds, covers connecting and reading.
-RTSP_OPTIONS = {"rtsp_transport": "tcp", "timeout": "5000000", "fflags": "nobuffer", "flags": "low_delay"}
+# By its path: a module's name is looked up in the working directory, too.
+_RECEIVE = (sys.executable, "-P", rtsp_process.__file__)
+# For looking up the address, connecting, redirects and the first pictures together; and then from one to the next.
+_OPEN_S, _SILENCE_S = 20.0, 30.0
+_LEAST_WAIT_S, _MOST_AT_ONCE = 1e-3, 1 << 20
 
 
 class DeviceReader:
@@ -28,6 +45,8 @@ class DeviceReader:
     Raises:
         SourceError: there is no such camera, it is in use, it has no frames of this size, or (reading) it is lost.
     """
+
+    time_s = None
 
     def __init__(self, device: int | str, size: tuple[int, int] | None = None, fps: float | None = None) -> None:
         # OpenCV would log to stderr what the SourceError reports in one line.
@@ -74,29 +93,101 @@ class DeviceReader:
 
 
 class RtspReader:
-    """A network camera. Raises SourceError if the address does not answer, is no video, or (while reading) is lost."""
+    """A network camera, received by a process that is ended where it takes too long (`rtsp_process`).
+
+    Raises:
+        SourceError: the address does not answer in time, is no video, or (reading) shows nothing new, or is lost.
+    """
+
+    time_s: float | None = None
 
     def __init__(self, url: str) -> None:
         self._name = without_credentials(url)
+        self._link, theirs = socket.socketpair()
+        self._process: subprocess.Popen[bytes] | None = None
+        self._deinterlacer, self._frames = Deinterlacer(), deque[av.VideoFrame]()
         try:
-            self._container = open_video(url, self._name, RTSP_OPTIONS)
-        except av.FFmpegError as error:
+            with theirs:
+                end = theirs.fileno()
+                # In a session of its own, Ctrl-C ends it after the sender.
+                self._process = subprocess.Popen(
+                    _RECEIVE, stdin=end, stdout=end, stderr=subprocess.DEVNULL, start_new_session=True
+                )
+            self._decoder = self._opened(url)
+        except (SourceError, OSError) as error:
+            self.close()
             raise SourceError(
-                f"cannot open {self._name}: {reason(error)}: check that the camera can be reached, and "
+                f"cannot open {self._name}: {error}: check that the camera can be reached, and "
                 "rtsp://user:password@host/path; 554 is the usual port"
             ) from error
-        self._frames = self._container.decode(video_stream(self._container))
+
+    def _opened(self, url: str) -> VideoCodecContext:
+        self._until_s = SYSTEM_CLOCK.monotonic() + _OPEN_S
+        # Not as an argument, because an address may have a password, and arguments are for all users to see.
+        self._link.sendall(url.replace("\n", "").encode(errors="replace") + b"\n")
+        facts = self._taken_line()
+        self._time_base = Fraction(*facts["time_base"])
+        decoder = CodecContext.create(facts["codec"], "r")
+        if not isinstance(decoder, VideoCodecContext):
+            raise SourceError("it is no video")
+        decoder.extradata = bytes.fromhex(facts["extradata"])
+        decoder.width, decoder.height, decoder.pix_fmt = facts["width"], facts["height"], facts["pix_fmt"]
+        limit(decoder)
+        return decoder
 
     def read(self) -> Image:
+        self._until_s = SYSTEM_CLOCK.monotonic() + _SILENCE_S
         try:
-            frame = next(self._frames, None)
+            while not self._frames:
+                self._frames.extend(self._decoded())
+            frame = self._frames.popleft()
+            self.time_s = frame.time
+            return upright_rgb(frame, float(self._decoder.sample_aspect_ratio or 1))
+        except SourceError as error:
+            raise SourceError(f"{self._name}: {error}") from error
         except av.FFmpegError as error:
             raise SourceError(f"{self._name}: {reason(error)}") from error
         except (ValueError, OverflowError, MemoryError) as error:
             raise SourceError(f"{self._name} cannot be decoded: {error}") from error
-        if frame is None:
-            raise SourceError(f"{self._name} ended")
-        return upright_rgb(frame)
+
+    def _decoded(self) -> Iterator[av.VideoFrame]:
+        """What the next packet shows: nothing if it is damaged, because whole ones come soon."""
+        pts, size = PACKET.unpack(self._taken(PACKET.size))
+        if not size:
+            self._taken_line()
+        packet = av.Packet(self._taken(size))
+        packet.pts, packet.time_base = None if pts == NO_TIME else pts, self._time_base
+        with suppress(av.InvalidDataError):
+            for frame in self._decoder.decode(packet):
+                yield from self._deinterlacer.pictures(frame)
+
+    def _taken_line(self) -> Any:
+        """The facts on a line of the process; raises SourceError with its reason if they are why there is nothing."""
+        line = bytearray()
+        while not line.endswith(b"\n"):
+            line += self._taken(1)
+        facts = json.loads(line)
+        if "error" in facts:
+            raise SourceError(facts["error"])
+        return facts
+
+    def _taken(self, size: int) -> bytes:
+        data = bytearray()
+        while len(data) < size:
+            self._link.settimeout(max(self._until_s - SYSTEM_CLOCK.monotonic(), _LEAST_WAIT_S))
+            try:
+                part = self._link.recv(min(size - len(data), _MOST_AT_ONCE))
+            except TimeoutError as error:
+                raise SourceError("no picture came in time") from error
+            except OSError as error:
+                raise SourceError(f"its process has failed: {error.strerror}") from error
+            if not part:
+                raise SourceError("it ended")
+            data += part
+        return bytes(data)
 
     def close(self) -> None:
-        self._container.close()
+        self._link.close()
+        if self._process is not None:
+            self._process.kill()
+            self._process.wait()

@@ -22,7 +22,8 @@ from common.imaging.exif import focal_length_px, orientation_of
 from common.imaging.heif import register_heif
 from common.imaging.orientation import upright
 from common.imaging.rgb import to_rgb
-from common.imaging.sequence import PAGED, open_image, pages, picture_count
+from common.imaging.sequence import PAGED, is_heif, open_image, pages, picture_count
+from common.io.regular_file import open_regular
 from common.text import printable
 from sender.capture.source import CapturedFrame, FrameSource, camera_of, check_size, printable_name
 from sender.metrics import DropReason, SenderMetrics
@@ -35,9 +36,21 @@ _END_OF_JPEG = b"\xff\xd9"
 
 logger = logging.getLogger(__name__)
 
-IMAGE_SUFFIXES = frozenset(
-    {".jpg", ".jpeg", ".png", ".apng", ".webp", ".heic", ".heics", ".heif", ".heifs", ".hif", ".avif", ".avifs"}
-    | {".gif", ".tif", ".tiff", ".bmp", ".ppm", ".pgm"}
+# Names of pictures; of what is in a file they say something only where its first bytes do not.
+_SUFFIXES = frozenset(
+    {".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".apng", ".webp", ".heic", ".heics", ".heif", ".heifs", ".hif", ".avif"}
+    | {".avifs", ".gif", ".tif", ".tiff", ".bmp", ".ppm", ".pgm"}
+)
+_HEAD_BYTES = 256
+# JPEG, PNG, GIF, WebP, TIFF, PPM, and BMP with a known size of its second header.
+_HEADS = re.compile(
+    rb"\xff\xd8\xff|\x89PNG\r\n|GIF8[79]a|RIFF....WEBP|II[*+]\0|MM\0[*+]|P[1-6]\s|BM.{12}[\x0c\x10(48@l|]\0\0\0",
+    re.DOTALL,
+)
+# They begin as a TIFF, whose picture is a small copy, or as a JPEG: raw photographs, and videos without a container.
+_NO_PICTURES = frozenset(
+    {".dng", ".nef", ".nrw", ".arw", ".sr2", ".srf", ".cr2", ".pef", ".srw", ".rw2", ".3fr", ".iiq", ".erf", ".kdc"}
+    | {".mjpeg", ".mjpg"}
 )
 # Other decoders of Pillow stay unused: some run external programs.
 _FORMATS = ("JPEG", "PNG", "BMP", "WEBP", "TIFF", "PPM", "GIF", "HEIF", "AVIF")
@@ -45,9 +58,24 @@ _FORMATS = ("JPEG", "PNG", "BMP", "WEBP", "TIFF", "PPM", "GIF", "HEIF", "AVIF")
 register_heif()
 
 
-def is_image_path(path: Path) -> bool:
+def is_image(path: Path) -> bool:
+    """Whether a file begins as an image does, whatever its name."""
+    head = b"" if path.suffix.lower() in _NO_PICTURES else head_of(path)
+    return _HEADS.match(head) is not None or is_heif(head)
+
+
+def is_named_image(path: Path) -> bool:
     """Whether a path has the suffix of an image; its content is not read."""
-    return path.suffix.lower() in IMAGE_SUFFIXES
+    return path.suffix.lower() in _SUFFIXES
+
+
+def head_of(path: Path) -> bytes:
+    """The first bytes of a regular file; none if it cannot be read."""
+    try:
+        with open_regular(path, follow_links=True) as file:
+            return file.read(_HEAD_BYTES)
+    except OSError:
+        return b""
 
 
 def natural_order(path: Path) -> list[tuple[int, str]]:

@@ -17,16 +17,68 @@ logger = logging.getLogger(__name__)
 # Seconds before each attempt to reopen a lost camera; the last value repeats.
 BACKOFF_S = (0.5, 1.0, 2.0, 4.0, 8.0)
 _CLOSE_TIMEOUT_S = 0.5
+# The part of a delay that is forgotten in its time: clocks of cameras drift by less.
+_FORGOTTEN = 0.01
+# A frame that is later is none: the camera's clock was set.
+_MOST_BEHIND_S = 30.0
+# A delay that comes at once is of a backlog if it falls below this part in this time.
+_RISE_S, _DRAINING, _DRAINING_S = 1.0, 0.8, 5.0
 
 
 class ImageReader(Protocol):
     """An open camera."""
+
+    @property
+    def time_s(self) -> float | None:
+        """The newest frame's time on the camera's clock, seconds; None if it tells none."""
+        ...
 
     def read(self) -> Image:
         """Waits for the next frame, (H, W, 3) RGB; raises SourceError when the camera is lost."""
         ...
 
     def close(self) -> None: ...
+
+
+class LeastDelay:
+    """How late the frames of a camera are, by its own times and the least delay that was seen.
+
+    So those of a backlog are not taken for new. It begins again with the camera's times, and where they stood still: a
+    delay that comes at once and stays is none of a backlog, which becomes shorter. What comes slowly is forgotten
+    slowly, because the camera's clock may be slower than ours.
+    """
+
+    def __init__(self) -> None:
+        self._newest: tuple[float, float] | None = None
+        self._rose: tuple[float, float] | None = None
+        self._least_s = self._behind_s = 0.0
+
+    def behind_s(self, time_s: float | None, arrived_s: float) -> float:
+        """Seconds since the capture of the next frame, beyond the least delay.
+
+        Args:
+            time_s: of the frame on the camera's clock; None is as late as the frame before.
+            arrived_s: on our monotonic clock.
+        """
+        if time_s is None:
+            return self._behind_s
+        delay_s = arrived_s - time_s
+        before_s, before_arrived_s = self._newest or (time_s, arrived_s)
+        expected_s = self._least_s + _FORGOTTEN * (arrived_s - before_arrived_s)
+        if self._newest is None or time_s < before_s or self._stays(delay_s - expected_s, arrived_s):
+            expected_s, self._rose = delay_s, None
+        self._least_s = min(delay_s, expected_s)
+        self._newest, self._behind_s = (time_s, arrived_s), delay_s - self._least_s
+        return self._behind_s
+
+    def _stays(self, behind_s: float, arrived_s: float) -> bool:
+        """Whether frames have been late for so long, or are so late, that the camera's clock was set or stood still."""
+        if behind_s > self._behind_s + _RISE_S:
+            self._rose = arrived_s, behind_s
+        rose_s, rise_s = self._rose or (arrived_s, 0.0)
+        if behind_s < _DRAINING * rise_s:
+            self._rose = None
+        return behind_s > _MOST_BEHIND_S or (self._rose is not None and arrived_s > rose_s + _DRAINING_S)
 
 
 class LiveSource(FrameSource):
@@ -112,21 +164,24 @@ class LiveSource(FrameSource):
                 self._changed.notify_all()
 
     def _read_until_lost(self, reader: ImageReader) -> None:
+        delay = LeastDelay()
         try:
             while not self._closing.is_set():
-                self._put(reader.read())
+                image, arrived_s = reader.read(), self._clock.monotonic()
+                self._put(image, arrived_s, delay.behind_s(reader.time_s, arrived_s))
         except SourceError as error:
             self._metrics.camera_up(False)
             logger.warning("%s is lost: %s", self._name, error)
         finally:
             reader.close()
 
-    def _put(self, image: Image) -> None:
+    def _put(self, image: Image, arrived_s: float, behind_s: float) -> None:
         self._metrics.camera_frame()
         with self._changed:
             if is_late := self._newest is not None:
                 self._metrics.frame_dropped(DropReason.REPLACED)
-            self._newest = (self._clock.wall(), self._clock.monotonic() - self._began_s, image, is_late)
+            media_time_s = arrived_s - behind_s - self._began_s
+            self._newest = (self._clock.wall() - behind_s, media_time_s, image, is_late)
             self._changed.notify_all()
 
     def _opened(self) -> ImageReader:

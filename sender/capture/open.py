@@ -1,6 +1,7 @@
 """Opens the source that `--camera` names."""
 
 import glob
+import logging
 import os
 import re
 import stat
@@ -12,10 +13,11 @@ from pathlib import Path
 
 from common.errors import SourceError
 from common.imaging.sequence import is_sequence
-from sender.capture.animation import AnimationSource
+from common.text import counted
+from sender.capture.animation import AnimationSource, is_animated
 from sender.capture.cameras import DeviceReader, RtspReader
 from sender.capture.config import LIVE_PREFIX, STILLS_PREFIX, CaptureConfig
-from sender.capture.images import ImageSource, is_image_path, natural_order
+from sender.capture.images import ImageSource, head_of, is_image, is_named_image, natural_order
 from sender.capture.live import LiveSource
 from sender.capture.source import FrameSource, check_is_no_address, printable_name, without_credentials
 from sender.capture.video import VideoFileSource
@@ -28,7 +30,10 @@ _RTSP = ("rtsp://", "rtsps://")
 _INDEX_DIGITS = 4
 _VIDEO4LINUX_MAJOR = 81
 _SHOWN_CHARACTERS = 200
-_HEAD_BYTES = 256
+# Names of what is left out of a folder.
+_MOST_NAMED = 3
+
+logger = logging.getLogger(__name__)
 
 DEMO_CLIP = Path(__file__).with_name("data") / "demo.mp4"
 DEMO_PHOTOGRAPHS = Path(__file__).with_name("data") / "photographs"
@@ -108,7 +113,7 @@ def _open_other(camera: str, focal_px: float | None, metrics: SenderMetrics) -> 
     if camera == "demo":
         return VideoFileSource(DEMO_CLIP, focal_px, metrics)
     if camera == "demo-photos":
-        return _image_source(_images_in(DEMO_PHOTOGRAPHS), focal_px, metrics)
+        return _image_source(_matching_images(DEMO_PHOTOGRAPHS / "*.jpg"), focal_px, metrics)
     for prefix in (STILLS_PREFIX, LIVE_PREFIX):
         if camera.startswith(prefix):
             path = Path(camera.removeprefix(prefix))
@@ -131,43 +136,64 @@ def _open_path(path: Path, focal_px: float | None, metrics: SenderMetrics) -> Fr
     kind = status.st_mode
     if stat.S_ISDIR(kind):
         return _image_source(_images_in(path), focal_px, metrics)
-    if stat.S_ISREG(kind) and is_image_path(path):
-        return _image_source([path], focal_px, metrics)
     if stat.S_ISREG(kind):
-        return VideoFileSource(path, focal_px, metrics)
+        return _open_file(path, focal_px, metrics)
     what = "socket" if stat.S_ISSOCK(kind) else "pipe" if stat.S_ISFIFO(kind) else "device, but no camera"
     raise SourceError(f"{path} is a {what}: give --camera a camera, a video, images, or an rtsp:// URL")
 
 
-def _image_source(files: Sequence[Path], focal_px: float | None, metrics: SenderMetrics) -> FrameSource:
-    """The images among the files, in natural order; a single one that moves is played."""
-    images = sorted(filter(is_image_path, files), key=natural_order)
+def _open_file(path: Path, focal_px: float | None, metrics: SenderMetrics) -> FrameSource:
+    """A picture, an animation or a video, as its content says."""
+    if is_image(path):
+        return _image_source([path], focal_px, metrics)
+    try:
+        return VideoFileSource(path, focal_px, metrics)
+    except SourceError:
+        if not is_named_image(path):
+            raise
+        return ImageSource([path], focal_px, metrics)
+
+
+def _image_source(images: Sequence[Path], focal_px: float | None, metrics: SenderMetrics) -> FrameSource:
+    """Images in natural order; a single one that moves is played."""
     if len(images) == 1:
+        if is_animated(images[0]):
+            return AnimationSource(images[0], focal_px)
         # Reading it as a picture says what is wrong.
         with suppress(SourceError):
-            return AnimationSource(images[0], focal_px)
-        with suppress(SourceError, OSError), images[0].open("rb") as file:
-            if is_sequence(file.read(_HEAD_BYTES)):
+            if is_sequence(head_of(images[0])):
                 return VideoFileSource(images[0], focal_px, metrics)
-    return ImageSource(images, focal_px, metrics)
+    return ImageSource(sorted(images, key=natural_order), focal_px, metrics)
 
 
 def _images_in(folder: Path) -> list[Path]:
-    """The files of a folder; raises SourceError if it cannot be read or contains no image."""
+    """The images in a folder; raises SourceError if it cannot be read or contains none."""
     try:
-        found = [entry for entry in folder.iterdir() if entry.is_file()]
+        images = _images_among(list(folder.iterdir()), folder)
     except OSError as error:
         raise SourceError(f"cannot read the folder {folder}: {error.strerror}") from error
-    if not any(map(is_image_path, found)):
+    if not images:
         raise SourceError(f"the folder {folder} contains no image (.jpg, .png, .heic, .avif, .webp, .gif, .tif, .bmp)")
-    return found
+    return images
+
+
+def _images_among(paths: Sequence[Path], where: Path) -> list[Path]:
+    """The images, and files that are named as one; how many others there are is logged."""
+    images = [path for path in paths if path.is_file() and (is_image(path) or is_named_image(path))]
+    others = sorted(set(paths).difference(images), key=natural_order)
+    if images and others:
+        named = ", ".join(printable_name(path.name) for path in others[:_MOST_NAMED])
+        more = f" and {len(others) - _MOST_NAMED} more" if len(others) > _MOST_NAMED else ""
+        left_out = counted(len(others), "is no image", "are no images")
+        logger.warning("of %d entries in %s, %s and left out: %s%s", len(paths), _shown(where), left_out, named, more)
+    return images
 
 
 def _matching_images(pattern: Path) -> list[Path]:
-    """The files that match a glob, of which no folder that exists is a pattern.
+    """The images that match a glob, of which no folder that exists is a pattern.
 
     Raises:
-        SourceError: there is no image among them.
+        SourceError: there is none.
     """
     try:
         root = next(folder for folder in pattern.parents if folder.is_dir())
@@ -175,8 +201,8 @@ def _matching_images(pattern: Path) -> list[Path]:
         matches = [root / name for name in found_names]
     except (OSError, ValueError, re.error) as error:
         raise SourceError(f"cannot look for {_shown(pattern)}: {error}") from error
-    found = [path for path in matches if path.is_file()]
-    if matches and not any(map(is_image_path, found)):
+    found = _images_among(matches, pattern)
+    if matches and not found:
         raise SourceError(
             f"none of the {len(matches)} paths that match {pattern} is an image file; "
             "give a glob of images, or a single video"

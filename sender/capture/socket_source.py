@@ -1,6 +1,7 @@
 """Pictures and frames that other programs send: `--camera socket:PATH` and `--camera socket+live:PATH`."""
 
 import itertools
+import logging
 import threading
 from collections.abc import Iterator
 from dataclasses import replace
@@ -14,8 +15,12 @@ from sender.capture.picture_socket import PictureServer
 from sender.capture.source import CapturedFrame, FrameSource, camera_of
 from sender.metrics import DropReason, SenderMetrics
 
+logger = logging.getLogger(__name__)
+
 # From one frame to the next, until two are known.
 _INTERVAL_S = 1 / 30
+# The year 1980: what is less are seconds since a machine's start.
+_LEAST_EPOCH_S = 315_532_800.0
 
 
 class SocketSource(FrameSource):
@@ -57,7 +62,7 @@ class SocketSource(FrameSource):
         self._turn = threading.Lock()
         self._taken = 0
         self._last_source = ""
-        self._closed = False
+        self._closed = self._warned = False
         self._server = PictureServer(path, self._answer)
         self._metrics.camera_up(True)
 
@@ -100,7 +105,7 @@ class SocketSource(FrameSource):
                 self._metrics.frame_dropped(DropReason.UNREADABLE)
                 raise
             source = self._source(header.name)
-            if header.captured_at is not None:
+            if header.captured_at is not None and self._is_epoch(header.captured_at):
                 # Of a stream they are times of one clock, of pictures any.
                 captured_at = self._times.following(header.captured_at) if self.live else header.captured_at
             frame = CapturedFrame(
@@ -114,6 +119,14 @@ class SocketSource(FrameSource):
             self._taken += 1
             self._put(frame)
         return PictureAccepted(source, camera.width, camera.height)
+
+    def _is_epoch(self, time_s: float) -> bool:
+        """Whether a program counts its times from 1970, and not from the start of its machine: the first is told."""
+        if time_s < _LEAST_EPOCH_S and not self._warned:
+            self._warned = True
+            text = "%s: captured_at has to be seconds since 1970, and %g is none of now: times of arrival are taken"
+            logger.warning(text, self._name, time_s)
+        return time_s >= _LEAST_EPOCH_S
 
     def _put(self, frame: CapturedFrame) -> None:
         with self._changed:

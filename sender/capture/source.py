@@ -24,10 +24,11 @@ class CapturedFrame:
     Args:
         sequence: counts up from 0, without gaps.
         source: file name, device or address (without credentials).
-        captured_at: seconds since the epoch: the arrival of a live frame, the reading of a file's frame. Of a video,
-            `sender.playback` replaces it by what the file's times say.
+        captured_at: seconds since the epoch: the arrival of a live frame, without what a network camera's times say
+            that it was late; the reading of a file's frame. Of a video, `sender.playback` replaces it by what the
+            file's times say.
         media_time_s: seconds since the source's first frame: presentation time in a video file, arrival of a live
-            frame, 0 for images.
+            frame as above, 0 for images.
         image: (H, W, 3) uint8, RGB, upright.
         is_late: whether it is live, and took the place of one that waited.
     """

@@ -1,4 +1,4 @@
-"""Frames from video files; opening them, which RTSP streams share."""
+"""Frames from video files."""
 
 import logging
 import threading
@@ -9,13 +9,14 @@ from typing import Any
 import av
 from av.codec.context import Flags
 from av.container import InputContainer
+from av.video.codeccontext import VideoCodecContext
 from av.video.stream import VideoStream
 
 from common.clock import STEADY_CLOCK, BridgedTimes, Clock
 from common.errors import SourceError
 from common.text import counted
 from sender.capture.source import MAX_PIXELS, CapturedFrame, FrameSource, camera_of, printable_name
-from sender.capture.video_picture import upright_rgb
+from sender.capture.video_picture import Deinterlacer, upright_rgb
 from sender.metrics import DropReason, SenderMetrics
 
 logger = logging.getLogger(__name__)
@@ -23,6 +24,8 @@ logger = logging.getLogger(__name__)
 _DEFAULT_FPS = 25.0  # of a file without a frame rate
 # A file may name others, as a playlist does: none of another machine is opened.
 _FILE_OPTIONS = {"protocol_whitelist": "file,crypto,data"}
+# FFmpeg's name of what has an image's name, whatever its content.
+_BY_NAME = "image2"
 # A file is cut if so many of its longest steps are missing at its end.
 _MISSING_STEPS = 1.5
 # Formats whose duration includes what is before the first frame.
@@ -32,32 +35,37 @@ _TRANSPORT_PACKET_BYTES = (188, 192)
 
 
 def open_file(path: Path) -> InputContainer:
-    """Opens a file; raises as `open_video`."""
-    # With a protocol, because FFmpeg would take the start of `a:b` for one.
-    return open_video(f"file:{path}", str(path), _FILE_OPTIONS)
-
-
-def open_video(location: str, name: str, options: dict[str, str] | None = None) -> InputContainer:
-    """Opens a file or address with FFmpeg and checks that it has a video stream; messages call it `name`.
+    """Opens a file with FFmpeg and checks that it has a video stream.
 
     Raises:
-        SourceError: missing, unreachable, or not a video.
+        SourceError: it is not a video.
         av.FFmpegError: FFmpeg cannot open it.
     """
+    # With a protocol, because FFmpeg would take the start of `a:b` for one.
     # `replace`: metadata that is not UTF-8 must not prevent playing.
-    container = av.open(location, mode="r", options=options or {}, metadata_errors="replace")
-    if not container.streams.video:
+    container = av.open(f"file:{path}", mode="r", options=_FILE_OPTIONS, metadata_errors="replace")
+    try:
+        if container.format.name == _BY_NAME:
+            raise SourceError(f"{path} is no video, and no image that can be read")
+        if not container.streams.video:
+            what = "give a video file, an image, a folder of images or a camera"
+            raise SourceError(f"{path} has no video stream; {what}")
+        decoder = video_stream(container).codec_context
+        if decoder is None:
+            raise SourceError(f"{path} is coded in a format that cannot be decoded; convert it, for example to H.264")
+    except SourceError:
         container.close()
-        raise SourceError(f"{name} has no video stream; give a video file, an image, a folder of images or a camera")
-    decoder = video_stream(container).codec_context
-    if decoder is None:
-        container.close()
-        raise SourceError(f"{name} is coded in a format that cannot be decoded; convert it, for example to H.264")
+        raise
+    limit(decoder)
+    return container
+
+
+def limit(decoder: VideoCodecContext) -> None:
+    """Sets how a decoder that is not open yet works."""
     # Threads for frames lose those behind a damaged one at the end, and report it late.
     decoder.thread_type = "SLICE"
     # Before memory for a larger one is taken.
     decoder.options = {"max_pixels": str(MAX_PIXELS)}
-    return container
 
 
 def video_stream(container: InputContainer) -> VideoStream:
@@ -145,17 +153,18 @@ class VideoFileSource(FrameSource):
             self._report()
 
     def _decoded(self) -> Iterator[av.VideoFrame]:
-        packets = self._container.demux(self._stream, *self._container.streams.audio)
+        packets, deinterlacer = self._container.demux(self._stream, *self._container.streams.audio), Deinterlacer()
         while True:
             with self._decoding:
                 frames = None if self._closed else self._next(packets)
             if frames is None:
+                yield from deinterlacer.rest()
                 return
             for frame in frames:
                 if frame.is_corrupt and not self._frames:
                     continue  # it shows nothing before the first whole one
                 self._smeared += frame.is_corrupt
-                yield frame
+                yield from deinterlacer.pictures(frame)
 
     def _next(self, packets: Iterator["av.Packet[Any]"]) -> list[av.VideoFrame] | None:
         """The frames of the next packet, of which there may be none; None at the end."""

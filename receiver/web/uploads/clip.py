@@ -10,7 +10,7 @@ from av.codec.context import Flags
 from av.container import InputContainer
 from PIL import Image as PillowImage
 
-from common.imaging.sequence import ANIMATED, animation, is_animation, open_image
+from common.imaging.sequence import ANIMATED, animation, excess, is_animation, open_image
 from receiver.web.refused import Refused
 from receiver.web.uploads.limits import MAX_CLIP_S, MAX_FPS, MAX_PIXELS, check_size
 
@@ -92,6 +92,8 @@ def _animated(path: str, image_format: str) -> tuple[int, int, int, float]:
     with open_image(Path(path), (image_format,)) as image:
         width, height = image.size
         check_size("clip", width, height)
+        if (text := excess(image)) is not None:
+            raise Refused(413, f"the clip {text}")
         with suppress(Exception):  # the sender says how far it goes
             for shown_s in animation(image):
                 durations_s.append(shown_s)

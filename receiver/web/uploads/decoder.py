@@ -21,6 +21,7 @@ from receiver.web.uploads import decoder_process
 logger = logging.getLogger(__name__)
 
 _WALL_S = 60.0
+_TOO_LONG = "takes too long to decode: shrink it, or export it again"
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,7 +88,9 @@ def _decoded(kind: str, *arguments: str, content: bytes = b"") -> tuple[dict[str
             command, input=content, capture_output=True, timeout=_WALL_S, check=False, env=environment
         )
     except subprocess.TimeoutExpired as error:
-        raise Refused(422, f"the {kind} takes too long to decode: export it again") from error
+        raise Refused(422, f"the {kind} {_TOO_LONG}") from error
+    if done.returncode == -signal.SIGXCPU:
+        raise Refused(422, f"the {kind} {_TOO_LONG}")
     if done.returncode < 0:  # its limits, or what the file has done to the decoder
         logger.info("the decoder of a %s was ended by %s", kind, signal.Signals(-done.returncode).name)
         raise Refused(422, f"the {kind} is damaged or incomplete: export it again")

@@ -24,7 +24,8 @@ def main(kind: str, *arguments: str) -> None:
     os.nice(_NICE)
     for limit, most in ((resource.RLIMIT_AS, _ADDRESS_SPACE_BYTES), (resource.RLIMIT_CPU, _CPU_S)):
         with contextlib.suppress(ValueError):  # macOS has no limit of the address space
-            resource.setrlimit(limit, (most, most))
+            # Where both limits are one, the kernel ends the process without saying which.
+            resource.setrlimit(limit, (most, most + 1))
     content = b""
     try:
         if kind == "picture":

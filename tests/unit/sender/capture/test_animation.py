@@ -109,6 +109,15 @@ def test_transparent_pixels_become_white(tmp_path: Path, kind: str) -> None:
     assert (first.image == 255).all() and np.abs(second.image[0, 0].astype(int) - (200, 0, 0)).max() < 4
 
 
+def test_metadata_of_an_apng_turns_its_pictures(tmp_path: Path) -> None:
+    exif = PillowImage.Exif()
+    exif[0x0112] = 6
+    pictures = [PillowImage.new("RGB", (64, 48), colour) for colour in COLOURS]
+    pictures[0].save(tmp_path / "a.png", save_all=True, append_images=pictures[1:], exif=exif)
+    frames = frames_of(tmp_path / "a.png")
+    assert [(frame.image.shape, likeliest(frame)) for frame in frames] == [((64, 48, 3), each) for each in COLOURS]
+
+
 def test_picture_for_programs_that_play_no_apng_is_left_out(tmp_path: Path) -> None:
     images = [PillowImage.new("RGB", (64, 48), colour) for colour in COLOURS]
     images[0].save(tmp_path / "a.png", save_all=True, default_image=True, append_images=images[1:], duration=100)

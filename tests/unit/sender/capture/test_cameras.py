@@ -1,8 +1,11 @@
 import contextlib
 import socket
 import threading
+from collections.abc import Callable
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
 
-import av
 import cv2
 import numpy as np
 import pytest
@@ -11,6 +14,8 @@ from common.errors import SourceError
 from sender.capture.cameras import DeviceReader, RtspReader
 from sender.capture.config import CaptureConfig
 from sender.capture.source import without_credentials
+from tests.support.pictures.clips import write_clip
+from tests.support.pictures.network_camera import Frame, NetworkCamera, frames_of
 
 
 class FakeCapture:
@@ -106,22 +111,68 @@ def answer(server: socket.socket, status: str) -> None:
                         break
 
 
-def test_rtsp_that_breaks_or_ends_is_lost(monkeypatch: pytest.MonkeyPatch) -> None:
-    class Container:
-        def decode(self, video: int) -> object:
-            yield av.VideoFrame.from_ndarray(np.full((48, 64, 3), 200, np.uint8), format="rgb24")
-            raise av.error.ConnectionResetError(104, "Connection reset by peer")
+@pytest.fixture
+def frames(tmp_path: Path) -> Callable[..., list[Frame]]:
+    def encoded(width: int, height: int, fields: str = "", aspect: int = 1) -> list[Frame]:
+        def prepare(stream: Any) -> None:
+            stream.codec_context.sample_aspect_ratio = Fraction(aspect)
 
-        def close(self) -> None: ...
+        options = {"x264-params": f"keyint=5:repeat-headers=1{fields}", "tune": "zerolatency"}
+        images = [np.full((height, width, 3), (200, 20, 20), np.uint8)] * 30
+        return frames_of(write_clip(tmp_path / f"{width}.h264", images, options=options, prepare=prepare))
 
-    monkeypatch.setattr("sender.capture.cameras.open_video", lambda *arguments: Container())
-    monkeypatch.setattr("sender.capture.cameras.video_stream", lambda container: 0)
-    reader = RtspReader("rtsp://host/live")
-    assert reader.read().shape == (48, 64, 3)
-    with pytest.raises(SourceError, match="rtsp://host/live: Connection reset by peer"):
-        reader.read()
-    with pytest.raises(SourceError, match="rtsp://host/live ended"):
-        reader.read()
+    return encoded
+
+
+@pytest.mark.parametrize("fields", ["", ":tff=1"])
+def test_network_camera_has_square_pixels_and_times_until_it_ends(frames: Any, fields: str) -> None:
+    with NetworkCamera(frames(64, 96, fields, aspect=2), times_s=(np.arange(120) / 10 + 5.0).tolist()) as camera:
+        reader, shown = RtspReader(camera.url), list[float | None]()
+        with pytest.raises(SourceError, match=r"^rtsp://127\.0\.0\.1:\d+/live: .*end") as ended:
+            while True:
+                image = reader.read()
+                shown.append(reader.time_s)
+                assert image.shape == (96, 128, 3) and np.abs(image[40, 60] - (200.0, 20.0, 20.0)).max() < 12
+    reader.close()
+    assert "secret" not in str(ended.value)
+    steps = np.diff([time_s for time_s in shown if time_s is not None])
+    assert len(steps) == len(shown) - 1 > 10 and steps == pytest.approx(0.1, abs=1e-3)
+
+
+def test_network_camera_changes_its_size(frames: Any) -> None:
+    with NetworkCamera([*frames(64, 96), *frames(160, 48)]) as camera:
+        reader = RtspReader(camera.url)
+        shapes = {reader.read().shape for _ in range(90)}
+        reader.close()
+    assert shapes == {(96, 64, 3), (48, 160, 3)}
+
+
+def test_network_camera_that_redirects_for_ever_is_refused() -> None:
+    def answer(method: str, number: int) -> bytes:
+        return f"RTSP/1.0 302 Found\r\nCSeq: {number}\r\nLocation: {camera.url}\r\n\r\n".encode()
+
+    with NetworkCamera(answer=answer) as camera, pytest.raises(SourceError, match="redirects more than 5 times"):
+        RtspReader(camera.url)
+    assert camera.requests <= 8
+
+
+def test_network_camera_with_an_endless_description_is_refused() -> None:
+    def answer(method: str, number: int) -> bytes | None:
+        head = f"RTSP/1.0 200 OK\r\nCSeq: {number}\r\nContent-Type: application/sdp\r\nContent-Length: {2 * 10**9}"
+        return f"{head}\r\n\r\n".encode() + b"a=x\r\n" * 100_000 if method == "DESCRIBE" else None
+
+    with NetworkCamera(answer=answer) as camera, pytest.raises(SourceError, match=r"cannot open rtsp://127\.0\.0\.1"):
+        RtspReader(camera.url)
+
+
+@pytest.mark.parametrize("begun", [b"RTSP/1.0 200 OK\r\nX: ", b"HTTP/1.0 200 OK\r\n\r\n"], ids=["header", "body"])
+def test_network_camera_that_answers_without_an_end_is_given_up(begun: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sender.capture.cameras._OPEN_S", 1.0)
+    with (
+        NetworkCamera(answer=lambda method, number: begun + 10**8 * b"x") as camera,
+        pytest.raises(SourceError, match="no picture came in time: check that the camera"),
+    ):
+        RtspReader(camera.url)
 
 
 @pytest.mark.parametrize(

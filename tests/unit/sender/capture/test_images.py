@@ -14,7 +14,7 @@ from PIL import Image as PillowImage
 from common.clock import Clock
 from common.errors import SourceError
 from common.frames import Camera
-from sender.capture.images import ImageSource, decode_image, is_image_path, read_image
+from sender.capture.images import ImageSource, decode_image, is_image, read_image
 from sender.metrics import SenderMetrics
 from tests.support.pictures import fake_pictures
 
@@ -133,7 +133,7 @@ def test_pictures_of_phones_and_first_frames_of_animations_are_read(tmp_path: Pa
         path = tmp_path / f"moving{suffix}"
         green = PillowImage.new("RGB", (64, 48), GREEN)
         PillowImage.new("RGB", (64, 48), RED).save(path, save_all=True, append_images=[green])
-    assert is_image_path(path)
+    assert is_image(path)
     (frame,) = ImageSource([path])
     assert frame.image.shape == (48, 64, 3)
     assert np.abs(frame.image[5, 5].astype(int) - RED).max() < 12

@@ -8,7 +8,7 @@ import pytest
 from common.arrays import Image
 from common.clock import Clock
 from common.errors import SourceError
-from sender.capture.live import LiveSource
+from sender.capture.live import LeastDelay, LiveSource
 from sender.metrics import SenderMetrics
 
 
@@ -16,7 +16,8 @@ class ScriptedReader:
     """A camera that delivers the frames of `script` one by one; an exception in it is raised."""
 
     def __init__(self) -> None:
-        self.script: queue.Queue[Image | BaseException] = queue.Queue()
+        self.script: queue.Queue[tuple[Image, float | None] | BaseException] = queue.Queue()
+        self.time_s: float | None = None
         self.waiting = threading.Semaphore(0)
         self.closed = threading.Event()
 
@@ -26,14 +27,15 @@ class ScriptedReader:
         item = self.script.get(timeout=10)
         if isinstance(item, BaseException):
             raise item
-        return item
+        image, self.time_s = item
+        return image
 
     def close(self) -> None:
         self.closed.set()
 
-    def deliver(self, *values: int) -> None:
+    def deliver(self, *values: int, time_s: float | None = None) -> None:
         for value in values:
-            self.script.put(np.full((4, 6, 3), value, np.uint8))
+            self.script.put((np.full((4, 6, 3), value, np.uint8), time_s))
 
     def lose(self) -> None:
         self.script.put(SourceError("unplugged"))
@@ -126,3 +128,56 @@ def test_unexpected_exception_of_reader_is_raised_while_iterating() -> None:
         with pytest.raises(ZeroDivisionError):
             next(iter(source))
     assert reader.closed.is_set()
+
+
+def test_backlog_is_as_old_as_the_camera_says() -> None:
+    reader = ScriptedReader()
+    now_s = iter([0.0, 100.0, 104.0, 104.0, 104.1, 105.0])
+    with LiveSource("door", lambda: reader, clock=Clock(monotonic=now_s.__next__, wall=lambda: 5000.0)) as source:
+        frames = iter(source)
+        # Four seconds without a frame, then what had waited.
+        for time_s, late_s in ((7.0, 0.0), (7.1, 3.86), (9.0, 1.96), (11.1, 0.0), (None, 0.0)):
+            reader.deliver(1, time_s=time_s)
+            frame = next(frames)
+            assert 5000.0 - frame.captured_at == pytest.approx(late_s, abs=0.05)
+        assert frame.media_time_s == 105.0
+        reader.lose()
+
+
+def shown_lateness(times_s: list[float], arrivals_s: list[float]) -> list[float]:
+    delay = LeastDelay()
+    return [delay.behind_s(*pair) for pair in zip(times_s, arrivals_s, strict=True)]
+
+
+@pytest.mark.parametrize("rate", [1 - 5e-3, 1 - 1e-4, 1 + 1e-4, 1 + 0.2])
+def test_camera_whose_clock_drifts_is_not_late(rate: float) -> None:
+    arrivals_s = np.arange(0, 7200, 0.2) + np.random.default_rng(0).exponential(0.01, 36_000)
+    late_s = np.array(shown_lateness((np.arange(0, 7200, 0.2) * rate + 9e4).tolist(), arrivals_s.tolist()))
+    assert late_s.min() >= 0.0 and late_s.max() < 0.2
+
+
+@pytest.mark.parametrize("jump_s", [-9e4, -2.0, 5.0, 9e6])
+def test_times_that_jump_make_nothing_late(jump_s: float) -> None:
+    arrivals_s = np.arange(100) / 10
+    times_s = arrivals_s + jump_s * ((arrivals_s > 3) & (arrivals_s < 6))
+    assert max(shown_lateness(times_s.tolist(), arrivals_s.tolist())) < 0.05
+
+
+def test_clock_that_stands_still_for_a_while_makes_nothing_late_for_long() -> None:
+    arrivals_s = np.concatenate([np.arange(100), np.arange(150, 400)]) / 10
+    late_s = shown_lateness((np.arange(350) / 10).tolist(), arrivals_s.tolist())
+    assert late_s[100] == pytest.approx(5.0, abs=0.1) and max(late_s[:100] + late_s[160:]) < 0.1
+
+
+@pytest.mark.parametrize("headroom", [0.15, 1.0])
+def test_backlog_that_becomes_shorter_slowly_is_late_until_its_end(headroom: float) -> None:
+    times_s = np.arange(800) / 10
+    arrivals_s = np.maximum(times_s, 14.0 + (times_s - 10) / (1 + headroom))
+    arrivals_s[times_s < 10] = times_s[times_s < 10]
+    late_s = shown_lateness(times_s.tolist(), arrivals_s.tolist())
+    assert late_s == pytest.approx((arrivals_s - times_s).tolist(), abs=0.4)
+
+
+def test_camera_whose_clock_stands_still_is_as_old_as_can_be() -> None:
+    late_s = shown_lateness([5.0] * 1000, list(map(float, range(1000))))
+    assert max(late_s) <= 30.0

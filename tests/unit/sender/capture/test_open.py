@@ -3,13 +3,14 @@ import socket
 from pathlib import Path
 
 import pytest
+from PIL import Image as PillowImage
 
 from common.errors import SourceError
 from sender.capture.config import CaptureConfig
 from sender.capture.images import ImageSource
 from sender.capture.open import DEMO_PHOTOGRAPHS, open_source
 from sender.capture.video import VideoFileSource
-from tests.unit.sender.capture.test_images import paint
+from tests.unit.sender.capture.test_images import HEIC, paint
 from tests.unit.sender.capture.test_video import film
 
 
@@ -18,15 +19,61 @@ def names(camera: Path | str) -> list[str]:
         return [frame.source for frame in source]
 
 
-def test_folder_yields_images_in_natural_order(tmp_path: Path) -> None:
+def test_folder_yields_images_in_natural_order(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     for name in ("p10.png", "p9.png", "p1.PNG", "p[1].png"):
         paint(tmp_path / name)
     film(tmp_path / "clip.avi")
     (tmp_path / "keypoints.json").write_text("{}")
     (tmp_path / "folder.jpg").mkdir()
     assert names(tmp_path) == ["p1.PNG", "p9.png", "p10.png", "p[1].png"]
+    (record,) = caplog.records
+    assert record.getMessage().endswith(" 3 are no images and left out: clip.avi, folder.jpg, keypoints.json")
     for name in ("p1.PNG", "p[1].png"):
         assert names(tmp_path / name) == [name], "the name of a file is no glob"
+
+
+def written(path: Path, kind: str) -> Path:
+    """A picture of a format, or of four that follow each other (`+`)."""
+    pictures = [PillowImage.new("RGB", (64, 48), (60 * index, 0, 200)) for index in range(4 if kind[-1] == "+" else 1)]
+    with path.open("wb") as file:
+        pictures[0].save(file, kind.rstrip("+"), save_all=len(pictures) > 1, append_images=pictures[1:])
+    return path
+
+
+STILL = ("JPEG", "PNG", "GIF", "WEBP", "AVIF", "TIFF", "BMP", "PPM")
+
+
+@pytest.mark.parametrize("name", ["a.jfif", "a.JPE", "a", "a.png", "a.jpg", "a.mp4", "a.txt"])
+def test_contents_say_what_a_file_is(tmp_path: Path, name: str, caplog: pytest.LogCaptureFixture) -> None:
+    for kind in STILL:
+        folder = tmp_path / kind
+        folder.mkdir()
+        path = written(folder / name, kind)
+        assert [names(path), names(folder)] == [[name], [name]], kind
+    (tmp_path / name).write_bytes(HEIC.read_bytes())
+    assert names(tmp_path / name) == [name]
+    for kind in ("GIF+", "PNG+", "WEBP+", "AVIF+"):
+        assert names(written(tmp_path / name, kind)) == [name] * 4, kind
+    for video in (film(tmp_path / "clip.mkv"), film(tmp_path / "clip.mp4"), film(tmp_path / "clip.avi")):
+        (tmp_path / name).write_bytes(video.read_bytes())
+        assert names(tmp_path / name) == [name] * 5, video
+    assert not caplog.records
+
+
+def test_raw_photographs_are_not_their_small_copies(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    written(tmp_path / "a.dng", "TIFF")
+    written(tmp_path / "a.jfif", "JPEG")
+    assert names(tmp_path) == ["a.jfif"]
+    assert [record.getMessage() for record in caplog.records] == [
+        f"of 2 entries in {tmp_path}, 1 is no image and left out: a.dng"
+    ]
+
+
+def test_text_in_a_picture_s_name_is_no_video(tmp_path: Path) -> None:
+    for name in ("a.jpg", "a.png", "a.gif", "a.heic"):
+        (tmp_path / name).write_text("Python and BMW " * 300)
+        with pytest.raises(SourceError, match="is not an image that can be read"):
+            names(tmp_path / name)
 
 
 def test_glob_yields_matching_images(tmp_path: Path) -> None:
@@ -144,9 +191,10 @@ def test_invalid_options_are_rejected() -> None:
             CaptureConfig(focal_px=focal_px)
 
 
-def test_demo_photographs_are_shipped_with_their_licences() -> None:
+def test_demo_photographs_are_shipped_with_their_licences(caplog: pytest.LogCaptureFixture) -> None:
     with open_source("demo-photos") as source:
         frames = list(source)
+    assert not caplog.records
     assert source.stills and len(frames) == 6
     licences = (DEMO_PHOTOGRAPHS / "LICENSES.md").read_text(encoding="utf-8")
     assert [frame.source for frame in frames if frame.source not in licences] == []

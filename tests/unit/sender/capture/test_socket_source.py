@@ -120,11 +120,11 @@ def bench(tmp_path: Path) -> Iterator[Callable[..., Bench]]:
 
 def test_picture_becomes_a_frame(bench: Callable[..., Bench]) -> None:
     stills = bench()
-    answer = stills.program().send(picture(orientation=6), name="a.png", captured_at=12.5, focal_px=9.0)
+    answer = stills.program().send(picture(orientation=6), name="a.png", captured_at=4e8, focal_px=9.0)
     frame = next(stills.frames)
     # Upright: the EXIF orientation exchanges the sides.
     assert answer == PictureAccepted("a.png", 4, 6)
-    assert (frame.sequence, frame.source, frame.captured_at, frame.media_time_s) == (0, "a.png", 12.5, 0.0)
+    assert (frame.sequence, frame.source, frame.captured_at, frame.media_time_s) == (0, "a.png", 4e8, 0.0)
     assert frame.image.shape == (6, 4, 3) and (frame.image == [200, 0, 0]).all()
     assert (frame.camera.width, frame.camera.height, frame.camera.focal_px) == (4, 6, 9.0)
     assert not stills.source.live and stills.source.stills
@@ -274,8 +274,32 @@ def test_times_of_a_stream_go_on_where_its_clock_is_set(bench: Callable[..., Ben
     times_s = {live: list[float](), stills: list[float]()}
     for each in times_s:
         program = each.program()
-        for captured_at in (50.0, 50.25, 9e8, 9e8 + 0.25, 60.0):
+        for captured_at in (4e8, 4e8 + 0.25, 9e8, 9e8 + 0.25, 5e8):
             program.send(picture(), captured_at=captured_at)
             times_s[each].append(next(each.frames).captured_at)
-    assert times_s[live] == [50.0, 50.25, 50.5, 50.75, 51.0]
-    assert times_s[stills] == [50.0, 50.25, 9e8, 9e8 + 0.25, 60.0]
+    assert times_s[live] == [4e8 + step / 4 for step in range(5)]
+    assert times_s[stills] == [4e8, 4e8 + 0.25, 9e8, 9e8 + 0.25, 5e8]
+
+
+@pytest.mark.parametrize("live", [True, False])
+def test_times_since_a_machine_s_start_are_told_once_and_not_used(
+    bench: Callable[..., Bench], live: bool, caplog: pytest.LogCaptureFixture
+) -> None:
+    camera = bench(live=live)
+    program = camera.program()
+    for captured_at in (0.0, 86_400.5, 2e8):
+        program.send(picture(), captured_at=captured_at)
+        assert next(camera.frames).captured_at == CLOCK.wall()
+    (record,) = (each for each in caplog.records if each.levelname == "WARNING")
+    assert "in0: captured_at has to be seconds since 1970, and 0 is none of now" in record.getMessage()
+    program.send(picture(), captured_at=9e8)
+    assert next(camera.frames).captured_at == 9e8
+
+
+def test_times_in_milliseconds_are_refused_with_the_unit(bench: Callable[..., Bench]) -> None:
+    program = bench(live=True).program()
+    header = b'{"captured_at": 1767225600000}'
+    program.write(MESSAGE_PREFIX.pack(len(header), len(picture())) + header + picture())
+    answer = program.answer()
+    assert isinstance(answer, PictureRefused)
+    assert "times are seconds since 1970, not milliseconds" in answer.reason

@@ -8,6 +8,7 @@ from typing import Any, cast
 import av
 import numpy as np
 import pytest
+from av.codec.context import Flags
 from PIL import Image as PillowImage
 
 from common.arrays import Image
@@ -270,12 +271,9 @@ def test_pauses_of_a_file_are_kept_and_are_no_cut(
     assert caplog.records == []
 
 
-def test_frames_that_grow_are_refused_before_they_are_decoded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    pictures = []
-    for side in (64, 64, 400):
-        PillowImage.new("RGB", (side, side)).save(jpeg := io.BytesIO(), "JPEG")
-        pictures.append(jpeg.getvalue())
-    with av.open(str(tmp_path / "grows.mkv"), "w") as container:
+def write_motion_jpeg(path: Path, pictures: list[bytes]) -> Path:
+    """A video of JPEG files."""
+    with av.open(str(path), "w") as container:
         stream = cast(Any, container.add_stream("mjpeg", rate=10))
         stream.width, stream.height, stream.pix_fmt = 64, 64, "yuvj420p"
         stream.encode(av.VideoFrame(64, 64, "yuvj420p"))
@@ -283,9 +281,74 @@ def test_frames_that_grow_are_refused_before_they_are_decoded(tmp_path: Path, mo
             packet = av.Packet(data)
             packet.stream, packet.pts, packet.dts, packet.time_base = stream, index, index, Fraction(1, 10)
             container.mux(packet)
+    return path
+
+
+def test_frames_that_grow_are_refused_before_they_are_decoded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    pictures = []
+    for side in (64, 64, 400):
+        PillowImage.new("RGB", (side, side)).save(jpeg := io.BytesIO(), "JPEG")
+        pictures.append(jpeg.getvalue())
+    write_motion_jpeg(tmp_path / "grows.mkv", pictures)
     monkeypatch.setattr("sender.capture.video.MAX_PIXELS", 100_000)
     with VideoFileSource(tmp_path / "grows.mkv") as source:
         frames = iter(source)
         assert [next(frames).image.shape for _ in range(2)] == [(64, 64, 3)] * 2
         with pytest.raises(SourceError, match=r"grows\.mkv: frame 2: it is larger than"):
             next(frames)
+
+
+@pytest.mark.parametrize("orientation", ORIENTATIONS)
+@pytest.mark.parametrize("suffix", [".avi", ".mov"])
+def test_metadata_within_motion_jpeg_turns_and_hides_nothing(tmp_path: Path, suffix: str, orientation: int) -> None:
+    exif, jpeg = PillowImage.Exif(), io.BytesIO()
+    exif[0x0112] = orientation
+    stored = np.ascontiguousarray(STORED_AS[orientation](checker(64, 48)))
+    PillowImage.fromarray(stored).save(jpeg, "JPEG", exif=exif)
+    path = write_motion_jpeg(tmp_path / f"clip{suffix}", [jpeg.getvalue()] * 3)
+    with VideoFileSource(path) as source:
+        assert [quarters(frame.image) for frame in source] == [["red", "green", "blue", "white"]] * 3
+
+
+def two_fields(step: int) -> Image:
+    """A bright bar that moves by 13 pixels from the even rows, which were taken first, to the odd ones."""
+    image = np.full((96, 320, 3), 30, np.uint8)
+    for row in range(2):
+        left = 20 + 26 * step + 13 * row
+        image[row::2, left : left + 40] = (60, 120, 220)
+    return image
+
+
+@pytest.mark.parametrize(("suffix", "codec", "aspect"), [(".mp4", "libx264", 2), (".mpg", "mpeg2video", 1)])
+def test_interlaced_frames_become_whole(tmp_path: Path, suffix: str, codec: str, aspect: int) -> None:
+    def prepare(stream: Any) -> None:
+        stream.codec_context.sample_aspect_ratio = Fraction(aspect)
+        stream.codec_context.flags |= Flags.interlaced_dct | Flags.interlaced_me
+
+    path = write_clip(tmp_path / f"camcorder{suffix}", list(map(two_fields, range(8))), codec, fps=25, prepare=prepare)
+    with VideoFileSource(path) as source:
+        frames = list(source)
+    assert [frame.media_time_s for frame in frames] == pytest.approx(np.arange(8) / 25, abs=2e-3)
+    for frame in frames:
+        assert frame.image.shape == (96, 320 * aspect, 3)
+        bar = frame.image[40:56][frame.image[40:56, :, 2] > 180]
+        assert np.median(bar, axis=0) == pytest.approx([60, 120, 220], abs=12)
+        lefts = np.argmax(frame.image[40:56, :, 2] > 125, axis=1)
+        assert np.ptp(lefts) <= 2 * aspect
+
+
+def test_frames_that_become_interlaced_and_grow(tmp_path: Path) -> None:
+    small, large, fields = [checker(64, 48)] * 8, [checker(96, 96)] * 8, {"x264-params": "tff=1"}
+    parts = [
+        write_clip(tmp_path / "a.ts", small, fps=25),
+        write_clip(tmp_path / "b.ts", small, fps=25, options=fields),
+        write_clip(tmp_path / "c.ts", large, fps=25, options=fields),
+        write_clip(tmp_path / "d.ts", small, fps=25),
+    ]
+    path = tmp_path / "all.ts"
+    path.write_bytes(b"".join(part.read_bytes() for part in parts))
+    with VideoFileSource(path) as source:
+        frames = list(source)
+    assert [frame.image.shape[1] for frame in frames] == [64] * 16 + [96] * 8 + [64] * 8
+    assert {tuple(quarters(frame.image)) for frame in frames} == {("red", "green", "blue", "white")}
+    assert np.all(np.diff([frame.media_time_s for frame in frames]) > 0)

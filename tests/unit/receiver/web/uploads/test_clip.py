@@ -4,9 +4,11 @@ import av
 import pytest
 from PIL import Image as PillowImage
 
+from common.errors import SourceError
 from receiver.web.refused import Refused
 from receiver.web.uploads.clip import read_clip
 from receiver.web.uploads.decoder import CheckedClip, check_clip
+from sender.capture.open import open_source
 from tests.support.receiver.published_session import FRAMES, write_clip
 from tests.unit.sender.capture.test_animation import cut, moving
 from tests.unit.sender.capture.test_images import claim
@@ -96,3 +98,30 @@ def test_image_that_moves_and_is_too_large_is_not_decoded(tmp_path: Path) -> Non
     with pytest.raises(Refused, match="60000 × 60000 pixels") as refused:
         read_clip(str(path))
     assert refused.value.status == 413
+
+
+@pytest.mark.parametrize("kind", ["gif", "png", "webp", "avif"])
+def test_small_file_with_many_large_frames_is_refused_by_its_head(
+    tmp_path: Path, kind: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = moving(tmp_path / f"a.{kind}")
+    with PillowImage.open(path) as image:
+        width, height = image.size
+    monkeypatch.setattr("common.imaging.sequence._MOST_PIXELS", 4 * width * height)
+    assert read_clip(str(path))["frames"] == 4
+    monkeypatch.setattr("common.imaging.sequence._MOST_PIXELS", 4 * width * height - 1)
+    monkeypatch.setattr("receiver.web.uploads.clip.animation", None)
+    with pytest.raises(Refused, match=f"has 4 frames of {width} × {height} pixels; at most") as refused:
+        read_clip(str(path))
+    assert refused.value.status == 413
+    with pytest.raises(SourceError, match=f"it has 4 frames of {width} × {height} pixels; at most"):
+        open_source(str(path))
+
+
+def test_frames_of_a_few_bytes_add_up(tmp_path: Path) -> None:
+    path = moving(tmp_path / "a.gif", 40 * (100,), pictures=40)
+    content = bytearray(path.read_bytes())
+    content[6:10] = 2 * (7000).to_bytes(2, "little")
+    path.write_bytes(content)
+    with pytest.raises(Refused, match="the clip has 40 frames of 7000 × 7000 pixels"):
+        check_clip(path)
