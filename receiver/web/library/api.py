@@ -2,6 +2,7 @@
 
 import os
 import stat
+from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -20,6 +21,7 @@ from receiver.publish.session_deletion import session_of_file
 from receiver.publish.session_records import SessionState, file_stem
 from receiver.web.access import Manager
 from receiver.web.accounts.identity import Holder, Visitor
+from receiver.web.guards import asks_for_head
 from receiver.web.library.clips import FIELD, RecordedClip
 from receiver.web.library.downloads import chunks, zipped
 from receiver.web.library.schemas import ClipShown, FramesShown, NameGiven, SessionShown, SessionsShown
@@ -175,7 +177,9 @@ async def download(kind: Format, request: Request, state: Found, manager: Watchi
     site, ending = site_of(request), kind
     library = site.library
     stem = file_stem(state.number, state.name, state.statistics.source)
-    if kind == "zip":
+    if asks_for_head(request):
+        content: Iterator[bytes] = iter(())
+    elif kind == "zip":
         content = zipped(library.out, state.number, stem)
     else:
         try:

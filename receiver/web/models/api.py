@@ -17,6 +17,7 @@ from receiver.export.editing import Edits
 from receiver.mesh.formats import FORMATS
 from receiver.web.accounts.identity import Proofs, Visitor, accounts_of, holder_of
 from receiver.web.accounts.service import Identity
+from receiver.web.guards import asks_for_head
 from receiver.web.models.files import MODEL_ID
 from receiver.web.models.service import FIELD, PICTURE, MadeModel, body_name, mesh_name, textured_name
 from receiver.web.models.store import ModelRow
@@ -195,10 +196,14 @@ async def get_file(
     """
     models = site_of(request).models
     row = await models.model(identity.account, model)
+    edits = Edits.parse(wear, tint, shape) if wear or tint or shape or file.endswith(".usdz") else None
+    only_headers = edits is not None and asks_for_head(request)
     if row is None:
         content = None
-    elif wear or tint or shape or file.endswith(".usdz"):
-        content = await models.edited(identity.account, row, file, Edits.parse(wear, tint, shape))
+    elif only_headers:
+        content = await models.file(row, f"{file.removesuffix('.usdz').removesuffix('.glb')}.glb")
+    elif edits is not None:
+        content = await models.edited(identity.account, row, file, edits)
     else:
         content = await models.file(row, file)
     if row is None or content is None:
@@ -208,7 +213,10 @@ async def get_file(
         "Content-Disposition": f"inline; filename*=UTF-8''{quote(download_name(row.name, file), safe='')}",
         "X-Content-Type-Options": "nosniff",
     }
-    return Response(content, media_type=_MEDIA_TYPES[file.rpartition(".")[2]], headers=headers)
+    response = Response(content, media_type=_MEDIA_TYPES[file.rpartition(".")[2]], headers=headers)
+    if only_headers:  # the body would have another size
+        del response.headers["content-length"]
+    return response
 
 
 def download_name(picture: str, file: str) -> str:

@@ -172,6 +172,19 @@ async def test_session_is_downloaded_with_all_its_files(site: Site) -> None:
         assert len(archive.namelist()) == 10
 
 
+async def test_head_answers_as_get_without_the_work(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    anna, session = await site.visitor("Anna"), "/api/sessions/1"
+    shown = (f"{session}{path}" for path in ("", "/frames", "/thumbnail", "/meshes/000001.glb", "/download/zip"))
+    for path in ("/api/status", "/api/models", "/openapi.json", "/api/sessions/9", *shown):
+        head, got = await anna.head(path), await anna.get(path)
+        assert (head.status_code, head.content) == (got.status_code, b""), path
+        assert {**head.headers} == {**got.headers}, path
+    monkeypatch.setattr("receiver.web.library.downloads._run", None)  # exports nothing
+    answer = await anna.head(f"{session}/download/glb")
+    assert answer.status_code == 200 and answer.headers["content-disposition"].endswith("dance-1.glb")
+    assert (await anna.head("/upload")).status_code == 405
+
+
 async def test_deleted_session_is_shown_no_longer(site: Site) -> None:
     anna, hub = await site.visitor("Anna"), site.service.hub
     hub.session_began(2, new_session())
