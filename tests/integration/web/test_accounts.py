@@ -233,7 +233,9 @@ async def test_browser_that_has_signed_in_before_guesses_no_more_than_an_address
 async def test_browser_keeps_its_sessions_of_pages_at_two_ports(site: Site) -> None:
     browser, pages = site.client(), {"Anna": f"{HOST}:8080", "Bert": f"{HOST}:8081"}
     for name, page in pages.items():
-        assert (await browser.post(f"{page}/api/accounts", json={"name": name, "password": PASSWORD})).status_code == 201
+        assert (
+            await browser.post(f"{page}/api/accounts", json={"name": name, "password": PASSWORD})
+        ).status_code == 201
     for name, page in pages.items():
         assert (await browser.get(f"{page}/api/status")).json()["account"] == name
 
