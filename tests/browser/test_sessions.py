@@ -86,6 +86,14 @@ def _settled_scene(page: Page, frame: int) -> ByteArray:
     return scene(page)
 
 
+def test_name_in_another_script_does_not_turn_what_is_around_it(page: Page, server: PageServer) -> None:
+    assert server.directory.change(1, name="\u05e9\u05dc\u05d5\u05dd 12")
+    page.goto(f"{server.address}/#sessions")
+    page.get_by_role("button", name="Delete").click()
+    said = page.get_by_role("dialog").locator("p")
+    expect(said).to_contain_text("\u201c\u2068\u05e9\u05dc\u05d5\u05dd 12\u2069\u201d, 3.")
+
+
 def test_single_photographs_do_not_fill_the_list(page: Page, server: PageServer) -> None:
     for name in ("one", "two", "three"):
         record_session(server.directory, name, frames=1)
