@@ -6,12 +6,13 @@ A part of a long session is exported in the time of the part: of the other lines
 import json
 import re
 from array import array
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, BinaryIO
 
 from common.errors import UsageError
-from receiver.publish.session_records import MOST_SEQUENCE, MOST_SESSION
+from receiver.publish.session_records import MOST_SEQUENCE, MOST_SESSION, without_people
 from receiver.publish.session_statistics import whole
 
 # A frame of a hundred people has a tenth of this.
@@ -33,6 +34,7 @@ class FrameLines:
     Args:
         sequences, captured_at, offsets: of each frame its number, its time, and where its line begins.
         damaged: number of lines that could not be read.
+        hidden: identities of those whom somebody has taken out of the session.
     """
 
     numbers: set[int] = field(default_factory=set)
@@ -40,11 +42,12 @@ class FrameLines:
     captured_at: "array[float]" = field(default_factory=lambda: array("d"))
     offsets: "array[int]" = field(default_factory=lambda: array("q"))
     damaged: int = 0
+    hidden: Sequence[int] = ()
 
     def record(self, file: BinaryIO, row: int) -> Any:
-        """What the line of a frame says. Raises ValueError or RecursionError if it is damaged."""
+        """What the line of a frame says, but for who is hidden. Raises one of `DAMAGES` if it is damaged."""
         file.seek(self.offsets[row])
-        return json.loads(file.readline(_MAX_LINE_BYTES))
+        return without_people(json.loads(file.readline(_MAX_LINE_BYTES)), self.hidden)
 
 
 def find_lines(path: Path, file: BinaryIO, number: int | None) -> FrameLines:

@@ -17,8 +17,8 @@ from common.wears import check_kinds
 from receiver.export.frame_lines import DAMAGES, find_lines
 from receiver.export.timeline import Interval, MediaTimes, frame_rate, media_times, presence
 from receiver.publish.frame_record import mesh_path
-from receiver.publish.session_records import SessionState, file_stem, read_records
-from receiver.publish.session_statistics import whole
+from receiver.publish.session_records import ALBUM, SessionState, file_stem, read_records
+from receiver.publish.session_statistics import is_album, whole
 
 # `frames.jsonl` has microseconds.
 _SAME_TIME_S = 1e-5
@@ -108,16 +108,18 @@ class PartRead:
         times: of all of its frames.
         damaged_lines: number of lines that could not be read.
         state: its line of `sessions.jsonl`; None where that cannot be read.
+        album: whether its frames are pictures of their own.
     """
 
     number: int
     times: MediaTimes
     damaged_lines: int
     state: SessionState | None
+    album: bool = False
 
     def file_stem(self, source: str) -> str:
         """What files that are made of it are called."""
-        return file_stem(self.number, self.state.name if self.state else "", source)
+        return file_stem(self.number, self.state.name if self.state else "", ALBUM if self.album else source)
 
 
 def read_part(
@@ -140,6 +142,8 @@ def read_part(
         with open_regular(path) as file:
             lines = find_lines(path, file, number)
             number = _checked_number(directory, number, lines.numbers)
+            state, sources = _record(directory, number), [""]
+            lines.hidden = state.hidden if state else ()
             times = media_times(lines.captured_at)
             edges_s = from_s - _SAME_TIME_S, to_s + _SAME_TIME_S
             first, end = np.searchsorted(times.times_s, edges_s).tolist()
@@ -148,14 +152,17 @@ def read_part(
             for row in range(first, end):
                 time_s = max(float(times.times_s[row]) - from_s, 0.0)
                 try:
-                    add(lines.record(file, row), lines.sequences[row], time_s)
+                    record = lines.record(file, row)
+                    add(record, lines.sequences[row], time_s)
+                    if record.get("source") != sources[-1]:
+                        sources.append(record.get("source"))
                 except DAMAGES:
                     lines.damaged += 1
     except FileNotFoundError as error:
         raise UsageError(f"{directory} is no output of a receiver, it has no frames.jsonl: give its --out") from error
     except OSError as error:
         raise UsageError(f"cannot read {path}: {error.strerror}") from error
-    return PartRead(number, times, lines.damaged, _record(directory, number))
+    return PartRead(number, times, lines.damaged, state, is_album(end - first, len(sources) - 1))
 
 
 def read_session(directory: Path, number: int | None, from_s: float = 0.0, to_s: float = math.inf) -> RecordedSession:

@@ -7,6 +7,7 @@ from common.clock import Clock
 from common.codec.coded_frame import DecodedFrame
 from common.frames import LabelFrame
 from common.io.telemetry import timed
+from common.text import printable
 from receiver.engine.engine import PersonAppearance, ReconstructedPerson, ReconstructionResult
 from receiver.engine.fair_queue import FairExecutor
 from receiver.link.session import Session
@@ -18,6 +19,8 @@ from receiver.publish.session_writer import SessionWriter
 
 # Encoding and writing meshes overlaps with reconstruction; one session's meshes are written one after the other.
 _THREADS = 2
+# As many bytes as a packet has room for.
+_MOST_SOURCE = 255
 
 
 class FramePublisher:
@@ -80,7 +83,8 @@ class FramePublisher:
             )
         record = FrameRecord(
             sequence=labels.sequence,
-            source=labels.source,
+            # Lists and pages show it, and a sender may call it what it likes.
+            source=printable(labels.source, _MOST_SOURCE),
             captured_at=labels.captured_at,
             age_ms=age_ms,
             clock_error_ms=clock_error_ms,

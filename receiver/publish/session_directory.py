@@ -1,7 +1,7 @@
 """The directory that a receiver publishes into.
 
     DIR/frames.jsonl            one line per frame, in order of arrival
-    DIR/sessions.jsonl          id, owner and name of each session, a line when it begins or is renamed
+    DIR/sessions.jsonl          id, owner and name of each session, a line when it begins or is changed
     DIR/index.json              the sessions and their frames, for readers; replaced atomically
     DIR/meshes/000123.glb       surface of frame 123 of the first session, if the frame shows one person
     DIR/meshes/000123.body.gltf its skinned body, which refers to files that frames share:
@@ -145,13 +145,21 @@ class SessionDirectory:
         with self._lock:
             return [replace(state, statistics=state.statistics.copy()) for _, state in sorted(self._sessions.items())]
 
-    def rename(self, number: int, name: str) -> bool:
-        """Gives a session a name, or none; returns whether there is such a session. Raises OutputError."""
+    def change(self, number: int, *, name: str | None = None, hidden: Collection[int] | None = None) -> bool:
+        """Gives a session a name, or none, and takes people out of it; returns whether there is such a session.
+
+        Args:
+            hidden: identities of all who are out; others come back. None for no change.
+
+        Raises:
+            OutputError: the change cannot be recorded.
+        """
         with self._lock:
             state = self._sessions.get(number)
             if state is None or state.identifier is None:
                 return False
-            self._record(replace(state, name=name), synced=True)
+            name, hidden = state.name if name is None else name, state.hidden if hidden is None else hidden
+            self._record(replace(state, name=name, hidden=tuple(sorted(set(hidden)))), synced=True)
         return True
 
     def delete(self, numbers: Collection[int]) -> None:

@@ -1,7 +1,7 @@
 """What a receiver's directory records about its sessions.
 
-    sessions.jsonl   id, owner and name of each session, and whether its labels are timely; private. A line when a
-                     session begins, is renamed or deleted
+    sessions.jsonl   id, owner and name of each session, who was taken out of it, and whether its labels are timely;
+                     private. A line when a session begins, is changed or deleted
     index.json       number, id, frames and last sequence of each session: for readers, and a checkpoint of frames.jsonl
 
 Ids and owners come from `sessions.jsonl` alone.
@@ -9,20 +9,20 @@ Ids and owners come from `sessions.jsonl` alone.
 
 import json
 import logging
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path, PurePath
 from typing import Any
 
 from common.io.regular_file import read_regular
 from receiver.link.auth.ownership import SessionOwner
-from receiver.publish.session_statistics import SessionStatistics, whole
+from receiver.publish.session_statistics import SessionStatistics, is_album, whole
 
 logger = logging.getLogger(__name__)
 
 _VERSION = 2
-# What a damaged or forged line, or what it holds, raises.
-_DAMAGES = (ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError)
+DAMAGES = (ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError)
+"""What a damaged or forged line, or what it holds, raises."""
 # Names of meshes have nine digits of a session, with room for those that follow, and sixteen of a frame.
 MOST_SESSION, MOST_SEQUENCE = 10**8, 2**53
 _STEM_CHARACTERS = 60
@@ -42,6 +42,7 @@ class SessionState:
         last_sequence: highest sequence number of these, −1 before the first one.
         name: what somebody has called it; empty if nobody has.
         timely: no filter delays its labels; where a record says nothing, one does.
+        hidden: identities of those whom somebody has taken out; their lines and meshes stay.
     """
 
     number: int
@@ -51,7 +52,28 @@ class SessionState:
     last_sequence: int = -1
     name: str = ""
     timely: bool = False
+    hidden: tuple[int, ...] = ()
     statistics: SessionStatistics = field(default_factory=SessionStatistics)
+
+    @property
+    def is_album(self) -> bool:
+        """Whether its frames are pictures of their own."""
+        return is_album(self.frames, self.statistics.sources)
+
+    @property
+    def file_stem(self) -> str:
+        """What files that are made of it are called."""
+        return file_stem(self.number, self.name, ALBUM if self.is_album else self.statistics.source)
+
+
+ALBUM = "photos"
+"""What an album is called that nobody has named: each of its pictures has a name."""
+
+
+def without_people(line: dict[str, Any], hidden: Collection[int]) -> dict[str, Any]:
+    """A line of `frames.jsonl` without those whom somebody has taken out of its session."""
+    people = [one for one in line["people"] if not (isinstance(one, dict) and one.get("id") in hidden)]
+    return {**line, "people": people} if len(people) < len(line["people"]) else line
 
 
 def file_stem(number: int, name: str, source: str) -> str:
@@ -91,7 +113,7 @@ class Index:
 def encode_record(state: SessionState) -> bytes:
     """The line of `sessions.jsonl` of a session with an id."""
     owner = state.owner
-    record = {
+    record: dict[str, Any] = {
         "session": state.number,
         "id": state.identifier,
         "owner": owner.subject if owner else None,
@@ -101,6 +123,8 @@ def encode_record(state: SessionState) -> bytes:
         record["name"] = state.name
     if state.timely:
         record["timely"] = True
+    if state.hidden:
+        record["hidden"] = state.hidden
     return _line(record)
 
 
@@ -127,11 +151,12 @@ def read_records(path: Path) -> Records:
             identifier, name = str(record["id"]), str(record.get("name", ""))
             owner = SessionOwner(str(record["owner"]), bytes.fromhex(record["secret_sha256"]))
             timely = record.get("timely") is True
-        except _DAMAGES:
+            hidden = tuple(whole(each, MOST_SEQUENCE) for each in record.get("hidden", ()))
+        except DAMAGES:
             # Without its id the session cannot be continued, by its owner or by another sender.
             logger.warning("%s has a damaged line; the session in it cannot be continued", path)
         else:
-            sessions[number] = SessionState(number, identifier, owner, name=name, timely=timely)
+            sessions[number] = SessionState(number, identifier, owner, name=name, timely=timely, hidden=hidden)
     kept = {number: state for number, state in sessions.items() if number not in deleted}
     return Records(kept, frozenset(deleted), frozenset(sessions.keys() & deleted))
 
@@ -165,7 +190,7 @@ def read_index(path: Path, lines_bytes: int) -> Index:
         sessions = {state.number: state for state in map(_indexed, index["sessions"])}
     except FileNotFoundError:
         return Index(0, {})
-    except (OSError, *_DAMAGES):
+    except (OSError, *DAMAGES):
         logger.warning("%s is damaged; rebuilding it", path)
         return Index(0, {})
     if 0 <= counted <= lines_bytes:
@@ -194,7 +219,7 @@ def read_lines(path: Path, start: int) -> Iterator[tuple[int, int, dict[str, Any
             try:
                 record = json.loads(line)
                 session, sequence = whole(record["session"], MOST_SESSION), whole(record["seq"], MOST_SEQUENCE)
-            except _DAMAGES:
+            except DAMAGES:
                 logger.warning("%s has a line that is not a frame record: %.40r", path, line)
             else:
                 yield session, sequence, record, len(line)

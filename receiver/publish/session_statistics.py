@@ -6,7 +6,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any, Self
 
 _PLAIN = (
-    "source",
+    "source", "sources",
     "began_at", "ended_at", "captured_from", "captured_to",
     "disk_bytes", "label_bytes", "link_bytes", "link_counted", "aged", "age_ms",
 )  # fmt: skip
@@ -21,6 +21,7 @@ class SessionStatistics:
     Args:
         began_at, ended_at: when its first and its newest line were written, seconds since the epoch on this machine.
         source: file name or device of the newest line.
+        sources: of how many lines it was another than of the line before.
         captured_from, captured_to: times of capture of these, sender's clock.
         people: identities of everybody who was seen.
         disk_bytes: lines and meshes.
@@ -34,6 +35,7 @@ class SessionStatistics:
     began_at: float = 0.0
     ended_at: float = 0.0
     source: str = ""
+    sources: int = 0
     captured_from: float = 0.0
     captured_to: float = 0.0
     people: set[int] = field(default_factory=set)
@@ -60,10 +62,12 @@ class SessionStatistics:
         Args:
             disk_bytes: of the line and its meshes.
         """
+        source = str(line.get("source", ""))
+        self.sources += source != self.source or not self.began_at
         if not self.began_at:
             self.began_at = written_at
             self.captured_from = self.captured_to = _number(line.get("captured_at"))
-        self.ended_at, self.source = written_at, str(line.get("source", ""))
+        self.ended_at, self.source = written_at, source
         self.captured_to = _number(line.get("captured_at")) or self.captured_to
         self.disk_bytes += disk_bytes
         counted = int(_number(line.get("link_bytes"))) or self.link_counted
@@ -98,6 +102,15 @@ class SessionStatistics:
         if max(known.get("began_at", 0.0), known.get("ended_at", 0.0)) > _MOST_TIME_S:
             raise ValueError("a time is out of range")
         return cls(**known, people={int(person) for person in fields.get("people", ())})
+
+
+def is_album(frames: int, sources: int) -> bool:
+    """Whether frames are pictures of their own, each with people of its own: most have names of their own.
+
+    Args:
+        sources: how often the source was another than that of the frame before, the first one counted.
+    """
+    return frames > 1 and 2 * sources > frames
 
 
 def whole(value: Any, most: int) -> int:

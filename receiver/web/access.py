@@ -14,7 +14,7 @@ from starlette.requests import HTTPConnection
 from starlette.responses import RedirectResponse, Response
 
 from receiver.publish.session_records import SessionState
-from receiver.web.accounts.identity import accounts_of, identify
+from receiver.web.accounts.identity import accounts_of, cookie_name, identify
 from receiver.web.accounts.service import Identity
 from receiver.web.guards import is_encrypted
 from receiver.web.owners import account_key, is_clip, key_of_session
@@ -52,7 +52,8 @@ class Access:
         if self.needs_account or any(name.startswith("x-forwarded") or name in _FORWARDED for name in headers):
             return False
         bearer = headers.get("authorization", "").removeprefix("Bearer ")
-        given = (connection.cookies.get(_cookie(connection), ""), connection.query_params.get("token", ""), bearer)
+        cookie = connection.cookies.get(cookie_name(connection, _COOKIE), "")
+        given = (cookie, connection.query_params.get("token", ""), bearer)
         return not self.token or any(same(one, self.token) for one in given)
 
     def is_owner(self, connection: HTTPConnection) -> bool:
@@ -64,7 +65,7 @@ class Access:
         if not self.token or not same(request.query_params.get("token", ""), self.token):
             return None
         response = RedirectResponse(".", 303)
-        name, secure = _cookie(request), is_encrypted(request)
+        name, secure = cookie_name(request, _COOKIE), is_encrypted(request)
         response.set_cookie(name, self.token, secure=secure, httponly=True, samesite="strict")
         return response
 
@@ -119,9 +120,4 @@ def same(given: str, expected: str) -> bool:
 
 
 _OPEN = "open the address that the receiver has printed"
-
-
-def _cookie(connection: HTTPConnection) -> str:
-    """Cookies are of a host and all its ports, on which other receivers may serve."""
-    server = connection.scope.get("server") or ("", None)
-    return f"bodywire_page_{server[1] or 0}"
+_COOKIE = "page"

@@ -29,6 +29,7 @@ logger = logging.getLogger(__name__)
 
 SAFE_METHODS = ("GET", "HEAD", "OPTIONS")
 """Methods of requests that change nothing."""
+_HEAD = "bodywire.head"
 _POLICY_VIOLATION = 1008
 _ERRORS_LOGGED_EVERY_S = 10.0
 
@@ -69,7 +70,7 @@ class Guard:
     """An application behind the checks of its requests.
 
     Requests that name a foreign host, or that a page of another site sends, are refused, as are too many of one client
-    at a time; too many a second wait.
+    at a time; too many a second wait. HEAD is answered as GET, without the body.
     Answers get headers that tell browsers what the page may do, over TLS that they are to insist on it. A handler that
     fails by a bug is answered by 500 without details, and logged.
 
@@ -92,6 +93,9 @@ class Guard:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         began_s, status = time.monotonic(), 0
+        is_head = scope.get("method") == "HEAD"
+        if is_head:
+            scope = {**scope, "method": "GET", _HEAD: True}
         added = _SECURITY_HEADERS | (_STRICT_TRANSPORT if is_encrypted(HTTPConnection(scope)) else {})
 
         async def guarded(message: Message) -> None:
@@ -101,6 +105,12 @@ class Guard:
                 headers = MutableHeaders(scope=message)
                 for name, value in added.items():
                     headers.setdefault(name, value)
+            elif is_head:
+                await send({"type": message["type"]})
+                if message.get("more_body"):
+                    # Nobody reads the rest, so that it need not be made.
+                    raise ClientDisconnect
+                return
             await send(message)
 
         client = scope.get("client")
@@ -126,7 +136,8 @@ class Guard:
             if scope["type"] == "http":
                 # Routing has put the route there; its path is the template.
                 route = getattr(scope.get("route"), "path", None)
-                self._metrics.request(scope["method"], route, status or 500, time.monotonic() - began_s)
+                method = "HEAD" if is_head else scope["method"]
+                self._metrics.request(method, route, status or 500, time.monotonic() - began_s)
 
     def _rate_of(self, address: str) -> TokenBucket:
         if len(self._rates) > _CLIENTS:
@@ -158,6 +169,11 @@ class Guard:
         if time.monotonic() >= self._next_log_s:
             self._next_log_s = time.monotonic() + _ERRORS_LOGGED_EVERY_S
             logger.exception("a request of the page failed: %s", scope.get("path", ""))
+
+
+def asks_for_head(request: HTTPConnection) -> bool:
+    """Whether only the headers of an answer are sent, whose content need not be made."""
+    return _HEAD in request.scope
 
 
 def is_encrypted(connection: HTTPConnection) -> bool:

@@ -220,6 +220,7 @@ class ImageSource(FrameSource):
         self._metrics = SenderMetrics() if metrics is None else metrics
         self._clock = clock
         self._skipped = self._further_pages = 0
+        self._last_name = ""
 
     @property
     def length(self) -> int:
@@ -246,6 +247,8 @@ class ImageSource(FrameSource):
     def _frame(self, sequence: int, path: Path, page: int, picture: Picture) -> CapturedFrame:
         # People of a page are others than those of the page before, as those of another source.
         name = printable_name(path.name if page == 1 else f"{path.name} ({page})")
+        # Files of two folders may have one name.
+        self._last_name = name = f"{name} ({sequence + 1})" if name == self._last_name else name
         camera = camera_of(picture.image, self._focal_px or picture.focal_px)
         return CapturedFrame(sequence, name, self._clock.wall(), 0.0, picture.image, camera)
 

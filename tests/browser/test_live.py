@@ -205,7 +205,7 @@ def test_recording_is_played_scrubbed_and_left(live: Page) -> None:
     live.wait_for_selector(".viewport[data-frame='7']")
     expect(live.get_by_role("button", name="Play", exact=True)).to_be_visible(timeout=PATIENCE_MS)
     scrub(live, 5)
-    expect(live.locator(".timeline output")).to_contain_text("Frame 5 of 7")
+    expect(live.locator(".timeline output")).to_contain_text("Frame 6 of 8")
     assert somebody_is_drawn(live)
     live.keyboard.press("l")
     expect(live.get_by_role("status").first).to_have_text("Live")

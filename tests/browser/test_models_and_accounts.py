@@ -100,6 +100,65 @@ def test_people_of_a_model_have_numbers_and_one_is_chosen(models: Page, server: 
     assert files is not None and files["height"] < 0.2 * DESKTOP["height"]
 
 
+def test_person_of_a_model_is_taken_out_and_brought_back(models: Page, server: PageServer, picture: bytes) -> None:
+    server.crowd, server.texture = (-0.5, 0.5), checkered_texture()
+    choose(models, picture)
+    models.wait_for_selector(".model[data-people='2']")
+    sent = "14.2 kB sent: labels 112 bytes, clothes 40 bytes, colours 14.0 kB"
+    expect(models.locator(".model-head")).to_contain_text(sent)
+    models.get_by_role("combobox", name="Person").select_option("Person 1")
+    models.get_by_role("button", name="Take out").click()
+    models.wait_for_selector(".model[data-people='1']")
+    expect(models.locator(".model-head")).to_contain_text("1 person")
+    expect(models.get_by_role("link", name="OBJ of person 2")).to_be_visible()
+    expect(models.get_by_role("link", name="OBJ of person 1")).to_have_count(0)
+    expect(models.get_by_role("button", name="Take out")).to_have_count(0)
+    models.reload()
+    models.get_by_role("button", name="Bring back person 1").click()
+    models.wait_for_selector(".model[data-people='2']")
+    expect(models.get_by_role("button", name="Bring back")).to_have_count(0)
+
+
+def test_legs_that_no_camera_saw_are_shown_when_they_are_dressed(
+    models: Page, server: PageServer, picture: bytes
+) -> None:
+    server.unseen, server.texture = ("left_leg", "right_leg"), checkered_texture()
+    choose(models, picture)
+    models.wait_for_selector(".model[data-people='1']")
+    unseen, state = models.get_by_role("button", name="Limbs that no camera sees"), models.locator(".wardrobe-top p")
+    models.get_by_label("Sleeves", exact=True).select_option("long")
+    expect(state).to_have_text("")
+    expect(unseen).to_have_attribute("aria-pressed", "false")
+    models.keyboard.press("s")
+    models.get_by_label("Lower body", exact=True).select_option("skirt_short")
+    expect(state).to_have_text("Legs that no camera saw are shown now: U hides them.")
+    expect(unseen).to_have_attribute("aria-pressed", "true")
+    models.locator(".model canvas").focus()
+    models.keyboard.press("s")
+    models.get_by_label("Upper body colour").evaluate(
+        "input => { input.value = '#3366ff'; input.dispatchEvent(new Event('change')); }"
+    )
+    expect(state).to_have_text("Colours are shown now: S hides them.")
+    expect(models.get_by_role("button", name="Colour (C)")).to_have_attribute("aria-pressed", "true")
+
+
+def test_phone_has_room_for_the_model_and_what_changes_it(models: Page, server: PageServer, picture: bytes) -> None:
+    server.texture = checkered_texture()
+    models.set_viewport_size({"width": 390, "height": 844})
+    choose(models, picture)
+    models.wait_for_selector(".model[data-people='1']")
+    last = models.get_by_label("Skin colour")
+    last.scroll_into_view_if_needed()
+    scene, editor = models.locator(".model .viewport").bounding_box(), models.locator(".wardrobe").bounding_box()
+    box, source = last.bounding_box(), models.locator(".source").bounding_box()
+    assert scene and editor and box and source
+    assert scene["y"] >= 0 and scene["height"] > 300, "the model stays where one sees it"
+    assert box["y"] >= scene["y"] + scene["height"], "nothing lies over what changes it"
+    assert editor["height"] > 400 and 844 - (scene["y"] + scene["height"]) > 300
+    assert source["y"] + source["height"] <= editor["y"]
+    assert models.evaluate("document.documentElement.scrollWidth") <= 390
+
+
 def downloaded(page: Page, link: str) -> bytes:
     """What a link downloads."""
     with page.expect_download() as download:

@@ -85,9 +85,24 @@ def test_phone_shows_every_view_without_scrolling_sideways(
         expect(sheet).to_be_hidden()
         page.get_by_role("button", name="Figures (P)").click()
         expect(sheet).to_be_visible()
+        scene, figures = page.locator(".viewport").first.bounding_box(), sheet.bounding_box()
+        assert scene and figures and scene["y"] + scene["height"] <= figures["y"], "figures lie over nobody"
         assert page.evaluate("document.documentElement.scrollWidth") <= PHONE["width"]
         page.get_by_role("button", name="Close the figures").click()
         expect(sheet).to_be_hidden()
+
+
+def test_controls_of_a_low_window_leave_people_room(
+    browser: Browser, server: PageServer, complaints: Complaints
+) -> None:
+    with visit(browser, complaints, viewport={"width": 1280, "height": 657}) as page:
+        page.goto(f"{server.address}/#sessions/1")
+        page.wait_for_selector(".viewport[data-frame='7']")
+        boxes = [page.locator(each).last.bounding_box() for each in (".viewport", ".timeline", ".toolbar")]
+        scene, player, tools = (box for box in boxes if box)
+        assert scene["y"] + scene["height"] - min(player["y"], tools["y"]) < 80
+        assert player["x"] + player["width"] <= tools["x"]
+        expect(page.locator(".timeline output")).to_contain_text("Frame 8 of 8")
 
 
 def test_everything_until_the_first_person_weighs_less_than_the_limit_and_no_script_is_added(

@@ -12,7 +12,14 @@ from receiver.export.skin_weights import load_body_skin
 from tests.browser.conftest import Complaints, scrub, sign_in
 from tests.browser.pictures import differing_share, scene, settled, somebody_is_drawn
 from tests.support.motion.expressive_people import expressive_body
-from tests.support.receiver.published_session import OWNER, frame_record, person_record, record_session, write_clip
+from tests.support.receiver.published_session import (
+    OWNER,
+    frame_record,
+    person_record,
+    record_album,
+    record_session,
+    write_clip,
+)
 from tests.support.web.page_server import PageServer
 
 
@@ -79,6 +86,14 @@ def _settled_scene(page: Page, frame: int) -> ByteArray:
     return scene(page)
 
 
+def test_name_in_another_script_does_not_turn_what_is_around_it(page: Page, server: PageServer) -> None:
+    assert server.directory.change(1, name="\u05e9\u05dc\u05d5\u05dd 12")
+    page.goto(f"{server.address}/#sessions")
+    page.get_by_role("button", name="Delete").click()
+    said = page.get_by_role("dialog").locator("p")
+    expect(said).to_contain_text("\u201c\u2068\u05e9\u05dc\u05d5\u05dd 12\u2069\u201d, 3.")
+
+
 def test_single_photographs_do_not_fill_the_list(page: Page, server: PageServer) -> None:
     for name in ("one", "two", "three"):
         record_session(server.directory, name, frames=1)
@@ -88,6 +103,38 @@ def test_single_photographs_do_not_fill_the_list(page: Page, server: PageServer)
     expect(page.get_by_role("link", name="Play")).to_have_count(1)
     page.get_by_text("3 photographs").click()
     expect(page.get_by_role("link", name="Play")).to_have_count(4)
+
+
+def test_album_is_leafed_through_and_somebody_is_taken_out(page: Page, server: PageServer) -> None:
+    record_album(server.directory, (1,), (), (2, 3))
+    page.goto(f"{server.address}/#sessions")
+    expect(page.get_by_role("link", name="Play photos (3)")).to_contain_text("3 pictures")
+    page.get_by_role("link", name="Play photos (3)").click()
+    place, people = page.locator(".timeline output"), page.locator("details.people")
+    expect(place).to_have_text("1.jpg · 1 of 3")
+    expect(page.get_by_role("button", name="Play", exact=True)).to_be_hidden()
+    expect(page.get_by_role("button", name="Previous picture")).to_be_disabled()
+    page.keyboard.press("ArrowRight")
+    expect(place).to_have_text("2.jpg · 2 of 3")
+    expect(people).to_be_hidden()
+    page.get_by_role("button", name="Next picture").click()
+    expect(place).to_have_text("3.jpg · 3 of 3")
+    expect(page.get_by_role("button", name="Next picture")).to_be_disabled()
+    expect(page.locator(".model-head")).to_contain_text("3 people")
+    people.locator("summary").click()
+    page.get_by_role("button", name="Take out Person 4").click()
+    expect(people.locator("summary")).to_have_text("1 person")
+    expect(page.locator(".model-head")).to_contain_text("2 people")
+    page.reload()
+    page.keyboard.press("End")  # of nothing: the slider has no focus
+    page.get_by_role("slider", name="Picture").press("End")
+    expect(place).to_have_text("3.jpg · 3 of 3")
+    expect(people.locator("summary")).to_have_text("1 person")
+    people.locator("summary").click()
+    page.get_by_role("button", name="Bring back Person 4").click()
+    expect(people.locator("summary")).to_have_text("2 people")
+    page.keyboard.press("ArrowLeft")
+    expect(place).to_have_text("2.jpg · 2 of 3")
 
 
 @pytest.mark.slow

@@ -9,7 +9,7 @@ from pydantic import BaseModel, Field
 
 from common.io.addresses import address_key
 from receiver.web.accounts import store
-from receiver.web.accounts.identity import Browser, Visitor, accounts_of, forget, remember
+from receiver.web.accounts.identity import Browser, Visitor, accounts_of, device_shown, forget, remember
 from receiver.web.accounts.names import MAX_LABEL, MAX_NAME, MIN_NAME
 from receiver.web.accounts.passwords import MAX_PASSWORD, MIN_PASSWORD
 from receiver.web.accounts.service import Identity
@@ -116,7 +116,8 @@ async def sign_up(given: NameAndPassword, request: Request, response: Response, 
 async def sign_in(given: NameAndPassword, request: Request, response: Response, visitor: Visitor) -> AccountShown:
     """Signs the browser in; its previous session ends."""
     previous = visitor.session if visitor else None
-    signed_in = await accounts_of(request).sign_in(given.name, given.password, client_address(request), previous)
+    address, device = client_address(request), device_shown(request)
+    signed_in = await accounts_of(request).sign_in(given.name, given.password, address, previous, device)
     return remembered(request, response, signed_in)
 
 
@@ -130,8 +131,8 @@ async def change_password(
     given: PasswordChange, identity: Browser, request: Request, response: Response
 ) -> AccountShown:
     """Changes the password; all other browsers are signed out."""
-    accounts, address = accounts_of(request), client_address(request)
-    signed_in = await accounts.change_password(identity.account, given.old, given.new, address)
+    accounts, address, device = accounts_of(request), client_address(request), device_shown(request)
+    signed_in = await accounts.change_password(identity.account, given.old, given.new, address, device)
     return remembered(request, response, signed_in)
 
 
@@ -150,7 +151,8 @@ async def show_account(identity: Browser, request: Request) -> AccountUse:
 
 async def delete_account(given: PasswordGiven, identity: Browser, request: Request, response: Response) -> None:
     """Deletes the account with its models and tokens, and the sessions of its cameras and clips."""
-    await accounts_of(request).confirm(identity.account, given.password, client_address(request))
+    address, device = client_address(request), device_shown(request)
+    await accounts_of(request).confirm(identity.account, given.password, address, device)
     await site_of(request).library.remove_account(identity.account)
     forget(request, response)
 
@@ -177,8 +179,8 @@ async def revoke_token(token: TokenId, request: Request, identity: Browser) -> N
 
 
 def remembered(request: Request, response: Response, signed_in: Identity) -> AccountShown:
-    """The answer to somebody who has signed in, with the cookie."""
-    remember(request, response, signed_in.session or "")
+    """The answer to somebody who has signed in, with the cookies."""
+    remember(request, response, signed_in)
     response.headers["Cache-Control"] = "no-store"
     return AccountShown(account=signed_in.account.name)
 

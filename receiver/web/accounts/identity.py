@@ -11,7 +11,9 @@ from receiver.web.accounts.store import SESSION_MOST_S
 from receiver.web.guards import is_encrypted
 from receiver.web.refused import Refused
 
-COOKIE = "bodywire_session"
+_SESSION, _DEVICE = "session", "device"
+# Browsers keep no cookie for longer.
+_DEVICE_LASTS_S = 400 * 86_400
 
 
 def accounts_of(connection: HTTPConnection) -> AccountService:
@@ -28,31 +30,41 @@ async def identify(connection: HTTPConnection) -> Identity | None:
         scheme, _, token = authorization.partition(" ")
         found = await accounts.account_of(token.strip(), token=True) if scheme.lower() == "bearer" else None
         return Identity(found) if found else None
-    secret = connection.cookies.get(_cookie_name(connection))
+    secret = connection.cookies.get(cookie_name(connection, _SESSION))
     account = await accounts.account_of(secret, token=False) if secret else None
     return Identity(account, secret) if account else None
 
 
-def remember(request: Request, response: Response, secret: str) -> None:
-    """Sets the cookie of a session."""
-    name, secure = _cookie_name(request), is_encrypted(request)
-    lasts_s = int(SESSION_MOST_S)
-    response.set_cookie(name, secret, lasts_s, path="/", secure=secure, httponly=True, samesite="strict")
+def remember(request: Request, response: Response, identity: Identity) -> None:
+    """Sets the cookies of a browser that has signed in: of its session, and of one that has signed in before."""
+    given = ((_SESSION, identity.session or "", int(SESSION_MOST_S)), (_DEVICE, identity.device, _DEVICE_LASTS_S))
+    for what, secret, lasts_s in given:
+        name, secure = cookie_name(request, what), is_encrypted(request)
+        response.set_cookie(name, secret, lasts_s, path="/", secure=secure, httponly=True, samesite="strict")
 
 
 def forget(request: Request, response: Response) -> None:
     """Removes the session's cookie."""
-    name, secure = _cookie_name(request), is_encrypted(request)
+    name, secure = cookie_name(request, _SESSION), is_encrypted(request)
     response.delete_cookie(name, path="/", secure=secure, httponly=True, samesite="strict")
 
 
-def _cookie_name(connection: HTTPConnection) -> str:
+def device_shown(request: Request) -> str:
+    """What a browser shows of having signed in before; empty if nothing."""
+    return request.cookies.get(cookie_name(request, _DEVICE), "")
+
+
+def cookie_name(connection: HTTPConnection, what: str) -> str:
+    """Cookies are of a host and all its ports, on which other receivers may serve."""
+    server = connection.scope.get("server") or ("", None)
+    name = f"bodywire_{what}_{server[1] or 0}"
     # Browsers accept this prefix only over TLS, for all paths, and from this very host.
-    return f"__Host-{COOKIE}" if is_encrypted(connection) else COOKIE
+    return f"__Host-{name}" if is_encrypted(connection) else name
 
 
 # These are read by the document only; `identify` does the work.
-_Cookie = Annotated[str | None, Security(APIKeyCookie(name=COOKIE, scheme_name="cookie", auto_error=False))]
+_IN_DOCUMENT = APIKeyCookie(name="bodywire_session_PORT", scheme_name="cookie", auto_error=False)
+_Cookie = Annotated[str | None, Security(_IN_DOCUMENT)]
 _Bearer = Annotated[object, Security(HTTPBearer(scheme_name="token", auto_error=False))]
 
 

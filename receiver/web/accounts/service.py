@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from common.clock import Clock
 from common.text import printable
 from receiver.web.accounts import store
+from receiver.web.accounts.devices import device_of, new_device
 from receiver.web.accounts.names import checked_name, name_key
 from receiver.web.accounts.passwords import MAX_PASSWORD, PasswordHasher, check_password
 from receiver.web.accounts.store import Account
@@ -20,16 +21,23 @@ logger = logging.getLogger(__name__)
 
 # A class room behind one address may sign up and in, a program may not guess.
 _SIGN_UPS_OF_ADDRESS, _SIGN_INS_OF_ADDRESS = "20 per 10 minute", "30 per minute; 200 per hour"
-# Failures at an account: those of one address do not keep its owner out, only those of many do.
+# Failures at an account: those of one address do not keep its owner out elsewhere. Those of many do, but for browsers
+# that have signed in before, each of which is counted for itself.
 _FAILURES_OF_ADDRESS, _FAILURES = "5 per 5 minute", "50 per hour"
 
 
 @dataclass(frozen=True, slots=True)
 class Identity:
-    """Who makes a request, by the secret of a session; None if a bearer token proves it."""
+    """Who makes a request.
+
+    Args:
+        session: its secret; None if a bearer token proves who it is.
+        device: what the browser shows when it signs in the next time; only for one that has signed in now.
+    """
 
     account: Account
     session: str | None = None
+    device: str = ""
 
 
 class AccountService:
@@ -69,18 +77,21 @@ class AccountService:
         logger.info("account %s signed up from %s", printable(account.name, 100), printable(address, 100))
         return await self._begin_session(account, previous)
 
-    async def sign_in(self, name: str, password: str, address: str, previous: str | None = None) -> Identity:
+    async def sign_in(
+        self, name: str, password: str, address: str, previous: str | None = None, device: str = ""
+    ) -> Identity:
         """Begins a session; its secret is new in any case, and the browser's previous session ends.
 
         Args:
             previous: secret of the session that the browser has presented.
+            device: what it was given when it signed in before.
 
         Raises:
             Refused: as `authenticate`.
         """
-        return await self._begin_session(await self.authenticate(name, password, address), previous)
+        return await self._begin_session(await self.authenticate(name, password, address, device), previous, device)
 
-    async def authenticate(self, name: str, password: str, address: str) -> Account:
+    async def authenticate(self, name: str, password: str, address: str, device: str = "") -> Account:
         """The account of a name and a password.
 
         A wrong password and an unknown name take the same time and give the same error.
@@ -88,18 +99,19 @@ class AccountService:
         Raises:
             Refused: 401 the password is wrong, or there is no such account, 429 later.
         """
-        key = name_key(name)
-        at_account = f"{address} {key}"
+        row = await self.database.read_async(store.find_account, name)
+        known = (row["password_hash"] or None) if row else None
+        key, own = name_key(name), device_of(device, known or "")
+        who = own or address
+        at_account, of_all = f"{who} {key}", f"{own} {key}" if own else key
         try:
-            self._sign_ins.take(address)
+            self._sign_ins.take(who)
             # Counted before the outcome is known: tries at the same time do not slip through.
             self._failures_of_address.take(at_account)
-            self._failures.take(key)
+            self._failures.take(of_all)
         except Refused:
             self._on_sign_in(SignInOutcome.LOCKED)
             raise
-        row = await self.database.read_async(store.find_account, name)
-        known = (row["password_hash"] or None) if row else None
         right = await self._passwords.verify(known, password[: MAX_PASSWORD + 1])
         if not right or row is None or known is None:
             logger.warning("failed to sign in from %s", printable(address, 100))
@@ -107,24 +119,24 @@ class AccountService:
             raise Refused(401, "the name or the password is wrong")
         self._on_sign_in(SignInOutcome.SUCCEEDED)
         self._failures_of_address.forget(at_account)
-        self._failures.forget(key)
+        self._failures.forget(of_all)
         return Account(row["id"], row["name"])
 
-    async def confirm(self, account: Account, password: str, address: str) -> None:
+    async def confirm(self, account: Account, password: str, address: str, device: str = "") -> None:
         """Asks somebody who is signed in for the password again. Raises Refused: 403 it is wrong, 429 later."""
         try:
-            await self.authenticate(account.name, password, address)
+            await self.authenticate(account.name, password, address, device)
         except Refused as error:
             raise Refused(403, "the password is wrong") if error.status == 401 else error from error
 
-    async def change_password(self, account: Account, old: str, new: str, address: str) -> Identity:
+    async def change_password(self, account: Account, old: str, new: str, address: str, device: str = "") -> Identity:
         """Replaces a password, and signs all browsers out but the one that asks; its session is a new one.
 
         Raises:
             Refused: 422 the new password breaks a rule, 403 the old one is wrong, 429 later.
         """
         check_password(new, account.name)
-        await self.confirm(account, old, address)
+        await self.confirm(account, old, address, device)
         encoded = await self._passwords.hash(new)
         await self.database.write_async(store.change_password, account, encoded)
         logger.info("account %s has another password", printable(account.name, 100))
@@ -145,10 +157,13 @@ class AccountService:
             return await self.database.write_async(store.machines_account, self.clock.wall())
         return Account(found["id"], found["name"])
 
-    async def _begin_session(self, account: Account, previous: str | None) -> Identity:
-        def work(database: sqlite3.Connection) -> str:
+    async def _begin_session(self, account: Account, previous: str | None, device: str = "") -> Identity:
+        def work(database: sqlite3.Connection) -> Identity:
             if previous is not None:
                 store.remove_secret(database, previous)
-            return store.begin_session(database, account, self.clock.wall())
+            row = store.find_account(database, account.name)
+            password_hash = row["password_hash"] if row else ""
+            kept = device if device_of(device, password_hash) else new_device(password_hash)
+            return Identity(account, store.begin_session(database, account, self.clock.wall()), kept)
 
-        return Identity(account, await self.database.write_async(work))
+        return await self.database.write_async(work)

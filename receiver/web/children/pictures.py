@@ -10,14 +10,17 @@ import itertools
 import logging
 import time
 from asyncio.subprocess import Process
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field
 from weakref import WeakValueDictionary
 
+from common.blobs import Blob
 from common.codec.coded_frame import DecodedFrame
 from common.codec.frame_codec import FrameCodec
 from common.errors import OutputError
+from common.frames import IDENTITIES
 from common.wire import pictures as wire
 from receiver.engine.engine import ReconstructedPerson
 from receiver.link.own_senders import OwnKind
@@ -57,6 +60,7 @@ class ReconstructedPicture:
         skeleton: of their bodies.
         kinds: by identity what they were dressed in (`common.wears`).
         unsure: by identity the attributes of these that the picture does not show surely.
+        blob_bytes: by identity the bytes of what came beside the labels, by its purpose: `wears`, `colours`.
     """
 
     width: int
@@ -66,13 +70,16 @@ class ReconstructedPicture:
     skeleton: Skeleton
     kinds: Mapping[int, Kinds]
     unsure: Mapping[int, Sequence[str]] = field(default_factory=dict)
+    blob_bytes: Mapping[int, Mapping[str, int]] = field(default_factory=dict)
 
 
 @dataclass(slots=True, eq=False, weakref_slot=True)
 class _Expected:
-    """A picture on its way (`payload_bytes`: of its packet)."""
+    """A picture on its way; has `arrived` with the bytes of its packet, and of each person's blobs."""
 
-    arrived: asyncio.Future[int] = field(default_factory=lambda: asyncio.get_running_loop().create_future())
+    arrived: "asyncio.Future[tuple[int, Mapping[int, Mapping[str, int]]]]" = field(
+        default_factory=lambda: asyncio.get_running_loop().create_future()
+    )
     published: "asyncio.Future[_Published]" = field(default_factory=lambda: asyncio.get_running_loop().create_future())
 
     def fail(self, error: Exception) -> None:
@@ -88,6 +95,8 @@ class _Results(SessionObserver):
 
     def __init__(self) -> None:
         self._expected: WeakValueDictionary[str, _Expected] = WeakValueDictionary()
+        # By identity and purpose, of people whose picture comes behind them.
+        self._blob_bytes: dict[int, Counter[str]] = {}
         self.arrived = 0
 
     def expect(self, name: str) -> _Expected:
@@ -100,12 +109,18 @@ class _Results(SessionObserver):
         for expected in list(self._expected.values()):
             expected.fail(error)
 
+    def blob_taken(self, number: int, blob: Blob) -> None:
+        # Keys of tiles end with the identity, too.
+        self._blob_bytes.setdefault(blob.key % IDENTITIES, Counter())[blob.traits.purpose] += len(blob.data)
+
     def packet_decoded(self, number: int, decoded: Sequence[DecodedFrame], payload: bytes, decoder: FrameCodec) -> None:
         for each in decoded:
             self.arrived += 1
+            people = [person.identity for person in each.frame.people]
+            blob_bytes = {identity: self._blob_bytes.pop(identity, Counter()) for identity in people}
             expected = self._expected.get(each.frame.source)
             if expected is not None and not expected.arrived.done():
-                expected.arrived.set_result(round(sum(each.bytes_by_group.values())))
+                expected.arrived.set_result((round(sum(each.bytes_by_group.values())), blob_bytes))
 
     def frame_published(self, number: int, record: FrameRecord, people: Sequence[ReconstructedPerson]) -> None:
         expected = self._expected.get(record.source)
@@ -185,7 +200,7 @@ class ChildPictures:
             try:
                 accepted, expected = await self._accepted(child, picture)
                 on_stage("perception")
-                payload_bytes = await expected.arrived
+                payload_bytes, blob_bytes = await expected.arrived
             except ChildEnded:
                 child.kill()
                 await child.ended()
@@ -201,6 +216,7 @@ class ChildPictures:
             self._skeleton,
             kinds,
             {each.identity: _unsure(each, kinds[each.identity]) for each in record.people},
+            blob_bytes,
         )
 
     async def _accepted(self, child: SenderChild, picture: bytes) -> tuple[wire.PictureAccepted, _Expected]:

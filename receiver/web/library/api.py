@@ -2,6 +2,7 @@
 
 import os
 import stat
+from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -17,12 +18,13 @@ from common.errors import UsageError
 from receiver.export.rigging import made_of_body
 from receiver.mesh.formats import FORMATS, MESH_FORMATS
 from receiver.publish.session_deletion import session_of_file
-from receiver.publish.session_records import SessionState, file_stem
+from receiver.publish.session_records import SessionState
 from receiver.web.access import Manager
 from receiver.web.accounts.identity import Holder, Visitor
+from receiver.web.guards import asks_for_head
 from receiver.web.library.clips import FIELD, RecordedClip
 from receiver.web.library.downloads import chunks, zipped
-from receiver.web.library.schemas import ClipShown, FramesShown, NameGiven, SessionShown, SessionsShown
+from receiver.web.library.schemas import ClipShown, FramesShown, SessionChange, SessionShown, SessionsShown
 from receiver.web.problems import FILE
 from receiver.web.refused import Refused
 from receiver.web.site import site_of
@@ -84,7 +86,7 @@ def library_api() -> APIRouter:
     api.get(f"{path}/meshes/{{name}}", **FILE)(get_session_mesh)
     api.get(f"{path}/download/{{kind}}", **FILE)(download)
     small = APIRouter(route_class=SmallBodyRoute)
-    small.patch(path)(rename)
+    small.patch(path)(change)
     small.delete(path, status_code=204)(delete)
     api.include_router(small)
     return api
@@ -122,7 +124,7 @@ async def show_session(request: Request, manager: Watching, state: Found) -> Ses
 async def list_frames(request: Request, state: Found, after: After = -1, limit: Limit = 100) -> FramesShown:
     """Frames of a session, in the order in which they were published."""
     library = site_of(request).library
-    found = await anyio.to_thread.run_sync(library.frames.page, state.number, after, limit)
+    found = await anyio.to_thread.run_sync(library.page, state, after, limit)
     return FramesShown(frames=found)
 
 
@@ -174,9 +176,11 @@ async def download(kind: Format, request: Request, state: Found, manager: Watchi
     """A session as animation, or all of its files; a ZIP of files where a format has one person a file."""
     site, ending = site_of(request), kind
     library = site.library
-    stem = file_stem(state.number, state.name, state.statistics.source)
-    if kind == "zip":
-        content = zipped(library.out, state.number, stem)
+    stem = state.file_stem
+    if asks_for_head(request):
+        content: Iterator[bytes] = iter(())
+    elif kind == "zip":
+        content = zipped(library.out, state.number, stem, state.hidden)
     else:
         try:
             file, made = await library.exports.export(state.number, kind, stem, await site.access.visitor(request))
@@ -190,9 +194,9 @@ async def download(kind: Format, request: Request, state: Found, manager: Watchi
     return StreamingResponse(content, media_type=media_type, headers=headers)
 
 
-async def rename(given: NameGiven, request: Request, manager: Watching, state: ToChange) -> SessionShown:
-    """Gives a session a name."""
-    await site_of(request).library.rename(state.number, given.name)
+async def change(given: SessionChange, request: Request, manager: Watching, state: ToChange) -> SessionShown:
+    """Gives a session a name, takes people out of it, or brings them back; its files stay as they are."""
+    await site_of(request).library.change(state, given.name, given.hidden)
     return _shown(request, _existing(request, state.number, manager), manager)
 
 

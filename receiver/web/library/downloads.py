@@ -1,9 +1,11 @@
 """Sessions as files: `receiver export` in a process of its own, or all files of a session as they are in a ZIP."""
 
 import asyncio
+import json
 import os
+import re
 import zipfile
-from collections.abc import Hashable, Iterable, Iterator
+from collections.abc import Collection, Hashable, Iterable, Iterator
 from contextlib import suppress
 from pathlib import Path
 from typing import BinaryIO
@@ -13,8 +15,10 @@ from zipstream import ZipStream
 from common.errors import UsageError
 from common.io.private_folder import PrivateFolder
 from common.io.regular_file import open_regular
+from receiver.publish.frame_record import encode_line, mesh_path
 from receiver.publish.output_files import output_errors
 from receiver.publish.session_deletion import session_files, session_of_line
+from receiver.publish.session_records import DAMAGES, without_people
 from receiver.web.children.own_program import own_environment, own_program
 from receiver.web.places import Places
 
@@ -22,6 +26,7 @@ _EXPORT_TIMEOUT_S = 600.0
 _AT_ONCE, _WAITING, _OF_VISITOR = 1, 8, 3
 _NICE = 10
 _CHUNK_BYTES = 1 << 18
+_REFERENCE = re.compile(rb'"uri":"([a-z0-9-]+\.[a-z]+)"')
 
 
 class Exports:
@@ -112,23 +117,55 @@ def chunks(file: BinaryIO) -> Iterator[bytes]:
             yield chunk
 
 
-def zipped(out: Path, number: int, folder: str) -> Iterator[bytes]:
+def zipped(out: Path, number: int, folder: str, hidden: Collection[int] = ()) -> Iterator[bytes]:
     """A ZIP, made while it is read: the session's meshes and pictures as they are, and its lines of `frames.jsonl`.
 
-    It lacks what is deleted meanwhile.
+    It lacks what is deleted meanwhile, and those who are hidden with what only they have.
     """
     # What is there is packed already.
     archive, paths = ZipStream(), list(session_files(out, number))
-    archive.add(_lines(out, number), f"{folder}/frames.jsonl")
+    archive.add(_lines(out, number, hidden), f"{folder}/frames.jsonl")
     yield from archive.all_files()
+    left_out = _only_theirs(out, number, hidden) if hidden else ()
     for path in paths:
+        if str(path) in left_out:
+            continue
         with suppress(OSError), open_regular(out / path) as file:
             archive.add(file.read(), f"{folder}/{path}")
         yield from archive.all_files()
     yield from archive.finalize()
 
 
-def _lines(out: Path, number: int) -> Iterator[bytes]:
+def _lines(out: Path, number: int, hidden: Collection[int] = ()) -> Iterator[bytes]:
     with open(out / "frames.jsonl", "rb") as lines:
         while block := lines.readlines(_CHUNK_BYTES):
-            yield b"".join(line for line in block if session_of_line(line) == number and line.endswith(b"\n"))
+            whole = (line for line in block if session_of_line(line) == number and line.endswith(b"\n"))
+            yield b"".join(_without(line, hidden) if hidden else line for line in whole)
+
+
+def _without(line: bytes, hidden: Collection[int]) -> bytes:
+    """A line without those who are hidden; nothing of one that is damaged, in which they may be."""
+    try:
+        return encode_line(without_people(json.loads(line), hidden)).encode() + b"\n"
+    except DAMAGES:
+        return b""
+
+
+def _only_theirs(out: Path, number: int, hidden: Collection[int]) -> set[str]:
+    """The meshes of those who are hidden, and what nobody else's bodies refer to; relative to the directory."""
+    files: tuple[set[str], set[str]] = set(), set()
+    for line in b"".join(_lines(out, number)).splitlines():
+        with suppress(*DAMAGES):
+            for person in json.loads(line)["people"]:
+                paths = {path for kind in ("surface", "body") if (path := mesh_path(person[kind]))}
+                files[person["id"] in hidden].update(paths)
+    others, theirs = (paths.union(*(_referred(out, path) for path in paths)) for paths in files)
+    return theirs - others
+
+
+def _referred(out: Path, path: str) -> set[str]:
+    """The files that a body refers to."""
+    if path.endswith(".gltf"):
+        with suppress(OSError), open_regular(out / path) as file:
+            return {f"meshes/{name.decode()}" for name in _REFERENCE.findall(file.read())}
+    return set()

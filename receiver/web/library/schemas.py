@@ -5,7 +5,8 @@ from typing import Any, Self
 
 from pydantic import BaseModel, Field
 
-from receiver.publish.session_records import SessionState
+from common.frames import IDENTITIES
+from receiver.publish.session_records import ALBUM, SessionState
 from receiver.web.library.service import MAX_NAME
 from receiver.web.small_body import Given
 
@@ -15,15 +16,18 @@ class SessionShown(BaseModel):
 
     Args:
         name: what somebody has called it, or empty.
-        source: file name or device of the newest frame.
+        album: whether its frames are pictures of their own, such as those of a folder.
+        source: file name or device of the newest frame; of an album, `photos (5)`.
         length_s: from its first frame to its newest, in the source's own time.
         played_s: from the publication of its first frame to that of its newest, in the receiver's time: a video takes
             longer than it plays where the machine is slow.
-        people: how many different people were seen.
+        people: how many different people were seen, without those who are hidden.
+        hidden: ids of those whom somebody has taken out: neither frames nor downloads have them, until they are brought
+            back.
         bytes: on the disk.
         last_seq: sequence number of the newest frame.
         connected: whether its sender is.
-        may_change: whether you may rename and delete it.
+        may_change: whether you may rename, change and delete it.
         fps: mean of frames a second of `length_s`.
         played_fps: mean of frames a second of `played_s`.
         label_bytes: mean size of a frame's labels.
@@ -33,12 +37,14 @@ class SessionShown(BaseModel):
 
     number: int
     name: str
+    album: bool
     source: str
     began_at: datetime
     ended_at: datetime
     length_s: float
     played_s: float
     people: int
+    hidden: list[int]
     frames: int
     last_seq: int
     bytes: int
@@ -57,12 +63,14 @@ class SessionShown(BaseModel):
         return cls(
             number=state.number,
             name=state.name,
-            source=about.source,
+            album=state.is_album,
+            source=f"{ALBUM} ({frames})" if state.is_album else about.source,
             began_at=datetime.fromtimestamp(about.began_at, UTC),
             ended_at=datetime.fromtimestamp(about.ended_at, UTC),
             length_s=length_s,
             played_s=played_s,
-            people=len(about.people),
+            people=len(about.people.difference(state.hidden)),
+            hidden=list(state.hidden),
             frames=frames,
             last_seq=state.last_sequence,
             bytes=about.disk_bytes,
@@ -94,7 +102,8 @@ class FramesShown(BaseModel):
     frames: list[dict[str, Any]]
 
 
-class NameGiven(Given):
-    """A name for a session; empty takes it away."""
+class SessionChange(Given):
+    """What of a session is to be another: its name, which may be empty, and who is taken out; all others are in it."""
 
-    name: str = Field(max_length=4 * MAX_NAME)
+    name: str | None = Field(None, max_length=4 * MAX_NAME)
+    hidden: list[int] | None = Field(None, max_length=IDENTITIES, description="ids of `frames.jsonl`")

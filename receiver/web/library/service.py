@@ -1,16 +1,18 @@
 """What the page does with recorded sessions: shows, renames, deletes and downloads them."""
 
 import asyncio
+import itertools
 import logging
 import unicodedata
-from collections.abc import Sequence
-from functools import lru_cache
+from collections.abc import Hashable, Iterator, Sequence
+from functools import lru_cache, partial
+from typing import Any
 
 from common.clock import SYSTEM_CLOCK, Clock
 from common.errors import OutputError
 from receiver.publish.session_deletion import SessionInUse
 from receiver.publish.session_directory import SessionDirectory
-from receiver.publish.session_records import SessionState
+from receiver.publish.session_records import SessionState, without_people
 from receiver.web.accounts.store import Account
 from receiver.web.database.database import Database
 from receiver.web.library.downloads import Exports
@@ -27,6 +29,8 @@ _THUMBNAILS = 256
 # The picture of a session that goes on is drawn anew so often.
 _THUMBNAIL_S = 30.0
 _LINES_SEARCHED = 50
+# Of an album, whose first pictures may all be without people.
+_PAGES_SEARCHED = 20
 
 
 class Library:
@@ -64,12 +68,24 @@ class Library:
         """A session that has frames, or None."""
         return next((state for state in self.sessions() if state.number == number), None)
 
-    async def rename(self, number: int, name: str) -> bool:
-        """Names a session; returns whether there is one. Raises Refused (422) for a name that does not print."""
-        name = unicodedata.normalize("NFKC", name).strip()
-        if len(name) > MAX_NAME or not name.isprintable():
-            raise Refused(422, f"a name has at most {MAX_NAME} characters that print")
-        return await asyncio.to_thread(self._directory.rename, number, name)
+    def page(self, state: SessionState, after: int, limit: int) -> list[dict[str, Any]]:
+        """Lines of a session, as `RecordedFrames.page`, without those whom somebody has taken out."""
+        return [without_people(line, state.hidden) for line in self.frames.page(state.number, after, limit)]
+
+    async def change(self, state: SessionState, name: str | None, hidden: Sequence[int] | None) -> bool:
+        """Names a session, or takes people out of it; returns whether there is one.
+
+        Raises:
+            Refused: 422 for a name that does not print, or for an identity that nobody has.
+        """
+        if name is not None:
+            name = unicodedata.normalize("NFKC", name).strip()
+            if len(name) > MAX_NAME or not name.isprintable():
+                raise Refused(422, f"a name has at most {MAX_NAME} characters that print")
+        for person in set(hidden or ()) - state.statistics.people:
+            raise Refused(422, f"nobody in the session has the id {person}")
+        change = partial(self._directory.change, state.number, name=name, hidden=hidden)
+        return await asyncio.to_thread(change)
 
     async def delete(self, states: Sequence[SessionState]) -> None:
         """Deletes sessions with their files. Raises SessionInUse or OutputError."""
@@ -99,14 +115,21 @@ class Library:
     async def thumbnail(self, state: SessionState) -> bytes | None:
         """A small picture, WebP, of a session's people; None if no mesh of it can be drawn."""
         async with self._drawing:
-            return await asyncio.to_thread(self._drawn, state.number, state.statistics.ended_at // _THUMBNAIL_S)
+            shown = state.number, state.statistics.ended_at // _THUMBNAIL_S, state.hidden
+            return await asyncio.to_thread(self._drawn, *shown)
 
-    def _draw(self, number: int, _: float) -> bytes | None:
-        """Of a frame in the middle, where people are as they are most of the time."""
+    def _draw(self, number: int, *_: Hashable) -> bytes | None:
+        """Of an album's first picture with people; else of a frame in the middle: people are as they are mostly."""
         state = self.session(number)
-        for after in (state.last_sequence // 2 - 1, -1) if state else ():
-            for line in self.frames.page(number, after, _LINES_SEARCHED):
-                picture = thumbnail(self.out, line)
-                if picture is not None:
-                    return picture
-        return None
+        if state is None:
+            return None
+        middle = () if state.is_album else self.page(state, state.last_sequence // 2 - 1, _LINES_SEARCHED)
+        lines = itertools.chain(middle, self._first_lines(state))
+        return next((picture for line in lines if (picture := thumbnail(self.out, line)) is not None), None)
+
+    def _first_lines(self, state: SessionState) -> Iterator[dict[str, Any]]:
+        after = -1
+        for _ in range(_PAGES_SEARCHED if state.is_album else 1):
+            lines = self.page(state, after, _LINES_SEARCHED)
+            yield from lines
+            after = lines[-1]["seq"] if lines else state.last_sequence

@@ -3,6 +3,7 @@
 import functools
 import importlib.util
 import re
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import PurePath
@@ -10,19 +11,23 @@ from typing import Annotated, Any, Self
 from urllib.parse import quote
 
 from fastapi import APIRouter, Depends, Path, Query, Request, Response
-from pydantic import BaseModel
+from pydantic import BaseModel, Field
 
+from common.blobs import BLOB_KINDS, TEXTURE, WEARS
+from common.frames import IDENTITIES
 from common.wear_kinds import TOGETHER, WearRule
 from receiver.export.editing import Edits
 from receiver.mesh.formats import FORMATS
 from receiver.web.accounts.identity import Proofs, Visitor, accounts_of, holder_of
 from receiver.web.accounts.service import Identity
+from receiver.web.guards import asks_for_head
 from receiver.web.models.files import MODEL_ID
 from receiver.web.models.service import FIELD, PICTURE, MadeModel, body_name, mesh_name, textured_name
 from receiver.web.models.store import ModelRow
 from receiver.web.problems import FILE
 from receiver.web.refused import Refused
 from receiver.web.site import site_of
+from receiver.web.small_body import Given, SmallBodyRoute
 from receiver.web.uploads.uploads import upload_route
 
 _MEDIA_TYPES = {"jpg": "image/jpeg"} | {name: row.media_type for name, row in FORMATS.items()}
@@ -45,6 +50,7 @@ class PersonShown(BaseModel):
     """One person: paths of the meshes, keypoints and joints.
 
     Args:
+        number: of the person in the model and in the names of the files, from 0.
         textured: the surface with its texture, GLB; null if the person has none.
         body: the body with its texture and skeleton, GLB; null if the person has none.
         usdz: the same for Apple's viewers, standing at the origin; null if the receiver has no usd-core, too.
@@ -58,6 +64,7 @@ class PersonShown(BaseModel):
         face, fingers: as in `frames.jsonl`; null where nothing is known of them.
     """
 
+    number: int
     obj: str
     glb: str
     ply: str
@@ -76,13 +83,25 @@ class PersonShown(BaseModel):
     fingers: list[Row] | None = None
 
 
+class BytesSent(BaseModel):
+    """What the people of a picture travelled in, without what a link adds: labels, clothes, colours, and all of it."""
+
+    labels: int
+    clothes: int
+    colours: int
+    total: int
+
+
 class ModelShown(BaseModel):
     """The people of an uploaded picture, most prominent first.
 
     Args:
+        people: those who are in the model.
+        hidden: numbers of those whom somebody has taken out: they have no files until they are brought back.
         picture: path of the upright picture, at most 1024 pixels.
         width, height: pixels of the upright picture as it was uploaded.
-        bytes: size of the labels that the people travelled in.
+        bytes: size of the labels alone.
+        sent: of everything that the people travelled in, also those who are hidden; null in models of older receivers.
         warnings: what of the file was left out; only in the answer to its upload.
         together: what is worn together, which a change of `wears` keeps to.
     """
@@ -94,7 +113,9 @@ class ModelShown(BaseModel):
     width: int
     height: int
     people: list[PersonShown]
+    hidden: list[int]
     bytes: int
+    sent: BytesSent | None
     stages_ms: dict[str, float]
     warnings: list[str] = []
     together: tuple[WearRule, ...] = TOGETHER
@@ -112,14 +133,23 @@ class ModelShown(BaseModel):
             people=[
                 PersonShown.model_validate({**person, **_of_files(folder, number, person)})
                 for number, person in enumerate(row.people)
+                if number not in row.hidden
             ],
+            hidden=row.hidden,
             bytes=row.label_bytes,
+            sent=_sent(row),
             stages_ms=row.stages_ms,
         )
 
 
+class PeopleChange(Given):
+    """Who is taken out of a model, by number; all others are in it."""
+
+    hidden: list[int] = Field(max_length=IDENTITIES)
+
+
 class ModelListed(BaseModel):
-    """A model in the list; `people` is their number."""
+    """A model in the list; `people` is their number, `bytes` that of the labels alone."""
 
     id: str
     name: str
@@ -140,6 +170,9 @@ def models_api() -> APIRouter:
     api.post("/upload", **upload_route(FIELD, "JPEG, PNG, WebP, HEIC, AVIF or GIF", ModelShown))(upload)
     api.get("/api/models")(list_models)
     api.get("/api/models/{model}")(show_model)
+    small = APIRouter(route_class=SmallBodyRoute)
+    small.patch("/api/models/{model}")(change_model)
+    api.include_router(small)
     api.delete("/api/models/{model}", status_code=204)(delete_model)
     api.get("/models/{model}/{file}", **FILE)(get_file)
     return api
@@ -168,10 +201,21 @@ async def list_models(request: Request, identity: Owner) -> ModelsListed:
 
 async def show_model(model: ModelId, request: Request, identity: Owner) -> ModelShown:
     """Describes a model."""
+    return ModelShown.from_row(await _existing(request, identity, model))
+
+
+async def change_model(given: PeopleChange, model: ModelId, request: Request, identity: Owner) -> ModelShown:
+    """Takes people out of a model, and brings the others back; its files stay."""
+    row = await _existing(request, identity, model)
+    await site_of(request).models.hide(identity.account, row, given.hidden)
+    return await show_model(model, request, identity)
+
+
+async def _existing(request: Request, identity: Identity, model: str) -> ModelRow:
     found = await site_of(request).models.model(identity.account, model)
     if found is None:
         raise Refused(404, "there is no such model")
-    return ModelShown.from_row(found)
+    return found
 
 
 async def delete_model(model: ModelId, request: Request, identity: Owner) -> None:
@@ -195,10 +239,14 @@ async def get_file(
     """
     models = site_of(request).models
     row = await models.model(identity.account, model)
+    edits = Edits.parse(wear, tint, shape) if wear or tint or shape or file.endswith(".usdz") else None
+    only_headers = edits is not None and asks_for_head(request)
     if row is None:
         content = None
-    elif wear or tint or shape or file.endswith(".usdz"):
-        content = await models.edited(identity.account, row, file, Edits.parse(wear, tint, shape))
+    elif only_headers:
+        content = await models.file(row, f"{file.removesuffix('.usdz').removesuffix('.glb')}.glb")
+    elif edits is not None:
+        content = await models.edited(identity.account, row, file, edits)
     else:
         content = await models.file(row, file)
     if row is None or content is None:
@@ -208,7 +256,10 @@ async def get_file(
         "Content-Disposition": f"inline; filename*=UTF-8''{quote(download_name(row.name, file), safe='')}",
         "X-Content-Type-Options": "nosniff",
     }
-    return Response(content, media_type=_MEDIA_TYPES[file.rpartition(".")[2]], headers=headers)
+    response = Response(content, media_type=_MEDIA_TYPES[file.rpartition(".")[2]], headers=headers)
+    if only_headers:  # the body would have another size
+        del response.headers["content-length"]
+    return response
 
 
 def download_name(picture: str, file: str) -> str:
@@ -222,13 +273,24 @@ def download_name(picture: str, file: str) -> str:
 
 
 def _of_files(folder: str, number: int, person: Mapping[str, Any]) -> dict[str, Any]:
-    """Paths of a person's meshes, and what can be changed."""
-    surfaces: dict[str, Any] = {kind: f"{folder}/{mesh_name(number, kind)}" for kind in ("obj", "glb", "ply")}
+    """A person's number, paths of the meshes, and what can be changed."""
+    surfaces: dict[str, Any] = {"number": number} | {
+        kind: f"{folder}/{mesh_name(number, kind)}" for kind in ("obj", "glb", "ply")
+    }
     if not person.get("textured_body"):
         return {**surfaces, "body": None, "wears": None}
     textured, body = f"{folder}/{textured_name(number)}", f"{folder}/{body_name(number)}"
     usdz = f"{body.removesuffix('.glb')}.usdz" if _has_usd() else None
     return {**surfaces, "textured": textured, "body": body, "usdz": usdz}
+
+
+def _sent(row: ModelRow) -> BytesSent | None:
+    if any("blob_bytes" not in person for person in row.people):
+        return None
+    blobs = sum((Counter(person["blob_bytes"]) for person in row.people), Counter[str]())
+    clothes, colours = (blobs[BLOB_KINDS[kind].purpose] for kind in (WEARS, TEXTURE))
+    total = row.label_bytes + clothes + colours
+    return BytesSent(labels=row.label_bytes, clothes=clothes, colours=colours, total=total)
 
 
 @functools.cache

@@ -2,7 +2,7 @@
 
 import asyncio
 from collections import ChainMap
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, suppress
 from functools import partial
@@ -105,7 +105,9 @@ class ModelService(Uploads[MadeModel]):
         return await self._database.read_async(store.find_model, account, model)
 
     async def file(self, row: ModelRow, name: str) -> bytes | None:
-        """The content of a file of a model, or None."""
+        """The content of a file of a model, or None; of those who are hidden there is none."""
+        if any(name.startswith(f"person-{number}.") for number in row.hidden):
+            return None
         return await asyncio.to_thread(self.files.read, row.id, name)
 
     async def edited(self, account: Account, row: ModelRow, name: str, edits: Edits) -> bytes | None:
@@ -123,6 +125,12 @@ class ModelService(Uploads[MadeModel]):
         person = row.people[number]
         with self._edited.take(account):
             return await self._in_thread(lambda: edited_body(content, person, edits, ending))
+
+    async def hide(self, account: Account, row: ModelRow, hidden: Collection[int]) -> None:
+        """Takes people with these places in the row out of a model; all others are in it. Raises Refused (422)."""
+        for number in set(hidden).difference(range(len(row.people))):
+            raise Refused(422, f"the model has no person {number}")
+        await self._database.write_async(store.hide_people, account, row.id, hidden)
 
     async def remove(self, account: Account, model: str) -> bool:
         """Removes a model with its files; returns whether the account had it."""
@@ -225,6 +233,7 @@ def _person(person: ReconstructedPerson, scale: float, result: ReconstructedPict
         **detail_as_dict(person.body.activations, finger_rotations(person, result.skeleton)),
         "textured_body": person.body.texture is not None,
         "identity": identity,
+        "blob_bytes": dict(result.blob_bytes.get(identity, {})),
         "wears": dict(result.kinds.get(identity, {})),
         "unsure": list(result.unsure.get(identity, ())),
     }

@@ -22,6 +22,11 @@ class ModelRow:
     people: list[dict[str, Any]]
     stages_ms: dict[str, float]
 
+    @property
+    def hidden(self) -> list[int]:
+        """Places in `people` of those whom somebody has taken out."""
+        return [number for number, person in enumerate(self.people) if person.get("hidden")]
+
 
 def count_models(database: Connection, account: Account) -> int:
     """How many models an account keeps."""
@@ -39,9 +44,11 @@ def add_model(database: Connection, account: Account, model: ModelRow, most: int
 
 
 def list_models(database: Connection, account: Account) -> list[Row]:
-    """The account's models, newest first: of each its id, name, time, number of people and bytes."""
+    """The account's models, newest first: of each its id, name, time, number of people who are in it, and bytes."""
     return database.execute(
-        "SELECT id, name, created_at, json_array_length(people) AS people, label_bytes AS bytes FROM models"
+        "SELECT id, name, created_at, label_bytes AS bytes,"
+        " (SELECT count(*) FROM json_each(people) WHERE NOT coalesce(json_extract(value, '$.hidden'), 0)) AS people"
+        " FROM models"
         " WHERE account_id = ? ORDER BY created_at DESC, id",
         (account.id,),
     ).fetchall()
@@ -55,6 +62,13 @@ def find_model(database: Connection, account: Account, model: str) -> ModelRow |
         return None
     fields = {name: row[name] for name in ModelRow.__slots__}
     return ModelRow(**fields | {name: json.loads(row[name]) for name in ("people", "stages_ms")})
+
+
+def hide_people(database: Connection, account: Account, model: str, hidden: Collection[int]) -> None:
+    """Takes people out of a model of the account; those with other places come back."""
+    if (row := find_model(database, account, model)) is not None:
+        people = [{**person, "hidden": number in hidden} for number, person in enumerate(row.people)]
+        database.execute("UPDATE models SET people = ? WHERE id = ?", (json.dumps(people), model))
 
 
 def remove_model(database: Connection, account: Account, model: str) -> bool:

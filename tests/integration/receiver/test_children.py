@@ -116,6 +116,7 @@ async def test_picture_becomes_people_in_their_colours(bench: Bench) -> None:
     assert (first.width, first.height, len(first.people), len(second.people)) == (6, 2, 2, 3)
     assert first.unsure == {key: list(kinds) for key, kinds in first.kinds.items()}, "nobody says what they wear"
     assert first.label_bytes > 0
+    assert [{key for key, sizes in each.blob_bytes.items() if sizes} for each in (first, second)] == [{1}, {3, 4}]
     one, other = bench.engine.requests
     assert one.account == other.account == f"token:{ACCOUNT}" and one.still and other.still
     textures = [{key: each.texture for key, each in request.appearance.items()} for request in (one, other)]

@@ -13,6 +13,8 @@ from tests.support.pictures.fake_pictures import FakePictures
 from tests.support.web.web_service import HOST, PASSWORD, Site, open_site
 
 EVIL = "203.0.113.9"
+SESSION, DEVICE = "bodywire_session_0", "bodywire_device_0"
+"""Cookies of a page at the port that an address without one has."""
 
 
 async def sign_in(client: httpx.AsyncClient, name: str = "Anna", password: str = PASSWORD) -> httpx.Response:
@@ -20,7 +22,7 @@ async def sign_in(client: httpx.AsyncClient, name: str = "Anna", password: str =
 
 
 def cookie_of(client: httpx.AsyncClient) -> str:
-    return client.cookies["bodywire_session"]
+    return client.cookies[SESSION]
 
 
 async def name_of(client: httpx.AsyncClient) -> str | None:
@@ -58,10 +60,11 @@ async def test_cookie_is_for_this_page_only_and_bound_to_tls_where_there_is_tls(
             client = site.client(url=HOST.replace("http", "https") if secure else HOST)
             answer = await sign_up(client)
             assert await name_of(client) == "Anna"
-        attributes = answer.headers["set-cookie"].split("; ")
-        assert attributes[0].startswith(f"{prefix}bodywire_session=")
-        assert {"HttpOnly", "SameSite=strict", "Path=/"} <= set(attributes) and ("Secure" in attributes) == secure
-        assert not any(attribute.startswith("Domain") for attribute in attributes)
+        for name, given in zip((SESSION, DEVICE), answer.headers.get_list("set-cookie"), strict=True):
+            attributes = given.split("; ")
+            assert attributes[0].startswith(f"{prefix}{name}=")
+            assert {"HttpOnly", "SameSite=strict", "Path=/"} <= set(attributes) and ("Secure" in attributes) == secure
+            assert not any(attribute.startswith("Domain") for attribute in attributes)
         assert answer.headers["cache-control"] == "no-store"
 
 
@@ -179,6 +182,64 @@ async def test_one_address_cannot_try_many_accounts_nor_many_addresses_one_accou
     assert (await sign_in(site.client("192.0.2.1"))).status_code == 200
 
 
+async def locked_out(site: Site, name: str = "Anna") -> None:
+    """Many addresses have tried so many passwords that no new one may sign in."""
+    for n in range(50):
+        await sign_in(site.client(f"203.0.113.{100 + n}"), name, "x")
+    assert (await sign_in(site.client("192.0.2.77"))).status_code == 429
+
+
+async def test_owner_whose_browser_has_signed_in_before_is_not_kept_out_by_others(site: Site) -> None:
+    anna = await site.visitor("Anna", "192.0.2.1")
+    known = anna.cookies[DEVICE]
+    await anna.delete("/api/session")
+    await locked_out(site)
+    elsewhere = site.client(EVIL)  # also where so many were tried that the address may try no more
+    assert [(await sign_in(site.client(EVIL), "bert", "x")).status_code for _ in range(31)][-1] == 429
+    elsewhere.cookies.set(DEVICE, known, "127.0.0.1", "/")
+    assert (await sign_in(elsewhere)).status_code == 200 and elsewhere.cookies[DEVICE] == known
+    change = {"old": PASSWORD, "new": "another good password"}
+    assert (await elsewhere.put("/api/password", json=change)).status_code == 200
+    assert elsewhere.cookies[DEVICE] != known, "a new password makes browsers unknown"
+    before = site.client("192.0.2.9")
+    before.cookies.set(DEVICE, known, "127.0.0.1", "/")
+    assert (await sign_in(before, "Anna", "another good password")).status_code == 429
+
+
+async def test_cookie_of_another_account_or_of_ones_own_making_does_not_raise_the_limit(site: Site) -> None:
+    await site.visitor("Anna")
+    bert = await site.visitor("Bert")
+    await locked_out(site)
+    for shown in (bert.cookies[DEVICE], "", "a" * 96, "0" * 32, "x" * 4000):
+        guesser = site.client("192.0.2.8")
+        guesser.cookies.set(DEVICE, shown, "127.0.0.1", "/")
+        assert (await sign_in(guesser)).status_code == 429, shown
+
+
+async def test_browser_that_has_signed_in_before_guesses_no_more_than_an_address(site: Site) -> None:
+    anna = await site.visitor("Anna")
+    thief = site.client()
+    thief.cookies.set(DEVICE, anna.cookies[DEVICE], "127.0.0.1", "/")
+    statuses = [(await sign_in(thief, "Anna", f"wrong {n}")).status_code for n in range(6)]
+    assert statuses == [401] * 5 + [429]
+    for _ in range(9):
+        site.clock.advance(300)
+        statuses += [(await sign_in(thief, "Anna", "wrong")).status_code for _ in range(5)]
+    assert statuses.count(401) == 50
+    site.clock.advance(300)
+    assert (await sign_in(thief)).status_code == 429 and (await sign_in(site.client())).status_code == 200
+
+
+async def test_browser_keeps_its_sessions_of_pages_at_two_ports(site: Site) -> None:
+    browser, pages = site.client(), {"Anna": f"{HOST}:8080", "Bert": f"{HOST}:8081"}
+    for name, page in pages.items():
+        assert (
+            await browser.post(f"{page}/api/accounts", json={"name": name, "password": PASSWORD})
+        ).status_code == 201
+    for name, page in pages.items():
+        assert (await browser.get(f"{page}/api/status")).json()["account"] == name
+
+
 async def test_success_forgets_the_own_failures(site: Site) -> None:
     anna = await site.visitor("Anna")
     anna.cookies.clear()
@@ -209,14 +270,14 @@ async def test_session_is_new_at_each_sign_in_and_the_old_one_ends(site: Site) -
     answer = await sign_in(anna)
     assert answer.status_code == 200 and cookie_of(anna) != before
     old = site.client()
-    old.cookies.set("bodywire_session", before)
+    old.cookies.set(SESSION, before)
     assert await name_of(old) is None
 
 
 async def test_session_ends_when_signed_out_idle_or_unknown(site: Site) -> None:
     anna = await site.visitor("Anna")
     thief = site.client()
-    thief.cookies.set("bodywire_session", cookie_of(anna))
+    thief.cookies.set(SESSION, cookie_of(anna))
     site.clock.advance(SESSION_IDLE_S - 1)
     assert await name_of(anna) == "Anna"
     site.clock.advance(SESSION_IDLE_S - 1)  # it was in use a moment ago

@@ -113,3 +113,25 @@ async def test_body_stands_in_a_room_as_usdz(
     assert abs(low[1]) < 0.01 and 1.2 < high[1] < 2.3 and np.abs(low + high)[[0, 2]].max() < 0.02, "on the floor"
     assert (await bert.get(person["usdz"])).status_code == 404
     assert (await anna.get(person["usdz"].replace("person-1", "person-0"))).status_code == 404
+
+
+async def test_who_is_taken_out_of_a_model_is_gone_until_brought_back(site: Site) -> None:
+    anna, bert = await site.visitor("Anna"), await site.visitor("Bert")
+    before = (await upload(anna)).json()
+    path = f"/api/models/{before['id']}"
+    files = [[person[kind] for kind in ("obj", "textured", "body") if person[kind]] for person in before["people"]]
+    assert (await bert.patch(path, json={"hidden": [1]})).status_code == 404
+    for hidden in ([2], [-1], ["1"], None, [0] * 300):
+        assert (await anna.patch(path, json={"hidden": hidden})).status_code == 422, hidden
+    changed = (await anna.patch(path, json={"hidden": [1]})).json()
+    assert changed == {**before, "people": before["people"][:1], "hidden": [1]}
+    assert (await anna.get(path)).json() == changed
+    assert [model["people"] for model in (await anna.get("/api/models")).json()["models"]] == [1]
+    statuses = [[(await anna.get(file)).status_code for file in own] for own in files]
+    assert statuses == [[200], [404] * 3]
+    assert (await anna.get(files[1][-1], params={"wear": "sleeve=short"})).status_code == 404
+    # Somebody before the others: they keep their numbers, by which their files are named.
+    last = (await anna.patch(path, json={"hidden": [0]})).json()
+    assert last["people"] == before["people"][1:] and last["people"][0]["number"] == 1
+    assert (await anna.patch(path, json={"hidden": []})).json() == before
+    assert (await anna.get(files[1][0])).status_code == 200

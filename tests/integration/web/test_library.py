@@ -3,6 +3,7 @@
 import asyncio
 import io
 import itertools
+import json
 import os
 import zipfile
 from collections.abc import AsyncIterator
@@ -26,6 +27,7 @@ from receiver.web.refused import Refused
 from tests.support.link.counting_codec import new_session, until
 from tests.support.pictures.fake_pictures import FakePictures
 from tests.support.receiver.published_session import publish as publish_session
+from tests.support.receiver.published_session import record_album
 from tests.support.receiver.published_session import record_session as publish
 from tests.support.web.web_service import Site, open_site
 
@@ -148,6 +150,8 @@ async def test_where_everybody_signs_up_one_changes_ones_own(tmp_path: Path, pic
         anna, bert, stranger = await site.visitor("Anna"), await site.visitor("Bert"), site.client()
         assert (await stranger.get("/api/sessions")).status_code == 401
         assert [each["may_change"] for each in (await anna.get("/api/sessions")).json()["sessions"]] == [False, True]
+        for client, number, status in ((anna, 1, 403), (bert, 2, 403), (stranger, 2, 401), (anna, 2, 200)):
+            assert (await client.patch(f"/api/sessions/{number}", json={"hidden": [0]})).status_code == status
         for client, number, status in ((anna, 1, 403), (bert, 2, 403), (stranger, 2, 401), (anna, 2, 204)):
             assert (await client.delete(f"/api/sessions/{number}")).status_code == status
 
@@ -161,6 +165,62 @@ async def test_thumbnail_shows_the_person(site: Site) -> None:
         assert alpha.getpixel((0, 0)) == 0 and alpha.getpixel((160, 120)) == 255, "on the page's own background"
 
 
+async def test_folder_of_photographs_is_an_album_whose_picture_is_its_first_with_people(
+    site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("receiver.web.library.service._LINES_SEARCHED", 2)
+    drawn = list[str]()
+    monkeypatch.setattr("receiver.web.library.service.thumbnail", lambda _, line: drawn.append(line["source"]))
+    record_album(site.directory, (), (), (), (4,), (5, 6))
+    site.clock.advance(10)
+    anna = await site.visitor("Anna")
+    film, _, album = (await anna.get("/api/sessions")).json()["sessions"]
+    assert (film["album"], film["source"], album["album"], album["source"]) == (False, "dance.mp4", True, "photos (5)")
+    await anna.get("/api/sessions/3/thumbnail")
+    assert drawn == ["1.jpg", "2.jpg", "3.jpg", "4.jpg", "5.jpg"]
+    answer = await anna.head("/api/sessions/3/download/zip")
+    assert answer.headers["content-disposition"].endswith("''photos-3.zip")
+
+
+async def test_who_is_taken_out_is_neither_shown_nor_downloaded_until_brought_back(site: Site) -> None:
+    anna, path = await site.visitor("Anna"), "/api/sessions/3"
+    record_album(site.directory, (1,), (1, 2), (2,))
+    site.clock.advance(10)
+    before = (site.out / "frames.jsonl").read_bytes()
+
+    async def seen() -> tuple[list[list[int]], set[str], bytes]:
+        frames = (await anna.get(f"{path}/frames")).json()["frames"]
+        with zipfile.ZipFile(io.BytesIO((await anna.get(f"{path}/download/zip")).content)) as archive:
+            assert archive.testzip() is None
+            files = {name.removeprefix("photos-3/meshes/") for name in archive.namelist()}
+            lines = archive.read("photos-3/frames.jsonl")
+        return [[person["id"] for person in frame["people"]] for frame in frames], files, lines
+
+    everybody = await seen()
+    assert (await anna.patch(path, json={"hidden": [2]})).json()["hidden"] == [2]
+    assert (await anna.get(path)).json()["people"] == 1
+    shown, files, lines = await seen()
+    assert shown == [[1], [1], []] and b'"id":2' not in lines and lines.count(b"\n") == 3
+    left_out = everybody[1] - files
+    assert {"s3-000001-p2.glb", "s3-000001-p2.body.gltf", "s3-000002.glb", "s3-000002.body.gltf"} < left_out
+    kept = {
+        buffer["uri"] for n in (0, 1) for buffer in _buffers(site.out, f"s3-00000{n}{'-p1' if n else ''}.body.gltf")
+    }
+    assert kept <= files and any(name.endswith(".bin") for name in left_out)
+    assert (site.out / "frames.jsonl").read_bytes() == before
+    renamed = (await anna.patch(path, json={"name": "Party"})).json()
+    assert (renamed["name"], renamed["hidden"]) == ("Party", [2])
+    assert (await anna.patch(path, json={"name": "", "hidden": []})).json()["people"] == 2
+    assert await seen() == everybody
+    for hidden in ([9], [-1], ["1"], [1.5], [1] * 300, 1, [True]):
+        assert (await anna.patch(path, json={"hidden": hidden})).status_code == 422, hidden
+
+
+def _buffers(out: Path, name: str) -> list[dict[str, str]]:
+    found: list[dict[str, str]] = json.loads((out / "meshes" / name).read_bytes())["buffers"]
+    return found
+
+
 async def test_session_is_downloaded_with_all_its_files(site: Site) -> None:
     anna = await site.visitor("Anna")
     answer = await anna.get("/api/sessions/2/download/zip")
@@ -170,6 +230,19 @@ async def test_session_is_downloaded_with_all_its_files(site: Site) -> None:
         assert len(archive.read("walk-2/frames.jsonl").splitlines()) == 3
         assert archive.read("walk-2/meshes/s2-000001.glb") == (site.out / "meshes" / "s2-000001.glb").read_bytes()
         assert len(archive.namelist()) == 10
+
+
+async def test_head_answers_as_get_without_the_work(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    anna, session = await site.visitor("Anna"), "/api/sessions/1"
+    shown = (f"{session}{path}" for path in ("", "/frames", "/thumbnail", "/meshes/000001.glb", "/download/zip"))
+    for path in ("/api/status", "/api/models", "/openapi.json", "/api/sessions/9", *shown):
+        head, got = await anna.head(path), await anna.get(path)
+        assert (head.status_code, head.content) == (got.status_code, b""), path
+        assert {**head.headers} == {**got.headers}, path
+    monkeypatch.setattr("receiver.web.library.downloads._run", None)  # exports nothing
+    answer = await anna.head(f"{session}/download/glb")
+    assert answer.status_code == 200 and answer.headers["content-disposition"].endswith("dance-1.glb")
+    assert (await anna.head("/upload")).status_code == 405
 
 
 async def test_deleted_session_is_shown_no_longer(site: Site) -> None:

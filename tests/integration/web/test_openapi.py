@@ -57,7 +57,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
         token = client.post("/api/tokens", json={"label": "x"}).json()["token"]
         program = {"Authorization": f"Bearer {token}"}
         model = httpx.post(f"{url}/upload", files={"image": ("a.jpg", picture())}, headers=program).json()["id"]
-        cookie = {"Cookie": f"bodywire_session={client.cookies['bodywire_session']}"}
+        cookie = {"Cookie": "; ".join(f"{name}={value}" for name, value in client.cookies.items())}
         opened = Server(url, cookie, program, model)
         try:
             yield opened

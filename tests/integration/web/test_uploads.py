@@ -3,7 +3,9 @@
 import asyncio
 import io
 import json
+import sqlite3
 from collections.abc import AsyncIterator, Mapping
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -72,6 +74,16 @@ async def test_picture_becomes_meshes(site: Site, pictures: FakePictures) -> Non
     assert listed == [{**{key: model[key] for key in ("id", "name", "created_at", "bytes")}, "people": 2}]
     assert not Image.open(io.BytesIO(pictures.received[0])).getexif()
     assert site.outcomes == ["stored"]
+
+
+async def test_bytes_of_a_model_are_those_of_labels_clothes_and_colours(site: Site) -> None:
+    anna = await site.visitor("Anna")
+    model = (await upload(anna)).json()
+    assert model["bytes"] == 51
+    assert model["sent"] == {"labels": 51, "clothes": 40, "colours": 14000, "total": 14091}  # of two people
+    with closing(sqlite3.connect(site.out / "accounts" / "accounts.sqlite3")) as database, database:
+        database.execute("UPDATE models SET people = replace(people, '\"blob_bytes\"', '\"of_an_older_receiver\"')")
+    assert (await anna.get(f"/api/models/{model['id']}")).json()["sent"] is None
 
 
 async def test_sender_starts_when_somebody_opens_their_models(site: Site, pictures: FakePictures) -> None:

@@ -20,6 +20,7 @@ from tests.support.meshes.posed_body import box
 from tests.support.receiver.fake_reconstructor import SKELETON, TETRAHEDRON, tetrahedron_of
 
 JPEG = b"jpeg of a texture"
+BLOB_BYTES = {"wears": 20, "colours": 7000}
 KINDS = {
     **{"hair": "short", "headwear": "none", "sleeve": "long", "layer": "top", "top_fit": "regular"},
     **{"bottom": "trousers", "bottom_fit": "regular", "shoes": "shoes"},
@@ -75,7 +76,7 @@ class FakePictures(ChildPictures):
         people = tuple(person_at(width / 2, height / 2, textured=number == last) for number in range(self.people))
         if self.body is not None:
             people = (*people[:-1], replace(people[-1], body=self.body))
-        return ReconstructedPicture(width, height, people, 51, self.skeleton, {1: KINDS})
+        return ReconstructedPicture(width, height, people, 51, self.skeleton, {1: KINDS}, {}, {1: BLOB_BYTES})
 
 
 def picture(

@@ -1,6 +1,8 @@
 """A short clip and a session that a receiver published from it."""
 
 import dataclasses
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import av
@@ -82,4 +84,19 @@ def record_session(
             person = dataclasses.replace(person, surface=paths[0], body=paths[1])
         shown, sizes = (person,) if people else (), {"total": 20}
         writer.append(FrameRecord(n, f"{name}.mp4", 10.0 + n, 50.0, 1.0, sizes, people=shown, link_bytes=100 + n))
+    writer.close()
+
+
+def record_album(directory: SessionDirectory, *pictures: Sequence[int]) -> None:
+    """A session of pictures 1.jpg, 2.jpg and so on, each with people of these identities; it has ended."""
+    writer = directory.session("album", OWNER)
+    body, skeleton = posed_box()
+    for n, identities in enumerate(pictures):
+        people = []
+        for identity in identities:
+            whose = identity if len(identities) > 1 else None
+            dressed = replace(body, mesh=replace(body.mesh, vertices=body.mesh.vertices * (1 + 0.1 * identity)))
+            paths = writer.write_surface(n, dressed.mesh, whose), writer.write_body(n, dressed, skeleton, whose)
+            people.append(replace(person_record(), identity=identity, surface=paths[0], body=paths[1]))
+        writer.append(FrameRecord(n, f"{n + 1}.jpg", 10.0 + n, 50.0, 1.0, {"total": 20}, people=tuple(people)))
     writer.close()

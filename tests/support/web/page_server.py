@@ -51,7 +51,7 @@ from receiver.web.serving.server import WebServer
 from receiver.web.site import open_site
 from receiver.web.status import SenderHint
 from tests.support.link.counting_codec import new_session
-from tests.support.pictures.fake_pictures import KINDS, FakePictures
+from tests.support.pictures.fake_pictures import BLOB_BYTES, KINDS, FakePictures
 from tests.support.receiver.fake_reconstructor import tetrahedron_of
 from tests.support.web.fake_clips import FakeClips
 from tests.support.web.web_service import cheap_passwords
@@ -83,7 +83,8 @@ class PageServer:
     """Serves on a free port of the loopback, in a thread of its own; plays when the first browser watches.
 
     People have the colours of their files, or `texture`, if it is set before a browser comes, which gets `most_frames`
-    with a person at each place of `crowd`. What is below `prefix` is answered, as behind a proxy that strips it.
+    with a person at each place of `crowd`. People of uploads lack the limbs of `unseen`. What is below `prefix` is
+    answered, as behind a proxy that strips it.
 
     Args:
         output: of a receiver; its frames are sent again and again, one session for each of `sessions`.
@@ -106,6 +107,7 @@ class PageServer:
         self.sessions, self.most_frames = 1, sys.maxsize
         self.crowd: Sequence[float] = (0.0,)
         self.texture: MeshTexture | None = None
+        self.unseen: Sequence[str] = ()
         self._corners: TextureCorners | None = None
         self.needs_account = False
         self.prefix = ""
@@ -162,9 +164,11 @@ class PageServer:
     def reconstructed(self) -> ReconstructedPicture:
         """The people of the last frame, for any uploaded picture."""
         people = self._dressed(_crowded(self.frames[-1], self.crowd))
+        unseen = dict.fromkeys(self.unseen, 0.0)
+        people = tuple(replace(one, labels=replace(one.labels, confidence=unseen)) for one in people)
         kinds = {person.labels.identity: WORN for person in people}
-        unsure = dict.fromkeys(kinds, ("headwear",))
-        return ReconstructedPicture(640, 480, people, 112, load_body_skin()[1].skeleton, kinds, unsure)
+        unsure, blobs = dict.fromkeys(kinds, ("headwear",)), dict.fromkeys(kinds, BLOB_BYTES)
+        return ReconstructedPicture(640, 480, people, 112, load_body_skin()[1].skeleton, kinds, unsure, blobs)
 
     async def _serve(self, started: threading.Event) -> None:
         stopped, loop = asyncio.Event(), asyncio.get_running_loop()

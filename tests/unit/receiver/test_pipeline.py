@@ -61,6 +61,11 @@ async def test_each_frame_is_written_with_its_meshes(receiver: RunningReceiver) 
     assert (await receiver.begin()).next_sequence == 3
 
 
+async def test_source_that_would_turn_the_text_around_it_is_escaped(receiver: RunningReceiver) -> None:
+    await receiver.handle(await receiver.begin(), *packets(1, source="a\u202egpj.exe\n"))
+    assert receiver.lines()[0]["source"] == r"a\u202egpj.exe\n"
+
+
 @pytest.mark.parametrize(
     ("meshes", "written"), [("all", {"surface", "body"}), ("surfaces", {"surface"}), ("none", {"body"})]
 )

@@ -1,6 +1,13 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import { ByteHistory, HISTORY_S, SourcePace } from "../src/live/history.ts";
+import { LABELS } from "../src/live/labels.ts";
+
+test("labels have names and colours of their own", () => {
+  for (const part of ["key", "name", "colour"] as const) {
+    assert.equal(new Set(LABELS.map((label) => label[part])).size, LABELS.length);
+  }
+});
 
 const history = () => new ByteHistory(["root", "head"]);
 

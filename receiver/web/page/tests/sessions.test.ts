@@ -5,6 +5,8 @@ import { sessionPace, type Session } from "../src/sessions/types.ts";
 const session: Session = {
   number: 1,
   name: "",
+  album: false,
+  hidden: [],
   source: "demo.mp4",
   began_at: "2027-01-15T08:00:00Z",
   ended_at: "2027-01-15T08:03:34Z",

@@ -51,7 +51,7 @@ def test_glb_has_everybody(out: Path, capsys: pytest.CaptureFixture[str]) -> Non
 
 def test_file_is_called_after_the_name_of_the_session(out: Path) -> None:
     with SessionDirectory(PublishConfig(out)) as directory:
-        assert directory.rename(1, "Tanz: im Park / 2")
+        assert directory.change(1, name="Tanz: im Park / 2")
     assert main(["1"]) == 0 and Path("Tanz_ im Park _ 2-1.glb").is_file()
 
 

@@ -48,6 +48,24 @@ def test_other_sessions_are_not_read_and_the_only_one_needs_no_number(tmp_path: 
     assert read_session(write_lines(tmp_path, [line(0, 50.0, session=4)]), None).number == 4
 
 
+def test_people_who_were_taken_out_are_not_read(tmp_path: Path) -> None:
+    out = write_lines(tmp_path, [line(0, 50.0, (0, 2)), line(1, 50.1, (2,)), line(2, 50.2, (0,))])
+    record = {"session": 1, "id": "a", "owner": "", "secret_sha256": ""}
+    for hidden, people in (([2], {0}), ([0, 2, 9], None), ([], {0, 2})):
+        (out / "sessions.jsonl").write_text(json.dumps({**record, "hidden": hidden}) + "\n")
+        if people is None:
+            with pytest.raises(UsageError, match="show nobody: nothing to export"):
+                read_session(out, 1)
+        else:
+            assert read_session(out, 1).people.keys() == people
+
+
+def test_files_of_an_album_are_not_called_after_one_of_its_pictures(tmp_path: Path) -> None:
+    for sources, stem in ((("a.jpg", "b.jpg", "c.jpg"), "photos-1"), (("a.mp4",) * 3, "a-1")):
+        lines: list[Any] = [{**line(n, 50.0 + n), "source": source} for n, source in enumerate(sources)]
+        assert read_session(write_lines(tmp_path, lines), 1).file_stem == stem
+
+
 @pytest.mark.parametrize("late", [50.1, 10.0, 50.1000001])
 def test_clock_that_stands_still_or_is_set_back(tmp_path: Path, late: float) -> None:
     out = write_lines(tmp_path, [line(0, 50.0), line(1, 50.1), line(2, late), line(3, late + 0.1), line(4, late + 0.2)])

@@ -229,7 +229,7 @@ def test_pictures_count_towards_what_is_kept(tmp_path: Path, time: Time) -> None
 
 def test_statistics_and_name_survive_a_kill(directory: SessionDirectory, time: Time) -> None:
     publish(directory, "alice")
-    assert directory.rename(1, "Rehearsal") and not directory.rename(9, "Nothing")
+    assert directory.change(1, name="Rehearsal") and not directory.change(9, name="Nothing")
     (before,) = directory.sessions()
     kill(directory)
     (directory.config.out / "index.json").unlink()

@@ -2,6 +2,7 @@
 
 import json
 import os
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -40,6 +41,7 @@ def _index(out: Path) -> list[dict[str, Any]]:
         ("frames.jsonl", '{"seq":1e999,"session":1,"people":[]}'),
         ("frames.jsonl", '{"seq":7,"session":1,"captured_at":' + "9" * 400 + ',"people":null,"age_ms":1e999}'),
         ("sessions.jsonl", "[" * 100_000),
+        ("sessions.jsonl", '{"session":1,"id":"x","owner":"","secret_sha256":"","hidden":[[1]]}'),
         ("sessions.jsonl", '{"session":1e999,"deleted":true}'),
         ("index.json", "[" * 100_000),
         ("index.json", '{"version":2,"frames_bytes":0,"sessions":[{"session":1,"frames":1,"last_seq":"x"}]}'),
@@ -115,8 +117,21 @@ def test_reopening_keeps_whether_labels_are_timely(tmp_path: Path) -> None:
     with SessionDirectory(PublishConfig(tmp_path)) as directory:
         directory.session("a", OWNER)
         directory.session("b", OWNER, timely=True)
-        assert directory.rename(1, "Walk")
+        assert directory.change(1, name="Walk")
     assert timely() == [True, False], "a session stays what it was when it began"
+
+
+def test_people_who_were_taken_out_stay_out_until_they_are_brought_back(tmp_path: Path) -> None:
+    changes: list[tuple[Sequence[int] | None, str | None]] = [((7, 2, 7), None), (None, "Walk"), ((), None)]
+    for (hidden, name), kept in zip(changes, [("", (2, 7)), ("Walk", (2, 7)), ("Walk", ())], strict=True):
+        with SessionDirectory(PublishConfig(tmp_path)) as directory:
+            directory.session("a", OWNER).append(frame_record(0))
+            lines = (tmp_path / "frames.jsonl").read_bytes()
+            assert directory.change(1, name=name, hidden=hidden)
+            assert (tmp_path / "frames.jsonl").read_bytes() == lines
+        with SessionDirectory(PublishConfig(tmp_path)) as directory:
+            (state,) = directory.sessions()
+            assert (state.name, state.hidden) == kept
 
 
 def test_older_records_have_delayed_labels(tmp_path: Path) -> None:

@@ -1,12 +1,13 @@
 import asyncio
 import contextlib
+from collections.abc import Iterator
 from pathlib import Path
 
 import httpx
 import pytest
 from prometheus_client import CollectorRegistry
 from starlette.datastructures import Headers
-from starlette.responses import FileResponse, PlainTextResponse
+from starlette.responses import FileResponse, PlainTextResponse, StreamingResponse
 from starlette.types import Receive, Scope, Send
 
 from common.io.addresses import Address
@@ -126,3 +127,26 @@ async def test_browsers_insist_on_tls_where_they_have_it(scheme: str, insists: b
     app = Guard(PlainTextResponse("page"), loopback=True, encrypted=False, metrics=WebMetrics(CollectorRegistry()))
     async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url=f"{scheme}://127.0.0.1") as client:
         assert ("strict-transport-security" in (await client.get("/")).headers) is insists
+
+
+async def test_head_is_answered_as_get_and_makes_no_more_than_the_headers() -> None:
+    made = list[int]()
+
+    def parts() -> Iterator[bytes]:
+        for number in range(1000):
+            made.append(number)
+            yield b"part"
+
+    metrics = CollectorRegistry()
+    for app, more in (
+        (PlainTextResponse("page", headers={"x-said": "yes"}), {"content-length": "4"}),
+        (StreamingResponse(parts(), headers={"x-said": "yes"}), {}),
+    ):
+        guarded = Guard(app, loopback=True, encrypted=False, metrics=WebMetrics(metrics := CollectorRegistry()))
+        async with httpx.AsyncClient(transport=httpx.ASGITransport(guarded), base_url="http://127.0.0.1") as client:
+            answer = await client.head("/")
+        assert answer.status_code == 200 and answer.content == b"" and answer.headers["x-said"] == "yes"
+        assert more.items() <= answer.headers.items() and "nosniff" in answer.headers.values()
+    assert made == [0]
+    labels = {"method": "HEAD", "route": "unmatched", "status": "200"}
+    assert metrics.get_sample_value("bodywire_web_requests_total", labels) == 1

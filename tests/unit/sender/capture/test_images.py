@@ -139,6 +139,13 @@ def test_pictures_of_phones_and_first_frames_of_animations_are_read(tmp_path: Pa
     assert np.abs(frame.image[5, 5].astype(int) - RED).max() < 12
 
 
+def test_pictures_of_one_name_in_several_folders_are_several_sources(tmp_path: Path) -> None:
+    for folder in "abc":
+        (tmp_path / folder).mkdir()
+    sources = [frame.source for frame in ImageSource([paint(tmp_path / folder / "me.png") for folder in "abc"])]
+    assert sources[0] != sources[1] != sources[2] and all(source.startswith("me.png") for source in sources)
+
+
 def test_name_that_does_not_print(tmp_path: Path) -> None:
     (frame,) = ImageSource([paint(tmp_path / "a\n\x1b[31m\udcff.png")], focal_px=50.0)
     assert (frame.source, frame.camera.focal_px) == ("a??[31m?.png", 50.0)

@@ -3,7 +3,7 @@
 import type { App } from "../shell/app.ts";
 import { button, fill, h } from "../shell/dom.ts";
 import { confirmDialog, openDialog } from "../shell/shortcuts.ts";
-import { day } from "../live/units.ts";
+import { day, quoted } from "../live/units.ts";
 import { field, form, hiddenName, passwordField, submitButton, type Values } from "./form.ts";
 
 interface Use {
@@ -94,7 +94,7 @@ export class AccountSettings {
     const copy = button("Copy", "compact", () => void this.#app.copy(token, copy));
     fill(
       this.#fresh,
-      h("p", {}, h("strong", {}, `Token “${label}”. `), "Copy it now: it is not shown again."),
+      h("p", {}, h("strong", {}, `Token ${quoted(label)}. `), "Copy it now: it is not shown again."),
       h("div", { class: "row" }, h("code", { class: "token", tabindex: 0 }, token), copy),
     );
     await this.reload();
@@ -109,7 +109,7 @@ export class AccountSettings {
   }
 
   async #revoke({ id, label }: Token): Promise<void> {
-    const text = `Programs that use “${label}” are refused from now on.`;
+    const text = `Programs that use ${quoted(label)} are refused from now on.`;
     if (!(await confirmDialog("Revoke this token?", text, "Revoke"))) return;
     await this.#attempt(() => this.#app.api.delete(`/api/tokens/${id}`));
     this.hideSecret();

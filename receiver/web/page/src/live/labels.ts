@@ -15,7 +15,7 @@ const LABELLED = [
   ["left_fingers", "Left fingers", "Each finger of the left hand"],
   ["right_fingers", "Right fingers", "Each finger of the right hand"],
   ["shape", "Build", "Height and proportions; sent until they are known (shape)"],
-  ["head_shape", "Head", "Proportions of the face; sent until they are known (head_shape)"],
+  ["head_shape", "Head shape", "Proportions of the face; sent until they are known (head_shape)"],
   ["surface", "Clothes and hair", "Shape of what a person wears; sent until it is known (surface)"],
   ["appearance", "Colours", "Colours of skin, hair and clothes; sent until they are known (appearance)"],
 ] as const;

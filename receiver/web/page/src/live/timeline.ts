@@ -1,9 +1,9 @@
-/** The slider over the frames of a session: at its end is now. */
+/** The slider over the frames of a session: at its end is now. An album is leafed through instead of played. */
 
 import type { App } from "../shell/app.ts";
-import { button, h, icon, iconButton, setText } from "../shell/dom.ts";
-import type { MeshKind } from "../protocol/messages.ts";
-import { recordedSession, sessionPath } from "../sessions/types.ts";
+import { button, fill, h, icon, iconButton, setText } from "../shell/dom.ts";
+import type { FrameRecord, MeshKind } from "../protocol/messages.ts";
+import { recordedSession, sessionPath, type Session } from "../sessions/types.ts";
 import { Recording, type StoredFrame } from "./recording.ts";
 import { clockTime } from "./units.ts";
 
@@ -21,15 +21,18 @@ export class Timeline {
   kind: MeshKind = "surface";
   readonly #app: App;
   readonly #listener: TimelineListener;
-  readonly #slider = h("input", { type: "range", min: 0, max: 0, value: 0, step: 1, "aria-label": "Frame" });
+  readonly #slider = h("input", { type: "range", min: 0, max: 0, value: 0, step: 1 });
   readonly #text = h("output", { class: "soft small" });
   readonly #play = iconButton("play", "Play", () => this.togglePlaying(), { title: "Play (Space)" });
+  readonly #previous = iconButton("back", "Previous picture (←)", () => this.leaf(-1));
+  readonly #next = iconButton("back", "Next picture (→)", () => this.leaf(1), { class: "tool forward" });
   readonly #live = button("Back to live", "compact", () => this.backToLive());
   #recording: Recording | null = null;
   /** Of what plays or loads. */
   #work = new AbortController();
   #playing = false;
   #recorded = false;
+  #album = false;
   readonly #hasLive: boolean;
 
   /** @param hasLive whether there is something to come back to: a session that has ended has nothing live. */
@@ -38,8 +41,18 @@ export class Timeline {
     this.#listener = listener;
     this.#hasLive = hasLive;
     this.#slider.addEventListener("input", () => this.#seek());
-    const parts = [this.#play, this.#slider, this.#text, this.#live];
+    const parts = [this.#play, this.#previous, this.#slider, this.#next, this.#text, this.#live];
     this.element = h("div", { class: "timeline row", hidden: hasLive }, ...parts);
+    this.album = false;
+  }
+
+  /** Whether the frames are pictures of their own. */
+  set album(album: boolean) {
+    this.#album = album;
+    this.element.classList.toggle("album", album);
+    this.#play.hidden = album;
+    this.#previous.hidden = this.#next.hidden = !album;
+    this.#slider.ariaLabel = album ? "Picture" : "Frame";
     this.#refresh();
   }
 
@@ -58,17 +71,27 @@ export class Timeline {
     if (path === null) return;
     try {
       const stored = await recordedSession(this.#app.api, session!);
-      if (stored && this.#recording?.path === path) this.newest(session!, stored.last_seq);
+      if (!stored || this.#recording?.path !== path) return;
+      this.album = stored.album;
+      this.newest(session!, stored.last_seq);
     } catch {
       // Nothing can be scrubbed until the receiver answers; the state of the connection says so.
     }
   }
 
   /** Shows a session that has ended, from its first frame on. */
-  play(path: string, lastSeq: number): void {
-    this.#recording = new Recording(this.#app.api, path);
+  play({ number, last_seq: lastSeq, album }: Session): void {
+    this.#recording = new Recording(this.#app.api, sessionPath(number));
+    this.album = album;
     this.#extend(lastSeq);
-    void this.#run();
+    if (!album) void this.#run();
+    else this.leaf(-lastSeq);
+  }
+
+  /** Shows the picture that is so many behind the one that is shown. */
+  leaf(by: number): void {
+    this.#slider.valueAsNumber += by;
+    this.#seek();
   }
 
   /** Notes the number of the newest frame of a session. */
@@ -79,7 +102,8 @@ export class Timeline {
   }
 
   togglePlaying(): void {
-    if (this.#playing) this.stop();
+    if (this.#album) this.leaf(1);
+    else if (this.#playing) this.stop();
     else if (this.#recording) void this.#run();
   }
 
@@ -92,9 +116,11 @@ export class Timeline {
     this.#listener.live();
   }
 
-  /** Loads the frame again: another kind of mesh is wanted. */
+  /** Loads the frame again: another kind of mesh, or other people are wanted. */
   reload(): void {
-    if (this.#recorded) this.#seek();
+    if (!this.#recorded) return;
+    this.#recording = new Recording(this.#app.api, this.#recording!.path);
+    this.#seek();
   }
 
   #extend(seq: number): void {
@@ -117,7 +143,7 @@ export class Timeline {
       const frame = await this.#recording!.frame(record, this.kind, signal);
       if (signal.aborted) return null;
       this.#slider.value = String(record.seq);
-      this.#refresh(record.captured_at);
+      this.#refresh(record);
       this.#listener.recorded(frame);
       return frame;
     } catch (error) {
@@ -154,12 +180,14 @@ export class Timeline {
     return this.#work.signal;
   }
 
-  #refresh(capturedAt?: number): void {
-    const { value, max } = this.#slider;
-    const place = `Frame ${value} of ${max}`;
-    this.#slider.setAttribute("aria-valuetext", this.#recorded ? place : "Live");
+  #refresh(record?: FrameRecord): void {
+    const [at, last] = [Number(this.#slider.value), Number(this.#slider.max)];
+    const place = `${at + 1} of ${last + 1}`;
+    [this.#previous.disabled, this.#next.disabled] = [at <= 0, at >= last];
+    this.#slider.setAttribute("aria-valuetext", this.#recorded ? `${this.#slider.ariaLabel} ${place}` : "Live");
     if (!this.#recorded) setText(this.#text, "");
-    else if (capturedAt !== undefined) setText(this.#text, `${place} · ${clockTime(capturedAt)}`);
+    else if (record && this.#album) fill(this.#text, h("bdi", {}, record.source), ` · ${place}`);
+    else if (record) setText(this.#text, `Frame ${place} · ${clockTime(record.captured_at)}`);
     this.#live.hidden = !this.#recorded || !this.#hasLive;
     const label = this.#playing ? "Pause" : "Play";
     if (this.#play.getAttribute("aria-label") === label) return;

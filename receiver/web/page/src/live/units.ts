@@ -57,6 +57,11 @@ export function digits(value: number): string {
   return value.toFixed(value === 0 ? 0 : 2);
 }
 
+/** A name in quotation marks, whose direction of writing does not reach what is around it. */
+export function quoted(name: string): string {
+  return `“\u2068${name}\u2069”`;
+}
+
 /** "2 people · 1.2 GB": what is not empty, each on one line. */
 export function facts(...texts: readonly string[]): string {
   return texts

@@ -66,7 +66,6 @@ export class LiveView implements View, LiveListener, TimelineListener {
       name: "People",
       live: true,
       left: this.#preview,
-      sheet: () => (matchMedia("(max-width: 760px)").matches ? [this.#panel.element] : []),
       drawn: () => this.#drawn(),
     });
     this.#connection = new LiveConnection(this.#watch(), this);
@@ -227,6 +226,7 @@ export class LiveView implements View, LiveListener, TimelineListener {
       this.#ended = await recordedSession(this.#app.api, watched!).catch(() => null);
     }
     this.#panel.ended = this.#ended;
+    if (this.#ended) this.#timeline.album = this.#ended.album;
     this.#showState();
   }
 
@@ -324,7 +324,6 @@ export class LiveView implements View, LiveListener, TimelineListener {
     top.append(this.#note);
     bottom.prepend(this.#timeline.element);
     bottom.before(this.#empty.element);
-    this.#viewport.observe(this.#panel.element);
   }
 }
 

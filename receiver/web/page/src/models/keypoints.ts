@@ -47,7 +47,7 @@ export function unseenParts(
 /** A drawing as large as a picture of `width` × `height` pixels, the unit of the keypoints. */
 export function keypointDrawing(people: readonly ModelPerson[], width: number, height: number): SVGElement {
   const thickness = Math.max(width, height) / 220;
-  const groups = people.map(({ keypoints_2d: points }, person) => {
+  const groups = people.map(({ keypoints_2d: points, number }) => {
     const bones = BONES.filter(([from, to]) => Math.min(points[from]![2], points[to]![2]) >= VISIBLE).map(
       ([from, to, side]) =>
         svg("line", {
@@ -63,7 +63,7 @@ export function keypointDrawing(people: readonly ModelPerson[], width: number, h
       .map(([x, y]) => svg("circle", { cx: x, cy: y, r: 1.3 * thickness, class: "joint" }));
     // Of the face, which comes first, or of what is seen.
     const top = points.find(([, , score]) => score >= VISIBLE);
-    const named = people.length > 1 && top ? [numbered(person + 1, top[0], top[1] - 8 * thickness, thickness)] : [];
+    const named = people.length > 1 && top ? [numbered(number + 1, top[0], top[1] - 8 * thickness, thickness)] : [];
     return svg("g", { "stroke-width": thickness }, ...bones, ...dots, ...named);
   });
   // The inner one ends at the edges of the picture, as what it shows does.

@@ -3,6 +3,8 @@
 import type { Keypoint, Vector } from "../protocol/messages.ts";
 
 export interface ModelPerson {
+  /** In the model, from 0. */
+  number: number;
   obj: string;
   glb: string;
   ply: string;
@@ -36,9 +38,13 @@ export interface WearRule {
 
 export interface Model {
   id: string;
+  /** Those who are in the model, and the numbers of those who were taken out. */
   people: readonly ModelPerson[];
+  hidden: readonly number[];
   together: readonly WearRule[];
+  /** Of the labels alone, and of everything that the people travelled in; older receivers have not counted that. */
   bytes: number;
+  sent: Readonly<Record<"labels" | "clothes" | "colours" | "total", number>> | null;
   stages_ms: Readonly<Record<string, number>>;
   name?: string;
   created_at?: string | number;

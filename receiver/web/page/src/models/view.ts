@@ -115,7 +115,8 @@ export class ModelsView extends DetailView {
       import("./viewer.ts"),
     ]);
     const home = () => (location.hash = "models");
-    return new ModelViewer(this.app, model, home, () => void (home(), this.#reload()));
+    const changed = () => void (this.route(), this.#reload());
+    return new ModelViewer(this.app, model, home, () => void (home(), this.#reload()), changed);
   }
 }
 

@@ -39,6 +39,7 @@ export class Wardrobe {
   readonly #person: ModelPerson;
   readonly #together: readonly WearRule[];
   readonly #show: (path: string) => Promise<void>;
+  readonly #reveal: (worn: string, colour: boolean) => string;
   readonly #mark: (kind: string) => string;
   readonly #kinds = new Map<string, HTMLSelectElement>();
   readonly #tints = new Map<string, HTMLInputElement>();
@@ -52,10 +53,13 @@ export class Wardrobe {
   readonly #reset = button("As sent", "compact", () => this.reset());
   /** The path that is shown or on its way. */
   #asked: string;
+  /** What is to be said of the last change. */
+  #note = "";
   #busy = false;
 
   /**
    * @param mark what is to be said of an attribute that the picture does not show, or not surely.
+   * @param reveal makes sure that what is about to change is seen, clothes or their colour; returns what to say of it.
    * @param show shows the body at a path.
    */
   constructor(
@@ -63,12 +67,13 @@ export class Wardrobe {
     together: readonly WearRule[],
     name: string,
     mark: (kind: string) => string,
+    reveal: (worn: string, colour: boolean) => string,
     show: (path: string) => Promise<void>,
   ) {
     this.#person = person;
     this.#mark = mark;
     this.#together = together;
-    this.#show = show;
+    [this.#reveal, this.#show] = [reveal, show];
     this.#asked = person.body!;
     this.element = h(
       "fieldset",
@@ -111,7 +116,7 @@ export class Wardrobe {
       this.#describe(input);
     }
     this.#download.hidden = this.#reset.disabled = true;
-    this.#state.textContent = "";
+    this.#state.textContent = this.#note = "";
   }
 
   /** Asks for one body at a time; what was changed meanwhile is asked for then. */
@@ -137,7 +142,7 @@ export class Wardrobe {
       }
     }
     this.#busy = false;
-    fill(this.#state, said);
+    fill(this.#state, said || this.#note);
   }
 
   #kind(kind: string): HTMLElement {
@@ -151,6 +156,7 @@ export class Wardrobe {
 
   /** What was chosen stays, and what cannot be worn with it changes, as the receiver would change it. */
   #chosen(kind: string): void {
+    this.#note = this.#reveal(kind, false);
     for (const rule of this.#together) {
       const [own, other] = [this.#kinds.get(rule.attribute)!, this.#kinds.get(rule.other)!];
       if (!rule.values.includes(own.value) || rule.others.includes(other.value)) continue;
@@ -168,7 +174,7 @@ export class Wardrobe {
       min: -most,
       max: most,
       "data-unit": unit,
-      oninput: () => (this.#describe(input), this.#changed()),
+      oninput: () => ((this.#note = ""), this.#describe(input), this.#changed()),
     });
     this.#build.set(measure, input);
     return h("label", {}, name, input);
@@ -190,6 +196,7 @@ export class Wardrobe {
       value: "#808080",
       onchange: () => {
         input.dataset["chosen"] = "yes";
+        this.#note = this.#reveal(part, true);
         this.#changed();
       },
     });

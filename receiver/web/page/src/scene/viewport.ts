@@ -6,7 +6,7 @@ import type { App } from "../shell/app.ts";
 import { append, h } from "../shell/dom.ts";
 import { reducedMotion, token } from "../shell/preferences.ts";
 import type { Insets } from "./framing.ts";
-import { PeopleList } from "./people-list.ts";
+import { PeopleList, type TakeOut } from "./people-list.ts";
 import { Stage } from "./stage.ts";
 import { Toolbar } from "./toolbar.ts";
 
@@ -24,8 +24,8 @@ export interface ViewportOptions {
   live: boolean;
   /** What lies at the left below the top. */
   left?: HTMLElement;
-  /** What may lie over the bottom. */
-  sheet?: () => readonly HTMLElement[];
+  /** How people are taken out, by who may. */
+  takeOut?: TakeOut | undefined;
   /** Called after each picture that was drawn. */
   drawn?: () => void;
 }
@@ -37,6 +37,8 @@ export class Viewport {
   readonly stage: Stage;
   readonly toolbar: Toolbar;
   readonly people: PeopleList;
+  /** Of the frame of the disk that is shown. */
+  #source: string | null = null;
   readonly #options: ViewportOptions;
   readonly #observer = new ResizeObserver(() => this.stage.layOut());
 
@@ -48,7 +50,7 @@ export class Viewport {
     const canvas = h("canvas", { tabindex: 0, role: "application", "aria-label": label });
     this.stage = this.#makeStage(canvas);
     this.toolbar = new Toolbar(this.stage);
-    this.people = new PeopleList(this.stage, () => this.toolbar.refresh());
+    this.people = new PeopleList(this.stage, () => this.toolbar.refresh(), options.takeOut);
     if (options.live) this.top.append(this.people.element);
     this.bottom.append(this.toolbar.element);
     append(this.element, [canvas, this.top, options.left ?? null, this.bottom]);
@@ -58,17 +60,17 @@ export class Viewport {
       this.toolbar.refresh();
     });
     options.app.theme.onChange(() => this.#paint());
-    this.observe(this.top, this.bottom);
-    if (options.left) this.observe(options.left);
-  }
-
-  /** Frames people anew when one of these elements takes another size. */
-  observe(...elements: readonly HTMLElement[]): void {
-    for (const element of elements) this.#observer.observe(element);
+    for (const over of [this.top, this.bottom, options.left]) if (over) this.#observer.observe(over);
   }
 
   /** Shows a frame of the disk instead of everybody else. */
   showStored({ record, people }: StoredFrame): void {
+    // Another picture has other people, before another camera.
+    if (this.#source !== null && record.source !== this.#source) {
+      this.stage.forget();
+      this.stage.retain(() => false);
+    }
+    this.#source = record.source;
     this.stage.retain((key) => people.some(({ id }) => key === RECORDED + id));
     for (const { id, mesh } of people) {
       const [person, known] = [this.stage.people.person(RECORDED + id), record.people.find((one) => one.id === id)];
@@ -116,7 +118,7 @@ export class Viewport {
 
   /** What the controls cover; those that are hidden cover nothing. */
   #covered(): Insets {
-    const { left: beside, sheet = () => [] } = this.#options;
+    const { left: beside } = this.#options;
     const around = this.element.getBoundingClientRect();
     const narrow = around.width < NARROW_PX;
     const shown = (elements: readonly Element[]) =>
@@ -125,7 +127,7 @@ export class Viewport {
     const above = [...shown([...this.top.children]), ...(narrow ? left : [])];
     return {
       top: Math.max(0, ...above.map(({ bottom }) => bottom - around.top + GAP_PX)),
-      bottom: Math.max(0, ...shown([this.bottom, ...sheet()]).map(({ top }) => around.bottom - top + GAP_PX)),
+      bottom: Math.max(0, ...shown([this.bottom]).map(({ top }) => around.bottom - top + GAP_PX)),
       left: narrow ? 0 : Math.max(0, ...left.map(({ right }) => right - around.left + GAP_PX)),
     };
   }

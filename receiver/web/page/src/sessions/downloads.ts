@@ -4,7 +4,7 @@ import type { App } from "../shell/app.ts";
 import { address, explain } from "../shell/api.ts";
 import { button, h } from "../shell/dom.ts";
 import { closing, openDialog } from "../shell/shortcuts.ts";
-import { fileSize } from "../live/units.ts";
+import { fileSize, quoted } from "../live/units.ts";
 import { sessionName, sessionPath, type Session } from "./types.ts";
 
 const FORMATS: readonly [kind: string, name: string, meaning: string][] = [
@@ -46,7 +46,7 @@ export function showDownloads(app: App, session: Session): void {
     }
   };
   const dialog = openDialog(
-    `Download “${sessionName(session)}”`,
+    `Download ${quoted(sessionName(session))}`,
     h("ul", { class: "formats" }, ...FORMATS.map(row)),
     state,
     message,

@@ -6,6 +6,8 @@ import { bitrate, day, digits, facts, fileSize, people, span } from "../live/uni
 export interface Session {
   number: number;
   name: string;
+  /** Its frames are pictures of their own. */
+  album: boolean;
   source: string;
   began_at: string;
   ended_at: string;
@@ -13,6 +15,8 @@ export interface Session {
   length_s: number;
   played_s: number;
   people: number;
+  /** Ids of those who were taken out. */
+  hidden: readonly number[];
   frames: number;
   last_seq: number;
   bytes: number;
@@ -41,9 +45,10 @@ export function sessionName({ name, source, number }: Session): string {
   return name || source || `Session ${number}`;
 }
 
-/** "Nov 3, 2026, 14:02 · 3 min 12 s · 2 people · 1.2 GB". */
-export function sessionFacts({ began_at: began, length_s: length, people: count, bytes: size }: Session): string {
-  return facts(day(began), span(length), people(count), fileSize(size));
+/** "Nov 3, 2026, 14:02 · 3 min 12 s · 2 people · 1.2 GB"; an album has pictures in place of a length. */
+export function sessionFacts({ album, frames, ...session }: Session): string {
+  const { began_at: began, length_s: length, people: count, bytes: size } = session;
+  return facts(day(began), album ? `${frames} pictures` : span(length), people(count), fileSize(size));
 }
 
 /** Whether a session was played in about the time that it lasts, as those of cameras are: others have no age. */
@@ -54,8 +59,8 @@ export function atOwnPace({ length_s: length, played_s: played }: Session): bool
 /** How fast a session was played and what it cost; every figure names its clock where there are two. */
 export function sessionPace(session: Session): string {
   const { fps, played_fps: playedFps, played_s: played, label_bytes: size, link_bps: link } = session;
-  const labels = `${fileSize(Math.round(size))} of labels a frame`;
-  if (fps === null) return facts(labels);
+  const labels = `${fileSize(Math.round(size))} of labels a ${session.album ? "picture" : "frame"}`;
+  if (fps === null || session.album) return facts(labels);
   if (link === null || playedFps === null)
     return facts(`${digits(fps)} frames/s when it was live`, `${bitrate(8 * size * fps)} of labels`, labels);
   if (atOwnPace(session)) return facts(`${digits(playedFps)} frames/s`, `${bitrate(link)} on the link`, labels);

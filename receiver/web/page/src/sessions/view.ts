@@ -4,7 +4,7 @@ import { address, explain } from "../shell/api.ts";
 import { button, fill, h, icon, iconButton } from "../shell/dom.ts";
 import { DetailView, type Detail } from "../shell/detail-view.ts";
 import { confirmDialog, promptDialog } from "../shell/shortcuts.ts";
-import { fileSize } from "../live/units.ts";
+import { fileSize, quoted } from "../live/units.ts";
 import type { Status } from "../protocol/messages.ts";
 import { ACCEPT, fileInput } from "../uploads/files.ts";
 import { UploadQueue } from "../uploads/queue.ts";
@@ -104,7 +104,7 @@ export class SessionsView extends DetailView {
   }
 
   async #delete(session: Session): Promise<void> {
-    const text = `“${sessionName(session)}”, ${fileSize(session.bytes)}, is deleted from the receiver with all its meshes. This cannot be undone.`;
+    const text = `${quoted(sessionName(session))}, ${fileSize(session.bytes)}, is deleted from the receiver with all its meshes. This cannot be undone.`;
     if (!(await confirmDialog("Delete this session?", text, "Delete"))) return;
     await this.#attempt(() => this.app.api.delete(sessionPath(session.number)));
   }

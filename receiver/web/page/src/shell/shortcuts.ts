@@ -15,6 +15,7 @@ const SHORTCUTS: readonly [keys: readonly string[], meaning: string][] = [
   [["P"], "Show or hide the figures"],
   [["L"], "Back to live"],
   [["Space"], "Play or pause the recording"],
+  [["←", "→"], "Previous or next picture of an album"],
   [["←", "→", "↑", "↓"], "Turn, while the scene has the focus; with Shift: pan"],
   [["+", "−"], "Zoom, while the scene has the focus"],
   [["T"], "Dark or light"],
