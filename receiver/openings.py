@@ -14,6 +14,7 @@ from common.version import build_versions
 from common.weights.manifest import check_files, model_hash
 from receiver.config import ReceiverConfig
 from receiver.descriptors import ConnectionLimits, limits_of
+from receiver.engine.config import reach
 from receiver.link.auth.tokens import TokenFile
 from receiver.link.ports import LinkPorts
 from receiver.metrics import ReceiverMetrics
@@ -49,6 +50,7 @@ def opened(config: ReceiverConfig) -> Iterator[Openings]:
     Raises:
         UsageError: the token file cannot be used, the recording is too short, another version has made the database, or
             the system lets this process open too few files.
+        PeerError: the cluster of `--engine` does not answer.
         RecordingError: the recording cannot be replayed.
         OutputError: an address, or the directory, cannot be used.
         WeightsError: trained weights are missing.
@@ -57,6 +59,8 @@ def opened(config: ReceiverConfig) -> Iterator[Openings]:
     check_files()
     if config.security.tokens is not None:
         TokenFile(config.security.tokens)
+    if config.engine.address is not None:
+        reach(config.engine.address)
     limits, metrics = limits_of(config), ReceiverMetrics()
     publish_build(metrics.registry, "receiver", build_versions())
     metrics.watch_disk(lambda: free_and_size_bytes(config.publish.out))
