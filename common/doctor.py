@@ -7,7 +7,6 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from socket import SOCK_DGRAM, SOCK_STREAM
 from typing import Literal, TypeVar
 
 from common.errors import BodywireError, OutputError, exit_code_of
@@ -126,14 +125,12 @@ def check_expiry(certificate: Path | None, key: Path | None, authority: Path | N
     return f"{flag} valid until {end:%Y-%m-%d}"
 
 
-def check_free(address: Address, flag: str, *, udp: bool = False) -> str:
-    """Whether a server can listen on an address, TCP and maybe UDP, bound for a moment; raises OutputError."""
-    for protocol in ("", "UDP ")[: 1 + udp]:
-        try:
-            bound_socket(address, SOCK_DGRAM if protocol else SOCK_STREAM).close()
-        except OSError as error:
-            place = f"{protocol}{address} ({error.strerror})"
-            raise OutputError(f"cannot listen on {place}: give {flag} a free host:port") from error
+def check_free(address: Address, flag: str) -> str:
+    """Whether a server can listen on an address, bound for a moment; raises OutputError."""
+    try:
+        bound_socket(address).close()
+    except OSError as error:
+        raise OutputError(f"cannot listen on {address} ({error.strerror}): give {flag} a free host:port") from error
     return f"{address} is free"
 
 

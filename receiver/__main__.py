@@ -54,26 +54,16 @@ def _work(arguments: Sequence[str]) -> None:
     config = read_config(ReceiverConfig, PROGRAM, arguments)
     config.check()
     # Imported after the options are checked.
-    from common.codec.packet import CODEC_VERSION
-    from common.io.logs import start_logging
-    from common.weights.manifest import check_files, model_hash
-    from receiver.publish.session_directory import SessionDirectory
-    from receiver.recording.replay import open_recording
+    from receiver.openings import opened
     from receiver.web.children.standby import standby
 
-    start_logging(config.logging, "receiver")
-    check_files()
-    with (
-        open_recording(config.replay, CODEC_VERSION, model_hash().hex()) as recording,
-        SessionDirectory(config.publish) as directory,
-        asyncio.Runner() as runner,
-    ):
+    with opened(config) as openings, asyncio.Runner() as runner:
         loading()
         waiting = runner.run(standby(config.device.device)) if config.web.page else None
-        # The networks' library takes seconds: a directory that is in use, or no recording, is reported before.
+        # The networks' library takes seconds.
         from receiver.composition import receive
 
-        receive(config, directory, recording, announce, runner, waiting)
+        receive(config, openings, announce, runner, waiting)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -13,16 +13,13 @@ from common.errors import WeightsError
 from common.io.addresses import Address
 from common.io.startup import freeze_garbage, stop_on_signals
 from common.io.tasks import cancel
-from common.io.telemetry import MetricsServer, publish_build
 from common.motion.extrapolation import Continued
 from common.motion.predictor import LearnedMotion
-from common.recording.reader import Recording
-from common.version import build_versions, package_version
+from common.version import package_version
 from common.weights.devices import resolve_device
 from common.weights.manifest import model_hash
 from common.weights.threads import limit_threads
 from receiver.config import ReceiverConfig
-from receiver.descriptors import ConnectionLimits, limits_of
 from receiver.engine.local import LocalEngine
 from receiver.engine.pool.cluster import open_pool
 from receiver.engine.pool.engine import PoolEngine
@@ -35,11 +32,10 @@ from receiver.metrics import ReceiverMetrics
 from receiver.motion.hidden import load_completion
 from receiver.motion.playout.buffer import PlayoutBuffer
 from receiver.motion.session_motion import SessionMotion
+from receiver.openings import Openings
 from receiver.pipeline import ReceiverPipeline
-from receiver.publish.output_files import free_and_size_bytes
 from receiver.publish.retention import keep_within_limits
 from receiver.publish.session_directory import SessionDirectory
-from receiver.publish.shared_sessions import SharedSessions
 from receiver.reachability import startup_line
 from receiver.recording.recorder import FileRecorder
 from receiver.recording.replay import Replay
@@ -57,8 +53,7 @@ logger = logging.getLogger(__name__)
 
 def receive(
     config: ReceiverConfig,
-    directory: SessionDirectory,
-    recording: Recording | None,
+    opened: Openings,
     announce: Callable[[str], None],
     runner: asyncio.Runner,
     waiting: Process | None,
@@ -69,28 +64,19 @@ def receive(
     KeyboardInterrupt.
 
     Args:
-        directory: of the output.
-        recording: the one to replay; None to take senders.
         announce: prints the line with the address, and the first and last line of a replay.
         runner: of the event loop.
         waiting: a sender process for pictures, if one has been started.
 
     Raises:
-        UsageError: a certificate, key or token cannot be used, or `--engine ray` lacks its package.
+        UsageError: a certificate or key cannot be used, or `--engine ray` lacks its package.
         PeerError: the cluster of `--engine` cannot be reached, or the replicas do not start.
-        OutputError: an address cannot be used, or no recording can be created.
+        OutputError: no recording can be created.
         WeightsError: trained weights are of another version.
     """
     limit_threads()
-    metrics = ReceiverMetrics()
-    publish_build(metrics.registry, "receiver", build_versions())
-    metrics.watch_disk(lambda: free_and_size_bytes(config.publish.out))
-    address = config.metrics.metrics
-    with (
-        MetricsServer(address, metrics.registry) if address else nullcontext(),
-        _engine(config, metrics) as engine,
-    ):
-        runner.run(_serve(config, directory, recording, engine, metrics, announce, waiting))
+    with _engine(config, opened.metrics) as engine:
+        runner.run(_serve(config, opened, engine, announce, waiting))
 
 
 @contextmanager
@@ -110,13 +96,12 @@ def _engine(config: ReceiverConfig, metrics: ReceiverMetrics) -> "Iterator[Local
 
 async def _serve(
     config: ReceiverConfig,
-    directory: SessionDirectory,
-    recording: Recording | None,
+    opened: Openings,
     engine: LocalEngine | PoolEngine,
-    metrics: ReceiverMetrics,
     announce: Callable[[str], None],
     waiting: Process | None,
 ) -> None:
+    directory, recording, metrics, limits = opened.directory, opened.recording, opened.metrics, opened.limits
     stop = asyncio.Event()
     stop_on_signals(stop)
     load = LiveLoad()
@@ -135,9 +120,8 @@ async def _serve(
         new_motion=partial(SessionMotion, load_completion(config.motion.motion), playout.continued),
     )
     metrics.watch_queue(lambda: engine.queued_people)
-    limits = limits_of(config)
     logger.log(logging.INFO if limits.enough else logging.WARNING, "%s", limits)
-    link = _link(config, pipeline, metrics, load, directory.shared, limits, public=recording is None)
+    link = _link(config, opened, pipeline, load)
     replay = None
     if recording is not None:
         replay = Replay(recording, config.replay, pipeline, announce)
@@ -148,7 +132,7 @@ async def _serve(
         address = await link.start()
         announce(startup_line(address, config.security) if replay is None else await replay.start())
         # Senders connect meanwhile, which takes longer.
-        importing = asyncio.to_thread(_page, config, limits, engine, link, hub, directory, metrics, waiting)
+        importing = asyncio.to_thread(_page, config, opened, engine, link, hub, waiting)
         serving_page, _ = await asyncio.gather(importing, _prepared(engine))
         freeze_garbage()
         async with serving_page(address if replay is None else None) as page:
@@ -212,18 +196,9 @@ def _motion(config: ReceiverConfig, engine: LocalEngine | PoolEngine, playout: P
     return MotionSender(config.vmc.addresses, engine.skeleton, played=played)
 
 
-def _link(
-    config: ReceiverConfig,
-    pipeline: ReceiverPipeline,
-    metrics: ReceiverMetrics,
-    load: LiveLoad,
-    shared: SharedSessions | None,
-    limits: ConnectionLimits,
-    *,
-    public: bool,
-) -> LinkServer:
+def _link(config: ReceiverConfig, opened: Openings, pipeline: ReceiverPipeline, load: LiveLoad) -> LinkServer:
     """The server that senders connect to; beside a replay, only those of the receiver's own."""
-    networks = model_hash()
+    networks, metrics, shared = model_hash(), opened.metrics, opened.directory.shared
     link = LinkServer(
         config.listen,
         pipeline,
@@ -233,8 +208,9 @@ def _link(
         on_refused=metrics.stream_refused,
         admit_live=load.admit,
         on_use=None if shared is None else shared.use,
-        most_connections=limits.senders,
-        public=public,
+        most_connections=opened.limits.senders,
+        ports=opened.ports,
+        public=opened.recording is None,
     )
     metrics.watch_streams(lambda: sum(session.in_use for session in link.sessions))
     return link
@@ -249,12 +225,10 @@ def _recorders(config: ReceiverConfig) -> list[FileRecorder]:
 
 def _page(
     config: ReceiverConfig,
-    limits: ConnectionLimits,
+    opened: Openings,
     engine: LocalEngine | PoolEngine,
     link: LinkServer,
     hub: LiveHub,
-    directory: SessionDirectory,
-    metrics: ReceiverMetrics,
     waiting: Process | None,
 ) -> "Callable[[Address | None], AbstractAsyncContextManager[WebServer | None]]":
     """Serves the web page, unless it is switched off; takes the address that senders reach."""
@@ -263,4 +237,4 @@ def _page(
     # Imported here: `--help`, the doctor and `--no-page` need not wait for the web server and its libraries.
     from receiver.web.composition import serve_page
 
-    return partial(serve_page, config, limits, engine.skeleton, link, hub, directory, metrics, waiting)
+    return partial(serve_page, config, opened, engine.skeleton, link, hub, waiting)

@@ -29,14 +29,14 @@ def main(arguments: Sequence[str]) -> int:
 def _checks(config: ReceiverConfig) -> Iterator[Check]:
     yield "options", partial(_options, config)
     yield "files", partial(_files, config)
-    yield "output", partial(_output, config)
+    yield "listen", partial(_listen, config)
+    yield "page", partial(_page, config)
     if config.metrics.metrics is not None:
         yield "metrics", partial(check_free, config.metrics.metrics, "--metrics")
-    yield "page", partial(_page, config)
+    yield "output", partial(_output, config)
     if config.vmc.addresses:
         yield "motion", partial(_motion, config)
     yield "networks", partial(_networks, config)
-    yield "listen", partial(check_free, config.listen.listen, "--listen", udp=config.listen.quic)
 
 
 def _options(config: ReceiverConfig) -> str:
@@ -64,6 +64,13 @@ def _files(config: ReceiverConfig) -> str:
     if not limits.enough:
         raise Doubt(str(limits))
     return str(limits)
+
+
+def _listen(config: ReceiverConfig) -> str:
+    from receiver.link.ports import LinkPorts
+
+    LinkPorts(config.listen).close()
+    return f"{config.listen.listen} is free"
 
 
 def _output(config: ReceiverConfig) -> str:
@@ -118,7 +125,8 @@ def _networks(config: ReceiverConfig) -> str:
         device = resolve_device(config.device.device)
         Reconstructor.load(config.surface, device)
         return f"{version_line('receiver')}, on {device}"
-    from receiver.engine.pool.cluster import check_cores, reach, require_ray
+    from receiver.engine.config import reach
+    from receiver.engine.pool.cluster import check_cores, require_ray
 
     check_cores(engine)
     version = require_ray().__version__

@@ -45,13 +45,13 @@ def _work(arguments: Sequence[str]) -> None:
     config = read_config(SenderConfig, PROGRAM, arguments)
     config.check()
     # Imported after the options are checked, and the networks' library after everything is open: it takes seconds.
-    from common.weights.graph_cache import GRAPHS
-
-    GRAPHS.read_ahead("sender")
     from sender.openings import opened
 
     with opened(config) as openings:
         loading()
+        from common.weights.graph_cache import GRAPHS
+
+        GRAPHS.read_ahead("sender")
         from sender.composition import send
 
         send(openings, announce)

@@ -6,9 +6,6 @@ and metrics; `compose` builds everything else.
 
 import asyncio
 import logging
-import secrets
-import socket
-import uuid
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Executor, ThreadPoolExecutor
 from contextlib import AbstractContextManager, ExitStack, closing, contextmanager, nullcontext
@@ -19,19 +16,16 @@ from rich.console import Console, Group
 from common.body.label_space import LabelSpace
 from common.body.model import BodyModel
 from common.codec.frame_codec import FrameCodec
-from common.codec.packet import CODEC_VERSION
-from common.errors import BodywireError, UsageError
+from common.errors import BodywireError
 from common.io.logs import SUBJECT
 from common.io.startup import freeze_garbage, stop_on_signals
 from common.io.status_line import StatusLine, bit_rate, duration, showing
 from common.io.tasks import cancel
 from common.motion.predictor import LearnedMotion
-from common.recording.facts import RecordingFacts
 from common.text import counted
-from common.version import package_version
 from common.weights.devices import resolve_device
 from common.weights.threads import available_cores, limit_threads
-from common.wire.convert import MAX_NAME_CHARACTERS, SESSION_SECRET_BYTES, Hello
+from common.wire.convert import Hello
 from common.wire.traffic import Traffic
 from sender.attributes.kind_stage import KindStage
 from sender.capture.source import FrameSource
@@ -42,12 +36,11 @@ from sender.labelling import BlobStage, Networks
 from sender.link.client import LinkClient
 from sender.link.observer import Observers
 from sender.link_account import LinkAccount
-from sender.metrics import SenderMetrics
-from sender.openings import OpenCamera, Openings
+from sender.openings import OpenCamera, Openings, Outputs
 from sender.pipeline import SenderPipeline
-from sender.playback import Playback, has_time
+from sender.playback import Playback
 from sender.preview.shared import SharedPreview
-from sender.preview.video import Preview, open_preview
+from sender.preview.video import Preview
 from sender.rate.controller import RateController
 from sender.rate.labels_ahead import LabelsAhead
 from sender.rated_encoder import RatedEncoder
@@ -193,19 +186,24 @@ async def _run_until_signal(senders: Sequence[Sender], console: Console | None) 
 
 @contextmanager
 def compose(opened: Openings, loaded: Networks | None = None) -> Iterator[Sequence[Sender]]:
-    """Opens previews and recordings, loads the networks, and wires all components, of each camera its own.
+    """Loads the networks, and wires all components, of each camera its own.
 
     The cameras share the networks and the threads in which these run.  What is opened is closed when the context ends.
 
     Raises:
-        UsageError: options contradict each other, the network of `--detector` cannot be used, or this machine lacks the
-            GPU of `--device`.
-        OutputError: the preview or the recording cannot be opened.
+        UsageError: the network of `--detector` cannot be used, or this machine lacks the GPU of `--device`.
         WeightsError: trained weights are missing, damaged or of another version.
     """
     cameras = opened.cameras
     with ExitStack() as resources:
-        outputs = [_open_outputs(camera, opened.networks, resources) for camera in cameras]
+        outputs = [
+            (
+                each,
+                resources.enter_context(open_recorder(each.recording, opened.networks)),
+                resources.enter_context(_jscc_stage(camera)),
+            )
+            for camera, each in zip(cameras, opened.outputs, strict=True)
+        ]
         networks = load_networks(cameras, loaded)
         threads = _STEPS_AT_A_TIME * min(len(cameras), available_cores())
         workers = resources.enter_context(ThreadPoolExecutor(threads, "frame"))
@@ -215,27 +213,12 @@ def compose(opened: Openings, loaded: Networks | None = None) -> Iterator[Sequen
         ]
 
 
-def _open_outputs(
-    camera: OpenCamera, networks: bytes, resources: ExitStack
-) -> tuple[Hello, SenderRecorder | None, JsccStage | None, Preview | None]:
-    """What a camera's session begins with, and where it goes beside the link, until `resources` are closed."""
-    config, source, hello = camera.config, camera.source, _hello(camera, networks)
-    recorder = resources.enter_context(open_recorder(config.recording.record, _facts(hello)))
-    jscc = resources.enter_context(_jscc_stage(config, source, camera.metrics))
-    preview = None
-    if config.preview.preview is not None:
-        preview = open_preview(config.preview.preview, config.capture.only_camera, source)
-        resources.callback(preview.close)
-    return hello, recorder, jscc, preview
-
-
 def _wire(
     camera: OpenCamera,
     opened: Openings,
-    hello: Hello,
+    outputs: Outputs,
     recorder: SenderRecorder | None,
     jscc: JsccStage | None,
-    preview: Preview | None,
     networks: Networks,
     workers: Executor,
 ) -> Sender:
@@ -247,7 +230,7 @@ def _wire(
     delivery: LinkClient | NoPeer = NoPeer(status.recorded)
     if not config.only_records:
         ahead = LabelsAhead(lambda: workers.submit(LearnedMotion.load))
-        delivery = _link(camera, opened, hello, rate, ahead, traffic, account, status)
+        delivery = _link(camera, opened, outputs.hello, rate, ahead, traffic, account, status)
     playback = Playback(
         source,
         metrics,
@@ -258,7 +241,7 @@ def _wire(
     pipeline = SenderPipeline(
         playback,
         networks,
-        _blob_stages(config, source, preview, jscc),
+        _blob_stages(config, source, outputs.preview, jscc),
         delivery if recorder is None else RecordedDelivery(delivery, recorder),
         rate,
         metrics,
@@ -304,12 +287,6 @@ def _link(
     return link
 
 
-def _facts(hello: Hello) -> RecordingFacts:
-    """The first block of the recording of a session."""
-    model, version = hello.model_hash.hex(), package_version()
-    return RecordingFacts(hello.codec_version, model, "sender", version, hello.sender, hello.live, timely=hello.timely)
-
-
 def load_networks(cameras: Sequence[OpenCamera], loaded: Networks | None = None) -> list[Networks]:
     """What labels the people of each camera, by the same networks; errors as of `compose`."""
     stages = list[Networks]()
@@ -338,31 +315,6 @@ def _blob_stages(
     return [stage for stage in stages if stage is not None]
 
 
-def _jscc_stage(
-    config: SenderConfig, source: FrameSource, metrics: SenderMetrics
-) -> AbstractContextManager[JsccStage | None]:
-    channel = config.channel.state
-    if channel is None:
-        return nullcontext()
-    if source.stills and not source.ends:
-        raise UsageError("--channel sends video: pictures of other programs (--camera socket:) are none")
-    return closing(JsccStage(channel, config.channel.rate, metrics))
-
-
-def _hello(camera: OpenCamera, networks: bytes) -> Hello:
-    """The first message of the session, which is durable with a spool and may resume the spool's last one."""
-    live, spool = camera.config.delivery.is_live(camera=camera.source.live), camera.spool
-    name = f"{socket.gethostname()} {camera.name}".strip()[:MAX_NAME_CHARACTERS]
-    if spool is None:
-        session, secret = uuid.uuid4().bytes, secrets.token_bytes(SESSION_SECRET_BYTES)
-    else:
-        session, secret = spool.session_id, spool.session_secret
-    hello = Hello(session, name, CODEC_VERSION, networks, live, session_secret=secret, timely=_is_timely(camera))
-    return hello if spool is None else replace(hello, resume=spool.resumed, durable=True)
-
-
-def _is_timely(camera: OpenCamera) -> bool:
-    """Whether no filter delays the labels of a camera's people."""
-    source, config = camera.source, camera.config
-    waits = has_time(source, realtime=config.playback.realtime)
-    return waits or source.stills or not config.smoothing.smoothing
+def _jscc_stage(camera: OpenCamera) -> AbstractContextManager[JsccStage | None]:
+    channel = camera.config.channel
+    return nullcontext() if channel.state is None else closing(JsccStage(channel.state, channel.rate, camera.metrics))

@@ -42,11 +42,11 @@ def _checks(config: SenderConfig) -> Iterator[Check]:
             yield "spool", partial(_spool, each)
     if config.metrics.metrics is not None:
         yield "metrics", partial(check_free, config.metrics.metrics, "--metrics")
+    for address in () if config.only_records else config.link.peer.each:
+        yield "peer", partial(_peer, config, address)
     yield "networks", partial(_networks, config)
     yield "keypoints", partial(_keypoints, config)
     yield "landmarks", _landmarks
-    for address in () if config.only_records else config.link.peer.each:
-        yield "peer", partial(_peer, config, address)
 
 
 def _options(config: SenderConfig) -> str:

@@ -35,7 +35,7 @@ def _work(arguments: Sequence[str]) -> None:
 
         config = read_config(SenderConfig, PROGRAM, [*arguments, *further.split("\0")])
         config.check()
-        with opened(config) as openings:
+        with opened(config, greets=False) as openings:
             send(openings, announce, networks)
 
 

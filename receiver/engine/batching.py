@@ -10,13 +10,13 @@ from dataclasses import dataclass
 
 from common.clock import Clock
 from receiver.engine.engine import (
-    EngineObserver,
     ReconstructedPerson,
     ReconstructionRequest,
     ReconstructionResult,
     RequestWithdrawn,
 )
 from receiver.engine.fair_queue import PriorityQueue
+from receiver.engine.observer import EngineObserver
 
 BATCH_PEOPLE = 8
 """Most people in one pass of the networks on a CPU; more take longer without being faster each."""

@@ -1,13 +1,15 @@
 """Options of the engine."""
 
 import re
+import socket
 from dataclasses import dataclass
 
-from common.errors import UsageError
+from common.errors import PeerError, UsageError
 from common.io.addresses import Address
 from common.io.options import option
 
 _LOCAL, _RAY = "local", "ray"
+_CONNECT_TIMEOUT_S = 5.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,3 +87,14 @@ class EngineConfig:
             raise UsageError(f"--device {device} with --engine ray needs --replica-gpus above 0")
         if device == "cpu" and self.replica_gpus:
             raise UsageError("--replica-gpus reserves GPUs, but --device cpu does not use them")
+
+
+def reach(address: Address) -> None:
+    """Raises PeerError if nothing answers at an address: Ray takes a minute to find out, and reports many lines."""
+    try:
+        socket.create_connection((address.host, address.port), _CONNECT_TIMEOUT_S).close()
+    except OSError as error:
+        reason = error.strerror or str(error)
+        raise PeerError(
+            f"no Ray cluster answers at {address} ({reason}): start one with ray start --head, and give its address"
+        ) from error

@@ -3,7 +3,7 @@
 import asyncio
 import logging
 from collections.abc import Callable, Coroutine
-from socket import SOCK_DGRAM, socket
+from socket import socket
 from typing import Any, Protocol
 
 import grpc
@@ -16,8 +16,6 @@ from cryptography.x509.oid import NameOID
 from common.clock import Clock
 from common.connections.rates import BeginRate
 from common.connections.shares import has_room, share_of_host
-from common.errors import OutputError
-from common.io.addresses import Address, bound_socket
 from common.io.logs import RepeatedLines
 from common.wire.certificates import Certificates
 from common.wire.quic import QuicConnectionOfMessages, QuicStream
@@ -256,19 +254,9 @@ class QuicListener:
         self._bound: socket | None = None
         self._socket: _Socket | None = None
 
-    def bind(self, listen: Address) -> int:
-        """Opens the port, on which packets wait until the start; returns its number.
-
-        Raises:
-            OutputError: it cannot be used.
-        """
-        try:
-            self._bound = bound_socket(listen, SOCK_DGRAM)
-        except OSError as error:
-            raise OutputError(
-                f"cannot listen on UDP {listen} ({error.strerror}): give --listen another port, or --no-quic"
-            ) from error
-        return int(self._bound.getsockname()[1])
+    def take(self, bound: socket) -> None:
+        """Takes over the port, on which packets wait until the start."""
+        self._bound = bound
 
     async def start(self) -> None:
         """Takes what arrives."""

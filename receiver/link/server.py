@@ -5,6 +5,7 @@ import contextlib
 import logging
 import sys
 from collections.abc import Callable
+from contextlib import closing
 from dataclasses import replace
 from functools import partial
 from typing import Any
@@ -14,7 +15,7 @@ from grpc_health.v1 import health_pb2
 
 from common.clock import SYSTEM_CLOCK, Clock
 from common.errors import OutputError
-from common.io.addresses import Address, bound_socket
+from common.io.addresses import Address
 from common.io.logs import RepeatedLines
 from common.wire.certificates import OWN_CERTIFICATE_KEY, CertificateFiles, Certificates
 from common.wire.convert import STREAM_METHOD, STREAM_SERVICE
@@ -29,6 +30,7 @@ from receiver.link.grpc_stream import ConnectionLimit, GrpcServerStream
 from receiver.link.handshake import Handshake
 from receiver.link.lifecycle import SessionLifecycle
 from receiver.link.own_senders import OwnSender, OwnSenders
+from receiver.link.ports import LinkPorts
 from receiver.link.refusals import Refusal
 from receiver.link.service import OnUse, StreamService
 from receiver.link.session import Session
@@ -42,7 +44,6 @@ _STREAMS_PER_CONNECTION = 8
 # When the receiver stops, for the status of the streams to be sent.
 _LAST_WORDS_S = 0.5
 _OWN_LISTEN = Address("127.0.0.1", 0)
-_PORT_ATTEMPTS = 8
 
 
 class LinkServer:
@@ -53,6 +54,7 @@ class LinkServer:
         admit_live: raises StreamRefused if there is no computing time for another live session.
         on_use: see `StreamService`.
         most_connections: over TCP.
+        ports: those of `config`, which it takes over; by default it takes them at the start.
         public: whether others than the receiver's own processes may connect.
 
     Raises:
@@ -71,10 +73,11 @@ class LinkServer:
         admit_live: Callable[[], None] = lambda: None,
         on_use: OnUse | None = None,
         most_connections: int = sys.maxsize,
+        ports: LinkPorts | None = None,
         public: bool = True,
         clock: Clock = SYSTEM_CLOCK,
     ) -> None:
-        self._config, self._public = config, public
+        self._config, self._ports, self._public = config, ports, public
         self._own = OwnSenders()
         self._own_address: Address | None = None
         self._security = security = security or SecurityConfig()
@@ -117,7 +120,7 @@ class LinkServer:
         self._server.add_generic_rpc_handlers(
             (grpc.method_handlers_generic_handler(STREAM_SERVICE, {STREAM_METHOD: handler}), self._health_service())
         )
-        port = await self._open(self._config.listen if self._public else _OWN_LISTEN)
+        port = await self._open()
         await self._server.start()
         if self._quic is not None:
             # Not before gRPC: a sender that is told to trust another certificate now is told it there.
@@ -127,35 +130,22 @@ class LinkServer:
         self._limit = asyncio.create_task(limit.watch(), name="link connection limit")
         return Address(self._config.listen.host if self._public else _OWN_LISTEN.host, port)
 
-    async def _open(self, listen: Address) -> int:
-        """Opens the ports of this machine and of others; returns the number of the latter, the same for TCP and UDP.
-
-        The system chooses a number (port 0) for one of them, and it may be taken for the other: then it chooses again.
-        """
-        attempts = _PORT_ATTEMPTS if self._quic is not None and listen.port == 0 else 1
-        while True:
-            attempts -= 1
-            port = listen.port if self._quic is None else self._quic.bind(listen)
-            try:
-                return self._open_tcp(replace(listen, port=port))
-            except OutputError:
-                if self._quic is not None:
-                    await self._quic.stop()
-                if attempts <= 0:
-                    raise
-
-    def _open_tcp(self, listen: Address) -> int:
-        _try_to_bind(listen)
+    async def _open(self) -> int:
+        """Opens the ports of this machine and of others; returns the number of the latter, the same for TCP and UDP."""
+        self._own_address = replace(_OWN_LISTEN, port=self._server.add_insecure_port(str(_OWN_LISTEN)))
+        if not self._public:
+            return self._own_address.port
+        with closing(self._ports or LinkPorts(self._config)) as ports:
+            if self._quic is not None:
+                self._quic.take(ports.take_udp())
         try:
-            if self._own_address is None:
-                self._own_address = replace(_OWN_LISTEN, port=self._server.add_insecure_port(str(_OWN_LISTEN)))
-            if not self._public:
-                return self._own_address.port
             if self._credentials is None:
-                return int(self._server.add_insecure_port(str(listen)))
-            return int(self._server.add_secure_port(str(listen), self._credentials))
+                return int(self._server.add_insecure_port(str(ports.address)))
+            return int(self._server.add_secure_port(str(ports.address), self._credentials))
         except RuntimeError as error:
-            raise OutputError(f"cannot listen on {listen}: give --listen a free host:port") from error
+            if self._quic is not None:
+                await self._quic.stop()
+            raise OutputError(f"cannot listen on {ports.address}: give --listen a free host:port") from error
 
     def admit(self, sender: OwnSender) -> tuple[Address, str]:
         """Lets a process of the receiver connect; returns where, and the token that it has to present."""
@@ -237,15 +227,6 @@ def _options(most_connections: int) -> tuple[tuple[str, int], ...]:
         ("grpc.max_concurrent_streams", _STREAMS_PER_CONNECTION),
         ("grpc.max_allowed_incoming_connections", most_connections),
     )
-
-
-def _try_to_bind(listen: Address) -> None:
-    """Finds out why a port cannot be opened: gRPC itself gives no reason, and writes a long message to stderr."""
-    try:
-        with bound_socket(listen) as trial:
-            trial.listen(1)
-    except OSError as error:
-        raise OutputError(f"cannot listen on {listen} ({error.strerror}): give --listen a free host:port") from error
 
 
 def server_credentials(config: SecurityConfig) -> grpc.ServerCredentials | None:

@@ -7,10 +7,9 @@ import re
 from collections.abc import Mapping, Set
 from dataclasses import dataclass, field
 from functools import lru_cache
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
-from scipy.spatial.transform import Rotation
 
 from common.arrays import FloatArray
 from common.body.anatomy import FACIAL_ACTIONS, FINGER_BONES
@@ -18,9 +17,11 @@ from common.frames import Camera, seen_limbs, unseen_limbs
 from common.imaging.focal_length import focal_sigma
 from common.wears import Wears
 from receiver.body.person_scale import PersonScale
-from receiver.engine.engine import ReconstructedPerson
 from receiver.link.session import SenderClock
-from receiver.mesh.skinned_glb import Skeleton
+
+if TYPE_CHECKING:
+    from receiver.engine.engine import ReconstructedPerson
+    from receiver.mesh.skinned_glb import Skeleton
 
 # The oldest frames are those that a sender without a link has kept in its spool. A larger age or clock error comes from
 # a wrong clock.
@@ -91,9 +92,9 @@ class PersonRecord:
     @classmethod
     def of(
         cls,
-        person: ReconstructedPerson,
+        person: "ReconstructedPerson",
         wears: Wears | None,
-        skeleton: Skeleton,
+        skeleton: "Skeleton",
         surface: str | None = None,
         body: str | None = None,
         face_seen_s: float | None = None,
@@ -203,12 +204,15 @@ def detail_as_dict(activations: FloatArray | None, fingers: FloatArray | None) -
     return detail
 
 
-def finger_rotations(person: ReconstructedPerson, skeleton: Skeleton) -> FloatArray | None:
+def finger_rotations(person: "ReconstructedPerson", skeleton: "Skeleton") -> FloatArray | None:
     """(30, 3) rotation vectors of a person's phalanges relative to the bones before them, as `PersonRecord.fingers`."""
     known = any(group in person.labels.labels for group in ("left_fingers", "right_fingers"))
     phalanges = slice(-len(FINGER_BONES), None)
     if not known or skeleton.names[phalanges] != FINGER_BONES:
         return None
+    # SciPy takes a while to import: a directory that is in use is told before.
+    from scipy.spatial.transform import Rotation
+
     rotations = person.body.joint_rotations
     before = rotations[skeleton.parents[phalanges]]
     turns = Rotation.from_matrix(before.swapaxes(1, 2) @ rotations[phalanges], assume_valid=True)

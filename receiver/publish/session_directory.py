@@ -25,7 +25,7 @@ import threading
 from collections.abc import Callable, Collection, Mapping
 from contextlib import ExitStack, suppress
 from dataclasses import replace
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
 from common.clock import SYSTEM_CLOCK, Clock
 from common.errors import OutputError
@@ -46,8 +46,10 @@ from receiver.publish.session_records import (
     read_records,
 )
 from receiver.publish.session_usage import SessionUsage
-from receiver.publish.session_writer import SessionWriter
 from receiver.publish.shared_sessions import SharedSessions
+
+if TYPE_CHECKING:
+    from receiver.publish.session_writer import SessionWriter
 
 logger = logging.getLogger(__name__)
 
@@ -111,7 +113,7 @@ class SessionDirectory:
 
     def session(
         self, identifier: str, owner: SessionOwner, *, durable: bool = False, timely: bool = False
-    ) -> SessionWriter:
+    ) -> "SessionWriter":
         """The writer of a new session, or of one that this directory already has.
 
         The record of a new session is in `sessions.jsonl` when this returns.
@@ -126,6 +128,9 @@ class SessionDirectory:
                 another owner.
             OutputError: the record cannot be written.
         """
+        # Meshes take a while to import: a directory that is in use is told before.
+        from receiver.publish.session_writer import SessionWriter
+
         with self._lock:
             state = self._by_identifier.get(identifier)
             if state is None:

@@ -9,12 +9,10 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from common.errors import OutputError
 from common.io.addresses import Address
 from receiver.config import ReceiverConfig
-from receiver.descriptors import ConnectionLimits
 from receiver.link.config import SecurityConfig
 from receiver.link.server import LinkServer
 from receiver.mesh.skinned_glb import Skeleton
-from receiver.metrics import ReceiverMetrics
-from receiver.publish.session_directory import SessionDirectory
+from receiver.openings import Openings
 from receiver.reachability import sender_flags
 from receiver.web.access import Access
 from receiver.web.accounts.store import count_accounts
@@ -38,22 +36,19 @@ _EVERY_S = 60.0
 @asynccontextmanager
 async def serve_page(
     config: ReceiverConfig,
-    limits: ConnectionLimits,
+    opened: Openings,
     skeleton: Skeleton,
     link: LinkServer,
     hub: LiveHub,
-    directory: SessionDirectory,
-    metrics: ReceiverMetrics,
     waiting: Process | None,
     senders: Address | None,
 ) -> AsyncIterator[WebServer]:
     """Serves the page until the end of the block.
 
     Args:
-        limits: of connections.
+        opened: of it, directory, page and limits of connections; the page's own metrics are in the receiver's registry.
         skeleton: of all bodies.
         link: takes the frames of pictures, clips and browsers' cameras.
-        metrics: the receiver's; the page's own are in their registry.
         waiting: a sender process for pictures (`receiver.web.children.standby`), if one has been started.
         senders: where senders are listened for, or None.
 
@@ -61,20 +56,21 @@ async def serve_page(
         UsageError: another version has made the database.
         OutputError: the page is not built, or its address, database or directory cannot be used.
     """
-    async with AsyncExitStack() as opened:
+    limits, metrics = opened.limits, opened.metrics
+    async with AsyncExitStack() as resources:
         check_built()
-        server = WebServer(config.web, config.security, limits.page, limits.kept_free_from)
-        opened.push_async_callback(server.stop)
+        server = WebServer(config.web, config.security, limits.page, limits.kept_free_from, opened.page)
+        resources.push_async_callback(server.stop)
         web_metrics = WebMetrics(metrics.registry)
         sender = (*SENDER, "--device", config.device.device)
         pictures = ChildPictures(link, skeleton, metrics, sender, waiting)
-        opened.push_async_callback(pictures.close)
+        resources.push_async_callback(pictures.close)
         cameras = ChildCameras(link, config.web.browser_cameras, metrics, sender)
-        opened.push_async_callback(cameras.close)
+        resources.push_async_callback(cameras.close)
         clips = ChildClips(link, metrics, sender)
         access = Access(config.web.needs_account, server.token)
-        site = await opened.enter_async_context(
-            open_site(config.accounts, config.uploads, directory, pictures, clips, hub, access, web_metrics)
+        site = await resources.enter_async_context(
+            open_site(config.accounts, config.uploads, opened.directory, pictures, clips, hub, access, web_metrics)
         )
         app = create_app(
             site,
@@ -85,7 +81,7 @@ async def serve_page(
         loopback, hosts = not config.web.needs_account, config.web.hosts
         server.start(Guard(app, loopback=loopback, encrypted=server.encrypted, metrics=web_metrics, hosts=hosts))
         looking = asyncio.create_task(look_after_accounts(site), name="accounts")
-        opened.callback(looking.cancel)
+        resources.callback(looking.cancel)
         yield server
         # Before what the requests depend on is closed.
         await server.stop()

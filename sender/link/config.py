@@ -33,7 +33,7 @@ class LinkConfig:
     transport: Literal["auto", "grpc", "quic"] = option(
         "auto", help="quic: fewer bytes, over UDP; auto: quic where it is answered", advanced=True
     )
-    connect_timeout: float = option(5.0, help="seconds to reach the receiver at the start", advanced=True)
+    connect_timeout: float = option(30.0, help="seconds to reach the receiver at the start", advanced=True)
     reconnect_timeout: float = option(
         120.0, help="seconds to reconnect after a loss, until a frame is acknowledged", advanced=True
     )

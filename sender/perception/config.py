@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+from common.errors import UsageError
 from common.frames import MAX_PEOPLE
 from common.io.options import option
 
@@ -54,6 +55,11 @@ class TrackingConfig:
     def __post_init__(self) -> None:
         if self.max_people is not None and not 1 <= self.max_people <= MAX_PEOPLE:
             raise ValueError(f"--max-people must be between 1 and {MAX_PEOPLE}, not {self.max_people}")
+
+    def check(self) -> None:
+        """Raises UsageError if there is no such network."""
+        if self.detector is not None and not self.detector.is_file():
+            raise UsageError(f"--detector {self.detector}: there is no such file")
 
     def limits(self, *, carried: Callable[[], int] | None) -> TrackerConfig:
         """The tracker's limits.

@@ -6,6 +6,7 @@ import os
 from collections.abc import Sequence
 from fractions import Fraction
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import av
 import numpy as np
@@ -17,9 +18,10 @@ from common.blobs import Blob
 from common.errors import OutputError, UsageError
 from common.frames import PersonLabels
 from sender.capture.source import FrameSource
-from sender.lookahead import Perceived
 from sender.preview.config import VIDEO_FORMATS
-from sender.preview.draw import draw_preview
+
+if TYPE_CHECKING:
+    from sender.lookahead import Perceived
 
 logger = logging.getLogger(__name__)
 
@@ -66,8 +68,11 @@ class Preview:
         except (OSError, av.FFmpegError, ValueError) as error:
             raise self._failure(error) from error
 
-    def update(self, perceived: Perceived, people: Sequence[PersonLabels]) -> list[Blob]:
+    def update(self, perceived: "Perceived", people: Sequence[PersonLabels]) -> list[Blob]:
         """Draws one frame, and sends nothing; that the file cannot be written is logged once."""
+        # Imports the networks' library, for which a file that cannot be opened need not wait.
+        from sender.preview.draw import draw_preview
+
         frame = perceived.frame
         if not self._failed:
             try:

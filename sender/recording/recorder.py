@@ -6,7 +6,6 @@ link drops or compresses. A key frame every ten seconds is where a replay can be
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from pathlib import Path
 from typing import Final
 
 from common.blobs import Blob
@@ -14,7 +13,6 @@ from common.codec.frame_codec import FrameCodec
 from common.frames import LabelFrame
 from common.labels import GROUP_NAMES
 from common.recording.background import BackgroundRecording
-from common.recording.facts import RecordingFacts
 from common.recording.records import RecordedFrame
 from common.recording.writer import RecordingWriter
 from common.text import counted
@@ -118,20 +116,16 @@ class RecordedDelivery:
 
 
 @contextmanager
-def open_recorder(path: Path | None, facts: RecordingFacts) -> Iterator[SenderRecorder | None]:
-    """The recorder; None without `--record`.
+def open_recorder(writer: RecordingWriter | None, networks: bytes) -> Iterator[SenderRecorder | None]:
+    """The recorder into a new file; None without one.
 
     Args:
-        facts: of the recording; its model is that of the codec.
-
-    Raises:
-        OutputError: the file exists, or cannot be created.
+        networks: hash of the weights that the codec is for.
     """
-    if path is None:
+    if writer is None:
         yield None
         return
-    codec = FrameCodec(bytes.fromhex(facts.model), progressive=False)
-    recorder = SenderRecorder(RecordingWriter(path, facts), codec)
+    recorder = SenderRecorder(writer, FrameCodec(networks, progressive=False))
     try:
         yield recorder
     finally:

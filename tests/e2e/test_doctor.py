@@ -25,7 +25,7 @@ def test_running_daemon_is_well_and_notices_nothing(tmp_path: Path) -> None:
         # A second receiver with these options would end with code 5.
         second = run("receiver", "doctor", "--listen", running.address, "--out", str(out))
         assert (second.returncode, second.stderr) == (5, "")
-        assert problems(second.stdout) == ["output", "listen"]
+        assert problems(second.stdout) == ["listen", "output"]
         assert sorted(path.name for path in out.iterdir()) == before
         second = run("receiver", "--listen", "127.0.0.1:0", "--out", str(out))
         assert second.returncode == 5 and "Traceback" not in second.stderr

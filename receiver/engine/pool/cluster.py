@@ -11,19 +11,17 @@ import os
 import re
 import secrets
 import signal
-import socket
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from typing import Any
 
 from common.errors import OutputError, PeerError, UsageError
-from common.io.addresses import Address
 from common.io.atomic_write import atomic_write
 from common.io.private_folder import PrivateFolder
 from common.text import counted
 from common.weights.threads import available_cores
-from receiver.engine.config import EngineConfig
+from receiver.engine.config import EngineConfig, reach
 from receiver.engine.pool.engine import BATCHES_PER_REPLICA
 from receiver.engine.pool.pool import BatchDone, PersonWork, PoolFacts, PoolFull, Reference, ReplicaLost
 from receiver.engine.pool.replica import Replica, ReplicaSettings
@@ -32,7 +30,6 @@ logger = logging.getLogger(__name__)
 
 APPLICATION, DEPLOYMENT = "bodywire", "people"
 _LOOPBACK = "127.0.0.1"
-_CONNECT_TIMEOUT_S = 5.0
 _START_TIMEOUT_S, _START_POLL_S, _START_REPORT_S = 600.0, 0.2, 15.0
 _FACTS_TIMEOUT_S = 60.0
 _HEALTH_CHECK_S, _SHUTDOWN_S = 2.0, 10.0
@@ -203,17 +200,6 @@ def _connected(ray: Any, config: EngineConfig, own: Mapping[str, Any] | None) ->
     finally:
         # Ends a cluster that this process has started, with its pool.
         ray.shutdown()
-
-
-def reach(address: Address) -> None:
-    """Raises PeerError if nothing answers at an address: Ray takes a minute to find out, and reports many lines."""
-    try:
-        socket.create_connection((address.host, address.port), _CONNECT_TIMEOUT_S).close()
-    except OSError as error:
-        reason = error.strerror or str(error)
-        raise PeerError(
-            f"no Ray cluster answers at {address} ({reason}): start one with ray start --head, and give its address"
-        ) from error
 
 
 def _deployed(ray: Any, config: EngineConfig, settings: ReplicaSettings) -> Any:

@@ -17,7 +17,8 @@ from common.clock import SYSTEM_CLOCK, Clock
 from common.io.tasks import cancel
 from common.text import counted
 from receiver.engine.batching import BATCH_PEOPLE, BatchingEngine, PendingPerson, Room
-from receiver.engine.engine import EngineObserver, ReconstructionResult
+from receiver.engine.engine import ReconstructionResult
+from receiver.engine.observer import EngineObserver
 from receiver.engine.pool.pool import BatchDone, PersonWork, Pool, PoolFull, Reference, ReplicaLost
 from receiver.mesh.skinned_glb import Skeleton
 

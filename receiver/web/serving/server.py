@@ -15,30 +15,30 @@ from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
 from common.clock import SYSTEM_CLOCK
 from common.connections.listener import BoundedListener
 from common.connections.rates import BeginRate
-from common.errors import OutputError
-from common.io.addresses import Address, bound_socket, unmapped
+from common.io.addresses import Address, unmapped
 from receiver.descriptors import MOST_OF_PAGE
 from receiver.link.config import SecurityConfig
 from receiver.reachability import reached_as
-from receiver.web.config import DEFAULT_ADDRESS, WebConfig
+from receiver.web.config import WebConfig
 from receiver.web.serving.connections import HEAD_S, Connections, Http, WebSocket
+from receiver.web.serving.port import BACKLOG, page_socket
 
 logger = logging.getLogger(__name__)
 
 # The largest message: a picture of a browser's camera.
 _MAX_MESSAGE_BYTES = 512 * 1024
 _CLOSE_TIMEOUT_S = 2
-_BACKLOG = 128
 # Of one address: a browser opens six at a time, and more for a page that it shows again.
 _CONNECTIONS_PER_S, _CONNECTIONS_AT_ONCE = 50, 256
 
 
 class WebServer:
-    """Serves an application; takes the address on construction. Raises OutputError if it cannot be used.
+    """Serves an application; takes the address on construction, if not before. Raises OutputError if it cannot be used.
 
     Args:
         connections: at a time, half of them of one address that is no trusted proxy.
         kept_free_from: see `BoundedListener`.
+        bound: the listening socket, which it takes over.
     """
 
     def __init__(
@@ -47,12 +47,13 @@ class WebServer:
         security: SecurityConfig,
         connections: int = MOST_OF_PAGE,
         kept_free_from: int | None = None,
+        bound: socket.socket | None = None,
     ) -> None:
         self._security, self._proxy = security, config.trusted_proxy
         self._protocols = set[Any]()
         self._connections = Connections(self._protocols)
         self._socket = BoundedListener(
-            _bind(config),
+            bound or page_socket(config),
             "page",
             connections,
             is_shared=config.is_proxy,
@@ -92,7 +93,7 @@ class WebServer:
             access_log=False,
             server_header=False,
             proxy_headers=False,
-            backlog=_BACKLOG,
+            backlog=BACKLOG,
             timeout_keep_alive=int(HEAD_S),
             timeout_graceful_shutdown=_CLOSE_TIMEOUT_S,
             ssl_certfile=self._security.tls_cert if self.encrypted else None,
@@ -124,26 +125,6 @@ class _Server(uvicorn.Server):
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:
         yield
-
-
-def _bind(config: WebConfig) -> socket.socket:
-    """The listening socket; the default port may be replaced by a free one."""
-    wanted = [config.address] if config.http is not None else [config.address, Address(DEFAULT_ADDRESS.host, 0)]
-    for address in wanted:
-        try:
-            listener = bound_socket(address)
-            try:
-                listener.listen(_BACKLOG)
-                listener.setblocking(False)
-            except BaseException:
-                listener.close()
-                raise
-            return listener
-        except OSError as error:
-            failure = error
-    raise OutputError(
-        f"cannot serve the page on {config.address} ({failure.strerror}): give --http a free host:port, or --no-page"
-    ) from failure
 
 
 def _behind_proxies(app: ASGIApp, proxies: str) -> ASGIApp:

@@ -8,12 +8,15 @@ the delay before the next stream grows as long as no frame is acknowledged, and 
 """
 
 import asyncio
+import contextlib
 import logging
+import math
 import random
 from collections.abc import Sequence
 
 from common.errors import PeerError
 from common.io.addresses import Address
+from common.io.tasks import cancel
 from common.wire.convert import Hello, Welcome
 from common.wire.stream import StreamBroken
 from sender.link.transport.diagnosis import refusal, unreachable
@@ -39,6 +42,10 @@ _REFUSAL_CODES = (
 # A receiver that is full ends the stream with RESOURCE_EXHAUSTED and a reason that begins like this.
 _FULL_FOR_NOW = "full for now"
 _NO_ANSWER = StreamBroken("DEADLINE_EXCEEDED", "no answer")
+
+
+class NoReceiver(PeerError):
+    """Nothing answers in time, or something that is no receiver."""
 
 
 class Backoff:
@@ -93,6 +100,7 @@ class Connector:
         self._handshake_timeouts_s = tuple(
             max(least_s, answer_s) for least_s in (_FIRST_HANDSHAKE_TIMEOUT_S, _MAX_HANDSHAKE_TIMEOUT_S)
         )
+        self._silence_s = max(_FIRST_ATTEMPT_S, answer_s)
         self._backoff = Backoff(_FIRST_BACKOFF_S, _MAX_BACKOFF_S, rng)
         self._stall_backoff = Backoff(_FIRST_STALL_BACKOFF_S, _MAX_STALL_BACKOFF_S, rng)
         self._stalled_since_s: float | None = None
@@ -100,12 +108,17 @@ class Connector:
         self._loss = ""
         self._reported: set[str] = set()
         self._token_reported = False
+        self._absence_told = False
         self.standby: StandbyConnection[ClientStream] = StandbyConnection(lambda: transport.reach(self.peer))
 
     @property
     def peer(self) -> Address:
         """The receiver that takes the session, or that is tried now."""
         return self._peers[self._number]
+
+    @property
+    def _place(self) -> str:
+        return " or ".join(map(str, self._peers))
 
     @property
     def loss(self) -> str:
@@ -126,12 +139,17 @@ class Connector:
         A session that an earlier process had waits until something else at this address, such as a proxy, gives way.
 
         Raises:
-            PeerError: nothing answers, or something that is not a receiver, or the receiver refuses the session.
+            NoReceiver: nothing answers, or something that is not a receiver.
+            PeerError: the receiver refuses the session.
             ModelMismatch: the receiver has other weights.
             VersionMismatch: the receiver has another version of the protocol.
         """
-        now_s = asyncio.get_running_loop().time()
-        return await self._open(hello, now_s, self._connect_timeout_s, reconnect=False)
+        silence = asyncio.create_task(self._tell_silence())
+        try:
+            now_s = asyncio.get_running_loop().time()
+            return await self._open(hello, now_s, self._connect_timeout_s, reconnect=False)
+        finally:
+            await cancel([silence])
 
     async def reconnect(self, hello: Hello, reason: str) -> tuple[ClientStream, Welcome]:
         """Connects again after a stream was lost; waits first if that stream has made no progress.
@@ -200,7 +218,9 @@ class Connector:
             diagnosis = None if is_receiver else await self._transport.diagnose(self.peer)
             diagnoses += diagnosis is not None
             if late or (diagnoses >= _MAX_DIAGNOSES and not hello.resume):
-                raise PeerError(diagnosis or self._surrender(failure, timeout_s))
+                raise NoReceiver(diagnosis or self._surrender(failure, timeout_s))
+            if not (reconnect or diagnosis or _is_answer(failure)):
+                self._tell_absence(unreachable(self._place, f"yet ({failure.reason})"))
             if diagnosis is not None and diagnoses == _MAX_DIAGNOSES:
                 logger.warning("%s; waiting for the receiver that this session had", diagnosis)
             await asyncio.sleep(delay_s)
@@ -222,9 +242,23 @@ class Connector:
             logger.warning("the receiver at %s %s; waiting", self.peer, state)
         return self._stall_backoff.next_s()
 
+    async def _tell_silence(self) -> None:
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(self._silence_s):
+                await asyncio.Event().wait()
+        silent = unreachable(self._place, f"yet ({_NO_ANSWER.reason})")
+        self._tell_absence(await self._transport.diagnose(self.peer) or silent)
+
+    def _tell_absence(self, state: str) -> None:
+        """Logs once that there is no receiver at the start, and how long one is waited for."""
+        if not self._absence_told:
+            self._absence_told = True
+            limit = f"for {self._connect_timeout_s:g} s" if self._connect_timeout_s < math.inf else "until there is one"
+            logger.warning("%s; trying %s", state, limit)
+
     def _surrender(self, failure: StreamBroken, timeout_s: float) -> str:
         """What is wrong, when the time is over."""
-        place = " or ".join(map(str, self._peers))
+        place = self._place
         if _is_full(failure):
             advice = "try again later, or give a longer --reconnect-timeout"
             return f"the receiver at {place} had no room within {timeout_s:g} s ({failure.reason}): {advice}"

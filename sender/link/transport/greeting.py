@@ -1,15 +1,24 @@
 """Greets a receiver without beginning a session: whether it is there, takes this sender, and fits it."""
 
 import asyncio
+import logging
+import math
+import random
+from collections.abc import Sequence
 
-from common.errors import PeerError, VersionMismatch
+from common.errors import PeerError
 from common.io.addresses import Address
-from common.wire.convert import Welcome, encode_client
+from common.io.tasks import cancel
 from common.wire.stream import StreamBroken
-from common.wire.version_probe import is_of_networks, probe_hello
-from sender.link.transport.connector import raise_if_refused
+from common.wire.version_probe import probe_hello
+from sender.link.transport.connector import Connector, NoReceiver, raise_if_refused
 from sender.link.transport.diagnosis import unreachable
-from sender.link.transport.handshake import StreamOpener, read_welcome, require_same_networks
+from sender.link.transport.handshake import StreamOpener, handshake, require_same_networks
+
+logger = logging.getLogger(__name__)
+
+# For a receiver that may be absent: what is there answers sooner.
+_ANSWER_S = 1.0
 
 
 async def greet(transport: StreamOpener, peer: Address, networks: bytes, timeout_s: float) -> str:
@@ -30,23 +39,52 @@ async def greet(transport: StreamOpener, peer: Address, networks: bytes, timeout
         raise PeerError(diagnosis)
     try:
         async with asyncio.timeout(timeout_s):
-            welcome, lossy = await _welcome(transport, peer)
+            stream = await transport.reach(peer)
+        welcome = await handshake(peer, probe_hello("sender doctor"), stream, timeout_s)
     except (StreamBroken, TimeoutError) as error:
         reason = "no answer"
         if isinstance(error, StreamBroken):
             raise_if_refused(peer, error)
             reason = error.reason
         raise PeerError(unreachable(str(peer), f"({reason})")) from error
-    if not is_of_networks(welcome.reason):
-        raise VersionMismatch(f"the receiver at {peer} would refuse the session: {welcome.reason}")
+    await stream.close()
     require_same_networks(peer, networks, welcome)
-    return "QUIC" if lossy else "gRPC"
+    return "QUIC" if stream.lossy else "gRPC"
 
 
-async def _welcome(transport: StreamOpener, peer: Address) -> tuple[Welcome, bool]:
-    stream = await transport.reach(peer)
+async def find_receiver(
+    transport: StreamOpener,
+    peers: Sequence[Address],
+    name: str,
+    networks: bytes,
+    timeout_s: float,
+    *,
+    may_be_absent: bool = False,
+) -> None:
+    """Waits until one of some receivers takes this sender, and begins no session.
+
+    Args:
+        name: of the sender, for the receiver's log.
+        networks: hash of the sender's weights.
+        timeout_s: for a receiver to be there.
+        may_be_absent: a second is long enough.
+
+    Raises:
+        PeerError, ModelMismatch, VersionMismatch: as `Connector.connect`.
+    """
+    wait_s = math.inf if may_be_absent else timeout_s
+    connector = Connector(peers, transport, random.Random(), connect_timeout_s=wait_s, reconnect_timeout_s=wait_s)
+    finding = asyncio.ensure_future(connector.connect(probe_hello(name)))
     try:
-        await stream.write(encode_client(probe_hello("sender doctor")))
-        return read_welcome(peer, await stream.read()), stream.lossy
+        await asyncio.wait([finding], timeout=_ANSWER_S if may_be_absent else None)
+        if finding.done():
+            stream, welcome = await finding
+            await stream.close()
+            require_same_networks(connector.peer, networks, welcome)
+    except NoReceiver as error:
+        if not may_be_absent:
+            raise
+        logger.warning("%s", error)
     finally:
-        await stream.close()
+        await cancel([finding])
+        await connector.standby.dismiss()

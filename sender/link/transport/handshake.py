@@ -7,6 +7,7 @@ from common.errors import ModelMismatch, PeerError, VersionMismatch, WireError
 from common.io.addresses import Address
 from common.wire.convert import Hello, Welcome, decode_server, encode_client
 from common.wire.stream import MessageStream, StreamBroken
+from common.wire.version_probe import is_of_networks, is_probe
 
 
 class Closable(Protocol):
@@ -36,6 +37,8 @@ class StreamOpener(Protocol):
 
 async def handshake(peer: Address, hello: Hello, stream: ClientStream, timeout_s: float) -> Welcome:
     """Sends Hello and waits for Welcome; closes the stream unless the two ends fit.
+
+    A probe fits where it is refused for its networks alone; the answer has those of the receiver.
 
     Raises:
         TimeoutError: no answer within `timeout_s`.
@@ -77,8 +80,9 @@ def read_welcome(peer: Address, answer: bytes | None) -> Welcome:
 
 
 def _require_fit(peer: Address, hello: Hello, welcome: Welcome) -> None:
-    require_same_networks(peer, hello.model_hash, welcome)
-    if not welcome.accepted:
+    if not is_probe(hello):
+        require_same_networks(peer, hello.model_hash, welcome)
+    if not (welcome.accepted or (is_probe(hello) and is_of_networks(welcome.reason))):
         raise VersionMismatch(f"the receiver at {peer} refused the session: {welcome.reason}")
 
 

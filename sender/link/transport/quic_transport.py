@@ -41,7 +41,7 @@ class QuicTransport:
         self._transport, self._round_trip_s = transport, round_trip_s
         self._timeout_s = max(_ROUND_TRIPS * round_trip_s, _HANDSHAKE_TIMEOUT_S)
         self._told: dict[Address, Certificate] = {}
-        self._open_streams = 0
+        self._open_streams, self._tried = 0, False
 
     async def reach(self, peer: Address) -> QuicStream:
         """See `StreamOpener.reach`."""
@@ -57,7 +57,7 @@ class QuicTransport:
     async def diagnose(self, peer: Address) -> str | None:
         """See `StreamOpener.diagnose`."""
         found = await self._transport.diagnose(peer)
-        if found is not None:
+        if found is not None or not self._tried:
             return found
         try:
             async with asyncio.timeout(_HANDSHAKE_TIMEOUT_S):
@@ -70,6 +70,7 @@ class QuicTransport:
 
     async def connect(self, peer: Address, at: Address) -> QuicStream:
         """Opens a stream to a peer at an IP address. Raises StreamBroken if it refuses the connection."""
+        self._tried = True
         if self._transport.files.credentials(peer) is not None:
             return await self._connect(peer, at)
         known = self._told.get(peer)

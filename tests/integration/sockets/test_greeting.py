@@ -1,4 +1,4 @@
-"""How `sender doctor` greets receivers in every state."""
+"""How `sender doctor` and starting senders greet receivers in every state."""
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -10,7 +10,10 @@ import pytest
 from common.errors import BodywireError, ModelMismatch, PeerError
 from common.io.addresses import Address
 from receiver.link.refusals import Refusal
-from sender.link.transport.greeting import greet
+from sender.link.transport.auto_transport import AutoTransport
+from sender.link.transport.connector import NoReceiver
+from sender.link.transport.greeting import find_receiver, greet
+from sender.link.transport.quic_transport import QuicTransport
 from sender.link.transport.transport import Transport
 from tests.support.link.counting_codec import MODEL
 from tests.support.link.link_fixture import LOOPBACK, LinkFixture, SenderSecurity
@@ -39,6 +42,35 @@ async def test_receiver_that_fits_has_no_session_afterwards(link: LinkFixture) -
 async def test_other_weights(link: LinkFixture) -> None:
     _, address = await link.server(RecordingPipeline(), model=b"\xee" * 8)
     await refused(address, f"{MODEL.hex()} here, {'ee' * 8} at {address}", kind=ModelMismatch)
+
+
+@pytest.mark.parametrize("opener", [QuicTransport, AutoTransport])
+async def test_receiver_that_takes_quic(
+    link: LinkFixture, opener: Callable[[Transport], QuicTransport | AutoTransport]
+) -> None:
+    _, address = await link.server(RecordingPipeline(), quic=True)
+    assert await greet(opener(Transport()), address, MODEL, TIMEOUT_S) == "QUIC"
+
+
+async def test_sender_looks_for_a_receiver_and_begins_no_session(link: LinkFixture) -> None:
+    pipeline = RecordingPipeline()
+    server, address = await link.server(pipeline)
+    async with tcp_server(hang_up) as dead:
+        pass
+    await find_receiver(Transport(), [dead, address], "camera", MODEL, TIMEOUT_S)
+    with pytest.raises(ModelMismatch, match=f"{'ee' * 8} here, {MODEL.hex()} at {address}"):
+        await find_receiver(Transport(), [address], "camera", b"\xee" * 8, TIMEOUT_S)
+    assert pipeline.opened == 0
+    await server.stop()
+    with pytest.raises(NoReceiver, match=r"within 0\.2 s \(Connection refused\)"):
+        await find_receiver(Transport(), [address], "camera", MODEL, 0.2)
+
+
+async def test_receiver_may_be_absent_where_frames_are_kept(caplog: pytest.LogCaptureFixture) -> None:
+    async with tcp_server(hang_up) as address:
+        pass
+    await find_receiver(Transport(), [address], "camera", MODEL, TIMEOUT_S, may_be_absent=True)
+    assert "Connection refused" in caplog.text and "trying until there is one" in caplog.text
 
 
 async def test_nothing_listens() -> None:

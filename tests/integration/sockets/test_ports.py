@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import logging
 import socket
+from collections.abc import Sequence
 from itertools import islice
 
 import numpy as np
@@ -17,7 +18,6 @@ from common.wire.health_check import check_health
 from common.wire.quic import QuicStream
 from common.wire.stream import StreamBroken
 from receiver.link.config import SecurityConfig
-from receiver.link.quic_server import QuicListener
 from sender.link.transport.grpc_stream import GrpcClientStream
 from tests.netlab.hostile.hostile_packets import hostile_messages
 from tests.support.link.certificate_authority import Authority
@@ -133,33 +133,37 @@ async def test_proxies_of_the_environment_are_not_used(
 
 
 @pytest.mark.parametrize(
-    ("kind", "reason"),
-    [(socket.SOCK_DGRAM, "cannot listen on UDP"), (socket.SOCK_STREAM, "cannot listen on 127.*: give --listen a free")],
+    ("protocols", "reason"),
+    [
+        (("UDP",), "cannot listen on UDP .*: give --listen another port, or --no-quic"),
+        (("TCP",), r"cannot listen on 127.* \(Address already in use\): give --listen a free"),
+        (("TCP", "UDP"), r"cannot listen on 127.* \(Address already in use\): give --listen a free"),
+    ],
+    ids=["UDP", "TCP", "another receiver's"],
 )
-async def test_a_port_that_is_taken_is_refused(link: LinkFixture, ours: Authority, kind: int, reason: str) -> None:
-    with socket.socket(socket.AF_INET, kind) as taken:
-        taken.bind(("127.0.0.1", 0))
-        if kind == socket.SOCK_STREAM:
-            taken.listen()
-        quic, port = kind == socket.SOCK_DGRAM, taken.getsockname()[1]
+async def test_a_port_that_is_taken_is_refused(
+    link: LinkFixture, ours: Authority, protocols: Sequence[str], reason: str
+) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as tcp, socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as udp:
+        port = tcp.getsockname()[1]
+        udp.bind(("127.0.0.1", port))
+        for each in {"TCP": tcp, "UDP": udp}.keys() - set(protocols):
+            {"TCP": tcp, "UDP": udp}[each].close()
         with pytest.raises(OutputError, match=reason):
-            await link.server(RecordingPipeline(), port=port, security=at_receiver(ours), quic=quic)
+            await link.server(RecordingPipeline(), port=port, security=at_receiver(ours), quic=True)
 
 
 async def test_a_chosen_port_is_free_for_both_protocols(
     link: LinkFixture, ours: Authority, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     taken: list[socket.socket] = []
-    bind = QuicListener.bind
 
-    def bind_where_tcp_is_taken(listener: QuicListener, listen: Address) -> int:
-        port = bind(listener, listen)
-        if not taken:
-            taken.append(bound_socket(Address(listen.host, port)))
-            taken[0].listen(1)
-        return port
+    def bound_where_udp_is_taken(address: Address, kind: socket.SocketKind) -> socket.socket:
+        if kind == socket.SOCK_DGRAM and not taken:
+            taken.append(bound_socket(address, kind))
+        return bound_socket(address, kind)
 
-    monkeypatch.setattr(QuicListener, "bind", bind_where_tcp_is_taken)
+    monkeypatch.setattr("receiver.link.ports.bound_socket", bound_where_udp_is_taken)
     assert await link.deliver(at_receiver(ours), at_sender(ours), quic=True) == list(range(20))
     taken[0].close()
 

@@ -2,9 +2,10 @@
 
 import asyncio
 import itertools
+from socket import SOCK_DGRAM
 from typing import Any
 
-from common.io.addresses import Address
+from common.io.addresses import Address, bound_socket
 from receiver.link.server import LinkServer
 from sender.link.transport.security import CredentialFiles, SecurityConfig
 from tests.support.link.path import Call, End, Path
@@ -23,10 +24,11 @@ class PathServer(LinkServer):
     async def start(self) -> Address:
         """Takes streams; returns the address, whose port is free on this machine if it is one of QUIC."""
         listen, quic = self._config.listen, self._quic
-        port = quic.bind(listen) if quic is not None else listen.port or next(_PORTS)
-        self._address = address = Address(listen.host, port)
+        self._address = address = Address(listen.host, listen.port or next(_PORTS))
         if quic is not None:
-            bound = quic._bound
+            bound = bound_socket(listen, SOCK_DGRAM)
+            self._address = address = Address(listen.host, bound.getsockname()[1])
+            quic.take(bound)
             await quic.start()
             bound.close()
         self._path.servers[address] = self.begin

@@ -71,12 +71,3 @@ def test_address_that_is_free_or_not() -> None:
         with pytest.raises(OutputError, match="give --metrics a free host:port"):
             check_free(address, "--metrics")
     assert "is free" in check_free(address, "--metrics")
-
-
-def test_a_port_must_be_free_for_both_protocols() -> None:
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as taken:
-        taken.bind(("127.0.0.1", 0))
-        address = Address("127.0.0.1", taken.getsockname()[1])
-        assert check_free(address, "--http") == f"{address} is free"
-        with pytest.raises(OutputError, match=f"cannot listen on UDP {address} .*: give --listen a free host:port"):
-            check_free(address, "--listen", udp=True)

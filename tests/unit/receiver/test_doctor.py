@@ -1,12 +1,15 @@
-"""What `receiver doctor` says of where motion goes."""
+"""What `receiver doctor` says of ports, and of where motion goes."""
 
 import socket
 
 import pytest
 
 from common.doctor import Doubt
+from common.errors import OutputError
+from common.io.addresses import Address
 from receiver.config import ReceiverConfig
-from receiver.doctor import _checks, _motion
+from receiver.doctor import _checks, _listen, _motion
+from receiver.link.config import ListenConfig
 from receiver.vmc.config import VmcConfig
 
 
@@ -28,6 +31,19 @@ def test_each_program_that_takes_motion_and_those_that_do_not() -> None:
     assert second.startswith("--vmc nowhere.invalid:39539: ") and second.endswith(
         "give an address that this machine knows"
     )
+
+
+def test_port_of_senders_is_free_for_both_protocols() -> None:
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as taken:
+        taken.bind(("127.0.0.1", 0))
+        address = Address("127.0.0.1", taken.getsockname()[1])
+        assert _listen(ReceiverConfig(listen=ListenConfig(address, quic=False))) == f"{address} is free"
+        with pytest.raises(OutputError, match=f"cannot listen on UDP {address} .*: give --listen another port"):
+            _listen(ReceiverConfig(listen=ListenConfig(address)))
+
+
+def test_what_takes_seconds_is_checked_last() -> None:
+    assert [name for name, _ in _checks(ReceiverConfig(vmc=VmcConfig(("39539",))))][-1] == "networks"
 
 
 def test_motion_is_checked_where_it_is_sent() -> None:

@@ -15,7 +15,7 @@ from common.frames import Camera, LabelFrame, PersonLabels
 from common.labels import GROUPS
 from common.wire.traffic import LABELS, Traffic
 from sender.capture.source import FrameSource
-from sender.composition import Sender, _facts, _hello
+from sender.composition import Sender
 from sender.config import PlaybackConfig, RecordConfig, SenderConfig
 from sender.importance.importance import Importance
 from sender.link.config import LinkConfig
@@ -24,7 +24,7 @@ from sender.link.transport.auto_transport import AutoTransport
 from sender.link.transport.transport import Transport
 from sender.link_account import LinkAccount
 from sender.metrics import DropReason, SenderMetrics
-from sender.openings import OpenCamera, transport_of
+from sender.openings import OpenCamera, facts_of, hello_of, transport_of
 from sender.rate.controller import RateController
 from sender.rate.labels_ahead import LabelsAhead
 from sender.rate.policy import RateConfig
@@ -60,8 +60,8 @@ def test_hello_and_recording_say_whether_labels_are_timely(
     source = FrameSource()
     for name, value in changes.items():
         setattr(source, name, value)
-    hello = _hello(OpenCamera("", SenderConfig(**config), SenderMetrics(), source, None), b"networks")
-    assert (hello.timely, _facts(hello).timely) == (timely, timely)
+    hello = hello_of(OpenCamera("", SenderConfig(**config), SenderMetrics(), source, None), b"networks")
+    assert (hello.timely, facts_of(hello).timely) == (timely, timely)
 
 
 class FakeSpool:

@@ -15,6 +15,7 @@ from common.frames import LabelFrame
 from common.labels import GROUPS
 from common.recording.reader import Recording
 from common.recording.records import RecordedFrame
+from common.recording.writer import RecordingWriter
 from sender.recording.recorder import NoPeer, RecordedDelivery, open_recorder
 from tests.support.motion.label_motion import MODEL_HASH, clip
 from tests.support.receiver.recordings import FACTS
@@ -62,7 +63,7 @@ def assert_close(found: LabelFrame, captured: LabelFrame) -> None:
 
 async def test_every_frame_is_recorded_and_passed_on(tmp_path: Path) -> None:
     path, link, frames = tmp_path / "talk.bw", Link(), clip(30, seed=3, people=2)
-    with open_recorder(path, FACTS) as recorder:
+    with open_recorder(RecordingWriter(path, FACTS), MODEL_HASH) as recorder:
         assert recorder is not None
         delivery = RecordedDelivery(link, recorder)
         for frame in frames:
@@ -81,7 +82,7 @@ async def test_every_frame_is_recorded_and_passed_on(tmp_path: Path) -> None:
 
 async def test_recording_decodes_from_every_tenth_second(tmp_path: Path) -> None:
     path = tmp_path / "talk.bw"
-    with open_recorder(path, FACTS) as recorder:
+    with open_recorder(RecordingWriter(path, FACTS), MODEL_HASH) as recorder:
         assert recorder is not None
         for frame in clip(330, seed=4):
             recorder.frame(frame)
@@ -92,7 +93,7 @@ async def test_recording_decodes_from_every_tenth_second(tmp_path: Path) -> None
 async def test_blobs_are_recorded_before_their_frame_but_no_pictures(tmp_path: Path) -> None:
     path, link = tmp_path / "talk.bw", Link()
     (frame,) = clip(1, seed=1)
-    with open_recorder(path, FACTS) as recorder:
+    with open_recorder(RecordingWriter(path, FACTS), MODEL_HASH) as recorder:
         assert recorder is not None
         delivery = RecordedDelivery(link, recorder)
         delivery.post(Blob(PREVIEW, 0, b"jpeg"))
@@ -117,8 +118,8 @@ async def test_sender_without_peer_takes_everything() -> None:
 
 
 def test_nothing_is_recorded_unless_asked_for_and_no_file_is_overwritten(tmp_path: Path) -> None:
-    with open_recorder(None, FACTS) as recorder:
+    with open_recorder(None, MODEL_HASH) as recorder:
         assert recorder is None
     (tmp_path / "talk.bw").touch()
-    with pytest.raises(OutputError, match="exists"), open_recorder(tmp_path / "talk.bw", FACTS):
-        pass
+    with pytest.raises(OutputError, match="exists"):
+        RecordingWriter(tmp_path / "talk.bw", FACTS)

@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 
 from common.clock import Clock
-from receiver.engine.engine import EngineObserver, PersonAppearance, Priority, ReconstructionRequest, RequestWithdrawn
+from receiver.engine.engine import PersonAppearance, Priority, ReconstructionRequest, RequestWithdrawn
+from receiver.engine.observer import EngineObserver
 from receiver.engine.pool import engine as engine_module
 from receiver.engine.pool.engine import PoolEngine
 from receiver.engine.pool.pool import PoolFull, ReplicaLost

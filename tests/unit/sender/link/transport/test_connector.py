@@ -1,4 +1,5 @@
 import asyncio
+import math
 import random
 from dataclasses import replace
 
@@ -10,7 +11,7 @@ from common.wire.convert import Hello, Welcome
 from common.wire.stream import StreamBroken
 from sender.link.transport.connector import Backoff, Connector
 from sender.link.transport.handshake import ClientStream
-from tests.support.link.counting_codec import MODEL, SECRET, SESSION
+from tests.support.link.counting_codec import MODEL, SECRET, SESSION, until
 from tests.support.link.scripted_receiver import FULL, WELCOME, ScriptedReceiver
 
 PEER = Address("127.0.0.1", 50051)
@@ -46,6 +47,36 @@ async def test_token_that_is_not_checked_is_said_once(caplog: pytest.LogCaptureF
         assert sum("checks no tokens" in message for message in caplog.messages) == warnings
         await stream.close()
         opener.made_progress()
+
+
+@pytest.mark.parametrize(
+    ("timeout_s", "limit"), [(60.0, "trying for 60 s"), (math.inf, "trying until there is one")], ids=["live", "spool"]
+)
+async def test_absent_receiver_is_told_once_while_it_is_waited_for(
+    timeout_s: float, limit: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    receiver = ScriptedReceiver(None, None, WELCOME)
+    stream, _ = await connector(receiver, timeout_s).connect(HELLO)
+    told = "no receiver at 127.0.0.1:50051 yet (connection refused): start it, or check --peer; "
+    assert caplog.messages == [told + limit]
+    await stream.close()
+
+
+@pytest.mark.parametrize(
+    ("diagnosis", "told"),
+    [(None, "no receiver at 127.0.0.1:50051 yet (no answer): start it, or check --peer"), ("it says nothing",) * 2],
+)
+async def test_silent_server_is_told_while_it_is_waited_for(
+    diagnosis: str | None, told: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    receiver = ScriptedReceiver(WELCOME, diagnosis=diagnosis)
+    receiver.network.clear()
+    connecting = asyncio.create_task(connector(receiver).connect(HELLO))
+    await until(lambda: bool(caplog.messages))
+    receiver.network.set()
+    stream, _ = await connecting
+    assert caplog.messages == [f"{told}; trying for 60 s"]
+    await stream.close()
 
 
 async def test_open_of_another_server_fails_after_two_diagnoses() -> None:

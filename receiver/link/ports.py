@@ -1,0 +1,60 @@
+"""The ports of senders: taken before networks are loaded, and nobody can connect before the server starts."""
+
+from dataclasses import replace
+from socket import SOCK_DGRAM, SOCK_STREAM, SocketKind, socket
+
+from common.errors import OutputError
+from common.io.addresses import Address, bound_socket
+from receiver.link.config import ListenConfig
+
+_ATTEMPTS = 8
+
+
+class LinkPorts:
+    """A port of TCP and, with QUIC, the one of UDP of the same number.
+
+    The system chooses a number (port 0) for TCP, and it may be taken for UDP: then it chooses again.
+
+    Attributes:
+        address: with the number.
+
+    Raises:
+        OutputError: one cannot be used.
+    """
+
+    def __init__(self, config: ListenConfig) -> None:
+        self._udp: socket | None = None
+        attempts = _ATTEMPTS if config.listen.port == 0 else 1
+        while True:
+            attempts -= 1
+            # Before UDP: of another receiver, both are busy, and going without QUIC would be no remedy.
+            self._tcp = _bound(config.listen, SOCK_STREAM, "give --listen a free host:port")
+            self.address = replace(config.listen, port=int(self._tcp.getsockname()[1]))
+            try:
+                if config.quic:
+                    self._udp = _bound(self.address, SOCK_DGRAM, "give --listen another port, or --no-quic")
+                return
+            except OutputError:
+                self._tcp.close()
+                if attempts <= 0:
+                    raise
+
+    def take_udp(self) -> socket:
+        """Hands the port over, on which packets wait."""
+        assert self._udp is not None
+        taken, self._udp = self._udp, None
+        return taken
+
+    def close(self) -> None:
+        """Frees what was not taken; gRPC opens the port of TCP itself. Safe to call twice."""
+        self._tcp.close()
+        if self._udp is not None:
+            self._udp.close()
+
+
+def _bound(address: Address, kind: SocketKind, remedy: str) -> socket:
+    try:
+        return bound_socket(address, kind)
+    except OSError as error:
+        place = f"UDP {address}" if kind == SOCK_DGRAM else str(address)
+        raise OutputError(f"cannot listen on {place} ({error.strerror}): {remedy}") from error
