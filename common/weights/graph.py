@@ -75,20 +75,23 @@ class _GraphRequest:
     """Runs a compiled graph without the interpreter's lock; of one thread at a time."""
 
     def __init__(self, parts: Sequence[Any]) -> None:
-        self._parts = parts
+        self._parts, self._outputs = parts, range(len(parts[-1].model_outputs))
         for one, other in pairwise(parts):
             for index in range(len(other.model_inputs)):
                 other.set_input_tensor(index, one.get_output_tensor(index))
         # A thread may be in inference mode now and later not, where tensors made in it cannot be changed.
         with torch.inference_mode(False):
-            self._inputs = [torch.from_numpy(tensor.data) for tensor in parts[0].input_tensors]
+            # One by one: the lists of tensors are of a type that two threads must not make at once.
+            inputs = range(len(parts[0].model_inputs))
+            self._inputs = [torch.from_numpy(parts[0].get_input_tensor(each).data) for each in inputs]
 
     def run(self, inputs: Sequence[Tensor]) -> tuple[Tensor, ...]:
         for place, one in zip(self._inputs, inputs, strict=True):
             place.copy_(one)
         for part in self._parts:
             part.infer()
-        return tuple(torch.from_numpy(tensor.data.copy()) for tensor in self._parts[-1].output_tensors)
+        last = self._parts[-1]
+        return tuple(torch.from_numpy(last.get_output_tensor(each).data.copy()) for each in self._outputs)
 
 
 def compile_graph(
