@@ -3,27 +3,31 @@
 import asyncio
 import logging
 import unicodedata
-from collections.abc import Sequence
-from functools import lru_cache
+from collections.abc import Hashable, Sequence
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
 
 from common.clock import SYSTEM_CLOCK, Clock
 from common.errors import OutputError
+from common.io.regular_file import stamp_of
+from receiver.export.rigging import made_of_body
 from receiver.publish.session_deletion import SessionInUse
 from receiver.publish.session_directory import SessionDirectory
 from receiver.publish.session_records import SessionState
 from receiver.web.accounts.store import Account
+from receiver.web.children.workshop import Workshop
 from receiver.web.database.database import Database
-from receiver.web.library.downloads import Exports
+from receiver.web.library.downloads import Downloads
 from receiver.web.library.recorded import RecordedFrames
 from receiver.web.library.removal import delete_sessions_of_removed, remove_account
-from receiver.web.library.thumbnails import thumbnail
+from receiver.web.library.thumbnails import first_thumbnail
 from receiver.web.owners import account_key, is_clip, key_of_session
 from receiver.web.refused import Refused
 
 logger = logging.getLogger(__name__)
 
 MAX_NAME = 100
-_THUMBNAILS = 256
 # The picture of a session that goes on is drawn anew so often.
 _THUMBNAIL_S = 30.0
 _LINES_SEARCHED = 50
@@ -34,17 +38,19 @@ class Library:
 
     Args:
         database: says whether an account was removed.
+        workshop: makes bodies and thumbnails.
     """
 
-    def __init__(self, directory: SessionDirectory, database: Database, clock: Clock = SYSTEM_CLOCK) -> None:
-        self.out, self.usage = directory.config.out, directory.usage
-        self.exports = Exports(self.out)
+    def __init__(
+        self, directory: SessionDirectory, database: Database, workshop: Workshop, clock: Clock = SYSTEM_CLOCK
+    ) -> None:
+        self.out, self.usage, self._workshop = directory.config.out, directory.usage, workshop
+        self.downloads = Downloads(self.out)
         self.frames = RecordedFrames(self.out, lambda: directory.generation)
         self._directory, self._database, self._clock = directory, database, clock
         self.unfinished: set[str] = set()
         """Ids of sessions that are being made of clips: nobody sees them yet."""
-        self._drawn = lru_cache(_THUMBNAILS)(self._draw)
-        self._drawing = asyncio.Lock()
+        self._drawing, self._reading = asyncio.Lock(), asyncio.Lock()
 
     def sessions(self) -> list[SessionState]:
         """The sessions that have frames, by number."""
@@ -96,17 +102,34 @@ class Library:
         except (SessionInUse, OutputError) as error:
             logger.warning("session %d of a clip that failed is left: %s", found.number, error)
 
-    async def thumbnail(self, state: SessionState) -> bytes | None:
-        """A small picture, WebP, of a session's people; None if no mesh of it can be drawn."""
-        async with self._drawing:
-            return await asyncio.to_thread(self._drawn, state.number, state.statistics.ended_at // _THUMBNAIL_S)
-
-    def _draw(self, number: int, _: float) -> bytes | None:
-        """Of a frame in the middle, where people are as they are most of the time."""
-        state = self.session(number)
-        for after in (state.last_sequence // 2 - 1, -1) if state else ():
-            for line in self.frames.page(number, after, _LINES_SEARCHED):
-                picture = thumbnail(self.out, line)
-                if picture is not None:
-                    return picture
+    async def body(self, path: Path, visitor: Hashable) -> bytes | None:
+        """A GLB file made of a body, see `made_of_body`; None if there is no such body. Raises Refused: 429, 503."""
+        source = path.with_name(f"{path.name.removesuffix('.glb').removesuffix('.body')}.body.gltf")
+        stamp = await asyncio.to_thread(stamp_of, source)
+        if stamp is None:
+            return None
+        with suppress(ValueError):
+            return await self._workshop.made(visitor, (path, stamp), _body, path)
         return None
+
+    async def page(self, number: int, after: int, limit: int) -> list[dict[str, Any]]:
+        """See `RecordedFrames.page`; one thread reads at a time."""
+        async with self._reading:
+            return await asyncio.to_thread(self.frames.page, number, after, limit)
+
+    async def thumbnail(self, state: SessionState) -> bytes | None:
+        """A small picture, WebP, of a session's people; None if no mesh of it can be drawn. Raises Refused: 503.
+
+        It is of a frame in the middle, where people are as they are most of the time.
+        """
+        key = state.number, state.statistics.ended_at // _THUMBNAIL_S
+        async with self._drawing:
+            lines = []
+            if not self._workshop.keeps(key):
+                for after in (state.last_sequence // 2 - 1, -1):
+                    lines += await self.page(state.number, after, _LINES_SEARCHED)
+            return await self._workshop.made(None, key, first_thumbnail, self.out, lines)
+
+
+def _body(path: Path) -> list[bytes]:
+    return [made_of_body(path)]
