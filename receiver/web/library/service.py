@@ -6,7 +6,6 @@ import unicodedata
 from collections.abc import Hashable, Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
 
 from common.clock import SYSTEM_CLOCK, Clock
 from common.errors import OutputError
@@ -112,7 +111,7 @@ class Library:
             return await self._workshop.made(visitor, (path, stamp), _body, path)
         return None
 
-    async def page(self, number: int, after: int, limit: int) -> list[dict[str, Any]]:
+    async def page(self, number: int, after: int, limit: int) -> list[bytes]:
         """See `RecordedFrames.page`; one thread reads at a time."""
         async with self._reading:
             return await asyncio.to_thread(self.frames.page, number, after, limit)
@@ -124,7 +123,7 @@ class Library:
         """
         key = state.number, state.statistics.ended_at // _THUMBNAIL_S
         async with self._drawing:
-            lines = []
+            lines = list[bytes]()
             if not self._workshop.keeps(key):
                 for after in (state.last_sequence // 2 - 1, -1):
                     lines += await self.page(state.number, after, _LINES_SEARCHED)

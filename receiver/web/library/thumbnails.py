@@ -2,6 +2,7 @@
 
 import io
 import itertools
+import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -25,9 +26,9 @@ _FILLED = 0.86
 _MOST_PEOPLE = 6
 
 
-def first_thumbnail(out: Path, lines: Iterable[Mapping[str, Any]]) -> Iterator[bytes]:
+def first_thumbnail(out: Path, lines: Iterable[bytes]) -> Iterator[bytes]:
     """The picture of the first line of `frames.jsonl` that has one, if there is one."""
-    yield from itertools.islice(filter(None, (thumbnail(out, line) for line in lines)), 1)
+    yield from itertools.islice(filter(None, (thumbnail(out, json.loads(line)) for line in lines)), 1)
 
 
 def thumbnail(out: Path, line: Mapping[str, Any]) -> bytes | None:
