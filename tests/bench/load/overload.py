@@ -75,7 +75,7 @@ def fair_share(demands: Sequence[float], capacity: float) -> float:
 
 @dataclass(frozen=True, slots=True)
 class Phase:
-    """Who comes: accounts, honest and others, browsers that watch, and clients that ask for one path after the other."""
+    """Who comes: accounts, honest and others, browsers that watch, and clients that ask for one path after another."""
 
     accounts: Sequence[Account]
     browsers: int = 0
