@@ -45,7 +45,7 @@ class Workshop:
         longest_s: within which the next part must be made.
     """
 
-    def __init__(self, what: str, *, at_once: int = 1, waiting: int = 8, longest_s: float = 60.0) -> None:
+    def __init__(self, what: str, *, at_once: int = 1, waiting: int = 8, longest_s: float = 120.0) -> None:
         self._what, self._longest_s = what, longest_s
         self._places, self._turn = Places(waiting, _EACH, what), asyncio.Semaphore(at_once)
         self._idle: list[Process] = []

@@ -17,7 +17,7 @@ from common.io.startup import prepare_process
 HEAD = struct.Struct("!cQ")
 PART, END, REFUSED, INVALID, FAILED = b"+", b".", b"u", b"v", b"!"
 """Kinds of messages: a part, the end, and the text of a `BodywireError`, of a `ValueError` or of another error."""
-_NICE = 19
+_NICE = 10
 
 
 def main() -> None:
