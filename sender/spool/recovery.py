@@ -28,6 +28,8 @@ logger = logging.getLogger(__name__)
 
 _FILE = re.compile(r"([0-9]{12})\.bw")
 _MARK_BYTES = 128
+# The place of links, folders and pipes.
+_NOWHERE = -1
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,7 +111,7 @@ def files_of_session(
     aside = {first: _put_aside(path_of(directory, first)) for first in found if first not in right}
     for first, path in aside.items():
         place = found[first].place
-        if first in ours and place is not None and place not in right:
+        if first in ours and found[first].facts and place is not None and place not in right:
             path.rename(path_of(directory, place))
             right.add(place)
         else:
@@ -134,6 +136,8 @@ def _facts_of_session(directory: Path, found: Mapping[int, _Found], mark: Mark |
 
 
 def _look(path: Path) -> _Found:
+    if path.is_symlink() or not path.is_file():
+        return _Found(None, _NOWHERE)
     with suppress(RecordingError), Recording(path) as recording:
         for index in range(len(recording.blocks)):
             if (frame := _frame_in(recording, index)) is not None:

@@ -83,7 +83,8 @@ class Spool:
         self.next_sequence = self.delivered = 0
         with self._reported():
             directory.mkdir(parents=True, exist_ok=True, mode=0o700)
-            self._lock = os.open(directory / LOCK_FILE, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+            flags = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW
+            self._lock = os.open(directory / LOCK_FILE, flags, 0o600)
             try:
                 self._open(content)
             except BaseException:

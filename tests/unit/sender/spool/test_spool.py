@@ -282,6 +282,27 @@ def test_files_of_other_sessions_and_places_are_not_delivered(tmp_path: Path, ca
     assert len(list(mine.iterdir())) == 4, "the lock, and what is not of this session stays"
 
 
+def test_links_folders_and_pipes_in_a_spool_are_neither_read_nor_written(tmp_path: Path) -> None:
+    spool = spool_in(tmp_path)
+    fill(spool, 6)
+    spool.close()
+    folder, elsewhere = tmp_path / "spool", tmp_path / "elsewhere"
+    elsewhere.write_bytes((folder / "000000000004.bw").read_bytes())
+    (folder / "000000000004.bw").unlink()
+    (folder / "000000000004.bw").symlink_to(elsewhere)
+    (folder / "000000000002.bw").mkdir()
+    os.mkfifo(folder / "000000000009.bw")
+    spool = spool_in(tmp_path)
+    assert (read_all(spool), spool.next_sequence, files(tmp_path)) == ([0, 1, 2, 3], 6, [0, 6])
+    spool.close()
+    content = elsewhere.read_bytes()
+    (folder / "lock").unlink()
+    (folder / "lock").symlink_to(elsewhere)
+    with pytest.raises(OutputError, match="give another --spool"):
+        spool_in(tmp_path)
+    assert elsewhere.read_bytes() == content
+
+
 def damaged(random: Random, folder: Path) -> None:
     """Does something to a file of a spool."""
     path, other = (random.choice(sorted(folder.iterdir())) for _ in range(2))
