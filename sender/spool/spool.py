@@ -127,7 +127,9 @@ class Spool:
         """
         with self._reported():
             frames = self._frames_from(first)[:most]
-        say_lost(self.directory, first, frames, frames[-1].sequence + 1 if frames else self.next_sequence)
+        # Another receiver may lack what was delivered, and was deleted.
+        begin, after = max(first, self.delivered), frames[-1].sequence + 1 if frames else self.next_sequence
+        say_lost(self.directory, begin, [frame for frame in frames if frame.sequence >= begin], after)
         return frames
 
     def skip(self, sequence: int) -> None:

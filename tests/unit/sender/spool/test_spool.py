@@ -85,6 +85,14 @@ def test_frames_are_read_in_order_once_each(tmp_path: Path, batch: int, ahead: i
     spool.close()
 
 
+def test_what_was_delivered_is_not_said_to_be_lost(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    spool = spool_in(tmp_path)
+    fill(spool, 10)
+    spool.release(9)
+    assert read_all(spool) == [8, 9] and not caplog.messages, "of another receiver that has nothing"
+    spool.close()
+
+
 def test_delivered_files_are_deleted_except_the_newest(tmp_path: Path) -> None:
     spool = spool_in(tmp_path)
     fill(spool, 10)
