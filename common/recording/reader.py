@@ -81,7 +81,7 @@ class Recording:
         """Capture time of the last frame after `began_us`."""
         if not self._frames:
             return 0
-        times_us = [each.captured_us for each in self._records_of(self._frames[-1]) if isinstance(each, RecordedFrame)]
+        times_us = [each.captured_us for each in self.records_of(self._frames[-1]) if isinstance(each, RecordedFrame)]
         return max([*times_us, self.began_us]) - self.began_us
 
     def check(self, codec: int, model: str) -> None:
@@ -117,7 +117,7 @@ class Recording:
             if block.kind is BlockKind.BLOB:
                 yield self._decoded(block, decode_blob)
             else:
-                yield from self._records_of(block)
+                yield from self.records_of(block)
 
     def _newest_blobs(self, blocks: Sequence[Block]) -> Iterator[Blob]:
         """The newest blob of each kind and key in some blocks."""
@@ -196,7 +196,8 @@ class Recording:
                 found = number
         return found
 
-    def _records_of(self, block: Block) -> list[Record]:
+    def records_of(self, block: Block) -> list[Record]:
+        """The records of a block of frames."""
         records, shift_us = self._decoded(block, decode_records), self._shifts_us[block.offset]
         if not shift_us:
             return records

@@ -3,7 +3,7 @@
 import argparse
 import math
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from common.errors import UsageError, exit_code_of
@@ -37,18 +37,23 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
     def work() -> None:
         prepare_process()
-        options = _parser().parse_args(arguments)
-        _check_flags(options)
-        form = FORMATS[options.format]
-        alone = form.export in (Export.SCENE, Export.TABLE) or options.person is not None
-        destination = Destination.parse(options.output, form, alone=alone, force=options.force)
-        # Imported last: libraries take seconds, for which a wrong flag need not wait.
-        from receiver.export.session_export import export_session
-
-        for line in export_session(options, destination):
+        for line in export(arguments):
             print(line)
 
     return exit_code_of("receiver export", work)
+
+
+def export(arguments: Sequence[str] | None) -> Iterator[str]:
+    """Does what the command line says; yields and raises as `export_session`."""
+    options = _parser().parse_args(arguments)
+    _check_flags(options)
+    form = FORMATS[options.format]
+    alone = form.export in (Export.SCENE, Export.TABLE) or options.person is not None
+    destination = Destination.parse(options.output, form, alone=alone, force=options.force)
+    # Imported last: libraries take seconds, for which a wrong flag need not wait.
+    from receiver.export.session_export import export_session
+
+    yield from export_session(options, destination)
 
 
 def _check_flags(options: argparse.Namespace) -> None:

@@ -15,6 +15,7 @@ from receiver.web.accounts.passwords import PasswordHasher
 from receiver.web.accounts.service import AccountService
 from receiver.web.children.clips import ChildClips
 from receiver.web.children.pictures import ChildPictures
+from receiver.web.children.workshop import Workshop
 from receiver.web.config import AccountsConfig, UploadConfig
 from receiver.web.database.database import Database
 from receiver.web.library.clips import ClipService
@@ -78,9 +79,12 @@ async def open_site(
         directory.on_deleted = lambda number: loop.call_soon_threadsafe(hub.session_deleted, number)
         database = await asyncio.to_thread(Database, out)
         files = await asyncio.to_thread(_recovered_files, out, database)
-        library = Library(directory, database, clock)
+        workshop = Workshop("bodies, changes and thumbnails")
+        opened.push_async_callback(workshop.aclose)
+        library = Library(directory, database, workshop, clock)
+        opened.push_async_callback(library.downloads.aclose)
         admission = Admission(uploads, database, library)
-        models = ModelService(uploads, database, files, pictures, clock, metrics, admission)
+        models = ModelService(uploads, database, files, pictures, clock, metrics, admission, workshop)
         opened.push_async_callback(models.close)
         clips = ClipService(uploads, library, player, admission, metrics)
         opened.push_async_callback(clips.close)

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from common.blobs import Blob
+from common.errors import PeerError
 from common.wire.convert import MAX_BLOB_BYTES, MAX_CHUNK_BYTES, Chunk, ChunkAck
 
 
@@ -44,12 +45,14 @@ class _Transfer:
     Args:
         number: of the blob within the session, from 1.
         sent, acknowledged: bytes, from the first on.
+        most_sent: the same before it was sent again, whose answers may yet arrive; 0 if it was not.
     """
 
     number: int
     blob: Blob
     sent: int = 0
     acknowledged: int = 0
+    most_sent: int = 0
 
     def next_chunk(self, most_bytes: int) -> Chunk:
         data = self.blob.data[self.sent : self.sent + min(most_bytes, MAX_CHUNK_BYTES)]
@@ -95,12 +98,22 @@ class BackgroundTransfer:
     def _send_again(self) -> None:
         """The blob in transfer is sent again from its beginning."""
         if self._transfer is not None:
+            self._transfer.most_sent = max(self._transfer.most_sent, self._transfer.sent)
             self._transfer.sent = self._transfer.acknowledged = 0
 
     def received(self, chunk_ack: ChunkAck) -> None:
+        """Handles the answer to a chunk. Raises PeerError if it is to one that was never sent, or takes bytes back."""
         transfer = self._transfer
+        if chunk_ack.blob > self._number:
+            raise PeerError(f"the receiver has bytes of blob {chunk_ack.blob}, which was never sent; see --peer")
         if transfer is None or chunk_ack.blob != transfer.number:
             return
+        taken_back = chunk_ack.held < transfer.acknowledged and not transfer.most_sent
+        if chunk_ack.held > max(transfer.sent, transfer.most_sent) or taken_back:
+            raise PeerError(
+                f"the receiver has {chunk_ack.held} bytes of a blob of which {transfer.sent} were sent and "
+                f"{transfer.acknowledged} confirmed: it is faulty, or no Bodywire receiver; see --peer"
+            )
         transfer.acknowledged = min(max(transfer.acknowledged, chunk_ack.held), transfer.sent)
         if transfer.acknowledged == len(transfer.blob.data):
             if transfer.blob.traits.recorded:

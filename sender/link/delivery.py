@@ -13,6 +13,7 @@ from common.frames import LabelFrame
 from common.wire.convert import (
     MAX_CHUNK_BYTES,
     MAX_WINDOW,
+    NO_SEQUENCE,
     Acknowledgement,
     AckStatus,
     Chunk,
@@ -39,6 +40,9 @@ _DECODED = (AckStatus.DECODED, AckStatus.LATE)
 # A receiver that rejects this many frames in a row, or one frame this often, will reject the next one too: key frames
 # are among them.
 _MAX_REJECTIONS = 8
+_FAULTY = "it is faulty, or no Bodywire receiver; see --peer"
+# More than are sent while an answer is on its way.
+_MESSAGES = 1024
 # A receiver answers each frame of a stream once.
 _MAX_UNEXPECTED_IN_A_ROW = MAX_WINDOW
 # A receiver that drains ends the stream when it has handled the frames that have arrived.
@@ -94,6 +98,8 @@ class FrameDelivery:
         self._most_in_flight: int
         self._last_sent_s: float | None
         self._unexpected: int
+        # The newest messages, by the number that their answers name.
+        self._messages: dict[int, None]
         self._paused = asyncio.Event()
 
     async def send(self, frame: LabelFrame, ahead: Sequence[Blob] = ()) -> None:
@@ -127,7 +133,7 @@ class FrameDelivery:
         self._delayed_acknowledgement = DelayedAcknowledgement(interval_s, paced=self._paced, lossy=lossy)
         self._congestion_window.restart(min(self._config.window, welcome.window))
         self._most_in_flight = welcome.window
-        self._last_sent_s, self._unexpected = None, 0
+        self._last_sent_s, self._unexpected, self._messages = None, 0, {}
         self._paused.clear()
         self._resize()
         self.background.restart(receiver_is_new=not welcome.resumed)
@@ -188,6 +194,9 @@ class FrameDelivery:
         )
         self._resize()
         *earlier, last = (frame.sequence for frame in frames)
+        self._messages[last] = None
+        if len(self._messages) > _MESSAGES:
+            del self._messages[next(iter(self._messages))]
         return FrameMessage(last, encoded.payload, may_wait, tuple(earlier))
 
     async def _next_frames(self) -> Frames:
@@ -239,10 +248,16 @@ class FrameDelivery:
         return True
 
     def new(self, acks: Sequence[Acknowledgement]) -> Sequence[Acknowledgement]:
-        """The answers to frames in flight, if others may be repeated; frames that they show to be lost are given up."""
+        """The answers to frames in flight, if others may be repeated; frames that they show to be lost are given up.
+
+        Raises:
+            PeerError: the receiver answers what was never sent.
+        """
         self._measurement.arrived(acks[-1])
         if not self._lossy:
             return acks
+        for ack in acks:
+            self._check_sent(ack)
         new = [ack for ack in acks if self._queue.find(ack.sequence) is not None]
         if not new and self._losses.is_late(acks[-1]):
             new = [acks[-1]]
@@ -278,9 +293,10 @@ class FrameDelivery:
             What it measured; None if it rejects the frame, or the frame is not in flight.
 
         Raises:
-            PeerError: the receiver rejects every frame, or always the same one, answers frames that are not in flight,
-                or drops frames of a session that is not live.
+            PeerError: the receiver rejects every frame, or always the same one, answers what was never sent, or again
+                and again what is not in flight, says impossible times, or drops frames of a session that is not live.
         """
+        self._check_sent(ack)
         sample = None
         if ack.status is AckStatus.REJECTED:
             self._reject(ack)
@@ -311,13 +327,26 @@ class FrameDelivery:
         self._finish_all(in_flight, fates.get(ack.status, Fate.ACKNOWLEDGED))
         return sample
 
+    def _check_sent(self, ack: Acknowledgement) -> None:
+        """Raises PeerError for an answer to what was never sent on this stream."""
+        unparsed = ack.sequence == NO_SEQUENCE and ack.status is AckStatus.REJECTED
+        if unparsed or ack.sequence in self._messages:
+            return
+        if not self._messages or ack.sequence > max(self._messages) or ack.sequence == NO_SEQUENCE:
+            raise PeerError(f"the receiver acknowledged frame {ack.sequence}, which was never sent: {_FAULTY}")
+        if self._lossy or ack.sequence < min(self._messages):
+            # A number from long ago may be taken for another one.
+            self._expect_no_more(ack)
+        else:
+            raise PeerError(f"the receiver acknowledged frame {ack.sequence}, which left in no message: {_FAULTY}")
+
     def _expect_no_more(self, ack: Acknowledgement) -> None:
         """Counts an answer to a frame that is not in flight."""
         self._unexpected += 1
         if self._unexpected == 1:
             logger.warning("the receiver acknowledged frame %d, which is not in flight", ack.sequence)
         if self._unexpected >= _MAX_UNEXPECTED_IN_A_ROW:
-            raise PeerError(f"the receiver acknowledged {self._unexpected} frames that were not in flight")
+            raise PeerError(f"the receiver acknowledged {self._unexpected} frames that were not in flight: {_FAULTY}")
 
     def _reject(self, ack: Acknowledgement) -> None:
         follows = self._session.is_unsure(ack.sequence)

@@ -104,11 +104,13 @@ class SenderSession:
 
     def check(self, welcome: Welcome) -> None:
         """Raises PeerError if the receiver claims frames that were never sent: it would discard them unseen."""
+        claimed = welcome.next_sequence - 1
         if self._next_unsent is None:
             self._next_unsent = welcome.next_sequence if self._hello.resume else 0
-        if welcome.next_sequence > self._next_unsent:
-            last = welcome.next_sequence - 1
-            raise PeerError(f"the receiver claims to have frame {last} of this session, which was never sent")
+        if not self._hello.resume:  # of an earlier process nobody knows what it has sent
+            claimed = max(claimed, welcome.decodable_from)
+        if claimed >= self._next_unsent:
+            raise PeerError(f"the receiver claims to have frame {claimed} of this session, which was never sent")
 
     def resume(self, welcome: Welcome, resumption: Resumption) -> None:
         """Sets the encoder to the receiver's state on a new stream (`resumption`: what it shows of the frames sent)."""

@@ -1,26 +1,27 @@
 """The frames that a sender has captured and not yet delivered, in order, on disk.
 
-    DIR/lock                locked by the sender that uses the directory
+    DIR/lock                locked by the sender that uses the directory; it says how far numbers are given
     DIR/000000000256.bw     a recording of the frames from 256 on, a block each; the newest one is kept as long as the
-                            session lasts, because it carries the numbering
+                            session lasts, because it has the facts
 
 The facts of each file name the session and its secret, the source, codec and networks of the frames.  A frame is sent
 (`read`) only after it is on the disk, so that the spool contains every frame of the session that a receiver may have:
-after a crash of the sender or its machine, numbering continues after the last frame in the spool.
+after a crash of the sender or its machine, numbering continues after the last frame in the spool.  Numbers of frames
+that are lost, because a file was damaged, are not given again.
 """
 
 import fcntl
 import logging
 import os
-import re
 import secrets
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from common.codec.packet import CODEC_VERSION
-from common.errors import MalformedPacket, OutputError, RecordingError, UsageError, disk_remedy
+from common.errors import OutputError, RecordingError, UsageError, disk_remedy
 from common.frames import LabelFrame
 from common.io.atomic_write import atomic_write, remove_partial_files
 from common.recording.facts import RecordingFacts
@@ -30,13 +31,13 @@ from common.recording.writer import RecordingWriter, file_head
 from common.text import counted
 from common.version import package_version
 from common.wire.convert import SESSION_ID_BYTES, SESSION_SECRET_BYTES
-from common.wire.label_frames import decode_label_frame, encode_label_frame
+from common.wire.label_frames import encode_label_frame
 from sender.capture.source import without_credentials
 from sender.spool.config import DeliveryConfig
+from sender.spool.recovery import Mark, files_of_session, frames_of, path_of, say_lost
 
 logger = logging.getLogger(__name__)
 LOCK_FILE = "lock"
-_SEGMENT = re.compile(r"([0-9]{12})\.bw")
 _FRAMES_PER_SEGMENT = 256
 
 
@@ -74,7 +75,7 @@ class Spool:
         self.directory = directory
         self._limit_bytes = limit_bytes
         self._writer: RecordingWriter | None = None
-        # Size of each complete file, by the sequence of its first frame, in order; and frames of one of them.
+        # Size of each other file, by the sequence of its first frame, in order; and frames of one of them.
         self._complete: dict[int, int] = {}
         self._read: tuple[int, list[LabelFrame]] = (-1, [])
         # Of the newest file: the sequence of its first frame, and its frames.
@@ -82,7 +83,8 @@ class Spool:
         self.next_sequence = self.delivered = 0
         with self._reported():
             directory.mkdir(parents=True, exist_ok=True, mode=0o700)
-            self._lock = os.open(directory / LOCK_FILE, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+            flags = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW
+            self._lock = os.open(directory / LOCK_FILE, flags, 0o600)
             try:
                 self._open(content)
             except BaseException:
@@ -115,13 +117,20 @@ class Spool:
             record = RecordedFrame(frame.sequence, captured_us, True, encode_label_frame(frame))
             self._writer.add_frame(record, entry_point=True)
             self._writer.flush()
-        self._frames.append(frame)
-        self.next_sequence += 1
+            self._frames.append(frame)
+            self._count_to(self.next_sequence + 1)
 
     def read(self, first: int, most: int) -> list[LabelFrame]:
-        """The frames from a sequence on, at most `most`, which are synced to the disk; empty if all are damaged."""
+        """The frames from a sequence on, at most `most`, which are synced to the disk; empty if all are damaged.
+
+        A warning says which are lost up to the last of them.
+        """
         with self._reported():
-            return self._frames_from(first)[:most]
+            frames = self._frames_from(first)[:most]
+        # Another receiver may lack what was delivered, and was deleted.
+        begin, after = max(first, self.delivered), frames[-1].sequence + 1 if frames else self.next_sequence
+        say_lost(self.directory, begin, [frame for frame in frames if frame.sequence >= begin], after)
+        return frames
 
     def skip(self, sequence: int) -> None:
         """Removes the frames below a sequence without sending them: the receiver has them already.
@@ -141,10 +150,11 @@ class Spool:
         """Marks the frames below a sequence as delivered and deletes their files."""
         self.delivered = max(self.delivered, sequence)
         with self._reported():
+            self._write_mark()
             for first in list(self._complete):
                 if self._after(first) > self.delivered:
                     return
-                self._path(first).unlink()
+                self._path(first).unlink(missing_ok=True)
                 del self._complete[first]
 
     def finish(self) -> None:
@@ -152,8 +162,9 @@ class Spool:
         with self._reported():
             self._close_writer()
             for first in [*self._complete, self._newest]:
-                self._path(first).unlink()
+                self._path(first).unlink(missing_ok=True)
             self._sync_directory()
+            os.ftruncate(self._lock, 0)
 
     def close(self) -> None:
         """Unlocks the directory; undelivered frames stay. Safe to call twice."""
@@ -171,16 +182,12 @@ class Spool:
         except OSError:
             raise UsageError(f"another sender uses the spool {self.directory}: give --spool another one") from None
         remove_partial_files(self.directory)
-        names = (_SEGMENT.fullmatch(name) for name in os.listdir(self.directory))
-        firsts = sorted(int(name[1]) for name in names if name)
-        self.delivered = firsts[0] if firsts else 0
-        self.resumed = bool(firsts)
-        if firsts:
-            self._complete = {first: self._path(first).stat().st_size for first in firsts[:-1]}
-            self._resume(firsts[-1], content)
-        else:
+        mark = Mark.read(self._lock)
+        facts, firsts = files_of_session(self.directory, mark, partial(_check, self.directory, content))
+        self.resumed = facts is not None
+        if facts is None:
             session, secret = secrets.token_hex(SESSION_ID_BYTES), secrets.token_hex(SESSION_SECRET_BYTES)
-            self._facts = RecordingFacts(
+            facts = RecordingFacts(
                 content.codec_version,
                 content.model_hash.hex(),
                 "spool",
@@ -189,18 +196,38 @@ class Spool:
                 live=False,
                 session={"id": session, "secret": secret, "source": content.source},
             )
+        self._facts = facts
+        self.session_id = bytes.fromhex(facts.session["id"])
+        self.session_secret = bytes.fromhex(facts.session["secret"])
+        if firsts:
+            self._resume(firsts, mark if mark and mark.session == facts.session["id"] else None)
+        else:
             self._begin_file(0)
-        self.session_id = bytes.fromhex(self._facts.session["id"])
-        self.session_secret = bytes.fromhex(self._facts.session["secret"])
 
-    def _resume(self, first: int, content: SpoolContent) -> None:
-        """Continues the newest file of an earlier sender, whose end may be cut."""
-        with _open_file(self._path(first)) as recording:
-            _check(recording, content)
-            self._facts = recording.facts
-            self._newest, self._frames = first, _frames_of(recording)
-            self.next_sequence = first + len(self._frames)
-            self._writer = RecordingWriter.behind(recording, len(self._frames))
+    def _resume(self, firsts: Sequence[int], mark: Mark | None) -> None:
+        """Continues the newest file of an earlier sender, unless that is damaged."""
+        oldest, newest = firsts[0], firsts[-1]
+        self.delivered = oldest if mark is None else mark.delivered
+        self._complete = {first: self._path(first).stat().st_size for first in firsts}
+        # Without the mark, nobody knows how many frames were in what cannot be read.
+        after = newest + _FRAMES_PER_SEGMENT if mark is None else mark.next_sequence
+        with suppress(RecordingError), Recording(self._path(newest)) as recording:
+            frames, end = frames_of(recording, newest), newest + len(recording.blocks)
+            after = end if mark is None and recording.whole else max(end, after)
+            if newest + len(frames) == after:
+                self._newest, self._frames = newest, frames
+                self._writer = RecordingWriter.behind(recording, len(frames))
+                del self._complete[newest]
+                self._count_to(after)
+                return
+        self._begin_file(after)
+
+    def _count_to(self, next_sequence: int) -> None:
+        self.next_sequence = next_sequence
+        self._write_mark()
+
+    def _write_mark(self) -> None:
+        Mark(self._facts.session["id"], self.delivered, self.next_sequence).write(self._lock)
 
     def _begin_file(self, first: int) -> None:
         if self._writer is not None:
@@ -210,9 +237,11 @@ class Spool:
         path = self._path(first)
         atomic_write(path, file_head(self._facts), mode=0o600)
         self._sync_directory()
+        self._complete.pop(first, None)
         self._newest, self._frames = first, []
-        with _open_file(path) as recording:
+        with Recording(path) as recording:
             self._writer = RecordingWriter.behind(recording, 0)
+        self._count_to(first)
 
     def _frames_from(self, first: int) -> list[LabelFrame]:
         """Frames from a sequence on, of the first file that has some."""
@@ -222,11 +251,9 @@ class Spool:
                 continue
             if self._read[0] != begin:
                 self._read = begin, self._frames_in(begin)
-            frames = [frame for frame in self._read[1] if frame.sequence >= first]
+            frames = [frame for frame in self._read[1] if first <= frame.sequence < after]
             if frames:
                 return frames
-            lost = max(begin, first)
-            logger.error("%s is damaged: frames %d to %d are lost", self._path(begin), lost, after - 1)
         if self._writer is not None:
             self._writer.sync()
         return self._frames[max(first - self._newest, 0) :]
@@ -234,7 +261,7 @@ class Spool:
     def _frames_in(self, first: int) -> list[LabelFrame]:
         try:
             with Recording(self._path(first)) as recording:
-                return _frames_of(recording)
+                return frames_of(recording, first)
         except RecordingError:
             return []
 
@@ -255,7 +282,7 @@ class Spool:
             os.close(folder)
 
     def _path(self, first: int) -> Path:
-        return self.directory / f"{first:012d}.bw"
+        return path_of(self.directory, first)
 
     @contextmanager
     def _reported(self) -> Iterator[None]:
@@ -288,28 +315,8 @@ def open_spool(config: DeliveryConfig, camera: str, model_hash: bytes) -> Iterat
         yield spool
 
 
-def _open_file(path: Path) -> Recording:
-    try:
-        return Recording(path)
-    except RecordingError as error:
-        raise UsageError(f"{error}: remove {path.parent}, or give another --spool") from None
-
-
-def _frames_of(recording: Recording) -> list[LabelFrame]:
-    """The frames of a file up to the first damage."""
-    frames: list[LabelFrame] = []
-    with suppress(RecordingError, MalformedPacket):
-        for record in recording.read():
-            if isinstance(record, RecordedFrame):
-                frames.append(decode_label_frame(record.payload))
-    return frames
-
-
-def _check(recording: Recording, content: SpoolContent) -> None:
-    """Raises UsageError if the recording is no file of a spool, or has frames of another source or version."""
-    facts, directory = recording.facts, recording.path.parent
-    if facts.recorded_by != "spool" or set(facts.session) != {"id", "secret", "source"}:
-        raise UsageError(f"{recording.path} is no file of a spool: remove it, or give another --spool")
+def _check(directory: Path, content: SpoolContent, facts: RecordingFacts) -> None:
+    """Raises UsageError if the frames of a session are of another source or version."""
     if facts.session["source"] != content.source:
         raise UsageError(
             f"the spool {directory} contains frames of {facts.session['source']}, not of {content.source}: "

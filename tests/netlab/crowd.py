@@ -8,10 +8,10 @@ import os
 import re
 import time
 from collections import Counter
-from collections.abc import AsyncIterator, Coroutine, Iterator, Sequence
+from collections.abc import AsyncIterator, Coroutine, Iterable, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass, replace
-from itertools import count
+from itertools import count, repeat
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -168,12 +168,12 @@ class Said(logging.Handler):
         self.counts[_without_numbers(record.getMessage())] += 1
 
 
-async def request(page: str, answers: Counter[str]) -> None:
-    """Asks for the page's status again and again over one connection, until cancelled or the connection ends."""
+async def request(page: str, answers: Counter[str], paths: Iterable[str] = repeat("/api/status")) -> None:
+    """Asks for one path after the other over one connection, until cancelled or the connection ends."""
     where = urlsplit(page)
     reader, writer = await asyncio.open_connection(where.hostname, where.port)
-    while True:
-        writer.write(f"GET /api/status HTTP/1.1\r\nHost: {where.netloc}\r\n\r\n".encode())
+    for path in paths:
+        writer.write(f"GET {path} HTTP/1.1\r\nHost: {where.netloc}\r\n\r\n".encode())
         try:
             head = (await reader.readuntil(b"\r\n\r\n")).decode()
             await reader.readexactly(int(re.findall(r"content-length: (\d+)", head)[0]))

@@ -26,14 +26,18 @@ _MEMORY = Path("/proc/meminfo")
 _OPTIONS_PREFIX = "BODYWIRE_SENDER_"
 
 
-async def begun(command: Sequence[str], stdin: int = DEVNULL) -> Process:
-    """Starts a program that ends with the receiver. Raises OSError if it cannot be started."""
+async def begun(command: Sequence[str], stdin: int = DEVNULL, stdout: int = DEVNULL) -> Process:
+    """Starts a program that ends with the receiver, and speaks on one pipe: stdout, or else stderr.
+
+    Raises:
+        OSError: it cannot be started.
+    """
     return await asyncio.create_subprocess_exec(
         *(sys.executable, "-I", "-S", end_with_parent.__file__, str(os.getpid())),
         *command,
         stdin=stdin,
-        stdout=DEVNULL,
-        stderr=PIPE,
+        stdout=stdout,
+        stderr=PIPE if stdout == DEVNULL else DEVNULL,
         limit=_MAX_LINE_BYTES,
         # An interrupt on the terminal is for the receiver, which ends the child in good order.
         start_new_session=True,

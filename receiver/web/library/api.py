@@ -2,8 +2,8 @@
 
 import os
 import stat
-from collections.abc import Iterator
-from contextlib import suppress
+from collections.abc import AsyncGenerator, AsyncIterator
+from contextlib import aclosing, suppress
 from pathlib import Path
 from typing import Annotated, Any, Literal
 from urllib.parse import quote
@@ -13,9 +13,9 @@ from fastapi import APIRouter, Depends, Query, Request, Response
 from fastapi import Path as PathParameter
 from starlette.responses import FileResponse, StreamingResponse
 from starlette.staticfiles import NotModifiedResponse, StaticFiles
+from starlette.types import Receive, Scope, Send
 
 from common.errors import UsageError
-from receiver.export.rigging import made_of_body
 from receiver.mesh.formats import FORMATS, MESH_FORMATS
 from receiver.publish.session_deletion import session_of_file
 from receiver.publish.session_records import SessionState
@@ -23,7 +23,7 @@ from receiver.web.access import Manager
 from receiver.web.accounts.identity import Holder, Visitor
 from receiver.web.guards import asks_for_head
 from receiver.web.library.clips import FIELD, RecordedClip
-from receiver.web.library.downloads import chunks, zipped
+from receiver.web.library.downloads import chunks
 from receiver.web.library.schemas import ClipShown, FramesShown, SessionChange, SessionShown, SessionsShown
 from receiver.web.problems import FILE
 from receiver.web.refused import Refused
@@ -81,7 +81,7 @@ def library_api() -> APIRouter:
     described = "MP4, MOV, WebM, Matroska, or a GIF, APNG, WebP or AVIF that moves"
     api.post("/api/sessions", **upload_route(FIELD, described, ClipShown))(upload_clip)
     api.get(path)(show_session)
-    api.get(f"{path}/frames")(list_frames)
+    api.get(f"{path}/frames", response_model=FramesShown)(list_frames)
     api.get(f"{path}/thumbnail", **FILE)(get_thumbnail)
     api.get(f"{path}/meshes/{{name}}", **FILE)(get_session_mesh)
     api.get(f"{path}/download/{{kind}}", **FILE)(download)
@@ -121,11 +121,12 @@ async def show_session(request: Request, manager: Watching, state: Found) -> Ses
     return _shown(request, state, manager)
 
 
-async def list_frames(request: Request, state: Found, after: After = -1, limit: Limit = 100) -> FramesShown:
+async def list_frames(request: Request, state: Found, after: After = -1, limit: Limit = 100) -> Response:
     """Frames of a session, in the order in which they were published."""
+    # They are JSON already, and to make it anew would keep the event loop for long.
     library = site_of(request).library
-    found = await anyio.to_thread.run_sync(library.page, state, after, limit)
-    return FramesShown(frames=found)
+    lines = await library.page(state, after, limit)
+    return Response(b'{"frames":[%s]}' % b",".join(lines), media_type="application/json")
 
 
 async def get_thumbnail(request: Request, state: Found) -> Response:
@@ -142,14 +143,15 @@ async def get_session_mesh(name: MeshName, request: Request, state: Found) -> Re
     Of a body `000123.body.gltf` there are, made when they are asked for, `000123.body.glb`, complete, in its pose, and
     `000123.glb`, without a skeleton, if no surface is on disk.
     """
-    path = site_of(request).library.out / "meshes" / name
+    site = site_of(request)
+    path = site.library.out / "meshes" / name
     media_type = _MEDIA_TYPES.get(path.suffix[1:]) if session_of_file(name) == state.number else None
-    found = await anyio.to_thread.run_sync(_regular, path) if media_type else None
+    found = await anyio.to_thread.run_sync(_status, path) if media_type else None
     if found is None and media_type == _MEDIA_TYPES["glb"]:
-        content = await anyio.to_thread.run_sync(_made, path)
+        content = await site.library.body(path, await site.access.visitor(request))
         if content is not None:
             return Response(content, media_type=media_type, headers=_KEPT)
-    if found is None:
+    if found is None or not stat.S_ISREG(found.st_mode):
         raise Refused(404, "there is no such mesh")
     response = FileResponse(path, media_type=media_type, headers=_KEPT, stat_result=found)
     if _CACHED.is_not_modified(response.headers, request.headers):
@@ -157,41 +159,53 @@ async def get_session_mesh(name: MeshName, request: Request, state: Found) -> Re
     return response
 
 
-def _regular(path: Path) -> os.stat_result | None:
-    """What the system says of a file; None if there is none, or a link or pipe in its place."""
+def _status(path: Path) -> os.stat_result | None:
+    """What the system says of a file, link or pipe; None if there is none."""
     with suppress(OSError):
-        found = path.lstat()
-        return found if stat.S_ISREG(found.st_mode) else None
-    return None
-
-
-def _made(path: Path) -> bytes | None:
-    """A mesh made of a body; None if there is something else in its place, or no such body."""
-    with suppress(ValueError):
-        return None if os.path.lexists(path) else made_of_body(path)
+        return path.lstat()
     return None
 
 
 async def download(kind: Format, request: Request, state: Found, manager: Watching) -> Response:
     """A session as animation, or all of its files; a ZIP of files where a format has one person a file."""
-    site, ending = site_of(request), kind
-    library = site.library
-    stem = state.file_stem
+    site = site_of(request)
+    downloads, visitor, stem = site.library.downloads, await site.access.visitor(request), state.file_stem
     if asks_for_head(request):
-        content: Iterator[bytes] = iter(())
-    elif kind == "zip":
-        content = zipped(library.out, state.number, stem, state.hidden)
-    else:
-        try:
-            file, made = await library.exports.export(state.number, kind, stem, await site.access.visitor(request))
-        except UsageError:
-            # It may have been deleted while it was exported or waited for its turn.
-            _existing(request, state.number, manager)
-            raise
-        content, ending = chunks(file), "zip" if made == "zip" else kind
+        return StreamingResponse(iter(()), **_attachment(stem, kind))
+    if kind == "zip":
+        return _Parts(downloads.zipped(state.number, stem, state.hidden, visitor), **_attachment(stem, kind))
+    try:
+        file, ending = await downloads.export(state.number, kind, stem, visitor)
+    except UsageError:
+        # It may have been deleted while it was exported or waited for its turn.
+        _existing(request, state.number, manager)
+        raise
+    return StreamingResponse(chunks(file), **_attachment(stem, ending))
+
+
+def _attachment(stem: str, ending: str) -> dict[str, Any]:
+    """Media type and headers of a file that a browser saves."""
+    name = quote(f"{stem}.{ending}", safe="")
     media_type = "application/zip" if ending == "zip" else FORMATS[ending].media_type
-    headers = {"content-disposition": f"attachment; filename*=UTF-8''{quote(f'{stem}.{ending}', safe='')}"}
-    return StreamingResponse(content, media_type=media_type, headers=headers)
+    return {"media_type": media_type, "headers": {"content-disposition": f"attachment; filename*=UTF-8''{name}"}}
+
+
+class _Parts(StreamingResponse):
+    """An answer that begins with its first part, so that an error before is an answer, and closes whoever makes it."""
+
+    def __init__(self, parts: AsyncGenerator[bytes], **how: Any) -> None:
+        super().__init__(self._all(), **how)
+        self._parts, self._first = parts, b""
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        async with aclosing(self._parts):
+            self._first = await anext(self._parts)
+            await super().__call__(scope, receive, send)
+
+    async def _all(self) -> AsyncIterator[bytes]:
+        yield self._first
+        async for part in self._parts:
+            yield part
 
 
 async def change(given: SessionChange, request: Request, manager: Watching, state: ToChange) -> SessionShown:

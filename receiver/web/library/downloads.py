@@ -1,12 +1,10 @@
-"""Sessions as files: `receiver export` in a process of its own, or all files of a session as they are in a ZIP."""
+"""Sessions as files: `receiver export`, or all files of a session as they are in a ZIP."""
 
-import asyncio
 import json
-import os
 import re
 import zipfile
-from collections.abc import Collection, Hashable, Iterable, Iterator
-from contextlib import suppress
+from collections.abc import AsyncGenerator, Collection, Hashable, Iterator
+from contextlib import aclosing, suppress
 from pathlib import Path
 from typing import BinaryIO
 
@@ -15,26 +13,31 @@ from zipstream import ZipStream
 from common.errors import UsageError
 from common.io.private_folder import PrivateFolder
 from common.io.regular_file import open_regular
+from receiver.export.command import export
 from receiver.publish.frame_record import encode_line, mesh_path
 from receiver.publish.output_files import output_errors
 from receiver.publish.session_deletion import session_files, session_of_line
 from receiver.publish.session_records import DAMAGES, without_people
-from receiver.web.children.own_program import own_environment, own_program
-from receiver.web.places import Places
+from receiver.web.children.workshop import Workshop
 
-_EXPORT_TIMEOUT_S = 600.0
-_AT_ONCE, _WAITING, _OF_VISITOR = 1, 8, 3
-_NICE = 10
+_EXPORT_S, _ZIPS = 600.0, 4
 _CHUNK_BYTES = 1 << 18
 _REFERENCE = re.compile(rb'"uri":"([a-z0-9-]+\.[a-z]+)"')
 
 
-class Exports:
-    """Exports sessions of a directory, one at a time: each takes as long as a core needs for the session."""
+class Downloads:
+    """Makes files of the sessions of a directory."""
 
     def __init__(self, out: Path) -> None:
         self._out = out
-        self._turn, self._waiting = asyncio.Semaphore(_AT_ONCE), Places(_WAITING, _OF_VISITOR, "exports")
+        self._exports = Workshop("exports", longest_s=_EXPORT_S)
+        # Each is made as fast as its visitor takes it.
+        self._zips = Workshop("downloads", at_once=_ZIPS, waiting=_ZIPS)
+
+    async def aclose(self) -> None:
+        """Ends the processes that wait."""
+        await self._exports.aclose()
+        await self._zips.aclose()
 
     async def export(self, number: int, kind: str, stem: str, visitor: Hashable) -> tuple[BinaryIO, str]:
         """A file of a session, and its ending; the file has no name any more, and is gone when it is closed.
@@ -45,69 +48,42 @@ class Exports:
 
         Raises:
             UsageError: the session cannot be exported in this format.
-            Refused: 429 too many wait.
+            Refused: 429 too many wait, 503 it takes too long.
             OutputError: there is no room for the file.
         """
-        with self._waiting.take(visitor):
-            async with self._turn:
-                return await self._export(number, kind, stem)
-
-    async def _export(self, number: int, kind: str, stem: str) -> tuple[BinaryIO, str]:
         with output_errors(self._out):
             folder = PrivateFolder(self._out)
         try:
-            flags = ("--out", str(self._out), "--format", kind, "--output", str(folder.path / f"{stem}.{kind}"))
-            try:
-                await _run(str(number), *flags)
-            except UsageError as error:
-                # Answers name no paths of the machine.
-                raise UsageError(
-                    str(error).replace(f"{self._out}/", "").replace(str(self._out), "the receiver")
-                ) from error
-            made = sorted(folder.path.iterdir())
-            if len(made) == 1:
-                return made[0].open("rb"), kind
-            # A file each of several people.
-            packed = (folder.path / "all.zip").open("w+b")
-            await asyncio.to_thread(_pack, packed, made)
-            return packed, "zip"
+            await self._exports.made(visitor, None, _export, self._out, number, kind, folder.path / f"{stem}.{kind}")
+            (made,) = folder.path.iterdir()
+            return made.open("rb"), made.suffix[1:]
         finally:
             folder.remove()
 
+    async def zipped(
+        self, number: int, folder: str, hidden: Collection[int], visitor: Hashable
+    ) -> AsyncGenerator[bytes]:
+        """See the function `zipped`. Raises Refused: 429 there are too many, 503 it has failed."""
+        async with aclosing(self._zips.parts(visitor, zipped, self._out, number, folder, hidden)) as parts:
+            async for part in parts:
+                yield part
 
-async def _run(*arguments: str) -> None:
-    """Runs `receiver export`. Raises UsageError with its words if it fails."""
-    process = await asyncio.create_subprocess_exec(
-        *(*own_program("receiver"), "export", *arguments),
-        stdin=asyncio.subprocess.DEVNULL,
-        stdout=asyncio.subprocess.DEVNULL,
-        stderr=asyncio.subprocess.PIPE,
-        env=own_environment(),
-    )
-    with suppress(OSError):  # it has ended already
-        os.setpriority(os.PRIO_PROCESS, process.pid, _NICE)
+
+def _export(out: Path, number: int, kind: str, path: Path) -> Iterator[bytes]:
+    """Writes one file into an empty folder: a ZIP where a format has a file each of several people."""
     try:
-        async with asyncio.timeout(_EXPORT_TIMEOUT_S):
-            _, errors = await process.communicate()
-    except TimeoutError as error:
-        raise UsageError("the session is too long to be exported here: use receiver export on its machine") from error
-    finally:
-        if process.returncode is None:
-            with suppress(ProcessLookupError):
-                process.kill()
-            await process.wait()
-    if process.returncode:
-        lines = errors.decode(errors="replace").strip().splitlines()
-        raise UsageError(
-            lines[-1].removeprefix("receiver export: ").removeprefix("--format ") if lines else "the export failed"
-        )
-
-
-def _pack(target: BinaryIO, paths: Iterable[Path]) -> None:
-    with zipfile.ZipFile(target, "w", zipfile.ZIP_DEFLATED) as archive:
-        for path in paths:
-            archive.write(path, path.name)
-    target.seek(0)
+        for _ in export((str(number), "--out", str(out), "--format", kind, "--output", str(path))):
+            yield b""
+    except UsageError as error:
+        # Answers name no paths of the machine.
+        text = str(error).removeprefix("--format ").replace(f"{out}/", "")
+        raise UsageError(text.replace(str(out), "the receiver")) from error
+    made = sorted(path.parent.iterdir())
+    if len(made) > 1:
+        with zipfile.ZipFile(path.parent / "all.zip", "w", zipfile.ZIP_DEFLATED) as archive:
+            for each in made:
+                archive.write(each, each.name)
+                each.unlink()
 
 
 def chunks(file: BinaryIO) -> Iterator[bytes]:
@@ -140,10 +116,10 @@ def _lines(out: Path, number: int, hidden: Collection[int] = ()) -> Iterator[byt
     with open(out / "frames.jsonl", "rb") as lines:
         while block := lines.readlines(_CHUNK_BYTES):
             whole = (line for line in block if session_of_line(line) == number and line.endswith(b"\n"))
-            yield b"".join(_without(line, hidden) if hidden else line for line in whole)
+            yield b"".join(without(line, hidden) if hidden else line for line in whole)
 
 
-def _without(line: bytes, hidden: Collection[int]) -> bytes:
+def without(line: bytes, hidden: Collection[int]) -> bytes:
     """A line without those who are hidden; nothing of one that is damaged, in which they may be."""
     try:
         return encode_line(without_people(json.loads(line), hidden)).encode() + b"\n"

@@ -1,31 +1,34 @@
 """What the page does with recorded sessions: shows, renames, deletes and downloads them."""
 
 import asyncio
-import itertools
+import json
 import logging
 import unicodedata
-from collections.abc import Hashable, Iterator, Sequence
-from functools import lru_cache, partial
-from typing import Any
+from collections.abc import Hashable, Sequence
+from contextlib import suppress
+from functools import partial
+from pathlib import Path
 
 from common.clock import SYSTEM_CLOCK, Clock
 from common.errors import OutputError
+from common.io.regular_file import stamp_of
+from receiver.export.rigging import made_of_body
 from receiver.publish.session_deletion import SessionInUse
 from receiver.publish.session_directory import SessionDirectory
-from receiver.publish.session_records import SessionState, without_people
+from receiver.publish.session_records import SessionState
 from receiver.web.accounts.store import Account
+from receiver.web.children.workshop import Workshop
 from receiver.web.database.database import Database
-from receiver.web.library.downloads import Exports
+from receiver.web.library.downloads import Downloads, without
 from receiver.web.library.recorded import RecordedFrames
 from receiver.web.library.removal import delete_sessions_of_removed, remove_account
-from receiver.web.library.thumbnails import thumbnail
+from receiver.web.library.thumbnails import first_thumbnail
 from receiver.web.owners import account_key, is_clip, key_of_session
 from receiver.web.refused import Refused
 
 logger = logging.getLogger(__name__)
 
 MAX_NAME = 100
-_THUMBNAILS = 256
 # The picture of a session that goes on is drawn anew so often.
 _THUMBNAIL_S = 30.0
 _LINES_SEARCHED = 50
@@ -38,17 +41,19 @@ class Library:
 
     Args:
         database: says whether an account was removed.
+        workshop: makes bodies and thumbnails.
     """
 
-    def __init__(self, directory: SessionDirectory, database: Database, clock: Clock = SYSTEM_CLOCK) -> None:
-        self.out, self.usage = directory.config.out, directory.usage
-        self.exports = Exports(self.out)
+    def __init__(
+        self, directory: SessionDirectory, database: Database, workshop: Workshop, clock: Clock = SYSTEM_CLOCK
+    ) -> None:
+        self.out, self.usage, self._workshop = directory.config.out, directory.usage, workshop
+        self.downloads = Downloads(self.out)
         self.frames = RecordedFrames(self.out, lambda: directory.generation)
         self._directory, self._database, self._clock = directory, database, clock
         self.unfinished: set[str] = set()
         """Ids of sessions that are being made of clips: nobody sees them yet."""
-        self._drawn = lru_cache(_THUMBNAILS)(self._draw)
-        self._drawing = asyncio.Lock()
+        self._drawing, self._reading = asyncio.Lock(), asyncio.Lock()
 
     def sessions(self) -> list[SessionState]:
         """The sessions that have frames, by number."""
@@ -67,10 +72,6 @@ class Library:
     def session(self, number: int) -> SessionState | None:
         """A session that has frames, or None."""
         return next((state for state in self.sessions() if state.number == number), None)
-
-    def page(self, state: SessionState, after: int, limit: int) -> list[dict[str, Any]]:
-        """Lines of a session, as `RecordedFrames.page`, without those whom somebody has taken out."""
-        return [without_people(line, state.hidden) for line in self.frames.page(state.number, after, limit)]
 
     async def change(self, state: SessionState, name: str | None, hidden: Sequence[int] | None) -> bool:
         """Names a session, or takes people out of it; returns whether there is one.
@@ -112,24 +113,49 @@ class Library:
         except (SessionInUse, OutputError) as error:
             logger.warning("session %d of a clip that failed is left: %s", found.number, error)
 
-    async def thumbnail(self, state: SessionState) -> bytes | None:
-        """A small picture, WebP, of a session's people; None if no mesh of it can be drawn."""
-        async with self._drawing:
-            shown = state.number, state.statistics.ended_at // _THUMBNAIL_S, state.hidden
-            return await asyncio.to_thread(self._drawn, *shown)
-
-    def _draw(self, number: int, *_: Hashable) -> bytes | None:
-        """Of an album's first picture with people; else of a frame in the middle: people are as they are mostly."""
-        state = self.session(number)
-        if state is None:
+    async def body(self, path: Path, visitor: Hashable) -> bytes | None:
+        """A GLB file made of a body, see `made_of_body`; None if there is no such body. Raises Refused: 429, 503."""
+        source = path.with_name(f"{path.name.removesuffix('.glb').removesuffix('.body')}.body.gltf")
+        stamp = await asyncio.to_thread(stamp_of, source)
+        if stamp is None:
             return None
-        middle = () if state.is_album else self.page(state, state.last_sequence // 2 - 1, _LINES_SEARCHED)
-        lines = itertools.chain(middle, self._first_lines(state))
-        return next((picture for line in lines if (picture := thumbnail(self.out, line)) is not None), None)
+        with suppress(ValueError):
+            return await self._workshop.made(visitor, (path, stamp), _body, path)
+        return None
 
-    def _first_lines(self, state: SessionState) -> Iterator[dict[str, Any]]:
+    async def page(self, state: SessionState, after: int, limit: int) -> list[bytes]:
+        """Lines of a session, as `RecordedFrames.page`, without those whom somebody has taken out.
+
+        One thread reads at a time.
+        """
+        async with self._reading:
+            return await asyncio.to_thread(self._page, state, after, limit)
+
+    def _page(self, state: SessionState, after: int, limit: int) -> list[bytes]:
+        lines = self.frames.page(state.number, after, limit)
+        return [without(line, state.hidden).strip() for line in lines] if state.hidden else lines
+
+    async def thumbnail(self, state: SessionState) -> bytes | None:
+        """A small picture, WebP, of a session's people; None if no mesh of it can be drawn. Raises Refused: 503."""
+        key = state.number, state.statistics.ended_at // _THUMBNAIL_S, state.hidden
+        async with self._drawing:
+            lines = [] if self._workshop.keeps(key) else await self._lines_to_draw(state)
+            return await self._workshop.made(None, key, first_thumbnail, self.out, lines)
+
+    async def _lines_to_draw(self, state: SessionState) -> list[bytes]:
+        """Of an album its first picture with people; else frames from the middle on: people are as they are mostly."""
+        if not state.is_album:
+            pages = [await self.page(state, after, _LINES_SEARCHED) for after in (state.last_sequence // 2 - 1, -1)]
+            return [line for page in pages for line in page]
         after = -1
-        for _ in range(_PAGES_SEARCHED if state.is_album else 1):
-            lines = self.page(state, after, _LINES_SEARCHED)
-            yield from lines
-            after = lines[-1]["seq"] if lines else state.last_sequence
+        for _ in range(_PAGES_SEARCHED):
+            lines = await self.page(state, after, _LINES_SEARCHED)
+            records = [json.loads(line) for line in lines]
+            if not records or any(record["people"] for record in records):
+                return lines
+            after = records[-1]["seq"]
+        return []
+
+
+def _body(path: Path) -> list[bytes]:
+    return [made_of_body(path)]

@@ -1,7 +1,9 @@
 """Small pictures of the people of a session, drawn from its meshes: no camera's picture is kept."""
 
 import io
-from collections.abc import Mapping, Sequence
+import itertools
+import json
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -22,6 +24,11 @@ _OVERSAMPLING = 2
 _DISTANCE_M = 12.0
 _FILLED = 0.86
 _MOST_PEOPLE = 6
+
+
+def first_thumbnail(out: Path, lines: Iterable[bytes]) -> Iterator[bytes]:
+    """The picture of the first line of `frames.jsonl` that has one, if there is one."""
+    yield from itertools.islice(filter(None, (thumbnail(out, json.loads(line)) for line in lines)), 1)
 
 
 def thumbnail(out: Path, line: Mapping[str, Any]) -> bytes | None:

@@ -17,8 +17,8 @@ from receiver.mesh.mesh_files import to_y_up
 from receiver.mesh.skinned_glb import encode_body
 
 
-def edited_body(content: bytes, person: Mapping[str, Any], edits: Edits, ending: str = "glb") -> bytes:
-    """A body file with changes, in the same pose.
+def edited_body(content: bytes, person: Mapping[str, Any], edits: Edits, ending: str = "glb") -> list[bytes]:
+    """The one part of a body file with changes, in the same pose.
 
     Args:
         content: the file of the body as it was sent.
@@ -35,8 +35,8 @@ def edited_body(content: bytes, person: Mapping[str, Any], edits: Edits, ending:
         raise UsageError("the body of this model cannot be read: upload the picture again") from error
     character = edits.applied(rig_one(person["identity"], body, person["wears"]))
     if ending == "usdz":
-        return encode_usdz([_standing_at_origin(character)])
-    return encode_body(posed(character), character.skeleton)
+        return [encode_usdz([_standing_at_origin(character)])]
+    return [encode_body(posed(character), character.skeleton)]
 
 
 def _standing_at_origin(character: Character) -> Character:

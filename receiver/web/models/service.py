@@ -23,6 +23,7 @@ from receiver.publish.frame_record import detail_as_dict, finger_rotations, pose
 from receiver.surface.carried_texture import carried_texture
 from receiver.web.accounts.store import Account
 from receiver.web.children.pictures import ChildPictures, ReconstructedPicture
+from receiver.web.children.workshop import Workshop
 from receiver.web.config import UploadConfig
 from receiver.web.database.database import Database
 from receiver.web.metrics import FILES, WebMetrics
@@ -42,7 +43,6 @@ T = TypeVar("T")
 FIELD = "image"
 # In work at a time: each holds its picture in memory.
 _IN_WORK, _OF_ACCOUNT = 16, 6
-_EDITED, _EDITED_OF_ACCOUNT = 8, 2
 _THREADS = 2
 # Within which a body must have arrived.
 _UPLOAD_S = 60.0
@@ -68,11 +68,12 @@ class ModelService(Uploads[MadeModel]):
         clock: Clock,
         metrics: WebMetrics,
         admission: Admission,
+        workshop: Workshop,
     ) -> None:
         form = UploadForm(FIELD, "picture", config.upload_bytes, _UPLOAD_S)
         super().__init__(form, Places(_IN_WORK, _OF_ACCOUNT), admission, metrics.upload, metrics.upload_stage)
         self._database, self.files, self._pictures, self._clock = database, files, pictures, clock
-        self._edited = Places(_EDITED, _EDITED_OF_ACCOUNT, "changes")
+        self._workshop = workshop
         self._threads = ThreadPoolExecutor(_THREADS, thread_name_prefix="models")
 
     async def close(self) -> None:
@@ -115,7 +116,7 @@ class ModelService(Uploads[MadeModel]):
 
         Raises:
             UsageError: a change is not possible.
-            Refused: 429 too many at a time.
+            Refused: 429 too many wait, 503 it has failed.
         """
         stem, _, ending = name.rpartition(".")
         number = next((each for each in range(len(row.people)) if body_name(each) == f"{stem}.glb"), None)
@@ -123,8 +124,8 @@ class ModelService(Uploads[MadeModel]):
         if number is None or content is None:
             return None
         person = row.people[number]
-        with self._edited.take(account):
-            return await self._in_thread(lambda: edited_body(content, person, edits, ending))
+        key = row.id, name, repr(edits)
+        return await self._workshop.made((True, account.name), key, edited_body, content, person, edits, ending)
 
     async def hide(self, account: Account, row: ModelRow, hidden: Collection[int]) -> None:
         """Takes people with these places in the row out of a model; all others are in it. Raises Refused (422)."""

@@ -5,6 +5,7 @@ import tempfile
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import cycle
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +27,11 @@ from tests.netlab.crowd import (
 
 Figures = dict[str, float]
 
+_SLOW_FPS = 5.0
+_BODIES = ("--mesh-every", "1", "--meshes", "none")
+_SESSION = "/api/sessions/1"
+_MADE = [f"{_SESSION}/meshes/{number:06d}.body.glb" for number in range(200)]
+_MADE += [f"{_SESSION}/{each}" for each in ("thumbnail", "frames?limit=200")] * 20
 _FPS, _FULL_RATE, _CROWD = 10.0, 15.0, 4
 _GREEDY, _SESSIONS, _WATCHERS, _REQUESTS = 8, 16, 16, 60
 # Until all have connected, and queues are as long as they get.
@@ -69,11 +75,12 @@ def fair_share(demands: Sequence[float], capacity: float) -> float:
 
 @dataclass(frozen=True, slots=True)
 class Phase:
-    """Who comes: accounts, the honest ones and others, browsers that watch, and clients that ask for the page."""
+    """Who comes: accounts, honest and others, browsers that watch, and clients that ask for one path after another."""
 
     accounts: Sequence[Account]
     browsers: int = 0
     requests: int = 0
+    asked: Sequence[str] = ("/api/status",)
     flags: Sequence[str] = ()
 
 
@@ -93,6 +100,8 @@ def phases(capacity: float) -> dict[str, Phase]:
         "one with all sessions": Phase([Account(_SESSIONS, 0, 1.0, honest=False), *[Account()] * 4], flags=few),
         "twice the watchers": Phase([Account()] * (senders // 2), 2 * _WATCHERS),
         "beside requests": Phase([Account()] * (senders // 2), requests=_REQUESTS),
+        "alone": Phase([Account(fps=_SLOW_FPS)], flags=_BODIES),
+        "beside what is made": Phase([Account(fps=_SLOW_FPS)], requests=_REQUESTS, asked=_MADE, flags=_BODIES),
     }
 
 
@@ -113,7 +122,8 @@ async def _measured(there: Receiver, phase: Phase, seconds: float) -> tuple[Figu
         rest = (there.peer, identity, labels, account.fps, account.people, account.live)
         crowd += [LightSender(name, *rest) for name in names]
     browsers = [watch(there.page, shown) for _ in range(phase.browsers)]
-    flood = [request(there.page, answers) for _ in range(phase.requests)]
+    asked = cycle(phase.asked)
+    flood = [request(there.page, answers, asked) for _ in range(phase.requests)]
     async with together([*(one.run() for one in crowd), *browsers, *flood]):
         await asyncio.sleep(_SETTLING_S)
         records.new()
@@ -137,7 +147,7 @@ async def _measured(there: Receiver, phase: Phase, seconds: float) -> tuple[Figu
         "served_per_s": sum(rates),
         "jain": fairness(shares),
         "least_share": min(shares, default=0.0),
-        **{f"age_p{part}_ms": percentile(ages, part) for part in (50, 99) if len(ages)},
+        **{f"age_p{part}_ms": percentile(ages, part) for part in (50, 95, 99) if len(ages)},
         "cores": spent_ms / 1e3 / seconds,
         "shown_per_s": (shown["frames"] - before) / seconds,
     }

@@ -1,9 +1,10 @@
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from receiver.web.children.workshop import Work, Workshop
 from receiver.web.uploads.clip import read_clip
 from receiver.web.uploads.picture import read_picture
 from tests.support.pictures.fake_pictures import FakePictures
@@ -18,6 +19,17 @@ def decoding_in_this_process(monkeypatch: pytest.MonkeyPatch) -> None:
         return read_picture(content) if kind == "picture" else (read_clip(*arguments), b"")
 
     monkeypatch.setattr("receiver.web.uploads.decoder._decoded", decoded)
+
+
+@pytest.fixture(autouse=True)
+def making_in_this_process(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As above; `tests/integration/receiver/test_workshop.py` has the tests of the process."""
+
+    async def parts(_: Workshop, work: Work, arguments: tuple[Any, ...]) -> AsyncGenerator[bytes]:
+        for part in work(*arguments):
+            yield part
+
+    monkeypatch.setattr(Workshop, "_parts", parts)
 
 
 @pytest.fixture

@@ -6,9 +6,10 @@ import itertools
 import json
 import os
 import zipfile
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator, Sequence
 from datetime import datetime
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -20,10 +21,10 @@ from receiver.mesh.body_file import parse_body, read_body
 from receiver.mesh.mesh_files import to_y_up
 from receiver.mesh.mesh_reading import read_mesh
 from receiver.publish.frame_record import FrameRecord
+from receiver.web.children.workshop import Work, Workshop
 from receiver.web.config import AccountsConfig
-from receiver.web.library.downloads import Exports, zipped
+from receiver.web.library.downloads import Downloads, zipped
 from receiver.web.owners import CAMERA, owner_of
-from receiver.web.refused import Refused
 from tests.support.link.counting_codec import new_session, until
 from tests.support.pictures.fake_pictures import FakePictures
 from tests.support.receiver.published_session import publish as publish_session
@@ -170,14 +171,18 @@ async def test_folder_of_photographs_is_an_album_whose_picture_is_its_first_with
 ) -> None:
     monkeypatch.setattr("receiver.web.library.service._LINES_SEARCHED", 2)
     drawn = list[str]()
-    monkeypatch.setattr("receiver.web.library.service.thumbnail", lambda _, line: drawn.append(line["source"]))
+
+    async def made(*arguments: Any) -> None:
+        drawn.extend(json.loads(line)["source"] for line in arguments[-1])
+
+    monkeypatch.setattr("receiver.web.children.workshop.Workshop.made", made)
     record_album(site.directory, (), (), (), (4,), (5, 6))
     site.clock.advance(10)
     anna = await site.visitor("Anna")
     film, _, album = (await anna.get("/api/sessions")).json()["sessions"]
     assert (film["album"], film["source"], album["album"], album["source"]) == (False, "dance.mp4", True, "photos (5)")
     await anna.get("/api/sessions/3/thumbnail")
-    assert drawn == ["1.jpg", "2.jpg", "3.jpg", "4.jpg", "5.jpg"]
+    assert drawn == ["3.jpg", "4.jpg"], "the first two lines with somebody in them"
     answer = await anna.head("/api/sessions/3/download/zip")
     assert answer.headers["content-disposition"].endswith("''photos-3.zip")
 
@@ -239,7 +244,7 @@ async def test_head_answers_as_get_without_the_work(site: Site, monkeypatch: pyt
         head, got = await anna.head(path), await anna.get(path)
         assert (head.status_code, head.content) == (got.status_code, b""), path
         assert {**head.headers} == {**got.headers}, path
-    monkeypatch.setattr("receiver.web.library.downloads._run", None)  # exports nothing
+    monkeypatch.setattr("receiver.web.library.downloads._export", None)  # exports nothing
     answer = await anna.head(f"{session}/download/glb")
     assert answer.status_code == 200 and answer.headers["content-disposition"].endswith("dance-1.glb")
     assert (await anna.head("/upload")).status_code == 405
@@ -264,34 +269,22 @@ async def test_deleted_session_is_downloaded_no_further(site: Site) -> None:
         assert names[0] == "frames.jsonl" and len(names) < 7
 
 
-async def test_nobody_takes_all_places_of_exports(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    going = asyncio.Event()
+def written(content: dict[str, bytes]) -> Callable[[Sequence[str]], Iterator[str]]:
+    """An export that writes files, by what follows the name that it is given."""
 
-    async def export(*arguments: str) -> None:
-        await going.wait()
-        Path(arguments[-1]).write_bytes(b"glTF")
+    def export(arguments: Sequence[str]) -> Iterator[str]:
+        output = Path(arguments[-1])
+        for person, each in content.items():
+            output.with_stem(f"{output.stem}{person}").write_bytes(each)
+            yield person
 
-    monkeypatch.setattr("receiver.web.library.downloads._run", export)
-    exports, greedy, other = Exports(tmp_path), NOBODY, (True, "Anna")
-    waiting = [asyncio.create_task(exports.export(1, "glb", "Tanz-1", greedy)) for _ in range(5)]
-    waiting.append(asyncio.create_task(exports.export(1, "glb", "Tanz-1", other)))
-    await until(lambda: sum(task.done() for task in waiting) == 2)
-    going.set()
-    ended = await asyncio.gather(*waiting, return_exceptions=True)
-    assert [isinstance(each, Refused) for each in ended] == [False] * 3 + [True] * 2 + [False]
-    for each in ended:
-        if isinstance(each, tuple):
-            each[0].close()
+    return export
 
 
 async def test_files_of_several_people_come_in_one_zip(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    async def export(*arguments: str) -> None:
-        output = Path(arguments[-1])
-        for person in (1, 2):
-            output.with_stem(f"Tanz-1-p{person}").write_bytes(b"HIERARCHY")
-
-    monkeypatch.setattr("receiver.web.library.downloads._run", export)
-    file, ending = await Exports(tmp_path).export(1, "bvh", "Tanz-1", NOBODY)
+    people = {"-p1": b"HIERARCHY", "-p2": b"HIERARCHY"}
+    monkeypatch.setattr("receiver.web.library.downloads.export", written(people))
+    file, ending = await Downloads(tmp_path).export(1, "bvh", "Tanz-1", NOBODY)
     with file, zipfile.ZipFile(file) as archive:
         assert (ending, archive.namelist()) == ("zip", ["Tanz-1-p1.bvh", "Tanz-1-p2.bvh"])
     assert list(tmp_path.iterdir()) == [], "also while the file is read"
@@ -302,27 +295,55 @@ async def test_failed_exports_name_no_paths_and_deleted_sessions_are_gone(
 ) -> None:
     anna = await site.visitor("Anna")
 
-    async def fail(*_: str) -> None:
+    def fail(_: Sequence[str]) -> Iterator[str]:
+        yield ""
         raise UsageError(f"{site.out}/meshes/1.glb is damaged, and {site.out} has no other")
 
-    async def deleted(*_: str) -> None:
-        await anna.delete("/api/sessions/1")
+    def deleted(_: Sequence[str]) -> Iterator[str]:
+        site.directory.delete([1])
+        yield ""
         raise UsageError(f"{site.out} has no session 1")
 
     answers = []
     for failure in (fail, deleted):
-        monkeypatch.setattr("receiver.web.library.downloads._run", failure)
+        monkeypatch.setattr("receiver.web.library.downloads.export", failure)
         answers.append(await anna.get("/api/sessions/1/download/glb"))
     assert [answer.status_code for answer in answers] == [422, 404]
     details = [answer.json()["detail"] for answer in answers]
     assert details == ["meshes/1.glb is damaged, and the receiver has no other", "there is no such session"]
 
 
+async def test_visitor_waits_for_two_things_and_gets_what_is_made_at_once(
+    site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    going, made = asyncio.Event(), list[object]()
+
+    async def parts(_: Workshop, work: Work, arguments: tuple[Any, ...]) -> AsyncGenerator[bytes]:
+        await going.wait()
+        made.append(arguments)
+        yield b"".join(work(*arguments))
+
+    monkeypatch.setattr(Workshop, "_parts", parts)
+    anna, bert = await site.visitor("Anna"), await site.visitor("Bert")
+    paths = [f"/api/sessions/2/meshes/s2-00000{n}.body.glb" for n in (0, 1, 2)] + ["/api/sessions/2/download/zip"] * 3
+    asked = [asyncio.create_task(who.get(path)) for who in (anna, bert) for path in paths]
+    await until(lambda: sum(task.done() for task in asked) == 5)
+    for refused in (task.result() for task in asked if task.done()):
+        assert refused.status_code == 429 and refused.headers["retry-after"] == "2"
+    going.set()
+    assert sorted([answer.status_code for answer in await asyncio.gather(*asked)]) == [200] * 7 + [429] * 5
+    count = len(made)
+    assert (await anna.get(paths[0])).status_code == (await bert.get(paths[1])).status_code == 200
+    assert len(made) == count, "they are kept"
+    (site.out / "meshes" / "s2-000000.body.gltf").unlink()
+    assert (await anna.get(paths[0])).status_code == 404
+
+
 @pytest.mark.slow
 async def test_session_is_exported_or_the_command_says_why_not(tmp_path: Path) -> None:
     publish_session(tmp_path)
-    file, ending = await Exports(tmp_path).export(1, "bvh", "Tanz-1", NOBODY)
+    file, ending = await Downloads(tmp_path).export(1, "bvh", "Tanz-1", NOBODY)
     with file:
         assert ending == "bvh" and file.read(9) == b"HIERARCHY"
     with pytest.raises(UsageError, match="no session 7"):
-        await Exports(tmp_path).export(7, "glb", "x", NOBODY)
+        await Downloads(tmp_path).export(7, "glb", "x", NOBODY)

@@ -61,7 +61,8 @@ def test_copied_output_with_forged_records_is_opened_listed_and_deleted(tmp_path
     with SessionDirectory(PublishConfig(tmp_path)) as directory:
         for state in directory.sessions():
             SessionShown.from_state(state, connected=False, may_change=True).model_dump_json()
-            json.dumps(RecordedFrames(tmp_path).page(state.number, -1, 100), allow_nan=False)
+            for line in RecordedFrames(tmp_path).page(state.number, -1, 100):
+                json.loads(line, parse_constant=pytest.fail)
         assert directory.session("second", OWNER).append(frame_record(0))
         directory.delete([1])
         assert [state.number for state in directory.sessions()] == [2]

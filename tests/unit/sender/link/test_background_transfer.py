@@ -3,6 +3,8 @@
 import pytest
 
 from common.blobs import PREVIEW, SIGNAL, TEXTURE, Blob
+from common.errors import PeerError
+from common.wire.checks import MAX_BLOB
 from common.wire.convert import MAX_BLOB_BYTES, MAX_CHUNK_BYTES, Chunk, ChunkAck
 from receiver.link.session import BlobAssembly
 from sender.link.background_transfer import BackgroundTransfer
@@ -104,13 +106,25 @@ def test_restarted_receiver_gets_the_newest_blobs_again_but_those_out_of_date() 
     assert {blob.key: blob.data for blob in transfer.deliver()} == {0: b"new", 1: b"newer"}
 
 
-def test_unexpected_chunk_acks_are_ignored() -> None:
-    transfer = Transfer(3)
-    transfer.received(ChunkAck(1, 5))
-    assert len(transfer.send(Blob(TEXTURE, 0, b"abcdefgh"))) == 1
-    transfer.received(ChunkAck(2, 8))
+def test_chunk_acks_of_earlier_blobs_and_of_a_transfer_that_began_again_change_nothing() -> None:
+    transfer = Transfer(8)
+    assert transfer.deliver(Blob(TEXTURE, 0, b"abcdefgh"))
+    transfer.send(Blob(TEXTURE, 1, bytes(20)))
+    transfer.restart()
     transfer.received(ChunkAck(1, 8))
+    transfer.received(ChunkAck(2, 8))
+    assert [chunk.offset for chunk in transfer.send()] == [0]
+    transfer.received(ChunkAck(2, 4))
     assert not transfer.idle
+
+
+@pytest.mark.parametrize(("blob", "held"), [(2, 8), (MAX_BLOB, 1), (1, 4), (1, 2)])
+def test_chunk_acks_of_what_was_never_sent_or_that_take_bytes_back_end_the_link(blob: int, held: int) -> None:
+    transfer = Transfer(3)
+    (chunk,) = transfer.send(Blob(TEXTURE, 0, b"abcdefgh"))
+    transfer.acknowledge(chunk)
+    with pytest.raises(PeerError, match="see --peer"):
+        transfer.received(ChunkAck(blob, held))
 
 
 def test_empty_and_oversized_blobs_are_refused() -> None:

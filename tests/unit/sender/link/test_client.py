@@ -6,6 +6,7 @@ from common.blobs import TEXTURE, Blob
 from common.errors import PeerError
 from common.wire.convert import (
     MAX_BLOB_BYTES,
+    NO_SEQUENCE,
     AckStatus,
     Chunk,
     Drain,
@@ -168,8 +169,7 @@ async def test_duplicate_is_acknowledged_but_is_no_reference(connected: Connecte
 async def test_resume_continues_only_from_a_common_state(connected: Connected) -> None:
     for resumed, decodable_from, reference in (
         (True, 1, 1),
-        # A frame that was never acknowledged here and is not in flight.
-        (True, 7, -1),
+        (True, NO_SEQUENCE, -1),
         (False, 1, -1),
     ):
         kept = Welcome(True, MODEL, next_sequence=2, resumed=resumed, decodable_from=decodable_from)

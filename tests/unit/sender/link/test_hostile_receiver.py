@@ -14,6 +14,7 @@ from common.wire.convert import (
     MAX_TIME_NS,
     MAX_WINDOW,
     NO_SEQUENCE,
+    Acknowledgement,
     AckStatus,
     Heartbeat,
     decode_client,
@@ -39,6 +40,8 @@ from tests.support.link.scripted_receiver import (
 )
 
 TIMES_NS = (0, 1, 10**9, 1_800_000_000 * 10**9, MAX_TIME_NS - 1, MAX_TIME_NS)
+# Clocks may be set; an interval of a message that lasts as long is possible.
+INTERVALS_US = (0, 1, 1000, 10**6, 50 * 10**6)
 
 
 async def test_absurd_measurements_reach_the_estimators_within_bounds() -> None:
@@ -51,8 +54,8 @@ async def test_absurd_measurements_reach_the_estimators_within_bounds() -> None:
             replace(
                 ack(sequence),
                 received_us=rng.choice(TIMES_NS) // 1000,
-                spacing_us=rng.choice(TIMES_NS) // 1000,
-                hold_us=rng.choice(TIMES_NS) // 1000,
+                spacing_us=rng.choice(INTERVALS_US),
+                hold_us=rng.choice(INTERVALS_US),
             )
         )
         assert sample is not None
@@ -64,16 +67,92 @@ async def test_absurd_measurements_reach_the_estimators_within_bounds() -> None:
     assert fixture.observer.fates == [(sequence, Fate.ACKNOWLEDGED) for sequence in range(400)]
 
 
-async def test_flood_of_acknowledgements_of_unknown_frames_ends_the_stream() -> None:
+async def answered(fixture: ClockedDelivery, *acks: Acknowledgement) -> None:
+    """Answers arrive in one message."""
+    for each in fixture.delivery.new(acks):
+        fixture.delivery.on_acknowledgement(each)
+
+
+@pytest.mark.parametrize("lossy", [False, True])
+@pytest.mark.parametrize(
+    "hostile",
+    [
+        ack(3),
+        ack(2**53 - 2),
+        ack(3, AckStatus.REJECTED),
+        ack(1, AckStatus.DUPLICATE),
+        replace(ack(0), sequence=NO_SEQUENCE),
+        replace(ack(2), hold_us=3600 * 10**6),
+        replace(ack(2), spacing_us=MAX_TIME_NS // 1000),
+    ],
+)
+async def test_answer_that_no_receiver_can_give_ends_the_link(lossy: bool, hostile: Acknowledgement) -> None:
+    fixture = ClockedDelivery(live=True)
+    fixture.delivery.restart(WELCOME, lossy=lossy)
+    await fixture.send(0)
+    await fixture.delivery.send(label_frame(1))
+    await fixture.send(2)
+    if hostile.sequence == 1 and lossy:
+        # It may be one from long ago, whose number was taken for this one.
+        for _ in range(MAX_WINDOW - 1):
+            await answered(fixture, hostile)
+    with pytest.raises(PeerError, match="see --peer"):
+        await answered(fixture, ack(0), hostile)
+
+
+@pytest.mark.parametrize("lossy", [False, True])
+async def test_stream_without_frames_has_no_answers(lossy: bool) -> None:
     fixture = ClockedDelivery(live=True)
     await fixture.send(0)
-    for sequence in range(1, MAX_WINDOW):
-        assert fixture.delivery.on_acknowledgement(ack(sequence)) is None
+    fixture.delivery.restart(WELCOME, lossy=lossy)
+    with pytest.raises(PeerError, match="frame 0, which was never sent"):
+        await answered(fixture, ack(0))
+    fixture.delivery.on_acknowledgement(replace(ack(0, AckStatus.REJECTED), sequence=NO_SEQUENCE))
+
+
+async def test_flood_of_repeated_acknowledgements_ends_the_stream() -> None:
+    fixture = ClockedDelivery(live=True)
+    await fixture.send(0)
+    await fixture.send(1)
     assert fixture.delivery.on_acknowledgement(ack(0)) is not None
     for _ in range(MAX_WINDOW - 1):
         fixture.delivery.on_acknowledgement(ack(0))
+    assert fixture.delivery.on_acknowledgement(ack(1)) is not None
+    for _ in range(MAX_WINDOW - 1):
+        fixture.delivery.on_acknowledgement(ack(0))
     with pytest.raises(PeerError, match="64 frames that were not in flight"):
-        fixture.delivery.on_acknowledgement(replace(ack(0), sequence=NO_SEQUENCE))
+        fixture.delivery.on_acknowledgement(ack(1))
+
+
+async def test_message_that_was_given_up_may_be_answered_late_and_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(delivery_module, "_LOSS_POLL_S", 0.0)
+    fixture = ClockedDelivery(live=True)
+    fixture.delivery.restart(WELCOME, lossy=True)
+    await fixture.send(0)
+    fixture.now_s += 5.0
+    watching = asyncio.create_task(fixture.delivery.watch_losses())
+    while fixture.queue.in_flight:
+        await asyncio.sleep(0)
+    watching.cancel()
+    await fixture.send(1)
+    for _ in range(2 * MAX_WINDOW):
+        await answered(fixture, ack(0))
+    await answered(fixture, ack(1))
+    assert fixture.observer.fates == [(0, Fate.LOST), (1, Fate.ACKNOWLEDGED)]
+
+
+async def test_receiver_that_decodes_from_what_was_never_sent_is_refused() -> None:
+    link = ClientFixture(ScriptedReceiver(replace(WELCOME, resumed=True, decodable_from=0)), live=False)
+    with pytest.raises(PeerError, match="claims to have frame 0 of this session, which was never sent"):
+        await link.client.connect()
+
+
+async def test_acknowledgement_of_what_was_never_sent_ends_the_client(connected: Connected) -> None:
+    link, end = await connected(WELCOME, live=True)
+    await link.send(0)
+    await reply(end, ack(7))
+    with pytest.raises(PeerError, match="acknowledged frame 7, which was never sent"):
+        await link.client.drain()
 
 
 async def test_one_frame_that_is_always_rejected_ends_the_stream() -> None:

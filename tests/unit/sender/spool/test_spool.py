@@ -2,7 +2,10 @@
 
 import errno
 import os
+import re
+import shutil
 from pathlib import Path
+from random import Random
 
 import numpy as np
 import pytest
@@ -82,6 +85,14 @@ def test_frames_are_read_in_order_once_each(tmp_path: Path, batch: int, ahead: i
     spool.close()
 
 
+def test_what_was_delivered_is_not_said_to_be_lost(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    spool = spool_in(tmp_path)
+    fill(spool, 10)
+    spool.release(9)
+    assert read_all(spool) == [8, 9] and not caplog.messages, "of another receiver that has nothing"
+    spool.close()
+
+
 def test_delivered_files_are_deleted_except_the_newest(tmp_path: Path) -> None:
     spool = spool_in(tmp_path)
     fill(spool, 10)
@@ -116,21 +127,22 @@ def test_next_sender_resumes(tmp_path: Path) -> None:
     spool.close()
 
 
-def test_truncated_file_loses_only_incomplete_frames(tmp_path: Path) -> None:
+@pytest.mark.parametrize("blocks", [0, 1, 2])
+@pytest.mark.parametrize("more_bytes", [0, 7])
+def test_numbers_of_a_truncated_file_are_not_given_again(
+    tmp_path: Path, blocks: int, more_bytes: int, caplog: pytest.LogCaptureFixture
+) -> None:
     spool = spool_in(tmp_path)
     fill(spool, 6)
     spool.close()
     last = tmp_path / "spool" / "000000000004.bw"
-    last.write_bytes(last.read_bytes()[:-5])
+    with Recording(last) as recording:
+        os.truncate(last, recording.end_of(blocks) + more_bytes * (blocks < 2))
     spool = spool_in(tmp_path)
-    assert spool.next_sequence == 5
-    spool.close()
-    os.truncate(last, last.stat().st_size - 5)
-    spool = spool_in(tmp_path)
-    assert spool.next_sequence == 4
+    assert spool.next_sequence == 6
     fill(spool, 1)
-    assert read(spool, 0) == [0, 1, 2, 3]
-    assert read(spool, 4) == [4]
+    assert read_all(spool) == [0, 1, 2, 3, *range(4, 4 + blocks), 6]
+    assert (f"frames {4 + blocks} to 5 are lost" in caplog.text) == (blocks < 2)
     spool.close()
 
 
@@ -143,6 +155,7 @@ def test_damaged_file_loses_only_its_frames(tmp_path: Path, caplog: pytest.LogCa
     assert read_all(spool) == [0, 1, 2, 3, 8, 9, 10, 11]
     assert "frames 4 to 7 are lost" in caplog.text
     assert read(spool, 6) == [8, 9, 10, 11] and "frames 6 to 7 are lost" in caplog.text
+    assert all(record.levelname == "WARNING" for record in caplog.records)
     spool.close()
 
 
@@ -221,23 +234,137 @@ def test_newest_file_that_is_none_of_a_spool_is_reported(tmp_path: Path, content
         spool_in(tmp_path)
 
 
-def test_damage_within_the_newest_file_loses_what_follows_it_and_not_what_is_captured_later(tmp_path: Path) -> None:
+def test_damage_within_a_file_loses_one_frame_and_no_number(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     spool = spool_in(tmp_path)
-    fill(spool, 4)
+    fill(spool, 8)
     spool.close()
-    newest = tmp_path / "spool" / "000000000000.bw"
-    with Recording(newest) as recording:
-        third = recording.blocks[2]
-    data = bytearray(newest.read_bytes())
-    data[third.end - 3] ^= 1
-    newest.write_bytes(data)
+    for name in ("000000000000.bw", "000000000004.bw"):
+        path = tmp_path / "spool" / name
+        with Recording(path) as recording:
+            third = recording.blocks[2]
+        data = bytearray(path.read_bytes())
+        data[third.end - 3] ^= 1
+        path.write_bytes(data)
     spool = spool_in(tmp_path)
-    assert spool.next_sequence == 2
+    assert spool.next_sequence == 8
     fill(spool, 1)
+    assert read_all(spool) == [0, 1, 3, 4, 5, 7, 8]
+    assert caplog.messages[-2:] == [
+        f"the spool {tmp_path / 'spool'} is damaged: frames {n} to {n} are lost (1 frame)" for n in (2, 6)
+    ]
     spool.close()
+
+
+def test_without_its_mark_a_damaged_file_gives_no_number_again(tmp_path: Path) -> None:
     spool = spool_in(tmp_path)
-    assert read(spool, 0) == [0, 1, 2]
+    fill(spool, 6)
     spool.close()
+    (tmp_path / "spool" / "lock").write_text("")
+    spool = spool_in(tmp_path)
+    assert spool.next_sequence == 6, "nothing else is damaged"
+    spool.close()
+    (tmp_path / "spool" / "lock").write_text("")
+    last = tmp_path / "spool" / "000000000004.bw"
+    os.truncate(last, last.stat().st_size - 5)
+    spool = spool_in(tmp_path)
+    assert spool.next_sequence == 8
+    spool.close()
+
+
+def test_files_of_other_sessions_and_places_are_not_delivered(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    for name in ("mine", "other"):
+        spool = spool_in(tmp_path / name)
+        fill(spool, 10)
+        spool.close()
+    mine, other = (tmp_path / name / "spool" for name in ("mine", "other"))
+    shutil.copy(other / "000000000004.bw", mine)
+    shutil.copy(mine / "000000000000.bw", mine / "000000000900.bw")
+    shutil.copy(mine / "000000000000.bw", mine / "000000000002.bw")
+    (mine / "000000000008.bw").rename(mine / "000000000700.bw")
+    spool = spool_in(tmp_path / "mine")
+    assert (read_all(spool), spool.next_sequence, spool.resumed) == ([0, 1, 2, 3, 8, 9], 10, True)
+    assert "frames 4 to 7 are lost (4 frames)" in caplog.text and files(tmp_path / "mine") == [0, 8]
+    assert sum("is not of this session and place" in text for text in caplog.messages) == 3
+    spool.finish()
+    spool.close()
+    assert len(list(mine.iterdir())) == 4, "the lock, and what is not of this session stays"
+
+
+def test_links_folders_and_pipes_in_a_spool_are_neither_read_nor_written(tmp_path: Path) -> None:
+    spool = spool_in(tmp_path)
+    fill(spool, 6)
+    spool.close()
+    folder, elsewhere = tmp_path / "spool", tmp_path / "elsewhere"
+    elsewhere.write_bytes((folder / "000000000004.bw").read_bytes())
+    (folder / "000000000004.bw").unlink()
+    (folder / "000000000004.bw").symlink_to(elsewhere)
+    (folder / "000000000002.bw").mkdir()
+    os.mkfifo(folder / "000000000009.bw")
+    spool = spool_in(tmp_path)
+    assert (read_all(spool), spool.next_sequence, files(tmp_path)) == ([0, 1, 2, 3], 6, [0, 6])
+    spool.close()
+    content = elsewhere.read_bytes()
+    (folder / "lock").unlink()
+    (folder / "lock").symlink_to(elsewhere)
+    with pytest.raises(OutputError, match="give another --spool"):
+        spool_in(tmp_path)
+    assert elsewhere.read_bytes() == content
+
+
+def damaged(random: Random, folder: Path) -> None:
+    """Does something to a file of a spool."""
+    path, other = (random.choice(sorted(folder.iterdir())) for _ in range(2))
+    content, at = bytearray(path.read_bytes()), random.randrange(1 << 30)
+    match random.choice(("flip", "truncate", "extend", "copy", "rename", "swap", "remove")):
+        case "flip" if content:
+            content[at % len(content)] ^= 1 << random.randrange(8)
+            path.write_bytes(content)
+        case "truncate":
+            os.truncate(path, at % (len(content) + 1))
+        case "extend":
+            path.write_bytes(content + random.randbytes(at % 100))
+        case "copy":
+            random.choice((other, folder / f"{at % 40:012d}.bw")).write_bytes(content)
+        case "rename":
+            path.rename(random.choice((other, folder / f"{at % 40:012d}.bw")))
+        case "swap":
+            path.write_bytes(other.read_bytes())
+            other.write_bytes(content)
+        case "remove":
+            path.unlink()
+
+
+@pytest.mark.parametrize("seed", range(100))
+def test_whatever_happens_to_files_lost_frames_are_said_and_none_comes_twice(
+    tmp_path: Path, seed: int, caplog: pytest.LogCaptureFixture
+) -> None:
+    random, lock = Random(seed), tmp_path / "spool" / "lock"
+    spool, written = spool_in(tmp_path), 4 + random.randrange(14)
+    fill(spool, written)
+    spool.release(first := random.randrange(written))
+    spool.close()
+    mark = lock.read_bytes()
+    for _ in range(1 + seed % 3):
+        damaged(random, tmp_path / "spool")
+    is_marked = lock.exists() and lock.read_bytes() == mark
+    try:
+        spool = spool_in(tmp_path)
+    except UsageError as error:
+        assert "give another --spool" in str(error), "an end"
+        return
+    begun = spool.next_sequence
+    if is_marked and spool.resumed:
+        assert (spool.delivered, begun) == (first, written)
+    fill(spool, 3)
+    found = read_all(spool, spool.delivered)
+    assert found == sorted(set(found)) and found[-3:] == [begun, begun + 1, begun + 2]
+    ranges = [range(int(one), int(other) + 1) for one, other in re.findall(r"frames (\d+) to (\d+)", caplog.text)]
+    lost = [number for each in ranges for number in each]
+    assert sorted([*found, *lost]) == list(range(spool.delivered, begun + 3))
+    spool.close()
+    again = spool_in(tmp_path)
+    assert (again.next_sequence, read_all(again, again.delivered)) == (begun + 3, found)
+    again.close()
 
 
 def test_files_with_foreign_names_are_left_alone(tmp_path: Path) -> None:

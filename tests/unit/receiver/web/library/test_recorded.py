@@ -12,14 +12,14 @@ def line(session: int, sequence: int) -> str:
 
 
 def sequences(recorded: RecordedFrames, session: int) -> list[int]:
-    return [frame["seq"] for frame in recorded.page(session, -1, 100)]
+    return [json.loads(line)["seq"] for line in recorded.page(session, -1, 100)]
 
 
 def test_pages_of_a_session_among_others(tmp_path: Path) -> None:
     (tmp_path / "frames.jsonl").write_text("".join(line(n % 2 + 1, n) for n in range(10)))
     recorded = RecordedFrames(tmp_path)
     assert sequences(recorded, 1) == [0, 2, 4, 6, 8]
-    assert [frame["seq"] for frame in recorded.page(2, 3, 2)] == [5, 7]
+    assert recorded.page(2, 3, 2) == [line(2, 5).strip().encode(), line(2, 7).strip().encode()]
     assert recorded.page(2, 9, 2) == recorded.page(3, -1, 2) == []
 
 
