@@ -110,11 +110,12 @@ class Sender:
 
     def summary(self) -> list[str]:
         """Lines for the user: what was sent and recorded, and what is still in the spool."""
-        spool, name, acknowledged = self.camera.spool, self.camera.name, self.account.acknowledged_frames
+        spool, name = self.camera.spool, self.camera.name
         lines = [] if isinstance(self.delivery, NoPeer) else [self._sent()]
         # Of a camera the newest frames count.
         if self.camera.source.ends and (left_out := self.camera.metrics.left_out):
-            lines.append(f"left out {left_out} of {counted(left_out + acknowledged, 'frame')} as too late")
+            others = self.account.acknowledged_frames + self.account.lost_frames
+            lines.append(f"left out {left_out} of {counted(left_out + others, 'frame')} as too late")
         lines += [f"{counted(n, 'frame')} went on without {part}, which failed" for part, n in self.failures]
         if self.recorder is not None:
             lines.append(self.recorder.summary())
@@ -130,8 +131,11 @@ class Sender:
 
     def _sent(self) -> str:
         """What was delivered, in which time, and, of a video, of how much of its own."""
-        frames, fps, elapsed_s = self.account.acknowledged_frames, self.camera.source.fps, self.traffic.elapsed_s
-        sent = f"sent {counted(frames, 'frame')}"
+        account, fps, elapsed_s = self.account, self.camera.source.fps, self.traffic.elapsed_s
+        frames, sent = account.acknowledged_frames, f"sent {counted(account.sent_frames, 'frame')}"
+        fates = (account.lost_frames, "not acknowledged"), (account.late_frames, "too late")
+        if parts := [f"{count} {fate}" for count, fate in fates if count]:
+            sent += f" ({', '.join(parts)})"
         if frames > 1 and elapsed_s > 0:
             video = f" of {fps:.0f} in a second of video" if fps else ""
             rates = f"{frames / elapsed_s:.1f} frames/s{video}, {bit_rate(self.traffic.mean_bps)}"
@@ -158,7 +162,7 @@ def send(opened: Openings, announce: Callable[[str], None], networks: Networks |
         if len(senders) > 1 or not failures:
             for line in (line for sender in senders for line in sender.summary()):
                 announce(line)
-        if len(senders) > 1 and (frames := sum(sender.account.acknowledged_frames for sender in senders)):
+        if len(senders) > 1 and (frames := sum(sender.account.sent_frames for sender in senders)):
             announce(f"sent {counted(frames, 'frame')} of {len(senders)} cameras")
         if failures:
             raise failures[0]

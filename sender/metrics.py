@@ -32,7 +32,7 @@ class DropReason(StrEnum):
     UNACKNOWLEDGED = "unacknowledged"  # sent, but lost (over QUIC) or rejected by the receiver
 
 
-_LEFT_OUT = (DropReason.REPLACED, DropReason.LATE, DropReason.UNACKNOWLEDGED)
+_LEFT_OUT = (DropReason.REPLACED, DropReason.LATE)
 _FATES = ("offered", "sent", "acknowledged", *DropReason)
 # Gauges that show the camera which is worst off; all else is summed over cameras.
 _WORST: Mapping[str, Callable[[float, float], float]] = {
@@ -52,7 +52,7 @@ class SenderMetrics(DaemonMetrics):
         self._lock = Lock()
         self._camera_frames = 0
         self.left_out = 0
-        """How many frames nobody sees because they were late, or lost."""
+        """How many frames nobody sees because they were late."""
         self._rho = self._gauge("rho", "Compression ρ of a label group (eq. 17)", "group", GROUP_NAMES)
         self._spooled = self._gauge("spooled_frames", "Undelivered frames in the spool on disk")
         self._people = self._gauge("people", "People in the newest frame")

@@ -20,7 +20,7 @@ from common.wear_kinds import VALUES
 from common.wears import WITHDRAWN, Wears
 from common.weights.devices import CPU, to_numpy
 from common.weights.inference import NetworkInUse, in_use
-from common.weights.loader import architecture_of, load_into
+from common.weights.loader import architecture_of, load_into, made
 from common.weights.manifest import find_entry
 from sender.attributes.head_outline import OutlineMemory, OutlineReader
 from sender.attributes.kind_evidence import COLOUR_FEATURES, PART_PX, PARTS, KindViews, views_of
@@ -95,7 +95,7 @@ class KindReader:
     def load(cls, device: torch.device = CPU) -> Self:
         """The one of this process, with the shipped weights; raises WeightsError as `in_use` and `load_into`."""
         config = KindNetConfig()
-        clothes = load_into(KindNet(config), WEIGHTS_NAME, architecture_of(config))
+        clothes = load_into(made(KindNet, config), WEIGHTS_NAME, architecture_of(config))
         precision = find_entry(WEIGHTS_NAME).precision
         mass = {name: least for name, least in zip(VALUES, clothes.mass.tolist(), strict=True) if least}
         return cls(in_use(_Reader(clothes), _EXAMPLE, WEIGHTS_NAME, precision, device), mass)

@@ -16,7 +16,7 @@ from common.frames import Camera
 from common.labels import concatenate
 from common.weights.devices import CPU, to_numpy
 from common.weights.inference import NetworkInUse, in_use
-from common.weights.loader import architecture_of, load_into
+from common.weights.loader import architecture_of, load_into, made
 from common.weights.manifest import find_entry
 from common.weights.threads import side_by_side
 from sender.attributes.surface_evidence import (
@@ -67,7 +67,7 @@ class _Reader(nn.Module):
 
 def _load() -> _Reader:
     config = SurfaceNetConfig()
-    return _Reader(load_into(SurfaceNet(config), WEIGHTS_NAME, architecture_of(config)))
+    return _Reader(load_into(made(SurfaceNet, config), WEIGHTS_NAME, architecture_of(config)))
 
 
 class SurfaceReader:

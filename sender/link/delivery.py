@@ -90,6 +90,7 @@ class FrameDelivery:
         self._offered_ms = math.inf
         self._rejections = 0
         self._rejections_of: dict[int, int] = {}
+        self._given_up: dict[int, InFlight] = {}
         # Of the present stream, from `restart` on.
         self._lossy: bool
         self._losses: Losses
@@ -258,6 +259,7 @@ class FrameDelivery:
             return acks
         for ack in acks:
             self._check_sent(ack)
+            self._find(ack)
         new = [ack for ack in acks if self._queue.find(ack.sequence) is not None]
         if not new and self._losses.is_late(acks[-1]):
             new = [acks[-1]]
@@ -280,7 +282,16 @@ class FrameDelivery:
         """Handles the first answer after a silence, to what was sent at this time: what left before will have none."""
         self._losses.silence_ended(answered_s)
 
+    def _find(self, ack: Acknowledgement) -> None:
+        """Takes note of an answer to a message that was given up."""
+        if ack.sequence in self._given_up and ack.status in _DECODED:
+            for frame in self._given_up.pop(ack.sequence).frames:
+                self._observer.found(frame, Fate.LATE if ack.status is AckStatus.LATE else Fate.ACKNOWLEDGED)
+
     def _give_up(self, lost: InFlight) -> None:
+        self._given_up[lost.sequence] = lost
+        if len(self._given_up) > MAX_WINDOW:
+            del self._given_up[next(iter(self._given_up))]
         self._session.lose(lost.sequence)
         self._queue.acknowledged(lost.sequence)
         self._finish_all(lost, Fate.LOST)

@@ -44,6 +44,9 @@ class LinkObserver:
     def ended(self, frame: LabelFrame, fate: Fate) -> None:
         """A frame met its fate, which happens exactly once per frame."""
 
+    def found(self, frame: LabelFrame, fate: Fate) -> None:
+        """A frame that had been given up as lost met this fate instead: its answer came late."""
+
 
 class Observers(LinkObserver):
     """Notifies several observers, in order."""

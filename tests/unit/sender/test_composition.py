@@ -121,13 +121,27 @@ def test_uncertainty_of_each_person_changes_the_bytes() -> None:
     assert both < 0.95 * one < 0.95 * 0.98 * sure
 
 
+def test_every_frame_that_has_left_is_counted_once() -> None:
+    account, frames = (
+        LinkAccount(RateController(RateConfig()), SenderMetrics()),
+        [replace(frame_of(), sequence=n) for n in range(4)],
+    )
+    account.sent(frames, FrameCodec(bytes(8)).encode(frames[0], {}))
+    fates = (Fate.ACKNOWLEDGED, Fate.LOST, Fate.LATE, Fate.SUPERSEDED)
+    for frame, fate in zip(frames, fates, strict=True):
+        account.ended(frame, fate)
+    assert (account.acknowledged_frames, account.late_frames, account.lost_frames) == (1, 1, 2)
+    account.found(frames[1], Fate.ACKNOWLEDGED)
+    assert (account.sent_frames, account.acknowledged_frames, account.lost_frames) == (4, 2, 1)
+
+
 def test_account_counts_only_acknowledged_frames() -> None:
     account = LinkAccount(RateController(RateConfig()), SenderMetrics())
     frame = frame_of()
     account.sent((frame,), FrameCodec(bytes(8)).encode(frame, {}))
     account.ended(frame, Fate.ACKNOWLEDGED)
-    account.ended(frame, Fate.SUPERSEDED)
-    assert account.acknowledged_frames == 1
+    account.ended(replace(frame, sequence=frame.sequence + 1), Fate.SUPERSEDED)
+    assert (account.sent_frames, account.acknowledged_frames) == (1, 1), "a frame that was replaced has not left"
     assert account.payload_bytes > 0
 
 
