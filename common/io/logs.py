@@ -7,14 +7,14 @@ from collections import OrderedDict
 from collections.abc import Hashable
 from contextvars import ContextVar
 from datetime import UTC, datetime
-
-from rich.console import Console
-from rich.text import Text
+from typing import TYPE_CHECKING
 
 from common.clock import SYSTEM_CLOCK, Clock
 from common.io.config import LogConfig
-from common.io.status_line import DaemonConsole
 from common.text import printable
+
+if TYPE_CHECKING:
+    from rich.console import Console
 
 SUBJECT: ContextVar[str] = ContextVar("subject", default="")
 """What the records of a task, and of those that it starts, are about, where this is not clear: they begin with it."""
@@ -67,18 +67,18 @@ def _name_subject(record: logging.LogRecord) -> bool:
 class ConsoleHandler(logging.Handler):
     """Writes records above the status line."""
 
-    def __init__(self, console: Console) -> None:
+    def __init__(self, console: "Console") -> None:
         super().__init__()
         self._console = console
 
     def emit(self, record: logging.LogRecord) -> None:
         try:
-            self._console.print(Text(self.format(record)), soft_wrap=True)
+            self._console.print(self.format(record), soft_wrap=True, markup=False, highlight=False, emoji=False)
         except Exception:  # as the handlers of the standard library do
             self.handleError(record)
 
 
-def start_logging(config: LogConfig, program: str) -> Console | None:
+def start_logging(config: LogConfig, program: str) -> "Console | None":
     """Sends records of the configured level and above to stderr: as text on a terminal, otherwise as JSON.
 
     A second call replaces the first one's handler.
@@ -86,6 +86,9 @@ def start_logging(config: LogConfig, program: str) -> Console | None:
     Returns:
         stderr, for a status line, if that is a terminal that can move its cursor.
     """
+    # rich takes time, and draws from the generator of `random` when it is imported: the library does without.
+    from common.io.status_line import DaemonConsole
+
     console = DaemonConsole(stderr=True, legacy_windows=False)
     interactive = sys.stderr.isatty() and not console.is_dumb_terminal
     handler = ConsoleHandler(console) if interactive else logging.StreamHandler(sys.stderr)

@@ -2,6 +2,7 @@
 
 import gzip
 import hashlib
+import threading
 import zlib
 from collections.abc import Callable, Mapping
 from dataclasses import Field, asdict
@@ -9,6 +10,7 @@ from functools import cache, partial
 from pathlib import Path
 from typing import Any, ClassVar, Protocol, TypeVar
 
+import torch
 import zstandard
 from safetensors import SafetensorError
 from safetensors.torch import load, save
@@ -26,6 +28,9 @@ from common.weights.manifest import (
     recorded_config,
 )
 from common.weights.quantisation import dequantised, quantised
+
+# Of a network within another one, too.
+_building = threading.RLock()
 
 Network = TypeVar("Network", bound=nn.Module)
 
@@ -83,6 +88,12 @@ def load_into(
     return network.eval()
 
 
+def made(build: Callable[[Config], Network], config: Config) -> Network:
+    """A network of a config; its first weights, which are random, leave PyTorch's generator as it was."""
+    with _building, torch.random.fork_rng(devices=()):
+        return build(config)
+
+
 def load_recorded(
     name: str,
     kind: str,
@@ -100,7 +111,7 @@ def load_recorded(
         WeightsError: the entry or its file is missing, damaged, or of another network.
     """
     config = recorded_config(name, kind, config_type, directory)
-    return load_into(build(config), name, {"kind": kind, **architecture_of(config)}, directory)
+    return load_into(made(build, config), name, {"kind": kind, **architecture_of(config)}, directory)
 
 
 def later(

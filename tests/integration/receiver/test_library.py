@@ -204,6 +204,25 @@ def printed(script: str) -> str:
     return done.stdout
 
 
+_GENERATORS = f"""
+import os, random
+import numpy as np
+random.seed(1), np.random.seed(1)
+before, verbosity = random.getstate(), os.environ.pop("GRPC_VERBOSITY", None)
+from bodywire import reconstruct
+import torch
+torch.manual_seed(1)
+drawn = torch.get_rng_state()
+reconstruct({str(PHOTOGRAPH)!r}, max_people=1)
+print(random.getstate() == before, torch.equal(torch.get_rng_state(), drawn), np.random.get_state()[2])
+print("GRPC_VERBOSITY" in os.environ)
+"""
+
+
+def test_generators_and_environment_of_the_program_stay_as_they_were() -> None:
+    assert printed(_GENERATORS).split() == ["True", "True", "624", "False"]
+
+
 def in_fork(work: Callable[[], object]) -> object:
     """What `work` returns or raises in a forked process of this one, which uses the networks."""
     ours, theirs = multiprocessing.Pipe(duplex=False)
