@@ -185,7 +185,7 @@ def _column(directory: Path, record: Record | None, image: Image, key: Key) -> I
     width = max(1, round((columns.stop - columns.start) * _TILE_HEIGHT_PX / (rows.stop - rows.start)))
     shown = [cv2.resize(tile[down, across], (width, _TILE_HEIGHT_PX), interpolation=cv2.INTER_AREA) for tile in tiles]
     name = "" if still else f"{key}: "
-    text = f"{key}" if record is None else f"{name}{record['bytes']['total']} B"
+    text = f"{key}" if record is None else f"{name}labels {record['bytes']['total']} B"
     return np.concatenate([caption(text, width, _CAPTION_HEIGHT_PX), *shown], axis=0).astype(np.uint8)
 
 
