@@ -11,7 +11,7 @@ import pickle
 from asyncio.subprocess import PIPE, Process
 from collections import OrderedDict
 from collections.abc import AsyncGenerator, Callable, Hashable, Iterable
-from contextlib import aclosing, nullcontext
+from contextlib import aclosing, nullcontext, suppress
 from typing import Any
 
 from common.errors import UsageError
@@ -33,6 +33,7 @@ _EACH = 2
 _IDLE_S = 60.0
 _KEPT_BYTES, _BYTES_OF_NOTHING = 64_000_000, 1_000
 _MOST_REASON = 300
+_LEFT_S = 2.0
 
 
 class Workshop:
@@ -110,6 +111,11 @@ class Workshop:
         finally:
             if kind == PART:
                 await end_process(process)
+                # Its pipe is closed when what is left in it has been read.
+                assert process.stdout is not None
+                with suppress(TimeoutError):
+                    async with asyncio.timeout(_LEFT_S):
+                        await process.stdout.read()
             else:
                 self._wait(process)
         if kind != END:
