@@ -50,6 +50,7 @@ class Workshop:
         self._what, self._longest_s = what, longest_s
         self._places, self._turn = Places(waiting, _EACH, what), asyncio.Semaphore(at_once)
         self._idle: list[Process] = []
+        self._endings, self._closed = set[asyncio.Future[None]](), False
         self._ending: asyncio.TimerHandle | None = None
         self._kept: OrderedDict[Hashable, bytes | None] = OrderedDict()
 
@@ -85,11 +86,12 @@ class Workshop:
                     yield part
 
     async def aclose(self) -> None:
-        """Ends the processes that wait."""
+        """Ends all processes."""
+        self._closed = True
         if self._ending is not None:
             self._ending.cancel()
-        while self._idle:
-            await end_process(self._idle.pop())
+        await asyncio.gather(*self._endings, *map(_end, self._idle))
+        self._idle.clear()
 
     async def _parts(self, work: Work, arguments: tuple[Any, ...]) -> AsyncGenerator[bytes]:
         process, kind = await self._process(), PART
@@ -109,13 +111,12 @@ class Workshop:
             logger.error("the process for %s has ended", self._what)
             raise Refused(503, "the receiver cannot make it: its log says why", 10.0) from error
         finally:
-            if kind == PART:
-                await end_process(process)
-                # Its pipe is closed when what is left in it has been read.
-                assert process.stdout is not None
-                with suppress(TimeoutError):
-                    async with asyncio.timeout(_LEFT_S):
-                        await process.stdout.read()
+            if kind == PART or self._closed:
+                ending = asyncio.ensure_future(_end(process))
+                self._endings.add(ending)
+                ending.add_done_callback(self._endings.discard)
+                # Of a request that its visitor has cancelled, nothing can be awaited any more.
+                await asyncio.shield(ending)
             else:
                 self._wait(process)
         if kind != END:
@@ -161,6 +162,15 @@ class Workshop:
 
 def _kept_bytes(content: bytes | None) -> int:
     return _BYTES_OF_NOTHING + len(content or b"")
+
+
+async def _end(process: Process) -> None:
+    await end_process(process)
+    # Its pipe is closed when what is left in it has been read.
+    assert process.stdout is not None
+    with suppress(TimeoutError):
+        async with asyncio.timeout(_LEFT_S):
+            await process.stdout.read()
 
 
 async def _message(process: Process) -> tuple[bytes, bytes]:
