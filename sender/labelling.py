@@ -148,11 +148,15 @@ class Labelling:
         if perceived.begins:
             self._observed = 0
         self._schedule.begin(perceived.now_s)
-        read: Sequence[PersonView] = ()
+        read: Sequence[PersonView] | None = None
         with self._metrics.stage("semantics"):
             with self._without("semantics"):
                 self._observe((perceived, *later))
                 read = semantics.label_observed(observed, frame.camera, frame.media_time_s, perceived.step_s)
+            if read is None:
+                # What it knows of this frame would be taken for the next one's.
+                read, self._observed = (), 0
+                semantics.forget()
             view = PeopleView(frame.image, frame.camera, read, self._schedule, perceived.step_s, self._stills)
             with self._without(clothing.part):
                 clothing.label(view)

@@ -43,6 +43,7 @@ class BodyEstimator:
         self._frames = RecentFrames()
         # Of the frames with people that were observed, oldest first.
         self._found: deque[Bodies] = deque()
+        self._later = False
 
     @classmethod
     def load(cls, config: SmoothingConfig, device: torch.device = CPU) -> Self:
@@ -66,10 +67,15 @@ class BodyEstimator:
         What was observed is forgotten.
         """
         self._found.clear()
+        self._later = later
         if self._smoother is None:
             return 0.0
         self._smoother = FixedLagSmoother(self._strength, waits=later)
         return LATER_S if later else 0.0
+
+    def forget(self) -> None:
+        """Forgets what was observed."""
+        self.wait(self._later)
 
     def observe(self, observed: Sequence[ObservedPerson], camera: Camera, time_s: float) -> None:
         """Takes note of the next frame, in the order of time."""

@@ -94,6 +94,10 @@ class SemanticsStage:
         """Says whether frames are labelled when later ones were observed; returns by how much later: seconds."""
         return self._estimator.wait(later)
 
+    def forget(self) -> None:
+        """Forgets what was observed, and not labelled."""
+        self._estimator.forget()
+
     @torch.inference_mode()
     def observe(self, observed: Sequence[ObservedPerson], camera: Camera, time_s: float = 0.0) -> None:
         """Takes note of the next frame.

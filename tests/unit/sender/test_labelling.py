@@ -31,6 +31,7 @@ def test_frames_go_on_without_what_fails(
     made = [blob for each in zip(perceived, labels, strict=True) for blob in labelling.blobs(*each)]
     assert [len(frame.people) for frame in labels] == [people] * 4 and len(made) == blobs
     assert metrics.failures == {part: 4}
+    assert networks.log.count(("forgotten", 0.0)) == 4 * (part == "semantics")
     assert metrics.registry.get_sample_value("bodywire_sender_part_failures_total", {"part": part}) == 4
     (line,) = (record.getMessage() for record in caplog.records if record.levelname == "WARNING")
     assert line.startswith(f"{part} failed at a frame, which goes on without: error: ") and "\x1b" not in line

@@ -71,6 +71,9 @@ class FakeNetworks:
     def reset(self, *, still: bool = True) -> None:
         self.resets += 1
 
+    def forget(self) -> None:
+        self.log.append(("forgotten", 0.0))
+
     def process(self, image: object, camera: Camera, time_s: float | None, **how: bool) -> tuple[float | None]:
         self.times.append(time_s if how["take_turns"] else None)
         return (self.times[-1],)
