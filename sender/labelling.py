@@ -177,13 +177,13 @@ class Labelling:
     def blobs(self, perceived: Perceived, labels: LabelFrame) -> list[Blob]:
         """The blobs that are due with one frame."""
         blobs: list[Blob] = []
-        # Where semantics has failed, nobody has labels.
-        observed = perceived.observed if labels.people else ()
-        described = replace(perceived, observed=observed) if perceived.observed else perceived
+        if not labels.people:
+            # Where semantics has failed, nobody who was observed has labels.
+            perceived = replace(perceived, observed=())
         for stage in self._stages:
             timed = nullcontext() if stage.timed_as is None else self._metrics.stage(stage.timed_as)
             with self._without(stage.timed_as or "channel"), timed:
-                blobs += stage.update(described, labels.people)
+                blobs += stage.update(perceived, labels.people)
         # All that the first frame needs has been used.
         GRAPHS.note_start()
         return blobs
