@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from common.errors import UsageError
-from receiver.publish.session_records import MOST_SEQUENCE, MOST_SESSION, without_people
+from receiver.publish.session_records import DAMAGES, MOST_SEQUENCE, MOST_SESSION, without_people
 from receiver.publish.session_statistics import whole
 
 # A frame of a hundred people has a tenth of this.
@@ -23,8 +23,6 @@ _HEAD = re.compile(
     rb'\{"seq": ?(\d{1,16}), ?"session": ?(\d{1,9}), ?"source": ?"(?:[^"\\]|\\.)*", ?'
     rb'"captured_at": ?(\d{1,11}\.\d{1,9}),'
 )
-DAMAGES = (ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError)
-"""What reading a damaged line raises."""
 
 
 @dataclass(slots=True)

@@ -14,10 +14,10 @@ from common.frames import MAX_FOCAL_PX, MIN_FOCAL_PX, Camera
 from common.io.regular_file import open_regular
 from common.text import counted, printable
 from common.wears import check_kinds
-from receiver.export.frame_lines import DAMAGES, find_lines
+from receiver.export.frame_lines import find_lines
 from receiver.export.timeline import Interval, MediaTimes, frame_rate, media_times, presence
 from receiver.publish.frame_record import mesh_path
-from receiver.publish.session_records import ALBUM, SessionState, file_stem, read_records
+from receiver.publish.session_records import ALBUM, DAMAGES, SessionState, file_stem, read_records
 from receiver.publish.session_statistics import is_album, whole
 
 # `frames.jsonl` has microseconds.
