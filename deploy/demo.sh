@@ -81,6 +81,12 @@ echo "demo: starting the receiver; its first start takes a minute"
 receiver --listen 127.0.0.1:0 --out "$out" >"$out/receiver.log" 2>&1 &
 receiver_pid=$!
 
+frames_of_clip=$(python -c '
+import av
+from sender.capture.open import DEMO_CLIP
+print(av.open(str(DEMO_CLIP)).streams.video[0].frames, DEMO_CLIP)
+')
+frames=${frames_of_clip%% *} clip=${frames_of_clip#* }
 address=""
 while [ -z "$address" ]; do
     kill -0 "$receiver_pid" 2>/dev/null || fail "the receiver exited: $(last_line "$out/receiver.log")"
@@ -90,9 +96,6 @@ while [ -z "$address" ]; do
     address=$(sed -n 's/.*listening on \([^ ]*:[0-9][0-9]*\).*/\1/p' "$out/receiver.log" | head -n 1)
 done
 
-data=$(python -c 'from sender.capture.open import DEMO_CLIP; print(DEMO_CLIP.parent)')
-clip="$data/demo.mp4"
-frames=$(python -c 'import av, sys; print(av.open(sys.argv[1]).streams.video[0].frames)' "$clip")
 echo "demo: sending the demo clip to $address; the sender loads its networks first"
 send demo "$out/sender.log" 1 "$frames frames"
 kill -0 "$receiver_pid" 2>/dev/null || fail "the receiver exited early: $(last_line "$out/receiver.log")"
@@ -104,7 +107,7 @@ send demo-photos "$out/photographs.log" 2 "6 photographs"
 
 echo "demo: checking every mesh, and drawing the sheets"
 python -m receiver.report.summary "$out" --clip "$clip" --session 1
-python -m receiver.report.summary "$out" --clip "$data/photographs" --session 2 >"$out/photographs.txt" ||
+python -m receiver.report.summary "$out" --clip "${clip%/*}/photographs" --session 2 >"$out/photographs.txt" ||
     fail "the photographs failed a check; see $out/photographs.txt"
 last_line "$out/photographs.txt"
 if [ -n "$keep" ]; then
