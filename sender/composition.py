@@ -195,7 +195,7 @@ def compose(opened: Openings, loaded: Networks | None = None) -> Iterator[Sequen
     The cameras share the networks and the threads in which these run.  What is opened is closed when the context ends.
 
     Raises:
-        UsageError: the network of `--detector` cannot be used, or this machine lacks the GPU of `--device`.
+        UsageError: this machine lacks the GPU of `--device`.
         WeightsError: trained weights are missing, damaged or of another version.
     """
     cameras = opened.cameras

@@ -107,11 +107,10 @@ class SenderConfig:
         """Checks what the options demand of each other, and reads certificates and token.
 
         Raises:
-            UsageError: options need a link and there is none, the file of `--detector` is missing, a certificate, key
-                or token cannot be read or is not valid, the token would be sent unencrypted, or as for `by_camera`.
+            UsageError: options need a link and there is none, a certificate, key or token cannot be read or is not
+                valid, the token would be sent unencrypted, or as for `by_camera`.
         """
         self.by_camera()
-        self.tracking.check()
         if not self.only_records:
             CredentialFiles(self.security).check(*self.link.peer.each)
         elif self.delivery.delivery == "complete":

@@ -72,7 +72,7 @@ class Networks(NamedTuple):
             cameras: as for `PerceptionStage.load`.
 
         Raises:
-            UsageError: this machine lacks the GPU of `--device`, or the network of `--detector` cannot be used.
+            UsageError: this machine lacks the GPU of `--device`.
             WeightsError: trained weights are missing, damaged or of another version.
         """
         device = resolve_device(config.device.device)

@@ -60,7 +60,7 @@ def parser_of(program: str, document: str) -> argparse.ArgumentParser:
     """A parser whose help begins with a module's docstring and ends with the examples at the docstring's end.
 
     Args:
-        program: what to type, for example "python -m sender.train.detector".
+        program: what to type, for example "python -m sender.train.verifier".
         document: the docstring; its last part begins with a line "Examples:".
     """
     description, _, examples = document.partition("\nExamples:\n")

@@ -37,10 +37,6 @@ SOURCES = (Path(__file__), Path(compiled_models.__file__), Path(mediapipe_operat
 """Code on which a compiled graph depends."""
 
 _CONVOLUTIONS = ("Convolution", "ConvolutionBackpropData", "GroupConvolution")
-_FRONTENDS = {".onnx": "onnx", ".xml": "ir", ".tflite": "tflite"}
-_PICTURE_KINDS = ("u8", "f32", "f16")
-# Of the picture that a user's network reads.
-_MOST_SIDE_PX = 4096
 _STEPS, _MIDDLE = 255, 128
 
 
@@ -133,46 +129,10 @@ def compile_file(path: Path, threads: int, parts: Sequence[Part] = ()) -> Compil
         RuntimeError: OpenVINO cannot read it.
         ValueError: it has other parts.
     """
-    frontend = FrontEndManager().load_by_framework(_FRONTENDS[path.suffix])
+    frontend = FrontEndManager().load_by_framework("tflite")
     graph = frontend.convert_partially(frontend.load(path))
     add_operations(graph, parts)
     return CompiledGraph(CompiledModels([CORE.compile_model(graph, CPU, options("float32", threads))]))
-
-
-def compile_picture_file(path: Path, threads: int, side: int) -> tuple[CompiledGraph, tuple[int, ...]]:
-    """Compiles the network of a file that reads one picture; gives the shape of its input, too.
-
-    Args:
-        path: .onnx, .xml (with its .bin) or .tflite.
-        side: of the picture, pixels, where the file leaves it open.
-
-    Raises:
-        ValueError: the input is none, (1, 3, H, W) or (1, H, W, 3), of bytes or floating-point numbers, or too large.
-        RuntimeError: OpenVINO cannot read or run it.
-    """
-    frontend = FrontEndManager().load_by_framework(_FRONTENDS[path.suffix.lower()])
-    graph = frontend.convert(frontend.load(path))
-    found = [f"{each.get_partial_shape()} {each.get_element_type().get_type_name()}" for each in graph.inputs]
-    if len(found) != 1 or not _is_picture(graph.inputs[0]):
-        raise ValueError(f"it reads {', '.join(found) or 'nothing'}; one picture would be [1,3,H,W] or [1,H,W,3] f32")
-    _, *lengths = graph.inputs[0].get_partial_shape()
-    shape = (1, *(side if length.is_dynamic else length.get_length() for length in lengths))
-    if not 3 <= min(shape[1:]) <= max(shape) <= _MOST_SIDE_PX:
-        raise ValueError(f"it reads a picture of {list(shape)}: at most {_MOST_SIDE_PX} pixels a side can be used")
-    graph.reshape(shape)
-    compiled = CompiledGraph(CompiledModels([CORE.compile_model(graph, CPU, options("float32", threads))]))
-    # What cannot be run fails here, and not in the first frame.
-    compiled(torch.zeros(shape))
-    return compiled, shape
-
-
-def _is_picture(port: Any) -> bool:
-    """Whether an input is one picture: the number of its channels is known, at either place."""
-    shape, kind = port.get_partial_shape(), port.get_element_type().get_type_name()
-    if kind not in _PICTURE_KINDS or shape.rank.is_dynamic or len(shape) != 4:
-        return False
-    batch, *lengths = (None if length.is_dynamic else length.get_length() for length in shape)
-    return batch in (None, 1) and 3 in (lengths[0], lengths[-1])
 
 
 def _converted(network: nn.Module, example: Sequence[Tensor]) -> Any:

@@ -164,36 +164,6 @@ def from_file(path: Path, name: str, parts: "Sequence[Part]" = ()) -> "CompiledG
     )
 
 
-def from_users_file(path: Path, side: int) -> "tuple[CompiledGraph, tuple[int, ...]]":
-    """A network that a user brings, which reads one picture, on the CPU; gives the shape of its input, too.
-
-    It is compiled at each start: what its file refers to may change.
-
-    Args:
-        path: .onnx, .xml (with its .bin) or .tflite.
-        side: of the picture, pixels, where the file leaves it open.
-
-    Raises:
-        ValueError: there is no such file, it cannot be read or run, or reads something else.
-    """
-    if path.suffix.lower() not in (".onnx", ".xml", ".tflite"):
-        raise ValueError("its name must end with .onnx, .xml or .tflite")
-    if not path.is_file():
-        raise ValueError("there is no such file")
-    if not _has_openvino():
-        raise ValueError("it needs OpenVINO, which is not installed: see docs/quickstart.md")
-    try:
-        from common.weights import graph
-
-        return graph.compile_picture_file(path, torch.get_num_threads(), side)
-    except ValueError:
-        raise
-    # OpenVINO has no common class of errors; the last line says most.
-    except Exception as error:
-        reason = (str(error).strip().splitlines() or [type(error).__name__])[-1]
-        raise ValueError(f"OpenVINO cannot run it: {reason}") from error
-
-
 def _compiled(
     build: Build,
     example: Sequence[Tensor],

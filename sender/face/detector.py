@@ -26,6 +26,7 @@ _GRIDS: Final = ((16, 2), (8, 6))
 # Right and left eye and nose among the points of a face.
 _RIGHT_EYE, _LEFT_EYE, _NOSE = range(3)
 _BOX: Final = 4
+_NMS_IOU: Final = 0.5
 LEAST_SCORE: Final = 0.5
 """MediaPipe's own threshold."""
 
@@ -69,7 +70,7 @@ class FaceDetector:
         middle, half = points[:, 0], points[:, 1] / 2
         boxes, scores = torch.cat([middle - half, middle + half], dim=1), scores[kept]
         found = []
-        for row in unsuppressed(boxes, scores).tolist():
+        for row in unsuppressed(boxes, scores, _NMS_IOU).tolist():
             marks = _in_frame(points[row, 2:].numpy(), letterbox.turn)
             found.append(FoundFace(region_of_keypoints(marks[[_NOSE, _LEFT_EYE, _RIGHT_EYE]]), float(scores[row])))
         return found

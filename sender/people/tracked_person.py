@@ -39,7 +39,6 @@ class TrackedPerson:
 
     Args:
         identity: 0…255, reused as late as possible.
-        found_presence: probability of a person when the track began.
         velocity: (4,) of the box, pixels a second.
         unseen_s: since the person was last seen; in a frame that follows, of everybody.
         is_lost: whether the person was not seen in the last frame.
@@ -50,7 +49,6 @@ class TrackedPerson:
 
     identity: int
     box: Box = field(default_factory=lambda: np.zeros(4, dtype=np.float32))
-    found_presence: float = 0.5
     velocity: Box = field(default_factory=lambda: np.zeros(4, dtype=np.float32))
     unseen_s: float = 0.0
     is_lost: bool = False

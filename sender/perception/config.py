@@ -2,10 +2,8 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Literal
 
-from common.errors import UsageError
 from common.frames import MAX_PEOPLE
 from common.io.options import option
 
@@ -41,11 +39,6 @@ class TrackingConfig:
         help="most people tracked (default: up to 8, of a live camera what the machine carries, up to 4; "
         "nobody less than 0.4 times as tall as the tallest)",
     )
-    detector: Path | None = option(
-        None,
-        help="find people by this network, .onnx, .xml or .tflite, not by our own (docs/quickstart.md)",
-        advanced=True,
-    )
     keypoints: Keypoints = option(
         "fused",
         help="keypoints in the picture: ours fused with MoveNet's, which are more exact, or ours alone, faster",
@@ -55,11 +48,6 @@ class TrackingConfig:
     def __post_init__(self) -> None:
         if self.max_people is not None and not 1 <= self.max_people <= MAX_PEOPLE:
             raise ValueError(f"--max-people must be between 1 and {MAX_PEOPLE}, not {self.max_people}")
-
-    def check(self) -> None:
-        """Raises UsageError if there is no such network."""
-        if self.detector is not None and not self.detector.is_file():
-            raise UsageError(f"--detector {self.detector}: there is no such file")
 
     def limits(self, *, carried: Callable[[], int] | None) -> TrackerConfig:
         """The tracker's limits.

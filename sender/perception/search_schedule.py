@@ -7,7 +7,6 @@ import cv2
 import numpy as np
 
 from common.arrays import BoolArray, Box, FloatArray, Image
-from sender.perception.inference.detector import BOTH, LARGER, USUAL
 
 # Least time between searches, and between urgent ones, seconds.
 _PAUSE_S, _URGENT_PAUSE_S = 0.29, 0.03
@@ -32,11 +31,11 @@ class SearchSchedule:
 
     @property
     def round(self) -> int:
-        """How often the frames were searched at both scales."""
+        """Rounds of two searches: what was rejected is not looked at again before the next one."""
         return self._searches // 2
 
-    def scales(self, image: Image, boxes: Sequence[Box], now_s: float, *, urgent: bool) -> Sequence[float]:
-        """The detector's scales for the next frame: one of them in turn, both while nobody is followed, or none.
+    def searches(self, image: Image, boxes: Sequence[Box], now_s: float, *, urgent: bool) -> bool:
+        """Whether the next frame is searched.
 
         Args:
             boxes, now_s: as for `due`.
@@ -45,11 +44,9 @@ class SearchSchedule:
         due = self.due(image, boxes, now_s)
         # Frames that follow each other faster show the detector the same.
         if not due and (now_s - self._searched_s < _URGENT_PAUSE_S or (boxes and not urgent)):
-            return ()
+            return False
         self._searched_s = now_s
-        if not boxes:
-            return BOTH
-        return LARGER if due and self._searches % 2 else USUAL
+        return True
 
     def due(self, image: Image, boxes: Sequence[Box], now_s: float) -> bool:
         """Whether the next frame (H, W, 3) must be searched.

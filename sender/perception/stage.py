@@ -1,6 +1,7 @@
 """The perception stage: a frame → the people tracked in it, each with perception's predictions."""
 
 from collections.abc import Sequence
+from itertools import compress
 from typing import Self
 
 import numpy as np
@@ -15,8 +16,7 @@ from sender.perception.capacity import limits_of
 from sender.perception.close_ups import CloseUps, box_of, shows_head_of, with_head
 from sender.perception.config import TrackerConfig, TrackingConfig
 from sender.perception.inference.crop import CropBox
-from sender.perception.inference.detector import BOTH, Detection, Detector
-from sender.perception.inference.detector_file import DetectorFile
+from sender.perception.inference.detector import Detection, Detector
 from sender.perception.inference.predictor import Perception
 from sender.perception.inference.refine_boxes import BoxPredictions, person_box, predict_in_boxes, uncut_box
 from sender.perception.inference.verifier import Verifier
@@ -32,19 +32,15 @@ from sender.perception.tracking.drift import DriftDetector, Evidence
 from sender.perception.tracking.frame_clock import FrameClock
 from sender.perception.tracking.rejected_boxes import RejectedBoxes
 from sender.perception.tracking.similarity import Appearance, ImagePose
-from sender.perception.tracking.tracker import Candidate, Tracker
+from sender.perception.tracking.tracker import Candidate, Tracker, is_same_person
 from sender.perception.tracking.view_turns import View, ViewTurns
 
-# Least presence of a new person, by one look, by both, and by one and MoveNet.  Both, or MoveNet, decide in a source's
-# first frame, which may be a photograph: later, the first look is in one view, and another frame follows.
-_MIN_PRESENCE, _MIN_PRESENCE_OF_BOTH, _MIN_PRESENCE_OF_OPINIONS = 0.8, 0.66, 0.5
-# Least presence of whom MoveNet has let pass, by a thorough look and MoveNet: of the people who are published, 4 % are
-# nobody (`tests.bench.photos --held-out`).
-_MIN_PRESENCE_BY_THOROUGH_LOOK, _MIN_PRESENCE_BEHIND = 0.67, 0.8
-# Least presence of a tracked person, by one look.
+# Least presence of a new person, and of one who stands behind others in a photograph.
+_MIN_PRESENCE, _MIN_PRESENCE_BEHIND = 0.5, 0.7
+# Least presence of a tracked person, by perception alone.
 _MIN_PRESENCE_OF_TRACKED = 0.3
-# Least presence in the proposed box for a closer look, by one look, and by it and MoveNet: hardly any person has less.
-_PROMISING_PRESENCE, _PROMISING_BY_OPINIONS = 0.1, 0.2
+# Least presence in the proposed box for a closer look: hardly any person has less.
+_PROMISING_PRESENCE = 0.5
 # Somebody behind others is looked for where they hide a smaller share of the proposed box; what is left of those who
 # are hidden there is proposed, too.
 _MOST_HIDDEN = 0.3
@@ -54,6 +50,8 @@ TRACKED_PRIOR = 0.5
 _SPARE_PROPOSALS = 3
 # A refined box is at most so much larger than the proposal: two crops of 1.25 times the box, and keypoints beyond them.
 _BOX_GROWTH = 2.0
+# Of most photographs.
+_USUAL_ASPECT = 4 / 3
 # Least presence of a person who tells the camera's roll.
 _UPRIGHT_PRESENCE = 0.9
 
@@ -63,9 +61,9 @@ class PerceptionStage:
 
     A frame goes one way:
 
-        schedule ─ detector ─ tracker ─ proposals not rejected before ─ two looks ─ tracker
-                                                                                       │
-                                        tracker ─ turns, roll ─ perception, verifier ──┘
+        schedule ─ detector ─ proposals that are nobody's ─ one look ─ perception, verifier ─┐
+                                                                                             ├─ tracker
+                              tracked people ─ turns, roll ─ perception, verifier ───────────┘
 
     Heads that fill the picture take a shorter one (`sender.perception.close_ups`).
 
@@ -75,7 +73,7 @@ class PerceptionStage:
 
     def __init__(
         self,
-        detector: Detector | DetectorFile,
+        detector: Detector,
         perception: Perception,
         verifier: Verifier,
         limits: TrackerConfig,
@@ -100,13 +98,11 @@ class PerceptionStage:
                 carries; 0 for another source.
 
         Raises:
-            UsageError: the network of `--detector` cannot be used.
             WeightsError: weights are missing, damaged or of another version.
         """
         perception = Perception.load(device=device, keypoints=tracking.keypoints)
         limits = limits_of(tracking, perception, cameras)
-        detector = DetectorFile.load(tracking.detector) if tracking.detector else Detector.load(device=device)
-        return cls(detector, perception, Verifier.load(), limits, CloseUps.load(), live=cameras > 0)
+        return cls(Detector.load(device=device), perception, Verifier.load(), limits, CloseUps.load(), live=cameras > 0)
 
     def anew(self, tracking: TrackingConfig, *, cameras: int = 0) -> Self:
         """Another one by the same networks, which knows nobody; arguments as of `load`."""
@@ -130,6 +126,7 @@ class PerceptionStage:
 
     def prepare_stills(self) -> None:
         """Loads what the first photograph would otherwise wait for."""
+        self._detector.prepare(_USUAL_ASPECT)
         side = self._perception.still_size
         self._predict(np.zeros((side, side, 3), np.uint8), [np.array([0, 0, side, side], np.float32)], thorough=True)
 
@@ -170,22 +167,23 @@ class PerceptionStage:
         urgent, now_s = self._tracker.search_due, self._clock.now_s
         if is_late and take_turns and self._perception.second is not None:
             self._key_frames.late(now_s)
-        scales: Sequence[float] = ()
+        searches = False
         # A key frame after a propagated one has no time for a search; the next frame has.
         if urgent or not self._key_frames.was_propagated:
             boxes = [track.box for track in self._tracker.seen]
-            scales = self._schedule.scales(image, boxes, now_s, urgent=urgent)
-        if scales:
-            proposals = self._tracker.associate(self._detector.find(image, scales, self._roll.radians))
-            self._tracker.add_tracks(self._verified(image, proposals, urgent=urgent), camera.width, camera.height)
+            searches = self._schedule.searches(image, boxes, now_s, urgent=urgent)
+        candidates = self._candidates(image, urgent=urgent) if searches else []
         if self._close_ups is not None:
-            self._find_heads(self._close_ups, image, searches=bool(scales), lost=lost)
+            self._find_heads(self._close_ups, image, searches=searches, lost=lost)
         known = [] if urgent else self._key_frames.before(self._tracker.seen, now_s)
         views = [track.views for track in self._tracker.seen]
         view = self._turns.next_view(views, time_s if take_turns else None, keeps=bool(known))
         people = self._observe(image, self._tracker.seen, view, known=known)
+        people += self._new(image, candidates, camera)
+        present = self._tracker.update()
+        people = [each for each in people if each.person in present]
         self._key_frames.keep(people, now_s)
-        if self._first and self._still:
+        if self._reads_photograph:
             people += self._behind(image, people, camera)
         self._first = False
         return tuple(sorted(people, key=lambda person: person.crop.side * person.score, reverse=True))
@@ -202,8 +200,13 @@ class PerceptionStage:
                 if track.box is box:
                     track.head = head
 
-    def _verified(self, image: Image, proposals: Sequence[Detection], *, urgent: bool) -> list[Candidate]:
-        """The proposals in which the verifier finds people after box refinement; the boxes of the others are kept.
+    def _candidates(self, image: Image, *, urgent: bool) -> list[Candidate]:
+        """Who may be new in a frame; `urgent` as of `_promising`."""
+        found = self._detector.find(image, self._roll.radians, thorough=self._reads_photograph)
+        return self._promising(image, self._tracker.associate(found), urgent=urgent)
+
+    def _promising(self, image: Image, proposals: Sequence[Detection], *, urgent: bool) -> list[Candidate]:
+        """The proposals that deserve a closer look, each person once, in the boxes that one look refines.
 
         Args:
             urgent: somebody who was here is looked for.
@@ -216,129 +219,157 @@ class PerceptionStage:
             and not self._tracker.is_too_small(proposal.box, _BOX_GROWTH)
         ]
         new.sort(key=lambda proposal: prominence(proposal.box, proposal.score, width, height), reverse=True)
-        promising = self._promising(image, new[: self._tracker.room + _SPARE_PROPOSALS] if self._tracker.room else [])
-        if not promising:
+        new = new[: self._tracker.room + _SPARE_PROPOSALS] if self._tracker.room else []
+        if not new:
             return []
-        proposals, first = zip(*promising, strict=True)
-        # In a photograph, a thorough look follows.
-        boxes = [person_box(output, crop) for output, crop in first]
-        seen = self._predict(image, boxes, view="plain" if self._first else "both")
-        first_output = PerceptionOutput.concatenate([output for output, _ in first]) if self._first else None
-        least, judged = _MIN_PRESENCE, seen.output.own
-        if self._first:
-            judged = seen.output
-            least = _MIN_PRESENCE_OF_OPINIONS if isinstance(judged, FusedOutput) else _MIN_PRESENCE_OF_BOTH
-        scores = [proposal.score for proposal in proposals]
-        presences = self._verifier.presence(judged, scores, first_output).tolist()
-        candidates = []
-        for proposal, output, crop, presence in zip(proposals, seen.output.split(), seen.crops, presences, strict=True):
-            box = person_box(output, crop)
-            # A photograph has no second frame that could decide, and shows close-ups without located keypoints.
-            nobody = not self._first and Evidence.from_output(output, crop, box, presence, width, height).is_nobody
-            pose = ImagePose.from_output(output, crop)
-            if presence < least or nobody or shows_head_of(self._tracker.seen, box, pose):
-                self._rejected.add(proposal.box, self._schedule.round)
-            else:
-                candidates.append(Candidate(box, presence, Appearance.from_output(output), pose))
+        boxes = [proposal.box for proposal in new]
+        for _ in range(self._looks_at_proposals):
+            seen = self._predict(image, boxes, view="plain")
+            presences = self._verifier.presence(seen.output, [proposal.score for proposal in new]).tolist()
+            likely = [presence >= _PROMISING_PRESENCE for presence in presences]
+            for proposal, is_likely in zip(new, likely, strict=True):
+                if not is_likely:
+                    self._rejected.add(proposal.box, self._schedule.round)
+            new, boxes = list(compress(new, likely)), list(compress(seen.person_boxes(), likely))
+            if not new:
+                return []
+        readings = compress(zip(seen.output.split(), seen.crops, presences, strict=True), likely)
+        found = [
+            (
+                prominence(box, presence, width, height),
+                number,
+                Candidate(box, proposal.score, image_pose=ImagePose.from_output(output, crop), proposed=proposal.box),
+            )
+            for number, (proposal, box, (output, crop, presence)) in enumerate(zip(new, boxes, readings, strict=True))
+        ]
+        candidates: list[Candidate] = []
+        for _, _, candidate in sorted(found, reverse=True):
+            if not any(is_same_person(candidate, other) for other in candidates):
+                candidates.append(candidate)
         return candidates
 
-    def _promising(
-        self, image: Image, proposals: Sequence[Detection]
-    ) -> list[tuple[Detection, tuple[PerceptionOutput, CropBox]]]:
-        """The proposals that deserve a closer look, with what was seen in them; the boxes of the others are kept."""
-        if not proposals:
-            return []
-        seen = self._predict(image, [proposal.box for proposal in proposals], view="plain")
-        looks = zip(proposals, zip(seen.output.split(), seen.crops, strict=True), strict=True)
-        judged = seen.output if self._first else seen.output.own
-        least = _PROMISING_BY_OPINIONS if isinstance(judged, FusedOutput) else _PROMISING_PRESENCE
-        presences = self._verifier.presence(judged, [proposal.score for proposal in proposals])
-        promising = []
-        for look, presence in zip(looks, presences, strict=True):
-            if presence < least:
-                self._rejected.add(look[0].box, self._schedule.round)
-            else:
-                promising.append(look)
-        return promising
-
-    def _observe(
-        self,
-        image: Image,
-        tracks: Sequence[TrackedPerson],
-        view: View,
-        least: float = _MIN_PRESENCE_BY_THOROUGH_LOOK,
-        known: Sequence[ObservedPerson] = (),
+    def _new(
+        self, image: Image, candidates: Sequence[Candidate], camera: Camera, least: float = _MIN_PRESENCE
     ) -> list[ObservedPerson]:
-        """Predicts the people in the tracks' boxes, and updates the tracks; returns those who are there.
+        """The candidates who are there, as far as they can be tracked; the boxes of nobody are kept.
 
         Args:
-            least: as of `_verdicts`.
+            least: their least presence.
+        """
+        if not candidates:
+            return []
+        still = self._reads_photograph
+        seen = self._predict(image, [each.box for each in candidates], thorough=still, apart=True)
+        presences = self._verifier.presence(seen.output, [each.score for each in candidates]).tolist()
+        accepted, readings = list[Candidate](), list[tuple[PerceptionOutput, CropBox]]()
+        for candidate, output, crop, presence in zip(
+            candidates, seen.output.split(), seen.crops, presences, strict=True
+        ):
+            box, pose = person_box(output, crop), ImagePose.from_output(output, crop)
+            evidence = Evidence.from_output(output, crop, box, presence, camera.width, camera.height)
+            # A photograph has no second frame that could decide, and shows close-ups without located keypoints.
+            nobody = evidence.is_nobody and not still
+            if presence < least or nobody or shows_head_of(self._tracker.seen, box, pose):
+                assert candidate.proposed is not None
+                self._rejected.add(candidate.proposed, self._schedule.round)
+            else:
+                appearance = Appearance.from_output(output)
+                accepted.append(Candidate(box, presence, appearance, pose))
+                readings.append((output, crop))
+        tracks = self._tracker.add_tracks(accepted, camera.width, camera.height)
+        return [
+            self._followed(track, image, output, crop, "both")
+            for track, (output, crop) in zip(tracks, readings, strict=True)
+            if track is not None
+        ]
+
+    def _observe(
+        self, image: Image, tracks: Sequence[TrackedPerson], view: View, known: Sequence[ObservedPerson] = ()
+    ) -> list[ObservedPerson]:
+        """Reads the people in the tracks' boxes.
+
+        Args:
             known: the same people in the frame before, from which they are propagated; nobody, if they are read anew.
         """
         if not tracks:
             return []
-        height, width = image.shape[:2]
         heads = [track.head for track in tracks]
         pairs = zip(tracks, heads, strict=True)
         expected = [box_of(head.face, image) if head else track.expected_box() for track, head in pairs]
         if known:
             seen, presences = self._propagated(image, expected, known, view), [person.score for person in known]
         else:
-            # Nothing corrects a photograph later, and nothing waits for it.
-            thorough = self._first and self._still
-            seen = self._predict(image, expected, view=view, thorough=thorough, apart=True)
-            if not thorough:
+            seen = self._predict(image, expected, view=view, thorough=self._reads_photograph, apart=True)
+            if not self._reads_photograph:
                 seen = self._uncut(image, seen, view, [head is None for head in heads])
             presences = self._verifier.presence(seen.output.own, TRACKED_PRIOR).tolist()
-        there = self._verdicts(seen.output, tracks, presences, least)
-        people = []
-        for track, head, old, presence, is_there, crop, output in zip(
-            tracks, heads, expected, presences, there, seen.crops, seen.output.split(), strict=True
-        ):
-            if head is not None:
-                output, presence = with_head(output, crop, head), max(presence, head.face.score)
-                track.drift = DriftDetector()
-                box: Box | None = old
-            else:
-                refined = person_box(output, crop)
-                evidence = Evidence.from_output(output, crop, refined, presence, width, height)
-                track.drift.observe(evidence, self._clock.step_s)
-                mean = track.views.add(view, refined, self._clock.now_s)
-                box = smoothed_box(old, mean, box_gain(self._clock.step_s)) if is_there else None
-                if presence >= _UPRIGHT_PRESENCE:
-                    self._roll.observe(output, crop, self._clock.step_s)
-            track.observe(box, Appearance.from_output(output), ImagePose.from_output(output, crop))
-            propagated = bool(known) and head is None
-            people.append(ObservedPerson(track, presence, crop, output, view, head, propagated))
-        present = self._tracker.update()
-        return [each for each in people if each.person in present]
+        return [
+            self._followed(track, image, output, crop, view, expected=box, presence=presence, propagated=bool(known))
+            for track, box, presence, crop, output in zip(
+                tracks, expected, presences, seen.crops, seen.output.split(), strict=True
+            )
+        ]
+
+    def _followed(
+        self,
+        track: TrackedPerson,
+        image: Image,
+        output: PerceptionOutput,
+        crop: CropBox,
+        view: View,
+        *,
+        expected: Box | None = None,
+        presence: float | None = None,
+        propagated: bool = False,
+    ) -> ObservedPerson:
+        """One person of a frame; updates the track.
+
+        Args:
+            expected: where the person was looked for; None of one who is new.
+            presence: None where it is not known yet.
+            propagated: whether the output is propagated.
+        """
+        height, width = image.shape[:2]
+        if presence is None:
+            presence = float(self._verifier.presence(output.own, TRACKED_PRIOR)[0])
+        head, box = track.head, expected
+        if head is not None:
+            output, presence = with_head(output, crop, head), max(presence, head.face.score)
+            track.drift = DriftDetector()
+        else:
+            refined = person_box(output, crop)
+            evidence = Evidence.from_output(output, crop, refined, presence, width, height)
+            track.drift.observe(evidence, self._clock.step_s)
+            box = track.views.add(view, refined, self._clock.now_s)
+            if expected is not None:
+                there = presence >= _MIN_PRESENCE_OF_TRACKED
+                box = smoothed_box(expected, box, box_gain(self._clock.step_s)) if there else None
+            if presence >= _UPRIGHT_PRESENCE:
+                self._roll.observe(output, crop, self._clock.step_s)
+        track.observe(box, Appearance.from_output(output), ImagePose.from_output(output, crop))
+        return ObservedPerson(track, presence, crop, output, view, head, propagated and head is None)
 
     def _behind(self, image: Image, people: Sequence[ObservedPerson], camera: Camera) -> list[ObservedPerson]:
         """People of a photograph who are found where everybody seen is hidden: they stand close to others."""
         if not people or not self._tracker.room:
             return []
         rest = without(image, [(person.output.mask_logits[0], person.crop) for person in people])
-        hidden, known = (rest != image).any(axis=2), self._tracker.seen
-        found = self._detector.find(rest, BOTH, self._roll.radians)
+        hidden = (rest != image).any(axis=2)
+        found = self._detector.find(rest, self._roll.radians, thorough=True)
         proposals = [each for each in found if covered(each.box, hidden) < _MOST_HIDDEN]
-        self._tracker.add_tracks(self._verified(rest, proposals, urgent=True), camera.width, camera.height)
-        new = [track for track in self._tracker.seen if track not in known]
-        return self._observe(rest, new, "both", _MIN_PRESENCE_BEHIND)
+        new = self._new(rest, self._promising(rest, proposals, urgent=True), camera, _MIN_PRESENCE_BEHIND)
+        present = self._tracker.update()
+        return [each for each in new if each.person in present]
 
-    def _verdicts(
-        self, output: PerceptionOutput, tracks: Sequence[TrackedPerson], presences: Sequence[float], least: float
-    ) -> list[bool]:
-        """Whether the people of the tracks are there.
+    @property
+    def _looks_at_proposals(self) -> int:
+        """Quick looks that place a new person's box: one in streams, where later frames correct it."""
+        return 2 if self._reads_photograph else 1
 
-        In a source's first frame, Thunder's scores decide, after what made them candidates.
-
-        Args:
-            least: probability that somebody has in a source's first frame.
-        """
-        if not (self._first and isinstance(output, FusedOutput)):
-            return [presence >= _MIN_PRESENCE_OF_TRACKED for presence in presences]
-        posteriors = self._verifier.presence(output, [track.found_presence for track in tracks])
-        return [posterior >= least for posterior in posteriors.tolist()]
+    @property
+    def _reads_photograph(self) -> bool:
+        """Whether nothing corrects this frame later, and nothing waits for it."""
+        return self._first and self._still
 
     def _uncut(self, image: Image, seen: BoxPredictions, view: View, grow: Sequence[bool]) -> BoxPredictions:
         """The same predictions; of people who are cut off by their crops, those in larger crops.

@@ -28,10 +28,10 @@ from common.weights.devices import CPU, int8_weight_bits
 from common.weights.inference import NetworkInUse, in_use
 from common.weights.loader import load_recorded
 from common.weights.manifest import Ranges, add_entry, find_entry
-from sender.perception.inference import detector as detection
-from sender.perception.inference import predictor
+from sender.perception.inference import detector, predictor
 from sender.perception.inference.crop import CROP_MARGIN
-from sender.perception.inference.detector import DetectorConfig, DetectorNet
+from sender.perception.inference.detector import Detector, letterboxed
+from sender.perception.inference.nanodet import NanoDetConfig, NanoDetNet
 from sender.perception.inference.predictor import PerceptionGraph
 from sender.perception.movenet import predictor as movenet
 from sender.perception.movenet.decode import MoveNetGraph
@@ -39,10 +39,9 @@ from sender.perception.movenet.network import MoveNetConfig, MoveNetNet
 from sender.perception.network.network import PerceptionConfig, PerceptionNet
 from sender.perception.network.output import PerceptionOutput
 from sender.train.crops.scores import keypoint_scores
-from sender.train.frames.scores import photograph_scores
+from sender.train.frames.scores import proposal_scores
 from sender.train.photographs.crops import PhotographCropSampler, crops_in_boxes
 from sender.train.photographs.dataset import PhotographDataset
-from sender.train.photographs.frames import PhotographFrames
 
 _LEAST_PRODUCTS, _LEAST_INPUTS, _LEAST_OUTPUTS = 1_000_000, 64, 24
 # Of a score that 8 bits may not lower by more: about a standard error on the photographs held back.
@@ -52,10 +51,10 @@ _PHOTOGRAPHS, _SEED = 256, 1
 _LAYERS = (nn.Linear, nn.Conv2d, nn.ConvTranspose2d)
 
 Scores = Mapping[str, float]
-
-
 Inputs = tuple[Tensor, ...]
 """Of one row."""
+Compile = Callable[[Inputs], NetworkInUse]
+"""A network in use for inputs of the shapes of an example."""
 
 
 @dataclass(frozen=True)
@@ -72,7 +71,7 @@ class Subject:
     name: str
     network: nn.Module
     inputs: Iterable[Inputs]
-    score: Callable[[NetworkInUse], Scores]
+    score: Callable[[Compile], Scores]
     decisive: str
 
 
@@ -115,19 +114,24 @@ def subjects(photographs: Path) -> Iterator[Subject]:
     column = [field.name for field in fields(PerceptionOutput)].index("keypoints_2d")
     plain, datasets = (torch.zeros(1, dtype=torch.bool),), (train, validation)
     yield _of_crops(name, PerceptionGraph(net), net.config.size, datasets, column=column, last=plain)
-    detector = load_recorded(detection.WEIGHTS_NAME, detection.KIND, DetectorConfig, DetectorNet)
-    size = detector.config.size
-    frames = PhotographFrames(train, "openimages", np.random.default_rng(_SEED), size)
-    yield Subject(
-        detection.WEIGHTS_NAME,
-        detector,
-        ((predictor.as_images(frames().image[None]),) for _ in range(_PHOTOGRAPHS)),
-        lambda network: photograph_scores(network, validation, size),
-        "people_ap",
-    )
+    yield _detector(train, validation)
     for each in movenet.NAMES:
         second = load_recorded(each, movenet.KIND, MoveNetConfig, MoveNetNet)
         yield _of_crops(each, MoveNetGraph(second), second.config.size, datasets, movenet.MARGIN)
+
+
+def _detector(train: PhotographDataset, validation: PhotographDataset) -> Subject:
+    """NanoDet, which reads whole photographs."""
+    net = load_recorded(detector.WEIGHTS_NAME, detector.KIND, NanoDetConfig, NanoDetNet)
+    side, rng = net.config.size, np.random.default_rng(_SEED)
+    chosen = rng.choice(train.indices("openimages"), _PHOTOGRAPHS, replace=False)
+    inputs = ((torch.from_numpy(letterboxed(train[int(index)].image, (side, side))[0])[None],) for index in chosen)
+
+    def score(compiled: Compile) -> Scores:
+        found = Detector(net.config, lambda height, width: compiled((torch.zeros(1, height, width, 3).byte(),)))
+        return proposal_scores(found, (validation[index] for index in validation.indices("people")))
+
+    return Subject(detector.WEIGHTS_NAME, net, inputs, score, "people_found")
 
 
 def _of_crops(
@@ -142,7 +146,8 @@ def _of_crops(
     """A network that reads crops of bytes, and `last`; keypoints are one of its outputs."""
     crops = PhotographCropSampler(datasets[0], np.random.default_rng(_SEED), size).batches(1)
 
-    def score(network: NetworkInUse) -> Scores:
+    def score(compiled: Compile) -> Scores:
+        network = compiled((torch.zeros(1, size, size, 3).byte(), *last))
         boxes = crops_in_boxes(datasets[1], size, margin=margin)
         return keypoint_scores((_columns(network, each.image, last)[column], each) for each in boxes)
 
@@ -159,9 +164,9 @@ def _columns(network: NetworkInUse, images_B3SS: Tensor, last: Sequence[Tensor])
     return network(as_crops(images_B3SS), *(each.expand(len(images_B3SS)) for each in last))
 
 
-def scored(subject: Subject, example: Inputs, int8: Ranges) -> Scores:
+def scored(subject: Subject, int8: Ranges) -> Scores:
     """Validation scores of a network as compiled for use."""
-    return subject.score(in_use(subject.network, example, subject.name, "float32", CPU, int8))
+    return subject.score(lambda example: in_use(subject.network, example, subject.name, "float32", CPU, int8))
 
 
 def parse(arguments: list[str] | None = None) -> argparse.Namespace:
@@ -182,9 +187,8 @@ def calibrate(options: argparse.Namespace) -> None:
     if int8_weight_bits() < 8:
         print("this processor lacks VNNI: convolutions alone multiply in 8 bits, by weights of 7, or none")
     for subject in subjects(options.photographs):
-        inputs = list(subject.inputs)
-        ranges = calibrated(subject.network, inputs)
-        scores = {name: scored(subject, inputs[0], int8) for name, int8 in (("float32", {}), ("int8", ranges))}
+        ranges = calibrated(subject.network, subject.inputs)
+        scores = {name: scored(subject, int8) for name, int8 in (("float32", {}), ("int8", ranges))}
         for name in scores["int8"]:
             print(f"{subject.name} {name}: {scores['float32'][name]:g} in float32, {scores['int8'][name]:g} in int8")
         lost = scores["float32"][subject.decisive] - scores["int8"][subject.decisive]

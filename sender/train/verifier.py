@@ -19,6 +19,7 @@ import argparse
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -33,7 +34,7 @@ from common.synthetic.dataset.split import Split
 from common.tensor_rows import TensorRows
 from common.training.recipe import Defaults, Recipe
 from common.training.run import main, on_device
-from sender.perception.inference.detector import BOTH, Detector
+from sender.perception.inference.detector import Detector
 from sender.perception.inference.predictor import Perception
 from sender.perception.inference.refine_boxes import predict_in_boxes
 from sender.perception.inference.verifier import (
@@ -51,11 +52,11 @@ from sender.train.frames.scores import in_crowd
 from sender.train.photographs.dataset import PhotographDataset
 from sender.train.photographs.judged_boxes import judged_frame
 
-# Below this score the detector is nearly always wrong.
-_MIN_PROPOSAL_SCORE = 0.08
+# Somewhat below the least score of a proposal in use.
+_MIN_PROPOSAL_SCORE = 0.035
 _MAX_PROPOSALS = 10
 # The verifier's scores compare it with the detector alone at this score.
-_DETECTOR_SCORE = 0.35
+_DETECTOR_SCORE = 0.25
 # A crop is positive from the first IoU with a person on and negative up to the second; those between are left out.
 _POSITIVE_IOU, _NEGATIVE_IOU = 0.5, 0.35
 # Of photographs whose boxes were judged, it is what the judged box with the largest IoU is, from this one on.
@@ -77,14 +78,13 @@ class Examples(TensorRows):
     """Proposals with perception's certainty.
 
     Args:
-        first, evidence: (N, EVIDENCE), of the proposed and of the refined boxes.
+        evidence: (N, EVIDENCE), of the refined boxes, by a thorough look.
         person: (N,) 1 where the crop shows a person, else 0.
         score: (N,) the detector's.
-        certainty: (N,) of the second opinion on the refined boxes.
+        certainty: (N,) of the second opinion.
         frames: (N,) number of all frames that the examples are from.
     """
 
-    first: Tensor
     evidence: Tensor
     person: Tensor
     score: Tensor
@@ -93,7 +93,7 @@ class Examples(TensorRows):
 
 
 class VerifierTraining(Recipe[VerifierNet, Examples]):
-    """Cross-entropy of the posteriors of the second look, of both looks, and of both opinions.
+    """Cross-entropy of the posteriors of perception alone, and of both opinions.
 
     Their prior is the detector's score.
     """
@@ -105,7 +105,7 @@ class VerifierTraining(Recipe[VerifierNet, Examples]):
     @classmethod
     def add_flags(cls, parser: argparse.ArgumentParser) -> None:
         add = parser.add_argument
-        add("--data", type=Path, nargs="+", required=True, help="folders of rendered shards")
+        add("--data", type=Path, nargs="+", default=[], help="folders of rendered shards, of which frames are composed")
         frames = "training frames; a fifth as many for validation (%(default)s)"
         add("--frames", type=int, default=1000, help=frames)
         add("--photographs", type=Path, required=True, help="folder of sender.train.photographs.dataset")
@@ -120,12 +120,11 @@ class VerifierTraining(Recipe[VerifierNet, Examples]):
         return self.or_shipped(VerifierNet(VerifierConfig()))
 
     def optimisers(self, network: VerifierNet) -> Sequence[torch.optim.Optimizer]:
-        verdicts = [*network.opinions.parameters()]
-        groups = []
+        groups: list[dict[str, Any]] = [
+            {"params": [*network.opinions.parameters()], "lr": _VERDICT_RATE * self.options.rate}
+        ]
         if not self.options.shipped:
-            verdicts += network.looks.parameters()
-            groups = [{"params": [*network.hidden.parameters(), *network.verdict.parameters()]}]
-        groups.append({"params": verdicts, "lr": _VERDICT_RATE * self.options.rate})
+            groups.append({"params": [*network.hidden.parameters(), *network.verdict.parameters()]})
         return [torch.optim.AdamW(groups, lr=self.options.rate, weight_decay=0.05)]
 
     def batches(self, count: int, rng: np.random.Generator) -> Iterator[Examples]:
@@ -136,33 +135,25 @@ class VerifierTraining(Recipe[VerifierNet, Examples]):
         if self.options.shipped:
             # What they norm by belongs to what they have learned.
             network.norm.eval()
-            network.looks.eval()
-        first, second = (each + _NOISE * torch.randn_like(each) for each in (batch.first, batch.evidence))
-        prior = log_odds(batch.score)
-        posteriors = (
-            network(second) + prior,
-            network.of_two_looks(first, second, prior),
-            network.of_two_opinions(second, batch.certainty, prior),
-        )
+        seen, prior = batch.evidence + _NOISE * torch.randn_like(batch.evidence), log_odds(batch.score)
+        posteriors = network(seen) + prior, network.of_two_opinions(seen, batch.certainty, prior)
         losses = [functional.binary_cross_entropy_with_logits(each, batch.person) for each in posteriors]
-        # What looks and opinions say is nearly the same: of many weights that say it, the small ones are taken.
-        verdicts = *network.looks.named_parameters(), *network.opinions.named_parameters()
-        weights = [each for name, each in verdicts if name.endswith("weight")]
+        # What both say is nearly the same: of many weights that say it, the small ones are taken.
+        weights = [each for name, each in network.opinions.named_parameters() if name.endswith("weight")]
         ridge = [_RIDGE * each.square().sum() for each in weights]
         return torch.stack([*losses, *ridge]).sum(), {}
 
     def evaluate(self, network: VerifierNet) -> dict[str, float]:
         """ROC AUC, share of people kept and false positives a frame.
 
-        Of both looks, of the second, of both opinions, of the detector.
+        Of both opinions, of perception alone, of the detector.
         """
         examples = on_device(self._val, self.device)
         prior = log_odds(examples.score)
-        posterior = network.of_two_looks(examples.first, examples.evidence, prior).sigmoid()
-        one_look = (network(examples.evidence) + prior).sigmoid()
+        alone = (network(examples.evidence) + prior).sigmoid()
         person, scores = examples.person > 0.5, {}
         opinions = network.of_two_opinions(examples.evidence, examples.certainty, prior).sigmoid()
-        verdicts_of = {"": posterior, "_one_look": one_look, "_opinions": opinions, "_detector": examples.score}
+        verdicts_of = {"": opinions, "_alone": alone, "_detector": examples.score}
         for name, score in verdicts_of.items():
             kept = score >= (_DETECTOR_SCORE if name == "_detector" else 0.5)
             scores[f"auc{name}"] = round(area_under_curve(score, person), 4)
@@ -191,8 +182,9 @@ def frames_of(options: argparse.Namespace, split: Split, count: int) -> Iterator
     Those of `openimages`, with likely proportions, are learned from, those of `people` validate.
     """
     rng = np.random.default_rng([options.seed, split == "train"])
-    composed = composed_frames(options.data, split, _COMPOSED_PX, rng)
-    yield from (composed() for _ in range(count))
+    if options.data:
+        composed = composed_frames(options.data, split, _COMPOSED_PX, rng)
+        yield from (composed() for _ in range(count))
     photographs, learned = PhotographDataset(options.photographs, "val"), split == "train"
     for index in photographs.indices("openimages" if learned else "people"):
         frame = judged_frame(photographs[index])
@@ -214,16 +206,16 @@ def gather(options: argparse.Namespace, split: Split, frames: int, device: torch
 
 def examples_of(detector: Detector, perception: Perception, frame: Frame) -> Examples | None:
     """Those of a frame, without proposals of which nobody knows; None if nothing is proposed."""
-    proposals = detector.find(frame.image, BOTH)[:_MAX_PROPOSALS]
+    proposals = detector.find(frame.image, thorough=True)[:_MAX_PROPOSALS]
     if not proposals:
         return None
-    first = predict_in_boxes(perception, frame.image, [proposal.box for proposal in proposals])
-    refined = predict_in_boxes(perception, frame.image, first.person_boxes())
+    first = predict_in_boxes(perception, frame.image, [proposal.box for proposal in proposals], view="plain")
+    refined = predict_in_boxes(perception, frame.image, first.person_boxes(), thorough=True)
     assert isinstance(refined.output, FusedOutput)
     person, nobody = verdicts(np.stack(refined.person_boxes()), frame)
     scores = torch.tensor([proposal.score for proposal in proposals])
-    looks, certainty = (evidence(first.output), evidence(refined.output)), second_certainty(refined.output)
-    return Examples(*looks, person.float(), scores, certainty, torch.ones_like(scores))[person | nobody]
+    seen, certainty = evidence(refined.output), second_certainty(refined.output)
+    return Examples(seen, person.float(), scores, certainty, torch.ones_like(scores))[person | nobody]
 
 
 def verdicts(boxes_d4: FloatArray, frame: Frame) -> tuple[Tensor, Tensor]:

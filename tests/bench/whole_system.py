@@ -12,12 +12,17 @@ from tests.bench.bytes.rates import CodecPair, unconstrained_rho
 from tests.bench.perceived import networks_of_labels
 
 
-def whole_system(limits: TrackerConfig) -> BothEnds:
-    """A session of all stages but colours, faces and hands. Raises WeightsError if weights are missing."""
+def whole_system(limits: TrackerConfig, *, stills: bool = False) -> BothEnds:
+    """A session of all stages but colours, faces and hands; `stills` as of `BothEnds`.
+
+    Raises:
+        WeightsError: weights are missing.
+    """
     codec, importance, ends = CodecPair(model_hash()), Importance.load(), loaded()
 
     def through_codec(labels: LabelFrame) -> LabelFrame:
         rho = unconstrained_rho(importance, labels.people[0]) if labels.people else {}
         return codec.send(labels, rho).frame
 
-    return BothEnds(ends, networks_of_labels(limits), (KindStage.load(CPU),), between=through_codec)
+    stages = (KindStage.load(CPU, stills=stills),)
+    return BothEnds(ends, networks_of_labels(limits), stages, stills=stills, between=through_codec)

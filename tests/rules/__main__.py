@@ -20,7 +20,6 @@ def findings(sources: Sources) -> Iterator[str]:
     for group in (sources.product, sources.tests):
         if circle := imports.circle(group):
             yield f"imports in a circle: {' → '.join(circle)}"
-    yield from shape.crowded_folders([*sources.product, *sources.tests])
     yield from (f"no command and no training imports {path}" for path in imports.unreachable(sources.product))
 
 

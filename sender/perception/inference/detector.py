@@ -1,20 +1,19 @@
-"""The person detector: a small network that predicts centres and boxes in the whole frame (after CenterNet, 2019).
+"""The person detector: NanoDet's boxes in the letterboxed frame, after non-maximum suppression.
 
-Shapes: B frames, N side of the letterboxed frame, H = N/8 cells a side.
+Shapes: B frames, H and W sides of the letterboxed frame, N boxes.
 """
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass
-from functools import cached_property
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import cache
 from itertools import starmap
 from pathlib import Path
-from typing import Final, Self
+from typing import Any, Final, Self
 
 import cv2
 import numpy as np
 import torch
-from torch import Tensor, nn
-from torch.nn import functional
+from torch import Tensor
 
 from common.arrays import Box, Float64Array, FloatArray, Image
 from common.weights.devices import CPU
@@ -23,28 +22,25 @@ from common.weights.loader import later
 from common.weights.manifest import WEIGHTS_DIRECTORY, find_entry
 from common.weights.threads import side_by_side
 from sender.perception.inference.crop import rolled_axes
-from sender.perception.inference.predictor import as_bytes, unit
-from sender.perception.network.keypoints import cell_centres
-from sender.perception.network.stem import Refinement, Residual, convolution
+from sender.perception.inference.nanodet import NanoDetConfig, NanoDetNet
 from sender.perception.tracking.boxes import intersections_over_union
 
-WEIGHTS_NAME = "detector"
-STRIDE = 8
-KIND = "detector-centre-1"
+WEIGHTS_NAME = "nanodet"
+KIND = "nanodet-1"
 LETTERBOX_GREY = 114
-_NMS_IOU = 0.5
-# The sides of frames are multiples of this, the largest stride.
+_NMS_IOU = 0.6
+# Cells that are compared, best first: several propose the same person.
+_MOST_CELLS, _MOST_BOXES = 300, 50
+# The shorter side over the longer one: each shape is a compiled network of its own.
+_SHAPES: Final = (8 / 13, 10 / 13, 1.0)
 _CELL_PX = 32
-USUAL: Final = (1.0,)
-LARGER: Final = (1.2,)
-BOTH: Final = USUAL + LARGER
-"""Scales of the frame that the detector reads, over the one that it is trained for.
+# Scales of a frame's look and of a photograph's second one, which finds smaller people.
+_SCALES: Final = (1.0, 1.46)
 
-The larger one takes 1.4 times as long and finds other people, most of them small: with both, a photograph's people are
-found best.
-"""
-
-PROPOSAL_SCORE = 0.15
+# Log odds that a proposal shows a person: scale and offset of its log odds by the network, whose scores of clear people
+# are .5 to .8.  Fitted to the photographs of training.
+_SCALE, _OFFSET = 2.9, 0.7
+PROPOSAL_SCORE = 0.077
 """Least score of a proposal: so low that few people are missed, because the verifier rejects most false ones."""
 
 
@@ -54,75 +50,11 @@ class Detection:
 
     Args:
         box: (4,) left, top, right, bottom in pixels of the frame.
-        score: 0…1.
+        score: probability of a person, 0…1.
     """
 
     box: Box
     score: float
-
-
-@dataclass(frozen=True, slots=True)
-class DetectorConfig:
-    """Sizes of the network, as the manifest records them.
-
-    Args:
-        size: N in pixels, a multiple of 32.
-        width: channels at stride 8.
-        refinements: residual blocks added at each of the strides 16 and 32; they can be added to trained weights.
-    """
-
-    size: int = 256
-    width: int = 64
-    refinements: int = 0
-
-    def __post_init__(self) -> None:
-        if self.size % _CELL_PX or self.width < 1 or self.refinements < 0:
-            raise ValueError(
-                f"the detector's input size must be a multiple of 32 pixels, its width positive: {asdict(self)}"
-            )
-
-
-class DetectorNet(nn.Module):
-    """Frames (B, 3, N, N), 0…1 or bytes → centre logits (B, H, H) and boxes (B, 4, H, H).
-
-    Boxes are left, top, right, bottom in units of N.
-    """
-
-    def __init__(self, config: DetectorConfig) -> None:
-        super().__init__()
-        self.config = config
-        c = config.width
-        self.eighth = nn.Sequential(
-            convolution(3, 24, 2), convolution(24, 32, 2), convolution(32, c, 2), Residual(c), Residual(c)
-        )
-        self.sixteenth = nn.Sequential(convolution(c, 2 * c, 2), Residual(2 * c), Residual(2 * c))
-        self.thirtysecond = nn.Sequential(convolution(2 * c, 3 * c, 2), Residual(3 * c), Residual(3 * c))
-        self.refine_16 = nn.Sequential(*(Refinement(2 * c) for _ in range(config.refinements)))
-        self.refine_32 = nn.Sequential(*(Refinement(3 * c) for _ in range(config.refinements)))
-        self.from_16 = convolution(2 * c, c, kernel=1)
-        self.from_32 = convolution(3 * c, c, kernel=1)
-        # Global context, added at every position, for people as tall as the frame.
-        self.scene = nn.Linear(3 * c, c)
-        self.mix = nn.Sequential(convolution(c, c), convolution(c, c))
-        self.heat = nn.Conv2d(c, 1, 1)
-        self.extent = nn.Conv2d(c, 4, 1)
-        nn.init.constant_(self.heat.bias, -4.6)  # type: ignore[arg-type]
-        nn.init.constant_(self.extent.bias, -2.0)  # type: ignore[arg-type]
-
-    def forward(self, image_B3NN: Tensor) -> tuple[Tensor, Tensor]:
-        eighth = self.eighth(unit(image_B3NN) * 4.0 - 2.0)
-        sixteenth = self.refine_16(self.sixteenth(eighth))
-        coarse = self.refine_32(self.thirtysecond(sixteenth))
-        context = self.from_32(coarse) + self.scene(coarse.mean(dim=(-2, -1)))[:, :, None, None]
-        merged = _upsampled(_upsampled(context) + self.from_16(sixteenth)) + eighth
-        mixed = self.mix(merged)
-        heat, extent = self.heat(mixed).float()[:, 0], functional.softplus(self.extent(mixed).float())
-        centres = cell_centres(heat).T.unflatten(1, heat.shape[-2:])
-        return heat, torch.cat([centres - extent[:, :2], centres + extent[:, 2:]], dim=1)
-
-
-def _upsampled(x: Tensor) -> Tensor:
-    return functional.interpolate(x, scale_factor=2.0, mode="nearest")
 
 
 @dataclass(frozen=True, slots=True)
@@ -171,29 +103,10 @@ def letterboxed(image: Image, size: tuple[int, int], roll: float = 0.0) -> tuple
     return np.asarray(picture, np.uint8), Letterbox(size, to_small / scale, scale)
 
 
-def peaks(heat_HW: Tensor, boxes_4HW: Tensor, threshold: float, limit: int = 50) -> tuple[Tensor, Tensor]:
-    """Boxes (N, 4) and scores (N,) at the local maxima of a heat map, after non-maximum suppression; best first.
-
-    Args:
-        heat_HW: probabilities.
-        boxes_4HW: the box that each cell predicts.
-        limit: most local maxima, before non-maximum suppression.
-    """
-    neighbourhood_max = functional.max_pool2d(heat_HW[None, None], 3, stride=1, padding=1)[0, 0]
-    row, column = torch.nonzero((heat_HW == neighbourhood_max) & (heat_HW >= threshold), as_tuple=True)
-    return suppressed(boxes_4HW[:, row, column].T, heat_HW[row, column], limit)
-
-
-def suppressed(boxes_N4: Tensor, scores_N: Tensor, limit: int = 50) -> tuple[Tensor, Tensor]:
-    """Boxes and scores, best first, without those that overlap a better one; at most `limit` are compared."""
-    kept = unsuppressed(boxes_N4, scores_N, limit)
-    return boxes_N4[kept], scores_N[kept]
-
-
-def unsuppressed(boxes_N4: Tensor, scores_N: Tensor, limit: int = 50) -> Tensor:
-    """The rows of those that `suppressed` keeps, best first."""
-    best = scores_N.argsort(descending=True)[:limit]
-    overlaps, kept = intersections_over_union(boxes_N4[best].numpy()) > _NMS_IOU, list[int]()
+def unsuppressed(boxes_N4: Tensor, scores_N: Tensor, iou: float = _NMS_IOU) -> Tensor:
+    """The rows of the boxes, best first, that overlap no better one by more than `iou`; the best ones are compared."""
+    best = scores_N.argsort(descending=True)[:_MOST_CELLS]
+    overlaps, kept = intersections_over_union(boxes_N4[best].numpy()) > iou, list[int]()
     for row in range(len(best)):
         if not overlaps[row, kept].any():
             kept.append(row)
@@ -211,83 +124,77 @@ def detections(boxes_N4: Tensor, scores_N: Tensor, image: Image) -> tuple[Detect
 class Detector:
     """Proposes boxes of people in a frame.
 
-    Most proposals that score below 0.5 are false; `sender.perception.inference.verifier` rejects those.
+    Many proposals are false; `sender.perception.inference.verifier` rejects those.
 
     Args:
-        net: trained; or its config, and what builds it when it is needed.
-        networks: the network in use, by the side of the letterboxed frame; other sides run by PyTorch.
+        config: of the network.
+        network: in use, for letterboxed frames of a height and a width.
     """
 
     def __init__(
         self,
-        net: DetectorNet | tuple[DetectorConfig, Callable[[], DetectorNet]],
+        config: NanoDetConfig,
+        network: Callable[[int, int], NetworkInUse],
         threshold: float = PROPOSAL_SCORE,
-        networks: Mapping[int, NetworkInUse] | None = None,
         device: torch.device = CPU,
     ) -> None:
-        self.config, self._build = net if isinstance(net, tuple) else (net.config, lambda: net)
-        self.threshold = threshold
-        self.networks = networks or {}
-        self._plain = NetworkInUse(lambda: self.net, "bf16", device)
-        # A GPU takes one network after the other anyway.
-        self._over = side_by_side if device.type == "cpu" else starmap
+        self.config, self.threshold = config, threshold
+        self._network = cache(network)
+        # A GPU takes one network after the other anyway, and would capture each shape.
+        self._over: Any = side_by_side if device.type == "cpu" else starmap
+        self._shapes: Sequence[float] = _SHAPES if device.type == "cpu" else (1.0,)
 
     @classmethod
     def load(cls, directory: Path = WEIGHTS_DIRECTORY, device: torch.device = CPU) -> Self:
         """The shipped network; raises WeightsError where its weights are missing, damaged or of another version."""
         entry = find_entry(WEIGHTS_NAME, directory)
-        config, build = later(WEIGHTS_NAME, KIND, DetectorConfig, DetectorNet, directory)
-        detector = cls((config, build), device=device)
-        detector.networks = {
-            side: in_use(
-                lambda: detector.net,
-                (_example(side),),
-                WEIGHTS_NAME,
-                entry.precision,
-                device,
-                entry.int8,
-                stored=entry,
-            )
-            for side in (_side(config, scale) for scale in BOTH)
-        }
+        config, build = later(WEIGHTS_NAME, KIND, NanoDetConfig, NanoDetNet, directory)
+
+        def network(height: int, width: int) -> NetworkInUse:
+            example = torch.zeros(1, height, width, 3, dtype=torch.uint8)
+            return in_use(build, (example,), WEIGHTS_NAME, entry.precision, device, entry.int8, stored=entry)
+
+        detector = cls(config, network, device=device)
+        if device.type != "cpu":
+            detector.prepare(1.0)
         return detector
 
-    @cached_property
-    def net(self) -> DetectorNet:
-        """The network itself."""
-        return self._build().to(memory_format=torch.channels_last).eval().requires_grad_(False)
+    def prepare(self, aspect: float) -> None:
+        """Loads what the first photograph of an aspect, width over height, would otherwise wait for."""
+        for scale in _SCALES:
+            self._network(*self._shape(scale, aspect))
 
     @torch.inference_mode()
-    def find(self, image: Image, scales: Sequence[float] = USUAL, roll: float = 0.0) -> tuple[Detection, ...]:
+    def find(self, image: Image, roll: float = 0.0, *, thorough: bool = False) -> tuple[Detection, ...]:
         """Proposals in a frame (H, W, 3) uint8 RGB, highest score first; boxes are clipped to the frame.
 
         Args:
-            scales: `USUAL`, `LARGER` or `BOTH`.
             roll: of the camera, radians clockwise in the frame.  The frame is turned back; the boxes stay upright.
+            thorough: with a second look at a larger scale, which takes twice the time of the first.
         """
-        sides = [_side(self.config, scale) for scale in scales]
-        at_scales = self._over(self._found, [(image, side, roll) for side in sides])
+        scales = _SCALES if thorough else _SCALES[:1]
+        at_scales = self._over(self._found, [(image, scale, roll) for scale in scales])
         boxes, scores = (torch.cat(parts) for parts in zip(*at_scales, strict=True))
-        if len(sides) > 1:
-            boxes, scores = suppressed(boxes, scores)
-        return detections(boxes, scores, image)
+        kept = unsuppressed(boxes, scores)[:_MOST_BOXES]
+        return detections(boxes[kept], scores[kept], image)
 
     @torch.inference_mode()
-    def _found(self, image: Image, side: int, roll: float) -> tuple[Tensor, Tensor]:
-        """Boxes (N, 4) in pixels of the frame and scores (N,) at one scale."""
-        square, letterbox = letterboxed(image, (side, side), roll)
-        heat, boxes = self.networks.get(side, self._plain)(as_bytes(square[None]))
-        found, scores = peaks(heat[0].sigmoid(), boxes[0], self.threshold)
-        return letterbox.to_pixels(found), scores
+    def _found(self, image: Image, scale: float, roll: float) -> tuple[Tensor, Tensor]:
+        """Boxes (N, 4) in pixels of the frame and scores (N,) at one scale, of all cells above the threshold."""
+        # A turned frame has no shape of its own.
+        height, width = self._shape(scale, 1.0 if roll else image.shape[1] / image.shape[0])
+        picture, letterbox = letterboxed(image, (width, height), roll)
+        logits, boxes = self._network(height, width)(torch.from_numpy(picture)[None])
+        scores = (_SCALE * logits[0] + _OFFSET).sigmoid()
+        likely = scores >= self.threshold
+        return letterbox.to_pixels(boxes[0, likely] / torch.tensor([width, height] * 2)), scores[likely]
 
-
-def _example(side: int) -> Tensor:
-    return torch.zeros(1, 3, side, side, dtype=torch.uint8)
-
-
-def _side(config: DetectorConfig, scale: float) -> int:
-    """Side of the letterboxed frame at a scale, pixels."""
-    return _CELL_PX * round(scale * config.size / _CELL_PX)
+    def _shape(self, scale: float, aspect: float) -> tuple[int, int]:
+        """Height and width, pixels, of the smallest letterboxed frame that frames of an aspect fill."""
+        longer = _CELL_PX * round(scale * self.config.size / _CELL_PX)
+        share = next(each for each in self._shapes if each >= min(aspect, 1 / aspect))
+        shorter = _CELL_PX * round(share * longer / _CELL_PX)
+        return (shorter, longer) if aspect >= 1 else (longer, shorter)
 
 
 def _non_empty(boxes_N4: FloatArray) -> Sequence[Box]:

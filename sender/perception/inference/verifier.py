@@ -4,14 +4,11 @@ The detector works on a small frame and confuses trees or bags with people.  Per
 resolution, and on a negative crop its heat maps have no narrow peaks.  The verifier reads perception's uncertainties
 and the statistics of its trunk, but none of its predictions.
 
-In a photograph people are seen twice, in the proposed box and in the refined one, and both looks make one verdict: what
-looks like somebody in one crop alone is rarely a person.  Where MoveNet gives a second opinion on the keypoints, its
-scores say more than a second look: one look and they make the verdict.
+Where MoveNet gives a second opinion on the keypoints, its scores and the look make one verdict.
 
 Shapes: B crops, J = 17 keypoints.
 """
 
-import math
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
@@ -27,11 +24,11 @@ from common.weights.loader import load_recorded
 from common.weights.manifest import WEIGHTS_DIRECTORY
 from sender.perception.network.fused_output import FusedOutput
 from sender.perception.network.keypoints import KEYPOINTS
-from sender.perception.network.output import LOCATED_SIGMA, PARTS, SUMMARY, PerceptionOutput
+from sender.perception.network.output import PARTS, SUMMARY, PerceptionOutput
 
 WEIGHTS_NAME = "verifier"
 EVIDENCE = 4 * KEYPOINTS + (PARTS - 1) + 5 + SUMMARY
-KIND = "verifier-mlp-3"
+KIND = "verifier-mlp-4"
 _LOG_SIGMA_OFFSET = 3.0
 # The second opinion's surest keypoints, of which its certainty is the mean: somebody cut or hidden in part has as many.
 _SUREST = 5
@@ -60,12 +57,6 @@ def evidence(output: PerceptionOutput) -> Tensor:
     return torch.cat([section.float() for section in sections], dim=1)
 
 
-def located_share(evidence_BE: Tensor) -> Tensor:
-    """(B,) share of the keypoints that are located, from their visibility and uncertainty in the evidence."""
-    visible, log_sigma = evidence_BE[:, :KEYPOINTS] > 0, evidence_BE[:, KEYPOINTS : 2 * KEYPOINTS] - _LOG_SIGMA_OFFSET
-    return (visible & (log_sigma < math.log(LOCATED_SIGMA))).float().mean(dim=1)
-
-
 def second_certainty(output: FusedOutput) -> Tensor:
     """(B,) mean log odds of the five largest scores that the second opinion gives to keypoints."""
     surest = output.second_score.float().topk(_SUREST, dim=1).values
@@ -92,19 +83,11 @@ class VerifierNet(nn.Module):
         self.norm = nn.BatchNorm1d(EVIDENCE, affine=False)
         self.hidden = nn.Linear(EVIDENCE, config.hidden)
         self.verdict = nn.Linear(config.hidden, 1)
-        self.looks = nn.Sequential(nn.BatchNorm1d(5, affine=False), nn.Linear(5, 1))
         self.opinions = nn.Sequential(nn.BatchNorm1d(2, affine=False), nn.Linear(2, 1))
 
     def forward(self, evidence_BE: Tensor) -> Tensor:
         log_ratio: Tensor = self.verdict(functional.gelu(self.hidden(self.norm(evidence_BE))))
         return log_ratio[:, 0]
-
-    def of_two_looks(self, first_BE: Tensor, second_BE: Tensor, prior_log_odds_B: Tensor) -> Tensor:
-        """(B,) log odds of a person, from the evidence of both looks: a logistic regression."""
-        ratios = [self(evidence_BE).detach() for evidence_BE in (first_BE, second_BE)]
-        shares = [located_share(evidence_BE) for evidence_BE in (first_BE, second_BE)]
-        verdict: Tensor = self.looks(torch.stack([*ratios, prior_log_odds_B, *shares], dim=1))
-        return verdict[:, 0]
 
     def of_two_opinions(self, evidence_BE: Tensor, certainty_B: Tensor, prior_log_odds_B: Tensor) -> Tensor:
         """(B,) log odds of a person, from the evidence of one look and `second_certainty`: a logistic regression."""
@@ -125,24 +108,18 @@ class Verifier:
         return cls(load_recorded(WEIGHTS_NAME, KIND, VerifierConfig, VerifierNet, directory))
 
     @torch.inference_mode()
-    def presence(
-        self, output: PerceptionOutput, prior: npt.ArrayLike, first: PerceptionOutput | None = None
-    ) -> FloatArray:
+    def presence(self, output: PerceptionOutput, prior: npt.ArrayLike) -> FloatArray:
         """The probability that each crop shows a person, (B,) 0…1.
 
         Args:
             output: perception's, B crops; with a second opinion (`FusedOutput`), it counts.
             prior: (B,) or one for all: the probability before perception, such as the detector's score.
-            first: of people in a photograph, B crops: the first look, from which the boxes of `output` are refined.  It
-                is not read where there is a second opinion.
         """
         prior_log_odds = log_odds(torch.as_tensor(prior, dtype=torch.float32).expand(len(output)))
         if isinstance(output, FusedOutput):
             posterior = self.net.of_two_opinions(evidence(output), second_certainty(output), prior_log_odds)
-        elif first is None:
-            posterior = self.net(evidence(output)) + prior_log_odds
         else:
-            posterior = self.net.of_two_looks(evidence(first), evidence(output), prior_log_odds)
+            posterior = self.net(evidence(output)) + prior_log_odds
         return np.asarray(posterior.sigmoid().numpy(), dtype=np.float32)
 
 

@@ -50,12 +50,14 @@ class Candidate:
 
     Args:
         score: probability that the box shows a person.
+        proposed: the detector's box; None of who was not found by it.
     """
 
     box: Box
     score: float
     appearance: Appearance | None = None
     image_pose: ImagePose | None = None
+    proposed: Box | None = None
 
 
 class Tracker:
@@ -127,35 +129,42 @@ class Tracker:
         tallest = max((_height(track.box) for track in self.seen), default=0.0)
         return float(max(right - left, bottom - top)) * growth < self.config.least_height_share * tallest
 
-    def add_tracks(self, candidates: Sequence[Candidate], width: int, height: int) -> None:
+    def add_tracks(self, candidates: Sequence[Candidate], width: int, height: int) -> list[TrackedPerson | None]:
         """Resumes lost tracks with candidates, and starts tracks for the most prominent others, while there is room.
 
         A candidate that shows all of a person whose track covers only a part (legs, say) replaces the track's box.  A
         track that has slipped to somebody else returns to its person when that one is detected nearby.
+
+        Returns:
+            Of each candidate, the track that was resumed or started.
         """
+        given = candidates
         boxes = [track.box for track in self.seen] + [candidate.box for candidate in candidates]
         tallest = max(map(_height, boxes), default=0.0)
         candidates = [item for item in candidates if _height(item.box) >= self.config.least_height_share * tallest]
         ordered = sorted(candidates, key=lambda item: prominence(item.box, item.score, width, height), reverse=True)
         new: list[Candidate] = []
         for candidate in ordered:
-            track = next((track for track in self.seen if _is_same_person(candidate, track)), None)
+            track = next((track for track in self.seen if is_same_person(candidate, track)), None)
             if track is None:
                 slipped = next((track for track in self.seen if _has_slipped_from(track, candidate)), None)
                 if slipped is not None:
                     slipped.move_to(candidate.box)
-                elif not any(_is_same_person(candidate, other) for other in new):
+                elif not any(is_same_person(candidate, other) for other in new):
                     new.append(candidate)
             elif not is_duplicate(candidate.box, track.box) and area(candidate.box) > area(track.box):
                 track.move_to(candidate.box)
         lost = [track for track in self._tracks if track.is_lost]
         costs = [[_reidentification_cost(track, candidate) for candidate in new] for track in lost]
         resumed = {column: lost[row] for row, column in _assign(costs)}
+        tracks: dict[Candidate, TrackedPerson] = {}
         for index in sorted(range(len(new)), key=lambda index: index not in resumed)[: self.room]:
-            if index in resumed:
-                resumed[index].move_to(new[index].box)
-            else:
-                self._tracks.append(TrackedPerson(self._new_identity(), new[index].box, new[index].score))
+            track = resumed[index] if index in resumed else TrackedPerson(self._new_identity())
+            track.move_to(new[index].box)
+            tracks[new[index]] = track
+            if index not in resumed:
+                self._tracks.append(track)
+        return [tracks.get(each) for each in given]
 
     def update(self) -> tuple[TrackedPerson, ...]:
         """Ends tracks that have drifted or switched to another person, when all were observed; returns the others."""
@@ -179,7 +188,7 @@ class Tracker:
         kept: list[TrackedPerson] = []
         for track in self._tracks:
             older = [other for other in kept if not other.is_lost and not track.is_lost]
-            rival = next((other for other in older if _is_same_person(track, other)), None)
+            rival = next((other for other in older if is_same_person(track, other)), None)
             switched = _switched(track, rival) if rival else None
             if rival is None or switched:
                 kept.append(track)
@@ -201,7 +210,7 @@ class Tracker:
         return identity
 
 
-def _is_same_person(first: TrackedPerson | Candidate, second: TrackedPerson | Candidate) -> bool:
+def is_same_person(first: TrackedPerson | Candidate, second: TrackedPerson | Candidate) -> bool:
     """Whether two boxes or two poses are one person's."""
     if is_duplicate(first.box, second.box):
         return True

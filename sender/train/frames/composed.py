@@ -1,10 +1,10 @@
-"""Frames to train the detector on: people cut out of rendered crops and pasted over backgrounds, with exact boxes.
+"""Composed frames: people cut out of rendered crops and pasted over backgrounds, with exact boxes.
 
 A person who is truncated in the crop is placed at the frame's border.  Patches of other pictures with blurred outlines
 are pasted too, so that the edge of a cut-out does not identify a person.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -12,16 +12,12 @@ from typing import Any
 import cv2
 import numpy as np
 import numpy.typing as npt
-import torch
-from torch import Tensor
 
 from common.arrays import BoolArray, ByteArray, FloatArray, Image
 from common.synthetic.dataset.shards import CropDataset
 from common.synthetic.dataset.split import Split
 from common.synthetic.scene.backgrounds import BackgroundBank, power_law_noise, texture
 from common.synthetic.scene.degradations import degrade
-from sender.perception.inference.detector import STRIDE
-from sender.perception.inference.predictor import as_bytes
 
 Generator = np.random.Generator
 Owner = npt.NDArray[np.int16]
@@ -29,7 +25,7 @@ Owner = npt.NDArray[np.int16]
 
 # A person is annotated if at least this share of the pixels is visible and the box is this high.
 _MIN_VISIBLE_SHARE = 0.35
-MIN_HEIGHT_PX = 14
+_MIN_HEIGHT_PX = 14
 _CROPS_PER_READ = 96
 # Share of the frames whose people are in a group.
 _GROUP_SHARE = 0.3
@@ -40,11 +36,9 @@ class Frame:
     """A frame with its people; boxes in pixels.
 
     Args:
-        image: (H, W, 3); square in batches.
+        image: (H, W, 3).
         boxes: (n, 4) of the people to find.
         ignored: (m, 4) that are neither people nor background.
-        tolerance: probability of a person from which a place outside of `boxes` is left out of the loss, because people
-            there may lack an annotation; 1 where all are annotated.
         nobody: (k, 4) in which nobody is, while nothing is known outside of all boxes; None where nobody is outside of
             `boxes`.
     """
@@ -52,27 +46,7 @@ class Frame:
     image: Image
     boxes: FloatArray
     ignored: FloatArray = field(default_factory=lambda: np.zeros((0, 4), np.float32))
-    tolerance: float = 1.0
     nobody: FloatArray | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class FrameBatch:
-    """Frames with their people.
-
-    Args:
-        image: (B, 3, N, N) 0…1, channels last in memory; bytes before `unit`, which travel to a GPU faster.
-        heat: (B, H, H) 1 at the cell of each person's centre, Gaussian around it.
-        boxes: (B, 4, H, H) box of the person that a cell belongs to, in N = 1.
-        weight: (B, H, H) weight of a cell's box in the loss.
-        tolerance: (B, H, H) probability of a person above which a cell's background loss is left out; 0 ignores it.
-    """
-
-    image: Tensor
-    heat: Tensor
-    boxes: Tensor
-    weight: Tensor
-    tolerance: Tensor
 
 
 FrameSource = Callable[[], Frame]
@@ -153,7 +127,7 @@ class FrameComposer:
         self._letterbox(image, owner)
         visible = [owner == index for index in range(count)]
         boxes = [_box(own) for own, area in zip(visible, areas, strict=True) if own.sum() > _MIN_VISIBLE_SHARE * area]
-        tall = [box for box in boxes if box[3] - box[1] >= MIN_HEIGHT_PX]
+        tall = [box for box in boxes if box[3] - box[1] >= _MIN_HEIGHT_PX]
         return degrade(rng, image), np.array(tall, dtype=np.float32).reshape(-1, 4)
 
     def negative(self) -> ByteArray:
@@ -255,47 +229,9 @@ def _box(mask: BoolArray) -> tuple[float, float, float, float]:
     return float(columns[0]), float(rows[0]), float(columns[-1] + 1), float(rows[-1] + 1)
 
 
-def targets(boxes_n4: FloatArray, size: int) -> tuple[FloatArray, FloatArray, FloatArray]:
-    """Heat (H, H), boxes (4, H, H) in N = 1 and weights (H, H) of one frame; a shared cell has the smaller person's."""
-    cells = size // STRIDE
-    heat, weight = np.zeros((cells, cells), np.float32), np.zeros((cells, cells), np.float32)
-    box_map = np.zeros((4, cells, cells), np.float32)
-    centres = (np.arange(cells, dtype=np.float32) + 0.5) * STRIDE
-    for box in sorted(boxes_n4, key=lambda b: -(b[2] - b[0]) * (b[3] - b[1])):
-        x, y = (box[0] + box[2]) / 2, (box[1] + box[3]) / 2
-        sigma_x, sigma_y = (max(STRIDE * 0.6, 0.09 * (box[i + 2] - box[i])) for i in (0, 1))
-        bump = np.exp(-((centres - x) ** 2)[None] / (2 * sigma_x**2) - ((centres - y) ** 2)[:, None] / (2 * sigma_y**2))
-        bump[min(int(y / STRIDE), cells - 1), min(int(x / STRIDE), cells - 1)] = 1.0
-        near = bump > 0.5
-        heat = np.maximum(heat, bump)
-        weight[near], box_map[:, near] = bump[near], (box / size)[:, None]
-    return heat.astype(np.float32), box_map, weight
-
-
-def tolerances(frame: Frame, size: int) -> FloatArray:
-    """The cells' tolerance (H, H) of one frame: 1 in boxes of people and of nobody, 0 in ignored ones, else its own."""
-    cells = size // STRIDE
-    tolerance = np.full((cells, cells), frame.tolerance, np.float32)
-    nobody = frame.boxes[:0] if frame.nobody is None else frame.nobody
-    for boxes, value in ((nobody, 1.0), (frame.ignored, 0.0), (frame.boxes, 1.0)):
-        for left, top, right, bottom in boxes / STRIDE:
-            rows = slice(int(top), int(np.ceil(bottom)))
-            tolerance[rows, int(left) : int(np.ceil(right))] = value
-    return tolerance
-
-
 def composed_frames(
     data: Sequence[Path], split: Split, size: int, rng: Generator, places: Callable[[], Image] | None = None
 ) -> FrameSource:
     """Composed frames, with people from each of the data sets equally often; `places` as in `FrameComposer`."""
     composer = FrameComposer([CropDataset([directory], split) for directory in data], rng, size, places=places)
     return lambda: Frame(*composer.frame())
-
-
-def frame_batches(source: FrameSource, batch: int, size: int) -> Iterator[FrameBatch]:
-    """Endless batches of frames."""
-    while True:
-        frames = [source() for _ in range(batch)]
-        images = as_bytes(np.stack([frame.image for frame in frames]))
-        maps = [(*targets(frame.boxes, size), tolerances(frame, size)) for frame in frames]
-        yield FrameBatch(images, *(torch.from_numpy(np.stack(part)) for part in zip(*maps, strict=True)))

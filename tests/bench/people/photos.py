@@ -151,7 +151,7 @@ def _work(options: argparse.Namespace) -> None:
     annotations = read_annotations(options.keypoints) if options.keypoints else {}
     frames = read_frames(options.folder, held_out_only=options.held_out)
     frames = frames[:QUICK_FRAMES] if options.quick else frames
-    system = whole_system(TrackerConfig(options.max_people))
+    system = whole_system(TrackerConfig(options.max_people), stills=True)
     print(f"{options.folder}, {report.machine_line()}\n")
     systems = run_images(frames, system, annotations)
     print(report.table(systems))

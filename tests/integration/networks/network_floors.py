@@ -168,7 +168,7 @@ def unread_faces() -> list[float]:
 
 FIGURES: Mapping[str, Callable[[TestPeople], list[float]]] = {
     "perception": perceived_joints,
-    "detector": missed_people,
+    "nanodet": missed_people,
     "verifier": wrong_verdicts,
     "movenet_lightning": partial(misplaced_keypoints, name="movenet_lightning"),
     "movenet_thunder": partial(misplaced_keypoints, name="movenet_thunder"),

@@ -27,7 +27,7 @@ pytestmark = pytest.mark.slow
 
 ROWS = 4
 NAMES = {
-    *("perception", "detector", "movenet_lightning", "movenet_thunder", "pose_errors", "clothing", "wears"),
+    *("perception", "nanodet", "movenet_lightning", "movenet_thunder", "pose_errors", "clothing", "wears"),
     *("keypoint_fusion lightning", "keypoint_fusion thunder", "keypoint_fusion thorough"),
     *("people", "diffusion"),
 }

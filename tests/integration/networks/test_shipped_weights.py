@@ -23,7 +23,7 @@ from tests.support.training.changed_weights import changed_weights, zeroed
 CROPS, FEW = 16, 2
 FLOORS = {
     "perception": 200.0,
-    "detector": 0.3,
+    "nanodet": 0.3,
     "verifier": 0.1,
     "movenet_lightning": 0.28,
     "movenet_thunder": 0.22,

@@ -18,7 +18,6 @@ from sender.lookahead import Perceived
 from sender.metrics import SenderMetrics
 from sender.openings import OpenCamera
 from sender.people.view import PeopleView
-from sender.perception.inference.detector import Detector
 from sender.semantics.config import METHOD, Method, SmoothingConfig
 from sender.texture.stage import TextureStage
 from tests.support.training.pretended_gpu import on_gpu, pretended_gpu
@@ -40,9 +39,7 @@ def labelled(device: str, method: Method = METHOD) -> list[tuple[PersonLabels, .
     config = SenderConfig(device=DeviceConfig(device), smoothing=SmoothingConfig(semantics=method))
     with VideoFileSource(DEMO_CLIP) as source:
         perception, semantics, clothing = load_networks([camera_of(config, source)])[0][:3]
-        assert isinstance(perception._detector, Detector)
-        for network in (perception._perception.net, perception._detector.net):
-            assert on_gpu(network) == (device == "cuda")
+        assert on_gpu(perception._perception.net) == (device == "cuda")
         for frame, _ in zip(source, range(FRAMES), strict=False):
             observed = perception.process(frame.image, frame.camera, frame.media_time_s)
             semantics.observe(observed, frame.camera, frame.media_time_s)

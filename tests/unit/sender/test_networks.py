@@ -9,14 +9,13 @@ from torch import nn
 
 from common.errors import WeightsError
 from common.weights.loader import architecture_of, save_weights
-from sender.perception.inference import detector, predictor, verifier
+from sender.perception.inference import predictor, verifier
 from sender.perception.network.network import PerceptionConfig, PerceptionNet
 from sender.semantics import confidence
 
 TINY = PerceptionConfig(size=64, width=24, depth=2, heads=3, quarter=16, eighth=16, keypoint_width=16)
 
 NETWORKS: list[tuple[Any, Any, Any]] = [
-    (detector, detector.Detector, detector.DetectorNet(detector.DetectorConfig(size=64, width=8))),
     (predictor, predictor.Perception, PerceptionNet(TINY)),
     (verifier, verifier.Verifier, verifier.VerifierNet(verifier.VerifierConfig(hidden=5))),
     (confidence, confidence.KeypointConfidence, confidence.ConfidenceNet(confidence.ConfidenceConfig())),

@@ -1,6 +1,5 @@
 """Whose faces are followed, and what they make of a person, with scripted networks."""
 
-from collections.abc import Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -17,7 +16,8 @@ from sender.people.tracked_person import TrackedPerson
 from sender.perception.close_ups import CloseUps, box_of, shows_head_of, with_head
 from sender.perception.config import TrackerConfig
 from sender.perception.inference.crop import CropBox
-from sender.perception.inference.detector import USUAL, Detection, Detector, DetectorConfig, DetectorNet
+from sender.perception.inference.detector import Detection, Detector
+from sender.perception.inference.nanodet import NanoDetConfig
 from sender.perception.inference.predictor import Perception
 from sender.perception.inference.verifier import Verifier, VerifierConfig, VerifierNet
 from sender.perception.network.network import PerceptionConfig, PerceptionNet
@@ -60,9 +60,9 @@ class NoDetector(Detector):
     """Proposes nobody."""
 
     def __init__(self) -> None:
-        super().__init__(DetectorNet(DetectorConfig(size=32, width=8)))
+        super().__init__(NanoDetConfig(), lambda *_: pytest.fail("computed"))
 
-    def find(self, image: Image, scales: Sequence[float] = USUAL, roll: float = 0.0) -> tuple[Detection, ...]:
+    def find(self, image: Image, roll: float = 0.0, *, thorough: bool = False) -> tuple[Detection, ...]:
         return ()
 
 

@@ -6,7 +6,7 @@ from torch import Tensor
 
 from common.arrays import Image
 from sender.perception.config import TrackerConfig
-from sender.perception.inference.detector import USUAL, Detection
+from sender.perception.inference.detector import Detection
 from sender.perception.inference.zoom_augmentation import ZOOMS
 from sender.perception.network.network import PerceptionNet
 from sender.perception.network.output import PerceptionOutput
@@ -50,8 +50,8 @@ def test_what_is_left_of_hidden_people_is_not_looked_at() -> None:
     class StubbornDetector(BlockDetector):
         """Proposes everybody whom it has seen, hidden or not."""
 
-        def find(self, image: Image, scales: Sequence[float] = USUAL, roll: float = 0.0) -> tuple[Detection, ...]:
-            return super().find(with_person(100), scales)
+        def find(self, image: Image, roll: float = 0.0, *, thorough: bool = False) -> tuple[Detection, ...]:
+            return super().find(with_person(100))
 
     detector, perception = StubbornDetector(), CountingPerception()
     stage = PerceptionStage(detector, perception, BlockVerifier(), TrackerConfig(max_people=2))

@@ -35,8 +35,8 @@ def test_searches_are_as_frequent_at_any_frame_rate(fps: int) -> None:
 def test_urgent_searches_do_not_follow_each_other_faster_than_usual_frames(fps: int, searched: int) -> None:
     for boxes in ([], [PERSON]):
         schedule = SearchSchedule()
-        scales = [schedule.scales(ROOM, boxes, frame / fps, urgent=True) for frame in range(fps)]
-        assert scales[0] and sum(map(bool, scales)) == pytest.approx(searched, abs=3)
+        searches = [schedule.searches(ROOM, boxes, frame / fps, urgent=True) for frame in range(fps)]
+        assert searches[0] and sum(searches) == pytest.approx(searched, abs=3)
 
 
 @pytest.mark.parametrize("boxes", [[PERSON], []], ids=["followed", "nobody"])

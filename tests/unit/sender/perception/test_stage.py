@@ -13,7 +13,8 @@ from common.arrays import FloatArray, Image
 from common.frames import Camera
 from sender.perception.config import TrackerConfig, TrackingConfig
 from sender.perception.inference import predictor
-from sender.perception.inference.detector import BOTH, LARGER, USUAL, Detection, Detector, DetectorConfig, DetectorNet
+from sender.perception.inference.detector import Detection, Detector
+from sender.perception.inference.nanodet import NanoDetConfig
 from sender.perception.inference.predictor import Perception
 from sender.perception.inference.verifier import Verifier, VerifierConfig, VerifierNet
 from sender.perception.movenet import predictor as movenet_predictor
@@ -42,15 +43,15 @@ class BlockDetector(Detector):
     """Proposes every block of bright pixels, and what it is told to."""
 
     def __init__(self, *also: Detection) -> None:
-        super().__init__(DetectorNet(DetectorConfig(size=32, width=8)))
+        super().__init__(NanoDetConfig(), lambda *_: pytest.fail("computed"))
         self._also = also
         self.calls = 0
-        self.scales: list[tuple[float, ...]] = []
+        self.thorough: list[bool] = []
         self.roll = 0.0
 
-    def find(self, image: Image, scales: Sequence[float] = USUAL, roll: float = 0.0) -> tuple[Detection, ...]:
+    def find(self, image: Image, roll: float = 0.0, *, thorough: bool = False) -> tuple[Detection, ...]:
         self.calls += 1
-        self.scales.append(tuple(scales))
+        self.thorough.append(thorough)
         self.roll = roll
         columns = np.flatnonzero((image > 0).any(axis=(0, 2)))
         runs = np.split(columns, np.flatnonzero(np.diff(columns) > 1) + 1) if len(columns) else []
@@ -92,9 +93,7 @@ class BlockVerifier(Verifier):
         super().__init__(VerifierNet(VerifierConfig()))
         self.verified = 0
 
-    def presence(
-        self, output: PerceptionOutput, prior: npt.ArrayLike, first: PerceptionOutput | None = None
-    ) -> FloatArray:
+    def presence(self, output: PerceptionOutput, prior: npt.ArrayLike) -> FloatArray:
         self.verified += len(output)
         bright = (output.mask_logits > 0).flatten(1).any(dim=1)
         return np.asarray(torch.where(bright, 0.95, 0.05).numpy(), dtype=np.float32)
@@ -130,7 +129,7 @@ def test_frames_of_a_rolled_camera_are_searched_upright() -> None:
     assert detector.roll == 0.0
 
 
-def test_tracking_runs_detector_at_its_scales_in_turn_where_the_scene_changes() -> None:
+def test_tracking_runs_detector_where_the_scene_changes() -> None:
     stage, detector = stage_for(1)
     for x in range(60, 240, 6):
         image = with_person(x)
@@ -141,7 +140,7 @@ def test_tracking_runs_detector_at_its_scales_in_turn_where_the_scene_changes() 
         assert abs(person.crop.centre[0] - x) < 25
         assert len(person.output) == 1
         assert person.score > 0.5
-    assert detector.scales == [BOTH, LARGER, USUAL, LARGER]
+    assert detector.thorough == [True, False, False, False]
 
 
 DARK_CORNER = Detection(np.array([250, 20, 310, 100], np.float32), 0.6)
@@ -159,11 +158,9 @@ def test_rejected_box_is_not_verified_again_until_next_full_detection() -> None:
 
 def test_track_ends_when_verifier_rejects_it() -> None:
     class RejectingVerifier(BlockVerifier):
-        def presence(
-            self, output: PerceptionOutput, prior: npt.ArrayLike, first: PerceptionOutput | None = None
-        ) -> FloatArray:
+        def presence(self, output: PerceptionOutput, prior: npt.ArrayLike) -> FloatArray:
             presence = super().presence(output, prior)
-            return presence if self.verified <= 5 else np.full_like(presence, 0.1)
+            return presence if self.verified <= 6 else np.full_like(presence, 0.1)
 
     stage = staged(BlockDetector(), verifier=RejectingVerifier())
     seen = [len(stage.process(with_person(100), CAMERA)) for _ in range(5)]
@@ -203,16 +200,14 @@ class Opinion:
 class OpinionVerifier(BlockVerifier):
     """Takes the mean score for presence, where there is one."""
 
-    def presence(
-        self, output: PerceptionOutput, prior: npt.ArrayLike, first: PerceptionOutput | None = None
-    ) -> FloatArray:
+    def presence(self, output: PerceptionOutput, prior: npt.ArrayLike) -> FloatArray:
         if not isinstance(output, FusedOutput):
             return super().presence(output, prior)
         self.prior = np.asarray(prior)
         return output.second_score.mean(dim=1).numpy()
 
 
-@pytest.mark.parametrize(("still", "thorough_score", "people"), [(True, 0.9, 1), (True, 0.6, 0), (False, 0.6, 1)])
+@pytest.mark.parametrize(("still", "thorough_score", "people"), [(True, 0.9, 1), (True, 0.4, 0), (False, 0.4, 1)])
 def test_thorough_look_at_a_photograph_decides_who_is_there(still: bool, thorough_score: float, people: int) -> None:
     torch.manual_seed(1)
     second, verifier = cast(SecondOpinion, Opinion(thorough_score)), OpinionVerifier()
@@ -220,18 +215,18 @@ def test_thorough_look_at_a_photograph_decides_who_is_there(still: bool, thoroug
     stage = PerceptionStage(BlockDetector(), seeing, verifier, TrackerConfig())
     stage.reset(still=still)
     assert len(stage.process(with_person(100), CAMERA)) == people
-    assert verifier.prior == pytest.approx(0.9), "the looks before it say that, not the detector"
+    assert verifier.prior == pytest.approx(0.9), "the detector says that"
 
 
 def test_photograph_is_searched_again_with_everybody_seen_hidden() -> None:
     class LeftDetector(BlockDetector):
         """Sees the right half of a frame only where the left one is empty."""
 
-        def find(self, image: Image, scales: Sequence[float] = USUAL, roll: float = 0.0) -> tuple[Detection, ...]:
+        def find(self, image: Image, roll: float = 0.0, *, thorough: bool = False) -> tuple[Detection, ...]:
             rest = image.copy()
             # The coarse masks leave the edges.
             rest[:, slice(160, 320) if np.count_nonzero(image[:, :160]) > 6000 else slice(0, 160)] = 0
-            return super().find(rest, scales)
+            return super().find(rest)
 
     stage = staged(LeftDetector(), people=2)
     both = with_person(80) | with_person(240)
@@ -291,8 +286,8 @@ def test_every_other_frame_is_propagated_once_one_is_late(late: int | None, view
 class FurnitureDetector(BlockDetector):
     """Proposes the right half of the frame in every frame, too, and sees nobody beside it in the first one."""
 
-    def find(self, image: Image, scales: Sequence[float] = USUAL, roll: float = 0.0) -> tuple[Detection, ...]:
-        found = super().find(image, scales)
+    def find(self, image: Image, roll: float = 0.0, *, thorough: bool = False) -> tuple[Detection, ...]:
+        found = super().find(image)
         furniture = Detection(np.array([170, 0, 320, 240], np.float32), 0.6)
         return (furniture,) if self.calls == 1 else (*found, furniture)
 
@@ -300,9 +295,7 @@ class FurnitureDetector(BlockDetector):
 class PresentVerifier(BlockVerifier):
     """Takes everything for a person."""
 
-    def presence(
-        self, output: PerceptionOutput, prior: npt.ArrayLike, first: PerceptionOutput | None = None
-    ) -> FloatArray:
+    def presence(self, output: PerceptionOutput, prior: npt.ArrayLike) -> FloatArray:
         return np.full(len(output), 0.9, np.float32)
 
 

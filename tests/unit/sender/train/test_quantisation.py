@@ -8,7 +8,7 @@ from common.errors import UsageError
 from common.weights.loader import load_recorded
 from common.weights.manifest import find_entry
 from sender.perception.inference import detector, predictor
-from sender.perception.inference.detector import DetectorConfig, DetectorNet
+from sender.perception.inference.nanodet import NanoDetConfig, NanoDetNet
 from sender.perception.movenet import predictor as movenet
 from sender.perception.movenet.decode import MoveNetGraph
 from sender.perception.movenet.network import MoveNetConfig, MoveNetNet
@@ -33,7 +33,7 @@ def test_ranges_that_cost_accuracy_are_not_exported(monkeypatch: pytest.MonkeyPa
     subject = Subject("detector", nn.Identity(), [(torch.zeros(1, 3, 8, 8),)], lambda _: {}, "ap")
     monkeypatch.setattr(quantisation, "subjects", lambda *_: iter([subject]))
     monkeypatch.setattr(quantisation, "calibrated", lambda *_: {"layer": (0.0, 1.0)})
-    monkeypatch.setattr(quantisation, "scored", lambda _subject, _example, int8: {"ap": 0.4 if int8 else 0.5})
+    monkeypatch.setattr(quantisation, "scored", lambda _subject, int8: {"ap": 0.4 if int8 else 0.5})
     monkeypatch.setattr(quantisation, "add_entry", lambda *_: pytest.fail("exported"))
     with pytest.raises(UsageError, match=r"8 bits cost detector 0\.100 of ap"):
         quantisation.calibrate(quantisation.parse(["--photographs", "x", "--export"]))
@@ -48,7 +48,7 @@ def test_shipped_ranges_are_of_layers_that_the_network_has(name: str) -> None:
     elif name in movenet.NAMES:
         network = MoveNetGraph(load_recorded(name, movenet.KIND, MoveNetConfig, MoveNetNet))
     else:
-        network = load_recorded(name, detector.KIND, DetectorConfig, DetectorNet)
+        network = load_recorded(name, detector.KIND, NanoDetConfig, NanoDetNet)
     ranges = find_entry(name).int8
     assert set(ranges) <= dict(network.named_modules()).keys()
     assert all(low <= 0 < high for low, high in ranges.values())

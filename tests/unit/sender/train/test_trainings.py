@@ -21,13 +21,11 @@ from sender.perception.network.network import PerceptionConfig
 from sender.train import (
     clothing,
     confidence,
-    detector,
     image_channel,
     perception,
     verifier,
     wears,
 )
-from sender.train.detector import DetectorTraining
 from sender.train.photographs import dataset as photographs
 from sender.train.photographs import pseudo_keypoints
 from tests.support.pictures.photograph_sources import write_judgements, write_photographs
@@ -39,7 +37,7 @@ from tests.unit.sender.train.test_verifier import examples
 
 
 def test_examples_parse() -> None:
-    for module in (perception, detector, verifier, clothing):
+    for module in (perception, verifier, clothing):
         commands = flags_of_examples(module)
         assert commands, module.__name__
         for flags in commands:
@@ -74,19 +72,6 @@ def test_clothing(dressed: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     )
     assert document["crops"] == 2
     assert load_weights("clothing", directory=tmp_path / "weights").keys() == network.state_dict().keys()
-
-
-@pytest.mark.slow
-def test_detector(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    bar_people(tmp_path / "data", 32)
-    photographs.convert(write_photographs(tmp_path / "sources"), tmp_path / "photographs")
-    data = ["--data", str(tmp_path / "data"), "--photographs", str(tmp_path / "photographs")]
-    flags = [*data, "--shipped", "--size", "64", "--batch", "4"]
-    _, document = train_on_gpu(monkeypatch, DetectorTraining, tmp_path, *flags)
-    assert {"people_large_ap", "panoramas_false_0.25"} <= document["scores"].keys()
-    entry = read_manifest(tmp_path / "weights")["detector"]
-    assert entry.recipe["images_seen"] == read_manifest()["detector"].recipe["images_seen"] + 8
-    assert entry.architecture["size"] == 64
 
 
 @pytest.mark.slow

@@ -23,7 +23,6 @@ def examples(count: int, seed: int) -> Examples:
     evidence = torch.randn(count, EVIDENCE, generator=generator)
     evidence[:, 17:34] -= 1.5 * person[:, None]
     return Examples(
-        evidence + torch.randn(count, EVIDENCE, generator=generator),
         evidence,
         person,
         torch.rand(count, generator=generator),

@@ -34,27 +34,14 @@ def test_shipped_verifier_separates_person_from_background(predictions: Percepti
     assert part < whole
 
 
-def test_two_looks_make_one_verdict(predictions: PerceptionOutput) -> None:
-    person, _, background = predictions.own.split()
-    verifier = Verifier.load()
-    both, one_of_both, none = (
-        verifier.presence(second, 0.5, first)[0]
-        for second, first in ((person, person), (person, background), (background, background))
-    )
-    assert both > 0.8 and both > one_of_both > none
-    assert none < 0.2
-    assert verifier.presence(person, 0.2, background)[0] < one_of_both
-
-
 def test_second_opinion_counts_by_its_five_surest_keypoints(predictions: PerceptionOutput) -> None:
     assert isinstance(predictions, FusedOutput)
     verifier = Verifier.load()
 
-    def presence(sure: int, first: PerceptionOutput | None = None) -> FloatArray:
+    def presence(sure: int) -> FloatArray:
         scores = torch.full_like(predictions.second_score, 0.02)
         scores[:, 12 : 12 + sure] = 0.9
-        return verifier.presence(replace(predictions, second_score=scores), 0.5, first)
+        return verifier.presence(replace(predictions, second_score=scores), 0.5)
 
     none, four, five = presence(0), presence(4), presence(5)
     assert (five > four).all() and (four > none).all()
-    assert np.array_equal(presence(5, first=predictions[torch.tensor([1, 2, 0])]), five)

@@ -1,24 +1,13 @@
-"""Composed frames: boxes of the people pasted, and the targets made of them."""
+"""Composed frames and the boxes of the people pasted into them."""
 
 from pathlib import Path
 
 import numpy as np
-import pytest
-import torch
 
 from common.synthetic.dataset.shards import CropDataset
 from common.synthetic.dataset.split import Split
 from common.synthetic.scene.scene import CROP_FIELDS
-from sender.perception.inference.detector import peaks
-from sender.train.detector import loss_terms
-from sender.train.frames.composed import (
-    Frame,
-    FrameComposer,
-    cut_out,
-    frame_batches,
-    paste,
-    targets,
-)
+from sender.train.frames.composed import FrameComposer, cut_out, paste
 
 
 def bar_people(directory: Path, size: int, split: Split = "train") -> CropDataset:
@@ -69,35 +58,3 @@ def test_paste_marks_the_owner_and_clips_at_the_border() -> None:
     assert pixels == 80
     assert (owner == 3).sum() == 6 * 4
     assert (image[:6, 28:] == 200).all() and image[6:].sum() == 0
-
-
-def test_peaks_of_targets_are_the_boxes_and_a_shared_cell_has_that_of_the_smaller_person() -> None:
-    people = np.array([[10, 20, 60, 200], [150, 100, 200, 230]], np.float32)
-    heat, boxes, _ = targets(people, 256)
-    detected, _ = peaks(torch.from_numpy(heat), torch.from_numpy(boxes), 0.9)
-    assert sorted((detected * 256).round().tolist()) == people.tolist()
-    large, small = [0, 0, 256, 256], [112, 96, 144, 160]
-    _, boxes, _ = targets(np.array([small, large], np.float32), 256)
-    assert boxes[:, 16, 16] == pytest.approx(np.array(small) / 256)
-
-
-def test_background_beyond_its_tolerance_has_no_loss() -> None:
-    nobody = np.zeros((0, 4), np.float32)
-    logits = torch.full((1, 8, 8), -9.0)
-    logits[0, 2, 2] = 2.0
-    boxes = torch.zeros(1, 4, 8, 8)
-
-    def heat_loss(frame: Frame) -> float:
-        truth = next(frame_batches(lambda: frame, 1, 64))
-        return loss_terms(logits, boxes, truth)["heat"].item()
-
-    image = np.zeros((64, 64, 3), np.uint8)
-    certain = heat_loss(Frame(image, nobody))
-    assert certain > 1
-    assert heat_loss(Frame(image, nobody, tolerance=0.3)) < 1e-3
-    assert heat_loss(Frame(image, nobody, tolerance=0.95)) == pytest.approx(certain)
-    known = np.array([[8, 8, 32, 32]], np.float32)
-    assert heat_loss(Frame(image, nobody, tolerance=0.3, nobody=known)) == pytest.approx(certain, rel=1e-3)
-    assert heat_loss(Frame(image, nobody, known)) < 1e-3
-    elsewhere = Frame(image, nobody, np.array([[40, 40, 64, 64]], np.float32))
-    assert heat_loss(elsewhere) == pytest.approx(certain, rel=1e-3)

@@ -1,64 +1,41 @@
-"""The detector's scores: matching, recall, false detections and average precision."""
-
-from pathlib import Path
+"""The detector's scores: who is proposed, and what else."""
 
 import numpy as np
 import pytest
-import torch
 
-from sender.perception.inference.detector import DetectorConfig, DetectorNet
-from sender.train.frames.scores import Matches, in_evaluation, match, photograph_scores
-from sender.train.photographs.dataset import PhotographDataset, convert
-from tests.support.pictures.photograph_sources import write_photographs
+from common.arrays import FloatArray, Image
+from sender.perception.inference.detector import Detection, Detector
+from sender.perception.inference.nanodet import NanoDetConfig
+from sender.train.frames.scores import proposal_scores
+from sender.train.photographs.dataset import Photograph
 
 
-def boxes(*corners: tuple[float, float, float, float]) -> np.ndarray:
+def boxes(*corners: tuple[float, float, float, float]) -> FloatArray:
     return np.array(corners, np.float32).reshape(-1, 4)
 
 
-def test_best_detection_gets_the_person_and_the_second_is_false() -> None:
-    found = boxes((0, 0, 10, 20), (0, 0, 10, 19), (30, 0, 40, 20))
-    person, counts = match(boxes((0, 0, 10, 20)), boxes(), found)
-    assert person.tolist() == [0, -1, -1]
-    assert counts.all()
+class ScriptedDetector(Detector):
+    def __init__(self, found: FloatArray) -> None:
+        super().__init__(NanoDetConfig(), lambda *_: pytest.fail("computed"))
+        self._proposed = found
+
+    def find(self, image: Image, roll: float = 0.0, *, thorough: bool = False) -> tuple[Detection, ...]:
+        return tuple(Detection(box, 0.5) for box in self._proposed)
 
 
-def test_unmatched_detection_in_a_crowd_does_not_count() -> None:
-    found = boxes((0, 0, 10, 20), (50, 0, 60, 20))
-    person, counts = match(boxes(), boxes((0, 0, 40, 40)), found)
-    assert person.tolist() == [-1, -1]
-    assert counts.tolist() == [False, True]
+def scores_of(people: FloatArray, crowds: FloatArray, found: FloatArray) -> dict[str, float]:
+    picture = np.zeros((200, 200, 3), np.uint8)
+    item = Photograph("people", "one", picture, people, crowds, np.zeros((len(people), 17, 3), np.float32))
+    return proposal_scores(ScriptedDetector(found), [item])
 
 
-def example() -> Matches:
-    return Matches(
-        height=np.array([100, 200, 50], np.float32),
-        person_score=np.array([0.9, 0.0, 0.3], np.float32),
-        score=np.array([0.9, 0.6, 0.3, 0.2], np.float32),
-        true=np.array([True, False, True, False]),
-        person_height=np.array([100, 120, 50, 30], np.float32),
-        pictures=2,
-    )
+def test_tall_people_are_proposed_or_missed_and_small_ones_not_asked_for() -> None:
+    people = boxes((0, 0, 50, 100), (100, 0, 150, 100), (0, 150, 20, 190))
+    scores = scores_of(people, boxes(), boxes((0, 0, 50, 90), (0, 0, 50, 99), (160, 150, 190, 190)))
+    assert scores["people_found"] == 0.5
+    assert scores["people_others"] == 1
 
 
-def test_recall_and_false_detections_at_a_score() -> None:
-    matches = example()
-    assert matches.recall(0.25) == pytest.approx(2 / 3)
-    assert matches.recall(0.5) == pytest.approx(1 / 3)
-    assert matches.recall(0.25, 80) == pytest.approx(1 / 2)
-    assert matches.false(0.25) == pytest.approx(0.5)
-
-
-def test_average_precision_ignores_small_people() -> None:
-    matches = example()
-    assert matches.average_precision() == pytest.approx((1 + 2 / 3) / 3)
-    assert matches.average_precision(80) == pytest.approx(1 / 2)
-
-
-def test_scores_of_a_network_on_photographs(tmp_path: Path) -> None:
-    convert(write_photographs(tmp_path), tmp_path / "out")
-    torch.manual_seed(0)
-    net = DetectorNet(DetectorConfig(size=64, width=8))
-    scores = photograph_scores(in_evaluation(net), PhotographDataset(tmp_path / "out", "val"), 64)
-    assert scores["people_large_found_0.25"] == 0
-    assert scores["panoramas_false_0.25"] == 0
+def test_proposal_in_a_crowd_is_no_other() -> None:
+    scores = scores_of(boxes(), boxes((0, 0, 40, 40)), boxes((0, 0, 10, 20), (50, 0, 60, 20)))
+    assert scores["people_others"] == 1
