@@ -24,11 +24,10 @@ from sender.hands.stage import HandsStage
 from sender.lookahead import Perceived
 from sender.metrics import SenderMetrics
 from sender.people.reading_schedule import ReadingSchedule
-from sender.people.tracked_person import TrackedPerson
 from sender.people.view import PeopleView, PersonView, Reader
-from sender.perception.observed_person import ObservedPerson
 from sender.perception.stage import PerceptionStage
-from sender.perception.tracking.frame_clock import FrameClock
+from sender.perception.track import ObservedPerson, TrackedPerson
+from sender.perception.views import FrameClock
 from sender.semantics.stage import SemanticsStage
 
 logger = logging.getLogger(__name__)

@@ -9,9 +9,8 @@ from dataclasses import dataclass
 from typing import Final
 
 from sender.capture.source import CapturedFrame
-from sender.people.tracked_person import TrackedPerson
-from sender.perception.observed_person import ObservedPerson
-from sender.perception.tracking.frame_clock import USUAL_STEP_S
+from sender.perception.track import ObservedPerson, TrackedPerson
+from sender.perception.views import USUAL_STEP_S
 
 _MOST_BYTES: Final = 128 << 20
 """Of the pictures that wait."""

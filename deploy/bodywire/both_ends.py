@@ -33,7 +33,7 @@ from sender.config import SenderConfig
 from sender.labelling import BlobStage, Labelling, Networks
 from sender.lookahead import Perceived, with_later
 from sender.metrics import SenderMetrics
-from sender.perception.observed_person import ObservedPerson
+from sender.perception.track import ObservedPerson
 from sender.texture.stage import TextureStage
 
 T = TypeVar("T")

@@ -23,7 +23,7 @@ from common.weights.landmark_networks import load_network
 from sender.face.actions import FaceActions
 from sender.face.alignment import TEMPLATE_AT_M
 from sender.face.landmarks import FaceLandmarks
-from sender.perception.inference.similarity import similarity
+from sender.perception.crop import similarity
 
 if TYPE_CHECKING:
     from common.weights.graph import CompiledGraph

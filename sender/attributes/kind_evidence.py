@@ -19,8 +19,8 @@ from common.arrays import ByteArray, Float64Array, FloatArray, Image
 from common.body.anatomy import KEYPOINT_INDEX
 from common.tensor_rows import TensorRows
 from sender.attributes.sampling import nearest
-from sender.perception.inference.crop import CropBox
-from sender.perception.network.output import PerceptionOutput
+from sender.perception.crop import CropBox
+from sender.perception.output import PerceptionOutput
 
 PARTS = ("whole", "head", "bust", "torso", "hips", "left_arm", "right_arm", "left_leg", "right_leg", "left_foot",
          "right_foot")  # fmt: skip

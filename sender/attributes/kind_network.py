@@ -17,8 +17,8 @@ from torch import Tensor, nn
 
 from common.wear_kinds import VALUES
 from sender.attributes.kind_evidence import COLOUR_FEATURES, PARTS, KindViews
-from sender.perception.network.output import FEATURE_SIZE
-from sender.perception.network.stem import Residual, convolution
+from sender.perception.heads import Residual, convolution
+from sender.perception.output import FEATURE_SIZE
 
 LOGITS = sum(len(values) for values in VALUES.values())
 PHOTOGRAPH, RENDERED = SOURCES = range(2)

@@ -30,9 +30,8 @@ from sender.attributes.kind_sets import said
 from sender.face.landmarks import FaceLandmarks
 from sender.lookahead import Perceived
 from sender.people.reading_schedule import ReadingSchedule, Turn
-from sender.people.tracked_person import Memory
-from sender.perception.network.output import FEATURE_SIZE
-from sender.perception.observed_person import ObservedPerson
+from sender.perception.output import FEATURE_SIZE
+from sender.perception.track import Memory, ObservedPerson
 
 WEIGHTS_NAME = "wears"
 # Seconds from one reading of a person to the next, also where another view would say hardly anything new.

@@ -18,8 +18,8 @@ from common.body.anatomy import REGION_INDEX, TOKENS
 from common.frames import Camera
 from common.tensor_rows import TensorRows
 from sender.attributes.sampling import inside, nearest
-from sender.perception.inference.crop import CropBox
-from sender.perception.network.output import PerceptionOutput
+from sender.perception.crop import CropBox
+from sender.perception.output import PerceptionOutput
 from sender.texture.point_visibility import view_cosine
 
 SURFACE_PX = 112

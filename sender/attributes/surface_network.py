@@ -18,8 +18,8 @@ from common.body.anatomy import POINTS, TOKENS
 from common.body.surface_space import SURFACE_SIZE
 from common.weights.transformer import Block
 from sender.attributes.surface_evidence import FEATURES, PLACES_M, SurfaceViews
-from sender.perception.network.output import FEATURE_SIZE
-from sender.perception.network.stem import Residual, convolution
+from sender.perception.heads import Residual, convolution
+from sender.perception.output import FEATURE_SIZE
 
 FUSED = 64
 # 0 is off the person, then the materials of `common.synthetic.assets.appearance`.

@@ -30,10 +30,9 @@ from sender.attributes.surface_evidence import (
 )
 from sender.attributes.surface_memory import SurfaceMemory
 from sender.attributes.surface_network import SurfaceEstimate, SurfaceNet, SurfaceNetConfig
-from sender.people.tracked_person import Memory
 from sender.people.view import PeopleView, PersonView
-from sender.perception.network.output import FEATURE_SIZE
-from sender.perception.observed_person import ObservedPerson
+from sender.perception.output import FEATURE_SIZE
+from sender.perception.track import Memory, ObservedPerson
 from sender.semantics.stage import confidence_of_entries
 
 WEIGHTS_NAME = "clothing"

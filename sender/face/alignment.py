@@ -12,7 +12,7 @@ import numpy as np
 
 from common.arrays import Float64Array, FloatArray
 from sender.face.landmarks import LEFT_CORNERS, LID_POINTS, POINTS, RIGHT_CORNERS, FaceLandmarks
-from sender.perception.inference.similarity import similarity
+from sender.perception.crop import similarity
 
 INNER_CORNER = 8
 """Of the points of a lid; the outer one is the first."""

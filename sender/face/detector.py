@@ -14,8 +14,8 @@ import torch
 from common.arrays import FloatArray, Image
 from common.weights.landmark_networks import load_network
 from sender.face.region import region_of_keypoints
-from sender.perception.inference.crop import CropBox
-from sender.perception.inference.detector import letterboxed, unsuppressed
+from sender.perception.crop import CropBox
+from sender.perception.detect import letterboxed, unsuppressed
 
 if TYPE_CHECKING:
     from common.weights.graph import CompiledGraph

@@ -12,8 +12,7 @@ from common.arrays import Float64Array, FloatArray
 from common.frames import Camera
 from sender.face.actions import FaceActions
 from sender.face.landmarks import LEFT_CORNERS, RIGHT_CORNERS, FaceLandmarks
-from sender.perception.inference.crop import CropBox, ray_rotation
-from sender.perception.inference.similarity import similarity
+from sender.perception.crop import CropBox, ray_rotation, similarity
 
 HEAD_KEYPOINTS: Final = 5
 """Nose, left and right eye, left and right ear: the first ones of COCO's."""

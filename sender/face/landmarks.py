@@ -16,7 +16,7 @@ import torch
 
 from common.arrays import FloatArray, Image
 from common.weights.landmark_networks import LEFT_EYE, LIPS, RIGHT_EYE, load_network
-from sender.perception.inference.crop import CropBox
+from sender.perception.crop import CropBox
 
 if TYPE_CHECKING:
     from common.weights.graph import CompiledGraph

@@ -13,7 +13,7 @@ import numpy as np
 
 from common.arrays import FloatArray
 from sender.face.resting import RestingLevels
-from sender.perception.tracking.frame_clock import USUAL_STEP_S
+from sender.perception.views import USUAL_STEP_S
 
 # Standard deviation among people of open eyes, and the farthest from 0 that they are believed to be.
 _SPREAD, _FARTHEST = 0.19, 0.45

@@ -14,7 +14,7 @@ from sender.face.landmarks import FaceLandmarks
 from sender.face.lids import Lids, lids_of_still
 from sender.face.neutral import NeutralFace
 from sender.people.reading_schedule import Turn
-from sender.perception.tracking.frame_clock import USUAL_STEP_S
+from sender.perception.views import USUAL_STEP_S
 
 # Jitter of activations: a change is followed by d²/(d² + σ²) of it, so that words pass and noise does not.
 _JITTER = 0.1

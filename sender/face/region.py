@@ -5,7 +5,7 @@ import math
 import numpy as np
 
 from common.arrays import FloatArray
-from sender.perception.inference.crop import CropBox
+from sender.perception.crop import CropBox
 
 # Of 255 photographed faces whose regions the landmarks give: sides over the distances of the eyes and from the line of
 # the eyes to the nose (to 11 %), and the centre.

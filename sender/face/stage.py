@@ -26,10 +26,9 @@ from sender.face.head_pose import HeadPose
 from sender.face.landmarks import FaceLandmarks, FaceReader, read_closely
 from sender.face.memory import FaceMemory
 from sender.face.region import face_px, region_of_keypoints
-from sender.people.tracked_person import HELD_S, Memory
 from sender.people.view import PeopleView, PersonView
-from sender.perception.inference.crop import CropBox
-from sender.perception.observed_person import ObservedPerson
+from sender.perception.crop import CropBox
+from sender.perception.track import HELD_S, Memory, ObservedPerson
 
 logger = logging.getLogger(__name__)
 

@@ -19,7 +19,7 @@ from common.arrays import Float64Array
 from common.body.model import BodyModel
 from common.weights import loader
 from sender.hands.skeleton import LANDMARKS, HandSkeleton
-from sender.perception.inference.similarity import similarity
+from sender.perception.crop import similarity
 
 WEIGHTS_NAME: Final = "hands"
 KIND: Final = "hand-prior-1"

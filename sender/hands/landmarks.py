@@ -16,7 +16,7 @@ from torch import Tensor
 
 from common.arrays import Float64Array, FloatArray, Image
 from common.weights.landmark_networks import load_network
-from sender.perception.inference.crop import CropBox, rolled_axes
+from sender.perception.crop import CropBox, rolled_axes
 
 if TYPE_CHECKING:
     from common.weights.graph import CompiledGraph

@@ -26,10 +26,9 @@ from sender.hands.labels import GROUPS, HANDS, SIDES, FingerLabels
 from sender.hands.landmarks import HandReader, Place, SeenHand, crop_of_forearm, crop_of_landmarks
 from sender.hands.wrist import Quaternion, Wrists, apart, between
 from sender.people.reading_schedule import Turn
-from sender.people.tracked_person import HELD_S, Memory
 from sender.people.view import PeopleView, PersonView
-from sender.perception.inference.crop import CropBox, ray_rotation
-from sender.perception.observed_person import ObservedPerson
+from sender.perception.crop import CropBox, ray_rotation
+from sender.perception.track import HELD_S, Memory, ObservedPerson
 
 _KEYPOINTS = tuple((KEYPOINT_INDEX[f"{side}_elbow"], KEYPOINT_INDEX[f"{side}_wrist"]) for side in SIDES)
 MIN_HAND_PX = 40.0

@@ -8,8 +8,8 @@ import numpy as np
 from common.arrays import ByteArray, FloatArray
 from common.body.anatomy import REGION_INDEX
 from common.imaging.grid import latent_grid
-from sender.perception.inference.crop import CropBox
-from sender.perception.observed_person import ObservedPerson
+from sender.perception.crop import CropBox
+from sender.perception.track import ObservedPerson
 
 # Of the part maps, in which 0 is the background.
 _FINE_PARTS = tuple(1 + REGION_INDEX[name] for name in ("face", "hand.L", "hand.R"))

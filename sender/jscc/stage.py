@@ -24,8 +24,8 @@ from sender.capture.source import CapturedFrame
 from sender.jscc.importance import importance_of
 from sender.lookahead import Perceived
 from sender.metrics import SenderMetrics
-from sender.perception.inference.crop import CropBox
-from sender.perception.observed_person import ObservedPerson
+from sender.perception.crop import CropBox
+from sender.perception.track import ObservedPerson
 
 logger = logging.getLogger(__name__)
 

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-from sender.perception.observed_person import ObservedPerson
+from sender.perception.track import ObservedPerson
 
 
 @dataclass(slots=True)

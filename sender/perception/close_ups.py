@@ -20,11 +20,10 @@ from sender.face.detector import FaceDetector
 from sender.face.head_pose import FRONT, HEAD_KEYPOINTS, HeadPose, HeadPoseReader
 from sender.face.landmarks import FaceLandmarks, FaceReader, read_closely
 from sender.face.region import face_px
-from sender.people.tracked_person import TrackedPerson
-from sender.perception.inference.crop import CropBox
-from sender.perception.network.output import PerceptionOutput
-from sender.perception.tracking.boxes import intersection_over_union
-from sender.perception.tracking.similarity import ImagePose
+from sender.perception.crop import CropBox
+from sender.perception.output import PerceptionOutput
+from sender.perception.similarity import ImagePose, intersection_over_union
+from sender.perception.track import TrackedPerson
 
 logger = logging.getLogger(__name__)
 

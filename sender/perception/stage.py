@@ -11,29 +11,34 @@ from common.arrays import Box, Image
 from common.frames import Camera
 from common.weights.devices import CPU
 from sender.face.landmarks import FaceReader
-from sender.people.tracked_person import TrackedPerson
-from sender.perception.capacity import limits_of
 from sender.perception.close_ups import CloseUps, box_of, shows_head_of, with_head
 from sender.perception.config import TrackerConfig, TrackingConfig
-from sender.perception.inference.crop import CropBox
-from sender.perception.inference.detector import Detection, Detector
-from sender.perception.inference.predictor import Perception
-from sender.perception.inference.refine_boxes import BoxPredictions, person_box, predict_in_boxes, uncut_box
-from sender.perception.inference.verifier import Verifier
-from sender.perception.key_frames import KeyFrames
-from sender.perception.movenet.neighbours import without
-from sender.perception.network.fused_output import FusedOutput
-from sender.perception.network.output import PerceptionOutput
-from sender.perception.observed_person import ObservedPerson
-from sender.perception.search_schedule import SearchSchedule
-from sender.perception.tracking.boxes import box_gain, covered, prominence, smoothed_box
-from sender.perception.tracking.camera_roll import CameraRoll
-from sender.perception.tracking.drift import DriftDetector, Evidence
-from sender.perception.tracking.frame_clock import FrameClock
-from sender.perception.tracking.rejected_boxes import RejectedBoxes
-from sender.perception.tracking.similarity import Appearance, ImagePose
-from sender.perception.tracking.tracker import Candidate, Tracker, is_same_person
-from sender.perception.tracking.view_turns import View, ViewTurns
+from sender.perception.crop import CropBox
+from sender.perception.detect import Detection, Detector, RejectedBoxes, SearchSchedule
+from sender.perception.output import FusedOutput, PerceptionOutput
+from sender.perception.predictor import Perception
+from sender.perception.read import (
+    BoxPredictions,
+    CameraRoll,
+    KeyFrames,
+    Verifier,
+    limits_of,
+    person_box,
+    predict_in_boxes,
+    uncut_box,
+)
+from sender.perception.second_opinion import without
+from sender.perception.similarity import Appearance, ImagePose, box_gain, covered, prominence, smoothed_box
+from sender.perception.track import (
+    Candidate,
+    DriftDetector,
+    Evidence,
+    ObservedPerson,
+    TrackedPerson,
+    Tracker,
+    is_same_person,
+)
+from sender.perception.views import FrameClock, View, ViewTurns
 
 # Least presence of a new person, and of one who stands behind others in a photograph.
 _MIN_PRESENCE, _MIN_PRESENCE_BEHIND = 0.5, 0.7

@@ -11,8 +11,8 @@ import numpy as np
 
 from common.arrays import BoolArray, FloatArray, Image
 from common.body.anatomy import COCO_BONES
-from sender.perception.inference.refine_boxes import person_box
-from sender.perception.observed_person import ObservedPerson
+from sender.perception.read import person_box
+from sender.perception.track import ObservedPerson
 
 Colour = tuple[int, int, int]
 

@@ -12,9 +12,9 @@ from common.arrays import FloatArray
 from common.body.label_space import TRANSLATION_MEAN, TRANSLATION_SCALE
 from common.frames import Camera
 from common.labels import ROTATION_SCALE
-from sender.perception.inference.crop import CropBox, to_crop, to_frame
-from sender.perception.network.output import PerceptionOutput
-from sender.perception.observed_person import ObservedPerson
+from sender.perception.crop import CropBox, to_crop, to_frame
+from sender.perception.output import PerceptionOutput
+from sender.perception.track import ObservedPerson
 from sender.semantics.crop_labels import PELVIS, entries_of_pelvis, pelvis_in_crop
 from sender.semantics.keypoint_jacobian import CROSS, orientation
 

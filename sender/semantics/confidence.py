@@ -22,9 +22,9 @@ from common.labels import group_slices
 from common.weights.devices import to_numpy
 from common.weights.loader import load_recorded
 from common.weights.manifest import WEIGHTS_DIRECTORY
-from sender.perception.inference.crop import CROP_MARGIN
-from sender.perception.inference.verifier import log_odds
-from sender.perception.observed_person import ObservedPerson
+from sender.perception.crop import CROP_MARGIN
+from sender.perception.read import log_odds
+from sender.perception.track import ObservedPerson
 from sender.semantics.bodies import together
 
 WEIGHTS_NAME: Final = "confidence"

@@ -11,9 +11,8 @@ from common.frames import Camera
 from common.weights.devices import CPU
 from common.weights.inference import in_use
 from common.weights.manifest import find_entry
-from sender.people.tracked_person import TrackedPerson
-from sender.perception.network.output import FEATURE_SIZE
-from sender.perception.observed_person import ObservedPerson
+from sender.perception.output import FEATURE_SIZE
+from sender.perception.track import ObservedPerson, TrackedPerson
 from sender.semantics.bodies import Bodies, entries_in_frame, together
 from sender.semantics.fitting import FittedEntries, Fitter, FitterOnGpu, FitterOnHost, FittingNetwork
 from sender.semantics.heads import head_in_crop

@@ -17,7 +17,7 @@ from common.body.label_space import LabelSpace
 from common.body.model import BodyParameters
 from common.body.rotations import matrix_to_rotation_6d, rotation_6d_to_matrix
 from common.labels import LABEL_SIZE, ROTATION_SCALE, group_slices
-from sender.perception.network.output import pose_of_features
+from sender.perception.output import pose_of_features
 from sender.semantics.namespace import Array, namespace
 
 ENTRIES: int = group_slices()["appearance"].start

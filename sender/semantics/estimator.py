@@ -17,7 +17,7 @@ from common.arrays import FloatArray
 from common.frames import Camera
 from common.labels import LABEL_SIZE
 from common.weights.devices import CPU
-from sender.perception.observed_person import ObservedPerson
+from sender.perception.track import ObservedPerson
 from sender.semantics.bodies import Bodies, entries_in_crops
 from sender.semantics.config import SmoothingConfig
 from sender.semantics.crop_fits import CropFits, in_frame

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from common.arrays import FloatArray
 from common.weights.devices import to_numpy
 from common.weights.inference import NetworkInUse
-from sender.perception.network.output import FEATURE_SIZE
+from sender.perception.output import FEATURE_SIZE
 from sender.semantics.crop_labels import ENTRIES
 from sender.semantics.keypoint_jacobian import KeypointJacobian
 from sender.semantics.refine import Refiner, Targets

@@ -14,8 +14,8 @@ import numpy as np
 from common.arrays import FloatArray
 from common.frames import Camera
 from sender.face.head_pose import FRONT
-from sender.perception.inference.crop import to_crop
-from sender.perception.observed_person import ObservedPerson
+from sender.perception.crop import to_crop
+from sender.perception.track import ObservedPerson
 from sender.semantics.bodies import placed
 from sender.semantics.keypoint_jacobian import CROSS, KeypointJacobian, orientation
 

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from common.body.label_space import LabelSpace
 from common.weights.loader import load_recorded
 from common.weights.manifest import WEIGHTS_DIRECTORY
-from sender.perception.network.output import CERTAINTIES, certainty_of_features
+from sender.perception.output import CERTAINTIES, certainty_of_features
 from sender.semantics.crop_labels import ENTRIES, pose_entries
 
 ERRORS_NAME: Final = "pose_errors"

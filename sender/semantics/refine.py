@@ -27,7 +27,7 @@ from scipy.special import expit
 from common.arrays import FloatArray
 from common.weights.devices import to_numpy
 from sender.face.head_pose import FRONT, HEAD_KEYPOINTS
-from sender.perception.network.output import PerceptionOutput
+from sender.perception.output import PerceptionOutput
 from sender.semantics.crop_labels import PELVIS, entries_of_pelvis, pelvis_in_crop
 from sender.semantics.keypoint_jacobian import KeypointJacobian
 from sender.semantics.namespace import Array, namespace, solved

@@ -18,10 +18,9 @@ from common.body.model import BodyModel
 from common.frames import Camera, PersonLabels
 from common.labels import LABEL_SIZE, OPTIONAL_GROUPS, group_slices
 from common.weights.devices import CPU, to_numpy
-from sender.people.tracked_person import Memory
 from sender.people.view import PersonView
-from sender.perception.observed_person import ObservedPerson
-from sender.perception.tracking.frame_clock import USUAL_STEP_S
+from sender.perception.track import Memory, ObservedPerson
+from sender.perception.views import USUAL_STEP_S
 from sender.semantics.confidence import KeypointConfidence, evidence
 from sender.semantics.config import SmoothingConfig
 from sender.semantics.crop_labels import ENTRIES

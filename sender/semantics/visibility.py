@@ -23,9 +23,9 @@ from common.arrays import FloatArray
 from common.frames import Camera
 from common.labels import LIMBS, MAY_BE_UNSEEN
 from common.weights.devices import to_numpy
-from sender.people.tracked_person import HELD_S
-from sender.perception.inference.crop import CropBox
-from sender.perception.network.output import PerceptionOutput
+from sender.perception.crop import CropBox
+from sender.perception.output import PerceptionOutput
+from sender.perception.track import HELD_S
 
 LEAST_CONFIDENCE: Final = 1 / 15
 """Of a limb that is seen; the confidence of others is 0."""

@@ -10,7 +10,7 @@ from common.arrays import FloatArray, Image, IntArray
 from common.body.triangles import VertexNormals
 from common.frames import Camera
 from common.texture.atlas import AtlasLayout
-from sender.perception.inference.crop import CropBox
+from sender.perception.crop import CropBox
 from sender.texture.observation import Observation
 from sender.texture.point_visibility import view_cosine
 

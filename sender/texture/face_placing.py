@@ -22,7 +22,7 @@ from sender.face.actions import FaceActions
 from sender.face.alignment import INNER_CORNER, TEMPLATE_AT_M
 from sender.face.landmarks import FaceLandmarks
 from sender.face.region import face_px
-from sender.perception.inference.similarity import similarity
+from sender.perception.crop import similarity
 
 # Below the chin, at this height of the body at rest, the head passes into the body that the labels pose.
 _CHIN_M, _NECK_M = -0.615, 0.06

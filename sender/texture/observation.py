@@ -7,8 +7,8 @@ import cv2
 import numpy as np
 
 from common.arrays import FloatArray, IntArray
-from sender.perception.inference.crop import CropBox
-from sender.perception.network.output import PerceptionOutput
+from sender.perception.crop import CropBox
+from sender.perception.output import PerceptionOutput
 
 # Side of the mask of the crop, to which the network's is enlarged.
 _MASK_SIZE_PX = 192

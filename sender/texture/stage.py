@@ -20,8 +20,7 @@ from sender.capture.source import CapturedFrame
 from sender.face.landmarks import FaceLandmarks
 from sender.lookahead import Perceived
 from sender.people.reading_schedule import ReadingSchedule, Turn
-from sender.people.tracked_person import Memory, TrackedPerson
-from sender.perception.observed_person import ObservedPerson
+from sender.perception.track import Memory, ObservedPerson, TrackedPerson
 from sender.texture.atlas_memory import AtlasMemory
 from sender.texture.atlas_view import AtlasCamera
 from sender.texture.face_placing import FacePlacing, load_face_placing

@@ -36,11 +36,10 @@ from common.training.run import main
 from sender.attributes.surface_evidence import PROBES_M, SURFACE_PX, SurfaceViews
 from sender.attributes.surface_network import SurfaceEstimate, SurfaceNet, SurfaceNetConfig
 from sender.attributes.surface_reader import WEIGHTS_NAME, SurfaceReader
-from sender.people.tracked_person import TrackedPerson
-from sender.perception.inference.crop import CropBox
-from sender.perception.inference.predictor import Perception
-from sender.perception.network.output import PerceptionOutput
-from sender.perception.observed_person import ObservedPerson
+from sender.perception.crop import CropBox
+from sender.perception.output import PerceptionOutput
+from sender.perception.predictor import Perception
+from sender.perception.track import ObservedPerson, TrackedPerson
 from sender.semantics.stage import SemanticsStage
 
 _BATCH = 32

@@ -26,12 +26,10 @@ from common.imaging.focal_length import guessed_focal_px
 from common.tensor_rows import TensorRows
 from common.training.fits import fitted, parser_of_fit, save_fit
 from common.weights.loader import architecture_of
-from sender.people.tracked_person import TrackedPerson
-from sender.perception.inference.predictor import Perception
-from sender.perception.inference.refine_boxes import predict_in_boxes
-from sender.perception.inference.verifier import Verifier
-from sender.perception.observed_person import ObservedPerson
+from sender.perception.predictor import Perception
+from sender.perception.read import Verifier, predict_in_boxes
 from sender.perception.stage import TRACKED_PRIOR
+from sender.perception.track import ObservedPerson, TrackedPerson
 from sender.semantics.confidence import (
     KIND,
     LIMBS,

@@ -33,10 +33,9 @@ from common.weights.devices import device_of, fast_autocast
 from common.weights.loader import load_recorded
 from common.weights.manifest import read_manifest
 from common.weights.transformer import DropPath
-from sender.perception.inference.flip_augmentation import Mirror, mean, with_peaks
-from sender.perception.inference.predictor import KIND, WEIGHTS_NAME, as_bytes
-from sender.perception.network.network import PerceptionConfig, PerceptionNet
-from sender.perception.network.output import PerceptionOutput
+from sender.perception.network import PerceptionConfig, PerceptionNet
+from sender.perception.output import PerceptionOutput
+from sender.perception.predictor import KIND, WEIGHTS_NAME, Mirror, as_bytes, mean, with_peaks
 from sender.train.crops.batches import CropBatch, augment, crop_batch, with_negatives
 from sender.train.crops.multi_task_loss import Terms, keypoint_terms, multi_task_loss
 from sender.train.crops.scores import evaluate, intersection_over_union, keypoint_scores, outputs

@@ -23,9 +23,8 @@ from common.synthetic.dataset.shards import CropDataset
 from common.tensor_rows import TensorRows
 from common.training.fits import fitted, parser_of_fit, save_fit
 from common.weights.loader import architecture_of
-from sender.perception.inference.flip_augmentation import mirrored
-from sender.perception.inference.predictor import Perception
-from sender.perception.network.output import certainty_of_features
+from sender.perception.output import certainty_of_features
+from sender.perception.predictor import Perception, mirrored
 from sender.semantics.crop_labels import crop_entries, pose_entries
 from sender.semantics.predictor import ERRORS_KIND, ERRORS_NAME, PoseErrors, PoseErrorsConfig
 from sender.train.crops.batches import true_parameters

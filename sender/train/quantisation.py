@@ -28,16 +28,15 @@ from common.weights.devices import CPU, int8_weight_bits
 from common.weights.inference import NetworkInUse, in_use
 from common.weights.loader import load_recorded
 from common.weights.manifest import Ranges, add_entry, find_entry
-from sender.perception.inference import detector, predictor
-from sender.perception.inference.crop import CROP_MARGIN
-from sender.perception.inference.detector import Detector, letterboxed
-from sender.perception.inference.nanodet import NanoDetConfig, NanoDetNet
-from sender.perception.inference.predictor import PerceptionGraph
-from sender.perception.movenet import predictor as movenet
-from sender.perception.movenet.decode import MoveNetGraph
-from sender.perception.movenet.network import MoveNetConfig, MoveNetNet
-from sender.perception.network.network import PerceptionConfig, PerceptionNet
-from sender.perception.network.output import PerceptionOutput
+from sender.perception import detect as detector
+from sender.perception import movenet, predictor
+from sender.perception.crop import CROP_MARGIN
+from sender.perception.detect import Detector, letterboxed
+from sender.perception.movenet import MoveNetConfig, MoveNetGraph, MoveNetNet
+from sender.perception.nanodet import NanoDetConfig, NanoDetNet
+from sender.perception.network import PerceptionConfig, PerceptionNet
+from sender.perception.output import PerceptionOutput
+from sender.perception.predictor import PerceptionGraph
 from sender.train.crops.scores import keypoint_scores
 from sender.train.frames.scores import proposal_scores
 from sender.train.photographs.crops import PhotographCropSampler, crops_in_boxes

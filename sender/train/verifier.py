@@ -34,19 +34,19 @@ from common.synthetic.dataset.split import Split
 from common.tensor_rows import TensorRows
 from common.training.recipe import Defaults, Recipe
 from common.training.run import main, on_device
-from sender.perception.inference.detector import Detector
-from sender.perception.inference.predictor import Perception
-from sender.perception.inference.refine_boxes import predict_in_boxes
-from sender.perception.inference.verifier import (
+from sender.perception.detect import Detector
+from sender.perception.output import FusedOutput
+from sender.perception.predictor import Perception
+from sender.perception.read import (
     KIND,
     WEIGHTS_NAME,
     VerifierConfig,
     VerifierNet,
     evidence,
     log_odds,
+    predict_in_boxes,
     second_certainty,
 )
-from sender.perception.network.fused_output import FusedOutput
 from sender.train.frames.composed import Frame, composed_frames
 from sender.train.frames.scores import in_crowd
 from sender.train.photographs.dataset import PhotographDataset

@@ -34,7 +34,7 @@ from common.wears import USUAL
 from sender.attributes.kind_network import PHOTOGRAPH, RENDERED, KindNet, KindNetConfig, by_attribute
 from sender.attributes.kind_sets import COVERAGE, smallest_set, tells
 from sender.attributes.kind_stage import WEIGHTS_NAME
-from sender.perception.inference.predictor import Perception
+from sender.perception.predictor import Perception
 from sender.train.photographs.dataset import Source
 from sender.train.worn.people import WornPeople, WornSplit, observed, rendered_people
 from sender.train.worn.views import WornBatch, batch_of

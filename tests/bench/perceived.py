@@ -20,17 +20,16 @@ from sender.capture.video import VideoFileSource
 from sender.labelling import Labelling, Networks
 from sender.lookahead import with_later
 from sender.metrics import SenderMetrics
-from sender.people.tracked_person import TrackedPerson
 from sender.people.view import PeopleView
 from sender.perception.close_ups import CloseUps
 from sender.perception.config import TrackerConfig
-from sender.perception.inference.crop import CropBox
-from sender.perception.inference.detector import Detector
-from sender.perception.inference.predictor import Perception
-from sender.perception.inference.verifier import Verifier
-from sender.perception.network.output import PerceptionOutput
-from sender.perception.observed_person import ObservedPerson
+from sender.perception.crop import CropBox
+from sender.perception.detect import Detector
+from sender.perception.output import PerceptionOutput
+from sender.perception.predictor import Perception
+from sender.perception.read import Verifier
 from sender.perception.stage import PerceptionStage
+from sender.perception.track import ObservedPerson, TrackedPerson
 from sender.semantics.config import SmoothingConfig
 from sender.semantics.stage import SemanticsStage
 from tests.bench.measures import intersection_over_union

@@ -15,9 +15,8 @@ import numpy as np
 from common.arrays import FloatArray
 from common.frames import Camera
 from common.weights.devices import to_numpy
-from sender.people.tracked_person import TrackedPerson
-from sender.perception.observed_person import ObservedPerson
-from sender.perception.tracking.view_turns import View
+from sender.perception.track import ObservedPerson, TrackedPerson
+from sender.perception.views import View
 from sender.semantics.bodies import together
 from sender.semantics.fitting import FittedEntries
 from sender.semantics.lifting.window import Observations, crop_in_focal_lengths

@@ -8,7 +8,7 @@ The network predicts the label entries of `sender.semantics.crop_labels` in the 
 Lengths in a frame are in focal lengths of its camera: positions from the principal point, x to the right, y down.  A
 crop off the axis looks larger than the window camera, at the same focal length, would show it, by cos θ ^ -1.5, where θ
 is the angle of the ray through its centre; the focal length of the window camera is longer by that
-(`sender.perception.inference.crop`).
+(`sender.perception.crop`).
 
 Shapes: … any leading axes (people), T frames, K = 17 keypoints, E = 80 entries, F columns of a token.
 """
@@ -22,8 +22,8 @@ import numpy as np
 from common.arrays import BoolArray, Float64Array, FloatArray
 from common.frames import Camera
 from common.labels import ROTATION_SCALE
-from sender.perception.inference.crop import CropBox
-from sender.perception.network.keypoints import KEYPOINTS
+from sender.perception.crop import CropBox
+from sender.perception.heads import KEYPOINTS
 from sender.semantics.crop_labels import ENTRIES, PELVIS, entries_of_pelvis, pelvis_in_crop
 from sender.semantics.keypoint_jacobian import CROSS, orientation
 
@@ -154,7 +154,7 @@ class WindowCamera:
 
 
 def crop_rotation(centre: FloatArray, roll: FloatArray) -> FloatArray:
-    """(…, 3, 3) from the axes of crops' cameras to the frame's: `sender.perception.inference.crop.ray_rotation`."""
+    """(…, 3, 3) from the axes of crops' cameras to the frame's: `sender.perception.crop.ray_rotation`."""
     cosine = 1 / np.sqrt(1 + np.square(centre).sum(-1))
     ray = centre * cosine[..., None]
     rotation = np.zeros((*roll.shape, 3, 3), np.float32)

@@ -25,7 +25,7 @@ from common.body.model import BodyModel
 from common.frames import Camera
 from common.labels import group_slices
 from common.weights.devices import to_numpy
-from sender.perception.observed_person import ObservedPerson
+from sender.perception.track import ObservedPerson
 
 _ROOT, _SHAPE = (group_slices()[name] for name in ("root", "shape"))
 # Levels between the middles of the hips, 0, and the shoulders, 1, and what clothes add to the width there, metres: the

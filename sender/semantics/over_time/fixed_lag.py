@@ -11,8 +11,8 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from common.arrays import FloatArray
-from sender.people.tracked_person import Memory, TrackedPerson
-from sender.perception.tracking.view_turns import View
+from sender.perception.track import Memory, TrackedPerson
+from sender.perception.views import View
 from sender.semantics.over_time.smoothing import SPEED_GAIN, Filtered, LabelSmoother
 
 LATER_S: Final = 0.27

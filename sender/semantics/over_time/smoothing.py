@@ -22,8 +22,8 @@ import numpy as np
 
 from common.arrays import FloatArray
 from common.labels import GROUP_NAMES, LABEL_SIZE, OPTIONAL_GROUPS, group_slices
-from sender.people.tracked_person import HELD_S
-from sender.perception.tracking.view_turns import View, ViewMean
+from sender.perception.track import HELD_S
+from sender.perception.views import View, ViewMean
 from sender.semantics.over_time.facing import Facing, FacingResolver
 from sender.semantics.over_time.steady_shape import SteadyShape
 

@@ -9,7 +9,7 @@ import numpy as np
 from common.arrays import FloatArray
 from common.body.label_space import TRANSLATION_SCALE
 from common.labels import group_slices
-from sender.people.tracked_person import HELD_S
+from sender.perception.track import HELD_S
 
 _SHAPE, _DISTANCE = group_slices()["shape"], group_slices()["root"].stop - 1
 # Seconds that the mean covers: a tracker may give an identity to somebody else.

@@ -18,7 +18,7 @@ from common.body.anatomy import MIRROR_SIGNS, MIRRORED_KEYPOINTS, MIRRORED_PARTS
 from common.body.model import BodyParameters
 from common.body.rotations import axis_angle_to_matrix
 from common.tensor_rows import TensorRows
-from sender.perception.inference.predictor import as_bytes, resized, unit
+from sender.perception.predictor import as_bytes, resized, unit
 
 # Crop units: outside of the crop, also when it is mirrored.
 _OUTSIDE = -9.0

@@ -6,8 +6,8 @@ from torch.nn import functional
 
 from common.body.model import BodyParameters, KeypointKinematics
 from common.body.rotations import rotation_6d_to_matrix
-from sender.perception.network.keypoints import cell_centres
-from sender.perception.network.output import PerceptionOutput
+from sender.perception.heads import cell_centres
+from sender.perception.output import PerceptionOutput
 from sender.train.crops.batches import CropBatch
 from sender.train.photographs.crops import PhotographCrops
 

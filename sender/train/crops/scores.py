@@ -12,7 +12,7 @@ from common.body.model import BodyParameters, KeypointKinematics
 from common.body.rotations import rotation_6d_to_matrix
 from common.training.run import on_device
 from common.weights.devices import device_of, fast_autocast
-from sender.perception.network.output import PerceptionOutput
+from sender.perception.output import PerceptionOutput
 from sender.train.crops.batches import CropBatch
 from sender.train.photographs.crops import PhotographCrops
 

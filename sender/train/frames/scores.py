@@ -7,7 +7,7 @@ import torch
 from torchvision.ops import box_iou
 
 from common.arrays import BoolArray, FloatArray
-from sender.perception.inference.detector import Detector
+from sender.perception.detect import Detector
 from sender.train.photographs.dataset import Photograph
 
 _IOU = 0.5

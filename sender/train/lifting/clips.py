@@ -35,8 +35,8 @@ from common.io.command_line import parser_of
 from common.synthetic.dataset.split import SPLITS
 from common.synthetic.motion.windows import open_windows
 from sender.perception.config import TrackingConfig
-from sender.perception.observed_person import ObservedPerson
 from sender.perception.stage import PerceptionStage
+from sender.perception.track import ObservedPerson
 from sender.semantics.crop_fits import CropFits
 from sender.train.lifting.motions import Moving
 from sender.train.lifting.moving_people import FPS, MovingPeople, Take

@@ -11,7 +11,7 @@ from scipy.spatial.transform import Rotation
 
 from common.arrays import BoolArray, Float64Array, FloatArray, IntArray
 from common.labels import ROTATION_SCALE
-from sender.perception.network.keypoints import KEYPOINTS
+from sender.perception.heads import KEYPOINTS
 from sender.semantics.crop_labels import ENTRIES, entries_of_pelvis
 from sender.semantics.keypoint_jacobian import CROSS, orientation
 from sender.semantics.lifting.window import Observations, crop_rotation, rolled
@@ -190,7 +190,7 @@ def observe(
 
 def in_crop_cameras(moving: Moving, turn: FloatArray, side: FloatArray) -> FloatArray:
     """(B, T, E) true entries in crops, whose axes are turned by (B, T, 3, 3) to the camera's, of `side` (B, T) focal
-    lengths; the distance is the one that the crop shows (`sender.perception.inference.crop.to_frame`)."""
+    lengths; the distance is the one that the crop shows (`sender.perception.crop.to_frame`)."""
     shape = side.shape
     oriented = (turn.swapaxes(-1, -2) @ moving.turn)[..., :2].swapaxes(-1, -2).reshape(*shape, 6) / ROTATION_SCALE
     pelvis = (moving.pelvis[..., None, :] @ turn)[..., 0, :]

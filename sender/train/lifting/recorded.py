@@ -17,8 +17,8 @@ from common.arrays import BoolArray, Float64Array, FloatArray, IntArray
 from common.body.label_space import LabelSpace
 from common.frames import Camera
 from common.labels import LABEL_SIZE
-from sender.perception.inference.crop import CropBox
-from sender.perception.tracking.view_turns import View
+from sender.perception.crop import CropBox
+from sender.perception.views import View
 from sender.semantics.bodies import entries_in_crops, entries_in_frame
 from sender.semantics.crop_labels import ENTRIES
 from sender.semantics.lifting.window import crop_rotation

@@ -17,8 +17,8 @@ from common.arrays import BoolArray, Box, Float64Array, FloatArray, Image
 from common.body.anatomy import COCO_KEYPOINTS, MIRRORED_KEYPOINTS
 from common.synthetic.scene.degradations import degrade
 from common.tensor_rows import TensorRows
-from sender.perception.inference.crop import CROP_MARGIN, CropBox
-from sender.perception.inference.predictor import as_bytes, unit
+from sender.perception.crop import CROP_MARGIN, CropBox
+from sender.perception.predictor import as_bytes, unit
 from sender.train.photographs.dataset import PSEUDO, Photograph, PhotographDataset, Source
 from sender.train.photographs.frames import linear_part, randomly_grey, warped
 

@@ -7,7 +7,7 @@ import cv2
 import numpy as np
 
 from common.arrays import ByteArray, Float64Array, FloatArray, Image
-from sender.perception.inference.detector import LETTERBOX_GREY
+from sender.perception.detect import LETTERBOX_GREY
 from sender.train.photographs.dataset import PhotographDataset
 
 Generator = np.random.Generator

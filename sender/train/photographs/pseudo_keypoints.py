@@ -25,10 +25,9 @@ from common.arrays import FloatArray
 from common.errors import UsageError, exit_code_of
 from common.io.atomic_write import atomic_write
 from common.io.command_line import parser_of
-from sender.perception.inference.detector import Detector
-from sender.perception.inference.predictor import Perception
-from sender.perception.inference.refine_boxes import predict_in_boxes
-from sender.perception.inference.verifier import Verifier
+from sender.perception.detect import Detector
+from sender.perception.predictor import Perception
+from sender.perception.read import Verifier, predict_in_boxes
 from sender.train.frames.scores import shares_inside
 from sender.train.photographs.crops import people_of
 from sender.train.photographs.dataset import INDEX, PIXELS, PSEUDO, Photograph, PhotographDataset, read_json

@@ -23,9 +23,9 @@ from common.tensor_rows import TensorRows
 from common.wear_kinds import VALUES
 from common.wears import UNKNOWN, possible
 from sender.attributes.kind_evidence import PARTS_PX
-from sender.perception.inference.crop import CropBox
-from sender.perception.inference.predictor import Perception
-from sender.perception.network.output import FEATURE_SIZE, PerceptionOutput
+from sender.perception.crop import CropBox
+from sender.perception.output import FEATURE_SIZE, PerceptionOutput
+from sender.perception.predictor import Perception
 from sender.train.photographs.dataset import Source, corners, held_out, read_image, read_json, read_table
 
 WornSplit = Literal["train", "test"]

@@ -50,8 +50,8 @@ from common.imaging.grid import STRIDE, latent_grid
 from sender.capture.open import DEMO_PHOTOGRAPHS
 from sender.jscc.importance import importance_of
 from sender.perception.config import TrackingConfig
-from sender.perception.inference.crop import CropBox
-from sender.perception.inference.predictor import Perception
+from sender.perception.crop import CropBox
+from sender.perception.predictor import Perception
 from sender.perception.stage import PerceptionStage
 from sender.train.photographs.dataset import read_image
 from tests.bench import measures, report

@@ -13,9 +13,9 @@ from torch import Tensor
 
 from common.arrays import Image
 from common.errors import UsageError
-from sender.perception.inference.crop import CropBox
-from sender.perception.inference.predictor import Perception
-from sender.perception.network.output import PerceptionOutput
+from sender.perception.crop import CropBox
+from sender.perception.output import PerceptionOutput
+from sender.perception.predictor import Perception
 from tests.bench.measures import intersection_over_union
 
 Figures = dict[str, float]

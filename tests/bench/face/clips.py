@@ -25,9 +25,9 @@ from sender.face.stage import FaceStage
 from sender.people.reading_schedule import ReadingSchedule
 from sender.people.view import PeopleView, PersonView
 from sender.perception.config import TrackingConfig
-from sender.perception.inference.crop import CropBox
-from sender.perception.observed_person import ObservedPerson
+from sender.perception.crop import CropBox
 from sender.perception.stage import PerceptionStage
+from sender.perception.track import ObservedPerson
 
 _FOLDER = Path(__file__).parent
 JUDGED, BLINKS = _FOLDER / "judged_clips.tsv", _FOLDER / "judged_blinks.tsv"

@@ -12,7 +12,7 @@ from common.body.anatomy import FACIAL_ACTIONS
 from common.synthetic.renderer.renderer import View
 from sender.face.landmarks import FaceLandmarks, FaceReader
 from sender.face.region import FACE_PER_EYES
-from sender.perception.inference.crop import CropBox
+from sender.perception.crop import CropBox
 from tests.support.pictures.rendered_heads import Heads, Look
 
 EYE_DISTANCE_M = 0.06

@@ -29,7 +29,7 @@ from sender.capture.open import open_source
 from sender.config import SenderConfig
 from sender.face.landmarks import LEFT_CORNERS, RIGHT_CORNERS, FaceLandmarks, FaceReader, read_closely
 from sender.face.region import face_px, region_of_keypoints
-from sender.perception.inference.crop import CropBox
+from sender.perception.crop import CropBox
 from tests.bench import report
 from tests.bench.heads.mobilefacenet import PLACES, MobileFaceNet
 from tests.bench.heads.textured_view import HeadView

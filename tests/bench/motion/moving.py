@@ -42,8 +42,8 @@ from sender.capture.source import CapturedFrame
 from sender.importance.importance import Importance
 from sender.lookahead import Perceived, with_later
 from sender.perception.config import TrackingConfig
-from sender.perception.observed_person import ObservedPerson
 from sender.perception.stage import PerceptionStage
+from sender.perception.track import ObservedPerson
 from sender.semantics.config import METHOD, Method, SmoothingConfig
 from sender.semantics.stage import SemanticsStage
 from tests.bench import measures, report

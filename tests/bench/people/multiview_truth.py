@@ -28,12 +28,11 @@ from common.errors import SourceError
 from sender.capture.source import camera_of
 from sender.capture.video import VideoFileSource
 from sender.perception.config import TrackerConfig
-from sender.perception.inference.crop import CropBox
-from sender.perception.inference.detector import Detector
-from sender.perception.inference.predictor import Perception
-from sender.perception.inference.refine_boxes import predict_in_boxes
-from sender.perception.inference.verifier import Verifier
-from sender.perception.network.output import PerceptionOutput
+from sender.perception.crop import CropBox
+from sender.perception.detect import Detector
+from sender.perception.output import PerceptionOutput
+from sender.perception.predictor import Perception
+from sender.perception.read import Verifier, predict_in_boxes
 from sender.perception.stage import PerceptionStage
 
 # COCO's shoulders and hips, which are seen best, associate the views.

@@ -36,8 +36,8 @@ from receiver.mesh.render import depth_map
 from sender.capture.open import open_source
 from sender.capture.source import CapturedFrame
 from sender.perception.config import TrackerConfig
-from sender.perception.inference.predictor import Perception
-from sender.perception.inference.refine_boxes import predict_in_boxes
+from sender.perception.predictor import Perception
+from sender.perception.read import predict_in_boxes
 from sender.train.crops.scores import SHARES, standard_error
 from sender.train.photographs.dataset import held_out
 from tests.bench import measures, report

@@ -47,7 +47,7 @@ from receiver.texture.received_texture import ReceivedTexture
 from sender.capture.source import CapturedFrame
 from sender.importance.importance import Importance
 from sender.lookahead import Perceived
-from sender.perception.observed_person import ObservedPerson
+from sender.perception.track import ObservedPerson
 from sender.texture.stage import TextureStage
 from tests.bench import report
 from tests.bench.bytes.rates import through_key_frame, unconstrained_rho

@@ -34,15 +34,13 @@ from common.synthetic.dataset.presets import DRESSED
 from common.synthetic.dataset.shards import Batch, CropDataset
 from common.weights.devices import CPU
 from common.weights.inference import NetworkInUse
-from sender.people.tracked_person import TrackedPerson
-from sender.perception.inference.crop import CropBox
-from sender.perception.inference.predictor import Perception
-from sender.perception.inference.refine_boxes import predict_in_boxes
-from sender.perception.inference.verifier import Verifier
-from sender.perception.network.network import TASKS, PerceptionNet
-from sender.perception.network.output import PerceptionOutput
-from sender.perception.observed_person import ObservedPerson
+from sender.perception.crop import CropBox
+from sender.perception.network import TASKS, PerceptionNet
+from sender.perception.output import PerceptionOutput
+from sender.perception.predictor import Perception
+from sender.perception.read import Verifier, predict_in_boxes
 from sender.perception.stage import TRACKED_PRIOR
+from sender.perception.track import ObservedPerson, TrackedPerson
 from sender.semantics.bodies import Bodies
 from sender.semantics.confidence import LIMBS, RIGHT_WITHIN, KeypointConfidence, evidence
 from sender.semantics.crop_fits import CropFits

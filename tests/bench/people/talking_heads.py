@@ -36,7 +36,7 @@ from sender.face.actions import FaceActions
 from sender.face.landmarks import LEFT_CORNERS, RIGHT_CORNERS, FaceReader
 from sender.face.region import region_of_keypoints
 from sender.perception.config import TrackerConfig
-from sender.perception.inference.similarity import similarity
+from sender.perception.crop import similarity
 from tests.bench import report
 from tests.bench.face.people import LEAST_SCORE
 from tests.bench.measures import percentile

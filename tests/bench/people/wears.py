@@ -28,12 +28,11 @@ from common.imaging.focal_length import guessed_focal_px
 from common.wear_kinds import VALUES
 from sender.attributes.kind_sets import said
 from sender.attributes.kind_stage import KindReader
-from sender.people.tracked_person import TrackedPerson
 from sender.perception.config import TrackingConfig
-from sender.perception.inference.predictor import Perception
-from sender.perception.inference.refine_boxes import predict_in_boxes
-from sender.perception.observed_person import ObservedPerson
+from sender.perception.predictor import Perception
+from sender.perception.read import predict_in_boxes
 from sender.perception.stage import PerceptionStage
+from sender.perception.track import ObservedPerson, TrackedPerson
 from sender.train.photographs.dataset import read_image
 from sender.train.worn.people import JudgedPerson, judged_people
 from tests.bench import report

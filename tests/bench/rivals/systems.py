@@ -18,7 +18,7 @@ from common.labels import LABEL_SIZE, concatenate
 from common.weights.manifest import model_hash
 from sender.capture.source import CapturedFrame
 from sender.importance.importance import Importance
-from sender.perception.inference.predictor import Perception
+from sender.perception.predictor import Perception
 from sender.semantics.config import SmoothingConfig
 from sender.semantics.stage import SemanticsStage
 from tests.bench.bytes.rate import LabelClip, codec_settings, through_codec

@@ -13,7 +13,7 @@ import threading
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
-from sender.perception.inference.crop import CropBox
+from sender.perception.crop import CropBox
 from tests.bench.rivals.coders import Coder
 from tests.netlab.hosts import ADDRESSES, TwoHosts
 

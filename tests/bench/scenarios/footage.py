@@ -10,7 +10,7 @@ import torch
 from common.arrays import FloatArray, Image
 from common.body.model import BodyModel, BodyOutput, BodyParameters
 from receiver.mesh.triangle_mesh import SurfaceMesh
-from sender.perception.inference.crop import CropBox
+from sender.perception.crop import CropBox
 from tests.bench.bytes.rate import demo_bodies
 from tests.bench.measures import centred
 from tests.bench.motion.moving_clips import CAMERA, MovingClipRenderer, decoded

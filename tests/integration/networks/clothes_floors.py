@@ -26,10 +26,9 @@ from common.wears import Wears
 from receiver.outfits.guidance import Guidance, explained
 from receiver.outfits.mixture import PLAIN
 from sender.attributes.kind_stage import KindReader
-from sender.people.tracked_person import TrackedPerson
-from sender.perception.inference.crop import CropBox
-from sender.perception.inference.predictor import Perception
-from sender.perception.observed_person import ObservedPerson
+from sender.perception.crop import CropBox
+from sender.perception.predictor import Perception
+from sender.perception.track import ObservedPerson, TrackedPerson
 from sender.train.worn.people import hidden_unknown
 from tests.bench.perceived import CropSender
 

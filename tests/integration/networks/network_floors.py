@@ -21,12 +21,11 @@ from common.channel.state import ChannelState
 from common.channel.transmission import decode, encode, load_network
 from common.frames import PersonLabels
 from common.synthetic.dataset.shards import Batch, CropDataset
-from sender.perception.inference.crop import CROP_MARGIN
-from sender.perception.inference.detector import Detector
-from sender.perception.inference.predictor import Perception
-from sender.perception.inference.refine_boxes import predict_in_boxes
-from sender.perception.inference.verifier import Verifier
-from sender.perception.movenet.predictor import MoveNet, Name
+from sender.perception.crop import CROP_MARGIN
+from sender.perception.detect import Detector
+from sender.perception.movenet import MoveNet, Name
+from sender.perception.predictor import Perception
+from sender.perception.read import Verifier, predict_in_boxes
 from sender.semantics.confidence import LIMBS
 from sender.semantics.config import SmoothingConfig
 from sender.semantics.stage import SemanticsStage

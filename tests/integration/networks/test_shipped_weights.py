@@ -16,7 +16,7 @@ from common.synthetic.dataset.shards import CropDataset
 from common.synthetic.render_shards import Task, render_shard
 from common.weights.loader import load_weights
 from common.weights.manifest import WEIGHTS_DIRECTORY, read_manifest
-from sender.perception.network.network import PerceptionConfig
+from sender.perception.network import PerceptionConfig
 from tests.integration.networks.network_floors import FIGURES, TestPeople
 from tests.support.training.changed_weights import changed_weights, zeroed
 

@@ -6,10 +6,9 @@ import numpy as np
 import torch
 
 from common.arrays import BoolArray, FloatArray
-from sender.people.tracked_person import TrackedPerson
-from sender.perception.inference.crop import CropBox
-from sender.perception.network.output import PerceptionOutput
-from sender.perception.observed_person import ObservedPerson
+from sender.perception.crop import CropBox
+from sender.perception.output import PerceptionOutput
+from sender.perception.track import ObservedPerson, TrackedPerson
 
 MASK = 32
 """Cells along a side of masks and depth."""

@@ -17,10 +17,9 @@ from common.labels import split
 from common.synthetic.assets.appearance import Appearance, Light
 from common.synthetic.renderer.renderer import Figure, Renderer, View
 from sender.capture.source import CapturedFrame
-from sender.people.tracked_person import TrackedPerson
-from sender.perception.inference.crop import CropBox
-from sender.perception.network.output import PerceptionOutput
-from sender.perception.observed_person import ObservedPerson
+from sender.perception.crop import CropBox
+from sender.perception.output import PerceptionOutput
+from sender.perception.track import ObservedPerson, TrackedPerson
 
 CAMERA = Camera(480, 640, 800.0)
 CROP = CropBox(-25, 73, 530)

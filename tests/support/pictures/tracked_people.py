@@ -8,11 +8,10 @@ from common.frames import Camera, PersonLabels
 from sender.capture.source import CapturedFrame
 from sender.lookahead import Perceived
 from sender.people.reading_schedule import ReadingSchedule
-from sender.people.tracked_person import TrackedPerson
 from sender.people.view import PeopleView, PersonView, Reader
 from sender.perception.config import TrackerConfig
-from sender.perception.observed_person import ObservedPerson
-from sender.perception.tracking.frame_clock import FrameClock
+from sender.perception.track import ObservedPerson, TrackedPerson
+from sender.perception.views import FrameClock
 
 
 class TrackedPeople:

@@ -16,10 +16,9 @@ from sender.capture.source import CapturedFrame, FrameSource
 from sender.labelling import Networks
 from sender.lookahead import Perceived
 from sender.metrics import SenderMetrics
-from sender.people.tracked_person import TrackedPerson
 from sender.people.view import PeopleView, PersonView
-from sender.perception.inference.crop import CropBox
-from sender.perception.observed_person import ObservedPerson
+from sender.perception.crop import CropBox
+from sender.perception.track import ObservedPerson, TrackedPerson
 from sender.pipeline import SenderPipeline
 from sender.playback import Playback
 from sender.rate.controller import RateController

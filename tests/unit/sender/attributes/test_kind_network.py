@@ -5,7 +5,7 @@ import torch
 from common.wear_kinds import VALUES
 from sender.attributes.kind_evidence import COLOUR_FEATURES, PART_PX, PARTS, KindViews
 from sender.attributes.kind_network import LOGITS, KindNet, KindNetConfig, by_attribute
-from sender.perception.network.output import FEATURE_SIZE
+from sender.perception.output import FEATURE_SIZE
 
 
 def views(people: int, seed: int = 0) -> KindViews:

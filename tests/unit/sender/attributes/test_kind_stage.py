@@ -16,10 +16,9 @@ from sender.attributes.head_outline import OutlineReader
 from sender.attributes.kind_stage import KindReader, KindStage
 from sender.capture.source import CapturedFrame
 from sender.face.landmarks import FaceLandmarks
-from sender.people.tracked_person import TrackedPerson
-from sender.perception.inference.crop import CropBox
-from sender.perception.network.output import PerceptionOutput
-from sender.perception.observed_person import ObservedPerson
+from sender.perception.crop import CropBox
+from sender.perception.output import PerceptionOutput
+from sender.perception.track import ObservedPerson, TrackedPerson
 from tests.support.pictures.tracked_people import TrackedPeople
 
 IMAGE = np.zeros((8, 8, 3), np.uint8)

@@ -11,7 +11,7 @@ from common.synthetic.assets.appearance import sample_appearance
 from common.synthetic.assets.body_canvas import Canvas
 from common.synthetic.renderer.renderer import Renderer
 from sender.attributes.surface_evidence import FEATURES, PROBES_M, evidence
-from sender.perception.network.output import PerceptionOutput
+from sender.perception.output import PerceptionOutput
 from tests.support.pictures.synthetic_observation import CAMERA, CROP, RenderedPerson, render_person
 
 COSINE, NEARER, VALID, MASK = 0, 1, 2, slice(3, 3 + len(PROBES_M))

@@ -7,7 +7,7 @@ from common.body.anatomy import POINTS, TOKENS
 from common.body.surface_space import SURFACE_SIZE
 from sender.attributes.surface_evidence import FEATURES, PLACES_M, SURFACE_PX, SurfaceViews
 from sender.attributes.surface_network import SurfaceNet, SurfaceNetConfig
-from sender.perception.network.output import FEATURE_SIZE
+from sender.perception.output import FEATURE_SIZE
 
 TINY = SurfaceNetConfig(width=32, heads=2, depth=1)
 HALF = SURFACE_PX // 2

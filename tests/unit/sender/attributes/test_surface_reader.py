@@ -15,8 +15,8 @@ from common.synthetic.assets.body_canvas import Canvas
 from common.synthetic.renderer.renderer import Renderer
 from sender.attributes.surface_network import SurfaceNet, SurfaceNetConfig
 from sender.attributes.surface_reader import SurfaceReader
-from sender.perception.network.output import FEATURE_SIZE, PerceptionOutput
-from sender.perception.observed_person import ObservedPerson
+from sender.perception.output import FEATURE_SIZE, PerceptionOutput
+from sender.perception.track import ObservedPerson
 from tests.support.pictures.synthetic_observation import CAMERA, RenderedPerson, render_person
 from tests.support.pictures.tracked_people import TrackedPeople
 

@@ -15,8 +15,8 @@ from sender.face.head import HeadReading
 from sender.face.head_pose import HeadPoseReader
 from sender.face.landmarks import POINTS, FaceLandmarks
 from sender.face.stage import FaceStage, _Known
-from sender.perception.inference.crop import CropBox
-from sender.perception.observed_person import ObservedPerson
+from sender.perception.crop import CropBox
+from sender.perception.track import ObservedPerson
 from tests.support.pictures.preview_samples import MASK, observed
 from tests.support.pictures.tracked_people import TrackedPeople
 

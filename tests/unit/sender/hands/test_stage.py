@@ -19,10 +19,9 @@ from sender.hands.landmarks import Place, SeenHand
 from sender.hands.skeleton import ANGLES, FINGERS, HandSkeleton
 from sender.hands.stage import HandsStage
 from sender.hands.wrist import Wrists
-from sender.people.tracked_person import TrackedPerson
-from sender.perception.inference.crop import CropBox
-from sender.perception.network.output import PerceptionOutput
-from sender.perception.observed_person import ObservedPerson
+from sender.perception.crop import CropBox
+from sender.perception.output import PerceptionOutput
+from sender.perception.track import ObservedPerson, TrackedPerson
 from tests.support.pictures.tracked_people import TrackedPeople
 
 SPACE, BODY = LabelSpace.load(), BodyModel.load()

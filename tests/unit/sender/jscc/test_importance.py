@@ -7,10 +7,9 @@ import torch
 
 from common.body.anatomy import REGION_INDEX
 from sender.jscc.importance import importance_of
-from sender.people.tracked_person import TrackedPerson
-from sender.perception.inference.crop import CropBox
-from sender.perception.network.output import PARTS, PerceptionOutput
-from sender.perception.observed_person import ObservedPerson
+from sender.perception.crop import CropBox
+from sender.perception.output import PARTS, PerceptionOutput
+from sender.perception.track import ObservedPerson, TrackedPerson
 
 TEXELS = 64
 

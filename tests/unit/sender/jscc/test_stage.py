@@ -16,9 +16,8 @@ from sender.jscc import stage as stages
 from sender.jscc.stage import JsccStage
 from sender.lookahead import Perceived
 from sender.metrics import SenderMetrics
-from sender.people.tracked_person import TrackedPerson
-from sender.perception.inference.crop import CropBox
-from sender.perception.observed_person import ObservedPerson
+from sender.perception.crop import CropBox
+from sender.perception.track import ObservedPerson, TrackedPerson
 from tests.support.training.tiny_image_channel import tiny_network
 
 _NO_OUTPUT: Any = None

@@ -1,7 +1,7 @@
 """Whose turn it is, and what waits while a frame has no time."""
 
 from sender.people.reading_schedule import ReadingSchedule, Turn
-from sender.people.tracked_person import Memory, TrackedPerson
+from sender.perception.track import Memory, TrackedPerson
 
 
 def test_whoever_waits_longest_is_read_first_and_nobody_who_cannot_be() -> None:

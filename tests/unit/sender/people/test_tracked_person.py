@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from sender.people.tracked_person import EXTRAPOLATED_S, TrackedPerson
+from sender.perception.track import EXTRAPOLATED_S, TrackedPerson
 
 
 @pytest.mark.parametrize(("unseen_s", "moved_s"), [(0.1, 0.1), (2.0, EXTRAPOLATED_S)])

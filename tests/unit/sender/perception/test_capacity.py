@@ -3,11 +3,11 @@ from collections.abc import Sequence
 import pytest
 
 from common.arrays import ByteArray
-from sender.perception.capacity import people_carried
-from sender.perception.inference.predictor import Perception
-from sender.perception.network.network import PerceptionConfig, PerceptionNet
-from sender.perception.network.output import PerceptionOutput
-from sender.perception.tracking.view_turns import View
+from sender.perception.network import PerceptionConfig, PerceptionNet
+from sender.perception.output import PerceptionOutput
+from sender.perception.predictor import Perception
+from sender.perception.read import people_carried
+from sender.perception.views import View
 
 TINY = PerceptionConfig(size=32, width=24, depth=2, heads=3, quarter=16, eighth=16, keypoint_width=16)
 
@@ -27,5 +27,5 @@ def test_as_many_people_as_the_fastest_of_several_looks_permits(
             now_s += left.pop(0)
             return super().observe(crops, view)
 
-    monkeypatch.setattr("sender.perception.capacity.time.perf_counter", lambda: now_s)
+    monkeypatch.setattr("sender.perception.read.time.perf_counter", lambda: now_s)
     assert people_carried(TimedPerception(PerceptionNet(TINY)), cameras) == people and not left

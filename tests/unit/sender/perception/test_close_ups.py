@@ -12,18 +12,18 @@ from common.frames import Camera
 from sender.face.detector import FoundFace
 from sender.face.head_pose import HeadPoseReader
 from sender.face.landmarks import FaceLandmarks
-from sender.people.tracked_person import TrackedPerson
 from sender.perception.close_ups import CloseUps, box_of, shows_head_of, with_head
 from sender.perception.config import TrackerConfig
-from sender.perception.inference.crop import CropBox
-from sender.perception.inference.detector import Detection, Detector
-from sender.perception.inference.nanodet import NanoDetConfig
-from sender.perception.inference.predictor import Perception
-from sender.perception.inference.verifier import Verifier, VerifierConfig, VerifierNet
-from sender.perception.network.network import PerceptionConfig, PerceptionNet
-from sender.perception.network.output import PerceptionOutput
+from sender.perception.crop import CropBox
+from sender.perception.detect import Detection, Detector
+from sender.perception.nanodet import NanoDetConfig
+from sender.perception.network import PerceptionConfig, PerceptionNet
+from sender.perception.output import PerceptionOutput
+from sender.perception.predictor import Perception
+from sender.perception.read import Verifier, VerifierConfig, VerifierNet
+from sender.perception.similarity import ImagePose
 from sender.perception.stage import PerceptionStage
-from sender.perception.tracking.similarity import ImagePose
+from sender.perception.track import TrackedPerson
 from tests.support.pictures.preview_samples import MASK, observed
 from tests.support.pictures.shown_heads import shown_head
 

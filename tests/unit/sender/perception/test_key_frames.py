@@ -6,11 +6,10 @@ import numpy as np
 import pytest
 import torch
 
-from sender.people.tracked_person import TrackedPerson
-from sender.perception.inference.crop import CropBox
-from sender.perception.key_frames import KeyFrames
-from sender.perception.network.network import PerceptionConfig, PerceptionNet
-from sender.perception.observed_person import ObservedPerson
+from sender.perception.crop import CropBox
+from sender.perception.network import PerceptionConfig, PerceptionNet
+from sender.perception.read import KeyFrames
+from sender.perception.track import ObservedPerson, TrackedPerson
 
 STEP_S = 1 / 30
 TINY = PerceptionConfig(size=32, width=24, depth=2, heads=3, quarter=16, eighth=16, keypoint_width=16)

@@ -6,10 +6,10 @@ from torch import Tensor
 
 from common.arrays import Image
 from sender.perception.config import TrackerConfig
-from sender.perception.inference.detector import Detection
-from sender.perception.inference.zoom_augmentation import ZOOMS
-from sender.perception.network.network import PerceptionNet
-from sender.perception.network.output import PerceptionOutput
+from sender.perception.detect import Detection
+from sender.perception.network import PerceptionNet
+from sender.perception.output import PerceptionOutput
+from sender.perception.predictor import ZOOMS
 from sender.perception.stage import PerceptionStage
 from tests.unit.sender.perception.test_stage import (
     CAMERA,

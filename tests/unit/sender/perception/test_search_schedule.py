@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from common.arrays import Box, Image
-from sender.perception.search_schedule import SearchSchedule
+from sender.perception.detect import SearchSchedule
 
 PERSON = np.array([100, 100, 200, 400], np.float32)
 RNG = np.random.default_rng(7)

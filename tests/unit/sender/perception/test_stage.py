@@ -11,21 +11,19 @@ from torch import Tensor
 
 from common.arrays import FloatArray, Image
 from common.frames import Camera
+from sender.perception import movenet as movenet_predictor
+from sender.perception import predictor, second_opinion
 from sender.perception.config import TrackerConfig, TrackingConfig
-from sender.perception.inference import predictor
-from sender.perception.inference.detector import Detection, Detector
-from sender.perception.inference.nanodet import NanoDetConfig
-from sender.perception.inference.predictor import Perception
-from sender.perception.inference.verifier import Verifier, VerifierConfig, VerifierNet
-from sender.perception.movenet import predictor as movenet_predictor
-from sender.perception.movenet import second_opinion
-from sender.perception.movenet.second_opinion import SecondOpinion
-from sender.perception.network.fused_output import FusedOutput
-from sender.perception.network.network import PerceptionConfig, PerceptionNet
-from sender.perception.network.output import PerceptionOutput
+from sender.perception.detect import Detection, Detector
+from sender.perception.nanodet import NanoDetConfig
+from sender.perception.network import PerceptionConfig, PerceptionNet
+from sender.perception.output import FusedOutput, PerceptionOutput
+from sender.perception.predictor import Perception
+from sender.perception.read import Verifier, VerifierConfig, VerifierNet
+from sender.perception.second_opinion import SecondOpinion
+from sender.perception.similarity import box_gain, smoothed_box
 from sender.perception.stage import PerceptionStage
-from sender.perception.tracking.boxes import box_gain, smoothed_box
-from sender.perception.tracking.view_turns import View
+from sender.perception.views import View
 
 TINY = PerceptionConfig(size=32, width=24, depth=2, heads=3, quarter=16, eighth=16, keypoint_width=16)
 CAMERA = Camera(320, 240, 400.0)

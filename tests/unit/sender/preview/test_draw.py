@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from common.arrays import BoolArray, FloatArray, Image
-from sender.perception.inference.crop import CropBox
+from sender.perception.crop import CropBox
 from sender.preview.draw import (
     LEFT,
     RIGHT,

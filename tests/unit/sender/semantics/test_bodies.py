@@ -2,7 +2,7 @@ import numpy as np
 import numpy.testing as npt
 
 from common.frames import Camera
-from sender.perception.inference.crop import CropBox
+from sender.perception.crop import CropBox
 from sender.semantics.bodies import entries_in_crops, entries_in_frame
 from sender.semantics.crop_labels import ENTRIES
 

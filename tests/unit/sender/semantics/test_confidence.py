@@ -8,11 +8,10 @@ import torch
 
 from common.arrays import FloatArray
 from common.labels import group_slices
-from sender.people.tracked_person import TrackedPerson
-from sender.perception.inference.crop import CropBox
-from sender.perception.network.network import PerceptionConfig, PerceptionNet
-from sender.perception.network.output import PerceptionOutput
-from sender.perception.observed_person import ObservedPerson
+from sender.perception.crop import CropBox
+from sender.perception.network import PerceptionConfig, PerceptionNet
+from sender.perception.output import PerceptionOutput
+from sender.perception.track import ObservedPerson, TrackedPerson
 from sender.semantics.confidence import (
     EVIDENCE,
     LIMBS,

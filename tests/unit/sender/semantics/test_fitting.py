@@ -6,7 +6,7 @@ import torch
 
 from common.weights.devices import CPU
 from common.weights.inference import NetworkInUse
-from sender.perception.network.output import FEATURE_SIZE
+from sender.perception.output import FEATURE_SIZE
 from sender.semantics.crop_labels import ENTRIES
 from sender.semantics.fitting import FitterOnGpu, FitterOnHost, FittingNetwork
 from sender.semantics.predictor import PoseHead

@@ -8,7 +8,7 @@ from common.body.model import KeypointKinematics
 from common.frames import Camera
 from common.labels import LABEL_SIZE
 from sender.face.head_pose import FRONT, HeadPoseReader
-from sender.perception.inference.crop import CropBox
+from sender.perception.crop import CropBox
 from sender.semantics.crop_labels import ENTRIES
 from sender.semantics.heads import HeadPlacement, head_in_crop
 from tests.support.pictures.preview_samples import MASK, observed

@@ -12,10 +12,9 @@ from common.arrays import FloatArray
 from common.body.label_space import LabelSpace
 from common.frames import Camera
 from common.labels import group_slices
-from sender.people.tracked_person import TrackedPerson
-from sender.perception.inference.crop import CropBox
-from sender.perception.inference.predictor import Perception
-from sender.perception.observed_person import ObservedPerson
+from sender.perception.crop import CropBox
+from sender.perception.predictor import Perception
+from sender.perception.track import ObservedPerson, TrackedPerson
 from sender.semantics.config import SmoothingConfig
 from sender.semantics.crop_labels import pose_entries
 from sender.semantics.predictor import PoseHead

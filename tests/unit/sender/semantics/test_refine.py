@@ -10,8 +10,8 @@ from common.body.label_space import LabelSpace
 from common.body.model import BodyParameters, KeypointKinematics
 from common.body.rotations import axis_angle_to_matrix
 from common.synthetic.motion.poses import PoseSampler
-from sender.perception.network.network import PerceptionConfig, PerceptionNet
-from sender.perception.network.output import PerceptionOutput
+from sender.perception.network import PerceptionConfig, PerceptionNet
+from sender.perception.output import PerceptionOutput
 from sender.semantics.crop_labels import body_in_crop, crop_entries
 from sender.semantics.refine import Refiner, Targets
 

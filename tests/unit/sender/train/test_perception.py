@@ -6,7 +6,7 @@ from functools import partial
 import torch
 
 from common.body.model import BodyModel, KeypointKinematics
-from sender.perception.network.network import PerceptionNet
+from sender.perception.network import PerceptionNet
 from sender.train.crops.batches import CropBatch
 from sender.train.perception import best_mask_threshold, mixed_loss, shift_mask_threshold
 from tests.unit.sender.train.crops.test_batches import random_crops

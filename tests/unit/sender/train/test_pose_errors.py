@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from sender.perception.network.output import CERTAINTIES, FEATURE_SIZE
+from sender.perception.output import CERTAINTIES, FEATURE_SIZE
 from sender.semantics.crop_labels import ENTRIES
 from sender.semantics.predictor import ERRORS_NAME, PoseErrors
 from sender.train import pose_errors

@@ -7,12 +7,11 @@ from torch import nn
 from common.errors import UsageError
 from common.weights.loader import load_recorded
 from common.weights.manifest import find_entry
-from sender.perception.inference import detector, predictor
-from sender.perception.inference.nanodet import NanoDetConfig, NanoDetNet
-from sender.perception.movenet import predictor as movenet
-from sender.perception.movenet.decode import MoveNetGraph
-from sender.perception.movenet.network import MoveNetConfig, MoveNetNet
-from sender.perception.network.network import PerceptionConfig, PerceptionNet
+from sender.perception import detect as detector
+from sender.perception import movenet, predictor
+from sender.perception.movenet import MoveNetConfig, MoveNetGraph, MoveNetNet
+from sender.perception.nanodet import NanoDetConfig, NanoDetNet
+from sender.perception.network import PerceptionConfig, PerceptionNet
 from sender.train import quantisation
 from sender.train.quantisation import Subject, calibrated
 

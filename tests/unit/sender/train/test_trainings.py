@@ -16,8 +16,8 @@ from common.training.run import parse, train
 from common.weights.loader import load_weights
 from common.weights.manifest import read_manifest
 from sender.attributes.surface_reader import SurfaceReader
-from sender.perception.inference.verifier import Verifier
-from sender.perception.network.network import PerceptionConfig
+from sender.perception.network import PerceptionConfig
+from sender.perception.read import Verifier
 from sender.train import (
     clothing,
     confidence,

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from common.synthetic.dataset.split import SPLITS
-from sender.perception.inference.verifier import EVIDENCE
+from sender.perception.read import EVIDENCE
 from sender.train import verifier
 from sender.train.frames.composed import Frame
 from sender.train.photographs.dataset import SOURCES, PhotographDataset, convert

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from sender.people.tracked_person import TrackedPerson
+from sender.perception.track import TrackedPerson
 from sender.semantics.lifting.memory import RecentFrames, Window
 from sender.semantics.lifting.window import Observations
 from tests.unit.sender.semantics.lifting.test_window import observations

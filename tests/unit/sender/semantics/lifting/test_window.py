@@ -7,7 +7,7 @@ import pytest
 
 from common.arrays import FloatArray
 from common.frames import Camera
-from sender.perception.inference.crop import CropBox, to_frame
+from sender.perception.crop import CropBox, to_frame
 from sender.semantics.crop_labels import ENTRIES, pelvis_in_crop
 from sender.semantics.keypoint_jacobian import CROSS, orientation
 from sender.semantics.lifting.window import (

@@ -12,8 +12,8 @@ from common.body.label_space import LabelSpace
 from common.body.model import BodyModel, BodyParameters
 from common.body.rotations import axis_angle_to_matrix
 from common.frames import Camera
-from sender.perception.inference.crop import CropBox
-from sender.perception.observed_person import ObservedPerson
+from sender.perception.crop import CropBox
+from sender.perception.track import ObservedPerson
 from sender.semantics.over_time.build import Build, TrunkWidths
 from tests.support.pictures.preview_samples import MASK, observed
 

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from common.labels import LABEL_SIZE, ROTATION_SCALE, group_slices
-from sender.people.tracked_person import TrackedPerson
+from sender.perception.track import TrackedPerson
 from sender.semantics.over_time.fixed_lag import LATER_S, FixedLagSmoother
 from sender.semantics.over_time.smoothing import Filtered, LabelSmoother
 

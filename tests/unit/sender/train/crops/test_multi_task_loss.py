@@ -7,8 +7,8 @@ import torch
 
 from common.body.model import KeypointKinematics
 from common.body.rotations import matrix_to_rotation_6d
-from sender.perception.network.network import PerceptionConfig, PerceptionNet
-from sender.perception.network.output import PerceptionOutput
+from sender.perception.network import PerceptionConfig, PerceptionNet
+from sender.perception.output import PerceptionOutput
 from sender.train.crops.batches import CropBatch, with_negatives
 from sender.train.crops.multi_task_loss import (
     keypoint_terms,

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 
 from common.arrays import FloatArray, Image
-from sender.perception.inference.detector import Detection, Detector
-from sender.perception.inference.nanodet import NanoDetConfig
+from sender.perception.detect import Detection, Detector
+from sender.perception.nanodet import NanoDetConfig
 from sender.train.frames.scores import proposal_scores
 from sender.train.photographs.dataset import Photograph
 

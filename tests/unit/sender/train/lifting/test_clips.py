@@ -8,7 +8,7 @@ import pytest
 
 from common.frames import Camera
 from common.synthetic.motion.windows import write_windows
-from sender.perception.inference.crop import CropBox
+from sender.perception.crop import CropBox
 from sender.train.lifting import clips
 from sender.train.lifting.recorded import RecordedClips
 from tests.support.motion.made_motion import gliding

@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 
 from common.arrays import FloatArray
-from sender.perception.inference.detector import Detector
-from sender.perception.inference.verifier import Verifier
+from sender.perception.detect import Detector
+from sender.perception.read import Verifier
 from sender.train.photographs import pseudo_keypoints
 from sender.train.photographs.dataset import Photograph
 from sender.train.photographs.pseudo_keypoints import FalseProposals

@@ -11,7 +11,7 @@ import torch
 
 from common.arrays import Box, FloatArray, Image
 from common.errors import UsageError
-from sender.perception.inference.crop import CropBox
+from sender.perception.crop import CropBox
 from sender.train.photographs import pseudo_keypoints
 from sender.train.photographs.crops import people_of
 from sender.train.photographs.dataset import PSEUDO, Photograph, PhotographDataset

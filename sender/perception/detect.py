@@ -1,0 +1,324 @@
+"""Detection: where people may be in a frame, and which frames are searched.
+
+    schedule ─ frame, letterboxed ─ NanoDet ─ non-maximum suppression ─ proposals that nobody has rejected before
+
+Shapes: B frames, H and W sides of the letterboxed frame, N boxes.
+"""
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import cache
+from itertools import starmap
+from pathlib import Path
+from typing import Any, Final, Self
+
+import cv2
+import numpy as np
+import torch
+from torch import Tensor
+
+from common.arrays import BoolArray, Box, Float64Array, FloatArray, Image
+from common.weights.devices import CPU
+from common.weights.inference import NetworkInUse, in_use
+from common.weights.loader import later
+from common.weights.manifest import WEIGHTS_DIRECTORY, find_entry
+from common.weights.threads import side_by_side
+from sender.perception.crop import rolled_axes
+from sender.perception.nanodet import NanoDetConfig, NanoDetNet
+from sender.perception.similarity import intersection_over_union, intersections_over_union
+
+WEIGHTS_NAME = "nanodet"
+KIND = "nanodet-1"
+LETTERBOX_GREY = 114
+_NMS_IOU = 0.6
+# Cells that are compared, best first: several propose the same person.
+_MOST_CELLS, _MOST_BOXES = 300, 50
+# The shorter side over the longer one: each shape is a compiled network of its own.
+_SHAPES: Final = (8 / 13, 10 / 13, 1.0)
+_CELL_PX = 32
+# Scales of a frame's look and of a photograph's second one, which finds smaller people.
+_SCALES: Final = (1.0, 1.46)
+
+# Log odds that a proposal shows a person: scale and offset of its log odds by the network, whose scores of clear people
+# are .5 to .8.  Fitted to the photographs of training.
+_SCALE, _OFFSET = 2.9, 0.7
+PROPOSAL_SCORE = 0.077
+"""Least score of a proposal: so low that few people are missed, because the verifier rejects most false ones."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Detection:
+    """A proposal: a box that may show a person.
+
+    Args:
+        box: (4,) left, top, right, bottom in pixels of the frame.
+        score: probability of a person, 0…1.
+    """
+
+    box: Box
+    score: float
+
+
+@dataclass(frozen=True, slots=True)
+class Letterbox:
+    """How a frame was turned and letterboxed.
+
+    Args:
+        size: width and height of the picture that it was put into.
+        turn: (2, 3) pixels of that picture → pixels of the frame.
+        scale: pixels of that picture over those of the frame.
+    """
+
+    size: tuple[int, int]
+    turn: Float64Array
+    scale: float
+
+    def to_pixels(self, boxes_N4: Tensor) -> Tensor:
+        """Boxes, 0…1 → pixels of the frame; they stay upright where the frame was turned, around their centres."""
+        boxes = boxes_N4 * torch.tensor(2 * self.size)
+        turn = torch.from_numpy(self.turn).to(boxes)
+        middle = (boxes[:, :2] + boxes[:, 2:]) / 2 @ turn[:, :2].T + turn[:, 2]
+        half = (boxes[:, 2:] - boxes[:, :2]) / (2 * self.scale)
+        return torch.cat([middle - half, middle + half], dim=1)
+
+
+def letterboxed(image: Image, size: tuple[int, int], roll: float = 0.0) -> tuple[Image, Letterbox]:
+    """A frame scaled into a grey picture, its aspect ratio kept.
+
+    Args:
+        size: width and height of the picture.
+        roll: radians clockwise that the frame is turned back by.
+    """
+    height, width = image.shape[:2]
+    axes = rolled_axes(roll)
+    scale = float((size / (np.abs(axes) @ [width, height])).min())
+    small_size = [max(1, round(length * scale)) for length in (width, height)]
+    small = cv2.resize(image, small_size, interpolation=cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR)
+    # In whole pixels, so that a frame that is level is copied as it is.
+    half = np.array(size) // 2
+    middle = half - (size - np.array(small_size)) // 2
+    to_small = np.concatenate([axes, (middle - axes @ half)[:, None]], axis=1)
+    at_centres = to_small.copy()
+    at_centres[:, 2] += axes.sum(axis=1) / 2 - 0.5
+    flags, grey = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP, (LETTERBOX_GREY,) * 3
+    picture = cv2.warpAffine(small, at_centres, size, flags=flags, borderValue=grey)
+    return np.asarray(picture, np.uint8), Letterbox(size, to_small / scale, scale)
+
+
+def unsuppressed(boxes_N4: Tensor, scores_N: Tensor, iou: float = _NMS_IOU) -> Tensor:
+    """The rows of the boxes, best first, that overlap no better one by more than `iou`; the best ones are compared."""
+    best = scores_N.argsort(descending=True)[:_MOST_CELLS]
+    overlaps, kept = intersections_over_union(boxes_N4[best].numpy()) > iou, list[int]()
+    for row in range(len(best)):
+        if not overlaps[row, kept].any():
+            kept.append(row)
+    return best[kept]
+
+
+def detections(boxes_N4: Tensor, scores_N: Tensor, image: Image) -> tuple[Detection, ...]:
+    """Boxes in pixels of a frame, clipped to it, with their scores."""
+    height, width = image.shape[:2]
+    limit = torch.tensor([width, height, width, height], dtype=torch.float32)
+    pixels = torch.minimum(boxes_N4.clamp_min(0), limit).numpy()
+    return tuple(Detection(box, score) for box, score in zip(_non_empty(pixels), scores_N.tolist(), strict=True))
+
+
+class Detector:
+    """Proposes boxes of people in a frame.
+
+    Many proposals are false; `sender.perception.read` rejects those.
+
+    Args:
+        config: of the network.
+        network: in use, for letterboxed frames of a height and a width.
+    """
+
+    def __init__(
+        self,
+        config: NanoDetConfig,
+        network: Callable[[int, int], NetworkInUse],
+        threshold: float = PROPOSAL_SCORE,
+        device: torch.device = CPU,
+    ) -> None:
+        self.config, self.threshold = config, threshold
+        self._network = cache(network)
+        # A GPU takes one network after the other anyway, and would capture each shape.
+        self._over: Any = side_by_side if device.type == "cpu" else starmap
+        self._shapes: Sequence[float] = _SHAPES if device.type == "cpu" else (1.0,)
+
+    @classmethod
+    def load(cls, directory: Path = WEIGHTS_DIRECTORY, device: torch.device = CPU) -> Self:
+        """The shipped network; raises WeightsError where its weights are missing, damaged or of another version."""
+        entry = find_entry(WEIGHTS_NAME, directory)
+        config, build = later(WEIGHTS_NAME, KIND, NanoDetConfig, NanoDetNet, directory)
+
+        def network(height: int, width: int) -> NetworkInUse:
+            example = torch.zeros(1, height, width, 3, dtype=torch.uint8)
+            return in_use(build, (example,), WEIGHTS_NAME, entry.precision, device, entry.int8, stored=entry)
+
+        detector = cls(config, network, device=device)
+        if device.type != "cpu":
+            detector.prepare(1.0)
+        return detector
+
+    def prepare(self, aspect: float) -> None:
+        """Loads what the first photograph of an aspect, width over height, would otherwise wait for."""
+        for scale in _SCALES:
+            self._network(*self._shape(scale, aspect))
+
+    @torch.inference_mode()
+    def find(self, image: Image, roll: float = 0.0, *, thorough: bool = False) -> tuple[Detection, ...]:
+        """Proposals in a frame (H, W, 3) uint8 RGB, highest score first; boxes are clipped to the frame.
+
+        Args:
+            roll: of the camera, radians clockwise in the frame.  The frame is turned back; the boxes stay upright.
+            thorough: with a second look at a larger scale, which takes twice the time of the first.
+        """
+        scales = _SCALES if thorough else _SCALES[:1]
+        at_scales = self._over(self._found, [(image, scale, roll) for scale in scales])
+        boxes, scores = (torch.cat(parts) for parts in zip(*at_scales, strict=True))
+        kept = unsuppressed(boxes, scores)[:_MOST_BOXES]
+        return detections(boxes[kept], scores[kept], image)
+
+    @torch.inference_mode()
+    def _found(self, image: Image, scale: float, roll: float) -> tuple[Tensor, Tensor]:
+        """Boxes (N, 4) in pixels of the frame and scores (N,) at one scale, of all cells above the threshold."""
+        # A turned frame has no shape of its own.
+        height, width = self._shape(scale, 1.0 if roll else image.shape[1] / image.shape[0])
+        picture, letterbox = letterboxed(image, (width, height), roll)
+        logits, boxes = self._network(height, width)(torch.from_numpy(picture)[None])
+        scores = (_SCALE * logits[0] + _OFFSET).sigmoid()
+        likely = scores >= self.threshold
+        return letterbox.to_pixels(boxes[0, likely] / torch.tensor([width, height] * 2)), scores[likely]
+
+    def _shape(self, scale: float, aspect: float) -> tuple[int, int]:
+        """Height and width, pixels, of the smallest letterboxed frame that frames of an aspect fill."""
+        longer = _CELL_PX * round(scale * self.config.size / _CELL_PX)
+        share = next(each for each in self._shapes if each >= min(aspect, 1 / aspect))
+        shorter = _CELL_PX * round(share * longer / _CELL_PX)
+        return (shorter, longer) if aspect >= 1 else (longer, shorter)
+
+
+def _non_empty(boxes_N4: FloatArray) -> Sequence[Box]:
+    """Boxes at least one pixel wide and high."""
+    return list(np.maximum(boxes_N4, np.concatenate([boxes_N4[:, :2], boxes_N4[:, :2] + 1], axis=1)))
+
+
+# Least time between searches, and between urgent ones, seconds.
+_PAUSE_S, _URGENT_PAUSE_S = 0.29, 0.03
+# Of so many searches of a scene in which nothing changes, one takes place.
+_STILL = 4
+# Cells of the longer side of the picture that changes are seen in; a cell averages the noise of its pixels away.
+_CELLS = 64
+# Least change of a cell's brightness, 0…255, and the least number of such cells.
+_LEAST_CHANGE, _LEAST_CELLS = 8.0, 3
+# Part of a box's size by which its person, or a shadow, may reach beyond it.
+_MARGIN = 0.3
+
+
+class SearchSchedule:
+    """The schedule of a source."""
+
+    def __init__(self) -> None:
+        self._searches = 0
+        self._last_s, self._searched_s = 0.0, -math.inf
+        self._left_out = 0
+        self._scene: tuple[FloatArray, BoolArray] | None = None
+
+    @property
+    def round(self) -> int:
+        """Rounds of two searches: what was rejected is not looked at again before the next one."""
+        return self._searches // 2
+
+    def searches(self, image: Image, boxes: Sequence[Box], now_s: float, *, urgent: bool) -> bool:
+        """Whether the next frame is searched.
+
+        Args:
+            boxes, now_s: as for `due`.
+            urgent: somebody has just been lost, or a box may have drifted.
+        """
+        due = self.due(image, boxes, now_s)
+        # Frames that follow each other faster show the detector the same.
+        if not due and (now_s - self._searched_s < _URGENT_PAUSE_S or (boxes and not urgent)):
+            return False
+        self._searched_s = now_s
+        return True
+
+    def due(self, image: Image, boxes: Sequence[Box], now_s: float) -> bool:
+        """Whether the next frame (H, W, 3) must be searched.
+
+        Args:
+            boxes: (x0, y0, x1, y1) of the people who are followed.
+            now_s: since the source's first frame.
+        """
+        if now_s - self._last_s < _PAUSE_S:
+            return False
+        self._last_s = now_s
+        changes = not boxes or self._changes(image, boxes)
+        if not changes and self._left_out < _STILL - 1:
+            self._left_out += 1
+            return False
+        self._searches, self._left_out = self._searches + 1, 0
+        return True
+
+    def _changes(self, image: Image, boxes: Sequence[Box]) -> bool:
+        """Whether a frame differs from the one before where the boxes of people are in neither.
+
+        A change of the whole picture's brightness does not count.
+        """
+        scale = _CELLS / max(image.shape[:2])
+        small = cv2.resize(image, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA).mean(2, dtype=np.float32)
+        outside = np.ones(small.shape, np.bool_)
+        for box in boxes:
+            margin = _MARGIN * (box[2:] - box[:2])
+            x0, y0 = np.maximum((box[:2] - margin) * scale, 0).astype(int)
+            x1, y1 = np.ceil((box[2:] + margin) * scale).astype(int)
+            outside[y0:y1, x0:x1] = False
+        last, self._scene = self._scene, (small, outside)
+        if last is None or last[0].shape != small.shape:
+            return True
+        difference = (small - last[0])[outside & last[1]]
+        if not difference.size:
+            return True
+        return int((np.abs(difference - np.median(difference)) > _LEAST_CHANGE).sum()) >= _LEAST_CELLS
+
+
+# A proposal that overlaps a rejected one by more shows the same.
+_SAME_IOU = 0.6
+# Rounds of searching that a box waits at most, doubled with each rejection: whoever sits where nobody was waits longer.
+_LONGEST_ROUNDS = 8
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Rejected:
+    """A box, the round in which it was rejected, and how many it waits."""
+
+    box: Box
+    at: int
+    rounds: int
+
+
+class RejectedBoxes:
+    """Remembers the rejected boxes of a source."""
+
+    def __init__(self) -> None:
+        self._boxes: list[_Rejected] = []
+
+    def waits(self, box: Box, search_round: int, *, urgent: bool = False) -> bool:
+        """Whether a proposal in this round shows what was rejected, and is not to be verified yet.
+
+        Args:
+            urgent: somebody is looked for who was here: nothing waits for more than one round.
+        """
+        return any(search_round - one.at < (1 if urgent else one.rounds) for one in self._same(box))
+
+    def add(self, box: Box, search_round: int) -> None:
+        """Remembers a box that was rejected in this round; forgets those that were not proposed when they might be."""
+        same = self._same(box)
+        rounds = min(max((2 * rejected.rounds for rejected in same), default=1), _LONGEST_ROUNDS)
+        current = [one for one in self._boxes if one not in same and search_round - one.at <= 2 * one.rounds]
+        self._boxes = [*current, _Rejected(box, search_round, rounds)]
+
+    def _same(self, box: Box) -> list[_Rejected]:
+        return [one for one in self._boxes if intersection_over_union(box, one.box) >= _SAME_IOU]

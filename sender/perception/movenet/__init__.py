@@ -1,1 +1,0 @@
-"""MoveNet SinglePose (Google, Apache-2.0): 17 keypoints of one person in a square crop."""

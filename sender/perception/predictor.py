@@ -1,0 +1,394 @@
+"""Runs the trained perception network: crops → `PerceptionOutput`, also as a mean over views and sizes.
+
+The network is not symmetric by construction, so its errors on an image and on the mirror image are partly independent;
+those on crops of several sizes around one centre are, too.  A photograph has no second frame to correct the first, and
+its sender has time for both.  By the law of total variance, the variance of the predictions about their mean is added
+to the mean of their variances.
+
+Keypoints are read at the highest peak of the mean heat map instead of averaging over all of it: where a map has two
+peaks, such as those of the left and the right knee, their mean is at neither.
+
+Shapes: as in `sender.perception.output`.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import fields, replace
+from functools import cache, cached_property
+from pathlib import Path
+from typing import Final, Self
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from common.arrays import ByteArray, Image
+from common.body.anatomy import (
+    MIRROR_SIGNS,
+    MIRRORED_CURLS,
+    MIRRORED_JOINTS,
+    MIRRORED_KEYPOINTS,
+    MIRRORED_PARTS,
+    MIRRORED_REGIONS,
+)
+from common.body.rotations import rotation_6d_to_matrix
+from common.weights.devices import CPU
+from common.weights.inference import NetworkInUse, in_use
+from common.weights.loader import later
+from common.weights.manifest import WEIGHTS_DIRECTORY, find_entry
+from common.weights.threads import beside
+from sender.perception.config import Keypoints
+from sender.perception.crop import CropBox
+from sender.perception.heads import attend, peak_positions
+from sender.perception.network import PerceptionConfig, PerceptionNet
+from sender.perception.output import PerceptionOutput
+from sender.perception.second_opinion import SecondOpinion
+from sender.perception.views import View
+
+# Signs under mirroring: of a rotation's first two columns under M R M, and of a mask's (area, x, y, xx, yy, xy).
+_ROTATION_SIGNS = (1.0, -1.0, -1.0, -1.0, 1.0, 1.0)
+_MOMENT_SIGNS = (1.0, -1.0, 1.0, 1.0, 1.0, -1.0)
+
+
+def with_peaks(average: PerceptionOutput, sharpness_J: Tensor) -> PerceptionOutput:
+    """The output with its keypoints at the highest peaks of its heat maps; the sharpness is `KeypointsHead`'s."""
+    return replace(average, keypoints_2d=peak_positions(attend(average.heat_logits.float(), sharpness_J)))
+
+
+class Mirror(nn.Module):
+    """The output for the mirror images of the crops, left and right exchanged; `summary` is kept as it is."""
+
+    keypoints: Tensor
+    joints: Tensor
+    curls: Tensor
+    parts: Tensor
+    regions: Tensor
+    signs: Tensor
+    rotation_signs: Tensor
+    moment_signs: Tensor
+
+    def __init__(self) -> None:
+        super().__init__()
+        constants = {
+            "keypoints": MIRRORED_KEYPOINTS,
+            "joints": MIRRORED_JOINTS,
+            "curls": MIRRORED_CURLS,
+            "parts": MIRRORED_PARTS,
+            "regions": MIRRORED_REGIONS,
+            "signs": MIRROR_SIGNS,
+            "rotation_signs": _ROTATION_SIGNS,
+            "moment_signs": _MOMENT_SIGNS,
+        }
+        for name, values in constants.items():
+            self.register_buffer(name, torch.tensor(values), persistent=False)
+
+    def forward(self, output: PerceptionOutput) -> PerceptionOutput:
+        def ordered(name: str, order: Tensor) -> Tensor:
+            values: Tensor = getattr(output, name)
+            return values.index_select(1, order)
+
+        u, rest = output.camera.split([1, 2], dim=1)
+        x, y = ordered("keypoints_2d", self.keypoints).split(1, dim=-1)
+        return PerceptionOutput(
+            heat_logits=flipped(ordered("heat_logits", self.keypoints)),
+            keypoints_2d=torch.cat([1 - x, y], dim=-1),
+            keypoints_sigma=ordered("keypoints_sigma", self.keypoints),
+            visible_logit=ordered("visible_logit", self.keypoints),
+            joints_3d=ordered("joints_3d", self.keypoints) * self.signs,
+            joints_log_variance=ordered("joints_log_variance", self.keypoints),
+            rotations_6d=ordered("rotations_6d", self.joints) * self.rotation_signs,
+            rotations_log_variance=ordered("rotations_log_variance", self.joints),
+            shape=output.shape,
+            shape_log_variance=output.shape_log_variance,
+            curl=ordered("curl", self.curls),
+            curl_log_variance=ordered("curl_log_variance", self.curls),
+            camera=torch.cat([1 - u, rest], dim=1),
+            camera_log_variance=output.camera_log_variance,
+            depth=flipped(output.depth),
+            depth_log_variance=output.depth_log_variance,
+            joint_depth=ordered("joint_depth", self.keypoints),
+            mask_logits=flipped(output.mask_logits),
+            part_logits=flipped(ordered("part_logits", self.parts)),
+            mask_moments=output.mask_moments * self.moment_signs,
+            region_colours=ordered("region_colours", self.regions),
+            region_area=ordered("region_area", self.regions),
+            summary=output.summary,
+        )
+
+
+mirrored: Final = Mirror()
+"""On the host."""
+
+
+def flipped(maps: Tensor, axis: int = -1) -> Tensor:
+    """Maps from right to left; by an index, for which compiled networks take half of the time of `Tensor.flip`."""
+    width = maps.shape[axis]
+    return maps.index_select(axis, torch.arange(width - 1, -1, -1, device=maps.device))
+
+
+def mean(outputs: Sequence[PerceptionOutput]) -> PerceptionOutput:
+    """The mean of several predictions for the same crops, with variances that include the differences between them."""
+    stacks = {item.name: torch.stack([getattr(output, item.name) for output in outputs]) for item in fields(outputs[0])}
+    means = {name: stack.mean(dim=0) for name, stack in stacks.items()}
+
+    def widened(name: str, between: Tensor) -> Tensor:
+        log_variance: Tensor = (stacks[name].exp().mean(dim=0) + between).log()
+        return log_variance
+
+    rotations = rotation_6d_to_matrix(stacks["rotations_6d"])
+    between = _variance(stacks["keypoints_2d"]).sum(dim=-1)
+    return PerceptionOutput(
+        **means
+        | {
+            "keypoints_sigma": (stacks["keypoints_sigma"].square().mean(dim=0) + between).sqrt(),
+            "joints_log_variance": widened("joints_log_variance", _variance(stacks["joints_3d"]).mean(dim=-1)),
+            "rotations_log_variance": widened("rotations_log_variance", _variance(rotations).mean(dim=(-2, -1))),
+            "shape_log_variance": widened("shape_log_variance", _variance(stacks["shape"])),
+            "curl_log_variance": widened("curl_log_variance", _variance(stacks["curl"])),
+            "camera_log_variance": widened("camera_log_variance", _variance(stacks["camera"])),
+        }
+    )
+
+
+def _variance(stack: Tensor) -> Tensor:
+    """Of predictions (N, …) about their mean."""
+    return stack.var(dim=0, correction=0)
+
+
+WEIGHTS_NAME = "perception"
+KIND = "perception-vit-1"
+
+
+class PerceptionGraph(nn.Module):
+    """Perception in use: crops of bytes → the fields of `PerceptionOutput`, the peaks (B, J, 2) of the heat maps, and
+    the sharpness (B, J) by which they were found, which is always the same.
+
+    What mirror images show is mirrored back.
+    """
+
+    def __init__(self, net: PerceptionNet) -> None:
+        super().__init__()
+        self.net, self.mirror = net, Mirror()
+
+    def forward(self, crops_BSS3: Tensor, mirrored_B: Tensor) -> tuple[Tensor, ...]:
+        """
+        Args:
+            mirrored_B: whether a crop is a mirror image.
+        """
+        seen: PerceptionOutput = self.net(unit(crops_BSS3.permute(0, 3, 1, 2)))
+        columns = zip(self.mirror(seen).columns(), seen.columns(), strict=True)
+        turned = PerceptionOutput(*(chosen(mirrored_B, *pair) for pair in columns))
+        sharpness = self.net.keypoints.sharpness
+        peaks = with_peaks(turned, sharpness).keypoints_2d
+        return *turned.columns(), peaks, sharpness.expand(len(peaks), -1)
+
+
+def chosen(first_B: Tensor, one: Tensor, other: Tensor) -> Tensor:
+    """Rows of `one` where `first_B`, else of `other`."""
+    return torch.where(first_B.reshape(-1, *[1] * (one.ndim - 1)), one, other)
+
+
+class Perception:
+    """Predicts keypoints, pose, depth and mask of crops, with flip augmentation where both views are wanted.
+
+    Args:
+        net: trained; or its config, and what builds it when it is needed.
+        network_of: gives the same network in use on crops of a side, when they are first seen; by default by PyTorch
+            on the CPU.
+        second: reads the keypoints of people in boxes, too (`sender.perception.read`); None where they are the
+            network's own.
+    """
+
+    def __init__(
+        self,
+        net: PerceptionNet | tuple[PerceptionConfig, Callable[[], PerceptionNet]],
+        network_of: Callable[[int], NetworkInUse] | None = None,
+        second: SecondOpinion | None = None,
+    ) -> None:
+        self.config, self._build = net if isinstance(net, tuple) else (net.config, lambda: net)
+        self.second = second
+        self._graph = cache(lambda: PerceptionGraph(self.net).eval())
+        self._network_of = network_of or (lambda _side: NetworkInUse(self._graph, "bf16", CPU))
+        self._networks: dict[int, NetworkInUse] = {}
+        self._sharpness: Tensor | None = None
+
+    @classmethod
+    def load(
+        cls,
+        directory: Path = WEIGHTS_DIRECTORY,
+        device: torch.device = CPU,
+        keypoints: Keypoints = "fused",
+    ) -> Self:
+        """The shipped network; raises WeightsError where its weights are missing, damaged or of another version.
+
+        Args:
+            keypoints: whether people in boxes get a second opinion.
+        """
+        entry = find_entry(WEIGHTS_NAME, directory)
+        stored = later(WEIGHTS_NAME, KIND, PerceptionConfig, PerceptionNet, directory)
+
+        def network(side: int) -> NetworkInUse:
+            example = torch.zeros(1, side, side, 3, dtype=torch.uint8), torch.zeros(1, dtype=torch.bool)
+            precision, int8, graph = entry.precision, entry.int8, perception._graph
+            return in_use(graph, example, WEIGHTS_NAME, precision, device, int8, threads=beside(), stored=entry)
+
+        perception = cls(stored, network, SecondOpinion.load(device, directory) if keypoints == "fused" else None)
+        perception._network(perception.size)
+        return perception
+
+    @cached_property
+    def net(self) -> PerceptionNet:
+        """The network itself."""
+        return self._build().to(memory_format=torch.channels_last).eval().requires_grad_(False)
+
+    @property
+    def size(self) -> int:
+        """Side of the crops that `observe` takes of streams, pixels."""
+        return self.config.size
+
+    @property
+    def still_size(self) -> int:
+        """Side of the crops that `observe` takes of photographs, pixels."""
+        return self.config.still_size or self.size
+
+    def _network(self, side: int) -> NetworkInUse:
+        if side not in self._networks:
+            self._networks[side] = self._network_of(side)
+        return self._networks[side]
+
+    def observe(self, crops: Sequence[ByteArray], view: View = "both") -> PerceptionOutput:
+        """Predicts square crops (S, S, 3) uint8 RGB as one batch; errors and sizes as of `look`."""
+        if view != "both":
+            seen, peaks = self.look(crops, [view == "mirrored"] * len(crops))
+            return replace(seen, keypoints_2d=peaks)
+        seen, _ = self.look([*crops, *crops], [number >= len(crops) for number in range(2 * len(crops))])
+        return self.with_peaks(mean([seen[: len(crops)], seen[len(crops) :]]))
+
+    @torch.inference_mode()
+    def look(self, crops: Sequence[ByteArray], mirrored: Sequence[bool]) -> tuple[PerceptionOutput, Tensor]:
+        """Predicts square crops (S, S, 3) uint8 RGB as one batch; also gives the peaks (B, J, 2) of the heat maps.
+
+        Those of another side than `size` and `still_size` are resampled to `size`.
+
+        Args:
+            mirrored: of which crops the network sees the mirror image; what that shows is mirrored back.
+
+        Raises:
+            ValueError: there is no crop, one is not square, or they differ in size.
+        """
+        shapes = {crop.shape for crop in crops}
+        if len(shapes) != 1 or any(len(shape) != 3 or shape[0] != shape[1] or shape[2] != 3 for shape in shapes):
+            raise ValueError(f"expected square crops of one size in RGB, got {sorted(shapes)}")
+        side = len(crops[0]) if len(crops[0]) == self.still_size else self.size
+        each = zip(crops, mirrored, strict=True)
+        pictures = torch.from_numpy(np.stack([crop[:, :: -1 if turned else 1] for crop, turned in each]))
+        if pictures.shape[1] != side:
+            images = resized(as_images(pictures.numpy()), side)
+            pictures = images.mul_(255).round_().byte().permute(0, 2, 3, 1).contiguous()
+        *columns, peaks, sharpness = self._network(side)(pictures, torch.tensor(mirrored))
+        self._sharpness = sharpness[0]
+        return PerceptionOutput(*columns), peaks
+
+    @torch.inference_mode()
+    def with_peaks(self, average: PerceptionOutput) -> PerceptionOutput:
+        """A mean of predictions that `look` gave, with its keypoints at the highest peaks of its heat maps."""
+        assert self._sharpness is not None, "it has seen nothing"
+        return with_peaks(average, self._sharpness)
+
+
+def resized(images_BCHW: Tensor, side: int) -> Tensor:
+    """Square images or maps (B, C, H, H) resampled to (B, C, side, side)."""
+    if images_BCHW.shape[-1] == side:
+        return images_BCHW
+    reduced = images_BCHW.shape[-1] > side
+    return functional.interpolate(images_BCHW, (side, side), mode="bilinear", align_corners=False, antialias=reduced)
+
+
+def as_images(crops: ByteArray) -> Tensor:
+    """uint8 RGB crops (B, S, S, 3) → (B, 3, S, S) 0…1, channels last in memory."""
+    return unit(as_bytes(crops))
+
+
+def as_bytes(crops: ByteArray) -> Tensor:
+    """uint8 RGB crops (B, S, S, 3) → (B, 3, S, S) uint8, channels last in memory; shares their memory."""
+    return torch.from_numpy(crops).permute(0, 3, 1, 2)
+
+
+def unit(images_BCHW: Tensor) -> Tensor:
+    """Images 0…1 from those of bytes; any other stay as they are."""
+    return images_BCHW.float().div_(255.0) if images_BCHW.dtype == torch.uint8 else images_BCHW
+
+
+ZOOMS: Final = ((1.0, False), (1.0, True), (0.85, False), (1.2, True))
+"""Sides of the crops, over the one that the output belongs to, and whether the network sees their mirror images.
+
+Chosen on the photographs held back from training: with both views of each side, keypoints are not more exact.
+"""
+
+_MAPS: Final = ("heat_logits", "mask_logits", "part_logits", "depth")
+
+
+def predict_zoomed(perception: Perception, image: Image, crops: Sequence[CropBox]) -> PerceptionOutput:
+    """Predicts the people in crops of a photograph (H, W, 3) uint8 RGB; one row per crop, in its units.
+
+    Raises:
+        ValueError: there is no crop.
+    """
+    boxes = [zoomed(crop, zoom) for zoom, _ in ZOOMS for crop in crops]
+    mirrored = [is_mirrored for _, is_mirrored in ZOOMS for _ in crops]
+    seen, peaks = perception.look([box.cut(image, perception.still_size) for box in boxes], mirrored)
+    seen = replace(seen, keypoints_2d=peaks)
+    parts = [slice(start, start + len(crops)) for start in range(0, len(boxes), len(crops))]
+    return perception.with_peaks(mean([in_crops(seen[part], boxes[part], crops, seen[parts[0]]) for part in parts]))
+
+
+def zoomed(crop: CropBox, zoom: float) -> CropBox:
+    """The crop of `zoom` times the side around the same centre, in whole pixels."""
+    side = max(1, round(zoom * crop.side))
+    x, y = crop.centre
+    return CropBox(round(x - side / 2), round(y - side / 2), side, crop.roll)
+
+
+def in_crops(
+    output: PerceptionOutput, seen: Sequence[CropBox], crops: Sequence[CropBox], otherwise: PerceptionOutput
+) -> PerceptionOutput:
+    """Predictions in some crops, in the units of others.
+
+    Args:
+        output: B rows.
+        seen: the crops that it belongs to.
+        crops: those whose units are wanted.
+        otherwise: predictions in these, for the cells of maps that `seen` does not cover.
+    """
+    scale = torch.tensor([own.side / base.side for own, base in zip(seen, crops, strict=True)])
+    corners = [base.to_units(own.to_pixels(np.zeros(2, np.float32))) for own, base in zip(seen, crops, strict=True)]
+    corner = torch.from_numpy(np.stack(corners))
+    place, log_extent = output.camera[:, :2], output.camera[:, 2:]
+    maps = {name: _resampled(getattr(output, name), scale, corner, getattr(otherwise, name)) for name in _MAPS}
+    area, centre, spread = output.mask_moments[:, :1], output.mask_moments[:, 1:3], output.mask_moments[:, 3:]
+    squared = scale[:, None].square()
+    return replace(
+        output,
+        **maps,
+        keypoints_2d=corner[:, None] + scale[:, None, None] * output.keypoints_2d,
+        keypoints_sigma=scale[:, None] * output.keypoints_sigma,
+        camera=torch.cat([corner + scale[:, None] * place, log_extent - scale.log()[:, None]], dim=1),
+        mask_moments=torch.cat([squared * area, corner + scale[:, None] * centre, squared * spread], dim=1),
+        region_area=scale[:, None] * output.region_area,
+    )
+
+
+def _resampled(maps: Tensor, scale_B: Tensor, corner_B2: Tensor, otherwise: Tensor) -> Tensor:
+    """Maps (B, …, H, W) of crops as others show them, whose cells outside of the crops keep their own values."""
+    flat = maps.flatten(1, -3) if maps.ndim > 3 else maps[:, None]
+    size = (flat.shape[-2], flat.shape[-1])
+    # The cell at u of the wanted crop is at (u − corner) / scale of the crop that was seen.
+    centre = (0.5 - corner_B2) / scale_B[:, None]
+    theta = flat.new_zeros(len(flat), 2, 3, dtype=torch.float32)
+    theta[:, 0, 0] = theta[:, 1, 1] = 1 / scale_B
+    theta[:, :, 2] = 2 * centre - 1
+    grid = functional.affine_grid(theta, [len(flat), 1, *size], align_corners=False)
+    moved = functional.grid_sample(flat.float(), grid, padding_mode="border", align_corners=False)
+    inside = (grid.abs() <= 1).all(dim=-1)[:, None]
+    kept = otherwise.reshape(flat.shape).float()
+    return torch.where(inside, moved, kept).reshape(maps.shape).to(maps.dtype)
