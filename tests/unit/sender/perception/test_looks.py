@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 
+import numpy as np
 from torch import Tensor
 
 from common.arrays import Image
@@ -57,3 +58,12 @@ def test_what_is_left_of_hidden_people_is_not_looked_at() -> None:
     stage = PerceptionStage(detector, perception, BlockVerifier(), TrackerConfig(max_people=2))
     assert len(stage.process(with_person(100), CAMERA)) == 1
     assert detector.calls == 2 and perception.looks == [1, 1, len(ZOOMS)]
+
+
+def test_who_is_proposed_twice_is_read_thoroughly_once() -> None:
+    perception = CountingPerception()
+    twice = BlockDetector(Detection(np.array([70, 60, 130, 180], np.float32), 0.6))
+    stage = PerceptionStage(twice, perception, BlockVerifier(), TrackerConfig(max_people=3))
+    assert len(stage.process(with_person(100), CAMERA)) == 1
+    # Two quick looks at both proposals, then a thorough one at the person.
+    assert perception.looks[:3] == [2, 2, len(ZOOMS)]
