@@ -1,6 +1,6 @@
 """Detection: where people may be in a frame, and which frames are searched.
 
-    schedule ─ frame, letterboxed ─ NanoDet ─ non-maximum suppression ─ proposals that nobody has rejected before
+    schedule ─ frame, letterboxed ─ NanoDet ─ non-maximum suppression ─ proposals
 
 Shapes: B frames, H and W sides of the letterboxed frame, N boxes.
 """
@@ -26,7 +26,7 @@ from common.weights.manifest import WEIGHTS_DIRECTORY, find_entry
 from common.weights.threads import side_by_side
 from sender.perception.crop import rolled_axes
 from sender.perception.nanodet import NanoDetConfig, NanoDetNet
-from sender.perception.similarity import intersection_over_union, intersections_over_union
+from sender.perception.similarity import intersections_over_union
 
 WEIGHTS_NAME = "nanodet"
 KIND = "nanodet-1"
@@ -221,15 +221,9 @@ class SearchSchedule:
     """The schedule of a source."""
 
     def __init__(self) -> None:
-        self._searches = 0
         self._last_s, self._searched_s = 0.0, -math.inf
         self._left_out = 0
         self._scene: tuple[FloatArray, BoolArray] | None = None
-
-    @property
-    def round(self) -> int:
-        """Rounds of two searches: what was rejected is not looked at again before the next one."""
-        return self._searches // 2
 
     def searches(self, image: Image, boxes: Sequence[Box], now_s: float, *, urgent: bool) -> bool:
         """Whether the next frame is searched.
@@ -259,7 +253,7 @@ class SearchSchedule:
         if not changes and self._left_out < _STILL - 1:
             self._left_out += 1
             return False
-        self._searches, self._left_out = self._searches + 1, 0
+        self._left_out = 0
         return True
 
     def _changes(self, image: Image, boxes: Sequence[Box]) -> bool:
@@ -282,43 +276,3 @@ class SearchSchedule:
         if not difference.size:
             return True
         return int((np.abs(difference - np.median(difference)) > _LEAST_CHANGE).sum()) >= _LEAST_CELLS
-
-
-# A proposal that overlaps a rejected one by more shows the same.
-_SAME_IOU = 0.6
-# Rounds of searching that a box waits at most, doubled with each rejection: whoever sits where nobody was waits longer.
-_LONGEST_ROUNDS = 8
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class _Rejected:
-    """A box, the round in which it was rejected, and how many it waits."""
-
-    box: Box
-    at: int
-    rounds: int
-
-
-class RejectedBoxes:
-    """Remembers the rejected boxes of a source."""
-
-    def __init__(self) -> None:
-        self._boxes: list[_Rejected] = []
-
-    def waits(self, box: Box, search_round: int, *, urgent: bool = False) -> bool:
-        """Whether a proposal in this round shows what was rejected, and is not to be verified yet.
-
-        Args:
-            urgent: somebody is looked for who was here: nothing waits for more than one round.
-        """
-        return any(search_round - one.at < (1 if urgent else one.rounds) for one in self._same(box))
-
-    def add(self, box: Box, search_round: int) -> None:
-        """Remembers a box that was rejected in this round; forgets those that were not proposed when they might be."""
-        same = self._same(box)
-        rounds = min(max((2 * rejected.rounds for rejected in same), default=1), _LONGEST_ROUNDS)
-        current = [one for one in self._boxes if one not in same and search_round - one.at <= 2 * one.rounds]
-        self._boxes = [*current, _Rejected(box, search_round, rounds)]
-
-    def _same(self, box: Box) -> list[_Rejected]:
-        return [one for one in self._boxes if intersection_over_union(box, one.box) >= _SAME_IOU]

@@ -14,7 +14,7 @@ from sender.face.landmarks import FaceReader
 from sender.perception.close_ups import CloseUps, box_of, shows_head_of, with_head
 from sender.perception.config import TrackerConfig, TrackingConfig
 from sender.perception.crop import CropBox
-from sender.perception.detect import Detection, Detector, RejectedBoxes, SearchSchedule
+from sender.perception.detect import Detection, Detector, SearchSchedule
 from sender.perception.output import FusedOutput, PerceptionOutput
 from sender.perception.predictor import Perception
 from sender.perception.read import (
@@ -66,9 +66,9 @@ class PerceptionStage:
 
     A frame goes one way:
 
-        schedule ─ detector ─ proposals that are nobody's ─ one look ─ perception, verifier ─┐
-                                                                                             ├─ tracker
-                              tracked people ─ turns, roll ─ perception, verifier ───────────┘
+        schedule ─ detector ─ proposals ─ quick looks ─ perception, verifier ─┐
+                                                                              ├─ tracker
+                      tracked people ─ turns, roll ─ perception, verifier ────┘
 
     Heads that fill the picture take a shorter one (`sender.perception.close_ups`).
 
@@ -144,7 +144,6 @@ class PerceptionStage:
         self._tracker.reset()
         self._first, self._still = True, still
         self._schedule = SearchSchedule()
-        self._rejected = RejectedBoxes()
         self._turns = ViewTurns(live=self._live)
         self._roll = CameraRoll()
         self._clock = FrameClock()
@@ -177,7 +176,7 @@ class PerceptionStage:
         if urgent or not self._key_frames.was_propagated:
             boxes = [track.box for track in self._tracker.seen]
             searches = self._schedule.searches(image, boxes, now_s, urgent=urgent)
-        candidates = self._candidates(image, urgent=urgent) if searches else []
+        candidates = self._candidates(image) if searches else []
         if self._close_ups is not None:
             self._find_heads(self._close_ups, image, searches=searches, lost=lost)
         known = [] if urgent else self._key_frames.before(self._tracker.seen, now_s)
@@ -205,24 +204,15 @@ class PerceptionStage:
                 if track.box is box:
                     track.head = head
 
-    def _candidates(self, image: Image, *, urgent: bool) -> list[Candidate]:
-        """Who may be new in a frame; `urgent` as of `_promising`."""
+    def _candidates(self, image: Image) -> list[Candidate]:
+        """Who may be new in a frame."""
         found = self._detector.find(image, self._roll.radians, thorough=self._reads_photograph)
-        return self._promising(image, self._tracker.associate(found), urgent=urgent)
+        return self._promising(image, self._tracker.associate(found))
 
-    def _promising(self, image: Image, proposals: Sequence[Detection], *, urgent: bool) -> list[Candidate]:
-        """The proposals that deserve a closer look, each person once, in the boxes that one look refines.
-
-        Args:
-            urgent: somebody who was here is looked for.
-        """
+    def _promising(self, image: Image, proposals: Sequence[Detection]) -> list[Candidate]:
+        """The proposals that deserve a closer look, each person once, in the boxes that quick looks refine."""
         height, width = image.shape[:2]
-        new = [
-            proposal
-            for proposal in proposals
-            if not self._rejected.waits(proposal.box, self._schedule.round, urgent=urgent)
-            and not self._tracker.is_too_small(proposal.box, _BOX_GROWTH)
-        ]
+        new = [proposal for proposal in proposals if not self._tracker.is_too_small(proposal.box, _BOX_GROWTH)]
         new.sort(key=lambda proposal: prominence(proposal.box, proposal.score, width, height), reverse=True)
         new = new[: self._tracker.room + _SPARE_PROPOSALS] if self._tracker.room else []
         if not new:
@@ -232,9 +222,6 @@ class PerceptionStage:
             seen = self._predict(image, boxes, view="plain")
             presences = self._verifier.presence(seen.output, [proposal.score for proposal in new]).tolist()
             likely = [presence >= _PROMISING_PRESENCE for presence in presences]
-            for proposal, is_likely in zip(new, likely, strict=True):
-                if not is_likely:
-                    self._rejected.add(proposal.box, self._schedule.round)
             new, boxes = list(compress(new, likely)), list(compress(seen.person_boxes(), likely))
             if not new:
                 return []
@@ -243,7 +230,7 @@ class PerceptionStage:
             (
                 prominence(box, presence, width, height),
                 number,
-                Candidate(box, proposal.score, image_pose=ImagePose.from_output(output, crop), proposed=proposal.box),
+                Candidate(box, proposal.score, image_pose=ImagePose.from_output(output, crop)),
             )
             for number, (proposal, box, (output, crop, presence)) in enumerate(zip(new, boxes, readings, strict=True))
         ]
@@ -256,7 +243,7 @@ class PerceptionStage:
     def _new(
         self, image: Image, candidates: Sequence[Candidate], camera: Camera, least: float = _MIN_PRESENCE
     ) -> list[ObservedPerson]:
-        """The candidates who are there, as far as they can be tracked; the boxes of nobody are kept.
+        """The candidates who are there, as far as they can be tracked.
 
         Args:
             least: their least presence.
@@ -267,19 +254,13 @@ class PerceptionStage:
         seen = self._predict(image, [each.box for each in candidates], thorough=still, apart=True)
         presences = self._verifier.presence(seen.output, [each.score for each in candidates]).tolist()
         accepted, readings = list[Candidate](), list[tuple[PerceptionOutput, CropBox]]()
-        for candidate, output, crop, presence in zip(
-            candidates, seen.output.split(), seen.crops, presences, strict=True
-        ):
+        for output, crop, presence in zip(seen.output.split(), seen.crops, presences, strict=True):
             box, pose = person_box(output, crop), ImagePose.from_output(output, crop)
             evidence = Evidence.from_output(output, crop, box, presence, camera.width, camera.height)
             # A photograph has no second frame that could decide, and shows close-ups without located keypoints.
             nobody = evidence.is_nobody and not still
-            if presence < least or nobody or shows_head_of(self._tracker.seen, box, pose):
-                assert candidate.proposed is not None
-                self._rejected.add(candidate.proposed, self._schedule.round)
-            else:
-                appearance = Appearance.from_output(output)
-                accepted.append(Candidate(box, presence, appearance, pose))
+            if presence >= least and not nobody and not shows_head_of(self._tracker.seen, box, pose):
+                accepted.append(Candidate(box, presence, Appearance.from_output(output), pose))
                 readings.append((output, crop))
         tracks = self._tracker.add_tracks(accepted, camera.width, camera.height)
         return [
@@ -362,7 +343,7 @@ class PerceptionStage:
         hidden = (rest != image).any(axis=2)
         found = self._detector.find(rest, self._roll.radians, thorough=True)
         proposals = [each for each in found if covered(each.box, hidden) < _MOST_HIDDEN]
-        new = self._new(rest, self._promising(rest, proposals, urgent=True), camera, _MIN_PRESENCE_BEHIND)
+        new = self._new(rest, self._promising(rest, proposals), camera, _MIN_PRESENCE_BEHIND)
         present = self._tracker.update()
         return [each for each in new if each.person in present]
 

@@ -341,14 +341,12 @@ class Candidate:
 
     Args:
         score: probability that the box shows a person.
-        proposed: the detector's box; None of who was not found by it.
     """
 
     box: Box
     score: float
     appearance: Appearance | None = None
     image_pose: ImagePose | None = None
-    proposed: Box | None = None
 
 
 class Tracker:

@@ -141,19 +141,6 @@ def test_tracking_runs_detector_where_the_scene_changes() -> None:
     assert detector.thorough == [True, False, False, False]
 
 
-DARK_CORNER = Detection(np.array([250, 20, 310, 100], np.float32), 0.6)
-
-
-def test_rejected_box_is_not_verified_again_until_next_full_detection() -> None:
-    verifier = BlockVerifier()
-    stage = staged(BlockDetector(DARK_CORNER), verifier=verifier)
-    verified = []
-    for _ in range(22):
-        assert stage.process(EMPTY, CAMERA) == ()
-        verified.append(verifier.verified)
-    assert verified == [1] * 18 + [2] * 4
-
-
 def test_track_ends_when_verifier_rejects_it() -> None:
     class RejectingVerifier(BlockVerifier):
         def presence(self, output: PerceptionOutput, prior: npt.ArrayLike) -> FloatArray:
