@@ -1,7 +1,7 @@
 """A sender without camera and networks, for one of two hosts: `python -m tests.netlab.source --peer H:P`.
 
-Sends the demo clip's true labels, there and back, at `--fps`, through importance, rate control, codec and link as the
-sender does.  With `--blob-bytes` a blob is always in transfer beside them.
+Sends the demo clip's true labels, or `--labels`, there and back, at `--fps`, through importance, rate control, codec
+and link as the sender does.  With `--blob-bytes` a blob is always in transfer beside them.
 """
 
 import argparse
@@ -26,7 +26,7 @@ from common.codec.quantiser import LEVELS
 from common.codec.tables import load as load_tables
 from common.frames import Camera, LabelFrame, PersonLabels
 from common.io.addresses import Addresses
-from common.labels import GROUP_NAMES, OPTIONAL_GROUPS, group_slices
+from common.labels import GROUP_NAMES, OPTIONAL_GROUPS, group_slices, split
 from common.motion.extrapolation import MotionPredictor
 from common.motion.predictor import LearnedMotion
 from common.wire.traffic import OTHER, PROBING, Traffic
@@ -171,6 +171,7 @@ def flags(program: str) -> argparse.ArgumentParser:
     parser.add_argument("--budget-kbit", type=float, help="as the sender's option")
     parser.add_argument("--bypass", choices=BYPASSES, help="a part of rate control that is left out")
     parser.add_argument("--blob-bytes", type=int, default=0, help="size of the blobs sent beside the frames")
+    parser.add_argument("--labels", type=Path, help="other labels (N, LABEL_SIZE) than the demo clip's true ones, .npy")
     parser.add_argument("--model", type=bytes.fromhex, default=MODEL, help="of the receiver, hexadecimal")
     parser.add_argument("--tls-ca", type=Path, help="encrypt; the authority of the receiver's certificate")
     parser.add_argument("--quic", action="store_true", help="send over QUIC, with --tls-ca")
@@ -182,11 +183,17 @@ def bypassed(name: str | None) -> AbstractContextManager[object]:
     return patch(*BYPASSES[name]) if name else nullcontext()
 
 
+def people_of(options: argparse.Namespace) -> Sequence[PersonLabels]:
+    """Whom the options have the source send, frame by frame."""
+    if options.labels is None:
+        return demo_truth(LabelSpace.load(), 0).people
+    return [PersonLabels(0, 1.0, split(row)) for row in np.load(options.labels)]
+
+
 def main() -> None:
     options = flags("tests.netlab.source").parse_args()
-    people = demo_truth(LabelSpace.load(), 0).people
     with bypassed(options.bypass):
-        asyncio.run(send(options, people))
+        asyncio.run(send(options, people_of(options)))
 
 
 if __name__ == "__main__":

@@ -24,11 +24,9 @@ from dataclasses import replace  # noqa: E402
 from pathlib import Path  # noqa: E402
 from types import SimpleNamespace  # noqa: E402
 
-from common.body.label_space import LabelSpace  # noqa: E402
 from common.codec.packet import CODEC_VERSION  # noqa: E402
 from receiver.link.config import ListenConfig, SecurityConfig  # noqa: E402
 from receiver.link.server import LinkServer  # noqa: E402
-from tests.bench.bytes.rate import demo_truth  # noqa: E402
 from tests.netlab import source  # noqa: E402
 from tests.netlab.logging_receiver import LoggingPipeline  # noqa: E402
 from tests.netlab.pipe import Shape  # noqa: E402
@@ -57,7 +55,7 @@ async def _run(options: argparse.Namespace, log: io.StringIO) -> None:
     # Of a host that is simulated, no socket can be bound.
     server._quic._bound = SimpleNamespace(getsockname=lambda: (listen.host, listen.port))
     await server._quic.start()
-    await source.send(options, demo_truth(LabelSpace.load(), 0).people)
+    await source.send(options, source.people_of(options))
 
 
 def main() -> None:

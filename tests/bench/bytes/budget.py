@@ -18,6 +18,9 @@ such links that have carried 8 Mbit/s until then, which `--plot` draws:
                           the receiver predicts
     held_mm               the same where the newest labels are shown
 
+With `--perceived` labels are as the sender perceives the clip, and the skin is where they have it at that moment: what
+lasts of their errors nobody can tell.
+
 Needs root, for the namespaces; with `--simulated` sender and receiver run over QUIC in simulated time instead, so that
 other programs on the machine change nothing.
 """
@@ -30,7 +33,7 @@ import sys
 import tempfile
 from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -47,7 +50,7 @@ from tests.bench import report
 from tests.bench.bytes.labels_over_link import PORT, Lines, Sent
 from tests.bench.bytes.link import display_ages
 from tests.bench.bytes.link import figures as age_figures
-from tests.bench.bytes.rate import demo_truth
+from tests.bench.bytes.rate import demo_truth, perceived_demo
 from tests.bench.bytes.wire import FPS, Figures, Packets, send_encrypted
 from tests.bench.charts import draw
 from tests.bench.measures import mean_distance_mm, percentile
@@ -66,12 +69,13 @@ _VERTEX_STRIDE = 20
 
 
 class Skin:
-    """The demo clip's person, and where its skin is."""
+    """The demo clip's person, whose labels are the true ones or as perceived, and where the skin is by them."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, perceived: bool) -> None:
         self._space, self._body = LabelSpace.load(), BodyModel.load()
-        labels = np.stack([concatenate(person.labels) for person in demo_truth(self._space, 0).people])
-        self.truth = self.of(labels)
+        clip = perceived_demo(None) if perceived else demo_truth(self._space, 0)
+        self.labels = np.stack([concatenate(person.labels) for person in clip.people])
+        self.truth = self.of(self.labels)
 
     @torch.inference_mode()
     def of(self, labels: FloatArray) -> FloatArray:
@@ -129,6 +133,7 @@ class Conditions:
         steps: of a simulated link, both ways: (seconds, kbit/s) from the first frame on, before `link_kbit`.
         cut: of a simulated link: from and to, seconds after the first frame.
         loss: of a simulated link: share of packets lost in each direction.
+        labels: file of the labels to send, in place of the demo clip's true ones.
     """
 
     budget_kbit: float = math.inf
@@ -139,6 +144,7 @@ class Conditions:
     steps: tuple[tuple[float, float], ...] = ()
     cut: tuple[float, float] | None = None
     loss: float = 0.0
+    labels: Path | None = None
 
     @property
     def name(self) -> str:
@@ -153,7 +159,9 @@ class Conditions:
     def flags(self) -> list[str]:
         """Of the source."""
         budget = ["--budget-kbit", str(self.budget_kbit)] if math.isfinite(self.budget_kbit) else []
-        return ["--blob-bytes", str(self.blob_bytes), *budget, *(["--bypass", self.bypass] if self.bypass else [])]
+        labels = ["--labels", str(self.labels)] if self.labels else []
+        bypass = ["--bypass", self.bypass] if self.bypass else []
+        return ["--blob-bytes", str(self.blob_bytes), *budget, *labels, *bypass]
 
 
 def simulate(conditions: Conditions, seconds: float) -> tuple[Sent, Packets]:
@@ -253,6 +261,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = report.flags("budget", __doc__, 1)
     parser.add_argument("--quic", action="store_true", help="over QUIC instead of gRPC")
     parser.add_argument("--simulated", action="store_true", help="over QUIC, in simulated time and without root")
+    parser.add_argument("--perceived", action="store_true", help="labels as perceived, instead of the true ones")
     parser.add_argument("--bypass", action="store_true", help="leave out parts of rate control instead")
     parser.add_argument("--capacities", action="store_true", help="many budgets, and links")
     parser.add_argument("--plot", type=Path, metavar="FILE", help="with --capacities: a picture of the figures")
@@ -275,11 +284,13 @@ def _runs(options: argparse.Namespace) -> Iterator[Conditions]:
 def _work(options: argparse.Namespace) -> None:
     if not options.simulated:
         require_hosts()
-    skin = Skin()
+    skin = Skin(perceived=options.perceived)
     systems: dict[str, Figures] = {}
-    for conditions in _runs(options):
-        systems[conditions.name] = measure(conditions, options.seconds, skin, options)
-        report.progress(f"{conditions.name}: {systems[conditions.name]}")
+    with tempfile.TemporaryDirectory() as folder:
+        np.save(labels := Path(folder) / "labels.npy", skin.labels)
+        for conditions in _runs(options):
+            systems[conditions.name] = measure(replace(conditions, labels=labels), options.seconds, skin, options)
+            report.progress(f"{conditions.name}: {systems[conditions.name]}")
     report.publish(options, systems, f"labels at {FPS:g} frames a second, TLS, {options.seconds:g} s a run")
     if options.capacities and options.plot is not None:
         plot(options.plot, {conditions: systems[conditions.name] for conditions in _runs(options)})

@@ -1,7 +1,8 @@
 """What is seen at the moment it is seen: `python -m tests.bench.playout --folder WINDOWS`.
 
-Labels of motions that are known arrive at 30, 10, 5 and 3 a second, 60 ms after their capture and with perception's
-noise (12 mm a coordinate of a joint). 60 times a second what is shown is compared with the truth of that moment:
+Labels of motions that are known arrive at 30, 10, 5, 3, 2 and 1 a second, 60 ms after their capture and with
+perception's noise (12 mm a coordinate of a joint). 60 times a second what is shown is compared with the truth of that
+moment:
 
     error_mm      distance of the joints in the world, mean
     pose_mm       the same, relative to the pelvis
@@ -53,7 +54,7 @@ from tests.bench.perceived import FrameSender, demo_frames
 from tests.support.motion.label_motion import person
 
 SEED = 0
-RATES = (30.0, 10.0, 5.0, 3.0)
+RATES = (30.0, 10.0, 5.0, 3.0, 2.0, 1.0)
 DISPLAY_HZ, DEMO_HZ = 60.0, 30.0
 _LAG_S, _NOISE_M = 0.06, 0.012
 # What is shown counts from here on: two labels have arrived at any rate, and the delay of smooth playout is found.
