@@ -268,13 +268,25 @@ def test_a_late_frame_brings_nobody_back() -> None:
     assert frame is not None and [person.identity for person in frame.people] == [0]
 
 
-def test_a_correction_ends_in_time() -> None:
+def stepped_aside() -> tuple[Played, FloatArray]:
+    """Somebody was displayed at `T0 + 0.5`, at which moment labels arrive that are 0.1 m beside, given second."""
     played = Played()
     played.take(T0, at_rest())
+    played.now_s = T0 + 0.5
     played.labels()
     aside = moved(at_rest(), np.r_[np.zeros(6), 0.1, 0, 0, np.zeros(LABEL_SIZE - 9)])
-    played.now_s = T0 + 0.5
     played.take(T0 + 0.5, aside)
+    return played, aside
+
+
+def test_the_first_picture_after_labels_arrived_shows_them_in_part() -> None:
+    played, _ = stepped_aside()
+    played.now_s += CORRECTION_S / 3
+    assert 0.02 < between(at_rest(), played.labels())[6] < 0.06
+
+
+def test_a_correction_ends_in_time() -> None:
+    played, aside = stepped_aside()
     first = between(at_rest(), played.labels())[6]
     played.now_s += CORRECTION_S / 2
     middle = between(at_rest(), played.labels())[6]
