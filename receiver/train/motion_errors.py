@@ -37,20 +37,10 @@ class Errors(TensorRows):
     changes: Tensor
 
     @classmethod
-    def read(cls, path: Path) -> Self:
-        """Of a file of `sender.train.perceived_motion`. Raises UsageError if it is missing or another file."""
-        try:
-            with np.load(path, allow_pickle=False) as stored:
-                packets, sizes, true = (stored[name] for name in ("packets", "sizes", "truth"))
-        except (OSError, ValueError, KeyError) as error:
-            raise UsageError(f"{path} has no packets: run python -m sender.train.perceived_motion") from error
-        ends = sizes.cumsum().reshape(sizes.shape)
-        clips = (
-            [packets[begin:end].tobytes() for begin, end in zip(*each, strict=True)]
-            for each in zip(ends - sizes, ends, strict=True)
-        )
-        received, lag = np.stack([_received(each) for each in clips]), round(LAG_S * FPS)
-        space, pair = LabelSpace.load(), [torch.from_numpy(each) for each in (received[:, lag:], true[:, :-lag])]
+    def of(cls, received: FloatArray, true: FloatArray) -> Self:
+        """Of labels (N, T, LABEL_SIZE)."""
+        lag, space = round(LAG_S * FPS), LabelSpace.load()
+        pair = [torch.from_numpy(each) for each in (received[:, lag:], true[:, :-lag])]
         mirrored = [space.encode(space.decode(each.flatten(0, 1)).mirrored()).view_as(each) for each in pair]
         return cls(torch.cat([_change(*each) for each in (pair, mirrored)]))
 
@@ -68,6 +58,25 @@ class Errors(TensorRows):
             frame = (newest.view(behind) - (FPS * ages).round().long()) % (2 * last)
             made.append(self.changes[clip.view(behind), torch.minimum(frame, 2 * last - frame)])
         return made
+
+
+def received_labels(path: Path) -> tuple[FloatArray, FloatArray]:
+    """Labels (N, T, LABEL_SIZE) as received and as true, of a file of `sender.train.perceived_motion`.
+
+    Raises:
+        UsageError: it is missing, or another file.
+    """
+    try:
+        with np.load(path, allow_pickle=False) as stored:
+            packets, sizes, true = (stored[name] for name in ("packets", "sizes", "truth"))
+    except (OSError, ValueError, KeyError) as error:
+        raise UsageError(f"{path} has no packets: run python -m sender.train.perceived_motion") from error
+    ends = sizes.cumsum().reshape(sizes.shape)
+    clips = (
+        [packets[begin:end].tobytes() for begin, end in zip(*each, strict=True)]
+        for each in zip(ends - sizes, ends, strict=True)
+    )
+    return np.stack([_received(each) for each in clips]), true
 
 
 def with_errors(poses: Poses, changes: Tensor) -> Poses:

@@ -1,15 +1,19 @@
 """The training of the motion network, on two made-up clips."""
 
+import math
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 
-from common.body.label_space import LabelSpace
+from common.arrays import FloatArray
+from common.body.label_space import TRANSLATION_SCALE, LabelSpace
 from common.codec.frame_codec import MODEL_HASH_SIZE, FrameCodec
+from common.codec.quantiser import UNIT
+from common.codec.tables import load as load_tables
 from common.errors import UsageError
-from common.labels import GROUP_NAMES, group_slices
+from common.labels import GROUP_NAMES, LABEL_SIZE, group_slices
 from common.motion.history import POSE, POSE_SIZE
 from common.motion.network import MotionConfig
 from common.synthetic.motion.motion_table import clips
@@ -17,7 +21,7 @@ from common.synthetic.motion.windows import open_windows, write_windows
 from common.training.run import parse
 from receiver.train import motion
 from receiver.train.motion import MotionTraining
-from receiver.train.motion_errors import LAG_S, Errors
+from receiver.train.motion_errors import LAG_S, Errors, received_labels
 from receiver.train.motion_samples import FPS, Clips, Joints, Wanted, samples
 from tests.support.motion.label_motion import frame_of, person
 from tests.support.motion.made_motion import gliding, labels_of
@@ -25,6 +29,7 @@ from tests.support.training.training_examples import flags_of_examples, train_on
 
 SPEED_MPS = 1.2
 NO_ERRORS = Errors(torch.zeros(1, 5, POSE_SIZE + 6))
+STANDING = np.zeros((1, 31, LABEL_SIZE), np.float32)
 HEAD = group_slices()["head"].start
 
 
@@ -39,9 +44,9 @@ def folder(tmp_path: Path) -> Path:
 def perceived(tmp_path: Path) -> Path:
     """A session of somebody who walks and whose head is perceived too far to one side, a frame late."""
     (clip,) = (clip for clip in clips("test") if clip.name == "deepmimic/long_walk3")
-    truth = labels_of(clip)[:12]
+    truth = labels_of(clip)[:36]
     codec, packets = FrameCodec(bytes(MODEL_HASH_SIZE)), list[bytes]()
-    for number, labels in enumerate(truth[[0, *range(11)]]):
+    for number, labels in enumerate(truth[[0, *range(35)]]):
         labels[HEAD] += 0.5
         codec.acknowledge(number - 1)
         packets.append(codec.encode(frame_of(number, person(labels)), dict.fromkeys(GROUP_NAMES, 0.0)).payload)
@@ -52,9 +57,13 @@ def perceived(tmp_path: Path) -> Path:
     return tmp_path / "perceived"
 
 
+def clips_of(folder: Path, received: FloatArray = STANDING) -> Clips:
+    return Clips(open_windows(folder), "train", LabelSpace.load(), received)
+
+
 def test_poses_are_those_of_the_clip(folder: Path) -> None:
     windows = open_windows(folder)
-    moving = Clips(windows, "train", LabelSpace.load())
+    moving = clips_of(folder)
     joints = Joints()(moving.poses[torch.arange(3)], torch.ones(3))
     np.testing.assert_allclose(joints[:, :22].numpy(), windows.joints[:3], atol=1e-3)
     mirrored = Joints()(moving.mirrored[torch.arange(1)], torch.ones(1))
@@ -62,9 +71,9 @@ def test_poses_are_those_of_the_clip(folder: Path) -> None:
 
 
 def test_samples_know_the_labels_before_and_the_poses_behind_a_moment(folder: Path) -> None:
-    moving = Clips(open_windows(folder), "train", LabelSpace.load())
-    one, none = torch.ones(16), torch.zeros(16)
-    wanted = Wanted(10 * one, none, none, 0.2 * one, none, varied=False)
+    moving = clips_of(folder)
+    one, none, never = torch.ones(16), torch.zeros(16), torch.zeros(16, dtype=torch.bool)
+    wanted = Wanted(10 * one, none, none, 0.2 * one, none, never, none, none, varied=False)
     made = samples(moving, NO_ERRORS, wanted, torch.Generator().manual_seed(0))
     after = made.first.position[:, 0] - made.now.position[:, 0]
     torch.testing.assert_close(after, SPEED_MPS * made.after_s[:, 0], atol=1e-4, rtol=1e-3)
@@ -74,27 +83,59 @@ def test_samples_know_the_labels_before_and_the_poses_behind_a_moment(folder: Pa
 
 
 def test_errors_are_those_of_received_labels_which_are_late(perceived: Path) -> None:
-    errors = Errors.read(perceived / "train.npz").changes
-    assert errors.shape == (2, 11, POSE_SIZE + 6)
+    errors = Errors.of(*received_labels(perceived / "train.npz")).changes
+    assert errors.shape == (2, 35, POSE_SIZE + 6)
     head = HEAD - POSE.start
-    torch.testing.assert_close(errors[0, :, head], torch.full((11,), 0.5), atol=0.1, rtol=0)
+    torch.testing.assert_close(errors[0, :, head], torch.full((35,), 0.5), atol=0.1, rtol=0)
     rest = errors.clone()
     rest[:, :, head : head + 6] = 0
     assert rest.abs().mean() < 0.05 and errors[1, :, head : head + 6].abs().mean() > 0.05
     with pytest.raises(UsageError, match="perceived_motion"):
-        Errors.read(perceived / "missing.npz")
+        received_labels(perceived / "missing.npz")
 
 
 def test_perceived_labels_are_late_and_their_errors_stay(folder: Path) -> None:
-    moving = Clips(open_windows(folder), "train", LabelSpace.load())
-    one, none = torch.ones(8), torch.zeros(8)
+    moving = clips_of(folder)
+    one, none, never = torch.ones(8), torch.zeros(8), torch.zeros(8, dtype=torch.bool)
     errors = Errors(torch.zeros(1, 40, POSE_SIZE + 6).index_fill(2, torch.tensor([3]), 0.7))
-    wanted = Wanted(10 * one, none, none, 0.2 * one, one, varied=False)
+    wanted = Wanted(10 * one, none, none, 0.2 * one, one, never, none, none, varied=False)
     made = samples(moving, errors, wanted, torch.Generator().manual_seed(0))
     after = made.first.position[:, 0] - made.now.position[:, 0]
     torch.testing.assert_close(after, SPEED_MPS * (made.after_s[:, 0] + LAG_S), atol=1e-4, rtol=1e-3)
     torch.testing.assert_close(made.first.entries, made.now.entries)
     assert made.tokens[:, :, 3].abs().max() < 1e-5
+
+
+def test_labels_ahead_of_their_capture_have_a_part_of_the_error_of_damped_extrapolation(folder: Path) -> None:
+    moving, ahead_s = clips_of(folder), 0.3
+    one, none, never = torch.ones(16), torch.zeros(16), torch.zeros(16, dtype=torch.bool)
+    wanted = Wanted(3 * one, none, none, 0.2 * one, none, never, none, ahead_s * one, varied=False)
+    made = samples(moving, NO_ERRORS, wanted, torch.Generator().manual_seed(1))
+    short = SPEED_MPS * made.after_s[:, 0] - made.first.position[:, 0] + made.now.position[:, 0]
+    damped_s = 0.15 * (1 - math.exp(-ahead_s / 0.15))
+    # At the beginnings of clips no change is known.
+    assert -short.median().item() == pytest.approx(0.7 * SPEED_MPS * (ahead_s - damped_s), abs=2e-3)
+
+
+def test_coarse_labels_are_at_most_half_a_step_wrong(folder: Path) -> None:
+    moving = clips_of(folder)
+    one, none, never = torch.ones(64), torch.zeros(64), torch.zeros(64, dtype=torch.bool)
+    wanted = Wanted(30 * one, none, none, 0.2 * one, none, never, one, none, varied=False)
+    made = samples(moving, NO_ERRORS, wanted, torch.Generator().manual_seed(0))
+    wrong = made.first.position[:, 0] - made.now.position[:, 0] - SPEED_MPS * made.after_s[:, 0]
+    step = 3.5 * TRANSLATION_SCALE[0] * 2 ** (15 / 3) * float(load_tables().base_step[6]) / UNIT
+    assert 0.4 * step < wrong.abs().max() < 0.5 * step + 1e-4
+
+
+def test_received_labels_are_those_of_their_clip(folder: Path) -> None:
+    received = STANDING.copy()
+    received[0, :, HEAD] = np.arange(31) / 30
+    one, none = torch.ones(8), torch.zeros(8)
+    wanted = Wanted(30 * one, none, none, 0.2 * one, none, one.bool(), none, none, varied=False)
+    made = samples(clips_of(folder, received), NO_ERRORS, wanted, torch.Generator().manual_seed(0))
+    head = HEAD - POSE.start
+    torch.testing.assert_close(made.first.entries[:, head] - made.now.entries[:, head], made.after_s[:, 0])
+    assert (made.first.entries[:, head] > 0).all() and not made.now.position[:, 0].any()
 
 
 @pytest.mark.slow
