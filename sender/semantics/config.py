@@ -1,13 +1,8 @@
-"""Options of labels: how bodies are estimated, and how much they are smoothed."""
+"""Options of labels: how much bodies are smoothed."""
 
 from dataclasses import dataclass
-from typing import Final, Literal
 
 from common.io.options import option
-
-Method = Literal["pose", "lifting"]
-METHOD: Final[Method] = "pose"
-"""The default."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -16,11 +11,6 @@ class SmoothingConfig:
 
     smoothing: float = option(
         1.0, help="smoothing of labels over time: 0 none, larger values remove more jitter", advanced=True
-    )
-    semantics: Method = option(
-        METHOD,
-        help="how bodies are estimated: fitted to each frame and smoothed; or these corrected by a second of them",
-        advanced=True,
     )
 
     def __post_init__(self) -> None:

@@ -1,6 +1,6 @@
 """Estimates bodies: what is fitted to each frame, smoothed over the frames around, and lifted.
 
-    perception's output ── pose head, refinement ── smoothing ── lifting (--semantics lifting) ── heads ── bodies
+    perception's output ── pose head, refinement ── smoothing ── lifting ── heads ── bodies
 
 Shapes: B people.
 """
@@ -34,7 +34,7 @@ class BodyEstimator:
     Args:
         strength: of `FixedLagSmoother`; 0 leaves each frame as it is.
         heads: moves bodies to where landmarks have their heads.
-        lifter: corrects what is smoothed; None leaves it.
+        lifter: corrects what is smoothed; None where nothing is smoothed.
     """
 
     def __init__(self, fits: CropFits, strength: float, heads: HeadPlacement, lifter: Lifter | None = None) -> None:
@@ -48,9 +48,8 @@ class BodyEstimator:
     @classmethod
     def load(cls, config: SmoothingConfig, device: torch.device = CPU) -> Self:
         """With the shipped weights; raises WeightsError where they are missing, damaged or of another version."""
-        lifts = config.semantics == "lifting" and config.smoothing
         heads = HeadPlacement.load()
-        return cls(CropFits.load(device), config.smoothing, heads, Lifter.load(device) if lifts else None)
+        return cls(CropFits.load(device), config.smoothing, heads, Lifter.load(device) if config.smoothing else None)
 
     def anew(self, strength: float) -> Self:
         """Another estimator by the same networks, which smooths so much (`--smoothing`)."""
@@ -104,7 +103,8 @@ class BodyEstimator:
             return self._placed(replace(found, entries=np.stack(smoothed)[:, :ENTRIES]), observed, camera)
         rows = zip(observed, _in_crops(smoothed, observed, camera), strict=True)
         windows = [self._frames.window(each.person, time_s, FRAMES).where_smoothed(row) for each, row in rows]
-        return self._placed(self._lifter.bodies(windows, camera), observed, camera)
+        entries, keypoints = self._lifter.lifted(windows, camera)
+        return self._placed(replace(found, entries=entries, keypoints=keypoints), observed, camera)
 
     def alone(self, observed: Sequence[ObservedPerson], camera: Camera) -> Bodies:
         """Those of B ≥ 1 people of whom there is no other frame."""

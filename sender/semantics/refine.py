@@ -96,18 +96,34 @@ class Targets:
             focal: (B,) in crop widths.
             heads: (5, 3) as in `head` of those who are seen near; None for the others, or if there are only such.
         """
-        heads = [None] * len(focal) if heads is None else heads
-        sigma, visible, log_variance = (
-            to_numpy(column)[..., None]
-            for column in (output.keypoints_sigma, output.visible_logit.sigmoid(), output.joints_log_variance)
+        sigma, visible, log_variance = map(
+            to_numpy, (output.keypoints_sigma, output.visible_logit.sigmoid(), output.joints_log_variance)
         )
+        keypoints, joints = to_numpy(output.keypoints_2d), to_numpy(output.joints_3d)
+        return cls.of(keypoints, sigma, visible, joints, log_variance, focal, heads)
+
+    @classmethod
+    def of(
+        cls,
+        keypoints: FloatArray,
+        sigma: FloatArray,
+        visible: FloatArray,
+        joints: FloatArray,
+        log_variance: FloatArray,
+        focal: FloatArray,
+        heads: Sequence[FloatArray | None] | None = None,
+    ) -> Self:
+        """The same of arrays: keypoints (B, K, 2), crop units, with σ (B, K) and probabilities (B, K) that they are
+        visible; joints (B, K, 3), metres, with logs of their variances (B, K)."""
+        heads = [None] * len(focal) if heads is None else heads
+        sigma, visible, log_variance = (column[..., None] for column in (sigma, visible, log_variance))
         return cls(
-            keypoints_2d=to_numpy(output.keypoints_2d),
+            keypoints_2d=keypoints,
             weight_2d=visible / np.sqrt(sigma**2 + _PIXEL_FLOOR**2),
-            keypoints_3d=to_numpy(output.joints_3d),
+            keypoints_3d=joints,
             weight_3d=1 / np.sqrt(np.exp(log_variance) + _DEPTH_FLOOR_M**2),
             weight_upright=(1 - visible[:, _HIPS].max(axis=1, keepdims=True)) / np.float32(_UPRIGHT_M),
-            weight_straight=_straight(to_numpy(output.keypoints_2d), visible) / np.float32(_STRAIGHT_M),
+            weight_straight=_straight(keypoints, visible) / np.float32(_STRAIGHT_M),
             head=np.stack([np.ones((_HEAD.stop, 3), np.float32) if head is None else head for head in heads]),
             weight_head=np.array([[[0.0 if head is None else 1 / _HEAD_M]] for head in heads], np.float32),
             focal=focal[:, None, None],

@@ -13,36 +13,43 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from common.arrays import FloatArray
+from common.arrays import Float64Array, FloatArray
 from common.frames import Camera
 from common.weights.devices import CPU, to_numpy
 from common.weights.inference import NetworkInUse, in_use
 from common.weights.loader import load_recorded
 from common.weights.manifest import find_entry
-from sender.semantics.bodies import Bodies, placed
+from sender.semantics.bodies import placed
+from sender.semantics.crop_labels import ENTRIES
 from sender.semantics.keypoint_jacobian import KeypointJacobian
 from sender.semantics.lifting.memory import Window
 from sender.semantics.lifting.network import (
     KIND,
     NAME,
-    Lifted,
     LiftingConfig,
     LiftingNetwork,
     lags_of,
     smoothed_entries,
 )
-from sender.semantics.lifting.window import Observations, WindowCamera, mean_crop, tokens
+from sender.semantics.lifting.window import Observations, WindowCamera, keypoints_of, mean_crop, tokens
+from sender.semantics.refine import Refiner
 
-FRAMES: Final = 32
-"""T; with half as many, people shake half as much again from frame to frame."""
-# Of corrections, which are learned from rendered people: with all of them, people before four cameras are no better.
-_CARRIED: Final = 0.6
+FRAMES: Final = 8
+"""T; with twice as many, joints are as exact, for half as much time again."""
+# Of corrections: root mean square over the entries at which half is carried, and how sharply.  Small ones, learned from
+# rendered people, move real ones off by as much as they help; large ones right those who were fitted wrongly.
+_DOUBTED, _SHARPNESS = 0.4, 8
+# How sharply the body counts that is nearer to the keypoints; by how much of a keypoint's deviation from them at most.
+_NEARER, _FARTHEST = 4, 5.0
+# Least standard deviation of a keypoint, crop widths.
+_PIXEL_FLOOR = 0.02
+_TINY, _MOST_RATIO = 1e-3, 1e3
 # Added to attention where a frame is missing.
 _MASKED: Final = -1e4
 
 
 class OneFrame(nn.Module):
-    """The lifting network, which says what it does of one frame of each window, and corrects less."""
+    """The lifting network, which says what it does of one frame of each window."""
 
     def __init__(self, network: LiftingNetwork) -> None:
         super().__init__()
@@ -57,7 +64,7 @@ class OneFrame(nn.Module):
         return torch.zeros(1, FRAMES, LiftingConfig().tokens), 0 * square, square, anchor
 
     def forward(self, tokens: Tensor, lags: Tensor, sees: Tensor, anchor: Tensor) -> tuple[Tensor, ...]:
-        """The fields of `Lifted`, (B, …).
+        """Entries (B, E).
 
         Args:
             tokens, lags: (B, T, F) and (B, T, T), as of `LiftingNetwork`.
@@ -70,8 +77,7 @@ class OneFrame(nn.Module):
         rows = (context, smoothed_entries(tokens))
         context, smoothed = ((anchor[..., None] * each).sum(1, keepdim=True) for each in rows)
         entries, _ = self.network.decode(context, smoothed, self.network.prior(context).mean)
-        carried = smoothed + _CARRIED * (entries - smoothed)
-        return carried[:, 0], self.network.sigma(context)[:, 0]
+        return (entries[:, 0],)
 
 
 class Lifter:
@@ -83,7 +89,7 @@ class Lifter:
     """
 
     def __init__(self, network: NetworkInUse, kinematics: KeypointJacobian) -> None:
-        self._network, self._kinematics = network, kinematics
+        self._network, self._refiner = network, Refiner(kinematics)
 
     @classmethod
     def load(cls, device: torch.device = CPU) -> Self:
@@ -92,8 +98,13 @@ class Lifter:
         kinematics = KeypointJacobian.load()
         return cls(in_use(network, OneFrame.example(), NAME, find_entry(NAME).precision, device), kinematics)
 
-    def bodies(self, windows: Sequence[Window], camera: Camera) -> Bodies:
-        """Of B ≥ 1 windows of at most T frames; `camera` is that of the frame that is estimated."""
+    def lifted(self, windows: Sequence[Window], camera: Camera) -> tuple[FloatArray, FloatArray]:
+        """Label entries (B, E) in the frame's camera space and keypoints (B, K, 2), pixels, of the bodies.
+
+        Args:
+            windows: B ≥ 1 of at most T frames.
+            camera: of the frame that is estimated.
+        """
         frames = Observations.joined([frame for window in windows for frame in window.filled(FRAMES)])
         columns = (getattr(frames, item.name) for item in fields(frames))
         joined = Observations(*(each.reshape(len(windows), FRAMES, *each.shape[1:]) for each in columns))
@@ -105,10 +116,33 @@ class Lifter:
         present = rows < np.array([[len(window.frames)] for window in windows])
         causal = np.array([window.anchor == len(window.frames) - 1 for window in windows])
         sees = present[:, None] & (~causal[:, None, None] | np.tri(FRAMES, dtype=bool)) | np.eye(FRAMES, dtype=bool)
-        inputs = (tokens(joined, own, side), lags, sees, rows == places[:, None])
-        said = Lifted(*self._network(*(torch.as_tensor(each, dtype=torch.float32) for each in inputs)))
-        entries, pixels = self._in_frame(to_numpy(said.entries), own, camera)
-        return Bodies(entries, to_numpy(said.sigma), pixels)
+        seen, anchor = tokens(joined, own, side), rows == places[:, None]
+        inputs = (torch.as_tensor(each, dtype=torch.float32) for each in (seen, lags, sees, anchor))
+        (entries,) = map(to_numpy, self._network(*inputs))
+        return self._in_frame(self._carried(entries, seen[anchor], own), own, camera)
+
+    def _carried(self, lifted: FloatArray, seen: FloatArray, camera: WindowCamera) -> FloatArray:
+        """(B, E) smoothed entries, or those lifted (B, E) where these differ much and are nearer to the keypoints.
+
+        Args:
+            seen: (B, F) tokens of the frame.
+        """
+        smoothed = smoothed_entries(seen)
+        size = np.sqrt(np.square(lifted - smoothed).mean(1, dtype=np.float64)) / _DOUBTED
+        of_smoothed, of_lifted = self._misfits(np.stack([smoothed, lifted]), seen, camera)
+        nearer = of_smoothed / np.maximum(of_lifted, _TINY)
+        share = _above_one(size, _SHARPNESS) * _above_one(nearer, _NEARER)
+        return np.asarray(smoothed + share[:, None] * (lifted - smoothed), np.float32)
+
+    def _misfits(self, entries: FloatArray, seen: FloatArray, camera: WindowCamera) -> Float64Array:
+        """(2, B) mean squared distance of the keypoints of bodies (2, B, E) from those seen, in variances; each of them
+        at most `_FARTHEST`²."""
+        found, sigma, visible = keypoints_of(seen)
+        focal = np.tile(camera.focal, len(entries))[:, None, None]
+        apart = self._refiner.projected(entries.reshape(-1, ENTRIES), focal).reshape(len(entries), *found.shape) - found
+        squared = np.square(apart).sum(-1) / (np.square(sigma) + _PIXEL_FLOOR**2)
+        weighed = (visible * np.minimum(squared, _FARTHEST**2)).sum(-1)
+        return np.asarray(weighed / np.maximum(visible.sum(1), _TINY), np.float64)
 
     def _in_frame(self, entries: FloatArray, own: WindowCamera, camera: Camera) -> tuple[FloatArray, FloatArray]:
         """Bodies from the windows' own cameras to the frame's.
@@ -117,5 +151,11 @@ class Lifter:
             Label entries (B, E), and keypoints (B, K, 2), pixels.
         """
         turn, pelvis = own.in_frame(entries)
-        points = self._kinematics.keypoints(entries) @ own.rotation.swapaxes(1, 2) + pelvis[:, None]
+        points = self._refiner.keypoints.keypoints(entries) @ own.rotation.swapaxes(1, 2) + pelvis[:, None]
         return placed(entries, turn, pelvis), np.stack([camera.project(each) for each in points])
+
+
+def _above_one(ratios: Float64Array, sharpness: int) -> Float64Array:
+    """From 0 of ratios far below 1 to 1 of those far above."""
+    powers = np.minimum(ratios, _MOST_RATIO) ** sharpness
+    return np.asarray(powers / (1 + powers))

@@ -1,10 +1,11 @@
 """The network that lifts over time: the conditional variational autoencoder of (8) to (11) over windows of frames.
 
     X = tokens of a window ── transformer ── c_t of each frame ── p(z|X) = N(z; m(c_t), s(c_t)) ── z
-    running: z = m(c_t);  smoothed entries + what (c_t, z) ── decoder ── corrects = μ, the label entries of frame t
+    running: z = m(c_t);  (c_t, z) ── decoder ── own entries, corrections of the smoothed ones, trust between both = μ
 
 What one frame shows is fitted before (`sender.semantics.fitting`) and smoothed over time
-(`sender.semantics.over_time`), in the window camera here; the decoder corrects the errors that are left.  With z known,
+(`sender.semantics.over_time`), in the window camera here; the decoder says the pose itself, and how far it trusts that.
+z is of the window: it carries what stays, such as build and which way joints bend.  With z known,
 its σ(c, z) is what remains open; the head's σ(c) is the whole error of μ at z = m(c).  The posterior q(z|X,y) and the
 discriminator are of the training alone (`sender.train.lifting`).  The same weights serve a live window and a whole
 clip: attention is masked, so that frames see those up to their own (`causal`), or all; windows have 1 to 32 frames at
@@ -26,15 +27,18 @@ from common.weights.transformer import Block
 from sender.semantics.crop_labels import ENTRIES, PELVIS
 from sender.semantics.lifting.layers import Gaussian, ResidualMLP
 from sender.semantics.lifting.window import FITTED, MAX_FRAMES, MOVED, TOKEN
+from sender.semantics.namespace import Array
 
 NAME = "lifting"
-KIND = "lifting-3"
+KIND = "lifting-4"
 _LOG_SIGMA = (-4.0, 1.0)
 # Where somebody is and how they are built is left as it was smoothed: corrections move people off their paths.
 _CORRECTED = np.ones(ENTRIES, bool)
 _CORRECTED[PELVIS] = _CORRECTED[group_slices()["shape"]] = False
 # 1/s by which the weights of the transformer's heads fall with time before they are learned, in turn.
 _OF_HEADS = (0.3, 1.0, 3.0, 10.0)
+# Logit of the trust in the decoder's own entries before it is learned.
+_TRUST = -3.0
 # Share of what the layers around the transformer are trained without.
 _DROPPED = 0.2
 # Frames that a layer sees before and after each: a frame more or less at a window's end is no matter to the other end.
@@ -92,16 +96,18 @@ class LiftingNetwork(nn.Module):
         # To later frames and to earlier ones.
         of_heads = torch.tensor(_OF_HEADS).repeat(config.heads)[: config.heads]
         self.fading = nn.Parameter(of_heads.log().expand(config.layers, 2, -1).clone())
-        self.decoder = ResidualMLP(width + config.latent, 2 * ENTRIES, config.hidden, blocks=2, dropout=_DROPPED)
+        self.decoder = ResidualMLP(width + config.latent, 4 * ENTRIES, config.hidden, blocks=2, dropout=_DROPPED)
         self.errors = ResidualMLP(width, ENTRIES, width, blocks=1)
         far = (torch.arange(MAX_FRAMES)[:, None] - torch.arange(MAX_FRAMES)).abs() > _REACH
         self.register_buffer("far", far * _HIDDEN, persistent=False)
         self.register_buffer("corrected", torch.from_numpy(_CORRECTED).float(), persistent=False)
-        # At first, nothing is corrected.
+        # At first, nothing is corrected, and hardly anything trusted.
         of_means = self.decoder.leave[-1]
         assert isinstance(of_means, nn.Linear)
         for parameter in of_means.parameters():
             nn.init.zeros_(parameter[:ENTRIES])
+            nn.init.zeros_(parameter[2 * ENTRIES :])
+        nn.init.constant_(of_means.bias[3 * ENTRIES :], _TRUST)
 
     def context(self, tokens: Tensor, lags: Tensor, mask: Tensor) -> Tensor:
         """(B, T, C) of tokens (B, T, F).
@@ -122,9 +128,11 @@ class LiftingNetwork(nn.Module):
         return Gaussian.of(self.prior_net(context))
 
     def decode(self, context: Tensor, smoothed: Tensor, z: Tensor) -> tuple[Tensor, Tensor]:
-        """Mean and standard deviation (…, E) of the entries with z (…, Z) known; of contexts (…, C) and smoothed
-        entries (…, E)."""
-        corrections, log_sigma = self.decoder(torch.cat([context, z], -1)).chunk(2, -1)
+        """Mean and standard deviation (…, E) of the entries with z (…, Z) known, of the frame or of its window; of
+        contexts (…, C) and smoothed entries (…, E)."""
+        z = z.expand(*context.shape[:-1], -1)
+        corrections, log_sigma, own, trust = self.decoder(torch.cat([context, z], -1)).chunk(4, -1)
+        corrections = corrections + trust.sigmoid() * (own - smoothed - corrections)
         return smoothed + corrections * self.corrected, log_sigma.clamp(*_LOG_SIGMA).exp()
 
     def sigma(self, context: Tensor) -> Tensor:
@@ -139,7 +147,7 @@ class LiftingNetwork(nn.Module):
         return Lifted(entries, self.sigma(context))
 
 
-def smoothed_entries(tokens: Tensor) -> Tensor:
+def smoothed_entries(tokens: Array) -> Array:
     """(…, E) in the window camera, of tokens (…, F)."""
     return tokens[..., FITTED] + tokens[..., MOVED]
 

@@ -216,6 +216,14 @@ def tokens(window: Observations, camera: WindowCamera, side: FloatArray) -> Floa
     return np.concatenate(columns, -1).astype(np.float32)
 
 
+def keypoints_of(tokens: FloatArray) -> tuple[FloatArray, FloatArray, FloatArray]:
+    """Places (…, K, 2) in the window's crop, 0…1, their standard deviations (…, K), and probabilities (…, K) that they
+    are visible, of tokens (…, F)."""
+    places = tokens[..., : 2 * KEYPOINTS].reshape(*tokens.shape[:-1], KEYPOINTS, 2) / KEYPOINT_SCALE + 0.5
+    log_sigma, visible = tokens[..., 2 * KEYPOINTS : 3 * KEYPOINTS] - 3, tokens[..., 3 * KEYPOINTS : _OF_FRAME]
+    return places, np.exp(log_sigma), visible
+
+
 def _mean_of_past(values: FloatArray, weights: FloatArray, time_s: Float64Array, constant_s: float) -> FloatArray:
     """(B, T, D) means of values (B, T, D) up to each frame, by weights (B, T, D or 1) that fall with time."""
     ago = time_s[:, :, None] - time_s[:, None]

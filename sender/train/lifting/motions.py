@@ -6,7 +6,7 @@ another motion, before a camera of any direction and focal length.
 Shapes: B windows, T frames, K = 17 keypoints, P = 61 entries of the pose.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -31,6 +31,8 @@ _CURL = (0.35, 0.2, 0.35, 0.2)
 # A kind of motion is drawn in proportion to this power of its frames.
 _BALANCE = 0.4
 _OTHER_LEGS = 0.2
+# Standard deviations of what `nearby` changes at most: entries, and radians about the upward axis and any.
+_OTHER_BUILD, _OTHER_POSE, _OTHER_TURN, _TILT = 0.5, 0.35, 0.4, 0.08
 _BATCH = 4096
 
 
@@ -119,14 +121,35 @@ class Motions:
         body = np.concatenate([np.broadcast_to(shape[:, None], (count, frames, shape.shape[1])), pose], -1)
         turned, size, focal = _cameras(count, rng)
         turn = turned[:, None] @ root
-        columns = turn[..., :2].swapaxes(-1, -2).reshape(count, frames, 6) / ROTATION_SCALE
-        entries = np.concatenate([columns, np.zeros((count, frames, 3), np.float32), body], -1)
-        keypoints = self.kinematics.keypoints(entries.reshape(-1, ENTRIES)).reshape(count, frames, -1, 3)
+        keypoints = self._keypoints(turn, body)
         path = (turned[:, None] @ (place - place.mean(1, keepdims=True))[..., None])[..., 0]
         pelvis = path + _before_camera(path, keypoints, size, focal, rng)[:, None]
         up = np.broadcast_to(-turned[:, None, :, 1], (count, frames, 3))
         still = np.ones(count, bool)
         return Moving(time_s, turn, pelvis, keypoints, body, contacts, up, size, focal, still)
+
+    def nearby(self, moving: Moving, rng: np.random.Generator) -> Moving:
+        """The same people, built, turned and posed a little otherwise, each window by as much for all of its frames.
+
+        What was seen of a clip is off in nearly the same way there, and no clip is known by its pose.
+        """
+        count, much = len(moving.time_s), rng.uniform(0, 1, (len(moving.time_s), 1, 1)).astype(np.float32)
+        body = moving.body.copy()
+        body[..., : self._shapes.shape[1]] += much * _OTHER_BUILD * rng.normal(0, 1, (count, 1, self._shapes.shape[1]))
+        body[..., self._shapes.shape[1] :] += much * _OTHER_POSE * rng.normal(0, 1, (count, 1, self._pose.shape[-1]))
+        angles = _OTHER_TURN * rng.normal(0, 1, (count, 1)) * much[:, 0] * moving.up.mean(1)
+        turned = Rotation.from_rotvec(angles + much[:, 0] * _TILT * rng.normal(0, 1, (count, 3))).as_matrix()
+        turned = turned.astype(np.float32)
+        turn, middle = turned[:, None] @ moving.turn, moving.pelvis.mean(1, keepdims=True)
+        pelvis = middle + (moving.pelvis - middle) @ turned.swapaxes(1, 2)
+        return replace(moving, turn=turn, pelvis=pelvis, body=body, keypoints=self._keypoints(turn, body))
+
+    def _keypoints(self, turn: FloatArray, body: FloatArray) -> FloatArray:
+        """(B, T, K, 3) from the pelvis, of orientations (B, T, 3, 3) and entries (B, T, E − 9)."""
+        shape = body.shape[:2]
+        columns = turn[..., :2].swapaxes(-1, -2).reshape(*shape, 6) / ROTATION_SCALE
+        entries = np.concatenate([columns, np.zeros((*shape, 3), np.float32), body], -1)
+        return np.asarray(self.kinematics.keypoints(entries.reshape(-1, ENTRIES)).reshape(*shape, -1, 3))
 
     def _motion(
         self, time_s: Float64Array, rng: np.random.Generator

@@ -37,7 +37,7 @@ _HIDDEN = 0.3
 
 
 class Posterior(nn.Module):
-    """q(z|X,y) (8) of each frame, from its context and the labels of the whole window."""
+    """q(z|X,y) (8) of a window, from the contexts and labels of its frames."""
 
     def __init__(self, config: LiftingConfig) -> None:
         super().__init__()
@@ -46,9 +46,10 @@ class Posterior(nn.Module):
         self.leave = ResidualMLP(config.width, 2 * config.latent, config.width, blocks=1)
 
     def forward(self, context: Tensor, entries: Tensor, mask: Tensor) -> Gaussian:
-        """Of contexts (B, T, C) and true entries (B, T, E); `mask` (B, 1, T, T)."""
+        """(B, 1, Z) of contexts (B, T, C) and true entries (B, T, E); `mask` (B, 1, T, T)."""
         labels = entries.clamp(-5, 5)
-        return Gaussian.of(self.leave(self.block(self.enter(torch.cat([context, labels], -1)), mask)).float())
+        frames = self.block(self.enter(torch.cat([context, labels], -1)), mask)
+        return Gaussian.of(self.leave(frames.mean(1, keepdim=True)).float())
 
 
 class MotionDiscriminator(nn.Module):

@@ -157,7 +157,6 @@ def observe(
         seen: (B, T) whether the person was found; some are lost on top.
     """
     centre, side, roll = boxes.centre, boxes.side, boxes.roll
-    errors = errors.lessened(rng.uniform(_LEAST_ERRORS, 1, len(seen)).astype(np.float32))
     seen = seen & (moving.inside.sum(-1) >= _LEAST_INSIDE) & found(moving.time_s, rng)
     seen[~seen.any(1), 0] = True
     true_centre, true_side = centre / moving.focal[:, None, None], side / moving.focal[:, None]
@@ -186,6 +185,11 @@ def observe(
         joint_depth=depth,
         depth_log_variance=errors.depth_log_variance,
     )
+
+
+def lessened(errors: Errors, rng: np.random.Generator) -> Errors:
+    """Some of the errors of each window."""
+    return errors.lessened(rng.uniform(_LEAST_ERRORS, 1, len(errors.view)).astype(np.float32))
 
 
 def in_crop_cameras(moving: Moving, turn: FloatArray, side: FloatArray) -> FloatArray:

@@ -6,10 +6,10 @@ others are transplanted onto motions.
 Shapes: N clips, L frames of a clip, B windows, T frames, K = 17 keypoints, E = 80 entries.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import fields, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 
@@ -36,19 +36,9 @@ _NAMES: dict[float, View] = {0.0: "plain", 1.0: "mirrored", 0.5: "both"}
 
 
 class RecordedClips:
-    """The clips of a folder, and their mirror images.
+    """Clips: their arrays (`sender.train.lifting.clips`), `smoothed`."""
 
-    Raises:
-        FileNotFoundError: there are none.
-    """
-
-    def __init__(self, folder: Path) -> None:
-        files = sorted(folder.glob("*.npz"))
-        if not files:
-            raise FileNotFoundError(f"no clips in {folder}")
-        space, clips = LabelSpace.load(), [_loaded(file) for file in files]
-        clips += [mirrored(clip, space) for clip in clips]
-        clips = [smoothed(clip) for clip in (*clips, *map(backwards, clips))]
+    def __init__(self, clips: Sequence[Mapping[str, Any]]) -> None:
         self._arrays = {name: np.stack([clip[name] for clip in clips]) for name in clips[0]}
         self._moving = Moving(**{item.name: self._arrays[item.name] for item in fields(Moving)})
         self._boxes = _boxes(self._arrays)
@@ -57,6 +47,20 @@ class RecordedClips:
         focal = self._moving.focal[:, None]
         self._turn = crop_rotation(self._boxes.centre / focal[..., None], self._boxes.roll)
         self._errors = {causal: self._wrong(causal=causal) for causal in (False, True)}
+
+    @classmethod
+    def read(cls, folder: Path) -> Self:
+        """The clips of a folder, their mirror images, and both backwards.
+
+        Raises:
+            FileNotFoundError: there are none.
+        """
+        files = sorted(folder.glob("*.npz"))
+        if not files:
+            raise FileNotFoundError(f"no clips in {folder}")
+        space, clips = LabelSpace.load(), [_loaded(file) for file in files]
+        clips += [mirrored(clip, space) for clip in clips]
+        return cls([smoothed(clip) for clip in (*clips, *map(backwards, clips))])
 
     def __len__(self) -> int:
         return len(self._seen)

@@ -13,8 +13,8 @@ from common.arrays import BoolArray, FloatArray
 from sender.semantics.crop_labels import PELVIS, entries_of_pelvis, pelvis_in_crop
 from sender.semantics.lifting.network import lags_of
 from sender.semantics.lifting.window import Observations, WindowCamera, mean_crop, tokens
-from sender.train.lifting.motions import Motions, Moving
-from sender.train.lifting.observed import assumed_focal, crops, observe
+from sender.train.lifting.motions import Moving
+from sender.train.lifting.observed import assumed_focal, lessened, observe
 from sender.train.lifting.recorded import RecordedClips
 
 
@@ -94,36 +94,25 @@ def windows_of(
     )
 
 
-class WindowSource:
-    """Draws batches of windows of motions, with the errors of clips, and of clips."""
+def drawn(
+    clips: RecordedClips,
+    count: int,
+    frames: int,
+    rng: np.random.Generator,
+    *,
+    causal: bool,
+    fps: float | None = None,
+) -> Windows:
+    """`count` windows of as many frames of clips, with what was seen of them.
 
-    def __init__(self, motions: Motions, clips: RecordedClips) -> None:
-        self.motions, self.clips = motions, clips
-
-    def draw(
-        self, count: int, frames: int, rng: np.random.Generator, *, causal: bool, fps: float | None = None
-    ) -> Windows:
-        """`count` windows of as many frames of motions.
-
-        Args:
-            causal: whether frames do not see later ones.
-            fps: even rate of frames; else at random.
-        """
-        moving = self.motions.draw(count, frames, rng, fps)
-        boxes, focal = crops(moving, rng), assumed_focal(moving, rng)
-        observed = observe(
-            moving, boxes, focal, *self.clips.errors(moving.inside, moving.time_s, rng, causal=causal), rng
-        )
-        return windows_of(moving, observed, focal, _counted(observed.seen, rng, fps), causal=causal)
-
-    def draw_clips(
-        self, count: int, frames: int, rng: np.random.Generator, *, causal: bool, fps: float | None = None
-    ) -> Windows:
-        """The same of clips, with what was seen of them; `fps` other than none is theirs."""
-        moving, boxes, errors, seen = self.clips.draw(count, frames, rng, fps, causal=causal)
-        focal = assumed_focal(moving, rng)
-        observed = observe(moving, boxes, focal, errors, seen, rng)
-        return windows_of(moving, observed, focal, _counted(observed.seen, rng, fps), causal=causal)
+    Args:
+        causal: whether frames do not see later ones.
+        fps: other than none is the clips', to judge by: then all is as it was seen; else rate and errors are random.
+    """
+    moving, boxes, errors, seen = clips.draw(count, frames, rng, fps, causal=causal)
+    focal = assumed_focal(moving, rng)
+    observed = observe(moving, boxes, focal, errors if fps else lessened(errors, rng), seen, rng)
+    return windows_of(moving, observed, focal, _counted(observed.seen, rng, fps), causal=causal)
 
 
 def _counted(seen: BoolArray, rng: np.random.Generator, fps: float | None) -> BoolArray:

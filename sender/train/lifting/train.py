@@ -1,13 +1,14 @@
 """Trains the network that lifts 2D over time (`sender.semantics.lifting`).
 
-Windows are of rendered clips, and of motions before random cameras with the errors of such clips.
+Windows are of rendered clips, and of imagined ones (`sender.train.lifting.imagined`).
 
 Examples:
-  python -m sender.train.lifting.train --windows windows30 --clips clips --minutes 14 --export
+  python -m sender.train.lifting.train --windows windows30 --clips clips --minutes 70 --export
 """
 
 import argparse
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import count as count_from
 from pathlib import Path
 
 import numpy as np
@@ -30,6 +31,7 @@ from sender.semantics.lifting.network import (
     attention_mask,
     smoothed_entries,
 )
+from sender.train.lifting.imagined import imagined
 from sender.train.lifting.motions import Motions
 from sender.train.lifting.objective import (
     Bodies,
@@ -45,7 +47,7 @@ from sender.train.lifting.objective import (
     total,
 )
 from sender.train.lifting.recorded import RecordedClips
-from sender.train.lifting.samples import Windows, WindowSource
+from sender.train.lifting.samples import Windows, drawn
 from sender.train.lifting.scores import scores
 
 _FRAMES = (1, 4, 8, 16, 24, 32)
@@ -53,7 +55,10 @@ _FRAMES = (1, 4, 8, 16, 24, 32)
 _SHARES = (0.04, 0.06, 0.12, 0.43, 0.15, 0.2)
 """… and of the batches that have them."""
 _MOST_WINDOWS = 128
-_CAUSAL, _OF_CLIPS = 0.6, 0.7
+_CAUSAL, _OF_CLIPS = 0.6, 0.4
+# Clips that are imagined at once, and the batches until others are; those that validate.
+_IMAGINED, _IMAGINED_EVERY, _JUDGED = 400, 600, 48
+_SPLITS: tuple[Split, Split] = ("train", "val")
 # Share of the training in which β rises, and nats of each frame's latent that cost nothing.
 _WARM, _FREE_NATS = 0.15, 2.0
 # Steps from one of the discriminator to the next, and the frames that it needs.
@@ -65,7 +70,7 @@ class LiftingTraining(Recipe[LiftingNetwork, Windows]):
 
     name = NAME
     kind = KIND
-    defaults = Defaults(14.0, batch=24, rate=5e-4, average_decay=0.999, evaluate_minutes=4.0, weight_decay=0.05)
+    defaults = Defaults(70.0, batch=24, rate=5e-4, average_decay=0.999, evaluate_minutes=4.0, weight_decay=0.05)
 
     @classmethod
     def add_flags(cls, parser: argparse.ArgumentParser) -> None:
@@ -73,9 +78,11 @@ class LiftingTraining(Recipe[LiftingNetwork, Windows]):
         parser.add_argument("--clips", type=Path, required=True, help="folder of rendered clips, train and val in it")
 
     def prepare(self) -> LiftingNetwork:
-        self._sources = {split: self._source(split) for split in ("train", "val")}
+        windows, folder = open_windows(self.options.windows), self.options.clips
+        self._motions = {split: Motions(windows, split) for split in _SPLITS}
+        self._clips = {split: RecordedClips.read(folder / split) for split in _SPLITS}
         network = self.or_shipped(LiftingNetwork(LiftingConfig()))
-        self._weights, self._bodies = Weights(), Bodies(self._sources["train"].motions.kinematics).to(self.device)
+        self._weights, self._bodies = Weights(), Bodies(self._motions["train"].kinematics).to(self.device)
         self._posterior = Posterior(network.config).to(self.device)
         for module in (*network.modules(), *self._posterior.modules()):
             if isinstance(module, Attention):
@@ -86,10 +93,6 @@ class LiftingTraining(Recipe[LiftingNetwork, Windows]):
         self._steps = 0
         return network
 
-    def _source(self, split: Split) -> WindowSource:
-        clips = RecordedClips(self.options.clips / split)
-        return WindowSource(Motions(open_windows(self.options.windows), split), clips)
-
     def parts(self) -> Mapping[str, Stateful]:
         return {
             "posterior": self._posterior,
@@ -99,13 +102,15 @@ class LiftingTraining(Recipe[LiftingNetwork, Windows]):
 
     def batches(self, count: int, rng: np.random.Generator) -> Iterator[Windows]:
         """Of `count` windows of 32 frames, or as many frames in shorter ones."""
-        while True:
+        for number in count_from(0):
+            if number % _IMAGINED_EVERY == 0:
+                others = imagined(_IMAGINED, self._motions["train"], self._clips["train"], rng)
             frames = int(rng.choice(_FRAMES, p=_SHARES))
             windows = min(count * _FRAMES[-1] // frames, _MOST_WINDOWS)
             causal = rng.random() < _CAUSAL
-            source = self._sources["train"]
-            draw = source.draw_clips if rng.random() < _OF_CLIPS else source.draw
-            yield draw(windows, frames, rng, causal=causal)
+            yield drawn(
+                self._clips["train"] if rng.random() < _OF_CLIPS else others, windows, frames, rng, causal=causal
+            )
 
     def optimisers(self, network: LiftingNetwork) -> Sequence[torch.optim.Optimizer]:
         weights = [*network.parameters(), *self._posterior.parameters()]
@@ -139,7 +144,7 @@ class LiftingTraining(Recipe[LiftingNetwork, Windows]):
         beta = weights.beta_kl * min(1.0, self.share / _WARM + 0.02)
         terms = {
             "posterior": weights.posterior * masked_mean(likelihood(batch.entries, *decoded), used),
-            "kl": weights.posterior * beta / ENTRIES * masked_mean(nats, used),
+            "kl": weights.posterior * beta / (ENTRIES * batch.tokens.shape[1]) * masked_mean(nats, used),
         }
         self._steps += 1
         frames = batch.tokens.shape[1]
@@ -158,17 +163,14 @@ class LiftingTraining(Recipe[LiftingNetwork, Windows]):
 
     def evaluate(self, network: LiftingNetwork) -> dict[str, float]:
         """Scores of windows of motions, and of clips, of the validation split (`sender.train.lifting.scores`)."""
-        rng, source = np.random.default_rng(1), self._sources["val"]
-        of_motions = self._scores(network, [_drawn(source.draw, rng) for _ in range(4)])
-        of_clips = self._scores(network, [_drawn(source.draw_clips, rng) for _ in range(4)])
-        return of_motions | {f"clips_{name}": value for name, value in of_clips.items()}
+        rng, clips = np.random.default_rng(1), self._clips["val"]
+        others = imagined(_JUDGED, self._motions["val"], clips, rng)
+        of_others, of_clips = (self._scores(network, each, rng) for each in (others, clips))
+        return of_others | {f"clips_{name}": value for name, value in of_clips.items()}
 
-    def _scores(self, network: LiftingNetwork, batches: Sequence[Windows]) -> dict[str, float]:
+    def _scores(self, network: LiftingNetwork, clips: RecordedClips, rng: np.random.Generator) -> dict[str, float]:
+        batches = [drawn(clips, 32, 32, rng, causal=True, fps=30.0) for _ in range(4)]
         return scores(network, [on_device(batch, self.device) for batch in batches], self._bodies, self._posterior)
-
-
-def _drawn(draw: Callable[..., Windows], rng: np.random.Generator) -> Windows:
-    return draw(32, 32, rng, causal=True, fps=30.0)
 
 
 if __name__ == "__main__":

@@ -21,7 +21,6 @@ import argparse
 import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
-from typing import get_args
 
 import numpy as np
 import torch
@@ -44,7 +43,7 @@ from sender.lookahead import Perceived, with_later
 from sender.perception.config import TrackingConfig
 from sender.perception.stage import PerceptionStage
 from sender.perception.track import ObservedPerson
-from sender.semantics.config import METHOD, Method, SmoothingConfig
+from sender.semantics.config import SmoothingConfig
 from sender.semantics.stage import SemanticsStage
 from tests.bench import measures, report
 from tests.bench.bytes.rates import CodecPair, as_frame, unconstrained_rho
@@ -136,7 +135,6 @@ class MovingSender:
     """Perception and semantics in process.
 
     Args:
-        method: how bodies are estimated.
         live: whether frames wait for no later ones.
         late: whether the first one that is live was late.
         loses: whether `lost` and `held` are among the systems.
@@ -145,10 +143,10 @@ class MovingSender:
         WeightsError: weights are missing or of another version.
     """
 
-    def __init__(self, method: Method = METHOD, *, live: bool = False, late: bool = False, loses: bool = False) -> None:
+    def __init__(self, *, live: bool = False, late: bool = False, loses: bool = False) -> None:
         self._live, self._late, self._loses = live, late, loses
         self._perception = PerceptionStage.load(TrackingConfig(max_people=1), cameras=int(live))
-        followed, alone = (SemanticsStage.load(SmoothingConfig(strength, method)) for strength in (1.0, 0.0))
+        followed, alone = (SemanticsStage.load(SmoothingConfig(strength)) for strength in (1.0, 0.0))
         self._semantics = {"bodywire": followed, "per frame": alone}
         self._joints, self._exported = LabelJoints(), ExportedJoints()
         self._importance = Importance.load()
@@ -208,14 +206,13 @@ def summary(clips: Sequence[dict[str, float]]) -> dict[str, float]:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     parser = report.flags("moving", __doc__, 7)
-    parser.add_argument("--semantics", choices=get_args(Method), default=METHOD, help="(default: %(default)s)")
     parser.add_argument("--live", action="store_true", help="frames wait for no later ones")
     parser.add_argument("--late", action="store_true", help="and every other one is propagated from the one before")
     return report.run(parser, _work, arguments)
 
 
 def _work(options: argparse.Namespace) -> None:
-    sender = MovingSender(options.semantics, live=options.live or options.late, late=options.late, loses=True)
+    sender = MovingSender(live=options.live or options.late, late=options.late, loses=True)
     renderer = MovingClipRenderer()
     found: dict[str, list[dict[str, float]]] = {}
     for number in range(QUICK_CLIPS if options.quick else CLIPS):

@@ -28,7 +28,7 @@ FLOORS = {
     "movenet_lightning": 0.28,
     "movenet_thunder": 0.22,
     "keypoint_fusion": -5.0,
-    "lifting": 200.0,
+    "lifting": 137.0,
     "pose_errors": 0.35,
     "confidence": 0.3,
     "clothing": 7.6,

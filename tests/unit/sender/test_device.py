@@ -7,7 +7,6 @@ from common.body.label_space import LabelSpace
 from common.body.model import BodyModel
 from common.errors import UsageError
 from common.frames import PersonLabels
-from common.labels import FAST_GROUPS
 from common.weights import captured
 from common.weights.config import DeviceConfig
 from sender.capture.open import DEMO_CLIP
@@ -18,7 +17,6 @@ from sender.lookahead import Perceived
 from sender.metrics import SenderMetrics
 from sender.openings import OpenCamera
 from sender.people.view import PeopleView
-from sender.semantics.config import METHOD, Method, SmoothingConfig
 from sender.texture.stage import TextureStage
 from tests.support.training.pretended_gpu import on_gpu, pretended_gpu
 
@@ -32,11 +30,11 @@ def camera_of(config: SenderConfig, source: VideoFileSource) -> OpenCamera:
     return OpenCamera("", config, SenderMetrics(), source, None)
 
 
-def labelled(device: str, method: Method = METHOD) -> list[tuple[PersonLabels, ...]]:
+def labelled(device: str) -> list[tuple[PersonLabels, ...]]:
     """Labels of the first frames of the demo clip, with the networks on a device."""
     labels: list[tuple[PersonLabels, ...]] = []
     textures = TextureStage(LabelSpace.load(), BodyModel.load())
-    config = SenderConfig(device=DeviceConfig(device), smoothing=SmoothingConfig(semantics=method))
+    config = SenderConfig(device=DeviceConfig(device))
     with VideoFileSource(DEMO_CLIP) as source:
         perception, semantics, clothing = load_networks([camera_of(config, source)])[0][:3]
         assert on_gpu(perception._perception.net) == (device == "cuda")
@@ -56,18 +54,16 @@ def cannot_capture(*_: object) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("method", "captures"), [(METHOD, True), (METHOD, False), ("lifting", True)])
-def test_networks_on_a_gpu_say_what_they_say_on_the_cpu(
-    method: Method, captures: bool, monkeypatch: pytest.MonkeyPatch
-) -> None:
+@pytest.mark.parametrize("captures", [True, False])
+def test_networks_on_a_gpu_say_what_they_say_on_the_cpu(captures: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     with pretended_gpu(monkeypatch), monkeypatch.context() as patch:
         if not captures:
             patch.setattr(captured, "CudaGraph", cannot_capture)
-        labels = labelled("cuda", method)
+        labels = labelled("cuda")
     assert len(labels) == FRAMES
-    for (person,), (other,) in zip(labels, labelled("cpu", method), strict=True):
+    for (person,), (other,) in zip(labels, labelled("cpu"), strict=True):
         assert person.labels.keys() == other.labels.keys()
-        for group in person.labels.keys() if method == METHOD else person.labels.keys() & set(FAST_GROUPS):
+        for group in person.labels:
             found, expected = person.labels[group], other.labels[group]
             np.testing.assert_allclose(found, expected, atol=TOLERANCE_SIGMA, err_msg=group)
 

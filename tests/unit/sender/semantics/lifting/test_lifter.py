@@ -11,11 +11,13 @@ from common.frames import Camera
 from common.labels import LABEL_SIZE, group_slices
 from common.weights.devices import CPU
 from common.weights.inference import NetworkInUse
+from sender.perception.heads import KEYPOINTS
 from sender.semantics.crop_labels import ENTRIES, PELVIS
 from sender.semantics.keypoint_jacobian import KeypointJacobian
-from sender.semantics.lifting.lifter import _CARRIED, FRAMES, Lifter, OneFrame
+from sender.semantics.lifting.lifter import FRAMES, Lifter, OneFrame
 from sender.semantics.lifting.memory import Window
 from sender.semantics.lifting.network import LiftingConfig, LiftingNetwork, attention_mask, lags_of, smoothed_entries
+from sender.semantics.lifting.window import FITTED, KEYPOINT_SCALE, TOKEN, WindowCamera
 from tests.unit.sender.semantics.lifting.test_memory import PERSON, filmed
 
 CAMERA = Camera(640, 480, 700.0)
@@ -44,15 +46,33 @@ def lifter(network: LiftingNetwork, kinematics: KeypointJacobian) -> Lifter:
 def test_one_frame_is_what_the_network_says_of_it(network: LiftingNetwork) -> None:
     tokens, lags, sees, anchor = OneFrame.example()
     tokens, lags = torch.randn(tokens.shape), lags_of(torch.arange(FRAMES)[None] / 30)
-    sees[..., :4], anchor[:] = 0, 0
-    anchor[:, 9] = 1
-    whole = network(tokens[:, 4:], lags[:, 4:, 4:], attention_mask(torch.ones(1, FRAMES - 4, dtype=torch.bool)))
-    entries, sigma = OneFrame(network)(tokens, lags, sees, anchor)
-    torch.testing.assert_close(sigma, whole.sigma[:, 5], atol=1e-4, rtol=1e-4)
-    moved, corrected = (each - smoothed_entries(tokens)[:, 9] for each in (entries, whole.entries[:, 5]))
-    torch.testing.assert_close(moved, _CARRIED * corrected, atol=1e-4, rtol=1e-4)
+    sees[..., :2], anchor[:] = 0, 0
+    anchor[:, 5] = 1
+    whole = network(tokens[:, 2:], lags[:, 2:, 2:], attention_mask(torch.ones(1, FRAMES - 2, dtype=torch.bool)))
+    (entries,) = OneFrame(network)(tokens, lags, sees, anchor)
+    moved, corrected = (each - smoothed_entries(tokens)[:, 5] for each in (entries, whole.entries[:, 3]))
+    torch.testing.assert_close(moved, corrected, atol=1e-4, rtol=1e-4)
     still = corrected[0] == 0
     assert still[PELVIS].all() and still[group_slices()["shape"]].all() and not still[PELVIS.stop + 10 :].any()
+
+
+@pytest.mark.parametrize(("lifted", "carries"), [("exact", True), ("near", False), ("wrong", False)])
+def test_bodies_that_explain_the_keypoints_are_carried(lifter: Lifter, lifted: str, *, carries: bool) -> None:
+    """Of somebody who was smoothed into another pose; one who is nearly right stays."""
+    rng = np.random.default_rng(0)
+    true, turn = rng.normal(0, 0.3, (1, ENTRIES)).astype(np.float32), np.zeros((1, ENTRIES), np.float32)
+    true[:, PELVIS] = 0
+    turn[:, PELVIS.stop + 10 :] = rng.normal(0, 0.8, ENTRIES - PELVIS.stop - 10)
+    camera = WindowCamera.through(np.zeros((1, 2), np.float32), np.ones(1, np.float32))
+    smoothed = true + {"exact": 1.0, "near": 0.1, "wrong": 0.0}[lifted] * turn
+    seen = np.zeros((1, TOKEN), np.float32)
+    places = lifter._refiner.projected(true, camera.focal[:, None, None])
+    seen[:, : 2 * KEYPOINTS] = KEYPOINT_SCALE * (places.reshape(1, -1) - 0.5)
+    seen[:, 2 * KEYPOINTS : 3 * KEYPOINTS], seen[:, 3 * KEYPOINTS : 4 * KEYPOINTS] = np.log(0.01) + 3, 1
+    seen[:, FITTED] = smoothed
+    said = smoothed + turn if lifted == "wrong" else true
+    share = (lifter._carried(said, seen, camera) - smoothed) / (said - smoothed + 1e-9)
+    assert np.median(share[:, PELVIS.stop + 10 :]) > 0.95 if carries else np.abs(share).max() < 0.05
 
 
 def windows() -> list[Window]:
@@ -62,17 +82,16 @@ def windows() -> list[Window]:
 
 
 def test_people_are_estimated_together_as_alone(lifter: Lifter) -> None:
-    both = lifter.bodies(windows(), CAMERA)
-    alone = [lifter.bodies([window], CAMERA) for window in windows()]
-    for name in ("entries", "sigma", "keypoints"):
-        expected = np.concatenate([getattr(each, name) for each in alone])
-        np.testing.assert_allclose(getattr(both, name), expected, atol=3e-3, rtol=1e-3)
+    both = lifter.lifted(windows(), CAMERA)
+    alone = [lifter.lifted([window], CAMERA) for window in windows()]
+    for found, expected in zip(both, map(np.concatenate, zip(*alone, strict=True)), strict=True):
+        np.testing.assert_allclose(found, expected, atol=3e-3, rtol=1e-3)
 
 
 def test_keypoints_are_those_of_the_labels(lifter: Lifter, kinematics: KeypointJacobian) -> None:
-    bodies, space = lifter.bodies(windows(), CAMERA), LabelSpace.load()
+    (entries, keypoints), space = lifter.lifted(windows(), CAMERA), LabelSpace.load()
     labels = np.zeros((2, LABEL_SIZE), np.float32)
-    labels[:, :ENTRIES] = bodies.entries
+    labels[:, :ENTRIES] = entries
     decoded, _ = KeypointKinematics(BodyModel.load())(space.decode(torch.from_numpy(labels)))
     pixels = np.stack([CAMERA.project(each) for each in decoded.numpy()])
-    np.testing.assert_allclose(bodies.keypoints, pixels, atol=0.1)
+    np.testing.assert_allclose(keypoints, pixels, atol=0.1)

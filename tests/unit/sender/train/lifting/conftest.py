@@ -67,4 +67,4 @@ def clip_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def clips(clip_folder: Path) -> RecordedClips:
-    return RecordedClips(clip_folder / "train")
+    return RecordedClips.read(clip_folder / "train")

@@ -31,6 +31,6 @@ def test_what_is_seen_is_near_the_truth(tmp_path: Path, monkeypatch: pytest.Monk
         true = CropBox(left, top, side, float(clip["crop"][row, 3])).to_units(camera.project(keypoints))
         wrong = np.linalg.norm(clip["keypoints_2d"][row] - true, axis=-1)
         assert np.median(wrong[((true > 0) & (true < 1)).all(-1)]) < 0.04
-    moving, _, _, seen = RecordedClips(path.parent).draw(4, 2, np.random.default_rng(0), causal=True)
+    moving, _, _, seen = RecordedClips.read(path.parent).draw(4, 2, np.random.default_rng(0), causal=True)
     assert seen.all()
     npt.assert_allclose(np.linalg.norm(moving.up, axis=-1), 1, atol=1e-5)

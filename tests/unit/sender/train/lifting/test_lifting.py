@@ -13,10 +13,11 @@ from sender.semantics.lifting.network import Lifted
 from sender.semantics.lifting.window import FITTED, KEYPOINT_SCALE
 from sender.train.lifting import observed as observations
 from sender.train.lifting import train as lifting
+from sender.train.lifting.imagined import imagined
 from sender.train.lifting.motions import Motions
 from sender.train.lifting.objective import Bodies, Weights, geometry, pelvises, projected
 from sender.train.lifting.recorded import RecordedClips
-from sender.train.lifting.samples import Windows, WindowSource
+from sender.train.lifting.samples import Windows, drawn
 from tests.support.training.training_examples import flags_of_examples, recipe_of, train_on_gpu
 
 
@@ -24,31 +25,30 @@ from tests.support.training.training_examples import flags_of_examples, recipe_o
 def batch(clip_folder: Path, clips: RecordedClips, monkeypatch: pytest.MonkeyPatch) -> tuple[Windows, Bodies]:
     """Windows of cameras whose focal lengths are known."""
     monkeypatch.setattr(observations, "_WRONG_FOCAL", 0.0)
-    source = WindowSource(Motions(open_windows(clip_folder / "windows"), "train"), clips)
-    drawn = source.draw(12, 5, np.random.default_rng(2), causal=True)
-    return drawn, Bodies(source.motions.kinematics)
+    motions, rng = Motions(open_windows(clip_folder / "windows"), "train"), np.random.default_rng(2)
+    return drawn(imagined(8, motions, clips, rng), 12, 5, rng, causal=True), Bodies(motions.kinematics)
 
 
 def test_true_entries_are_where_the_keypoints_are_seen(batch: tuple[Windows, Bodies]) -> None:
-    drawn, bodies = batch
-    keypoints = bodies(drawn.entries)
-    torch.testing.assert_close(keypoints, drawn.keypoints, atol=1e-4, rtol=0)
-    places = projected(keypoints, pelvises(drawn.entries, drawn.focal), drawn.focal)
-    torch.testing.assert_close(places[drawn.inside], drawn.places[drawn.inside], atol=1e-3, rtol=1e-3)
+    windows, bodies = batch
+    keypoints = bodies(windows.entries)
+    torch.testing.assert_close(keypoints, windows.keypoints, atol=1e-4, rtol=0)
+    places = projected(keypoints, pelvises(windows.entries, windows.focal), windows.focal)
+    torch.testing.assert_close(places[windows.inside], windows.places[windows.inside], atol=1e-3, rtol=1e-3)
     # What is fitted and seen without an error is where the truth is.
-    wrong = (drawn.tokens[..., FITTED] - drawn.entries)[drawn.seen]
+    wrong = (windows.tokens[..., FITTED] - windows.entries)[windows.seen]
     assert wrong.abs().median() < 0.01
-    seen = drawn.tokens[..., :34].unflatten(-1, (-1, 2)) / KEYPOINT_SCALE + 0.5
-    assert (seen - drawn.places).norm(dim=-1)[drawn.inside & drawn.seen[..., None]].median() < 1e-3
+    seen = windows.tokens[..., :34].unflatten(-1, (-1, 2)) / KEYPOINT_SCALE + 0.5
+    assert (seen - windows.places).norm(dim=-1)[windows.inside & windows.seen[..., None]].median() < 1e-3
 
 
 def test_terms_are_least_at_the_truth(batch: tuple[Windows, Bodies]) -> None:
-    drawn, bodies = batch
-    drawn = replace(drawn, contacts=torch.ones_like(drawn.contacts))
-    exact = Lifted(drawn.entries, torch.ones_like(drawn.entries))
-    noise = torch.randn(drawn.entries.shape, generator=torch.Generator().manual_seed(0))
-    off = exact._replace(entries=drawn.entries + 0.1 * noise)
-    best, worse = (geometry(drawn, each, bodies, Weights()) for each in (exact, off))
+    windows, bodies = batch
+    windows = replace(windows, contacts=torch.ones_like(windows.contacts))
+    exact = Lifted(windows.entries, torch.ones_like(windows.entries))
+    noise = torch.randn(windows.entries.shape, generator=torch.Generator().manual_seed(0))
+    off = exact._replace(entries=windows.entries + 0.1 * noise)
+    best, worse = (geometry(windows, each, bodies, Weights()) for each in (exact, off))
     for name, value in best.items():
         assert value < 0.02, name
         assert worse[name] > 2 * value + 0.01, name
