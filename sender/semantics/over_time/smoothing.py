@@ -2,12 +2,9 @@
 
 A low-pass filter whose cutoff frequency rises with speed: no jitter at rest, little lag in motion.
 
-    f = f_min + β √max(ẋ² − 2σ², 0),   x̂ += (1 − e^(−2πfΔt)) (x − x̂)
+    f = f_min + β |ẋ|,   x̂ += (1 − e^(−2πfΔt)) (x − x̂)
 
 Before, x is moved towards the last x where a group moves faster than anybody does.
-
-Noise looks like speed and would open the filter where it is needed most, on limbs that are hard to see.  Its share σ²
-of the squared speed is estimated from the second differences of the labels, which noise dominates.
 
 Each group has its own speed, so that a moving arm does not add jitter to the legs.  Of the `root` group, orientation,
 position in the image and distance are filtered apart: a body that lags behind the picture is seen at once, also when
@@ -43,10 +40,6 @@ _SMOOTHED = (
 # What turns with a person who is seen from the other side.
 _POSE = np.concatenate([np.r_[group] for group in _SMOOTHED if group not in (_IMAGE_POSITION, _DISTANCE)])
 _SPEED_CUTOFF_HZ = 1.0
-# Of the mean of the noise, over about half a second.
-_NOISE_CUTOFF_HZ = 0.3
-# How often the squared speed that noise alone would show is left out: people who stand move half as much.
-_NOISE_SHARE = 2.0
 # f_min, the cutoff frequency at rest.
 _MIN_CUTOFF_HZ = 0.4
 SPEED_GAIN: Final = 1.2
@@ -77,40 +70,30 @@ class _FilterState:
     time_s: float
     value: FloatArray
     speed: FloatArray
-    noise: FloatArray
-    last: tuple[FloatArray, ...]
+    last: FloatArray
     distance: FloatArray
     shape: SteadyShape
-    last_step_s: float = 1.0
 
     def limit(self, labels: FloatArray, step_s: float) -> None:
         """Lets no group of the labels of the next frame, `step_s` later, move too far from those of the last one."""
-        last = self.last[-1][_ENTRIES]
-        moved = labels - self.last[-1]
+        last = self.last[_ENTRIES]
+        moved = labels - self.last
         shares = np.minimum(1, _MOST_SPEEDS * np.float32(step_s) / (np.sqrt(_MEANS @ moved**2) + _TINY))
         labels[_ENTRIES] = last + shares[_GROUP_OF_ENTRY] * (labels[_ENTRIES] - last)
 
     def add(self, labels: FloatArray, step_s: float) -> None:
-        """Updates speed and noise by the next labels, `step_s` later."""
+        """Updates the speed by the next labels, `step_s` later."""
         speed = (labels - self.value) / np.float32(step_s)
         self.speed += _gain(_SPEED_CUTOFF_HZ, step_s) * (speed - self.speed)
-        if len(self.last) > 1:
-            # Steps of different lengths belong to one speed.
-            ratio = step_s / self.last_step_s
-            second = labels - self.last[-1] - np.float32(ratio) * (self.last[-1] - self.last[-2])
-            variance = 1 + (1 + ratio) ** 2 + ratio**2
-            self.noise += _gain(_NOISE_CUTOFF_HZ, step_s) * (second**2 / np.float32(variance) - self.noise)
-        self.last, self.last_step_s = (*self.last[-1:], labels), step_s
+        self.last = labels
 
     def turn(self, labels: FloatArray) -> None:
         """Goes on with the pose of the next labels, at rest: there is nothing between two sides of a person."""
-        self.value[_POSE], self.speed[_POSE], self.last = labels[_POSE], 0, (labels,)
+        self.value[_POSE], self.speed[_POSE], self.last = labels[_POSE], 0, labels
 
-    def speeds(self, step_s: float) -> FloatArray:
-        """(G,) root mean square of each group's speed, σ a second, without the share of the noise."""
-        gain = _gain(_SPEED_CUTOFF_HZ, step_s)
-        share = np.float32(_NOISE_SHARE / step_s**2) * gain / (2 - gain)
-        return np.sqrt(np.maximum(0, _MEANS @ (self.speed**2 - share * self.noise)))
+    def speeds(self) -> FloatArray:
+        """(G,) root mean square of each group's speed, σ a second."""
+        return np.asarray(np.sqrt(_MEANS @ self.speed**2))
 
 
 @dataclass(slots=True)
@@ -150,11 +133,10 @@ class LabelSmoother:
             raise ValueError(f"expected {LABEL_SIZE} label entries, got {labels.shape}")
         state = person.state
         if state is None or not 0.0 < time_s - state.time_s <= HELD_S:
-            zeros, shape = np.zeros_like(labels), SteadyShape()
+            speed, shape, views = np.zeros_like(labels), SteadyShape(), ViewMean()
             shape.steady(labels, time_s)
-            last, distance, views = (labels.copy(),), labels[_DISTANCE].copy(), ViewMean()
-            filters = (FacingResolver(), views, time_s, labels.copy(), zeros, zeros.copy(), last, distance, shape)
-            person.state = _FilterState(*filters)
+            value, last, distance = labels.copy(), labels.copy(), labels[_DISTANCE].copy()
+            person.state = _FilterState(FacingResolver(), views, time_s, value, speed, last, distance, shape)
             return views.add(view, labels, time_s)
         labels, step_s = labels.copy(), time_s - state.time_s
         facing = state.facing.judge(time_s, labels, state.value, state.time_s)
@@ -167,7 +149,7 @@ class LabelSmoother:
         labels = state.shape.steady(state.views.add(view, labels, time_s), time_s)
         state.add(labels, step_s)
         value = labels.copy()
-        gains = _gain(self._min_cutoff_hz + self._speed_gains * state.speeds(step_s), step_s)[_GROUP_OF_ENTRY]
+        gains = _gain(self._min_cutoff_hz + self._speed_gains * state.speeds(), step_s)[_GROUP_OF_ENTRY]
         before = state.value[_ENTRIES]
         value[_ENTRIES] = before + gains * (labels[_ENTRIES] - before)
         state.time_s, state.value = time_s, value
