@@ -34,10 +34,10 @@ class BodyEstimator:
     Args:
         strength: of `FixedLagSmoother`; 0 leaves each frame as it is.
         heads: moves bodies to where landmarks have their heads.
-        lifter: corrects what is smoothed; None where nothing is smoothed.
+        lifter: rights what is smoothed.
     """
 
-    def __init__(self, fits: CropFits, strength: float, heads: HeadPlacement, lifter: Lifter | None = None) -> None:
+    def __init__(self, fits: CropFits, strength: float, heads: HeadPlacement, lifter: Lifter) -> None:
         self._fits, self._strength, self._heads, self._lifter = fits, strength, heads, lifter
         self._smoother = FixedLagSmoother(strength) if strength else None
         self._frames = RecentFrames()
@@ -48,8 +48,7 @@ class BodyEstimator:
     @classmethod
     def load(cls, config: SmoothingConfig, device: torch.device = CPU) -> Self:
         """With the shipped weights; raises WeightsError where they are missing, damaged or of another version."""
-        heads = HeadPlacement.load()
-        return cls(CropFits.load(device), config.smoothing, heads, Lifter.load(device) if config.smoothing else None)
+        return cls(CropFits.load(device), config.smoothing, HeadPlacement.load(), Lifter.load(device))
 
     def anew(self, strength: float) -> Self:
         """Another estimator by the same networks, which smooths so much (`--smoothing`)."""
@@ -90,17 +89,14 @@ class BodyEstimator:
         rows = zip(observed, labels, strict=True)
         smoothed = [self._smoother.add(each.person, time_s, row, each.view) for each, row in rows]
         self._found.append(found)
-        if self._lifter is not None:
-            frames = observations(observed, fitted, _in_crops(smoothed, observed, camera), camera, time_s)
-            self._frames.add({each.person: frame for each, frame in zip(observed, frames, strict=True)}, time_s)
+        frames = observations(observed, fitted, _in_crops(smoothed, observed, camera), camera, time_s)
+        self._frames.add({each.person: frame for each, frame in zip(observed, frames, strict=True)}, time_s)
 
     def bodies(self, observed: Sequence[ObservedPerson], camera: Camera, time_s: float) -> Bodies:
         """Those of B ≥ 1 people in a frame that was noted, in the order of time."""
         if self._smoother is None:
             return self.alone(observed, camera)
         smoothed, found = [self._smoother.next(each.person) for each in observed], self._found.popleft()
-        if self._lifter is None:
-            return self._placed(replace(found, entries=np.stack(smoothed)[:, :ENTRIES]), observed, camera)
         rows = zip(observed, _in_crops(smoothed, observed, camera), strict=True)
         windows = [self._frames.window(each.person, time_s, FRAMES).where_smoothed(row) for each, row in rows]
         entries, keypoints = self._lifter.lifted(windows, camera)

@@ -47,6 +47,7 @@ from sender.semantics.crop_fits import CropFits
 from sender.semantics.estimator import BodyEstimator
 from sender.semantics.fitting import FitterOnHost
 from sender.semantics.heads import HeadPlacement
+from sender.semantics.lifting.lifter import Lifter
 from sender.semantics.predictor import PoseHead
 from sender.semantics.refine import Refiner, Targets
 from sender.train.photographs.dataset import Photograph, held_out, read_people
@@ -266,7 +267,7 @@ class Senders:
 
 def _posed(network: nn.Module, refiner: Refiner) -> BodyEstimator:
     fits = CropFits(FitterOnHost(NetworkInUse(network.eval(), "float32", CPU), refiner))
-    return BodyEstimator(fits, 0.0, HeadPlacement.load())
+    return BodyEstimator(fits, 0.0, HeadPlacement.load(), Lifter.load())
 
 
 @dataclass(frozen=True)
