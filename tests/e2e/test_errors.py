@@ -72,7 +72,6 @@ def test_sender_tells_errors_before_networks_are_loaded(tmp_path: Path, used_por
         "--delivery complete needs --peer": (2, ["--record", missing, "--delivery", "complete"]),
         "--tls-ca: cannot read": (2, [*nobody, "--tls-ca", missing]),
         "--token-file: cannot read": (2, [*nobody, "--token-file", missing]),
-        "there is no such file": (2, [*nobody, "--detector", missing]),
         "missing does not exist": (3, [*nobody, "--camera", missing]),
         "contains no image": (3, [*nobody, "--camera", str(tmp_path / "empty")]),
         "127.0.0.1:9 within 0.2 s (Connection refused)": (4, [*nobody, *soon]),
