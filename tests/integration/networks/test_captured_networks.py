@@ -29,7 +29,7 @@ ROWS = 4
 NAMES = {
     *("perception", "nanodet", "movenet_lightning", "movenet_thunder", "pose_errors", "clothing", "wears"),
     *("keypoint_fusion lightning", "keypoint_fusion thunder", "keypoint_fusion thorough"),
-    *("people", "diffusion"),
+    *("people", "diffusion", "lifting"),
 }
 
 

@@ -22,8 +22,8 @@ from tests.support.training.pretended_gpu import on_gpu, pretended_gpu
 
 # The first one is seen thoroughly, the others in one view; the third is the first whose colours are observed.
 FRAMES = 3
-# The GPU's bf16 is not the CPU's float32.
-TOLERANCE_SIGMA = 0.2
+# The GPU's bf16 is not the CPU's float32, and the detector's box, which a photograph is read in, is not the same.
+TOLERANCE_SIGMA = 0.25
 
 
 def camera_of(config: SenderConfig, source: VideoFileSource) -> OpenCamera:

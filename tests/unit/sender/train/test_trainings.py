@@ -120,11 +120,10 @@ def test_verifier_separates_people_from_the_rest(tmp_path: Path, monkeypatch: py
     flags = ["--data", "x", "--photographs", "x", "--batch", "128"]
     network, document = train_on_gpu(monkeypatch, verifier.VerifierTraining, tmp_path, *flags, steps=300)
     scores = document["scores"]
-    assert scores["auc"] > 0.97
-    assert scores["auc_opinions"] > scores["auc_one_look"]
+    assert min(scores["auc"], scores["auc_alone"]) > 0.97
     assert scores["auc_detector"] == pytest.approx(0.5, abs=0.1)
     assert scores["kept"] > 0.85
     assert scores["false_per_frame"] < 0.3
-    false = ((val.score >= 0.35) & (val.person < 0.5)).sum() / 100
+    false = ((val.score >= 0.25) & (val.person < 0.5)).sum() / 100
     assert scores["false_per_frame_detector"] == pytest.approx(float(false), abs=1e-4)
     assert Verifier.load(tmp_path / "weights").net.state_dict().keys() == network.state_dict().keys()
