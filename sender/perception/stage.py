@@ -229,13 +229,12 @@ class PerceptionStage:
         found = [
             (
                 prominence(box, presence, width, height),
-                number,
                 Candidate(box, proposal.score, image_pose=ImagePose.from_output(output, crop)),
             )
-            for number, (proposal, box, (output, crop, presence)) in enumerate(zip(new, boxes, readings, strict=True))
+            for proposal, box, (output, crop, presence) in zip(new, boxes, readings, strict=True)
         ]
         candidates: list[Candidate] = []
-        for _, _, candidate in sorted(found, reverse=True):
+        for _, candidate in sorted(found, key=lambda pair: pair[0], reverse=True):
             if not any(is_same_person(candidate, other) for other in candidates):
                 candidates.append(candidate)
         return candidates
@@ -253,19 +252,20 @@ class PerceptionStage:
         still = self._reads_photograph
         seen = self._predict(image, [each.box for each in candidates], thorough=still, apart=True)
         presences = self._verifier.presence(seen.output, [each.score for each in candidates]).tolist()
-        accepted, readings = list[Candidate](), list[tuple[PerceptionOutput, CropBox]]()
-        for output, crop, presence in zip(seen.output.split(), seen.crops, presences, strict=True):
+        of_tracked = self._verifier.presence(seen.output.own, TRACKED_PRIOR).tolist()
+        accepted, readings = list[Candidate](), list[tuple[PerceptionOutput, CropBox, float]]()
+        for output, crop, presence, own in zip(seen.output.split(), seen.crops, presences, of_tracked, strict=True):
             box, pose = person_box(output, crop), ImagePose.from_output(output, crop)
             evidence = Evidence.from_output(output, crop, box, presence, camera.width, camera.height)
             # A photograph has no second frame that could decide, and shows close-ups without located keypoints.
             nobody = evidence.is_nobody and not still
             if presence >= least and not nobody and not shows_head_of(self._tracker.seen, box, pose):
                 accepted.append(Candidate(box, presence, Appearance.from_output(output), pose))
-                readings.append((output, crop))
+                readings.append((output, crop, own))
         tracks = self._tracker.add_tracks(accepted, camera.width, camera.height)
         return [
-            self._followed(track, image, output, crop, "both")
-            for track, (output, crop) in zip(tracks, readings, strict=True)
+            self._followed(track, image, output, crop, "both", presence=own)
+            for track, (output, crop, own) in zip(tracks, readings, strict=True)
             if track is not None
         ]
 
@@ -290,7 +290,7 @@ class PerceptionStage:
                 seen = self._uncut(image, seen, view, [head is None for head in heads])
             presences = self._verifier.presence(seen.output.own, TRACKED_PRIOR).tolist()
         return [
-            self._followed(track, image, output, crop, view, expected=box, presence=presence, propagated=bool(known))
+            self._followed(track, image, output, crop, view, presence=presence, expected=box, propagated=bool(known))
             for track, box, presence, crop, output in zip(
                 tracks, expected, presences, seen.crops, seen.output.split(), strict=True
             )
@@ -304,20 +304,17 @@ class PerceptionStage:
         crop: CropBox,
         view: View,
         *,
+        presence: float,
         expected: Box | None = None,
-        presence: float | None = None,
         propagated: bool = False,
     ) -> ObservedPerson:
         """One person of a frame; updates the track.
 
         Args:
             expected: where the person was looked for; None of one who is new.
-            presence: None where it is not known yet.
             propagated: whether the output is propagated.
         """
         height, width = image.shape[:2]
-        if presence is None:
-            presence = float(self._verifier.presence(output.own, TRACKED_PRIOR)[0])
         head, box = track.head, expected
         if head is not None:
             output, presence = with_head(output, crop, head), max(presence, head.face.score)
