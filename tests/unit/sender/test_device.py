@@ -17,13 +17,14 @@ from sender.lookahead import Perceived
 from sender.metrics import SenderMetrics
 from sender.openings import OpenCamera
 from sender.people.view import PeopleView
+from sender.perception import detect
 from sender.texture.stage import TextureStage
 from tests.support.training.pretended_gpu import on_gpu, pretended_gpu
 
 # The first one is seen thoroughly, the others in one view; the third is the first whose colours are observed.
 FRAMES = 3
-# The GPU's bf16 is not the CPU's float32, and the detector's box, which a photograph is read in, is not the same.
-TOLERANCE_SIGMA = 0.25
+# The GPU's bf16 is not the CPU's float32.
+TOLERANCE_SIGMA = 0.2
 
 
 def camera_of(config: SenderConfig, source: VideoFileSource) -> OpenCamera:
@@ -56,6 +57,8 @@ def cannot_capture(*_: object) -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize("captures", [True, False])
 def test_networks_on_a_gpu_say_what_they_say_on_the_cpu(captures: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    # Both letterbox frames alike: else boxes, and all that is read in them, differ before any network does.
+    monkeypatch.setattr(detect, "_SHAPES", (1.0,))
     with pretended_gpu(monkeypatch), monkeypatch.context() as patch:
         if not captures:
             patch.setattr(captured, "CudaGraph", cannot_capture)

@@ -21,7 +21,7 @@ def examples(count: int, seed: int) -> Examples:
     generator = torch.Generator().manual_seed(seed)
     person = (torch.rand(count, generator=generator) < 0.4).float()
     evidence = torch.randn(count, EVIDENCE, generator=generator)
-    evidence[:, 17:34] -= 1.5 * person[:, None]
+    evidence[:, 17:34] -= 0.8 * person[:, None]
     return Examples(
         evidence,
         person,
