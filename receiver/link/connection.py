@@ -84,9 +84,9 @@ class Connection:
         self._abandoned: StreamBroken | None = None
 
     @property
-    def handling(self) -> bool:
-        """Whether a frame is being handled."""
-        return self._handling
+    def busy(self) -> bool:
+        """Whether frames that have arrived are not handled."""
+        return self._handling or self._queue.waiting
 
     async def run(self, welcome: Welcome) -> bool:
         """Serves until the sender has drained (True), or `drain` was called. Raises StreamBroken at any other end."""

@@ -113,6 +113,11 @@ class ReceiveQueue:
                 self._superseded.clear()
         return message
 
+    @property
+    def waiting(self) -> bool:
+        """Whether a frame waits."""
+        return self._frames_waiting > 0
+
     def acknowledged(self) -> None:
         """Makes room for another message: one that was taken is handled."""
         self._unacknowledged -= 1

@@ -28,8 +28,8 @@ from receiver.link.session import Claim, Session
 logger = logging.getLogger(__name__)
 
 _TOKEN_RECHECK_INTERVAL_S = 1.0
-# When the receiver stops, a stream that has no frame in hand ends within this time.
-_IDLE_DRAIN_S = 1.0
+# When the receiver stops, a stream without frames in hand ends by itself, unless its sender does not read.
+_LAST_WRITE_S = 0.5
 _STOPPING = "the receiver is stopping"
 _MAX_ERROR_CHARACTERS = 200
 
@@ -90,11 +90,15 @@ class StreamService:
         self._pending.end_all(StreamBroken("UNAVAILABLE", _STOPPING))
         for connection in self._connections:
             connection.drain()
-        await _wait(self._streams, min(_IDLE_DRAIN_S, timeout_s))
-        for connection in self._connections:
-            if not connection.handling:
-                connection.abandon(StreamBroken("UNAVAILABLE", _STOPPING))
-        await _wait(self._streams, timeout_s)
+        before = set[Connection]()
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(timeout_s):
+                while self._streams:
+                    await asyncio.wait(list(self._streams), timeout=_LAST_WRITE_S)
+                    idle = {connection for connection in self._connections if not connection.busy}
+                    for connection in idle & before:
+                        connection.abandon(StreamBroken("UNAVAILABLE", _STOPPING))
+                    before = idle
 
     async def _end_of(self, serving: Coroutine[Any, Any, None], context: CallContext) -> StreamBroken | None:
         """Serves a stream; returns how it is to end, None if in good order."""
@@ -203,11 +207,6 @@ def _described(error: Exception) -> str:
     frames = traceback.extract_tb(error.__traceback__)
     where = f" ({Path(frames[-1].filename).name}:{frames[-1].lineno})" if frames else ""
     return f"{type(error).__name__}: {' '.join(str(error).split())[:_MAX_ERROR_CHARACTERS]}{where}"
-
-
-async def _wait(tasks: Collection[asyncio.Task[Any]], timeout_s: float) -> None:
-    if tasks:
-        await asyncio.wait(list(tasks), timeout=timeout_s)
 
 
 async def _abort(context: CallContext, end: StreamBroken) -> None:

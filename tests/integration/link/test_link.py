@@ -2,6 +2,7 @@
 
 import asyncio
 import secrets
+from typing import Any
 
 import numpy as np
 import pytest
@@ -12,6 +13,8 @@ from common.codec.packet import CODEC_VERSION
 from common.errors import ModelMismatch, PeerError, VersionMismatch
 from common.frames import Camera, LabelFrame, PersonLabels
 from common.labels import LABEL_SIZE, split
+from common.wire.convert import AckStatus, Drain
+from receiver.link.receive_queue import Acknowledger
 from sender.link.observer import Fate
 from tests.netlab.pipe import Shape
 from tests.netlab.programs import FixedRate
@@ -20,6 +23,7 @@ from tests.support.link.counting_codec import MODEL, label_frame
 from tests.support.link.link_fixture import LinkFixture, send_all
 from tests.support.link.link_samples import ConstantPacer
 from tests.support.link.recording_pipeline import RecordingPipeline
+from tests.support.link.scripted_sender import ScriptedSender
 
 
 async def test_packet_trains_follow_frames_and_are_measured_by_their_echoes(link: LinkFixture) -> None:
@@ -66,6 +70,28 @@ async def test_stop_acknowledges_the_frame_being_handled(link: LinkFixture) -> N
     await client.drain()
     assert observer.fates == [(0, Fate.ACKNOWLEDGED)]
     assert pipeline.decoded == [0]
+
+
+async def test_stop_acknowledges_all_that_has_arrived_however_slow_answers_are(
+    link: LinkFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pipeline, answer = RecordingPipeline(), Acknowledger.answer
+
+    async def slow_answer(self: Acknowledger, *answered: Any) -> None:
+        await asyncio.sleep(0.3)
+        await answer(self, *answered)
+
+    monkeypatch.setattr(Acknowledger, "answer", slow_answer)
+    server, address = await link.server(pipeline)
+    async with ScriptedSender(await link.stream(address)) as sender:
+        await sender.hello()
+        await sender.send(range(5))
+        await asyncio.sleep(0.1)  # all have arrived, one has been handled
+        stopping = asyncio.create_task(server.stop())
+        acknowledged = [await sender.receive_ack() for _ in range(5)]
+        assert isinstance(await sender.receive(), Drain)
+        await stopping
+    assert [(each.sequence, each.status) for each in acknowledged] == [(n, AckStatus.DECODED) for n in range(5)]
 
 
 async def test_connect_when_versions_differ_or_nothing_listens(link: LinkFixture) -> None:
