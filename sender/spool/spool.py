@@ -7,7 +7,7 @@
 The facts of each file name the session and its secret, the source, codec and networks of the frames.  A frame is sent
 (`read`) only after it is on the disk, so that the spool contains every frame of the session that a receiver may have:
 after a crash of the sender or its machine, numbering continues after the last frame in the spool.  Numbers of frames
-that are lost, because a file was damaged, are not given again.
+that were on the disk and are lost, because a file was damaged, are not given again.
 """
 
 import fcntl
@@ -80,7 +80,7 @@ class Spool:
         self._read: tuple[int, list[LabelFrame]] = (-1, [])
         # Of the newest file: the sequence of its first frame, and its frames.
         self._newest, self._frames = 0, list[LabelFrame]()
-        self.next_sequence = self.delivered = 0
+        self.next_sequence = self.delivered = self._synced = 0
         with self._reported():
             directory.mkdir(parents=True, exist_ok=True, mode=0o700)
             flags = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW
@@ -118,7 +118,7 @@ class Spool:
             self._writer.add_frame(record, entry_point=True)
             self._writer.flush()
             self._frames.append(frame)
-            self._count_to(self.next_sequence + 1)
+            self.next_sequence += 1
 
     def read(self, first: int, most: int) -> list[LabelFrame]:
         """The frames from a sequence on, at most `most`, which are synced to the disk; empty if all are damaged.
@@ -223,11 +223,17 @@ class Spool:
         self._begin_file(after)
 
     def _count_to(self, next_sequence: int) -> None:
-        self.next_sequence = next_sequence
+        self.next_sequence = self._synced = next_sequence
         self._write_mark()
 
+    def _sync(self) -> None:
+        if self._writer is not None and self._synced < self.next_sequence:
+            self._writer.sync()
+            self._count_to(self.next_sequence)
+
     def _write_mark(self) -> None:
-        Mark(self._facts.session["id"], self.delivered, self.next_sequence).write(self._lock)
+        # What was not synced when the machine fails was not sent: no number is missing.
+        Mark(self._facts.session["id"], self.delivered, self._synced).write(self._lock)
 
     def _begin_file(self, first: int) -> None:
         if self._writer is not None:
@@ -254,8 +260,7 @@ class Spool:
             frames = [frame for frame in self._read[1] if first <= frame.sequence < after]
             if frames:
                 return frames
-        if self._writer is not None:
-            self._writer.sync()
+        self._sync()
         return self._frames[max(first - self._newest, 0) :]
 
     def _frames_in(self, first: int) -> list[LabelFrame]:
@@ -271,8 +276,11 @@ class Spool:
 
     def _close_writer(self) -> None:
         if self._writer is not None:
-            writer, self._writer = self._writer, None
-            writer.close()
+            try:
+                self._sync()
+            finally:
+                writer, self._writer = self._writer, None
+                writer.close()
 
     def _sync_directory(self) -> None:
         folder = os.open(self.directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)

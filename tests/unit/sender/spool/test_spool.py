@@ -170,6 +170,23 @@ def test_frames_are_synced_before_they_are_read(tmp_path: Path, monkeypatch: pyt
     spool.close()
 
 
+def test_no_number_is_missing_after_a_loss_of_power(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    spool, file, lock = spool_in(tmp_path), *(tmp_path / "spool" / name for name in ("000000000000.bw", "lock"))
+    fill(spool, 2)
+    read(spool, 0)
+    on_disk = file.stat().st_size
+    fill(spool, 1)
+    # The disk has the mark as it was written last, and of the file only what was synced.
+    mark = lock.read_bytes()
+    spool.close()
+    os.truncate(file, on_disk)
+    lock.write_bytes(mark)
+    spool = spool_in(tmp_path)
+    fill(spool, 1)
+    assert read_all(spool) == [0, 1, 2] and not caplog.records
+    spool.close()
+
+
 def test_full_spool_has_no_room_until_frames_are_delivered(tmp_path: Path) -> None:
     spool = spool_in(tmp_path, limit_bytes=3000)
     while spool.has_room:
