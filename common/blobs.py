@@ -28,11 +28,11 @@ class BlobKind:
 WEARS: Final = "wears"
 """What a person wears (`common.wears`), with the identity as key."""
 TEXTURE: Final = "texture"
-"""A tile of a person's texture atlas (`common.texture.atlas_tiles`), with the tile's key."""
+"""A tile of a person's texture atlas (`common.texture.atlas`), with the tile's key."""
 PREVIEW: Final = "preview"
 """A small JPEG of what the sender sees, with 0 as key."""
 SIGNAL: Final = "signal"
-"""A picture as symbols of a simulated channel (`common.channel.signal`), with 0 as key."""
+"""A picture as symbols of a simulated channel (`common.channel.channel`), with 0 as key."""
 
 BLOB_KINDS: Final = {
     kind.name: kind

@@ -11,8 +11,7 @@ from typing import Literal, TypeVar
 
 from common.errors import BodywireError, OutputError, exit_code_of
 from common.io.addresses import Address, bound_socket
-from common.io.configuration import read_config
-from common.io.options import Program
+from common.io.command_line import Program, read_config
 from common.io.startup import announce, open_standard_streams
 from common.text import printable
 from common.wire.certificates import CertificateFiles, certificates_in

@@ -49,9 +49,9 @@ GROUPS: tuple[LabelGroup, ...] = (
     LabelGroup("appearance", 24, fast=False),
     # Clothes, hair and shoes: displacement of the skin (`common.body.surface_space`).
     LabelGroup("surface", 24, fast=False),
-    # Jaw, cheeks, nose and eyes, beyond those of `shape` (`common.body.head_shapes`).
+    # Jaw, cheeks, nose and eyes, beyond those of `shape` (`common.body.model`).
     LabelGroup("head_shape", 16, fast=False),
-    # Facial actions, lids and gaze, and each hand's fingers beyond its curl (`common.body.expression`).
+    # Facial actions, lids and gaze, and each hand's fingers beyond its curl (`common.body.faces`).
     LabelGroup("face", 12, fast=True),
     LabelGroup("eyes", 4, fast=True),
     LabelGroup("left_fingers", 8, fast=True),

@@ -8,7 +8,7 @@ from typing import Any, Self
 import torch
 from torch import Tensor
 
-from common.io.atomic_write import atomic_replacement
+from common.io.files import atomic_replacement
 
 
 class TensorRows:

@@ -13,8 +13,8 @@ from common.errors import WeightsError
 from common.io.addresses import Address
 from common.io.startup import freeze_garbage, stop_on_signals
 from common.io.tasks import cancel
-from common.motion.extrapolation import Continued
-from common.motion.predictor import LearnedMotion
+from common.motion.label_track import Continued
+from common.motion.network import LearnedMotion
 from common.version import package_version
 from common.weights.devices import resolve_device
 from common.weights.manifest import model_hash

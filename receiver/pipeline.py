@@ -11,8 +11,8 @@ from functools import partial
 
 from common.blobs import PREVIEW, SIGNAL, Blob
 from common.clock import SYSTEM_CLOCK, Clock
-from common.codec.coded_frame import DecodedFrame
 from common.codec.frame_codec import FrameCodec
+from common.codec.frame_state import DecodedFrame
 from common.errors import ChecksumMismatch, MalformedPacket, WireError
 from common.frames import LabelFrame
 from common.weights.manifest import model_hash

@@ -8,7 +8,7 @@ from typing import Final
 from common.blobs import TEXTURE, WEARS, Blob
 from common.errors import MalformedPacket
 from common.frames import IDENTITIES, LabelFrame
-from common.texture.atlas_tiles import Tile
+from common.texture.atlas import Tile
 from common.wears import WITHDRAWN, Wears
 from receiver.engine.engine import PersonAppearance
 from receiver.outfits.mixture import Kinds, kept_kinds

@@ -3,8 +3,7 @@
 from collections.abc import Sequence
 from typing import NoReturn
 
-from common.io.configuration import read_config
-from common.io.options import Command, Program
+from common.io.command_line import Command, Program, read_config
 from common.io.startup import announce, leave, loading, run_program
 
 PROGRAM = Program(

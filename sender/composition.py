@@ -21,7 +21,7 @@ from common.io.logs import SUBJECT
 from common.io.startup import freeze_garbage, stop_on_signals
 from common.io.status_line import StatusLine, bit_rate, duration, showing
 from common.io.tasks import cancel
-from common.motion.predictor import LearnedMotion
+from common.motion.network import LearnedMotion
 from common.text import counted
 from common.weights.devices import resolve_device
 from common.weights.threads import available_cores, limit_threads

@@ -5,8 +5,8 @@ from pathlib import Path
 from typing import Self
 
 from common.errors import UsageError
+from common.io.command_line import option
 from common.io.config import LogConfig, MetricsConfig
-from common.io.options import option
 from common.weights.config import DeviceConfig
 from sender.capture.config import CaptureConfig
 from sender.jscc.config import JsccConfig

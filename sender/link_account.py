@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 from common.clock import SYSTEM_CLOCK, Clock
-from common.codec.coded_frame import EncodedFrame
+from common.codec.frame_state import EncodedFrame
 from common.frames import LabelFrame
 from sender.congestion.packet_train import PacketTrainSample
 from sender.congestion.samples import LinkSample

@@ -18,7 +18,7 @@ from common.errors import UsageError
 from common.io.config import MetricsConfig
 from common.io.logs import start_logging
 from common.io.telemetry import MetricsServer, publish_build
-from common.recording.facts import RecordingFacts
+from common.recording.format import RecordingFacts
 from common.recording.writer import RecordingWriter
 from common.version import build_versions, package_version
 from common.weights.manifest import model_hash

@@ -2,8 +2,8 @@
 
 from collections.abc import Mapping
 
-from common.codec.coded_frame import EncodedFrame
 from common.codec.frame_codec import FrameCodec
+from common.codec.frame_state import EncodedFrame
 from common.frames import LabelFrame
 from common.labels import GROUP_NAMES
 from sender.importance.importance import Importance

@@ -1,7 +1,7 @@
 """The sender's reports about itself, which its link sends behind frames."""
 
 from common.clock import SYSTEM_CLOCK, Clock
-from common.wire.report import MAX_CAMERA_FPS, MAX_CAPACITY_BPS, MAX_TIME_MS, REPORTED_STAGES, SenderReport
+from common.wire.frame_messages import MAX_CAMERA_FPS, MAX_CAPACITY_BPS, MAX_TIME_MS, REPORTED_STAGES, SenderReport
 from sender.metrics import SenderMetrics
 from sender.rate.controller import RateController
 

@@ -6,7 +6,7 @@ Its further options come on stdin, separated by NUL, once there is something to 
 import sys
 from collections.abc import Sequence
 
-from common.io.configuration import read_config
+from common.io.command_line import read_config
 from common.io.startup import announce, leave, run_program
 from sender.__main__ import PROGRAM
 

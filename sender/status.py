@@ -4,7 +4,7 @@ import threading
 from collections.abc import Iterator, Sequence
 
 from common.clock import STEADY_CLOCK, Clock
-from common.codec.coded_frame import EncodedFrame
+from common.codec.frame_state import EncodedFrame
 from common.frames import LabelFrame
 from common.io.recent import RecentRate
 from common.io.status_line import bit_rate, clock_time, duration

@@ -17,9 +17,10 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from common.body.anatomy import FINGER_BONES, JOINT_INDEX, LABEL_SPACE_FILE, MIRROR_TURN_SIGNS, REGIONS
-from common.body.expression import load_expression_tensors
-from common.body.model import BodyModel, BodyParameters
-from common.body.rotations import (
+from common.body.faces import load_expression_tensors
+from common.body.model import (
+    BodyModel,
+    BodyParameters,
     axis_angle_to_matrix,
     matrix_to_axis_angle,
     matrix_to_rotation_6d,

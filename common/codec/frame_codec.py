@@ -8,8 +8,8 @@ The encoder predicts from the newest frame that the receiver acknowledged or is 
 header. Both ends keep their last states, so a lost frame does not break prediction from acknowledged ones. Fast groups
 are sent with every frame; one that a frame does not have keeps its prediction on both sides. Slow groups (identity,
 clothes) are first sent coarsely and then refined, one group at a time, until their quantiser step is as fine as ρ
-demands; after that they are sent only when they change (`common.codec.plan`). Fast groups that nobody sees are sent
-coarsely until acknowledged, and rest until they are seen again.
+demands; after that they are sent only when they change (`common.codec.frame_state`). Fast groups that nobody sees are
+sent coarsely until acknowledged, and rest until they are seen again.
 
 A packet may have a bundle of up to eight frames: the first is predicted as above, each other one from the one before
 it, in one stream with one check. Only the last one's state is kept: later packets are predicted from that.
@@ -24,17 +24,26 @@ from typing import Final
 import numpy as np
 
 from common.arrays import IntArray
-from common.codec.coded_frame import Coded, DecodedFrame, EncodedFrame, bytes_of_each, rho_of, shares_of, total_bits
 from common.codec.frame_state import (
     NO_REFERENCES,
     REMEMBERED_FRAMES,
+    Coded,
+    DecodedFrame,
+    EncodedFrame,
     FrameReferences,
     FrameState,
     Newest,
+    bytes_of_each,
+    choose_plan,
+    decode_snapshot,
+    encode_snapshot,
     keep_absent,
     newest_groups,
+    rho_of,
+    shares_of,
     state_seal,
     to_frame,
+    total_bits,
 )
 from common.codec.packet import (
     CODEC_VERSION,
@@ -65,11 +74,8 @@ from common.codec.person import (
     residuals,
     unknown_person,
 )
-from common.codec.plan import choose_plan
-from common.codec.quantiser import rho_levels, vector_of
 from common.codec.range_coder import SymbolCoder, SymbolReader, SymbolWriter
-from common.codec.snapshot import decode_snapshot, encode_snapshot
-from common.codec.tables import CodecTables, load
+from common.codec.tables import CodecTables, load, rho_levels, vector_of
 from common.errors import ChecksumMismatch, MalformedPacket, MissingReference
 from common.frames import MAX_FRAME_SEQUENCE, MAX_PEOPLE, LabelFrame, PersonLabels, check_frame, check_header
 from common.labels import GROUP_NAMES, LABEL_SIZE

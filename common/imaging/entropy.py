@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from common.imaging.grid import HYPER_STRIDE
-from common.imaging.layers import upsampling
+from common.imaging.transforms import upsampling
 
 _MIN_SCALE = 0.11
 _MAX_SCALE = 256.0

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from common.io.addresses import Address
-from common.io.options import option
+from common.io.command_line import option
 
 
 @dataclass(frozen=True, slots=True)

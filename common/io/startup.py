@@ -14,8 +14,7 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, NoReturn
 
 from common.errors import OutputError, exit_code_of
-from common.io.command_line import check_command
-from common.io.options import Program
+from common.io.command_line import Program, check_command
 
 if TYPE_CHECKING:
     import asyncio

@@ -13,7 +13,7 @@ from wsgiref.simple_server import WSGIRequestHandler, WSGIServer
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector, make_wsgi_app
 
-from common.connections.listener import BoundedListener
+from common.connections import BoundedListener
 from common.errors import OutputError
 from common.io.addresses import Address
 from common.labels import GROUP_NAMES

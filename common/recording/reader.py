@@ -10,10 +10,18 @@ from typing import Final, Self, TypeVar
 from common.blobs import Blob
 from common.clock import BridgedTimes
 from common.errors import RecordingError
-from common.io.regular_file import open_regular
-from common.recording.block import HEAD, MAGIC, Block, BlockKind
-from common.recording.facts import parse_facts
-from common.recording.records import Record, RecordedFrame, decode_blob, decode_records
+from common.io.files import open_regular
+from common.recording.format import (
+    HEAD,
+    MAGIC,
+    Block,
+    BlockKind,
+    Record,
+    RecordedFrame,
+    decode_blob,
+    decode_records,
+    parse_facts,
+)
 
 _Content = TypeVar("_Content")
 

@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from common.errors import OutputError, UsageError
-from common.io.atomic_write import atomic_replacement
+from common.io.files import atomic_replacement
 
 Network = TypeVar("Network", bound=nn.Module)
 

@@ -28,20 +28,29 @@ import torch
 
 from common.arrays import Float64Array, FloatArray, IntArray
 from common.body.label_space import LabelSpace
-from common.body.model import BodyModel, BodyParameters
-from common.body.rotations import axis_angle_to_matrix
-from common.codec.bit_allocation import RATE_DISTORTION_FILE
-from common.codec.coded_frame import EncodedFrame
+from common.body.model import BodyModel, BodyParameters, axis_angle_to_matrix
 from common.codec.frame_codec import FrameCodec
-from common.codec.orientation import ENTRIES, entries_of, residual_of, rotated, rotation_of
-from common.codec.quantiser import LEVELS, UNIT, to_fixed
+from common.codec.frame_state import EncodedFrame
+from common.codec.person import ENTRIES, entries_of, residual_of, rotated, rotation_of
 from common.codec.range_coder import SymbolWriter, table_symbols
-from common.codec.tables import ALPHABET, DATA_FOLDER, SCALES, SYMBOLS, CodecTables, save, to_frequencies
+from common.codec.tables import (
+    ALPHABET,
+    DATA_FOLDER,
+    LEVELS,
+    RATE_DISTORTION_FILE,
+    SCALES,
+    SYMBOLS,
+    UNIT,
+    CodecTables,
+    save,
+    to_fixed,
+    to_frequencies,
+)
 from common.errors import SourceError, exit_code_of
 from common.frames import Camera, LabelFrame, PersonLabels
 from common.io.command_line import parser_of
 from common.labels import GROUP_NAMES, LABEL_SIZE, OPTIONAL_GROUPS, concatenate, group_slices, split
-from common.synthetic.motion.motion_table import Clip, clips
+from common.synthetic.motion.poses import Clip, clips
 from common.training.fit_optional_codes import bounded, optional_figures, optional_statistics, with_optional
 
 logger = logging.getLogger(__name__)

@@ -18,8 +18,7 @@ from torch import Tensor
 
 from common.body.anatomy import JOINT_INDEX, LABEL_SPACE_FILE, SHAPE_SIZE
 from common.body.label_space import GROUP_JOINTS, group_vector
-from common.body.model import BodyModel, BodyParameters
-from common.body.rotations import axis_angle_to_matrix
+from common.body.model import BodyModel, BodyParameters, axis_angle_to_matrix
 from common.io.command_line import parser_of
 from common.labels import GROUP_BY_NAME
 from common.synthetic.motion.poses import PoseSampler

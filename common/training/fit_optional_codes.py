@@ -10,9 +10,8 @@ from typing import Final
 import numpy as np
 
 from common.arrays import Float64Array, IntArray
-from common.body.expression import load_expression_tensors
-from common.codec.quantiser import UNIT, steps
-from common.codec.tables import CodecTables
+from common.body.faces import load_expression_tensors
+from common.codec.tables import UNIT, CodecTables, steps
 from common.labels import GROUP_NAMES, GROUPS, OPTIONAL_GROUPS, group_slices
 
 # Displacement of the skin that an optional group moves, by the quantisation of an entry at ρ = 0, mm.  Lids and gaze

@@ -9,8 +9,7 @@ import torch
 from torch import Tensor
 
 from common.io.command_line import parser_of
-from common.training.flags import add_export_flags
-from common.training.recipe import Network
+from common.training.recipe import Network, add_export_flags
 from common.training.run import write_json
 from common.weights.loader import save_weights
 from common.weights.manifest import Storage

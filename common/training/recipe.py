@@ -1,4 +1,6 @@
-"""What one training adds to `common.training.run`: flags, data, a network, a step, scores and an export.
+"""Command-line flags that the trainings share.
+
+What one training adds to `common.training.run`: flags, data, a network, a step, scores and an export.
 
 class Line(Recipe[nn.Linear, Tensor]):
     name = "line"
@@ -14,18 +16,25 @@ if __name__ == "__main__":
 """
 
 import argparse
+import sys
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, ClassVar, Generic, Protocol, TypeVar
 
+import cv2
 import numpy as np
 import torch
 from torch import Tensor, nn
+from torch.utils.data import DataLoader, IterableDataset, get_worker_info
 
+from common.io.command_line import parser_of
+from common.weights.config import DeviceConfig
 from common.weights.devices import fast_autocast
 from common.weights.loader import architecture_of, load_into, save_weights
-from common.weights.manifest import Precision, Storage, WeightsEntry
+from common.weights.manifest import WEIGHTS_DIRECTORY, Precision, Storage, WeightsEntry
 
 Network = TypeVar("Network", bound=nn.Module)
 Batch = TypeVar("Batch")
@@ -114,7 +123,7 @@ class Recipe(ABC, Generic[Network, Batch]):
 
     @abstractmethod
     def batches(self, count: int, rng: np.random.Generator) -> Iterator[Batch]:
-        """Endless batches of `count` samples on the CPU, which are prepared ahead (`common.training.loading`).
+        """Endless batches of `count` samples on the CPU, which are prepared ahead (`common.training.recipe`).
 
         A batch is a tensor, or a tuple or dataclass of tensors and batches.
         """
@@ -179,3 +188,144 @@ class Recipe(ABC, Generic[Network, Batch]):
     def autocast(self, *, wanted: bool = True) -> torch.autocast:
         """A context in which the network computes in bf16 where that is fast."""
         return fast_autocast(self.device.type, wanted=wanted)
+
+
+def parser_of_training(recipe_type: type[Recipe[Any, Any]]) -> argparse.ArgumentParser:
+    """A parser with the flags of every training, and those of one."""
+    module, defaults = sys.modules[recipe_type.__module__], recipe_type.defaults
+    parser = parser_of(f"python -m {module.__spec__.name if module.__spec__ else '…'}", module.__doc__ or "")
+    add = parser.add_argument
+    recipe_type.add_flags(parser)
+    folder = Path("runs") / recipe_type.name
+    add("--out", type=Path, default=folder, metavar="DIR", help="folder of checkpoint and scores (%(default)s)")
+    add("--device", type=_device, default="auto", help="auto (a GPU where there is one), cpu, cuda or cuda:N (auto)")
+    add("--minutes", type=float, default=defaults.minutes, help="training time over all resumed runs (%(default)g)")
+    add("--steps", type=int, help="train for this many steps instead of --minutes; 0 only evaluates")
+    add("--batch", type=int, default=defaults.batch, help="samples a step (%(default)s)")
+    add("--rate", type=float, default=defaults.rate, help="peak learning rate (%(default)g)")
+    add("--seed", type=int, default=defaults.seed, help="of all randomness (%(default)s)")
+    add("--threads", type=int, default=defaults.threads, help="CPU threads (%(default)s)")
+    add("--loaders", type=int, default=0, help="processes that prepare batches, for a GPU (a thread of the training)")
+    add("--compile", action="store_true", help="faster steps after some minutes of compilation")
+    add("--resume", action="store_true", help="continue from the checkpoint in --out, if it exists")
+    add("--shipped", action="store_true", help="start from the package's weights")
+    add_export_flags(parser, "also write the weights and their scores when done")
+    return parser
+
+
+def add_export_flags(parser: argparse.ArgumentParser, export_help: str) -> None:
+    """Adds whether and where weights are written."""
+    add = parser.add_argument
+    add("--export", action="store_true", help=export_help)
+    weights = "folder that --export writes to (default: the package's)"
+    add("--weights", type=Path, default=WEIGHTS_DIRECTORY, metavar="DIR", help=weights)
+
+
+def _device(text: str) -> str:
+    try:
+        return DeviceConfig(text).device
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from error
+
+
+Item = TypeVar("Item")
+
+_AHEAD = 4
+
+
+def loaded(batches: Callable[[np.random.Generator], Iterator[Item]], seed: int, processes: int = 0) -> Generator[Item]:
+    """Endless batches, prepared while earlier ones are in use.
+
+    Args:
+        batches: gives endless batches; its random numbers differ between processes.
+        seed: of all of them.
+        processes: that prepare batches, each some ahead; with 0, a thread prepares one.
+    """
+    if not processes:
+        return read_ahead(batches(np.random.default_rng(seed)))
+    # Forked: pictures and shards that are read already are shared.
+    loader = DataLoader(
+        _Batches(batches, seed),
+        batch_size=None,
+        num_workers=processes,
+        prefetch_factor=_AHEAD,
+        multiprocessing_context="fork",
+        collate_fn=_as_it_is,
+    )
+    return _each(loader)
+
+
+def read_ahead(batches: Iterator[Item]) -> Generator[Item]:
+    """The same batches, each prepared in a thread while the one before is in use."""
+    with ThreadPoolExecutor(1) as reader:
+        coming = reader.submit(next, batches)
+        while True:
+            batch = coming.result()
+            coming = reader.submit(next, batches)
+            yield batch
+
+
+def _as_it_is(batch: Item) -> Item:
+    """By default, the loader makes lists of tuples."""
+    return batch
+
+
+def _each(loader: DataLoader[Item]) -> Generator[Item]:
+    yield from loader
+
+
+class _Batches(IterableDataset[Item], Generic[Item]):
+    def __init__(self, batches: Callable[[np.random.Generator], Iterator[Item]], seed: int) -> None:
+        self._batches, self._seed = batches, seed
+
+    def __iter__(self) -> Iterator[Item]:
+        worker = get_worker_info()
+        assert worker is not None
+        # OpenCV's threads do not survive a fork, and the processes are parallel enough.
+        cv2.setNumThreads(0)
+        return self._batches(np.random.default_rng([self._seed, worker.id]))
+
+
+# Channels from which a layer is wide.
+_WIDE = 48
+
+
+class ConvolutionMuon(torch.optim.Muon):
+    """Muon, which takes matrices, for weights (out, in, …) of more dimensions.
+
+    The root mean square of an update relative to the learning rate is that of AdamW (Liu et al. 2025, "Muon is
+    scalable").
+    """
+
+    def __init__(self, weights: Sequence[Tensor], lr: float) -> None:
+        self._weights = list(weights)
+        matrices = [weight.detach().flatten(1).clone() for weight in weights]
+        super().__init__(matrices, lr=lr, weight_decay=0.0, adjust_lr_fn="match_rms_adamw")
+
+    @torch.no_grad()
+    def step(self, closure: None = None) -> None:  # type: ignore[override]
+        pairs = list(zip(self._weights, self.param_groups[0]["params"], strict=True))
+        for weight, matrix in pairs:
+            matrix.copy_(weight.flatten(1))
+            matrix.grad = None if weight.grad is None else weight.grad.flatten(1)
+        super().step()  # type: ignore[no-untyped-call]
+        for weight, matrix in pairs:
+            weight.copy_(matrix.view(weight.shape))
+
+
+def muon_and_adamw(
+    network: nn.Module, rate: float, layers: tuple[type[nn.Module], ...] = (nn.Conv2d,)
+) -> list[torch.optim.Optimizer]:
+    """Muon for the weights of `layers` between wide layers, without modulations; AdamW for all else."""
+    matrices = [
+        module.weight
+        for name, module in network.named_modules()
+        if isinstance(module, layers)
+        and isinstance(module.weight, Tensor)
+        and min(module.weight.shape[:2]) >= _WIDE
+        and "modulation" not in name
+    ]
+    chosen = {id(weight) for weight in matrices}
+    others = [weight for weight in network.parameters() if id(weight) not in chosen]
+    adamw = torch.optim.AdamW(others, lr=rate, betas=(0.9, 0.98), weight_decay=0.0)
+    return [ConvolutionMuon(matrices, rate), adamw] if matrices else [adamw]

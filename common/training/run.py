@@ -23,11 +23,9 @@ import torch
 from torch import Tensor, nn
 
 from common.errors import OutputError, exit_code_of
-from common.io.atomic_write import atomic_write
+from common.io.files import atomic_write
 from common.training.checkpoint import AveragedNetwork, load_checkpoint, save_checkpoint
-from common.training.flags import parser_of_training
-from common.training.loading import loaded
-from common.training.recipe import Batch, Network, Progress, Recipe, Stateful
+from common.training.recipe import Batch, Network, Progress, Recipe, Stateful, loaded, parser_of_training
 from common.weights.devices import resolve_device
 
 _SAVE_EVERY_S = 120.0

@@ -4,7 +4,7 @@ import os
 import re
 from dataclasses import dataclass
 
-from common.io.options import option
+from common.io.command_line import option
 
 
 @dataclass(frozen=True, slots=True)

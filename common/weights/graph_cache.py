@@ -4,7 +4,7 @@
            └─ PyTorch ─ weights ─ network ─ its key ───────────┴─ in use ─ … ─ first frame: what was used is noted
 
 A file is named after the key of all that it depends on, and used where nobody else can have made it
-(`common.io.cache_folder`).  What was read ahead is used where its file is asked for.  The key of a network needs the
+(`common.io.files`).  What was read ahead is used where its file is asked for.  The key of a network needs the
 network itself, which takes longer to build than to read compiled: its file's name is stored under a shorter key.
 
 Imports neither PyTorch nor OpenVINO, whose import takes as long as reading the networks.
@@ -21,9 +21,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 
-from common.io.atomic_write import atomic_write
-from common.io.cache_folder import cache_directory, is_trusted
-from common.io.regular_file import open_regular
+from common.io.files import atomic_write, cache_directory, is_trusted, open_regular
 from common.weights.manifest import Precision
 
 if TYPE_CHECKING:

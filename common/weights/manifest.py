@@ -20,7 +20,7 @@ from typing import Any, Final, Literal, TypeVar
 
 from common.codec.tables import load as load_tables
 from common.errors import WeightsError
-from common.io.atomic_write import atomic_write
+from common.io.files import atomic_write
 
 Config = TypeVar("Config")
 Storage = Literal["int8", "float32", "exact"]

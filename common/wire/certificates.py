@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from common.errors import UsageError
-from common.io.regular_file import read_regular, stamp_of
+from common.io.files import read_regular, stamp_of
 
 if TYPE_CHECKING:
     from cryptography.x509 import Certificate

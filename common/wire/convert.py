@@ -12,34 +12,34 @@ from google.protobuf.message import DecodeError, Message
 from common.errors import MalformedPacket
 from common.text import printable
 from common.wire import semantic_link_pb2 as pb
-from common.wire.checks import MAX_BLOB_BYTES as MAX_BLOB_BYTES
-from common.wire.checks import MAX_SEQUENCE as MAX_SEQUENCE
-from common.wire.checks import MAX_TIME_NS as MAX_TIME_NS
-from common.wire.checks import MAX_TIME_US as MAX_TIME_US
-from common.wire.checks import NO_SEQUENCE as NO_SEQUENCE
-from common.wire.checks import (
-    require,
-    require_blob,
-    require_blob_bytes,
-    require_sequence,
-    require_times,
-)
 from common.wire.datagrams import Datagrams, is_compact
+from common.wire.frame_messages import MAX_BLOB_BYTES as MAX_BLOB_BYTES
 from common.wire.frame_messages import MAX_PAYLOAD_BYTES as MAX_PAYLOAD_BYTES
 from common.wire.frame_messages import MAX_REASON_CHARACTERS as MAX_REASON_CHARACTERS
+from common.wire.frame_messages import MAX_SEQUENCE as MAX_SEQUENCE
+from common.wire.frame_messages import MAX_TIME_NS as MAX_TIME_NS
+from common.wire.frame_messages import MAX_TIME_US as MAX_TIME_US
 from common.wire.frame_messages import MAX_WINDOW as MAX_WINDOW
+from common.wire.frame_messages import NO_SEQUENCE as NO_SEQUENCE
 from common.wire.frame_messages import Acknowledgement as Acknowledgement
 from common.wire.frame_messages import Acknowledgements as Acknowledgements
 from common.wire.frame_messages import AckStatus as AckStatus
 from common.wire.frame_messages import FrameMessage as FrameMessage
 from common.wire.frame_messages import (
     Position,
+    SenderReport,
     acknowledgements_from_proto,
     acknowledgements_to_proto,
     frame_from_proto,
     frame_to_proto,
+    report_from_proto,
+    report_to_proto,
+    require,
+    require_blob,
+    require_blob_bytes,
+    require_sequence,
+    require_times,
 )
-from common.wire.report import SenderReport, report_from_proto, report_to_proto
 
 PROTOCOL_VERSION = 5
 MAX_MESSAGE_BYTES = 4 * 1024 * 1024

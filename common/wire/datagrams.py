@@ -17,8 +17,7 @@ from collections.abc import Sequence
 from itertools import pairwise
 
 from common.errors import MalformedPacket
-from common.wire.checks import NO_SEQUENCE, require
-from common.wire.frame_messages import Acknowledgement, Acknowledgements, AckStatus, FrameMessage
+from common.wire.frame_messages import NO_SEQUENCE, Acknowledgement, Acknowledgements, AckStatus, FrameMessage, require
 
 _COMPACT, _BUNDLE = 0x80, 0x40
 _MAY_WAIT, _FRAME_NUMBERS, _ANSWER_NUMBERS = 0x40, 0x40, 0x80

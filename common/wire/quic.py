@@ -29,9 +29,9 @@ from cryptography.x509.oid import ExtendedKeyUsageOID
 
 from common.wire.certificates import CERTIFICATE_NOT_TRUSTED, CERTIFICATE_REQUIRED
 from common.wire.convert import MAX_PARSED_BYTES
-from common.wire.message_cost import CarryingConnection
 from common.wire.quic_connection import Buffer, LinkConnection
 from common.wire.stream import StreamBroken
+from common.wire.traffic import CarryingConnection
 
 MAX_DATAGRAM_BYTES = 1100
 _STREAM = 0
@@ -77,7 +77,7 @@ class QuicConnectionOfMessages(QuicConnectionProtocol):
 
     Attributes:
         token: that the peer has sent; empty if none.
-        number: see `common.wire.message_cost.CarryingConnection`.
+        number: see `common.wire.traffic.CarryingConnection`.
         ip_bytes, ip_sent_bytes: see there.
     """
 

@@ -10,8 +10,7 @@ from typing import Protocol
 from common.errors import PeerError
 from common.text import printable
 from common.wire.convert import MAX_MESSAGE_BYTES, MAX_REASON_CHARACTERS
-from common.wire.message_cost import CarryingConnection
-from common.wire.traffic import Purposes, Traffic
+from common.wire.traffic import CarryingConnection, Purposes, Traffic
 
 # Our own heartbeats detect a dead peer; HTTP/2 pings only keep middleboxes from dropping an idle connection.
 # gRPC's bandwidth-delay probing would cost a thin link two pings a second each way; the flow-control window that it

@@ -16,10 +16,10 @@ from torch import Tensor, nn
 
 from common.arrays import Float64Array, FloatArray, IntArray
 from common.body.anatomy import FACIAL_ACTIONS, LID_LOOPS
-from common.body.connectivity import vertex_components
-from common.body.facial_actions import load_facial_actions
+from common.body.faces import load_facial_actions
 from common.body.model import BodyModel
 from common.body.template import BodyTemplate
+from common.body.triangles import vertex_components
 from common.weights.devices import to_numpy
 from receiver.body.mouth import Teeth, mouth_loops
 

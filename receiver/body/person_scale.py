@@ -5,7 +5,7 @@ logarithms of height and distance have the standard deviations
 
     σ_height² = σ_b² + r_h(c)²,        σ_distance² = σ_f² + σ_b² + r_d(c)²,        r(c) = min(1, exp(a − b c)),
 
-with σ_f of the focal length (`common.imaging.focal_length`), σ_b of the height by what is not known of the labels of
+with σ_f of the focal length (`common.imaging.pictures`), σ_b of the height by what is not known of the labels of
 the body's shape, and c, the mean confidence of the 17 keypoints.  The remainders r are what rendered people add of whom
 little is seen, fitted to 960 of them by the likelihood of Student's distribution with five degrees of freedom.
 """
@@ -20,7 +20,7 @@ import numpy as np
 from common.arrays import FloatArray
 from common.body.anatomy import KEYPOINT_GROUPS
 from common.frames import Camera, PersonLabels
-from common.imaging.focal_length import focal_sigma
+from common.imaging.pictures import focal_sigma
 
 if TYPE_CHECKING:
     from common.body.model import BodyModel

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from common.errors import PeerError, UsageError
 from common.io.addresses import Address
-from common.io.options import option
+from common.io.command_line import option
 
 _LOCAL, _RAY = "local", "ray"
 _CONNECT_TIMEOUT_S = 5.0

@@ -9,8 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from common.body.label_space import LabelSpace, decode_root
-from common.body.model import KeypointKinematics
-from common.body.rotations import axis_angle_to_matrix
+from common.body.model import KeypointKinematics, axis_angle_to_matrix
 from common.labels import LABEL_SIZE, group_slices
 from common.weights.devices import CPU, device_of
 from common.weights.inference import NetworkInUse, in_use

@@ -16,10 +16,9 @@ import torch
 from torch import Tensor
 
 from common.arrays import FloatArray, Int32Array
-from common.body.expression import ExpressionSpace
-from common.body.head_shapes import load_head_shapes
+from common.body.faces import ExpressionSpace
 from common.body.label_space import LabelSpace
-from common.body.model import BodyModel, KeypointKinematics
+from common.body.model import BodyModel, KeypointKinematics, load_head_shapes
 from common.body.surface_space import SurfaceSpace
 from common.frames import NEAR_M, PersonLabels, has_face, unseen_limbs
 from common.io.telemetry import timed

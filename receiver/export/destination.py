@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Self
 
 from common.errors import UsageError
-from common.io.atomic_write import atomic_replacement
+from common.io.files import atomic_replacement
 from receiver.mesh.formats import FORMATS, Export, Format
 from receiver.publish.output_files import check_writable, output_errors
 

@@ -11,7 +11,7 @@ import numpy as np
 
 from common.errors import UsageError
 from common.frames import MAX_FOCAL_PX, MIN_FOCAL_PX, Camera
-from common.io.regular_file import open_regular
+from common.io.files import open_regular
 from common.text import counted, printable
 from common.wears import check_kinds
 from receiver.export.frame_lines import find_lines

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from weakref import WeakValueDictionary
 
 from common.clock import SYSTEM_CLOCK, Clock
-from common.connections.rates import TokenBucket
+from common.connections import TokenBucket
 from common.io.recent import RecentRate
 from common.text import counted
 from receiver.link.refusals import Refusal, StreamRefused

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from common.errors import UsageError
 from common.io.addresses import Address
-from common.io.options import option
+from common.io.command_line import option
 from common.wire.certificates import CertificateFiles, check_pair
 
 _MOST_SESSIONS = 100_000

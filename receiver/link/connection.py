@@ -20,7 +20,7 @@ from common.wire.convert import (
     encode_server,
 )
 from common.wire.datagrams import Datagrams
-from common.wire.report import SenderReport
+from common.wire.frame_messages import SenderReport
 from common.wire.stream import CountedStream, MessageStream, StreamBroken
 from receiver.link.admission import RateLimiter
 from receiver.link.frame_handler import FrameHandler, FrameOutcome

@@ -7,8 +7,7 @@ from urllib.parse import unquote
 
 import grpc
 
-from common.connections.shares import superfluous
-from common.connections.tcp_info import TcpConnection, TcpConnections
+from common.connections import TcpConnection, TcpConnections, superfluous
 from common.wire.stream import StreamBroken, peer_name
 from receiver.link.auth.authenticator import host_of
 

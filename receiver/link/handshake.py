@@ -5,7 +5,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
-from common.connections.shares import superfluous
+from common.connections import superfluous
 from common.errors import MalformedPacket
 from common.wire.convert import PROTOCOL_VERSION, Hello, Welcome, decode_client
 from common.wire.stream import MessageStream, StreamBroken

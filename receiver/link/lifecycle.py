@@ -9,7 +9,7 @@ import logging
 from collections.abc import Callable
 
 from common.clock import Clock
-from common.connections.rates import BeginRate
+from common.connections import BeginRate
 from common.io.logs import RepeatedLines
 from common.wire.convert import Hello
 from common.wire.stream import StreamBroken

@@ -14,8 +14,7 @@ from aioquic.quic.packet import QuicHeader, QuicPacketType, encode_quic_version_
 from cryptography.x509.oid import NameOID
 
 from common.clock import Clock
-from common.connections.rates import BeginRate
-from common.connections.shares import has_room, share_of_host
+from common.connections import BeginRate, has_room, share_of_host
 from common.io.logs import RepeatedLines
 from common.wire.certificates import Certificates
 from common.wire.quic import QuicConnectionOfMessages, QuicStream

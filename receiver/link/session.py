@@ -10,7 +10,7 @@ from typing import IO
 from common.blobs import Blob
 from common.errors import ChecksumMismatch, MalformedPacket
 from common.wire.convert import NO_SEQUENCE, Chunk
-from common.wire.report import SenderReport
+from common.wire.frame_messages import SenderReport
 from common.wire.stream import StreamBroken
 from common.wire.traffic import Traffic
 from receiver.link.auth.ownership import SessionOwner

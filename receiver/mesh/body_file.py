@@ -16,7 +16,7 @@ import numpy.typing as npt
 
 from common.arrays import Float64Array, FloatArray, IntArray
 from common.body.anatomy import FACIAL_ACTIONS
-from common.io.regular_file import open_regular, read_regular
+from common.io.files import open_regular, read_regular
 from common.labels import LIMBS
 from receiver.mesh.glb import HEAD_BYTES, Node
 from receiver.mesh.glb_reader import GlbReader, document_bytes

@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from common.arrays import ByteArray, FloatArray
-from common.io.regular_file import read_regular
+from common.io.files import read_regular
 from receiver.mesh.glb import BINARY_CHUNK, COMPONENT_TYPES, ELEMENT_TYPES, HEAD_BYTES, JSON_CHUNK, OWN_VERTICES, Node
 from receiver.mesh.mesh_texture import MeshTexture, TextureCorners, originals, sample_jpeg
 from receiver.mesh.triangle_mesh import SurfaceMesh

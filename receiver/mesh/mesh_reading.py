@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from common.io.regular_file import read_regular
+from common.io.files import read_regular
 from receiver.mesh.body_file import read_body
 from receiver.mesh.glb_reader import GlbReader
 from receiver.mesh.mesh_files import to_y_up

@@ -15,8 +15,7 @@ import numpy as np
 from common.arrays import FloatArray
 from common.frames import MAX_PEOPLE, Camera, LabelFrame, PersonLabels
 from common.labels import concatenate, split
-from common.motion.extrapolation import MotionPredictor
-from common.motion.label_track import LIFETIME_S, LabelTrack
+from common.motion.label_track import LIFETIME_S, LabelTrack, MotionPredictor
 from common.motion.steps import SLOW, Blend, between, moved, orientation_of, place_of
 
 _RETURN_S: Final = 0.4

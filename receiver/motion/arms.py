@@ -7,8 +7,7 @@ import torch
 from common.arrays import Float64Array
 from common.body.anatomy import JOINT_INDEX
 from common.body.label_space import LabelSpace
-from common.body.model import BodyParameters
-from common.body.rotations import axis_angle_to_matrix
+from common.body.model import BodyParameters, axis_angle_to_matrix
 from common.labels import group_slices
 
 ARMS: Final = ("left_arm", "right_arm")

@@ -21,7 +21,7 @@ from common.body.label_space import LabelSpace
 from common.body.model import BodyModel
 from common.frames import PersonLabels, unseen_limbs
 from common.labels import concatenate, group_slices
-from common.motion.history import POSE
+from common.motion.network import POSE
 from common.motion.steps import Blend, share_of_way
 from receiver.motion.arms import ARMS, hanging
 from receiver.motion.diffusion import PaperDiffusion, PoseDiffusion, PoseRefiner, load_denoiser

@@ -21,7 +21,7 @@ import numpy as np
 from common.arrays import Float64Array, IntArray
 from common.errors import WeightsError
 from common.labels import group_slices
-from common.motion.history import POSE, POSE_SIZE
+from common.motion.network import POSE, POSE_SIZE
 from common.weights import loader
 
 WEIGHTS_NAME, ARCHITECTURE = "poses", {"kind": "poses-1"}

@@ -2,10 +2,9 @@
 
 from dataclasses import replace
 
-from common.codec.coded_frame import DecodedFrame
+from common.codec.frame_state import DecodedFrame
 from common.frames import LabelFrame, PersonLabels
-from common.motion.extrapolation import Continued
-from common.motion.label_track import LIFETIME_S
+from common.motion.label_track import LIFETIME_S, Continued
 from receiver.motion.absent import with_absent
 from receiver.motion.hidden import HiddenLimbs, load_completion
 from receiver.motion.person_track import PersonTrack

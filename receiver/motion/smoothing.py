@@ -12,8 +12,8 @@ from typing import Final
 import numpy as np
 
 from common.arrays import BoolArray, FloatArray, IntArray
-from common.codec.orientation import ENTRIES
-from common.codec.quantiser import GROUP_OF_ENTRY, UNIT, rho_levels, steps
+from common.codec.person import ENTRIES
+from common.codec.tables import GROUP_OF_ENTRY, UNIT, rho_levels, steps
 from common.codec.tables import load as load_tables
 from common.frames import PersonLabels, unseen_groups
 from common.labels import FAST_GROUPS, GROUP_NAMES, LABEL_SIZE, OPTIONAL_GROUPS, concatenate, group_slices, split

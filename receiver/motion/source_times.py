@@ -5,7 +5,7 @@ from dataclasses import replace
 from typing import Final
 
 from common.clock import BridgedTimes
-from common.codec.coded_frame import DecodedFrame
+from common.codec.frame_state import DecodedFrame
 
 logger = logging.getLogger(__name__)
 

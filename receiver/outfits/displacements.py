@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from common.arrays import FloatArray
-from common.body.head_shapes import GROUP as HEAD
+from common.body.model import GROUP as HEAD
 from common.body.surface_space import SURFACE_SIZE, SurfaceSpace
 from common.frames import PersonLabels
 from common.wears import Wears

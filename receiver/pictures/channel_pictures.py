@@ -12,10 +12,8 @@ from PIL import Image as Pictures
 
 from common.arrays import Image
 from common.blobs import Blob
-from common.channel.model import ImageChannel
-from common.channel.physical import carry
-from common.channel.signal import SignalBlob
-from common.channel.transmission import decode, load_network
+from common.channel.channel import SignalBlob, carry
+from common.channel.image_codec import ImageChannel, decode, load_network
 from common.errors import MalformedPacket, OutputError, WeightsError
 from common.io.logs import RepeatedLines
 from receiver.engine.fair_queue import FairExecutor

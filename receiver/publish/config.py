@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from common.io.options import option
+from common.io.command_line import option
 
 PRIVATE_FILE, PRIVATE_FOLDER = 0o600, 0o700
 _SHARED_FILE, _SHARED_FOLDER = 0o644, 0o755

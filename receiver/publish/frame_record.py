@@ -14,7 +14,7 @@ import numpy as np
 from common.arrays import FloatArray
 from common.body.anatomy import FACIAL_ACTIONS, FINGER_BONES
 from common.frames import Camera, seen_limbs, unseen_limbs
-from common.imaging.focal_length import focal_sigma
+from common.imaging.pictures import focal_sigma
 from common.wears import Wears
 from receiver.body.person_scale import PersonScale
 from receiver.link.session import SenderClock

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Self
 
 from common.errors import OutputError
-from common.io.atomic_write import partial_path
+from common.io.files import partial_path
 from common.text import counted
 from receiver.publish.output_files import output_error, output_errors
 

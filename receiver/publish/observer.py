@@ -4,8 +4,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from common.blobs import Blob
-from common.codec.coded_frame import DecodedFrame
 from common.codec.frame_codec import FrameCodec
+from common.codec.frame_state import DecodedFrame
 from receiver.engine.engine import ReconstructedPerson
 from receiver.link.own_senders import OwnSender
 from receiver.link.session import Session

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from common.clock import Clock
 from common.errors import OutputError, disk_remedy
-from common.io.atomic_write import atomic_write, partial_path
+from common.io.files import atomic_write, partial_path
 from common.io.logs import RepeatedLines
 
 logger = logging.getLogger(__name__)

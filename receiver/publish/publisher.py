@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import Mapping, Sequence
 
 from common.clock import Clock
-from common.codec.coded_frame import DecodedFrame
+from common.codec.frame_state import DecodedFrame
 from common.frames import LabelFrame
 from common.io.telemetry import timed
 from common.text import printable

@@ -29,7 +29,7 @@ from typing import TYPE_CHECKING, Any, Self
 
 from common.clock import SYSTEM_CLOCK, Clock
 from common.errors import OutputError
-from common.io.atomic_write import remove_partial_files
+from common.io.files import remove_partial_files
 from receiver.link.auth.ownership import NotOwner, SessionOwner
 from receiver.publish.config import PRIVATE_FILE, PublishConfig
 from receiver.publish.frame_record import FrameRecord, encode_line, mesh_path

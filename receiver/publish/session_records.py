@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import Path, PurePath
 from typing import Any
 
-from common.io.regular_file import read_regular
+from common.io.files import read_regular
 from receiver.link.auth.ownership import SessionOwner
 from receiver.publish.session_statistics import SessionStatistics, is_album, whole
 

@@ -7,7 +7,7 @@ from itertools import chain, count
 from pathlib import Path
 
 from common.errors import OutputError
-from common.io.options import option
+from common.io.command_line import option
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,13 +10,11 @@ from collections.abc import Sequence
 from functools import partial
 
 from common.blobs import Blob
-from common.codec.coded_frame import DecodedFrame
 from common.codec.frame_codec import FrameCodec
+from common.codec.frame_state import DecodedFrame
 from common.errors import OutputError
-from common.recording.background import BackgroundRecording
-from common.recording.facts import MAX_TEXT_CHARACTERS, RecordingFacts
-from common.recording.records import RecordedFrame, RecordedState
-from common.recording.writer import RecordingWriter
+from common.recording.format import MAX_TEXT_CHARACTERS, RecordedFrame, RecordedState, RecordingFacts
+from common.recording.writer import BackgroundRecording, RecordingWriter
 from receiver.link.session import Session
 from receiver.publish.observer import SessionObserver
 from receiver.recording.config import RecordConfig

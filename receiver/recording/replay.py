@@ -13,8 +13,8 @@ from common.blobs import Blob
 from common.clock import SYSTEM_CLOCK, Clock
 from common.errors import UsageError, WireError
 from common.io.status_line import bit_rate
+from common.recording.format import RecordedFrame, RecordedState
 from common.recording.reader import Recording
-from common.recording.records import RecordedFrame, RecordedState
 from common.text import counted
 from common.wire.convert import MAX_NAME_CHARACTERS, SESSION_SECRET_BYTES, FrameMessage
 from receiver.link.auth.ownership import SessionOwner

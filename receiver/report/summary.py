@@ -20,9 +20,9 @@ from pathlib import Path
 
 import numpy as np
 
-from common.body.connectivity import vertex_components
+from common.body.triangles import vertex_components
 from common.errors import BodywireError, UsageError, exit_code_of
-from common.io.regular_file import read_regular
+from common.io.files import read_regular
 from common.text import counted
 from receiver.mesh.mesh_reading import read_mesh
 from receiver.mesh.triangle_mesh import SurfaceMesh, is_watertight, signed_volume_m3

@@ -5,8 +5,7 @@ import scipy.sparse
 from skimage.measure import marching_cubes
 
 from common.arrays import FloatArray, Int32Array
-from common.body.connectivity import neighbour_mean, vertex_adjacency, vertex_components
-from common.body.triangles import corner_matrix
+from common.body.triangles import corner_matrix, neighbour_mean, vertex_adjacency, vertex_components
 from receiver.mesh.triangle_mesh import is_watertight, signed_volume_m3
 
 # Nodes closer to the isovalue than this share of the field's standard deviation are moved away from it, so that no

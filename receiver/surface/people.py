@@ -16,8 +16,7 @@ from torch import Tensor
 
 from common.arrays import ByteArray, FloatArray
 from common.body.anatomy import JOINTS, REGION_INDEX
-from common.body.model import BodyModel, BodyParameters
-from common.body.rotations import axis_angle_to_matrix
+from common.body.model import BodyModel, BodyParameters, axis_angle_to_matrix
 from common.body.template import BodyTemplate
 from common.weights.devices import device_of, to_numpy
 from receiver.mesh.mesh_texture import TextureCorners

@@ -16,9 +16,9 @@ from scipy.spatial import cKDTree
 
 from common.arrays import FloatArray, Int32Array, IntArray
 from common.body.anatomy import LID_LOOPS, REGION_INDEX
-from common.body.connectivity import neighbour_mean
 from common.body.model import BodyModel
 from common.body.template import BodyTemplate
+from common.body.triangles import neighbour_mean
 from receiver.body.mouth import TEETH_LOOPS, Teeth, mouth_loops
 
 _PUPIL_M, _IRIS_M, _LIMBUS_M, _EDGE_M = 0.0017, 0.0057, 0.0011, 0.0005

@@ -20,8 +20,8 @@ from scipy import sparse
 
 from common.arrays import BoolArray, ByteArray, FloatArray, Int32Array, IntArray
 from common.body.anatomy import REGION_INDEX, REGIONS
-from common.body.connectivity import neighbour_mean
 from common.body.template import BodyTemplate
+from common.body.triangles import neighbour_mean
 from common.texture.atlas import AtlasLayout
 from receiver.outfits.dressing import PARTS
 

@@ -2,7 +2,7 @@
 
 What nobody has seen continues what was seen of the same skin, hair or garment (`SurfaceFilling`).  Of clothes and hair
 of which next to nothing was seen no colour is known: tops and hair have that of their region's label, other clothes one
-that is usually worn with the rest (`common.wear_colours`).
+that is usually worn with the rest (`common.wears`).
 """
 
 import logging
@@ -19,7 +19,7 @@ from common.body.anatomy import REGION_INDEX
 from common.body.model import BodyModel
 from common.body.template import BodyTemplate
 from common.texture.atlas import AtlasLayout, sample
-from common.wear_colours import usual_colour
+from common.wears import usual_colour
 from common.weights.devices import to_numpy
 from receiver.mesh.mesh_texture import MeshTexture, TextureCorners, encode_jpeg
 from receiver.texture.face_detail import FaceDetail

@@ -9,8 +9,7 @@ import numpy as np
 
 from common.arrays import BoolArray, ByteArray
 from common.body.anatomy import ATLAS_SIZE
-from common.texture.atlas import Texture
-from common.texture.atlas_tiles import LEVEL_SIZES, Tile, decode
+from common.texture.atlas import LEVEL_SIZES, Texture, Tile, decode
 
 _FINEST = len(LEVEL_SIZES) - 1
 

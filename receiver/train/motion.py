@@ -22,8 +22,7 @@ import torch
 from torch import Tensor
 
 from common.body.label_space import LabelSpace
-from common.motion.history import after_change
-from common.motion.network import KIND, WEIGHTS_NAME, MotionConfig, MotionNetwork
+from common.motion.network import KIND, WEIGHTS_NAME, MotionConfig, MotionNetwork, after_change
 from common.synthetic.motion.windows import open_windows
 from common.training.recipe import Defaults, Recipe
 from common.training.run import main

@@ -16,11 +16,11 @@ from torch import Tensor
 
 from common.arrays import FloatArray
 from common.body.label_space import LabelSpace, decode_root
-from common.body.rotations import axis_angle_to_matrix, matrix_to_axis_angle
+from common.body.model import axis_angle_to_matrix, matrix_to_axis_angle
 from common.codec.frame_codec import MODEL_HASH_SIZE, FrameCodec
 from common.errors import UsageError
 from common.labels import concatenate, group_slices
-from common.motion.history import POSE, POSE_SIZE, Poses
+from common.motion.network import POSE, POSE_SIZE, Poses
 from common.tensor_rows import TensorRows
 from receiver.motion.session_motion import SessionMotion
 

@@ -21,16 +21,15 @@ from torch.nn import functional as F
 from common.arrays import FloatArray
 from common.body.anatomy import JOINT_INDEX
 from common.body.label_space import TRANSLATION_SCALE, LabelSpace, decode_root
-from common.body.model import BodyParameters, ancestors
-from common.body.rotations import axis_angle_to_matrix, matrix_to_axis_angle
-from common.codec.bit_allocation import load as rate_distortion
-from common.codec.quantiser import UNIT, rho_levels, steps
+from common.body.model import BodyParameters, ancestors, axis_angle_to_matrix, matrix_to_axis_angle
+from common.codec.tables import UNIT, rho_levels, steps
 from common.codec.tables import load as load_tables
+from common.codec.tables import load_allocation as rate_distortion
 from common.labels import GROUP_NAMES, LABEL_SIZE, ROTATION_SCALE, group_slices
-from common.motion.history import POSE, POSE_SIZE, TOKENS, Poses, chosen_labels, tokens
 from common.motion.label_track import MOST_LABELS
-from common.synthetic.dataset.split import Split
-from common.synthetic.motion.reference_skeleton import PARENTS, REST_POSITIONS, TIPS
+from common.motion.network import POSE, POSE_SIZE, TOKENS, Poses, chosen_labels, tokens
+from common.synthetic.dataset import Split
+from common.synthetic.motion.retarget import PARENTS, REST_POSITIONS, TIPS
 from common.synthetic.motion.windows import MotionWindows
 from common.tensor_rows import TensorRows
 from receiver.train.motion_errors import LAG_S, Errors, with_errors
@@ -182,7 +181,7 @@ class Samples(TensorRows):
     """What the network sees of B people, and what it is to tell.
 
     Args:
-        tokens, newest, counts: as `common.motion.history` gives them.
+        tokens, newest, counts: as `common.motion.network` gives them.
         after_s, step_s: (B, 1) when the first of the true poses is, and how much later the second is.
         now: the newest labels' poses.
         first, second: the true poses.

@@ -21,7 +21,7 @@ from common.arrays import BoolArray, Float64Array, FloatArray, IntArray
 from common.body.anatomy import JOINT_INDEX
 from common.body.label_space import LabelSpace
 from common.errors import exit_code_of
-from common.synthetic.dataset.split import Split
+from common.synthetic.dataset import Split
 from common.synthetic.motion.windows import MotionWindows, open_windows
 from common.training.fits import parser_of_fit, save_fit
 from receiver.motion.mixture import (

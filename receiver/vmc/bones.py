@@ -5,7 +5,7 @@ from typing import Self
 import torch
 
 from common.arrays import FloatArray
-from common.body.expression import ExpressionSpace
+from common.body.faces import ExpressionSpace
 from common.body.label_space import LabelSpace
 from common.body.model import BodyModel, KeypointKinematics
 from common.frames import PersonLabels, has_face

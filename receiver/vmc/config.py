@@ -4,7 +4,7 @@ import ipaddress
 from dataclasses import dataclass
 
 from common.io.addresses import Address
-from common.io.options import option
+from common.io.command_line import option
 
 DEFAULT_ADDRESS = Address("127.0.0.1", 39539)
 """Where programs that show avatars listen: the port of the protocol's specification."""

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from common.errors import UsageError
 from common.io.addresses import Address
-from common.io.options import option
+from common.io.command_line import option
 from receiver.link.config import SecurityConfig
 
 _TOKEN = re.compile(r"[A-Za-z0-9_-]{16,128}")

@@ -21,7 +21,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from starlette.websockets import WebSocketClose, WebSocketDisconnect
 
 from common.clock import SYSTEM_CLOCK
-from common.connections.rates import TokenBucket
+from common.connections import TokenBucket
 from common.io.addresses import Address, address_key
 from receiver.web.metrics import WebMetrics
 

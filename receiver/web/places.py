@@ -4,7 +4,7 @@ from collections import Counter
 from collections.abc import Hashable, Iterator
 from contextlib import contextmanager
 
-from common.connections.shares import share_of_host
+from common.connections import share_of_host
 from receiver.web.refused import Refused
 
 Visitor = tuple[bool, str]

@@ -9,9 +9,16 @@ from pathlib import Path
 from common.arrays import Image
 from common.clock import LONGEST_PAUSE_S, STEADY_CLOCK, Clock
 from common.errors import SourceError
-from common.imaging.exif import focal_length_px, orientation_of
-from common.imaging.orientation import upright
-from common.imaging.sequence import CUT, animation, excess, is_animation, picture_count
+from common.imaging.pictures import (
+    CUT,
+    animation,
+    excess,
+    focal_length_px,
+    is_animation,
+    orientation_of,
+    picture_count,
+    upright,
+)
 from sender.capture.images import guarded, opened, picture_of, reading
 from sender.capture.source import CapturedFrame, FrameSource, camera_of, check_size, printable_name
 from sender.capture.video import open_file, video_stream

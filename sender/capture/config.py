@@ -5,7 +5,7 @@ import re
 from dataclasses import dataclass
 
 from common.frames import MAX_FOCAL_PX, MIN_FOCAL_PX
-from common.io.options import option
+from common.io.command_line import option
 
 _MAX_FPS = 1000.0
 STILLS_PREFIX, LIVE_PREFIX = "socket:", "socket+live:"

@@ -18,12 +18,19 @@ from PIL import UnidentifiedImageError
 from common.arrays import Image
 from common.clock import STEADY_CLOCK, Clock
 from common.errors import SourceError
-from common.imaging.exif import focal_length_px, orientation_of
-from common.imaging.heif import register_heif
-from common.imaging.orientation import upright
-from common.imaging.rgb import to_rgb
-from common.imaging.sequence import PAGED, is_heif, open_image, pages, picture_count
-from common.io.regular_file import open_regular
+from common.imaging.pictures import (
+    PAGED,
+    focal_length_px,
+    is_heif,
+    open_image,
+    orientation_of,
+    pages,
+    picture_count,
+    register_heif,
+    to_rgb,
+    upright,
+)
+from common.io.files import open_regular
 from common.text import printable
 from sender.capture.source import CapturedFrame, FrameSource, camera_of, check_size, printable_name
 from sender.metrics import DropReason, SenderMetrics

@@ -12,7 +12,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from common.errors import SourceError
-from common.imaging.sequence import is_sequence
+from common.imaging.pictures import is_sequence
 from common.text import counted
 from sender.capture.animation import AnimationSource, is_animated
 from sender.capture.cameras import DeviceReader, RtspReader

@@ -7,7 +7,7 @@ from typing import Self
 from common.arrays import Image
 from common.errors import SourceError
 from common.frames import Camera
-from common.imaging.focal_length import guessed_focal_px
+from common.imaging.pictures import guessed_focal_px
 
 MAX_SIDE_PX = 65_535
 """The longest side of a frame that a packet can describe."""

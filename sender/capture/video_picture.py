@@ -10,8 +10,7 @@ from av.sidedata.sidedata import SideData, Type
 from PIL import Image as PillowImage
 
 from common.arrays import Image
-from common.imaging.orientation import orientation_of_matrix, upright
-from common.imaging.rgb import to_rgb
+from common.imaging.pictures import orientation_of_matrix, to_rgb, upright
 from sender.capture.source import check_size
 from sender.capture.tone_mapping import is_hdr, tone_mapped
 

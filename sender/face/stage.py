@@ -16,8 +16,8 @@ import numpy as np
 import torch
 
 from common.arrays import Image
-from common.body.expression import ExpressionSpace
-from common.body.head_shapes import GROUP as HEAD
+from common.body.faces import ExpressionSpace
+from common.body.model import GROUP as HEAD
 from common.labels import GROUP_BY_NAME
 from common.weights.devices import to_numpy
 from sender.face.actions import FaceActions

@@ -5,7 +5,7 @@ from fractions import Fraction
 
 from common.channel.state import LENGTHS, ChannelState, bandwidth_ratio
 from common.imaging.grid import STRIDE
-from common.io.options import option
+from common.io.command_line import option
 
 # The ratio of pictures whose positions all have the smallest length.
 _LEAST_RATE = Fraction(LENGTHS[0], 3 * STRIDE**2)

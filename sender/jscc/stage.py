@@ -14,10 +14,9 @@ from dataclasses import replace
 from fractions import Fraction
 
 from common.blobs import SIGNAL, Blob
-from common.channel.model import ImageChannel
-from common.channel.signal import SignalBlob
+from common.channel.channel import SignalBlob
+from common.channel.image_codec import ImageChannel, encode, load_network
 from common.channel.state import MAX_SIDE_PX, ChannelState
-from common.channel.transmission import encode, load_network
 from common.errors import UsageError
 from common.frames import PersonLabels
 from sender.capture.source import CapturedFrame

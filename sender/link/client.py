@@ -32,7 +32,7 @@ from common.wire.convert import (
     encode_client,
 )
 from common.wire.datagrams import Datagrams
-from common.wire.report import SenderReport
+from common.wire.frame_messages import SenderReport
 from common.wire.stream import CountedStream, MessageStream, StreamBroken
 from common.wire.traffic import Traffic
 from sender.congestion.meter import Meter

@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 from typing import Literal, Self
 
 from common.io.addresses import Address, Addresses
-from common.io.options import option
+from common.io.command_line import option
 
 _DEFAULT_PEER = Addresses((Address("127.0.0.1", 50051),))
 # A frame with its answer every second.

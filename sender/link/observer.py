@@ -4,7 +4,7 @@ from collections.abc import Callable, Sequence
 from enum import Enum
 from functools import partial
 
-from common.codec.coded_frame import EncodedFrame
+from common.codec.frame_state import EncodedFrame
 from common.frames import LabelFrame
 from sender.congestion.packet_train import PacketTrainSample
 from sender.congestion.samples import LinkSample

@@ -4,7 +4,7 @@ import logging
 from dataclasses import replace
 from typing import Protocol
 
-from common.codec.coded_frame import EncodedFrame
+from common.codec.frame_state import EncodedFrame
 from common.errors import PeerError
 from common.frames import LabelFrame
 from common.wire.convert import Hello, Welcome

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from common.frames import MAX_PEOPLE
-from common.io.options import option
+from common.io.command_line import option
 
 Keypoints = Literal["fused", "ours"]
 

@@ -31,7 +31,7 @@ from common.body.anatomy import (
     MIRRORED_PARTS,
     MIRRORED_REGIONS,
 )
-from common.body.rotations import rotation_6d_to_matrix
+from common.body.model import rotation_6d_to_matrix
 from common.weights.devices import CPU
 from common.weights.inference import NetworkInUse, in_use
 from common.weights.loader import later

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-from common.io.options import option
+from common.io.command_line import option
 
 VIDEO_FORMATS = {".mp4": "mp4", ".avi": "avi", ".mkv": "matroska"}
 """FFmpeg's container name for each suffix of a video."""

@@ -5,8 +5,8 @@ from collections import deque
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 
-from common.codec.bit_allocation import load as rate_distortion
-from common.wire.message_cost import MessageCost
+from common.codec.tables import load_allocation as rate_distortion
+from common.wire.traffic import MessageCost
 from sender.congestion.capacity import Capacity, CapacityEstimator
 from sender.congestion.meter import USED_SHARE
 from sender.congestion.pacer import BackgroundPacer

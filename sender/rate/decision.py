@@ -15,10 +15,10 @@ from typing import Final
 
 import numpy as np
 
-from common.codec.bit_allocation import load as rate_distortion
+from common.codec.tables import load_allocation as rate_distortion
 from common.frames import AHEAD_STEP_S, MAX_AHEAD_STEPS
 from common.labels import GROUP_NAMES
-from common.wire.message_cost import MessageCost
+from common.wire.traffic import MessageCost
 
 MAX_F: Final = 2.0
 """Largest f of `--policy capacity`; equation (18) gives at most 1."""

@@ -10,9 +10,7 @@ from dataclasses import replace
 
 from common.frames import LabelFrame, PersonLabels
 from common.labels import FAST_GROUPS, group_slices
-from common.motion.extrapolation import Continued, MotionPredictor
-from common.motion.interpolation import interpolated
-from common.motion.label_track import LabelTrack, with_frame
+from common.motion.label_track import Continued, LabelTrack, MotionPredictor, interpolated, with_frame
 
 
 class LabelsAhead:

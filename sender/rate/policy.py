@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final, Literal
 
-from common.io.options import option
+from common.io.command_line import option
 
 # Of equation (18).
 _BANDWIDTH_RANGE_BPS: Final = (50e3, 1000e3)

@@ -12,9 +12,8 @@ from common.blobs import Blob
 from common.codec.frame_codec import FrameCodec
 from common.frames import LabelFrame
 from common.labels import GROUP_NAMES
-from common.recording.background import BackgroundRecording
-from common.recording.records import RecordedFrame
-from common.recording.writer import RecordingWriter
+from common.recording.format import RecordedFrame
+from common.recording.writer import BackgroundRecording, RecordingWriter
 from common.text import counted
 from sender.pipeline import Delivery
 

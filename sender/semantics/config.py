@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from common.io.options import option
+from common.io.command_line import option
 
 
 @dataclass(frozen=True, slots=True)

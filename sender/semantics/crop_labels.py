@@ -14,8 +14,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from common.body.label_space import LabelSpace
-from common.body.model import BodyParameters
-from common.body.rotations import matrix_to_rotation_6d, rotation_6d_to_matrix
+from common.body.model import BodyParameters, matrix_to_rotation_6d, rotation_6d_to_matrix
 from common.labels import LABEL_SIZE, ROTATION_SCALE, group_slices
 from sender.perception.output import pose_of_features
 from sender.semantics.namespace import Array, namespace

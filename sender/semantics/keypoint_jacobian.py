@@ -22,8 +22,7 @@ import torch
 from torch import Tensor
 
 from common.body.label_space import LabelSpace
-from common.body.model import BodyModel, KeypointKinematics, ancestors
-from common.body.rotations import cross_matrix
+from common.body.model import BodyModel, KeypointKinematics, ancestors, cross_matrix
 from common.labels import ROTATION_SCALE, group_slices
 from sender.semantics.crop_labels import ENTRIES, PELVIS, pelvis_by_entries, pelvis_in_crop
 from sender.semantics.namespace import Array, namespace, selected

@@ -11,7 +11,7 @@ import numpy as np
 
 from common.arrays import FloatArray
 from common.body.anatomy import REGION_INDEX, REGIONS, mirror_name
-from common.wear_colours import usual_colour
+from common.wears import usual_colour
 from sender.perception.views import USUAL_STEP_S
 
 # Regions whose colour an unseen region takes after its mirror image, most likely first.

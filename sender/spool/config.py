@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from common.io.options import option
+from common.io.command_line import option
 
 
 @dataclass(frozen=True, slots=True)

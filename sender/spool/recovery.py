@@ -18,9 +18,8 @@ from typing import Self
 
 from common.errors import MalformedPacket, RecordingError, UsageError
 from common.frames import LabelFrame
-from common.recording.facts import RecordingFacts
+from common.recording.format import RecordedFrame, RecordingFacts
 from common.recording.reader import Recording
-from common.recording.records import RecordedFrame
 from common.text import counted
 from common.wire.label_frames import decode_label_frame
 

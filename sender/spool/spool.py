@@ -23,10 +23,9 @@ from pathlib import Path
 from common.codec.packet import CODEC_VERSION
 from common.errors import OutputError, RecordingError, UsageError, disk_remedy
 from common.frames import LabelFrame
-from common.io.atomic_write import atomic_write, remove_partial_files
-from common.recording.facts import RecordingFacts
+from common.io.files import atomic_write, remove_partial_files
+from common.recording.format import RecordedFrame, RecordingFacts
 from common.recording.reader import Recording
-from common.recording.records import RecordedFrame
 from common.recording.writer import RecordingWriter, file_head
 from common.text import counted
 from common.version import package_version

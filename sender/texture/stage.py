@@ -13,8 +13,7 @@ from common.body.label_space import LabelSpace
 from common.body.model import BodyModel
 from common.frames import PersonLabels
 from common.labels import concatenate
-from common.texture.atlas import AtlasLayout, Texture
-from common.texture.atlas_tiles import LEVEL_SIZES, TILES, Tile, encode
+from common.texture.atlas import LEVEL_SIZES, TILES, AtlasLayout, Texture, Tile, encode
 from common.weights.threads import side_by_side
 from sender.capture.source import CapturedFrame
 from sender.face.landmarks import FaceLandmarks

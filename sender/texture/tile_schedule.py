@@ -15,18 +15,19 @@ import numpy as np
 
 from common.arrays import BoolArray, ByteArray, Float64Array, FloatArray, IntArray
 from common.body.anatomy import ATLAS_SIZE, REGION_INDEX
-from common.texture.atlas import AtlasLayout, sample
-from common.texture.atlas_tiles import (
+from common.texture.atlas import (
     FACE_TILES,
     LEVEL_SIZES,
     TILE_SIZE,
     TILES,
     WITHDRAWN,
+    AtlasLayout,
     Tile,
     encode_picture,
+    filled,
     reduced,
+    sample,
 )
-from common.texture.hole_filling import filled
 from sender.texture.atlas_memory import AtlasMemory
 
 # Every so many texels, errors are measured.

@@ -28,8 +28,8 @@ from common.body.label_space import LabelSpace
 from common.body.model import BodyModel
 from common.body.surface_space import SURFACE_SIZE, SurfaceSpace
 from common.frames import Camera
-from common.synthetic.dataset.shards import Batch, CropDataset
-from common.synthetic.dataset.split import Split
+from common.synthetic.dataset import Split
+from common.synthetic.render_shards import Batch, CropDataset
 from common.tensor_rows import TensorRows
 from common.training.recipe import Defaults, Recipe
 from common.training.run import main

@@ -22,7 +22,7 @@ from torch.nn import functional
 from common.arrays import Box
 from common.errors import exit_code_of
 from common.frames import Camera
-from common.imaging.focal_length import guessed_focal_px
+from common.imaging.pictures import guessed_focal_px
 from common.tensor_rows import TensorRows
 from common.training.fits import fitted, parser_of_fit, save_fit
 from common.weights.loader import architecture_of

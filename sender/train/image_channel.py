@@ -3,7 +3,7 @@
 Crops of 128² pixels go through a simulated channel of random SNR.  In the first quarter all positions have the same
 length, unless the training starts from shipped weights; then lengths are adapted and rates vary.  Length is wall time:
 CPU recipe 75 minutes on one core.  --export also writes the averaged weights with their validation scores, and the
-coefficients of the expected error of positions (`common.channel.expected_error`): crops go through AWGN, with equal
+coefficients of the expected error of positions (`common.channel.image_codec`): crops go through AWGN, with equal
 lengths at all positions, at several lengths and SNRs.  The logarithm of the mean squared error of a position is fitted
 by Newton's method on the likelihood of errors with a gamma distribution, whose mean, not the mean of its logarithm, is
 what counts.
@@ -28,18 +28,26 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from common.arrays import Image
-from common.channel import transmission
-from common.channel.expected_error import ERRORS_FILE, SNR_RANGE_DB, TERMS, features, terms
-from common.channel.jscc import position_snr_db
-from common.channel.lengths import length_mask
-from common.channel.model import ImageChannel, ImageChannelConfig, Source, detached
-from common.channel.physical import complex_normal, equalised, from_db, transmitted
+from common.channel import image_codec
+from common.channel.channel import complex_normal, equalised, from_db, transmitted
+from common.channel.image_codec import (
+    ERRORS_FILE,
+    SNR_RANGE_DB,
+    TERMS,
+    ImageChannel,
+    ImageChannelConfig,
+    Source,
+    detached,
+    features,
+    length_mask,
+    position_snr_db,
+    terms,
+)
 from common.errors import SourceError
 from common.imaging.entropy import expected_bits
 from common.imaging.grid import STRIDE
-from common.io.atomic_write import atomic_write
-from common.training.optimisers import muon_and_adamw
-from common.training.recipe import Defaults, Network, Recipe
+from common.io.files import atomic_write
+from common.training.recipe import Defaults, Network, Recipe, muon_and_adamw
 from common.training.run import main
 from common.weights.manifest import WeightsEntry
 from sender.train.photographs.dataset import PhotographDataset, PhotographSplit
@@ -132,13 +140,13 @@ def crop_losses(pictures: Tensor, originals: Tensor) -> tuple[Tensor, Tensor]:
 class ImageChannelTraining(CropRecipe[ImageChannel]):
     """Distortion after random channels; of a few crops also the rate and the distortion of rounded latents."""
 
-    name, kind = transmission.WEIGHTS_NAME, transmission.KIND
+    name, kind = image_codec.WEIGHTS_NAME, image_codec.KIND
     error_crops = 192
     defaults = Defaults(minutes=75.0, batch=16, rate=5e-3, warm_share=0.02, log_every=50, evaluate_minutes=5.0)
 
     def prepare(self) -> ImageChannel:
         self.read_pictures()
-        network = transmission.load_network() if self.options.shipped else ImageChannel(ImageChannelConfig())
+        network = image_codec.load_network() if self.options.shipped else ImageChannel(ImageChannelConfig())
         return network.requires_grad_(True).to(memory_format=torch.channels_last)
 
     def optimisers(self, network: ImageChannel) -> Sequence[torch.optim.Optimizer]:

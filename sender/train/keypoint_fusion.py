@@ -23,7 +23,7 @@ from torch.nn import functional
 
 from common.arrays import Box
 from common.errors import exit_code_of
-from common.synthetic.dataset.shards import CropDataset
+from common.synthetic.render_shards import CropDataset
 from common.tensor_rows import TensorRows
 from common.training.fits import fitted, parser_of_fit, save_fit
 from common.weights.inference import NetworkInUse

@@ -15,11 +15,11 @@ import numpy as np
 
 from common.arrays import FloatArray, Image
 from common.body.label_space import LabelSpace
-from common.codec.bit_allocation import load as rate_distortion
 from common.codec.frame_codec import MODEL_HASH_SIZE, FrameCodec
+from common.codec.tables import load_allocation as rate_distortion
 from common.frames import Camera, LabelFrame
 from common.io.command_line import parser_of
-from common.synthetic.dataset.split import SPLITS
+from common.synthetic.dataset import SPLITS
 from common.synthetic.motion.windows import open_windows
 from sender.importance.importance import Importance
 from sender.perception.config import TrackingConfig

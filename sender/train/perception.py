@@ -26,7 +26,7 @@ from torch import Tensor, nn
 
 from common.arrays import BoolArray
 from common.body.model import BodyModel, KeypointKinematics
-from common.synthetic.dataset.shards import CropDataset
+from common.synthetic.render_shards import CropDataset
 from common.training.recipe import Defaults, Progress, Recipe
 from common.training.run import main
 from common.weights.devices import device_of, fast_autocast

@@ -19,7 +19,7 @@ from torch import Tensor
 
 from common.body.label_space import LabelSpace
 from common.errors import exit_code_of
-from common.synthetic.dataset.shards import CropDataset
+from common.synthetic.render_shards import CropDataset
 from common.tensor_rows import TensorRows
 from common.training.fits import fitted, parser_of_fit, save_fit
 from common.weights.loader import architecture_of

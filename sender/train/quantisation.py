@@ -23,7 +23,7 @@ from torch import Tensor, nn
 
 from common.errors import UsageError, exit_code_of
 from common.io.command_line import parser_of
-from common.training.flags import add_export_flags
+from common.training.recipe import add_export_flags
 from common.weights.devices import CPU, int8_weight_bits
 from common.weights.inference import NetworkInUse, in_use
 from common.weights.loader import load_recorded

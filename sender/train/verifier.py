@@ -30,7 +30,7 @@ from torch.nn import functional
 from torchvision.ops import box_iou
 
 from common.arrays import FloatArray
-from common.synthetic.dataset.split import Split
+from common.synthetic.dataset import Split
 from common.tensor_rows import TensorRows
 from common.training.recipe import Defaults, Recipe
 from common.training.run import main, on_device

@@ -12,7 +12,7 @@ from common.body.label_space import LabelSpace
 from common.body.model import BodyModel, KeypointKinematics
 from common.frames import Camera, LabelFrame, PersonLabels
 from common.labels import concatenate
-from common.synthetic.dataset.shards import Batch
+from common.synthetic.render_shards import Batch
 from sender.attributes.surface_reader import SurfaceReader
 from sender.capture.open import DEMO_CLIP
 from sender.capture.source import CapturedFrame

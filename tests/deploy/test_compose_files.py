@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 import yaml
 
-from common.io.configuration import read_config
+from common.io.command_line import read_config
 from receiver.__main__ import PROGRAM as RECEIVER
 from receiver.config import ReceiverConfig
 from sender.__main__ import PROGRAM as SENDER

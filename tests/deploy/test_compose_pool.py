@@ -5,7 +5,7 @@ from typing import Any
 import yaml
 
 from common.io.addresses import Address
-from common.io.configuration import read_config
+from common.io.command_line import read_config
 from receiver.__main__ import PROGRAM
 from receiver.config import ReceiverConfig
 from sender.__main__ import PROGRAM as SENDER

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from common.io.configuration import read_config
+from common.io.command_line import read_config
 from tests.deploy.queries import DEPLOY
 from tests.docs.configuration_reference import PROGRAMS
 

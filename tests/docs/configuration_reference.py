@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from common.io.addresses import Address, Addresses
-from common.io.options import Option, Program, describe_default, options_of
+from common.io.command_line import Option, Program, describe_default, options_of
 from receiver.__main__ import PROGRAM as RECEIVER
 from receiver.config import ReceiverConfig
 from sender.__main__ import PROGRAM as SENDER

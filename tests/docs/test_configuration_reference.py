@@ -1,8 +1,7 @@
 import textwrap
 from pathlib import Path
 
-from common.io.configuration import read_config
-from common.io.options import options_of
+from common.io.command_line import options_of, read_config
 from receiver.config import ReceiverConfig
 from sender.__main__ import PROGRAM
 from sender.config import SenderConfig

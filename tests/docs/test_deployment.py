@@ -3,7 +3,7 @@ from pathlib import Path
 
 import pytest
 
-from common.io.configuration import read_config
+from common.io.command_line import read_config
 from tests.docs.configuration_reference import PROGRAMS
 
 PAGE = (Path(__file__).parents[2] / "docs" / "deployment.md").read_text(encoding="utf-8")

@@ -12,7 +12,7 @@ import pytest
 
 from common import errors
 from common.errors import INTERRUPTED, BodywireError
-from common.io.configuration import read_config
+from common.io.command_line import read_config
 from tests.docs.configuration_reference import PROGRAMS
 
 ROOT = Path(__file__).parents[2]

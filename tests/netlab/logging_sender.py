@@ -14,7 +14,7 @@ from typing import Any, TextIO
 
 import numpy as np
 
-from common.codec.coded_frame import EncodedFrame
+from common.codec.frame_state import EncodedFrame
 from common.frames import Camera, LabelFrame, PersonLabels
 from common.io.addresses import Addresses
 from common.labels import split

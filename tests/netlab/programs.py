@@ -5,8 +5,8 @@ import secrets
 import signal
 from collections.abc import Coroutine
 
-from common.codec.coded_frame import EncodedFrame
 from common.codec.frame_codec import FrameCodec
+from common.codec.frame_state import EncodedFrame
 from common.codec.packet import CODEC_VERSION
 from common.frames import LabelFrame
 from common.io.addresses import Address

@@ -20,15 +20,14 @@ import numpy as np
 
 from common.blobs import Blob
 from common.body.label_space import LabelSpace
-from common.codec.bit_allocation import RateDistortion
 from common.codec.frame_codec import FrameCodec
-from common.codec.quantiser import LEVELS
+from common.codec.tables import LEVELS, RateDistortion
 from common.codec.tables import load as load_tables
 from common.frames import Camera, LabelFrame, PersonLabels
 from common.io.addresses import Addresses
 from common.labels import GROUP_NAMES, OPTIONAL_GROUPS, group_slices, split
-from common.motion.extrapolation import MotionPredictor
-from common.motion.predictor import LearnedMotion
+from common.motion.label_track import MotionPredictor
+from common.motion.network import LearnedMotion
 from common.wire.traffic import OTHER, PROBING, Traffic
 from sender.importance.importance import Importance
 from sender.link.client import LinkClient
@@ -69,8 +68,8 @@ def equal_steps(table: RateDistortion, budget_bits: float, *unused: object) -> d
 
 
 BYPASSES: Mapping[str, Bypass] = {
-    "omega": ("common.codec.bit_allocation.RateDistortion.allocate", equal_steps),
-    "allocation": ("common.codec.bit_allocation.RateDistortion.allocate", equal_levels),
+    "omega": ("common.codec.tables.RateDistortion.allocate", equal_steps),
+    "allocation": ("common.codec.tables.RateDistortion.allocate", equal_levels),
     "rho": ("sender.rate.decision._STEPS", range(1)),
     "bundles": ("sender.rate.decision._LABELS_PER_S", 0.0),
     "ahead": ("sender.rate.decision._AHEAD_SHARE", 0.0),

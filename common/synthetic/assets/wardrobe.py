@@ -1,18 +1,47 @@
-"""The wardrobe: all garments, fitted to the body's shape space."""
+"""MakeHuman's complete base mesh with its helper geometry, over our shape space; garments are bound to it."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Self
 
 import numpy as np
 from scipy.spatial import cKDTree
 
 from common.arrays import BoolArray, FloatArray, IntArray
-from common.synthetic.assets.base_mesh import BaseMesh
-from common.synthetic.assets.body_canvas import Canvas
-from common.synthetic.assets.body_garments import SkinBasis, made_skirt, made_suit
-from common.synthetic.assets.garment import Garment
-from common.synthetic.assets.garment_files import GarmentPattern, Kind, unpack
+from common.synthetic.assets.garments import (
+    Canvas,
+    Garment,
+    GarmentPattern,
+    Kind,
+    SkinBasis,
+    made_skirt,
+    made_suit,
+    unpack,
+)
+
+BASE_MESH_FILE = Path(__file__).resolve().parent.parent / "data" / "base_mesh.npz"
+
+
+@dataclass(frozen=True, eq=False)
+class BaseMesh:
+    """The base mesh in the rest pose, in camera axes, metres; 19,158 vertices.
+
+    Args:
+        rest: (11, 19158, 3) the mean shape, then the displacement per unit of each shape coefficient.
+        weights: (19158, 52) skinning weights.
+        body: (13718,) the indices of `BodyModel`'s vertices, in its order.
+    """
+
+    rest: FloatArray
+    weights: FloatArray
+    body: IntArray
+
+    @classmethod
+    def load(cls) -> Self:
+        """The mesh of the package."""
+        with np.load(BASE_MESH_FILE) as stored:
+            return cls(**{name: stored[name] for name in stored.files})
 
 
 @dataclass(frozen=True, eq=False)

@@ -1,18 +1,173 @@
-"""Samples poses: captured ones, blends of them, and random ones within the joint limits."""
+"""Joint limits and the relaxed pose of a standing person.
+
+Limits apply to the components of a joint's rotation vector in the joint's own axes.  For elbows and wrists these are
+bone, hinge and their cross product (`reference_skeleton.bone_frame`); for all other joints they are the body's axes, in
+which a positive rotation about x bends trunk and head forward, swings a leg back and flexes a knee.  The tables are for
+the left side; the right side is mirrored.
+
+The package's table of captured poses and clips, retargeted to the body's joints (`common.synthetic.motion.sources`).
+
+Label space, codec tables and networks were made of it.  It has diverse poses of subjects 1 to 7 of CMU, of DeepMimic
+and of MakeHuman, and some contiguous clips.
+"""
 
 from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
 
 import numpy as np
 from numpy.random import Generator
 from scipy.spatial.transform import Rotation
 
 from common.arrays import BoolArray, Float64Array, FloatArray, IntArray
-from common.body.anatomy import JOINT_INDEX, JOINTS
-from common.synthetic.dataset.presets import WIDE, DatasetPreset
-from common.synthetic.dataset.split import Split, check_seed, clip_split
-from common.synthetic.motion.joint_limits import HIGH, LOW, RELAXED, clamp, from_axes, mirror, mirror_curl
-from common.synthetic.motion.motion_table import MotionTable, load_table
-from common.synthetic.motion.reference_skeleton import bone_direction, forward_kinematics, tip_positions
+from common.body.anatomy import JOINT_INDEX, JOINTS, MIRROR_TURN_SIGNS, MIRRORED_JOINTS
+from common.synthetic.dataset import WIDE, DatasetPreset, Split, check_seed, clip_split
+from common.synthetic.motion.retarget import bone_direction, bone_frame, forward_kinematics, tip_positions
+
+_SPINE = ((-0.22, 0.28), (-0.16, 0.16), (-0.16, 0.16))
+_NECK = ((-0.40, 0.60), (-0.60, 0.60), (-0.35, 0.35))
+_UNLIMITED = ((-np.pi, np.pi),) * 3
+# Elbows are bent by 43 degrees in the rest pose, so a straight arm is at -0.75 on the hinge.
+_LEFT: dict[str, tuple[tuple[float, float], ...]] = {
+    "root": _UNLIMITED,
+    **{f"spine0{number}": _SPINE for number in range(1, 6)},
+    "neck01": _NECK,
+    "head": _NECK,
+    "clavicle.L": ((-0.20, 0.20), (-0.30, 0.40), (-0.60, 0.20)),
+    "upperarm01.L": _UNLIMITED,
+    "lowerarm01.L": ((-1.40, 1.40), (-0.78, 1.95), (-0.35, 0.35)),
+    "wrist.L": ((-1.00, 1.00), (-1.10, 1.10), (-0.80, 0.80)),
+    "upperleg01.L": ((-2.20, 0.80), (-0.90, 0.90), (-1.20, 0.60)),
+    "lowerleg01.L": ((-0.15, 2.50), (-0.25, 0.25), (-0.15, 0.15)),
+    "foot.L": ((-0.90, 1.00), (-0.70, 0.70), (-0.50, 0.50)),
+}
+_RELAXED: dict[str, tuple[float, float, float]] = {
+    "lowerarm01.L": (0.0, -0.30, 0.0),
+    "upperleg01.L": (-0.20, 0.0, 0.05),
+    "lowerleg01.L": (0.25, 0.0, 0.0),
+    "foot.L": (-0.05, 0.0, 0.0),
+}
+_BONE_AXES_JOINTS = ("lowerarm01.", "wrist.")
+
+
+def _table() -> tuple[FloatArray, FloatArray, FloatArray, FloatArray]:
+    axes = np.tile(np.eye(3), (len(JOINTS), 1, 1))
+    low, high, relaxed = (np.zeros((len(JOINTS), 3)) for _ in range(3))
+    for index, joint in enumerate(JOINTS):
+        bone_axes = joint.startswith(_BONE_AXES_JOINTS)
+        if bone_axes:
+            axes[index] = bone_frame(joint)
+        left = joint.replace(".R", ".L")
+        bounds = np.array(_LEFT[left])
+        centre = np.array(_RELAXED.get(left, (0.0, 0.0, 0.0)))
+        if joint.endswith(".R"):
+            # Mirroring keeps the sign of the hinge component in bone axes, and of x in the body's axes.
+            flips = np.array([True, False, True]) if bone_axes else np.array([False, True, True])
+            bounds = np.where(flips[:, None], -bounds[:, ::-1], bounds)
+            centre = np.where(flips, -centre, centre)
+        low[index], high[index], relaxed[index] = bounds[:, 0], bounds[:, 1], centre
+    return tuple(part.astype(np.float32) for part in (axes, low, high, relaxed))  # type: ignore[return-value]
+
+
+AXES, LOW, HIGH, RELAXED = _table()
+"""(22, 3, 3) the joints' axes as columns; (22, 3) lower limits, upper limits, relaxed pose on these axes, radians."""
+
+
+def to_axes(rotation_vectors: FloatArray) -> FloatArray:
+    """(..., 22, 3) rotation vectors → their components on each joint's axes."""
+    return np.asarray(np.einsum("...jk,jka->...ja", rotation_vectors, AXES), dtype=np.float32)
+
+
+def from_axes(components: FloatArray) -> FloatArray:
+    """The inverse of `to_axes`."""
+    return np.asarray(np.einsum("...ja,jka->...jk", components, AXES), dtype=np.float32)
+
+
+def clamp(rotation_vectors: FloatArray) -> FloatArray:
+    """(..., 22, 3) with every joint clamped to its limits, except root and shoulders, which have none."""
+    clipped = from_axes(np.clip(to_axes(rotation_vectors), LOW, HIGH))
+    for joint in ("root", "upperarm01.L", "upperarm01.R"):
+        clipped[..., JOINT_INDEX[joint], :] = rotation_vectors[..., JOINT_INDEX[joint], :]
+    return clipped
+
+
+def mirror(rotation_vectors: FloatArray) -> FloatArray:
+    """(..., 22, 3): the mirrored pose."""
+    return np.asarray(rotation_vectors[..., MIRRORED_JOINTS, :] * MIRROR_TURN_SIGNS, dtype=np.float32)
+
+
+def mirror_curl(curl: FloatArray) -> FloatArray:
+    """(..., 4): the curls of the mirrored pose."""
+    return curl[..., [2, 3, 0, 1]]
+
+
+TABLE_FILE = Path(__file__).resolve().parent.parent / "data" / "motions.npz"
+
+CLIP_FPS = 30.0
+# Radians and metres per unit of the file's integers.
+_ANGLE_STEP, _LENGTH_STEP = np.pi / 32767, 5e-4
+
+
+@dataclass(frozen=True, slots=True)
+class Clip:
+    """Contiguous motion of one person.
+
+    Args:
+        name: source and file, such as `cmu/005_13`.
+        rotation_vectors: (T, 22, 3) float32, local axis-angle in radians; the root's is the orientation in the world,
+            which faces the camera in the first frame.
+        root_translation: (T, 3) float32 metres, camera axes; above the origin in the first frame, the floor is y = 0.
+        fps: frames per second.
+    """
+
+    name: str
+    rotation_vectors: FloatArray
+    root_translation: FloatArray
+    fps: float
+
+
+@dataclass(frozen=True, slots=True)
+class MotionTable:
+    """Poses and clips.
+
+    Args:
+        poses: (N, 22, 3) float32 local axis-angle; the root's has tilt but no heading.
+        pose_clip: (N,) index into `clip_names`.
+        clip_names: all source clips.
+        clips: the contiguous clips.
+    """
+
+    poses: FloatArray
+    pose_clip: IntArray
+    clip_names: tuple[str, ...]
+    clips: tuple[Clip, ...]
+
+    def poses_of(self, split: Split) -> FloatArray:
+        """(M, 22, 3): the poses of the split."""
+        in_split = np.array([clip_split(name) == split for name in self.clip_names])
+        return np.asarray(self.poses[in_split[self.pose_clip]])
+
+
+@lru_cache(maxsize=1)
+def load_table() -> MotionTable:
+    """The table of the package."""
+    with np.load(TABLE_FILE, allow_pickle=False) as file:
+        rotations = (file["clip_rotations"] * _ANGLE_STEP).astype(np.float32)
+        positions = (file["clip_positions"] * _LENGTH_STEP).astype(np.float32)
+        lengths, names = file["clip_lengths"], [str(name) for name in file["clip_titles"]]
+        clips = tuple(
+            Clip(name, rotations[end - length : end], positions[end - length : end], CLIP_FPS)
+            for name, length, end in zip(names, lengths, lengths.cumsum(), strict=True)
+        )
+        poses = (file["poses"] * _ANGLE_STEP).astype(np.float32)
+        clip_names = tuple(str(name) for name in file["clip_names"])
+        return MotionTable(poses, file["pose_clip"].astype(np.int64), clip_names, clips)
+
+
+def clips(split: Split) -> list[Clip]:
+    """The contiguous clips of the split."""
+    return [clip for clip in load_table().clips if clip_split(clip.name) == split]
+
 
 RECIPES: tuple[str, ...] = ("captured", "blended", "free", "wide")
 MAX_CURL = 1.4
@@ -24,7 +179,7 @@ _ARMS = [
     JOINT_INDEX[f"{stem}{side}"] for side in (".L", ".R") for stem in ("clavicle", "upperarm01", "lowerarm01", "wrist")
 ]
 _LEGS = [JOINT_INDEX[f"{stem}{side}"] for side in (".L", ".R") for stem in ("upperleg01", "lowerleg01", "foot")]
-_SPINE = [JOINT_INDEX[f"spine0{number}"] for number in range(1, 6)]
+_POSES_SPINE = [JOINT_INDEX[f"spine0{number}"] for number in range(1, 6)]
 _HEAD = [JOINT_INDEX["neck01"], JOINT_INDEX["head"]]
 _WRISTS = [JOINT_INDEX["wrist.L"], JOINT_INDEX["wrist.R"]]
 
@@ -101,7 +256,7 @@ class PoseSampler:
         blend = legs_and_root.copy()
         blend[:, _ARMS] = arms[:, _ARMS]
         swapped = np.flatnonzero(self._rng.random(n) < 0.5)[:, None]
-        blend[swapped, _SPINE + _HEAD] = trunk[swapped, _SPINE + _HEAD]
+        blend[swapped, _POSES_SPINE + _HEAD] = trunk[swapped, _POSES_SPINE + _HEAD]
         return blend
 
 
@@ -157,7 +312,7 @@ def _draw_free(rng: Generator, n: int, concentration: float, seated: float = _SE
     share = rng.beta(mean * concentration, (1.0 - mean) * concentration, size=(n, len(JOINTS), 3))
     components = (LOW + span * share).astype(np.float32)
     # The joints of the spine bend together, with small differences.
-    components[:, _SPINE] = 0.7 * components[:, _SPINE[:1]] + 0.3 * components[:, _SPINE]
+    components[:, _POSES_SPINE] = 0.7 * components[:, _POSES_SPINE[:1]] + 0.3 * components[:, _POSES_SPINE]
     _seat(rng, components, np.flatnonzero(rng.random(n) < seated))
     components[:, 0] = rng.normal(scale=_TILT_NOISE, size=(n, 3)) * np.array([1.0, 0.0, 1.0])
     poses = from_axes(components)

@@ -1,4 +1,6 @@
-"""Windows of motion for training a motion model, in memory-mapped files outside the repository.
+"""What is known of a clip by its name and by what its source says: in what manner somebody moves.
+
+Windows of motion for training a motion model, in memory-mapped files outside the repository.
 
 Axes are ours, of a camera that a person at the start faces: x to the person's left, y down, z away from the camera;
 metres, the floor is y = 0.  Frames of all clips lie one after the other; bodies have the reference skeleton's size.
@@ -6,6 +8,7 @@ metres, the floor is y = 0.  Frames of all clips lie one after the other; bodies
     python -m common.synthetic.motion.windows --motions motions --fps 30 --out windows
 """
 
+import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,14 +21,42 @@ from scipy.spatial.transform import Rotation
 
 from common.arrays import BoolArray, Float64Array, FloatArray, IntArray
 from common.body.anatomy import JOINT_INDEX, SHAPE_SIZE
-from common.body.model import BodyParameters
-from common.body.rotations import axis_angle_to_matrix
+from common.body.model import BodyParameters, axis_angle_to_matrix
 from common.io.command_line import parser_of
-from common.synthetic.dataset.split import Split, clip_split
-from common.synthetic.motion.clips import clip_kind
-from common.synthetic.motion.reference_skeleton import forward_kinematics, tip_positions
-from common.synthetic.motion.retarget import SIDES, Motion, resample
+from common.synthetic.dataset import Split, clip_split
+from common.synthetic.motion.retarget import SIDES, Motion, forward_kinematics, resample, tip_positions
 from common.synthetic.motion.sources import READERS, read_motions
+
+KINDS: tuple[str, ...] = (
+    "walk", "run", "sit", "stand_talk", "gesture", "dance", "reach", "crouch_lie", "sport", "other",
+)  # fmt: skip
+
+# The first pattern that is found in name and activity decides. Trials 001 to 007 of CMU have no activity in words.
+_PATTERNS: tuple[tuple[str, str], ...] = (
+    ("gesture", r"invite"),
+    ("sit", r"sit|driving|meditate"),
+    ("other", r"levitat|flying|swim|power_up"),
+    ("dance", r"danc|ballet|cmu/005_(?!01)"),
+    (
+        "gesture",
+        r"signal|direct traffic|laugh|wave|cheer|clap|shrug|present|greet|/bow|nod|reject|victory|angry",
+    ),
+    ("reach", r"jump up to grab|reach|scaption|shoulder|pick|document|work|picture|drink|bottle|door|interact|fixing"),
+    ("sport", r"jump|soccer|boxing|kick|punch|jab|flip|cartwheel|fight|sword|throw|climb|lunge|hurdle|leg raise"),
+    ("sport", r"/push_|spin|pistol|spell|blast|defend|gym|hit_chest|cmu/001|cmu/006_(?!01)|cmu/002_0[45789]"),
+    ("crouch_lie", r"crouch|crawl|kneel|sleep|pushup|/roll|getup|squat"),
+    ("run", r"run|jog|sprint|cmu/002_03"),
+    ("walk", r"walk|zombie|turn|navigate|stride|cmu/00[37]_|cmu/00[256]_0[12]"),
+    ("reach", r"window|cmu/002_(06|10)"),
+    ("stand_talk", r"listen|talk|idle|phone|gestic|standing|confused|tired|shiver"),
+)
+
+
+def clip_kind(name: str, activity: str = "") -> str:
+    """One of `KINDS`, of a clip such as `rocketbox/f_wave_01` and its activity in words."""
+    text = f"{name} {activity}".lower()
+    return next((kind for kind, pattern in _PATTERNS if re.search(pattern, text)), "other")
+
 
 _VERSION = 1
 _FIELDS = ("joints", "rotations", "root", "curl", "contacts")
@@ -46,7 +77,7 @@ class MotionWindows:
         curl: (F, 4) float32 radians per phalanx in the order of `CURLS`; NaN where the source has no fingers.
         contacts: (F, 4) whether left heel, left toe, right heel, right toe stand on the floor: low and slow.
         lengths: (C,) frames.
-        names, kinds: C each, see `common.synthetic.motion.clips`.
+        names, kinds: C each, see `common.synthetic.motion.windows`.
         fps: frames per second.
     """
 

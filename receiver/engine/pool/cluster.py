@@ -17,8 +17,7 @@ from contextlib import ExitStack, contextmanager
 from typing import Any
 
 from common.errors import OutputError, PeerError, UsageError
-from common.io.atomic_write import atomic_write
-from common.io.private_folder import PrivateFolder
+from common.io.files import PrivateFolder, atomic_write
 from common.text import counted
 from common.weights.threads import available_cores
 from receiver.engine.config import EngineConfig, reach

@@ -26,8 +26,7 @@ from typing import Any
 
 from common.clock import SYSTEM_CLOCK, Clock
 from common.errors import OutputError, UsageError, exit_code_of
-from common.io.atomic_write import atomic_write
-from common.io.regular_file import read_regular, stamp_of
+from common.io.files import atomic_write, read_regular, stamp_of
 from receiver.link.refusals import Refusal, StreamRefused
 
 _NAME = re.compile(r"[A-Za-z0-9_-]{1,64}")

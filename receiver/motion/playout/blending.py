@@ -12,9 +12,7 @@ import numpy as np
 
 from common.arrays import Float64Array, FloatArray
 from common.labels import LABEL_SIZE
-from common.motion.extrapolation import AT_REST_S
-from common.motion.interpolation import LabelsAt
-from common.motion.label_track import LabelTrack
+from common.motion.label_track import AT_REST_S, LabelsAt, LabelTrack
 from common.motion.steps import SLOW, between, moved
 
 CORRECTION_S: Final = 0.075

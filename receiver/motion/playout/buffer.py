@@ -14,13 +14,11 @@ from functools import partial
 
 from common.arrays import FloatArray
 from common.clock import SYSTEM_CLOCK, Clock
-from common.codec.coded_frame import DecodedFrame
 from common.codec.frame_codec import FrameCodec
+from common.codec.frame_state import DecodedFrame
 from common.frames import LabelFrame, PersonLabels
 from common.labels import FAST_GROUPS, OPTIONAL_GROUPS, group_slices
-from common.motion.extrapolation import Continued, MotionPredictor
-from common.motion.interpolation import LabelsAt, interpolated
-from common.motion.label_track import LabelTrack, with_frame
+from common.motion.label_track import Continued, LabelsAt, LabelTrack, MotionPredictor, interpolated, with_frame
 from receiver.link.session import SenderClock, Session
 from receiver.motion.config import PlayoutConfig
 from receiver.motion.playout.blending import STILL_S, BlendedPerson

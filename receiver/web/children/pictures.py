@@ -17,8 +17,8 @@ from dataclasses import dataclass, field
 from weakref import WeakValueDictionary
 
 from common.blobs import Blob
-from common.codec.coded_frame import DecodedFrame
 from common.codec.frame_codec import FrameCodec
+from common.codec.frame_state import DecodedFrame
 from common.errors import OutputError
 from common.frames import IDENTITIES
 from common.wire import pictures as wire

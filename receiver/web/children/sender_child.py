@@ -21,8 +21,7 @@ from pathlib import Path
 from typing import Self
 
 from common.errors import MalformedPacket, OutputError
-from common.io.atomic_write import atomic_write
-from common.io.private_folder import PrivateFolder
+from common.io.files import PrivateFolder, atomic_write
 from common.io.tasks import cancel
 from common.wire.pictures import (
     ANSWER_PREFIX,

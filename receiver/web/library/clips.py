@@ -11,8 +11,7 @@ from typing import BinaryIO, NamedTuple
 
 from starlette.datastructures import UploadFile
 
-from common.io.private_folder import PrivateFolder, remove_abandoned
-from common.io.regular_file import read_regular
+from common.io.files import PrivateFolder, read_regular, remove_abandoned
 from receiver.publish.output_files import output_errors
 from receiver.publish.session_records import SessionState
 from receiver.web.accounts.store import Account

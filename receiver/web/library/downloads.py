@@ -11,8 +11,7 @@ from typing import BinaryIO
 from zipstream import ZipStream
 
 from common.errors import UsageError
-from common.io.private_folder import PrivateFolder
-from common.io.regular_file import open_regular
+from common.io.files import PrivateFolder, open_regular
 from receiver.export.command import export
 from receiver.publish.frame_record import encode_line, mesh_path
 from receiver.publish.output_files import output_errors

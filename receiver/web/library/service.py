@@ -11,7 +11,7 @@ from pathlib import Path
 
 from common.clock import SYSTEM_CLOCK, Clock
 from common.errors import OutputError
-from common.io.regular_file import stamp_of
+from common.io.files import stamp_of
 from receiver.export.rigging import made_of_body
 from receiver.publish.session_deletion import SessionInUse
 from receiver.publish.session_directory import SessionDirectory

@@ -22,8 +22,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from common.errors import OutputError
-from common.io.atomic_write import atomic_write
-from common.io.regular_file import open_regular
+from common.io.files import atomic_write, open_regular
 from common.weights.threads import side_by_side
 from receiver.publish.output_files import opened_folder, output_errors
 

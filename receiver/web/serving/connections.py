@@ -16,9 +16,7 @@ from uvicorn.protocols.http.h11_impl import H11Protocol
 from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
 
 from common.clock import SYSTEM_CLOCK
-from common.connections.listener import Accepted, BoundedListener
-from common.connections.rates import TokenBucket
-from common.connections.tcp_info import acknowledged_bytes
+from common.connections import Accepted, BoundedListener, TokenBucket, acknowledged_bytes
 from receiver.web.serving.pace import LEAST_BYTES_PER_S, PACE_S
 
 HEAD_S = 10.0

@@ -13,8 +13,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
 
 from common.clock import SYSTEM_CLOCK
-from common.connections.listener import BoundedListener
-from common.connections.rates import BeginRate
+from common.connections import BeginRate, BoundedListener
 from common.io.addresses import Address, unmapped
 from receiver.descriptors import MOST_OF_PAGE
 from receiver.link.config import SecurityConfig

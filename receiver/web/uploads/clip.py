@@ -10,7 +10,7 @@ from av.codec.context import Flags
 from av.container import InputContainer
 from PIL import Image as PillowImage
 
-from common.imaging.sequence import ANIMATED, animation, excess, is_animation, open_image
+from common.imaging.pictures import ANIMATED, animation, excess, is_animation, open_image
 from receiver.web.refused import Refused
 from receiver.web.uploads.limits import MAX_CLIP_S, MAX_FPS, MAX_PIXELS, check_size
 

@@ -10,11 +10,16 @@ from typing import Any
 from PIL import Image as PillowImage
 from PIL import UnidentifiedImageError
 
-from common.imaging.exif import exif_of_lens, film_equivalent_mm, orientation_of
-from common.imaging.heif import register_heif
-from common.imaging.orientation import TRANSPOSED, turned_upright
-from common.imaging.rgb import to_rgb
-from common.imaging.sequence import picture_count
+from common.imaging.pictures import (
+    TRANSPOSED,
+    exif_of_lens,
+    film_equivalent_mm,
+    orientation_of,
+    picture_count,
+    register_heif,
+    to_rgb,
+    turned_upright,
+)
 from receiver.web.refused import Refused
 from receiver.web.uploads.limits import check_size
 

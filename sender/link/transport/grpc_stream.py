@@ -6,7 +6,7 @@ from typing import Any
 
 import grpc
 
-from common.connections.tcp_info import TcpConnection, TcpConnections
+from common.connections import TcpConnection, TcpConnections
 from common.wire.certificates import OWN_CERTIFICATE_KEY
 from common.wire.stream import CHANNEL_OPTIONS, StreamBroken
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from common.errors import UsageError
 from common.io.addresses import Address
-from common.io.options import option
+from common.io.command_line import option
 from common.wire.certificates import CertificateFiles, check_pair
 
 logger = logging.getLogger(__name__)

@@ -19,9 +19,9 @@ import torch
 
 from common.arrays import Float64Array, FloatArray, IntArray
 from common.body.anatomy import COCO_KEYPOINTS, REGION_INDEX
-from common.body.connectivity import vertex_adjacency
 from common.body.label_space import decode_root
 from common.body.model import BodyModel
+from common.body.triangles import vertex_adjacency
 from common.frames import Camera
 from common.labels import group_slices
 from common.weights.devices import to_numpy

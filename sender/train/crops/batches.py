@@ -15,8 +15,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from common.body.anatomy import MIRROR_SIGNS, MIRRORED_KEYPOINTS, MIRRORED_PARTS
-from common.body.model import BodyParameters
-from common.body.rotations import axis_angle_to_matrix
+from common.body.model import BodyParameters, axis_angle_to_matrix
 from common.tensor_rows import TensorRows
 from sender.perception.predictor import as_bytes, resized, unit
 

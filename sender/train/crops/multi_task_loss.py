@@ -4,8 +4,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from common.body.model import BodyParameters, KeypointKinematics
-from common.body.rotations import rotation_6d_to_matrix
+from common.body.model import BodyParameters, KeypointKinematics, rotation_6d_to_matrix
 from sender.perception.heads import cell_centres
 from sender.perception.output import PerceptionOutput
 from sender.train.crops.batches import CropBatch

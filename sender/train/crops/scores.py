@@ -8,8 +8,7 @@ from typing import TypeVar
 import torch
 from torch import Tensor, nn
 
-from common.body.model import BodyParameters, KeypointKinematics
-from common.body.rotations import rotation_6d_to_matrix
+from common.body.model import BodyParameters, KeypointKinematics, rotation_6d_to_matrix
 from common.training.run import on_device
 from common.weights.devices import device_of, fast_autocast
 from sender.perception.output import PerceptionOutput

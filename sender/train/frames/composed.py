@@ -14,10 +14,9 @@ import numpy as np
 import numpy.typing as npt
 
 from common.arrays import BoolArray, ByteArray, FloatArray, Image
-from common.synthetic.dataset.shards import CropDataset
-from common.synthetic.dataset.split import Split
-from common.synthetic.scene.backgrounds import BackgroundBank, power_law_noise, texture
-from common.synthetic.scene.degradations import degrade
+from common.synthetic.dataset import Split
+from common.synthetic.render_shards import CropDataset
+from common.synthetic.scene.backgrounds import BackgroundBank, degrade, power_law_noise, texture
 
 Generator = np.random.Generator
 Owner = npt.NDArray[np.int16]

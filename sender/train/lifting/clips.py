@@ -29,10 +29,10 @@ from numpy.typing import NDArray
 
 from common.arrays import Image
 from common.frames import Camera
-from common.imaging.focal_length import guessed_focal_px
-from common.io.atomic_write import atomic_replacement
+from common.imaging.pictures import guessed_focal_px
 from common.io.command_line import parser_of
-from common.synthetic.dataset.split import SPLITS
+from common.io.files import atomic_replacement
+from common.synthetic.dataset import SPLITS
 from common.synthetic.motion.windows import open_windows
 from sender.perception.config import TrackingConfig
 from sender.perception.stage import PerceptionStage

@@ -16,7 +16,7 @@ from common.arrays import BoolArray, Float64Array, FloatArray, IntArray
 from common.body.label_space import LabelSpace
 from common.body.model import BodyModel, KeypointKinematics
 from common.labels import ROTATION_SCALE, group_slices
-from common.synthetic.dataset.split import Split, identity_rows
+from common.synthetic.dataset import Split, identity_rows
 from common.synthetic.motion.windows import MotionWindows
 from sender.semantics.crop_labels import ENTRIES
 from sender.semantics.keypoint_jacobian import CROSS, KeypointJacobian, orientation

@@ -20,15 +20,12 @@ from common.body.model import BodyModel, BodyParameters
 from common.frames import Camera
 from common.labels import LABEL_SIZE
 from common.synthetic.assets.appearance import Light
-from common.synthetic.assets.body_canvas import Canvas
-from common.synthetic.assets.garment import PosedSkeleton
-from common.synthetic.dataset.split import Split
+from common.synthetic.assets.garments import Canvas, PosedSkeleton
+from common.synthetic.dataset import Split
 from common.synthetic.motion.windows import MotionWindows
-from common.synthetic.renderer.renderer import Figure, Renderer, View
-from common.synthetic.scene.backgrounds import BackgroundBank
-from common.synthetic.scene.compositing import occluder
-from common.synthetic.scene.degradations import degrade
-from common.synthetic.scene.dressing import Dresser, worn_figure
+from common.synthetic.renderer import Figure, Renderer, View
+from common.synthetic.scene.backgrounds import BackgroundBank, degrade
+from common.synthetic.scene.scene import Dresser, occluder, worn_figure
 from sender.train.lifting.backgrounds import Backgrounds, seen_background
 from sender.train.lifting.motions import Motions, Moving
 from sender.train.photographs.dataset import PhotographDataset

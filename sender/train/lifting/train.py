@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from common.synthetic.dataset.split import Split
+from common.synthetic.dataset import Split
 from common.synthetic.motion.windows import open_windows
 from common.training.recipe import Defaults, Recipe, Stateful
 from common.training.run import main, on_device

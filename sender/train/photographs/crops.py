@@ -15,7 +15,7 @@ from torch import Tensor
 
 from common.arrays import BoolArray, Box, Float64Array, FloatArray, Image
 from common.body.anatomy import COCO_KEYPOINTS, MIRRORED_KEYPOINTS
-from common.synthetic.scene.degradations import degrade
+from common.synthetic.scene.backgrounds import degrade
 from common.tensor_rows import TensorRows
 from sender.perception.crop import CROP_MARGIN, CropBox
 from sender.perception.predictor import as_bytes, unit

@@ -23,8 +23,8 @@ import numpy as np
 
 from common.arrays import BoolArray, FloatArray, Image
 from common.errors import SourceError, UsageError, exit_code_of
-from common.io.atomic_write import atomic_replacement, atomic_write
 from common.io.command_line import parser_of
+from common.io.files import atomic_replacement, atomic_write
 
 Source = Literal["people", "openimages", "panoramas"]
 SOURCES: tuple[Source, ...] = ("people", "openimages", "panoramas")

@@ -23,8 +23,8 @@ import numpy as np
 
 from common.arrays import FloatArray
 from common.errors import UsageError, exit_code_of
-from common.io.atomic_write import atomic_write
 from common.io.command_line import parser_of
+from common.io.files import atomic_write
 from sender.perception.detect import Detector
 from sender.perception.predictor import Perception
 from sender.perception.read import Verifier, predict_in_boxes

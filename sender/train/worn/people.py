@@ -18,7 +18,7 @@ from torch import Tensor
 
 from common.arrays import Box, ByteArray, Image
 from common.body.anatomy import REGIONS
-from common.synthetic.dataset.shards import CropDataset
+from common.synthetic.render_shards import CropDataset
 from common.tensor_rows import TensorRows
 from common.wear_kinds import VALUES
 from common.wears import UNKNOWN, possible

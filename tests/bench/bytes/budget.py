@@ -44,7 +44,7 @@ from common.body.label_space import LabelSpace
 from common.body.model import BodyModel
 from common.errors import OutputError
 from common.labels import concatenate
-from common.motion.predictor import LearnedMotion
+from common.motion.network import LearnedMotion
 from receiver.motion.config import PlayoutConfig
 from tests.bench import report
 from tests.bench.bytes.labels_over_link import PORT, Lines, Sent

@@ -24,14 +24,13 @@ import torch
 
 from common.arrays import FloatArray
 from common.body.label_space import LabelSpace
-from common.body.model import BodyModel, BodyParameters
-from common.body.rotations import axis_angle_to_matrix
-from common.codec.quantiser import UNIT
+from common.body.model import BodyModel, BodyParameters, axis_angle_to_matrix
+from common.codec.tables import UNIT
 from common.codec.tables import load as load_tables
 from common.errors import SourceError
 from common.frames import PersonLabels
 from common.labels import FAST_GROUPS, GROUP_NAMES, LABEL_SIZE, concatenate, group_slices, split
-from common.synthetic.motion.motion_table import Clip, clips
+from common.synthetic.motion.poses import Clip, clips
 from common.weights.manifest import model_hash
 from receiver.body.skinning import BodySkin
 from sender.capture.open import DEMO_CLIP

@@ -5,8 +5,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import lru_cache
 
-from common.codec.coded_frame import EncodedFrame
 from common.codec.frame_codec import FrameCodec
+from common.codec.frame_state import EncodedFrame
 from common.frames import Camera, LabelFrame, PersonLabels
 from receiver.motion.session_motion import SessionMotion
 from sender.congestion.samples import LinkSample

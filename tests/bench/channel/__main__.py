@@ -39,14 +39,13 @@ import torch
 from PIL import Image as Pictures
 
 from common.arrays import BoolArray, ByteArray, Image
-from common.channel.model import ImageChannel
-from common.channel.physical import capacity_bits, carry
+from common.channel.channel import capacity_bits, carry
+from common.channel.image_codec import ImageChannel, decode, encode, load_network
 from common.channel.state import ChannelState
-from common.channel.transmission import decode, encode, load_network
 from common.errors import UsageError
 from common.frames import Camera
-from common.imaging.focal_length import guessed_focal_px
 from common.imaging.grid import STRIDE, latent_grid
+from common.imaging.pictures import guessed_focal_px
 from sender.capture.open import DEMO_PHOTOGRAPHS
 from sender.jscc.importance import importance_of
 from sender.perception.config import TrackingConfig

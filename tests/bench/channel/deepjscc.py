@@ -16,11 +16,10 @@ import torch
 from torch import Tensor, nn
 
 from common.arrays import Image
-from common.channel.physical import carry, from_db, transmitted
+from common.channel.channel import carry, from_db, transmitted
 from common.channel.state import ChannelState
 from common.imaging.transforms import as_image, padded
-from common.training.optimisers import muon_and_adamw
-from common.training.recipe import Defaults
+from common.training.recipe import Defaults, muon_and_adamw
 from common.training.run import main
 from common.weights.loader import load_recorded
 from common.weights.manifest import read_manifest

@@ -15,7 +15,7 @@ import torch
 
 from common.arrays import BoolArray, FloatArray, Image
 from common.body.anatomy import FACIAL_ACTIONS, SHAPE_SIZE
-from common.body.expression import ExpressionSpace
+from common.body.faces import ExpressionSpace
 from common.frames import Camera
 from common.labels import concatenate
 from sender.capture.video import VideoFileSource

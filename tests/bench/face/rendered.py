@@ -9,7 +9,7 @@ from scipy.spatial.transform import Rotation
 
 from common.arrays import FloatArray, Image
 from common.body.anatomy import FACIAL_ACTIONS
-from common.synthetic.renderer.renderer import View
+from common.synthetic.renderer import View
 from sender.face.landmarks import FaceLandmarks, FaceReader
 from sender.face.region import FACE_PER_EYES
 from sender.perception.crop import CropBox

@@ -18,18 +18,16 @@ import torch
 
 from common.arrays import Float64Array, FloatArray, Image
 from common.body.anatomy import FINGER_BONES, JOINT_INDEX, KEYPOINT_INDEX, MIRROR_SIGNS, SKELETON
-from common.body.model import BodyModel, BodyParameters, skin
-from common.body.rotations import axis_angle_to_matrix
+from common.body.model import BodyModel, BodyParameters, axis_angle_to_matrix, skin
 from common.frames import Camera
 from common.synthetic.assets.appearance import sample_appearance, sample_light
-from common.synthetic.assets.body_canvas import Canvas
-from common.synthetic.dataset.split import Split, check_seed, clip_split, identity_rows
+from common.synthetic.assets.garments import Canvas
+from common.synthetic.dataset import Split, check_seed, clip_split, identity_rows
 from common.synthetic.motion.poses import PoseSampler
 from common.synthetic.motion.retarget import Motion, heading
 from common.synthetic.motion.sources import bvh_motion
-from common.synthetic.renderer.renderer import Figure, Renderer, View
-from common.synthetic.scene.backgrounds import make_room
-from common.synthetic.scene.degradations import add_sensor_noise, compress, expose
+from common.synthetic.renderer import Figure, Renderer, View
+from common.synthetic.scene.backgrounds import add_sensor_noise, compress, expose, make_room
 from sender.hands.skeleton import FINGERS, PHALANGES, HandSkeleton
 from tests.bench.hands.fingers import drawn_fingers, recorded_fingers
 

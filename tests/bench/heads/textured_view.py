@@ -4,7 +4,7 @@ import moderngl
 import numpy as np
 
 from common.arrays import ByteArray, FloatArray, Int32Array
-from common.synthetic.renderer.renderer import create_context
+from common.synthetic.renderer import create_context
 from receiver.engine.engine import ReconstructedPerson
 from receiver.mesh.mesh_texture import decode_jpeg
 from receiver.mesh.triangle_mesh import vertex_normals

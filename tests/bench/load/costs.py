@@ -23,7 +23,7 @@ from common.io.addresses import Address
 from common.weights.manifest import model_hash
 from common.wire.convert import Chunk, ClientMessage, ClientMessages, FrameMessage, Heartbeat, encode_client
 from common.wire.datagrams import Datagrams
-from common.wire.report import SenderReport
+from common.wire.frame_messages import SenderReport
 from common.wire.stream import StreamBroken
 from common.wire.version_probe import probe_hello
 from receiver.link.auth.tokens import add_token

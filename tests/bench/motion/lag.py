@@ -19,7 +19,7 @@ import numpy as np
 
 from common.arrays import Float64Array
 from common.body.anatomy import COCO_KEYPOINTS, JOINT_INDEX, JOINTS
-from common.synthetic.motion.motion_table import Clip
+from common.synthetic.motion.poses import Clip
 from tests.bench import measures, report
 from tests.bench.motion.moving import Followed, MovingSender
 from tests.bench.motion.moving_clips import FRAMES, MovingClipRenderer

@@ -30,8 +30,8 @@ from common.body.label_space import LabelSpace
 from common.body.model import BodyModel, KeypointKinematics
 from common.frames import PersonLabels
 from common.labels import concatenate
-from common.motion.extrapolation import Continued
-from common.motion.predictor import LearnedMotion
+from common.motion.label_track import Continued
+from common.motion.network import LearnedMotion
 from common.weights.manifest import model_hash
 from receiver.export.ground.grounding import grounded
 from receiver.mesh.mesh_files import Y_UP

@@ -13,11 +13,11 @@ import numpy.typing as npt
 from common.arrays import ByteArray, FloatArray, Image
 from common.body.model import BodyModel, BodyParameters
 from common.frames import Camera
-from common.synthetic.assets.body_canvas import Canvas
-from common.synthetic.dataset.split import identity_rows
-from common.synthetic.motion.motion_table import Clip, clips
-from common.synthetic.renderer.renderer import Renderer
-from common.synthetic.scene.degradations import add_sensor_noise
+from common.synthetic.assets.garments import Canvas
+from common.synthetic.dataset import identity_rows
+from common.synthetic.motion.poses import Clip, clips
+from common.synthetic.renderer import Renderer
+from common.synthetic.scene.backgrounds import add_sensor_noise
 from tests.support.motion.rendered_clip import (
     FOCAL_PX,
     HEIGHT,

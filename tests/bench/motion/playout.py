@@ -30,15 +30,13 @@ from common.body.anatomy import JOINTS
 from common.body.label_space import LabelSpace
 from common.body.model import BodyModel
 from common.clock import Clock
-from common.codec.coded_frame import DecodedFrame
 from common.codec.frame_codec import MODEL_HASH_SIZE, FrameCodec
+from common.codec.frame_state import DecodedFrame
 from common.labels import LABEL_SIZE, concatenate
-from common.motion.extrapolation import Continued, DampedExtrapolation, MotionPredictor
-from common.motion.interpolation import interpolated
-from common.motion.label_track import LabelTrack
-from common.motion.predictor import LearnedMotion
+from common.motion.label_track import Continued, DampedExtrapolation, LabelTrack, MotionPredictor, interpolated
+from common.motion.network import LearnedMotion
 from common.motion.steps import moved
-from common.synthetic.dataset.split import clip_split
+from common.synthetic.dataset import clip_split
 from common.synthetic.motion.windows import open_windows
 from common.weights.manifest import model_hash
 from receiver.link.auth.ownership import SessionOwner

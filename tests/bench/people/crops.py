@@ -14,16 +14,14 @@ from common.body.label_space import LabelSpace
 from common.body.model import BodyModel, BodyOutput
 from common.errors import OutputError
 from common.frames import Camera, PersonLabels
-from common.io.cache_folder import cache_directory
+from common.io.files import cache_directory
 from common.labels import group_slices, split
 from common.synthetic import render_shards
-from common.synthetic.assets.body_canvas import Canvas
-from common.synthetic.assets.garment import PosedSkeleton
-from common.synthetic.assets.outfit import Outfit
-from common.synthetic.dataset.presets import EVERYDAY, PRESETS
-from common.synthetic.dataset.shards import REQUIRED_FIELDS, Batch, CropDataset
-from common.synthetic.renderer.renderer import Figure, Renderer
-from common.synthetic.scene.dressing import Dresser, State, worn_figure
+from common.synthetic.assets.garments import Canvas, Outfit, PosedSkeleton
+from common.synthetic.dataset import EVERYDAY, PRESETS
+from common.synthetic.render_shards import REQUIRED_FIELDS, Batch, CropDataset
+from common.synthetic.renderer import Figure, Renderer
+from common.synthetic.scene.scene import Dresser, State, worn_figure
 from receiver.body.skinning import BodySkin
 from receiver.mesh.triangle_mesh import SurfaceMesh
 from sender.train.crops.batches import true_parameters

@@ -37,8 +37,8 @@ from common.body.label_space import LabelSpace
 from common.body.model import BodyModel
 from common.frames import Camera, LabelFrame, PersonLabels
 from common.labels import concatenate
-from common.synthetic.dataset.presets import EVERYDAY, PRESETS
-from common.synthetic.dataset.shards import Batch, CropDataset
+from common.synthetic.dataset import EVERYDAY, PRESETS
+from common.synthetic.render_shards import Batch, CropDataset
 from common.synthetic.scene.backgrounds import BackgroundBank
 from common.weights.manifest import model_hash
 from receiver.engine.engine import PersonAppearance, ReconstructedPerson

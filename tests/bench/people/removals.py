@@ -28,10 +28,10 @@ from common.arrays import BoolArray, Float64Array, FloatArray
 from common.body.label_space import LabelSpace
 from common.body.model import BodyModel, KeypointKinematics
 from common.frames import Camera
-from common.imaging.focal_length import guessed_focal_px
+from common.imaging.pictures import guessed_focal_px
 from common.labels import LABEL_SIZE
-from common.synthetic.dataset.presets import DRESSED
-from common.synthetic.dataset.shards import Batch, CropDataset
+from common.synthetic.dataset import DRESSED
+from common.synthetic.render_shards import Batch, CropDataset
 from common.weights.devices import CPU
 from common.weights.inference import NetworkInUse
 from sender.perception.crop import CropBox

@@ -13,12 +13,9 @@ from common.arrays import FloatArray, IntArray
 from common.body.anatomy import REGIONS
 from common.body.triangles import VertexNormals
 from common.synthetic.assets.appearance import Appearance
-from common.synthetic.assets.body_canvas import Canvas
-from common.synthetic.assets.garment import Garment
+from common.synthetic.assets.garments import Canvas, Garment
 from common.synthetic.assets.wardrobe import bare_faces
-from common.synthetic.renderer.mesh_buffers import folds
-from common.synthetic.renderer.renderer import Figure, Renderer, appearance_uniforms, set_uniforms
-from common.synthetic.renderer.shaders import LOOSEN, PAINT
+from common.synthetic.renderer import LOOSEN, PAINT, Figure, Renderer, appearance_uniforms, folds, set_uniforms
 from receiver.mesh.triangle_mesh import SurfaceMesh
 
 # Directions of orthographic views, and pixels of their side, which are 6 mm each for a standing person.

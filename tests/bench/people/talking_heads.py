@@ -28,7 +28,7 @@ from common.body.model import BodyModel, BodyOutput, BodyParameters
 from common.body.template import BodyTemplate
 from common.errors import UsageError
 from common.frames import Camera, LabelFrame
-from common.imaging.focal_length import guessed_focal_px
+from common.imaging.pictures import guessed_focal_px
 from common.labels import concatenate
 from sender.capture.source import CapturedFrame
 from sender.capture.video import VideoFileSource

@@ -24,7 +24,7 @@ from torchvision.ops import box_iou
 
 from common.arrays import Box, FloatArray, Image
 from common.frames import Camera
-from common.imaging.focal_length import guessed_focal_px
+from common.imaging.pictures import guessed_focal_px
 from common.wear_kinds import VALUES
 from sender.attributes.kind_sets import said
 from sender.attributes.kind_stage import KindReader

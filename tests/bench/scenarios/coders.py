@@ -10,9 +10,8 @@ import numpy as np
 import torch
 
 from common.arrays import Image
-from common.channel import transmission
-from common.channel.physical import carry
-from common.channel.signal import SignalBlob
+from common.channel import image_codec
+from common.channel.channel import SignalBlob, carry
 from common.channel.state import ChannelState
 from common.errors import UsageError
 from receiver.mesh.triangle_mesh import SurfaceMesh
@@ -35,17 +34,17 @@ class Symbols(Coder):
         self._noise = torch.Generator().manual_seed(0)
 
     def encode(self, content: Image) -> bytes:
-        signal = transmission.encode(self._network, content, AIR, self._rate)
+        signal = image_codec.encode(self._network, content, AIR, self._rate)
         data = zlib.compress(SignalBlob(0, 0.0, (0, 0, 0), AIR, signal).encode())
         return data.ljust(SYMBOL_BYTES * signal.uses, b"\0")
 
     def decode(self, data: bytes) -> Image:
         # What follows the compressed stream is padding.
         signal = SignalBlob.decode(zlib.decompressobj().decompress(data)).signal
-        return transmission.decode(self._network, signal, carry(AIR, signal.symbols, self._noise))
+        return image_codec.decode(self._network, signal, carry(AIR, signal.symbols, self._noise))
 
 
-_image_channel = cache(transmission.load_network)
+_image_channel = cache(image_codec.load_network)
 
 
 class Draco(Coder):

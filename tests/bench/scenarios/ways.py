@@ -6,7 +6,7 @@ from fractions import Fraction
 from functools import partial
 from typing import Final
 
-from common.channel.physical import capacity_bits
+from common.channel.channel import capacity_bits
 from tests.bench.rivals.coders import VIDEOS, Coder, Still, Video, VideoCodec
 from tests.bench.scenarios.coders import AIR, SYMBOL_BYTES, Draco, Symbols
 

@@ -11,15 +11,13 @@ from common.body.surface_space import SURFACE_SIZE, SurfaceSpace
 from common.body.template import BodyTemplate
 from common.labels import concatenate, group_slices
 from common.synthetic.assets.appearance import sample_appearance
-from common.synthetic.assets.body_canvas import Canvas
+from common.synthetic.assets.binding import OutfitDisplacer, load_bindings
+from common.synthetic.assets.garments import Canvas
 from common.synthetic.assets.wardrobe import Wardrobe
-from common.synthetic.clothed.binding import load_bindings
-from common.synthetic.clothed.displacement import OutfitDisplacer
-from common.synthetic.dataset.presets import DRESSED
-from common.synthetic.dataset.shards import Batch
-from common.synthetic.dataset.split import SEED_RANGES, identity_rows
-from common.synthetic.kinds.outfits import KindSampler
-from common.synthetic.renderer.renderer import Renderer
+from common.synthetic.dataset import DRESSED, SEED_RANGES, identity_rows
+from common.synthetic.kinds import KindSampler
+from common.synthetic.render_shards import Batch
+from common.synthetic.renderer import Renderer
 from common.synthetic.scene.scene import scene_maker
 from common.wear_kinds import VALUES
 from common.wears import Wears

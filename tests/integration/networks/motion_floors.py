@@ -5,12 +5,10 @@ from scipy.spatial import cKDTree
 
 from common.arrays import Float64Array
 from common.labels import group_slices
-from common.motion.extrapolation import DampedExtrapolation, MotionPredictor
-from common.motion.history import POSE
-from common.motion.label_track import LabelTrack
-from common.motion.predictor import LearnedMotion
-from common.synthetic.dataset.split import Split
-from common.synthetic.motion.motion_table import clips
+from common.motion.label_track import DampedExtrapolation, LabelTrack, MotionPredictor
+from common.motion.network import POSE, LearnedMotion
+from common.synthetic.dataset import Split
+from common.synthetic.motion.poses import clips
 from receiver.motion.diffusion import PoseDiffusion, load_denoiser
 from receiver.motion.legs import LEGS, Pelvis
 from receiver.motion.mixture import ENTRIES, SIZE, PoseMixture, speed_of

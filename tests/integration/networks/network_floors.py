@@ -17,11 +17,11 @@ from torchvision.ops import box_iou
 from common.arrays import Float64Array
 from common.body.label_space import LabelSpace
 from common.body.model import BodyModel
-from common.channel.physical import carry
+from common.channel.channel import carry
+from common.channel.image_codec import decode, encode, load_network
 from common.channel.state import ChannelState
-from common.channel.transmission import decode, encode, load_network
 from common.frames import PersonLabels
-from common.synthetic.dataset.shards import Batch, CropDataset
+from common.synthetic.render_shards import Batch, CropDataset
 from sender.perception.crop import CROP_MARGIN
 from sender.perception.detect import Detector
 from sender.perception.movenet import MoveNet, Name

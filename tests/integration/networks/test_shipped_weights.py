@@ -11,9 +11,8 @@ import numpy as np
 import pytest
 
 from common.errors import WeightsError
-from common.synthetic.dataset.presets import DRESSED
-from common.synthetic.dataset.shards import CropDataset
-from common.synthetic.render_shards import Task, render_shard
+from common.synthetic.dataset import DRESSED
+from common.synthetic.render_shards import CropDataset, Task, render_shard
 from common.weights.loader import load_weights
 from common.weights.manifest import WEIGHTS_DIRECTORY, read_manifest
 from sender.perception.network import PerceptionConfig

@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from common.io.configuration import read_config
+from common.io.command_line import read_config
 from common.wear_kinds import VALUES
 from common.wears import Wears
 from common.weights.manifest import model_hash
@@ -258,7 +258,7 @@ async def test_full_disk_fails_pictures(bench: Bench, monkeypatch: pytest.Monkey
 
     pictures = bench.pictures()
     with monkeypatch.context() as disk:
-        disk.setattr("common.io.private_folder.tempfile.mkdtemp", full)
+        disk.setattr("common.io.files.tempfile.mkdtemp", full)
         with pytest.raises(Refused, match="cannot be started"):
             await pictures.reconstruct(picture(1))
     # One that still starts is not ended by impatience.

@@ -24,9 +24,9 @@ from common.body.anatomy import ATLAS_SIZE
 from common.codec.frame_codec import FrameCodec
 from common.codec.packet import CODEC_VERSION
 from common.frames import LabelFrame
-from common.recording.records import RecordedFrame
+from common.recording.format import RecordedFrame
 from common.recording.writer import RecordingWriter
-from common.texture.atlas_tiles import TILES, encode
+from common.texture.atlas import TILES, encode
 from common.weights.manifest import model_hash
 from receiver.__main__ import main
 from receiver.engine.config import EngineConfig

@@ -16,8 +16,8 @@ from common.body.anatomy import ATLAS_SIZE
 from common.codec.frame_codec import FrameCodec
 from common.codec.packet import CODEC_VERSION
 from common.frames import LabelFrame
-from common.texture.atlas_tiles import TILES
-from common.texture.atlas_tiles import encode as encode_tile
+from common.texture.atlas import TILES
+from common.texture.atlas import encode as encode_tile
 from common.weights.manifest import model_hash
 from common.wire.convert import FrameMessage
 from receiver.engine.local import LocalEngine

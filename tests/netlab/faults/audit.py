@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from common.errors import BodywireError, RecordingError
+from common.recording.format import RecordedFrame
 from common.recording.reader import Recording
-from common.recording.records import RecordedFrame
 from tests.netlab.faults.durable_sender import captured_at
 
 FAULTS = ("lost", "doubled", "misplaced", "wrong")

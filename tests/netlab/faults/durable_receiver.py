@@ -20,8 +20,8 @@ from typing import Any
 
 import numpy as np
 
-from common.codec.coded_frame import DecodedFrame
 from common.codec.frame_codec import FrameCodec
+from common.codec.frame_state import DecodedFrame
 from common.codec.packet import CODEC_VERSION
 from common.errors import OutputError
 from common.io.addresses import Address

@@ -17,8 +17,8 @@ import zstandard
 
 from common.arrays import ByteArray
 from common.codec import frame_codec
-from common.codec.coded_frame import DecodedFrame
 from common.codec.frame_codec import FrameCodec
+from common.codec.frame_state import DecodedFrame
 from common.codec.packet import MAX_PACKET_BYTES, code_references, seal
 from common.codec.range_coder import SymbolReader
 from common.errors import MalformedPacket, WireError

@@ -40,7 +40,7 @@ from common.wire.convert import (
     encode_server,
 )
 from common.wire.datagrams import Datagrams
-from common.wire.report import SenderReport
+from common.wire.frame_messages import SenderReport
 from tests.netlab.hostile.hostile_packets import hostile_answers, hostile_frames, hostile_messages
 from tests.support.motion.label_motion import FINE_RHO, MODEL_HASH, clip
 

@@ -13,9 +13,8 @@ import zstandard
 
 from common.arrays import IntArray
 from common.blobs import SIGNAL, TEXTURE, WEARS
-from common.codec.coded_frame import Coded
 from common.codec.frame_codec import FrameCodec, _Content
-from common.codec.frame_state import FrameReferences, FrameState, to_frame
+from common.codec.frame_state import Coded, FrameReferences, FrameState, to_frame
 from common.codec.packet import References, Scene, code_references, follow, seal
 from common.codec.person import PersonState
 from common.codec.range_coder import SymbolCoder, SymbolWriter

@@ -4,7 +4,7 @@ import asyncio
 import struct
 from collections.abc import Callable, Sequence
 
-from common.codec.coded_frame import DecodedFrame, EncodedFrame
+from common.codec.frame_state import DecodedFrame, EncodedFrame
 from common.errors import MalformedPacket, MissingReference
 from common.frames import Camera, LabelFrame
 from receiver.link.auth.ownership import SessionOwner

@@ -15,7 +15,7 @@ from common.clock import STEADY_CLOCK, Clock
 from common.codec.packet import CODEC_VERSION
 from common.io.addresses import Address, Addresses
 from common.wire.convert import Hello
-from common.wire.report import SenderReport
+from common.wire.frame_messages import SenderReport
 from common.wire.traffic import Traffic
 from receiver.link.config import ListenConfig
 from receiver.link.frame_handler import FrameHandler

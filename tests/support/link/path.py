@@ -10,9 +10,8 @@ from typing import Any, NamedTuple, Self
 
 from common.io.addresses import Address
 from common.wire.convert import ClientMessages, ServerMessages
-from common.wire.message_cost import CarryingConnection
 from common.wire.stream import StreamBroken
-from common.wire.traffic import wire_bytes
+from common.wire.traffic import CarryingConnection, wire_bytes
 from tests.netlab.pipe import Pipe, Shape
 
 LOST = math.inf

@@ -4,8 +4,8 @@ import asyncio
 from collections.abc import Callable
 
 from common.blobs import Blob
-from common.codec.coded_frame import DecodedFrame
 from common.codec.frame_codec import FrameCodec
+from common.codec.frame_state import DecodedFrame
 from common.errors import MalformedPacket
 from common.wire.convert import FrameMessage
 from receiver.link.frame_handler import Arrival, FrameOutcome

@@ -5,7 +5,7 @@ import random
 from collections import deque
 from collections.abc import Callable, Sequence
 
-from common.codec.coded_frame import EncodedFrame
+from common.codec.frame_state import EncodedFrame
 from common.frames import LabelFrame
 from common.io.addresses import Address
 from common.wire.convert import (
@@ -20,7 +20,7 @@ from common.wire.convert import (
     Welcome,
     encode_server,
 )
-from common.wire.report import SenderReport
+from common.wire.frame_messages import SenderReport
 from common.wire.stream import StreamBroken
 from sender.congestion.packet_train import PacketTrainSample
 from sender.congestion.samples import LinkSample

@@ -8,8 +8,7 @@ import torch
 from torch import Tensor
 
 from common.body.anatomy import FACIAL_ACTIONS
-from common.body.model import BodyParameters
-from common.body.rotations import axis_angle_to_matrix
+from common.body.model import BodyParameters, axis_angle_to_matrix
 from receiver.export.skin_weights import load_body_skin
 from receiver.mesh.skinned_glb import PosedBody, encode_body
 from tests.support.meshes.posed_templates import pose, templates

@@ -3,11 +3,10 @@
 import numpy as np
 
 from common.arrays import FloatArray
-from common.codec.coded_frame import DecodedFrame, EncodedFrame
 from common.codec.frame_codec import FrameCodec
-from common.codec.orientation import entries_of, rotation_of
-from common.codec.quantiser import UNIT, to_fixed
-from common.codec.tables import CodecTables
+from common.codec.frame_state import DecodedFrame, EncodedFrame
+from common.codec.person import entries_of, rotation_of
+from common.codec.tables import UNIT, CodecTables, to_fixed
 from common.frames import Camera, LabelFrame, PersonLabels
 from common.labels import GROUP_BY_NAME, GROUP_NAMES, LABEL_SIZE, OPTIONAL_GROUPS, group_slices, split
 

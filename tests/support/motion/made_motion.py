@@ -6,9 +6,8 @@ import torch
 from common.arrays import FloatArray
 from common.body.anatomy import JOINTS, SHAPE_SIZE
 from common.body.label_space import LabelSpace
-from common.body.model import BodyParameters
-from common.body.rotations import axis_angle_to_matrix
-from common.synthetic.motion.motion_table import Clip
+from common.body.model import BodyParameters, axis_angle_to_matrix
+from common.synthetic.motion.poses import Clip
 from common.synthetic.motion.retarget import Motion, motion_of
 
 

@@ -7,7 +7,7 @@ from scipy.spatial.transform import Rotation
 
 from common.arrays import Float64Array
 from common.body.model import BodyParameters
-from common.synthetic.motion.motion_table import clips
+from common.synthetic.motion.poses import clips
 from receiver.export.character import Character, Motion, continuous
 from receiver.export.rigging import rig_one
 from receiver.export.skin_weights import load_body_skin

@@ -8,11 +8,10 @@ import numpy as np
 import torch
 
 from common.arrays import FloatArray, Image
-from common.body.model import BodyModel, BodyParameters
-from common.body.rotations import axis_angle_to_matrix, matrix_to_axis_angle
+from common.body.model import BodyModel, BodyParameters, axis_angle_to_matrix, matrix_to_axis_angle
 from common.synthetic.assets.appearance import Light, sample_appearance
-from common.synthetic.motion.motion_table import Clip, clips
-from common.synthetic.renderer.renderer import Figure, Renderer, View
+from common.synthetic.motion.poses import Clip, clips
+from common.synthetic.renderer import Figure, Renderer, View
 from common.synthetic.scene.backgrounds import make_room
 
 WIDTH, HEIGHT, FPS = 640, 480, 30

@@ -15,12 +15,11 @@ from scipy.spatial import cKDTree
 
 from common.arrays import FloatArray, Image, Int32Array, IntArray
 from common.body.anatomy import FACIAL_ACTIONS, LID_LOOPS, REGION_INDEX
-from common.body.connectivity import vertex_components
-from common.body.facial_actions import load_facial_actions
+from common.body.faces import load_facial_actions
 from common.body.model import BodyModel
-from common.body.triangles import VertexNormals
+from common.body.triangles import VertexNormals, vertex_components
 from common.synthetic.assets.appearance import Light, sample_light
-from common.synthetic.renderer.renderer import View, create_context, set_uniforms
+from common.synthetic.renderer import View, create_context, set_uniforms
 
 _SKIN, _MOUTH, _EYES = 0, 1, 2
 _EYE_VERTICES = 72

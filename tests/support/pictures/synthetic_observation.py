@@ -10,12 +10,11 @@ import torch
 from common.arrays import BoolArray, ByteArray, FloatArray, Image
 from common.body.anatomy import REGIONS
 from common.body.label_space import LabelSpace
-from common.body.model import BodyModel, BodyParameters
-from common.body.rotations import axis_angle_to_matrix
+from common.body.model import BodyModel, BodyParameters, axis_angle_to_matrix
 from common.frames import Camera, PersonLabels
 from common.labels import split
 from common.synthetic.assets.appearance import Appearance, Light
-from common.synthetic.renderer.renderer import Figure, Renderer, View
+from common.synthetic.renderer import Figure, Renderer, View
 from sender.capture.source import CapturedFrame
 from sender.perception.crop import CropBox
 from sender.perception.output import PerceptionOutput

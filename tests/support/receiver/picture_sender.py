@@ -15,15 +15,15 @@ import numpy as np
 
 from common.blobs import TEXTURE, Blob
 from common.body.anatomy import ATLAS_SIZE
-from common.codec.coded_frame import EncodedFrame
 from common.codec.frame_codec import FrameCodec
+from common.codec.frame_state import EncodedFrame
 from common.codec.packet import CODEC_VERSION
 from common.errors import exit_code_of
 from common.frames import LabelFrame, PersonLabels
 from common.io.addresses import Addresses
 from common.labels import GROUPS
-from common.texture.atlas_tiles import TILES
-from common.texture.atlas_tiles import encode as encode_tile
+from common.texture.atlas import TILES
+from common.texture.atlas import encode as encode_tile
 from common.wire.convert import Hello
 from sender.capture.open import open_source
 from sender.capture.source import CapturedFrame

@@ -6,8 +6,7 @@ from pathlib import Path
 from common.blobs import Blob
 from common.codec.frame_codec import FrameCodec
 from common.frames import LabelFrame
-from common.recording.facts import RecordingFacts
-from common.recording.records import Record, RecordedFrame, RecordedState
+from common.recording.format import Record, RecordedFrame, RecordedState, RecordingFacts
 from common.recording.writer import RecordingWriter
 from tests.support.motion.label_motion import FINE_RHO, MODEL_HASH
 

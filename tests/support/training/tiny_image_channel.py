@@ -3,7 +3,7 @@
 import torch
 from torch import nn
 
-from common.channel.model import ImageChannel, ImageChannelConfig
+from common.channel.image_codec import ImageChannel, ImageChannelConfig
 
 TINY = ImageChannelConfig(
     widths=(8, 12, 16), latents=12, hyper_latents=4, hyper_width=8, encoder_depth=1, decoder_depth=1

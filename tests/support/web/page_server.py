@@ -22,7 +22,7 @@ from common.blobs import PREVIEW, Blob
 from common.frames import Camera, PersonLabels
 from common.io.addresses import Address
 from common.io.tasks import cancel
-from common.wire.report import SenderReport
+from common.wire.frame_messages import SenderReport
 from common.wire.traffic import LABELS
 from receiver.engine.engine import ReconstructedPerson
 from receiver.export.rigging import posed, rig_one

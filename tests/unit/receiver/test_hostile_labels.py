@@ -10,7 +10,7 @@ from common.body.anatomy import ATLAS_SIZE
 from common.codec.frame_codec import FrameCodec
 from common.frames import MAX_FOCAL_PX, MAX_SIDE_PX, MIN_FOCAL_PX, Camera, LabelFrame, PersonLabels
 from common.labels import GROUP_BY_NAME, LABEL_SIZE, OPTIONAL_GROUPS, split
-from common.texture.atlas_tiles import TILES, encode
+from common.texture.atlas import TILES, encode
 from receiver.engine.engine import PersonAppearance, ReconstructionRequest
 from receiver.engine.reconstructor import Reconstructor
 from receiver.export.recorded_session import BodyAt

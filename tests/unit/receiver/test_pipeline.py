@@ -12,11 +12,11 @@ import pytest
 
 from common.blobs import PREVIEW, TEXTURE, WEARS, Blob
 from common.body.anatomy import ATLAS_SIZE
-from common.codec.coded_frame import DecodedFrame
 from common.codec.frame_codec import FrameCodec
+from common.codec.frame_state import DecodedFrame
 from common.errors import MalformedPacket, MissingReference, OutputError, WireError
-from common.texture.atlas_tiles import TILES, WITHDRAWN
-from common.texture.atlas_tiles import encode as encode_tile
+from common.texture.atlas import TILES, WITHDRAWN
+from common.texture.atlas import encode as encode_tile
 from common.wear_kinds import VALUES
 from common.wears import Wears
 from common.wire.convert import FrameMessage

@@ -10,9 +10,9 @@ import pytest
 from common.blobs import TEXTURE, WEARS, Blob
 from common.body.anatomy import ATLAS_SIZE
 from common.errors import MalformedPacket
-from common.texture.atlas_tiles import TILES, Tile
-from common.texture.atlas_tiles import WITHDRAWN as NO_TILE
-from common.texture.atlas_tiles import encode as encode_tile
+from common.texture.atlas import TILES, Tile
+from common.texture.atlas import WITHDRAWN as NO_TILE
+from common.texture.atlas import encode as encode_tile
 from common.wear_kinds import VALUES
 from common.wears import WITHDRAWN, Wears
 from receiver.outfits.mixture import PLAIN

@@ -3,8 +3,8 @@ import pytest
 
 from common.body.model import BodyModel
 from common.synthetic.assets.appearance import Appearance, sample_appearance
-from common.synthetic.assets.body_canvas import Canvas
-from common.synthetic.renderer.renderer import Renderer
+from common.synthetic.assets.garments import Canvas
+from common.synthetic.renderer import Renderer
 
 
 @pytest.fixture(scope="session")

@@ -1,7 +1,7 @@
 import pytest
 
 from common.clock import Clock
-from common.wire.report import MAX_TIME_MS
+from common.wire.frame_messages import MAX_TIME_MS
 from sender.metrics import SenderMetrics
 from sender.rate.controller import RateController
 from sender.rate.policy import RateConfig

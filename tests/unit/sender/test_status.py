@@ -3,7 +3,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from common.clock import Clock
-from common.codec.coded_frame import EncodedFrame
+from common.codec.frame_state import EncodedFrame
 from common.frames import Camera, LabelFrame, PersonLabels
 from common.labels import LABEL_SIZE, split
 from common.wire.traffic import LABELS, Traffic

@@ -3,7 +3,7 @@
 import numpy as np
 import trimesh
 
-from common.body.connectivity import neighbour_mean, vertex_adjacency
+from common.body.triangles import neighbour_mean, vertex_adjacency
 
 
 def test_the_mean_over_the_neighbours_of_a_vertex() -> None:

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from common.body.anatomy import FACIAL_ACTIONS
-from common.body.expression import ENTRIES, ExpressionSpace
+from common.body.faces import ENTRIES, ExpressionSpace
 from common.labels import LABEL_SIZE
 
 SPACE = ExpressionSpace.load()

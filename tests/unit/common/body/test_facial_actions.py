@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from common.body.anatomy import COCO_KEYPOINTS, FACIAL_ACTIONS, REGION_INDEX
-from common.body.facial_actions import load_facial_actions
+from common.body.faces import load_facial_actions
 from common.body.model import BodyModel
 
 DOWN, UP = 1.0, -1.0

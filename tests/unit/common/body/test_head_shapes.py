@@ -5,8 +5,7 @@ import torch
 from torch import Tensor
 
 from common.body.anatomy import MIRROR_SIGNS, REGION_INDEX
-from common.body.head_shapes import GROUP, load_head_shapes
-from common.body.model import BodyModel
+from common.body.model import GROUP, BodyModel, load_head_shapes
 from common.body.template import BodyTemplate
 from common.labels import GROUP_BY_NAME
 

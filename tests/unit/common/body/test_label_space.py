@@ -6,8 +6,7 @@ from torch import Tensor
 
 from common.body.anatomy import FINGER_BONES
 from common.body.label_space import LabelSpace
-from common.body.model import BodyModel, BodyParameters
-from common.body.rotations import axis_angle_to_matrix
+from common.body.model import BodyModel, BodyParameters, axis_angle_to_matrix
 from common.labels import LABEL_SIZE, group_slices
 from common.synthetic.motion.poses import PoseSampler
 

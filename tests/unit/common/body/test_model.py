@@ -4,8 +4,7 @@ import pytest
 import torch
 
 from common.body.anatomy import COCO_KEYPOINTS, FINGER_BONES, JOINT_INDEX, SKELETON
-from common.body.model import BodyModel, BodyParameters, KeypointKinematics
-from common.body.rotations import axis_angle_to_matrix
+from common.body.model import BodyModel, BodyParameters, KeypointKinematics, axis_angle_to_matrix
 
 
 @pytest.fixture(scope="module")

@@ -9,9 +9,8 @@ import pytest
 import torch
 from PIL import Image as Pictures
 
-from common.channel.expected_error import TERMS, error_curves, load_coefficients
+from common.channel.image_codec import TERMS, error_curves, load_coefficients, load_network
 from common.channel.state import LENGTHS
-from common.channel.transmission import load_network
 from common.errors import WeightsError
 from sender.train.image_channel import fitted, sent
 from tests.support.processes.demo_clip import demo_pictures

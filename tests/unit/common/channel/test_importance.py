@@ -10,10 +10,9 @@ from PIL import Image as Pictures
 from skimage.metrics import peak_signal_noise_ratio
 
 from common.arrays import ByteArray, Image
-from common.channel.importance import map_bits
-from common.channel.physical import carry
+from common.channel.channel import carry
+from common.channel.image_codec import decode, encode, load_network, map_bits
 from common.channel.state import ChannelState
-from common.channel.transmission import decode, encode, load_network
 from tests.support.processes.demo_clip import demo_pictures
 
 AWGN = ChannelState(4.0)

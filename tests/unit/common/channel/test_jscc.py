@@ -3,8 +3,16 @@
 import pytest
 import torch
 
-from common.channel.jscc import MIN_SNR_DB, JsccEncoder, position_snr_db
-from common.channel.lengths import allocated_lengths, gathered, length_mask, position_order, scattered
+from common.channel.image_codec import (
+    MIN_SNR_DB,
+    JsccEncoder,
+    allocated_lengths,
+    gathered,
+    length_mask,
+    position_order,
+    position_snr_db,
+    scattered,
+)
 from common.channel.state import LENGTHS, MAX_LENGTH
 from common.imaging.entropy import Statistics
 

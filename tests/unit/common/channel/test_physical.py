@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from common.channel.physical import (
+from common.channel.channel import (
     capacity_bits,
     carry,
     complex_normal,

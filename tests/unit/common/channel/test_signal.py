@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from common.channel.signal import Signal, SignalBlob
+from common.channel.channel import Signal, SignalBlob
 from common.channel.state import ChannelState
 from common.errors import MalformedPacket
 

@@ -9,9 +9,9 @@ import torch
 from skimage.metrics import peak_signal_noise_ratio
 
 from common.arrays import Image
-from common.channel.physical import Received, capacity_bits, carry
+from common.channel.channel import Received, capacity_bits, carry
+from common.channel.image_codec import decode, encode, load_network
 from common.channel.state import LENGTHS, ChannelState
-from common.channel.transmission import decode, encode, load_network
 from common.errors import MalformedPacket, UsageError
 from tests.support.training.tiny_image_channel import TINY, tiny_network
 

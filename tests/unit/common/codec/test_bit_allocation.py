@@ -4,8 +4,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from common.codec.bit_allocation import RateDistortion, load
-from common.codec.quantiser import LEVELS, rho_levels
+from common.codec.tables import LEVELS, RateDistortion, load_allocation, rho_levels
 from common.errors import WeightsError
 from common.labels import GROUP_NAMES, OPTIONAL_GROUPS
 
@@ -14,14 +13,14 @@ ANY = np.zeros(len(GROUP_NAMES), dtype=np.int64)
 
 def bits_of(rho: dict[str, float]) -> float:
     """Mean bits of a frame without optional groups in the package's table."""
-    bits = np.take_along_axis(load().bits, rho_levels(rho)[:, None], axis=1)[:, 0]
+    bits = np.take_along_axis(load_allocation().bits, rho_levels(rho)[:, None], axis=1)[:, 0]
     return float(bits[~np.isin(GROUP_NAMES, OPTIONAL_GROUPS)].sum())
 
 
 def test_budget_is_met_and_used() -> None:
     for budget_bits in (60.0, 100.0, 150.0, 220.0):
-        assert 0.8 * budget_bits < bits_of(load().allocate(budget_bits, {}, ANY)) <= budget_bits
-    assert set(load().allocate(0.0, {}, ANY).values()) == {1.0}, "no level meets the budget"
+        assert 0.8 * budget_bits < bits_of(load_allocation().allocate(budget_bits, {}, ANY)) <= budget_bits
+    assert set(load_allocation().allocate(0.0, {}, ANY).values()) == {1.0}, "no level meets the budget"
 
 
 def test_weights_multiply_errors_not_their_squares() -> None:
@@ -34,7 +33,7 @@ def test_weights_multiply_errors_not_their_squares() -> None:
 
 
 def test_uncertain_group_is_not_coded_finely() -> None:
-    table = load()
+    table = load_allocation()
     finest = table.finest({"torso": 50.0, "head": 0.01})
     rho = table.allocate(1e9, {}, finest)
     assert rho["torso"] == pytest.approx(0.2)

@@ -3,11 +3,9 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from common.codec.coded_frame import DecodedFrame
 from common.codec.frame_codec import FrameCodec
-from common.codec.frame_state import REMEMBERED_FRAMES
-from common.codec.quantiser import UNIT
-from common.codec.tables import load
+from common.codec.frame_state import REMEMBERED_FRAMES, DecodedFrame
+from common.codec.tables import UNIT, load
 from common.errors import ChecksumMismatch, MalformedPacket, MissingReference
 from common.frames import Camera, LabelFrame, PersonLabels
 from common.labels import FAST_GROUPS, GROUP_NAMES, LABEL_SIZE, concatenate, group_slices, split

@@ -3,8 +3,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from common.codec.orientation import residual_of, rotated, rotation_of
-from common.codec.quantiser import UNIT
+from common.codec.person import residual_of, rotated, rotation_of
+from common.codec.tables import UNIT
 
 ENTRY = st.integers(-(1 << 21), 1 << 21)
 ENTRIES = st.lists(ENTRY, min_size=6, max_size=6)

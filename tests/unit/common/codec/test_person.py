@@ -2,9 +2,8 @@ import numpy as np
 
 from common.arrays import IntArray
 from common.codec.person import LAMBDA, Candidates
-from common.codec.quantiser import quantise
 from common.codec.range_coder import table_symbols
-from common.codec.tables import SCALES, load
+from common.codec.tables import SCALES, load, quantise
 
 
 def choose_indices(scale: IntArray, shift: IntArray, residual: IntArray, step: IntArray) -> IntArray:

@@ -1,6 +1,6 @@
 import numpy as np
 
-from common.codec.quantiser import (
+from common.codec.tables import (
     LEVELS,
     STEP_MULTIPLIER,
     quantise,

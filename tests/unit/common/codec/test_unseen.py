@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from common.arrays import FloatArray
-from common.codec.coded_frame import DecodedFrame
+from common.codec.frame_state import DecodedFrame
 from common.frames import LabelFrame, unseen_groups
 from common.labels import GROUP_NAMES, OPTIONAL_GROUPS, group_slices
 from tests.support.motion.label_motion import FINE_RHO, frame_of, moving_labels, person, transmit

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from common.connections.listener import BoundedListener
+from common.connections import BoundedListener
 
 
 class Port:

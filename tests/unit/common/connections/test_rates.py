@@ -1,5 +1,5 @@
 from common.clock import Clock
-from common.connections.rates import BeginRate
+from common.connections import BeginRate
 
 
 def test_account_begins_a_burst_of_sessions_and_then_one_per_second() -> None:

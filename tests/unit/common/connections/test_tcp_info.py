@@ -5,7 +5,7 @@ from contextlib import closing
 import pytest
 
 from common.clock import Clock
-from common.connections.tcp_info import TcpConnections
+from common.connections import TcpConnections
 
 
 @pytest.fixture
@@ -48,5 +48,5 @@ def test_the_list_is_read_now_and_then(connected: tuple[socket.socket, socket.so
 
 
 def test_nothing_is_found_where_the_system_does_not_tell(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("common.connections.tcp_info._FOLDER", "/nowhere")
+    monkeypatch.setattr("common.connections._FOLDER", "/nowhere")
     assert TcpConnections().to_port(1) == []

@@ -7,10 +7,11 @@ import pytest
 from PIL import Image
 
 from common.frames import Camera
-from common.imaging.exif import exif_of_lens, focal_length_px
-from common.imaging.focal_length import (
+from common.imaging.pictures import (
     EXIF_SIGMA,
     GUESSED_SIGMA,
+    exif_of_lens,
+    focal_length_px,
     focal_px_of_equivalent,
     focal_sigma,
     guessed_focal_px,

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from common.imaging.orientation import orientation_of_matrix, turned_upright, upright
+from common.imaging.pictures import orientation_of_matrix, turned_upright, upright
 
 # Where first row and first column of a stored picture are to be seen (EXIF 2.3, 4.6.4), and the matrix that says so.
 Place = tuple[int | slice, int | slice]

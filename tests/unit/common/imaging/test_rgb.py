@@ -4,7 +4,7 @@ import pytest
 from PIL import Image as PillowImage
 from PIL import ImageCms
 
-from common.imaging.rgb import to_rgb
+from common.imaging.pictures import to_rgb
 
 RED, GREEN = (255, 0, 0), (0, 255, 0)
 

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from common.io.atomic_write import atomic_replacement, atomic_write, remove_partial_files
+from common.io.files import atomic_replacement, atomic_write, remove_partial_files
 
 
 def test_new_content_replaces_the_old(tmp_path: Path) -> None:

@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 
 from common.errors import OutputError
-from common.io import cache_folder
-from common.io.cache_folder import cache_directory
+from common.io import files
+from common.io.files import cache_directory
 
 
 def test_user_without_home(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -33,7 +33,7 @@ def test_file_that_others_can_write_or_replace_is_not_trusted(
     path.parent.chmod(of_folder)
     path.chmod(of_file)
     with open(path, "rb") as file:
-        assert cache_folder.is_trusted(file, path) is trusted
+        assert files.is_trusted(file, path) is trusted
 
 
 def test_file_of_another_user_is_not_trusted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -42,4 +42,4 @@ def test_file_of_another_user_is_not_trusted(tmp_path: Path, monkeypatch: pytest
     with open(path, "rb") as file:
         monkeypatch.setattr(os, "geteuid", lambda: 12345)
         monkeypatch.setattr(os, "fstat", lambda _: os.stat_result((0o100644, 0, 0, 1, 54321, 0, 7, 0, 0, 0)))
-        assert not cache_folder.is_trusted(file, path)
+        assert not files.is_trusted(file, path)

@@ -6,8 +6,7 @@ import pytest
 
 from common.errors import UsageError
 from common.io.addresses import Address
-from common.io.configuration import read_config
-from common.io.options import Program, option
+from common.io.command_line import Program, option, read_config
 
 
 @dataclass(frozen=True, slots=True)

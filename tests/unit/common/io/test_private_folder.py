@@ -5,11 +5,11 @@ from pathlib import Path
 
 import pytest
 
-from common.io.private_folder import PrivateFolder
+from common.io.files import PrivateFolder
 
 _KILLED = """
 import os, signal
-from common.io.private_folder import PrivateFolder
+from common.io.files import PrivateFolder
 path = PrivateFolder().path
 (path / "token").write_text("secret")
 os.kill(os.getpid(), signal.SIGKILL)

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from common.io.regular_file import read_regular
+from common.io.files import read_regular
 
 
 @pytest.fixture

@@ -4,8 +4,8 @@ import math
 
 import torch
 
-from common.body.rotations import axis_angle_to_matrix
-from common.motion.history import (
+from common.body.model import axis_angle_to_matrix
+from common.motion.network import (
     POSE_SIZE,
     TOKENS,
     WINDOW_TOKENS,

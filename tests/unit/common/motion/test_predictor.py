@@ -6,14 +6,11 @@ import torch
 
 from common.arrays import Float64Array, FloatArray
 from common.body.label_space import LabelSpace
-from common.body.model import BodyParameters
-from common.body.rotations import axis_angle_to_matrix
+from common.body.model import BodyParameters, axis_angle_to_matrix
 from common.labels import group_slices
-from common.motion.extrapolation import DampedExtrapolation, MotionPredictor
-from common.motion.history import POSE
-from common.motion.label_track import LabelTrack
-from common.motion.predictor import LearnedMotion
-from common.synthetic.motion.motion_table import clips
+from common.motion.label_track import DampedExtrapolation, LabelTrack, MotionPredictor
+from common.motion.network import POSE, LearnedMotion
+from common.synthetic.motion.poses import clips
 from tests.support.motion.made_motion import labels_of
 
 FPS = 30.0

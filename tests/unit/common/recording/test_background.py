@@ -5,10 +5,9 @@ from pathlib import Path
 import pytest
 
 from common.blobs import Blob
-from common.recording.background import BackgroundRecording
+from common.recording.format import RecordedFrame
 from common.recording.reader import Recording
-from common.recording.records import RecordedFrame
-from common.recording.writer import RecordingWriter
+from common.recording.writer import BackgroundRecording, RecordingWriter
 from tests.support.receiver.recordings import FACTS, counted_frame
 
 

@@ -12,9 +12,18 @@ from hypothesis import strategies as st
 
 from common.blobs import Blob
 from common.errors import RecordingError
-from common.recording.block import HEAD, MAGIC, MAX_CONTENT_BYTES, Block, BlockKind, _checksum, encode_block
+from common.recording.format import (
+    HEAD,
+    MAGIC,
+    MAX_CONTENT_BYTES,
+    Block,
+    BlockKind,
+    RecordedState,
+    _checksum,
+    encode_block,
+    encode_records,
+)
 from common.recording.reader import Recording
-from common.recording.records import RecordedState, encode_records
 from tests.support.receiver.recordings import FACTS, counted_frame, write_counted
 
 START = MAGIC + encode_block(BlockKind.FACTS, FACTS.encode())

@@ -11,10 +11,8 @@ import pytest
 
 from common.blobs import Blob
 from common.errors import OutputError, RecordingError
-from common.recording.block import HEAD
-from common.recording.facts import parse_facts
+from common.recording.format import HEAD, RecordedFrame, parse_facts
 from common.recording.reader import Recording
-from common.recording.records import RecordedFrame
 from common.recording.writer import RecordingWriter
 from tests.support.processes.full_disk import fill_disk
 from tests.support.receiver.recordings import BEGAN_US, FACTS, FRAME_US, counted_frame, write_counted

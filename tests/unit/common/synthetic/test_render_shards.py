@@ -4,8 +4,7 @@ import numpy as np
 import pytest
 
 from common.errors import SourceError
-from common.synthetic.dataset.shards import REQUIRED_FIELDS, CropDataset
-from common.synthetic.render_shards import BATCH, SHARD, main, plan, render_shard
+from common.synthetic.render_shards import BATCH, REQUIRED_FIELDS, SHARD, CropDataset, main, plan, render_shard
 from common.synthetic.scene.scene import CROP_FIELDS, OPTIONAL_FIELDS
 
 

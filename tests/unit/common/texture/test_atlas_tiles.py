@@ -10,7 +10,7 @@ from common.arrays import BoolArray, ByteArray
 from common.body.anatomy import ATLAS_SIZE
 from common.errors import MalformedPacket
 from common.frames import IDENTITIES
-from common.texture.atlas_tiles import MAX_BYTES, TILES, VERSION, WITHDRAWN, Tile, decode, encode
+from common.texture.atlas import MAX_BYTES, TILES, VERSION, WITHDRAWN, Tile, decode, encode
 
 
 def smooth_atlas() -> tuple[ByteArray, BoolArray]:

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from common.texture.hole_filling import filled
+from common.texture.atlas import filled
 
 
 def test_known_texels_stay_and_unknown_ones_lie_between_them() -> None:

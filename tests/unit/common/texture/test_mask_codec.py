@@ -5,7 +5,7 @@ import pytest
 
 from common.arrays import BoolArray
 from common.errors import MalformedPacket
-from common.texture.mask_codec import MaskCodec
+from common.texture.still_picture import MaskCodec
 
 
 @pytest.fixture(scope="module")

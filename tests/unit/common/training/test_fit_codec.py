@@ -5,10 +5,9 @@ import numpy as np
 import pytest
 
 from common.body.label_space import LabelSpace
-from common.codec.quantiser import UNIT
-from common.codec.tables import load
+from common.codec.tables import UNIT, load
 from common.labels import LABEL_SIZE, OPTIONAL_GROUPS, group_slices
-from common.synthetic.motion.motion_table import clips
+from common.synthetic.motion.poses import clips
 from common.training import fit_codec
 from common.training.fit_codec import default_tables, label_clip, main, with_importance, with_sequences
 from common.weights.manifest import WEIGHTS_DIRECTORY

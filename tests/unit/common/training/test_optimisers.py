@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import nn
 
-from common.training.optimisers import ConvolutionMuon, muon_and_adamw
+from common.training.recipe import ConvolutionMuon, muon_and_adamw
 
 
 @pytest.mark.parametrize("memory", [torch.contiguous_format, torch.channels_last])

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from common.errors import OutputError, UsageError
 from common.training.checkpoint import load_checkpoint
-from common.training.loading import loaded
+from common.training.recipe import loaded
 from common.training.run import Run, parse, train, warm_cosine
 from common.weights.loader import load_weights
 from common.weights.manifest import WEIGHTS_DIRECTORY, read_manifest

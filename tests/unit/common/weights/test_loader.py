@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from common.body import expression, label_space, model, surface_space
+from common.body import faces, label_space, model, surface_space
 from common.errors import WeightsError
 from common.weights.loader import load_weights, save_weights
 from common.weights.manifest import Storage, check_files, model_hash, read_manifest
@@ -84,7 +84,7 @@ def test_damaged_or_missing_spaces(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     loads: list[tuple[object, str, Callable[[], object]]] = [
         (label_space, "LABEL_SPACE_FILE", label_space.LabelSpace.load),
         (model, "SHAPE_SPACE_FILE", model._load_tensors.__wrapped__),
-        (expression, "EXPRESSION_SPACE_FILE", expression.ExpressionSpace.load),
+        (faces, "EXPRESSION_SPACE_FILE", faces.ExpressionSpace.load),
         (surface_space, "SURFACE_SPACE_FILE", surface_space.SurfaceSpace.load),
     ]
     for module, name, load in loads:

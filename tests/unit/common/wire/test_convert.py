@@ -36,8 +36,7 @@ from common.wire.convert import (
     encode_client,
     encode_server,
 )
-from common.wire.frame_messages import FRAME_FIELDS_BYTES
-from common.wire.report import REPORTED_STAGES, SenderReport
+from common.wire.frame_messages import FRAME_FIELDS_BYTES, REPORTED_STAGES, SenderReport
 from common.wire.stream import StreamBroken
 
 _sequences = st.integers(0, MAX_SEQUENCE)

@@ -3,7 +3,7 @@ from dataclasses import dataclass
 
 import pytest
 
-from common.wire.message_cost import CostMeter, MessageCost
+from common.wire.traffic import CostMeter, MessageCost
 
 
 @dataclass(frozen=True)

@@ -4,7 +4,7 @@ import pytest
 
 from common.errors import MalformedPacket
 from common.wire.convert import decode_client, encode_client
-from common.wire.report import MAX_TIME_MS, REPORTED_STAGES, SenderReport
+from common.wire.frame_messages import MAX_TIME_MS, REPORTED_STAGES, SenderReport
 
 FULL = SenderReport(
     3_000_000,

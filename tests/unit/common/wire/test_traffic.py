@@ -1,7 +1,7 @@
 import pytest
 
 from common.clock import Clock
-from common.connections.tcp_info import TcpConnection
+from common.connections import TcpConnection
 from common.wire.convert import (
     Acknowledgement,
     Acknowledgements,
@@ -16,7 +16,7 @@ from common.wire.convert import (
     encode_server,
 )
 from common.wire.datagrams import Datagrams
-from common.wire.report import SenderReport
+from common.wire.frame_messages import SenderReport
 from common.wire.traffic import PURPOSES, TRANSPORT, Purposes, Traffic, wire_bytes
 
 

@@ -1,7 +1,6 @@
 import torch
 
-from common.body.model import BodyModel, BodyParameters
-from common.body.rotations import axis_angle_to_matrix
+from common.body.model import BodyModel, BodyParameters, axis_angle_to_matrix
 from receiver.body.skinning import BodySkin
 from tests.support.meshes.posed_templates import templates
 

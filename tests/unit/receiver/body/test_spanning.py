@@ -9,8 +9,7 @@ from torch import Tensor
 
 from common.arrays import FloatArray
 from common.body.anatomy import JOINT_INDEX
-from common.body.model import BodyModel, BodyParameters
-from common.body.rotations import axis_angle_to_matrix
+from common.body.model import BodyModel, BodyParameters, axis_angle_to_matrix
 from receiver.body.skinning import BodySkin
 from receiver.mesh.body_file import parse_body
 from receiver.mesh.mesh_files import to_y_up

@@ -15,8 +15,7 @@ from common.body.model import BodyModel, BodyParameters
 from common.body.template import BodyTemplate
 from common.frames import Camera, LabelFrame, PersonLabels
 from common.labels import OPTIONAL_GROUPS, split
-from common.texture.atlas import AtlasLayout
-from common.texture.atlas_tiles import LEVEL_SIZES, TILES, encode
+from common.texture.atlas import LEVEL_SIZES, TILES, AtlasLayout, encode
 from receiver.engine.engine import PersonAppearance, ReconstructedPerson, ReconstructionRequest
 from receiver.engine.local import LocalEngine
 from receiver.engine.reconstructor import Reconstructor

@@ -7,8 +7,7 @@ import numpy as np
 import pytest
 import torch
 
-from common.body.model import BodyModel, BodyParameters
-from common.body.rotations import axis_angle_to_matrix
+from common.body.model import BodyModel, BodyParameters, axis_angle_to_matrix
 from common.labels import LIMBS
 from receiver.body.skinning import BodySkin
 from receiver.export.character import continuous

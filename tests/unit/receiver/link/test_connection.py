@@ -22,7 +22,7 @@ from common.wire.convert import (
     Hello,
     Welcome,
 )
-from common.wire.report import SenderReport
+from common.wire.frame_messages import SenderReport
 from common.wire.stream import StreamBroken
 from common.wire.traffic import HEARTBEATS, PROBING
 from receiver.link.admission import RateLimits

@@ -3,7 +3,7 @@ from typing import Any
 
 import pytest
 
-from common.connections.tcp_info import TcpConnection
+from common.connections import TcpConnection
 from common.wire.stream import StreamBroken
 from receiver.link.grpc_stream import ConnectionLimit, GrpcServerStream
 

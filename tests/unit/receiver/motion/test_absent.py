@@ -12,7 +12,7 @@ from common.body.label_space import LabelSpace
 from common.body.model import BodyParameters
 from common.frames import LabelFrame
 from common.labels import concatenate, group_slices
-from common.motion.extrapolation import Continued
+from common.motion.label_track import Continued
 from common.motion.steps import place_of
 from receiver.motion.absent import with_absent
 from receiver.motion.person_track import PersonTrack

@@ -8,8 +8,7 @@ import torch
 
 from common.arrays import Float64Array, FloatArray
 from common.body.label_space import LabelSpace
-from common.body.model import BodyModel, BodyParameters, KeypointKinematics
-from common.body.rotations import axis_angle_to_matrix
+from common.body.model import BodyModel, BodyParameters, KeypointKinematics, axis_angle_to_matrix
 from common.frames import PersonLabels
 from common.labels import LABEL_SIZE, LIMBS, concatenate, group_slices
 from receiver.motion.legs import LEGS, Legs, Pelvis

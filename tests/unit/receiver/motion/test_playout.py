@@ -10,11 +10,10 @@ from scipy.spatial.transform import Rotation
 
 from common.arrays import FloatArray
 from common.clock import Clock
-from common.codec.coded_frame import DecodedFrame
+from common.codec.frame_state import DecodedFrame
 from common.frames import LabelFrame
 from common.labels import LABEL_SIZE, ROTATION_SCALE, concatenate
-from common.motion.extrapolation import DampedExtrapolation
-from common.motion.label_track import LabelTrack
+from common.motion.label_track import DampedExtrapolation, LabelTrack
 from common.motion.steps import SLOW, between, moved
 from receiver.link.auth.ownership import SessionOwner
 from receiver.link.session import SenderClock, Session

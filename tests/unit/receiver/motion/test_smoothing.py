@@ -8,13 +8,13 @@ import pytest
 
 from common.arrays import FloatArray
 from common.body.label_space import LabelSpace
-from common.codec.coded_frame import DecodedFrame
 from common.codec.frame_codec import FrameCodec
-from common.codec.quantiser import UNIT, steps
+from common.codec.frame_state import DecodedFrame
+from common.codec.tables import UNIT, steps
 from common.codec.tables import load as load_tables
 from common.frames import LabelFrame
 from common.labels import FAST_GROUPS, GROUPS, LABEL_SIZE, concatenate, group_slices
-from common.synthetic.motion.motion_table import clips
+from common.synthetic.motion.poses import clips
 from common.training.fit_codec import label_clip
 from receiver.motion.session_motion import SessionMotion
 from receiver.motion.smoothing import LabelSmoothing

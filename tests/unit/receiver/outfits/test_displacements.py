@@ -5,8 +5,7 @@ import pytest
 import torch
 
 from common.body.anatomy import REGION_INDEX
-from common.body.head_shapes import load_head_shapes
-from common.body.model import BodyModel
+from common.body.model import BodyModel, load_head_shapes
 from common.body.surface_space import SURFACE_SIZE, SurfaceSpace
 from common.body.template import BodyTemplate
 from common.frames import PersonLabels

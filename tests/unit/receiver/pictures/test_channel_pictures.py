@@ -14,10 +14,9 @@ from PIL import Image as Pictures
 from prometheus_client import CollectorRegistry
 
 from common.blobs import SIGNAL, Blob
-from common.channel.model import ImageChannel
-from common.channel.signal import SignalBlob
+from common.channel.channel import SignalBlob
+from common.channel.image_codec import ImageChannel, encode
 from common.channel.state import ChannelState
-from common.channel.transmission import encode
 from common.errors import MalformedPacket
 from receiver.metrics import ReceiverMetrics
 from receiver.pictures import channel_pictures

@@ -8,12 +8,12 @@ import numpy as np
 import pytest
 
 from common.blobs import PREVIEW, TEXTURE, Blob
-from common.codec.coded_frame import DecodedFrame
 from common.codec.frame_codec import FrameCodec
+from common.codec.frame_state import DecodedFrame
 from common.errors import MissingReference, OutputError
 from common.frames import LabelFrame
+from common.recording.format import RecordedFrame, RecordedState
 from common.recording.reader import Recording
-from common.recording.records import RecordedFrame, RecordedState
 from receiver.link.session import Session
 from receiver.recording.config import RecordConfig
 from receiver.recording.recorder import FileRecorder

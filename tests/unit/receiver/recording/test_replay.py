@@ -17,9 +17,9 @@ from common.clock import Clock
 from common.codec.frame_codec import FrameCodec
 from common.errors import RecordingError, UsageError
 from common.frames import LabelFrame
-from common.recording.block import HEAD
+from common.recording.format import HEAD
 from common.recording.reader import Recording
-from common.texture.atlas_tiles import TILES, encode
+from common.texture.atlas import TILES, encode
 from common.wire.convert import FrameMessage
 from receiver.engine.engine import ReconstructionRequest
 from receiver.link.frame_handler import Arrival

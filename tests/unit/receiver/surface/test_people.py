@@ -7,8 +7,7 @@ import pytest
 import torch
 
 from common.body.anatomy import JOINTS
-from common.body.model import BodyModel, BodyParameters
-from common.body.rotations import axis_angle_to_matrix
+from common.body.model import BodyModel, BodyParameters, axis_angle_to_matrix
 from common.body.surface_space import SurfaceSpace
 from receiver.body.skinning import BodySkin
 from receiver.mesh.skinned_glb import PosedBody

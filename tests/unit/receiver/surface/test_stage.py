@@ -5,8 +5,7 @@ import trimesh
 from scipy.spatial import cKDTree
 
 from common.arrays import FloatArray
-from common.body.model import BodyModel, BodyParameters
-from common.body.rotations import axis_angle_to_matrix
+from common.body.model import BodyModel, BodyParameters, axis_angle_to_matrix
 from receiver.mesh.triangle_mesh import SurfaceMesh, is_watertight
 from receiver.surface.config import SurfaceConfig
 from receiver.surface.stage import adaptive_resolution

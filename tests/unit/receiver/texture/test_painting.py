@@ -11,8 +11,7 @@ import pytest
 from common.arrays import BoolArray
 from common.body.anatomy import ATLAS_SIZE, REGION_INDEX, REGIONS
 from common.body.model import BodyModel
-from common.texture.atlas import AtlasLayout
-from common.texture.atlas_tiles import TILES, encode
+from common.texture.atlas import TILES, AtlasLayout, encode
 from receiver.body.skinning import BodySkin
 from receiver.mesh.mesh_texture import sample_jpeg
 from receiver.outfits.dressing import PARTS

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from common.body.anatomy import ATLAS_SIZE
-from common.texture.atlas_tiles import TILES, WITHDRAWN, Tile, encode
+from common.texture.atlas import TILES, WITHDRAWN, Tile, encode
 from receiver.texture.received_texture import ReceivedTexture
 
 ALL = np.ones((ATLAS_SIZE, ATLAS_SIZE), np.bool_)

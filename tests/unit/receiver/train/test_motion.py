@@ -10,13 +10,12 @@ import torch
 from common.arrays import FloatArray
 from common.body.label_space import TRANSLATION_SCALE, LabelSpace
 from common.codec.frame_codec import MODEL_HASH_SIZE, FrameCodec
-from common.codec.quantiser import UNIT
+from common.codec.tables import UNIT
 from common.codec.tables import load as load_tables
 from common.errors import UsageError
 from common.labels import GROUP_NAMES, LABEL_SIZE, group_slices
-from common.motion.history import POSE, POSE_SIZE
-from common.motion.network import MotionConfig
-from common.synthetic.motion.motion_table import clips
+from common.motion.network import POSE, POSE_SIZE, MotionConfig
+from common.synthetic.motion.poses import clips
 from common.synthetic.motion.windows import open_windows, write_windows
 from common.training.run import parse
 from receiver.train import motion

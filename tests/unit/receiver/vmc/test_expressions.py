@@ -3,7 +3,7 @@
 import numpy as np
 import torch
 
-from common.body.expression import ENTRIES, ExpressionSpace
+from common.body.faces import ENTRIES, ExpressionSpace
 from common.labels import LABEL_SIZE
 from receiver.vmc.expressions import PERFECT_SYNC, expressions
 from tests.support.motion.expressive_people import activations

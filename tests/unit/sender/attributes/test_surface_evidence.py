@@ -8,8 +8,8 @@ import pytest
 from common.arrays import FloatArray
 from common.body.model import BodyModel
 from common.synthetic.assets.appearance import sample_appearance
-from common.synthetic.assets.body_canvas import Canvas
-from common.synthetic.renderer.renderer import Renderer
+from common.synthetic.assets.garments import Canvas
+from common.synthetic.renderer import Renderer
 from sender.attributes.surface_evidence import FEATURES, PROBES_M, evidence
 from sender.perception.output import PerceptionOutput
 from tests.support.pictures.synthetic_observation import CAMERA, CROP, RenderedPerson, render_person

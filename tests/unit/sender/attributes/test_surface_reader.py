@@ -11,8 +11,8 @@ from common.body.model import BodyModel
 from common.body.surface_space import SURFACE_SIZE
 from common.frames import PersonLabels
 from common.synthetic.assets.appearance import sample_appearance
-from common.synthetic.assets.body_canvas import Canvas
-from common.synthetic.renderer.renderer import Renderer
+from common.synthetic.assets.garments import Canvas
+from common.synthetic.renderer import Renderer
 from sender.attributes.surface_network import SurfaceNet, SurfaceNetConfig
 from sender.attributes.surface_reader import SurfaceReader
 from sender.perception.output import FEATURE_SIZE, PerceptionOutput

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from common.arrays import Image
-from common.synthetic.renderer.renderer import View
+from common.synthetic.renderer import View
 from sender.face.detector import FaceDetector
 from tests.support.pictures.rendered_heads import Heads, Look
 

@@ -5,7 +5,7 @@ import pytest
 
 from common.arrays import Image
 from common.body.anatomy import FACIAL_ACTIONS
-from common.synthetic.renderer.renderer import View
+from common.synthetic.renderer import View
 from sender.face.landmarks import LEFT_CORNERS, RIGHT_CORNERS, FaceReader
 from sender.perception.crop import CropBox
 from tests.support.pictures.rendered_heads import Heads, Look

@@ -8,7 +8,7 @@ import pytest
 from numpy.typing import NDArray
 
 from common.arrays import Image
-from common.body.expression import ExpressionSpace
+from common.body.faces import ExpressionSpace
 from common.frames import Camera, PersonLabels
 from sender.face.actions import FaceActions
 from sender.face.head import HeadReading

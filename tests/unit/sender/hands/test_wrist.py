@@ -8,8 +8,7 @@ from scipy.spatial.transform import Rotation
 from common.arrays import FloatArray
 from common.body.anatomy import JOINT_INDEX, JOINTS
 from common.body.label_space import LabelSpace
-from common.body.model import BodyModel, BodyOutput, BodyParameters
-from common.body.rotations import axis_angle_to_matrix
+from common.body.model import BodyModel, BodyOutput, BodyParameters, axis_angle_to_matrix
 from common.labels import OPTIONAL_GROUPS, concatenate, split
 from sender.hands.wrist import Wrists
 

@@ -7,7 +7,7 @@ import pytest
 
 from common.channel.state import ChannelState
 from common.errors import UsageError
-from common.io.configuration import read_config
+from common.io.command_line import read_config
 from sender.__main__ import PROGRAM
 from sender.config import SenderConfig
 from sender.jscc.config import JsccConfig

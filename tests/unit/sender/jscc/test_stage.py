@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from common.blobs import SIGNAL
-from common.channel.signal import SignalBlob
+from common.channel.channel import SignalBlob
 from common.channel.state import ChannelState
 from common.frames import Camera
 from sender.capture.source import CapturedFrame

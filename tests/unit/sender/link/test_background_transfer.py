@@ -4,8 +4,8 @@ import pytest
 
 from common.blobs import PREVIEW, SIGNAL, TEXTURE, Blob
 from common.errors import PeerError
-from common.wire.checks import MAX_BLOB
 from common.wire.convert import MAX_BLOB_BYTES, MAX_CHUNK_BYTES, Chunk, ChunkAck
+from common.wire.frame_messages import MAX_BLOB
 from receiver.link.session import BlobAssembly
 from sender.link.background_transfer import BackgroundTransfer
 from tests.support.link.link_samples import ConstantPacer

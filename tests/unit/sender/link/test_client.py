@@ -14,7 +14,7 @@ from common.wire.convert import (
     Welcome,
     encode_server,
 )
-from common.wire.report import SenderReport
+from common.wire.frame_messages import SenderReport
 from sender.link.config import LinkConfig
 from sender.link.observer import Fate
 from tests.support.link.counting_codec import MODEL, label_frame, settle

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from common.arrays import Float64Array, FloatArray
-from common.body.rotations import axis_angle_to_matrix
+from common.body.model import axis_angle_to_matrix
 from common.frames import Camera
 from sender.perception.crop import CropBox, ray_rotation, to_frame
 

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from common.frames import MAX_AHEAD_STEPS
-from common.wire.message_cost import MessageCost
+from common.wire.traffic import MessageCost
 from sender.rate.decision import MAX_F, Decision, Means, decide, label_bytes
 
 FAST = Means(math.inf, math.inf, 30.0)

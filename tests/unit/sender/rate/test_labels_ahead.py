@@ -8,8 +8,7 @@ import numpy as np
 from common.arrays import FloatArray
 from common.frames import AHEAD_STEP_S, LabelFrame
 from common.labels import FAST_GROUPS, LABEL_SIZE, concatenate, group_slices
-from common.motion.extrapolation import MotionPredictor
-from common.motion.label_track import LabelTrack
+from common.motion.label_track import LabelTrack, MotionPredictor
 from sender.rate.labels_ahead import LabelsAhead
 from tests.support.motion.label_motion import frame_of, person, with_rotation
 

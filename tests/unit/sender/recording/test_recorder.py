@@ -8,13 +8,12 @@ import pytest
 
 from common.blobs import PREVIEW, TEXTURE, Blob
 from common.codec.frame_codec import FrameCodec
-from common.codec.quantiser import steps
-from common.codec.tables import load
+from common.codec.tables import load, steps
 from common.errors import OutputError
 from common.frames import LabelFrame
 from common.labels import GROUPS
+from common.recording.format import RecordedFrame
 from common.recording.reader import Recording
-from common.recording.records import RecordedFrame
 from common.recording.writer import RecordingWriter
 from sender.recording.recorder import NoPeer, RecordedDelivery, open_recorder
 from tests.support.motion.label_motion import MODEL_HASH, clip

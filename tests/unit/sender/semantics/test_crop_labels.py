@@ -1,8 +1,7 @@
 import torch
 
 from common.body.label_space import LabelSpace
-from common.body.model import BodyModel, BodyParameters
-from common.body.rotations import axis_angle_to_matrix
+from common.body.model import BodyModel, BodyParameters, axis_angle_to_matrix
 from common.synthetic.motion.poses import PoseSampler
 from sender.semantics.crop_labels import ENTRIES, body_in_crop, crop_entries
 

@@ -7,8 +7,7 @@ from torch import Tensor
 
 from common.body.anatomy import JOINT_INDEX
 from common.body.label_space import LabelSpace
-from common.body.model import BodyParameters, KeypointKinematics
-from common.body.rotations import axis_angle_to_matrix
+from common.body.model import BodyParameters, KeypointKinematics, axis_angle_to_matrix
 from common.synthetic.motion.poses import PoseSampler
 from sender.perception.network import PerceptionConfig, PerceptionNet
 from sender.perception.output import PerceptionOutput

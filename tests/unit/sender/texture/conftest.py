@@ -3,7 +3,7 @@ import pytest
 
 from common.body.model import BodyModel
 from common.synthetic.assets.appearance import Appearance
-from common.synthetic.renderer.renderer import Renderer
+from common.synthetic.renderer import Renderer
 from common.texture.atlas import AtlasLayout
 from sender.texture.atlas_view import AtlasCamera
 from tests.support.pictures.synthetic_observation import RenderedPerson, render_person

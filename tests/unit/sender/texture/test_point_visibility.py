@@ -2,12 +2,11 @@ import numpy as np
 import pytest
 import torch
 
-from common.body.model import BodyModel
-from common.body.rotations import axis_angle_to_matrix
+from common.body.model import BodyModel, axis_angle_to_matrix
 from common.frames import Camera
 from common.synthetic.assets.appearance import Appearance
 from common.synthetic.motion.poses import PoseSampler
-from common.synthetic.renderer.renderer import Renderer
+from common.synthetic.renderer import Renderer
 from sender.texture.point_visibility import view_cosine
 from tests.support.pictures.synthetic_observation import CAMERA, RenderedPerson, render_person
 

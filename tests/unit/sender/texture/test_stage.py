@@ -6,8 +6,7 @@ import pytest
 from common.body.anatomy import REGION_INDEX
 from common.body.label_space import LabelSpace
 from common.body.model import BodyModel
-from common.texture.atlas import AtlasLayout
-from common.texture.atlas_tiles import TILES, WITHDRAWN, Tile
+from common.texture.atlas import TILES, WITHDRAWN, AtlasLayout, Tile
 from receiver.texture.received_texture import ReceivedTexture
 from sender.face.actions import FaceActions
 from sender.face.landmarks import IRIS_POINTS, LID_POINTS

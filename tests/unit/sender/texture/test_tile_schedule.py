@@ -6,8 +6,7 @@ import pytest
 from common.arrays import BoolArray, FloatArray
 from common.body.anatomy import ATLAS_SIZE, REGION_INDEX
 from common.body.model import BodyModel
-from common.texture.atlas import AtlasLayout
-from common.texture.atlas_tiles import TILES, WITHDRAWN, Tile
+from common.texture.atlas import TILES, WITHDRAWN, AtlasLayout, Tile
 from receiver.texture.received_texture import ReceivedTexture
 from sender.texture.atlas_memory import AtlasMemory
 from sender.texture.atlas_view import AtlasView

@@ -7,9 +7,8 @@ import pytest
 import torch
 
 import sender.train.image_channel as training
-from common.channel import transmission
-from common.channel.expected_error import ERRORS_FILE, load_coefficients
-from common.channel.model import Source
+from common.channel import image_codec
+from common.channel.image_codec import ERRORS_FILE, Source, load_coefficients
 from common.training.run import parse
 from common.weights.loader import load_weights
 from common.weights.manifest import read_manifest
@@ -38,7 +37,7 @@ def recipe(*more: str) -> ImageChannelTraining:
 
 def test_goes_on_from_shipped_weights(flags: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     shipped = tiny_network().requires_grad_(False)
-    monkeypatch.setattr(transmission, "load_network", lambda: copy.deepcopy(shipped))
+    monkeypatch.setattr(image_codec, "load_network", lambda: copy.deepcopy(shipped))
     more = ["--shipped", "--rate", "1e-6"]
     _, document = train_on_gpu(monkeypatch, ImageChannelTraining, tmp_path, *flags, *more)
     assert (document["samples"], document["pictures"]) == (8, 33)

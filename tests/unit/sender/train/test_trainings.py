@@ -10,7 +10,7 @@ import torch
 
 from common.body.model import BodyModel
 from common.errors import UsageError
-from common.synthetic.dataset.presets import DRESSED
+from common.synthetic.dataset import DRESSED
 from common.synthetic.render_shards import Task, render_shard
 from common.training.run import parse, train
 from common.weights.loader import load_weights

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 
-from common.synthetic.dataset.split import SPLITS
+from common.synthetic.dataset import SPLITS
 from sender.perception.read import EVIDENCE
 from sender.train import verifier
 from sender.train.frames.composed import Frame

@@ -2,10 +2,7 @@ import numpy as np
 import pytest
 
 from common.body.model import BodyModel
-from common.synthetic.assets.alteration import tailor
-from common.synthetic.assets.body_canvas import Canvas
-from common.synthetic.assets.garment import Garment, Tailoring
-from common.synthetic.assets.garment_files import Kind
+from common.synthetic.assets.garments import Canvas, Garment, Kind, Tailoring, tailor
 from common.synthetic.assets.wardrobe import Wardrobe
 
 

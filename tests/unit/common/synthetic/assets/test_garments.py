@@ -8,14 +8,12 @@ import torch
 from scipy.spatial import cKDTree
 
 from common.body.anatomy import REGION_INDEX
-from common.body.model import BodyModel, BodyOutput, BodyParameters
-from common.body.rotations import axis_angle_to_matrix
+from common.body.model import BodyModel, BodyOutput, BodyParameters, axis_angle_to_matrix
 from common.synthetic.assets.appearance import sample_appearance, sample_light
-from common.synthetic.assets.garment import Garment, PosedSkeleton
-from common.synthetic.assets.garment_files import Kind
+from common.synthetic.assets.garments import Garment, Kind, PosedSkeleton
 from common.synthetic.assets.wardrobe import Wardrobe, bare_faces
-from common.synthetic.dataset.presets import DRESSED
-from common.synthetic.renderer.renderer import Figure, View, WornGarment
+from common.synthetic.dataset import DRESSED
+from common.synthetic.renderer import Figure, View, WornGarment
 from common.synthetic.scene.scene import SceneMaker, scene_maker
 from tests.bench.people.shells import ShellMaker
 

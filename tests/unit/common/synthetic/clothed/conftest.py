@@ -6,10 +6,9 @@ import torch
 
 from common.arrays import FloatArray
 from common.body.model import BodyModel, BodyParameters
-from common.synthetic.assets.body_canvas import Canvas
-from common.synthetic.assets.garment import PosedSkeleton
+from common.synthetic.assets.garments import Canvas, PosedSkeleton
 from common.synthetic.assets.wardrobe import Wardrobe
-from common.synthetic.renderer.renderer import Renderer
+from common.synthetic.renderer import Renderer
 
 
 @dataclass(frozen=True, eq=False)

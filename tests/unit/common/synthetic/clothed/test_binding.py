@@ -1,6 +1,6 @@
 import numpy as np
 
-from common.synthetic.clothed.binding import GarmentBinding
+from common.synthetic.assets.binding import GarmentBinding
 
 
 def test_points_that_were_cut_off_do_not_remain() -> None:

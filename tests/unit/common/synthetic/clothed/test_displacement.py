@@ -6,10 +6,9 @@ from scipy.spatial import cKDTree
 
 from common.body.anatomy import REGION_INDEX
 from common.synthetic.assets.appearance import sample_appearance
-from common.synthetic.clothed.binding import load_bindings
-from common.synthetic.clothed.displacement import OutfitDisplacer
-from common.synthetic.kinds.outfits import KindOutfit, KindSampler
-from common.synthetic.scene.dressing import worn_figure
+from common.synthetic.assets.binding import OutfitDisplacer, load_bindings
+from common.synthetic.kinds import KindOutfit, KindSampler
+from common.synthetic.scene.scene import worn_figure
 from tests.bench.people.shells import ShellMaker
 from tests.unit.common.synthetic.clothed.conftest import Atelier
 

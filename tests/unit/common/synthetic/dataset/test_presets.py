@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from common.body.anatomy import JOINT_INDEX
-from common.synthetic.dataset.presets import WIDE
+from common.synthetic.dataset import WIDE
 from common.synthetic.motion.poses import PoseSampler
 
 

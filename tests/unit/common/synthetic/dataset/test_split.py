@@ -2,8 +2,8 @@ from itertools import pairwise
 
 import pytest
 
-from common.synthetic.dataset.split import SEED_RANGES, SPLITS, TEST_CLIPS, VAL_CLIPS, check_seed, clip_split
-from common.synthetic.motion.motion_table import load_table
+from common.synthetic.dataset import SEED_RANGES, SPLITS, TEST_CLIPS, VAL_CLIPS, check_seed, clip_split
+from common.synthetic.motion.poses import load_table
 
 
 def test_seed_ranges_are_disjoint() -> None:

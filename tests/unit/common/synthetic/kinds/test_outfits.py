@@ -5,9 +5,9 @@ import pytest
 
 from common.body.model import BodyModel
 from common.synthetic.assets.appearance import sample_appearance
-from common.synthetic.assets.body_canvas import Canvas
+from common.synthetic.assets.garments import Canvas
 from common.synthetic.assets.wardrobe import Wardrobe
-from common.synthetic.kinds.outfits import KindOutfit, KindSampler
+from common.synthetic.kinds import KindOutfit, KindSampler
 from common.wear_kinds import VALUES
 from common.wears import possible
 

@@ -1,7 +1,7 @@
 import pytest
 
-from common.synthetic.motion.clips import KINDS, clip_kind
-from common.synthetic.motion.motion_table import load_table
+from common.synthetic.motion.poses import load_table
+from common.synthetic.motion.windows import KINDS, clip_kind
 
 
 @pytest.mark.parametrize(

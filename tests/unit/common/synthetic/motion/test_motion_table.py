@@ -3,9 +3,9 @@ import pytest
 from scipy.spatial.transform import Rotation
 
 from common.body.anatomy import JOINT_INDEX
-from common.synthetic.dataset.split import SPLITS
-from common.synthetic.motion.motion_table import TABLE_FILE, clips, load_table
-from common.synthetic.motion.reference_skeleton import bone_direction, hinge_axis
+from common.synthetic.dataset import SPLITS
+from common.synthetic.motion.poses import TABLE_FILE, clips, load_table
+from common.synthetic.motion.retarget import bone_direction, hinge_axis
 
 
 def test_table_is_small_complete_and_has_its_licences() -> None:

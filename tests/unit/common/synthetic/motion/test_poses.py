@@ -3,18 +3,21 @@ import pytest
 from scipy.spatial.transform import Rotation
 
 from common.body.anatomy import JOINT_INDEX, MIRRORED_JOINTS
-from common.synthetic.motion.joint_limits import (
+from common.synthetic.motion.poses import (
     HIGH,
     LOW,
+    MAX_CURL,
+    RECIPES,
     RELAXED,
+    PoseSampler,
     clamp,
     from_axes,
+    hand_penetrates_body,
     mirror,
     mirror_curl,
     to_axes,
 )
-from common.synthetic.motion.poses import MAX_CURL, RECIPES, PoseSampler, hand_penetrates_body
-from common.synthetic.motion.reference_skeleton import forward_kinematics, mirror_point
+from common.synthetic.motion.retarget import forward_kinematics, mirror_point
 
 
 def _positions(rotation_vectors: np.ndarray) -> np.ndarray:

@@ -7,11 +7,20 @@ import pytest
 from scipy.spatial.transform import Rotation
 
 from common.body.anatomy import JOINT_INDEX, JOINTS
-from common.synthetic.motion.bvh import read_bvh
-from common.synthetic.motion.reference_skeleton import forward_kinematics, hinge_axis
-from common.synthetic.motion.retarget import Motion, motion_of, resample
-from common.synthetic.motion.rigs import CMU, MESH2MOTION, NEXT, ROCKETBOX, TURNED, Rig
-from common.synthetic.motion.sources import bvh_motion, deepmimic_motion, read_motions
+from common.synthetic.motion.retarget import (
+    CMU,
+    MESH2MOTION,
+    NEXT,
+    ROCKETBOX,
+    TURNED,
+    Motion,
+    Rig,
+    forward_kinematics,
+    hinge_axis,
+    motion_of,
+    resample,
+)
+from common.synthetic.motion.sources import bvh_motion, deepmimic_motion, read_bvh, read_motions
 
 _BVH = """HIERARCHY
 ROOT hip

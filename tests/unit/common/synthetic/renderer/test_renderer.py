@@ -10,7 +10,7 @@ from common.arrays import FloatArray
 from common.body.anatomy import REGION_INDEX, REGIONS
 from common.body.model import BodyParameters
 from common.synthetic.assets.appearance import HAIR, SKIN, Borders, sample_appearance, sample_light
-from common.synthetic.renderer.renderer import Figure, Renderer, RendererUnavailable, View, create_context
+from common.synthetic.renderer import Figure, Renderer, RendererUnavailable, View, create_context
 from common.synthetic.scene.scene import SceneMaker
 from tests.bench.people.shells import ShellMaker
 
@@ -97,7 +97,7 @@ def test_an_optimizer_may_follow_a_renderer() -> None:
     # In a process of its own, since a clash of Triton's LLVM with Mesa's ends it.
     script = """
 import torch
-from common.synthetic.renderer.renderer import create_context
+from common.synthetic.renderer import create_context
 create_context()
 torch.optim.AdamW([torch.nn.Parameter(torch.zeros(1))])
 """

@@ -1,8 +1,8 @@
 import numpy as np
 
 from common.body.anatomy import REGION_INDEX
-from common.synthetic.dataset.presets import DRESSED, WIDE
-from common.synthetic.scene.framing import CLOSEUP, WHOLE, frame_people
+from common.synthetic.dataset import DRESSED, WIDE
+from common.synthetic.scene.scene import CLOSEUP, WHOLE, frame_people
 
 
 def people(count: int) -> tuple[np.ndarray, np.ndarray]:

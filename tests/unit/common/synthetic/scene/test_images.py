@@ -2,10 +2,15 @@ import cv2
 import numpy as np
 
 from common.synthetic.assets.appearance import Borders
-from common.synthetic.scene.backgrounds import BackgroundBank, make_background, power_law_noise
-from common.synthetic.scene.compositing import Layer, compose
-from common.synthetic.scene.degradations import add_sensor_noise, compress, soften
-from common.synthetic.scene.framing import WHOLE
+from common.synthetic.scene.backgrounds import (
+    BackgroundBank,
+    add_sensor_noise,
+    compress,
+    make_background,
+    power_law_noise,
+    soften,
+)
+from common.synthetic.scene.scene import WHOLE, Layer, compose
 
 
 def ramp() -> np.ndarray:

@@ -4,12 +4,10 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from common.body.model import BodyModel, BodyParameters
-from common.body.rotations import axis_angle_to_matrix
-from common.synthetic.dataset.presets import DRESSED
-from common.synthetic.kinds.outfits import KindOutfit
-from common.synthetic.scene.dressing import Dresser
-from common.synthetic.scene.scene import CROP_FIELDS, Crops, SceneMaker, scene_maker
+from common.body.model import BodyModel, BodyParameters, axis_angle_to_matrix
+from common.synthetic.dataset import DRESSED
+from common.synthetic.kinds import KindOutfit
+from common.synthetic.scene.scene import CROP_FIELDS, Crops, Dresser, SceneMaker, scene_maker
 from common.wears import possible
 from tests.bench.people.crops import drawn_again
 

@@ -107,9 +107,9 @@ def test_small_file_with_many_large_frames_is_refused_by_its_head(
     path = moving(tmp_path / f"a.{kind}")
     with PillowImage.open(path) as image:
         width, height = image.size
-    monkeypatch.setattr("common.imaging.sequence._MOST_PIXELS", 4 * width * height)
+    monkeypatch.setattr("common.imaging.pictures._MOST_PIXELS", 4 * width * height)
     assert read_clip(str(path))["frames"] == 4
-    monkeypatch.setattr("common.imaging.sequence._MOST_PIXELS", 4 * width * height - 1)
+    monkeypatch.setattr("common.imaging.pictures._MOST_PIXELS", 4 * width * height - 1)
     monkeypatch.setattr("receiver.web.uploads.clip.animation", None)
     with pytest.raises(Refused, match=f"has 4 frames of {width} × {height} pixels; at most") as refused:
         read_clip(str(path))

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from PIL import ExifTags, Image
 
-from common.imaging.exif import focal_length_px
+from common.imaging.pictures import focal_length_px
 from receiver.web.refused import Refused
 from receiver.web.uploads import decoder
 from receiver.web.uploads.decoder import DecodedPicture, decode_picture

@@ -9,8 +9,7 @@ import torch
 from common.arrays import FloatArray
 from common.body.anatomy import COCO_KEYPOINTS
 from common.body.label_space import LabelSpace
-from common.body.model import BodyModel, BodyParameters
-from common.body.rotations import axis_angle_to_matrix
+from common.body.model import BodyModel, BodyParameters, axis_angle_to_matrix
 from common.frames import Camera
 from sender.perception.crop import CropBox
 from sender.perception.track import ObservedPerson

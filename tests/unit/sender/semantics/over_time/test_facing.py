@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from common.arrays import FloatArray
-from common.body.rotations import axis_angle_to_matrix, matrix_to_rotation_6d
+from common.body.model import axis_angle_to_matrix, matrix_to_rotation_6d
 from common.labels import LABEL_SIZE, ROTATION_SCALE, group_slices
 from sender.semantics.over_time.facing import Facing, FacingResolver, turn_between
 from sender.semantics.over_time.smoothing import Filtered, LabelSmoother

@@ -3,8 +3,7 @@
 import pytest
 import torch
 
-from common.body.model import BodyModel, BodyParameters, KeypointKinematics
-from common.body.rotations import axis_angle_to_matrix
+from common.body.model import BodyModel, BodyParameters, KeypointKinematics, axis_angle_to_matrix
 from sender.train.crops.batches import CropBatch, mirror, occlude_rectangles, with_negatives
 
 

@@ -5,8 +5,7 @@ from dataclasses import replace
 import pytest
 import torch
 
-from common.body.model import KeypointKinematics
-from common.body.rotations import matrix_to_rotation_6d
+from common.body.model import KeypointKinematics, matrix_to_rotation_6d
 from sender.perception.network import PerceptionConfig, PerceptionNet
 from sender.perception.output import PerceptionOutput
 from sender.train.crops.batches import CropBatch, with_negatives

@@ -4,8 +4,8 @@ from pathlib import Path
 
 import numpy as np
 
-from common.synthetic.dataset.shards import CropDataset
-from common.synthetic.dataset.split import Split
+from common.synthetic.dataset import Split
+from common.synthetic.render_shards import CropDataset
 from common.synthetic.scene.scene import CROP_FIELDS
 from sender.train.frames.composed import FrameComposer, cut_out, paste
 
