@@ -29,7 +29,7 @@ PROGRAM = Program(
     ),
     bare="camera",
     commands={
-        "cameras": Command("list the cameras of this machine", "sender.capture.camera_list"),
+        "cameras": Command("list the cameras of this machine", "sender.capture.cameras"),
         "doctor": Command(
             "check what the sender needs, with the same options, and say what to do",
             "sender.doctor",

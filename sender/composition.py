@@ -1,7 +1,7 @@
 """Wires the sender's components from its configuration.
 
-`sender.rated_encoder` binds the codec to importance and rate control, `sender.link_account` the link to rate control
-and metrics; `compose` builds everything else.
+`sender.rate.rated_encoder` binds the codec to importance and rate control, `sender.link_account` the link to rate
+control and metrics; `compose` builds everything else.
 """
 
 import asyncio
@@ -27,14 +27,14 @@ from common.weights.devices import resolve_device
 from common.weights.threads import available_cores, limit_threads
 from common.wire.convert import Hello
 from common.wire.traffic import Traffic
-from sender.attributes.kind_stage import KindStage
+from sender.attributes.kind_reader import KindStage
 from sender.capture.source import FrameSource
 from sender.config import SenderConfig
-from sender.importance.importance import Importance
-from sender.jscc.stage import JsccStage
+from sender.image_channel import JsccStage
+from sender.importance import Importance
 from sender.labelling import BlobStage, Networks
 from sender.link.client import LinkClient
-from sender.link.observer import Observers
+from sender.link.session import Observers
 from sender.link_account import LinkAccount
 from sender.openings import OpenCamera, Openings, Outputs
 from sender.pipeline import SenderPipeline
@@ -42,12 +42,11 @@ from sender.playback import Playback
 from sender.preview.shared import SharedPreview
 from sender.preview.video import Preview
 from sender.rate.controller import RateController
-from sender.rate.labels_ahead import LabelsAhead
-from sender.rated_encoder import RatedEncoder
-from sender.recording.recorder import NoPeer, RecordedDelivery, SenderRecorder, open_recorder
+from sender.rate.rated_encoder import LabelsAhead, RatedEncoder
+from sender.recorder import NoPeer, RecordedDelivery, SenderRecorder, open_recorder
 from sender.reports import Reporter
 from sender.status import SenderStatus
-from sender.texture.stage import TextureStage
+from sender.texture.texture_stage import TextureStage
 
 logger = logging.getLogger(__name__)
 

@@ -101,7 +101,7 @@ def _describe_into(outcome: Future[str], config: SenderConfig) -> None:
 
 def _spool(config: SenderConfig) -> str:
     from common.weights.manifest import model_hash
-    from sender.spool.spool import LOCK_FILE, open_spool
+    from sender.spool import LOCK_FILE, open_spool
 
     folder = config.delivery.spool
     # Another folder would get some files.
@@ -149,7 +149,7 @@ def _landmarks() -> str:
 
 def _peer(config: SenderConfig, address: Address) -> str:
     from common.weights.manifest import model_hash
-    from sender.link.transport.greeting import greet
+    from sender.link.greeting import greet
     from sender.openings import transport_of
 
     try:

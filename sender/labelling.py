@@ -16,19 +16,19 @@ from common.io.logs import RepeatedLines
 from common.text import printable
 from common.weights.devices import resolve_device
 from common.weights.graph_cache import GRAPHS
-from sender.attributes.surface_reader import SurfaceReader
+from sender.attributes.surface import SurfaceReader
 from sender.capture.source import CapturedFrame
 from sender.config import SenderConfig
-from sender.face.stage import FaceStage
-from sender.hands.stage import HandsStage
+from sender.face.face_reader import FaceStage
+from sender.hands.hands_reader import HandsStage
 from sender.lookahead import Perceived
 from sender.metrics import SenderMetrics
 from sender.people.reading_schedule import ReadingSchedule
 from sender.people.view import PeopleView, PersonView, Reader
-from sender.perception.stage import PerceptionStage
+from sender.perception.crop import FrameClock
+from sender.perception.perception_stage import PerceptionStage
 from sender.perception.track import ObservedPerson, TrackedPerson
-from sender.perception.views import FrameClock
-from sender.semantics.stage import SemanticsStage
+from sender.semantics.semantics_stage import SemanticsStage
 
 logger = logging.getLogger(__name__)
 

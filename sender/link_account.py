@@ -5,9 +5,8 @@ from collections.abc import Sequence
 from common.clock import SYSTEM_CLOCK, Clock
 from common.codec.frame_state import EncodedFrame
 from common.frames import LabelFrame
-from sender.congestion.packet_train import PacketTrainSample
-from sender.congestion.samples import LinkSample
-from sender.link.observer import Fate, LinkObserver
+from sender.congestion.capacity import LinkSample, PacketTrainSample
+from sender.link.session import Fate, LinkObserver
 from sender.metrics import DropReason, SenderMetrics
 from sender.rate.controller import RateController
 

@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from typing import Final
 
 from sender.capture.source import CapturedFrame
+from sender.perception.crop import USUAL_STEP_S
 from sender.perception.track import ObservedPerson, TrackedPerson
-from sender.perception.views import USUAL_STEP_S
 
 _MOST_BYTES: Final = 128 << 20
 """Of the pictures that wait."""

@@ -26,13 +26,13 @@ from common.wire.convert import MAX_NAME_CHARACTERS, SESSION_SECRET_BYTES, Hello
 from sender.capture.open import camera_name, open_source
 from sender.capture.source import FrameSource
 from sender.config import SenderConfig
-from sender.link.transport.greeting import find_receiver
-from sender.link.transport.handshake import StreamOpener
-from sender.link.transport.transport import Transport
+from sender.link.connector import StreamOpener
+from sender.link.greeting import find_receiver
+from sender.link.transport import Transport
 from sender.metrics import SenderMetrics, together
 from sender.playback import has_time
 from sender.preview.video import Preview, open_preview
-from sender.spool.spool import Spool, open_spool
+from sender.spool import Spool, open_spool
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,8 +124,7 @@ def transport_of(config: SenderConfig) -> StreamOpener:
     if wanted == "grpc" or config.only_records:
         return transport
     # aioquic takes a while to import.
-    from sender.link.transport.auto_transport import AutoTransport
-    from sender.link.transport.quic_transport import QuicTransport
+    from sender.link.quic_transport import AutoTransport, QuicTransport
 
     opener = AutoTransport if wanted == "auto" else QuicTransport
     return opener(transport, config.link.round_trip_s)

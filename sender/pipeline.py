@@ -5,7 +5,7 @@
                               └─ blob stages: colours, pictures ────────────────────────────────┘
 
 The next frame is captured and perceived while the present one is labelled and sent, and the blobs of a stream's frame
-are made when its labels are on their way.  The link calls what is in brackets (`sender.rated_encoder`).
+are made when its labels are on their way.  The link calls what is in brackets (`sender.rate.rated_encoder`).
 """
 
 import asyncio

@@ -21,7 +21,7 @@ def _work(arguments: Sequence[str]) -> None:
     GRAPHS.read_ahead("standby")
     from common.weights.devices import resolve_device
     from common.weights.threads import limit_threads
-    from sender.attributes.kind_stage import KindReader
+    from sender.attributes.kind_reader import KindReader
     from sender.composition import send
     from sender.labelling import Networks
 

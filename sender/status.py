@@ -10,8 +10,8 @@ from common.io.recent import RecentRate
 from common.io.status_line import bit_rate, clock_time, duration
 from common.wire.traffic import Traffic
 from sender.capture.source import FrameSource
-from sender.congestion.samples import LinkSample
-from sender.link.observer import LinkObserver
+from sender.congestion.capacity import LinkSample
+from sender.link.session import LinkObserver
 from sender.metrics import SenderMetrics
 from sender.rate.controller import RateController
 

@@ -21,11 +21,9 @@ from bodywire.people import People, Person
 from bodywire.pictures import PictureLike, read_picture
 from common.errors import BodywireError, ForkError, SourceError, WeightsError
 from common.forks import keep_in_forks
-from sender.capture.config import CaptureConfig
 from sender.capture.open import open_source
 from sender.capture.source import CapturedFrame, camera_of
-from sender.config import SenderConfig
-from sender.perception.config import TrackingConfig
+from sender.config import CaptureConfig, SenderConfig, TrackingConfig
 from sender.playback import has_time
 
 __all__ = ["BodywireError", "ForkError", "People", "Person", "SourceError", "WeightsError", "reconstruct", "stream"]

@@ -27,14 +27,14 @@ from receiver.mesh.skinned_glb import Skeleton
 from receiver.motion.session_motion import SessionMotion
 from receiver.publish.frame_record import PersonRecord
 from receiver.received_people import ReceivedPeople
-from sender.attributes.kind_stage import KindReader, KindStage
+from sender.attributes.kind_reader import KindReader, KindStage
 from sender.capture.source import CapturedFrame
 from sender.config import SenderConfig
 from sender.labelling import BlobStage, Labelling, Networks
 from sender.lookahead import Perceived, with_later
 from sender.metrics import SenderMetrics
 from sender.perception.track import ObservedPerson
-from sender.texture.stage import TextureStage
+from sender.texture.texture_stage import TextureStage
 
 T = TypeVar("T")
 

@@ -14,13 +14,12 @@ from pathlib import Path
 from common.errors import SourceError
 from common.imaging.pictures import is_sequence
 from common.text import counted
-from sender.capture.animation import AnimationSource, is_animated
 from sender.capture.cameras import DeviceReader, RtspReader
-from sender.capture.config import LIVE_PREFIX, STILLS_PREFIX, CaptureConfig
 from sender.capture.images import ImageSource, head_of, is_image, is_named_image, natural_order
 from sender.capture.live import LiveSource
 from sender.capture.source import FrameSource, check_is_no_address, printable_name, without_credentials
-from sender.capture.video import VideoFileSource
+from sender.capture.video import AnimationSource, VideoFileSource, is_animated
+from sender.config import LIVE_PREFIX, STILLS_PREFIX, CaptureConfig
 from sender.metrics import SenderMetrics
 
 # Video4Linux numbers its devices in one byte.

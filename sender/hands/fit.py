@@ -1,4 +1,12 @@
-"""Finger angles from landmarks: Gauss-Newton on their positions and depths, with a Gaussian prior of the angles.
+"""The left hand as five chains of hinges; a right hand is its mirror image.
+
+A finger has five angles: its first phalanx is turned about the normal of the palm (spread), about the finger's hinge
+(flexion) and about itself (twist), the others about the hinge.  All are zero in the body's rest pose.
+
+Shapes: F = 5 fingers from the thumb, P = 3 phalanges, A = 5 angles of a finger, L = 21 landmarks: the wrist, then of
+each finger its three joints and its tip.
+
+Finger angles from landmarks: Gauss-Newton on their positions and depths, with a Gaussian prior of the angles.
 
     min  Σ |w (s R x(θ) + t − y)|² + (θ − μ)ᵀ Λ (θ − μ)
     θ, s, R, t
@@ -7,19 +15,153 @@ over angles θ, size s, orientation R and position t of the hand; x are the land
 network with their depths, w weighs depths less.  The picture is seen in weak perspective.
 
 Shapes: L = 21 landmarks, A = 25 angles.
+
+Finger poses as labels: matrices of the label space, so that a hand costs microseconds.
+
+Shapes: 4 curls in the order of `CURLS`, 8 entries of the fingers of a hand, 10 of the group `hands`.
+
+How a hand is turned against its forearm: the labels' wrists, by the orientation of the hand that was seen.
+
+The hand's turn about the forearm's axis is shared by the forearm and the wrist, half each, as in the training poses
+(`common.synthetic.motion.retarget.distribute_twist`).
+
+Rotations are unit quaternions x, y, z, w in plain floats: a product takes a microsecond, which arrays of four do not.
 """
 
+import math
+from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Final, Self
 
 import numpy as np
+import torch
 from scipy.spatial.transform import Rotation
 
-from common.arrays import Float64Array
+from common.arrays import Float64Array, FloatArray
+from common.body.anatomy import CURLS, FINGER_BONES, JOINT_INDEX, JOINTS, MIRROR_TURN_SIGNS, SKELETON
+from common.body.label_space import GROUP_JOINTS, LabelSpace
 from common.body.model import BodyModel
+from common.labels import GROUP_BY_NAME, LABEL_SIZE, group_slices
 from common.weights import loader
-from sender.hands.skeleton import LANDMARKS, HandSkeleton
 from sender.perception.crop import similarity
+from sender.semantics.bodies import CROSS
+from sender.semantics.bodies import orientation as orientation_of
+
+FINGERS, PHALANGES, ANGLES, LANDMARKS = 5, 3, 5, 21
+# The angles of each phalanx.
+_OWN_ANGLES = (range(3), range(3, 4), range(4, 5))
+_EYE = np.eye(3)
+
+
+@dataclass(frozen=True)
+class Posed:
+    """A hand in its own frame, metres from the wrist.
+
+    Args:
+        landmarks: (L, 3).
+        jacobian: (L, 3, F · A) by the angles.
+    """
+
+    landmarks: Float64Array
+    jacobian: Float64Array
+
+
+@dataclass(frozen=True, eq=False)
+class HandSkeleton:
+    """The left hand in the rest pose, axes of the body, metres from the wrist.
+
+    Args:
+        joints: (F, P + 1, 3) the heads of the phalanges, then the finger's tip.
+        axes: (F, A, 3) unit axes of the angles.
+        landmarks: (L, 3) where a landmark is seen; it belongs to the bone whose end it is.
+    """
+
+    joints: Float64Array
+    axes: Float64Array
+    landmarks: Float64Array
+
+    @classmethod
+    def from_body(cls, body: BodyModel, offsets: Float64Array | None = None) -> Self:
+        """Of the body of mean shape.
+
+        Args:
+            offsets: (L, 3) of the landmarks from the ends of the bones, metres.
+        """
+        bones = [SKELETON.index(name) for name in FINGER_BONES[: FINGERS * PHALANGES]]
+        wrist = body.rest_joints[0, SKELETON.index("wrist.L")]
+        heads = (body.rest_joints[0, bones] - wrist).double().numpy().reshape(FINGERS, PHALANGES, 3)
+        hinges = body.curl_axes[: FINGERS * PHALANGES : PHALANGES].double().numpy()
+        tips = np.stack([_tip(body, bone) for bone in bones[PHALANGES - 1 :: PHALANGES]]) - wrist.numpy()
+        joints = np.concatenate([heads, tips[:, None]], 1)
+        along = _unit(joints[:, 1] - joints[:, 0])
+        hinges = _unit(hinges - np.sum(hinges * along, -1, keepdims=True) * along)
+        axes = np.stack([np.cross(hinges, along), hinges, along, hinges, hinges], 1)
+        ends = np.concatenate([np.zeros((1, 3)), joints.reshape(-1, 3)])
+        return cls(joints, axes, ends if offsets is None else ends + offsets)
+
+    @cached_property
+    def _crosses(self) -> tuple[Float64Array, Float64Array]:
+        """(F, A, 3, 3) the cross product with each axis, and the same twice."""
+        cross = _cross_matrices(self.axes)
+        return cross, cross @ cross
+
+    def _turns(self, angles: Float64Array) -> Float64Array:
+        """(…, F · A) → (…, F, A, 3, 3) rotations about the axes, by Rodrigues' formula."""
+        each = angles.reshape(*angles.shape[:-1], FINGERS, ANGLES)[..., None, None]
+        once, twice = self._crosses
+        return _EYE + np.sin(each) * once + (1 - np.cos(each)) * twice
+
+    def rotations(self, angles: Float64Array) -> Float64Array:
+        """(…, F · A) → (…, F, P, 3, 3) local rotations of the phalanges."""
+        turns = self._turns(angles)
+        first = turns[..., 0, :, :] @ turns[..., 1, :, :] @ turns[..., 2, :, :]
+        return np.stack([first, turns[..., 3, :, :], turns[..., 4, :, :]], -3)
+
+    def pose(self, angles: Float64Array) -> Posed:
+        """The landmarks of angles (F · A,), radians, and how these move them."""
+        turns = self._turns(angles)
+        seen = self.landmarks[1:].reshape(FINGERS, PHALANGES + 1, 3)
+        heads, axes = np.empty((FINGERS, ANGLES, 3)), np.empty((FINGERS, ANGLES, 3))
+        landmarks = np.empty((FINGERS, PHALANGES + 1, 3))
+        landmarks[:, 0] = seen[:, 0]
+        rotation, head = np.broadcast_to(_EYE, (FINGERS, 3, 3)), self.joints[:, 0]
+        for phalanx, own in enumerate(_OWN_ANGLES):
+            for angle in own:
+                heads[:, angle] = head
+                axes[:, angle] = (rotation @ self.axes[:, angle, :, None])[..., 0]
+                rotation = rotation @ turns[:, angle]
+            base = self.joints[:, phalanx]
+            landmarks[:, phalanx + 1] = head + (rotation @ (seen[:, phalanx + 1] - base)[..., None])[..., 0]
+            head = head + (rotation @ (self.joints[:, phalanx + 1] - base)[..., None])[..., 0]
+        # (F, landmark, angle, 3): an angle moves what lies beyond it.
+        moved = np.cross(axes[:, None], landmarks[:, :, None] - heads[:, None]) * _BEYOND[..., None]
+        jacobian = np.zeros((LANDMARKS, 3, FINGERS * ANGLES))
+        for finger in range(FINGERS):
+            rows, columns = 1 + 4 * finger, ANGLES * finger
+            jacobian[rows : rows + 4, :, columns : columns + ANGLES] = moved[finger].transpose(0, 2, 1)
+        return Posed(np.concatenate([self.landmarks[:1], landmarks.reshape(-1, 3)]), jacobian)
+
+
+# (landmark of a finger, angle) 1 where the angle moves the landmark.
+_BEYOND = np.array([[0] * ANGLES] + [[float(angle < own.stop) for angle in range(ANGLES)] for own in _OWN_ANGLES])
+
+
+def _tip(body: BodyModel, bone: int) -> Float64Array:
+    """(3,) the vertex of a last phalanx that is farthest from its head."""
+    own = (body.weights[:, bone] > 0.9).nonzero()[:, 0]
+    vertices = body.rest_vertices[0].reshape(-1, 3)[own]
+    return vertices[(vertices - body.rest_joints[0, bone]).norm(dim=1).argmax()].double().numpy()
+
+
+def _cross_matrices(vectors: Float64Array) -> Float64Array:
+    """(…, 3) → (…, 3, 3) whose products with a vector are cross products."""
+    return np.cross(vectors[..., None, :], _EYE).swapaxes(-1, -2)
+
+
+def _unit(vectors: Float64Array) -> Float64Array:
+    return np.asarray(vectors / np.linalg.norm(vectors, axis=-1, keepdims=True))
+
 
 WEIGHTS_NAME: Final = "hands"
 KIND: Final = "hand-prior-1"
@@ -133,3 +275,188 @@ def _cross(vectors: Float64Array) -> Float64Array:
     x, y, z = vectors.T
     zero = np.zeros_like(x)
     return np.stack([zero, z, -y, -z, zero, x, y, -x, zero], 1).reshape(-1, 3, 3)
+
+
+SIDES: Final = ("left", "right")
+GROUPS: Final = tuple(f"{side}_fingers" for side in SIDES)
+HANDS: Final = "hands"
+_CURLS_OF_A_HAND = len(CURLS) // 2
+_ENTRIES = GROUP_BY_NAME[GROUPS[0]].size
+
+
+class FingerLabels:
+    """Turns rotation vectors of phalanges into entries of the fingers' groups and of `hands`, which has the curls."""
+
+    def __init__(self, space: LabelSpace, body: BodyModel) -> None:
+        hands = group_slices()[HANDS]
+        with torch.inference_mode():
+            each = torch.eye(3 * len(FINGER_BONES)).unflatten(1, (-1, 3))
+            self._curls, self._fingers = (matrix.numpy() for matrix in space.encode_fingers(each, body))
+            upright = torch.eye(3).expand(1 + len(CURLS), len(JOINTS), 3, 3)
+            steps = torch.cat([torch.zeros(1, len(CURLS)), torch.eye(len(CURLS))])
+            entries = space.encode_pose(upright, steps)[:, -GROUP_BY_NAME[HANDS].size :].numpy()
+            self._entries_by_curl = entries[1:] - entries[0]
+            curls = space.decode_vectors(torch.cat([torch.zeros(1, LABEL_SIZE), torch.eye(LABEL_SIZE)[hands]]))[1]
+            self._mean, self._curls_by_entry = curls[0].numpy(), (curls[1:] - curls[0]).numpy()
+
+    def encoded(self, vectors: Float64Array, hands: FloatArray, side: int) -> tuple[FloatArray, FloatArray]:
+        """The entries (8,) of one hand's fingers, and those (10,) of `hands` with its curls.
+
+        Args:
+            vectors: (15, 3) of its phalanges, as those of a left hand.
+            hands: (10,) entries of that group until now.
+            side: 0 left, 1 right.
+        """
+        both = np.zeros((2, *vectors.shape), np.float32)
+        both[side] = vectors * MIRROR_TURN_SIGNS if side else vectors
+        own = slice(side * _CURLS_OF_A_HAND, (side + 1) * _CURLS_OF_A_HAND)
+        change = (both.ravel() @ self._curls - self._mean - hands @ self._curls_by_entry)[own]
+        fingers = (both.ravel() @ self._fingers)[side * _ENTRIES : (side + 1) * _ENTRIES]
+        return fingers, hands + change @ self._entries_by_curl[own]
+
+
+Quaternion = tuple[float, float, float, float]
+
+# A hand bends against its forearm by at most this, radians: what seems to bend more was read wrongly.
+_MAX_BEND = 1.5
+_STRAIGHT: Final[Quaternion] = (0.0, 0.0, 0.0, 1.0)
+_ORDER: Final = {joint: place for place, joint in enumerate(j for joints in GROUP_JOINTS.values() for j in joints)}
+
+
+class Wrists:
+    """Turns of both hands of a person in the labels."""
+
+    def __init__(self, space: LabelSpace, body: BodyModel) -> None:
+        slices = group_slices()
+        pose = slice(slices[next(iter(GROUP_JOINTS))].start, slices[HANDS].stop)
+        with torch.inference_mode():
+            each = torch.cat([torch.zeros(1, LABEL_SIZE), torch.eye(LABEL_SIZE)[pose]])
+            vectors, curls = space.decode_vectors(each)
+            self._mean, self._by_entry = vectors[0].numpy(), (vectors[1:] - vectors[0]).flatten(1).numpy()
+            with_curls = np.concatenate([self._by_entry, (curls[1:] - curls[0]).numpy()], 1).astype(np.float64)
+        # Curls stay as they are.
+        self._by_vector = np.linalg.pinv(with_curls)[: self._by_entry.shape[1]]
+        self._arms = [[name.replace("?", letter) for name in ("lowerarm01.?", "wrist.?")] for letter in ("L", "R")]
+        # From the root's child to the upper arm.
+        self._above = [_chain(body.parents, forearm) for forearm, _ in self._arms]
+        rest = body.rest_joints[0].double().numpy()
+        self._axes = [
+            _unit_of(rest[JOINT_INDEX[wrist]] - rest[JOINT_INDEX[forearm]]) for forearm, wrist in self._arms
+        ]
+        sizes = np.cumsum([0, *(GROUP_BY_NAME[name].size for name in GROUP_JOINTS)])
+        self._entries = {name: slice(*ends) for name, *ends in zip(GROUP_JOINTS, sizes, sizes[1:], strict=False)}
+
+    def against_forearm(
+        self, labels: Mapping[str, FloatArray], orientation: Float64Array, side: int
+    ) -> Quaternion | None:
+        """The turn of a hand against its forearm without that one's own twist; None if no wrist bends so.
+
+        Args:
+            orientation: (3, 3) of the hand in camera space.
+            side: 0 left, 1 right.
+        """
+        vectors = self._vectors(labels)
+        above = _of_matrix(orientation_of(labels["root"][None].astype(np.float64), CROSS)[0])
+        for joint in self._above[side]:
+            above = _product(above, _quaternion(vectors[_ORDER[joint]]))
+        swing, _ = _swing_and_twist(_quaternion(vectors[_ORDER[self._arms[side][0]]]), self._axes[side])
+        turn = _product(_inverse(_product(above, swing)), _of_matrix(orientation))
+        bend, _ = _swing_and_twist(turn, self._axes[side])
+        return turn if 2 * math.acos(min(1.0, abs(bend[3]))) < _MAX_BEND else None
+
+    def turned(self, labels: Mapping[str, FloatArray], turns: Mapping[int, Quaternion]) -> dict[str, FloatArray]:
+        """The groups of arms and hands with the turns of some sides' hands."""
+        vectors = self._vectors(labels)
+        change = np.zeros_like(vectors)
+        for side, turn in turns.items():
+            axis, (forearm, wrist) = self._axes[side], (_ORDER[joint] for joint in self._arms[side])
+            swing, _ = _swing_and_twist(_quaternion(vectors[forearm]), axis)
+            _, angle = _swing_and_twist(turn, axis)
+            half = _quaternion(0.5 * angle * axis)
+            change[forearm] = _vector(_product(swing, half)) - vectors[forearm]
+            change[wrist] = _vector(_product(_inverse(half), turn)) - vectors[wrist]
+        entries = change.ravel() @ self._by_vector
+        names = (HANDS, *(f"{side}_arm" for side in SIDES))
+        return {name: labels[name] + entries[self._entries[name]].astype(np.float32) for name in names}
+
+    def _vectors(self, labels: Mapping[str, FloatArray]) -> Float64Array:
+        """(21, 3) rotation vectors of the joints in the order of `GROUP_JOINTS`."""
+        entries = np.concatenate([labels[name] for name in GROUP_JOINTS])
+        return np.asarray(self._mean + (entries @ self._by_entry).reshape(-1, 3), np.float64)
+
+
+def apart(one: Quaternion, other: Quaternion) -> float:
+    """The angle between two rotations, radians."""
+    return 2 * math.acos(min(1.0, abs(sum(a * b for a, b in zip(one, other, strict=True)))))
+
+
+def between(one: Quaternion, other: Quaternion, share: float) -> Quaternion:
+    """The rotation so far on the way from one to another."""
+    sign = math.copysign(share, sum(a * b for a, b in zip(one, other, strict=True)))
+    mixed = [(1 - share) * a + sign * b for a, b in zip(one, other, strict=True)]
+    length = math.hypot(*mixed)
+    x, y, z, w = (value / length for value in mixed)
+    return x, y, z, w
+
+
+def _chain(parents: list[int], joint: str) -> list[str]:
+    """The joints between the root and a joint, from the root."""
+    chain, index = list[str](), parents[JOINT_INDEX[joint]]
+    while index > 0:
+        chain.insert(0, JOINTS[index])
+        index = parents[index]
+    return chain
+
+
+def _of_matrix(matrix: Float64Array) -> Quaternion:
+    x, y, z, w = Rotation.from_matrix(matrix).as_quat().tolist()
+    return x, y, z, w
+
+
+def _quaternion(vector: Float64Array) -> Quaternion:
+    """Of a rotation vector (3,)."""
+    x, y, z = vector.tolist()
+    angle = math.sqrt(x * x + y * y + z * z)
+    if angle < 1e-9:
+        return _STRAIGHT
+    scale = math.sin(angle / 2) / angle
+    return scale * x, scale * y, scale * z, math.cos(angle / 2)
+
+
+def _vector(rotation: Quaternion) -> Float64Array:
+    """The shortest rotation vector (3,)."""
+    x, y, z, w = rotation
+    sine = math.sqrt(x * x + y * y + z * z)
+    if sine < 1e-9:
+        return np.zeros(3)
+    angle = 2 * math.atan2(sine, abs(w)) * math.copysign(1.0, w)
+    return np.array([x, y, z]) * (angle / sine)
+
+
+def _product(first: Quaternion, second: Quaternion) -> Quaternion:
+    x, y, z, w = first
+    a, b, c, d = second
+    return (
+        w * a + x * d + y * c - z * b,
+        w * b - x * c + y * d + z * a,
+        w * c + x * b - y * a + z * d,
+        w * d - x * a - y * b - z * c,
+    )
+
+
+def _inverse(rotation: Quaternion) -> Quaternion:
+    x, y, z, w = rotation
+    return -x, -y, -z, w
+
+
+def _swing_and_twist(rotation: Quaternion, axis: Float64Array) -> tuple[Quaternion, float]:
+    """The rotation as a turn about an axis, −π…π, and one after it that turns the axis itself."""
+    x, y, z, w = rotation
+    a, b, c = axis.tolist()
+    angle = 2 * math.atan2(a * x + b * y + c * z, w)
+    angle = (angle + math.pi) % (2 * math.pi) - math.pi
+    return _product(rotation, _quaternion(-angle * axis)), angle
+
+
+def _unit_of(vector: Float64Array) -> Float64Array:
+    return np.asarray(vector / np.linalg.norm(vector))

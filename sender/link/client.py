@@ -35,18 +35,16 @@ from common.wire.datagrams import Datagrams
 from common.wire.frame_messages import SenderReport
 from common.wire.stream import CountedStream, MessageStream, StreamBroken
 from common.wire.traffic import Traffic
-from sender.congestion.meter import Meter
+from sender.config import LinkConfig
+from sender.congestion.pacing import Meter
 from sender.link.background_transfer import Pacer
-from sender.link.config import LinkConfig
+from sender.link.connector import ClientStream, Connector, StreamOpener
 from sender.link.delivery import FrameDelivery
 from sender.link.frame_queue import FrameQueue
-from sender.link.keepalive.keepalive import Keepalive
-from sender.link.observer import LinkObserver
-from sender.link.session import FrameEncoder, SenderSession
-from sender.link.transport.connector import Connector
-from sender.link.transport.handshake import ClientStream, StreamOpener
-from sender.link.transport.transport import Transport
-from sender.spool.spool import Spool
+from sender.link.keepalive import Keepalive
+from sender.link.session import FrameEncoder, LinkObserver, SenderSession
+from sender.link.transport import Transport
+from sender.spool import Spool
 
 logger = logging.getLogger(__name__)
 

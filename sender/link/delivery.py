@@ -1,10 +1,19 @@
-"""Delivery of frames: which frame leaves next, how many are in flight, and the fate of each."""
+"""What the answers to messages measure of the link.
+
+Which frames in flight are lost, over a transport that may lose frames and their acknowledgements.
+
+The receiver answers frames in the order in which they arrive.  So an answer shows that the frames before it were lost
+or arrived too late, or that their answers were lost: they are given up.  Without any answer the oldest frame of a full
+window, or one that no frame follows, is given up after a time like TCP's retransmission timeout (RFC 6298), which
+doubles from the third one on: a fresh frame can leave and show whether the link is back.  An answer to a frame that was
+given up shows how slow the link has become.
+"""
 
 import asyncio
 import contextlib
 import logging
 import math
-from collections.abc import AsyncIterator, Iterator, Sequence
+from collections.abc import AsyncIterator, Collection, Iterator, Sequence
 
 from common.blobs import Blob
 from common.clock import Clock
@@ -22,18 +31,220 @@ from common.wire.convert import (
 )
 from common.wire.frame_messages import FRAME_FIELDS_BYTES
 from common.wire.stream import StreamBroken
-from sender.congestion.congestion_window import CongestionWindow
-from sender.congestion.meter import Meter
-from sender.congestion.samples import LinkSample
-from sender.link.background_transfer import BackgroundTransfer, Pacer, check_size
-from sender.link.blobs_ahead import BlobsAhead
-from sender.link.config import LinkConfig
-from sender.link.delayed_acknowledgement import DelayedAcknowledgement
+from sender.config import LinkConfig
+from sender.congestion.capacity import LinkSample
+from sender.congestion.pacing import CongestionWindow, Meter
+from sender.link.background_transfer import BackgroundTransfer, BlobsAhead, Pacer, check_size
 from sender.link.frame_queue import FrameQueue, Frames, InFlight
-from sender.link.losses import Losses
-from sender.link.measurement import LinkMeasurement
-from sender.link.observer import Fate, LinkObserver
-from sender.link.session import SenderSession
+from sender.link.session import Fate, LinkObserver, SenderSession
+
+# How much longer than is possible a receiver's clocks may show an interval: they may be stepped.
+_CLOCK_TOLERANCE_MS = 1000.0
+# Neither do they by as much, nor while this machine sleeps.
+_IMPOSSIBLE_MS = 60_000.0
+
+
+class LinkMeasurement:
+    """Of one stream (`lossy`: messages and their answers may be lost on it)."""
+
+    def __init__(self, clock: Clock, *, lossy: bool) -> None:
+        self._clock, self._lossy, self._began_s = clock, lossy, clock.monotonic()
+        self._prompt_hold_us: float = math.inf
+        self._last_answered_s: float | None = None
+
+    def arrived(self, newest: Acknowledgement) -> None:
+        """Takes note of the newest of the answers that have arrived together."""
+        self._prompt_hold_us = newest.hold_us
+
+    def sample(self, ack: Acknowledgement, answered: InFlight) -> LinkSample:
+        """What the answer to a message measures; call it once for each, in order.
+
+        Raises:
+            PeerError: the receiver says that something lasted longer than the message, or the stream, has.
+        """
+        # The receiver's times are those of its clocks, or hostile: no interval is longer than we have waited.
+        now_s = self._clock.monotonic()
+        total_ms = (now_s - answered.sent_at_s) * 1e3
+        for said_us, longest_ms in ((ack.hold_us, total_ms), (ack.spacing_us, (now_s - self._began_s) * 1e3)):
+            if said_us / 1e3 > longest_ms + _IMPOSSIBLE_MS:
+                raise PeerError(
+                    f"the receiver says that it took {said_us / 1e6:.0f} s for frame {ack.sequence}, which was sent "
+                    f"{total_ms / 1e3:.1f} s ago: its clock is faulty, or it is no Bodywire receiver; see --peer"
+                )
+        hold_ms = min(ack.hold_us / 1e3, total_ms + _CLOCK_TOLERANCE_MS)
+        sent_spacing_ms = self._sent_spacing_ms(answered)
+        longest_spacing_ms = total_ms + (sent_spacing_ms or 0.0) + _CLOCK_TOLERANCE_MS
+        spacing_ms = min(ack.spacing_us / 1e3, longest_spacing_ms) if ack.spacing_us else None
+        return LinkSample(
+            sequence=ack.sequence,
+            message_bytes=answered.message_bytes,
+            round_trip_time_ms=max(total_ms - hold_ms, 0.0),
+            # Without the time for which the answer waited for others; of a bundle, what one frame takes.
+            hold_ms=min(hold_ms, self._prompt_hold_us / 1e3) / len(answered.frames),
+            sent_spacing_ms=sent_spacing_ms,
+            arrival_spacing_ms=spacing_ms,
+            waited=answered.waited,
+            frames=len(answered.frames),
+        )
+
+    def _sent_spacing_ms(self, answered: InFlight) -> float | None:
+        """Since the message was sent that arrived before this one."""
+        last_s, self._last_answered_s = self._last_answered_s, answered.sent_at_s
+        if not self._lossy:
+            return answered.sent_spacing_ms
+        return None if last_s is None else (answered.sent_at_s - last_s) * 1e3
+
+
+# What an acknowledgement may wait for the next one, with some reserve.
+_ACK_DELAY_S = 0.16
+_INITIAL_TIMEOUT_S = 0.5
+# A small packet that often costs nothing, and finds the end of an outage soon.
+_MAX_TIMEOUT_S = 0.5
+_DEVIATIONS = 4.0
+# Frames that are predicted from a lost one are lost with it, for a round trip: too many if it happens more often.
+_CALM_S = 10.0
+
+
+class Losses:
+    """Of one stream; times are seconds of one monotonic clock."""
+
+    def __init__(self) -> None:
+        self._mean_s: float | None = None
+        self._deviation_s = 0.0
+        self._given_up = 0
+        self._last_s = 0.0
+        self._lost_s = -math.inf
+        self._silent_until_s = -math.inf
+        self._gone: dict[int, InFlight] = {}
+
+    def lost(self, now_s: float) -> None:
+        """Records that a frame was lost."""
+        self._lost_s = now_s
+
+    def silence_ended(self, answered_s: float) -> None:
+        """Records that what was sent until then, and has no answer, was lost in an outage."""
+        self._silent_until_s = answered_s
+
+    def frequent(self, now_s: float) -> bool:
+        """Whether a frame was lost recently."""
+        return now_s - self._lost_s < _CALM_S
+
+    def answered(self, sequences: Collection[int], in_flight: Sequence[InFlight], now_s: float) -> list[InFlight]:
+        """Handles answers to frames in flight; returns those that were sent before the last of them, without one."""
+        times_s = {message.sequence: message.sent_at_s for message in in_flight}
+        known = [times_s[sequence] for sequence in sequences if sequence in times_s]
+        if not known:
+            return []
+        newest_s = max(known)
+        self._learn(now_s - newest_s)
+        self._given_up = 0
+        lost = [item for item in in_flight if item.sent_at_s < newest_s and item.sequence not in sequences]
+        if lost:
+            self.lost(now_s)
+        return lost
+
+    def is_late(self, ack: Acknowledgement) -> bool:
+        """Whether a frame that was given up had arrived, or will be handled."""
+        return ack.sequence in self._gone and ack.status is not AckStatus.REJECTED
+
+    def late(self, sequence: int, now_s: float) -> InFlight | None:
+        """The frame that was given up and is answered now, for the first time: the link has become slow."""
+        late = self._gone.pop(sequence, None)
+        if late is not None:
+            self._learn(now_s - late.sent_at_s)
+        return late
+
+    def overdue(self, in_flight: Sequence[InFlight], now_s: float) -> InFlight | None:
+        """The frame in flight to be given up now, if none was answered for too long."""
+        if not in_flight:
+            return None
+        oldest = min(in_flight, key=lambda item: item.sent_at_s)
+        waited_s = now_s - max(oldest.sent_at_s, self._last_s)
+        if waited_s < self._timeout_s and oldest.sent_at_s > self._silent_until_s:
+            return None
+        self._given_up += 1
+        self._last_s = now_s
+        self._gone[oldest.sequence] = oldest
+        if len(self._gone) > MAX_WINDOW:
+            del self._gone[next(iter(self._gone))]
+        self.lost(now_s)
+        return oldest
+
+    @property
+    def _timeout_s(self) -> float:
+        if self._mean_s is None:
+            return _INITIAL_TIMEOUT_S
+        base_s = self._mean_s + _DEVIATIONS * self._deviation_s + _ACK_DELAY_S
+        longest_s = max(base_s, _MAX_TIMEOUT_S)
+        return float(min(base_s * 2.0 ** max(self._given_up - 2, 0), longest_s))
+
+    def _learn(self, answered_s: float) -> None:
+        if self._mean_s is None:
+            self._mean_s, self._deviation_s = answered_s, answered_s / 2
+            return
+        self._deviation_s += (abs(answered_s - self._mean_s) - self._deviation_s) / 4
+        self._mean_s += (answered_s - self._mean_s) / 8
+
+
+# For so long after a message that waited for a full link, all are acknowledged at once; and for so long two together
+# over TCP: packets that it loses delay others, and one with many acknowledgements many messages.
+_PROMPT_S, _CAREFUL_S = 1.0, 10.0
+# Acknowledgements that may wait for the next one, one after the other: all of a receiver's window where a budget paces
+# messages, but for the one that brings them, and one behind it.
+_MOST_DELAYED, _MOST_PACED, _PACED_ROOM = 4, 8, 2
+# While losses are frequent: then frames are predicted from what was acknowledged.
+_MOST_LOSSY, _MOST_LOSSY_PACED = 1, 2
+# Heartbeat intervals from one prompt acknowledgement to the next: none may think the other lost.
+_INTERVALS = 3.0
+
+
+class DelayedAcknowledgement:
+    """Decides of each message of a stream, in their order, whether its acknowledgement may wait for that of the next.
+
+    An acknowledgement costs nearly as many bytes on the wire as a frame, most of them headers.  One that arrives later
+    keeps a place in the window for longer; and where losses are frequent it makes the next frame a few bytes longer,
+    because that is predicted from an older one.  So four of five may wait, or else every second one, as long as the
+    window has room for it.
+
+    Args:
+        paced: a budget paces messages.
+        lossy: they are sent in datagrams.
+    """
+
+    def __init__(self, heartbeat_interval_s: float, *, paced: bool = False, lossy: bool = False) -> None:
+        self._most = _MOST_PACED if paced else _MOST_DELAYED
+        self._least = _MOST_LOSSY_PACED if paced else _MOST_LOSSY
+        self._room = self._most + (_PACED_ROOM if paced else 0)
+        self._longest_s = _INTERVALS * heartbeat_interval_s
+        self._careful_s = _PROMPT_S if lossy else _CAREFUL_S
+        self._delayed, self._calm_s = 0, math.inf
+        self._waited_s = self._prompt_s = -math.inf
+
+    @property
+    def room(self) -> int:
+        """Places in the window for messages whose acknowledgement waits."""
+        return 0 if self._calm_s < self._careful_s else self._room
+
+    def may_wait(self, now_s: float, *, held_back: bool, room: int, wanted_soon: bool, losses: bool) -> bool:
+        """Whether the acknowledgement of the message that leaves now may wait.
+
+        Args:
+            held_back: the message had to wait for room in the window, because the link is full.
+            room: how many more may leave before one is acknowledged.
+            wanted_soon: something else than the next frame depends on this acknowledgement.
+            losses: they are frequent.
+        """
+        self._waited_s = now_s if held_back else self._waited_s
+        self._calm_s = now_s - self._waited_s
+        most = self._most if self.room and not losses else self._least
+        prompt = self._calm_s < _PROMPT_S or wanted_soon or room < 1
+        late = now_s - self._prompt_s >= self._longest_s
+        waits = not (prompt or late) and self._delayed < most
+        if not waits:
+            self._prompt_s = now_s
+        self._delayed = self._delayed + 1 if waits else 0
+        return waits
+
 
 logger = logging.getLogger(__name__)
 _DECODED = (AckStatus.DECODED, AckStatus.LATE)

@@ -17,7 +17,7 @@ from typing import Final, TypeVar
 
 from common.codec.packet import MAX_BUNDLE, can_share_packet
 from common.frames import LabelFrame
-from sender.spool.spool import Spool
+from sender.spool import Spool
 
 T = TypeVar("T")
 

@@ -10,8 +10,8 @@ from typing import Protocol
 from common.arrays import FloatArray, Image
 from common.frames import Camera, PersonLabels
 from sender.people.reading_schedule import ReadingSchedule
+from sender.perception.crop import USUAL_STEP_S
 from sender.perception.track import ObservedPerson
-from sender.perception.views import USUAL_STEP_S
 
 
 @dataclass(slots=True)

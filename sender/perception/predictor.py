@@ -8,7 +8,7 @@ to the mean of their variances.
 Keypoints are read at the highest peak of the mean heat map instead of averaging over all of it: where a map has two
 peaks, such as those of the left and the right knee, their mean is at neither.
 
-Shapes: as in `sender.perception.output`.
+Shapes: as in `sender.perception.perception_network`.
 """
 
 from collections.abc import Callable, Sequence
@@ -37,13 +37,11 @@ from common.weights.inference import NetworkInUse, in_use
 from common.weights.loader import later
 from common.weights.manifest import WEIGHTS_DIRECTORY, find_entry
 from common.weights.threads import beside
-from sender.perception.config import Keypoints
-from sender.perception.crop import CropBox
+from sender.config import Keypoints
+from sender.perception.crop import CropBox, View
 from sender.perception.heads import attend, peak_positions
-from sender.perception.network import PerceptionConfig, PerceptionNet
-from sender.perception.output import PerceptionOutput
+from sender.perception.perception_network import PerceptionConfig, PerceptionNet, PerceptionOutput
 from sender.perception.second_opinion import SecondOpinion
-from sender.perception.views import View
 
 # Signs under mirroring: of a rotation's first two columns under M R M, and of a mask's (area, x, y, xx, yy, xy).
 _ROTATION_SIGNS = (1.0, -1.0, -1.0, -1.0, 1.0, 1.0)

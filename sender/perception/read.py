@@ -32,13 +32,12 @@ from common.text import counted
 from common.weights.graph_cache import GRAPHS
 from common.weights.loader import load_recorded
 from common.weights.manifest import WEIGHTS_DIRECTORY
-from sender.perception.config import TrackerConfig, TrackingConfig
-from sender.perception.crop import CropBox
+from sender.config import TrackerConfig, TrackingConfig
+from sender.perception.crop import USUAL_STEP_S, CropBox, View
 from sender.perception.heads import KEYPOINTS
-from sender.perception.output import PARTS, SUMMARY, FusedOutput, PerceptionOutput
+from sender.perception.perception_network import PARTS, SUMMARY, FusedOutput, PerceptionOutput
 from sender.perception.predictor import Perception, predict_zoomed
 from sender.perception.track import ObservedPerson, TrackedPerson
-from sender.perception.views import USUAL_STEP_S, View
 
 # How far a person extends beyond their keypoints (to the left, top, right, bottom), over the longer side of the
 # keypoints' box.

@@ -28,7 +28,7 @@ from common.weights.inference import NetworkInUse, in_use
 from common.weights.loader import load_recorded
 from common.weights.manifest import WEIGHTS_DIRECTORY, read_manifest
 from common.weights.threads import available_cores
-from sender.perception.crop import CropBox
+from sender.perception.crop import CropBox, View
 from sender.perception.keypoint_fusion import (
     KIND,
     READINGS,
@@ -42,8 +42,7 @@ from sender.perception.keypoint_fusion import (
     named_as,
 )
 from sender.perception.movenet import MARGIN, NAMES, MoveNet, MoveNetKeypoints
-from sender.perception.output import FusedOutput, PerceptionOutput
-from sender.perception.views import View
+from sender.perception.perception_network import FusedOutput, PerceptionOutput
 
 # Logit of a mask beyond its crop.
 _NOBODY = -20.0

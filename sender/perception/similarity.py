@@ -12,7 +12,7 @@ import numpy as np
 
 from common.arrays import BoolArray, Box, FloatArray
 from sender.perception.crop import CropBox
-from sender.perception.output import PerceptionOutput
+from sender.perception.perception_network import PerceptionOutput
 
 # Two boxes show one person from this intersection over union on, or from a lower one if nearly all of the smaller box
 # lies in the larger.

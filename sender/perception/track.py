@@ -21,11 +21,11 @@ from scipy.optimize import linear_sum_assignment
 
 from common.arrays import Box
 from common.frames import IDENTITIES
-from sender.face.head_pose import HeadPose
-from sender.perception.config import TrackerConfig
-from sender.perception.crop import CropBox
+from sender.config import TrackerConfig
+from sender.face.head import HeadPose
+from sender.perception.crop import USUAL_STEP_S, CropBox, View, ViewMean
 from sender.perception.detect import Detection
-from sender.perception.output import PerceptionOutput
+from sender.perception.perception_network import PerceptionOutput
 from sender.perception.similarity import (
     Appearance,
     ImagePose,
@@ -35,7 +35,6 @@ from sender.perception.similarity import (
     is_duplicate,
     prominence,
 )
-from sender.perception.views import USUAL_STEP_S, View, ViewMean
 
 # Located keypoints within this share of the crop's side are in one cell of a grid.
 _CELL_SIZE = 0.1

@@ -18,7 +18,7 @@ from common.blobs import Blob
 from common.errors import OutputError, UsageError
 from common.frames import PersonLabels
 from sender.capture.source import FrameSource
-from sender.preview.config import VIDEO_FORMATS
+from sender.config import VIDEO_FORMATS
 
 if TYPE_CHECKING:
     from sender.lookahead import Perceived

@@ -1,6 +1,6 @@
 """Gauss-Newton refinement of the labels against perception's keypoints.
 
-The pose head predicts the labels (`sender.semantics.predictor`), the keypoints head the 2D and 3D positions of the
+The pose head predicts the labels (`sender.semantics.refine`), the keypoints head the 2D and 3D positions of the
 keypoints, each with its variance.  With Gaussian errors, the most likely labels y minimise
 
     Σ_k |π(K_k(y)) − k_k|² / σ_k²  +  Σ_k |K_k(y) − J_k|² / s_k²  +  Σ_e (y_e − ŷ_e)² / σ_e²
@@ -15,22 +15,65 @@ the camera: the pose head predicts the mean of both, and standing people's knees
 (SMPLify, Bogo et al. 2016, minimises the first sums without variances.)
 
 Shapes: B people, E = 80 entries, K = 17 keypoints.
+
+Label entries of people from perception's features and keypoints: what is predicted, refined.
+
+On a CPU, OpenVINO runs the predictor, and NumPy the refinement: 1 ms a person.  On a GPU both are one graph, so that
+the people of all cameras are fitted together and the interpreter is free meanwhile.
+
+Shapes: B people, E = 80 entries, K = 17 keypoints.
+
+The label entries of perception's pose head, and their standard deviations: log σ = W c + b, of what perception says
+of its certainty, c.
+
+Shapes: B people, E = 80 entries.
+
+Heads where the landmarks of their faces are.
+
+Labels place the pelvis.  Of a close-up it is outside the picture, and errors of trunk and neck move the head, which
+alone is seen: bodies are moved so that nose and eyes are where they are seen.
+
+Shapes: B people, E = 80 label entries.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Self
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Final, Protocol, Self
 
 import numpy as np
+import torch
 from scipy.special import expit
+from torch import Tensor, nn
 
 from common.arrays import FloatArray
-from common.weights.devices import to_numpy
-from sender.face.head_pose import FRONT, HEAD_KEYPOINTS
-from sender.perception.output import PerceptionOutput
-from sender.semantics.crop_labels import PELVIS, entries_of_pelvis, pelvis_in_crop
-from sender.semantics.keypoint_jacobian import KeypointJacobian
-from sender.semantics.namespace import Array, namespace, solved
+from common.body.label_space import LabelSpace
+from common.frames import Camera
+from common.weights.devices import CPU, to_numpy
+from common.weights.inference import NetworkInUse, in_use
+from common.weights.loader import load_recorded
+from common.weights.manifest import WEIGHTS_DIRECTORY, find_entry
+from sender.face.head import FRONT, HEAD_KEYPOINTS
+from sender.perception.crop import to_crop
+from sender.perception.perception_network import CERTAINTIES, FEATURE_SIZE, PerceptionOutput, certainty_of_features
+from sender.perception.track import ObservedPerson, TrackedPerson
+from sender.semantics.bodies import (
+    CROSS,
+    ENTRIES,
+    PELVIS,
+    Array,
+    Bodies,
+    KeypointJacobian,
+    entries_in_frame,
+    entries_of_pelvis,
+    namespace,
+    orientation,
+    pelvis_in_crop,
+    placed,
+    pose_entries,
+    solved,
+    together,
+)
 
 # Largest Gauss-Newton step, standard deviations of an entry.
 _MAX_STEP = 1.0
@@ -230,3 +273,215 @@ def _straight(keypoints: FloatArray, visible: FloatArray) -> FloatArray:
     seen = visible[:, _HIPS.start : _ANKLES.stop, 0].min(axis=1)
     looks = seen * expit((long - _LONG) / _LONG_WITHIN) * np.exp(-((bent / _BENT) ** 2))
     return np.asarray(looks, np.float32)[:, None, None]
+
+
+@dataclass(frozen=True, slots=True)
+class FittedEntries:
+    """Entries before and after the refinement and standard deviations, (B, E); keypoints (B, K, 2), crop units."""
+
+    predicted: FloatArray
+    sigma: FloatArray
+    refined: FloatArray
+    keypoints: FloatArray
+
+
+class Fitter(Protocol):
+    """Fits entries to features (B, …) and targets.  `correction` is that of `Refiner.refine`."""
+
+    def __call__(self, features: Tensor, targets: Targets, correction: FloatArray | None) -> FittedEntries: ...
+
+
+class FitterOnHost:
+    """By the predictor in use and a refiner of arrays."""
+
+    def __init__(self, network: NetworkInUse, refiner: Refiner) -> None:
+        self._network, self._refiner = network, refiner
+
+    def __call__(self, features: Tensor, targets: Targets, correction: FloatArray | None) -> FittedEntries:
+        entries, sigma = map(to_numpy, self._network(features))
+        refined = self._refiner.refine(entries, sigma, targets, correction)
+        return FittedEntries(entries, sigma, refined, self._refiner.projected(refined, targets.focal))
+
+
+class FittingNetwork(nn.Module):
+    """Predictor and refinement as one network.
+
+    Args:
+        predictor: features → entries and their standard deviations (`sender.semantics.refine`).
+        keypoints: of arrays.
+        follows: whether it goes on from a correction.
+    """
+
+    def __init__(self, predictor: nn.Module, keypoints: KeypointJacobian, *, follows: bool) -> None:
+        super().__init__()
+        self.predictor, self._follows = predictor, follows
+        for field in fields(keypoints):
+            self.register_buffer(field.name, torch.from_numpy(getattr(keypoints, field.name)), persistent=False)
+
+    @classmethod
+    def example(cls) -> tuple[Tensor, ...]:
+        """Inputs of one row."""
+        rows = [torch.zeros(1, 17, columns) for columns in (2, 1, 3, 1)]
+        weights = torch.zeros(1, 1, 1), torch.zeros(1, 1, 1)
+        people = *weights, torch.ones(1, 5, 3), torch.zeros(1, 1, 1), torch.ones(1, 1, 1)
+        return torch.zeros(1, FEATURE_SIZE), torch.zeros(1, ENTRIES), *rows, *people
+
+    def forward(self, features: Tensor, correction: Tensor, *targets: Tensor) -> tuple[Tensor, ...]:
+        """The fields of `FittedEntries`, from those of `Targets`."""
+        keypoints = KeypointJacobian(*(getattr(self, field.name) for field in fields(KeypointJacobian)))
+        refiner, given = Refiner(keypoints), Targets(*targets)
+        entries, sigma = self.predictor(features)
+        refined = refiner.refine(entries, sigma, given, correction if self._follows else None)
+        return entries, sigma, refined, refiner.projected(refined, given.focal)
+
+
+class FitterOnGpu:
+    """By two networks in use: for people who are seen anew, and for those who follow a correction."""
+
+    def __init__(self, anew: NetworkInUse, following: NetworkInUse) -> None:
+        self._anew, self._following = anew, following
+
+    def __call__(self, features: Tensor, targets: Targets, correction: FloatArray | None) -> FittedEntries:
+        network = self._anew if correction is None else self._following
+        begin = np.zeros((len(features), ENTRIES), np.float32) if correction is None else correction
+        arrays = (begin, *(getattr(targets, field.name) for field in fields(targets)))
+        return FittedEntries(*map(to_numpy, network(features, *map(torch.from_numpy, arrays))))
+
+
+ERRORS_NAME: Final = "pose_errors"
+ERRORS_KIND: Final = "pose-errors-linear-1"
+# Of log σ, σ in deviations of an entry over people.
+_LOG_SIGMA_RANGE: Final = (-3.0, 1.0)
+
+
+@dataclass(frozen=True, slots=True)
+class PoseErrorsConfig:
+    """Size of the linear model, as the manifest records it."""
+
+    certainties: int = CERTAINTIES
+
+
+class PoseErrors(nn.Linear):
+    """Certainties (B, C) → log σ (B, E) of the pose head's entries."""
+
+    def __init__(self, config: PoseErrorsConfig) -> None:
+        super().__init__(config.certainties, ENTRIES)
+
+    @classmethod
+    def load(cls, directory: Path = WEIGHTS_DIRECTORY) -> "PoseErrors":
+        """The shipped one; raises WeightsError where its weights are missing, damaged or of another version."""
+        return load_recorded(ERRORS_NAME, ERRORS_KIND, PoseErrorsConfig, cls, directory)
+
+
+class PoseHead(nn.Module):
+    """Perception's features (B, …) → the pose head's entries and their standard deviations, (B, E)."""
+
+    def __init__(self, errors: PoseErrors, space: LabelSpace) -> None:
+        super().__init__()
+        self.errors, self.space = errors, space
+
+    @classmethod
+    def load(cls) -> Self:
+        """With the weights of the package; raises WeightsError where they are missing or of another version."""
+        head = cls(PoseErrors.load(), LabelSpace.load())
+        head.eval()
+        return head
+
+    def forward(self, features: Tensor) -> tuple[Tensor, Tensor]:
+        log_sigma: Tensor = self.errors(certainty_of_features(features))
+        return pose_entries(self.space, features), log_sigma.clamp(*_LOG_SIGMA_RANGE).exp()
+
+
+_LEAST_DEPTH_M: Final = 0.1
+
+
+class HeadPlacement:
+    """Moves bodies.
+
+    Args:
+        keypoints: of arrays.
+    """
+
+    def __init__(self, keypoints: KeypointJacobian) -> None:
+        self._keypoints = keypoints
+
+    @classmethod
+    def load(cls) -> Self:
+        """For the body and the labels of the package; raises WeightsError if a file of them is missing or damaged."""
+        return cls(KeypointJacobian.load())
+
+    def placed(self, entries: FloatArray, observed: Sequence[ObservedPerson], camera: Camera) -> FloatArray:
+        """Label entries (B, E) in the frame's camera space, of people with heads as these are."""
+        moved = entries.copy()
+        for row, person in enumerate(observed):
+            if person.head is not None:
+                own = entries[row : row + 1]
+                away = person.head.in_camera(camera)[:FRONT] - self._keypoints.keypoints(own)[0, :FRONT]
+                pelvis = away.mean(axis=0, keepdims=True)
+                pelvis[:, 2] = pelvis[:, 2].clip(_LEAST_DEPTH_M)
+                moved[row] = placed(own, orientation(own, CROSS), pelvis)[0]
+        return moved
+
+
+def head_in_crop(person: ObservedPerson, camera: Camera) -> FloatArray | None:
+    """(5, 3) nose, eyes and ears that landmarks place, in the crop's camera space, metres; None if none do."""
+    if person.head is None:
+        return None
+    places = person.head.in_camera(camera)
+    middle = places.mean(axis=0)
+    turn, position = to_crop(np.eye(3, dtype=np.float32), middle, person.crop, camera)
+    return np.asarray(position + (places - middle) @ turn.T, np.float32)
+
+
+class CropFits:
+    """Fits bodies to each frame, from where they were fitted to the last one."""
+
+    def __init__(self, fitter: Fitter) -> None:
+        self.fitter = fitter
+        # Of the last frame.
+        self._corrections: dict[TrackedPerson, FloatArray] = {}
+
+    @classmethod
+    def load(cls, device: torch.device = CPU) -> Self:
+        """With the shipped weights; raises WeightsError where they are missing, damaged or of another version."""
+        return cls(_load_fitter(device))
+
+    def fitted(self, observed: Sequence[ObservedPerson], camera: Camera) -> FittedEntries:
+        """Those of B ≥ 1 people in the next frame, in their crops."""
+        last = self._corrections
+        known = [last[each.person] for each in observed if each.person in last]
+        # Where all people were in the frame before, from there on.
+        fitted = self._fit(observed, camera, np.stack(known) if len(known) == len(observed) else None)
+        changes = zip(observed, fitted.refined - fitted.predicted, strict=True)
+        self._corrections = {each.person: change for each, change in changes}
+        return fitted
+
+    def alone(self, observed: Sequence[ObservedPerson], camera: Camera) -> Bodies:
+        """Those of B ≥ 1 people of whom there is no other frame."""
+        return in_frame(self._fit(observed, camera, None), observed, camera)
+
+    def _fit(self, observed: Sequence[ObservedPerson], camera: Camera, correction: FloatArray | None) -> FittedEntries:
+        output = together(observed)
+        focal = np.array([camera.focal_px / person.crop.side for person in observed], np.float32)
+        heads = [head_in_crop(person, camera) for person in observed]
+        return self.fitter(output.features(), Targets.from_output(output, focal, heads), correction)
+
+
+def in_frame(fitted: FittedEntries, observed: Sequence[ObservedPerson], camera: Camera) -> Bodies:
+    """What is fitted to people in their crops, in the frame."""
+    entries = entries_in_frame(fitted.refined, [person.crop for person in observed], camera)
+    pixels = [person.crop.to_pixels(each) for person, each in zip(observed, fitted.keypoints, strict=True)]
+    return Bodies(entries, fitted.sigma, np.stack(pixels))
+
+
+def _load_fitter(device: torch.device) -> Fitter:
+    predictor, refiner = PoseHead.load(), Refiner.load()
+    name, precision = ERRORS_NAME, find_entry(ERRORS_NAME).precision
+    if device.type != "cpu":
+        both = (FittingNetwork(predictor, refiner.keypoints, follows=follows) for follows in (False, True))
+        anew, following = (in_use(each, each.example(), name, precision, device) for each in both)
+        # NumPy is faster than a thousand launches.
+        if anew.is_one_graph and following.is_one_graph:
+            return FitterOnGpu(anew, following)
+    example = (torch.zeros(1, FEATURE_SIZE),)
+    return FitterOnHost(in_use(predictor, example, name, precision, device), refiner)

@@ -19,9 +19,7 @@ from common.body.model import BodyModel
 from common.body.triangles import VertexNormals
 from common.frames import NEAR_M, Camera
 from sender.face.actions import FaceActions
-from sender.face.alignment import INNER_CORNER, TEMPLATE_AT_M
-from sender.face.landmarks import FaceLandmarks
-from sender.face.region import face_px
+from sender.face.landmarks import INNER_CORNER, TEMPLATE_AT_M, FaceLandmarks, face_px
 from sender.perception.crop import similarity
 
 # Below the chin, at this height of the body at rest, the head passes into the body that the labels pose.

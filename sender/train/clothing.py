@@ -33,14 +33,21 @@ from common.synthetic.render_shards import Batch, CropDataset
 from common.tensor_rows import TensorRows
 from common.training.recipe import Defaults, Recipe
 from common.training.run import main
-from sender.attributes.surface_evidence import PROBES_M, SURFACE_PX, SurfaceViews
-from sender.attributes.surface_network import SurfaceEstimate, SurfaceNet, SurfaceNetConfig
-from sender.attributes.surface_reader import WEIGHTS_NAME, SurfaceReader
+from sender.attributes.surface import (
+    PROBES_M,
+    SURFACE_PX,
+    WEIGHTS_NAME,
+    SurfaceEstimate,
+    SurfaceNet,
+    SurfaceNetConfig,
+    SurfaceReader,
+    SurfaceViews,
+)
 from sender.perception.crop import CropBox
-from sender.perception.output import PerceptionOutput
+from sender.perception.perception_network import PerceptionOutput
 from sender.perception.predictor import Perception
 from sender.perception.track import ObservedPerson, TrackedPerson
-from sender.semantics.stage import SemanticsStage
+from sender.semantics.semantics_stage import SemanticsStage
 
 _BATCH = 32
 _FIELDS = ("image", "focal", "surface", "material", "normal")

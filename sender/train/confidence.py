@@ -26,9 +26,10 @@ from common.imaging.pictures import guessed_focal_px
 from common.tensor_rows import TensorRows
 from common.training.fits import fitted, parser_of_fit, save_fit
 from common.weights.loader import architecture_of
+from sender.config import SmoothingConfig
+from sender.perception.perception_stage import TRACKED_PRIOR
 from sender.perception.predictor import Perception
 from sender.perception.read import Verifier, predict_in_boxes
-from sender.perception.stage import TRACKED_PRIOR
 from sender.perception.track import ObservedPerson, TrackedPerson
 from sender.semantics.confidence import (
     KIND,
@@ -39,8 +40,7 @@ from sender.semantics.confidence import (
     ConfidenceNet,
     evidence,
 )
-from sender.semantics.config import SmoothingConfig
-from sender.semantics.estimator import BodyEstimator
+from sender.semantics.semantics_stage import BodyEstimator
 from sender.train.photographs.crops import people_in_boxes
 from sender.train.photographs.dataset import Photograph, PhotographDataset
 

@@ -25,7 +25,7 @@ from common.synthetic.motion.poses import PoseSampler
 from common.training.fit_codec import equal_displacement_steps
 from common.training.fit_optional_codes import optional_statistics
 from common.training.run import write_json
-from sender.importance.importance import IMPORTANCE_FILE, TABLE_VERSION
+from sender.importance import IMPORTANCE_FILE, TABLE_VERSION
 
 _PEOPLE: Final = 96
 _SEED: Final = 12

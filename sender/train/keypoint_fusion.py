@@ -28,7 +28,7 @@ from common.tensor_rows import TensorRows
 from common.training.fits import fitted, parser_of_fit, save_fit
 from common.weights.inference import NetworkInUse
 from common.weights.loader import architecture_of
-from sender.perception.crop import CropBox
+from sender.perception.crop import CropBox, View
 from sender.perception.keypoint_fusion import (
     KIND,
     READINGS,
@@ -44,8 +44,7 @@ from sender.perception.movenet import NAMES, MoveNet
 from sender.perception.predictor import Perception
 from sender.perception.read import predict_in_boxes
 from sender.perception.second_opinion import SecondOpinion
-from sender.perception.views import View
-from sender.train.crops.scores import SHARES, relative_errors, standard_error
+from sender.train.crops import SHARES, relative_errors, standard_error
 from sender.train.photographs.crops import crops_of, jittered, people_in_boxes
 from sender.train.photographs.dataset import Photograph, PhotographDataset
 

@@ -21,11 +21,10 @@ from common.frames import Camera, LabelFrame
 from common.io.command_line import parser_of
 from common.synthetic.dataset import SPLITS
 from common.synthetic.motion.windows import open_windows
-from sender.importance.importance import Importance
-from sender.perception.config import TrackingConfig
-from sender.perception.stage import PerceptionStage
-from sender.semantics.config import SmoothingConfig
-from sender.semantics.stage import SemanticsStage
+from sender.config import SmoothingConfig, TrackingConfig
+from sender.importance import Importance
+from sender.perception.perception_stage import PerceptionStage
+from sender.semantics.semantics_stage import SemanticsStage
 from sender.train.lifting.moving_people import FPS, MovingPeople
 
 _FRAMES = 4 * FPS

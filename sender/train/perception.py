@@ -33,16 +33,30 @@ from common.weights.devices import device_of, fast_autocast
 from common.weights.loader import load_recorded
 from common.weights.manifest import read_manifest
 from common.weights.transformer import DropPath
-from sender.perception.network import PerceptionConfig, PerceptionNet
-from sender.perception.output import PerceptionOutput
+from sender.perception.perception_network import PerceptionConfig, PerceptionNet, PerceptionOutput
 from sender.perception.predictor import KIND, WEIGHTS_NAME, Mirror, as_bytes, mean, with_peaks
-from sender.train.crops.batches import CropBatch, augment, crop_batch, with_negatives
-from sender.train.crops.multi_task_loss import Terms, keypoint_terms, multi_task_loss
-from sender.train.crops.scores import evaluate, intersection_over_union, keypoint_scores, outputs
-from sender.train.frames.composed import FrameComposer
-from sender.train.photographs.crops import PhotographCrops, PhotographCropSampler, crops_in_boxes
+from sender.train.crops import (
+    CropBatch,
+    Terms,
+    augment,
+    crop_batch,
+    evaluate,
+    intersection_over_union,
+    keypoint_scores,
+    keypoint_terms,
+    multi_task_loss,
+    outputs,
+    with_negatives,
+)
+from sender.train.photographs.composed import FrameComposer
+from sender.train.photographs.crops import (
+    PanoramaFrames,
+    PhotographCrops,
+    PhotographCropSampler,
+    before_place,
+    crops_in_boxes,
+)
 from sender.train.photographs.dataset import PhotographDataset
-from sender.train.photographs.frames import PanoramaFrames, before_place
 
 # Crops drawn before the shards are listed again.
 _CROPS_PER_LISTING = 16_384

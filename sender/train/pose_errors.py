@@ -1,4 +1,4 @@
-"""Fits how far off the entries of perception's pose head are (`sender.semantics.predictor.PoseErrors`).
+"""Fits how far off the entries of perception's pose head are (`sender.semantics.refine.PoseErrors`).
 
 The logarithm of each entry's standard deviation is linear in what perception says of its certainty; the likelihood of
 the true entries is maximised, with a weight decay.  The crops are rendered ones of the validation split: perception was
@@ -23,11 +23,11 @@ from common.synthetic.render_shards import CropDataset
 from common.tensor_rows import TensorRows
 from common.training.fits import fitted, parser_of_fit, save_fit
 from common.weights.loader import architecture_of
-from sender.perception.output import certainty_of_features
+from sender.perception.perception_network import certainty_of_features
 from sender.perception.predictor import Perception, mirrored
-from sender.semantics.crop_labels import crop_entries, pose_entries
-from sender.semantics.predictor import ERRORS_KIND, ERRORS_NAME, PoseErrors, PoseErrorsConfig
-from sender.train.crops.batches import true_parameters
+from sender.semantics.bodies import crop_entries, pose_entries
+from sender.semantics.refine import ERRORS_KIND, ERRORS_NAME, PoseErrors, PoseErrorsConfig
+from sender.train.crops import true_parameters
 
 _STEPS, _RATE, _DECAY = 300, 0.01, 0.3
 _BATCH = 64

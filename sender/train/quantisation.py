@@ -31,14 +31,12 @@ from common.weights.manifest import Ranges, add_entry, find_entry
 from sender.perception import detect as detector
 from sender.perception import movenet, predictor
 from sender.perception.crop import CROP_MARGIN
-from sender.perception.detect import Detector, letterboxed
+from sender.perception.detect import Detector, NanoDetConfig, NanoDetNet, letterboxed
 from sender.perception.movenet import MoveNetConfig, MoveNetGraph, MoveNetNet
-from sender.perception.nanodet import NanoDetConfig, NanoDetNet
-from sender.perception.network import PerceptionConfig, PerceptionNet
-from sender.perception.output import PerceptionOutput
+from sender.perception.perception_network import PerceptionConfig, PerceptionNet, PerceptionOutput
 from sender.perception.predictor import PerceptionGraph
-from sender.train.crops.scores import keypoint_scores
-from sender.train.frames.scores import proposal_scores
+from sender.train.crops import keypoint_scores
+from sender.train.photographs.composed import proposal_scores
 from sender.train.photographs.crops import PhotographCropSampler, crops_in_boxes
 from sender.train.photographs.dataset import PhotographDataset
 

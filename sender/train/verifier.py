@@ -1,10 +1,10 @@
 """Trains the verifier: whether a crop that the detector proposes shows a person.
 
-Frames are composed of rendered people (`sender.train.frames.composed`), or photographs with person boxes that are held
-back: those of `openimages`, and for validation those of `people`.  The detector proposes boxes from a low score on, and
-perception refines each box, as in use.  A crop shows a person if the refined box has an IoU of at least 0.5 with a
-person's, annotated or judged by eye (`photographs.judged_boxes`).  With --shipped, only what MoveNet's scores in the
-refined box add to the verdict is learned.
+Frames are composed of rendered people (`sender.train.photographs.composed`), or photographs with person boxes that are
+held back: those of `openimages`, and for validation those of `people`.  The detector proposes boxes from a low score
+on, and perception refines each box, as in use.  A crop shows a person if the refined box has an IoU of at least 0.5
+with a person's, annotated or judged by eye (`judged_boxes`).  With --shipped, only what MoveNet's scores in the refined
+box add to the verdict is learned.
 
 The people must be new to detector and perception, which are more certain of people they were trained on: render a data
 set with a seed of its own.  CPU recipe: 1,000 training and 200 validation frames of 8,192 and 768 crops take ten
@@ -35,7 +35,7 @@ from common.tensor_rows import TensorRows
 from common.training.recipe import Defaults, Recipe
 from common.training.run import main, on_device
 from sender.perception.detect import Detector
-from sender.perception.output import FusedOutput
+from sender.perception.perception_network import FusedOutput
 from sender.perception.predictor import Perception
 from sender.perception.read import (
     KIND,
@@ -47,10 +47,8 @@ from sender.perception.read import (
     predict_in_boxes,
     second_certainty,
 )
-from sender.train.frames.composed import Frame, composed_frames
-from sender.train.frames.scores import in_crowd
+from sender.train.photographs.composed import Frame, composed_frames, in_crowd, judged_frame
 from sender.train.photographs.dataset import PhotographDataset
-from sender.train.photographs.judged_boxes import judged_frame
 
 # Somewhat below the least score of a proposal in use.
 _MIN_PROPOSAL_SCORE = 0.035

@@ -31,13 +31,20 @@ from common.training.recipe import Defaults, Recipe
 from common.training.run import main, on_device
 from common.wear_kinds import VALUES
 from common.wears import USUAL
-from sender.attributes.kind_network import PHOTOGRAPH, RENDERED, KindNet, KindNetConfig, by_attribute
-from sender.attributes.kind_sets import COVERAGE, smallest_set, tells
-from sender.attributes.kind_stage import WEIGHTS_NAME
+from sender.attributes.kind_reader import WEIGHTS_NAME
+from sender.attributes.kinds import (
+    COVERAGE,
+    PHOTOGRAPH,
+    RENDERED,
+    KindNet,
+    KindNetConfig,
+    by_attribute,
+    smallest_set,
+    tells,
+)
 from sender.perception.predictor import Perception
 from sender.train.photographs.dataset import Source
-from sender.train.worn.people import WornPeople, WornSplit, observed, rendered_people
-from sender.train.worn.views import WornBatch, batch_of
+from sender.train.worn import WornBatch, WornPeople, WornSplit, batch_of, observed, rendered_people
 
 _PHOTOGRAPH_SHARE = 0.8
 _SMOOTHING = 0.05

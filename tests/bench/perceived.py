@@ -13,25 +13,23 @@ from common.body.model import BodyModel, KeypointKinematics
 from common.frames import Camera, LabelFrame, PersonLabels
 from common.labels import concatenate
 from common.synthetic.render_shards import Batch
-from sender.attributes.surface_reader import SurfaceReader
+from sender.attributes.surface import SurfaceReader
 from sender.capture.open import DEMO_CLIP
 from sender.capture.source import CapturedFrame
 from sender.capture.video import VideoFileSource
+from sender.config import SmoothingConfig, TrackerConfig
 from sender.labelling import Labelling, Networks
 from sender.lookahead import with_later
 from sender.metrics import SenderMetrics
 from sender.people.view import PeopleView
-from sender.perception.close_ups import CloseUps
-from sender.perception.config import TrackerConfig
 from sender.perception.crop import CropBox
 from sender.perception.detect import Detector
-from sender.perception.output import PerceptionOutput
+from sender.perception.perception_network import PerceptionOutput
+from sender.perception.perception_stage import CloseUps, PerceptionStage
 from sender.perception.predictor import Perception
 from sender.perception.read import Verifier
-from sender.perception.stage import PerceptionStage
 from sender.perception.track import ObservedPerson, TrackedPerson
-from sender.semantics.config import SmoothingConfig
-from sender.semantics.stage import SemanticsStage
+from sender.semantics.semantics_stage import SemanticsStage
 from tests.bench.measures import intersection_over_union
 from tests.bench.people.crops import camera_of, coarse_mask
 

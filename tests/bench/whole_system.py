@@ -5,9 +5,9 @@ from bodywire.loading import loaded
 from common.frames import LabelFrame
 from common.weights.devices import CPU
 from common.weights.manifest import model_hash
-from sender.attributes.kind_stage import KindStage
-from sender.importance.importance import Importance
-from sender.perception.config import TrackerConfig
+from sender.attributes.kind_reader import KindStage
+from sender.config import TrackerConfig
+from sender.importance import Importance
 from tests.bench.bytes.rates import CodecPair, unconstrained_rho
 from tests.bench.perceived import networks_of_labels
 

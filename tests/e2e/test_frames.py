@@ -24,8 +24,8 @@ from common.wear_kinds import VALUES
 from common.weights.manifest import model_hash
 from common.wire.convert import Acknowledgements, Drain, FrameMessage
 from receiver.mesh.mesh_reading import read_mesh
-from sender.link.transport.security import SecurityConfig
-from sender.link.transport.transport import Transport
+from sender.link.diagnosis import SecurityConfig
+from sender.link.transport import Transport
 from tests.e2e.daemons import RunningReceiver, Secured, receiver, run
 from tests.support.link.scripted_sender import ScriptedSender
 from tests.support.processes.demo_clip import demo_picture

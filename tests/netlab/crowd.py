@@ -25,10 +25,10 @@ from common.frames import Camera, LabelFrame, PersonLabels
 from common.io.addresses import Address, Addresses
 from common.io.tasks import cancel
 from common.weights.manifest import model_hash
+from sender.config import LinkConfig
 from sender.link.client import LinkClient
-from sender.link.config import LinkConfig
-from sender.link.transport.handshake import StreamOpener
-from sender.link.transport.security import SecurityConfig
+from sender.link.connector import StreamOpener
+from sender.link.diagnosis import SecurityConfig
 from tests.bench.bytes.rate import demo_truth
 from tests.bench.time.daemons import started_receiver
 from tests.netlab.programs import FixedRate, new_hello

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from common.wire.convert import MAX_WINDOW
-from sender.link.observer import Fate
+from sender.link.session import Fate
 from tests.netlab.virtual_link import FPS, LOST, VirtualLink
 
 # What may become of frames of a session, by whether it is live.

@@ -18,11 +18,11 @@ from common.codec.frame_state import EncodedFrame
 from common.frames import Camera, LabelFrame, PersonLabels
 from common.io.addresses import Addresses
 from common.labels import split
+from sender.config import LinkConfig
 from sender.link.client import LinkClient
-from sender.link.config import LinkConfig
-from sender.link.observer import Fate, LinkObserver
-from sender.link.transport.security import SecurityConfig
-from sender.link.transport.transport import Transport
+from sender.link.diagnosis import SecurityConfig
+from sender.link.session import Fate, LinkObserver
+from sender.link.transport import Transport
 from tests.netlab.programs import MODEL, FixedRate, new_hello, terminated
 
 CAMERA = Camera(640, 480, 600.0)

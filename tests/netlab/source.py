@@ -29,18 +29,17 @@ from common.labels import GROUP_NAMES, OPTIONAL_GROUPS, group_slices, split
 from common.motion.label_track import MotionPredictor
 from common.motion.network import LearnedMotion
 from common.wire.traffic import OTHER, PROBING, Traffic
-from sender.importance.importance import Importance
+from sender.config import LinkConfig
+from sender.importance import Importance
 from sender.link.client import LinkClient
-from sender.link.config import LinkConfig
-from sender.link.transport.quic_transport import QuicTransport
-from sender.link.transport.security import SecurityConfig
-from sender.link.transport.transport import Transport
+from sender.link.diagnosis import SecurityConfig
+from sender.link.quic_transport import QuicTransport
+from sender.link.transport import Transport
 from sender.link_account import LinkAccount
 from sender.metrics import SenderMetrics
 from sender.rate.controller import RateController
-from sender.rate.labels_ahead import LabelsAhead
 from sender.rate.policy import RateConfig
-from sender.rated_encoder import RatedEncoder
+from sender.rate.rated_encoder import LabelsAhead, RatedEncoder
 from tests.bench.bytes.rate import demo_truth
 from tests.netlab.programs import MODEL, new_hello
 
@@ -70,10 +69,10 @@ def equal_steps(table: RateDistortion, budget_bits: float, *unused: object) -> d
 BYPASSES: Mapping[str, Bypass] = {
     "omega": ("common.codec.tables.RateDistortion.allocate", equal_steps),
     "allocation": ("common.codec.tables.RateDistortion.allocate", equal_levels),
-    "rho": ("sender.rate.decision._STEPS", range(1)),
-    "bundles": ("sender.rate.decision._LABELS_PER_S", 0.0),
-    "ahead": ("sender.rate.decision._AHEAD_SHARE", 0.0),
-    "fps": ("sender.rate.decision._LABELS_PER_S", 30.0),
+    "rho": ("sender.rate.controller._STEPS", range(1)),
+    "bundles": ("sender.rate.controller._LABELS_PER_S", 0.0),
+    "ahead": ("sender.rate.controller._AHEAD_SHARE", 0.0),
+    "fps": ("sender.rate.controller._LABELS_PER_S", 30.0),
 }
 """No ω; groups at one level; ρ fixed at its least; no bundles; labels as captured; every frame sent."""
 

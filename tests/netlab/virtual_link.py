@@ -17,9 +17,9 @@ from common.wire.convert import Hello
 from receiver.link.config import ListenConfig
 from receiver.link.frame_handler import Arrival, FrameOutcome
 from receiver.link.session import Session
+from sender.config import LinkConfig
 from sender.link.client import LinkClient
-from sender.link.config import LinkConfig
-from sender.link.transport.auto_transport import AutoTransport
+from sender.link.quic_transport import AutoTransport
 from tests.support.link.counting_codec import MODEL, SECRET, SESSION, CountingCodec
 from tests.support.link.ends import PathServer, PathTransport
 from tests.support.link.path import LOST as LOST

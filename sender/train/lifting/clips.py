@@ -12,7 +12,7 @@ Arrays of T frames, 17 keypoints; crop units are 0…1 in perception's crop.
     crop (T, 4), view (T,)       left, top, side in pixels, roll in radians (`CropBox`); 0 plain, 1 mirrored, 2 both
     keypoints_2d (T, 17, 2), keypoints_sigma, visible_logit (T, 17), joints_3d (T, 17, 3), joints_log_variance (T, 17)
     joint_depth (T, 17), depth_log_variance (T,), summary (T, 96)     these two rows of `PerceptionOutput`
-    entries, log_sigma (T, 80)                                        fitted to the frame (`sender.semantics.crop_fits`)
+    entries, log_sigma (T, 80)                                        fitted to the frame (`sender.semantics.refine`)
     score (T,)                                                        `ObservedPerson.score`
     turn, pelvis, keypoints, body, contacts, up (T, …), size, focal, still     the truth, as of `Moving`
     camera (3,), assumed_focal () width, height, true focal length; what a sender would assume; pixels
@@ -34,10 +34,10 @@ from common.io.command_line import parser_of
 from common.io.files import atomic_replacement
 from common.synthetic.dataset import SPLITS
 from common.synthetic.motion.windows import open_windows
-from sender.perception.config import TrackingConfig
-from sender.perception.stage import PerceptionStage
+from sender.config import TrackingConfig
+from sender.perception.perception_stage import PerceptionStage
 from sender.perception.track import ObservedPerson
-from sender.semantics.crop_fits import CropFits
+from sender.semantics.refine import CropFits
 from sender.train.lifting.motions import Moving
 from sender.train.lifting.moving_people import FPS, MovingPeople, Take
 from sender.train.photographs.dataset import PhotographDataset

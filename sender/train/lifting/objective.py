@@ -1,31 +1,162 @@
-"""What the training of the lifting network minimises: L_com of (11) over windows, and what is geometry.
+"""Batches for the lifting network: windows of observations with the truth in their cameras.
+
+Shapes: B windows, T frames, K = 17 keypoints, E = 80 entries, F columns of a token.
+
+What the training of the lifting network minimises: L_com of (11) over windows, and what is geometry.
 
     posterior  −log N(y; μ(c, z), σ(c, z)) for z ~ q(z|X,y), and KL(q ‖ p), the evidence's lower bound for each entry
     mean       at z = m(c), which is what runs: likelihood of y with the whole σ, keypoints in space and in the picture,
                and how these change from frame to frame
     adversary  of windows decoded from z ~ p(z|X)
 
-The network that runs is `sender.semantics.lifting.network`; posterior and discriminator are of the training alone.
+The network that runs is `sender.semantics.lifting_network`; posterior and discriminator are of the training alone.
 
 Shapes: B windows, T frames, E = 80 entries, K = 17 keypoints, C width, Z latent.
+
+Scores of the lifting network on windows whose truth is known.
+
+Frames count once the window before them has `_BEGIN` frames.  `one` is a window of one frame, `fitted` what was fitted
+to each frame, `smoothed` these over time.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 from itertools import pairwise
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.nn.utils.parametrizations import spectral_norm
 
+from common.arrays import BoolArray, FloatArray
 from common.labels import group_slices
 from common.weights.transformer import Block
-from sender.semantics.crop_labels import ENTRIES, PELVIS, pelvis_in_crop
-from sender.semantics.keypoint_jacobian import KeypointJacobian
-from sender.semantics.lifting.layers import Gaussian, ResidualMLP
-from sender.semantics.lifting.network import Lifted, LiftingConfig
-from sender.train.lifting.samples import Windows
+from sender.semantics.bodies import ENTRIES, PELVIS, KeypointJacobian, entries_of_pelvis, pelvis_in_crop
+from sender.semantics.lifting_network import (
+    FITTED,
+    Gaussian,
+    Lifted,
+    LiftingConfig,
+    LiftingNetwork,
+    Observations,
+    ResidualMLP,
+    WindowCamera,
+    attention_mask,
+    lags_of,
+    mean_crop,
+    smoothed_entries,
+    tokens,
+)
+from sender.train.crops import procrustes
+from sender.train.lifting.motions import Moving
+from sender.train.lifting.recorded import RecordedClips, assumed_focal, lessened, observe
+
+
+@dataclass(frozen=True, slots=True)
+class Windows:
+    """What the network is fed, and the truth in the window camera.
+
+    Args:
+        tokens: (B, T, F).
+        causal: whether frames do not see later ones.
+        lags: (B, T, T) by how much each frame (last axis) is later than another, seconds.
+        focal: (B,) of the window camera, in widths of its crop.
+        entries: (B, T, E).
+        keypoints: (B, T, K, 3) from the pelvis, metres.
+        places, inside: (B, T, K, 2) of the keypoints in the window's crop, 0…1, and (B, T, K) whether in the picture.
+        contacts: (B, T, 4).
+        seen: (B, T) whether the person was found.
+        still: (B,) whether the camera stands still.
+    """
+
+    tokens: Tensor
+    causal: bool
+    lags: Tensor
+    focal: Tensor
+    entries: Tensor
+    keypoints: Tensor
+    places: Tensor
+    inside: Tensor
+    contacts: Tensor
+    seen: Tensor
+    still: Tensor
+
+
+def windows_of(
+    moving: Moving, observed: Observations, focal: FloatArray, counted: BoolArray, *, causal: bool
+) -> Windows:
+    """Of people who move and what is observed of them.
+
+    Where the assumed focal length is wrong, the person's turn and distance are those that the crop shows, and the
+    keypoints' places those where the assumed camera has the pixels.
+
+    Args:
+        focal: (B,) the assumed focal length, in widths of the picture.
+        counted: (B, T) frames whose mean crop is the window camera's.
+    """
+    (count, frames), ratio = moving.time_s.shape, focal / moving.focal
+    centre, side = mean_crop(observed, counted)
+    camera, true = WindowCamera.through(centre, side), WindowCamera.through(centre * ratio[:, None], side * ratio)
+    fed = tokens(observed, camera, side)
+    every = WindowCamera(true.rotation.repeat(frames, 0), true.focal.repeat(frames))
+    root = every.entries_of(moving.turn.reshape(-1, 3, 3), moving.pelvis.reshape(-1, 3)).reshape(count, frames, -1)
+    # Where the pixel of the pelvis is, at the distance that the crop shows.
+    pixel = moving.pelvis[..., :2] / np.maximum(moving.pelvis[..., 2:], 0.05) / ratio[:, None, None]
+    place = camera.places(np.asarray(pixel, np.float32))
+    shown = pelvis_in_crop(root.reshape(-1, root.shape[-1]), camera.focal.repeat(frames)[:, None])
+    shown[:, :2] = (place.reshape(-1, 2) - 0.5) / camera.focal.repeat(frames)[:, None] * shown[:, 2:]
+    root[..., PELVIS] = entries_of_pelvis(shown, camera.focal.repeat(frames)[:, None]).reshape(count, frames, 3)
+    keypoints = moving.keypoints @ true.rotation[:, None]
+    places = camera.places((moving.places / focal[:, None, None, None]).reshape(count, -1, 2))
+    return Windows(
+        torch.from_numpy(fed),
+        causal,
+        lags_of(torch.from_numpy(moving.time_s)),
+        *map(
+            torch.from_numpy,
+            (
+                camera.focal,
+                np.concatenate([root, moving.body], -1).astype(np.float32),
+                keypoints,
+                places.reshape(moving.places.shape),
+                moving.inside,
+                moving.contacts.astype(np.float32),
+                observed.seen,
+                moving.still,
+            ),
+        ),
+    )
+
+
+def drawn(
+    clips: RecordedClips,
+    count: int,
+    frames: int,
+    rng: np.random.Generator,
+    *,
+    causal: bool,
+    fps: float | None = None,
+) -> Windows:
+    """`count` windows of as many frames of clips, with what was seen of them.
+
+    Args:
+        causal: whether frames do not see later ones.
+        fps: other than none is the clips', to judge by: then all is as it was seen; else rate and errors are random.
+    """
+    moving, boxes, errors, seen = clips.draw(count, frames, rng, fps, causal=causal)
+    focal = assumed_focal(moving, rng)
+    observed = observe(moving, boxes, focal, errors if fps else lessened(errors, rng), seen, rng)
+    return windows_of(moving, observed, focal, _counted(observed.seen, rng, fps), causal=causal)
+
+
+def _counted(seen: BoolArray, rng: np.random.Generator, fps: float | None) -> BoolArray:
+    """(B, T) the frames of the mean crop: those that are seen, or some of them that follow each other."""
+    frames = np.arange(seen.shape[1])
+    first, last = np.sort(rng.integers(len(frames), size=(2, len(seen), 1)), 0)
+    some = seen & (frames >= first) & (frames <= last)
+    return np.where(some.any(1, keepdims=True) & (fps is None), some, seen)
+
 
 _SHAPE = group_slices()["shape"]
 _ANKLES = slice(15, 17)
@@ -189,3 +320,84 @@ _mean = masked_mean
 def _length(vectors: Tensor) -> Tensor:
     """(…,) lengths of vectors (…, D), smooth at zero."""
     return (vectors.square().sum(-1) + 1e-8).sqrt()
+
+
+_BEGIN, _SAMPLES = 8, 5
+_HIPS = slice(11, 13)
+
+
+def scores(
+    network: LiftingNetwork, batches: Sequence[Windows], bodies: Bodies, posterior: Posterior
+) -> dict[str, float]:
+    """Of windows of at least 11 frames at an even rate, causal and with the newest frame's window camera.
+
+    Args:
+        posterior: for the evidence's lower bound.
+
+    Returns:
+        `mpjpe_mm`, and `pa_mm` after the best similarity; `acceleration_mm` a frame²; `nll` of an entry in nats,
+        `nll_with_z` its upper bound by the latent; `best_mm` of five samples.
+    """
+    parts = [_scores(network, batch, bodies) | _bound(network, batch, posterior) for batch in batches]
+    gathered = {name: torch.cat([part[name] for part in parts]) for name in parts[0]}
+    return {name: values.mean().item() for name, values in gathered.items()}
+
+
+def _scores(network: LiftingNetwork, batch: Windows, bodies: Bodies) -> dict[str, Tensor]:
+    used = _used(batch)
+    mask = attention_mask(torch.ones_like(batch.seen), causal=True)
+    context = network.context(batch.tokens, batch.lags, mask)
+    lifted, prior = network(batch.tokens, batch.lags, mask), network.prior(context)
+    smoothed, fitted = smoothed_entries(batch.tokens), batch.tokens[..., FITTED]
+    keypoints = bodies(lifted.entries)
+    draws = [network.decode(context, smoothed, prior.sample()) for _ in range(_SAMPLES)]
+    errors = torch.stack([_apart_mm(bodies(mean), batch.keypoints) for mean, _ in draws])
+    three = used[:, 2:] & used[:, 1:-1] & used[:, :-2]
+    of_fitted, wrong = bodies(fitted), keypoints - batch.keypoints
+    return {
+        "mpjpe_mm": _apart_mm(keypoints, batch.keypoints)[used],
+        "pa_mm": _aligned_mm(keypoints[used], batch.keypoints[used]),
+        "fitted_mm": _apart_mm(of_fitted, batch.keypoints)[used],
+        "fitted_pa_mm": _aligned_mm(of_fitted[used], batch.keypoints[used]),
+        "smoothed_mm": _apart_mm(bodies(smoothed), batch.keypoints)[used],
+        "one_mm": _of_one(network, batch, bodies)[used],
+        "acceleration_mm": 1000 * wrong.diff(n=2, dim=1).norm(dim=-1).mean(-1)[three],
+        "nll": likelihood(batch.entries, lifted.entries, lifted.sigma)[used],
+        "best_mm": errors.amin(0)[used],
+    }
+
+
+def _bound(network: LiftingNetwork, batch: Windows, posterior: Posterior) -> dict[str, Tensor]:
+    """`nll_with_z`: −log N(y; μ(z), σ(z)) + KL(q ‖ p), nats of an entry, at one z ~ q(z|X,y)."""
+    every = torch.ones_like(batch.seen)
+    context = network.context(batch.tokens, batch.lags, attention_mask(every, causal=True))
+    q, p = posterior(context, batch.entries, attention_mask(every)), network.prior(context)
+    smoothed = smoothed_entries(batch.tokens)
+    bound = likelihood(batch.entries, *network.decode(context, smoothed, q.sample())) + q.kl_to(p) / ENTRIES
+    return {"nll_with_z": bound[_used(batch)]}
+
+
+def _used(batch: Windows) -> Tensor:
+    """(B, T) the frames that count."""
+    return usable(batch) & batch.seen & (torch.arange(batch.seen.shape[1], device=batch.seen.device) >= _BEGIN)
+
+
+def _of_one(network: LiftingNetwork, batch: Windows, bodies: Bodies) -> Tensor:
+    """(B, T) errors in millimetres of frames that are alone in their windows."""
+    single = batch.tokens.flatten(0, 1)[:, None]
+    every = torch.ones_like(single[..., 0], dtype=torch.bool)
+    lifted = network(single, torch.zeros_like(single[..., :1]), attention_mask(every))
+    return _apart_mm(bodies(lifted.entries).reshape(batch.keypoints.shape), batch.keypoints)
+
+
+def _apart_mm(keypoints: Tensor, true: Tensor) -> Tensor:
+    """(…,) mean distance of keypoints (…, K, 3), millimetres, when both are moved to their hips' middle."""
+    wrong = keypoints - true
+    apart: Tensor = (wrong - wrong[..., _HIPS, :].mean(-2, keepdim=True)).norm(dim=-1).mean(-1)
+    return 1000 * apart
+
+
+def _aligned_mm(keypoints: Tensor, true: Tensor) -> Tensor:
+    """(N,) the same of keypoints (N, K, 3), after the similarity that fits best."""
+    apart: Tensor = (procrustes(keypoints, true) - true).norm(dim=-1).mean(-1)
+    return 1000 * apart

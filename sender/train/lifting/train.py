@@ -1,6 +1,6 @@
 """Trains the network that lifts 2D over time (`sender.semantics.lifting`).
 
-Windows are of rendered clips, and of imagined ones (`sender.train.lifting.imagined`).
+Windows are of rendered clips, and of imagined ones (`sender.train.lifting.recorded`).
 
 Examples:
   python -m sender.train.lifting.train --windows windows30 --clips clips --minutes 70 --export
@@ -20,35 +20,35 @@ from common.synthetic.motion.windows import open_windows
 from common.training.recipe import Defaults, Recipe, Stateful
 from common.training.run import main, on_device
 from common.weights.transformer import Attention
-from sender.semantics.crop_labels import ENTRIES
-from sender.semantics.lifting.layers import Gaussian
-from sender.semantics.lifting.network import (
+from sender.semantics.bodies import ENTRIES
+from sender.semantics.lifting_network import (
     KIND,
     NAME,
+    Gaussian,
     Lifted,
     LiftingConfig,
     LiftingNetwork,
     attention_mask,
     smoothed_entries,
 )
-from sender.train.lifting.imagined import imagined
 from sender.train.lifting.motions import Motions
 from sender.train.lifting.objective import (
     Bodies,
     MotionDiscriminator,
     Posterior,
     Weights,
+    Windows,
     discriminator_loss,
+    drawn,
     generator_loss,
     geometry,
     likelihood,
     masked_mean,
+    scores,
     shares,
     total,
 )
-from sender.train.lifting.recorded import RecordedClips
-from sender.train.lifting.samples import Windows, drawn
-from sender.train.lifting.scores import scores
+from sender.train.lifting.recorded import RecordedClips, imagined
 
 _FRAMES = (1, 4, 8, 16, 24, 32)
 """Lengths of windows, …"""
@@ -162,7 +162,7 @@ class LiftingTraining(Recipe[LiftingNetwork, Windows]):
         return terms
 
     def evaluate(self, network: LiftingNetwork) -> dict[str, float]:
-        """Scores of windows of motions, and of clips, of the validation split (`sender.train.lifting.scores`)."""
+        """Scores of windows of motions, and of clips, of the validation split (`sender.train.lifting.objective`)."""
         rng, clips = np.random.default_rng(1), self._clips["val"]
         others = imagined(_JUDGED, self._motions["val"], clips, rng)
         of_others, of_clips = (self._scores(network, each, rng) for each in (others, clips))

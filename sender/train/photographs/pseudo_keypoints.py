@@ -28,7 +28,7 @@ from common.io.files import atomic_write
 from sender.perception.detect import Detector
 from sender.perception.predictor import Perception
 from sender.perception.read import Verifier, predict_in_boxes
-from sender.train.frames.scores import shares_inside
+from sender.train.photographs.composed import shares_inside
 from sender.train.photographs.crops import people_of
 from sender.train.photographs.dataset import INDEX, PIXELS, PSEUDO, Photograph, PhotographDataset, read_json
 

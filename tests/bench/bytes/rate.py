@@ -34,7 +34,7 @@ from common.synthetic.motion.poses import Clip, clips
 from common.weights.manifest import model_hash
 from receiver.body.skinning import BodySkin
 from sender.capture.open import DEMO_CLIP
-from sender.importance.importance import Importance
+from sender.importance import Importance
 from sender.rate.policy import rho_by_group
 from tests.bench import report
 from tests.bench.bytes.rates import CodecPair, Rho, as_frame, unconstrained_rho

@@ -9,8 +9,8 @@ from common.codec.frame_codec import FrameCodec
 from common.codec.frame_state import EncodedFrame
 from common.frames import Camera, LabelFrame, PersonLabels
 from receiver.motion.session_motion import SessionMotion
-from sender.congestion.samples import LinkSample
-from sender.importance.importance import Importance
+from sender.congestion.capacity import LinkSample
+from sender.importance import Importance
 from sender.rate.controller import RateController
 from sender.rate.policy import RateConfig
 

@@ -47,11 +47,11 @@ from common.frames import Camera
 from common.imaging.grid import STRIDE, latent_grid
 from common.imaging.pictures import guessed_focal_px
 from sender.capture.open import DEMO_PHOTOGRAPHS
-from sender.jscc.importance import importance_of
-from sender.perception.config import TrackingConfig
+from sender.config import TrackingConfig
+from sender.image_channel import importance_of
 from sender.perception.crop import CropBox
+from sender.perception.perception_stage import PerceptionStage
 from sender.perception.predictor import Perception
-from sender.perception.stage import PerceptionStage
 from sender.train.photographs.dataset import read_image
 from tests.bench import measures, report
 from tests.bench.channel import deepjscc

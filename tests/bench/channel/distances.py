@@ -14,7 +14,7 @@ from torch import Tensor
 from common.arrays import Image
 from common.errors import UsageError
 from sender.perception.crop import CropBox
-from sender.perception.output import PerceptionOutput
+from sender.perception.perception_network import PerceptionOutput
 from sender.perception.predictor import Perception
 from tests.bench.measures import intersection_over_union
 

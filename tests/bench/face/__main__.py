@@ -28,8 +28,8 @@ from torch import Tensor
 from common.arrays import FloatArray
 from common.body.anatomy import FACIAL_ACTIONS, SHAPE_SIZE
 from sender.face.actions import FaceActions
+from sender.face.face_reader import FaceMemory
 from sender.face.landmarks import FaceLandmarks, FaceReader
-from sender.face.memory import FaceMemory
 from tests.bench import report
 from tests.bench.face import clips
 from tests.bench.face.people import judged_faces, read_faces

@@ -19,14 +19,13 @@ from common.body.faces import ExpressionSpace
 from common.frames import Camera
 from common.labels import concatenate
 from sender.capture.video import VideoFileSource
-from sender.face.landmarks import FaceLandmarks
-from sender.face.region import face_px, region_of_keypoints
-from sender.face.stage import FaceStage
+from sender.config import TrackingConfig
+from sender.face.face_reader import FaceStage
+from sender.face.landmarks import FaceLandmarks, face_px, region_of_keypoints
 from sender.people.reading_schedule import ReadingSchedule
 from sender.people.view import PeopleView, PersonView
-from sender.perception.config import TrackingConfig
 from sender.perception.crop import CropBox
-from sender.perception.stage import PerceptionStage
+from sender.perception.perception_stage import PerceptionStage
 from sender.perception.track import ObservedPerson
 
 _FOLDER = Path(__file__).parent

@@ -9,8 +9,7 @@ import cv2
 import numpy as np
 
 from common.errors import SourceError
-from sender.face.landmarks import FaceLandmarks, FaceReader, read_closely
-from sender.face.region import region_of_keypoints
+from sender.face.landmarks import FaceLandmarks, FaceReader, read_closely, region_of_keypoints
 
 JUDGED = Path(__file__).with_name("judged_faces.tsv")
 """Faces of `people` that a person has judged: annotation, mouth, smile, lids; `?` where it cannot be seen."""

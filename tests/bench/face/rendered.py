@@ -10,8 +10,7 @@ from scipy.spatial.transform import Rotation
 from common.arrays import FloatArray, Image
 from common.body.anatomy import FACIAL_ACTIONS
 from common.synthetic.renderer import View
-from sender.face.landmarks import FaceLandmarks, FaceReader
-from sender.face.region import FACE_PER_EYES
+from sender.face.landmarks import FACE_PER_EYES, FaceLandmarks, FaceReader
 from sender.perception.crop import CropBox
 from tests.support.pictures.rendered_heads import Heads, Look
 

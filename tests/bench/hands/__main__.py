@@ -33,15 +33,13 @@ from common.body.model import BodyModel
 from common.errors import UsageError
 from common.frames import PersonLabels
 from common.labels import concatenate
-from sender.hands.fit import HandFitter
-from sender.hands.labels import GROUPS
+from sender.config import TrackingConfig
+from sender.hands.fit import FINGERS, GROUPS, PHALANGES, HandFitter, HandSkeleton
+from sender.hands.hands_reader import MIN_SCORE, HandsStage
 from sender.hands.landmarks import HandReader, Place, SeenHand, crop_of_landmarks
-from sender.hands.skeleton import FINGERS, PHALANGES, HandSkeleton
-from sender.hands.stage import MIN_SCORE, HandsStage
 from sender.people.view import PeopleView
-from sender.perception.config import TrackingConfig
-from sender.perception.stage import PerceptionStage
-from sender.semantics.stage import SemanticsStage
+from sender.perception.perception_stage import PerceptionStage
+from sender.semantics.semantics_stage import SemanticsStage
 from tests.bench import report
 from tests.bench.hands.pictures import HandPicture, HandPictures, TrueHand
 

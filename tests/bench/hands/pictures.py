@@ -28,7 +28,7 @@ from common.synthetic.motion.retarget import Motion, heading
 from common.synthetic.motion.sources import bvh_motion
 from common.synthetic.renderer import Figure, Renderer, View
 from common.synthetic.scene.backgrounds import add_sensor_noise, compress, expose, make_room
-from sender.hands.skeleton import FINGERS, PHALANGES, HandSkeleton
+from sender.hands.fit import FINGERS, PHALANGES, HandSkeleton
 from tests.bench.hands.fingers import drawn_fingers, recorded_fingers
 
 FOCAL_PX: Final = 768.0

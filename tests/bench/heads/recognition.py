@@ -27,8 +27,15 @@ from common.errors import UsageError
 from receiver.engine.engine import ReconstructedPerson
 from sender.capture.open import open_source
 from sender.config import SenderConfig
-from sender.face.landmarks import LEFT_CORNERS, RIGHT_CORNERS, FaceLandmarks, FaceReader, read_closely
-from sender.face.region import face_px, region_of_keypoints
+from sender.face.landmarks import (
+    LEFT_CORNERS,
+    RIGHT_CORNERS,
+    FaceLandmarks,
+    FaceReader,
+    face_px,
+    read_closely,
+    region_of_keypoints,
+)
 from sender.perception.crop import CropBox
 from tests.bench import report
 from tests.bench.heads.mobilefacenet import PLACES, MobileFaceNet

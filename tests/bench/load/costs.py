@@ -27,9 +27,9 @@ from common.wire.frame_messages import SenderReport
 from common.wire.stream import StreamBroken
 from common.wire.version_probe import probe_hello
 from receiver.link.auth.tokens import add_token
-from sender.link.transport.handshake import ClientStream, StreamOpener
-from sender.link.transport.quic_transport import QuicTransport
-from sender.link.transport.transport import Transport
+from sender.link.connector import ClientStream, StreamOpener
+from sender.link.quic_transport import QuicTransport
+from sender.link.transport import Transport
 from tests.bench import report
 from tests.bench.time.web import account
 from tests.netlab.crowd import CAMERA, Receiver, receiver, recorded_labels

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from sender.link.transport.transport import Transport
+from sender.link.transport import Transport
 from tests.bench.measures import percentile
 from tests.netlab.crowd import (
     LightSender,

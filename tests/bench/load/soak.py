@@ -16,7 +16,7 @@ import httpx
 import numpy as np
 
 from common.errors import OutputError
-from sender.link.transport.transport import Transport
+from sender.link.transport import Transport
 from tests.bench.charts import draw
 from tests.bench.measures import percentile
 from tests.bench.time.daemons import ROOT, Camera, Daemon

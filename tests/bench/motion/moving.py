@@ -38,13 +38,12 @@ from receiver.mesh.mesh_files import Y_UP
 from receiver.mesh.posing import joint_transforms
 from receiver.motion.session_motion import SessionMotion
 from sender.capture.source import CapturedFrame
-from sender.importance.importance import Importance
+from sender.config import SmoothingConfig, TrackingConfig
+from sender.importance import Importance
 from sender.lookahead import Perceived, with_later
-from sender.perception.config import TrackingConfig
-from sender.perception.stage import PerceptionStage
+from sender.perception.perception_stage import PerceptionStage
 from sender.perception.track import ObservedPerson
-from sender.semantics.config import SmoothingConfig
-from sender.semantics.stage import SemanticsStage
+from sender.semantics.semantics_stage import SemanticsStage
 from tests.bench import measures, report
 from tests.bench.bytes.rates import CodecPair, as_frame, unconstrained_rho
 from tests.bench.motion.moving_clips import CAMERA, FRAMES, MovingClip, MovingClipRenderer, decoded

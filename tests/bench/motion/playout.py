@@ -44,7 +44,7 @@ from receiver.link.session import SenderClock, Session
 from receiver.motion.config import PlayoutConfig
 from receiver.motion.playout.buffer import PlayoutBuffer
 from receiver.motion.session_motion import SessionMotion
-from sender.importance.importance import Importance
+from sender.importance import Importance
 from tests.bench import report
 from tests.bench.bytes.rate import CAMERA_HEIGHT_M, CURL, DISTANCE_M, demo_truth
 from tests.bench.bytes.rates import CodecPair, as_frame, unconstrained_rho

@@ -24,7 +24,7 @@ from common.synthetic.renderer import Figure, Renderer
 from common.synthetic.scene.scene import Dresser, State, worn_figure
 from receiver.body.skinning import BodySkin
 from receiver.mesh.triangle_mesh import SurfaceMesh
-from sender.train.crops.batches import true_parameters
+from sender.train.crops import true_parameters
 from tests.bench.measures import Surface, centred
 from tests.bench.people.shells import ShellMaker
 from tests.bench.report import progress

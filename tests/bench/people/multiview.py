@@ -27,7 +27,7 @@ import numpy as np
 from common.arrays import Float64Array, FloatArray, IntArray
 from receiver.motion.session_motion import SessionMotion
 from sender.capture.video import VideoFileSource
-from sender.perception.config import TrackingConfig
+from sender.config import TrackingConfig
 from tests.bench import measures, report
 from tests.bench.people.multiview_truth import CalibratedCamera, levelled_views, true_people
 from tests.bench.perceived import FrameSender, LabelJoints

@@ -27,13 +27,13 @@ from common.body.anatomy import MIRRORED_KEYPOINTS
 from common.errors import SourceError
 from sender.capture.source import camera_of
 from sender.capture.video import VideoFileSource
-from sender.perception.config import TrackerConfig
+from sender.config import TrackerConfig
 from sender.perception.crop import CropBox
 from sender.perception.detect import Detector
-from sender.perception.output import PerceptionOutput
+from sender.perception.perception_network import PerceptionOutput
+from sender.perception.perception_stage import PerceptionStage
 from sender.perception.predictor import Perception
 from sender.perception.read import Verifier, predict_in_boxes
-from sender.perception.stage import PerceptionStage
 
 # COCO's shoulders and hips, which are seen best, associate the views.
 _TRUNK = [5, 6, 11, 12]

@@ -35,10 +35,10 @@ from bodywire.both_ends import BothEnds, Rebuilt
 from receiver.mesh.render import depth_map
 from sender.capture.open import open_source
 from sender.capture.source import CapturedFrame
-from sender.perception.config import TrackerConfig
+from sender.config import TrackerConfig
 from sender.perception.predictor import Perception
 from sender.perception.read import predict_in_boxes
-from sender.train.crops.scores import SHARES, standard_error
+from sender.train.crops import SHARES, standard_error
 from sender.train.photographs.dataset import held_out
 from tests.bench import measures, report
 from tests.bench.people.photo_scores import (

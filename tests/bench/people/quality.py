@@ -45,10 +45,10 @@ from receiver.engine.engine import PersonAppearance, ReconstructedPerson
 from receiver.received_people import ReceivedPeople
 from receiver.texture.received_texture import ReceivedTexture
 from sender.capture.source import CapturedFrame
-from sender.importance.importance import Importance
+from sender.importance import Importance
 from sender.lookahead import Perceived
 from sender.perception.track import ObservedPerson
-from sender.texture.stage import TextureStage
+from sender.texture.texture_stage import TextureStage
 from tests.bench import report
 from tests.bench.bytes.rates import through_key_frame, unconstrained_rho
 from tests.bench.measures import mean_by_key, percentile

@@ -35,21 +35,16 @@ from common.synthetic.render_shards import Batch, CropDataset
 from common.weights.devices import CPU
 from common.weights.inference import NetworkInUse
 from sender.perception.crop import CropBox
-from sender.perception.network import TASKS, PerceptionNet
-from sender.perception.output import PerceptionOutput
+from sender.perception.perception_network import TASKS, PerceptionNet, PerceptionOutput
+from sender.perception.perception_stage import TRACKED_PRIOR
 from sender.perception.predictor import Perception
 from sender.perception.read import Verifier, predict_in_boxes
-from sender.perception.stage import TRACKED_PRIOR
 from sender.perception.track import ObservedPerson, TrackedPerson
 from sender.semantics.bodies import Bodies
 from sender.semantics.confidence import LIMBS, RIGHT_WITHIN, KeypointConfidence, evidence
-from sender.semantics.crop_fits import CropFits
-from sender.semantics.estimator import BodyEstimator
-from sender.semantics.fitting import FitterOnHost
-from sender.semantics.heads import HeadPlacement
-from sender.semantics.lifting.lifter import Lifter
-from sender.semantics.predictor import PoseHead
-from sender.semantics.refine import Refiner, Targets
+from sender.semantics.lifter import Lifter
+from sender.semantics.refine import CropFits, FitterOnHost, HeadPlacement, PoseHead, Refiner, Targets
+from sender.semantics.semantics_stage import BodyEstimator
 from sender.train.photographs.dataset import Photograph, held_out, read_people
 from tests.bench import measures, report
 from tests.bench.measures import centred

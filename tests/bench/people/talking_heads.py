@@ -32,10 +32,9 @@ from common.imaging.pictures import guessed_focal_px
 from common.labels import concatenate
 from sender.capture.source import CapturedFrame
 from sender.capture.video import VideoFileSource
+from sender.config import TrackerConfig
 from sender.face.actions import FaceActions
-from sender.face.landmarks import LEFT_CORNERS, RIGHT_CORNERS, FaceReader
-from sender.face.region import region_of_keypoints
-from sender.perception.config import TrackerConfig
+from sender.face.landmarks import LEFT_CORNERS, RIGHT_CORNERS, FaceReader, region_of_keypoints
 from sender.perception.crop import similarity
 from tests.bench import report
 from tests.bench.face.people import LEAST_SCORE

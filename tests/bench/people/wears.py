@@ -26,15 +26,15 @@ from common.arrays import Box, FloatArray, Image
 from common.frames import Camera
 from common.imaging.pictures import guessed_focal_px
 from common.wear_kinds import VALUES
-from sender.attributes.kind_sets import said
-from sender.attributes.kind_stage import KindReader
-from sender.perception.config import TrackingConfig
+from sender.attributes.kind_reader import KindReader
+from sender.attributes.kinds import said
+from sender.config import TrackingConfig
+from sender.perception.perception_stage import PerceptionStage
 from sender.perception.predictor import Perception
 from sender.perception.read import predict_in_boxes
-from sender.perception.stage import PerceptionStage
 from sender.perception.track import ObservedPerson, TrackedPerson
 from sender.train.photographs.dataset import read_image
-from sender.train.worn.people import JudgedPerson, judged_people
+from sender.train.worn import JudgedPerson, judged_people
 from tests.bench import report
 
 _QUICK = 25

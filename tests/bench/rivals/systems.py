@@ -17,10 +17,10 @@ from common.frames import Camera
 from common.labels import LABEL_SIZE, concatenate
 from common.weights.manifest import model_hash
 from sender.capture.source import CapturedFrame
-from sender.importance.importance import Importance
+from sender.config import SmoothingConfig
+from sender.importance import Importance
 from sender.perception.predictor import Perception
-from sender.semantics.config import SmoothingConfig
-from sender.semantics.stage import SemanticsStage
+from sender.semantics.semantics_stage import SemanticsStage
 from tests.bench.bytes.rate import LabelClip, codec_settings, through_codec
 from tests.bench.measures import centred, mean_distance_mm
 from tests.bench.motion.moving_clips import CAMERA

@@ -25,7 +25,7 @@ from receiver.link.auth.ownership import SessionOwner
 from receiver.publish.config import PublishConfig
 from receiver.publish.session_directory import SessionDirectory
 from sender.capture.source import CapturedFrame
-from sender.importance.importance import Importance
+from sender.importance import Importance
 from tests.bench import report
 from tests.bench.bytes.rates import unconstrained_rho
 from tests.bench.measures import percentile

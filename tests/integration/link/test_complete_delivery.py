@@ -19,7 +19,7 @@ from receiver.publish.config import PublishConfig
 from receiver.publish.frame_record import FrameRecord
 from receiver.publish.session_directory import SessionDirectory
 from receiver.publish.session_writer import SessionWriter
-from sender.spool.spool import Spool, SpoolContent
+from sender.spool import Spool, SpoolContent
 from tests.support.link.counting_codec import MODEL, CountingCodec
 from tests.support.link.link_fixture import LinkFixture
 from tests.support.link.recording_pipeline import RecordingPipeline
@@ -92,7 +92,7 @@ class CompleteSender:
 
 @pytest.fixture(autouse=True)
 def short_segments(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("sender.spool.spool._FRAMES_PER_SEGMENT", 8)
+    monkeypatch.setattr("sender.spool._FRAMES_PER_SEGMENT", 8)
 
 
 @pytest.fixture
@@ -127,7 +127,7 @@ async def test_damaged_message_is_sent_again_and_handled_in_its_place(
 async def test_blobs_arrive_with_their_frames_from_the_spool(
     link: LinkFixture, pipeline: DurablePipeline, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("sender.link.blobs_ahead._MOST_BYTES", 6)
+    monkeypatch.setattr("sender.link.background_transfer._MOST_BYTES", 6)
     server, address = await link.server(RecordingPipeline())
     await server.stop()
     sender = await CompleteSender.started(link, tmp_path, address)

@@ -19,7 +19,7 @@ from receiver.metrics import ReceiverMetrics
 from receiver.pipeline import ReceiverPipeline
 from receiver.publish.config import PublishConfig
 from receiver.publish.session_directory import SessionDirectory
-from sender.spool.spool import Spool, SpoolContent
+from sender.spool import Spool, SpoolContent
 from tests.netlab.faults.durable_sender import frame_of
 from tests.netlab.programs import FixedRate
 from tests.support.link.counting_codec import MODEL

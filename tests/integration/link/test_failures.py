@@ -1,7 +1,7 @@
 """After failures of the network, no frame is lost or shown twice."""
 
 from receiver.link.session import Session
-from sender.link.observer import Fate
+from sender.link.session import Fate
 from tests.support.link.counting_codec import label_frame, until
 from tests.support.link.link_fixture import LinkFixture, send_all
 from tests.support.link.recording_pipeline import RecordingPipeline

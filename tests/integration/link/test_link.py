@@ -15,7 +15,7 @@ from common.frames import Camera, LabelFrame, PersonLabels
 from common.labels import LABEL_SIZE, split
 from common.wire.convert import AckStatus, Drain
 from receiver.link.receive_queue import Acknowledger
-from sender.link.observer import Fate
+from sender.link.session import Fate
 from tests.netlab.pipe import Shape
 from tests.netlab.programs import FixedRate
 from tests.netlab.traces import Trace

@@ -14,7 +14,7 @@ from common.blobs import Blob
 from common.errors import PeerError
 from common.wire.traffic import Traffic
 from receiver.link.auth.tokens import add_token, revoke_token
-from sender.link.observer import Fate
+from sender.link.session import Fate
 from tests.support.link.certificate_authority import Authority
 from tests.support.link.counting_codec import label_frame
 from tests.support.link.link_fixture import LinkFixture, ReceiverSecurity, at_receiver, at_sender, send_all

@@ -23,11 +23,11 @@ from common.wear_kinds import VALUES
 from common.wears import Wears
 from receiver.outfits.guidance import Guidance, explained
 from receiver.outfits.mixture import PLAIN
-from sender.attributes.kind_stage import KindReader
+from sender.attributes.kind_reader import KindReader
 from sender.perception.crop import CropBox
 from sender.perception.predictor import Perception
 from sender.perception.track import ObservedPerson, TrackedPerson
-from sender.train.worn.people import hidden_unknown
+from sender.train.worn import hidden_unknown
 from tests.bench.perceived import CropSender
 
 _SEED = SEED_RANGES["test"].start + 77

@@ -22,16 +22,16 @@ from common.channel.image_codec import decode, encode, load_network
 from common.channel.state import ChannelState
 from common.frames import PersonLabels
 from common.synthetic.render_shards import Batch, CropDataset
+from sender.config import SmoothingConfig
 from sender.perception.crop import CROP_MARGIN
 from sender.perception.detect import Detector
 from sender.perception.movenet import MoveNet, Name
 from sender.perception.predictor import Perception
 from sender.perception.read import Verifier, predict_in_boxes
 from sender.semantics.confidence import LIMBS
-from sender.semantics.config import SmoothingConfig
-from sender.semantics.lifting.lifter import Lifter
-from sender.semantics.stage import SemanticsStage
-from sender.train.frames.composed import FrameComposer
+from sender.semantics.lifter import Lifter
+from sender.semantics.semantics_stage import SemanticsStage
+from sender.train.photographs.composed import FrameComposer
 from tests.bench.face.__main__ import rendered_faces, unexplained
 from tests.bench.hands.__main__ import fitted_errors
 from tests.bench.measures import centred, mean_distance_mm

@@ -16,11 +16,11 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 
 from common.weights.inference import NetworkInUse
 from receiver.engine.reconstructor import Reconstructor
-from sender.attributes.kind_stage import KindReader
-from sender.attributes.surface_reader import SurfaceReader
-from sender.perception.config import TrackingConfig
-from sender.perception.stage import PerceptionStage
-from sender.semantics.stage import SemanticsStage
+from sender.attributes.kind_reader import KindReader
+from sender.attributes.surface import SurfaceReader
+from sender.config import TrackingConfig
+from sender.perception.perception_stage import PerceptionStage
+from sender.semantics.semantics_stage import SemanticsStage
 from tests.support.training.pretended_gpu import is_on_gpu, pretended_gpu
 
 pytestmark = pytest.mark.slow

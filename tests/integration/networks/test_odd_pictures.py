@@ -14,7 +14,7 @@ from common.body.label_space import LabelSpace
 from common.body.model import BodyModel
 from common.frames import LabelFrame
 from common.weights.devices import CPU
-from sender.attributes.kind_stage import KindStage
+from sender.attributes.kind_reader import KindStage
 from sender.capture.open import DEMO_CLIP
 from sender.capture.source import CapturedFrame, camera_of
 from sender.capture.video import VideoFileSource
@@ -22,7 +22,7 @@ from sender.config import SenderConfig
 from sender.labelling import Labelling, Networks
 from sender.metrics import SenderMetrics
 from sender.preview.shared import SharedPreview
-from sender.texture.stage import TextureStage
+from sender.texture.texture_stage import TextureStage
 
 pytestmark = pytest.mark.slow
 

@@ -15,7 +15,7 @@ from common.synthetic.dataset import DRESSED
 from common.synthetic.render_shards import CropDataset, Task, render_shard
 from common.weights.loader import load_weights
 from common.weights.manifest import WEIGHTS_DIRECTORY, read_manifest
-from sender.perception.network import PerceptionConfig
+from sender.perception.perception_network import PerceptionConfig
 from tests.integration.networks.network_floors import FIGURES, TestPeople
 from tests.support.training.changed_weights import changed_weights, zeroed
 

@@ -10,11 +10,10 @@ import pytest
 from common.errors import BodywireError, ModelMismatch, PeerError
 from common.io.addresses import Address
 from receiver.link.refusals import Refusal
-from sender.link.transport.auto_transport import AutoTransport
-from sender.link.transport.connector import NoReceiver
-from sender.link.transport.greeting import find_receiver, greet
-from sender.link.transport.quic_transport import QuicTransport
-from sender.link.transport.transport import Transport
+from sender.link.connector import NoReceiver
+from sender.link.greeting import find_receiver, greet
+from sender.link.quic_transport import AutoTransport, QuicTransport
+from sender.link.transport import Transport
 from tests.support.link.counting_codec import MODEL
 from tests.support.link.link_fixture import LOOPBACK, LinkFixture, SenderSecurity
 from tests.support.link.recording_pipeline import RecordingPipeline

@@ -18,7 +18,7 @@ from common.wire.health_check import check_health
 from common.wire.quic import QuicStream
 from common.wire.stream import StreamBroken
 from receiver.link.config import SecurityConfig
-from sender.link.transport.grpc_stream import GrpcClientStream
+from sender.link.transport import GrpcClientStream
 from tests.netlab.hostile.hostile_packets import hostile_messages
 from tests.support.link.certificate_authority import Authority
 from tests.support.link.link_fixture import LOOPBACK, LinkFixture, SenderSecurity, at_receiver, at_sender, send_all

@@ -10,8 +10,8 @@ import pytest
 
 from common.io.addresses import Address
 from common.wire.stream import StreamBroken
-from sender.link.transport import reachability
-from sender.link.transport.reachability import Names, first_to_answer
+from sender.link import transport
+from sender.link.transport import Names, first_to_answer
 
 PEER = Address("studio.example", 50051)
 
@@ -40,7 +40,7 @@ class NameService:
 def service(monkeypatch: pytest.MonkeyPatch) -> Iterator[NameService]:
     service = NameService()
     monkeypatch.setattr(socket, "getaddrinfo", service.getaddrinfo)
-    monkeypatch.setattr(reachability, "_LOOKUP_S", 0.05)
+    monkeypatch.setattr(transport, "_LOOKUP_S", 0.05)
     yield service
     service.release()
 
@@ -92,7 +92,7 @@ async def test_probes_leave_an_interval_apart(monkeypatch: pytest.MonkeyPatch) -
         await asyncio.Event().wait()
         return address, None
 
-    monkeypatch.setattr("sender.link.transport.reachability._accepts", silent)
+    monkeypatch.setattr("sender.link.transport._accepts", silent)
     with pytest.raises(TimeoutError):
         async with asyncio.timeout(1.5):
             await first_to_answer([Address("192.0.2.1", 9)], 1.0)

@@ -14,7 +14,7 @@ from common.errors import PeerError, UsageError
 from common.io.addresses import Address
 from common.wire import certificates
 from receiver.link.auth.tokens import TokenFile, TokenRefused, add_token, revoke_token
-from sender.link.transport.security import CredentialFiles, read_token
+from sender.link.diagnosis import CredentialFiles, read_token
 from tests.support.link.certificate_authority import Authority
 from tests.support.link.link_fixture import (
     LinkFixture,

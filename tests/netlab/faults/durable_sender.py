@@ -19,15 +19,15 @@ from common.frames import Camera, LabelFrame, PersonLabels
 from common.io.addresses import Addresses
 from common.labels import GROUPS
 from common.wire.convert import Hello
+from sender import spool
+from sender.config import LinkConfig
+from sender.link import connector
 from sender.link.client import LinkClient
-from sender.link.config import LinkConfig
-from sender.link.observer import Fate, LinkObserver
-from sender.link.transport import connector
-from sender.link.transport.auto_transport import AutoTransport
-from sender.link.transport.security import SecurityConfig
-from sender.link.transport.transport import Transport
-from sender.spool import spool
-from sender.spool.spool import Spool, SpoolContent
+from sender.link.diagnosis import SecurityConfig
+from sender.link.quic_transport import AutoTransport
+from sender.link.session import Fate, LinkObserver
+from sender.link.transport import Transport
+from sender.spool import Spool, SpoolContent
 from tests.netlab.faults import volatile_disk
 from tests.netlab.programs import MODEL, FixedRate, terminated
 

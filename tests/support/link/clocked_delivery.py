@@ -4,13 +4,12 @@ import math
 
 from common.clock import Clock
 from common.wire.convert import FrameMessage, Hello
-from sender.congestion.meter import Meter
+from sender.config import LinkConfig
+from sender.congestion.pacing import Meter
 from sender.link.background_transfer import Pacer
-from sender.link.config import LinkConfig
 from sender.link.delivery import FrameDelivery
 from sender.link.frame_queue import FrameQueue
-from sender.link.observer import Observers
-from sender.link.session import SenderSession
+from sender.link.session import Observers, SenderSession
 from sender.link_account import LinkAccount
 from sender.metrics import SenderMetrics
 from sender.rate.controller import RateController

@@ -7,7 +7,7 @@ from typing import Any
 
 from common.io.addresses import Address, bound_socket
 from receiver.link.server import LinkServer
-from sender.link.transport.security import CredentialFiles, SecurityConfig
+from sender.link.diagnosis import CredentialFiles, SecurityConfig
 from tests.support.link.path import Call, End, Path
 
 _PORTS = itertools.count(50_051)

@@ -10,7 +10,7 @@ from functools import partial
 from typing import Any
 
 import receiver.link.config
-import sender.link.transport.security
+import sender.link.diagnosis
 from common.clock import STEADY_CLOCK, Clock
 from common.codec.packet import CODEC_VERSION
 from common.io.addresses import Address, Addresses
@@ -21,16 +21,14 @@ from receiver.link.config import ListenConfig
 from receiver.link.frame_handler import FrameHandler
 from receiver.link.refusals import Refusal
 from receiver.link.server import LinkServer
+from sender.config import LinkConfig
 from sender.link.background_transfer import Pacer
 from sender.link.client import LinkClient
-from sender.link.config import LinkConfig
-from sender.link.observer import LinkObserver, Observers
-from sender.link.session import FrameEncoder
-from sender.link.transport.auto_transport import AutoTransport
-from sender.link.transport.handshake import StreamOpener
-from sender.link.transport.quic_transport import QuicTransport
-from sender.link.transport.transport import Transport
-from sender.spool.spool import Spool
+from sender.link.connector import StreamOpener
+from sender.link.quic_transport import AutoTransport, QuicTransport
+from sender.link.session import FrameEncoder, LinkObserver, Observers
+from sender.link.transport import Transport
+from sender.spool import Spool
 from tests.support.link.certificate_authority import Authority
 from tests.support.link.counting_codec import MODEL, CountingCodec, label_frame
 from tests.support.link.ends import PathServer, PathTransport
@@ -41,7 +39,7 @@ from tests.support.link.scripted_receiver import RecordingObserver
 
 LOOPBACK = "127.0.0.1"
 ReceiverSecurity = receiver.link.config.SecurityConfig
-SenderSecurity = sender.link.transport.security.SecurityConfig
+SenderSecurity = sender.link.diagnosis.SecurityConfig
 
 
 def at_receiver(authority: Authority, name: str = "receiver", **more: Any) -> ReceiverSecurity:

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 from common.wire.traffic import wire_bytes
-from sender.congestion.samples import LinkSample
+from sender.congestion.capacity import LinkSample
 
 
 def sample(

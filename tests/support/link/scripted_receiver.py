@@ -22,11 +22,10 @@ from common.wire.convert import (
 )
 from common.wire.frame_messages import SenderReport
 from common.wire.stream import StreamBroken
-from sender.congestion.packet_train import PacketTrainSample
-from sender.congestion.samples import LinkSample
+from sender.config import LinkConfig
+from sender.congestion.capacity import LinkSample, PacketTrainSample
 from sender.link.client import LinkClient
-from sender.link.config import LinkConfig
-from sender.link.observer import Fate, LinkObserver
+from sender.link.session import Fate, LinkObserver
 from tests.support.link.counting_codec import MODEL, SECRET, SESSION, CountingCodec, label_frame, settle
 from tests.support.link.path import End, stream_pair
 

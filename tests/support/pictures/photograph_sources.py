@@ -9,8 +9,8 @@ import pytest
 
 from common.wear_kinds import VALUES
 from common.wears import UNKNOWN
+from sender.train import worn as worn_people
 from sender.train.photographs.dataset import SOURCES, Source
-from sender.train.worn import people as worn_people
 
 
 def write_photographs(directory: Path, count: int = 13) -> dict[Source, Path]:

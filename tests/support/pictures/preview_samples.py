@@ -7,7 +7,7 @@ import torch
 
 from common.arrays import BoolArray, FloatArray
 from sender.perception.crop import CropBox
-from sender.perception.output import PerceptionOutput
+from sender.perception.perception_network import PerceptionOutput
 from sender.perception.track import ObservedPerson, TrackedPerson
 
 MASK = 32

@@ -17,7 +17,7 @@ from common.synthetic.assets.appearance import Appearance, Light
 from common.synthetic.renderer import Figure, Renderer, View
 from sender.capture.source import CapturedFrame
 from sender.perception.crop import CropBox
-from sender.perception.output import PerceptionOutput
+from sender.perception.perception_network import PerceptionOutput
 from sender.perception.track import ObservedPerson, TrackedPerson
 
 CAMERA = Camera(480, 640, 800.0)

@@ -6,12 +6,12 @@ from dataclasses import replace
 from common.arrays import Image
 from common.frames import Camera, PersonLabels
 from sender.capture.source import CapturedFrame
+from sender.config import TrackerConfig
 from sender.lookahead import Perceived
 from sender.people.reading_schedule import ReadingSchedule
 from sender.people.view import PeopleView, PersonView, Reader
-from sender.perception.config import TrackerConfig
+from sender.perception.crop import FrameClock
 from sender.perception.track import ObservedPerson, TrackedPerson
-from sender.perception.views import FrameClock
 
 
 class TrackedPeople:

@@ -12,7 +12,7 @@ from receiver.publish.config import PublishConfig
 from receiver.publish.frame_record import FrameRecord
 from receiver.publish.session_directory import SessionDirectory
 from sender.capture.open import open_source
-from sender.perception.config import TrackerConfig
+from sender.config import TrackerConfig
 from tests.bench.whole_system import whole_system
 
 SIZES = {"total": 51, "header": 29, "root": 4, "torso": 3, "head": 1, "left_arm": 3, "right_arm": 4, "hands": 7}

@@ -27,10 +27,10 @@ from common.texture.atlas import encode as encode_tile
 from common.wire.convert import Hello
 from sender.capture.open import open_source
 from sender.capture.source import CapturedFrame
+from sender.config import LinkConfig
 from sender.link.client import LinkClient
-from sender.link.config import LinkConfig
-from sender.link.transport.security import SecurityConfig
-from sender.link.transport.transport import Transport
+from sender.link.diagnosis import SecurityConfig
+from sender.link.transport import Transport
 
 DEADLY, SILENT = 11, 12
 DEADLY_EXIT_CODE = 3

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from common.weights import inference, loader
 from common.weights.manifest import WEIGHTS_DIRECTORY
-from sender.attributes.kind_stage import KindReader
+from sender.attributes.kind_reader import KindReader
 
 Change = Callable[[Tensor], Tensor]
 

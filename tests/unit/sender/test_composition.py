@@ -16,20 +16,17 @@ from common.labels import GROUPS
 from common.wire.traffic import LABELS, Traffic
 from sender.capture.source import FrameSource
 from sender.composition import Sender
-from sender.config import PlaybackConfig, RecordConfig, SenderConfig
-from sender.importance.importance import Importance
-from sender.link.config import LinkConfig
-from sender.link.observer import Fate
-from sender.link.transport.auto_transport import AutoTransport
-from sender.link.transport.transport import Transport
+from sender.config import LinkConfig, PlaybackConfig, RecordConfig, SenderConfig, SmoothingConfig
+from sender.importance import Importance
+from sender.link.quic_transport import AutoTransport
+from sender.link.session import Fate
+from sender.link.transport import Transport
 from sender.link_account import LinkAccount
 from sender.metrics import DropReason, SenderMetrics
 from sender.openings import OpenCamera, facts_of, hello_of, transport_of
 from sender.rate.controller import RateController
-from sender.rate.labels_ahead import LabelsAhead
 from sender.rate.policy import RateConfig
-from sender.rated_encoder import RatedEncoder
-from sender.semantics.config import SmoothingConfig
+from sender.rate.rated_encoder import LabelsAhead, RatedEncoder
 
 CAMERA = Camera(8, 8, 10.0)
 

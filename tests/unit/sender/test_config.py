@@ -3,12 +3,8 @@ from pathlib import Path
 import pytest
 
 from common.errors import UsageError
-from sender.capture.config import CaptureConfig
 from sender.capture.open import camera_name
-from sender.config import RecordConfig, SenderConfig
-from sender.link.config import LinkConfig
-from sender.preview.config import PreviewConfig
-from sender.spool.config import DeliveryConfig
+from sender.config import CaptureConfig, DeliveryConfig, LinkConfig, PreviewConfig, RecordConfig, SenderConfig
 
 TWO = CaptureConfig(("0", "rtsp://me:secret@door/a"))
 

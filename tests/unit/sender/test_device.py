@@ -18,7 +18,7 @@ from sender.metrics import SenderMetrics
 from sender.openings import OpenCamera
 from sender.people.view import PeopleView
 from sender.perception import detect
-from sender.texture.stage import TextureStage
+from sender.texture.texture_stage import TextureStage
 from tests.support.training.pretended_gpu import on_gpu, pretended_gpu
 
 # The first one is seen thoroughly, the others in one view; the third is the first whose colours are observed.

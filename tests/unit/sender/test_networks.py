@@ -11,7 +11,7 @@ from common.errors import WeightsError
 from common.weights.loader import architecture_of, save_weights
 from sender.perception import predictor
 from sender.perception import read as verifier
-from sender.perception.network import PerceptionConfig, PerceptionNet
+from sender.perception.perception_network import PerceptionConfig, PerceptionNet
 from sender.semantics import confidence
 
 TINY = PerceptionConfig(size=64, width=24, depth=2, heads=3, quarter=16, eighth=16, keypoint_width=16)

@@ -8,7 +8,7 @@ from common.frames import Camera, LabelFrame, PersonLabels
 from common.labels import LABEL_SIZE, split
 from common.wire.traffic import LABELS, Traffic
 from sender.capture.source import FrameSource
-from sender.congestion.packet_train import PacketTrainSample
+from sender.congestion.capacity import PacketTrainSample
 from sender.metrics import SenderMetrics
 from sender.rate.controller import RateController
 from sender.rate.policy import RateConfig

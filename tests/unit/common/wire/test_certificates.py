@@ -13,8 +13,8 @@ from common.errors import UsageError
 from common.io.addresses import Address
 from common.wire.certificates import CertificateFiles, certificates_in, subject_names
 from receiver.link.config import SecurityConfig as ReceiverSecurity
-from sender.link.transport.security import CredentialFiles
-from sender.link.transport.security import SecurityConfig as SenderSecurity
+from sender.link.diagnosis import CredentialFiles
+from sender.link.diagnosis import SecurityConfig as SenderSecurity
 from tests.support.link.certificate_authority import Authority
 
 NOW = datetime.now(UTC)

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from common.arrays import FloatArray, Image
 from common.head_outline import SECTORS
-from sender.attributes.head_outline import OutlineMemory, OutlineReader
+from sender.attributes.kind_reader import OutlineMemory, OutlineReader
 from sender.face.landmarks import FaceLandmarks
 
 RADIUS_M, PX_PER_M = 0.1, 500.0

@@ -3,7 +3,7 @@
 import numpy as np
 
 from common.body.anatomy import MIRRORED_KEYPOINTS
-from sender.attributes.kind_evidence import (
+from sender.attributes.kinds import (
     COLOUR_FEATURES,
     PARTS,
     PLACES,

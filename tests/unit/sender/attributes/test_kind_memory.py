@@ -5,7 +5,7 @@ import numpy as np
 from common.arrays import FloatArray
 from common.wear_kinds import VALUES
 from common.wears import Wears
-from sender.attributes.kind_memory import KindMemory
+from sender.attributes.kinds import KindMemory
 
 
 def view(**sure: float) -> dict[str, FloatArray]:

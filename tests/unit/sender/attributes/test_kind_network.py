@@ -3,9 +3,17 @@
 import torch
 
 from common.wear_kinds import VALUES
-from sender.attributes.kind_evidence import COLOUR_FEATURES, PART_PX, PARTS, KindViews
-from sender.attributes.kind_network import LOGITS, KindNet, KindNetConfig, by_attribute
-from sender.perception.output import FEATURE_SIZE
+from sender.attributes.kinds import (
+    COLOUR_FEATURES,
+    LOGITS,
+    PART_PX,
+    PARTS,
+    KindNet,
+    KindNetConfig,
+    KindViews,
+    by_attribute,
+)
+from sender.perception.perception_network import FEATURE_SIZE
 
 
 def views(people: int, seed: int = 0) -> KindViews:

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from common.wear_kinds import VALUES
-from sender.attributes.kind_sets import said, smallest_set
+from sender.attributes.kinds import said, smallest_set
 
 
 def sleeves(**shares: float) -> dict[str, np.ndarray]:

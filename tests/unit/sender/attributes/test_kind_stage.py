@@ -12,12 +12,11 @@ from common.blobs import WEARS, Blob
 from common.frames import Camera, PersonLabels
 from common.head_outline import SECTORS
 from common.wears import USUAL, WITHDRAWN, Wears
-from sender.attributes.head_outline import OutlineReader
-from sender.attributes.kind_stage import KindReader, KindStage
+from sender.attributes.kind_reader import KindReader, KindStage, OutlineReader
 from sender.capture.source import CapturedFrame
 from sender.face.landmarks import FaceLandmarks
 from sender.perception.crop import CropBox
-from sender.perception.output import PerceptionOutput
+from sender.perception.perception_network import PerceptionOutput
 from sender.perception.track import ObservedPerson, TrackedPerson
 from tests.support.pictures.tracked_people import TrackedPeople
 

@@ -10,8 +10,8 @@ from common.body.model import BodyModel
 from common.synthetic.assets.appearance import sample_appearance
 from common.synthetic.assets.garments import Canvas
 from common.synthetic.renderer import Renderer
-from sender.attributes.surface_evidence import FEATURES, PROBES_M, evidence
-from sender.perception.output import PerceptionOutput
+from sender.attributes.surface import FEATURES, PROBES_M, evidence
+from sender.perception.perception_network import PerceptionOutput
 from tests.support.pictures.synthetic_observation import CAMERA, CROP, RenderedPerson, render_person
 
 COSINE, NEARER, VALID, MASK = 0, 1, 2, slice(3, 3 + len(PROBES_M))

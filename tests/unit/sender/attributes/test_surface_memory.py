@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from common.arrays import FloatArray
-from sender.attributes.surface_memory import SurfaceMemory
+from sender.attributes.surface import SurfaceMemory
 
 E = 24
 TRUTH = np.linspace(-2, 2, E).astype(np.float32)

@@ -5,9 +5,8 @@ import torch
 
 from common.body.anatomy import POINTS, TOKENS
 from common.body.surface_space import SURFACE_SIZE
-from sender.attributes.surface_evidence import FEATURES, PLACES_M, SURFACE_PX, SurfaceViews
-from sender.attributes.surface_network import SurfaceNet, SurfaceNetConfig
-from sender.perception.output import FEATURE_SIZE
+from sender.attributes.surface import FEATURES, PLACES_M, SURFACE_PX, SurfaceNet, SurfaceNetConfig, SurfaceViews
+from sender.perception.perception_network import FEATURE_SIZE
 
 TINY = SurfaceNetConfig(width=32, heads=2, depth=1)
 HALF = SURFACE_PX // 2

@@ -13,9 +13,8 @@ from common.frames import PersonLabels
 from common.synthetic.assets.appearance import sample_appearance
 from common.synthetic.assets.garments import Canvas
 from common.synthetic.renderer import Renderer
-from sender.attributes.surface_network import SurfaceNet, SurfaceNetConfig
-from sender.attributes.surface_reader import SurfaceReader
-from sender.perception.output import FEATURE_SIZE, PerceptionOutput
+from sender.attributes.surface import SurfaceNet, SurfaceNetConfig, SurfaceReader
+from sender.perception.perception_network import FEATURE_SIZE, PerceptionOutput
 from sender.perception.track import ObservedPerson
 from tests.support.pictures.synthetic_observation import CAMERA, RenderedPerson, render_person
 from tests.support.pictures.tracked_people import TrackedPeople

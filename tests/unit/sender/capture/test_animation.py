@@ -11,11 +11,10 @@ import pytest
 from PIL import Image as PillowImage
 
 from common.errors import SourceError
-from sender.capture.animation import AnimationSource
 from sender.capture.images import ImageSource, read_image
 from sender.capture.open import open_source
 from sender.capture.source import CapturedFrame
-from sender.capture.video import VideoFileSource
+from sender.capture.video import AnimationSource, VideoFileSource
 from tests.support.pictures.clips import write_clip
 from tests.unit.sender.capture.test_images import HEIC, claim
 
@@ -238,7 +237,7 @@ def test_pictures_of_a_heic_are_pages(tmp_path: Path) -> None:
 
 
 def test_small_file_with_many_large_pictures_is_its_first(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("sender.capture.animation._MAX_PIXELS", 1000)
+    monkeypatch.setattr("sender.capture.video._MAX_PIXELS", 1000)
     path = moving(tmp_path / "a.gif")
     with open_source(str(path)) as source:
         assert isinstance(source, ImageSource)

@@ -2,7 +2,7 @@ from pathlib import Path
 
 import pytest
 
-from sender.capture.camera_list import listed_cameras
+from sender.capture.cameras import listed_cameras
 
 
 @pytest.fixture
@@ -33,7 +33,7 @@ def test_machine_without_cameras(tmp_path: Path) -> None:
 
 def test_device_that_may_not_be_opened(machine: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch) -> None:
     devices, _ = machine
-    monkeypatch.setattr("sender.capture.camera_list.os.access", lambda path, mode: False)
+    monkeypatch.setattr("sender.capture.cameras.os.access", lambda path, mode: False)
     monkeypatch.setattr(Path, "group", lambda _: "video")
     assert listed_cameras(*machine)[0] == (
         f"1  HD Webcam: HD Webcam ({devices}/video1): you may not open it: "

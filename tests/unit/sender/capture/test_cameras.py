@@ -12,8 +12,8 @@ import pytest
 
 from common.errors import SourceError
 from sender.capture.cameras import DeviceReader, RtspReader
-from sender.capture.config import CaptureConfig
 from sender.capture.source import without_credentials
+from sender.config import CaptureConfig
 from tests.support.pictures.clips import write_clip
 from tests.support.pictures.network_camera import Frame, NetworkCamera, frames_of
 

@@ -6,10 +6,10 @@ import pytest
 from PIL import Image as PillowImage
 
 from common.errors import SourceError
-from sender.capture.config import CaptureConfig
 from sender.capture.images import ImageSource
 from sender.capture.open import DEMO_PHOTOGRAPHS, open_source
 from sender.capture.video import VideoFileSource
+from sender.config import CaptureConfig
 from tests.unit.sender.capture.test_images import HEIC, paint
 from tests.unit.sender.capture.test_video import film
 

@@ -25,11 +25,11 @@ from common.wire.pictures import (
     encode_picture,
 )
 from sender.capture import picture_socket
-from sender.capture.config import CaptureConfig
 from sender.capture.open import open_source
 from sender.capture.picture_socket import MAX_CONNECTIONS, PictureServer
 from sender.capture.socket_source import SocketSource
 from sender.capture.source import CapturedFrame
+from sender.config import CaptureConfig
 from sender.metrics import SenderMetrics
 
 CLOCK = Clock(monotonic=lambda: 7.0, wall=lambda: 1000.0)

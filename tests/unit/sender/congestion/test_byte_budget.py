@@ -1,4 +1,4 @@
-from sender.congestion.byte_budget import ByteBudget
+from sender.congestion.pacing import ByteBudget
 
 
 def test_a_window_has_its_bytes_and_no_more() -> None:

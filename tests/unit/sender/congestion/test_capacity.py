@@ -1,7 +1,6 @@
 import pytest
 
-from sender.congestion.capacity import Capacity, CapacityEstimator
-from sender.congestion.packet_train import PacketTrainSample
+from sender.congestion.capacity import Capacity, CapacityEstimator, PacketTrainSample
 from tests.support.link.link_samples import FakeBottleneck
 
 

@@ -4,8 +4,8 @@ import heapq
 
 import numpy as np
 
-from sender.congestion.congestion_window import CongestionWindow
-from sender.congestion.samples import LinkSample
+from sender.congestion.capacity import LinkSample
+from sender.congestion.pacing import CongestionWindow
 from tests.netlab.pipe import Pipe, Shape
 from tests.netlab.traces import Trace
 

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from sender.congestion.meter import Meter
+from sender.congestion.pacing import Meter
 
 
 @pytest.mark.parametrize("budget_kbit", [5.0, 50.0])

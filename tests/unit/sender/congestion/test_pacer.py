@@ -1,4 +1,4 @@
-from sender.congestion.pacer import BackgroundPacer
+from sender.congestion.pacing import BackgroundPacer
 from tests.support.link.link_samples import sample
 
 CAPACITY_BPS = 8e6

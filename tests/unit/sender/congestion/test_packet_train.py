@@ -1,7 +1,7 @@
 import pytest
 
 from common.wire.traffic import wire_bytes
-from sender.congestion.packet_train import measure, message_sizes, pause_ms
+from sender.congestion.capacity import measure, message_sizes, pause_ms
 
 RATES = [20e3, 100e3, 1e6, 5e6, 20e6]
 

@@ -1,6 +1,6 @@
 import pytest
 
-from sender.congestion.paper_estimators import PaperBandwidth, PaperDelay
+from sender.congestion.capacity import PaperBandwidth, PaperDelay
 from tests.support.link.link_samples import sample
 
 

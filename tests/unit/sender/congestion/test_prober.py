@@ -4,8 +4,8 @@ import pytest
 
 from common.wire.convert import Heartbeat
 from common.wire.traffic import wire_bytes
-from sender.congestion.packet_train import PacketTrainSample
-from sender.congestion.prober import Prober, padded
+from sender.congestion.capacity import PacketTrainSample
+from sender.congestion.pacing import Prober, padded
 from tests.support.link.link_samples import sample
 
 FRAME_MS = 33.0

@@ -1,7 +1,7 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sender.congestion.windowed_extreme import WindowedExtreme
+from sender.congestion.capacity import WindowedExtreme
 
 
 @given(st.lists(st.tuples(st.floats(0, 50), st.floats(-1e3, 1e3)), min_size=1, max_size=60), st.booleans())

@@ -5,8 +5,7 @@ import pytest
 from scipy.spatial.transform import Rotation
 
 from common.arrays import FloatArray
-from sender.face.alignment import Alignment
-from sender.face.landmarks import LEFT_CORNERS, POINTS, RIGHT_CORNERS, FaceLandmarks
+from sender.face.landmarks import LEFT_CORNERS, POINTS, RIGHT_CORNERS, Alignment, FaceLandmarks
 
 TEMPLATE = np.random.default_rng(0).normal(0, 0.05, (POINTS, 3)).astype(np.float32)
 ALIGNMENT = Alignment(TEMPLATE, np.ones(POINTS, np.float32))

@@ -5,7 +5,7 @@ import pytest
 
 from common.arrays import Image
 from common.synthetic.renderer import View
-from sender.face.detector import FaceDetector
+from sender.face.landmarks import FaceDetector
 from tests.support.pictures.rendered_heads import Heads, Look
 
 

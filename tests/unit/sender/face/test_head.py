@@ -7,8 +7,8 @@ import torch
 
 from common.arrays import FloatArray
 from sender.face.actions import FaceActions
-from sender.face.alignment import AlignedFace
 from sender.face.head import HeadMemory, HeadReading
+from sender.face.landmarks import AlignedFace
 
 SHAPE, NEUTRAL = np.zeros(10, np.float32), np.zeros(52, np.float32)
 STEP_S = 1 / 30

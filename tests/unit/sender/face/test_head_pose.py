@@ -4,7 +4,7 @@ from scipy.spatial.transform import Rotation
 
 from common.body.model import BodyParameters, KeypointKinematics
 from common.frames import Camera
-from sender.face.head_pose import FRONT, HeadPoseReader
+from sender.face.head import FRONT, HeadPoseReader
 from tests.support.pictures.shown_heads import shown_head
 
 CAMERA = Camera(640, 480, 700.0)

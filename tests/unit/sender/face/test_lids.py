@@ -5,7 +5,7 @@ import pytest
 from scipy.spatial.transform import Rotation
 
 from common.arrays import Float64Array, FloatArray
-from sender.face.lids import Lids, lids_of_still
+from sender.face.actions import Lids, lids_of_still
 
 FPS = 30
 

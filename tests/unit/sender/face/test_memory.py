@@ -8,8 +8,8 @@ from scipy.spatial.transform import Rotation
 from common.arrays import FloatArray
 from common.body.anatomy import FACIAL_ACTIONS
 from sender.face.actions import FaceActions, FaceActionsConfig
-from sender.face.alignment import FEATURES, AlignedFace
-from sender.face.memory import FaceMemory
+from sender.face.face_reader import FaceMemory
+from sender.face.landmarks import FEATURES, AlignedFace
 
 JAW, CLOSE, SMILE, BROW, LEFT, RIGHT = (
     FACIAL_ACTIONS.index(name)

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from sender.face.region import face_px, region_of_keypoints
+from sender.face.landmarks import face_px, region_of_keypoints
 
 UPRIGHT = np.array([[100, 118], [120, 100], [80, 100]], np.float32)
 

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from sender.face.resting import RestingLevels
+from sender.face.actions import RestingLevels
 
 
 def test_levels_take_little_memory_and_forget() -> None:

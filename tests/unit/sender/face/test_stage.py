@@ -11,10 +11,9 @@ from common.arrays import Image
 from common.body.faces import ExpressionSpace
 from common.frames import Camera, PersonLabels
 from sender.face.actions import FaceActions
-from sender.face.head import HeadReading
-from sender.face.head_pose import HeadPoseReader
+from sender.face.face_reader import FaceStage, _Known
+from sender.face.head import HeadPoseReader, HeadReading
 from sender.face.landmarks import POINTS, FaceLandmarks
-from sender.face.stage import FaceStage, _Known
 from sender.perception.crop import CropBox
 from sender.perception.track import ObservedPerson
 from tests.support.pictures.preview_samples import MASK, observed

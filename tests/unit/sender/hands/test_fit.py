@@ -6,8 +6,7 @@ from scipy.spatial.transform import Rotation
 
 from common.arrays import Float64Array
 from common.body.model import BodyModel
-from sender.hands.fit import HandFitter
-from sender.hands.skeleton import ANGLES, FINGERS, HandSkeleton
+from sender.hands.fit import ANGLES, FINGERS, HandFitter, HandSkeleton
 
 _FLEXIONS = np.tile([False, True, False, True, True], FINGERS)
 

@@ -13,14 +13,11 @@ from common.body.label_space import LabelSpace
 from common.body.model import BodyModel, BodyParameters
 from common.frames import Camera, PersonLabels
 from common.labels import OPTIONAL_GROUPS, concatenate, split
-from sender.hands.fit import HandFitter
-from sender.hands.labels import GROUPS, FingerLabels
+from sender.hands.fit import ANGLES, FINGERS, GROUPS, FingerLabels, HandFitter, HandSkeleton, Wrists
+from sender.hands.hands_reader import HandsStage
 from sender.hands.landmarks import Place, SeenHand
-from sender.hands.skeleton import ANGLES, FINGERS, HandSkeleton
-from sender.hands.stage import HandsStage
-from sender.hands.wrist import Wrists
 from sender.perception.crop import CropBox
-from sender.perception.output import PerceptionOutput
+from sender.perception.perception_network import PerceptionOutput
 from sender.perception.track import ObservedPerson, TrackedPerson
 from tests.support.pictures.tracked_people import TrackedPeople
 

@@ -10,7 +10,7 @@ from common.body.anatomy import JOINT_INDEX, JOINTS
 from common.body.label_space import LabelSpace
 from common.body.model import BodyModel, BodyOutput, BodyParameters, axis_angle_to_matrix
 from common.labels import OPTIONAL_GROUPS, concatenate, split
-from sender.hands.wrist import Wrists
+from sender.hands.fit import Wrists
 
 
 @pytest.fixture(scope="module")

@@ -8,7 +8,7 @@ import pytest
 from common.errors import WeightsError
 from common.frames import PersonLabels
 from common.labels import GROUP_BY_NAME, GROUP_NAMES, OPTIONAL_GROUPS
-from sender.importance.importance import Importance
+from sender.importance import Importance
 
 PERSON = PersonLabels(identity=0, score=1.0, labels={})
 

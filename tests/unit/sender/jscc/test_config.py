@@ -9,8 +9,7 @@ from common.channel.state import ChannelState
 from common.errors import UsageError
 from common.io.command_line import read_config
 from sender.__main__ import PROGRAM
-from sender.config import SenderConfig
-from sender.jscc.config import JsccConfig
+from sender.config import JsccConfig, SenderConfig
 
 
 @pytest.mark.parametrize(

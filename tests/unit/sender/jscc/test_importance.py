@@ -6,9 +6,9 @@ import numpy as np
 import torch
 
 from common.body.anatomy import REGION_INDEX
-from sender.jscc.importance import importance_of
+from sender.image_channel import importance_of
 from sender.perception.crop import CropBox
-from sender.perception.output import PARTS, PerceptionOutput
+from sender.perception.perception_network import PARTS, PerceptionOutput
 from sender.perception.track import ObservedPerson, TrackedPerson
 
 TEXELS = 64

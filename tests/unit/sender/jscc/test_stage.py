@@ -11,9 +11,9 @@ from common.blobs import SIGNAL
 from common.channel.channel import SignalBlob
 from common.channel.state import ChannelState
 from common.frames import Camera
+from sender import image_channel as stages
 from sender.capture.source import CapturedFrame
-from sender.jscc import stage as stages
-from sender.jscc.stage import JsccStage
+from sender.image_channel import JsccStage
 from sender.lookahead import Perceived
 from sender.metrics import SenderMetrics
 from sender.perception.crop import CropBox

@@ -15,8 +15,8 @@ from common.wire.convert import (
     encode_server,
 )
 from common.wire.frame_messages import SenderReport
-from sender.link.config import LinkConfig
-from sender.link.observer import Fate
+from sender.config import LinkConfig
+from sender.link.session import Fate
 from tests.support.link.counting_codec import MODEL, label_frame, settle
 from tests.support.link.path import End
 from tests.support.link.scripted_receiver import (

@@ -6,8 +6,8 @@ import pytest
 from common.blobs import WEARS, Blob
 from common.errors import PeerError
 from common.wire.convert import AckStatus, Welcome
-from sender.link.delayed_acknowledgement import DelayedAcknowledgement
-from sender.link.observer import Fate
+from sender.link.delivery import DelayedAcknowledgement
+from sender.link.session import Fate
 from tests.support.link.clocked_delivery import ClockedDelivery
 from tests.support.link.counting_codec import MODEL, label_frame, settle
 from tests.support.link.link_samples import ConstantPacer

@@ -8,7 +8,7 @@ import pytest
 from common.codec.packet import MAX_BUNDLE
 from common.frames import LabelFrame
 from sender.link.frame_queue import FrameQueue, InFlight
-from sender.spool.spool import Spool, SpoolContent
+from sender.spool import Spool, SpoolContent
 from tests.support.link.counting_codec import MODEL, label_frame, settle, until
 
 CONTENT = SpoolContent("clip", 1, MODEL)

@@ -22,8 +22,8 @@ from common.wire.convert import (
 )
 from common.wire.stream import StreamBroken
 from sender.link import delivery as delivery_module
-from sender.link.keepalive.clock_offset import ClockComparison
-from sender.link.observer import Fate
+from sender.link.keepalive import ClockComparison
+from sender.link.session import Fate
 from sender.rate.controller import RateController
 from sender.rate.policy import RateConfig
 from tests.netlab.hostile.hostile_packets import hostile_answers

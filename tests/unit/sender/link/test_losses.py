@@ -1,8 +1,8 @@
 import itertools
 
 from common.wire.convert import MAX_WINDOW, Acknowledgement, AckStatus
+from sender.link.delivery import Losses
 from sender.link.frame_queue import InFlight
-from sender.link.losses import Losses
 from tests.support.link.counting_codec import label_frame
 
 

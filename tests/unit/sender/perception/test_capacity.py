@@ -3,11 +3,10 @@ from collections.abc import Sequence
 import pytest
 
 from common.arrays import ByteArray
-from sender.perception.network import PerceptionConfig, PerceptionNet
-from sender.perception.output import PerceptionOutput
+from sender.perception.crop import View
+from sender.perception.perception_network import PerceptionConfig, PerceptionNet, PerceptionOutput
 from sender.perception.predictor import Perception
 from sender.perception.read import people_carried
-from sender.perception.views import View
 
 TINY = PerceptionConfig(size=32, width=24, depth=2, heads=3, quarter=16, eighth=16, keypoint_width=16)
 

@@ -9,20 +9,16 @@ import torch
 
 from common.arrays import FloatArray, Image
 from common.frames import Camera
-from sender.face.detector import FoundFace
-from sender.face.head_pose import HeadPoseReader
-from sender.face.landmarks import FaceLandmarks
-from sender.perception.close_ups import CloseUps, box_of, shows_head_of, with_head
-from sender.perception.config import TrackerConfig
+from sender.config import TrackerConfig
+from sender.face.head import HeadPoseReader
+from sender.face.landmarks import FaceLandmarks, FoundFace
 from sender.perception.crop import CropBox
-from sender.perception.detect import Detection, Detector
-from sender.perception.nanodet import NanoDetConfig
-from sender.perception.network import PerceptionConfig, PerceptionNet
-from sender.perception.output import PerceptionOutput
+from sender.perception.detect import Detection, Detector, NanoDetConfig
+from sender.perception.perception_network import PerceptionConfig, PerceptionNet, PerceptionOutput
+from sender.perception.perception_stage import CloseUps, PerceptionStage, box_of, shows_head_of, with_head
 from sender.perception.predictor import Perception
 from sender.perception.read import Verifier, VerifierConfig, VerifierNet
 from sender.perception.similarity import ImagePose
-from sender.perception.stage import PerceptionStage
 from sender.perception.track import TrackedPerson
 from tests.support.pictures.preview_samples import MASK, observed
 from tests.support.pictures.shown_heads import shown_head

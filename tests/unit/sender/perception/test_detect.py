@@ -14,8 +14,15 @@ from common.weights.inference import NetworkInUse
 from common.weights.loader import load_recorded, save_weights
 from sender.capture.open import DEMO_CLIP
 from sender.capture.video import VideoFileSource
-from sender.perception.detect import KIND, LETTERBOX_GREY, WEIGHTS_NAME, Detector, letterboxed
-from sender.perception.nanodet import NanoDetConfig, NanoDetNet
+from sender.perception.detect import (
+    KIND,
+    LETTERBOX_GREY,
+    WEIGHTS_NAME,
+    Detector,
+    NanoDetConfig,
+    NanoDetNet,
+    letterboxed,
+)
 
 TINY = NanoDetConfig(size=64, width=8, pyramid=8)
 NOISE: Image = np.random.default_rng(0).integers(0, 255, (90, 160, 3), dtype=np.uint8)

@@ -5,10 +5,9 @@ import torch
 
 from common.body.model import BodyModel
 from sender.perception.heads import cell_centres, peak_positions
-from sender.perception.network import PerceptionConfig, PerceptionNet
-from sender.perception.output import PerceptionOutput, mask_moments
+from sender.perception.perception_network import PerceptionConfig, PerceptionNet, PerceptionOutput, mask_moments
 from sender.perception.predictor import mean, mirrored
-from sender.train.crops.batches import CropBatch, mirror
+from sender.train.crops import CropBatch, mirror
 from tests.unit.sender.train.crops.test_batches import random_crops
 from tests.unit.sender.train.crops.test_multi_task_loss import perfect
 

@@ -1,6 +1,6 @@
 import pytest
 
-from sender.perception.views import USUAL_STEP_S, FrameClock
+from sender.perception.crop import USUAL_STEP_S, FrameClock
 
 
 def test_time_is_that_of_the_frames() -> None:

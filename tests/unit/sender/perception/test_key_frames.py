@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from sender.perception.crop import CropBox
-from sender.perception.network import PerceptionConfig, PerceptionNet
+from sender.perception.perception_network import PerceptionConfig, PerceptionNet
 from sender.perception.read import KeyFrames
 from sender.perception.track import ObservedPerson, TrackedPerson
 

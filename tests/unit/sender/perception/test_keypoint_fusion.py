@@ -16,10 +16,9 @@ from common.weights.devices import CPU
 from common.weights.inference import NetworkInUse, in_use
 from common.weights.loader import load_recorded
 from common.weights.manifest import WEIGHTS_DIRECTORY
-from sender.config import SenderConfig
+from sender.config import SenderConfig, TrackingConfig
 from sender.doctor import _keypoints
 from sender.perception import second_opinion
-from sender.perception.config import TrackingConfig
 from sender.perception.crop import CropBox
 from sender.perception.keypoint_fusion import (
     KIND,
@@ -34,8 +33,7 @@ from sender.perception.keypoint_fusion import (
     named_as,
 )
 from sender.perception.movenet import MoveNet, MoveNetKeypoints
-from sender.perception.network import PerceptionConfig, PerceptionNet
-from sender.perception.output import FusedOutput
+from sender.perception.perception_network import FusedOutput, PerceptionConfig, PerceptionNet
 from sender.perception.predictor import Perception
 from sender.perception.read import predict_in_boxes
 from sender.perception.second_opinion import SecondOpinion, alone, in_crops, mean_of, reading_of

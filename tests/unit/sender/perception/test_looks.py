@@ -6,12 +6,11 @@ import numpy as np
 from torch import Tensor
 
 from common.arrays import Image
-from sender.perception.config import TrackerConfig
+from sender.config import TrackerConfig
 from sender.perception.detect import Detection
-from sender.perception.network import PerceptionNet
-from sender.perception.output import PerceptionOutput
+from sender.perception.perception_network import PerceptionNet, PerceptionOutput
+from sender.perception.perception_stage import PerceptionStage
 from sender.perception.predictor import ZOOMS
-from sender.perception.stage import PerceptionStage
 from tests.unit.sender.perception.test_stage import (
     CAMERA,
     TINY,

@@ -6,8 +6,7 @@ import torch
 from torch import Tensor
 
 from sender.perception.heads import Refinement
-from sender.perception.network import TASKS, PerceptionConfig, PerceptionNet, TaskMask
-from sender.perception.output import PerceptionOutput
+from sender.perception.perception_network import TASKS, PerceptionConfig, PerceptionNet, PerceptionOutput, TaskMask
 
 TINY = PerceptionConfig(size=64, width=24, depth=2, heads=3, quarter=16, eighth=16, keypoint_width=16)
 

@@ -3,7 +3,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from sender.perception.network import PerceptionConfig, PerceptionNet
+from sender.perception.perception_network import PerceptionConfig, PerceptionNet
 from sender.perception.predictor import Perception
 
 TINY = PerceptionConfig(size=64, width=24, depth=2, heads=3, quarter=16, eighth=16, keypoint_width=16)

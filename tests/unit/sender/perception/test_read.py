@@ -5,8 +5,7 @@ import pytest
 import torch
 
 from sender.perception.crop import CropBox
-from sender.perception.network import PerceptionConfig, PerceptionNet
-from sender.perception.output import PerceptionOutput
+from sender.perception.perception_network import PerceptionConfig, PerceptionNet, PerceptionOutput
 from sender.perception.predictor import Perception
 from sender.perception.read import person_box, uncut_box
 

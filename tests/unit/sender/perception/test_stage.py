@@ -11,19 +11,17 @@ from torch import Tensor
 
 from common.arrays import FloatArray, Image
 from common.frames import Camera
+from sender.config import TrackerConfig, TrackingConfig
 from sender.perception import movenet as movenet_predictor
 from sender.perception import predictor, second_opinion
-from sender.perception.config import TrackerConfig, TrackingConfig
-from sender.perception.detect import Detection, Detector
-from sender.perception.nanodet import NanoDetConfig
-from sender.perception.network import PerceptionConfig, PerceptionNet
-from sender.perception.output import FusedOutput, PerceptionOutput
+from sender.perception.crop import View
+from sender.perception.detect import Detection, Detector, NanoDetConfig
+from sender.perception.perception_network import FusedOutput, PerceptionConfig, PerceptionNet, PerceptionOutput
+from sender.perception.perception_stage import PerceptionStage
 from sender.perception.predictor import Perception
 from sender.perception.read import Verifier, VerifierConfig, VerifierNet
 from sender.perception.second_opinion import SecondOpinion
 from sender.perception.similarity import box_gain, smoothed_box
-from sender.perception.stage import PerceptionStage
-from sender.perception.views import View
 
 TINY = PerceptionConfig(size=32, width=24, depth=2, heads=3, quarter=16, eighth=16, keypoint_width=16)
 CAMERA = Camera(320, 240, 400.0)

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from common.arrays import Box
-from sender.perception.config import TrackerConfig
+from sender.config import TrackerConfig
 from sender.perception.detect import Detection
 from sender.perception.similarity import Appearance, ImagePose, intersection_over_union
 from sender.perception.track import Candidate, TrackedPerson, Tracker

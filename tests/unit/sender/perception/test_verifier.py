@@ -8,7 +8,7 @@ from common.arrays import FloatArray
 from sender.capture.open import DEMO_CLIP
 from sender.capture.video import VideoFileSource
 from sender.perception.detect import Detector
-from sender.perception.output import FusedOutput, PerceptionOutput
+from sender.perception.perception_network import FusedOutput, PerceptionOutput
 from sender.perception.predictor import Perception
 from sender.perception.read import Verifier, predict_in_boxes
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from common.arrays import FloatArray
-from sender.perception.views import OTHER, View, ViewMean, ViewTurns
+from sender.perception.crop import OTHER, View, ViewMean, ViewTurns
 
 BIAS = np.array([0.5, -0.25, 0.0], np.float32)
 SIGNS = {"both": 0, "plain": 1, "mirrored": -1}

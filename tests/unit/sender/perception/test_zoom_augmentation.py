@@ -6,8 +6,7 @@ import torch
 
 from common.body.model import BodyModel
 from sender.perception.crop import CropBox
-from sender.perception.network import PerceptionNet
-from sender.perception.output import PerceptionOutput
+from sender.perception.perception_network import PerceptionNet, PerceptionOutput
 from sender.perception.predictor import Perception, in_crops
 from tests.unit.sender.perception.test_flip_augmentation import TINY
 from tests.unit.sender.train.crops.test_batches import random_crops

@@ -11,9 +11,9 @@ from common.arrays import Image
 from common.errors import OutputError, UsageError
 from common.frames import Camera
 from sender.capture.source import CapturedFrame, FrameSource
+from sender.config import PreviewConfig
 from sender.lookahead import Perceived
 from sender.perception.crop import CropBox
-from sender.preview.config import PreviewConfig
 from sender.preview.video import Preview, open_preview
 from tests.support.pictures.preview_samples import block, observed
 

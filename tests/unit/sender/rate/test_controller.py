@@ -1,6 +1,6 @@
 import math
 
-from sender.congestion.packet_train import PacketTrainSample
+from sender.congestion.capacity import PacketTrainSample
 from sender.rate.controller import RateController
 from sender.rate.policy import RateConfig
 from tests.support.link.link_samples import FakeBottleneck, sample

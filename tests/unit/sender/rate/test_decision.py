@@ -7,7 +7,7 @@ import pytest
 
 from common.frames import MAX_AHEAD_STEPS
 from common.wire.traffic import MessageCost
-from sender.rate.decision import MAX_F, Decision, Means, decide, label_bytes
+from sender.rate.controller import MAX_F, Decision, Means, decide, label_bytes
 
 FAST = Means(math.inf, math.inf, 30.0)
 

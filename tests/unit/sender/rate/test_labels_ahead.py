@@ -9,7 +9,7 @@ from common.arrays import FloatArray
 from common.frames import AHEAD_STEP_S, LabelFrame
 from common.labels import FAST_GROUPS, LABEL_SIZE, concatenate, group_slices
 from common.motion.label_track import LabelTrack, MotionPredictor
-from sender.rate.labels_ahead import LabelsAhead
+from sender.rate.rated_encoder import LabelsAhead
 from tests.support.motion.label_motion import frame_of, person, with_rotation
 
 T0, HZ = 1_800_000_000.0, 40.0

@@ -15,7 +15,7 @@ from common.labels import GROUPS
 from common.recording.format import RecordedFrame
 from common.recording.reader import Recording
 from common.recording.writer import RecordingWriter
-from sender.recording.recorder import NoPeer, RecordedDelivery, open_recorder
+from sender.recorder import NoPeer, RecordedDelivery, open_recorder
 from tests.support.motion.label_motion import MODEL_HASH, clip
 from tests.support.receiver.recordings import FACTS
 

@@ -3,8 +3,7 @@ import numpy.testing as npt
 
 from common.frames import Camera
 from sender.perception.crop import CropBox
-from sender.semantics.bodies import entries_in_crops, entries_in_frame
-from sender.semantics.crop_labels import ENTRIES
+from sender.semantics.bodies import ENTRIES, entries_in_crops, entries_in_frame
 
 
 def test_bodies_go_from_crops_to_the_frame_and_back() -> None:

@@ -9,9 +9,9 @@ import torch
 from common.arrays import FloatArray
 from common.labels import group_slices
 from sender.perception.crop import CropBox
-from sender.perception.network import PerceptionConfig, PerceptionNet
-from sender.perception.output import PerceptionOutput
+from sender.perception.perception_network import PerceptionConfig, PerceptionNet, PerceptionOutput
 from sender.perception.track import ObservedPerson, TrackedPerson
+from sender.semantics.bodies import ENTRIES
 from sender.semantics.confidence import (
     EVIDENCE,
     LIMBS,
@@ -19,7 +19,6 @@ from sender.semantics.confidence import (
     ConfidenceNet,
     evidence,
 )
-from sender.semantics.crop_labels import ENTRIES
 
 TINY = PerceptionConfig(size=32, width=24, depth=2, heads=3, quarter=16, eighth=16, keypoint_width=16)
 

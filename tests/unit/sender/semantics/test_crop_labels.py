@@ -3,7 +3,7 @@ import torch
 from common.body.label_space import LabelSpace
 from common.body.model import BodyModel, BodyParameters, axis_angle_to_matrix
 from common.synthetic.motion.poses import PoseSampler
-from sender.semantics.crop_labels import ENTRIES, body_in_crop, crop_entries
+from sender.semantics.bodies import ENTRIES, body_in_crop, crop_entries
 
 
 def test_round_trip_at_any_focal_length() -> None:

@@ -6,11 +6,9 @@ import torch
 
 from common.weights.devices import CPU
 from common.weights.inference import NetworkInUse
-from sender.perception.output import FEATURE_SIZE
-from sender.semantics.crop_labels import ENTRIES
-from sender.semantics.fitting import FitterOnGpu, FitterOnHost, FittingNetwork
-from sender.semantics.predictor import PoseHead
-from sender.semantics.refine import Refiner, Targets
+from sender.perception.perception_network import FEATURE_SIZE
+from sender.semantics.bodies import ENTRIES
+from sender.semantics.refine import FitterOnGpu, FitterOnHost, FittingNetwork, PoseHead, Refiner, Targets
 
 PEOPLE = 3
 

@@ -7,10 +7,10 @@ from common.body.label_space import LabelSpace
 from common.body.model import KeypointKinematics
 from common.frames import Camera
 from common.labels import LABEL_SIZE
-from sender.face.head_pose import FRONT, HeadPoseReader
+from sender.face.head import FRONT, HeadPoseReader
 from sender.perception.crop import CropBox
-from sender.semantics.crop_labels import ENTRIES
-from sender.semantics.heads import HeadPlacement, head_in_crop
+from sender.semantics.bodies import ENTRIES
+from sender.semantics.refine import HeadPlacement, head_in_crop
 from tests.support.pictures.preview_samples import MASK, observed
 from tests.support.pictures.shown_heads import shown_head
 

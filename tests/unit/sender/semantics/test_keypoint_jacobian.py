@@ -3,8 +3,7 @@ from torch import Tensor
 
 from common.body.label_space import LabelSpace
 from common.body.model import KeypointKinematics
-from sender.semantics.crop_labels import ENTRIES, body_in_crop
-from sender.semantics.keypoint_jacobian import KeypointJacobian
+from sender.semantics.bodies import ENTRIES, KeypointJacobian, body_in_crop
 
 PEOPLE = 3
 

@@ -12,13 +12,13 @@ from common.arrays import FloatArray
 from common.body.label_space import LabelSpace
 from common.frames import Camera
 from common.labels import group_slices
+from sender.config import SmoothingConfig
 from sender.perception.crop import CropBox
 from sender.perception.predictor import Perception
 from sender.perception.track import ObservedPerson, TrackedPerson
-from sender.semantics.config import SmoothingConfig
-from sender.semantics.crop_labels import pose_entries
-from sender.semantics.predictor import PoseHead
-from sender.semantics.stage import SemanticsStage
+from sender.semantics.bodies import pose_entries
+from sender.semantics.refine import PoseHead
+from sender.semantics.semantics_stage import SemanticsStage
 from tests.support.processes.demo_clip import demo_picture
 
 

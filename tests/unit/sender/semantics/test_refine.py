@@ -9,9 +9,8 @@ from common.body.anatomy import JOINT_INDEX
 from common.body.label_space import LabelSpace
 from common.body.model import BodyParameters, KeypointKinematics, axis_angle_to_matrix
 from common.synthetic.motion.poses import PoseSampler
-from sender.perception.network import PerceptionConfig, PerceptionNet
-from sender.perception.output import PerceptionOutput
-from sender.semantics.crop_labels import body_in_crop, crop_entries
+from sender.perception.perception_network import PerceptionConfig, PerceptionNet, PerceptionOutput
+from sender.semantics.bodies import body_in_crop, crop_entries
 from sender.semantics.refine import Refiner, Targets
 
 PEOPLE = 6

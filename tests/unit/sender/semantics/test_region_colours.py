@@ -3,7 +3,7 @@ import pytest
 
 from common.arrays import FloatArray
 from common.body.anatomy import REGION_INDEX, REGIONS
-from sender.semantics.region_colours import RegionColours
+from sender.semantics.visibility import RegionColours
 
 RED, BLUE = np.array([0.9, 0.1, 0.1], np.float32), np.array([0.1, 0.1, 0.9], np.float32)
 

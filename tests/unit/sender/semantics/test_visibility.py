@@ -10,7 +10,7 @@ from common.arrays import FloatArray
 from common.frames import Camera
 from common.labels import LIMBS, MAY_BE_UNSEEN
 from sender.perception.crop import CropBox
-from sender.perception.output import PerceptionOutput
+from sender.perception.perception_network import PerceptionOutput
 from sender.semantics.visibility import LEAST_CONFIDENCE, SteadyConfidence, limb_log_odds
 
 FPS = 30

@@ -14,7 +14,7 @@ from common.errors import OutputError, UsageError
 from common.frames import Camera, LabelFrame, PersonLabels
 from common.recording.reader import Recording
 from common.recording.writer import file_head
-from sender.spool.spool import Spool, SpoolContent
+from sender.spool import Spool, SpoolContent
 from tests.support.receiver.recordings import FACTS
 
 CONTENT = SpoolContent("walk.mp4", 1, b"\x01" * 8)
@@ -51,7 +51,7 @@ def files(directory: Path) -> list[int]:
 
 @pytest.fixture(autouse=True)
 def short_segments(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("sender.spool.spool._FRAMES_PER_SEGMENT", 4)
+    monkeypatch.setattr("sender.spool._FRAMES_PER_SEGMENT", 4)
 
 
 def fill(spool: Spool, count: int) -> None:

@@ -5,7 +5,7 @@ from common.body.model import BodyModel
 from common.synthetic.assets.appearance import Appearance
 from common.synthetic.renderer import Renderer
 from common.texture.atlas import AtlasLayout
-from sender.texture.atlas_view import AtlasCamera
+from sender.texture.atlas import AtlasCamera
 from tests.support.pictures.synthetic_observation import RenderedPerson, render_person
 
 

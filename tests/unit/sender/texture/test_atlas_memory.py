@@ -6,8 +6,7 @@ import pytest
 from common.body.anatomy import ATLAS_SIZE
 from common.body.model import BodyModel
 from common.texture.atlas import AtlasLayout
-from sender.texture.atlas_memory import AtlasMemory
-from sender.texture.atlas_view import AtlasCamera, AtlasView
+from sender.texture.atlas import AtlasCamera, AtlasMemory, AtlasView
 from tests.support.pictures.synthetic_observation import RenderedPerson
 from tests.unit.sender.texture.test_atlas_view import view_of
 

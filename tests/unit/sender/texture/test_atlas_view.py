@@ -6,8 +6,7 @@ import numpy as np
 
 from common.body.model import BodyModel
 from common.frames import Camera
-from sender.texture.atlas_view import AtlasCamera, AtlasView
-from sender.texture.observation import Observation
+from sender.texture.atlas import AtlasCamera, AtlasView, Observation
 from tests.support.pictures.synthetic_observation import CAMERA, RenderedPerson
 
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from common.arrays import FloatArray, Int32Array, IntArray
-from sender.texture.light import LightEstimate
+from sender.texture.atlas import LightEstimate
 
 _COUNT = 4000
 _MIRROR = np.arange(_COUNT, dtype=np.int32) ^ 1

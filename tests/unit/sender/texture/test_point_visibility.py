@@ -7,7 +7,7 @@ from common.frames import Camera
 from common.synthetic.assets.appearance import Appearance
 from common.synthetic.motion.poses import PoseSampler
 from common.synthetic.renderer import Renderer
-from sender.texture.point_visibility import view_cosine
+from sender.texture.atlas import view_cosine
 from tests.support.pictures.synthetic_observation import CAMERA, RenderedPerson, render_person
 
 

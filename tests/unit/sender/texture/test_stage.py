@@ -10,9 +10,8 @@ from common.texture.atlas import TILES, WITHDRAWN, AtlasLayout, Tile
 from receiver.texture.received_texture import ReceivedTexture
 from sender.face.actions import FaceActions
 from sender.face.landmarks import IRIS_POINTS, LID_POINTS
-from sender.texture.atlas_memory import AtlasMemory
-from sender.texture.atlas_view import AtlasView
-from sender.texture.stage import TextureStage
+from sender.texture.atlas import AtlasMemory, AtlasView
+from sender.texture.texture_stage import TextureStage
 from tests.support.pictures.synthetic_observation import CAMERA, RenderedPerson
 from tests.support.pictures.tracked_people import TrackedPeople
 

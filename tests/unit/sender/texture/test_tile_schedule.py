@@ -8,9 +8,8 @@ from common.body.anatomy import ATLAS_SIZE, REGION_INDEX
 from common.body.model import BodyModel
 from common.texture.atlas import TILES, WITHDRAWN, AtlasLayout, Tile
 from receiver.texture.received_texture import ReceivedTexture
-from sender.texture.atlas_memory import AtlasMemory
-from sender.texture.atlas_view import AtlasView
-from sender.texture.tile_schedule import TileSchedule
+from sender.texture.atlas import AtlasMemory, AtlasView
+from sender.texture.texture_stage import TileSchedule
 
 
 @pytest.fixture(scope="module")

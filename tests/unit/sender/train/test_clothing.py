@@ -8,8 +8,7 @@ from torch import Tensor
 
 from common.body.anatomy import POINTS
 from common.body.surface_space import SURFACE_SIZE
-from sender.attributes.surface_evidence import FEATURES, SurfaceViews
-from sender.attributes.surface_network import SurfaceEstimate
+from sender.attributes.surface import FEATURES, SurfaceEstimate, SurfaceViews
 from sender.train.clothing import StoredViews, augmented, dense_loss, entry_loss
 from tests.unit.sender.attributes.test_surface_network import HALF, views
 

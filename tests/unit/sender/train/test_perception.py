@@ -6,8 +6,8 @@ from functools import partial
 import torch
 
 from common.body.model import BodyModel, KeypointKinematics
-from sender.perception.network import PerceptionNet
-from sender.train.crops.batches import CropBatch
+from sender.perception.perception_network import PerceptionNet
+from sender.train.crops import CropBatch
 from sender.train.perception import best_mask_threshold, mixed_loss, shift_mask_threshold
 from tests.unit.sender.train.crops.test_batches import random_crops
 from tests.unit.sender.train.crops.test_multi_task_loss import TINY, crops

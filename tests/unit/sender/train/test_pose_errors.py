@@ -5,9 +5,9 @@ from pathlib import Path
 import pytest
 import torch
 
-from sender.perception.output import CERTAINTIES, FEATURE_SIZE
-from sender.semantics.crop_labels import ENTRIES
-from sender.semantics.predictor import ERRORS_NAME, PoseErrors
+from sender.perception.perception_network import CERTAINTIES, FEATURE_SIZE
+from sender.semantics.bodies import ENTRIES
+from sender.semantics.refine import ERRORS_NAME, PoseErrors
 from sender.train import pose_errors
 from sender.train.pose_errors import Samples
 from tests.support.training.training_examples import flags_of_examples

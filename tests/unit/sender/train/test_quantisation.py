@@ -9,9 +9,9 @@ from common.weights.loader import load_recorded
 from common.weights.manifest import find_entry
 from sender.perception import detect as detector
 from sender.perception import movenet, predictor
+from sender.perception.detect import NanoDetConfig, NanoDetNet
 from sender.perception.movenet import MoveNetConfig, MoveNetGraph, MoveNetNet
-from sender.perception.nanodet import NanoDetConfig, NanoDetNet
-from sender.perception.network import PerceptionConfig, PerceptionNet
+from sender.perception.perception_network import PerceptionConfig, PerceptionNet
 from sender.train import quantisation
 from sender.train.quantisation import Subject, calibrated
 

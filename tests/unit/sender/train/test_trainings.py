@@ -15,8 +15,8 @@ from common.synthetic.render_shards import Task, render_shard
 from common.training.run import parse, train
 from common.weights.loader import load_weights
 from common.weights.manifest import read_manifest
-from sender.attributes.surface_reader import SurfaceReader
-from sender.perception.network import PerceptionConfig
+from sender.attributes.surface import SurfaceReader
+from sender.perception.perception_network import PerceptionConfig
 from sender.perception.read import Verifier
 from sender.train import (
     clothing,

@@ -10,7 +10,7 @@ import torch
 from common.synthetic.dataset import SPLITS
 from sender.perception.read import EVIDENCE
 from sender.train import verifier
-from sender.train.frames.composed import Frame
+from sender.train.photographs.composed import Frame
 from sender.train.photographs.dataset import SOURCES, PhotographDataset, convert
 from sender.train.verifier import Examples, area_under_curve, unstretched
 from tests.support.pictures.photograph_sources import write_photographs

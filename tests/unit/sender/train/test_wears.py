@@ -8,11 +8,9 @@ from common.arrays import ByteArray, FloatArray
 from common.body.anatomy import REGIONS
 from common.wear_kinds import VALUES
 from common.wears import possible
-from sender.attributes.kind_network import LOGITS, by_attribute
-from sender.attributes.kind_sets import smallest_set, tells
+from sender.attributes.kinds import LOGITS, by_attribute, smallest_set, tells
 from sender.train.wears import accuracies, certain, masses, set_loss
-from sender.train.worn.people import hidden_unknown
-from sender.train.worn.views import before_other_scenery, bits, changed, reframed
+from sender.train.worn import before_other_scenery, bits, changed, hidden_unknown, reframed
 
 
 def labels(**kinds: list[str]) -> torch.Tensor:

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from common.clock import Clock
 from common.wire.convert import Heartbeat
-from sender.link.keepalive.clock_offset import ClockComparison
+from sender.link.keepalive import ClockComparison
 
 EPOCH_S = 1.8e9
 

@@ -1,5 +1,4 @@
-from sender.link.keepalive.heartbeats import HeartbeatSchedule
-from sender.link.keepalive.patience import Patience
+from sender.link.keepalive import HeartbeatSchedule, Patience
 
 INTERVAL_S = 0.2
 

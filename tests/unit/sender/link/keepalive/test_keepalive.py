@@ -10,10 +10,10 @@ from common.clock import Clock
 from common.io.tasks import cancel
 from common.wire.convert import Chunk, ChunkAck, Heartbeat, decode_client
 from common.wire.traffic import MESSAGE_HEADER_BYTES
-from sender.congestion.meter import Meter
+from sender.congestion.pacing import Meter
 from sender.link.background_transfer import BackgroundTransfer
-from sender.link.keepalive.keepalive import Keepalive
-from sender.link.transport.standby_connection import StandbyConnection
+from sender.link.connector import StandbyConnection
+from sender.link.keepalive import Keepalive
 from tests.support.link.link_samples import ConstantPacer
 from tests.support.link.path import End, stream_pair
 from tests.support.link.scripted_receiver import RecordingObserver

@@ -6,9 +6,8 @@ from contextlib import suppress
 import pytest
 
 from common.wire.stream import StreamBroken
-from sender.link.keepalive.liveness import Liveness
-from sender.link.keepalive.patience import Patience
-from sender.link.transport.standby_connection import StandbyConnection
+from sender.link.connector import StandbyConnection
+from sender.link.keepalive import Liveness, Patience
 
 
 class Connection:

@@ -9,8 +9,7 @@ from common.errors import ModelMismatch, PeerError, VersionMismatch
 from common.io.addresses import Address
 from common.wire.convert import Hello, Welcome
 from common.wire.stream import StreamBroken
-from sender.link.transport.connector import Backoff, Connector
-from sender.link.transport.handshake import ClientStream
+from sender.link.connector import Backoff, ClientStream, Connector
 from tests.support.link.counting_codec import MODEL, SECRET, SESSION, until
 from tests.support.link.scripted_receiver import FULL, WELCOME, ScriptedReceiver
 
@@ -122,8 +121,8 @@ async def test_open_uses_the_standby_connection() -> None:
 @pytest.fixture
 def short_delays(monkeypatch: pytest.MonkeyPatch) -> None:
     """Delays of stalls that a test can wait for."""
-    monkeypatch.setattr("sender.link.transport.connector._FIRST_STALL_BACKOFF_S", 0.01)
-    monkeypatch.setattr("sender.link.transport.connector._MAX_STALL_BACKOFF_S", 0.02)
+    monkeypatch.setattr("sender.link.connector._FIRST_STALL_BACKOFF_S", 0.01)
+    monkeypatch.setattr("sender.link.connector._MAX_STALL_BACKOFF_S", 0.02)
 
 
 async def test_connect_waits_for_a_full_receiver_beyond_the_connect_timeout(
@@ -177,7 +176,7 @@ async def test_delay_grows_until_there_is_progress(monkeypatch: pytest.MonkeyPat
         slept.append(seconds)
         await sleep(0)
 
-    monkeypatch.setattr("sender.link.transport.connector.asyncio.sleep", no_sleep)
+    monkeypatch.setattr("sender.link.connector.asyncio.sleep", no_sleep)
     opener = connector(ScriptedReceiver(*[WELCOME] * 20))
     await opener.connect(HELLO)
     for _ in range(8):
@@ -223,7 +222,7 @@ class Fronts:
 async def test_next_receiver_is_tried_without_delay(monkeypatch: pytest.MonkeyPatch) -> None:
     fronts = Fronts(a=ScriptedReceiver(), b=ScriptedReceiver(FULL, WELCOME), c=ScriptedReceiver(WELCOME))
     slept: list[float] = []
-    monkeypatch.setattr("sender.link.transport.connector.asyncio.sleep", slept.append)
+    monkeypatch.setattr("sender.link.connector.asyncio.sleep", slept.append)
     opener = fronts.connector()
     stream, _ = await opener.connect(HELLO)
     assert (fronts.tried, opener.peer, slept) == (["a", "b", "c"], fronts.peers[2], [])
@@ -248,7 +247,7 @@ async def test_receiver_that_took_the_session_last_is_tried_first() -> None:
 
 
 async def test_silent_receiver_holds_the_sender_up_for_a_short_time_only(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("sender.link.transport.connector._FIRST_ATTEMPT_S", 0.05)
+    monkeypatch.setattr("sender.link.connector._FIRST_ATTEMPT_S", 0.05)
     silent = ScriptedReceiver()
     silent.network.clear()
     fronts = Fronts(a=silent, b=ScriptedReceiver(WELCOME))

@@ -5,7 +5,7 @@ import asyncio
 import pytest
 
 from common.wire.stream import StreamBroken
-from sender.link.transport.standby_connection import StandbyConnection
+from sender.link.connector import StandbyConnection
 from tests.support.link.counting_codec import settle
 
 

@@ -12,12 +12,19 @@ from common.labels import LABEL_SIZE, group_slices
 from common.weights.devices import CPU
 from common.weights.inference import NetworkInUse
 from sender.perception.heads import KEYPOINTS
-from sender.semantics.crop_labels import ENTRIES, PELVIS
-from sender.semantics.keypoint_jacobian import KeypointJacobian
-from sender.semantics.lifting.lifter import FRAMES, Lifter, OneFrame
-from sender.semantics.lifting.memory import Window
-from sender.semantics.lifting.network import LiftingConfig, LiftingNetwork, attention_mask, lags_of, smoothed_entries
-from sender.semantics.lifting.window import FITTED, KEYPOINT_SCALE, TOKEN, WindowCamera
+from sender.semantics.bodies import ENTRIES, PELVIS, KeypointJacobian
+from sender.semantics.lifter import FRAMES, Lifter, OneFrame, Window
+from sender.semantics.lifting_network import (
+    FITTED,
+    KEYPOINT_SCALE,
+    TOKEN,
+    LiftingConfig,
+    LiftingNetwork,
+    WindowCamera,
+    attention_mask,
+    lags_of,
+    smoothed_entries,
+)
 from tests.unit.sender.semantics.lifting.test_memory import PERSON, filmed
 
 CAMERA = Camera(640, 480, 700.0)

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 
 from sender.perception.track import TrackedPerson
-from sender.semantics.lifting.memory import RecentFrames, Window
-from sender.semantics.lifting.window import Observations
+from sender.semantics.lifter import RecentFrames, Window
+from sender.semantics.lifting_network import Observations
 from tests.unit.sender.semantics.lifting.test_window import observations
 
 PERSON = TrackedPerson(3)

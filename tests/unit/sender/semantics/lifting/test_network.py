@@ -1,7 +1,6 @@
 import torch
 
-from sender.semantics.lifting.network import LiftingConfig, LiftingNetwork, attention_mask, lags_of
-from sender.semantics.lifting.window import SEEN
+from sender.semantics.lifting_network import SEEN, LiftingConfig, LiftingNetwork, attention_mask, lags_of
 
 _LAGS = lags_of(torch.arange(6).expand(2, -1) / 30)
 

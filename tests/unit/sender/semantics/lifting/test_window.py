@@ -8,9 +8,8 @@ import pytest
 from common.arrays import FloatArray
 from common.frames import Camera
 from sender.perception.crop import CropBox, to_frame
-from sender.semantics.crop_labels import ENTRIES, pelvis_in_crop
-from sender.semantics.keypoint_jacobian import CROSS, orientation
-from sender.semantics.lifting.window import (
+from sender.semantics.bodies import CROSS, ENTRIES, orientation, pelvis_in_crop
+from sender.semantics.lifting_network import (
     FITTED,
     KEYPOINT_SCALE,
     MOVED,
@@ -19,7 +18,7 @@ from sender.semantics.lifting.window import (
     crop_in_focal_lengths,
     mean_crop,
 )
-from sender.semantics.lifting.window import tokens as tokens_in
+from sender.semantics.lifting_network import tokens as tokens_in
 
 _PLACES = slice(0, 34)
 _CAMERA = Camera(640, 480, 700.0)

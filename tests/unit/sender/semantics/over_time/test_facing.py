@@ -7,8 +7,7 @@ import torch
 from common.arrays import FloatArray
 from common.body.model import axis_angle_to_matrix, matrix_to_rotation_6d
 from common.labels import LABEL_SIZE, ROTATION_SCALE, group_slices
-from sender.semantics.over_time.facing import Facing, FacingResolver, turn_between
-from sender.semantics.over_time.smoothing import Filtered, LabelSmoother
+from sender.semantics.smoothing import Facing, FacingResolver, Filtered, LabelSmoother, turn_between
 
 FPS = 30
 ROOT, ARM, SHAPE = (group_slices()[name] for name in ("root", "left_arm", "shape"))

@@ -3,8 +3,7 @@ import pytest
 
 from common.labels import LABEL_SIZE, ROTATION_SCALE, group_slices
 from sender.perception.track import TrackedPerson
-from sender.semantics.over_time.fixed_lag import LATER_S, FixedLagSmoother
-from sender.semantics.over_time.smoothing import Filtered, LabelSmoother
+from sender.semantics.smoothing import LATER_S, Filtered, FixedLagSmoother, LabelSmoother
 
 FPS = 30
 LATER = round(LATER_S * FPS)

@@ -3,8 +3,8 @@ import pytest
 
 from common.body.label_space import TRANSLATION_SCALE
 from common.labels import LABEL_SIZE, ROTATION_SCALE, group_slices
-from sender.semantics.config import SmoothingConfig
-from sender.semantics.over_time.smoothing import Filtered, LabelSmoother
+from sender.config import SmoothingConfig
+from sender.semantics.smoothing import Filtered, LabelSmoother
 
 FPS = 30
 ARM, LEG, APPEARANCE, ROOT, SHAPE = (

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from common.body.model import BodyModel, BodyParameters, KeypointKinematics, axis_angle_to_matrix
-from sender.train.crops.batches import CropBatch, mirror, occlude_rectangles, with_negatives
+from sender.train.crops import CropBatch, mirror, occlude_rectangles, with_negatives
 
 
 @pytest.fixture(scope="module")

@@ -6,20 +6,18 @@ import pytest
 import torch
 
 from common.body.model import KeypointKinematics, matrix_to_rotation_6d
-from sender.perception.network import PerceptionConfig, PerceptionNet
-from sender.perception.output import PerceptionOutput
-from sender.train.crops.batches import CropBatch, with_negatives
-from sender.train.crops.multi_task_loss import (
+from sender.perception.perception_network import PerceptionConfig, PerceptionNet, PerceptionOutput
+from sender.train.crops import (
+    CropBatch,
+    keypoint_scores,
     keypoint_terms,
     log_likelihood,
     multi_task_loss,
-    weak_perspective,
-)
-from sender.train.crops.scores import (
-    keypoint_scores,
     outputs,
     procrustes,
     standard_error,
+    weak_perspective,
+    with_negatives,
 )
 from sender.train.photographs.crops import PhotographCrops
 from tests.unit.sender.train.crops.test_batches import random_crops

@@ -7,7 +7,7 @@ import numpy as np
 from common.synthetic.dataset import Split
 from common.synthetic.render_shards import CropDataset
 from common.synthetic.scene.scene import CROP_FIELDS
-from sender.train.frames.composed import FrameComposer, cut_out, paste
+from sender.train.photographs.composed import FrameComposer, cut_out, paste
 
 
 def bar_people(directory: Path, size: int, split: Split = "train") -> CropDataset:

@@ -4,9 +4,8 @@ import numpy as np
 import pytest
 
 from common.arrays import FloatArray, Image
-from sender.perception.detect import Detection, Detector
-from sender.perception.nanodet import NanoDetConfig
-from sender.train.frames.scores import proposal_scores
+from sender.perception.detect import Detection, Detector, NanoDetConfig
+from sender.train.photographs.composed import proposal_scores
 from sender.train.photographs.dataset import Photograph
 
 

@@ -10,7 +10,7 @@ from common.body.model import BodyModel, KeypointKinematics
 from common.frames import Camera
 from common.synthetic.motion.windows import open_windows, write_windows
 from sender.perception.crop import CropBox, ray_rotation
-from sender.semantics.crop_labels import crop_entries
+from sender.semantics.bodies import crop_entries
 from sender.train.lifting.recorded import RecordedClips
 from tests.support.motion.made_motion import gliding
 

@@ -9,15 +9,12 @@ import torch
 
 from common.synthetic.motion.windows import open_windows
 from common.training.run import parse
-from sender.semantics.lifting.network import Lifted
-from sender.semantics.lifting.window import FITTED, KEYPOINT_SCALE
-from sender.train.lifting import observed as observations
+from sender.semantics.lifting_network import FITTED, KEYPOINT_SCALE, Lifted
+from sender.train.lifting import recorded as observations
 from sender.train.lifting import train as lifting
-from sender.train.lifting.imagined import imagined
 from sender.train.lifting.motions import Motions
-from sender.train.lifting.objective import Bodies, Weights, geometry, pelvises, projected
-from sender.train.lifting.recorded import RecordedClips
-from sender.train.lifting.samples import Windows, drawn
+from sender.train.lifting.objective import Bodies, Weights, Windows, drawn, geometry, pelvises, projected
+from sender.train.lifting.recorded import RecordedClips, imagined
 from tests.support.training.training_examples import flags_of_examples, recipe_of, train_on_gpu
 
 

@@ -14,9 +14,9 @@ from sender.train.photographs.crops import (
     crops_of,
     moved,
     occlude,
+    warped,
 )
 from sender.train.photographs.dataset import INDEX, PSEUDO, PhotographDataset, convert
-from sender.train.photographs.frames import warped
 from tests.support.pictures.photograph_sources import write_photographs
 
 LEFT_WRIST, RIGHT_WRIST = (COCO_KEYPOINTS.index(f"{side}_wrist") for side in ("left", "right"))

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from common.arrays import Float64Array
-from sender.train.photographs.frames import perspective, warped
+from sender.train.photographs.crops import perspective, warped
 
 
 def extent_of_red(image: np.ndarray) -> list[float]:

@@ -5,10 +5,9 @@ from collections import Counter
 import numpy as np
 import pytest
 
-from sender.train.frames.composed import Frame
-from sender.train.photographs import judged_boxes
+from sender.train.photographs import composed
+from sender.train.photographs.composed import Frame, judged_frame
 from sender.train.photographs.dataset import Photograph
-from sender.train.photographs.judged_boxes import judged_frame
 from sender.train.verifier import verdicts
 
 ANNOTATED = [[10, 10, 50, 90]]
@@ -26,7 +25,7 @@ def judge(monkeypatch: pytest.MonkeyPatch, **shown: list[int]) -> None:
     """Judges a box of the photograph for each kind of what is shown."""
     sides = (200, 100, 200, 100)
     boxes = {kind: [[at / side for at, side in zip(box, sides, strict=True)]] for kind, box in shown.items()}
-    monkeypatch.setattr(judged_boxes, "judged_boxes", lambda: {"one": boxes})
+    monkeypatch.setattr(composed, "judged_boxes", lambda: {"one": boxes})
 
 
 def frame(name: str) -> Frame:
@@ -90,7 +89,7 @@ def test_a_box_that_lies_otherwise_is_nobodys_if_it_is_far_from_everybody(
 
 
 def test_shipped_judgements_are_boxes_of_both_sources() -> None:
-    shipped = judged_boxes.judged_boxes()
+    shipped = composed.judged_boxes()
     sources = Counter(name.endswith(".jpg") for name in shipped)
     assert min(sources[False], sources[True]) >= 90
     boxes = np.array([box for judged in shipped.values() for each in judged.values() for box in each])

@@ -1,1 +1,0 @@
-"""Records what is sent, with a receiver or without one."""

@@ -1,1 +1,0 @@
-"""Frames that were captured but not yet delivered, on disk."""
