@@ -20,32 +20,32 @@ from common.weights.devices import resolve_device
 from common.weights.manifest import model_hash
 from common.weights.threads import limit_threads
 from receiver.config import ReceiverConfig
+from receiver.engine.cluster import open_pool
 from receiver.engine.local import LocalEngine
-from receiver.engine.pool.cluster import open_pool
-from receiver.engine.pool.engine import PoolEngine
-from receiver.engine.pool.replica import ReplicaSettings
+from receiver.engine.pool import PoolEngine
 from receiver.engine.reconstructor import Reconstructor
-from receiver.link.admission import LiveLoad
+from receiver.engine.replica import ReplicaSettings
 from receiver.link.server import LinkServer
+from receiver.link.session import LiveLoad
 from receiver.mesh.limbs import limbs_of_vertices
 from receiver.metrics import ReceiverMetrics
 from receiver.motion.hidden import load_completion
-from receiver.motion.playout.buffer import PlayoutBuffer
+from receiver.motion.playout import PlayoutBuffer
 from receiver.motion.session_motion import SessionMotion
 from receiver.openings import Openings
 from receiver.pipeline import ReceiverPipeline
 from receiver.publish.retention import keep_within_limits
 from receiver.publish.session_directory import SessionDirectory
 from receiver.reachability import startup_line
-from receiver.recording.recorder import FileRecorder
-from receiver.recording.replay import Replay
+from receiver.recorder import FileRecorder
+from receiver.replay import Replay
 from receiver.vmc.bones import Bones
 from receiver.vmc.motion_sender import MotionSender
 from receiver.web.live.hub import LiveHub
 from receiver.web.live.posing import LivePoses
 
 if TYPE_CHECKING:
-    from receiver.web.serving.server import WebServer
+    from receiver.web.server import WebServer
 
 
 logger = logging.getLogger(__name__)

@@ -8,8 +8,7 @@ from dataclasses import dataclass
 from common.errors import UsageError
 from common.io.startup import raise_descriptor_limit
 from common.io.telemetry import MOST_REQUESTS
-from receiver.config import ReceiverConfig
-from receiver.link.config import most_connections_of
+from receiver.config import ReceiverConfig, most_connections_of
 
 # Meshes, database, logs, uploads and downloads in threads, own processes with their pipes; 30 to 60 are in use.
 _KEPT_FREE = 160

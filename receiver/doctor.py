@@ -74,7 +74,7 @@ def _listen(config: ReceiverConfig) -> str:
 
 
 def _output(config: ReceiverConfig) -> str:
-    from receiver.publish.output_files import free_and_size_bytes
+    from receiver.publish.files import free_and_size_bytes
     from receiver.publish.session_directory import SessionDirectory
 
     out = config.publish.out
@@ -125,8 +125,8 @@ def _networks(config: ReceiverConfig) -> str:
         device = resolve_device(config.device.device)
         Reconstructor.load(config.surface, device)
         return f"{version_line('receiver')}, on {device}"
-    from receiver.engine.config import reach
-    from receiver.engine.pool.cluster import check_cores, require_ray
+    from receiver.config import reach
+    from receiver.engine.cluster import check_cores, require_ray
 
     check_cores(engine)
     version = require_ray().__version__

@@ -12,17 +12,16 @@ from common.io.telemetry import MetricsServer, publish_build
 from common.recording.reader import Recording
 from common.version import build_versions
 from common.weights.manifest import check_files, model_hash
-from receiver.config import ReceiverConfig
+from receiver.config import ReceiverConfig, reach
 from receiver.descriptors import ConnectionLimits, limits_of
-from receiver.engine.config import reach
 from receiver.link.auth.tokens import TokenFile
 from receiver.link.ports import LinkPorts
 from receiver.metrics import ReceiverMetrics
-from receiver.publish.output_files import free_and_size_bytes
+from receiver.publish.files import free_and_size_bytes
 from receiver.publish.session_directory import SessionDirectory
-from receiver.recording.replay import open_recording
-from receiver.web.database.database import Database
-from receiver.web.serving.port import page_socket
+from receiver.replay import open_recording
+from receiver.web.database import Database
+from receiver.web.server import page_socket
 
 
 @dataclass(frozen=True, slots=True)

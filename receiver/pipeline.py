@@ -17,6 +17,7 @@ from common.errors import ChecksumMismatch, MalformedPacket, WireError
 from common.frames import LabelFrame
 from common.weights.manifest import model_hash
 from common.wire.convert import FrameMessage
+from receiver.engine.batching import FairExecutor
 from receiver.engine.engine import (
     Priority,
     ReconstructedPerson,
@@ -25,17 +26,13 @@ from receiver.engine.engine import (
     ReconstructionResult,
     RequestWithdrawn,
 )
-from receiver.engine.fair_queue import FairExecutor
 from receiver.freed_memory import return_freed_memory
-from receiver.link.admission import LiveLoad
-from receiver.link.frame_handler import Arrival, FrameOutcome
-from receiver.link.session import Session
+from receiver.link.session import Arrival, FrameOutcome, LiveLoad, Session
 from receiver.metrics import DropReason, ReceiverMetrics
 from receiver.motion.session_motion import SessionMotion
-from receiver.pictures.channel_pictures import ChannelPictures
-from receiver.pictures.previews import check_preview
+from receiver.pictures import ChannelPictures, check_preview
+from receiver.publish.files import OutputGuard
 from receiver.publish.observer import ObservedSender, SessionObserver
-from receiver.publish.output_files import OutputGuard
 from receiver.publish.publisher import FramePublisher
 from receiver.publish.session_directory import SessionDirectory
 from receiver.publish.session_writer import SessionWriter, UnrecordedWriter

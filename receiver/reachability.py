@@ -7,7 +7,7 @@ from pathlib import Path
 from common.errors import UsageError
 from common.io.addresses import Address
 from common.wire.certificates import certificates_in, read_pem, subject_names
-from receiver.link.config import SecurityConfig
+from receiver.config import SecurityConfig
 
 _ALL_INTERFACES = ("0.0.0.0", "::")
 # An address for documentation (RFC 5737): connecting a UDP socket to it sends nothing but selects the interface.

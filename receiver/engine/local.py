@@ -12,8 +12,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 from common.clock import SYSTEM_CLOCK, Clock
 from common.weights.threads import available_cores
-from receiver.engine.batching import BatchingEngine, PendingPerson, Room
-from receiver.engine.fair_queue import FairExecutor
+from receiver.engine.batching import BatchingEngine, FairExecutor, PendingPerson, Room
 from receiver.engine.observer import EngineObserver
 from receiver.engine.reconstructor import InferredFrame, Reconstructor, infer_each
 from receiver.mesh.skinned_glb import Skeleton

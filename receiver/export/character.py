@@ -9,7 +9,7 @@ from scipy.spatial.transform import Rotation, Slerp
 
 from common.arrays import BoolArray, Float64Array, FloatArray, IntArray
 from common.frames import Camera
-from receiver.export.timeline import Interval, frame_rate
+from receiver.export.recorded_session import Interval, frame_rate
 from receiver.mesh.face_shapes import FaceShapes
 from receiver.mesh.mesh_texture import MeshTexture
 from receiver.mesh.posing import rest_positions

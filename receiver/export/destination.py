@@ -13,7 +13,7 @@ from typing import Self
 from common.errors import UsageError
 from common.io.files import atomic_replacement
 from receiver.mesh.formats import FORMATS, Export, Format
-from receiver.publish.output_files import check_writable, output_errors
+from receiver.publish.files import check_writable, output_errors
 
 TIMES_FILE = "times.csv"
 """Of a sequence: number, seconds and file of each mesh."""

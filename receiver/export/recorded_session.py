@@ -1,24 +1,193 @@
-"""The bodies of one session, as the `frames.jsonl` of an output directory names them."""
+"""Finds the lines of a session in `frames.jsonl`.
 
+A part of a long session is exported in the time of the part: of the other lines only the beginning is looked at.
+
+The times of a session's frames, and when people are there.
+
+Shapes: N frames of a session, K frames that show a person.
+"""
+
+import json
 import math
+import re
 from array import array
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 
+from common.arrays import Float64Array, IntArray
+from common.clock import BridgedTimes
 from common.errors import UsageError
 from common.frames import MAX_FOCAL_PX, MIN_FOCAL_PX, Camera
 from common.io.files import open_regular
 from common.text import counted, printable
 from common.wears import check_kinds
-from receiver.export.frame_lines import find_lines
-from receiver.export.timeline import Interval, MediaTimes, frame_rate, media_times, presence
 from receiver.publish.frame_record import mesh_path
-from receiver.publish.session_records import ALBUM, DAMAGES, SessionState, file_stem, read_records
-from receiver.publish.session_statistics import is_album, whole
+from receiver.publish.session_records import (
+    ALBUM,
+    DAMAGES,
+    MOST_SEQUENCE,
+    MOST_SESSION,
+    SessionState,
+    file_stem,
+    is_album,
+    read_records,
+    whole,
+    without_people,
+)
+
+# A frame of a hundred people has a tenth of this.
+_MAX_LINE_BYTES = 4_000_000
+# Seconds since the epoch, in the year 5138: later ones cannot be times of an animation.
+_MAX_TIME_S = 1e11
+_HEAD = re.compile(
+    rb'\{"seq": ?(\d{1,16}), ?"session": ?(\d{1,9}), ?"source": ?"(?:[^"\\]|\\.)*", ?'
+    rb'"captured_at": ?(\d{1,11}\.\d{1,9}),'
+)
+
+
+@dataclass(slots=True)
+class FrameLines:
+    """The lines of one session, and the numbers of all.
+
+    Args:
+        sequences, captured_at, offsets: of each frame its number, its time, and where its line begins.
+        damaged: number of lines that could not be read.
+        hidden: identities of those whom somebody has taken out of the session.
+    """
+
+    numbers: set[int] = field(default_factory=set)
+    sequences: "array[int]" = field(default_factory=lambda: array("q"))
+    captured_at: "array[float]" = field(default_factory=lambda: array("d"))
+    offsets: "array[int]" = field(default_factory=lambda: array("q"))
+    damaged: int = 0
+    hidden: Sequence[int] = ()
+
+    def record(self, file: BinaryIO, row: int) -> Any:
+        """What the line of a frame says, but for who is hidden. Raises one of `DAMAGES` if it is damaged."""
+        file.seek(self.offsets[row])
+        return without_people(json.loads(file.readline(_MAX_LINE_BYTES)), self.hidden)
+
+
+def find_lines(path: Path, file: BinaryIO, number: int | None) -> FrameLines:
+    """Finds the lines of a session, of all without a number. Raises UsageError if no receiver wrote the file."""
+    lines, offset = FrameLines(), 0
+    while line := file.readline(_MAX_LINE_BYTES):
+        # A receiver that runs may be writing the last one.
+        if line.endswith(b"\n"):
+            try:
+                sequence, session, captured_at = _head(line)
+            except DAMAGES:
+                lines.damaged += 1
+            else:
+                lines.numbers.add(session)
+                if number in (None, session):
+                    lines.sequences.append(sequence)
+                    lines.captured_at.append(captured_at)
+                    lines.offsets.append(offset)
+        elif len(line) == _MAX_LINE_BYTES:
+            raise UsageError(f"{path} has a line of more than {_MAX_LINE_BYTES} bytes: no receiver wrote it")
+        offset += len(line)
+    return lines
+
+
+def _head(line: bytes) -> tuple[int, int, float]:
+    """Number, session and time of capture of a frame. Raises one of `DAMAGES`."""
+    found = _HEAD.match(line)
+    if found:
+        sequence, session, captured_at = found.groups()
+    else:
+        record = json.loads(line)
+        sequence, session, captured_at = record["seq"], record["session"], record["captured_at"]
+    time_s = float(captured_at)
+    if not abs(time_s) <= _MAX_TIME_S:
+        raise ValueError("no such frame can have been captured")
+    return whole(sequence, MOST_SEQUENCE), whole(session, MOST_SESSION), time_s
+
+
+GAP_S = 0.25
+"""A person whom no frame shows for longer was away: what is before and behind does not belong together."""
+
+Interval = tuple[float, float]
+"""From, and until: seconds; until infinity, if nothing ends it."""
+
+# A camera or a link that gives no frames for so long, and for so many usual intervals, shows nobody.
+_SILENT_S, _SILENT_INTERVALS = 1.0, 3
+_MIN_STEP_S = 1e-3
+_FALLBACK_STEP_S = 1 / 30
+# Share of the median interval within which others are usual.
+_USUAL = 0.5
+
+
+@dataclass(frozen=True, slots=True)
+class MediaTimes:
+    """When frames were captured.
+
+    Args:
+        times_s: (N,) since the first one, strictly increasing.
+        usual_s: the median time from one to the next.
+        set_s: by how many seconds the clock was set, each time.
+    """
+
+    times_s: Float64Array
+    usual_s: float = _FALLBACK_STEP_S
+    set_s: Sequence[float] = ()
+
+
+def media_times(captured_at: Iterable[float]) -> MediaTimes:
+    """The times of frames, in order, by their times of capture.
+
+    Frames follow each other at the usual interval where the sender's clock was set, or stood still.
+
+    Args:
+        captured_at: (N,) seconds since the epoch.
+    """
+    bridged = BridgedTimes(_FALLBACK_STEP_S)
+    pairs = (each for captured_s in captured_at for each in (bridged.following(captured_s), bridged.shift_s))
+    steps_s, shifts_s = np.diff(np.fromiter(pairs, np.float64).reshape(-1, 2), axis=0).T
+    usual = (steps_s >= _MIN_STEP_S) & (shifts_s == 0)
+    usual_s = float(np.median(steps_s[usual])) if usual.any() else _FALLBACK_STEP_S
+    times_s = np.concatenate([[0.0], np.cumsum(np.where(usual, steps_s, usual_s))])
+    return MediaTimes(times_s, usual_s, (-shifts_s[shifts_s != 0]).tolist())
+
+
+def frame_rate(times_s: Float64Array) -> float:
+    """Frames a second by the mean of usual intervals, a whole number from 1 on; 30 for a single frame.
+
+    Args:
+        times_s: (N,) strictly increasing.
+    """
+    if len(times_s) < 2:
+        return 1 / _FALLBACK_STEP_S
+    steps_s = np.sort(np.diff(times_s))
+    # Times of capture are in milliseconds: of 60 frames a second, most intervals are 17 ms.
+    rate = 1 / float(steps_s[np.abs(steps_s / steps_s[len(steps_s) // 2] - 1) <= _USUAL].mean())
+    return float(round(rate)) if rate >= 1 else rate
+
+
+def presence(times_s: Float64Array, rows: IntArray, usual_s: float) -> list[Interval]:
+    """When a person is there, in order.
+
+    Args:
+        times_s: (N,) of all frames.
+        rows: (K,) of those that show the person.
+        usual_s: from one frame to the next.
+    """
+    steps_s, silent_s = np.diff(times_s[rows]), max(_SILENT_S, _SILENT_INTERVALS * usual_s)
+    away = np.flatnonzero(((np.diff(rows) > 1) & (steps_s > GAP_S)) | (steps_s > silent_s))
+    firsts, lasts = rows[[0, *(away + 1)]].tolist(), rows[[*away, -1]].tolist()
+
+    def end_s(last: int) -> float:
+        if last == len(times_s) - 1:
+            return math.inf
+        following_s = float(times_s[last + 1])
+        return following_s if following_s - times_s[last] <= silent_s else float(times_s[last]) + usual_s
+
+    return [(float(times_s[first]) if first else 0.0, end_s(last)) for first, last in zip(firsts, lasts, strict=True)]
+
 
 # `frames.jsonl` has microseconds.
 _SAME_TIME_S = 1e-5

@@ -11,15 +11,15 @@ import numpy as np
 
 from common.errors import UsageError
 from common.text import counted, printable
+from receiver.export.animated_glb import encode_characters
+from receiver.export.bvh import encode_bvh
 from receiver.export.character import Character, Placement, View
 from receiver.export.destination import TIMES_FILE, Destination, new_folder, sequence_file, write_file
-from receiver.export.formats.animated_glb import encode_characters
-from receiver.export.formats.bvh import encode_bvh
-from receiver.export.formats.label_table import encode_csv, encode_npz, read_table
-from receiver.export.formats.usd_scene import check_installed, encode_usdz
-from receiver.export.ground.grounding import grounded, in_place
+from receiver.export.ground import grounded, in_place
+from receiver.export.label_table import encode_csv, encode_npz, read_table
 from receiver.export.recorded_session import BodyAt, RecordedSession, read_session
 from receiver.export.rigging import LeftOut, UnreadableBodies, rig
+from receiver.export.usd_scene import check_installed, encode_usdz
 from receiver.mesh.body_file import read_body
 from receiver.mesh.formats import FORMATS, Export
 from receiver.mesh.mesh_files import encode_mesh, to_y_up

@@ -9,7 +9,7 @@ from common.connections import superfluous
 from common.errors import MalformedPacket
 from common.wire.convert import PROTOCOL_VERSION, Hello, Welcome, decode_client
 from common.wire.stream import MessageStream, StreamBroken
-from receiver.link.receive_queue import WINDOW
+from receiver.link.connection import WINDOW
 from receiver.link.refusals import Refusal, StreamRefused
 from receiver.link.session import Session
 

@@ -13,13 +13,9 @@ from common.connections import BeginRate
 from common.io.logs import RepeatedLines
 from common.wire.convert import Hello
 from common.wire.stream import StreamBroken
-from receiver.link.admission import SessionLimits
 from receiver.link.auth.authenticator import PeerIdentity
-from receiver.link.auth.ownership import NotOwner, SessionOwner
-from receiver.link.frame_handler import FrameHandler
-from receiver.link.own_senders import OwnSender
-from receiver.link.refusals import Refusal, StreamRefused
-from receiver.link.session import Session
+from receiver.link.refusals import NotOwner, OwnSender, Refusal, SessionOwner, StreamRefused
+from receiver.link.session import FrameHandler, Session, SessionLimits
 
 logger = logging.getLogger(__name__)
 

@@ -5,7 +5,7 @@ from socket import SOCK_DGRAM, SOCK_STREAM, SocketKind, socket
 
 from common.errors import OutputError
 from common.io.addresses import Address, bound_socket
-from receiver.link.config import ListenConfig
+from receiver.config import ListenConfig
 
 _ATTEMPTS = 8
 

@@ -16,14 +16,13 @@ from common.io.logs import RepeatedLines
 from common.wire.convert import Drain, Hello, encode_server
 from common.wire.stream import MessageStream, StreamBroken
 from common.wire.version_probe import is_probe
-from receiver.link.admission import RateLimits
 from receiver.link.auth.authenticator import Authenticator, CallContext, PeerIdentity, host_of
 from receiver.link.auth.tokens import TokenRefused
 from receiver.link.connection import Connection, end_level, stream_failure
 from receiver.link.handshake import Handshake, PendingHandshakes, receive_hello
 from receiver.link.lifecycle import SessionLifecycle
 from receiver.link.refusals import Refusal, StreamRefused
-from receiver.link.session import Claim, Session
+from receiver.link.session import Claim, RateLimits, Session
 
 logger = logging.getLogger(__name__)
 

@@ -1,7 +1,9 @@
-"""What nobody saw of people is generated: limbs that the sender says it does not see (`common.frames.unseen_limbs`).
+"""Arms that nobody has seen: they hang at the sides.
+
+What nobody saw of people is generated: limbs that the sender says it does not see (`common.frames.unseen_limbs`).
 
 Their pose is a sample of the mixture (`receiver.motion.mixture`), given what is seen, which the diffusion
-(`receiver.motion.diffusion`) brings near real poses.  It stays while the person does what they do: the component k
+(`receiver.motion.mixture`) brings near real poses.  It stays while the person does what they do: the component k
 changes if another one is clearly likelier for a while, and the pose of the same ε follows the seen body only where that
 really moves.  A limb goes from where it was last seen to its generated pose, and
 back, without a jump.  Unseen legs stand where they are (`receiver.motion.legs`).  Of a head and shoulders, a sample
@@ -15,18 +17,46 @@ from functools import cache, partial
 from typing import Final
 
 import numpy as np
+import torch
 
 from common.arrays import Float64Array, FloatArray
+from common.body.anatomy import JOINT_INDEX
 from common.body.label_space import LabelSpace
-from common.body.model import BodyModel
+from common.body.model import BodyModel, BodyParameters, axis_angle_to_matrix
 from common.frames import PersonLabels, unseen_limbs
 from common.labels import concatenate, group_slices
 from common.motion.network import POSE
 from common.motion.steps import Blend, share_of_way
-from receiver.motion.arms import ARMS, hanging
-from receiver.motion.diffusion import PaperDiffusion, PoseDiffusion, PoseRefiner, load_denoiser
 from receiver.motion.legs import LEGS, Legs, Pelvis
-from receiver.motion.mixture import DOWN, ENTRIES, SIZE, SPEED_S, PoseMixture, speed_of
+from receiver.motion.mixture import (
+    DOWN,
+    ENTRIES,
+    SIZE,
+    SPEED_S,
+    PaperDiffusion,
+    PoseDiffusion,
+    PoseMixture,
+    PoseRefiner,
+    load_denoiser,
+    speed_of,
+)
+
+ARMS: Final = ("left_arm", "right_arm")
+# From the A-pose at rest: upper arms turn down beside the trunk, and elbows are straighter; radians.
+_DOWN, _STRAIGHTER = 0.6, 0.4
+
+
+def hanging(space: LabelSpace) -> dict[str, Float64Array]:
+    """The entries of both arms where they hang."""
+    body = BodyParameters.rest()
+    for side, sign in (("L", 1.0), ("R", -1.0)):
+        turns = {"upperarm01": [0.0, 0.0, sign * _DOWN], "lowerarm01": [_STRAIGHTER, 0.0, 0.0]}
+        for bone, vector in turns.items():
+            body.rotations[0, JOINT_INDEX[f"{bone}.{side}"]] = axis_angle_to_matrix(torch.tensor(vector))
+    with torch.inference_mode():
+        labels = space.encode(body)[0].double().numpy()
+    return {name: labels[group_slices()[name]] for name in ARMS}
+
 
 _SHAPE = group_slices()["shape"]
 _GOING_S: Final = 0.7  # a limb goes for so long from where it was last seen to its generated pose

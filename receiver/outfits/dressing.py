@@ -1,31 +1,225 @@
-"""Unfolds z' into a displacement of the template, coarse to fine: extent of each part, hems, folds.
+"""The shells that outfits are cut from: displacements of the template at rest.
 
-A garment is a shell (`receiver.outfits.shells`), cut along lines of the limbs and let out along its own normals.  Of
+Shapes: V' vertices of the template.
+
+Cloth hangs: below its widest place a garment does not follow the body back in.
+
+Around the axis of a limb or of the trunk, a garment has a radius in each direction.  Downwards it narrows by no more
+than a given share, and where the skin recedes faster, the cloth stays out.  Of 42 clothed avatars in trousers and shoes
+the radius of a leg of cloth is 75 mm at the knee and 71 mm at the hem, that of the template's skin 58 and 38 mm.
+
+Shapes: V' vertices of the template, M of them on a tube.
+
+Unfolds z' into a displacement of the template, coarse to fine: extent of each part, hems, folds.
+
+A garment is a shell (`receiver.outfits.dressing`), cut along lines of the limbs and let out along its own normals.  Of
 several garments over a vertex the outermost one counts.  At a hem the vertices nearest to it move onto it, along the
 limb: the template is coarse there, and the hem would run in a zigzag.
 
 Shapes: V' vertices of the template.
 """
 
+import zipfile
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Final
+from pathlib import Path
+from typing import Final, Self
 
 import numpy as np
+from scipy.ndimage import gaussian_filter1d, map_coordinates
 
 from common.arrays import BoolArray, FloatArray, IntArray
 from common.body.anatomy import REGION_INDEX
 from common.body.template import BodyTemplate
-from receiver.outfits.hanging import Tube
-from receiver.outfits.headwear import Headwear
+from common.errors import WeightsError
 from receiver.outfits.mixture import LONG_LAYERS, OutfitLatent, Styles, style_of, styles
-from receiver.outfits.shells import Shells
+
+SHELLS_FILE = Path(__file__).with_name("shells.npz")
+_STEP_M = 1e-4
+"""Unit of the stored displacements."""
+_COORDINATES = ("limb", "axes")
+
+
+@dataclass(frozen=True, eq=False)
+class Shells:
+    """Whole garments on the mean body.
+
+    Args:
+        limb: (V', 4) along the arm (0 shoulder, 1 elbow, 2 wrist), along the leg (0 hip, 1 knee, 2 ankle), up the
+            torso (0 hips, 1 neck), 1 on the head; below 0 where a vertex is not on the limb.
+        axes: (V', 3) metres down the limb or up the torso per unit of that coordinate.
+        fields: name → (V', 3) displacement, metres: `suit.…` from the neck towards wrists and ankles, `skirt…` from the
+            waist to the ankles, `hair.…`, `shoes.…`.
+    """
+
+    limb: FloatArray
+    axes: FloatArray
+    fields: dict[str, FloatArray]
+
+    @classmethod
+    def load(cls) -> Self:
+        """The shells of the package.
+
+        Raises:
+            WeightsError: they are missing or unreadable.
+        """
+        try:
+            with open(SHELLS_FILE, "rb") as file, np.load(file) as stored:
+                arrays = {name: stored[name].astype(np.float32) for name in stored.files}
+            limb, axes = (arrays.pop(name) for name in _COORDINATES)
+            fields = {name: array * np.float32(_STEP_M) for name, array in arrays.items()}
+            if limb.shape != (len(axes), 4) or any(field.shape != axes.shape for field in fields.values()):
+                raise ValueError(f"shapes {limb.shape}, {axes.shape}")
+        except (OSError, EOFError, ValueError, KeyError, zipfile.BadZipFile) as error:
+            raise WeightsError(f"{SHELLS_FILE.name} is missing or unreadable; reinstall bodywire") from error
+        return cls(limb, axes, fields)
+
+
+# How far domes are from the skull, metres, and how far down they reach: at the front and at the back, in half heights
+# of the head above its centre.
+_DOMES = {
+    "cap": (0.010, 0.38, -0.25),
+    "beanie": (0.012, 0.42, -0.35),
+    "helmet": (0.032, 0.34, -0.55),
+    "hat": (0.016, 0.36, -0.1),
+}
+_RIM_M, _RIM, _SNAP = 0.006, 0.22, 0.04
+_VISOR_M, _VISOR = 0.07, 0.13
+_BRIM_M, _BRIM, _CROWN_M = 0.06, 0.24, 0.025
+_HOOD_M, _SCARF_M = 0.022, 0.012
+_HOOD_TOP = 0.52
+_FACE_WIDTH = 0.66
+
+
+class Headwear:
+    """Puts headwear on the template."""
+
+    def __init__(self, template: BodyTemplate, normals: FloatArray, shells: Shells) -> None:
+        self._rest, self._normals = template.rest, normals
+        head = np.isin(template.region, [REGION_INDEX["face"], REGION_INDEX["scalp"]]) & template.outside
+        scalp = template.region == REGION_INDEX["scalp"]
+        low, high = self._rest[scalp].min(0), self._rest[scalp].max(0)
+        self._centre = np.array([0, low[1] + 0.115, (low[2] + high[2]) / 2 - 0.012], np.float32)
+        self._radius = np.array([(high[0] - low[0]) / 2, 0.115, (high[2] - low[2]) / 2 + 0.012], np.float32)
+        relative = (self._rest - self._centre) / self._radius
+        self._side, self._up, self._back = relative[:, 0], -relative[:, 1], relative[:, 2]
+        self._head = head
+        self._neck = (shells.limb[:, 2] > 0.97) & ~head & (shells.limb[:, 0] < 0) & template.outside
+
+    def put_on(self, kind: str, field: FloatArray) -> None:
+        """Changes the displacement (V', 3) where the headwear is."""
+        if kind in _DOMES:
+            self._dome(kind, field)
+        elif kind in ("hood", "scarf"):
+            self._hood(_HOOD_M if kind == "hood" else _SCARF_M, field)
+
+    def _dome(self, kind: str, field: FloatArray) -> None:
+        thickness_m, front, back = _DOMES[kind]
+        rim = front + (back - front) * np.clip((self._back + 1) / 2, 0, 1)
+        inside = self._head & (self._up > rim - _SNAP)
+        shell = self._ellipsoid(thickness_m) - self._rest
+        # What is near to the rim lies on it: the template's vertices are not in rows there.
+        to_rim_m = self._centre[1] - rim * self._radius[1] - self._rest[:, 1]
+        on_rim = np.abs(self._up - rim) < _SNAP
+        shell[on_rim, 1] = to_rim_m[on_rim]
+        if kind == "beanie":
+            shell = shell + self._normals * (_RIM_M * (self._up < rim + _RIM))[:, None]
+        if kind == "cap":
+            visor = np.clip((-self._back - 0.45) / 0.4, 0, 1) * (self._up < rim + _VISOR)
+            shell = shell + visor[:, None] * np.array([0, 0.012, -_VISOR_M], np.float32)
+        if kind == "hat":
+            around = np.stack([self._side, np.zeros_like(self._side), self._back], 1)
+            around /= np.maximum(np.linalg.norm(around, axis=1, keepdims=True), 1e-6)
+            shell[:, 1] -= _CROWN_M * np.clip((self._up - rim) / 0.4, 0, 1)
+            share = np.clip((rim + _BRIM - self._up) / _BRIM, 0, 1)
+            shell[:, 1] += np.clip(2 * share, 0, 1) * (to_rim_m - shell[:, 1])
+            shell = shell + _BRIM_M * around * share[:, None]
+        field[inside] = shell[inside]
+
+    def _hood(self, thickness_m: float, field: FloatArray) -> None:
+        """Everything but the face, and the neck."""
+        face = (self._back < 0.05) & (self._up < _HOOD_TOP) & (np.abs(self._side) < _FACE_WIDTH)
+        inside = self._head & ~face & (self._up > -1.3)
+        shell = self._ellipsoid(thickness_m) - self._rest
+        lower = self._up < 0
+        shell[lower] = (self._normals * thickness_m)[lower]
+        field[inside] = shell[inside]
+        field[self._neck] = (self._normals * thickness_m)[self._neck]
+
+    def _ellipsoid(self, thickness_m: float) -> FloatArray:
+        """(V', 3) the points of a smooth skull that are in the direction of the vertices."""
+        direction = (self._rest - self._centre) / self._radius
+        length = np.linalg.norm(direction, axis=1, keepdims=True)
+        return np.asarray(
+            self._centre + direction / np.maximum(length, 1e-6) * (self._radius + thickness_m), np.float32
+        )
+
+
+_DIRECTIONS, _ROWS, _SMOOTH = 20, 32, 1.0
+# What faces away from the axis less than this hangs less.
+_FACING = 0.5
+
+
+class Tube:
+    """A part of the body that cloth hangs around.
+
+    Args:
+        rest: (V', 3) the template.
+        normals: (V', 3) of it.
+        inside: (V',) the vertices on the tube.
+        along: (V',) how far down they are.
+        narrowing: the share of its radius that cloth may lose from one unit of `along` to the next.
+    """
+
+    def __init__(
+        self, rest: FloatArray, normals: FloatArray, inside: BoolArray, along: FloatArray, narrowing: float
+    ) -> None:
+        self._inside, down = inside, along[inside].astype(np.float64)
+        self._row = (down - down.min()) / np.ptp(down) * (_ROWS - 1)
+        self._kept = (1 - narrowing) ** (np.ptp(down) / (_ROWS - 1))
+        places = rest[inside].astype(np.float64)
+        # The axis bends at most once.
+        bend = np.stack([np.ones_like(down), down, np.maximum(down - 1, 0)], 1)
+        self._axis = bend @ np.linalg.lstsq(bend, places, rcond=None)[0]
+        lower, upper = self._row > 0.75 * _ROWS, self._row < 0.25 * _ROWS
+        direction = self._axis[lower].mean(0) - self._axis[upper].mean(0)
+        direction /= np.linalg.norm(direction)
+        across = places - self._axis
+        across -= (across @ direction)[:, None] * direction
+        self._unit = across / np.maximum(np.linalg.norm(across, axis=1, keepdims=True), 1e-6)
+        side = np.cross(direction, [0.0, 0.0, 1.0])
+        angle = np.arctan2(self._unit @ np.cross(side, direction), self._unit @ side)
+        self._turn = (angle / (2 * np.pi) + 0.5) * _DIRECTIONS
+        self._share = np.clip(np.einsum("md,md->m", self._unit, normals[inside]) / _FACING, 0, 1)
+
+    def hung(self, position: FloatArray, cloth: BoolArray, amount: float) -> FloatArray:
+        """(V', 3) how far cloth moves outwards.
+
+        Args:
+            position: (V', 3) of the garment.
+            cloth: (V',) where the garment is.
+            amount: 0 for cloth that clings, 1 for cloth that hangs freely.
+        """
+        moved = np.zeros_like(position)
+        on = cloth[self._inside]
+        radius_m = np.einsum("md,md->m", position[self._inside] - self._axis, self._unit)
+        widest_m = np.zeros((_ROWS, _DIRECTIONS))
+        place = self._row.astype(int)[on], self._turn.astype(int)[on] % _DIRECTIONS
+        np.maximum.at(widest_m, place, radius_m[on])
+        for row in range(1, _ROWS):
+            widest_m[row] = np.maximum(widest_m[row], widest_m[row - 1] * self._kept)
+        widest_m = gaussian_filter1d(widest_m, _SMOOTH, axis=1, mode="wrap")
+        wanted_m = map_coordinates(widest_m, [self._row, self._turn - 0.5], order=1, mode="grid-wrap")
+        out_m = amount * self._share * np.maximum(wanted_m - radius_m, 0) * on
+        moved[self._inside] = self._unit * out_m[:, None]
+        return moved
+
 
 _LEAST_M: Final = 0.002  # of cloth from the skin
 _OVER_M: Final = 0.005  # of a top from a bottom
 # Vertices move onto a hem that are within `_SNAP` of the distance between vertices, to both sides of it; what is beyond
 # them, up to `_BENEATH`, moves up beneath it: a hem is an edge.
-_SNAP: Final = 0.5
+_DRESSING_SNAP: Final = 0.5
 _BENEATH: Final = 1.4
 # Cloth still fades over the mesh's next edge, so that legs end so far above their hems, in units of the leg.
 _FADES: Final = 0.04
@@ -61,7 +255,7 @@ _WAIST_HEM: Final = 0.02  # up the torso, where the upper part of a coat ends
 _TAILS_WAIST: Final = 0.08  # and where its tails begin
 _FOLD_M: Final = 0.0022  # depth of folds
 _SOLE_M: Final = 0.024  # soles reach so high up the foot
-_RIM_M: Final = 0.007  # and so far beyond it
+_DRESSING_RIM_M: Final = 0.007  # and so far beyond it
 _FOOT_END_M: Final = 0.035  # a foot's middle line ends so far from its ends
 _ANKLE_M: Final = (0.066, 0.092)  # up from the ground, where the collar of a shoe is
 _COLLAR_OF_SHOE_M: Final = 0.007  # how far it stands off
@@ -260,7 +454,7 @@ class Dresser:
 
     def _reached(self, beyond: FloatArray, axes: FloatArray) -> BoolArray:
         """(V',) what a garment reaches that ends where `beyond` is 0, in units of `axes` (V', 3)."""
-        return np.asarray(beyond * _lengths(axes) <= _SNAP * self._spacing_m)
+        return np.asarray(beyond * _lengths(axes) <= _DRESSING_SNAP * self._spacing_m)
 
     def _straighten(
         self, worn: "_Worn", name: str, beyond: FloatArray, on: BoolArray, axes: FloatArray | None = None
@@ -273,12 +467,12 @@ class Dresser:
         """
         down = -beyond[:, None] * (self._shells.axes if axes is None else axes)
         spacings = _lengths(down) / self._spacing_m * np.sign(beyond)
-        snap = _SNAP
+        snap = _DRESSING_SNAP
         if name.startswith(_SKIRT):
             # The template is coarse between the legs, where the skirt is wide.
             down[:, [0, 2]], snap = 0, 1.0
-        near = on & self._covered[name] & worn.cloth & (spacings > -snap) & (spacings <= _SNAP)
-        beneath = on & (spacings > _SNAP) & (spacings < _BENEATH)
+        near = on & self._covered[name] & worn.cloth & (spacings > -snap) & (spacings <= _DRESSING_SNAP)
+        beneath = on & (spacings > _DRESSING_SNAP) & (spacings < _BENEATH)
         worn.field[near | beneath] += down[near | beneath]
 
     def _opening(self, half_width_m: float) -> BoolArray:
@@ -315,7 +509,7 @@ class Dresser:
         share = np.clip(1 - above / _SOLE_M, 0, 1) * self._foot
         # The shells of shoes have soles of their own.
         worn.field[:, 1] += max(sole_m + float(above[self._foot].min()), 0) * share
-        worn.field += (_RIM_M * (share > 0))[:, None] * self._beside_foot
+        worn.field += (_DRESSING_RIM_M * (share > 0))[:, None] * self._beside_foot
         worn.part[share > 0] = _SHOES
 
     def _head(self, worn: "_Worn", latent: OutfitLatent) -> None:

@@ -7,7 +7,7 @@ from common.blobs import Blob
 from common.codec.frame_codec import FrameCodec
 from common.codec.frame_state import DecodedFrame
 from receiver.engine.engine import ReconstructedPerson
-from receiver.link.own_senders import OwnSender
+from receiver.link.refusals import OwnSender
 from receiver.link.session import Session
 from receiver.publish.frame_record import FrameRecord
 

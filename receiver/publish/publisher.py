@@ -8,12 +8,12 @@ from common.codec.frame_state import DecodedFrame
 from common.frames import LabelFrame
 from common.io.telemetry import timed
 from common.text import printable
+from receiver.config import Meshes
+from receiver.engine.batching import FairExecutor
 from receiver.engine.engine import PersonAppearance, ReconstructedPerson, ReconstructionResult
-from receiver.engine.fair_queue import FairExecutor
 from receiver.link.session import Session
 from receiver.mesh.skinned_glb import Skeleton
 from receiver.metrics import ReceiverMetrics
-from receiver.publish.config import Meshes
 from receiver.publish.frame_record import FrameRecord, PersonRecord, age_and_error_ms, rounded_bytes
 from receiver.publish.session_writer import SessionWriter
 

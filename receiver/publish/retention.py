@@ -7,10 +7,9 @@ from types import MappingProxyType
 
 from common.clock import SYSTEM_CLOCK, Clock
 from common.errors import OutputError
-from receiver.publish.config import PublishConfig
-from receiver.publish.session_deletion import SessionInUse, picture_bytes
+from receiver.config import PublishConfig
 from receiver.publish.session_directory import SessionDirectory
-from receiver.publish.session_records import SessionState
+from receiver.publish.session_records import SessionInUse, SessionState, picture_bytes
 
 logger = logging.getLogger(__name__)
 

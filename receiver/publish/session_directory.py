@@ -30,22 +30,24 @@ from typing import TYPE_CHECKING, Any, Self
 from common.clock import SYSTEM_CLOCK, Clock
 from common.errors import OutputError
 from common.io.files import remove_partial_files
-from receiver.link.auth.ownership import NotOwner, SessionOwner
-from receiver.publish.config import PRIVATE_FILE, PublishConfig
+from receiver.config import PRIVATE_FILE, PublishConfig
+from receiver.link.refusals import NotOwner, SessionOwner
+from receiver.publish.files import LineFile, check_place, opened_folder, output_errors, publish_file
 from receiver.publish.frame_record import FrameRecord, encode_line, mesh_path
-from receiver.publish.line_file import LineFile, check_place
-from receiver.publish.output_files import opened_folder, output_errors, publish_file
-from receiver.publish.session_deletion import SessionInUse, remove_files, session_of_line, shared_bytes
 from receiver.publish.session_records import (
+    SessionInUse,
     SessionState,
+    SessionUsage,
     encode_deletion,
     encode_index,
     encode_record,
     read_index,
     read_lines,
     read_records,
+    remove_files,
+    session_of_line,
+    shared_bytes,
 )
-from receiver.publish.session_usage import SessionUsage
 from receiver.publish.shared_sessions import SharedSessions
 
 if TYPE_CHECKING:

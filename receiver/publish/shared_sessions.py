@@ -17,11 +17,10 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import IO
 
-from receiver.link.auth.ownership import NotOwner, SessionOwner
-from receiver.link.refusals import Refusal, StreamRefused
+from receiver.config import PRIVATE_FILE, PRIVATE_FOLDER
+from receiver.link.refusals import NotOwner, Refusal, SessionOwner, StreamRefused
 from receiver.link.session import Session
-from receiver.publish.config import PRIVATE_FILE, PRIVATE_FOLDER
-from receiver.publish.output_files import output_error, output_errors
+from receiver.publish.files import output_error, output_errors
 from receiver.publish.session_records import read_index, read_lines, read_records
 
 logger = logging.getLogger(__name__)

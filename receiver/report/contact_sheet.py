@@ -14,9 +14,9 @@ from PIL import ImageDraw, ImageFont, ImageOps
 from common.arrays import Image
 from common.errors import SourceError
 from common.frames import Camera
-from receiver.mesh.mesh_reading import read_mesh
+from receiver.mesh.body_file import read_mesh
 from receiver.mesh.render import render
-from receiver.publish.output_files import publish_file
+from receiver.publish.files import publish_file
 
 COLUMNS = 8
 _TILE_HEIGHT_PX = 384

@@ -24,10 +24,10 @@ from common.body.triangles import vertex_components
 from common.errors import BodywireError, UsageError, exit_code_of
 from common.io.files import read_regular
 from common.text import counted
-from receiver.mesh.mesh_reading import read_mesh
+from receiver.mesh.body_file import read_mesh
 from receiver.mesh.triangle_mesh import SurfaceMesh, is_watertight, signed_volume_m3
+from receiver.publish.files import check_writable
 from receiver.publish.frame_record import mesh_path
-from receiver.publish.output_files import check_writable
 from receiver.report.contact_sheet import Clip, Record, read_clip, sheet_path, write_contact_sheet
 
 # Half a million frames with one person.

@@ -19,9 +19,9 @@ from torch import Tensor, nn
 from common.arrays import ByteArray, FloatArray, Int32Array, IntArray
 from common.body.triangles import triangle_normals
 from common.weights.threads import side_by_side
-from receiver.body.sparse_product import SparseProduct
+from receiver.body.skinning import SparseProduct
 from receiver.mesh.triangle_mesh import SurfaceMesh, vertex_normals
-from receiver.surface.extract import taubin_smoothing
+from receiver.surface.stage import taubin_smoothing
 
 # Triangles whose centroids are nearest to a vertex: the nearest triangle is among them.
 _CANDIDATES = 12

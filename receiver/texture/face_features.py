@@ -19,7 +19,7 @@ from common.body.anatomy import LID_LOOPS, REGION_INDEX
 from common.body.model import BodyModel
 from common.body.template import BodyTemplate
 from common.body.triangles import neighbour_mean
-from receiver.body.mouth import TEETH_LOOPS, Teeth, mouth_loops
+from receiver.body.skinning import TEETH_LOOPS, Teeth, mouth_loops
 
 _PUPIL_M, _IRIS_M, _LIMBUS_M, _EDGE_M = 0.0017, 0.0057, 0.0011, 0.0005
 # How far the shadow of the upper lid reaches over the eye.

@@ -20,17 +20,24 @@ from common.synthetic.motion.windows import open_windows
 from common.training.recipe import Defaults, Recipe
 from common.training.run import main
 from receiver.denoising import denoising_loss
-from receiver.motion.diffusion import (
+from receiver.motion.mixture import (
+    DIFFUSION_WEIGHTS,
+    DOWN,
+    DOWN_SIGMA,
+    ENTRIES,
     ESTIMATED,
     GROUPS,
+    GUESSED,
     KIND,
-    WEIGHTS_NAME,
+    SENT,
+    SIZE,
+    SPEED,
+    SPEED_SIGMA,
     PoseDenoiser,
     PoseDiffusionConfig,
     condition,
     generated,
 )
-from receiver.motion.mixture import DOWN, DOWN_SIGMA, ENTRIES, GUESSED, SENT, SIZE, SPEED, SPEED_SIGMA
 from receiver.train.poses import FPS, Poses
 
 _STRIDE, _VALIDATION_STRIDE = 2, 6
@@ -81,7 +88,7 @@ def _noise(like: Tensor, generator: torch.Generator) -> Tensor:
 class PoseDiffusionTraining(Recipe[PoseDenoiser, Described]):
     """Denoising of hidden entries given what is sent."""
 
-    name = WEIGHTS_NAME
+    name = DIFFUSION_WEIGHTS
     kind = KIND
     defaults = Defaults(
         5.0, batch=512, rate=1.5e-3, weight_decay=1e-2, average_decay=0.995, evaluate_minutes=1.0, log_every=500

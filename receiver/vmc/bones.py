@@ -12,7 +12,7 @@ from common.frames import PersonLabels, has_face
 from common.labels import LABEL_SIZE, concatenate
 from common.weights.devices import to_numpy
 from common.weights.inference import NetworkInUse, in_use
-from receiver.engine.people_network import BonesNetwork
+from receiver.engine.reconstructor import BonesNetwork
 
 
 class Bones:

@@ -30,12 +30,11 @@ from common.io.logs import RepeatedLines
 from receiver.engine.engine import ReconstructedPerson
 from receiver.mesh.mesh_files import Y_UP
 from receiver.mesh.skinned_glb import PosedBody, Skeleton
-from receiver.motion.playout.buffer import PlayoutView
+from receiver.motion.playout import PlayoutView
 from receiver.publish.frame_record import FrameRecord
 from receiver.publish.observer import SessionObserver
 from receiver.vmc.bones import Bones
-from receiver.vmc.expressions import expressions, eye_bones
-from receiver.vmc.humanoid import BonePose, Humanoid
+from receiver.vmc.humanoid import BonePose, Humanoid, expressions, eye_bones
 from receiver.vmc.target import EMPTY_BUNDLE, Target
 
 logger = logging.getLogger(__name__)

@@ -18,8 +18,7 @@ from receiver.web.accounts.identity import accounts_of, cookie_name, identify
 from receiver.web.accounts.service import Identity
 from receiver.web.guards import is_encrypted
 from receiver.web.owners import account_key, is_clip, key_of_session
-from receiver.web.places import NOBODY, Visitor
-from receiver.web.refused import Refused
+from receiver.web.places import NOBODY, Refused, Visitor
 
 _RECHECK_EVERY_S = 10.0
 # What proxies add: who comes through one is not on this machine.

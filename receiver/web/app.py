@@ -14,8 +14,7 @@ from receiver.web.access import Access
 from receiver.web.accounts.api import accounts_api
 from receiver.web.children.cameras import ChildCameras
 from receiver.web.library.api import library_api
-from receiver.web.live.camera import camera_routes
-from receiver.web.live.socket import live_routes
+from receiver.web.live.socket import camera_routes, live_routes
 from receiver.web.models.api import models_api
 from receiver.web.problems import PROBLEMS, add_problem_handlers
 from receiver.web.site import Site

@@ -8,8 +8,7 @@ from contextlib import AsyncExitStack, asynccontextmanager
 
 from common.errors import OutputError
 from common.io.addresses import Address
-from receiver.config import ReceiverConfig
-from receiver.link.config import SecurityConfig
+from receiver.config import ReceiverConfig, SecurityConfig
 from receiver.link.server import LinkServer
 from receiver.mesh.skinned_glb import Skeleton
 from receiver.openings import Openings
@@ -24,7 +23,7 @@ from receiver.web.children.sender_child import SENDER
 from receiver.web.guards import Guard
 from receiver.web.live.hub import LiveHub
 from receiver.web.metrics import WebMetrics
-from receiver.web.serving.server import WebServer
+from receiver.web.server import WebServer
 from receiver.web.site import Site, open_site
 from receiver.web.status import SenderHint
 

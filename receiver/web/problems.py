@@ -12,9 +12,9 @@ from pydantic import BaseModel
 
 from common.errors import OutputError, UsageError
 from common.text import printable
-from receiver.publish.session_deletion import SessionInUse
+from receiver.publish.session_records import SessionInUse
 from receiver.web.guards import SAFE_METHODS
-from receiver.web.refused import Refused
+from receiver.web.places import Refused
 
 logger = logging.getLogger(__name__)
 

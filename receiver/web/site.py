@@ -9,23 +9,23 @@ from pathlib import Path
 from starlette.requests import HTTPConnection
 
 from common.clock import SYSTEM_CLOCK, Clock
+from receiver.config import AccountsConfig, UploadConfig
 from receiver.publish.session_directory import SessionDirectory
 from receiver.web.access import Access
-from receiver.web.accounts.passwords import PasswordHasher
 from receiver.web.accounts.service import AccountService
+from receiver.web.accounts.store import PasswordHasher
 from receiver.web.children.clips import ChildClips
 from receiver.web.children.pictures import ChildPictures
 from receiver.web.children.workshop import Workshop
-from receiver.web.config import AccountsConfig, UploadConfig
-from receiver.web.database.database import Database
+from receiver.web.database import Database
 from receiver.web.library.clips import ClipService
 from receiver.web.library.service import Library
 from receiver.web.live.hub import LiveHub
 from receiver.web.metrics import WebMetrics
 from receiver.web.models import store
-from receiver.web.models.files import ModelFiles, models_folder
 from receiver.web.models.service import ModelService
-from receiver.web.uploads.admission import Admission
+from receiver.web.models.store import ModelFiles, models_folder
+from receiver.web.uploads.uploads import Admission
 
 
 @dataclass(frozen=True, slots=True)

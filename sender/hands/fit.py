@@ -340,9 +340,7 @@ class Wrists:
         # From the root's child to the upper arm.
         self._above = [_chain(body.parents, forearm) for forearm, _ in self._arms]
         rest = body.rest_joints[0].double().numpy()
-        self._axes = [
-            _unit_of(rest[JOINT_INDEX[wrist]] - rest[JOINT_INDEX[forearm]]) for forearm, wrist in self._arms
-        ]
+        self._axes = [_unit_of(rest[JOINT_INDEX[wrist]] - rest[JOINT_INDEX[forearm]]) for forearm, wrist in self._arms]
         sizes = np.cumsum([0, *(GROUP_BY_NAME[name].size for name in GROUP_JOINTS)])
         self._entries = {name: slice(*ends) for name, *ends in zip(GROUP_JOINTS, sizes, sizes[1:], strict=False)}
 

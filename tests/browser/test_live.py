@@ -12,8 +12,7 @@ import pytest
 from playwright.sync_api import Page, WebSocketRoute, expect
 
 from common.arrays import Image
-from receiver.export.rigging import posed, rig_one
-from receiver.export.skin_weights import load_body_skin
+from receiver.export.rigging import load_body_skin, posed, rig_one
 from receiver.mesh.body_file import read_body
 from receiver.mesh.mesh_texture import MeshTexture
 from receiver.mesh.skinned_glb import encode_body

@@ -11,10 +11,9 @@ from playwright.sync_api import Browser, Page, expect
 
 from common.body.anatomy import REGION_INDEX
 from common.wear_kinds import VALUES
-from receiver.export.skin_weights import load_body_skin
-from receiver.mesh.body_file import BodyFile, parse_body
-from receiver.mesh.glb_reader import GlbReader
-from receiver.web.refused import Refused
+from receiver.export.rigging import load_body_skin
+from receiver.mesh.body_file import BodyFile, GlbReader, parse_body
+from receiver.web.places import Refused
 from tests.browser.conftest import DESKTOP, PASSWORD, PATIENCE_MS, Complaints, sign_in, visit
 from tests.browser.pictures import differing_share, settled
 from tests.support.meshes.checkered_texture import checkered_share, checkered_texture

@@ -8,7 +8,7 @@ import pytest
 from playwright.sync_api import Page, expect
 
 from common.arrays import ByteArray
-from receiver.export.skin_weights import load_body_skin
+from receiver.export.rigging import load_body_skin
 from tests.browser.conftest import Complaints, scrub, sign_in
 from tests.browser.pictures import differing_share, scene, settled, somebody_is_drawn
 from tests.support.motion.expressive_people import expressive_body

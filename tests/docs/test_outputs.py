@@ -18,7 +18,7 @@ from common.labels import GROUP_NAMES, GROUPS
 from common.wear_kinds import VALUES
 from common.wears import Wears
 from receiver.body.person_scale import PersonScale
-from receiver.publish.config import PublishConfig
+from receiver.config import PublishConfig
 from receiver.publish.frame_record import FrameRecord, PersonRecord
 from receiver.publish.session_directory import SessionDirectory
 from tests.support.receiver.published_session import OWNER

@@ -21,7 +21,7 @@ from common.wire.pictures import (
     decode_answer,
     encode_picture,
 )
-from receiver.mesh.glb_reader import GlbReader
+from receiver.mesh.body_file import GlbReader
 from tests.e2e.daemons import TIMEOUT_S, receiver, run
 from tests.support.processes.demo_clip import beginning, demo_picture
 from tests.support.processes.forked_program import ForkedProgram

@@ -23,7 +23,7 @@ from common.labels import GROUP_NAMES, LABEL_SIZE, split
 from common.wear_kinds import VALUES
 from common.weights.manifest import model_hash
 from common.wire.convert import Acknowledgements, Drain, FrameMessage
-from receiver.mesh.mesh_reading import read_mesh
+from receiver.mesh.body_file import read_mesh
 from sender.link.diagnosis import SecurityConfig
 from sender.link.transport import Transport
 from tests.e2e.daemons import RunningReceiver, Secured, receiver, run

@@ -21,10 +21,9 @@ from common.errors import OutputError
 from common.io.addresses import Address
 from common.labels import concatenate
 from common.wire.convert import FrameMessage
-from receiver.link.config import SecurityConfig
-from receiver.link.frame_handler import Arrival, FrameOutcome
-from receiver.link.session import Session
-from receiver.publish.output_files import OutputGuard
+from receiver.config import SecurityConfig
+from receiver.link.session import Arrival, FrameOutcome, Session
+from receiver.publish.files import OutputGuard
 from tests.netlab.programs import MODEL, serve
 
 _POLL_S = 0.01

@@ -12,10 +12,10 @@ from common.frames import LabelFrame
 from common.io.addresses import Address
 from common.labels import GROUP_NAMES
 from common.wire.convert import Hello
-from receiver.link.config import ListenConfig, SecurityConfig
-from receiver.link.frame_handler import FrameHandler
+from receiver.config import ListenConfig, SecurityConfig
 from receiver.link.server import LinkServer
 from receiver.link.service import OnUse
+from receiver.link.session import FrameHandler
 
 MODEL = bytes(8)
 

@@ -14,9 +14,8 @@ from common.errors import MalformedPacket
 from common.frames import Camera, LabelFrame
 from common.io.addresses import Address, Addresses
 from common.wire.convert import Hello
-from receiver.link.config import ListenConfig
-from receiver.link.frame_handler import Arrival, FrameOutcome
-from receiver.link.session import Session
+from receiver.config import ListenConfig
+from receiver.link.session import Arrival, FrameOutcome, Session
 from sender.config import LinkConfig
 from sender.link.client import LinkClient
 from sender.link.quic_transport import AutoTransport

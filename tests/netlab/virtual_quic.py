@@ -25,7 +25,7 @@ from pathlib import Path  # noqa: E402
 from types import SimpleNamespace  # noqa: E402
 
 from common.codec.packet import CODEC_VERSION  # noqa: E402
-from receiver.link.config import ListenConfig, SecurityConfig  # noqa: E402
+from receiver.config import ListenConfig, SecurityConfig  # noqa: E402
 from receiver.link.server import LinkServer  # noqa: E402
 from tests.netlab import source  # noqa: E402
 from tests.netlab.logging_receiver import LoggingPipeline  # noqa: E402

@@ -9,7 +9,7 @@ import grpc
 
 from common.io.addresses import address_key
 from receiver.link.auth.tokens import TokenFile, TokenRefused
-from receiver.link.own_senders import OwnSender, OwnSenders
+from receiver.link.refusals import OwnSender, OwnSenders
 
 _BEARER = "Bearer "
 

@@ -10,10 +10,9 @@ from pydantic import BaseModel, Field
 from common.io.addresses import address_key
 from receiver.web.accounts import store
 from receiver.web.accounts.identity import Browser, Visitor, accounts_of, device_shown, forget, remember
-from receiver.web.accounts.names import MAX_LABEL, MAX_NAME, MIN_NAME
-from receiver.web.accounts.passwords import MAX_PASSWORD, MIN_PASSWORD
 from receiver.web.accounts.service import Identity
-from receiver.web.refused import Refused
+from receiver.web.accounts.store import MAX_LABEL, MAX_NAME, MAX_PASSWORD, MIN_NAME, MIN_PASSWORD
+from receiver.web.places import Refused
 from receiver.web.site import site_of
 from receiver.web.small_body import Given, SmallBodyRoute
 

@@ -14,10 +14,8 @@ from common.io.command_line import CommandParser
 from common.io.startup import prepare_process
 from common.text import counted, printable
 from receiver.web.accounts import store
-from receiver.web.accounts.names import checked_name
-from receiver.web.accounts.passwords import PasswordHasher, check_password
-from receiver.web.accounts.store import Account
-from receiver.web.database.database import Database
+from receiver.web.accounts.store import Account, PasswordHasher, check_password, checked_name
+from receiver.web.database import Database
 
 _COLUMNS = "{:32} {:12} {:>7} {:>7}"
 
@@ -84,7 +82,7 @@ def _list(database: Database, _: argparse.Namespace) -> None:
 
 def _remove(database: Database, options: argparse.Namespace) -> None:
     # Imported here: the other actions need not wait for the libraries of meshes.
-    from receiver.publish.config import PublishConfig
+    from receiver.config import PublishConfig
     from receiver.publish.session_directory import SessionDirectory
     from receiver.web.library.removal import delete_sessions_of_removed, remove_account
 

@@ -9,7 +9,7 @@ from starlette.requests import HTTPConnection
 from receiver.web.accounts.service import AccountService, Identity
 from receiver.web.accounts.store import SESSION_MOST_S
 from receiver.web.guards import is_encrypted
-from receiver.web.refused import Refused
+from receiver.web.places import Refused
 
 _SESSION, _DEVICE = "session", "device"
 # Browsers keep no cookie for longer.

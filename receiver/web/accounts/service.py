@@ -1,6 +1,13 @@
-"""Signing up, in and out, and changing passwords."""
+"""Browsers that have signed in to an account before, by a cookie that lasts: guesses of others do not keep them out.
 
+The idea is OWASP's, "Slow Down Online Guessing Attacks with Device Cookies". The key of the signature is the hash of
+the password, with its random salt: a cookie is of one account, until its password changes, and nothing else is stored.
+"""
+
+import hashlib
+import hmac
 import logging
+import secrets
 import sqlite3
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -8,14 +15,31 @@ from dataclasses import dataclass
 from common.clock import Clock
 from common.text import printable
 from receiver.web.accounts import store
-from receiver.web.accounts.devices import device_of, new_device
-from receiver.web.accounts.names import checked_name, name_key
-from receiver.web.accounts.passwords import MAX_PASSWORD, PasswordHasher, check_password
-from receiver.web.accounts.store import Account
-from receiver.web.database.database import Database
+from receiver.web.accounts.store import MAX_PASSWORD, Account, PasswordHasher, check_password, checked_name, name_key
+from receiver.web.database import Database
 from receiver.web.metrics import SignInOutcome
-from receiver.web.rate_limits import RateLimits
-from receiver.web.refused import Refused
+from receiver.web.places import RateLimits, Refused
+
+_NONCE_BYTES = 16
+_NONCE_CHARACTERS = 2 * _NONCE_BYTES
+
+
+def new_device(password_hash: str) -> str:
+    """What a browser shows when it signs in the next time."""
+    nonce = secrets.token_hex(_NONCE_BYTES)
+    return nonce + _signature(nonce, password_hash)
+
+
+def device_of(shown: str, password_hash: str) -> str | None:
+    """By what the limits know a browser; None if it has not signed in to the account before."""
+    nonce, signature = shown[:_NONCE_CHARACTERS], shown[_NONCE_CHARACTERS:]
+    right = hmac.compare_digest(signature.encode(errors="replace"), _signature(nonce, password_hash).encode())
+    return nonce if right and password_hash else None
+
+
+def _signature(nonce: str, password_hash: str) -> str:
+    return hmac.new(password_hash.encode(), f"device {nonce}".encode(errors="replace"), hashlib.sha256).hexdigest()
+
 
 logger = logging.getLogger(__name__)
 

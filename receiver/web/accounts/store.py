@@ -1,16 +1,132 @@
-"""Accounts and their secrets in the database. Each function is one part of a transaction.
+"""Names of accounts, and labels of tokens.
+
+Accounts and their secrets in the database. Each function is one part of a transaction.
 
 A secret is random, which makes its SHA-256 enough: the cookie of a browser that is signed in, which ends when it is
 idle or old, or a bearer token, which has a label and ends when it is revoked.
 """
 
+import asyncio
 import hashlib
+import re
 import secrets
+import unicodedata
+from collections.abc import Callable
 from dataclasses import dataclass
 from sqlite3 import Connection, IntegrityError, Row
+from typing import TypeVar
 
-from receiver.web.accounts.names import checked_label, name_key
-from receiver.web.refused import Refused
+import argon2
+from argon2.exceptions import VerificationError
+from zxcvbn import zxcvbn
+
+from receiver.web.places import Refused
+
+MIN_NAME, MAX_NAME, MAX_LABEL = 2, 64, 64
+# Letters and digits of any script; NFKC has already made one of the many forms of each.
+_NAME = re.compile(r"[^\W_](?:[\w.@+-]*[^\W_])?")
+
+
+def checked_name(text: str) -> str:
+    """A name for a new account, normalised by NFKC, without surrounding space.
+
+    Raises:
+        Refused: 422 it is too short or too long, or has characters that a name cannot have.
+    """
+    name = unicodedata.normalize("NFKC", text[: 4 * MAX_NAME]).strip()
+    if not MIN_NAME <= len(name) <= MAX_NAME:
+        raise Refused(422, f"a name has {MIN_NAME} to {MAX_NAME} characters")
+    if not _NAME.fullmatch(name):
+        raise Refused(422, "a name has letters, digits and . @ + - _ and begins and ends with a letter or digit")
+    return name
+
+
+def name_key(text: str) -> str:
+    """What two names have in common that differ only in case or in the form of their characters.
+
+    Any text has a key, so that a name that cannot exist takes the same way as one that does not.
+    """
+    encodable = text[: 4 * MAX_NAME].encode(errors="replace").decode()
+    folded = unicodedata.normalize("NFKC", encodable).strip().casefold()
+    return unicodedata.normalize("NFKC", folded)[: 2 * MAX_NAME]
+
+
+def checked_label(text: str) -> str:
+    """The label of a token, normalised by NFKC. Raises Refused (422) if it is empty, too long, or does not print."""
+    label = unicodedata.normalize("NFKC", text[: 4 * MAX_LABEL]).strip()
+    if not 1 <= len(label) <= MAX_LABEL or not label.isprintable():
+        raise Refused(422, f"a label has 1 to {MAX_LABEL} characters that print")
+    return label
+
+
+T = TypeVar("T")
+
+MIN_PASSWORD, MAX_PASSWORD = 10, 256
+# Scores of zxcvbn: 3 takes more than 100 million guesses. Its time grows with the length of what it looks at.
+_MIN_SCORE, _SCORED_CHARACTERS = 3, 40
+# Each hash takes 64 MiB, the second recommendation of RFC 9106, and 0.15 s of one core.
+_MEMORY_KIB, _PASSES = 65_536, 3
+# In work at a time, which bounds the memory that attackers can make it use, and waiting.
+_AT_ONCE, _WAITING = 2, 32
+
+
+def check_password(password: str, name: str) -> None:
+    """Checks a new password of an account with this name.
+
+    Raises:
+        Refused: 422 it is too short, too long, or easy to guess; the message says what to do and does not quote it.
+    """
+    if not MIN_PASSWORD <= len(password) <= MAX_PASSWORD:
+        raise Refused(422, f"a password has {MIN_PASSWORD} to {MAX_PASSWORD} characters")
+    guessed = zxcvbn(password[:_SCORED_CHARACTERS], user_inputs=[name, "bodywire"])
+    if guessed["score"] < _MIN_SCORE:
+        raise Refused(422, "the password is easy to guess: add words that have nothing to do with each other")
+
+
+class PasswordHasher:
+    """Hashes and verifies passwords, few at a time."""
+
+    def __init__(self, hasher: argon2.PasswordHasher | None = None) -> None:
+        self._hasher = hasher or argon2.PasswordHasher(
+            time_cost=_PASSES, memory_cost=_MEMORY_KIB, parallelism=1, type=argon2.Type.ID
+        )
+        self._turn, self._waiting = asyncio.Semaphore(_AT_ONCE), 0
+        # A name that does not exist costs the same time as one that does.
+        self._nobody = self._hasher.hash("nobody has this password")
+
+    def hash_now(self, password: str) -> str:
+        """The encoded hash, computed in this thread."""
+        return self._hasher.hash(_bytes(password))
+
+    async def hash(self, password: str) -> str:
+        """The encoded hash. Raises Refused (429) if too many others wait."""
+        return await self._in_thread(lambda: self.hash_now(password))
+
+    async def verify(self, encoded: str | None, password: str) -> bool:
+        """Whether a password has this hash; takes as long for None, nobody's. Raises Refused (429) if too many wait."""
+        return await self._in_thread(lambda: self._verify(encoded, password))
+
+    def _verify(self, encoded: str | None, password: str) -> bool:
+        try:
+            return self._hasher.verify(encoded or self._nobody, _bytes(password)) and encoded is not None
+        except VerificationError:
+            return False
+
+    async def _in_thread(self, work: Callable[[], T]) -> T:
+        if self._waiting >= _WAITING:
+            raise Refused(429, "many people are signing in: try again in a few seconds", 5.0)
+        self._waiting += 1
+        try:
+            async with self._turn:
+                return await asyncio.to_thread(work)
+        finally:
+            self._waiting -= 1
+
+
+def _bytes(password: str) -> bytes:
+    """The same bytes however a keyboard composes the characters; lone surrogates stay what they are."""
+    return unicodedata.normalize("NFKC", password).encode("utf-8", "surrogatepass")
+
 
 MACHINES = "(this machine)"
 """No name that an account may have."""

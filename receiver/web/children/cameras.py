@@ -11,15 +11,13 @@ from contextlib import asynccontextmanager
 from common.errors import OutputError
 from common.io.logs import RepeatedLines
 from common.wire.pictures import PictureHeader, PictureRefused
-from receiver.link.own_senders import OwnKind
+from receiver.link.refusals import OwnKind
 from receiver.link.server import LinkServer
 from receiver.metrics import ReceiverMetrics
 from receiver.publish.observer import ObservedSender
 from receiver.web.children.sender_child import SENDER, ChildEnded, PictureSocket, SenderChild
 from receiver.web.owners import CAMERA, owner_of
-from receiver.web.places import NOBODY, Places, Visitor
-from receiver.web.rate_limits import RateLimits
-from receiver.web.refused import Refused
+from receiver.web.places import NOBODY, Places, RateLimits, Refused, Visitor
 
 logger = logging.getLogger(__name__)
 

@@ -12,7 +12,7 @@ from pathlib import Path
 from common.errors import OutputError, SourceError
 from common.text import printable
 from receiver.engine.engine import ReconstructedPerson
-from receiver.link.own_senders import OwnKind
+from receiver.link.refusals import OwnKind
 from receiver.link.server import LinkServer
 from receiver.link.session import Session
 from receiver.metrics import ReceiverMetrics
@@ -20,7 +20,7 @@ from receiver.publish.frame_record import FrameRecord
 from receiver.publish.observer import ObservedSender, SessionObserver
 from receiver.web.children.sender_child import SENDER, SenderChild
 from receiver.web.children.standby import PICTURE_FLAGS
-from receiver.web.refused import Refused
+from receiver.web.places import Refused
 
 # Until the first frame, and between two: the process loads its networks on a machine that may be busy.
 _STALL_S = 120.0

@@ -23,7 +23,7 @@ from common.errors import OutputError
 from common.frames import IDENTITIES
 from common.wire import pictures as wire
 from receiver.engine.engine import ReconstructedPerson
-from receiver.link.own_senders import OwnKind
+from receiver.link.refusals import OwnKind
 from receiver.link.server import LinkServer
 from receiver.mesh.skinned_glb import Skeleton
 from receiver.metrics import ReceiverMetrics
@@ -32,7 +32,7 @@ from receiver.publish.frame_record import FrameRecord, PersonRecord
 from receiver.publish.observer import ObservedSender, SessionObserver
 from receiver.web.children.sender_child import SENDER, ChildEnded, PictureSocket, SenderChild, end_process
 from receiver.web.children.standby import PICTURE_FLAGS
-from receiver.web.refused import Refused
+from receiver.web.places import Refused
 
 logger = logging.getLogger(__name__)
 

@@ -4,7 +4,7 @@
     or a clip: file ─────────→
 
 The receiver does not import the sender: it starts it as its users do, and it ends with the receiver. Its frames come by
-the link of all senders; a token says which process it is, and so whose sessions they are (`receiver.link.own_senders`).
+the link of all senders; a token says which process it is, and so whose sessions they are (`receiver.link.refusals`).
 """
 
 import asyncio
@@ -35,8 +35,7 @@ from common.wire.pictures import (
 from receiver.link.server import LinkServer
 from receiver.link.session import Session
 from receiver.publish.observer import ObservedSender, SessionObserver
-from receiver.web.children.own_program import own_program
-from receiver.web.children.standby import begun, give_options
+from receiver.web.children.standby import begun, give_options, own_program
 
 logger = logging.getLogger(__name__)
 

@@ -1,4 +1,6 @@
-"""A sender process that begins with the receiver, beside its own start, so that the first picture does not wait for it.
+"""Programs of this installation that the receiver starts: its senders, decoders of uploads, and exports.
+
+A sender process that begins with the receiver, beside its own start, so that the first picture does not wait for it.
 
 Nothing of it is imported that takes time: it is started before the receiver's own libraries are.
 """
@@ -8,12 +10,31 @@ import math
 import os
 import sys
 from asyncio.subprocess import DEVNULL, PIPE, Process
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from common.weights.threads import available_cores
 from receiver.web.children import end_with_parent
-from receiver.web.children.own_program import own_environment, own_program
+
+# The packages lie side by side, wherever this one is installed.
+_PACKAGES = Path(__file__).parents[3]
+
+
+def own_program(module: str) -> tuple[str, ...]:
+    """The command of a module, before its arguments.
+
+    It keeps the receiver's working directory, in which paths of options and variables may be relative, but Python does
+    not look there for modules (`-P`).
+    """
+    return sys.executable, "-P", "-m", module
+
+
+def own_environment(without: str = "-", **more: str) -> dict[str, str]:
+    """Variables of the receiver, and others, with its packages first; those that begin with `without` are left out."""
+    kept: Mapping[str, str] = {name: value for name, value in os.environ.items() if not name.startswith(without)}
+    paths = [str(_PACKAGES), *filter(None, [os.environ.get("PYTHONPATH")])]
+    return {**kept, "PYTHONPATH": os.pathsep.join(paths), **more}
+
 
 PICTURE_FLAGS = ("--policy", "fixed", "--fixed-f", "0")
 """There is no later frame: labels are as fine as they get, on a link that is no limit."""

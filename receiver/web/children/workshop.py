@@ -16,12 +16,10 @@ from typing import Any
 
 from common.errors import UsageError
 from common.text import printable
-from receiver.web.children.own_program import own_program
 from receiver.web.children.sender_child import end_process
-from receiver.web.children.standby import begun
+from receiver.web.children.standby import begun, own_program
 from receiver.web.children.workshop_process import END, HEAD, INVALID, PART, REFUSED
-from receiver.web.places import Places
-from receiver.web.refused import Refused
+from receiver.web.places import Places, Refused
 
 logger = logging.getLogger(__name__)
 

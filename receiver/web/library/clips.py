@@ -12,20 +12,17 @@ from typing import BinaryIO, NamedTuple
 from starlette.datastructures import UploadFile
 
 from common.io.files import PrivateFolder, read_regular, remove_abandoned
-from receiver.publish.output_files import output_errors
+from receiver.config import UploadConfig
+from receiver.publish.files import output_errors
 from receiver.publish.session_records import SessionState
 from receiver.web.accounts.store import Account
 from receiver.web.children.clips import ChildClips
-from receiver.web.config import UploadConfig
 from receiver.web.library.service import Library
 from receiver.web.metrics import WebMetrics
 from receiver.web.owners import CLIP, owner_of
-from receiver.web.places import Places
-from receiver.web.refused import Refused
-from receiver.web.uploads.admission import Admission
+from receiver.web.places import Places, Refused
 from receiver.web.uploads.decoder import check_clip
-from receiver.web.uploads.form import UploadForm, shown_name
-from receiver.web.uploads.uploads import Progress, Uploads, Work
+from receiver.web.uploads.uploads import Admission, Progress, UploadForm, Uploads, Work, shown_name
 
 logger = logging.getLogger(__name__)
 

@@ -13,10 +13,9 @@ from zipstream import ZipStream
 from common.errors import UsageError
 from common.io.files import PrivateFolder, open_regular
 from receiver.export.command import export
+from receiver.publish.files import output_errors
 from receiver.publish.frame_record import encode_line, mesh_path
-from receiver.publish.output_files import output_errors
-from receiver.publish.session_deletion import session_files, session_of_line
-from receiver.publish.session_records import DAMAGES, without_people
+from receiver.publish.session_records import DAMAGES, session_files, session_of_line, without_people
 from receiver.web.children.workshop import Workshop
 
 _EXPORT_S, _ZIPS = 600.0, 4

@@ -6,13 +6,12 @@ database keeps the names of accounts whose sessions are to be deleted, and whoev
 
 from pathlib import Path
 
-from receiver.publish.session_deletion import SessionInUse
 from receiver.publish.session_directory import SessionDirectory
+from receiver.publish.session_records import SessionInUse
 from receiver.web.accounts import store
 from receiver.web.accounts.store import Account
-from receiver.web.database.database import Database
-from receiver.web.models.files import ModelFiles, models_folder
-from receiver.web.models.store import list_models
+from receiver.web.database import Database
+from receiver.web.models.store import ModelFiles, list_models, models_folder
 from receiver.web.owners import account_key, key_of_session
 
 

@@ -1,30 +1,200 @@
-"""What the page does with recorded sessions: shows, renames, deletes and downloads them."""
+"""What is on disk, for scrubbing back: a growing index of `frames.jsonl`, and pages of its lines.
+
+The index has the place of each line in the file. It is extended by what was appended since, a few megabytes at a time,
+whenever it is asked; 17 bytes per frame stay in memory.
+"""
 
 import asyncio
+import bisect
+import io
+import itertools
 import json
 import logging
+import re
+import threading
 import unicodedata
-from collections.abc import Hashable, Sequence
+from array import array
+from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
+from typing import Any
 
+import numpy as np
+from PIL import Image
+
+from common.arrays import ByteArray, FloatArray
 from common.clock import SYSTEM_CLOCK, Clock
 from common.errors import OutputError
+from common.frames import Camera
 from common.io.files import stamp_of
 from receiver.export.rigging import made_of_body
-from receiver.publish.session_deletion import SessionInUse
+from receiver.mesh.body_file import read_mesh
+from receiver.mesh.render import depth_map, render
+from receiver.mesh.triangle_mesh import SurfaceMesh
+from receiver.publish.frame_record import mesh_path
 from receiver.publish.session_directory import SessionDirectory
-from receiver.publish.session_records import SessionState
+from receiver.publish.session_records import SessionInUse, SessionState
 from receiver.web.accounts.store import Account
 from receiver.web.children.workshop import Workshop
-from receiver.web.database.database import Database
+from receiver.web.database import Database
 from receiver.web.library.downloads import Downloads, without
-from receiver.web.library.recorded import RecordedFrames
 from receiver.web.library.removal import delete_sessions_of_removed, remove_account
-from receiver.web.library.thumbnails import first_thumbnail
 from receiver.web.owners import account_key, is_clip, key_of_session
-from receiver.web.refused import Refused
+from receiver.web.places import Refused
+
+_LINE_HEAD = re.compile(rb'\{"seq":(\d{1,16}),"session":(\d{1,9}),')
+_CHUNK_BYTES = 4 << 20
+
+
+@dataclass(slots=True)
+class _SessionLines:
+    """Sequence number and position in the file of each line of a session, in the order of the file.
+
+    Args:
+        checked: a byte each, 1 once the line was seen to be JSON of a frame: to parse it takes ten times as long as to
+            read it.
+    """
+
+    sequences: "array[int]" = field(default_factory=lambda: array("q"))
+    offsets: "array[int]" = field(default_factory=lambda: array("q"))
+    checked: bytearray = field(default_factory=bytearray)
+
+
+class RecordedFrames:
+    """Reads the lines of an output directory, none if the file is missing; safe to use from several threads.
+
+    Args:
+        generation: another number when the file was replaced; one that has shrunk was, too.
+    """
+
+    def __init__(self, out: Path, generation: Callable[[], int] = lambda: 0) -> None:
+        self._path = out / "frames.jsonl"
+        self._lock = threading.Lock()
+        self._generation, self._read_of = generation, generation()
+        self._read_bytes = 0
+        self._sessions: dict[int, _SessionLines] = {}
+
+    def page(self, session: int, after: int, limit: int) -> list[bytes]:
+        """The lines of a session behind sequence number `after`, at most `limit`, each with JSON. Raises OSError."""
+        while True:
+            with self._lock:
+                generation = self._generation()
+                self._extend(generation)
+                lines = self._sessions.get(session) or _SessionLines()
+                first = bisect.bisect_right(lines.sequences, after)
+                places = range(first, min(first + limit, len(lines.offsets)))
+            found = list(self._lines_at(lines, places))
+            if self._generation() == generation:
+                return found
+
+    def _extend(self, generation: int) -> None:
+        """Indexes what was appended; a file that was replaced is read anew."""
+        try:
+            size = self._path.stat().st_size
+        except FileNotFoundError:
+            size = 0
+        if size < self._read_bytes or generation != self._read_of:
+            self._read_bytes, self._read_of = 0, generation
+            self._sessions.clear()
+        if size == self._read_bytes:
+            return
+        with open(self._path, "rb") as file:
+            file.seek(self._read_bytes)
+            rest = b""
+            while chunk := file.read(_CHUNK_BYTES):
+                # A last line without its newline is still being written.
+                whole, newline, rest = (rest + chunk).rpartition(b"\n")
+                self._index(whole + newline)
+
+    def _index(self, whole_lines: bytes) -> None:
+        offset = self._read_bytes
+        for line in whole_lines.splitlines(keepends=True):
+            if match := _LINE_HEAD.match(line):
+                lines = self._sessions.setdefault(int(match[2]), _SessionLines())
+                lines.sequences.append(int(match[1]))
+                lines.offsets.append(offset)
+                lines.checked.append(0)
+            offset += len(line)
+        self._read_bytes = offset
+
+    def _lines_at(self, lines: _SessionLines, places: range) -> Iterator[bytes]:
+        if not places:
+            return
+        with open(self._path, "rb") as file:
+            for place in places:
+                file.seek(lines.offsets[place])
+                line = file.readline()
+                if not lines.checked[place]:
+                    lines.checked[place] = _is_frame(line)
+                if lines.checked[place]:
+                    yield line.strip()
+
+
+def _is_frame(line: bytes) -> bool:
+    """Whether a line is the JSON of a frame: somebody may have edited it."""
+    with suppress(ValueError, RecursionError, AttributeError):
+        return isinstance(json.loads(line, parse_constant=_refuse).get("people"), list)
+    return False
+
+
+def _refuse(constant: str) -> None:
+    raise ValueError(f"{constant} is not of JSON")
+
+
+WIDTH, HEIGHT = 320, 240
+_OVERSAMPLING = 2
+# From so far that people are hardly distorted.
+_DISTANCE_M = 12.0
+_FILLED = 0.86
+_MOST_PEOPLE = 6
+
+
+def first_thumbnail(out: Path, lines: Iterable[bytes]) -> Iterator[bytes]:
+    """The picture of the first line of `frames.jsonl` that has one, if there is one."""
+    yield from itertools.islice(filter(None, (thumbnail(out, json.loads(line)) for line in lines)), 1)
+
+
+def thumbnail(out: Path, line: Mapping[str, Any]) -> bytes | None:
+    """A picture, WebP on nothing, of the people of a line of `frames.jsonl`; None if no mesh of them can be read."""
+    meshes = _meshes(out, line)
+    if not meshes:
+        return None
+    points = np.concatenate([mesh.vertices for mesh in meshes])
+    low, high = points.min(axis=0), points.max(axis=0)
+    away: FloatArray = np.array([0.0, 0.0, _DISTANCE_M], np.float32) - ((low + high) / 2).astype(np.float32)
+    width, height = _OVERSAMPLING * WIDTH, _OVERSAMPLING * HEIGHT
+    extent = np.maximum(high - low, 0.2)
+    nearest_m = _DISTANCE_M - extent[2] / 2
+    focal_px = _FILLED * nearest_m * min(width / extent[0], height / extent[1])
+    camera = Camera(width, height, float(focal_px))
+    canvas: ByteArray = np.zeros((height, width, 3), np.uint8)
+    shown = np.zeros((height, width), np.bool_)
+    # Painter's algorithm: the farthest first.
+    for mesh in sorted(meshes, key=lambda mesh: -float(mesh.vertices[:, 2].mean())):
+        moved = replace(mesh, vertices=(mesh.vertices + away).astype(np.float32))
+        canvas = render(moved, camera, onto=canvas)
+        shown |= depth_map(moved, camera) > 0
+    picture = io.BytesIO()
+    drawn = np.dstack([canvas, np.where(shown, 255, 0).astype(np.uint8)])
+    Image.fromarray(drawn).resize((WIDTH, HEIGHT), Image.Resampling.LANCZOS).save(picture, "WEBP", quality=82)
+    return picture.getvalue()
+
+
+def _meshes(out: Path, line: Mapping[str, Any]) -> Sequence[SurfaceMesh]:
+    found = []
+    for person in line["people"][:_MOST_PEOPLE]:
+        for kind in ("surface", "body"):
+            try:
+                path = mesh_path(person[kind])
+                if path is not None:
+                    found.append(read_mesh(out / path))
+                    break
+            except (ValueError, KeyError, TypeError):
+                continue
+    return found
+
 
 logger = logging.getLogger(__name__)
 

@@ -11,7 +11,7 @@ from typing import Final
 from common.clock import SYSTEM_CLOCK, Clock
 from common.frames import LabelFrame
 from receiver.engine.engine import ReconstructedPerson
-from receiver.motion.playout.buffer import PlayoutBuffer
+from receiver.motion.playout import PlayoutBuffer
 from receiver.web.live.hub import LiveHub
 
 logger = logging.getLogger(__name__)

@@ -21,11 +21,10 @@ from receiver.mesh.formats import FORMATS
 from receiver.web.accounts.identity import Proofs, Visitor, accounts_of, holder_of
 from receiver.web.accounts.service import Identity
 from receiver.web.guards import asks_for_head
-from receiver.web.models.files import MODEL_ID
 from receiver.web.models.service import FIELD, PICTURE, MadeModel, body_name, mesh_name, textured_name
-from receiver.web.models.store import ModelRow
+from receiver.web.models.store import MODEL_ID, ModelRow
+from receiver.web.places import Refused
 from receiver.web.problems import FILE
-from receiver.web.refused import Refused
 from receiver.web.site import site_of
 from receiver.web.small_body import Given, SmallBodyRoute
 from receiver.web.uploads.uploads import upload_route

@@ -1,10 +1,13 @@
-"""Uploaded pictures become models: check, reconstruct, store."""
+"""The body of a model as another file: with other clothes, colours or another build, as `receiver export` makes it, and
+as USDZ for Apple's viewers.
+"""
 
 import asyncio
 from collections import ChainMap
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, suppress
+from dataclasses import replace
 from functools import partial
 from sqlite3 import Row
 from typing import Any, NamedTuple, TypeVar
@@ -13,30 +16,60 @@ import numpy as np
 from starlette.datastructures import UploadFile
 
 from common.clock import Clock
+from common.errors import UsageError
 from common.frames import unseen_limbs
+from receiver.config import UploadConfig
 from receiver.engine.engine import ReconstructedPerson
+from receiver.export.character import Character
 from receiver.export.editing import Edits
+from receiver.export.rigging import posed, rig_one
+from receiver.export.usd_scene import encode_usdz
+from receiver.mesh.body_file import parse_body
 from receiver.mesh.formats import MESH_FORMATS
-from receiver.mesh.mesh_files import encode_mesh
+from receiver.mesh.mesh_files import encode_mesh, to_y_up
 from receiver.mesh.skinned_glb import Skeleton, encode_body
 from receiver.publish.frame_record import detail_as_dict, finger_rotations, pose_as_dict, scale_as_dict
-from receiver.surface.carried_texture import carried_texture
+from receiver.surface.people import carried_texture
 from receiver.web.accounts.store import Account
 from receiver.web.children.pictures import ChildPictures, ReconstructedPicture
 from receiver.web.children.workshop import Workshop
-from receiver.web.config import UploadConfig
-from receiver.web.database.database import Database
+from receiver.web.database import Database
 from receiver.web.metrics import FILES, WebMetrics
 from receiver.web.models import store
-from receiver.web.models.body_editing import edited_body
-from receiver.web.models.files import ModelFiles, new_model_id
-from receiver.web.models.store import ModelRow
-from receiver.web.places import Places
-from receiver.web.refused import Refused
-from receiver.web.uploads.admission import Admission
+from receiver.web.models.store import ModelFiles, ModelRow, new_model_id
+from receiver.web.places import Places, Refused
 from receiver.web.uploads.decoder import DecodedPicture, decode_picture
-from receiver.web.uploads.form import UploadForm, shown_name
-from receiver.web.uploads.uploads import Progress, Uploads, Work
+from receiver.web.uploads.uploads import Admission, Progress, UploadForm, Uploads, Work, shown_name
+
+
+def edited_body(content: bytes, person: Mapping[str, Any], edits: Edits, ending: str = "glb") -> list[bytes]:
+    """The one part of a body file with changes, in the same pose.
+
+    Args:
+        content: the file of the body as it was sent.
+        person: the person's entry in the model's row.
+        ending: `glb`, in the place where the person was, or `usdz`, with the feet at the origin: viewers put that on
+            the floor of a room.
+
+    Raises:
+        UsageError: the body cannot be read, or no body has these changes.
+    """
+    try:
+        body = parse_body(content)
+    except ValueError as error:
+        raise UsageError("the body of this model cannot be read: upload the picture again") from error
+    character = edits.applied(rig_one(person["identity"], body, person["wears"]))
+    if ending == "usdz":
+        return [encode_usdz([_standing_at_origin(character)])]
+    return [encode_body(posed(character), character.skeleton)]
+
+
+def _standing_at_origin(character: Character) -> Character:
+    vertices, motion = to_y_up(posed(character).mesh.vertices), character.motion
+    low, high = vertices.min(axis=0), vertices.max(axis=0)
+    feet = np.array([(low[0] + high[0]) / 2, low[1], (low[2] + high[2]) / 2], np.float32)
+    return replace(character, motion=replace(motion, root_positions=motion.root_positions - feet))
+
 
 T = TypeVar("T")
 

@@ -1,11 +1,36 @@
-"""Rows of models in the database. Each function is one part of a transaction."""
+"""Rows of models in the database. Each function is one part of a transaction.
+
+The files of models: `OUT/models/ID/`, whole or not at all.
+
+    OUT/models/ID/person-0.obj, .glb, .ply      surface meshes, y up, metres
+    OUT/models/ID/person-0.textured.glb         the surface with its texture, where the person has one
+    OUT/models/ID/person-0.body.glb             the body with its texture, where the person has one
+    OUT/models/ID/picture.jpg                   the picture, upright
+    OUT/models/.ID/…                            the same while the model is stored or removed
+
+A model exists when the database has its row, and its folder loses the dot then. What a killed process leaves has the
+dot: with the row it is whole, because files are on the disk before the row is, and without it goes at the next start.
+
+A link in the place of `models` or of a file leads nowhere.
+"""
 
 import json
-from collections.abc import Collection
+import logging
+import os
+import re
+import secrets
+import shutil
+from collections.abc import Callable, Collection, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from pathlib import Path
 from sqlite3 import Connection, Row
 from typing import Any
 
+from common.errors import OutputError
+from common.io.files import atomic_write, open_regular
+from common.weights.threads import side_by_side
+from receiver.publish.files import opened_folder, output_errors
 from receiver.web.accounts.store import Account, account_exists
 
 
@@ -80,3 +105,134 @@ def remove_model(database: Connection, account: Account, model: str) -> bool:
 def existing_models(database: Connection, models: Collection[str]) -> set[str]:
     """Which of the ids have a row."""
     return {row["id"] for row in database.execute("SELECT id FROM models")}.intersection(models)
+
+
+logger = logging.getLogger(__name__)
+
+MODEL_ID = r"[0-9a-f]{32}"
+_FILE = re.compile(r"person-\d{1,3}\.(?:obj|glb|ply|body\.glb|textured\.glb)|picture\.jpg")
+_HIDDEN = re.compile(rf"\.({MODEL_ID})")
+_FOLDER_MODE, _FILE_MODE = 0o700, 0o600
+
+
+def new_model_id() -> str:
+    """128 random bits."""
+    return secrets.token_hex(16)
+
+
+def models_folder(out: Path) -> Path:
+    """The folder of the models' files in an output directory."""
+    return out / "models"
+
+
+class ModelFiles:
+    """The folder of all models.
+
+    Args:
+        folder: created if missing, readable for the process's user only.
+
+    Raises:
+        OutputError: it cannot be created, or is a link.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        with output_errors(folder):
+            folder.parent.mkdir(mode=_FOLDER_MODE, parents=True, exist_ok=True)
+        with self._opened():
+            pass
+
+    def write(self, model: str, files: Mapping[str, bytes]) -> None:
+        """Writes a new model, for `settle`; it is on the disk then. Raises OutputError, and nothing of it remains."""
+        hidden = self._folder / f".{model}"
+        with self._opened() as models:
+            try:
+                hidden.mkdir(_FOLDER_MODE)
+                # Each waits for the disk.
+                for error in list(side_by_side(_written, [(hidden / name, files[name]) for name in files])):
+                    if error is not None:
+                        raise error
+                with opened_folder(hidden, _FOLDER_MODE) as folder:
+                    os.fsync(folder)
+                os.fsync(models)
+            except BaseException:
+                shutil.rmtree(hidden, ignore_errors=True)
+                raise
+
+    def settle(self, model: str) -> None:
+        """The model has a row: shows its files. Raises OutputError."""
+        self._rename(f".{model}", model)
+
+    @contextmanager
+    def removal(self, models: Collection[str]) -> Iterator[None]:
+        """A block that removes the rows of models, whose files go with them, or stay if it raises."""
+        for model in models:
+            self._rename(model, f".{model}")
+        try:
+            yield
+        except BaseException:
+            for model in models:
+                self.settle(model)
+            raise
+        for model in models:
+            self.remove(model)
+
+    def remove(self, model: str) -> None:
+        """Removes the files of a model without a row; what cannot be removed is left to the next start."""
+        self._rename(model, f".{model}")
+        shutil.rmtree(self._folder / f".{model}", ignore_errors=True)
+
+    def read(self, model: str, name: str) -> bytes | None:
+        """The content of a file; None if there is no such file, or no file of a model can have this name."""
+        if not re.fullmatch(MODEL_ID, model) or not _FILE.fullmatch(name):
+            return None
+        try:
+            with opened_folder(self._folder, _FOLDER_MODE), open_regular(self._folder / model / name) as file:
+                return file.read()
+        except FileNotFoundError:
+            return None
+        except OSError as error:
+            raise OutputError(f"cannot read {self._folder / model / name}: {error.strerror}") from error
+
+    def recover(self, existing: Callable[[Collection[str]], Collection[str]]) -> int:
+        """Settles what a killed process has left; returns the number of models whose files were removed.
+
+        Args:
+            existing: which of some ids have a row.
+
+        Raises:
+            OutputError: the folder cannot be read.
+        """
+        with self._opened() as models:
+            names = os.listdir(models)
+        hidden = [match[1] for match in map(_HIDDEN.fullmatch, names) if match]
+        kept = set(existing(hidden)) if hidden else set()
+        for model in hidden:
+            if model in kept:
+                self.settle(model)
+            else:
+                self.remove(model)
+        removed = len(hidden) - len(kept)
+        if removed:
+            logger.warning("removed the files of %d uploads that were not finished", removed)
+        return removed
+
+    def _rename(self, old: str, new: str) -> None:
+        with self._opened() as models, suppress(FileNotFoundError):
+            (self._folder / old).rename(self._folder / new)
+            os.fsync(models)
+
+    @contextmanager
+    def _opened(self) -> Iterator[int]:
+        with opened_folder(self._folder, _FOLDER_MODE) as models, output_errors(self._folder):
+            yield models
+
+
+def _written(path: Path, content: bytes) -> OSError | None:
+    """Writes a file; returns the error instead of raising it, so that nobody is still writing when one is reported."""
+    assert _FILE.fullmatch(path.name)
+    try:
+        atomic_write(path, content, mode=_FILE_MODE)
+    except OSError as error:
+        return error
+    return None

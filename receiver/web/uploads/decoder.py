@@ -14,8 +14,8 @@ from pathlib import Path
 from typing import Any
 
 from common.text import printable
-from receiver.web.children.own_program import own_environment, own_program
-from receiver.web.refused import Refused
+from receiver.web.children.standby import own_environment, own_program
+from receiver.web.places import Refused
 from receiver.web.uploads import decoder_process
 
 logger = logging.getLogger(__name__)

@@ -12,7 +12,7 @@ import os
 import resource
 import sys
 
-from receiver.web.refused import Refused
+from receiver.web.places import Refused
 
 # For a picture of 50 million pixels; seconds of the processor.
 _ADDRESS_SPACE_BYTES, _CPU_S = 3_000_000_000, 30
@@ -30,11 +30,11 @@ def main(kind: str, *arguments: str) -> None:
     try:
         if kind == "picture":
             # Imported here: each kind loads its own decoders only.
-            from receiver.web.uploads.picture import read_picture
+            from receiver.web.uploads.decoding import read_picture
 
             facts, content = read_picture(sys.stdin.buffer.read())
         else:
-            from receiver.web.uploads.clip import read_clip
+            from receiver.web.uploads.decoding import read_clip
 
             facts = read_clip(*arguments)
         head = json.dumps(facts)

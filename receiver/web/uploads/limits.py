@@ -1,6 +1,6 @@
 """Limits of what is uploaded, beside those of its bytes (`UploadConfig`)."""
 
-from receiver.web.refused import Refused
+from receiver.web.places import Refused
 
 MAX_PIXELS = 50_000_000
 """Of a picture, or of a clip's frame: more than the sensors of phones deliver."""

@@ -45,7 +45,7 @@ from common.body.model import BodyModel
 from common.errors import OutputError
 from common.labels import concatenate
 from common.motion.network import LearnedMotion
-from receiver.motion.config import PlayoutConfig
+from receiver.config import PlayoutConfig
 from tests.bench import report
 from tests.bench.bytes.labels_over_link import PORT, Lines, Sent
 from tests.bench.bytes.link import display_ages

@@ -4,9 +4,8 @@
                                            └─ semantics, each frame alone ─── per frame
 
 `bodywire` is what the sender sends, `received` what the receiver shows of it, `feet free` that without holding the feet
-that stand (`receiver.motion.planted`), and `exported` the animation that `receiver export` makes of `received`.  `lost`
-is what the receiver shows in two thirds of a second in which the sender finds nobody (`receiver.motion.absent`), `held`
-the pose before.
+that stand (`receiver.motion.legs`), and `exported` the animation that `receiver export` makes of `received`.  `lost`
+is what the receiver shows in two thirds of a second in which the sender finds nobody, `held` the pose before.
 
 Frames wait for later ones, as those of files do, or with `--live` for none; with `--late`, they are those of a camera
 before a slow machine, whose perception reads every other one.
@@ -33,7 +32,7 @@ from common.labels import concatenate
 from common.motion.label_track import Continued
 from common.motion.network import LearnedMotion
 from common.weights.manifest import model_hash
-from receiver.export.ground.grounding import grounded
+from receiver.export.ground import grounded
 from receiver.mesh.mesh_files import Y_UP
 from receiver.mesh.posing import joint_transforms
 from receiver.motion.session_motion import SessionMotion

@@ -39,10 +39,10 @@ from common.motion.steps import moved
 from common.synthetic.dataset import clip_split
 from common.synthetic.motion.windows import open_windows
 from common.weights.manifest import model_hash
-from receiver.link.auth.ownership import SessionOwner
+from receiver.config import PlayoutConfig
+from receiver.link.refusals import SessionOwner
 from receiver.link.session import SenderClock, Session
-from receiver.motion.config import PlayoutConfig
-from receiver.motion.playout.buffer import PlayoutBuffer
+from receiver.motion.playout import PlayoutBuffer
 from receiver.motion.session_motion import SessionMotion
 from sender.importance import Importance
 from tests.bench import report

@@ -23,8 +23,8 @@ import numpy as np
 
 from common.arrays import FloatArray
 from common.wire.pictures import ANSWER_PREFIX, PictureHeader, encode_picture
+from receiver.mesh.body_file import read_mesh
 from receiver.mesh.mesh_files import encode_mesh
-from receiver.mesh.mesh_reading import read_mesh
 from sender.perception.crop import CropBox
 from tests.bench.motion.moving_clips import CAMERA
 from tests.bench.scenarios.carrier import Carrier, Item

@@ -14,7 +14,7 @@ import numpy as np
 
 from common.arrays import FloatArray, Image
 from common.errors import OutputError
-from receiver.mesh.mesh_reading import read_mesh
+from receiver.mesh.body_file import read_mesh
 from tests.bench import measures
 from tests.bench.bytes.link import display_ages
 from tests.bench.people.reconstruction_scores import VIEW, views_of

@@ -19,10 +19,10 @@ import numpy as np
 from common.codec.frame_codec import FrameCodec
 from common.frames import LabelFrame
 from common.weights.manifest import model_hash
+from receiver.config import PublishConfig
 from receiver.engine.engine import ReconstructionRequest
 from receiver.engine.reconstructor import Reconstructor
-from receiver.link.auth.ownership import SessionOwner
-from receiver.publish.config import PublishConfig
+from receiver.link.refusals import SessionOwner
 from receiver.publish.session_directory import SessionDirectory
 from sender.capture.source import CapturedFrame
 from sender.importance import Importance

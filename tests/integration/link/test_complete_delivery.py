@@ -13,9 +13,8 @@ from common.errors import MalformedPacket, PeerError
 from common.frames import Camera, LabelFrame, PersonLabels
 from common.io.addresses import Address
 from common.wire.convert import FrameMessage
-from receiver.link.frame_handler import Arrival, FrameOutcome
-from receiver.link.session import Session
-from receiver.publish.config import PublishConfig
+from receiver.config import PublishConfig
+from receiver.link.session import Arrival, FrameOutcome, Session
 from receiver.publish.frame_record import FrameRecord
 from receiver.publish.session_directory import SessionDirectory
 from receiver.publish.session_writer import SessionWriter

@@ -15,9 +15,9 @@ import pytest
 
 from common.codec.frame_codec import FrameCodec
 from common.codec.packet import CODEC_VERSION
+from receiver.config import PublishConfig
 from receiver.metrics import ReceiverMetrics
 from receiver.pipeline import ReceiverPipeline
-from receiver.publish.config import PublishConfig
 from receiver.publish.session_directory import SessionDirectory
 from sender.spool import Spool, SpoolContent
 from tests.netlab.faults.durable_sender import frame_of

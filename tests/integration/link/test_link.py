@@ -14,7 +14,7 @@ from common.errors import ModelMismatch, PeerError, VersionMismatch
 from common.frames import Camera, LabelFrame, PersonLabels
 from common.labels import LABEL_SIZE, split
 from common.wire.convert import AckStatus, Drain
-from receiver.link.receive_queue import Acknowledger
+from receiver.link.connection import Acknowledger
 from sender.link.session import Fate
 from tests.netlab.pipe import Shape
 from tests.netlab.programs import FixedRate

@@ -77,7 +77,7 @@ async def test_half_open_connections_are_over_when_their_time_is(
     link: LinkFixture, ours: Authority, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("receiver.link.quic_server._HANDSHAKE_TIMEOUT_S", 0.5)
-    monkeypatch.setattr("receiver.link.config._OTHER_CONNECTIONS", 2)
+    monkeypatch.setattr("receiver.config._OTHER_CONNECTIONS", 2)
     besieged = Besieged(link, ours, sessions=1)
     await besieged.start()
     # What has ended must not wait for the garbage collection, which may come after minutes.
@@ -94,7 +94,7 @@ async def test_half_open_connections_are_over_when_their_time_is(
 async def test_an_address_takes_half_of_the_connections(
     link: LinkFixture, ours: Authority, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("receiver.link.config._OTHER_CONNECTIONS", 2)
+    monkeypatch.setattr("receiver.config._OTHER_CONNECTIONS", 2)
     besieged = Besieged(link, ours, sessions=1)
     await besieged.start()
     async with besieged.half_open(8):
@@ -136,7 +136,7 @@ async def test_a_token_that_is_used_again_makes_nothing(ours: Authority, monkeyp
             raise _NoRoom
 
     monkeypatch.setattr("receiver.link.quic_server.LinkConnection", connection)
-    monkeypatch.setattr("receiver.link.auth.address_validation._MOST_UNPROVEN", 0)
+    monkeypatch.setattr("receiver.link.quic_server._MOST_UNPROVEN", 0)
     room, place = asyncio.Event(), ("127.0.0.2", 4000)
     port, sent = udp_port(ours, admit)
     stranger = LinkConnection(configuration=configuration(is_sender=True))

@@ -13,13 +13,12 @@ from common.codec.frame_codec import FrameCodec
 from common.frames import Camera, LabelFrame
 from common.io.addresses import Address
 from common.wire.convert import AckStatus
-from receiver.link.admission import LiveLoad
+from receiver.config import PublishConfig, SecurityConfig
 from receiver.link.auth.tokens import add_token
-from receiver.link.config import SecurityConfig
 from receiver.link.refusals import Refusal
+from receiver.link.session import LiveLoad
 from receiver.metrics import ReceiverMetrics
 from receiver.pipeline import ReceiverPipeline
-from receiver.publish.config import PublishConfig
 from receiver.publish.session_directory import SessionDirectory
 from tests.support.link.counting_codec import MODEL, SECRET, label_frame
 from tests.support.link.link_fixture import LinkFixture

@@ -9,9 +9,8 @@ from common.motion.label_track import DampedExtrapolation, LabelTrack, MotionPre
 from common.motion.network import POSE, LearnedMotion
 from common.synthetic.dataset import Split
 from common.synthetic.motion.poses import clips
-from receiver.motion.diffusion import PoseDiffusion, load_denoiser
 from receiver.motion.legs import LEGS, Pelvis
-from receiver.motion.mixture import ENTRIES, SIZE, PoseMixture, speed_of
+from receiver.motion.mixture import ENTRIES, SIZE, PoseDiffusion, PoseMixture, load_denoiser, speed_of
 from tests.support.motion.made_motion import labels_of
 
 _EVERY, _AHEAD = 6, 6

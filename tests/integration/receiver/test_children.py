@@ -19,7 +19,7 @@ from common.wear_kinds import VALUES
 from common.wears import Wears
 from common.weights.manifest import model_hash
 from receiver.engine.engine import ReconstructedPerson
-from receiver.link.own_senders import OwnKind
+from receiver.link.refusals import OwnKind
 from receiver.link.server import LinkServer
 from receiver.link.session import Session
 from receiver.publish.frame_record import FrameRecord
@@ -27,13 +27,11 @@ from receiver.publish.observer import ObservedSender, SessionObserver
 from receiver.publish.session_records import SessionState
 from receiver.web.children.cameras import CAMERA_NAME, ChildCameras
 from receiver.web.children.clips import _STALL_S, ChildClips
-from receiver.web.children.own_program import own_environment, own_program
 from receiver.web.children.pictures import ACCOUNT, ChildPictures, _unsure
 from receiver.web.children.sender_child import ChildEnded, SenderChild
-from receiver.web.children.standby import begun
+from receiver.web.children.standby import begun, own_environment, own_program
 from receiver.web.metrics import PICTURE_STAGES
-from receiver.web.places import Visitor
-from receiver.web.refused import Refused
+from receiver.web.places import Refused, Visitor
 from sender.__main__ import PROGRAM
 from sender.config import SenderConfig
 from tests.support.link.counting_codec import until

@@ -10,8 +10,8 @@ import numpy as np
 from common.body.model import BodyModel
 from common.io.addresses import Address
 from receiver.body.skinning import BodySkin
-from receiver.motion.config import PlayoutConfig
-from receiver.motion.playout.buffer import PlayoutBuffer
+from receiver.config import PlayoutConfig
+from receiver.motion.playout import PlayoutBuffer
 from receiver.publish.observer import SessionObserver
 from receiver.vmc.bones import Bones
 from receiver.vmc.motion_sender import PLAYED_HZ, MotionSender

@@ -29,15 +29,14 @@ from common.recording.writer import RecordingWriter
 from common.texture.atlas import TILES, encode
 from common.weights.manifest import model_hash
 from receiver.__main__ import main
-from receiver.engine.config import EngineConfig
+from receiver.config import EngineConfig, SurfaceConfig
+from receiver.engine.cluster import RayPool, open_pool, require_ray
 from receiver.engine.engine import PersonAppearance, ReconstructionRequest
-from receiver.engine.pool.cluster import RayPool, open_pool, require_ray
-from receiver.engine.pool.engine import PoolEngine
-from receiver.engine.pool.replica import ReplicaSettings
+from receiver.engine.pool import PoolEngine
 from receiver.engine.reconstructor import Reconstructor
+from receiver.engine.replica import ReplicaSettings
 from receiver.metrics import ReceiverMetrics
 from receiver.outfits.mixture import PLAIN
-from receiver.surface.config import SurfaceConfig
 from receiver.texture.received_texture import ReceivedTexture
 from tests.support.motion.label_motion import FINE_RHO, clip
 from tests.support.receiver.recordings import FACTS

@@ -20,17 +20,16 @@ from common.texture.atlas import TILES
 from common.texture.atlas import encode as encode_tile
 from common.weights.manifest import model_hash
 from common.wire.convert import FrameMessage
+from receiver.config import PublishConfig, RecordConfig, ReplayConfig
 from receiver.engine.local import LocalEngine
 from receiver.engine.reconstructor import Reconstructor
-from receiver.link.frame_handler import Arrival
-from receiver.mesh.mesh_reading import read_mesh
+from receiver.link.session import Arrival
+from receiver.mesh.body_file import read_mesh
 from receiver.metrics import ReceiverMetrics
 from receiver.pipeline import ReceiverPipeline
-from receiver.publish.config import PublishConfig
 from receiver.publish.session_directory import SessionDirectory
-from receiver.recording.config import RecordConfig, ReplayConfig
-from receiver.recording.recorder import FileRecorder
-from receiver.recording.replay import Replay, open_recording
+from receiver.recorder import FileRecorder
+from receiver.replay import Replay, open_recording
 from tests.support.link.counting_codec import new_session
 from tests.support.motion.label_motion import FINE_RHO, clip
 

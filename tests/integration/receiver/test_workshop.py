@@ -9,7 +9,7 @@ import pytest
 
 from common.errors import OutputError, UsageError
 from receiver.web.children.workshop import Workshop
-from receiver.web.refused import Refused
+from receiver.web.places import Refused
 from tests.support.link.counting_codec import until
 
 ANNA, BERT = (True, "Anna"), (True, "Bert")

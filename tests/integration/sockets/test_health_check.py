@@ -8,7 +8,7 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from common.wire.convert import STREAM_SERVICE
 from common.wire.health_check import main
-from receiver.link.config import SecurityConfig
+from receiver.config import SecurityConfig
 from tests.support.link.certificate_authority import Authority
 from tests.support.link.link_fixture import LinkFixture
 from tests.support.link.recording_pipeline import RecordingPipeline

@@ -17,7 +17,7 @@ from common.wire.convert import AckStatus
 from common.wire.health_check import check_health
 from common.wire.quic import QuicStream
 from common.wire.stream import StreamBroken
-from receiver.link.config import SecurityConfig
+from receiver.config import SecurityConfig
 from sender.link.transport import GrpcClientStream
 from tests.netlab.hostile.hostile_packets import hostile_messages
 from tests.support.link.certificate_authority import Authority
@@ -99,8 +99,8 @@ async def test_absurd_messages_end_their_own_stream_alone(link: LinkFixture, cap
 
 
 async def test_connections_are_bounded(link: LinkFixture, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("receiver.link.config._OTHER_CONNECTIONS", 2)
-    monkeypatch.setattr("receiver.link.grpc_stream._COUNT_INTERVAL_S", 60.0)
+    monkeypatch.setattr("receiver.config._OTHER_CONNECTIONS", 2)
+    monkeypatch.setattr("receiver.link.server._COUNT_INTERVAL_S", 60.0)
     _, address = await link.server(OwnedPipeline(OwnedSessions()), security=SecurityConfig(max_sessions=1))
     connections = [await asyncio.open_connection(LOOPBACK, address.port) for _ in range(5)]
     # The fifth is closed at once, the others when they have said nothing for too long.

@@ -5,8 +5,7 @@ from typing import Any
 import pytest
 
 from receiver.web.children.workshop import Work, Workshop
-from receiver.web.uploads.clip import read_clip
-from receiver.web.uploads.picture import read_picture
+from receiver.web.uploads.decoding import read_clip, read_picture
 from tests.support.pictures.fake_pictures import FakePictures
 from tests.support.web.web_service import Site, open_site
 

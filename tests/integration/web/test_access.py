@@ -12,9 +12,8 @@ from starlette.types import Receive, Scope, Send
 from websockets.exceptions import InvalidStatus
 
 from common.io.addresses import Address
-from receiver.link.config import SecurityConfig
-from receiver.web.config import WebConfig
-from receiver.web.serving.server import WebServer
+from receiver.config import SecurityConfig, WebConfig
+from receiver.web.server import WebServer
 from tests.support.web.live_page import served
 
 TOKEN = "a-secret-of-the-address"

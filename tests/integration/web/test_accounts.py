@@ -7,8 +7,8 @@ from pathlib import Path
 import httpx
 import pytest
 
+from receiver.config import AccountsConfig
 from receiver.web.accounts.store import MAX_TOKENS, SESSION_IDLE_S
-from receiver.web.config import AccountsConfig
 from tests.support.pictures.fake_pictures import FakePictures
 from tests.support.web.web_service import HOST, PASSWORD, Site, open_site
 

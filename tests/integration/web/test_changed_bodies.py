@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from common.arrays import FloatArray
-from receiver.export.skin_weights import load_body_skin
+from receiver.export.rigging import load_body_skin
 from receiver.mesh.body_file import parse_body
 from receiver.mesh.skinned_glb import PosedBody
 from tests.support.meshes.checkered_texture import checkered_texture

@@ -10,8 +10,8 @@ from typing import Any
 import httpx
 import pytest
 
-from receiver.web.config import UploadConfig
-from receiver.web.refused import Refused
+from receiver.config import UploadConfig
+from receiver.web.places import Refused
 from tests.support.link.counting_codec import until
 from tests.support.pictures.fake_pictures import FakePictures, picture
 from tests.support.receiver.published_session import write_clip

@@ -16,13 +16,12 @@ import pytest
 from PIL import Image
 
 from common.errors import UsageError
-from receiver.link.auth.ownership import SessionOwner
-from receiver.mesh.body_file import parse_body, read_body
+from receiver.config import AccountsConfig
+from receiver.link.refusals import SessionOwner
+from receiver.mesh.body_file import parse_body, read_body, read_mesh
 from receiver.mesh.mesh_files import to_y_up
-from receiver.mesh.mesh_reading import read_mesh
 from receiver.publish.frame_record import FrameRecord
 from receiver.web.children.workshop import Work, Workshop
-from receiver.web.config import AccountsConfig
 from receiver.web.library.downloads import Downloads, zipped
 from receiver.web.owners import CAMERA, owner_of
 from tests.support.link.counting_codec import new_session, until

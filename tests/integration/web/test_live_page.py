@@ -18,10 +18,9 @@ from websockets.exceptions import ConnectionClosed, InvalidStatus
 from common.blobs import PREVIEW, Blob
 from common.errors import OutputError, UsageError
 from common.io.addresses import Address
-from receiver.link.config import SecurityConfig
+from receiver.config import SecurityConfig, WebConfig
 from receiver.publish.frame_record import FrameRecord
-from receiver.web.config import WebConfig
-from receiver.web.serving.server import WebServer
+from receiver.web.server import WebServer
 from tests.support.receiver.published_session import OWNER, person_record
 from tests.support.web.live_page import Page, served
 

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import httpx
 
-from receiver.link.auth.ownership import SessionOwner
+from receiver.link.refusals import SessionOwner
 from receiver.web.owners import CAMERA, CLIP, owner_of
 from tests.support.pictures.fake_pictures import picture
 from tests.support.receiver.published_session import record_session as publish

@@ -11,8 +11,8 @@ import pytest
 from common.errors import OutputError, UsageError
 from receiver.web.accounts import store
 from receiver.web.accounts.store import MAX_SESSIONS, SESSION_IDLE_S, SESSION_MOST_S, Account
-from receiver.web.database.database import Database, DatabaseUnavailable
-from receiver.web.refused import Refused
+from receiver.web.database import Database, DatabaseUnavailable
+from receiver.web.places import Refused
 
 NOW = 1_800_000_000.0
 RECEIVERS = 12

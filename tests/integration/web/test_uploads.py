@@ -16,10 +16,10 @@ from PIL import Image
 
 from common.body.anatomy import FACIAL_ACTIONS
 from common.errors import OutputError
+from receiver.config import UploadConfig
 from receiver.web.children.pictures import ReconstructedPicture
-from receiver.web.config import UploadConfig
 from receiver.web.metrics import UPLOAD_STAGES
-from receiver.web.refused import Refused
+from receiver.web.places import Refused
 from tests.support.link.counting_codec import until
 from tests.support.pictures.fake_pictures import JPEG, FakePictures, picture
 from tests.support.web.web_service import Site, open_site
@@ -274,7 +274,7 @@ async def test_bodies_that_do_not_arrive_keep_nobody_from_uploading(site: Site) 
 
 
 async def test_slow_bodies_end_when_they_take_half_of_the_places(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("receiver.web.serving.pace.PACE_S", 0.05)
+    monkeypatch.setattr("receiver.web.small_body.PACE_S", 0.05)
     monkeypatch.setattr("receiver.web.uploads.uploads.LEAST_BYTES_PER_S", 0)
 
     async def drip(last: asyncio.Event) -> AsyncIterator[bytes]:
@@ -304,7 +304,7 @@ async def test_slow_bodies_end_when_they_take_half_of_the_places(site: Site, mon
 
 
 async def test_uploads_in_a_minute_are_limited(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("receiver.web.uploads.admission._UPLOADS", "10 per minute")
+    monkeypatch.setattr("receiver.web.uploads.uploads._UPLOADS", "10 per minute")
     async with open_site(tmp_path, FakePictures()) as site:
         anna = await site.visitor("Anna")
         statuses = [(await anna.post("/upload", content=b"no form")).status_code for _ in range(15)]

@@ -14,7 +14,7 @@ from sqlite3 import Connection
 
 from receiver.web.accounts import store
 from receiver.web.accounts.store import Account
-from receiver.web.database.database import Database, DatabaseUnavailable
+from receiver.web.database import Database, DatabaseUnavailable
 from tests.netlab.faults import volatile_disk
 
 KEPT = 5

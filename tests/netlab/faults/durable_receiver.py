@@ -26,18 +26,16 @@ from common.codec.packet import CODEC_VERSION
 from common.errors import OutputError
 from common.io.addresses import Address
 from receiver import pipeline
-from receiver.link.auth.ownership import SessionOwner
-from receiver.link.config import SecurityConfig
+from receiver.config import PublishConfig, RecordConfig, SecurityConfig
+from receiver.link.refusals import SessionOwner
 from receiver.link.session import Session
 from receiver.mesh.triangle_mesh import SurfaceMesh
 from receiver.metrics import ReceiverMetrics
 from receiver.motion.session_motion import SessionMotion
 from receiver.publish import session_directory
-from receiver.publish.config import PublishConfig
-from receiver.publish.line_file import LineFile
+from receiver.publish.files import LineFile
 from receiver.publish.session_directory import SessionDirectory
-from receiver.recording.config import RecordConfig
-from receiver.recording.recorder import FileRecorder
+from receiver.recorder import FileRecorder
 from tests.netlab.faults import volatile_disk
 from tests.netlab.programs import MODEL, serve
 from tests.support.receiver.fake_reconstructor import FakeEngine

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from common.errors import OutputError
-from receiver.web.database.database import Database
+from receiver.web.database import Database
 from tests.netlab.faults import breakable_path, durable_accounts, durable_receiver, durable_sender
 from tests.netlab.faults.audit import FAULTS, FaultFound, audit, records_in, wrong_in_recordings
 from tests.netlab.faults.forked import Forked

@@ -35,7 +35,7 @@ FORGETS = ("nothing", "all", "some")
 _FULL_CALLS, _CALLS_AFTER = 6, 12
 _OURS = ("common.", "sender.", "receiver.")
 # The functions that write for all others are no points of their own.
-_PLUMBING = ("common.io.files", "receiver.publish.output_files")
+_PLUMBING = ("common.io.files", "receiver.publish.files")
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from common.codec.frame_state import DecodedFrame, EncodedFrame
 from common.errors import MalformedPacket, MissingReference
 from common.frames import Camera, LabelFrame
-from receiver.link.auth.ownership import SessionOwner
+from receiver.link.refusals import SessionOwner
 from receiver.link.session import Session
 
 MODEL = b"\x01" * 8

@@ -9,7 +9,7 @@ from contextlib import AsyncExitStack
 from functools import partial
 from typing import Any
 
-import receiver.link.config
+import receiver.config
 import sender.link.diagnosis
 from common.clock import STEADY_CLOCK, Clock
 from common.codec.packet import CODEC_VERSION
@@ -17,10 +17,10 @@ from common.io.addresses import Address, Addresses
 from common.wire.convert import Hello
 from common.wire.frame_messages import SenderReport
 from common.wire.traffic import Traffic
-from receiver.link.config import ListenConfig
-from receiver.link.frame_handler import FrameHandler
+from receiver.config import ListenConfig
 from receiver.link.refusals import Refusal
 from receiver.link.server import LinkServer
+from receiver.link.session import FrameHandler
 from sender.config import LinkConfig
 from sender.link.background_transfer import Pacer
 from sender.link.client import LinkClient
@@ -38,7 +38,7 @@ from tests.support.link.relays import BreakableRelay
 from tests.support.link.scripted_receiver import RecordingObserver
 
 LOOPBACK = "127.0.0.1"
-ReceiverSecurity = receiver.link.config.SecurityConfig
+ReceiverSecurity = receiver.config.SecurityConfig
 SenderSecurity = sender.link.diagnosis.SecurityConfig
 
 

@@ -3,9 +3,8 @@
 import asyncio
 
 from common.wire.convert import FrameMessage
-from receiver.link.auth.ownership import NotOwner, SessionOwner
-from receiver.link.frame_handler import Arrival, FrameOutcome
-from receiver.link.session import Session
+from receiver.link.refusals import NotOwner, SessionOwner
+from receiver.link.session import Arrival, FrameOutcome, Session
 from tests.support.link.recording_pipeline import RecordingPipeline
 
 

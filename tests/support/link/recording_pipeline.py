@@ -8,8 +8,7 @@ from common.codec.frame_codec import FrameCodec
 from common.codec.frame_state import DecodedFrame
 from common.errors import MalformedPacket
 from common.wire.convert import FrameMessage
-from receiver.link.frame_handler import Arrival, FrameOutcome
-from receiver.link.session import Session
+from receiver.link.session import Arrival, FrameOutcome, Session
 from tests.support.link.counting_codec import CountingCodec
 
 

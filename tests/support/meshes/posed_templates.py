@@ -8,8 +8,7 @@ from torch import Tensor
 from common.arrays import FloatArray
 from common.body.model import BodyOutput, BodyParameters
 from common.weights.devices import to_numpy
-from receiver.body.skinning import BodySkin
-from receiver.body.spanning import Clothes, stacked
+from receiver.body.skinning import BodySkin, Clothes, stacked
 from receiver.mesh.skinned_glb import PosedBody, Reweighted
 from receiver.mesh.triangle_mesh import SurfaceMesh
 from receiver.texture.painting import Paint

@@ -4,10 +4,9 @@ import numpy as np
 from scipy.spatial import cKDTree
 
 from common.arrays import ByteArray, FloatArray, Int32Array
+from receiver.config import SurfaceConfig
 from receiver.mesh.triangle_mesh import SurfaceMesh
-from receiver.surface.config import SurfaceConfig
-from receiver.surface.stage import reconstruct
-from receiver.surface.subdivision import DetailedPlaces
+from receiver.surface.stage import DetailedPlaces, reconstruct
 
 NOWHERE = DetailedPlaces(*(np.array(each, np.float32) for each in ([[0, 0, -1e3]], [0.1], [0.1])))
 """No detail."""

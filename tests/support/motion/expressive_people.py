@@ -9,7 +9,7 @@ from torch import Tensor
 
 from common.body.anatomy import FACIAL_ACTIONS
 from common.body.model import BodyParameters, axis_angle_to_matrix
-from receiver.export.skin_weights import load_body_skin
+from receiver.export.rigging import load_body_skin
 from receiver.mesh.skinned_glb import PosedBody, encode_body
 from tests.support.meshes.posed_templates import pose, templates
 

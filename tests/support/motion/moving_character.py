@@ -9,8 +9,7 @@ from common.arrays import Float64Array
 from common.body.model import BodyParameters
 from common.synthetic.motion.poses import clips
 from receiver.export.character import Character, Motion, continuous
-from receiver.export.rigging import rig_one
-from receiver.export.skin_weights import load_body_skin
+from receiver.export.rigging import load_body_skin, rig_one
 from receiver.mesh.body_file import parse_body
 from receiver.mesh.mesh_files import Y_UP
 from receiver.mesh.posing import joint_transforms

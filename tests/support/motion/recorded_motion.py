@@ -9,10 +9,10 @@ import trimesh
 from scipy.spatial.transform import Rotation
 
 from common.arrays import Float64Array
+from receiver.config import PublishConfig
 from receiver.mesh.mesh_files import Y_UP
 from receiver.mesh.skinned_glb import PosedBody, Skeleton, skeleton_from_dense
 from receiver.mesh.triangle_mesh import SurfaceMesh
-from receiver.publish.config import PublishConfig
 from receiver.publish.frame_record import FrameRecord, PersonRecord
 from receiver.publish.session_directory import SessionDirectory
 from tests.support.receiver.published_session import OWNER, person_record

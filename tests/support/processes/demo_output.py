@@ -6,9 +6,9 @@ from pathlib import Path
 
 from common.body.model import BodyModel
 from receiver.body.skinning import BodySkin
-from receiver.link.auth.ownership import SessionOwner
+from receiver.config import PublishConfig
+from receiver.link.refusals import SessionOwner
 from receiver.mesh.mesh_texture import MeshTexture
-from receiver.publish.config import PublishConfig
 from receiver.publish.frame_record import FrameRecord
 from receiver.publish.session_directory import SessionDirectory
 from sender.capture.open import open_source

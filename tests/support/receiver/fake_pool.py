@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from receiver.engine.engine import ReconstructionResult
-from receiver.engine.pool.pool import BatchDone, PersonWork, PoolFacts, ReplicaLost
+from receiver.engine.pool import BatchDone, PersonWork, PoolFacts, ReplicaLost
 from tests.support.receiver.fake_reconstructor import SKELETON, TETRAHEDRON, tetrahedron_of
 
 

@@ -9,10 +9,10 @@ import av
 import numpy as np
 
 from common.frames import Camera
-from receiver.link.auth.ownership import SessionOwner
+from receiver.config import PublishConfig
+from receiver.link.refusals import SessionOwner
 from receiver.mesh.mesh_texture import MeshTexture
 from receiver.mesh.triangle_mesh import SurfaceMesh
-from receiver.publish.config import PublishConfig
 from receiver.publish.frame_record import FrameRecord, PersonRecord
 from receiver.publish.session_directory import SessionDirectory
 from tests.support.meshes.posed_body import box, posed_box

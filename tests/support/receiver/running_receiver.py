@@ -17,14 +17,12 @@ from common.io.addresses import Address
 from common.labels import GROUPS
 from common.weights.manifest import model_hash
 from common.wire.convert import FrameMessage
-from receiver.link.auth.ownership import SessionOwner
-from receiver.link.config import ListenConfig
-from receiver.link.frame_handler import Arrival, FrameHandler, FrameOutcome
+from receiver.config import ListenConfig, Meshes, PublishConfig
+from receiver.link.refusals import SessionOwner
 from receiver.link.server import LinkServer
-from receiver.link.session import Session
+from receiver.link.session import Arrival, FrameHandler, FrameOutcome, Session
 from receiver.metrics import ReceiverMetrics
 from receiver.pipeline import ReceiverPipeline
-from receiver.publish.config import Meshes, PublishConfig
 from receiver.publish.session_directory import SessionDirectory
 from tests.support.receiver.fake_reconstructor import FakeEngine
 

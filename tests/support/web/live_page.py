@@ -14,20 +14,18 @@ from websockets.asyncio.client import connect
 
 from common.frames import Camera, PersonLabels
 from common.io.addresses import Address
-from receiver.link.config import SecurityConfig
+from receiver.config import AccountsConfig, PublishConfig, SecurityConfig, UploadConfig, WebConfig
 from receiver.mesh.mesh_texture import MeshTexture, TextureCorners
-from receiver.publish.config import PublishConfig
 from receiver.publish.frame_record import FrameRecord, PersonRecord
 from receiver.publish.session_directory import SessionDirectory
 from receiver.web.access import Access
 from receiver.web.accounts.store import add_account
 from receiver.web.app import create_app
 from receiver.web.children.cameras import ChildCameras
-from receiver.web.config import AccountsConfig, UploadConfig, WebConfig
 from receiver.web.guards import Guard
 from receiver.web.live.hub import LiveHub
 from receiver.web.metrics import WebMetrics
-from receiver.web.serving.server import WebServer
+from receiver.web.server import WebServer
 from receiver.web.site import Site, open_site
 from tests.support.link.counting_codec import new_session
 from tests.support.pictures.fake_pictures import FakePictures

@@ -24,30 +24,25 @@ from common.io.addresses import Address
 from common.io.tasks import cancel
 from common.wire.frame_messages import SenderReport
 from common.wire.traffic import LABELS
+from receiver.config import AccountsConfig, PublishConfig, SecurityConfig, UploadConfig, WebConfig
 from receiver.engine.engine import ReconstructedPerson
-from receiver.export.rigging import posed, rig_one
-from receiver.export.skin_weights import load_body_skin
-from receiver.link.config import SecurityConfig
-from receiver.mesh.body_file import read_body
+from receiver.export.rigging import load_body_skin, posed, rig_one
+from receiver.mesh.body_file import read_body, read_mesh
 from receiver.mesh.limbs import limbs_of_vertices
-from receiver.mesh.mesh_reading import read_mesh
 from receiver.mesh.mesh_texture import MeshTexture, TextureCorners
-from receiver.publish.config import PublishConfig
 from receiver.publish.frame_record import FrameRecord, PersonRecord
 from receiver.publish.session_directory import SessionDirectory
-from receiver.surface.carried_texture import carried_corners
+from receiver.surface.people import carried_corners
 from receiver.web.access import Access
 from receiver.web.app import create_app
 from receiver.web.children.cameras import ChildCamera, ChildCameras
 from receiver.web.children.pictures import ChildPictures, ReconstructedPicture
 from receiver.web.composition import look_after_accounts
-from receiver.web.config import AccountsConfig, UploadConfig, WebConfig
 from receiver.web.guards import Guard
 from receiver.web.live.hub import LiveHub
 from receiver.web.metrics import PICTURE_STAGES, WebMetrics
-from receiver.web.places import Visitor
-from receiver.web.refused import Refused
-from receiver.web.serving.server import WebServer
+from receiver.web.places import Refused, Visitor
+from receiver.web.server import WebServer
 from receiver.web.site import open_site
 from receiver.web.status import SenderHint
 from tests.support.link.counting_codec import new_session

@@ -13,13 +13,12 @@ from fastapi import FastAPI
 from prometheus_client import CollectorRegistry
 
 from common.clock import Clock
-from receiver.publish.config import PublishConfig
+from receiver.config import AccountsConfig, PublishConfig, UploadConfig
 from receiver.publish.session_directory import SessionDirectory
 from receiver.web.access import Access
-from receiver.web.accounts.passwords import PasswordHasher
+from receiver.web.accounts.store import PasswordHasher
 from receiver.web.app import create_app
 from receiver.web.children.pictures import ChildPictures
-from receiver.web.config import AccountsConfig, UploadConfig
 from receiver.web.guards import Guard
 from receiver.web.live.hub import LiveHub
 from receiver.web.metrics import SignInOutcome, UploadOutcome, WebMetrics
@@ -49,7 +48,7 @@ class ManualClock:
 def limits_by(clock: ManualClock) -> Iterator[None]:
     """Rates are limited by this clock; the library reads the system's."""
     time = SimpleNamespace(time=lambda: clock.now_s)
-    with mock.patch("limits.storage.memory.time", time), mock.patch("receiver.web.rate_limits.time", time):
+    with mock.patch("limits.storage.memory.time", time), mock.patch("receiver.web.places.time", time):
         yield
 
 

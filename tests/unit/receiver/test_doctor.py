@@ -7,10 +7,8 @@ import pytest
 from common.doctor import Doubt
 from common.errors import OutputError
 from common.io.addresses import Address
-from receiver.config import ReceiverConfig
+from receiver.config import ListenConfig, ReceiverConfig, VmcConfig
 from receiver.doctor import _checks, _listen, _motion
-from receiver.link.config import ListenConfig
-from receiver.vmc.config import VmcConfig
 
 
 def test_each_program_that_takes_motion_and_those_that_do_not() -> None:

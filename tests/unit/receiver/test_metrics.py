@@ -9,7 +9,7 @@ from prometheus_client import CollectorRegistry
 
 from receiver.link.refusals import Refusal
 from receiver.metrics import DropReason, ReceiverMetrics
-from receiver.publish.output_files import free_and_size_bytes
+from receiver.publish.files import free_and_size_bytes
 
 
 @pytest.fixture

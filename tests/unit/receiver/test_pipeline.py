@@ -20,13 +20,10 @@ from common.texture.atlas import encode as encode_tile
 from common.wear_kinds import VALUES
 from common.wears import Wears
 from common.wire.convert import FrameMessage
+from receiver.config import Meshes
 from receiver.engine.engine import Priority, ReconstructedPerson
-from receiver.link.admission import LiveLoad
-from receiver.link.frame_handler import Arrival, FrameOutcome
-from receiver.link.own_senders import OwnKind
-from receiver.link.refusals import StreamRefused
-from receiver.link.session import SenderClock, Session
-from receiver.publish.config import Meshes
+from receiver.link.refusals import OwnKind, StreamRefused
+from receiver.link.session import Arrival, FrameOutcome, LiveLoad, SenderClock, Session
 from receiver.publish.frame_record import FrameRecord, rounded_bytes
 from receiver.publish.observer import ObservedSender, SessionObserver
 from sender.preview.shared import small_jpeg

@@ -5,7 +5,7 @@ import pytest
 
 from common.io.addresses import Address
 from receiver import reachability
-from receiver.link.config import SecurityConfig
+from receiver.config import SecurityConfig
 from receiver.reachability import host_names, reached_as, startup_line
 from tests.support.link.certificate_authority import Authority
 

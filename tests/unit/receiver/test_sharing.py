@@ -17,9 +17,8 @@ from common.wire.convert import (
     ServerMessages,
     Welcome,
 )
-from receiver.link.admission import RateLimits
 from receiver.link.connection import Connection
-from receiver.link.frame_handler import Arrival, FrameOutcome
+from receiver.link.session import Arrival, FrameOutcome, RateLimits
 from tests.support.link.counting_codec import settle, until
 from tests.support.link.path import End, stream_pair
 from tests.support.receiver.running_receiver import MODEL, RunningReceiver, live_session, packets

@@ -12,7 +12,7 @@ import pytest
 from common.errors import UsageError
 from common.io.addresses import Address
 from common.wire.certificates import CertificateFiles, certificates_in, subject_names
-from receiver.link.config import SecurityConfig as ReceiverSecurity
+from receiver.config import SecurityConfig as ReceiverSecurity
 from sender.link.diagnosis import CredentialFiles
 from sender.link.diagnosis import SecurityConfig as SenderSecurity
 from tests.support.link.certificate_authority import Authority

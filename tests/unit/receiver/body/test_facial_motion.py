@@ -6,9 +6,8 @@ import torch
 
 from common.arrays import FloatArray, IntArray
 from common.body.model import BodyParameters
-from receiver.body.mouth import Teeth, mouth_loops
-from receiver.body.skinning import BodySkin
-from receiver.export.skin_weights import load_body_skin
+from receiver.body.skinning import BodySkin, Teeth, mouth_loops
+from receiver.export.rigging import load_body_skin
 from tests.support.meshes.posed_templates import templates
 from tests.support.motion.expressive_people import activations
 

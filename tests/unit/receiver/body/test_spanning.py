@@ -14,8 +14,7 @@ from receiver.body.skinning import BodySkin
 from receiver.mesh.body_file import parse_body
 from receiver.mesh.mesh_files import to_y_up
 from receiver.mesh.skinned_glb import PosedBody, encode_body
-from receiver.outfits.dressing import Dresser
-from receiver.outfits.shells import Shells
+from receiver.outfits.dressing import Dresser, Shells
 from tests.support.meshes.glb_reader import Glb
 from tests.support.meshes.posed_templates import pose, templates
 from tests.unit.receiver.outfits.test_mixture import sample, wears

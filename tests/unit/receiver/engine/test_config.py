@@ -4,7 +4,7 @@ import pytest
 
 from common.errors import UsageError
 from common.io.addresses import Address
-from receiver.engine.config import EngineConfig
+from receiver.config import EngineConfig
 
 
 def test_cluster_is_joined_at_its_address() -> None:

@@ -11,9 +11,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from receiver.engine import fair_queue
+from receiver.engine import batching
+from receiver.engine.batching import FairExecutor, FairQueue, PriorityQueue
 from receiver.engine.engine import Priority
-from receiver.engine.fair_queue import FairExecutor, FairQueue, PriorityQueue
 
 # (account, session) of a job that arrives, or None: one job leaves.
 STEPS = st.lists(st.none() | st.tuples(st.integers(0, 3), st.integers(0, 2)), max_size=80)
@@ -146,7 +146,7 @@ def test_job_of_another_account_waits_for_at_most_two_of_each_other(
 
 
 def test_memory_is_bounded_while_sessions_come_and_go(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(fair_queue, "_MOST_REMEMBERED", 10)
+    monkeypatch.setattr(batching, "_MOST_REMEMBERED", 10)
     queue = filled(("one", "waits", 1))
     sizes = []
     for number in range(1000, 1300):

@@ -11,7 +11,7 @@ from common.body.label_space import LabelSpace
 from common.body.model import BodyModel, KeypointKinematics, skin
 from common.labels import LABEL_SIZE, group_slices
 from receiver.body.skinning import BodySkin
-from receiver.engine.people_network import BonesNetwork, PeopleNetwork
+from receiver.engine.reconstructor import BonesNetwork, PeopleNetwork
 from receiver.surface.binding import SurfaceCarrying
 
 PEOPLE = 3

@@ -5,8 +5,8 @@ import dataclasses
 import numpy as np
 import pytest
 
+from receiver.export.animated_glb import encode_characters
 from receiver.export.character import Character
-from receiver.export.formats.animated_glb import encode_characters
 from receiver.export.recorded_session import read_session
 from receiver.export.rigging import LeftOut, rig
 from receiver.mesh.mesh_texture import MeshTexture, TextureCorners, encode_jpeg

@@ -9,8 +9,8 @@ import pytest
 from scipy.spatial.transform import Rotation
 
 from common.errors import UsageError
+from receiver.export.bvh import encode_bvh
 from receiver.export.character import Character
-from receiver.export.formats.bvh import encode_bvh
 from receiver.export.recorded_session import read_session
 from receiver.export.rigging import LeftOut, rig
 from tests.support.motion.bvh_reader import Bvh

@@ -11,11 +11,11 @@ import pytest
 import trimesh
 
 from common.wear_kinds import VALUES
+from receiver.config import PublishConfig
 from receiver.export.character import Character, Placement
 from receiver.export.command import main
-from receiver.export.ground.grounding import grounded
+from receiver.export.ground import grounded
 from receiver.mesh.body_file import read_body
-from receiver.publish.config import PublishConfig
 from receiver.publish.session_directory import SessionDirectory
 from tests.support.meshes.glb_reader import Glb
 from tests.support.motion.bvh_reader import Bvh

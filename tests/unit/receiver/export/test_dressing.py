@@ -10,17 +10,16 @@ import torch
 from common.arrays import FloatArray
 from common.body.anatomy import REGIONS, SKELETON
 from common.texture.atlas import sample
+from receiver.export.animated_glb import encode_characters
 from receiver.export.character import Character
 from receiver.export.dressing import bare_skin, dressed, worn_parts
 from receiver.export.editing import Edits
-from receiver.export.formats.animated_glb import encode_characters
-from receiver.export.skin_weights import full_weights, load_body_skin
+from receiver.export.rigging import full_weights, load_body_skin
 from receiver.mesh.mesh_files import Y_UP
 from receiver.mesh.mesh_texture import MeshTexture, decode_jpeg, encode_jpeg
-from receiver.outfits.diffusion import OutfitDiffusion
-from receiver.outfits.dressing import PARTS, Dresser
+from receiver.outfits.dressing import PARTS, Dresser, Shells
+from receiver.outfits.guidance import OutfitDiffusion
 from receiver.outfits.mixture import PLAIN, decode_outfit, draw
-from receiver.outfits.shells import Shells
 from receiver.texture.painting import template_corners
 from tests.support.meshes.gltf_validator import validation_issues
 from tests.support.motion.recorded_person import recorded_person

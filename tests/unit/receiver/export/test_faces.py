@@ -7,11 +7,11 @@ import pytest
 
 from common.arrays import FloatArray
 from common.body.anatomy import FACIAL_ACTIONS
+from receiver.export.animated_glb import encode_characters
 from receiver.export.character import Character
-from receiver.export.formats.animated_glb import encode_characters
-from receiver.export.formats.usd_scene import encode_usdz
 from receiver.export.recorded_session import BodyAt
 from receiver.export.rigging import LeftOut, posed, rig
+from receiver.export.usd_scene import encode_usdz
 from tests.support.meshes.glb_reader import Glb
 from tests.support.meshes.gltf_validator import validation_issues
 from tests.support.motion.expressive_people import expressive_body, write_bodies

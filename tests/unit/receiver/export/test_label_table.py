@@ -11,9 +11,9 @@ import pytest
 
 from common.labels import GROUP_NAMES, group_slices
 from receiver.body.person_scale import PersonScale
+from receiver.config import PublishConfig
+from receiver.export import label_table
 from receiver.export.command import main
-from receiver.export.formats import label_table
-from receiver.publish.config import PublishConfig
 from receiver.publish.frame_record import FrameRecord
 from receiver.publish.session_directory import SessionDirectory
 from tests.support.receiver.published_session import CAMERA, OWNER, person_record

@@ -7,9 +7,9 @@ import torch
 from common.body.model import BodyModel, BodyParameters
 from common.errors import UsageError
 from receiver.body.skinning import BodySkin
+from receiver.export.animated_glb import encode_characters
 from receiver.export.character import Character
-from receiver.export.formats.animated_glb import encode_characters
-from receiver.export.reshaping import BODY_DENSITY_KG_M3, ShapeChange, reshaped
+from receiver.export.editing import BODY_DENSITY_KG_M3, ShapeChange, reshaped
 from receiver.mesh.mesh_files import Y_UP, to_y_up
 from receiver.mesh.triangle_mesh import signed_volume_m3
 from tests.support.meshes.glb_reader import Glb

@@ -10,8 +10,8 @@ import torch
 from common.body.model import BodyModel, BodyParameters, axis_angle_to_matrix
 from common.labels import LIMBS
 from receiver.body.skinning import BodySkin
+from receiver.export.animated_glb import encode_characters
 from receiver.export.character import continuous
-from receiver.export.formats.animated_glb import encode_characters
 from receiver.export.recorded_session import BodyAt, read_session
 from receiver.export.rigging import LeftOut, posed, rig, rig_one, unposed
 from receiver.mesh.body_file import parse_body, read_body

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 import numpy as np
 import pytest
 
-from receiver.export.timeline import media_times, presence
+from receiver.export.recorded_session import media_times, presence
 
 _EPOCH_S = 1795947670.093
 _DAY_S = 86_400.0

@@ -12,8 +12,8 @@ from common.body.anatomy import ATLAS_SIZE, REGIONS
 from common.errors import UsageError
 from common.texture.atlas import AtlasLayout
 from receiver.export.character import Character
-from receiver.export.skin_weights import load_body_skin
-from receiver.export.tinting import parse_tints, tinted
+from receiver.export.dressing import parse_tints, tinted
+from receiver.export.rigging import load_body_skin
 from receiver.mesh.mesh_texture import MeshTexture, TextureCorners, decode_jpeg, encode_jpeg
 from receiver.outfits.dressing import PARTS
 from receiver.texture.painting import Paint

@@ -12,9 +12,9 @@ from PIL import Image
 
 from common.errors import UsageError
 from receiver.export.character import Character
-from receiver.export.formats.usd_scene import check_installed, encode_usdz
 from receiver.export.recorded_session import read_session
 from receiver.export.rigging import LeftOut, rig
+from receiver.export.usd_scene import check_installed, encode_usdz
 from receiver.mesh.mesh_texture import MeshTexture, TextureCorners, encode_jpeg
 from receiver.mesh.triangle_mesh import SurfaceMesh
 from tests.support.motion.recorded_motion import Pose, publish_motion, random_poses, rest_mesh

@@ -10,8 +10,7 @@ import trimesh
 from scipy.spatial.transform import Rotation
 
 from receiver.export.command import main
-from receiver.export.rigging import posed
-from receiver.export.skin_weights import load_body_skin
+from receiver.export.rigging import load_body_skin, posed
 from receiver.mesh.body_file import read_body
 from receiver.mesh.skinned_glb import encode_body
 from tests.support.meshes.glb_reader import Glb

@@ -4,7 +4,7 @@ import pytest
 from aioquic.quic.packet import QuicHeader, pull_quic_header
 
 from common.wire.quic_connection import CONNECTION_ID_BYTES, Buffer, LinkConnection, configuration
-from receiver.link.auth.address_validation import AddressValidation
+from receiver.link.quic_server import AddressValidation
 
 PLACE, ELSEWHERE = ("127.0.0.2", 4000), ("127.0.0.3", 4000)
 

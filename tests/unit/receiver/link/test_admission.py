@@ -3,9 +3,8 @@ import asyncio
 import pytest
 
 from common.clock import Clock
-from receiver.link.admission import RateLimits, SessionLimits
 from receiver.link.refusals import Refusal, StreamRefused
-from receiver.link.session import Session
+from receiver.link.session import RateLimits, Session, SessionLimits
 from tests.support.link.counting_codec import new_session
 
 NOW_S = 100.0

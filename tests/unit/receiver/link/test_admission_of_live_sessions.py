@@ -5,8 +5,8 @@ import contextlib
 import pytest
 
 from common.clock import Clock
-from receiver.link.admission import LiveLoad
 from receiver.link.refusals import Refusal, StreamRefused
+from receiver.link.session import LiveLoad
 
 
 class Fixture:

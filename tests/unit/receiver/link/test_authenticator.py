@@ -7,7 +7,7 @@ import pytest
 
 from receiver.link.auth.authenticator import Authenticator, PeerIdentity, host_of
 from receiver.link.auth.tokens import TokenFile, TokenRefused, add_token
-from receiver.link.own_senders import OwnKind, OwnSender, OwnSenders
+from receiver.link.refusals import OwnKind, OwnSender, OwnSenders
 
 
 class Context:

@@ -25,10 +25,8 @@ from common.wire.convert import (
 from common.wire.frame_messages import SenderReport
 from common.wire.stream import StreamBroken
 from common.wire.traffic import HEARTBEATS, PROBING
-from receiver.link.admission import RateLimits
-from receiver.link.connection import Connection
-from receiver.link.receive_queue import WINDOW
-from receiver.link.session import Claim, SenderClock, Session
+from receiver.link.connection import WINDOW, Connection
+from receiver.link.session import Claim, RateLimits, SenderClock, Session
 from tests.support.link.counting_codec import MODEL, SECRET, SESSION, label_frame, new_session, settle
 from tests.support.link.path import stream_pair
 from tests.support.link.recording_pipeline import RecordingPipeline

@@ -5,7 +5,7 @@ import pytest
 
 from common.connections import TcpConnection
 from common.wire.stream import StreamBroken
-from receiver.link.grpc_stream import ConnectionLimit, GrpcServerStream
+from receiver.link.server import ConnectionLimit, GrpcServerStream
 
 
 class Context:
@@ -16,7 +16,7 @@ class Context:
 
 
 async def test_write_to_a_sender_that_does_not_read_ends_the_stream(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("receiver.link.grpc_stream._WRITE_TIMEOUT_S", 0.01)
+    monkeypatch.setattr("receiver.link.server._WRITE_TIMEOUT_S", 0.01)
     context: Any = Context()
     with pytest.raises(StreamBroken, match=r"the sender does not read \(DEADLINE_EXCEEDED\)"):
         await GrpcServerStream(context).write(b"acknowledgement")

@@ -11,11 +11,10 @@ from common.clock import Clock
 from common.errors import OutputError
 from common.wire.convert import Hello
 from common.wire.stream import StreamBroken
-from receiver.link.admission import SessionLimits
 from receiver.link.auth.authenticator import PeerIdentity
 from receiver.link.lifecycle import SessionLifecycle
 from receiver.link.refusals import Refusal, StreamRefused
-from receiver.link.session import Claim, Session
+from receiver.link.session import Claim, Session, SessionLimits
 from tests.support.link.counting_codec import MODEL, settle
 from tests.support.link.owned_sessions import OwnedPipeline, OwnedSessions
 

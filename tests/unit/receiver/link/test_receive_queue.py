@@ -14,9 +14,9 @@ from common.wire.convert import (
     ServerMessages,
 )
 from common.wire.datagrams import Datagrams
-from receiver.link import receive_queue
-from receiver.link.frame_handler import Arrival
-from receiver.link.receive_queue import Acknowledger, ReceivedMessage, ReceiveQueue
+from receiver.link import connection
+from receiver.link.connection import Acknowledger, ReceivedMessage, ReceiveQueue
+from receiver.link.session import Arrival
 from tests.support.link.counting_codec import settle
 from tests.support.link.path import stream_pair
 
@@ -148,7 +148,7 @@ async def test_sender_that_lets_every_answer_wait_gets_them_all() -> None:
 
 
 async def test_answer_waits_a_limited_time(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(receive_queue, "_LONGEST_WAIT_S", 0.001)
+    monkeypatch.setattr(connection, "_LONGEST_WAIT_S", 0.001)
     fixture = Fixture()
     running = asyncio.create_task(fixture.acknowledger.run())
     await fixture.answer(7, may_wait=True)

@@ -6,10 +6,9 @@ import numpy as np
 import pytest
 
 from common.body.anatomy import FACIAL_ACTIONS
-from receiver.export.skin_weights import load_body_skin
-from receiver.mesh.body_file import read_body, read_pose
+from receiver.export.rigging import load_body_skin
+from receiver.mesh.body_file import read_body, read_mesh, read_pose
 from receiver.mesh.mesh_files import to_y_up
-from receiver.mesh.mesh_reading import read_mesh
 from receiver.mesh.skinned_glb import encode_body
 from receiver.mesh.triangle_mesh import is_watertight, vertex_normals
 from tests.support.meshes.glb_reader import Glb

@@ -3,8 +3,8 @@ import dataclasses
 import numpy as np
 import pytest
 
+from receiver.mesh.body_file import GlbReader
 from receiver.mesh.glb import GlbWriter, static_mesh_glb
-from receiver.mesh.glb_reader import GlbReader
 from receiver.mesh.mesh_texture import MeshTexture, TextureCorners, encode_jpeg
 from receiver.mesh.triangle_mesh import SurfaceMesh, vertex_normals
 from tests.support.meshes.glb_reader import Glb

@@ -6,12 +6,12 @@ import pytest
 import trimesh
 
 from common.errors import OutputError
+from receiver.mesh.body_file import read_mesh
 from receiver.mesh.formats import MESH_FORMATS
 from receiver.mesh.glb import LINEAR
 from receiver.mesh.mesh_files import encode_mesh, to_y_up
-from receiver.mesh.mesh_reading import read_mesh
 from receiver.mesh.triangle_mesh import SurfaceMesh, is_watertight
-from receiver.publish.output_files import publish_file
+from receiver.publish.files import publish_file
 from tests.support.meshes.posed_body import box
 from tests.support.meshes.shapes import solved, sphere
 

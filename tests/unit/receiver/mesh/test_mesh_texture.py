@@ -8,11 +8,10 @@ import pytest
 import trimesh
 from PIL import Image as Picture
 
-from receiver.mesh.body_file import read_body
-from receiver.mesh.mesh_reading import read_mesh
+from receiver.mesh.body_file import read_body, read_mesh
 from receiver.mesh.mesh_texture import MeshTexture, TextureCorners, encode_jpeg, sample_jpeg
 from receiver.mesh.skinned_glb import encode_body
-from receiver.publish.output_files import publish_file
+from receiver.publish.files import publish_file
 from tests.support.meshes.glb_reader import Glb
 from tests.support.meshes.posed_body import posed_box
 

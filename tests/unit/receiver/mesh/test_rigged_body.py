@@ -10,7 +10,7 @@ import trimesh
 from common.arrays import FloatArray
 from common.body.anatomy import FACIAL_ACTIONS
 from common.labels import LIMBS
-from receiver.export.skin_weights import load_body_skin
+from receiver.export.rigging import load_body_skin
 from receiver.mesh.body_file import read_body, read_pose
 from receiver.mesh.mesh_files import to_y_up
 from receiver.mesh.mesh_texture import MeshTexture, TextureCorners, encode_jpeg

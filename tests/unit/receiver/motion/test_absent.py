@@ -14,8 +14,7 @@ from common.frames import LabelFrame
 from common.labels import concatenate, group_slices
 from common.motion.label_track import Continued
 from common.motion.steps import place_of
-from receiver.motion.absent import with_absent
-from receiver.motion.person_track import PersonTrack
+from receiver.motion.session_motion import PersonTrack, with_absent
 from tests.support.motion.label_motion import frame_of, person
 
 ROOT = group_slices()["root"]

@@ -3,8 +3,7 @@
 import numpy as np
 import pytest
 
-from receiver.motion.diffusion import PaperDiffusion, load_denoiser
-from receiver.motion.mixture import ENTRIES, SIZE
+from receiver.motion.mixture import ENTRIES, SIZE, PaperDiffusion, load_denoiser
 
 LEGS = ("left_leg", "right_leg")
 

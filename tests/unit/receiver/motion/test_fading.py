@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from common.frames import PersonLabels
-from receiver.motion.smoothing import LabelSmoothing
+from receiver.motion.session_motion import LabelSmoothing
 
 
 def person(identity: int = 0, **labels: float) -> PersonLabels:

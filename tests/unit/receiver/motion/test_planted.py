@@ -11,8 +11,7 @@ from common.body.label_space import LabelSpace
 from common.body.model import BodyModel, BodyParameters, KeypointKinematics, axis_angle_to_matrix
 from common.frames import PersonLabels
 from common.labels import LABEL_SIZE, LIMBS, concatenate, group_slices
-from receiver.motion.legs import LEGS, Legs, Pelvis
-from receiver.motion.planted import PlantedFeet
+from receiver.motion.legs import LEGS, Legs, Pelvis, PlantedFeet
 from tests.support.motion.label_motion import person
 
 DISTANCE = group_slices()["root"].stop - 1

@@ -15,11 +15,10 @@ from common.frames import LabelFrame
 from common.labels import LABEL_SIZE, ROTATION_SCALE, concatenate
 from common.motion.label_track import DampedExtrapolation, LabelTrack
 from common.motion.steps import SLOW, between, moved
-from receiver.link.auth.ownership import SessionOwner
+from receiver.config import PlayoutConfig
+from receiver.link.refusals import SessionOwner
 from receiver.link.session import SenderClock, Session
-from receiver.motion.config import PlayoutConfig
-from receiver.motion.playout.blending import CORRECTION_S, STILL_S
-from receiver.motion.playout.buffer import PlayoutBuffer
+from receiver.motion.playout import CORRECTION_S, STILL_S, PlayoutBuffer
 from tests.support.motion.label_motion import frame_of, person, with_rotation
 from tests.support.receiver.kept_state import elements_within
 

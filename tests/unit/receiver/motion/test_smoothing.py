@@ -16,9 +16,7 @@ from common.frames import LabelFrame
 from common.labels import FAST_GROUPS, GROUPS, LABEL_SIZE, concatenate, group_slices
 from common.synthetic.motion.poses import clips
 from common.training.fit_codec import label_clip
-from receiver.motion.session_motion import SessionMotion
-from receiver.motion.smoothing import LabelSmoothing
-from receiver.motion.source_times import SourceTimes
+from receiver.motion.session_motion import LabelSmoothing, SessionMotion, SourceTimes
 from tests.support.motion.label_motion import FINE_RHO, MODEL_HASH, frame_of, person
 
 

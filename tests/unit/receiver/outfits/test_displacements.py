@@ -12,9 +12,8 @@ from common.frames import PersonLabels
 from common.wear_kinds import VALUES
 from common.wears import Wears
 from receiver.body.skinning import BodySkin
-from receiver.outfits import displacements
-from receiver.outfits.displacements import Displacements
-from receiver.outfits.guidance import Guidance
+from receiver.outfits import guidance
+from receiver.outfits.guidance import Displacements, Guidance
 from receiver.outfits.mixture import PLAIN
 
 
@@ -78,7 +77,7 @@ def test_people_without_labels_wear_something(worn: Displacements) -> None:
 def test_what_was_forgotten_is_made_to_the_same(
     worn: Displacements, outfits: CountingGuidance, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(displacements, "_REMEMBERED", 2)
+    monkeypatch.setattr(guidance, "_REMEMBERED", 2)
     first = worn.clothes(person(confidence=UNSURE)).displacement
     for value in (1.0, 2.0):
         worn.clothes(person(surface=value, confidence=UNSURE))

@@ -8,9 +8,8 @@ from common.body.anatomy import REGION_INDEX
 from common.body.model import BodyModel
 from common.body.template import BodyTemplate
 from common.head_outline import SECTORS
-from receiver.outfits.dressing import PARTS, Dresser, Outfit
-from receiver.outfits.hair_outline import HairOutline
-from receiver.outfits.shells import Shells
+from receiver.outfits.dressing import PARTS, Dresser, Outfit, Shells
+from receiver.outfits.guidance import HairOutline
 from tests.unit.receiver.outfits.test_mixture import sample, wears
 
 CROWN, TEMPLES, EARS, JAW = range(len(SECTORS))

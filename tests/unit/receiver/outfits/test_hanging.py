@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from common.arrays import FloatArray
-from receiver.outfits.hanging import Tube
+from receiver.outfits.dressing import Tube
 
 _ROWS, _AROUND = 41, 24
 _TOP_M, _BOTTOM_M, _NARROWING = 0.10, 0.05, 0.04

@@ -10,11 +10,10 @@ from common.body.surface_space import SURFACE_SIZE, SurfaceSpace
 from common.body.template import BodyTemplate
 from common.errors import WeightsError
 from receiver.outfits import dressing
-from receiver.outfits import shells as shells_module
-from receiver.outfits.dressing import Dresser, Outfit
+from receiver.outfits import dressing as shells_module
+from receiver.outfits.dressing import Dresser, Outfit, Shells
 from receiver.outfits.guidance import Guidance
 from receiver.outfits.mixture import styles
-from receiver.outfits.shells import Shells
 from tests.unit.receiver.outfits.test_mixture import sample, wears
 
 IDENTITIES = range(12)

@@ -18,10 +18,10 @@ from common.channel.channel import SignalBlob
 from common.channel.image_codec import ImageChannel, encode
 from common.channel.state import ChannelState
 from common.errors import MalformedPacket
+from receiver import pictures
+from receiver.config import PublishConfig
 from receiver.metrics import ReceiverMetrics
-from receiver.pictures import channel_pictures
-from receiver.pictures.channel_pictures import ChannelPictures
-from receiver.publish.config import PublishConfig
+from receiver.pictures import ChannelPictures
 from tests.support.link.counting_codec import new_session
 from tests.support.training.tiny_image_channel import TINY, tiny_network
 
@@ -32,7 +32,7 @@ AWGN = ChannelState(10.0)
 @pytest.fixture
 def network(monkeypatch: pytest.MonkeyPatch) -> ImageChannel:
     network = tiny_network()
-    monkeypatch.setattr(channel_pictures, "_network", lambda: network)
+    monkeypatch.setattr(pictures, "_network", lambda: network)
     return network
 
 

@@ -9,7 +9,7 @@ from PIL import Image
 
 from common.blobs import MAX_PREVIEW_BYTES, MAX_PREVIEW_PX, PREVIEW, Blob
 from common.errors import MalformedPacket
-from receiver.pictures.previews import check_preview
+from receiver.pictures import check_preview
 
 
 def jpeg(width: int, height: int, mode: str = "RGB", **options: Any) -> bytes:

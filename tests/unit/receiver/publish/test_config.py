@@ -1,6 +1,6 @@
 import pytest
 
-from receiver.publish.config import PublishConfig
+from receiver.config import PublishConfig
 
 
 @pytest.mark.parametrize("mesh_format", ["obj", "ply"])

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from common.frames import PersonLabels
-from receiver.publish.faces_seen import FacesSeen
+from receiver.publish.session_writer import FacesSeen
 
 
 def person(identity: int, *, face: bool = True) -> PersonLabels:

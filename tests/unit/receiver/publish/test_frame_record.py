@@ -12,7 +12,7 @@ from common.frames import Camera, PersonLabels
 from common.labels import GROUP_BY_NAME, LIMBS, concatenate
 from receiver.body.person_scale import PersonScale
 from receiver.body.skinning import BodySkin
-from receiver.engine.people_network import BonesNetwork
+from receiver.engine.reconstructor import BonesNetwork
 from receiver.publish.frame_record import FrameRecord, PersonRecord, encode_line, finger_rotations
 from tests.support.receiver.fake_reconstructor import tetrahedron_of
 

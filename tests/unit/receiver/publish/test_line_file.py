@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from common.errors import OutputError
-from receiver.publish.line_file import LineFile
+from receiver.publish.files import LineFile
 
 
 @pytest.fixture

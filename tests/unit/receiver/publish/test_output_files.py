@@ -14,8 +14,8 @@ import pytest
 
 from common.clock import Clock
 from common.errors import OutputError
-from receiver.publish.config import PublishConfig
-from receiver.publish.output_files import OutputGuard, output_error
+from receiver.config import PublishConfig
+from receiver.publish.files import OutputGuard, output_error
 from receiver.publish.session_directory import SessionDirectory
 from tests.support.meshes.posed_body import box
 from tests.support.receiver.published_session import OWNER, frame_record, publish

@@ -8,12 +8,10 @@ import pytest
 
 from common.clock import Clock
 from common.errors import OutputError
-from receiver.publish.config import PublishConfig
+from receiver.config import PublishConfig
 from receiver.publish.retention import delete_expired, expired
-from receiver.publish.session_deletion import SessionInUse, session_of_file
 from receiver.publish.session_directory import SessionDirectory
-from receiver.publish.session_records import SessionState
-from receiver.publish.session_statistics import SessionStatistics
+from receiver.publish.session_records import SessionInUse, SessionState, SessionStatistics, session_of_file
 from receiver.publish.session_writer import SessionWriter
 from tests.support.meshes.posed_body import box
 from tests.support.receiver.published_session import OWNER, frame_record, person_record

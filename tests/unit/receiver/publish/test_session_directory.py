@@ -11,13 +11,13 @@ import numpy as np
 import pytest
 
 from common.errors import OutputError
-from receiver.mesh.mesh_reading import read_mesh
+from receiver.config import PublishConfig
+from receiver.mesh.body_file import read_mesh
 from receiver.mesh.triangle_mesh import is_watertight
-from receiver.publish.config import PublishConfig
 from receiver.publish.frame_record import PersonRecord
 from receiver.publish.session_directory import SessionDirectory
-from receiver.web.library.recorded import RecordedFrames
-from receiver.web.library.schemas import SessionShown
+from receiver.web.library.api import SessionShown
+from receiver.web.library.service import RecordedFrames
 from tests.support.meshes.posed_body import box, posed_box
 from tests.support.receiver.published_session import OWNER, frame_record
 

@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from common.errors import OutputError
-from receiver.link.auth.ownership import NotOwner, SessionOwner
-from receiver.publish.config import PublishConfig
+from receiver.config import PublishConfig
+from receiver.link.refusals import NotOwner, SessionOwner
 from receiver.publish.session_directory import SessionDirectory
 from tests.support.receiver.published_session import frame_record
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from receiver.publish.session_statistics import SessionStatistics, is_album
+from receiver.publish.session_records import SessionStatistics, is_album
 
 
 @pytest.mark.parametrize(

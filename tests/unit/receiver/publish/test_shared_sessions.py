@@ -5,10 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from receiver.link.auth.ownership import NotOwner, SessionOwner
-from receiver.link.refusals import Refusal, StreamRefused
+from receiver.config import PublishConfig
+from receiver.link.refusals import NotOwner, Refusal, SessionOwner, StreamRefused
 from receiver.link.session import Session
-from receiver.publish.config import PublishConfig
 from receiver.publish.frame_record import FrameRecord
 from receiver.publish.session_directory import SessionDirectory
 from receiver.publish.shared_sessions import SharedSessions

@@ -14,9 +14,9 @@ from common.errors import MissingReference, OutputError
 from common.frames import LabelFrame
 from common.recording.format import RecordedFrame, RecordedState
 from common.recording.reader import Recording
+from receiver.config import RecordConfig
 from receiver.link.session import Session
-from receiver.recording.config import RecordConfig
-from receiver.recording.recorder import FileRecorder
+from receiver.recorder import FileRecorder
 from tests.support.link.counting_codec import new_session
 from tests.support.motion.label_motion import FINE_RHO, MODEL_HASH, clip, frame_of
 from tests.support.processes.full_disk import fill_disk
@@ -187,7 +187,7 @@ def test_places_that_cannot_be_written_are_refused_at_the_start(
     RecordConfig(None).check()
     with pytest.raises(OutputError, match="File name too long"):
         RecordConfig(tmp_path / ("a" * 5000)).check()
-    monkeypatch.setattr("receiver.recording.config.os.access", lambda *_: False)
+    monkeypatch.setattr("receiver.config.os.access", lambda *_: False)
     for read_only in (tmp_path / "new.bw", tmp_path):
         with pytest.raises(OutputError, match="does not exist or cannot be written"):
             RecordConfig(read_only).check()

@@ -21,14 +21,13 @@ from common.recording.format import HEAD
 from common.recording.reader import Recording
 from common.texture.atlas import TILES, encode
 from common.wire.convert import FrameMessage
+from receiver.config import RecordConfig, ReplayConfig
 from receiver.engine.engine import ReconstructionRequest
-from receiver.link.frame_handler import Arrival
-from receiver.link.session import Session
+from receiver.link.session import Arrival, Session
 from receiver.pipeline import ReceiverPipeline
 from receiver.publish.session_records import read_records
-from receiver.recording.config import RecordConfig, ReplayConfig
-from receiver.recording.recorder import FileRecorder
-from receiver.recording.replay import Replay, open_recording
+from receiver.recorder import FileRecorder
+from receiver.replay import Replay, open_recording
 from tests.support.motion.label_motion import FINE_RHO, MODEL_HASH
 from tests.support.receiver.recordings import write_clip
 from tests.support.receiver.running_receiver import RunningReceiver
@@ -174,7 +173,7 @@ class Waits(list[float]):
 
             async def __aexit__(self, *_: object) -> None: ...
 
-        monkeypatch.setattr("receiver.recording.replay.asyncio.timeout", Waited)
+        monkeypatch.setattr("receiver.replay.asyncio.timeout", Waited)
 
 
 async def test_speed_paces_frames_by_their_time_of_capture(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -12,12 +12,11 @@ from common.body.triangles import triangle_normals
 from common.texture.atlas import AtlasLayout
 from common.weights.devices import to_numpy
 from receiver.body.skinning import BodySkin
+from receiver.config import SurfaceConfig
 from receiver.mesh.mesh_texture import MeshTexture, encode_jpeg, sample_jpeg
 from receiver.mesh.skinned_glb import PosedBody
 from receiver.surface.binding import nearest_places
-from receiver.surface.carried_texture import carried_texture
-from receiver.surface.config import SurfaceConfig
-from receiver.surface.people import PeopleSurfaces
+from receiver.surface.people import PeopleSurfaces, carried_texture
 from receiver.texture.face_features import FaceGeometry
 from receiver.texture.painting import template_corners
 from tests.support.meshes.posed_body import carried_surface

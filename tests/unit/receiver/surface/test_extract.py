@@ -4,7 +4,7 @@ import scipy.ndimage
 
 from common.arrays import FloatArray
 from receiver.mesh.triangle_mesh import is_watertight, signed_volume_m3
-from receiver.surface.extract import largest_component, march, taubin_smooth
+from receiver.surface.stage import largest_component, march, taubin_smooth
 
 
 def _ball(shape: tuple[int, int, int], centre: tuple[float, float, float], radius: float) -> FloatArray:

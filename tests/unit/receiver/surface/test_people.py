@@ -10,9 +10,9 @@ from common.body.anatomy import JOINTS
 from common.body.model import BodyModel, BodyParameters, axis_angle_to_matrix
 from common.body.surface_space import SurfaceSpace
 from receiver.body.skinning import BodySkin
+from receiver.config import SurfaceConfig
 from receiver.mesh.skinned_glb import PosedBody
 from receiver.mesh.triangle_mesh import SurfaceMesh
-from receiver.surface.config import SurfaceConfig
 from receiver.surface.people import PeopleSurfaces
 from receiver.texture.face_features import FaceGeometry
 from receiver.texture.painting import template_corners

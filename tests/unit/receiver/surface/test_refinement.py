@@ -1,7 +1,6 @@
 import numpy as np
 
-from receiver.surface.refinement import Neighbourhood, refined
-from receiver.surface.surfels import Surfels
+from receiver.surface.stage import Neighbourhood, Surfels, refined
 from tests.support.meshes.shapes import sphere
 
 CENTRE = np.array([0.0, 0.0, 3.0], np.float32)

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 import scipy.fft
 
-from receiver.surface.spectral_poisson import Stencil, fit_grid, relative_to_isovalue, solve_indicator
+from receiver.surface.stage import Stencil, fit_grid, relative_to_isovalue, solve_indicator
 from tests.support.meshes.shapes import sphere
 
 

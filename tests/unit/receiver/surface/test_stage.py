@@ -6,10 +6,9 @@ from scipy.spatial import cKDTree
 
 from common.arrays import FloatArray
 from common.body.model import BodyModel, BodyParameters, axis_angle_to_matrix
+from receiver.config import SurfaceConfig
 from receiver.mesh.triangle_mesh import SurfaceMesh, is_watertight
-from receiver.surface.config import SurfaceConfig
-from receiver.surface.stage import adaptive_resolution
-from receiver.surface.subdivision import DetailedPlaces
+from receiver.surface.stage import DetailedPlaces, adaptive_resolution
 from tests.support.meshes.shapes import solved, sphere, torus
 
 BODIES = 20

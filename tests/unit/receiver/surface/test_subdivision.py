@@ -4,7 +4,7 @@ from skimage.measure import marching_cubes
 
 from common.arrays import FloatArray, Int32Array
 from receiver.mesh.triangle_mesh import is_watertight, signed_volume_m3
-from receiver.surface.subdivision import DetailedPlaces, subdivided
+from receiver.surface.stage import DetailedPlaces, subdivided
 
 
 @pytest.fixture(scope="module")

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import trimesh
 
-from receiver.surface.surfels import Surfels, sampled
+from receiver.surface.stage import Surfels, sampled
 from tests.support.meshes.shapes import solved
 
 TRIANGLES = np.array([[0, 1, 2], [1, 3, 2]], np.int32)

@@ -6,7 +6,7 @@ import pytest
 from common.arrays import BoolArray
 from common.body.anatomy import ATLAS_SIZE, REGION_INDEX
 from common.texture.atlas import AtlasLayout, Texture
-from receiver.texture.face_mirror import FaceMirror
+from receiver.texture.painting import FaceMirror
 
 FACE = REGION_INDEX["face"]
 

@@ -9,8 +9,17 @@ import torch
 from common.synthetic.motion.windows import write_windows
 from common.training.run import parse
 from common.weights.loader import load_weights
-from receiver.motion.diffusion import GROUPS, WEIGHTS_NAME, PoseDiffusion, condition, load_denoiser
-from receiver.motion.mixture import DOWN, ENTRIES, SIZE, SPEED
+from receiver.motion.mixture import (
+    DIFFUSION_WEIGHTS,
+    DOWN,
+    ENTRIES,
+    GROUPS,
+    SIZE,
+    SPEED,
+    PoseDiffusion,
+    condition,
+    load_denoiser,
+)
 from receiver.train import pose_diffusion
 from receiver.train.pose_diffusion import PoseDiffusionTraining, estimated_of
 from tests.support.motion.made_motion import gliding
@@ -28,8 +37,8 @@ def test_training(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     write_windows([gliding(name, 40) for name in ("cmu/013_18", "cmu/009_01")], tmp_path / "windows", 30.0)
     flags = ["--windows", str(tmp_path / "windows"), "--batch", "8"]
     train_on_gpu(monkeypatch, PoseDiffusionTraining, tmp_path, *flags)
-    exported = load_weights(WEIGHTS_NAME, directory=tmp_path / "weights")
-    assert exported.keys() == load_weights(WEIGHTS_NAME).keys()
+    exported = load_weights(DIFFUSION_WEIGHTS, directory=tmp_path / "weights")
+    assert exported.keys() == load_weights(DIFFUSION_WEIGHTS).keys()
 
 
 def test_what_is_estimated_of_hidden_limbs_is_nearer_to_the_mean() -> None:

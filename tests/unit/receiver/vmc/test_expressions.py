@@ -5,7 +5,7 @@ import torch
 
 from common.body.faces import ENTRIES, ExpressionSpace
 from common.labels import LABEL_SIZE
-from receiver.vmc.expressions import PERFECT_SYNC, expressions
+from receiver.vmc.humanoid import PERFECT_SYNC, expressions
 from tests.support.motion.expressive_people import activations
 
 LARGE = 3.0

@@ -17,12 +17,12 @@ from common.clock import Clock
 from common.frames import PersonLabels
 from common.io.addresses import Address
 from receiver.body.skinning import BodySkin
+from receiver.config import PublishConfig
 from receiver.engine.engine import ReconstructedPerson
 from receiver.export.rigging import made_of_body
-from receiver.publish.config import PublishConfig
 from receiver.publish.frame_record import PersonRecord
 from receiver.publish.session_directory import SessionDirectory
-from receiver.vmc.expressions import PERFECT_SYNC
+from receiver.vmc.humanoid import PERFECT_SYNC
 from receiver.vmc.motion_sender import RATE_HZ, MotionSender
 from tests.support.meshes.glb_reader import Glb
 from tests.support.meshes.posed_templates import pose, templates

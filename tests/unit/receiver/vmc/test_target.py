@@ -12,8 +12,8 @@ import pytest
 
 from common.clock import Clock
 from common.io.addresses import Address
+from receiver.config import VmcConfig
 from receiver.vmc import target
-from receiver.vmc.config import VmcConfig
 from receiver.vmc.target import Target, failure, probed
 
 To = Callable[[Address], Target]

@@ -11,7 +11,7 @@ from starlette.responses import FileResponse, PlainTextResponse, StreamingRespon
 from starlette.types import Receive, Scope, Send
 
 from common.io.addresses import Address
-from receiver.web.config import WebConfig
+from receiver.config import WebConfig
 from receiver.web.guards import Guard, is_of_another_site
 from receiver.web.metrics import WebMetrics
 from tests.support.link.counting_codec import settle

@@ -1,8 +1,7 @@
 import pytest
 
 from common.io.addresses import address_key
-from receiver.web.rate_limits import RateLimits
-from receiver.web.refused import Refused
+from receiver.web.places import RateLimits, Refused
 from tests.support.web.web_service import ManualClock, limits_by
 
 
@@ -24,7 +23,7 @@ def test_key_that_tried_too_often_waits_for_the_end_of_the_window() -> None:
 
 
 def test_keys_of_a_flood_do_not_fill_the_memory(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("receiver.web.rate_limits._KEYS", 10)
+    monkeypatch.setattr("receiver.web.places._KEYS", 10)
     limits = RateLimits("1 per hour")
     for number in range(1000):
         limits.take(str(number))

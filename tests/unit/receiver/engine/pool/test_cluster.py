@@ -10,10 +10,9 @@ import pytest
 
 from common.errors import PeerError, UsageError
 from common.weights.threads import available_cores
-from receiver.engine.config import EngineConfig
-from receiver.engine.pool.cluster import _cause, open_pool, require_ray
-from receiver.engine.pool.replica import ReplicaSettings
-from receiver.surface.config import SurfaceConfig
+from receiver.config import EngineConfig, SurfaceConfig
+from receiver.engine.cluster import _cause, open_pool, require_ray
+from receiver.engine.replica import ReplicaSettings
 
 SETTINGS = ReplicaSettings(SurfaceConfig(), "cpu", threads=1)
 
@@ -32,7 +31,7 @@ def test_replicas_that_the_machine_cannot_hold() -> None:
 
 
 def test_host_that_does_not_exist(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("receiver.engine.pool.cluster.require_ray", lambda: None)
+    monkeypatch.setattr("receiver.engine.cluster.require_ray", lambda: None)
     config = EngineConfig(engine="ray:nowhere.invalid:6379", replicas="100")
     with (
         pytest.raises(PeerError, match=r"no Ray cluster answers at nowhere\.invalid:6379"),
@@ -53,7 +52,7 @@ def test_own_cluster_is_for_this_user_alone(monkeypatch: pytest.MonkeyPatch, tmp
     # Restored at the end: the function under test sets them.
     for name in ("RAY_AUTH_MODE", "RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH", "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"):
         monkeypatch.setenv(name, "before")
-    monkeypatch.setattr("receiver.engine.pool.cluster.require_ray", lambda: SimpleNamespace(init=init))
+    monkeypatch.setattr("receiver.engine.cluster.require_ray", lambda: SimpleNamespace(init=init))
     with pytest.raises(PeerError, match="no cluster in this test"), open_pool(EngineConfig(engine="ray"), SETTINGS):
         pass
     assert started["_node_ip_address"] == "127.0.0.1" and started["include_dashboard"] is False

@@ -9,11 +9,10 @@ from typing import Any
 import pytest
 
 from common.clock import Clock
+from receiver.engine import pool as engine_module
 from receiver.engine.engine import PersonAppearance, Priority, ReconstructionRequest, RequestWithdrawn
 from receiver.engine.observer import EngineObserver
-from receiver.engine.pool import engine as engine_module
-from receiver.engine.pool.engine import PoolEngine
-from receiver.engine.pool.pool import PoolFull, ReplicaLost
+from receiver.engine.pool import PoolEngine, PoolFull, ReplicaLost
 from receiver.texture.received_texture import ReceivedTexture
 from tests.support.link.counting_codec import settle, until
 from tests.support.receiver.fake_pool import FakePool

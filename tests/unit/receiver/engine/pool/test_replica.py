@@ -8,10 +8,10 @@ import pytest
 
 from common.wear_kinds import VALUES
 from common.wears import Wears
+from receiver.config import SurfaceConfig
 from receiver.engine.engine import PersonAppearance, ReconstructionRequest
-from receiver.engine.pool.pool import PersonWork
-from receiver.engine.pool.replica import BusyTime, Replica, ReplicaSettings
-from receiver.surface.config import SurfaceConfig
+from receiver.engine.pool import PersonWork
+from receiver.engine.replica import BusyTime, Replica, ReplicaSettings
 from receiver.texture.received_texture import ReceivedTexture
 from tests.support.receiver.fake_pool import FakeReference
 from tests.support.receiver.fake_reconstructor import SKELETON, FakeReconstructor, label_frame
@@ -75,7 +75,7 @@ async def test_replica_that_hangs_fails_its_health_check(monkeypatch: pytest.Mon
     reconstructor.gate.clear()
     task = asyncio.ensure_future(replica.reconstruct([work("a")]))
     await asyncio.sleep(0)
-    monkeypatch.setattr("receiver.engine.pool.replica._HANGS_S", 0.0)
+    monkeypatch.setattr("receiver.engine.replica._HANGS_S", 0.0)
     with pytest.raises(RuntimeError, match="more than"):
         replica.check_health()
     reconstructor.gate.set()

@@ -8,8 +8,7 @@ from scipy.spatial.transform import Rotation
 
 from common.arrays import BoolArray, Float64Array
 from receiver.export.character import Character, Motion
-from receiver.export.ground.grounding import grounded, in_place
-from receiver.export.ground.walker import Walker
+from receiver.export.ground import Walker, grounded, in_place
 from tests.support.motion.moving_character import CAMERA_HEIGHT_M, ankles, late, moving_character, perceived
 
 WALK, JUMP = "deepmimic/long_walk3", "deepmimic/jump"

@@ -1,7 +1,7 @@
 import pytest
 
-from receiver.web.accounts.names import MAX_NAME, checked_label, checked_name, name_key
-from receiver.web.refused import Refused
+from receiver.web.accounts.store import MAX_NAME, checked_label, checked_name, name_key
+from receiver.web.places import Refused
 
 
 def test_name_is_kept_or_normalised() -> None:

@@ -5,8 +5,8 @@ from typing import Literal
 import argon2
 import pytest
 
-from receiver.web.accounts.passwords import MAX_PASSWORD, PasswordHasher, check_password
-from receiver.web.refused import Refused
+from receiver.web.accounts.store import MAX_PASSWORD, PasswordHasher, check_password
+from receiver.web.places import Refused
 from tests.support.web.web_service import cheap_passwords
 
 

@@ -3,7 +3,7 @@
 import json
 from pathlib import Path
 
-from receiver.web.library.recorded import RecordedFrames
+from receiver.web.library.service import RecordedFrames
 
 
 def line(session: int, sequence: int) -> str:

@@ -8,7 +8,7 @@ import numpy as np
 
 from receiver.mesh.mesh_texture import TextureCorners
 from receiver.mesh.triangle_mesh import SurfaceMesh
-from receiver.web.live.messages import (
+from receiver.web.live.hub import (
     QuantisedMesh,
     frame_message,
     texture_coordinates_message,

@@ -5,7 +5,7 @@ from unittest import mock
 import pytest
 
 from common.errors import OutputError
-from receiver.web.models.files import ModelFiles, new_model_id
+from receiver.web.models.store import ModelFiles, new_model_id
 
 FILES = {"person-0.obj": b"v", "picture.jpg": b"jpeg"}
 

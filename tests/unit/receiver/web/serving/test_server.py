@@ -10,10 +10,9 @@ from starlette.responses import PlainTextResponse
 from starlette.types import Receive, Scope, Send
 
 from common.io.addresses import Address
-from receiver.link.config import SecurityConfig
-from receiver.web.config import WebConfig
-from receiver.web.serving import connections
-from receiver.web.serving.server import WebServer
+from receiver.config import SecurityConfig, WebConfig
+from receiver.web import server
+from receiver.web.server import WebServer
 from tests.support.link.certificate_authority import Authority
 from tests.support.link.counting_codec import until
 
@@ -113,8 +112,8 @@ async def test_the_proxy_has_all_connections() -> None:
 
 @pytest.mark.parametrize("said", [b"", REQUEST[:20], REQUEST])
 async def test_no_head_in_time_ends_a_connection(said: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(connections, "HEAD_S", 0.02)
-    monkeypatch.setattr(connections, "_LOOK_EVERY_S", 0.01)
+    monkeypatch.setattr(server, "HEAD_S", 0.02)
+    monkeypatch.setattr(server, "_LOOK_EVERY_S", 0.01)
     async with serving() as port, connected(port) as (reader, writer):
         writer.write(said)
         answer = await asyncio.wait_for(reader.read(), 10)
@@ -122,8 +121,8 @@ async def test_no_head_in_time_ends_a_connection(said: bytes, monkeypatch: pytes
 
 
 async def test_half_a_tls_handshake_ends_in_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(connections, "HEAD_S", 0.02)
-    monkeypatch.setattr(connections, "_LOOK_EVERY_S", 0.01)
+    monkeypatch.setattr(server, "HEAD_S", 0.02)
+    monkeypatch.setattr(server, "_LOOK_EVERY_S", 0.01)
     certificate, key = Authority.make(tmp_path / "certs").issue("receiver", "127.0.0.1")
     config = WebConfig(http=Address("0.0.0.0", 0))
     security = SecurityConfig(tls_cert=certificate, tls_key=key)
@@ -134,9 +133,9 @@ async def test_half_a_tls_handshake_ends_in_time(tmp_path: Path, monkeypatch: py
 
 @pytest.mark.parametrize("reads", [True, False])
 async def test_whoever_does_not_read_the_answer_loses_it(reads: bool, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(connections, "PACE_S", 10 if reads else 0.1)
-    monkeypatch.setattr(connections, "HEAD_S", 0.1)
-    monkeypatch.setattr(connections, "_LOOK_EVERY_S", 0.01)
+    monkeypatch.setattr(server, "PACE_S", 10 if reads else 0.1)
+    monkeypatch.setattr(server, "HEAD_S", 0.1)
+    monkeypatch.setattr(server, "_LOOK_EVERY_S", 0.01)
     async with serving() as port, connected(port) as (reader, writer):
         writer.write(b"GET /large HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")
         await reader.readuntil(b"\r\n\r\n")
@@ -167,8 +166,8 @@ async def test_websocket_whose_head_cannot_be_used_is_told_so(added: bytes) -> N
 
 
 async def test_websocket_reads_so_many_frames_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(connections, "_FRAMES_PER_S", 1e-3)
-    monkeypatch.setattr(connections, "_PIECE_BYTES", 600)
+    monkeypatch.setattr(server, "_FRAMES_PER_S", 1e-3)
+    monkeypatch.setattr(server, "_PIECE_BYTES", 600)
     ping, pong = b"\x89\x80\0\0\0\0", b"\x8a\0"
     async with serving() as port, connected(port) as (reader, writer):
         writer.write(UPGRADE + b"\r\n")

@@ -5,9 +5,9 @@ import pytest
 from PIL import Image as PillowImage
 
 from common.errors import SourceError
-from receiver.web.refused import Refused
-from receiver.web.uploads.clip import read_clip
+from receiver.web.places import Refused
 from receiver.web.uploads.decoder import CheckedClip, check_clip
+from receiver.web.uploads.decoding import read_clip
 from sender.capture.open import open_source
 from tests.support.receiver.published_session import FRAMES, write_clip
 from tests.unit.sender.capture.test_animation import cut, moving
@@ -64,7 +64,7 @@ def test_time_that_is_damaged_makes_no_clip_too_long(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("limit", "value", "words"),
-    [("clip.MAX_CLIP_S", 0.1, "cut it"), ("limits.MAX_PIXELS", 1000, "pixels"), ("clip.MAX_FPS", 1, "frames a second")],
+    [("decoding.MAX_CLIP_S", 0.1, "cut it"), ("limits.MAX_PIXELS", 1000, "pixels"), ("decoding.MAX_FPS", 1, "frames a second")],
 )
 def test_limits_are_said(clip: Path, monkeypatch: pytest.MonkeyPatch, limit: str, value: float, words: str) -> None:
     monkeypatch.setattr(f"receiver.web.uploads.{limit}", value)
@@ -110,7 +110,7 @@ def test_small_file_with_many_large_frames_is_refused_by_its_head(
     monkeypatch.setattr("common.imaging.pictures._MOST_PIXELS", 4 * width * height)
     assert read_clip(str(path))["frames"] == 4
     monkeypatch.setattr("common.imaging.pictures._MOST_PIXELS", 4 * width * height - 1)
-    monkeypatch.setattr("receiver.web.uploads.clip.animation", None)
+    monkeypatch.setattr("receiver.web.uploads.decoding.animation", None)
     with pytest.raises(Refused, match=f"has 4 frames of {width} × {height} pixels; at most") as refused:
         read_clip(str(path))
     assert refused.value.status == 413

@@ -10,10 +10,10 @@ import pytest
 from PIL import ExifTags, Image
 
 from common.imaging.pictures import focal_length_px
-from receiver.web.refused import Refused
+from receiver.web.places import Refused
 from receiver.web.uploads import decoder
 from receiver.web.uploads.decoder import DecodedPicture, decode_picture
-from receiver.web.uploads.picture import read_picture
+from receiver.web.uploads.decoding import read_picture
 from tests.support.pictures import fake_pictures
 from tests.support.pictures.fake_pictures import picture
 

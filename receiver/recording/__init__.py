@@ -1,1 +1,0 @@
-"""Records what sessions receive, and replays recordings in place of senders."""
