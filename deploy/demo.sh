@@ -106,8 +106,8 @@ send demo-photos "$out/photographs.log" 2 "6 photographs"
 [ -n "$keep" ] || stop_receiver
 
 echo "demo: checking every mesh, and drawing the sheets"
-python -m receiver.report.summary "$out" --clip "$clip" --session 1
-python -m receiver.report.summary "$out" --clip "${clip%/*}/photographs" --session 2 >"$out/photographs.txt" ||
+python -m receiver.report "$out" --clip "$clip" --session 1
+python -m receiver.report "$out" --clip "${clip%/*}/photographs" --session 2 >"$out/photographs.txt" ||
     fail "the photographs failed a check; see $out/photographs.txt"
 last_line "$out/photographs.txt"
 if [ -n "$keep" ]; then

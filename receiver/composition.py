@@ -21,9 +21,8 @@ from common.weights.manifest import model_hash
 from common.weights.threads import limit_threads
 from receiver.config import ReceiverConfig
 from receiver.engine.cluster import open_pool
-from receiver.engine.local import LocalEngine
 from receiver.engine.pool import PoolEngine
-from receiver.engine.reconstructor import Reconstructor
+from receiver.engine.reconstructor import LocalEngine, Reconstructor
 from receiver.engine.replica import ReplicaSettings
 from receiver.link.server import LinkServer
 from receiver.link.session import LiveLoad
@@ -39,8 +38,7 @@ from receiver.publish.session_directory import SessionDirectory
 from receiver.reachability import startup_line
 from receiver.recorder import FileRecorder
 from receiver.replay import Replay
-from receiver.vmc.bones import Bones
-from receiver.vmc.motion_sender import MotionSender
+from receiver.vmc.motion_sender import Bones, MotionSender
 from receiver.web.live.hub import LiveHub
 from receiver.web.live.posing import LivePoses
 

@@ -15,7 +15,7 @@ from common.errors import OutputError, PeerError, UsageError
 from common.io.addresses import Address
 from common.io.command_line import option
 from common.io.config import LogConfig, MetricsConfig
-from common.weights.config import DeviceConfig
+from common.weights.threads import DeviceConfig
 from common.wire.certificates import CertificateFiles, check_pair
 
 _LOCAL, _RAY = "local", "ray"

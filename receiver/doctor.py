@@ -98,7 +98,7 @@ def _page(config: ReceiverConfig) -> str:
 
 
 def _motion(config: ReceiverConfig) -> str:
-    from receiver.vmc.target import failure, probed
+    from receiver.vmc.motion_sender import failure, probed
 
     found, failed = [], []
     for address in config.vmc.addresses:

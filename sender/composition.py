@@ -35,7 +35,7 @@ from sender.importance import Importance
 from sender.labelling import BlobStage, Networks
 from sender.link.client import LinkClient
 from sender.link.session import Observers
-from sender.link_account import LinkAccount
+from sender.link_account import LinkAccount, Reporter
 from sender.openings import OpenCamera, Openings, Outputs
 from sender.pipeline import SenderPipeline
 from sender.playback import Playback
@@ -44,7 +44,6 @@ from sender.preview.video import Preview
 from sender.rate.controller import RateController
 from sender.rate.rated_encoder import LabelsAhead, RatedEncoder
 from sender.recorder import NoPeer, RecordedDelivery, SenderRecorder, open_recorder
-from sender.reports import Reporter
 from sender.status import SenderStatus
 from sender.texture.texture_stage import TextureStage
 

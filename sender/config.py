@@ -16,7 +16,7 @@ from common.imaging.grid import STRIDE
 from common.io.addresses import Address, Addresses
 from common.io.command_line import option
 from common.io.config import LogConfig, MetricsConfig
-from common.weights.config import DeviceConfig
+from common.weights.threads import DeviceConfig
 from sender.link.diagnosis import CredentialFiles, SecurityConfig
 from sender.rate.policy import RateConfig
 

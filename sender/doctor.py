@@ -149,7 +149,7 @@ def _landmarks() -> str:
 
 def _peer(config: SenderConfig, address: Address) -> str:
     from common.weights.manifest import model_hash
-    from sender.link.greeting import greet
+    from sender.link.connector import greet
     from sender.openings import transport_of
 
     try:

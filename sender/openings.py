@@ -26,8 +26,7 @@ from common.wire.convert import MAX_NAME_CHARACTERS, SESSION_SECRET_BYTES, Hello
 from sender.capture.open import camera_name, open_source
 from sender.capture.source import FrameSource
 from sender.config import SenderConfig
-from sender.link.connector import StreamOpener
-from sender.link.greeting import find_receiver
+from sender.link.connector import StreamOpener, find_receiver
 from sender.link.transport import Transport
 from sender.metrics import SenderMetrics, together
 from sender.playback import has_time

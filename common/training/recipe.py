@@ -31,10 +31,10 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader, IterableDataset, get_worker_info
 
 from common.io.command_line import parser_of
-from common.weights.config import DeviceConfig
 from common.weights.devices import fast_autocast
 from common.weights.loader import architecture_of, load_into, save_weights
 from common.weights.manifest import WEIGHTS_DIRECTORY, Precision, Storage, WeightsEntry
+from common.weights.threads import DeviceConfig
 
 Network = TypeVar("Network", bound=nn.Module)
 Batch = TypeVar("Batch")

@@ -15,8 +15,8 @@ import numpy as np
 import openvino
 
 from common.arrays import ByteArray
-from common.weights.config import instructions_limit
 from common.weights.manifest import Precision
+from common.weights.threads import instructions_limit
 
 CPU = "CPU"
 

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from common.errors import UsageError
-from common.weights.config import instructions_limit
+from common.weights.threads import instructions_limit
 
 CPU = torch.device("cpu")
 

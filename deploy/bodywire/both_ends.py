@@ -20,8 +20,7 @@ from common.frames import LabelFrame
 from common.weights.devices import CPU, resolve_device
 from common.weights.threads import one_thread
 from receiver.engine.engine import PersonAppearance, ReconstructedPerson, ReconstructionRequest, ReconstructionResult
-from receiver.engine.local import LocalEngine
-from receiver.engine.reconstructor import Reconstructor
+from receiver.engine.reconstructor import LocalEngine, Reconstructor
 from receiver.mesh.mesh_files import to_y_up
 from receiver.mesh.skinned_glb import Skeleton
 from receiver.motion.session_motion import SessionMotion

@@ -12,7 +12,7 @@ from common.errors import OutputError
 from common.version import package_version
 from receiver.web.access import Access
 from receiver.web.accounts.api import accounts_api
-from receiver.web.children.cameras import ChildCameras
+from receiver.web.children.sender_child import ChildCameras
 from receiver.web.library.api import library_api
 from receiver.web.live.socket import camera_routes, live_routes
 from receiver.web.models.api import models_api

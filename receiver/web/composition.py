@@ -16,10 +16,9 @@ from receiver.reachability import sender_flags
 from receiver.web.access import Access
 from receiver.web.accounts.store import count_accounts
 from receiver.web.app import check_built, create_app
-from receiver.web.children.cameras import ChildCameras
 from receiver.web.children.clips import ChildClips
 from receiver.web.children.pictures import ChildPictures
-from receiver.web.children.sender_child import SENDER
+from receiver.web.children.sender_child import SENDER, ChildCameras
 from receiver.web.guards import Guard
 from receiver.web.live.hub import LiveHub
 from receiver.web.metrics import WebMetrics

@@ -5,7 +5,7 @@ The page's connections: which wait for their clients, and which of those have wa
     accepted ─ TLS ─ head of a request ─ body ─→ answer ─→ read by the client
                └── the client: 10 s ──┘                    └ a least rate ──┘
 
-The routes that read bodies limit their time (`receiver.web.small_body`, `receiver.web.uploads.uploads`).
+The routes that read bodies limit their time (`receiver.web.problems`, `receiver.web.uploads.uploads`).
 """
 
 import asyncio
@@ -30,7 +30,7 @@ from common.io.addresses import Address, bound_socket, unmapped
 from receiver.config import DEFAULT_ADDRESS, SecurityConfig, WebConfig
 from receiver.descriptors import MOST_OF_PAGE
 from receiver.reachability import reached_as
-from receiver.web.small_body import LEAST_BYTES_PER_S, PACE_S
+from receiver.web.problems import LEAST_BYTES_PER_S, PACE_S
 
 BACKLOG = 128
 

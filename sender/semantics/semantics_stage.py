@@ -1,4 +1,15 @@
-"""Estimates bodies: what is fitted to each frame, smoothed over the frames around, and lifted.
+"""Build by the silhouette: how wide a trunk is in the mask, against what `shape` says of it.
+
+    mask, across the hips, between, at the waist ─ widths ─┐
+    widths of the body of this shape, and of clothes ──────┴─ logarithms of ratios ─ means of the person ─ shape
+
+Perception reads a build from one crop: people are on average as wide as their masks, each one a tenth wider or less
+wide.  Means over looks change `shape` to its most probable value where lengths stay.  Looks are of upright people who
+face the camera, where no arm is beside the trunk.
+
+Shapes: E label entries, L = 3 levels.
+
+Estimates bodies: what is fitted to each frame, smoothed over the frames around, and lifted.
 
     perception's output ── pose head, refinement ── smoothing ── lifting ── heads ── bodies
 
@@ -16,12 +27,15 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Self
 
+import cv2
 import numpy as np
 import torch
 
-from common.arrays import FloatArray
-from common.body.label_space import LabelSpace
+from common.arrays import Float64Array, FloatArray, IntArray
+from common.body.anatomy import COCO_KEYPOINTS, REGION_INDEX
+from common.body.label_space import LabelSpace, decode_root
 from common.body.model import BodyModel
+from common.body.triangles import vertex_adjacency
 from common.frames import Camera, PersonLabels
 from common.labels import LABEL_SIZE, OPTIONAL_GROUPS, group_slices
 from common.weights.devices import CPU, to_numpy
@@ -30,12 +44,212 @@ from sender.people.view import PersonView
 from sender.perception.crop import USUAL_STEP_S
 from sender.perception.track import Memory, ObservedPerson
 from sender.semantics.bodies import ENTRIES, Bodies, entries_in_crops
-from sender.semantics.build import Build, TrunkWidths
 from sender.semantics.confidence import KeypointConfidence, evidence
 from sender.semantics.lifter import FRAMES, Lifter, RecentFrames, observations
 from sender.semantics.refine import CropFits, HeadPlacement, in_frame
 from sender.semantics.smoothing import LATER_S, FixedLagSmoother
 from sender.semantics.visibility import RegionColours, SteadyConfidence, limb_log_odds
+
+_ROOT, _BUILD_SHAPE = (group_slices()[name] for name in ("root", "shape"))
+# Levels between the middles of the hips, 0, and the shoulders, 1, and what clothes add to the width there, metres: the
+# median of published bodies.
+_LEVELS, _CLOTHES_M = (0.0, 0.2, 0.4), (0.05, 0.035, 0.035)
+# Entries of `shape` that change: the others say more of lengths.  What perception leaves of them, standard deviations.
+_WIDENING, _LEFT = slice(1, 4), 1.0
+# By so much, as logarithm, lengths may change.
+_LENGTHS = 0.04
+# Cosines of the largest angles between body and camera, and between trunk and the picture's vertical.
+_FACING, _UPRIGHT = 0.9, 0.95
+_LEAST_TRUNK_PX = 60.0
+# Half the thickness of an arm and a margin, metres; a hand is so much longer than its forearm.
+_ARM_M, _HAND = 0.11, 0.35
+# Looked for so far beyond the expected edge, and in steps of so much, metres.
+_REACH_M, _STEP_M = 0.25, 0.002
+# Standard deviation of one look at one level, logarithm of widths; looks count up to so many, because errors of later
+# ones are the same.
+_LOOK, _MOST_LOOKS = 0.07, 5.0
+_LOOK_S = 0.2
+# A mean of more looks forgets.
+_MEMORY_LOOKS = 50.0
+# A build that is sent stays until a width is off by more, as logarithm.
+_VISIBLE = 0.02
+# Of a standing person's thighs, heights over the length of the trunk.
+_HANGING = 0.4
+# At the picture's edge masks end, too.
+_BORDER_PX = 4.0
+_SHOULDERS, _HIPS, _ELBOWS, _WRISTS, _KNEES, _ANKLES = (
+    [COCO_KEYPOINTS.index(f"{side}_{joint}") for side in ("left", "right")]
+    for joint in ("shoulder", "hip", "elbow", "wrist", "knee", "ankle")
+)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class TrunkWidths:
+    """Of the body at rest, linear in `shape`, which is exact to a hundredth.
+
+    Args:
+        mean: (L,) metres; `by_shape`: (10, L).
+        change: (L, W) logarithms of widths by the W entries of `shape` that widen trunks.
+        prior: (W, W) precision of these entries, about what perception says.
+    """
+
+    mean: Float64Array
+    by_shape: Float64Array
+    change: Float64Array
+    prior: Float64Array
+
+    @classmethod
+    def of_body(cls, body: BodyModel) -> Self:
+        unit = np.eye(_BUILD_SHAPE.stop - _BUILD_SHAPE.start, dtype=np.float32)
+        rest = body.rest(torch.from_numpy(np.concatenate([0 * unit[:1], unit, -unit])))[0]
+        keypoints, edges = body.coco_keypoints(rest).numpy(), _trunk_edges(body)
+        widths = np.stack([_widths(*each, edges) for each in zip(rest.numpy(), keypoints, strict=True)])
+        lengths = np.log(np.linalg.norm(_bones(keypoints), axis=2))
+        (wide, wide_less), (long, long_less) = (np.split(each[1:], 2) for each in (widths, lengths))
+        by_shape = (wide - wide_less) / 2
+        change, lengthening = (by_shape / widths[0])[_WIDENING].T, (long - long_less)[_WIDENING].T / 2
+        prior = np.eye(change.shape[1]) / _LEFT**2 + lengthening.T @ lengthening / _LENGTHS**2
+        return cls(widths[0], by_shape, change, prior)
+
+    def correction(self, ratios: Float64Array, looks: Float64Array) -> FloatArray:
+        """(10,) most probable change of `shape` by the mean logarithms of looks (L,), and how many they are."""
+        weighted = self.change.T * (np.minimum(looks, _MOST_LOOKS) / _LOOK**2)
+        corrected = np.zeros(len(self.by_shape), np.float32)
+        corrected[_WIDENING] = np.linalg.solve(weighted @ self.change + self.prior, weighted @ ratios)
+        return corrected
+
+    def look(
+        self, entries: FloatArray, person: ObservedPerson, keypoints: FloatArray, camera: Camera
+    ) -> Float64Array | None:
+        """(L,) logarithms of the mask's widths over those of somebody dressed who has this shape; NaN where unseen.
+
+        None if none can be seen.
+
+        Args:
+            entries: (E,) the label entries in the frame.
+            keypoints: (17, 2) of that body, pixels.
+        """
+        turn, place = (each[0].numpy() for each in decode_root(torch.from_numpy(entries[None, _ROOT])))
+        hips, shoulders = (keypoints[joints].mean(axis=0) for joints in (_HIPS, _SHOULDERS))
+        trunk = hips - shoulders
+        length_px = float(np.hypot(*trunk))
+        if turn[0, 0] < _FACING or length_px < _LEAST_TRUNK_PX or trunk[1] < _UPRIGHT * length_px:
+            return None
+        down = trunk / length_px
+        px_per_m = camera.focal_px / float(place[2])
+        axes = np.array([[down[1], -down[0]], down])
+        expected = (self.mean + entries[_BUILD_SHAPE] @ self.by_shape) * turn[0, 0] + _CLOTHES_M
+        arms = _arms((keypoints - hips) @ axes.T / px_per_m)
+        ratios = np.full(len(_LEVELS), np.nan)
+        for row, (level, width) in enumerate(zip(_LEVELS, expected, strict=True)):
+            height_m = -level * length_px / px_per_m
+            if (level == 0.0 and not _stands(keypoints, length_px)) or _is_beside(arms, height_m, width / 2 + _ARM_M):
+                continue
+            across = np.arange(-width / 2 - _REACH_M, width / 2 + _REACH_M, _STEP_M)
+            line = hips + px_per_m * (np.column_stack([across, np.full_like(across, height_m)]) @ axes)
+            seen = _run(_on_mask(person, line), line, camera)
+            if seen:
+                ratios[row] = np.log(seen * _STEP_M / width)
+        return None if np.isnan(ratios).all() else ratios
+
+
+@dataclass(slots=True)
+class Build:
+    """What is known of one person's.
+
+    Args:
+        mean: (L,) of the logarithms of looks; `looks`: (L,) how many.
+        looked_s: when the last one was, on the source's clock.
+        correction: (10,) of `shape`.
+    """
+
+    mean: Float64Array = field(default_factory=lambda: np.zeros(len(_LEVELS)))
+    looks: Float64Array = field(default_factory=lambda: np.zeros(len(_LEVELS)))
+    looked_s: float = -np.inf
+    correction: FloatArray = field(default_factory=lambda: np.zeros(_BUILD_SHAPE.stop - _BUILD_SHAPE.start, np.float32))
+
+    def is_due(self, time_s: float) -> bool:
+        """Whether the next look tells anything new."""
+        return not 0 <= time_s - self.looked_s < _LOOK_S
+
+    def look(self, widths: TrunkWidths, ratios: Float64Array, time_s: float) -> None:
+        """Takes the logarithms (L,) of a frame, NaN where a level is not seen."""
+        seen, self.looked_s = ~np.isnan(ratios), time_s
+        self.looks = np.where(seen, np.minimum(self.looks + 1, _MEMORY_LOOKS), self.looks)
+        self.mean = np.where(seen, self.mean + (ratios - self.mean) / np.maximum(self.looks, 1), self.mean)
+        correction = widths.correction(self.mean, self.looks)
+        off = (correction - self.correction)[_WIDENING] @ widths.change.T
+        if np.abs(off).max() > _VISIBLE:
+            self.correction = correction
+
+
+def _trunk_edges(body: BodyModel) -> tuple[IntArray, IntArray]:
+    """The ends (N,) and (N,) of the edges of trunk and thighs."""
+    trunk = torch.tensor([REGION_INDEX[name] for name in ("chest", "hips", "thigh.L", "thigh.R")])
+    own = torch.isin(body.vertex_region, trunk).numpy()
+    first, second = vertex_adjacency(body.skin_faces.numpy(), len(own)).nonzero()
+    kept = own[first] & own[second]
+    return first[kept], second[kept]
+
+
+def _widths(rest: FloatArray, keypoints: FloatArray, edges: tuple[IntArray, IntArray]) -> Float64Array:
+    """(L,) of a body (V, 3) at rest with COCO keypoints (17, 3), metres: from the first to the last edge at a level."""
+    hips, shoulders = (keypoints[joints, 1].mean() for joints in (_HIPS, _SHOULDERS))
+    first, second = (rest[ends] for ends in edges)
+    widths = []
+    for level in _LEVELS:
+        below, above = (ends[:, 1] - (hips + level * (shoulders - hips)) for ends in (first, second))
+        crossing = below * above < 0
+        share = (below / np.where(crossing, below - above, 1))[crossing]
+        across = first[crossing, 0] + share * (second - first)[crossing, 0]
+        widths.append(np.ptp(across))
+    return np.array(widths)
+
+
+def _bones(keypoints: FloatArray) -> FloatArray:
+    """(B, 3, 3) trunk, thigh and shin of bodies with keypoints (B, 17, 3)."""
+    hips, shoulders, knees = (keypoints[:, joints].mean(axis=1) for joints in (_HIPS, _SHOULDERS, _KNEES))
+    ankles = keypoints[:, _ANKLES].mean(axis=1)
+    return np.stack([hips - shoulders, knees - hips, ankles - knees], axis=1)
+
+
+def _arms(places: FloatArray) -> FloatArray:
+    """(4, 2, 2) ends of upper arms, and of forearms with their hands, among places (17, 2) of keypoints."""
+    elbows, wrists = places[_ELBOWS], places[_WRISTS]
+    tips = wrists + _HAND * (wrists - elbows)
+    return np.concatenate([np.stack([places[_SHOULDERS], elbows], axis=1), np.stack([elbows, tips], axis=1)])
+
+
+def _is_beside(arms: FloatArray, height: float, reach: float) -> bool:
+    """Whether an arm (4, 2, 2) is within reach of the axis of the trunk at a height."""
+    start, end = arms.swapaxes(0, 1)
+    share = np.clip((height - start[:, 1]) / np.where(end[:, 1] == start[:, 1], 1e-6, end[:, 1] - start[:, 1]), 0, 1)
+    nearest = start + share[:, None] * (end - start)
+    near = np.abs(nearest[:, 1] - height) < _ARM_M
+    return bool((near & (np.abs(nearest[:, 0]) < reach)).any())
+
+
+def _stands(keypoints: FloatArray, length_px: float) -> bool:
+    """Whether both thighs hang: those of somebody who sits make the hips wider."""
+    return bool((keypoints[_KNEES, 1] - keypoints[_HIPS, 1] > _HANGING * length_px).all())
+
+
+def _on_mask(person: ObservedPerson, line: FloatArray) -> FloatArray:
+    """(N,) logits of a person's mask at pixels (N, 2) of the frame."""
+    mask = to_numpy(person.output.mask_logits[0])
+    x, y = (person.crop.to_units(line.astype(np.float32)) * len(mask) - 0.5).astype(np.float32).T
+    return np.asarray(cv2.remap(mask, x[None], y[None], cv2.INTER_LINEAR, None, cv2.BORDER_REPLICATE)[0])
+
+
+def _run(logits: FloatArray, line: FloatArray, camera: Camera) -> int:
+    """How many places (N, 2) pixels around the middle one are on the mask; 0 if it does not end within the picture."""
+    middle, off = len(logits) // 2, np.flatnonzero(logits <= 0)
+    left, right = off[off < middle], off[off > middle]
+    if logits[middle] <= 0 or not len(left) or not len(right):
+        return 0
+    ends = line[[left[-1], right[0]]]
+    is_inside = ((ends > _BORDER_PX) & (ends < np.array([camera.width, camera.height]) - _BORDER_PX)).all()
+    return int(right[0] - left[-1] - 1) if is_inside else 0
 
 
 class BodyEstimator:

@@ -5,7 +5,7 @@ bone, hinge and their cross product (`reference_skeleton.bone_frame`); for all o
 which a positive rotation about x bends trunk and head forward, swings a leg back and flexes a knee.  The tables are for
 the left side; the right side is mirrored.
 
-The package's table of captured poses and clips, retargeted to the body's joints (`common.synthetic.motion.sources`).
+The package's table of captured poses and clips, retargeted to the body's joints (`common.synthetic.motion.windows`).
 
 Label space, codec tables and networks were made of it.  It has diverse poses of subjects 1 to 7 of CMU, of DeepMimic
 and of MakeHuman, and some contiguous clips.

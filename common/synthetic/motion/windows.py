@@ -1,4 +1,6 @@
-"""What is known of a clip by its name and by what its source says: in what manner somebody moves.
+"""Reads BVH motion files: a joint hierarchy with offsets, and Euler angles for each frame.
+
+What is known of a clip by its name and by what its source says: in what manner somebody moves.
 
 Windows of motion for training a motion model, in memory-mapped files outside the repository.
 
@@ -8,9 +10,12 @@ metres, the floor is y = 0.  Frames of all clips lie one after the other; bodies
     python -m common.synthetic.motion.windows --motions motions --fps 30 --out windows
 """
 
+import csv
+import json
 import re
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -24,8 +29,300 @@ from common.body.anatomy import JOINT_INDEX, SHAPE_SIZE
 from common.body.model import BodyParameters, axis_angle_to_matrix
 from common.io.command_line import parser_of
 from common.synthetic.dataset import Split, clip_split
-from common.synthetic.motion.retarget import SIDES, Motion, forward_kinematics, resample, tip_positions
-from common.synthetic.motion.sources import READERS, read_motions
+from common.synthetic.motion.retarget import (
+    CMU,
+    DEEPMIMIC,
+    MESH2MOTION,
+    NEXT,
+    REST_FLEXION,
+    ROCKETBOX,
+    SIDES,
+    TURNED,
+    Motion,
+    Rig,
+    bone_direction,
+    forward_kinematics,
+    hinge_axis,
+    hinged,
+    inverse_kinematics,
+    motion_of,
+    resample,
+    tip_positions,
+    twist,
+    with_spine,
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Bvh:
+    """A motion file.
+
+    Args:
+        names: names of the J joints, parents first, without end sites.
+        parents: index of each joint's parent, -1 for the root.
+        offsets: (J, 3), from the parent, in the parent's axes and the file's length unit.
+        local_rotations: (T, J, 3, 3).
+        root_positions: (T, 3), file's length unit.
+        frame_time_s: seconds from one frame to the next.
+    """
+
+    names: tuple[str, ...]
+    parents: tuple[int, ...]
+    offsets: Float64Array
+    local_rotations: Float64Array
+    root_positions: Float64Array
+    frame_time_s: float
+
+    def world_rotations(self) -> Float64Array:
+        """(T, J, 3, 3): each joint's axes in the file's world coordinates."""
+        world = np.empty_like(self.local_rotations)
+        for joint, parent in enumerate(self.parents):
+            local = self.local_rotations[:, joint]
+            world[:, joint] = local if parent < 0 else world[:, parent] @ local
+        return world
+
+    def world_positions(self) -> Float64Array:
+        """(T, J, 3) in the file's length unit."""
+        world = self.world_rotations()
+        positions = np.empty((*world.shape[:2], 3))
+        for joint, parent in enumerate(self.parents):
+            if parent < 0:
+                positions[:, joint] = self.root_positions
+            else:
+                positions[:, joint] = positions[:, parent] + world[:, parent] @ self.offsets[joint]
+        return positions
+
+
+def read_bvh(path: Path) -> Bvh:
+    """Parses a file. Raises ValueError if it is not a BVH file, or a frame has the wrong number of channels."""
+    try:
+        return _parse(path.read_text())
+    except (IndexError, ValueError) as error:
+        raise ValueError(f"{path} is not a BVH file: {error}") from error
+
+
+def _parse(text: str) -> Bvh:
+    head, _, motion = text.partition("MOTION")
+    names, parents, offsets, channels = _parse_tree(head)
+    lines = [line for line in motion.splitlines() if line.strip()]
+    frame_time_s = float(lines[1].split(":")[1])
+    table = np.array([line.split() for line in lines[2:]], dtype=np.float64)
+    rotations = np.empty((len(table), len(names), 3, 3))
+    root_positions, column = np.zeros((len(table), 3)), 0
+    for joint, joint_channels in enumerate(channels):
+        values = table[:, column : column + len(joint_channels)]
+        column += len(joint_channels)
+        rotations[:, joint] = _euler(joint_channels, values)
+        if parents[joint] < 0:
+            order = [joint_channels.index(f"{axis}position") for axis in "XYZ"]
+            root_positions = values[:, order]
+    if column != table.shape[1]:
+        raise ValueError(f"frames have {table.shape[1]} numbers, the hierarchy has {column} channels")
+    return Bvh(tuple(names), tuple(parents), np.array(offsets), rotations, root_positions, frame_time_s)
+
+
+def _parse_tree(head: str) -> tuple[list[str], list[int], list[list[float]], list[list[str]]]:
+    names: list[str] = []
+    parents: list[int] = []
+    offsets: list[list[float]] = []
+    channels: list[list[str]] = []
+    open_joints: list[int] = []
+    words = head.split()
+    for k, word in enumerate(words):
+        if word in ("ROOT", "JOINT"):
+            parents.append(open_joints[-1] if open_joints else -1)
+            names.append(words[k + 1])
+        elif word == "{":
+            open_joints.append(-1 if words[k - 1] == "Site" else len(names) - 1)
+        elif word == "}":
+            open_joints.pop()
+        elif word == "OFFSET" and open_joints[-1] >= 0:
+            offsets.append([float(value) for value in words[k + 1 : k + 4]])
+        elif word == "CHANNELS":
+            channels.append(words[k + 2 : k + 2 + int(words[k + 1])])
+    return names, parents, offsets, channels
+
+
+def _euler(joint_channels: list[str], values: Float64Array) -> Float64Array:
+    columns = [k for k, name in enumerate(joint_channels) if name.endswith("rotation")]
+    # Upper case for SciPy: BVH angles are intrinsic rotations.
+    order = "".join(joint_channels[k][0] for k in columns)
+    return np.asarray(Rotation.from_euler(order, values[:, columns], degrees=True).as_matrix())
+
+
+_LEG_LENGTH_M = 0.79
+_MAX_ROOT_SPEED_MPS = 10.0
+# Sine of the angle by which a limb may bend backwards on average.
+_MAX_MEAN_OVEREXTENSION = 0.2
+# This clip tumbles at its end.
+_FAULTY_FROM = {"c2s_train_walking_23": 124}
+_BVH_RIGS = {"cmu": CMU, "mesh2motion": MESH2MOTION, "rocketbox": ROCKETBOX}
+
+
+def bvh_motion(source: str, path: Path) -> Motion:
+    """Retargets a clip of a source of BVH files. Raises ValueError if it is not BVH, or has another rig."""
+    rig, bvh = _BVH_RIGS[source], read_bvh(path)
+    rotations, positions = bvh.world_rotations(), bvh.world_positions()
+    nodes = {bone: _node(bvh, bone, path) for bone in (*map(rig.bone, TURNED), *rig.pelvis)}
+    world = rig.aligned(
+        {bone: rotations[:, node] for bone, node in nodes.items()}, lambda bone: bvh.offsets[_node(bvh, bone, path)]
+    )
+    legs = [bvh.offsets[nodes[rig.bone(joint)]] for joint in ("lowerleg01.L", "foot.L")]
+    scale = _LEG_LENGTH_M / (rig.leg_length or np.linalg.norm(legs, axis=-1).sum())
+    root = np.mean([positions[:, nodes[bone]] for bone in rig.pelvis], axis=0) @ rig.axes.T * scale
+    # In some recordings the first frame is metres away from the second one.
+    is_outlier = len(root) > 1 and np.linalg.norm(root[1] - root[0]) > _MAX_ROOT_SPEED_MPS * bvh.frame_time_s
+    kept = slice(1 if is_outlier else 0, _FAULTY_FROM.get(path.stem))
+    world = {joint: part[kept] for joint, part in world.items()}
+    world |= _corrected_limbs(world, rig.drawn)
+    return motion_of(
+        f"{source}/{path.stem}",
+        with_spine(world),
+        root[kept],
+        1.0 / bvh.frame_time_s,
+        curl=_curls(bvh, rig, path)[kept] if rig.curls else None,
+        ankle_height_m=None if rig.ankle_height is None else rig.ankle_height * scale,
+    )
+
+
+def _corrected_limbs(world: dict[str, Float64Array], drawn: bool) -> dict[str, Float64Array]:
+    """Rotations of limbs that bend about their hinge only: of all if drawn, else of those that bend backwards."""
+    corrected: dict[str, Float64Array] = {}
+    for limb in (stem + side for stem in ("upperarm01", "upperleg01") for side in SIDES):
+        along, beyond = (world[joint] @ bone_direction(joint) for joint in (limb, NEXT[limb[:-2]] + limb[-2:]))
+        straight = world[limb] @ hinge_axis(limb)
+        # In a few recordings an arm is turned by 180 degrees about itself.
+        turned = np.sum(np.cross(along, beyond) * straight, axis=-1).mean() < -_MAX_MEAN_OVEREXTENSION
+        if drawn or turned:
+            corrected |= hinged(along, beyond, -straight if turned else straight, limb)
+    return corrected
+
+
+def _node(bvh: Bvh, name: str, path: Path) -> int:
+    if name not in bvh.names:
+        raise ValueError(f"{path} has no joint {name}")
+    return bvh.names.index(name)
+
+
+def _curls(bvh: Bvh, rig: Rig, path: Path) -> Float64Array:
+    """(T, 4): mean flexion of the phalanges beyond that of our rest pose."""
+    curls = []
+    for side in "LR":
+        for bones, hinge in rig.curls:
+            nodes = [_node(bvh, rig.named(bone, side), path) for bone in bones]
+            flexions = [twist(bvh.local_rotations[:, node], rig.axis(hinge, side)) for node in nodes]
+            curls.append(np.mean(flexions, axis=0) - REST_FLEXION)
+    return np.stack(curls, axis=-1)
+
+
+# --- DeepMimic -------------------------------------------------------------------------------------------------------
+
+# Joint, index of its parent, and number of values (a quaternion, or the angle of a hinge about z), in the file's order.
+_DEEPMIMIC_BONES: tuple[tuple[str, int, int], ...] = (
+    ("root", -1, 4), ("spine01", 0, 4), ("head", 1, 4),
+    ("upperleg01.R", 0, 4), ("lowerleg01.R", 3, 1), ("foot.R", 4, 4), ("upperarm01.R", 1, 4), ("lowerarm01.R", 6, 1),
+    ("upperleg01.L", 0, 4), ("lowerleg01.L", 8, 1), ("foot.L", 9, 4), ("upperarm01.L", 1, 4), ("lowerarm01.L", 11, 1),
+)  # fmt: skip
+
+
+def deepmimic_motion(path: Path) -> Motion:
+    """Retargets a DeepMimic clip. Raises ValueError if the file has another format."""
+    try:
+        frames = np.array(json.loads(path.read_text())["Frames"], dtype=np.float64)
+    except (KeyError, TypeError, ValueError) as error:
+        raise ValueError(f"{path} is not a DeepMimic motion: {error}") from error
+    if frames.ndim != 2 or frames.shape[1] != 44:
+        raise ValueError(f"{path} has frames of shape {frames.shape[1:]}, not 44 numbers")
+    world = DEEPMIMIC.aligned(_deepmimic_world_rotations(frames), lambda _: np.array([0.0, -1.0, 0.0]))
+    for side in SIDES:
+        world[f"clavicle{side}"] = world["spine01"]
+        world[f"wrist{side}"] = world[f"lowerarm01{side}"]
+    root = frames[:, 1:4] @ DEEPMIMIC.axes.T * (_LEG_LENGTH_M / 0.83)
+    name = path.stem.removeprefix("humanoid3d_")
+    return motion_of(f"deepmimic/{name}", with_spine(world), root, 1.0 / float(frames[0, 0]))
+
+
+def _deepmimic_world_rotations(frames: Float64Array) -> dict[str, Float64Array]:
+    """(T, 44) values of the file → (T, 3, 3) for each bone, in the file's axes."""
+    world: list[Float64Array] = []
+    column = 4
+    for _, parent, size in _DEEPMIMIC_BONES:
+        values = frames[:, column : column + size]
+        column += size
+        rotation = Rotation.from_quat(values, scalar_first=True) if size == 4 else Rotation.from_euler("z", values)
+        world.append(rotation.as_matrix() if parent < 0 else world[parent] @ rotation.as_matrix())
+    return {joint: rotations for (joint, _, _), rotations in zip(_DEEPMIMIC_BONES, world, strict=True)}
+
+
+# --- UI-PRMD: joint positions, x to the person's left, y up, z forward, metres ---------------------------------------
+
+_UIPRMD_ANKLE_M = 0.068
+
+
+def uiprmd_motions(path: Path) -> Iterator[Motion]:
+    """Fits rotations to the joint positions of `uiprmd.npz`. Raises ValueError if the file has another format."""
+    try:
+        with np.load(path, allow_pickle=False) as file:
+            joints, names, exercises = (file[key].tolist() for key in ("joints", "names", "exercise"))
+            positions = file["positions"].astype(np.float64) * [1.0, -1.0, -1.0]
+            lengths, fps = file["lengths"], float(file["fps"])
+    except KeyError as error:
+        raise ValueError(f"{path} has no array {error}") from error
+    for clip, name, exercise in zip(np.split(positions, np.cumsum(lengths)[:-1]), names, exercises, strict=True):
+        points = {joint: clip[:, k] for k, joint in enumerate(joints)}
+        legs = [points["knee.L"] - points["hip.L"], points["ankle.L"] - points["knee.L"]]
+        scale = _LEG_LENGTH_M / float(np.linalg.norm(legs, axis=-1).mean(axis=1).sum())
+        motion = motion_of(
+            f"uiprmd/{name}",
+            with_spine(inverse_kinematics(points)),
+            points["pelvis"] * scale,
+            fps,
+            ankle_height_m=_UIPRMD_ANKLE_M * scale,
+        )
+        yield replace(motion, activity=exercise)
+
+
+# --- All of them -----------------------------------------------------------------------------------------------------
+
+
+def read_motions(directory: Path, sources: tuple[str, ...]) -> Iterator[Motion]:
+    """Yields the motions of the named sources, folders of `directory`, retargeted.
+
+    Raises:
+        FileNotFoundError: a source is missing.
+        ValueError: a file has another format.
+    """
+    for source in sources:
+        pattern, read = READERS[source]
+        files = sorted((directory / source).glob(pattern))
+        if not files:
+            raise FileNotFoundError(f"no {pattern} in {directory / source}")
+        activities = _activities(directory / source / "activities.tsv")
+        for file in files:
+            for motion in read(file):
+                yield replace(motion, activity=activities.get(file.stem, motion.activity))
+
+
+def _activities(path: Path) -> dict[str, str]:
+    if not path.exists():
+        return {}
+    with path.open(newline="") as file:
+        return {row["clip"]: row["activity"] for row in csv.DictReader(file, delimiter="\t")}
+
+
+def _one(read: Callable[[Path], Motion]) -> Callable[[Path], Iterable[Motion]]:
+    return lambda path: (read(path),)
+
+
+READERS: Mapping[str, tuple[str, Callable[[Path], Iterable[Motion]]]] = {
+    "cmu": ("*.bvh", _one(partial(bvh_motion, "cmu"))),
+    "deepmimic": ("humanoid3d_*.txt", _one(deepmimic_motion)),
+    "mesh2motion": ("*.bvh", _one(partial(bvh_motion, "mesh2motion"))),
+    "rocketbox": ("*.bvh", _one(partial(bvh_motion, "rocketbox"))),
+    "uiprmd": ("uiprmd.npz", uiprmd_motions),
+}
+"""Source → its files, and what reads one of them."""
+
 
 KINDS: tuple[str, ...] = (
     "walk", "run", "sit", "stand_talk", "gesture", "dance", "reach", "crouch_lie", "sport", "other",

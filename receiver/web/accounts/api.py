@@ -13,8 +13,8 @@ from receiver.web.accounts.identity import Browser, Visitor, accounts_of, device
 from receiver.web.accounts.service import Identity
 from receiver.web.accounts.store import MAX_LABEL, MAX_NAME, MAX_PASSWORD, MIN_NAME, MIN_PASSWORD
 from receiver.web.places import Refused
+from receiver.web.problems import Given, SmallBodyRoute
 from receiver.web.site import site_of
-from receiver.web.small_body import Given, SmallBodyRoute
 
 TokenId = Annotated[str, Path(pattern="^[0-9a-f]{16}$", description="of /api/tokens")]
 Password = Annotated[str, Field(max_length=MAX_PASSWORD)]

@@ -28,9 +28,8 @@ from receiver.web.library.clips import FIELD, RecordedClip
 from receiver.web.library.downloads import chunks
 from receiver.web.library.service import MAX_NAME
 from receiver.web.places import Refused
-from receiver.web.problems import FILE
+from receiver.web.problems import FILE, Given, SmallBodyRoute
 from receiver.web.site import site_of
-from receiver.web.small_body import Given, SmallBodyRoute
 from receiver.web.uploads.uploads import upload_route
 
 

@@ -23,7 +23,7 @@ from common.text import printable
 from common.version import package_version
 from common.wire.traffic import Traffic
 from receiver.web.access import Access
-from receiver.web.children.cameras import ChildCamera, ChildCameras
+from receiver.web.children.sender_child import ChildCamera, ChildCameras
 from receiver.web.live.hub import (
     BODY_TOPOLOGY,
     LiveFrame,

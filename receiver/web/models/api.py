@@ -24,9 +24,8 @@ from receiver.web.guards import asks_for_head
 from receiver.web.models.service import FIELD, PICTURE, MadeModel, body_name, mesh_name, textured_name
 from receiver.web.models.store import MODEL_ID, ModelRow
 from receiver.web.places import Refused
-from receiver.web.problems import FILE
+from receiver.web.problems import FILE, Given, SmallBodyRoute
 from receiver.web.site import site_of
-from receiver.web.small_body import Given, SmallBodyRoute
 from receiver.web.uploads.uploads import upload_route
 
 _MEDIA_TYPES = {"jpg": "image/jpeg"} | {name: row.media_type for name, row in FORMATS.items()}

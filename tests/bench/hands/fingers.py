@@ -14,7 +14,7 @@ from common.body.anatomy import FINGER_BONES, SKELETON
 from common.body.model import BodyModel
 from common.synthetic.dataset import Split, clip_split
 from common.synthetic.motion.retarget import REST_FLEXION, ROCKETBOX, twist
-from common.synthetic.motion.sources import Bvh, read_bvh
+from common.synthetic.motion.windows import Bvh, read_bvh
 
 PHALANGES: Final = len(FINGER_BONES) // 2
 # Axes of a biped's bones: along it, the spread of the fingers, the hinge.

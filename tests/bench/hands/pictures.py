@@ -25,7 +25,7 @@ from common.synthetic.assets.garments import Canvas
 from common.synthetic.dataset import Split, check_seed, clip_split, identity_rows
 from common.synthetic.motion.poses import PoseSampler
 from common.synthetic.motion.retarget import Motion, heading
-from common.synthetic.motion.sources import bvh_motion
+from common.synthetic.motion.windows import bvh_motion
 from common.synthetic.renderer import Figure, Renderer, View
 from common.synthetic.scene.backgrounds import add_sensor_noise, compress, expose, make_room
 from sender.hands.fit import FINGERS, PHALANGES, HandSkeleton

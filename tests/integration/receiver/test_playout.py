@@ -13,8 +13,7 @@ from receiver.body.skinning import BodySkin
 from receiver.config import PlayoutConfig
 from receiver.motion.playout import PlayoutBuffer
 from receiver.publish.observer import SessionObserver
-from receiver.vmc.bones import Bones
-from receiver.vmc.motion_sender import PLAYED_HZ, MotionSender
+from receiver.vmc.motion_sender import PLAYED_HZ, Bones, MotionSender
 from receiver.web.live.hub import LiveHub
 from receiver.web.live.posing import MOST_HZ, LivePoses
 from tests.support.processes.osc_reader import messages

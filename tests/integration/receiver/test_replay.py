@@ -21,8 +21,7 @@ from common.texture.atlas import encode as encode_tile
 from common.weights.manifest import model_hash
 from common.wire.convert import FrameMessage
 from receiver.config import PublishConfig, RecordConfig, ReplayConfig
-from receiver.engine.local import LocalEngine
-from receiver.engine.reconstructor import Reconstructor
+from receiver.engine.reconstructor import LocalEngine, Reconstructor
 from receiver.link.session import Arrival
 from receiver.mesh.body_file import read_mesh
 from receiver.metrics import ReceiverMetrics

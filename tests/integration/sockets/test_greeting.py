@@ -10,8 +10,7 @@ import pytest
 from common.errors import BodywireError, ModelMismatch, PeerError
 from common.io.addresses import Address
 from receiver.link.refusals import Refusal
-from sender.link.connector import NoReceiver
-from sender.link.greeting import find_receiver, greet
+from sender.link.connector import NoReceiver, find_receiver, greet
 from sender.link.quic_transport import AutoTransport, QuicTransport
 from sender.link.transport import Transport
 from tests.support.link.counting_codec import MODEL

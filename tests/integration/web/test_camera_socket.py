@@ -12,7 +12,7 @@ from PIL import Image
 from websockets.asyncio.client import ClientConnection
 from websockets.exceptions import ConnectionClosed
 
-from receiver.web.children.cameras import ChildCamera, ChildCameras
+from receiver.web.children.sender_child import ChildCamera, ChildCameras
 from receiver.web.places import NOBODY, Visitor
 from tests.integration.web.test_live_page import refused
 from tests.support.link.counting_codec import until

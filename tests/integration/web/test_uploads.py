@@ -274,7 +274,7 @@ async def test_bodies_that_do_not_arrive_keep_nobody_from_uploading(site: Site) 
 
 
 async def test_slow_bodies_end_when_they_take_half_of_the_places(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("receiver.web.small_body.PACE_S", 0.05)
+    monkeypatch.setattr("receiver.web.problems.PACE_S", 0.05)
     monkeypatch.setattr("receiver.web.uploads.uploads.LEAST_BYTES_PER_S", 0)
 
     async def drip(last: asyncio.Event) -> AsyncIterator[bytes]:

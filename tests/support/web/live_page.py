@@ -21,7 +21,7 @@ from receiver.publish.session_directory import SessionDirectory
 from receiver.web.access import Access
 from receiver.web.accounts.store import add_account
 from receiver.web.app import create_app
-from receiver.web.children.cameras import ChildCameras
+from receiver.web.children.sender_child import ChildCameras
 from receiver.web.guards import Guard
 from receiver.web.live.hub import LiveHub
 from receiver.web.metrics import WebMetrics

@@ -35,8 +35,8 @@ from receiver.publish.session_directory import SessionDirectory
 from receiver.surface.people import carried_corners
 from receiver.web.access import Access
 from receiver.web.app import create_app
-from receiver.web.children.cameras import ChildCamera, ChildCameras
 from receiver.web.children.pictures import ChildPictures, ReconstructedPicture
+from receiver.web.children.sender_child import ChildCamera, ChildCameras
 from receiver.web.composition import look_after_accounts
 from receiver.web.guards import Guard
 from receiver.web.live.hub import LiveHub

@@ -8,7 +8,7 @@ from common.body.model import BodyModel
 from common.errors import UsageError
 from common.frames import PersonLabels
 from common.weights import captured
-from common.weights.config import DeviceConfig
+from common.weights.threads import DeviceConfig
 from sender.capture.open import DEMO_CLIP
 from sender.capture.video import VideoFileSource
 from sender.composition import load_networks

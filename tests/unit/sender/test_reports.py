@@ -2,10 +2,10 @@ import pytest
 
 from common.clock import Clock
 from common.wire.frame_messages import MAX_TIME_MS
+from sender.link_account import Reporter
 from sender.metrics import SenderMetrics
 from sender.rate.controller import RateController
 from sender.rate.policy import RateConfig
-from sender.reports import Reporter
 
 
 def test_report_is_due_once_a_second_with_new_means() -> None:

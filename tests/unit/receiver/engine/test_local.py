@@ -9,7 +9,7 @@ import pytest
 
 from common.clock import SYSTEM_CLOCK, Clock
 from receiver.engine.engine import ReconstructionRequest, RequestWithdrawn
-from receiver.engine.local import LocalEngine
+from receiver.engine.reconstructor import LocalEngine
 from tests.support.link.counting_codec import until
 from tests.support.receiver.fake_reconstructor import FakeReconstructor, label_frame
 

@@ -17,8 +17,7 @@ from common.frames import Camera, LabelFrame, PersonLabels
 from common.labels import OPTIONAL_GROUPS, split
 from common.texture.atlas import LEVEL_SIZES, TILES, AtlasLayout, encode
 from receiver.engine.engine import PersonAppearance, ReconstructedPerson, ReconstructionRequest
-from receiver.engine.local import LocalEngine
-from receiver.engine.reconstructor import Reconstructor
+from receiver.engine.reconstructor import LocalEngine, Reconstructor
 from receiver.mesh.triangle_mesh import SurfaceMesh, is_watertight
 from receiver.outfits.mixture import PLAIN
 from receiver.texture.face_features import FaceGeometry

@@ -9,8 +9,7 @@ from receiver.config import PublishConfig
 from receiver.link.refusals import NotOwner, Refusal, SessionOwner, StreamRefused
 from receiver.link.session import Session
 from receiver.publish.frame_record import FrameRecord
-from receiver.publish.session_directory import SessionDirectory
-from receiver.publish.shared_sessions import SharedSessions
+from receiver.publish.session_directory import SessionDirectory, SharedSessions
 
 SESSION = bytes(range(16))
 IDENTIFIER = SESSION.hex()

@@ -5,8 +5,7 @@ import pytest
 from PIL import Image
 
 from common.errors import SourceError
-from receiver.report.contact_sheet import read_clip, render_people, spread
-from receiver.report.summary import read_frames
+from receiver.report import read_clip, read_frames, render_people, spread
 from tests.support.receiver.published_session import FRAMES, publish
 
 

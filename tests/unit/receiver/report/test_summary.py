@@ -13,7 +13,7 @@ from receiver.config import PublishConfig
 from receiver.mesh.triangle_mesh import SurfaceMesh
 from receiver.publish.frame_record import FrameRecord
 from receiver.publish.session_directory import SessionDirectory
-from receiver.report.summary import ages_ms, main, read_frames, table
+from receiver.report import ages_ms, main, read_frames, table
 from receiver.web.library.service import thumbnail
 from tests.support.meshes.posed_body import box
 from tests.support.receiver.published_session import FRAMES, OWNER, publish

@@ -13,8 +13,8 @@ import pytest
 from common.clock import Clock
 from common.io.addresses import Address
 from receiver.config import VmcConfig
-from receiver.vmc import target
-from receiver.vmc.target import Target, failure, probed
+from receiver.vmc import motion_sender
+from receiver.vmc.motion_sender import Target, failure, probed
 
 To = Callable[[Address], Target]
 REOPENED_S = 1.01
@@ -184,14 +184,14 @@ def test_each_cause_is_told_while_a_network_goes_and_it_is_opened_again_when_it_
     caplog.set_level(logging.INFO)
     opened = to(Address("127.0.0.1", port_of(listener)))
     opened.send([b"pose"])
-    real = target.connected
+    real = motion_sender.connected
     opened.close()
     for cause in (errno.ENETUNREACH, errno.EHOSTUNREACH):
-        monkeypatch.setattr(target, "connected", Mock(side_effect=OSError(cause, os.strerror(cause))))
+        monkeypatch.setattr(motion_sender, "connected", Mock(side_effect=OSError(cause, os.strerror(cause))))
         for _ in range(300):
             opened.send([b"pose"])
             time.now_s += 1 / 60
-    monkeypatch.setattr(target, "connected", real)
+    monkeypatch.setattr(motion_sender, "connected", real)
     for _ in range(400):
         opened.send([b"pose"])
         time.now_s += 1 / 60
@@ -213,7 +213,7 @@ def test_what_is_told_says_what_to_do() -> None:
 def test_doctor_says_where_motion_leads(listener: socket.socket) -> None:
     port = port_of(listener)
     assert probed(Address("127.0.0.1", port)) == f"127.0.0.1:{port}"
-    assert taken(listener) == [target.EMPTY_BUNDLE]
+    assert taken(listener) == [motion_sender.EMPTY_BUNDLE]
     listener.close()
     with pytest.raises(ConnectionRefusedError):
         probed(Address("127.0.0.1", port))

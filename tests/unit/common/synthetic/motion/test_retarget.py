@@ -20,7 +20,7 @@ from common.synthetic.motion.retarget import (
     motion_of,
     resample,
 )
-from common.synthetic.motion.sources import bvh_motion, deepmimic_motion, read_bvh, read_motions
+from common.synthetic.motion.windows import bvh_motion, deepmimic_motion, read_bvh, read_motions
 
 _BVH = """HIERARCHY
 ROOT hip

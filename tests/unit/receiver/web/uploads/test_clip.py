@@ -64,7 +64,11 @@ def test_time_that_is_damaged_makes_no_clip_too_long(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("limit", "value", "words"),
-    [("decoding.MAX_CLIP_S", 0.1, "cut it"), ("limits.MAX_PIXELS", 1000, "pixels"), ("decoding.MAX_FPS", 1, "frames a second")],
+    [
+        ("decoding.MAX_CLIP_S", 0.1, "cut it"),
+        ("limits.MAX_PIXELS", 1000, "pixels"),
+        ("decoding.MAX_FPS", 1, "frames a second"),
+    ],
 )
 def test_limits_are_said(clip: Path, monkeypatch: pytest.MonkeyPatch, limit: str, value: float, words: str) -> None:
     monkeypatch.setattr(f"receiver.web.uploads.{limit}", value)

@@ -6,7 +6,7 @@ from fastapi import Request
 from starlette.types import Message
 
 from receiver.web.places import Refused
-from receiver.web.small_body import PACE_S
+from receiver.web.problems import PACE_S
 from receiver.web.uploads.uploads import UploadForm, read_form, shown_name
 
 KIND = "multipart/form-data; boundary=b0undary"

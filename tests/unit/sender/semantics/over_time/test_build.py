@@ -13,7 +13,7 @@ from common.body.model import BodyModel, BodyParameters, axis_angle_to_matrix
 from common.frames import Camera
 from sender.perception.crop import CropBox
 from sender.perception.track import ObservedPerson
-from sender.semantics.build import Build, TrunkWidths
+from sender.semantics.semantics_stage import Build, TrunkWidths
 from tests.support.pictures.preview_samples import MASK, observed
 
 CAMERA = Camera(1000, 1000, 1000.0)
