@@ -67,7 +67,7 @@ def _files(config: ReceiverConfig) -> str:
 
 
 def _listen(config: ReceiverConfig) -> str:
-    from receiver.link.ports import LinkPorts
+    from receiver.ports import LinkPorts
 
     LinkPorts(config.listen).close()
     return f"{config.listen.listen} is free"

@@ -15,13 +15,12 @@ from common.weights.manifest import check_files, model_hash
 from receiver.config import ReceiverConfig, reach
 from receiver.descriptors import ConnectionLimits, limits_of
 from receiver.link.auth.tokens import TokenFile
-from receiver.link.ports import LinkPorts
 from receiver.metrics import ReceiverMetrics
+from receiver.ports import LinkPorts, page_socket
 from receiver.publish.files import free_and_size_bytes
 from receiver.publish.session_directory import SessionDirectory
 from receiver.replay import open_recording
 from receiver.web.database import Database
-from receiver.web.server import page_socket
 
 
 @dataclass(frozen=True, slots=True)

@@ -28,10 +28,10 @@ from receiver.link.auth.tokens import TokenFile
 from receiver.link.connection import Connection
 from receiver.link.handshake import Handshake
 from receiver.link.lifecycle import SessionLifecycle
-from receiver.link.ports import LinkPorts
 from receiver.link.refusals import OwnSender, OwnSenders, Refusal
 from receiver.link.service import OnUse, StreamService
 from receiver.link.session import FrameHandler, RateLimits, Session, SessionLimits
+from receiver.ports import LinkPorts
 
 # What the receiver sends in this time fits the buffers between the ends, unless the sender does not read at all.
 _WRITE_TIMEOUT_S = 10.0

@@ -1,6 +1,4 @@
-"""The port of the page, which is taken before networks are loaded; browsers that connect wait.
-
-The page's connections: which wait for their clients, and which of those have waited for too long.
+"""The page's connections: which wait for their clients, and which of those have waited for too long.
 
     accepted ─ TLS ─ head of a request ─ body ─→ answer ─→ read by the client
                └── the client: 10 s ──┘                    └ a least rate ──┘
@@ -25,35 +23,12 @@ from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIO
 
 from common.clock import SYSTEM_CLOCK
 from common.connections import Accepted, BeginRate, BoundedListener, TokenBucket, acknowledged_bytes
-from common.errors import OutputError
-from common.io.addresses import Address, bound_socket, unmapped
-from receiver.config import DEFAULT_ADDRESS, SecurityConfig, WebConfig
+from common.io.addresses import Address, unmapped
+from receiver.config import SecurityConfig, WebConfig
 from receiver.descriptors import MOST_OF_PAGE
+from receiver.ports import BACKLOG, page_socket
 from receiver.reachability import reached_as
 from receiver.web.problems import LEAST_BYTES_PER_S, PACE_S
-
-BACKLOG = 128
-
-
-def page_socket(config: WebConfig) -> socket.socket:
-    """The listening socket; the default port may be replaced by a free one. Raises OutputError if it cannot be used."""
-    wanted = [config.address] if config.http is not None else [config.address, Address(DEFAULT_ADDRESS.host, 0)]
-    for address in wanted:
-        try:
-            listener = bound_socket(address)
-            try:
-                listener.listen(BACKLOG)
-                listener.setblocking(False)
-            except BaseException:
-                listener.close()
-                raise
-            return listener
-        except OSError as error:
-            failure = error
-    raise OutputError(
-        f"cannot serve the page on {config.address} ({failure.strerror}): give --http a free host:port, or --no-page"
-    ) from failure
-
 
 HEAD_S = 10.0
 """Until the head of a request is complete, from the beginning of a connection or the last answer."""

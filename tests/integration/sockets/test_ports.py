@@ -163,7 +163,7 @@ async def test_a_chosen_port_is_free_for_both_protocols(
             taken.append(bound_socket(address, kind))
         return bound_socket(address, kind)
 
-    monkeypatch.setattr("receiver.link.ports.bound_socket", bound_where_udp_is_taken)
+    monkeypatch.setattr("receiver.ports.bound_socket", bound_where_udp_is_taken)
     assert await link.deliver(at_receiver(ours), at_sender(ours), quic=True) == list(range(20))
     taken[0].close()
 

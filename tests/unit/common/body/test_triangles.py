@@ -1,9 +1,18 @@
+"""Neighbours on a triangle mesh."""
+
 import numpy as np
 import pytest
 import trimesh
 
-from common.body.triangles import VertexNormals, corner_matrix, triangle_normals
+from common.body.triangles import VertexNormals, corner_matrix, neighbour_mean, triangle_normals, vertex_adjacency
 from tests.support.meshes.posed_body import box
+
+
+def test_the_mean_over_the_neighbours_of_a_vertex() -> None:
+    mesh = trimesh.creation.icosphere(subdivisions=1)
+    mean = neighbour_mean(vertex_adjacency(mesh.faces, len(mesh.vertices))) @ mesh.vertices
+    expected = [mesh.vertices[neighbours].mean(axis=0) for neighbours in mesh.vertex_neighbors]
+    np.testing.assert_allclose(mean, expected, atol=1e-6)
 
 
 def test_triangle_normals_have_twice_the_area_of_the_triangles() -> None:

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from receiver.motion.mixture import ENTRIES, MODES, SIZE, PoseMixture
+from receiver.motion.mixture import ENTRIES, MODES, SIZE, PaperDiffusion, PoseMixture, load_denoiser
 from receiver.train.poses import fitted, modes_of
 
 # What senders say of the leading entry of the trunk, of its truth.
@@ -80,3 +80,26 @@ def test_modes_of_legs() -> None:
         for first, sign in ((16, 1), (19, -1)):
             joints[row, first : first + 3] = np.array([hip, knee, ankle]) * [sign, 1, 1]
     assert [MODES[mode] for mode in modes_of(joints, np.array([True, True, False]))] == ["stand", "sit", "crouch"]
+
+
+DIFFUSION_LEGS = ("left_leg", "right_leg")
+
+
+@pytest.fixture(scope="module")
+def paper() -> PaperDiffusion:
+    return PaperDiffusion(load_denoiser())
+
+
+def test_noise_of_one_is_taken_away_again(paper: PaperDiffusion) -> None:
+    sample = np.random.default_rng(0).normal(size=SIZE)
+    refined = paper.refined(sample, sample, DIFFUSION_LEGS, (), 0, np.ones(SIZE))
+    for name in DIFFUSION_LEGS:
+        assert np.allclose(refined[ENTRIES[name]], sample[ENTRIES[name]])
+    assert not refined[ENTRIES["head"]].any(), "it is seen"
+
+
+def test_other_noise_stays(paper: PaperDiffusion) -> None:
+    sample = np.random.default_rng(0).normal(size=SIZE)
+    one, other = (paper.refined(sample, sample, DIFFUSION_LEGS, (), 0, noise * np.ones(SIZE)) for noise in (0.0, 2.0))
+    legs = np.concatenate([ENTRIES[name] for name in DIFFUSION_LEGS])
+    assert np.allclose((one + other)[legs], 2 * sample[legs]) and np.abs(one - other)[legs].max() > 0.1

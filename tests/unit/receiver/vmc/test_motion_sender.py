@@ -1,12 +1,15 @@
-"""Motion as VMC, as a socket and a parser of their own receive it, against the files of the session."""
+"""Where motion goes, and what is told when nothing gets there."""
 
+import errno
 import json
 import logging
+import os
 import socket
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
+from unittest.mock import Mock
 
 import numpy as np
 import pytest
@@ -17,13 +20,14 @@ from common.clock import Clock
 from common.frames import PersonLabels
 from common.io.addresses import Address
 from receiver.body.skinning import BodySkin
-from receiver.config import PublishConfig
+from receiver.config import PublishConfig, VmcConfig
 from receiver.engine.engine import ReconstructedPerson
 from receiver.export.rigging import made_of_body
 from receiver.publish.frame_record import PersonRecord
 from receiver.publish.session_directory import SessionDirectory
+from receiver.vmc import motion_sender
 from receiver.vmc.humanoid import PERFECT_SYNC
-from receiver.vmc.motion_sender import RATE_HZ, MotionSender
+from receiver.vmc.motion_sender import RATE_HZ, MotionSender, Target, failure, probed
 from tests.support.meshes.glb_reader import Glb
 from tests.support.meshes.posed_templates import pose, templates
 from tests.support.motion.expressive_people import activations
@@ -31,6 +35,237 @@ from tests.support.motion.recorded_person import FRAMES, body_parameters
 from tests.support.processes.osc_reader import Message, messages
 from tests.support.receiver.fake_reconstructor import SKELETON, tetrahedron_of
 from tests.support.receiver.published_session import OWNER, frame_record
+
+To = Callable[[Address], Target]
+REOPENED_S = 1.01
+"""A little more than the time after which what fails is opened again."""
+
+
+class Time:
+    """A clock that a test moves on."""
+
+    def __init__(self) -> None:
+        self.now_s = 100.0
+        self.clock = Clock(lambda: self.now_s, lambda: self.now_s)
+
+
+@pytest.fixture
+def time() -> Time:
+    return Time()
+
+
+@pytest.fixture
+def to(time: Time) -> Iterator[To]:
+    """Makes targets, and closes them."""
+    made: list[Target] = []
+
+    def make(address: Address) -> Target:
+        made.append(Target(address, time.clock))
+        return made[-1]
+
+    yield make
+    for each in made:
+        each.close()
+
+
+def listening(family: int = socket.AF_INET, host: str = "127.0.0.1", port: int = 0) -> socket.socket:
+    opened = socket.socket(family, socket.SOCK_DGRAM)
+    opened.bind((host, port))
+    opened.setblocking(False)
+    return opened
+
+
+@pytest.fixture
+def listener() -> Iterator[socket.socket]:
+    with listening() as opened:
+        yield opened
+
+
+def port_of(opened: socket.socket) -> int:
+    return int(opened.getsockname()[1])
+
+
+def taken(opened: socket.socket) -> list[bytes]:
+    found = []
+    while True:
+        try:
+            found.append(opened.recv(65_536))
+        except BlockingIOError:
+            return found
+
+
+def lines(caplog: pytest.LogCaptureFixture) -> list[str]:
+    found = [record.getMessage() for record in caplog.records]
+    caplog.clear()
+    return found
+
+
+def resolve_to(monkeypatch: pytest.MonkeyPatch, *answers: Any) -> None:
+    """Lookups of names give these in turn: lists of addresses, or errors."""
+    given, real = iter(answers), socket.getaddrinfo
+
+    def getaddrinfo(host: str, port: int, type: int) -> Any:
+        answer = next(given)
+        if isinstance(answer, OSError):
+            raise answer
+        return [found for each in answer for found in real(each, port, type=type)]
+
+    monkeypatch.setattr(socket, "getaddrinfo", getaddrinfo)
+
+
+def test_localhost_is_reached_by_ipv4_first(
+    listener: socket.socket, to: To, time: Time, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    caplog.set_level(logging.INFO)
+    resolve_to(monkeypatch, ["::1", "127.0.0.1"])
+    port = port_of(listener)
+    opened = to(Address("localhost", port))
+    opened.send([b"one", b"two"])
+    assert taken(listener) == [b"one", b"two"]
+    assert lines(caplog) == [f"--vmc localhost:{port}: motion goes to 127.0.0.1:{port}"]
+
+
+def test_next_address_is_taken_where_nobody_listens_at_the_first(
+    to: To, time: Time, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    caplog.set_level(logging.INFO)
+    with listening(socket.AF_INET6, "::1") as listener:
+        resolve_to(monkeypatch, *[["::1", "127.0.0.1"]] * 9)
+        port = port_of(listener)
+        opened = to(Address("localhost", port))
+        for _ in range(10):
+            opened.send([b"pose"] * 2)
+            time.now_s += REOPENED_S
+        assert len(taken(listener)) > 10
+    refused = f"--vmc localhost:{port}: nothing gets there (Connection refused)"
+    first, second, third, again = lines(caplog)
+    assert (first, third) == tuple(
+        f"--vmc localhost:{port}: motion goes to {host}:{port}" for host in ("127.0.0.1", "[::1]")
+    )
+    assert second.startswith(refused) and "start the program" in second
+    assert again == f"--vmc localhost:{port}: motion gets to [::1]:{port} again"
+
+
+def test_closed_port_is_told_once_and_again_when_somebody_listens(
+    listener: socket.socket, to: To, time: Time, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO)
+    port = port_of(listener)
+    opened = to(Address("127.0.0.1", port))
+    opened.send([b"pose"])
+    listener.close()
+    for _ in range(600):
+        opened.send([b"pose"])
+        time.now_s += 1 / 60
+    goes, refused = lines(caplog)
+    assert "motion goes to" in goes and "(Connection refused): start the program" in refused
+    with listening(port=port) as back:
+        for _ in range(600):
+            opened.send([b"pose"])
+            time.now_s += 1 / 60
+        assert len(taken(back)) > 200, "as many as the system keeps"
+    (again,) = lines(caplog)
+    assert again.endswith(f"motion gets to 127.0.0.1:{port} again")
+    for _ in range(3):
+        opened.send([b"pose"])
+    assert [line.split(": ")[1] for line in lines(caplog)] == ["nothing gets there (Connection refused)"]
+
+
+def test_broadcast_is_permitted(listener: socket.socket, to: To, time: Time, caplog: pytest.LogCaptureFixture) -> None:
+    port = port_of(listener)
+    with listening(host="0.0.0.0", port=0) as everywhere:
+        opened = to(Address("127.255.255.255", port_of(everywhere)))
+        opened.send([b"pose"])
+        assert taken(everywhere) == [b"pose"]
+        assert not [record for record in caplog.records if record.levelno >= logging.WARNING]
+        assert probed(Address("127.255.255.255", port)).endswith("every machine of that network")
+
+
+def test_name_that_resolves_later_is_looked_up_again_beside_the_sending(
+    listener: socket.socket, to: To, time: Time, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    unknown = socket.gaierror(socket.EAI_NONAME, "Name or service not known")
+    resolve_to(monkeypatch, unknown, unknown, ["127.0.0.1"])
+    opened = to(Address("studio", port_of(listener)))
+    for _ in range(4):
+        opened.send([b"pose"])
+        if opened._lookup is not None:
+            opened._lookup._thread.join()
+        opened.send([b"pose"])
+        time.now_s += REOPENED_S
+    assert taken(listener)
+    (warning,) = [record.getMessage() for record in caplog.records if record.levelno >= logging.WARNING]
+    assert warning == f"--vmc {opened._address}: Name or service not known: give an address that this machine knows"
+
+
+def test_each_cause_is_told_while_a_network_goes_and_it_is_opened_again_when_it_comes(
+    listener: socket.socket, to: To, time: Time, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    caplog.set_level(logging.INFO)
+    opened = to(Address("127.0.0.1", port_of(listener)))
+    opened.send([b"pose"])
+    real = motion_sender.connected
+    opened.close()
+    for cause in (errno.ENETUNREACH, errno.EHOSTUNREACH):
+        monkeypatch.setattr(motion_sender, "connected", Mock(side_effect=OSError(cause, os.strerror(cause))))
+        for _ in range(300):
+            opened.send([b"pose"])
+            time.now_s += 1 / 60
+    monkeypatch.setattr(motion_sender, "connected", real)
+    for _ in range(400):
+        opened.send([b"pose"])
+        time.now_s += 1 / 60
+    told = [line.split(": ", 1)[1].split(": ")[0] for line in lines(caplog)]
+    assert told[1:3] == ["nothing gets there (Network is unreachable)", "nothing gets there (No route to host)"]
+    assert told[3:] == [f"motion gets to 127.0.0.1:{port_of(listener)} again"]
+    assert len(taken(listener)) > 100
+
+
+def test_what_is_told_says_what_to_do() -> None:
+    address = Address("10.0.0.255", 39539)
+    assert failure(address, OSError(errno.EPERM, "Operation not permitted")).endswith("permit it in the firewall")
+    unreachable = failure(address, OSError(errno.ENETUNREACH, "Network is unreachable"))
+    assert (
+        unreachable == "--vmc 10.0.0.255:39539: nothing gets there (Network is unreachable): tried again until it works"
+    )
+
+
+def test_doctor_says_where_motion_leads(listener: socket.socket) -> None:
+    port = port_of(listener)
+    assert probed(Address("127.0.0.1", port)) == f"127.0.0.1:{port}"
+    assert taken(listener) == [motion_sender.EMPTY_BUNDLE]
+    listener.close()
+    with pytest.raises(ConnectionRefusedError):
+        probed(Address("127.0.0.1", port))
+    with pytest.raises(socket.gaierror):
+        probed(Address("nowhere.invalid", port))
+
+
+def test_addresses_of_the_configuration() -> None:
+    texts = ("39540", ":39541", "studio", "[::1]:9", "192.168.1.255:39539", "[ff02::1%eth0]:9", "239.1.2.3:9")
+    assert [str(each) for each in VmcConfig(texts).addresses] == [
+        *("127.0.0.1:39540", "127.0.0.1:39541", "studio:39539", "[::1]:9", "192.168.1.255:39539"),
+        *("[ff02::1%eth0]:9", "239.1.2.3:9"),
+    ]
+    assert VmcConfig().addresses == ()
+
+
+@pytest.mark.parametrize(
+    ("texts", "why"),
+    [
+        *((("",), "--vmc: '' is not host:port"), (("0",), "--vmc needs a port"), (("a:b",), "not host:port")),
+        *((("studio:99999",), "not host:port"), (("a:39539-39540",), "not host:port")),
+        *(
+            (("a", "a:39539"), "--vmc a:39539 is there twice"),
+            (("[fe80::1]:9",), r"its interface, such as \[fe80::1%eth0"),
+        ),
+        (("127.0.0.1:9", "[ff02::1]:9"), "needs its interface"),
+    ],
+)
+def test_addresses_that_cannot_work(texts: tuple[str, ...], why: str) -> None:
+    with pytest.raises(ValueError, match=why):
+        VmcConfig(texts)
+
 
 FINGERS = [
     f"{finger}{phalanx}"
@@ -67,22 +302,22 @@ LIMBS = {
 
 
 @pytest.fixture
-def listener() -> Iterator[socket.socket]:
+def motion_sender_listener() -> Iterator[socket.socket]:
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as opened:
         opened.bind(("127.0.0.1", 0))
         opened.setblocking(False)
         yield opened
 
 
-def address_of(listener: socket.socket) -> Address:
-    return Address("127.0.0.1", listener.getsockname()[1])
+def address_of(motion_sender_listener: socket.socket) -> Address:
+    return Address("127.0.0.1", motion_sender_listener.getsockname()[1])
 
 
-def received(listener: socket.socket) -> list[Message]:
+def received(motion_sender_listener: socket.socket) -> list[Message]:
     found: list[Message] = []
     while True:
         try:
-            packet = listener.recv(65_536)
+            packet = motion_sender_listener.recv(65_536)
         except BlockingIOError:
             return found
         assert len(packet) <= 1452
@@ -114,9 +349,9 @@ def angle_deg(one: Any, other: Any) -> float:
     return float(np.degrees(np.arccos(np.clip(cosine, -1, 1))))
 
 
-def test_bones_are_those_of_the_session_in_unitys_axes(tmp_path: Path, listener: socket.socket) -> None:
+def test_bones_are_those_of_the_session_in_unitys_axes(tmp_path: Path, motion_sender_listener: socket.socket) -> None:
     skeleton = BodySkin.from_model(BodyModel.load()).skeleton
-    sender, shown = MotionSender([address_of(listener)], skeleton), []
+    sender, shown = MotionSender([address_of(motion_sender_listener)], skeleton), []
     with SessionDirectory(PublishConfig(tmp_path)) as directory:
         session = directory.session("01", OWNER)
         for number, person in enumerate(people()):
@@ -128,7 +363,7 @@ def test_bones_are_those_of_the_session_in_unitys_axes(tmp_path: Path, listener:
             session.append(record)
             sender.frame_published(1, record, [person])
             sender.send()
-            shown.append(received(listener))
+            shown.append(received(motion_sender_listener))
     sender.close()
     mirror, first_m = np.array([-1, 1, 1]), None
     for line, found in zip((tmp_path / "frames.jsonl").read_text().splitlines(), shown, strict=True):
@@ -170,10 +405,10 @@ class Waits:
         return self.now_s > self._until_s
 
 
-def sent_at(listener: socket.socket, waits: Waits) -> list[float]:
+def sent_at(motion_sender_listener: socket.socket, waits: Waits) -> list[float]:
     """When poses are sent."""
     skeleton = BodySkin.from_model(BodyModel.load()).skeleton
-    sender = MotionSender([address_of(listener)], skeleton, waits.clock)
+    sender = MotionSender([address_of(motion_sender_listener)], skeleton, waits.clock)
     sender.frame_published(1, frame_record(0), people()[:1])
     sender._stopped = waits  # type: ignore[assignment]
     found: list[Message] = []
@@ -181,7 +416,7 @@ def sent_at(listener: socket.socket, waits: Waits) -> list[float]:
 
     def send() -> None:
         real()
-        found.extend(received(listener))
+        found.extend(received(motion_sender_listener))
 
     sender.send = send  # type: ignore[method-assign]
     sender.run()
@@ -191,14 +426,14 @@ def sent_at(listener: socket.socket, waits: Waits) -> list[float]:
     return times
 
 
-def test_thirty_poses_a_second(listener: socket.socket) -> None:
-    times = sent_at(listener, Waits({}, 103.0))
+def test_thirty_poses_a_second(motion_sender_listener: socket.socket) -> None:
+    times = sent_at(motion_sender_listener, Waits({}, 103.0))
     assert 3 * RATE_HZ - 2 <= len(times) <= 3 * RATE_HZ + 1
 
 
-def test_poses_that_were_missed_are_left_out(listener: socket.socket) -> None:
+def test_poses_that_were_missed_are_left_out(motion_sender_listener: socket.socket) -> None:
     """After each halt one pose goes, and then at the rate: nothing is caught up."""
-    times = sent_at(listener, Waits({10: 3.0, 40: 0.15, 41: 0.155, 60: 0.027}, 106.0))
+    times = sent_at(motion_sender_listener, Waits({10: 3.0, 40: 0.15, 41: 0.155, 60: 0.027}, 106.0))
     gaps_s = np.diff(times)
     assert gaps_s.min() > 0.5 / RATE_HZ, "nothing is caught up, and nothing follows what was late at once"
     assert (gaps_s > 1.5 / RATE_HZ).sum() == 4 and gaps_s.max() == pytest.approx(3.0, abs=1.5 / RATE_HZ)
@@ -206,14 +441,16 @@ def test_poses_that_were_missed_are_left_out(listener: socket.socket) -> None:
 
 
 def test_pose_that_cannot_be_made_is_told_once_and_others_follow(
-    listener: socket.socket, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    motion_sender_listener: socket.socket, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     def refuse(*_: Any) -> None:
         raise IndexError("no such joint")
 
     waits = Waits({}, 101.0)
     monkeypatch.setattr("receiver.vmc.motion_sender.Humanoid.pose", refuse)
-    sender = MotionSender([address_of(listener)], BodySkin.from_model(BodyModel.load()).skeleton, waits.clock)
+    sender = MotionSender(
+        [address_of(motion_sender_listener)], BodySkin.from_model(BodyModel.load()).skeleton, waits.clock
+    )
     sender.frame_published(1, frame_record(0), people()[:1])
     sender._stopped = waits  # type: ignore[assignment]
     sender.run()
@@ -222,41 +459,43 @@ def test_pose_that_cannot_be_made_is_told_once_and_others_follow(
     monkeypatch.undo()
     sender.frame_published(1, frame_record(1), people()[:1])
     sender.send()
-    assert bones_in(received(listener))
+    assert bones_in(received(motion_sender_listener))
     sender.close()
 
 
-def test_motion_is_sent_beside_an_event_loop_that_stands(listener: socket.socket) -> None:
+def test_motion_is_sent_beside_an_event_loop_that_stands(motion_sender_listener: socket.socket) -> None:
     """Nothing of the loop's runs here, and poses go out until `close`, to each target."""
-    listener.setblocking(True)
-    listener.settimeout(10)
+    motion_sender_listener.setblocking(True)
+    motion_sender_listener.settimeout(10)
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as other:
         other.bind(("127.0.0.1", 0))
         other.settimeout(10)
-        targets = [address_of(listener), address_of(other)]
+        targets = [address_of(motion_sender_listener), address_of(other)]
         sender = MotionSender(targets, BodySkin.from_model(BodyModel.load()).skeleton)
         sender.start()
         sender.frame_published(1, frame_record(0), people()[:1])
-        for each in (listener, other):
+        for each in (motion_sender_listener, other):
             while not bones_in(list(messages(each.recv(65_536)))):
                 pass
         sender.session_ended(1)
-        while ("/VMC/Ext/OK", (0,)) not in list(messages(listener.recv(65_536))):
+        while ("/VMC/Ext/OK", (0,)) not in list(messages(motion_sender_listener.recv(65_536))):
             pass
         sender.close()
         assert not sender._thread.is_alive()
 
 
-def test_face_is_sent_by_the_names_of_avatars_and_becomes_neutral_when_unseen(listener: socket.socket) -> None:
+def test_face_is_sent_by_the_names_of_avatars_and_becomes_neutral_when_unseen(
+    motion_sender_listener: socket.socket,
+) -> None:
     skin = BodySkin.from_model(BodyModel.load())
-    sender, (first, unseen, _) = MotionSender([address_of(listener)], skin.skeleton), people()
+    sender, (first, unseen, _) = MotionSender([address_of(motion_sender_listener)], skin.skeleton), people()
     actions = {"jawOpen": 0.5, "eyeBlinkLeft": 1.0, "eyeBlinkRight": 0.75, "mouthSmileLeft": 1, "eyeLookOutRight": 0.5}
     face = activations(actions)[0].numpy()
     blends, eyes = [], []
     for person in (unseen, replace(first, body=replace(first.body, activations=face)), unseen):
         sender.frame_published(1, frame_record(0), [person])
         sender.send()
-        found = received(listener)
+        found = received(motion_sender_listener)
         eyes.append({name: pose for name, pose in bones_in(found).items() if name.endswith("Eye")})
         sent = (values for address, values in found if address == "/VMC/Ext/Blend/Val")
         blends.append({str(name): float(value) for name, value in sent})
@@ -278,10 +517,10 @@ def test_face_is_sent_by_the_names_of_avatars_and_becomes_neutral_when_unseen(li
     assert eyes[2]["RightEye"][0].magnitude() < 1e-6
 
 
-def test_same_person_is_followed_until_out_of_sight(listener: socket.socket) -> None:
+def test_same_person_is_followed_until_out_of_sight(motion_sender_listener: socket.socket) -> None:
     now_s = 0.0
     skin = BodySkin.from_model(BodyModel.load())
-    sender = MotionSender([address_of(listener)], skin.skeleton, Clock(lambda: now_s, lambda: now_s))
+    sender = MotionSender([address_of(motion_sender_listener)], skin.skeleton, Clock(lambda: now_s, lambda: now_s))
 
     def shown(session: int, *identities: int) -> tuple[int, int] | None:
         everybody = [replace(person, labels=PersonLabels(identity, 1.0, {})) for identity in identities]
@@ -291,7 +530,7 @@ def test_same_person_is_followed_until_out_of_sight(listener: socket.socket) -> 
     (person, *_) = people()
     assert shown(1) is None
     sender.send()
-    assert [values for address, values in received(listener) if address.endswith("OK")] == [(0,)]
+    assert [values for address, values in received(motion_sender_listener) if address.endswith("OK")] == [(0,)]
     assert shown(1, 5, 6) == (1, 5)
     assert shown(1, 6, 5) == shown(2, 9) == (1, 5)
     now_s = 1.9
@@ -303,7 +542,7 @@ def test_same_person_is_followed_until_out_of_sight(listener: socket.socket) -> 
     sender.session_ended(1)
     sender.send()
     sender.close()
-    assert not bones_in(received(listener))
+    assert not bones_in(received(motion_sender_listener))
 
 
 def test_skeleton_that_is_none_of_a_humanoid() -> None:

@@ -3,12 +3,17 @@
 from dataclasses import replace
 
 import numpy as np
+import pytest
 import torch
+from scipy.spatial.transform import Rotation
 
 from common.arrays import FloatArray
+from common.body.model import BodyParameters, KeypointKinematics
+from common.frames import Camera
 from sender.face.actions import FaceActions
-from sender.face.head import HeadMemory, HeadReading
+from sender.face.head import FRONT, HeadMemory, HeadPoseReader, HeadReading
 from sender.face.landmarks import AlignedFace
+from tests.support.pictures.shown_heads import shown_head
 
 SHAPE, NEUTRAL = np.zeros(10, np.float32), np.zeros(52, np.float32)
 STEP_S = 1 / 30
@@ -84,3 +89,26 @@ def test_entries_that_were_sent_stay_until_the_head_looks_another() -> None:
     for _ in range(600):
         memory.look(READING, NETWORK, other, NEUTRAL, STEP_S)
     assert memory.entries(READING, SHAPE) is not first
+
+
+CAMERA = Camera(640, 480, 700.0)
+PLACE = (0.05, -0.04, 0.7)
+
+
+@pytest.fixture(scope="module")
+def reader() -> HeadPoseReader:
+    return HeadPoseReader.load()
+
+
+@pytest.mark.parametrize("turned_deg", [0.0, 30.0])
+def test_head_is_read_where_it_is(reader: HeadPoseReader, kinematics: KeypointKinematics, turned_deg: float) -> None:
+    turn = Rotation.from_euler("y", turned_deg, degrees=True).as_matrix()
+    keypoints = kinematics(BodyParameters.rest())[0][0, :5].numpy().astype(np.float64)
+    head = reader(shown_head(CAMERA, PLACE, turn))
+    found = head.in_camera(CAMERA)
+    expected = (keypoints - keypoints[0]) @ turn.T
+    # Landmarks are of a camera without perspective.
+    np.testing.assert_allclose(found - found[0], expected, atol=0.012)
+    assert found[:FRONT, 2].mean() == pytest.approx(PLACE[2], abs=0.03)
+    seen = np.array([320, 240]) + 700 * found[:FRONT, :2] / found[:FRONT, 2:]
+    np.testing.assert_allclose(seen, head.keypoints[:FRONT], atol=0.5)

@@ -8,8 +8,7 @@ from sender.perception.heads import cell_centres, peak_positions
 from sender.perception.perception_network import PerceptionConfig, PerceptionNet, PerceptionOutput, mask_moments
 from sender.perception.predictor import mean, mirrored
 from sender.train.crops import CropBatch, mirror
-from tests.unit.sender.train.crops.test_batches import random_crops
-from tests.unit.sender.train.crops.test_multi_task_loss import perfect
+from tests.unit.sender.train.test_crops import perfect, random_crops
 
 TINY = PerceptionConfig(size=32, width=24, depth=2, heads=3, quarter=16, eighth=16, keypoint_width=16)
 

@@ -11,8 +11,8 @@ from sender.perception.detect import Detection
 from sender.perception.perception_network import PerceptionNet, PerceptionOutput
 from sender.perception.perception_stage import PerceptionStage
 from sender.perception.predictor import ZOOMS
-from tests.unit.sender.perception.test_stage import (
-    CAMERA,
+from tests.unit.sender.perception.test_perception_stage import (
+    STAGE_CAMERA,
     TINY,
     BlockDetector,
     BlockPerception,
@@ -39,7 +39,7 @@ def test_first_frame_of_a_source_is_seen_at_several_zooms() -> None:
     for number in range(4):
         if number == 3:
             stage.reset()
-        assert len(stage.process(with_person(100), CAMERA)) == 1
+        assert len(stage.process(with_person(100), STAGE_CAMERA)) == 1
         looks.append(perception.looks)
         perception.looks = []
     # Two looks in one view before the thorough one; in both views later.
@@ -55,7 +55,7 @@ def test_what_is_left_of_hidden_people_is_not_looked_at() -> None:
 
     detector, perception = StubbornDetector(), CountingPerception()
     stage = PerceptionStage(detector, perception, BlockVerifier(), TrackerConfig(max_people=2))
-    assert len(stage.process(with_person(100), CAMERA)) == 1
+    assert len(stage.process(with_person(100), STAGE_CAMERA)) == 1
     assert detector.calls == 2 and perception.looks == [1, 1, len(ZOOMS)]
 
 
@@ -63,6 +63,6 @@ def test_who_is_proposed_twice_is_read_thoroughly_once() -> None:
     perception = CountingPerception()
     twice = BlockDetector(Detection(np.array([70, 60, 130, 180], np.float32), 0.6))
     stage = PerceptionStage(twice, perception, BlockVerifier(), TrackerConfig(max_people=3))
-    assert len(stage.process(with_person(100), CAMERA)) == 1
+    assert len(stage.process(with_person(100), STAGE_CAMERA)) == 1
     # Two quick looks at both proposals, then a thorough one at the person.
     assert perception.looks[:3] == [2, 2, len(ZOOMS)]

@@ -9,7 +9,7 @@ from sender.perception.crop import CropBox
 from sender.perception.perception_network import PerceptionNet, PerceptionOutput
 from sender.perception.predictor import Perception, in_crops
 from tests.unit.sender.perception.test_flip_augmentation import TINY
-from tests.unit.sender.train.crops.test_batches import random_crops
+from tests.unit.sender.train.test_crops import random_crops
 
 CROP = CropBox(100, 50, 200)
 

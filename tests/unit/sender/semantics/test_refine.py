@@ -1,17 +1,30 @@
+import io
 from dataclasses import replace
 
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 from torch import Tensor
 
+from common.arrays import FloatArray
 from common.body.anatomy import JOINT_INDEX
 from common.body.label_space import LabelSpace
 from common.body.model import BodyParameters, KeypointKinematics, axis_angle_to_matrix
+from common.frames import Camera
+from common.labels import group_slices
 from common.synthetic.motion.poses import PoseSampler
-from sender.perception.perception_network import PerceptionConfig, PerceptionNet, PerceptionOutput
-from sender.semantics.bodies import body_in_crop, crop_entries
-from sender.semantics.refine import Refiner, Targets
+from common.weights.devices import CPU
+from common.weights.inference import NetworkInUse
+from sender.config import SmoothingConfig
+from sender.perception.crop import CropBox
+from sender.perception.perception_network import FEATURE_SIZE, PerceptionConfig, PerceptionNet, PerceptionOutput
+from sender.perception.predictor import Perception
+from sender.perception.track import ObservedPerson, TrackedPerson
+from sender.semantics.bodies import ENTRIES, body_in_crop, crop_entries, pose_entries
+from sender.semantics.refine import FitterOnGpu, FitterOnHost, FittingNetwork, PoseHead, Refiner, Targets
+from sender.semantics.semantics_stage import SemanticsStage
+from tests.support.processes.demo_clip import demo_picture
 
 PEOPLE = 6
 FOCAL = torch.full((PEOPLE,), 2.0)
@@ -134,3 +147,86 @@ def test_legs_that_look_straight_are_straightened(
 
     without = replace(stands, weight_straight=np.zeros_like(stands.weight_straight))
     assert bend_m(stands) < 0.5 * bend_m(without)
+
+
+FITTING_PEOPLE = 3
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("follows", [False, True])
+def test_one_graph_fits_as_the_host_does(follows: bool) -> None:
+    generator = np.random.default_rng(0)
+
+    def random(*shape: int, least: float = -1.0) -> np.ndarray:
+        return generator.uniform(least, 1, (FITTING_PEOPLE, *shape)).astype(np.float32)
+
+    features, refiner = torch.from_numpy(random(FEATURE_SIZE)), Refiner.load()
+    targets = Targets(
+        random(17, 2, least=0),
+        random(17, 1, least=0.1),
+        random(17, 3),
+        random(17, 1, least=0.1),
+        5 + random(1, 1),
+        5 + random(1, 1),
+        np.array([0.0, -0.1, 0.9], np.float32) + 0.1 * random(5, 3),
+        np.array([0, 0, 50], np.float32)[:, None, None],
+        2 + random(1, 1),
+    )
+    predictor = PoseHead.load()
+    network = FittingNetwork(predictor, refiner.keypoints, follows=follows).eval()
+    rows = [torch.cat([each] * FITTING_PEOPLE) for each in FittingNetwork.example()]
+    with torch.no_grad():
+        graph = torch.export.export(network, tuple(rows), strict=False).module()
+    correction = np.asarray(0.2 * random(ENTRIES), np.float32) if follows else None
+    fitter = FitterOnGpu(*[NetworkInUse(graph, "float32", CPU)] * 2)
+    on_host = FitterOnHost(NetworkInUse(predictor, "float32", CPU), refiner)
+    found, expected = (fit(features, targets, correction) for fit in (fitter, on_host))
+    np.testing.assert_allclose(found.sigma, expected.sigma, atol=1e-5)
+    np.testing.assert_allclose(found.refined, expected.refined, atol=1e-3)
+    # Crop units: what a change of the entries by 1e-3 moves a wrist.
+    np.testing.assert_allclose(found.keypoints, expected.keypoints, atol=3e-4)
+    assert np.abs(expected.refined - expected.predicted).max() > 0.1
+
+
+def person(*, legs: bool = True) -> ObservedPerson:
+    """The one of the demo picture, with or without the lower half of it."""
+    picture = np.asarray(Image.open(io.BytesIO(demo_picture())))
+    side = picture.shape[0]
+    left = (picture.shape[1] - side) // 2
+    square = np.array(picture[:, left : left + side])
+    if not legs:
+        square[side // 2 :] = 90
+    return ObservedPerson(TrackedPerson(0), 1.0, CropBox(0, 0, side), Perception.load().observe([square]))
+
+
+@pytest.fixture(scope="module")
+def seen() -> ObservedPerson:
+    return person()
+
+
+def test_entries_are_the_pose_heads_and_deviations_of_hidden_limbs_larger(seen: ObservedPerson) -> None:
+    features, predictor = seen.output.features(), PoseHead.load()
+    with torch.inference_mode():
+        entries, sigma = predictor(features)
+        _, without = predictor(person(legs=False).output.features())
+    torch.testing.assert_close(entries, pose_entries(LabelSpace.load(), features))
+    for leg in ("left_leg", "right_leg"):
+        leading = slice(group_slices()[leg].start, group_slices()[leg].start + 3)
+        assert without[:, leading].mean() > 1.2 * sigma[:, leading].mean()
+
+
+def test_identity_that_is_given_to_another_has_their_colours(seen: ObservedPerson) -> None:
+    camera, stage = Camera(seen.crop.side, seen.crop.side, 2.0 * seen.crop.side), SemanticsStage.load(SmoothingConfig())
+    stranger = replace(seen, output=replace(seen.output, region_colours=1 - seen.output.region_colours))
+
+    def colours(person: ObservedPerson) -> FloatArray:
+        return stage.label([person], camera)[0].labels["appearance"]
+
+    first, mixed = colours(seen), colours(stranger)
+    assert np.array_equal(colours(replace(seen, person=TrackedPerson(0))), first) and not np.array_equal(mixed, first)
+
+
+def test_a_stage_that_shares_networks_smooths_as_it_is_told() -> None:
+    smooth = SemanticsStage.load(SmoothingConfig())
+    assert smooth.smooths
+    assert not smooth.anew(SmoothingConfig(0.0)).smooths

@@ -10,7 +10,7 @@ from common.body.anatomy import POINTS
 from common.body.surface_space import SURFACE_SIZE
 from sender.attributes.surface import FEATURES, SurfaceEstimate, SurfaceViews
 from sender.train.clothing import StoredViews, augmented, dense_loss, entry_loss
-from tests.unit.sender.attributes.test_surface_network import HALF, views
+from tests.unit.sender.attributes.test_surface import HALF, views
 
 
 def pictures(count: int = 2) -> SurfaceViews:

@@ -9,8 +9,7 @@ from common.body.model import BodyModel, KeypointKinematics
 from sender.perception.perception_network import PerceptionNet
 from sender.train.crops import CropBatch
 from sender.train.perception import best_mask_threshold, mixed_loss, shift_mask_threshold
-from tests.unit.sender.train.crops.test_batches import random_crops
-from tests.unit.sender.train.crops.test_multi_task_loss import TINY, crops
+from tests.unit.sender.train.test_crops import TINY, crops, random_crops
 
 
 def test_rendered_crops_are_resampled_with_their_maps() -> None:

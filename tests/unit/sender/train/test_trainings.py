@@ -30,9 +30,8 @@ from sender.train.photographs import dataset as photographs
 from sender.train.photographs import pseudo_keypoints
 from tests.support.pictures.photograph_sources import write_judgements, write_photographs
 from tests.support.training.training_examples import assert_shipped, flags_of_examples, recipe_of, train_on_gpu
-from tests.unit.sender.train.crops.test_batches import random_crops
-from tests.unit.sender.train.crops.test_multi_task_loss import TINY
-from tests.unit.sender.train.frames.test_composed import bar_people
+from tests.unit.sender.train.photographs.test_composed import bar_people
+from tests.unit.sender.train.test_crops import TINY, random_crops
 from tests.unit.sender.train.test_verifier import examples
 
 

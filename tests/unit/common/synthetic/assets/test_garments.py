@@ -1,5 +1,3 @@
-"""Garments: fitting to body shapes, posing and rendering."""
-
 from dataclasses import replace
 
 import numpy as np
@@ -10,7 +8,7 @@ from scipy.spatial import cKDTree
 from common.body.anatomy import REGION_INDEX
 from common.body.model import BodyModel, BodyOutput, BodyParameters, axis_angle_to_matrix
 from common.synthetic.assets.appearance import sample_appearance, sample_light
-from common.synthetic.assets.garments import Garment, Kind, PosedSkeleton
+from common.synthetic.assets.garments import Canvas, Garment, Kind, PosedSkeleton, Tailoring, tailor
 from common.synthetic.assets.wardrobe import Wardrobe, bare_faces
 from common.synthetic.dataset import DRESSED
 from common.synthetic.renderer import Figure, View, WornGarment
@@ -19,12 +17,58 @@ from tests.bench.people.shells import ShellMaker
 
 
 @pytest.fixture(scope="module")
+def wardrobe() -> Wardrobe:
+    return Wardrobe.load(Canvas.from_model(BodyModel.load()))
+
+
+@pytest.fixture(scope="module")
+def suit(wardrobe: Wardrobe) -> Garment:
+    return next(item for item in wardrobe.garments[Kind.SUIT] if item.name == "male_casualsuit03")
+
+
+def area(garment: Garment) -> float:
+    a, b, c = (garment.rest[garment.faces[:, corner]] for corner in range(3))
+    return float(np.linalg.norm(np.cross(b - a, c - a), axis=1).sum() / 2)
+
+
+def test_rest_is_the_mean_body_after_alteration_and_the_default_changes_nothing(
+    wardrobe: Wardrobe, suit: Garment
+) -> None:
+    assert tailor(suit, wardrobe.canvas, Tailoring()) is suit
+    altered = tailor(suit, wardrobe.canvas, Tailoring(loose_m=0.02, sleeve_end=0.6, hem=0.1))
+    np.testing.assert_allclose(altered.rest_vertices(np.zeros(10, np.float32)), altered.rest, atol=1e-5)
+
+
+def test_loose_garment_is_larger(wardrobe: Wardrobe, suit: Garment) -> None:
+    loose = tailor(suit, wardrobe.canvas, Tailoring(loose_m=0.02))
+    assert area(loose) > 1.05 * area(suit)
+    assert np.median(np.linalg.norm(loose.rest - suit.rest, axis=1)) == pytest.approx(0.02, abs=1e-3)
+
+
+def test_cut_garment_ends_at_the_cut_with_the_original_vertices_first(wardrobe: Wardrobe, suit: Garment) -> None:
+    short = tailor(suit, wardrobe.canvas, Tailoring(sleeve_end=0.6, leg_end=0.8))
+    assert short.limb[np.unique(short.faces), :2].max(axis=0) == pytest.approx([0.6, 0.8], abs=1e-4)
+    assert set(short.covered) < set(suit.covered), "skin beyond the cut is bare"
+    np.testing.assert_array_equal(short.rest[: len(suit.rest)], suit.rest)
+    assert short.removal is not None
+    assert short.faces.max() < len(short.rest) == len(short.weights) == len(short.limb) == len(short.region)
+    assert not (short.removal[short.faces[(short.faces < len(suit.rest)).all(1)]] > 0).any()
+
+
+def test_top_and_bottom_make_up_the_suit(wardrobe: Wardrobe, suit: Garment) -> None:
+    top = tailor(suit, wardrobe.canvas, Tailoring(hem=0.2))
+    bottom = tailor(suit, wardrobe.canvas, Tailoring(waist=0.2))
+    assert area(top) + area(bottom) == pytest.approx(area(suit), rel=0.01)
+    assert min(area(top), area(bottom)) > 0.2 * area(suit)
+
+
+@pytest.fixture(scope="module")
 def dressed_scenes() -> SceneMaker:
     return scene_maker("train", np.random.default_rng(0), 4, DRESSED)
 
 
 @pytest.fixture(scope="module")
-def wardrobe(dressed_scenes: SceneMaker) -> Wardrobe:
+def garments_wardrobe(dressed_scenes: SceneMaker) -> Wardrobe:
     return Wardrobe.load(dressed_scenes.renderer.canvas)
 
 
@@ -35,20 +79,20 @@ def posed(model: BodyModel, parameters: BodyParameters) -> tuple[BodyOutput, Pos
     return body, PosedSkeleton(*(part[0].numpy() for part in parts))
 
 
-def test_garments_fit_bodies_of_different_shapes(dressed_scenes: SceneMaker, wardrobe: Wardrobe) -> None:
+def test_garments_fit_bodies_of_different_shapes(dressed_scenes: SceneMaker, garments_wardrobe: Wardrobe) -> None:
     model = dressed_scenes.model
     for row in (0, 500, 1500):
         parameters = replace(BodyParameters.rest(1), shape=model.shape_table[row : row + 1])
         body, skeleton = posed(model, parameters)
         skin = cKDTree(body.vertices[0].numpy())
-        for garment in (item for items in wardrobe.garments.values() for item in items):
+        for garment in (item for items in garments_wardrobe.garments.values() for item in items):
             distance, _ = skin.query(garment.posed_vertices(skeleton))
             assert np.median(distance) < 0.06, garment.name
             assert np.percentile(distance, 99) < 0.2, garment.name
 
 
-def test_garment_rotates_with_its_body(dressed_scenes: SceneMaker, wardrobe: Wardrobe) -> None:
-    model, garment = dressed_scenes.model, wardrobe.garments[Kind.SUIT][0]
+def test_garment_rotates_with_its_body(dressed_scenes: SceneMaker, garments_wardrobe: Wardrobe) -> None:
+    model, garment = dressed_scenes.model, garments_wardrobe.garments[Kind.SUIT][0]
     rng = np.random.default_rng(0)
     rotations = axis_angle_to_matrix(torch.from_numpy(rng.normal(0, 0.3, (1, 22, 3)).astype(np.float32)))
     pose = replace(BodyParameters.rest(1), rotations=rotations)
@@ -64,9 +108,9 @@ def test_garment_rotates_with_its_body(dressed_scenes: SceneMaker, wardrobe: War
     )
 
 
-def suit_and_people(wardrobe: Wardrobe, scenes: SceneMaker) -> tuple[Garment, Figure, Figure]:
+def suit_and_people(garments_wardrobe: Wardrobe, scenes: SceneMaker) -> tuple[Garment, Figure, Figure]:
     """A suit, a person without garments, and the same person in the suit, in red."""
-    suit = next(item for item in wardrobe.garments[Kind.SUIT] if item.name == "male_casualsuit05")
+    suit = next(item for item in garments_wardrobe.garments[Kind.SUIT] if item.name == "male_casualsuit05")
     body, skeleton = posed(scenes.model, BodyParameters.rest(1, 3.0))
     painted = sample_appearance(np.random.default_rng(1))
     red = painted.base_colour.copy()
@@ -78,8 +122,8 @@ def suit_and_people(wardrobe: Wardrobe, scenes: SceneMaker) -> tuple[Garment, Fi
     return suit, bare, replace(bare, worn=(WornGarment(suit, suit.posed_vertices(skeleton), paint),))
 
 
-def test_garments_hide_the_body(dressed_scenes: SceneMaker, wardrobe: Wardrobe) -> None:
-    suit, bare, clothed = suit_and_people(wardrobe, dressed_scenes)
+def test_garments_hide_the_body(dressed_scenes: SceneMaker, garments_wardrobe: Wardrobe) -> None:
+    suit, bare, clothed = suit_and_people(garments_wardrobe, dressed_scenes)
     view, light = View(192, 192, 210.0), sample_light(np.random.default_rng(0))
     before = dressed_scenes.renderer.render([bare], view, light)
     after = dressed_scenes.renderer.render([clothed], view, light)
@@ -93,8 +137,8 @@ def test_garments_hide_the_body(dressed_scenes: SceneMaker, wardrobe: Wardrobe) 
     assert bare_faces(dressed_scenes.renderer.canvas.faces, [suit], len(bare.vertices)).mean() < 0.8
 
 
-def test_region_colours_include_garments(dressed_scenes: SceneMaker, wardrobe: Wardrobe) -> None:
-    _, _, clothed = suit_and_people(wardrobe, dressed_scenes)
+def test_region_colours_include_garments(dressed_scenes: SceneMaker, garments_wardrobe: Wardrobe) -> None:
+    _, _, clothed = suit_and_people(garments_wardrobe, dressed_scenes)
     colours = ShellMaker(dressed_scenes.renderer).region_colours(clothed)
     np.testing.assert_allclose(colours[REGION_INDEX["chest"]], [0.9, 0.05, 0.05], atol=0.2)
     np.testing.assert_allclose(colours[REGION_INDEX["hand.L"]], [0.5, 0.5, 0.5], atol=0.15)
