@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from tests.rules import imports, shape
+from tests.rules import imports, rooms, shape
 from tests.rules.__main__ import ROOT, findings
 from tests.rules.sources import LIBRARY, PACKAGES, Source, Sources
 
@@ -115,3 +115,34 @@ def test_sources_of_this_checkout_are_found() -> None:
     packages = {source.module.partition(".")[0] for source in sources.product}
     assert packages == {*PACKAGES, LIBRARY.name}
     assert any(source.path == Path("tests/rules/__main__.py") for source in sources.tests)
+
+
+def test_rooms_of_this_checkout_are_as_large_as_they_may_be() -> None:
+    sizes = rooms.measured(ROOT)
+    assert list(rooms.breaches(sizes, rooms.limits(ROOT))) == []
+    for room in ("sender/link", "files", "words", "receiver/web/page", "tests/unit"):
+        (larger,) = rooms.breaches(sizes | {room: sizes[room] + 1}, rooms.limits(ROOT))
+        assert f"{room} has {sizes[room] + 1}, and may have {sizes[room]}" in larger
+        (smaller,) = rooms.breaches(sizes | {room: sizes[room] - 1}, rooms.limits(ROOT))
+        assert "--lower" in smaller
+    assert len(list(rooms.breaches({"sender/new": 1}, {"sender/old": 1}))) == 2
+
+
+def test_numbers_are_lowered_and_never_raised(tmp_path: Path) -> None:
+    for name, text in (("sender/a/b.py", "x = 1\n" * 5), ("common/c.py", "x = 1\n"), ("README.md", "some words")):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_text(text)
+    (tmp_path / rooms.SIZES).parent.mkdir(parents=True)
+    (tmp_path / rooms.SIZES).write_text('# why\n"common" = 0\n"gone" = 9\n"sender/a" = 7\n"files" = 2\n"words" = 2\n')
+    rooms.lower(tmp_path)
+    assert (tmp_path / rooms.SIZES).read_text() == '# why\n"common" = 0\n"sender/a" = 5\n"files" = 2\n"words" = 2\n'
+    assert [message.split()[0] for message in rooms.breaches(rooms.measured(tmp_path), rooms.limits(tmp_path))] == [
+        "common"
+    ]
+
+
+def test_folders_of_small_files_are_found() -> None:
+    sizes = {"sender/a/b.py": 79, "sender/a/c.py": 79, "sender/a/d.py": 300, "sender/e/f.py": 79, "sender/e/g.py": 80}
+    alone = {"sender/h/i.py": 5, "sender/k.py": 5, "sender/l.py": 5, "sender/e/__init__.py": 0}
+    (found,) = rooms.cupboards({Path(name): count for name, count in (sizes | alone).items()})
+    assert found.startswith("sender/a:")
