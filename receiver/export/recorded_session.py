@@ -9,7 +9,6 @@ Shapes: N frames of a session, K frames that show a person.
 
 import json
 import math
-import re
 from array import array
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -29,10 +28,9 @@ from receiver.publish.frame_record import mesh_path
 from receiver.publish.session_records import (
     ALBUM,
     DAMAGES,
-    MOST_SEQUENCE,
-    MOST_SESSION,
     SessionState,
     file_stem,
+    head_of_line,
     is_album,
     read_records,
     whole,
@@ -43,10 +41,6 @@ from receiver.publish.session_records import (
 _MAX_LINE_BYTES = 4_000_000
 # Seconds since the epoch, in the year 5138: later ones cannot be times of an animation.
 _MAX_TIME_S = 1e11
-_HEAD = re.compile(
-    rb'\{"seq": ?(\d{1,16}), ?"session": ?(\d{1,9}), ?"source": ?"(?:[^"\\]|\\.)*", ?'
-    rb'"captured_at": ?(\d{1,11}\.\d{1,9}),'
-)
 
 
 @dataclass(slots=True)
@@ -78,34 +72,19 @@ def find_lines(path: Path, file: BinaryIO, number: int | None) -> FrameLines:
     while line := file.readline(_MAX_LINE_BYTES):
         # A receiver that runs may be writing the last one.
         if line.endswith(b"\n"):
-            try:
-                sequence, session, captured_at = _head(line)
-            except DAMAGES:
+            head = head_of_line(line)
+            if head is None or abs(head.captured_at) > _MAX_TIME_S:
                 lines.damaged += 1
             else:
-                lines.numbers.add(session)
-                if number in (None, session):
-                    lines.sequences.append(sequence)
-                    lines.captured_at.append(captured_at)
+                lines.numbers.add(head.session)
+                if number in (None, head.session):
+                    lines.sequences.append(head.seq)
+                    lines.captured_at.append(head.captured_at)
                     lines.offsets.append(offset)
         elif len(line) == _MAX_LINE_BYTES:
             raise UsageError(f"{path} has a line of more than {_MAX_LINE_BYTES} bytes: no receiver wrote it")
         offset += len(line)
     return lines
-
-
-def _head(line: bytes) -> tuple[int, int, float]:
-    """Number, session and time of capture of a frame. Raises one of `DAMAGES`."""
-    found = _HEAD.match(line)
-    if found:
-        sequence, session, captured_at = found.groups()
-    else:
-        record = json.loads(line)
-        sequence, session, captured_at = record["seq"], record["session"], record["captured_at"]
-    time_s = float(captured_at)
-    if not abs(time_s) <= _MAX_TIME_S:
-        raise ValueError("no such frame can have been captured")
-    return whole(sequence, MOST_SEQUENCE), whole(session, MOST_SESSION), time_s
 
 
 GAP_S = 0.25

@@ -331,7 +331,8 @@ class SessionDirectory:
             return
         # First, because the copies need room on a disk that may be full.
         remove_files(self.config.out, numbers)
-        copy = self._lines.copy(lambda line: session_of_line(line) not in numbers)
+        # A damaged line, which nobody can read, may be of one of them.
+        copy = self._lines.copy(lambda line: session_of_line(line) not in {None, *numbers})
         with self._lines.kept_open(), self._lock:
             self._index_path.unlink(missing_ok=True)
             os.fsync(self._out)

@@ -32,7 +32,9 @@ from collections.abc import Collection, Iterable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path, PurePath
-from typing import Any, Self
+from typing import Annotated, Any, Self
+
+import msgspec
 
 from common.clock import Clock
 from common.errors import BodywireError
@@ -404,7 +406,6 @@ class SessionUsage:
             return {*self._writers, *self._ended_s}
 
 
-_SESSION_OF_LINE = re.compile(rb'"session":\s?(\d{1,9})(?!\d)')
 _SESSION_OF_FILE = re.compile(
     r"(?:s(?P<number>\d{1,9})-)?(?:\d{6,16}(?:-p\d{1,3})?(?:\.body)?\.(?:gltf|glb|obj|ply|png)"
     r"|[a-z]{1,16}-[0-9a-f]{16}\.(?:bin|jpg))"
@@ -419,10 +420,35 @@ class SessionInUse(BodywireError):
     """A session is live: it cannot be deleted now."""
 
 
+class LineHead(msgspec.Struct, frozen=True, gc=False):
+    """What a line of `frames.jsonl` or `sessions.jsonl` says of its session; the rest of it is checked to be JSON."""
+
+    session: Annotated[int, msgspec.Meta(ge=1, le=MOST_SESSION)]
+
+
+class FrameHead(LineHead, frozen=True, gc=False):
+    """What a line of `frames.jsonl` says of its frame."""
+
+    seq: Annotated[int, msgspec.Meta(ge=0, le=MOST_SEQUENCE)]
+    captured_at: float
+    people: list[msgspec.Raw]
+
+
+_LINE_HEADS, _FRAME_HEADS = msgspec.json.Decoder(LineHead), msgspec.json.Decoder(FrameHead)
+
+
 def session_of_line(line: bytes) -> int | None:
-    """The session of a line of `frames.jsonl` or `sessions.jsonl`; None if it has none."""
-    match = _SESSION_OF_LINE.search(line)
-    return int(match[1]) if match else None
+    """The session of a line of `frames.jsonl` or `sessions.jsonl`; None if it has none, or is damaged."""
+    with suppress(msgspec.DecodeError, RecursionError):
+        return _LINE_HEADS.decode(line).session
+    return None
+
+
+def head_of_line(line: bytes) -> FrameHead | None:
+    """What a line of `frames.jsonl` says of its frame; None if it is damaged."""
+    with suppress(msgspec.DecodeError, RecursionError):
+        return _FRAME_HEADS.decode(line)
+    return None
 
 
 def session_of_file(name: str) -> int | None:

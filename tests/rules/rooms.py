@@ -1,8 +1,8 @@
 """How large the rooms of the house are, and may be: `sizes.toml`.
 
 A room is a folder of the product with all below it, or what lies in a package itself.  Its limit is the number of its
-lines: what is added has to be paid for elsewhere, and what shrinks lowers its number (`python -m tests.rules --lower`).
-Nobody raises one.
+lines.  What is added is taken from another room in the same commit, and what shrinks lowers its number (`python -m
+tests.rules --lower`); nobody raises their sum.
 """
 
 import subprocess

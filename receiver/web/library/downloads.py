@@ -1,7 +1,6 @@
 """Sessions as files: `receiver export`, or all files of a session as they are in a ZIP."""
 
 import json
-import re
 import zipfile
 from collections.abc import AsyncGenerator, Collection, Hashable, Iterator
 from contextlib import aclosing, suppress
@@ -20,7 +19,6 @@ from receiver.web.children.workshop import Workshop
 
 _EXPORT_S, _ZIPS = 600.0, 4
 _CHUNK_BYTES = 1 << 18
-_REFERENCE = re.compile(rb'"uri":"([a-z0-9-]+\.[a-z]+)"')
 
 
 class Downloads:
@@ -140,6 +138,7 @@ def _only_theirs(out: Path, number: int, hidden: Collection[int]) -> set[str]:
 def _referred(out: Path, path: str) -> set[str]:
     """The files that a body refers to."""
     if path.endswith(".gltf"):
-        with suppress(OSError), open_regular(out / path) as file:
-            return {f"meshes/{name.decode()}" for name in _REFERENCE.findall(file.read())}
+        with suppress(OSError, *DAMAGES), open_regular(out / path) as file:
+            document = json.loads(file.read())
+            return {f"meshes/{part['uri']}" for kind in ("buffers", "images") for part in document.get(kind, ())}
     return set()

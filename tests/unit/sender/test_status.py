@@ -1,15 +1,21 @@
+""""""
+
 from dataclasses import dataclass, field
 
 import numpy as np
+import pytest
+from prometheus_client import CollectorRegistry
 
 from common.clock import Clock
 from common.codec.frame_state import EncodedFrame
 from common.frames import Camera, LabelFrame, PersonLabels
 from common.labels import LABEL_SIZE, split
+from common.wire.frame_messages import MAX_TIME_MS
 from common.wire.traffic import LABELS, Traffic
 from sender.capture.source import FrameSource
 from sender.congestion.capacity import PacketTrainSample
-from sender.metrics import SenderMetrics
+from sender.link_account import Reporter
+from sender.metrics import SenderMetrics, together
 from sender.rate.controller import RateController
 from sender.rate.policy import RateConfig
 from sender.status import SenderStatus
@@ -120,3 +126,101 @@ def test_sender_without_receiver_shows_what_it_records() -> None:
     line = testbed.line
     assert "recording" in line and "receiver" not in line
     assert "2/4 frames" in line and "1 person" in line
+
+
+@pytest.fixture
+def registry() -> CollectorRegistry:
+    return CollectorRegistry()
+
+
+@pytest.fixture
+def metrics(registry: CollectorRegistry) -> SenderMetrics:
+    return SenderMetrics(registry)
+
+
+def test_reconnects_leave_out_the_first_connection(metrics: SenderMetrics, registry: CollectorRegistry) -> None:
+    counts = []
+    for connected in (True, False, False, True, False, True):
+        metrics.peer_connected(connected)
+        counts.append(registry.get_sample_value("bodywire_sender_reconnects_total"))
+    assert counts == [0, 0, 0, 1, 1, 2]
+
+
+def test_offered_frame_counts_people_and_confidence(metrics: SenderMetrics, registry: CollectorRegistry) -> None:
+    metrics.frame_offered([PersonLabels(0, 0.9, {}, confidence={"root": 0.5}), PersonLabels(1, 0.7, {})])
+    assert registry.get_sample_value("bodywire_sender_people") == 2
+    assert registry.get_sample_value("bodywire_sender_person_score_sum") == pytest.approx(1.6)
+    assert registry.get_sample_value("bodywire_sender_label_confidence_sum", {"group": "root"}) == 0.5
+    metrics.frame_offered([])
+    assert registry.get_sample_value("bodywire_sender_people") == 0
+    assert registry.get_sample_value("bodywire_sender_frames_total", {"fate": "offered"}) == 2
+
+
+def test_an_account_below_zero_ends_no_sender() -> None:
+    metrics = SenderMetrics()
+    metrics.frames_sent(1, {"root": 12, "header": -1})
+    assert metrics.registry.get_sample_value("bodywire_sender_label_bytes_total", {"group": "root"}) == 12
+
+
+def test_several_cameras_are_summed_and_the_worst_state_shows() -> None:
+    first, second = SenderMetrics(), SenderMetrics(CollectorRegistry())
+    for number, camera in enumerate((first, second), 1):
+        camera.frames_sent(2, {"root": 10 * number})
+        camera.frame_offered([PersonLabels(0, 0.9, {})] * number)
+        camera.set_link(bandwidth_bps=8.0, rtt_ms=1e3 * number, capacity_bps=0.0, stress=0.0)
+        with camera.stage("codec"):
+            pass
+    first.peer_connected(True)
+    registry = together([first, second])
+    values = {
+        name: registry.get_sample_value(f"bodywire_sender_{name}")
+        for name in ("people", "connected", "delay_seconds", "bandwidth_bytes_per_second", "person_score_count")
+    } | {
+        "messages": registry.get_sample_value("bodywire_sender_messages_total"),
+        "sent": registry.get_sample_value("bodywire_sender_frames_total", {"fate": "sent"}),
+    }
+    expected = {"people": 3, "connected": 0, "delay_seconds": 2, "bandwidth_bytes_per_second": 2, "messages": 2}
+    assert values == {**expected, "person_score_count": 3, "sent": 4}
+    assert registry.get_sample_value("bodywire_sender_label_bytes_total", {"group": "root"}) == 30
+    assert registry.get_sample_value("bodywire_sender_stage_seconds_count", {"stage": "codec"}) == 2
+    began = [camera.registry.get_sample_value("bodywire_sender_reconnects_created") for camera in (first, second)]
+    assert registry.get_sample_value("bodywire_sender_reconnects_created") == min(filter(None, began))
+    assert registry.get_sample_value("process_resident_memory_bytes") is not None
+    assert {family.name for family in registry.collect()} == {family.name for family in first.registry.collect()}
+
+
+def test_report_is_due_once_a_second_with_new_means() -> None:
+    now_s, metrics = [100.0], SenderMetrics()
+    reporter = Reporter(RateController(RateConfig()), metrics, clock=Clock(monotonic=lambda: now_s[0]))
+    metrics.follows_up_to(3)
+    metrics.camera_frame()
+    with metrics.stage("perception") as first, metrics.stage("capture"):
+        pass
+    with metrics.stage("perception") as second:
+        pass
+    report = reporter.due()
+    assert report is not None and report.stages_ms["perception"] == pytest.approx((first.ms + second.ms) / 2)
+    assert report.capacity_bps is None and report.round_trip_ms is None and report.people_limit == 3
+    assert report.camera_fps is None, "it is not known since when"
+    now_s[0] += 0.9
+    assert reporter.due() is None
+    now_s[0] += 0.1
+    for _ in range(30):
+        metrics.camera_frame()
+    report = reporter.due()
+    assert report is not None and report.stages_ms == {} and report.camera_fps == pytest.approx(30)
+    now_s[0] += 1
+    report = reporter.due()
+    assert report is not None and report.camera_fps is None, "a file has no camera"
+
+
+def test_every_picture_has_a_report() -> None:
+    reporter = Reporter(RateController(RateConfig()), SenderMetrics(), stills=True)
+    assert reporter.due() is not None and reporter.due() is not None
+
+
+def test_source_that_was_idle_for_days_is_reported(monkeypatch: pytest.MonkeyPatch) -> None:
+    metrics = SenderMetrics()
+    monkeypatch.setattr(metrics, "take_stage_means_ms", lambda: {"capture": 1e9, "unreported": 1.0})
+    report = Reporter(RateController(RateConfig()), metrics).due()
+    assert report is not None and report.stages_ms == {"capture": MAX_TIME_MS}

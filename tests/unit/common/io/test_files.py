@@ -10,6 +10,7 @@ import pytest
 
 from common.errors import OutputError
 from common.io import files
+from common.io.addresses import Address, Addresses, bound_socket
 from common.io.files import (
     PrivateFolder,
     atomic_replacement,
@@ -18,6 +19,7 @@ from common.io.files import (
     read_regular,
     remove_partial_files,
 )
+from common.io.recent import RecentRate
 
 
 def test_new_content_replaces_the_old(tmp_path: Path) -> None:
@@ -151,3 +153,88 @@ def test_file_of_another_user_is_not_trusted(tmp_path: Path, monkeypatch: pytest
         monkeypatch.setattr(os, "geteuid", lambda: 12345)
         monkeypatch.setattr(os, "fstat", lambda _: os.stat_result((0o100644, 0, 0, 1, 54321, 0, 7, 0, 0, 0)))
         assert not files.is_trusted(file, path)
+
+
+def test_rate_of_the_window() -> None:
+    rate = RecentRate(window_s=2.0)
+    for tenth in range(100):
+        rate.add(3.0, tenth / 10)
+    assert rate.per_second(9.9) == pytest.approx(30.0, rel=0.06)
+    assert rate.mean(9.9) == 3.0
+
+
+@pytest.mark.parametrize(
+    ("text", "host", "port"),
+    [("127.0.0.1:50051", "127.0.0.1", 50051), ("studio.example:0", "studio.example", 0), ("[::1]:9100", "::1", 9100)],
+)
+def test_parse_and_str_round_trip(text: str, host: str, port: int) -> None:
+    address = Address.parse(text)
+    assert address == Address(host, port)
+    assert str(address) == text
+
+
+def test_malformed_text_is_refused_with_and_without_a_default() -> None:
+    for text in ("", ":", "[]", "[]:1", "[::1]1", "[::1", "::1", "::1:50051", ":x", "host:65536", "host:x", "host:²"):
+        for default in (None, Address("127.0.0.1", 50051)):
+            with pytest.raises(ValueError, match=r"host:port|brackets"):
+                Address.parse(text, default)
+
+
+def test_incomplete_addresses_and_impossible_names_are_refused() -> None:
+    for text in ("host", ":1", "host:"):
+        with pytest.raises(ValueError, match="host:port"):
+            Address.parse(text)
+    for host in ("a" * 64, "studio..example"):
+        with pytest.raises(ValueError, match="no host has this name"):
+            Address.parse(f"{host}:50051")
+
+
+@pytest.mark.parametrize(
+    ("text", "host", "port"),
+    [
+        ("0.0.0.0", "0.0.0.0", 50051),
+        ("studio", "studio", 50051),
+        (":9100", "127.0.0.1", 9100),
+        ("[::]", "::", 50051),
+        ("studio:0", "studio", 0),
+    ],
+)
+def test_default_completes_host_or_port(text: str, host: str, port: int) -> None:
+    assert Address.parse(text, Address("127.0.0.1", 50051)) == Address(host, port)
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "localhost"])
+def test_bound_socket_finds_an_address_busy_while_a_server_listens(host: str) -> None:
+    with bound_socket(Address(host, 0)) as first:
+        address = Address(host, first.getsockname()[1])
+        first.listen()
+        with pytest.raises(OSError) as caught:
+            bound_socket(address)
+        assert caught.value.errno == errno.EADDRINUSE
+    bound_socket(address).close()
+
+
+def test_addresses_are_separated_by_commas_and_completed_by_the_default() -> None:
+    default = Addresses((Address("127.0.0.1", 50051),))
+    parsed = Addresses.parse("studio, [::1]:9,:7", default)
+    assert parsed.each == (Address("studio", 50051), Address("::1", 9), Address("127.0.0.1", 7))
+    assert str(parsed) == "studio:50051,[::1]:9,127.0.0.1:7"
+    assert Addresses.parse("studio:1") == Addresses((Address("studio", 1),))
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [("a:1,", "is not host:port"), ("a:1,b", "is not host:port"), ("a:1,a:1", "twice"), ("", "is not")],
+)
+def test_addresses_that_are_wrong(text: str, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        Addresses.parse(text)
+    with pytest.raises(ValueError, match="no address"):
+        Addresses(())
+
+
+def test_addresses_of_ip_and_names() -> None:
+    found = [
+        Address(host, 1).is_ip for host in ("10.0.0.7", "::1", "fe80::7%eth0", "localhost", "10.0.0", "studio.local")
+    ]
+    assert found == [True] * 3 + [False] * 3

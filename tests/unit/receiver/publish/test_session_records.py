@@ -11,7 +11,15 @@ from common.errors import OutputError
 from receiver.config import PublishConfig
 from receiver.publish.retention import delete_expired, expired
 from receiver.publish.session_directory import SessionDirectory
-from receiver.publish.session_records import SessionInUse, SessionState, SessionStatistics, is_album, session_of_file
+from receiver.publish.session_records import (
+    SessionInUse,
+    SessionState,
+    SessionStatistics,
+    head_of_line,
+    is_album,
+    session_of_file,
+    session_of_line,
+)
 from receiver.publish.session_writer import SessionWriter
 from tests.support.meshes.posed_body import box
 from tests.support.receiver.published_session import OWNER, frame_record, person_record
@@ -214,6 +222,56 @@ def test_disk_that_fails_leaves_the_deletion_to_the_next(
 )
 def test_session_of_a_files_name(name: str, session: int | None) -> None:
     assert session_of_file(name) == session
+
+
+_FRAME = (
+    '{"seq":7,"session":3,"source":"\\"session\\":9, \u2028","captured_at":12.5,"people":[{"id":0}],"link_bytes":1}'
+)
+
+
+def test_head_of_a_line_is_read_whatever_stands_in_it() -> None:
+    head = head_of_line(_FRAME.encode() + b"\n")
+    assert head is not None and (head.seq, head.session, head.captured_at, len(head.people)) == (7, 3, 12.5, 1)
+    assert session_of_line(b'{"deleted":[1]}\n') is None and session_of_line(b'{"id": "aa", "session": 4}\n') == 4
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        *(
+            ('"session":3,', ""),
+            ("[{", "{"),
+            ("}]", ""),
+            ("12.5", "NaN"),
+            ("12.5", '"12.5"'),
+            (":7", ":-1"),
+            (":7", ":7.5"),
+        ),
+        *(
+            (":3,", ":0,"),
+            (":3,", f":{10**12},"),
+            ('"id":0', '"id":' + "[" * 100_000),
+            ('"id":0', "\x00"),
+            ("}]", "}],}"),
+        ),
+    ],
+)
+def test_damaged_line_is_of_no_frame(old: str, new: str) -> None:
+    assert old in _FRAME and head_of_line(_FRAME.replace(old, new).encode()) is None
+
+
+def test_damaged_lines_go_with_the_first_session_that_is_deleted(directory: SessionDirectory, time: Time) -> None:
+    for name in NAMES:
+        publish(directory, name)
+    directory.close()
+    lines = directory.config.out / "frames.jsonl"
+    first, *others = lines.read_bytes().splitlines(keepends=True)
+    lines.write_bytes(b"".join((first.replace(b'"session"', b'"sess'), *others)))
+    time.now_s += 10
+    with SessionDirectory(directory.config, time.clock()) as again:
+        assert b"alice" in lines.read_bytes()
+        again.delete([1])
+    assert b"alice" not in lines.read_bytes() and lines.read_bytes() == b"".join(others[2:])
 
 
 def state(number: int, ended_at: float, gigabytes: float) -> SessionState:

@@ -1,4 +1,6 @@
-from dataclasses import replace
+""""""
+
+from dataclasses import fields, replace
 
 import cv2
 import numpy as np
@@ -6,9 +8,17 @@ import pytest
 import torch
 
 from common.arrays import Float64Array, FloatArray
-from common.body.model import axis_angle_to_matrix
+from common.body.anatomy import COCO_KEYPOINTS
+from common.body.model import BodyModel, axis_angle_to_matrix
 from common.frames import Camera
 from sender.perception.crop import OTHER, CropBox, View, ViewMean, ViewTurns, ray_rotation, to_frame
+from sender.perception.heads import cell_centres, peak_positions
+from sender.perception.perception_network import PerceptionConfig, PerceptionNet, PerceptionOutput, mask_moments
+from sender.perception.predictor import Perception, in_crops, mean, mirrored
+from sender.perception.read import CameraRoll
+from sender.train.crops import CropBatch, mirror
+from tests.support.pictures.preview_samples import MASK, observed
+from tests.unit.sender.train.test_crops import perfect, random_crops
 
 CAMERA = Camera(width=1280, height=720, focal_px=1500.0)
 CENTRED = CropBox(left=540, top=260, side=200)
@@ -181,3 +191,153 @@ def test_pauses_of_a_camera_are_the_machines(live: bool, views: list[View]) -> N
         found.append(turns.next_view([person], time_s))
         person.add(found[-1], BIAS, time_s)
     assert found == views
+
+
+TINY = PerceptionConfig(size=32, width=24, depth=2, heads=3, quarter=16, eighth=16, keypoint_width=16)
+
+
+@pytest.fixture(scope="module")
+def net() -> PerceptionNet:
+    torch.manual_seed(0)
+    return PerceptionNet(TINY).eval()
+
+
+@pytest.fixture(scope="module")
+def crops() -> CropBatch:
+    return random_crops(BodyModel.load())
+
+
+def true_output(net: PerceptionNet, truth: CropBatch) -> PerceptionOutput:
+    """A perfect network's output, for the fields that the truth has; the others are an untrained network's."""
+    with torch.no_grad():
+        output = perfect(net(truth.image), truth)
+    return replace(
+        output,
+        part_logits=torch.nn.functional.one_hot(truth.part, output.part_logits.shape[1]).movedim(-1, 1).float(),
+        mask_moments=mask_moments(truth.mask, cell_centres(truth.mask)),
+    )
+
+
+def test_mirrored_truth_is_truth_of_mirrored_crop(net: PerceptionNet, crops: CropBatch) -> None:
+    flipped, expected = mirrored(true_output(net, crops)), true_output(net, mirror(crops))
+    names = ("keypoints_2d", "joints_3d", "rotations_6d", "shape", "curl", "camera", "depth", "mask_logits")
+    for name in (*names, "part_logits", "mask_moments"):
+        torch.testing.assert_close(getattr(flipped, name), getattr(expected, name), atol=1e-5, rtol=0, msg=name)
+
+
+def test_mean_adds_variance_between_predictions(net: PerceptionNet, crops: CropBatch) -> None:
+    with torch.no_grad():
+        output = net(crops.image)
+    same = mean([output, output])
+    for item in fields(output):
+        torch.testing.assert_close(getattr(same, item.name), getattr(output, item.name), atol=1e-5, rtol=1e-5)
+    moved = replace(output, joints_3d=output.joints_3d + 0.4, keypoints_2d=output.keypoints_2d + 0.1)
+    between = mean([output, moved])
+    torch.testing.assert_close(between.joints_3d, output.joints_3d + 0.2)
+    torch.testing.assert_close(between.joints_log_variance.exp(), output.joints_log_variance.exp() + 0.04)
+    assert (between.keypoints_sigma > output.keypoints_sigma).all()
+    torch.testing.assert_close(between.rotations_log_variance, output.rotations_log_variance)
+
+
+def test_keypoints_are_read_at_the_higher_of_two_peaks(net: PerceptionNet) -> None:
+    attention = torch.full((1, 2, 16, 24), 1e-6)
+    attention[0, 0, 4, 6], attention[0, 0, 12, 20] = 0.6, 0.4
+    attention[0, 1, 9, 3:5] = 0.5
+    attention = attention / attention.sum(dim=(-2, -1), keepdim=True)
+    found = peak_positions(attention)
+    expected = torch.tensor([[[6.5 / 24, 4.5 / 16], [4.0 / 24, 9.5 / 16]]])
+    torch.testing.assert_close(found, expected, atol=1e-3, rtol=0)
+
+
+CROP = CropBox(100, 50, 200)
+
+
+@pytest.fixture(scope="module")
+def perception() -> Perception:
+    torch.manual_seed(0)
+    return Perception(PerceptionNet(TINY))
+
+
+@pytest.fixture(scope="module")
+def output(perception: Perception) -> PerceptionOutput:
+    with torch.no_grad():
+        result: PerceptionOutput = perception.net(random_crops(BodyModel.load()).image[:1])
+    return result
+
+
+@pytest.mark.parametrize("seen", [CropBox(110, 60, 160), CropBox(70, 40, 260)])
+def test_keypoints_and_pelvis_stay_at_their_pixels(output: PerceptionOutput, seen: CropBox) -> None:
+    moved = in_crops(output, [seen], [CROP], output)
+    for before, after in ((output.keypoints_2d[0], moved.keypoints_2d[0]), (output.camera[:, :2], moved.camera[:, :2])):
+        np.testing.assert_allclose(CROP.to_pixels(after.numpy()), seen.to_pixels(before.numpy()), atol=1e-3)
+    metres_per_pixel = (output.camera[0, 2].exp() / seen.side).item()
+    assert (moved.camera[0, 2].exp() / CROP.side).item() == pytest.approx(metres_per_pixel)
+    torch.testing.assert_close(moved.keypoints_sigma * CROP.side, output.keypoints_sigma * seen.side)
+
+
+def test_maps_move_with_the_crop_and_keep_what_it_does_not_show(output: PerceptionOutput) -> None:
+    cells = output.mask_logits.shape[-1]
+    mask = torch.full((1, cells, cells), -5.0)
+    # A pixel of the frame at 200, 150: the middle of CROP, the lower right quarter of the crop that was seen.
+    seen = CropBox(80, 30, 160)
+    mask[:, round(cells * 120 / 160) - 1 : round(cells * 120 / 160) + 1, round(cells * 120 / 160) - 1 :] = 5.0
+    own = replace(output, mask_logits=mask)
+    otherwise = replace(output, mask_logits=torch.full_like(mask, 1.0))
+    moved = in_crops(own, [seen], [CROP], otherwise).mask_logits[0]
+    assert moved[cells // 2, cells // 2] > 0
+    assert moved[0, 0] < 0
+    assert moved[-1, -1] == 1.0
+
+
+_ALL = np.ones(17, np.bool_)
+_FULL = np.ones((MASK, MASK), np.bool_)
+
+
+def standing(lean_deg: float) -> FloatArray:
+    """(17, 2) in crop units: somebody whose feet, hips and shoulders are on a line that leans clockwise."""
+    heights = {"shoulder": 0.3, "hip": 0.0, "ankle": -0.4}
+    lean = np.radians(lean_deg)
+    places = np.full((17, 2), 0.5, np.float32)
+    for row, name in enumerate(COCO_KEYPOINTS):
+        side = {"left": 0.06, "right": -0.06}.get(name.split("_")[0], 0.0)
+        height = heights.get(name.split("_")[-1], 0.3)
+        places[row] += [height * np.sin(lean) + side * np.cos(lean), -height * np.cos(lean) + side * np.sin(lean)]
+    return places
+
+
+def see(roll: CameraRoll, lean_deg: float, crop: CropBox = CROP, step_s: float = 1 / 30) -> None:
+    person = observed(crop, _FULL, keypoints_2d=standing(lean_deg), visible=_ALL)
+    roll.observe(person.output, person.crop, step_s)
+
+
+def test_people_who_all_lean_tell_the_roll() -> None:
+    roll = CameraRoll()
+    for frame in range(20):
+        see(roll, 25.0 + (-3.0) ** (frame % 2))
+    assert np.degrees(roll.radians) == pytest.approx(25, abs=4)
+
+
+@pytest.mark.parametrize("lean_deg", [0.0, 8.0, 80.0, 180.0])
+def test_level_cameras_and_lying_people_change_nothing(lean_deg: float) -> None:
+    roll = CameraRoll()
+    for _ in range(50):
+        see(roll, lean_deg)
+    assert roll.radians == 0.0
+
+
+def test_people_who_lean_in_all_directions_tell_nothing() -> None:
+    roll = CameraRoll()
+    for frame in range(60):
+        see(roll, 50.0 if frame % 2 else -10.0)
+    assert roll.radians == 0.0
+
+
+@pytest.mark.parametrize("fps", [5, 240])
+def test_roll_follows_as_fast_at_any_frame_rate(fps: int) -> None:
+    roll, frames = CameraRoll(), 0
+    for _ in range(10 * fps):
+        see(roll, 25.0, step_s=1 / fps)
+    while roll.radians:
+        see(roll, 0.0, step_s=1 / fps)
+        frames += 1
+    assert frames / fps == pytest.approx(4.7, abs=0.3)

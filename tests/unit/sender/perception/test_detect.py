@@ -1,4 +1,7 @@
+""""""
+
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import cv2
@@ -7,13 +10,14 @@ import pytest
 import torch
 from torch import Tensor
 
-from common.arrays import Image
+from common.arrays import Box, ByteArray, FloatArray, Image
 from common.errors import WeightsError
 from common.weights.devices import CPU
 from common.weights.inference import NetworkInUse
 from common.weights.loader import load_recorded, save_weights
 from sender.capture.open import DEMO_CLIP
 from sender.capture.video import VideoFileSource
+from sender.perception.crop import View
 from sender.perception.detect import (
     KIND,
     LETTERBOX_GREY,
@@ -21,8 +25,12 @@ from sender.perception.detect import (
     Detector,
     NanoDetConfig,
     NanoDetNet,
+    SearchSchedule,
     letterboxed,
 )
+from sender.perception.perception_network import FusedOutput, PerceptionConfig, PerceptionNet, PerceptionOutput
+from sender.perception.predictor import Perception
+from sender.perception.read import Verifier, people_carried, predict_in_boxes
 
 TINY = NanoDetConfig(size=64, width=8, pyramid=8)
 NOISE: Image = np.random.default_rng(0).integers(0, 255, (90, 160, 3), dtype=np.uint8)
@@ -119,3 +127,114 @@ def test_weights_of_another_version_are_refused(tmp_path: Path) -> None:
     save_weights(WEIGHTS_NAME, NanoDetNet(TINY).state_dict(), {"kind": "detector-centre-1"}, {}, {}, directory=tmp_path)
     with pytest.raises(WeightsError, match="another version"):
         Detector.load(tmp_path)
+
+
+PERSON = np.array([100, 100, 200, 400], np.float32)
+RNG = np.random.default_rng(7)
+ROOM = np.repeat(RNG.integers(40, 200, (48, 64, 1), np.uint8), 3, axis=2).repeat(10, 0).repeat(10, 1)
+
+
+def searched(schedule: SearchSchedule, images: list[Image], boxes: list[Box], first_s: float = 1.0) -> list[bool]:
+    """Of frames that are 0.15 s apart."""
+    return [schedule.due(image, boxes, first_s + 0.15 * frame) for frame, image in enumerate(images)]
+
+
+def with_box(image: Image, box: Box, level: int) -> Image:
+    x0, y0, x1, y1 = box.astype(int)
+    changed = image.copy()
+    changed[y0:y1, x0:x1] = level
+    return changed
+
+
+def noisy(image: Image) -> Image:
+    return np.clip(image + RNG.normal(0, 8, image.shape), 0, 255).astype(np.uint8)
+
+
+@pytest.mark.parametrize("fps", [5, 30, 240])
+def test_searches_are_as_frequent_at_any_frame_rate(fps: int) -> None:
+    schedule = SearchSchedule()
+    assert sum(schedule.due(ROOM, [], frame / fps) for frame in range(12 * fps)) == pytest.approx(36, abs=7)
+
+
+@pytest.mark.parametrize(("fps", "searched"), [(5, 5), (30, 30), (240, 30)])
+def test_urgent_searches_do_not_follow_each_other_faster_than_usual_frames(fps: int, searched: int) -> None:
+    for boxes in ([], [PERSON]):
+        schedule = SearchSchedule()
+        searches = [schedule.searches(ROOM, boxes, frame / fps, urgent=True) for frame in range(fps)]
+        assert searches[0] and sum(searches) == pytest.approx(searched, abs=3)
+
+
+@pytest.mark.parametrize("boxes", [[PERSON], []], ids=["followed", "nobody"])
+def test_still_scene_is_searched_rarely_once_somebody_is_followed(boxes: list[Box]) -> None:
+    images = [noisy(ROOM) for _ in range(30)]
+    assert sum(searched(SearchSchedule(), images, boxes)) == (1 + 14 // 4 if boxes else 15)
+
+
+def test_known_people_who_move_and_light_that_changes_are_no_reason() -> None:
+    images = [with_box(ROOM, PERSON + frame % 7, frame) for frame in range(40)]
+    images += [image + np.uint8(3 * frame) for frame, image in enumerate(images[:18])]
+    assert sum(searched(SearchSchedule(), images, [PERSON])) == 1 + (len(images) // 2 - 1) // 4
+
+
+def test_somebody_who_comes_is_searched_for_at_once() -> None:
+    schedule = SearchSchedule()
+    still = searched(schedule, [ROOM] * 8, [PERSON])
+    newcomer = np.array([560, 200, 600, 280], np.float32)
+    coming = [
+        with_box(ROOM, newcomer - np.float32(4 * frame) * np.array([1, 0, 1, 0], np.float32), 20) for frame in range(20)
+    ]
+    assert sum(still) == 1 and sum(searched(schedule, coming, [PERSON], 2.2)) == 10
+
+
+CAPACITY_TINY = PerceptionConfig(size=32, width=24, depth=2, heads=3, quarter=16, eighth=16, keypoint_width=16)
+
+
+@pytest.mark.parametrize(
+    ("times_s", "cameras", "people"),
+    [((0.5, 0.3, 0.4), 1, 1), ((0.9, 0.07, 0.9), 1, 2), ((0.9, 0.07, 0.9), 2, 1), ((1e-3,) * 3, 20, 4)],
+)
+def test_as_many_people_as_the_fastest_of_several_looks_permits(
+    monkeypatch: pytest.MonkeyPatch, times_s: Sequence[float], cameras: int, people: int
+) -> None:
+    now_s, left = 0.0, list(times_s)
+
+    class TimedPerception(Perception):
+        def observe(self, crops: Sequence[ByteArray], view: View = "both") -> PerceptionOutput:
+            nonlocal now_s
+            now_s += left.pop(0)
+            return super().observe(crops, view)
+
+    monkeypatch.setattr("sender.perception.read.time.perf_counter", lambda: now_s)
+    assert people_carried(TimedPerception(PerceptionNet(CAPACITY_TINY)), cameras) == people and not left
+
+
+@pytest.fixture(scope="module")
+def predictions() -> PerceptionOutput:
+    """Of a person, of their feet, and of the background."""
+    with VideoFileSource(DEMO_CLIP) as source:
+        image = next(iter(source)).image
+    person = Detector.load().find(image)[0].box
+    width, height = person[2] - person[0], person[3] - person[1]
+    feet = np.array([person[0], person[3] - 0.15 * height, person[2], person[3]], np.float32)
+    corner = np.array([0, 0, width / 2, height / 2], np.float32)
+    return predict_in_boxes(Perception.load(), image, [person, feet, corner]).output
+
+
+def test_shipped_verifier_separates_person_from_background(predictions: PerceptionOutput) -> None:
+    whole, part, background = Verifier.load().presence(predictions, 0.5)
+    assert whole > 0.8
+    assert background < 0.2
+    assert part < whole
+
+
+def test_second_opinion_counts_by_its_five_surest_keypoints(predictions: PerceptionOutput) -> None:
+    assert isinstance(predictions, FusedOutput)
+    verifier = Verifier.load()
+
+    def presence(sure: int) -> FloatArray:
+        scores = torch.full_like(predictions.second_score, 0.02)
+        scores[:, 12 : 12 + sure] = 0.9
+        return verifier.presence(replace(predictions, second_score=scores), 0.5)
+
+    none, four, five = presence(0), presence(4), presence(5)
+    assert (five > four).all() and (four > none).all()

@@ -1,38 +1,115 @@
 """The sender's trainings as programs: examples, a few steps on a GPU, and export."""
 
-from dataclasses import asdict
+import argparse
+from collections.abc import Iterator
+from dataclasses import asdict, replace
 from functools import partial
 from pathlib import Path
 from types import ModuleType
 
+import numpy as np
 import pytest
 import torch
+from torch import nn
 
-from common.body.model import BodyModel
+from common.body.label_space import LabelSpace
+from common.body.model import BodyModel, KeypointKinematics
+from common.body.surface_space import SurfaceSpace
 from common.errors import UsageError
-from common.synthetic.dataset import DRESSED
+from common.labels import LABEL_SIZE, group_slices
+from common.synthetic.dataset import DRESSED, SPLITS
+from common.synthetic.motion.windows import write_windows
 from common.synthetic.render_shards import Task, render_shard
 from common.training.run import parse, train
-from common.weights.loader import load_weights
-from common.weights.manifest import read_manifest
+from common.weights.loader import load_recorded, load_weights
+from common.weights.manifest import find_entry, read_manifest
+from receiver.train.motion_errors import Errors, received_labels
 from sender.attributes.surface import SurfaceReader
-from sender.perception.perception_network import PerceptionConfig
-from sender.perception.read import Verifier
+from sender.perception import detect as detector
+from sender.perception import movenet, predictor
+from sender.perception.detect import NanoDetConfig, NanoDetNet
+from sender.perception.movenet import MoveNetConfig, MoveNetGraph, MoveNetNet
+from sender.perception.perception_network import CERTAINTIES, FEATURE_SIZE, PerceptionConfig, PerceptionNet
+from sender.perception.read import EVIDENCE, Verifier
+from sender.semantics.bodies import ENTRIES
+from sender.semantics.refine import ERRORS_NAME, PoseErrors
 from sender.train import (
     clothing,
     confidence,
     image_channel,
+    keypoint_fusion,
+    perceived_motion,
     perception,
+    pose_errors,
+    quantisation,
     verifier,
     wears,
 )
+from sender.train.crops import CropBatch
+from sender.train.importance import Displacement, measure_groups, sample_bodies
+from sender.train.keypoint_fusion import Seen, cross_validated, fit
+from sender.train.perception import best_mask_threshold, mixed_loss, shift_mask_threshold
 from sender.train.photographs import dataset as photographs
 from sender.train.photographs import pseudo_keypoints
+from sender.train.photographs.composed import Frame
+from sender.train.photographs.dataset import SOURCES, PhotographDataset, convert
+from sender.train.pose_errors import Samples
+from sender.train.quantisation import Subject, calibrated
+from sender.train.verifier import Examples, area_under_curve, unstretched
+from tests.support.motion.made_motion import gliding
 from tests.support.pictures.photograph_sources import write_judgements, write_photographs
 from tests.support.training.training_examples import assert_shipped, flags_of_examples, recipe_of, train_on_gpu
-from tests.unit.sender.train.photographs.test_composed import bar_people
-from tests.unit.sender.train.test_crops import TINY, random_crops
-from tests.unit.sender.train.test_verifier import examples
+from tests.unit.sender.train.photographs.test_photographs import bar_people
+from tests.unit.sender.train.test_crops import TINY, crops, random_crops
+
+
+def examples(count: int, seed: int) -> Examples:
+    """Positive examples with sharp first keypoints and a surer second opinion; the detector's scores are random."""
+    generator = torch.Generator().manual_seed(seed)
+    person = (torch.rand(count, generator=generator) < 0.4).float()
+    evidence = torch.randn(count, EVIDENCE, generator=generator)
+    evidence[:, 17:34] -= 0.8 * person[:, None]
+    return Examples(
+        evidence,
+        person,
+        torch.rand(count, generator=generator),
+        2 * person + torch.randn(count, generator=generator),
+        torch.full((count,), 100),
+    )
+
+
+def test_area_under_the_curve() -> None:
+    person = torch.tensor([False, False, True, True])
+    assert area_under_curve(torch.tensor([0.1, 0.2, 0.3, 0.4]), person) == 1.0
+    assert area_under_curve(torch.tensor([0.4, 0.3, 0.2, 0.1]), person) == 0.0
+    assert area_under_curve(torch.tensor([0.1, 0.3, 0.2, 0.4]), person) == 0.75
+    assert torch.isnan(torch.tensor(area_under_curve(torch.ones(2), torch.tensor([True, True]))))
+
+
+def test_unstretched_photograph_keeps_its_people_in_their_boxes() -> None:
+    image = np.full((96, 96, 3), 40, np.uint8)
+    image[20:80, 30:50] = 220
+    boxes = np.array([[30, 20, 50, 80]], np.float32)
+    frame = unstretched(Frame(image, boxes, nobody=boxes))
+    assert frame.image.shape == (83, 111, 3)
+    left, top, right, bottom = frame.boxes[0].round().astype(int)
+    inside = frame.image[top + 2 : bottom - 2, left + 2 : right - 2]
+    outside = np.delete(frame.image, slice(left - 2, right + 2), axis=1)
+    assert inside.min() > 200 and outside.max() < 60
+    assert frame.nobody is not None and np.array_equal(frame.boxes, frame.nobody)
+
+
+def test_photographs_are_those_that_are_held_back(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    convert(write_photographs(tmp_path), tmp_path / "out")
+    monkeypatch.setattr(verifier, "composed_frames", lambda *_: pytest.fail)
+    monkeypatch.setattr(verifier, "judged_frame", lambda item: item.name)
+    monkeypatch.setattr(verifier, "unstretched", lambda name: name)
+    options = argparse.Namespace(data=[], seed=0, photographs=tmp_path / "out")
+    learned, validated = ([*verifier.frames_of(options, split, 0)] for split in SPLITS[:2])
+    held_back = PhotographDataset(tmp_path / "out", "val")
+    names = {source: [held_back[index].name for index in held_back.indices(source)] for source in SOURCES[:2]}
+    assert sorted(map(str, learned)) == sorted(names["openimages"])
+    assert [*map(str, validated)] == names["people"] != []
 
 
 def test_examples_parse() -> None:
@@ -127,3 +204,209 @@ def test_verifier_separates_people_from_the_rest(tmp_path: Path, monkeypatch: py
     false = ((val.score >= 0.25) & (val.person < 0.5)).sum() / 100
     assert scores["false_per_frame_detector"] == pytest.approx(float(false), abs=1e-4)
     assert Verifier.load(tmp_path / "weights").net.state_dict().keys() == network.state_dict().keys()
+
+
+PEOPLE = 2
+
+
+@pytest.fixture(scope="module")
+def displacement() -> Iterator[Displacement]:
+    space = LabelSpace.load()
+    yield Displacement(BodyModel.load(), space, SurfaceSpace.load(), space.encode(sample_bodies(PEOPLE, seed=1)))
+
+
+def change_of(name: str, entry: int, sigma: float) -> torch.Tensor:
+    change = torch.zeros(LABEL_SIZE)
+    change[group_slices()[name].start + entry] = sigma
+    return change
+
+
+def test_displacement_is_proportional_to_small_changes(displacement: Displacement) -> None:
+    still, small, large = (displacement.mm(change_of("left_leg", 0, sigma)) for sigma in (0.0, 0.05, 0.1))
+    assert still == 0.0 and small > 0.5
+    assert large == pytest.approx(2 * small, rel=0.05)
+    assert displacement.mm(change_of("surface", 0, 0.5)) > 0.5, "clothes move the surface"
+
+
+def test_sideways_translation_displaces_every_point_equally(displacement: Displacement) -> None:
+    # x/z has a standard deviation of 0.25; a tenth of it at the people's mean depth.
+    depth = sample_bodies(PEOPLE, seed=1).translation[:, 2].mean().item()
+    assert displacement.mm(change_of("root", 6, 0.1)) == pytest.approx(0.1 * 0.25 * depth * 1000, rel=1e-3)
+
+
+def test_group_is_measured_with_its_own_steps(displacement: Displacement) -> None:
+    steps = torch.zeros(LABEL_SIZE)
+    steps[group_slices()["torso"]] = 0.05
+    omega = measure_groups(displacement, steps.double().numpy(), PEOPLE, seed=1)
+    assert omega["torso"] > 0.5
+    assert omega["root"] == omega["head"] == omega["appearance"] == 0.0
+
+
+KEYPOINT_FUSION_PEOPLE = 50
+
+
+def test_fused_keypoints_are_more_often_right_than_either_networks(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(keypoint_fusion, "_STEPS", 40)
+    torch.manual_seed(0)
+    shape = (KEYPOINT_FUSION_PEOPLE, 17)
+    truth = torch.rand(*shape, 2)
+    right = torch.rand(shape) < 0.75
+    one = torch.ones(shape)
+    # Perception is always near; MoveNet is exact where its score is high, and elsewhere wrong.
+    own = truth + 0.04 * torch.randn(*shape, 2)
+    places = torch.where(right[..., None], truth + 0.01 * torch.randn(*shape, 2), torch.rand(*shape, 2))
+    score = torch.where(right, 0.8, 0.1)
+    number = torch.arange(KEYPOINT_FUSION_PEOPLE)
+    visible = right.float()
+    certain = own, 0.04 * one, one
+    seen = Seen(
+        *certain,
+        places,
+        score,
+        0.02 * one,
+        0.01 * one,
+        0 * one,
+        truth,
+        one,
+        visible,
+        one,
+        number,
+        0 * number,
+        number >= 0,
+    )
+    scores = cross_validated(seen)
+    assert scores["pck05"] > max(scores["own_pck05"], scores["movenet_pck05"]) + 0.05
+    half = number % 2 == 0
+    mixture, logit = fit(seen[~half])(seen[half].own, seen[half].second)
+    found, sigma = mixture.densest()
+    z2 = float(((found - truth[half]).square().sum(dim=-1) / 2 / sigma.square()).mean())
+    assert 0.3 < z2 < 3, "squared errors of a coordinate over their variances"
+    brier, own_brier = (float((each.sigmoid() - visible[half]).square().mean()) for each in (logit, one[half]))
+    assert brier < 0.1 < own_brier
+
+
+def test_rendered_crops_are_resampled_with_their_maps() -> None:
+    batch = random_crops(BodyModel.load())
+    larger = batch.resized(2 * batch.image.shape[-1])
+    assert larger.image.shape[-1] == 2 * batch.image.shape[-1]
+    assert larger.mask.shape[-1] == larger.depth.shape[-1] == larger.part.shape[-1] == larger.image.shape[-1] // 2
+    assert torch.equal(larger.part[:, ::2, ::2].long(), batch.part)
+    assert torch.equal(larger.depth[:, 1::2, 1::2], batch.depth)
+    torch.testing.assert_close(larger.mask.mean(), batch.mask.mean(), atol=1e-3, rtol=0)
+    assert batch.resized(batch.image.shape[-1]) is batch
+
+
+def test_loss_of_a_mixed_batch_has_the_terms_of_both_worlds() -> None:
+    body = BodyModel.load()
+    net, rendered = PerceptionNet(TINY), random_crops(body)
+    loss_of = partial(mixed_loss, KeypointKinematics(body))
+    loss, terms = loss_of(net, rendered, crops(len(rendered)))
+    assert {"mask.dice", "depth.l1", "photographs.heat", "photographs.skeleton"} <= terms.keys()
+    loss.backward()
+
+
+def net_and_truth(threshold: float) -> tuple[PerceptionNet, CropBatch]:
+    """A network whose masks are exact at `threshold`."""
+    torch.manual_seed(0)
+    net, crops = PerceptionNet(TINY).eval(), random_crops(BodyModel.load())
+    with torch.no_grad():
+        logits = net(crops.image).mask_logits
+        net.mask.read.weight[:4] *= 2.0 / logits.std()
+        return net, replace(crops, mask=(net(crops.image).mask_logits > threshold).float())
+
+
+def test_best_threshold_is_found_and_shifted_to_zero() -> None:
+    net, truth = net_and_truth(0.75)
+    threshold = best_mask_threshold(net, [truth, truth])
+    assert abs(threshold - 0.75) < 0.2
+    before = net(truth.image)
+    shift_mask_threshold(net, threshold)
+    after = net(truth.image)
+    torch.testing.assert_close(after.mask_logits, before.mask_logits - threshold, atol=1e-4, rtol=0)
+    torch.testing.assert_close(after.part_logits, before.part_logits)
+    assert abs(best_mask_threshold(net, [truth])) < 0.13
+
+
+def people(count: int, seed: int) -> tuple[torch.Tensor, torch.Tensor]:
+    """Certainties, and errors whose deviation grows with the first of them."""
+    generator = torch.Generator().manual_seed(seed)
+    certainties = 3 + 2 * torch.randn(count, CERTAINTIES, generator=generator)
+    sigma = (0.4 * (certainties[:, :1] - 3) - 1).exp()
+    return certainties, sigma * torch.randn(count, ENTRIES, generator=generator)
+
+
+def test_deviations_follow_what_perception_is_sure_of_on_other_people() -> None:
+    net, (certainties, errors) = pose_errors.fit(*people(3000, 0)), people(1000, 1)
+    log_sigma = net(certainties)
+    known, constant = (
+        pose_errors.surprise(each, errors).mean() for each in (log_sigma, errors.square().mean(0).log() / 2)
+    )
+    assert known < constant - 0.2
+    expected = 0.4 * (certainties[:, 0] - 3) - 1
+    assert torch.corrcoef(torch.stack([log_sigma.mean(1), expected]))[0, 1] > 0.95
+
+
+def test_examples_parse_and_export_is_what_is_loaded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert all(pose_errors.parse(flags).data for flags in flags_of_examples(pose_errors))
+    generator = torch.Generator().manual_seed(0)
+    shapes = ((FEATURE_SIZE,), (ENTRIES,))
+    samples = Samples(*(torch.randn(64, *shape, generator=generator) for shape in shapes))
+    monkeypatch.setattr(pose_errors, "gather", lambda *_: (samples, samples))
+    weights = tmp_path / "weights"
+    flags = ["--data", "x", "--out", str(tmp_path / "out"), "--export", "--weights", str(weights)]
+    pose_errors.train(pose_errors.parse(flags))
+    expected = pose_errors.fit(*pose_errors.errors_of(samples))
+    torch.testing.assert_close(PoseErrors.load(weights).state_dict(), expected.state_dict())
+    assert (weights / f"{ERRORS_NAME}.safetensors").exists()
+
+
+def test_ranges_of_the_layers_that_are_worth_it() -> None:
+    small, of_picture, estimate = nn.Conv2d(3, 64, 1, bias=False), nn.Conv2d(3, 256, 7), nn.Conv2d(256, 4, 3, padding=1)
+    large = nn.Conv2d(64, 256, 3, padding=1)
+    network = nn.Sequential(small, nn.ReLU(), large, estimate)
+    nn.init.constant_(small.weight, 1.0)
+    inputs = [(torch.full((1, 3, 8, 8), value),) for value in (0.5, 2.0, -1.0)]
+    assert calibrated(of_picture, [(torch.ones(1, 3, 80, 80),)]) == {}
+    assert calibrated(network, inputs) == {"2": (0.0, 6.0)}
+    # The networks run in several threads: nothing of the calibration may stay.
+    assert not large._forward_hooks
+
+
+def test_ranges_that_cost_accuracy_are_not_exported(monkeypatch: pytest.MonkeyPatch) -> None:
+    subject = Subject("detector", nn.Identity(), [(torch.zeros(1, 3, 8, 8),)], lambda _: {}, "ap")
+    monkeypatch.setattr(quantisation, "subjects", lambda *_: iter([subject]))
+    monkeypatch.setattr(quantisation, "calibrated", lambda *_: {"layer": (0.0, 1.0)})
+    monkeypatch.setattr(quantisation, "scored", lambda _subject, int8: {"ap": 0.4 if int8 else 0.5})
+    monkeypatch.setattr(quantisation, "add_entry", lambda *_: pytest.fail("exported"))
+    with pytest.raises(UsageError, match=r"8 bits cost detector 0\.100 of ap"):
+        quantisation.calibrate(quantisation.parse(["--photographs", "x", "--export"]))
+
+
+@pytest.mark.parametrize("name", [predictor.WEIGHTS_NAME, detector.WEIGHTS_NAME, *movenet.NAMES])
+def test_shipped_ranges_are_of_layers_that_the_network_has(name: str) -> None:
+    if name == predictor.WEIGHTS_NAME:
+        network: nn.Module = predictor.PerceptionGraph(
+            load_recorded(name, predictor.KIND, PerceptionConfig, PerceptionNet)
+        )
+    elif name in movenet.NAMES:
+        network = MoveNetGraph(load_recorded(name, movenet.KIND, MoveNetConfig, MoveNetNet))
+    else:
+        network = load_recorded(name, detector.KIND, NanoDetConfig, NanoDetNet)
+    ranges = find_entry(name).int8
+    assert set(ranges) <= dict(network.named_modules()).keys()
+    assert all(low <= 0 < high for low, high in ranges.values())
+    assert len(ranges) > 10
+
+
+@pytest.mark.slow
+def test_packets_are_of_the_people_that_the_truth_tells_of(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(perceived_motion, "_FRAMES", 5)
+    write_windows([gliding("cmu/013_18", 20, 0.5)], tmp_path / "windows", 30)
+    out = tmp_path / "perceived" / "train.npz"
+    flags = ["--windows", str(tmp_path / "windows"), "--count", "1", "--out", str(out)]
+    monkeypatch.setattr("sys.argv", ["perceived_motion", *flags])
+    perceived_motion.main()
+    changes = Errors.of(*received_labels(out)).changes
+    assert changes.shape == (2, 4, 67) and torch.isfinite(changes).all()
+    assert changes[..., -3:].norm(dim=-1).max() < 0.8, "metres"
+    assert 0.0 < changes[..., :-6].abs().mean() < 1.0, "standard deviations"

@@ -7,7 +7,7 @@ from receiver.web.library.service import RecordedFrames
 
 
 def line(session: int, sequence: int) -> str:
-    record = {"seq": sequence, "session": session, "source": "a\u2028b", "people": []}
+    record = {"seq": sequence, "session": session, "source": "a\u2028b", "captured_at": 1.5, "people": []}
     return json.dumps(record, separators=(",", ":")) + "\n"
 
 

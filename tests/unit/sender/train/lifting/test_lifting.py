@@ -4,17 +4,22 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import numpy.testing as npt
 import pytest
 import torch
 
-from common.synthetic.motion.windows import open_windows
+from common.frames import Camera
+from common.synthetic.motion.windows import open_windows, write_windows
 from common.training.run import parse
+from sender.perception.crop import CropBox
 from sender.semantics.lifting_network import FITTED, KEYPOINT_SCALE, Lifted
+from sender.train.lifting import clips
 from sender.train.lifting import recorded as observations
 from sender.train.lifting import train as lifting
 from sender.train.lifting.motions import Motions
 from sender.train.lifting.objective import Bodies, Weights, Windows, drawn, geometry, pelvises, projected
-from sender.train.lifting.recorded import RecordedClips, imagined
+from sender.train.lifting.recorded import RecordedClips, backwards, imagined, smoothed
+from tests.support.motion.made_motion import gliding
 from tests.support.training.training_examples import flags_of_examples, recipe_of, train_on_gpu
 
 
@@ -69,3 +74,74 @@ def test_trains(clip_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPat
         "--clips", str(clip_folder), "--batch", "2", steps=1,
     )  # fmt: skip
     assert np.isfinite(list(document["scores"].values())).all()
+
+
+@pytest.mark.slow
+def test_what_is_seen_is_near_the_truth(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(clips, "FRAMES", 3)
+    write_windows([gliding("cmu/013_18", 20, 0.3)], tmp_path / "windows", 30)
+    flags = ["clips", "--windows", str(tmp_path / "windows"), "--out", str(tmp_path), "--count", "1", "--seed", "3"]
+    monkeypatch.setattr("sys.argv", flags)
+    clips.main()
+    path = tmp_path / "train" / "0000.npz"
+    with np.load(path) as file:
+        clip = dict(file)
+    camera = Camera(int(clip["camera"][0]), int(clip["camera"][1]), float(clip["camera"][2]))
+    assert clip["seen"].all()
+    for row, keypoints in enumerate(clip["keypoints"] + clip["pelvis"][:, None]):
+        left, top, side = clip["crop"][row, :3].astype(int)
+        true = CropBox(left, top, side, float(clip["crop"][row, 3])).to_units(camera.project(keypoints))
+        wrong = np.linalg.norm(clip["keypoints_2d"][row] - true, axis=-1)
+        assert np.median(wrong[((true > 0) & (true < 1)).all(-1)]) < 0.04
+    moving, _, _, seen = RecordedClips.read(path.parent).draw(4, 2, np.random.default_rng(0), causal=True)
+    assert seen.all()
+    npt.assert_allclose(np.linalg.norm(moving.up, axis=-1), 1, atol=1e-5)
+
+
+@pytest.mark.parametrize("causal", [False, True])
+def test_clips_in_which_nobody_errs(clips: RecordedClips, *, causal: bool) -> None:
+    moving, _, errors, seen = clips.draw(20, 8, np.random.default_rng(0), causal=causal)
+    npt.assert_allclose(errors.offset, 0, atol=1e-3)
+    npt.assert_allclose(errors.fitted.entries[seen][..., 6:], 0, atol=5e-3)
+    npt.assert_allclose(errors.fitted.turn, np.broadcast_to(np.eye(3), errors.fitted.turn.shape), atol=1e-3)
+    npt.assert_allclose(errors.joints_3d, 0, atol=1e-4)
+    assert {round(30 * time_s) for time_s in moving.time_s[~seen]} <= {5, 58}
+    assert moving.inside.all()
+    # Smoothing lags, and less so where it knows what follows.
+    assert 0 < np.abs(errors.smoothed.entries[seen][:, 6:]).mean() < (0.06 if causal else 0.03)
+
+
+def test_smoothing_moves_bodies_that_shake(clip_folder: Path) -> None:
+    with np.load(clip_folder / "train" / "0000.npz") as file:
+        clip = {**file, "view": np.full(64, 0.5, np.float32)}
+    noise = np.random.default_rng(0).normal(0, 0.1, clip["entries"].shape).astype(np.float32)
+    found = smoothed({**clip, "entries": clip["entries"] + noise})
+    errors = {
+        name: (found[name] - clip["entries"])[clip["seen"], 9:] for name in ("entries", "smoothed", "smoothed_later")
+    }
+    sizes = {name: float(np.abs(each[10:-10]).mean()) for name, each in errors.items()}
+    assert sizes["smoothed_later"] < sizes["smoothed"] < 0.7 * sizes["entries"]
+    assert not found["smoothed"][~clip["seen"]].any()
+
+
+def test_a_clip_is_played_from_its_end(clip_folder: Path) -> None:
+    with np.load(clip_folder / "train" / "0000.npz") as file:
+        clip = dict(file)
+    played = backwards(clip)
+    npt.assert_array_equal(played["pelvis"], clip["pelvis"][::-1])
+    for name in ("time_s", "size", "camera", "still"):
+        npt.assert_array_equal(played[name], clip[name])
+
+
+def test_transplanted_errors_are_those_of_the_clips(clips: RecordedClips) -> None:
+    """Keypoints that are outside of the picture are anywhere, and say that they hardly know."""
+    rng, time_s = np.random.default_rng(0), np.tile(np.arange(12) / 30, (30, 1))
+    inside = rng.random((30, 12, 17)) < 0.8
+    errors, seen = clips.errors(inside, time_s, rng, causal=True)
+    known = inside & seen[..., None]
+    npt.assert_allclose(errors.offset[known], 0, atol=1e-3)
+    assert np.abs(errors.offset[~known]).mean() > 0.05
+    assert errors.sigma[~known].min() > 2 * errors.sigma[known].max()
+    assert errors.visible[~known].max() < errors.visible[known].min()
+    npt.assert_allclose(errors.fitted.entries[seen][:, 9:], 0, atol=5e-3)
+    assert 0.9 < seen.mean() < 1
