@@ -196,7 +196,7 @@ def _motion(config: ReceiverConfig, engine: LocalEngine | PoolEngine, playout: P
 
 def _link(config: ReceiverConfig, opened: Openings, pipeline: ReceiverPipeline, load: LiveLoad) -> LinkServer:
     """The server that senders connect to; beside a replay, only those of the receiver's own."""
-    networks, metrics, shared = model_hash(), opened.metrics, opened.directory.shared
+    networks, metrics = model_hash(), opened.metrics
     link = LinkServer(
         config.listen,
         pipeline,
@@ -205,7 +205,6 @@ def _link(config: ReceiverConfig, opened: Openings, pipeline: ReceiverPipeline, 
         security=config.security,
         on_refused=metrics.stream_refused,
         admit_live=load.admit,
-        on_use=None if shared is None else shared.use,
         most_connections=opened.limits.senders,
         ports=opened.ports,
         public=opened.recording is None,

@@ -214,9 +214,6 @@ class PublishConfig:
         "all", help="of each frame write surface and body, the surface alone, or only poses", formerly="body"
     )
     share_output: bool = option(False, help="let other users of this machine read the output", advanced=True)
-    share_sessions: bool = option(
-        False, help="share sessions with receivers whose --out lies beside this one's", advanced=True
-    )
     keep_days: float | None = option(None, help="delete sessions so many days after their end (default: keep them)")
     keep_gb: float | None = option(
         None,

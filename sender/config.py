@@ -13,7 +13,7 @@ from common.channel.state import LENGTHS, ChannelState, bandwidth_ratio
 from common.errors import UsageError
 from common.frames import MAX_FOCAL_PX, MAX_PEOPLE, MIN_FOCAL_PX
 from common.imaging.grid import STRIDE
-from common.io.addresses import Address, Addresses
+from common.io.addresses import Address
 from common.io.command_line import option
 from common.io.config import LogConfig, MetricsConfig
 from common.weights.threads import DeviceConfig
@@ -107,7 +107,7 @@ class JsccConfig:
         return None if self.channel is None else ChannelState.from_text(self.channel)
 
 
-_DEFAULT_PEER = Addresses((Address("127.0.0.1", 50051),))
+_DEFAULT_PEER = Address("127.0.0.1", 50051)
 # A frame with its answer every second.
 _LEAST_BUDGET_KBIT = 1.0
 # Budgets below it leave more time between messages beside frames, since each costs about as much as a frame.
@@ -124,12 +124,9 @@ _PROBE_SHARE = 0.05
 
 @dataclass(frozen=True, slots=True)
 class LinkConfig:
-    """Where the receiver is, and how long to try to reach it.
+    """Where the receiver is, and how long to try to reach it."""
 
-    Several receivers with shared sessions are fronts of one service: a session goes on at any of them.
-    """
-
-    peer: Addresses = option(_DEFAULT_PEER, help="receiver, host:port, or several with shared sessions")
+    peer: Address = option(_DEFAULT_PEER, help="receiver, host:port")
     transport: Literal["auto", "grpc", "quic"] = option(
         "auto", help="quic: fewer bytes, over UDP; auto: quic where it is answered", advanced=True
     )
@@ -392,7 +389,7 @@ class SenderConfig:
         """
         self.by_camera()
         if not self.only_records:
-            CredentialFiles(self.security).check(*self.link.peer.each)
+            CredentialFiles(self.security).check(self.link.peer)
         elif self.delivery.delivery == "complete":
             raise UsageError("--delivery complete needs --peer: without it, --record sends nothing")
         elif self.channel.channel is not None:

@@ -10,7 +10,6 @@ from functools import partial
 
 from common.doctor import Check, Doubt, check_expiry, check_free, check_makeable, doctor_program, run_doctor
 from common.errors import PeerError, SourceError
-from common.io.addresses import Address
 from common.text import counted
 from sender.config import SenderConfig
 
@@ -42,8 +41,8 @@ def _checks(config: SenderConfig) -> Iterator[Check]:
             yield "spool", partial(_spool, each)
     if config.metrics.metrics is not None:
         yield "metrics", partial(check_free, config.metrics.metrics, "--metrics")
-    for address in () if config.only_records else config.link.peer.each:
-        yield "peer", partial(_peer, config, address)
+    if not config.only_records:
+        yield "peer", partial(_peer, config)
     yield "networks", partial(_networks, config)
     yield "keypoints", partial(_keypoints, config)
     yield "landmarks", _landmarks
@@ -55,11 +54,9 @@ def _options(config: SenderConfig) -> str:
 
     config.check()
     transport_of(config)
-    security = config.security
+    security, peer = config.security, config.link.peer
     expiry = check_expiry(security.tls_cert, security.tls_key, security.tls_ca)
-    if not config.only_records and any(
-        not (each.is_loopback or security.encrypts(each)) for each in config.link.peer.each
-    ):
+    if not (config.only_records or peer.is_loopback or security.encrypts(peer)):
         raise Doubt("no certificates: who changes packets on the way can read the frames; see docs/security.md")
     return f"they fit each other; {expiry}"
 
@@ -147,17 +144,18 @@ def _landmarks() -> str:
     return "MediaPipe's networks read faces and fingers"
 
 
-def _peer(config: SenderConfig, address: Address) -> str:
+def _peer(config: SenderConfig) -> str:
     from common.weights.manifest import model_hash
     from sender.link.connector import greet
     from sender.openings import transport_of
 
+    link = config.link
     try:
-        way = asyncio.run(greet(transport_of(config), address, model_hash(), config.link.connect_timeout))
+        way = asyncio.run(greet(transport_of(config), link.peer, model_hash(), link.connect_timeout))
     except PeerError as error:
         if config.delivery.delivery == "complete":
             raise Doubt(f"{error}; the sender will wait") from error
         raise
-    if way == "gRPC" and config.link.transport == "auto":
+    if way == "gRPC" and link.transport == "auto":
         way = "gRPC (more bytes: no QUIC answers, because of a firewall, a tunnel or --no-quic)"
-    return f"the receiver at {address} takes this sender over {way}, and has the same networks, codec and protocol"
+    return f"the receiver at {link.peer} takes this sender over {way}, and has the same networks, codec and protocol"

@@ -87,9 +87,6 @@ class LinkAccount(LinkObserver):
     def disconnected(self, reason: str) -> None:
         self._metrics.peer_connected(False)
 
-    def failed_over(self) -> None:
-        self._metrics.failed_over()
-
     def sent(self, frames: Sequence[LabelFrame], encoded: EncodedFrame) -> None:
         self.payload_bytes += len(encoded.payload)
         self._last_sent = max(self._last_sent, frames[-1].sequence)

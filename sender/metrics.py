@@ -88,7 +88,6 @@ class SenderMetrics(DaemonMetrics):
         self._outstanding = self._gauge("outstanding_frames", "Frames offered and not settled yet")
         self._connected = self._gauge("connected", "1 while a receiver is connected")
         self._reconnects = self._counter("reconnects", "Connections made again after a loss")
-        self._failovers = self._counter("failovers", "Connections to another receiver of --peer than before")
         self._was_connected = False
 
     @contextmanager
@@ -175,10 +174,6 @@ class SenderMetrics(DaemonMetrics):
     def camera_up(self, up: bool) -> None:
         self.camera_is_up = up
         self._camera.set(up)
-
-    def failed_over(self) -> None:
-        """Counts a connection to another receiver than the one before."""
-        self._failovers.inc()
 
     def peer_connected(self, connected: bool) -> None:
         """Records that the link was connected or lost; each connection but the first is a reconnect."""

@@ -134,8 +134,8 @@ async def _greet(config: SenderConfig, transport: StreamOpener, networks: bytes)
     link = config.link
     if link.pause_factor == 1.0:
         absent = config.delivery.delivery == "complete"
-        peers, timeout_s = link.peer.each, link.connect_timeout
-        await find_receiver(transport, peers, socket.gethostname(), networks, timeout_s, may_be_absent=absent)
+        name, timeout_s = socket.gethostname(), link.connect_timeout
+        await find_receiver(transport, link.peer, name, networks, timeout_s, may_be_absent=absent)
 
 
 def _metrics_server(config: MetricsConfig, cameras: Sequence[SenderMetrics]) -> AbstractContextManager[object]:

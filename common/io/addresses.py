@@ -27,8 +27,10 @@ class Address:
             default: completes `host` and `:port`; without it both parts are required.
 
         Raises:
-            ValueError: no host, no port, or a port outside 0…65535.
+            ValueError: no host, no port, a port outside 0…65535, or several addresses.
         """
+        if "," in text:
+            raise ValueError(f"{text!r}: give one address, such as 127.0.0.1:50051")
         match = _PATTERN.fullmatch(text.strip())
         if match is None and text.count(":") > 1 and "[" not in text:
             raise ValueError(f"{text!r}: write an IPv6 address in brackets, [::1]:50051")
@@ -62,42 +64,6 @@ class Address:
 
     def __str__(self) -> str:
         return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
-
-
-@dataclass(frozen=True, slots=True)
-class Addresses:
-    """One or more addresses of the same service, in the order in which they are tried.
-
-    Args:
-        each: the addresses, all different.
-
-    Raises:
-        ValueError: there is none, or one twice.
-    """
-
-    each: tuple[Address, ...]
-
-    def __post_init__(self) -> None:
-        if not self.each:
-            raise ValueError("no address")
-        if len(set(self.each)) < len(self.each):
-            raise ValueError(f"{self}: an address is there twice")
-
-    @classmethod
-    def parse(cls, text: str, default: Self | None = None) -> Self:
-        """Parses `host:port`, or several of them with commas between.
-
-        Args:
-            default: its first address completes `host` and `:port`; without it both parts are required.
-
-        Raises:
-            ValueError: as `Address.parse`, or an address is there twice.
-        """
-        first = None if default is None else default.each[0]
-        return cls(tuple(Address.parse(part, first) for part in text.split(",")))
-
-    def __str__(self) -> str:
-        return ",".join(map(str, self.each))
 
 
 def bound_socket(address: Address, kind: socket.SocketKind = socket.SOCK_STREAM) -> socket.socket:

@@ -1,9 +1,9 @@
 """Options of a daemon: fields of frozen dataclasses, one for each component, made by `option`.
 
-An option is a `str`, `int`, `float`, `bool`, `Path`, `Address`, `Addresses` or a `Literal` of strings, one of these `|
-None`, or a `tuple` of any number of one of them, whose flag is given once for each. A field that is not made by
-`option` is none: the program varies it, and nobody else. A component checks itself in `__post_init__` and raises
-`ValueError`. An address may leave out the host or the port if its field has a default address, which completes it.
+An option is a `str`, `int`, `float`, `bool`, `Path`, `Address` or a `Literal` of strings, one of these `| None`, or a
+`tuple` of any number of one of them, whose flag is given once for each. A field that is not made by `option` is none:
+the program varies it, and nobody else. A component checks itself in `__post_init__` and raises `ValueError`. An address
+may leave out the host or the port if its field has a default address, which completes it.
 
 Configuration of a daemon from flags, environment variables, a TOML file and defaults, in this order of precedence.
 
@@ -35,7 +35,7 @@ from types import NoneType
 from typing import Any, Literal, NoReturn, TypeVar, get_args, get_origin, get_type_hints
 
 from common.errors import UsageError
-from common.io.addresses import Address, Addresses
+from common.io.addresses import Address
 from common.text import printable
 
 _WORDS = {"1": True, "true": True, "yes": True, "on": True, "0": False, "false": False, "no": False, "off": False}
@@ -100,15 +100,14 @@ class Option:
             return _WORDS[text.lower()]
         if self.kind in (int, float):
             return _number(text, self.kind)
-        if self.kind in (Address, Addresses):
-            return self.kind.parse(text, self.default)
+        if self.kind is Address:
+            return Address.parse(text, self.default)
         return self.kind(text)
 
 
 _KIND_NAMES = {int: "a whole number", float: "a number"}
 _PLACEHOLDERS = {
-    **{int: "N", float: "NUMBER", bool: "BOOL", str: "TEXT", Path: "PATH"},
-    **{Address: "HOST:PORT", Addresses: "HOST:PORT,…"},
+    **{int: "N", float: "NUMBER", bool: "BOOL", str: "TEXT", Path: "PATH", Address: "HOST:PORT"},
 }
 
 

@@ -65,7 +65,7 @@ class Replica:
         self._busy = BusyTime(time.monotonic)
 
     async def facts(self) -> PoolFacts:
-        """What a front needs to know before it sends batches."""
+        """What a receiver needs to know before it sends batches."""
         return self._facts
 
     def check_health(self) -> None:

@@ -20,7 +20,6 @@ class Refusal(StrEnum):
     OWNER = "owner"  # the session belongs to another sender
     FULL = "full"  # no room for another session or handshake
     BUSY = "busy"  # no computing time for another live session
-    ELSEWHERE = "elsewhere"  # a stream of another receiver uses the session
 
 
 _CODES = {
@@ -31,7 +30,6 @@ _CODES = {
     Refusal.OWNER: "PERMISSION_DENIED",
     Refusal.FULL: "RESOURCE_EXHAUSTED",
     Refusal.BUSY: "RESOURCE_EXHAUSTED",
-    Refusal.ELSEWHERE: "RESOURCE_EXHAUSTED",
 }
 
 

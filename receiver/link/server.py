@@ -29,7 +29,7 @@ from receiver.link.connection import Connection
 from receiver.link.handshake import Handshake
 from receiver.link.lifecycle import SessionLifecycle
 from receiver.link.refusals import OwnSender, OwnSenders, Refusal
-from receiver.link.service import OnUse, StreamService
+from receiver.link.service import StreamService
 from receiver.link.session import FrameHandler, RateLimits, Session, SessionLimits
 from receiver.ports import LinkPorts
 
@@ -132,7 +132,6 @@ class LinkServer:
     Args:
         model_hash, codec_version: senders must have the same.
         admit_live: raises StreamRefused if there is no computing time for another live session.
-        on_use: see `StreamService`.
         most_connections: over TCP.
         ports: those of `config`, which it takes over; by default it takes them at the start.
         public: whether others than the receiver's own processes may connect.
@@ -151,7 +150,6 @@ class LinkServer:
         security: SecurityConfig | None = None,
         on_refused: Callable[[Refusal], None] = lambda _: None,
         admit_live: Callable[[], None] = lambda: None,
-        on_use: OnUse | None = None,
         most_connections: int = sys.maxsize,
         ports: LinkPorts | None = None,
         public: bool = True,
@@ -179,7 +177,6 @@ class LinkServer:
             on_refused,
             partial(Connection, handler=handler, lines=RepeatedLines(logger, clock), clock=clock),
             RateLimits(security.peer_bytes_per_second, security.peer_messages_per_second, clock),
-            on_use,
             clock,
         )
         self._server: Any = None

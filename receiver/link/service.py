@@ -4,7 +4,7 @@ import asyncio
 import contextlib
 import logging
 import traceback
-from collections.abc import Awaitable, Callable, Collection, Coroutine, Hashable
+from collections.abc import Callable, Collection, Coroutine, Hashable
 from pathlib import Path
 from typing import Any
 
@@ -33,15 +33,11 @@ _STOPPING = "the receiver is stopping"
 _MAX_ERROR_CHARACTERS = 200
 
 
-OnUse = Callable[[Session], Awaitable[None]]
-
-
 class StreamService:
     """Serves every stream from its first message to its status.
 
     Args:
         on_refused: called for each stream that is refused.
-        on_use: called when a stream has claimed its session, before Welcome; may raise StreamRefused.
     """
 
     def __init__(
@@ -52,7 +48,6 @@ class StreamService:
         on_refused: Callable[[Refusal], None],
         new_connection: Callable[..., Connection],
         rate_limits: RateLimits,
-        on_use: OnUse | None,
         clock: Clock,
     ) -> None:
         self._handshake = handshake
@@ -60,7 +55,6 @@ class StreamService:
         self._authenticator = authenticator
         self._on_refused = on_refused
         self._new_connection, self._rate_limits = new_connection, rate_limits
-        self._on_use = on_use
         self._lines = RepeatedLines(logger, clock)
         self._pending = PendingHandshakes()
         self._connections: set[Connection] = set()
@@ -172,12 +166,6 @@ class StreamService:
             connection = self._new_connection(session, stream, limiter=limiter)
             answer = await session.claim(connection.abandon)
             if answer is Claim.GRANTED:
-                try:
-                    if self._on_use is not None:
-                        await self._on_use(session)
-                except BaseException:
-                    session.release()
-                    raise
                 return connection, session, resumed
             if answer is Claim.SUPERSEDED:
                 raise StreamBroken("ABORTED", "the session continues on another stream")

@@ -14,7 +14,7 @@ from collections import Counter
 from collections.abc import Callable, Collection
 from dataclasses import dataclass, field
 from enum import Enum, StrEnum, auto
-from typing import IO, Protocol
+from typing import Protocol
 from weakref import WeakValueDictionary
 
 from common.blobs import Blob
@@ -178,7 +178,6 @@ class Session:
     own: OwnSender | None = None
     report: SenderReport | None = None
     traffic: Traffic = field(default_factory=Traffic)
-    _lease: IO[bytes] | None = None
     _use: SessionUse = field(default_factory=SessionUse)
 
     @property
@@ -202,9 +201,6 @@ class Session:
 
     def release(self) -> None:
         """Ends the use of the session by its stream; the next one continues behind the last frame that was handled."""
-        if self._lease is not None:
-            self._lease.close()
-            self._lease = None
         self._use.release()
 
     async def close(self, reason: StreamBroken) -> None:
@@ -221,10 +217,6 @@ class Session:
     def handled_before(self, next_sequence: int) -> None:
         """Wants no frames below a sequence: an earlier receiver process has handled them."""
         self.next_sequence = max(self.next_sequence, next_sequence)
-
-    def hold(self, lease: IO[bytes]) -> None:
-        """Closes what keeps other receivers from the session when its stream releases it."""
-        self._lease = lease
 
     def has_handled(self, sequence: int) -> bool:
         """Whether a frame was decoded and handled before, or of a live session one behind it."""

@@ -17,7 +17,6 @@ from common.blobs import Blob
 from common.clock import STEADY_CLOCK, Clock
 from common.errors import MalformedPacket, PeerError
 from common.frames import LabelFrame
-from common.io.addresses import Address
 from common.io.tasks import cancel
 from common.wire.convert import (
     Acknowledgement,
@@ -105,7 +104,7 @@ class LinkClient:
         self._traffic = traffic or Traffic()
         self._observer = observer or LinkObserver()
         self._connector = Connector(
-            config.peer.each,
+            config.peer,
             transport or Transport(),
             rng or random.Random(),
             connect_timeout_s=max(config.connect_timeout, _ROUND_TRIPS * config.round_trip_s),
@@ -132,7 +131,7 @@ class LinkClient:
             config.probe_bps if probes else 0.0,
         )
         self._report = report
-        self._peer: Address | None = None
+        self._began = False
         self._stream: ClientStream | None = None
         self._lossy = False
         self._datagrams: Datagrams | None = None
@@ -158,7 +157,7 @@ class LinkClient:
         """
         self._task = asyncio.create_task(self._keep_connected(), name="link")
         if self._waits_for_receiver:
-            await self._until(lambda: self._peer is not None)
+            await self._until(lambda: self._began)
 
     async def send(self, frame: LabelFrame, ahead: Sequence[Blob] = ()) -> None:
         """Takes a frame; returns at once if live, else when there is room for it.
@@ -177,7 +176,7 @@ class LinkClient:
         """Waits until every frame has met its fate, ends the session at the receiver, and closes."""
         self._delivery.finish()
         try:
-            await self._until(lambda: self._peer is not None and not self._queue.outstanding)
+            await self._until(lambda: self._began and not self._queue.outstanding)
             await self._send_drain()
         finally:
             await self.close()
@@ -249,10 +248,7 @@ class LinkClient:
         except BaseException:
             await stream.close()
             raise
-        if self._peer not in (None, self._connector.peer):
-            logger.warning("the session goes on at the receiver at %s", self._connector.peer)
-            self._observer.failed_over()
-        self._peer = self._connector.peer
+        self._began = True
         self._stream = stream
         self._keepalive.restart(lossy=stream.lossy)
         self._lossy = stream.lossy and self._session.live

@@ -7,9 +7,6 @@ again after it as the outage lasted.
 
 Connects to a receiver: attempts with backoff, until a handshake succeeds or the time is over.
 
-Of several receivers all are tried, each for a short time, before the first delay; the one that took the session last
-is the first.
-
 A handshake is not enough: a receiver whose disk is full, or one that is full for now, may end every stream at once. So
 the delay before the next stream grows as long as no frame is acknowledged, and the time counts from the last progress.
 """
@@ -19,7 +16,7 @@ import contextlib
 import logging
 import math
 import random
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from typing import Generic, Protocol, TypeVar
 
@@ -186,8 +183,8 @@ _FIRST_BACKOFF_S, _MAX_BACKOFF_S = 0.1, 1.0
 _FIRST_STALL_BACKOFF_S, _MAX_STALL_BACKOFF_S = 0.25, 4.0
 # Time limit of a handshake, which doubles after each failure: a peer may accept the connection and send nothing.
 _FIRST_HANDSHAKE_TIMEOUT_S, _MAX_HANDSHAKE_TIMEOUT_S = 1.0, 4.0
-# Time limit of connection and handshake where there are other receivers to try; it doubles after each round.
-_FIRST_ATTEMPT_S, _MAX_ATTEMPT_S = 0.6, 5.0
+# After which a receiver that has not answered at the start is said to be absent.
+_SILENCE_S = 0.6
 # The first diagnosis may be wrong: a receiver may have opened its port between the attempt and the diagnosis.
 _MAX_DIAGNOSES = 2
 _REFUSAL_CODES = (
@@ -229,10 +226,9 @@ class Backoff:
 
 
 class Connector:
-    """Opens streams to one receiver at a time.
+    """Opens streams to a receiver.
 
     Args:
-        peers: receivers that share their sessions.
         connect_timeout_s: how long to try to reach the receiver for the first time.
         reconnect_timeout_s: how long to try without progress after a stream was lost, or while the receiver is full.
         answer_s: how long a receiver may take to answer, because the link is thin.
@@ -240,7 +236,7 @@ class Connector:
 
     def __init__(
         self,
-        peers: Sequence[Address],
+        peer: Address,
         transport: StreamOpener,
         rng: random.Random,
         *,
@@ -248,14 +244,12 @@ class Connector:
         reconnect_timeout_s: float,
         answer_s: float = 0.0,
     ) -> None:
-        self._peers = peers
-        self._number = 0
-        self._transport = transport
+        self._peer, self._transport = peer, transport
         self._connect_timeout_s, self._reconnect_timeout_s = connect_timeout_s, reconnect_timeout_s
         self._handshake_timeouts_s = tuple(
             max(least_s, answer_s) for least_s in (_FIRST_HANDSHAKE_TIMEOUT_S, _MAX_HANDSHAKE_TIMEOUT_S)
         )
-        self._silence_s = max(_FIRST_ATTEMPT_S, answer_s)
+        self._silence_s = max(_SILENCE_S, answer_s)
         self._backoff = Backoff(_FIRST_BACKOFF_S, _MAX_BACKOFF_S, rng)
         self._stall_backoff = Backoff(_FIRST_STALL_BACKOFF_S, _MAX_STALL_BACKOFF_S, rng)
         self._stalled_since_s: float | None = None
@@ -264,16 +258,7 @@ class Connector:
         self._reported: set[str] = set()
         self._token_reported = False
         self._absence_told = False
-        self.standby: StandbyConnection[ClientStream] = StandbyConnection(lambda: transport.reach(self.peer))
-
-    @property
-    def peer(self) -> Address:
-        """The receiver that takes the session, or that is tried now."""
-        return self._peers[self._number]
-
-    @property
-    def _place(self) -> str:
-        return " or ".join(map(str, self._peers))
+        self.standby: StandbyConnection[ClientStream] = StandbyConnection(lambda: transport.reach(peer))
 
     @property
     def loss(self) -> str:
@@ -329,7 +314,9 @@ class Connector:
 
     def _warn_of_token(self, welcome: Welcome) -> None:
         if welcome.token_unchecked and not self._token_reported:
-            logger.warning("%s checks no tokens, so that --token-file has no effect: start it with --tokens", self.peer)
+            logger.warning(
+                "%s checks no tokens, so that --token-file has no effect: start it with --tokens", self._peer
+            )
             self._token_reported = True
 
     async def _open(
@@ -337,16 +324,13 @@ class Connector:
     ) -> tuple[ClientStream, Welcome]:
         loop = asyncio.get_running_loop()
         handshake_timeout_s, most_timeout_s = self._handshake_timeouts_s
-        attempt_s, diagnoses, tried = _FIRST_ATTEMPT_S, 0, 0
+        diagnoses = 0
         failure: StreamBroken | None = None
         while True:
-            limit_s = since_s + timeout_s
-            if len(self._peers) > 1:
-                limit_s = min(limit_s, loop.time() + attempt_s)
             try:
-                async with asyncio.timeout_at(limit_s):
+                async with asyncio.timeout_at(since_s + timeout_s):
                     stream = await self.standby.take()
-                    welcome = await handshake(self.peer, hello, stream, handshake_timeout_s)
+                    welcome = await handshake(self._peer, hello, stream, handshake_timeout_s)
                 self._backoff.reset()
                 self._unproven = True
                 self._warn_of_token(welcome)
@@ -356,36 +340,23 @@ class Connector:
                 if failure is None or loop.time() < since_s + timeout_s:
                     failure = _NO_ANSWER
             except StreamBroken as error:
-                raise_if_refused(self.peer, error)
+                raise_if_refused(self._peer, error)
                 failure = error
             if _is_full(failure):
                 timeout_s = max(timeout_s, self._reconnect_timeout_s)
-            tried += 1
-            if tried < len(self._peers) and loop.time() < since_s + timeout_s:
-                await self._turn_to_next()
-                continue
-            tried = 0
             handshake_timeout_s = min(2 * handshake_timeout_s, most_timeout_s)
-            attempt_s = min(2 * attempt_s, _MAX_ATTEMPT_S)
             delay_s = self._delay_s(failure)
             late = loop.time() + delay_s >= since_s + timeout_s
             is_receiver = _is_full(failure) or (reconnect and not late)
-            diagnosis = None if is_receiver else await self._transport.diagnose(self.peer)
+            diagnosis = None if is_receiver else await self._transport.diagnose(self._peer)
             diagnoses += diagnosis is not None
             if late or (diagnoses >= _MAX_DIAGNOSES and not hello.resume):
                 raise NoReceiver(diagnosis or self._surrender(failure, timeout_s))
             if not (reconnect or diagnosis or _is_answer(failure)):
-                self._tell_absence(unreachable(self._place, f"yet ({failure.reason})"))
+                self._tell_absence(unreachable(str(self._peer), f"yet ({failure.reason})"))
             if diagnosis is not None and diagnoses == _MAX_DIAGNOSES:
                 logger.warning("%s; waiting for the receiver that this session had", diagnosis)
             await asyncio.sleep(delay_s)
-            await self._turn_to_next()
-
-    async def _turn_to_next(self) -> None:
-        """Makes the next receiver the one to try; a connection to the last one is closed."""
-        if len(self._peers) > 1:
-            await self.standby.dismiss()
-            self._number = (self._number + 1) % len(self._peers)
 
     def _delay_s(self, failure: StreamBroken) -> float:
         """The delay before the next attempt; grows longer if the receiver answers, which is reported once a stall."""
@@ -394,15 +365,15 @@ class Connector:
         state = f"is {failure.reason}" if _is_full(failure) else f"does not take the session ({failure.reason})"
         if state not in self._reported:
             self._reported.add(state)
-            logger.warning("the receiver at %s %s; waiting", self.peer, state)
+            logger.warning("the receiver at %s %s; waiting", self._peer, state)
         return self._stall_backoff.next_s()
 
     async def _tell_silence(self) -> None:
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(self._silence_s):
                 await asyncio.Event().wait()
-        silent = unreachable(self._place, f"yet ({_NO_ANSWER.reason})")
-        self._tell_absence(await self._transport.diagnose(self.peer) or silent)
+        silent = unreachable(str(self._peer), f"yet ({_NO_ANSWER.reason})")
+        self._tell_absence(await self._transport.diagnose(self._peer) or silent)
 
     def _tell_absence(self, state: str) -> None:
         """Logs once that there is no receiver at the start, and how long one is waited for."""
@@ -413,7 +384,7 @@ class Connector:
 
     def _surrender(self, failure: StreamBroken, timeout_s: float) -> str:
         """What is wrong, when the time is over."""
-        place = self._place
+        place = str(self._peer)
         if _is_full(failure):
             advice = "try again later, or give a longer --reconnect-timeout"
             return f"the receiver at {place} had no room within {timeout_s:g} s ({failure.reason}): {advice}"
@@ -479,14 +450,14 @@ async def greet(transport: StreamOpener, peer: Address, networks: bytes, timeout
 
 async def find_receiver(
     transport: StreamOpener,
-    peers: Sequence[Address],
+    peer: Address,
     name: str,
     networks: bytes,
     timeout_s: float,
     *,
     may_be_absent: bool = False,
 ) -> None:
-    """Waits until one of some receivers takes this sender, and begins no session.
+    """Waits until a receiver takes this sender, and begins no session.
 
     Args:
         name: of the sender, for the receiver's log.
@@ -498,14 +469,14 @@ async def find_receiver(
         PeerError, ModelMismatch, VersionMismatch: as `Connector.connect`.
     """
     wait_s = math.inf if may_be_absent else timeout_s
-    connector = Connector(peers, transport, random.Random(), connect_timeout_s=wait_s, reconnect_timeout_s=wait_s)
+    connector = Connector(peer, transport, random.Random(), connect_timeout_s=wait_s, reconnect_timeout_s=wait_s)
     finding = asyncio.ensure_future(connector.connect(probe_hello(name)))
     try:
         await asyncio.wait([finding], timeout=_ANSWER_S if may_be_absent else None)
         if finding.done():
             stream, welcome = await finding
             await stream.close()
-            require_same_networks(connector.peer, networks, welcome)
+            require_same_networks(peer, networks, welcome)
     except NoReceiver as error:
         if not may_be_absent:
             raise

@@ -81,11 +81,10 @@ class CredentialFiles:
         self._token: str | None = None
         self._token_failure = ""
 
-    def check(self, *peers: Address) -> None:
-        """Reads everything that connections to some receivers need."""
-        for peer in peers:
-            self.credentials(peer)
-            self.token(peer)
+    def check(self, peer: Address) -> None:
+        """Reads everything that connections to a receiver need."""
+        self.credentials(peer)
+        self.token(peer)
 
     def credentials(self, peer: Address) -> Credentials | None:
         """The credentials of a new connection; None if it is not encrypted."""

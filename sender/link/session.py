@@ -34,9 +34,6 @@ class LinkObserver:
     def disconnected(self, reason: str) -> None:
         """The stream was lost; the client tries to resume."""
 
-    def failed_over(self) -> None:
-        """A handshake succeeded with another receiver than the last one."""
-
     def sent(self, frames: Sequence[LabelFrame], encoded: EncodedFrame) -> None:
         """The frames of a message were encoded and are about to be sent, perhaps again."""
 

@@ -1,30 +1,25 @@
 """The compose file of a pool: who reaches whom, and what the services run."""
 
+from pathlib import Path
 from typing import Any
 
 import yaml
 
-from common.io.addresses import Address
 from common.io.command_line import read_config
 from receiver.__main__ import PROGRAM
 from receiver.config import ReceiverConfig
 from sender.__main__ import PROGRAM as SENDER
 from sender.config import SenderConfig
 from tests.deploy.queries import DEPLOY
-from tests.deploy.test_compose_files import ONE_SHOT, needs_compose, services
+from tests.deploy.test_compose_files import needs_compose, services
 
-FRONTS, WORKERS = {"front-1", "front-2"}, {"worker-1", "worker-2"}
-NODES = {"head", *FRONTS, *WORKERS}
+NODES = {"head", "receiver", "worker-1", "worker-2"}
 
 pytestmark = needs_compose
 
 
 def found() -> dict[str, Any]:
     return services("pool")
-
-
-def argument(command: list[str], flag: str) -> str:
-    return next(part.removeprefix(f"{flag}=") for part in command if part.startswith(f"{flag}="))
 
 
 def test_nobody_but_nodes_and_prometheus_reaches_ray() -> None:
@@ -36,23 +31,17 @@ def test_nobody_but_nodes_and_prometheus_reaches_ray() -> None:
     assert published == {"prometheus", "grafana"}
 
 
-def test_fronts_are_receivers_of_the_pool_that_share_sessions() -> None:
-    for name in FRONTS:
-        service = found()[name]
-        assert service["entrypoint"] == ["sh", "/srv/scripts/join.sh", "head:6379"]
-        program, *flags = service["command"]
-        config = read_config(ReceiverConfig, PROGRAM, flags, {})
-        assert (program, str(config.engine.address), config.engine.replicas) == ("receiver", "head:6379", "2")
-        assert "--share-sessions" in flags
-        assert "meshes:/srv/out:rw" in service["volumes"]
-        assert service["environment"]["BODYWIRE_RECEIVER_OUT"] == f"/srv/out/{name}"
+def test_receiver_hands_its_people_to_the_pool() -> None:
+    service = found()["receiver"]
+    assert service["entrypoint"] == ["sh", "/srv/scripts/join.sh", "head:6379"]
+    program, *flags = service["command"]
+    config = read_config(ReceiverConfig, PROGRAM, flags, {})
+    assert (program, str(config.engine.address), config.engine.replicas) == ("receiver", "head:6379", "2")
+    assert "meshes:/srv/out:rw" in service["volumes"] and config.publish.out == Path("/srv/out")
 
 
-def test_sender_knows_both_fronts_by_names_of_their_certificate() -> None:
-    command = found()["sender"]["command"]
-    read_config(SenderConfig, SENDER, command, {})
-    peers = [Address.parse(peer) for peer in argument(command, "--peer").split(",")]
-    assert {peer.host for peer in peers} == FRONTS
-    assert {peer.port for peer in peers} == {50051}
-    assert set(found()[ONE_SHOT]["environment"]["RECEIVER_HOSTS"].split()) == FRONTS
+def test_sender_knows_the_receiver_by_a_name_of_its_certificate() -> None:
+    config = read_config(SenderConfig, SENDER, found()["sender"]["command"], {})
+    assert str(config.link.peer) == "receiver:50051"
+    assert 'hosts="relay receiver localhost' in (DEPLOY / "certs" / "nodes.sh").read_text(encoding="utf-8")
     assert list(found()["sender"]["networks"]) == ["link"]

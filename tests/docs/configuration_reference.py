@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from common.io.addresses import Address, Addresses
+from common.io.addresses import Address
 from common.io.command_line import Option, Program, describe_default, options_of
 from receiver.__main__ import PROGRAM as RECEIVER
 from receiver.config import ReceiverConfig
@@ -53,8 +53,7 @@ processor (`~/.cache/bodywire`).
 """
 
 _KINDS = {
-    **{int: "whole number", float: "number", bool: "true or false", str: "text", Path: "path"},
-    **{Address: "host:port", Addresses: "host:port,…"},
+    **{int: "whole number", float: "number", bool: "true or false", str: "text", Path: "path", Address: "host:port"},
 }
 
 

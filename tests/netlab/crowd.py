@@ -22,7 +22,7 @@ from websockets.exceptions import WebSocketException
 from common.body.label_space import LabelSpace
 from common.errors import BodywireError
 from common.frames import Camera, LabelFrame, PersonLabels
-from common.io.addresses import Address, Addresses
+from common.io.addresses import Address
 from common.io.tasks import cancel
 from common.weights.manifest import model_hash
 from sender.config import LinkConfig
@@ -106,7 +106,7 @@ class LightSender:
 
     async def _session(self) -> None:
         model = model_hash()
-        config = LinkConfig(Addresses((self.peer,)), connect_timeout=_CONNECT_S, reconnect_timeout=_RECONNECT_S)
+        config = LinkConfig(self.peer, connect_timeout=_CONNECT_S, reconnect_timeout=_RECONNECT_S)
         hello = new_hello(self.name, model, live=self.live)
         link = LinkClient(config, hello, FixedRate(model), transport=self.account)
         try:

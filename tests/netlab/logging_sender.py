@@ -16,7 +16,7 @@ import numpy as np
 
 from common.codec.frame_state import EncodedFrame
 from common.frames import Camera, LabelFrame, PersonLabels
-from common.io.addresses import Addresses
+from common.io.addresses import Address
 from common.labels import split
 from sender.config import LinkConfig
 from sender.link.client import LinkClient
@@ -86,7 +86,7 @@ def security(options: argparse.Namespace) -> SecurityConfig:
 
 def main() -> None:
     parser = argparse.ArgumentParser("python -m tests.netlab.logging_sender")
-    parser.add_argument("--peer", type=Addresses.parse, required=True)
+    parser.add_argument("--peer", type=Address.parse, required=True)
     parser.add_argument("--labels", type=Path, required=True, help=".npy file of shape (frames, labels)")
     parser.add_argument("--log", type=Path, required=True)
     parser.add_argument("--live", action="store_true", help="drop stale frames")

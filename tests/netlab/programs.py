@@ -14,7 +14,6 @@ from common.labels import GROUP_NAMES
 from common.wire.convert import Hello
 from receiver.config import ListenConfig, SecurityConfig
 from receiver.link.server import LinkServer
-from receiver.link.service import OnUse
 from receiver.link.session import FrameHandler
 
 MODEL = bytes(8)
@@ -54,7 +53,6 @@ async def serve(
     security: SecurityConfig | None = None,
     *,
     beside: Coroutine[None, None, None] | None = None,
-    on_use: OnUse | None = None,
     quic: bool = False,
 ) -> None:
     """Gives frames to a handler until SIGTERM.
@@ -70,7 +68,6 @@ async def serve(
         model_hash=MODEL,
         codec_version=CODEC_VERSION,
         security=security,
-        on_use=on_use,
     )
     working = asyncio.create_task(beside) if beside is not None else None
     print(f"listening on {await server.start()}", flush=True)

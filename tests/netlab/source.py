@@ -24,7 +24,7 @@ from common.codec.frame_codec import FrameCodec
 from common.codec.tables import LEVELS, RateDistortion
 from common.codec.tables import load as load_tables
 from common.frames import Camera, LabelFrame, PersonLabels
-from common.io.addresses import Addresses
+from common.io.addresses import Address
 from common.labels import GROUP_NAMES, OPTIONAL_GROUPS, group_slices, split
 from common.motion.label_track import MotionPredictor
 from common.motion.network import LearnedMotion
@@ -159,7 +159,7 @@ async def send(options: argparse.Namespace, people: Sequence[PersonLabels]) -> N
 def flags(program: str) -> argparse.ArgumentParser:
     """Those of the source."""
     parser = argparse.ArgumentParser(f"python -m {program}")
-    parser.add_argument("--peer", type=Addresses.parse, required=True)
+    parser.add_argument("--peer", type=Address.parse, required=True)
     parser.add_argument("--policy", choices=("capacity", "paper", "fixed"), default="capacity")
     parser.add_argument("--seconds", type=float, default=30.0)
     parser.add_argument(

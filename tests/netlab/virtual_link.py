@@ -12,7 +12,7 @@ from common.clock import Clock
 from common.codec.packet import CODEC_VERSION
 from common.errors import MalformedPacket
 from common.frames import Camera, LabelFrame
-from common.io.addresses import Address, Addresses
+from common.io.addresses import Address
 from common.wire.convert import Hello
 from receiver.config import ListenConfig
 from receiver.link.session import Arrival, FrameOutcome, Session
@@ -108,7 +108,7 @@ class VirtualLink:
         self._start()
         hello = Hello(SESSION, "test", CODEC_VERSION, MODEL, live, durable=durable, session_secret=SECRET)
         self.client = LinkClient(
-            LinkConfig(peer=Addresses((PEER,)), reconnect_timeout=1e6),
+            LinkConfig(peer=PEER, reconnect_timeout=1e6),
             hello,
             CountingCodec(),
             observer=self.observer,

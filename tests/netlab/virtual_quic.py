@@ -44,7 +44,7 @@ def _step(text: str) -> tuple[float, float]:
 
 
 async def _run(options: argparse.Namespace, log: io.StringIO) -> None:
-    listen = options.peer.each[0]
+    listen = options.peer
     server = LinkServer(
         ListenConfig(listen=listen, quic=True),
         LoggingPipeline(log, {}, None, options.hold_ms / 1e3, with_labels=True),

@@ -1,4 +1,4 @@
-"""The services of deploy/compose.pool.yaml in network namespaces: Ray's head, a worker, a front, and a sender."""
+"""The services of deploy/compose.pool.yaml in network namespaces: Ray's head, a worker, the receiver, and a sender."""
 
 import re
 import shutil
@@ -22,8 +22,8 @@ pytestmark = [
 ]
 
 # One replica: two would need more memory than a small machine has.
-SERVICES = ("certificates", "head", "worker-1", "front-1", "sender")
-RAY_NODES = ("head", "worker-1", "front-1")
+SERVICES = ("certificates", "head", "worker-1", "receiver", "sender")
+RAY_NODES = ("head", "worker-1", "receiver")
 FRAMES = 8
 TIMEOUT_S = 240.0
 
@@ -65,9 +65,9 @@ def exported(nodes: ComposeNodes, name: str, port: int) -> str:
 
 
 def test_sender_is_reconstructed_by_the_worker(nodes: ComposeNodes) -> None:
-    lines = nodes.volume("meshes") / "front-1" / "frames.jsonl"
+    lines = nodes.volume("meshes") / "frames.jsonl"
     wait(lambda: lines.exists() and lines.read_text().count("\n") >= FRAMES, "no frames are published")
-    metrics = exported(nodes, "front-1", 9102)
+    metrics = exported(nodes, "receiver", 9102)
     assert 'bodywire_receiver_engine{kind="ray"} 1.0' in metrics
     served = re.search(r"^bodywire_receiver_engine_service_seconds_count (\S+)$", metrics, re.M)
     assert served is not None

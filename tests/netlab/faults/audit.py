@@ -31,7 +31,7 @@ class Faults:
     Args:
         lost: promised, and without a record.
         doubled: with more than one record.
-        misplaced: recorded after a later one of the same receiver.
+        misplaced: recorded after a later one.
         wrong: with the record of another frame.
     """
 
@@ -44,15 +44,14 @@ class Faults:
         return [len(getattr(self, name)) for name in FAULTS]
 
 
-def audit(promised: Sequence[int], *receivers: Sequence[Record]) -> Faults:
-    """Compares the records of a session, of each receiver in order, with the sequences that must be recorded."""
-    together = [record for records in receivers for record in records]
-    counts = Counter(sequence for sequence, _ in together)
+def audit(promised: Sequence[int], records: Sequence[Record]) -> Faults:
+    """Compares the records of a session, in order, with the sequences that must be recorded."""
+    counts = Counter(sequence for sequence, _ in records)
     return Faults(
         lost=sorted(set(promised) - counts.keys()),
         doubled=sorted(sequence for sequence, count in counts.items() if count > 1),
-        misplaced=[after for records in receivers for (before, _), (after, _) in pairwise(records) if after < before],
-        wrong=[sequence for sequence, time_s in together if abs(time_s - captured_at(sequence)) > 0.002],
+        misplaced=[after for (before, _), (after, _) in pairwise(records) if after < before],
+        wrong=[sequence for sequence, time_s in records if abs(time_s - captured_at(sequence)) > 0.002],
     )
 
 

@@ -1,6 +1,6 @@
 """A receiver on a faulty disk (`tests.netlab.faults.volatile_disk`), without reconstruction.
 
-`python -m tests.netlab.faults.durable_receiver --listen H:P --out DIR --journal DIR [--share-sessions]`
+`python -m tests.netlab.faults.durable_receiver --listen H:P --out DIR --journal DIR`
 
 Link, pipeline, recorder and session directory are the receiver's own; beside them, a session that nobody needs is begun
 and deleted again and again.  `--bug` breaks a guarantee on purpose:
@@ -100,9 +100,7 @@ def _begin_and_delete(directory: SessionDirectory) -> None:
 
 
 async def run(options: argparse.Namespace) -> None:
-    config = PublishConfig(
-        options.out, mesh_every=_MESH_EVERY, meshes="surfaces", share_sessions=options.share_sessions
-    )
+    config = PublishConfig(options.out, mesh_every=_MESH_EVERY, meshes="surfaces")
     recorder = FileRecorder(RecordConfig(options.out / "recorded"), codec=CODEC_VERSION, model=MODEL.hex(), version="0")
     insecure = SecurityConfig(options.tls_cert is None, tls_cert=options.tls_cert, tls_key=options.tls_key)
     with SessionDirectory(config) as directory:
@@ -120,7 +118,6 @@ async def run(options: argparse.Namespace) -> None:
             receiving,
             insecure,
             beside=delete_sessions(directory),
-            on_use=None if directory.shared is None else directory.shared.use,
             quic=options.tls_cert is not None,
         )
         await receiving.close()
@@ -130,7 +127,6 @@ def main() -> None:
     parser = argparse.ArgumentParser("python -m tests.netlab.faults.durable_receiver")
     parser.add_argument("--listen", type=Address.parse, required=True)
     parser.add_argument("--out", type=Path, required=True)
-    parser.add_argument("--share-sessions", action="store_true")
     parser.add_argument("--bug", choices=BUGS)
     parser.add_argument("--tls-cert", type=Path, help="serve encrypted, also over QUIC, with this and --tls-key")
     parser.add_argument("--tls-key", type=Path)

@@ -16,7 +16,7 @@ import numpy as np
 
 from common.codec.packet import CODEC_VERSION
 from common.frames import Camera, LabelFrame, PersonLabels
-from common.io.addresses import Addresses
+from common.io.addresses import Address
 from common.labels import GROUPS
 from common.wire.convert import Hello
 from sender import spool
@@ -94,7 +94,7 @@ async def send(options: argparse.Namespace) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser("python -m tests.netlab.faults.durable_sender")
-    parser.add_argument("--peer", type=Addresses.parse, required=True)
+    parser.add_argument("--peer", type=Address.parse, required=True)
     parser.add_argument("--spool", type=Path, required=True)
     parser.add_argument("--ledger", type=Path, required=True)
     parser.add_argument("--fps", type=float, default=60.0)

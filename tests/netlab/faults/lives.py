@@ -112,7 +112,7 @@ class Lab:
             self.count(point, (lost, 0, 0, int(not right)))
 
     def _deliver(self, calls: Sequence[int]) -> None:
-        pair = Pair(self, 2 if self.episode.condition == "fronts" else 1, self._bug)
+        pair = Pair(self, self._bug)
         with closing(pair):
             pair.begin()
             for call in calls:
@@ -134,30 +134,27 @@ def _flags(**given: object) -> list[str]:
 
 
 class Pair:
-    """A sender and one receiver, or several that share sessions."""
+    """A sender and a receiver."""
 
-    def __init__(self, lab: Lab, receivers: int, bug: Sequence[str]) -> None:
+    def __init__(self, lab: Lab, bug: Sequence[str]) -> None:
         self._lab, self._condition, folder = lab, lab.episode.condition, lab.folder
-        self._outs = [folder / f"receiver-{number}" for number in range(receivers)]
-        ports = [lab.port() for _ in self._outs]
-        self._receivers = [Forked(out.name, durable_receiver.main, folder) for out in self._outs]
+        self._out, port = folder / "receiver", lab.port()
+        self._receiver = Forked("receiver", durable_receiver.main, folder)
         self._sender = Forked("sender", durable_sender.main, folder)
         self._path = Forked("path", breakable_path.main, folder)
-        own = [*bug, *(["--share-sessions"] if receivers > 1 else [])]
-        sends = {"spool": folder / "spool", "ledger": folder / "ledger", "fps": 60}
+        receives, sends = list(bug), {"spool": folder / "spool", "ledger": folder / "ledger", "fps": 60}
         self._relayed = self._condition in ("cut", "datagrams")
-        to = [lab.port()] if self._relayed else ports
-        self._way = _flags(listen=f"127.0.0.1:{to[0]}", to=f"127.0.0.1:{ports[0]}")
+        to = lab.port() if self._relayed else port
+        self._way = _flags(listen=f"127.0.0.1:{to}", to=f"127.0.0.1:{port}")
         if self._condition == "datagrams":
             authority = Authority.make(folder / "authority")
             certificate, key = authority.issue("receiver", "127.0.0.1")
-            own += _flags(tls_cert=certificate, tls_key=key)
+            receives += _flags(tls_cert=certificate, tls_key=key)
             sends["tls_ca"] = authority.certificate
         self._arguments: dict[Forked, list[str]] = {
-            process: [*_flags(listen=f"127.0.0.1:{port}", out=out), *own]
-            for process, port, out in zip(self._receivers, ports, self._outs, strict=True)
+            self._receiver: [*_flags(listen=f"127.0.0.1:{port}", out=self._out), *receives],
+            self._sender: _flags(peer=f"127.0.0.1:{to}", **sends),
         }
-        self._arguments[self._sender] = _flags(peer=",".join(f"127.0.0.1:{port}" for port in to), **sends)
         self._session = ""
 
     @property
@@ -170,9 +167,8 @@ class Pair:
         if self._relayed:
             self._path.start(*self._way)
             self._path.until_output("ready", _TIMEOUT_S)
-        for process in self._receivers:
-            self._start(process)
-            process.until_output("listening on ", _TIMEOUT_S)
+        self._start(self._receiver)
+        self._receiver.until_output("listening on ", _TIMEOUT_S)
         self._start(self._sender)
         self._session = self._sender.until_output("session ", _TIMEOUT_S)
         self._wait_for(1)
@@ -180,7 +176,7 @@ class Pair:
     def life(self, call: int) -> str:
         """Starts the process of the episode anew, until it ends at a call; returns the point."""
         lab, condition = self._lab, self._condition
-        victim = self._sender if lab.episode.end == "sender" else lab.random.choice(self._receivers)
+        victim = self._sender if lab.episode.end == "sender" else self._receiver
         victim.kill()
         self._start_all(but=victim)
         if condition == "backlog":
@@ -189,13 +185,13 @@ class Pair:
         journal = self._start(victim, *_flags(fault=f"{lab.episode.kind}:{call}"), f"--clock={clock}")
         self._disturb(victim)
         point = lab.died(victim, journal, _STOPPED_LIFE_S if condition == "stopped" else _LIFE_S)
-        for process in (self._sender, *self._receivers):
+        for process in (self._sender, self._receiver):
             process.signal(signal.SIGCONT)
         return point
 
     def _disturb(self, victim: Forked) -> None:
         """Does what the condition is, beside the life of a process."""
-        other, between_s = self._receivers[0] if victim is self._sender else self._sender, self._lab.random.uniform
+        other, between_s = self._receiver if victim is self._sender else self._sender, self._lab.random.uniform
         time.sleep(between_s(0.0, 0.2) if self._condition in ("stopped", "cut", "datagrams") else 0.0)
         if self._condition == "stopped":
             other.signal(signal.SIGSTOP)
@@ -209,30 +205,30 @@ class Pair:
             other.signal(signal.SIGCONT)
 
     def audit(self, promised: Sequence[int]) -> list[int]:
-        """The number of faults of each kind in what the receivers have, of which these must be there."""
-        return audit(promised, *(records_in(out, self._session) for out in self._outs)).counts()
+        """The number of faults of each kind in what the receiver has, of which these must be there."""
+        return audit(promised, records_in(self._out, self._session)).counts()
 
     def finish(self) -> list[int]:
-        """Ends the sender, and returns the faults in what the receivers have of all that it has captured."""
+        """Ends the sender, and returns the faults in what the receiver has of all that it has captured."""
         self._start_all()
         self._wait_for(_FINAL_FRAMES)
         self._sender.signal(signal.SIGTERM)
         captured = int(self._sender.until_output("delivered ", _DRAIN_S).split()[0])
         faults = self.audit(range(captured))
-        for process in self._receivers:
-            process.signal(signal.SIGTERM)
-            if not process.ended(_TIMEOUT_S) or process.exit_code:
-                raise OutputError(f"a receiver ended with exit code {process.exit_code}: {process.errors}")
-        faults[-1] += sum(len(wrong_in_recordings(out / "recorded")) for out in self._outs)
+        receiver = self._receiver
+        receiver.signal(signal.SIGTERM)
+        if not receiver.ended(_TIMEOUT_S) or receiver.exit_code:
+            raise OutputError(f"a receiver ended with exit code {receiver.exit_code}: {receiver.errors}")
+        faults[-1] += len(wrong_in_recordings(self._out / "recorded"))
         return faults
 
     def close(self) -> None:
-        for process in (self._sender, *self._receivers, self._path):
+        for process in (self._sender, self._receiver, self._path):
             process.kill()
 
     def _start_all(self, but: Forked | None = None) -> None:
         """Starts what does not run."""
-        for process in (*self._receivers, self._sender):
+        for process in (self._receiver, self._sender):
             if process is not but and process.ended(0.0):
                 self._start(process)
 
@@ -246,6 +242,6 @@ class Pair:
         began_s, wanted = time.monotonic(), len(self.acknowledged) + more
         while len(self.acknowledged) < wanted:
             if time.monotonic() > began_s + _TIMEOUT_S:
-                errors = f"{self._sender.errors}; {[each.errors for each in self._receivers]}"
+                errors = f"{self._sender.errors}; {self._receiver.errors}"
                 raise OutputError(f"a sender got no acknowledgement for {_TIMEOUT_S:g} s: {errors}")
             time.sleep(0.005)

@@ -13,7 +13,7 @@ import receiver.config
 import sender.link.diagnosis
 from common.clock import STEADY_CLOCK, Clock
 from common.codec.packet import CODEC_VERSION
-from common.io.addresses import Address, Addresses
+from common.io.addresses import Address
 from common.wire.convert import Hello
 from common.wire.frame_messages import SenderReport
 from common.wire.traffic import Traffic
@@ -138,7 +138,7 @@ class LinkFixture:
         if spool is not None:
             session, secret, resume, durable = spool.session_id, spool.session_secret, spool.resumed, True
         client = LinkClient(
-            LinkConfig(peer=Addresses((peer,)), connect_timeout=connect_timeout, reconnect_timeout=reconnect_timeout),
+            LinkConfig(peer=peer, connect_timeout=connect_timeout, reconnect_timeout=reconnect_timeout),
             Hello(session, "test", codec_version, MODEL, live, resume, durable=durable, session_secret=secret),
             encoder or CountingCodec(),
             observer=observer if notified is None else Observers(observer, notified),

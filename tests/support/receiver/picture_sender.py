@@ -20,7 +20,7 @@ from common.codec.frame_state import EncodedFrame
 from common.codec.packet import CODEC_VERSION
 from common.errors import exit_code_of
 from common.frames import LabelFrame, PersonLabels
-from common.io.addresses import Addresses
+from common.io.addresses import Address
 from common.labels import GROUPS
 from common.texture.atlas import TILES
 from common.texture.atlas import encode as encode_tile
@@ -64,7 +64,7 @@ async def run(options: argparse.Namespace) -> None:
             session_secret=secrets.token_bytes(32),
         )
         transport = Transport(SecurityConfig(token_file=options.token_file))
-        config = LinkConfig(peer=Addresses.parse(options.peer))
+        config = LinkConfig(peer=Address.parse(options.peer))
         link = LinkClient(config, hello, Encoder(FrameCodec(networks)), transport=transport)
         await link.connect()
         frames, seen = iter(source), 0

@@ -119,6 +119,7 @@ def test_option_that_repeats_has_all_values_of_the_uppermost_place(tmp_path: Pat
         (["--policy", "best"], "--policy: 'best' is none of capacity, paper"),
         (["--peer", "50051"], "--peer: '50051' is not host:port"),
         (["--peer", "nowhere:x"], "--peer: 'nowhere:x' is not host:port"),
+        (["--peer", "a:1,b:2"], "--peer: 'a:1,b:2': give one address, such as 127.0.0.1:50051"),
         (["--peer"], "--peer: expected one argument"),
         (["--metrics", "nowhere"], "--metrics: 'nowhere' is not host:port"),
         (["--focal-px", "nan"], "--focal-px: 'nan' is not finite"),

@@ -10,7 +10,7 @@ import pytest
 
 from common.errors import OutputError
 from common.io import files
-from common.io.addresses import Address, Addresses, bound_socket
+from common.io.addresses import Address, bound_socket
 from common.io.files import (
     PrivateFolder,
     atomic_replacement,
@@ -214,23 +214,10 @@ def test_bound_socket_finds_an_address_busy_while_a_server_listens(host: str) ->
     bound_socket(address).close()
 
 
-def test_addresses_are_separated_by_commas_and_completed_by_the_default() -> None:
-    default = Addresses((Address("127.0.0.1", 50051),))
-    parsed = Addresses.parse("studio, [::1]:9,:7", default)
-    assert parsed.each == (Address("studio", 50051), Address("::1", 9), Address("127.0.0.1", 7))
-    assert str(parsed) == "studio:50051,[::1]:9,127.0.0.1:7"
-    assert Addresses.parse("studio:1") == Addresses((Address("studio", 1),))
-
-
-@pytest.mark.parametrize(
-    ("text", "message"),
-    [("a:1,", "is not host:port"), ("a:1,b", "is not host:port"), ("a:1,a:1", "twice"), ("", "is not")],
-)
-def test_addresses_that_are_wrong(text: str, message: str) -> None:
-    with pytest.raises(ValueError, match=message):
-        Addresses.parse(text)
-    with pytest.raises(ValueError, match="no address"):
-        Addresses(())
+def test_several_addresses_are_refused() -> None:
+    for text in ("a:1,b:2", "a,b", "a:1,", "[::1]:1,[::1]:2"):
+        with pytest.raises(ValueError, match="give one address, such as"):
+            Address.parse(text, Address("127.0.0.1", 50051))
 
 
 def test_addresses_of_ip_and_names() -> None:

@@ -11,7 +11,7 @@ from common.errors import ModelMismatch, PeerError, VersionMismatch
 from common.io.addresses import Address
 from common.wire.convert import Hello, Welcome
 from common.wire.stream import StreamBroken
-from sender.link.connector import Backoff, ClientStream, Connector, StandbyConnection
+from sender.link.connector import Backoff, Connector, StandbyConnection
 from tests.support.link.counting_codec import MODEL, SECRET, SESSION, settle, until
 from tests.support.link.scripted_receiver import FULL, WELCOME, ScriptedReceiver
 
@@ -95,7 +95,7 @@ HELLO = Hello(SESSION, "test", 1, MODEL, live=True, session_secret=SECRET)
 
 
 def connector(receiver: ScriptedReceiver, timeout_s: float = 60.0) -> Connector:
-    return Connector([PEER], receiver, random.Random(1), connect_timeout_s=timeout_s, reconnect_timeout_s=timeout_s)
+    return Connector(PEER, receiver, random.Random(1), connect_timeout_s=timeout_s, reconnect_timeout_s=timeout_s)
 
 
 def test_backoff_doubles_up_to_the_cap_with_at_most_half_jitter() -> None:
@@ -206,7 +206,7 @@ async def test_connect_waits_for_a_full_receiver_beyond_the_connect_timeout(
     short_delays: None, caplog: pytest.LogCaptureFixture
 ) -> None:
     receiver = ScriptedReceiver(*[FULL] * 20, WELCOME)
-    opener = Connector([PEER], receiver, random.Random(1), connect_timeout_s=0.05, reconnect_timeout_s=60.0)
+    opener = Connector(PEER, receiver, random.Random(1), connect_timeout_s=0.05, reconnect_timeout_s=60.0)
     stream, welcome = await opener.connect(HELLO)
     assert welcome == WELCOME
     assert caplog.messages == ["the receiver at 127.0.0.1:50051 is full for now: 64 sessions; waiting"]
@@ -215,7 +215,7 @@ async def test_connect_waits_for_a_full_receiver_beyond_the_connect_timeout(
 
 async def test_receiver_that_stays_full(short_delays: None) -> None:
     receiver = ScriptedReceiver(always=FULL)
-    opener = Connector([PEER], receiver, random.Random(1), connect_timeout_s=0.1, reconnect_timeout_s=0.3)
+    opener = Connector(PEER, receiver, random.Random(1), connect_timeout_s=0.1, reconnect_timeout_s=0.3)
     with pytest.raises(
         PeerError, match=r"had no room within 0\.3 s \(full for now.*\): try again later, or give a longer --reconn"
     ):
@@ -275,65 +275,3 @@ async def test_time_counts_from_the_last_progress(short_delays: None) -> None:
             while True:
                 await opener.reconnect(HELLO, "the disk is full")
         opener.made_progress()
-
-
-class Fronts:
-    """Several receivers; each has its own script."""
-
-    def __init__(self, **receivers: ScriptedReceiver) -> None:
-        self.peers = [Address(name, 1) for name in receivers]
-        self._receivers = receivers
-        self.tried: list[str] = []
-
-    async def reach(self, peer: Address) -> ClientStream:
-        self.tried.append(peer.host)
-        return await self._receivers[peer.host].reach(peer)
-
-    async def diagnose(self, peer: Address) -> str | None:
-        return await self._receivers[peer.host].diagnose(peer)
-
-    def connector(self, timeout_s: float = 60.0) -> Connector:
-        return Connector(self.peers, self, random.Random(1), connect_timeout_s=timeout_s, reconnect_timeout_s=timeout_s)
-
-
-async def test_next_receiver_is_tried_without_delay(monkeypatch: pytest.MonkeyPatch) -> None:
-    fronts = Fronts(a=ScriptedReceiver(), b=ScriptedReceiver(FULL, WELCOME), c=ScriptedReceiver(WELCOME))
-    slept: list[float] = []
-    monkeypatch.setattr("sender.link.connector.asyncio.sleep", slept.append)
-    opener = fronts.connector()
-    stream, _ = await opener.connect(HELLO)
-    assert (fronts.tried, opener.peer, slept) == (["a", "b", "c"], fronts.peers[2], [])
-    await stream.close()
-
-
-async def test_delay_only_after_a_whole_round(short_delays: None) -> None:
-    fronts = Fronts(a=ScriptedReceiver(FULL, WELCOME), b=ScriptedReceiver(FULL))
-    stream, _ = await fronts.connector().connect(HELLO)
-    assert fronts.tried == ["a", "b", "a"]
-    await stream.close()
-
-
-async def test_receiver_that_took_the_session_last_is_tried_first() -> None:
-    fronts = Fronts(a=ScriptedReceiver(None, WELCOME), b=ScriptedReceiver(WELCOME))
-    opener = fronts.connector()
-    await (await opener.connect(HELLO))[0].close()
-    opener.made_progress()
-    stream, _ = await opener.reconnect(HELLO, "connection reset")
-    assert fronts.tried == ["a", "b", "b", "a"]
-    await stream.close()
-
-
-async def test_silent_receiver_holds_the_sender_up_for_a_short_time_only(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("sender.link.connector._FIRST_ATTEMPT_S", 0.05)
-    silent = ScriptedReceiver()
-    silent.network.clear()
-    fronts = Fronts(a=silent, b=ScriptedReceiver(WELCOME))
-    stream, _ = await fronts.connector().connect(HELLO)
-    assert fronts.tried == ["a", "b"]
-    await stream.close()
-
-
-async def test_error_names_every_receiver() -> None:
-    fronts = Fronts(a=ScriptedReceiver(), b=ScriptedReceiver())
-    with pytest.raises(PeerError, match=r"no receiver at a:1 or b:1 within 0\.3 s"):
-        await fronts.connector(0.3).connect(HELLO)
