@@ -9,14 +9,12 @@ from common.arrays import Float64Array, FloatArray
 from common.body.model import BodyModel
 from common.body.surface_space import SURFACE_SIZE, SurfaceSpace
 from common.body.template import BodyTemplate
-from common.labels import concatenate, group_slices
 from common.synthetic.assets.appearance import sample_appearance
 from common.synthetic.assets.binding import OutfitDisplacer, load_bindings
 from common.synthetic.assets.garments import Canvas
 from common.synthetic.assets.wardrobe import Wardrobe
 from common.synthetic.dataset import DRESSED, SEED_RANGES, identity_rows
 from common.synthetic.kinds import KindSampler
-from common.synthetic.render_shards import Batch
 from common.synthetic.renderer import Renderer
 from common.synthetic.scene.scene import scene_maker
 from common.wear_kinds import VALUES
@@ -28,7 +26,6 @@ from sender.perception.crop import CropBox
 from sender.perception.predictor import Perception
 from sender.perception.track import ObservedPerson, TrackedPerson
 from sender.train.worn import hidden_unknown
-from tests.bench.perceived import CropSender
 
 _SEED = SEED_RANGES["test"].start + 77
 _WORN_PX, _WEARERS = 192, 48
@@ -48,17 +45,6 @@ def misread_kinds() -> list[float]:
         read = [int(shares[name].argmax()) for name in VALUES]
         found.append(float(np.mean([not each >> value & 1 for each, value in zip(possible, read, strict=True)])))
     return found
-
-
-@torch.inference_mode()
-def clothes_errors(batch: Batch) -> list[float]:
-    """Mean distance from the true clothes, mm, of `surface` labels as read from one picture."""
-    space, where = SurfaceSpace.load(), group_slices()["surface"]
-    read = np.stack([concatenate(crop.labels.labels)[where] for crop in CropSender().perceive(batch)])
-    true, shown = (
-        space.decode(torch.from_numpy(np.asarray(entries, np.float32))) for entries in (batch["surface"], read)
-    )
-    return list((1000 * (shown - true).norm(dim=-1).mean(-1)).tolist())
 
 
 @torch.inference_mode()

@@ -37,7 +37,7 @@ from tests.bench.hands.__main__ import fitted_errors
 from tests.bench.measures import centred, mean_distance_mm
 from tests.bench.people.crops import TruePerson, Truth, truth_fields
 from tests.bench.perceived import CropSender, LabelJoints
-from tests.integration.networks.clothes_floors import clothes_errors, misread_kinds, outfit_errors
+from tests.integration.networks.clothes_floors import misread_kinds, outfit_errors
 from tests.integration.networks.motion_floors import continued_motion, unseen_legs
 
 _FRAME_SIZE, _BACKGROUNDS = 416, 12
@@ -176,7 +176,6 @@ FIGURES: Mapping[str, Callable[[TestPeople], list[float]]] = {
     "lifting": lifted_joints,
     "pose_errors": unexpected_errors,
     "confidence": confidence_error,
-    "clothing": lambda test: clothes_errors(test.batch),
     "wears": lambda _: misread_kinds(),
     "face": lambda _: unread_faces(),
     "hands": lambda _: fitted_errors(_HANDS, seed=20_000_003),

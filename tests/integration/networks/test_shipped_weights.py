@@ -30,7 +30,6 @@ FLOORS = {
     "lifting": 137.0,
     "pose_errors": 0.35,
     "confidence": 0.3,
-    "clothing": 7.6,
     "wears": 0.6,
     "face": 0.35,
     "hands": 45.0,
