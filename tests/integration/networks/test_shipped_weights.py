@@ -33,7 +33,7 @@ FLOORS = {
     "wears": 0.6,
     "face": 0.35,
     "hands": 45.0,
-    "diffusion": 13.7,
+    "diffusion": 0.1,
     "image_channel": 15.0,
     "motion": 0.87,
     "poses": 2.9,
