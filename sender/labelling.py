@@ -16,7 +16,6 @@ from common.io.logs import RepeatedLines
 from common.text import printable
 from common.weights.devices import resolve_device
 from common.weights.graph_cache import GRAPHS
-from sender.attributes.surface import SurfaceReader
 from sender.capture.source import CapturedFrame
 from sender.config import SenderConfig
 from sender.face.face_reader import FaceStage
@@ -54,13 +53,11 @@ class Networks(NamedTuple):
     """What labels people.
 
     Args:
-        clothing: a reader.
-        expression: those of hands, which take the time of several frames, and of faces.
+        expression: readers of hands, which take the time of several frames, and of faces.
     """
 
     perception: PerceptionStage
     semantics: SemanticsStage
-    clothing: Reader
     expression: Sequence[Reader] = ()
 
     @classmethod
@@ -79,7 +76,6 @@ class Networks(NamedTuple):
         return cls(
             perception,
             SemanticsStage.load(config.smoothing, device),
-            SurfaceReader.load(device),
             [each for each in (HandsStage.load(), FaceStage.load(perception.face_reader)) if each] if reads else (),
         )
 
@@ -89,7 +85,6 @@ class Networks(NamedTuple):
         return type(self)(
             self.perception.anew(config.tracking, cameras=cameras),
             self.semantics.anew(config.smoothing),
-            self.clothing,
             self.expression if reads else (),
         )
 
@@ -143,7 +138,7 @@ class Labelling:
             later: the frames of its source that are perceived already.
         """
         frame, observed = perceived.frame, perceived.observed
-        _, semantics, clothing, expression = self._networks
+        _, semantics, expression = self._networks
         if perceived.begins:
             self._observed = 0
         self._schedule.begin(perceived.now_s)
@@ -157,8 +152,6 @@ class Labelling:
                 read, self._observed = (), 0
                 semantics.forget()
             view = PeopleView(frame.image, frame.camera, read, self._schedule, perceived.step_s, self._stills)
-            with self._without(clothing.part):
-                clothing.label(view)
         with self._metrics.stage("expression") if expression else nullcontext():
             for reader in expression:
                 with self._without(reader.part):

@@ -16,7 +16,7 @@ from common.io.telemetry import DaemonMetrics, StageSpan
 from common.labels import GROUP_NAMES
 
 STAGES = ("capture", "perception", "preview", "semantics", "expression", "wears", "colours", "codec", "channel")
-PARTS = ("perception", "semantics", "clothing", "hands", "face", "preview", "wears", "colours", "channel")
+PARTS = ("perception", "semantics", "hands", "face", "preview", "wears", "colours", "channel")
 """What a frame goes on without where it fails (`sender.labelling`)."""
 ROUND_TRIP_BUCKETS_S = (0.001, 0.003, 0.01, 0.02, 0.05, 0.1, 0.15, 0.2, 0.3, 0.5, 1.0, 2.0, 5.0)
 CHANNEL_FATES = ("encoded", "failed")

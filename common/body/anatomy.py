@@ -9,8 +9,6 @@ SURFACE_SPACE_FILE = WEIGHTS_DIRECTORY / "surface_space.safetensors"
 EXPRESSION_SPACE_FILE = WEIGHTS_DIRECTORY / "expression_space.safetensors"
 
 SHAPE_SIZE = 10
-POINTS = 2048
-TOKENS = 128
 ATLAS_SIZE = 512
 """Texels along a side of the texture atlas."""
 LID_LOOPS = 2

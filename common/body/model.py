@@ -105,12 +105,6 @@ def matrix_to_rotation_6d(matrix: Tensor) -> Tensor:
 
 
 WEIGHTS_NAME = "body"
-_SHAPE_SPACE = {
-    "point_corners": "point_corners",
-    "point_barycentric": "point_barycentric",
-    "shape_table": "coefficients",
-}
-"""Attribute of the body → tensor of the shape space."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -171,8 +165,6 @@ class BodyModel(nn.Module):
     weights: Tensor
     regressor: Tensor
     curl_axes: Tensor
-    point_corners: Tensor
-    point_barycentric: Tensor
     texture_coordinates: Tensor
     texel: Tensor
     texel_face: Tensor
@@ -247,13 +239,6 @@ class BodyModel(nn.Module):
         """(B, V, 3) → (B, 17, 3): COCO keypoints, by Anny's linear regressor."""
         return self.regressor @ vertices
 
-    def surface_points(self, vertices: Tensor) -> tuple[Tensor, Tensor]:
-        """(B, V, 3) → points (B, 2048, 3) at fixed barycentric positions on the skin, their outward unit normals."""
-        corners = vertices[:, self.point_corners]
-        points = torch.einsum("pc,bpcd->bpd", self.point_barycentric, corners)
-        edges = corners[:, :, 1:] - corners[:, :, :1]
-        return points, F.normalize(torch.linalg.cross(edges[:, :, 0], edges[:, :, 1]), dim=-1)
-
 
 class KeypointKinematics(nn.Module):
     """COCO keypoints from the skeleton alone, exact and differentiable, without skinning the mesh.
@@ -326,13 +311,12 @@ def skin(rest: Tensor, rest_joints: Tensor, positions: Tensor, rotations: Tensor
 
 @lru_cache(maxsize=1)
 def _load_tensors() -> dict[str, Tensor]:
-    """The body's file and what the shape space has of it; all bodies of a process share the memory."""
+    """The body's file and the table of the shape space; all bodies of a process share the memory."""
     try:
-        space = load_file(SHAPE_SPACE_FILE)
-        shared = {name: space[source] for name, source in _SHAPE_SPACE.items()}
+        coefficients = load_file(SHAPE_SPACE_FILE)["coefficients"]
     except (OSError, SafetensorError, KeyError) as error:
         raise WeightsError(f"{SHAPE_SPACE_FILE.name} is missing or damaged; reinstall bodywire") from error
-    return load_weights(WEIGHTS_NAME) | shared
+    return load_weights(WEIGHTS_NAME) | {"shape_table": coefficients}
 
 
 def _curl_of_phalanx() -> list[int]:

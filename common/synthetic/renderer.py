@@ -4,7 +4,6 @@ import importlib
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from functools import cached_property
 
 import moderngl
 import numpy as np
@@ -18,32 +17,17 @@ from common.synthetic.assets.garments import Canvas, Garment
 from common.synthetic.assets.wardrobe import bare_faces
 
 
-@dataclass(frozen=True, eq=False)
-class Looseness:
-    """The offset of loose painted clothes on a body or garment.
-
-    Args:
-        offset: (N, 3) on the mean body in the rest pose, metres.
-        material: (N,) index into `appearance.MATERIALS`.
-    """
-
-    offset: FloatArray
-    material: ByteArray
-
-
 class MeshBuffers:
     """Buffers of a body or a garment: constant attributes are uploaded once, vertices for every image.
 
     Args:
         image: draws the mesh.
-        looseness: computes the offset of loose clothes.
     """
 
     def __init__(
         self,
         context: moderngl.Context,
         image: moderngl.Program,
-        looseness: moderngl.Program,
         shape: Canvas | Garment,
     ) -> None:
         self._faces = shape.faces.astype(np.int32)
@@ -62,10 +46,7 @@ class MeshBuffers:
             index_buffer=self._index,
             index_element_size=4,
         )
-        self._offsets = context.buffer(reserve=len(shape.rest) * 8)
-        self._looseness = context.vertex_array(looseness, [(constants, "3f 4f 1x4 4f", "rest", "limb", "folds")])
-        self._rest = shape.rest
-        self._resources = (self._mesh, self._looseness, self._dynamic, self._index, constants, self._offsets)
+        self._resources = (self._mesh, self._dynamic, self._index, constants)
 
     def draw(self, vertices: FloatArray, faces: BoolArray | None = None) -> None:
         """Draws the mesh, or only the triangles that `faces` (F,) selects."""
@@ -77,16 +58,6 @@ class MeshBuffers:
         self._index.write(visible.tobytes())
         self._all_faces = faces is None
         self._mesh.render(vertices=visible.size)
-
-    def looseness(self) -> Looseness:
-        """The offset of loose clothes on the mean body in the rest pose."""
-        self._looseness.transform(self._offsets, mode=moderngl.POINTS)
-        values = np.frombuffer(self._offsets.read(), np.float32).reshape(-1, 2)
-        return Looseness(values[:, :1] * self._rest_normals, np.round(values[:, 1]).astype(np.uint8))
-
-    @cached_property
-    def _rest_normals(self) -> FloatArray:
-        return self._normals(self._rest)
 
     def release(self) -> None:
         """Frees the buffers."""
@@ -248,9 +219,6 @@ void main() {
 """
 )
 
-# Where the second number of a pixel's truth has 1 + person, region, material and normal; 0 is the background.
-TRUTH_BITS = {"person": 25, "region": 20, "material": 16, "normal": 0}
-
 FRAGMENT = (
     """
 #version 330
@@ -264,9 +232,8 @@ uniform vec3 light_colour[3];
 uniform vec3 sky_colour;
 uniform vec3 ground_colour;
 uniform vec3 up;
-uniform float instance;
 layout(location = 0) out vec4 colour;
-layout(location = 1) out uvec2 truth;  // camera depth (m) as bits; person, region, material, normal, see TRUTH_BITS
+layout(location = 1) out uvec2 truth;  // camera depth (m) as bits; 1 + region
 """
     + PAINT
     + """
@@ -292,43 +259,14 @@ void main() {
     }
     vec3 linear = albedo * shade + gloss * finish[m].r;
     colour = vec4(sqrt(clamp(linear, 0.0, 1.0)), 1.0);
-    // The normal as a point of the unfolded octahedron, 8 bits each way (Meyer et al. 2010).
-    vec2 flat_normal = outward.xy / (abs(outward.x) + abs(outward.y) + abs(outward.z));
-    vec2 sides = vec2(flat_normal.x < 0.0 ? -1.0 : 1.0, flat_normal.y < 0.0 ? -1.0 : 1.0);
-    if (outward.z > 0.0) flat_normal = (1.0 - abs(flat_normal.yx)) * sides;
-    uvec2 folded = uvec2(round((flat_normal * 0.5 + 0.5) * 255.0));
-    uint what = uint(1.0 + instance) << 25 | uint(v_region) << 20 | uint(m) << 16 | folded.x << 8 | folded.y;
-    truth = uvec2(floatBitsToUint(v_position.z), what);
+    truth = uvec2(floatBitsToUint(v_position.z), uint(v_region) + 1u);
 }
 """
 )
-
-# Transform feedback over vertices: the offset of loose painted clothes and the material, independent of shape and pose.
-LOOSENESS = (
-    """
-#version 330
-in vec3 rest;
-in vec4 limb;
-in vec4 folds;
-out vec2 looseness;  // metres, material
-"""
-    + PAINT
-    + LOOSEN
-    + """
-void main() {
-    int m = material(limb, rest);
-    looseness = vec2(offset_of(folds, m), float(m));
-    gl_Position = vec4(0.0);
-}
-"""
-)
-
 
 _NEAR_M, _FAR_M = 0.05, 60.0
 _MAX_GARMENTS = 96
 """Garments whose buffers are kept; tailored garments are worn once."""
-_REGION_MASK, _MATERIAL_MASK = 31, 15
-"""Bits of a region and of a material in the truth of a pixel (`shaders.TRUTH_BITS`)."""
 
 
 class RendererUnavailable(UsageError):
@@ -382,17 +320,15 @@ class Rendering:
         colour: (H, W, 4) uint8 RGB and coverage (0 or 255).
         depth: (H, W) float32 camera z of the visible surface, metres; 0 for the background.
         part: (H, W) uint8 1 + region index; 0 for the background.
-        cloth: (H, W) uint32 material and normal of the visible surface, for `cloth_of`.
     """
 
     colour: ByteArray
     depth: FloatArray
     part: ByteArray
-    cloth: npt.NDArray[np.uint32]
 
 
 class Renderer:
-    """Renders bodies and garments to colour, depth, person and body part; one per process is enough.
+    """Renders bodies and garments to colour, depth and body part; one per process is enough.
 
     Raises:
         RendererUnavailable: OpenGL 3.3 over EGL is not available; the message names the packages to install.
@@ -402,7 +338,6 @@ class Renderer:
         self.context = create_context()
         self.canvas = canvas
         self._program = self.context.program(vertex_shader=VERTEX, fragment_shader=FRAGMENT)
-        self._looseness = self.context.program(vertex_shader=LOOSENESS, varyings=("looseness",))
         self._body = self._buffers(canvas)
         self._garments: dict[Garment, MeshBuffers] = {}
         self._targets: dict[tuple[int, int], moderngl.Framebuffer] = {}
@@ -418,20 +353,13 @@ class Renderer:
             target.use()
             target.clear(0.0, 0.0, 0.0, 0.0)
             self._set_scene(view, light, np.array([0, -1, 0], np.float32) if up is None else up)
-            for index, figure in enumerate(people):
-                self._draw(index, figure)
+            for figure in people:
+                self._draw(figure)
             return self._read(target, view)
 
-    def looseness(self, appearance: Appearance, garment: Garment | None = None) -> Looseness:
-        """The offset of loose painted clothes of the body or of a garment, whatever the shape and pose."""
-        with self.context:
-            self._target(1, 1).use()  # transform feedback needs a complete framebuffer
-            set_uniforms(self._looseness, appearance_uniforms(appearance, self.canvas))
-            return (self._garment_buffers(garment) if garment else self._body).looseness()
-
-    def _draw(self, index: int, figure: Figure) -> None:
+    def _draw(self, figure: Figure) -> None:
         self.context.enable(moderngl.CULL_FACE)
-        set_uniforms(self._program, {"instance": index} | appearance_uniforms(figure.appearance, self.canvas))
+        set_uniforms(self._program, appearance_uniforms(figure.appearance, self.canvas))
         self._body.draw(figure.vertices, self._bare(figure) if figure.worn else None)
         # The inside of sleeves, skirts and hair is visible.
         self.context.disable(moderngl.CULL_FACE)
@@ -450,7 +378,7 @@ class Renderer:
         return self._garments[garment]
 
     def _buffers(self, shape: Canvas | Garment) -> MeshBuffers:
-        return MeshBuffers(self.context, self._program, self._looseness, shape)
+        return MeshBuffers(self.context, self._program, shape)
 
     def _target(self, width: int, height: int) -> moderngl.Framebuffer:
         if (width, height) not in self._targets:
@@ -482,27 +410,8 @@ class Renderer:
         shape = (view.height, view.width)
         colour = np.frombuffer(target.read(components=4, attachment=0), np.uint8).reshape(*shape, 4)
         truth = np.frombuffer(target.read(components=2, attachment=1, dtype="u4"), np.uint32).reshape(*shape, 2)
-        depth, what = np.ascontiguousarray(truth[..., 0]).view(np.float32), np.ascontiguousarray(truth[..., 1])
-        # The background's 0 becomes 255.
-        region = (what >> np.uint32(TRUTH_BITS["region"])).astype(np.uint8) & np.uint8(_REGION_MASK)
-        part = np.where(what > 0, region + np.uint8(1), np.uint8(0))
-        return Rendering(colour, depth, part, what)
-
-
-def cloth_of(pixels: npt.NDArray[np.uint32]) -> tuple[ByteArray, FloatArray]:
-    """Materials (N,), 1 + index into `appearance.MATERIALS`, and normals (N, 3) of pixels (N,) of `Rendering.cloth`.
-
-    The normal is in camera space, without wrinkles, and exact to a degree.  The background has material 0.
-    """
-    material = (pixels >> np.uint32(TRUTH_BITS["material"])).astype(np.uint8) & np.uint8(_MATERIAL_MASK)
-    folded = np.stack([pixels >> np.uint32(8), pixels], -1) & np.uint32(255)
-    plane = folded.astype(np.float32) / np.float32(127.5) - 1
-    toward = 1 - np.abs(plane).sum(-1)
-    folds = np.maximum(-toward, 0)[..., None]
-    plane = plane - np.copysign(folds, plane)
-    normals = np.concatenate([plane, -toward[..., None]], -1)
-    normals /= np.linalg.norm(normals, axis=-1, keepdims=True)
-    return np.where(pixels > 0, material + np.uint8(1), np.uint8(0)), normals
+        depth = np.ascontiguousarray(truth[..., 0]).view(np.float32)
+        return Rendering(colour, depth, truth[..., 1].astype(np.uint8))
 
 
 def create_context() -> moderngl.Context:

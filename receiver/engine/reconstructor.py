@@ -57,7 +57,7 @@ from receiver.engine.engine import (
 from receiver.engine.observer import EngineObserver
 from receiver.mesh.skinned_glb import PosedBody, Skeleton
 from receiver.mesh.triangle_mesh import SurfaceMesh
-from receiver.outfits.guidance import Displacements, Guidance
+from receiver.outfits.guidance import Displacements, Outfits
 from receiver.surface.binding import SurfaceCarrying
 from receiver.surface.people import PeopleSurfaces
 from receiver.texture.face_detail import FaceDetail
@@ -168,17 +168,17 @@ class Reconstructor:
 
     def prepare(self) -> None:
         """Loads the networks, and what follows from the body. Raises WeightsError as `load`."""
-        body, labels, clothes = self._skin.model, LabelSpace.load().to(self._device), SurfaceSpace.load()
+        body, labels = self._skin.model, LabelSpace.load().to(self._device)
         self._scales = ScaleEstimator(body)
         self._expression = ExpressionSpace.load()
-        outfits = Guidance.load(self._skin.template, clothes, self._device)
+        outfits = Outfits.load(self._skin.template, self._device)
         head = load_head_shapes(body).cpu()[:, self._skin.template.kept]
-        self._displacements = Displacements(clothes, head, outfits, self._skin.span)
+        self._displacements = Displacements(head, outfits, self._skin.span)
         layout = AtlasLayout.from_body(body)
         face = FaceDetail(body, self._skin.template, layout)
         self._painter = Painter(body, self._skin.template, layout, face)
         self._surfaces = PeopleSurfaces(
-            self._surface, body, self._skin.template, face.geometry, clothes.mean, self._painter.corners
+            self._surface, body, self._skin.template, face.geometry, SurfaceSpace.load().mean, self._painter.corners
         )
         self._drawn = lru_cache(_UNPAINTED_PEOPLE)(
             lambda colours: face.on_vertices(self._skin.coloured(np.frombuffer(colours, np.float32).reshape(-1, 3)))

@@ -203,7 +203,7 @@ def dressed(character: Character, change: Kinds) -> Character:
     """The character, of the body model's body, with other kinds of what it wears. Raises WeightsError."""
     drawn = _drawn(character.kinds, character.identity)
     other_kinds = _drawn(worn_together({**character.kinds, **change}, fixed=change), character.identity)
-    x = _measures(drawn)
+    x = _diffusion().sample(drawn)
     before, after = _dresser().dress(decode_outfit(drawn, x)), _dresser().dress(decode_outfit(other_kinds, x))
     skin = bare_skin(character)
     recorded: FloatArray = ((character.mesh.vertices - skin) * Y_UP).astype(np.float32)
@@ -230,7 +230,7 @@ def spanned(character: Character) -> Character:
 def worn_parts(character: Character) -> IntArray:
     """(V',) the part that is outermost in a character's outfit: index into `PARTS`."""
     drawn = _drawn(character.kinds, character.identity)
-    return _dresser().dress(decode_outfit(drawn, _measures(drawn))).part
+    return _dresser().dress(decode_outfit(drawn, _diffusion().sample(drawn))).part
 
 
 def bare_skin(character: Character) -> Float64Array:
@@ -262,11 +262,6 @@ def _template() -> BodyTemplate:
 @functools.cache
 def _diffusion() -> OutfitDiffusion:
     return OutfitDiffusion.load()
-
-
-def _measures(drawn: Draw) -> Float64Array:
-    """x (D,) of an outfit as the receiver generates it of whom nothing but the kinds is known."""
-    return _diffusion().sample(drawn, np.zeros(0, np.float32), np.zeros(0))
 
 
 def _kept(recorded: FloatArray, before: Outfit, after: Outfit) -> BoolArray:

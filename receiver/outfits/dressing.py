@@ -225,7 +225,6 @@ _BENEATH: Final = 1.4
 _FADES: Final = 0.04
 _SKIRT_FADES: Final = 0.13  # the same of skirts and tails
 _COVERED_M: Final = 3e-4  # a suit covers what it moves by more
-_WORN_M: Final = 1e-3  # headwear, hair or shoes are where the outfit is thicker
 _OPENS_AT: Final = 1.3  # an open front narrows to nothing there, up the torso
 _OPEN_ABOVE: Final = 0.0  # and goes so far down the torso
 _CLOSED_M: Final = 0.009  # narrower ones are closed
@@ -321,13 +320,9 @@ class Dresser:
         self._outward = {name: self._outward_of(name, template) for name in names}
         self._covered = {name: _lengths(shells.fields[name]) > _COVERED_M for name in names}
 
-    def dress(self, latent: OutfitLatent, unseen: float = 1.0) -> Outfit:
-        """The outfit of z'.
-
-        Args:
-            unseen: 1 for cloth that hangs as freely as it would, 0 for what lies as far from the body as was measured.
-        """
-        worn = _Worn(self._normals, len(self._rest), unseen)
+    def dress(self, latent: OutfitLatent) -> Outfit:
+        """The outfit of z'."""
+        worn = _Worn(self._normals, len(self._rest))
         self._shoes(worn, latent)
         self._bottom(worn, latent)
         self._top(worn, latent)
@@ -340,14 +335,6 @@ class Dresser:
         limb = self._arm if part == "top" else self._leg
         least = min(end, _LONGEST) - _SHORTER
         return [(name, share) for name, share in styles(part) if limb[self._covered[name]].max() > least]
-
-    def moved(self, outfit: Outfit, change: FloatArray) -> FloatArray:
-        """(V', 3) the displacement of an outfit of which all but skin moves by (V', 3), but not under the skin."""
-        worn = outfit.cloth | (_lengths(outfit.displacement) > _WORN_M)
-        field = outfit.displacement + change * worn[:, None]
-        height, before = (np.einsum("vd,vd->v", each, self._normals) for each in (field, outfit.displacement))
-        lift = np.maximum(np.minimum(before, _LEAST_M) - height, 0) * worn
-        return np.asarray(field + self._normals * lift[:, None], np.float32)
 
     def _outward_of(self, name: str, template: BodyTemplate) -> FloatArray:
         """(V', 3) the directions in which a garment is let out: its normals, or horizontally those of a skirt."""
@@ -443,7 +430,7 @@ class Dresser:
         kept, field = kept & self._covered[name], self._shells.fields[name] + out
         beyond_m = np.maximum(np.einsum("vd,vd->v", field, self._normals) - most_m, 0).astype(np.float32)
         field -= self._normals * beyond_m[:, None]
-        amount = worn.unseen * float(np.interp(np.median(loose_m), hangs_m, (0, 1)))
+        amount = float(np.interp(np.median(loose_m), hangs_m, (0, 1)))
         field += sum(self._tubes[each].hung(self._rest + field, kept, amount) for each in hangs)
         if name.startswith(_SKIRT):
             # It leaves the legs, the crotch, and what they wear, behind.
@@ -545,13 +532,12 @@ class _Worn:
     """What has been put on.
 
     Attributes:
-        unseen: how freely it hangs, 0…1.
         field: (V', 3) displacement.
         part: (V',) the outermost layer.
     """
 
-    def __init__(self, normals: FloatArray, count: int, unseen: float) -> None:
-        self._normals, self.unseen = normals, unseen
+    def __init__(self, normals: FloatArray, count: int) -> None:
+        self._normals = normals
         self.field, self.part = np.zeros((count, 3), np.float32), np.zeros(count, np.int64)
 
     @property

@@ -1,6 +1,4 @@
-"""Pixels of crops at places in crop units.
-
-What is said of a posterior: of each attribute the smallest set of values that is right often enough, or nothing.
+"""What is said of a posterior: of each attribute the smallest set of values that is right often enough, or nothing.
 
 The probability that a set must have is chosen on people whom the network has not seen, so that nine of ten sets hold
 the truth.  Of people who are read as most people are, and of whom all that is usual remains possible, the most frequent
@@ -33,7 +31,6 @@ Shapes: B people, P parts, A = 8 attributes.
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Final
 
 import cv2
 import numpy as np
@@ -48,51 +45,6 @@ from common.wears import USUAL, Wears
 from sender.perception.crop import CropBox
 from sender.perception.heads import Residual, convolution
 from sender.perception.perception_network import FEATURE_SIZE, PerceptionOutput
-
-
-def inside(positions: FloatArray | Float64Array) -> BoolArray:
-    """(N,) whether positions (N, 2) are in the crop; not a number is not."""
-    # Much faster than `all` along the short axis.
-    across, down = ((positions >= 0) & (positions < 1)).T
-    return np.asarray(across & down)
-
-
-def nearest(image: FloatArray | ByteArray, positions: FloatArray | Float64Array) -> FloatArray:
-    """(N,) or (N, C) nearest pixels of (S, S) or (S, S, C) at (N, 2) positions, 0 outside."""
-    size = len(image)
-    cells = np.clip(np.floor(np.nan_to_num(positions) * size), 0, size - 1).astype(np.int64)
-    values, known = image[cells[:, 1], cells[:, 0]], inside(positions)
-    return np.asarray(np.where(known if values.ndim == 1 else known[:, None], values, 0), np.float32)
-
-
-MEMORY_VIEWS: Final = 12.0
-"""Views that a mean covers, because light and clothes change."""
-
-
-def independent_share(views: float, shared: float) -> float:
-    """Share of several views that counts as independent ones, of whose errors a share is common to all."""
-    return 1 / (1 + shared * max(views - 1, 0))
-
-
-@dataclass(slots=True)
-class Contradictions:
-    """Views in a row that contradict what is known.
-
-    Args:
-        enough: of them, something has changed.
-    """
-
-    enough: int
-    count: int = 0
-
-    def add(self, contradicts: bool) -> bool:
-        """Takes a view; returns whether it is the last of enough, after which counting begins anew."""
-        self.count = self.count + 1 if contradicts else 0
-        changed = self.count >= self.enough
-        if changed:
-            self.count = 0
-        return changed
-
 
 COVERAGE = 0.9
 """Share of the sets that hold the truth."""
@@ -212,11 +164,20 @@ def limb_colours(picture: Image, mask: ByteArray, keypoints: FloatArray) -> Floa
     """(7 K,) at places along the limbs and on the head: colour, its difference from the face's, and the mask."""
     places = _places(keypoints.astype(np.float64))
     small = np.asarray(cv2.blur(picture, (3, 3)), np.uint8)
-    colour = nearest(small, places) / 255
-    inside = nearest(mask[..., None], places) / 255
+    colour = _nearest(small, places) / 255
+    inside = _nearest(mask[..., None], places) / 255
     face = keypoints[[KEYPOINT_INDEX[name] for name in _FACE]].mean(axis=0, keepdims=True)
-    skin = nearest(small, face.astype(np.float64)) / 255
+    skin = _nearest(small, face.astype(np.float64)) / 255
     return np.concatenate([2 * colour - 1, 2 * (colour - skin), inside], axis=1).ravel().astype(np.float32)
+
+
+def _nearest(image: ByteArray, positions: Float64Array) -> FloatArray:
+    """(N, C) nearest pixels of (S, S, C) at (N, 2) positions, 0 outside; not a number is outside."""
+    size = len(image)
+    cells = np.clip(np.floor(np.nan_to_num(positions) * size), 0, size - 1).astype(np.int64)
+    # Much faster than `all` along the short axis.
+    across, down = ((positions >= 0) & (positions < 1)).T
+    return np.asarray(np.where((across & down)[:, None], image[cells[:, 1], cells[:, 0]], 0), np.float32)
 
 
 def _places(at: Float64Array) -> Float64Array:
@@ -283,6 +244,9 @@ def _cut(levels: Sequence[ByteArray], transform: Float64Array) -> ByteArray:
     return np.asarray(cv2.warpAffine(level, matrix, (PART_PX, PART_PX), flags=cv2.INTER_LINEAR), np.uint8)
 
 
+# Views that a mean covers, because clothes change.
+_MEMORY_VIEWS = 12.0
+# Share of the errors that is common to all views.
 _SHARED_ERROR = 0.8
 # Weight of a view that shows nothing, over that of one that is sure.
 _LEAST_WEIGHT = 0.05
@@ -306,27 +270,28 @@ class _Attribute:
     mean: FloatArray
     weight: float = 0.0
     views: float = 0.0
-    contradicting: Contradictions = field(default_factory=lambda: Contradictions(_CONTRADICTING_VIEWS))
+    contradicting: int = 0
 
     def add(self, shares: FloatArray) -> None:
         contradicts = bool(self.views) and float(self.posterior @ shares) < _CONTRADICTION
-        if self.contradicting.add(contradicts):
-            self.weight, self.views = 0.0, 0.0
+        self.contradicting = self.contradicting + 1 if contradicts else 0
+        if self.contradicting >= _CONTRADICTING_VIEWS:
+            self.weight, self.views, self.contradicting = 0.0, 0.0, 0
         elif contradicts:
             return
         logs = np.log(np.maximum(shares, _LEAST_SHARE))
         certainty = 1 + float((shares * logs).sum()) / np.log(len(shares))
         added = _LEAST_WEIGHT + (1 - _LEAST_WEIGHT) * max(certainty, 0.0)
-        if self.views >= MEMORY_VIEWS:
-            self.weight *= (MEMORY_VIEWS - 1) / MEMORY_VIEWS
-        self.views = min(self.views + 1, MEMORY_VIEWS)
+        if self.views >= _MEMORY_VIEWS:
+            self.weight *= (_MEMORY_VIEWS - 1) / _MEMORY_VIEWS
+        self.views = min(self.views + 1, _MEMORY_VIEWS)
         self.weight += added
         self.mean = self.mean + np.float32(added / self.weight) * (logs.astype(np.float32) - self.mean)
 
     @property
     def posterior(self) -> FloatArray:
         """(V,) of all views."""
-        independent = self.views * independent_share(self.views, _SHARED_ERROR)
+        independent = self.views / (1 + _SHARED_ERROR * max(self.views - 1, 0))
         scores = np.exp(independent * (self.mean - self.mean.max()))
         return np.asarray(scores / scores.sum(), np.float32)
 
@@ -352,7 +317,7 @@ class KindMemory:
     @property
     def settled(self) -> bool:
         """Whether each attribute has as many views as count, and the last one contradicted none."""
-        return all(known.views >= MEMORY_VIEWS and not known.contradicting.count for known in self.attributes.values())
+        return all(known.views >= _MEMORY_VIEWS and not known.contradicting for known in self.attributes.values())
 
     @property
     def posterior(self) -> dict[str, FloatArray]:

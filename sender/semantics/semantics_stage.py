@@ -343,9 +343,10 @@ def _in_crops(labels: Sequence[FloatArray], observed: Sequence[ObservedPerson], 
 _UNKNOWN_SIGMA = 1.0
 _COLOUR_SIGMA = 0.3
 _SHAPE, _APPEARANCE = group_slices()["shape"], group_slices()["appearance"]
-# Clothes and heads are read later (`sender.attributes`, `sender.face`).
-_READ_LATER = ("surface", "head_shape", *OPTIONAL_GROUPS)
-_GROUPS = {name: group for name, group in group_slices().items() if name not in _READ_LATER}
+# Of these semantics says nothing: heads, faces and fingers are read later (`sender.face`, `sender.hands`), `surface`
+# by nobody.
+_NOT_READ = ("surface", "head_shape", *OPTIONAL_GROUPS)
+_GROUPS = {name: group for name, group in group_slices().items() if name not in _NOT_READ}
 # A group's confidence is that of its leading entries, (G, 3).
 _LEADING_ENTRIES = 3
 _LEADING = np.array([np.arange(_LEADING_ENTRIES) + group.start for group in _GROUPS.values()])

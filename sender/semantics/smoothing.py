@@ -139,8 +139,7 @@ class SteadyShape:
 
 _IMAGE_POSITION = slice(_ORIENTATION.stop, _ORIENTATION.stop + 2)
 _DISTANT = slice(_IMAGE_POSITION.stop, _ROOT.stop)
-# Region colours are averaged in `sender.semantics.visibility`, `surface` in `sender.attributes`, `head_shape` in
-# `sender.face`.
+# Region colours are averaged in `sender.semantics.visibility`, `head_shape` in `sender.face`.
 _UNFILTERED = ("root", "shape", "appearance", "surface", "head_shape", *OPTIONAL_GROUPS)
 _SMOOTHED = (
     _ORIENTATION,
@@ -231,7 +230,7 @@ class LabelSmoother:
         self._min_cutoff_hz[_SMOOTHED.index(_DISTANT)] *= _DISTANCE_SHARE
 
     def smooth(self, person: Filtered, time_s: float, labels: FloatArray, view: View = "both") -> FloatArray:
-        """One person's labels (LABEL_SIZE,), smoothed by the earlier ones; `appearance` and `surface` pass unchanged.
+        """One person's labels (LABEL_SIZE,), smoothed by the earlier ones; `appearance` passes unchanged.
 
         Args:
             time_s: of the frame, on the source's clock; the filter starts again if it does not advance.

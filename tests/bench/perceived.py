@@ -13,7 +13,6 @@ from common.body.model import BodyModel, KeypointKinematics
 from common.frames import Camera, LabelFrame, PersonLabels
 from common.labels import concatenate
 from common.synthetic.render_shards import Batch
-from sender.attributes.surface import SurfaceReader
 from sender.capture.open import DEMO_CLIP
 from sender.capture.source import CapturedFrame
 from sender.capture.video import VideoFileSource
@@ -21,7 +20,6 @@ from sender.config import SmoothingConfig, TrackerConfig
 from sender.labelling import Labelling, Networks
 from sender.lookahead import with_later
 from sender.metrics import SenderMetrics
-from sender.people.view import PeopleView
 from sender.perception.crop import CropBox
 from sender.perception.detect import Detector
 from sender.perception.perception_network import PerceptionOutput
@@ -59,7 +57,6 @@ class CropSender:
 
     def __init__(self) -> None:
         self._perception, self._semantics = Perception.load(), SemanticsStage.load()
-        self._clothing = SurfaceReader.load()
 
     @property
     def size(self) -> int:
@@ -83,11 +80,9 @@ class CropSender:
         return [self._label(output[row : row + 1], batch, row, semantics) for row in range(len(output))]
 
     def _label(self, output: PerceptionOutput, batch: Batch, row: int, semantics: SemanticsStage) -> PersonLabels:
-        image, camera, person = _observed(output, batch, row)
+        _, camera, person = _observed(output, batch, row)
         semantics.observe([person], camera)
-        view = PeopleView(image, camera, semantics.label_observed([person], camera, 0.0))
-        self._clothing.label(view)
-        return view.people[0].finished
+        return semantics.label_observed([person], camera, 0.0)[0].finished
 
 
 def _observed(output: PerceptionOutput, batch: Batch, row: int) -> tuple[Image, Camera, ObservedPerson]:
@@ -112,7 +107,7 @@ def head_scores(output: PerceptionOutput, batch: Batch) -> list[dict[str, float]
 
 
 class FrameSender:
-    """Perception, semantics and clothes on whole frames, as in the sender's pipeline.
+    """Perception and semantics on whole frames, as in the sender's pipeline.
 
     Raises:
         WeightsError: weights are missing or of another version.
@@ -135,7 +130,7 @@ class FrameSender:
 def networks_of_labels(limits: TrackerConfig) -> Networks:
     """The sender's networks without those of faces and hands. Raises WeightsError."""
     perception = PerceptionStage(Detector.load(), Perception.load(), Verifier.load(), limits, CloseUps.load())
-    return Networks(perception, SemanticsStage.load(SmoothingConfig()), SurfaceReader.load())
+    return Networks(perception, SemanticsStage.load(SmoothingConfig()))
 
 
 class LabelJoints:

@@ -103,7 +103,7 @@ def test_unreachable_modules_are_found() -> None:
         "sender/capture/open.py": "",
         "sender/capture/source.py": "x = 1",
         "sender/capture/forgotten.py": "import sender.capture.source",
-        "sender/train/clothing.py": "from sender.perception import loss",
+        "sender/train/wears.py": "from sender.perception import loss",
         "sender/perception/loss.py": "x = 1",
     }
     found = imports.unreachable([_source(path, text) for path, text in sources.items()])

@@ -160,7 +160,6 @@ class Garment:
         limb: (N, 4) coordinates of the nearest skin, as in `Canvas.limb`.
         region: (N,) region of the nearest skin.
         covered: (C,) vertices of the body that the garment hides.
-        removal: (N₀,) positive at those vertices of the original that were cut off; None without cuts.
     """
 
     name: str
@@ -174,7 +173,6 @@ class Garment:
     limb: FloatArray
     region: IntArray
     covered: IntArray
-    removal: FloatArray | None = None
 
     def rest_vertices(self, shape: FloatArray) -> FloatArray:
         """(N, 3) vertices in the rest pose, for shape coefficients (10,)."""
@@ -342,7 +340,7 @@ def tailor(garment: Garment, canvas: Canvas, tailoring: Tailoring) -> Garment:
     if removal.max() <= 0:
         return moved
     skin = cut_field(canvas.limb[garment.covered], canvas.rest[garment.covered], tailoring, canvas)
-    return replace(_cut(moved, removal), covered=garment.covered[skin < -_COVER_MARGIN], removal=removal)
+    return replace(_cut(moved, removal), covered=garment.covered[skin < -_COVER_MARGIN])
 
 
 def cut_field(limb: FloatArray, rest: FloatArray, tailoring: Tailoring, canvas: Canvas) -> FloatArray:

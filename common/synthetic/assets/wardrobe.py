@@ -72,10 +72,6 @@ class Wardrobe:
         skin = SkinBasis(mesh.rest[:, mesh.body], mesh.weights[mesh.body], canvas)
         return cls(by_kind, made_suit(skin), made_skirt(skin), skin, canvas)
 
-    def all(self) -> tuple[Garment, ...]:
-        """Every garment, in a fixed order."""
-        return (*(garment for kind in Kind for garment in self.garments[kind]), self.suit, self.skirt)
-
 
 class GarmentFitter:
     """Binds garment patterns to the body."""

@@ -18,15 +18,13 @@ from scipy.spatial.transform import Rotation
 from common.arrays import BoolArray, ByteArray, FloatArray, IntArray
 from common.body.anatomy import COCO_KEYPOINTS, REGION_INDEX, REGIONS
 from common.body.model import BodyModel, BodyParameters, axis_angle_to_matrix, matrix_to_axis_angle
-from common.body.surface_space import SurfaceSpace
 from common.synthetic.assets.appearance import Light, sample_appearance, sample_light
-from common.synthetic.assets.binding import OutfitDisplacer, load_bindings
 from common.synthetic.assets.garments import Canvas, Outfit, PosedSkeleton
 from common.synthetic.assets.wardrobe import Wardrobe
 from common.synthetic.dataset import WIDE, DatasetPreset, Split, check_seed, identity_rows
 from common.synthetic.kinds import KindOutfit, KindSampler
 from common.synthetic.motion.poses import MotionTable, PoseBatch, PoseSampler, load_table
-from common.synthetic.renderer import Figure, Renderer, Rendering, View, WornGarment, cloth_of
+from common.synthetic.renderer import Figure, Renderer, Rendering, View, WornGarment
 from common.synthetic.scene.backgrounds import BackgroundBank, colour, degrade
 from common.wears import possible
 
@@ -312,25 +310,6 @@ def state_of(rng: Generator) -> State:
     return np.array([*words, state["has_uint32"], state["uinteger"]], np.uint64)
 
 
-class ClothingTruth:
-    """Computes the fields `surface` and `kinds` of `scene.CROP_FIELDS`.
-
-    Raises:
-        WeightsError: the surface space is missing or unreadable.
-    """
-
-    def __init__(self, model: BodyModel, renderer: Renderer) -> None:
-        self._displacer = OutfitDisplacer(model, renderer, load_bindings())
-        self._space = SurfaceSpace.load()
-
-    def fields(self, outfit: Outfit, shape: FloatArray) -> dict[str, npt.ArrayLike]:
-        """The fields of a person in an outfit, for shape coefficients (10,); painted clothes have no kinds."""
-        displacement = torch.from_numpy(self._displacer.displace(outfit, shape).displacement)
-        surface = self._space.encode(displacement[None])[0].numpy().astype(np.float32)
-        kinds = {"kinds": possible(outfit.kinds)} if isinstance(outfit, KindOutfit) else {}
-        return {"surface": surface, **kinds}
-
-
 def worn_figure(outfit: Outfit, vertices: FloatArray, skeleton: PosedSkeleton) -> Figure:
     """A posed person in an outfit (`vertices`: (V, 3) of the body, camera space, metres)."""
     worn = tuple(WornGarment(garment, garment.posed_vertices(skeleton), paint) for garment, paint in outfit.garments)
@@ -354,13 +333,10 @@ CROP_FIELDS: dict[str, str] = {
     "shape": "float32 (10,)",
     "focal": "float32 focal length in crop widths; the principal point is the crop's centre",
     "extent": "float32 width of the crop at the root's distance, metres: translation z / focal",
-    "surface": "float32 (24,) entries of the label group: what the person wears (`common.body.surface_space`)",
     "outfit": "uint64 (6,) state from which the outfit is drawn again (`common.synthetic.scene.scene.Dresser`)",
-    "normal": "int8 (S/2, S/2, 3) normal of the visible surface in the crop's camera, times 127; 0 off the mask",
-    "material": "uint8 (S/2, S/2) 0 off the mask, 1 + index into `appearance.MATERIALS`",
     "kinds": "uint8 (10,) for each attribute of `common.wear_kinds.VALUES` the values that are possible, as bits",
 }
-OPTIONAL_FIELDS: frozenset[str] = frozenset({"surface", "outfit", "normal", "material", "kinds"})
+OPTIONAL_FIELDS: frozenset[str] = frozenset({"outfit", "kinds"})
 """Fields that data sets of earlier versions or of some presets lack."""
 
 # A keypoint is visible if its pixel shows one of these regions, at most this far (m) from the joint in depth.
@@ -416,7 +392,7 @@ class SceneMaker:
         self._preset = preset
         self.model, self._motions, self._backgrounds, self._split = model, motions, backgrounds, split
         self.renderer = renderer
-        self._dresser, self._clothing = Dresser(renderer.canvas, preset.dressed), ClothingTruth(model, renderer)
+        self._dresser = Dresser(renderer.canvas, preset.dressed)
         self._rows = identity_rows(split, len(model.shape_table))
         region = renderer.canvas.region
         # A subset of the vertices suffices for bounding boxes.
@@ -485,13 +461,14 @@ class SceneMaker:
         if kind == WHOLE:
             layers.append(layer)
         truth = _half_resolution_truth(rendering, mask, float(posed.framing.translation[index, 2]))
+        kinds = {"kinds": possible(outfit.kinds)} if isinstance(outfit, KindOutfit) else {}
         return {
             "image": degrade(rng, image),
             "mask": mask,
             "visible": self._visible(posed, index, rendering, mask),
             **truth,
             "outfit": state,
-            **self._clothing.fields(outfit, posed.skeletons[index].shape),
+            **kinds,
         }
 
     def _truth(self, posed: PosedPeople) -> Crops:
@@ -527,7 +504,7 @@ def project(points: FloatArray, focal: FloatArray) -> FloatArray:
 
 
 def _half_resolution_truth(rendering: Rendering, mask: ByteArray, root_depth: float) -> dict[str, npt.ArrayLike]:
-    """`depth`, `part`, `normal` and `material`, zero where the person covers less than half of a cell."""
+    """`depth` and `part`, zero where the person covers less than half of a cell."""
     cells = len(mask) // 2
     fine = len(rendering.part) // cells
     shape = (cells, fine, cells, fine)
@@ -539,15 +516,9 @@ def _half_resolution_truth(rendering: Rendering, mask: ByteArray, root_depth: fl
     covered = (depth_cells > 0).sum(2)
     depth = depth_cells.sum(2) / np.maximum(covered, 1) - root_depth
     on = (mask.reshape(cells, 2, cells, 2).astype(np.int32).sum((1, 3)) >= 2 * 255) & (covered > 0)
-    # The same pixel of each cell as for the part, or beside an outline any pixel of the person.
-    cloth_cells = rendering.cloth.reshape(shape).transpose(0, 2, 1, 3).reshape(cells, cells, -1)
-    cloth = cloth_cells[..., centre]
-    material, normal = cloth_of(np.where(cloth > 0, cloth, cloth_cells.max(2)))
     return {
         "depth": np.where(on, depth, 0).astype(np.float16),
         "part": np.where(on, part, 0).astype(np.uint8),
-        "normal": np.where(on[..., None], np.round(127 * normal), 0).astype(np.int8),
-        "material": np.where(on, material, 0).astype(np.uint8),
     }
 
 

@@ -15,7 +15,7 @@ from common.body.model import BodyModel, BodyOutput
 from common.errors import OutputError
 from common.frames import Camera, PersonLabels
 from common.io.files import cache_directory
-from common.labels import group_slices, split
+from common.labels import split
 from common.synthetic import render_shards
 from common.synthetic.assets.garments import Canvas, Outfit, PosedSkeleton
 from common.synthetic.dataset import EVERYDAY, PRESETS
@@ -36,7 +36,7 @@ SEED = 7
 
 def truth_fields(dataset: CropDataset) -> tuple[str, ...]:
     """Fields of a batch with which `Truth` knows the clothes."""
-    return (*REQUIRED_FIELDS, "outfit", "surface", *({"kinds"} & set(dataset.fields)))
+    return (*REQUIRED_FIELDS, "outfit", *({"kinds"} & set(dataset.fields)))
 
 
 def crop_set(count: int, seed: int, size: int, preset: str = EVERYDAY.name, workers: int = 2) -> Path:
@@ -133,7 +133,6 @@ class Truth:
         figures = [self._figure(batch, posed, row) for row in range(len(posed.vertices))]
         colours = torch.from_numpy(np.stack([self._shells.region_colours(figure) for figure in figures]))
         vectors = self.space.encode(parameters, colours)
-        vectors[:, group_slices()["surface"]] = torch.from_numpy(np.asarray(batch["surface"], np.float32))
         labels = people_of(vectors)
         masks = coarse_mask(np.asarray(batch["mask"], np.uint8))
         size = batch["mask"].shape[1]

@@ -4,7 +4,6 @@
                             │                      └─ codec ─ codec ─ receiver ─ codec
                             └─ mask and depth heads ─────────────────────────── perception_heads
                               true labels ────────────────────────── receiver ─ truth_labels (the receiver's own error)
-                              true labels, perceived `surface` ───── receiver ─ truth_pose   (only clothes perceived)
                               position only ──────────────────────── receiver ─ mean_body    (without observation)
 
 The detector is not involved: crops are given, with their cameras.  `codec` is the first packet of a session at the ρ of
@@ -59,7 +58,7 @@ from tests.bench.perceived import CropSender, PerceivedCrop
 
 CHUNK = 8
 WORKERS = 2
-RECONSTRUCTIONS = ("labels", "codec", "truth_labels", "truth_pose", "mean_body")
+RECONSTRUCTIONS = ("labels", "codec", "truth_labels", "mean_body")
 HEADS = "perception_heads"
 KEYS = (
     "mpjpe_mm",
@@ -152,9 +151,7 @@ class Evaluation:
         self, crop: PerceivedCrop, coded: PersonLabels, truth: TruePerson
     ) -> dict[str, ReconstructedPerson]:
         """System → reconstruction: with the colours that the sender sees by the labels of the person."""
-        surface = {"surface": crop.labels.labels["surface"]}
-        true_pose = replace(truth.labels, labels={**truth.labels.labels, **surface})
-        groups = ([crop.labels, coded], [truth.labels, true_pose], [self._mean_body(truth)])
+        groups = ([crop.labels, coded], [truth.labels], [self._mean_body(truth)])
         found: list[ReconstructedPerson] = []
         for people in groups:
             seen = bool(people[0].labels.keys() - {"root"})

@@ -1,39 +1,20 @@
-"""Figures of the networks that read clothes and draw outfits, on rendered people of the test split."""
-
-from collections.abc import Iterator
+"""Figures of the networks that read kinds of clothes, on rendered people of the test split, and that draw outfits."""
 
 import numpy as np
-import torch
 
-from common.arrays import Float64Array, FloatArray
-from common.body.model import BodyModel
-from common.body.surface_space import SURFACE_SIZE, SurfaceSpace
-from common.body.template import BodyTemplate
-from common.labels import concatenate, group_slices
-from common.synthetic.assets.appearance import sample_appearance
-from common.synthetic.assets.binding import OutfitDisplacer, load_bindings
-from common.synthetic.assets.garments import Canvas
-from common.synthetic.assets.wardrobe import Wardrobe
-from common.synthetic.dataset import DRESSED, SEED_RANGES, identity_rows
-from common.synthetic.kinds import KindSampler
-from common.synthetic.render_shards import Batch
-from common.synthetic.renderer import Renderer
+from common.synthetic.dataset import DRESSED, SEED_RANGES
 from common.synthetic.scene.scene import scene_maker
 from common.wear_kinds import VALUES
-from common.wears import Wears
-from receiver.outfits.guidance import Guidance, explained
-from receiver.outfits.mixture import PLAIN
+from receiver.outfits.guidance import OutfitDiffusion
+from receiver.outfits.mixture import BLOCK_SLICES, BLOCKS, PLAIN, draw
 from sender.attributes.kind_reader import KindReader
 from sender.perception.crop import CropBox
 from sender.perception.predictor import Perception
 from sender.perception.track import ObservedPerson, TrackedPerson
 from sender.train.worn import hidden_unknown
-from tests.bench.perceived import CropSender
 
 _SEED = SEED_RANGES["test"].start + 77
 _WORN_PX, _WEARERS = 192, 48
-# Share of the confidence with which `surface` labels are known.
-_KNOWN = 0.5
 
 
 def misread_kinds() -> list[float]:
@@ -50,44 +31,8 @@ def misread_kinds() -> list[float]:
     return found
 
 
-@torch.inference_mode()
-def clothes_errors(batch: Batch) -> list[float]:
-    """Mean distance from the true clothes, mm, of `surface` labels as read from one picture."""
-    space, where = SurfaceSpace.load(), group_slices()["surface"]
-    read = np.stack([concatenate(crop.labels.labels)[where] for crop in CropSender().perceive(batch)])
-    true, shown = (
-        space.decode(torch.from_numpy(np.asarray(entries, np.float32))) for entries in (batch["surface"], read)
-    )
-    return list((1000 * (shown - true).norm(dim=-1).mean(-1)).tolist())
-
-
-@torch.inference_mode()
-def outfit_errors(count: int) -> list[float]:
-    """Mean distance from the true clothes, mm, of outfits that the diffusion draws by kinds and `surface` labels."""
-    template, space = BodyTemplate.from_model(BodyModel.load()), SurfaceSpace.load()
-    guidance, area = Guidance.load(template, space), template.areas / template.areas.sum()
-    rng, found, share = np.random.default_rng(0), list[float](), explained(SURFACE_SIZE, _KNOWN)
-    for number, (wears, true) in enumerate(_known_outfits(count)):
-        entries = space.encode(torch.from_numpy(true)[None])[0].numpy()
-        # As a reader of this confidence sends them.
-        noise = np.sqrt(share * (1 - share)) * rng.normal(size=SURFACE_SIZE)
-        read = np.asarray(share * entries + noise, np.float32)
-        latent = guidance.chosen(wears, number, read, _KNOWN)
-        off: Float64Array = np.linalg.norm(guidance.worn(latent, read, _KNOWN).displacement - true, axis=1)
-        found.append(float(1000 * area @ off))
-    return found
-
-
-def _known_outfits(count: int) -> Iterator[tuple[Wears, FloatArray]]:
-    """The kinds that people wear, and their displacement (V', 3); without headwear, which is not bound to it."""
-    model, rng = BodyModel.load(), np.random.default_rng([_SEED, 4])
-    renderer, shapes = Renderer(Canvas.from_model(model)), model.shape_table.numpy()
-    sampler, displacer = KindSampler(Wardrobe.load(renderer.canvas)), OutfitDisplacer(model, renderer, load_bindings())
-    for shape in np.asarray(shapes[rng.choice(identity_rows("test", len(shapes)), count)], np.float32):
-        outfit = sampler.sample(rng, sample_appearance(rng))
-        while outfit.kinds["headwear"] != {"none"}:
-            outfit = sampler.sample(rng, sample_appearance(rng))
-        # Of those that are compatible, the first; a fit that cannot be told counts as regular.
-        preferred = {name: ("regular", *VALUES[name]) if name.endswith("_fit") else VALUES[name] for name in VALUES}
-        kinds = {name: next(value for value in preferred[name] if value in outfit.kinds[name]) for name in VALUES}
-        yield PLAIN.as_known(kinds), displacer.displace(outfit, shape).displacement
+def flared_tops(count: int) -> list[float]:
+    """How far the diffusion draws the hem of each of so many tops, which do not flare, from one without flare."""
+    diffusion, flare = OutfitDiffusion.load(), BLOCK_SLICES["top"].start + BLOCKS["top"].index("flare_m")
+    drawn = (draw(PLAIN, identity) for identity in range(count))
+    return [abs(float(diffusion.sample(each)[flare])) for each in drawn]

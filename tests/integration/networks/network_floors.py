@@ -37,14 +37,14 @@ from tests.bench.hands.__main__ import fitted_errors
 from tests.bench.measures import centred, mean_distance_mm
 from tests.bench.people.crops import TruePerson, Truth, truth_fields
 from tests.bench.perceived import CropSender, LabelJoints
-from tests.integration.networks.clothes_floors import clothes_errors, misread_kinds, outfit_errors
+from tests.integration.networks.clothes_floors import flared_tops, misread_kinds
 from tests.integration.networks.motion_floors import continued_motion, unseen_legs
 
 _FRAME_SIZE, _BACKGROUNDS = 416, 12
 # The detector sees frames at a lower resolution: smaller people are not asked for, and some frames have no others.
 _FRAMES, _LEAST_HEIGHT_PX = 12, 80
 _SNR_DB, _RATE = 7.0, Fraction(1, 16)
-_FACES, _HANDS = 100, 60
+_FACES, _HANDS, _TOPS = 100, 60, 32
 
 
 class TestPeople:
@@ -176,11 +176,10 @@ FIGURES: Mapping[str, Callable[[TestPeople], list[float]]] = {
     "lifting": lifted_joints,
     "pose_errors": unexpected_errors,
     "confidence": confidence_error,
-    "clothing": lambda test: clothes_errors(test.batch),
     "wears": lambda _: misread_kinds(),
     "face": lambda _: unread_faces(),
     "hands": lambda _: fitted_errors(_HANDS, seed=20_000_003),
-    "diffusion": lambda test: outfit_errors(len(test.people)),
+    "diffusion": lambda _: flared_tops(_TOPS),
     "image_channel": transmitted_pictures,
     "motion": lambda _: continued_motion(),
     "poses": lambda _: unseen_legs(refined=False),

@@ -17,7 +17,6 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 from common.weights.inference import NetworkInUse
 from receiver.engine.reconstructor import Reconstructor
 from sender.attributes.kind_reader import KindReader
-from sender.attributes.surface import SurfaceReader
 from sender.config import TrackingConfig
 from sender.perception.perception_stage import PerceptionStage
 from sender.semantics.semantics_stage import SemanticsStage
@@ -27,7 +26,7 @@ pytestmark = pytest.mark.slow
 
 ROWS = 4
 NAMES = {
-    *("perception", "nanodet", "movenet_lightning", "movenet_thunder", "pose_errors", "clothing", "wears"),
+    *("perception", "nanodet", "movenet_lightning", "movenet_thunder", "pose_errors", "wears"),
     *("keypoint_fusion lightning", "keypoint_fusion thunder", "keypoint_fusion thorough"),
     *("people", "diffusion", "lifting"),
 }
@@ -46,7 +45,7 @@ def networks_of_both_daemons(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str,
     with pretended_gpu(monkeypatch) as gpu, monkeypatch.context() as patch:
         patch.setattr(NetworkInUse, "__call__", note)
         PerceptionStage.load(TrackingConfig(), gpu)
-        for stage in (SemanticsStage, SurfaceReader, KindReader, Reconstructor):
+        for stage in (SemanticsStage, KindReader, Reconstructor):
             stage.load(device=gpu)
     return found
 

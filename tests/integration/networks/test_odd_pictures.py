@@ -71,7 +71,7 @@ def labelled(frames: int, seed: int) -> tuple[list[LabelFrame], SenderMetrics, C
     parts: list[tuple[Any, str, str]] = [
         (networks.perception, "process", "perception"),
         (networks.semantics, "label_observed", "semantics"),
-        *((each, "label", each.part) for each in (networks.clothing, *networks.expression)),
+        *((each, "label", each.part) for each in networks.expression),
         *((each, "update", each.timed_as or "") for each in stages),
     ]
     for part, method, name in parts:

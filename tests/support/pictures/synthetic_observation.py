@@ -19,6 +19,7 @@ from sender.capture.source import CapturedFrame
 from sender.perception.crop import CropBox
 from sender.perception.perception_network import PerceptionOutput
 from sender.perception.track import ObservedPerson, TrackedPerson
+from tests.support.meshes.skin_points import skin_points
 
 CAMERA = Camera(480, 640, 800.0)
 CROP = CropBox(-25, 73, 530)
@@ -111,9 +112,9 @@ def render_person(
         parameters.rotations[0] = pose
     parameters.rotations[:, 0] = axis_angle_to_matrix(torch.tensor([[0.0, yaw, 0.0]]))
     with torch.no_grad():
-        vertices = model(parameters).vertices
-        points, normals = model.surface_points(vertices)
+        vertices = model(parameters).vertices[0].numpy()
+    points, normals = skin_points(model, vertices)
     view = View(CAMERA.width, CAMERA.height, CAMERA.focal_px)
-    drawn = renderer.render([Figure(vertices[0].numpy(), appearance)], view, light or even_light())
+    drawn = renderer.render([Figure(vertices, appearance)], view, light or even_light())
     image = np.where(drawn.part[..., None] > 0, drawn.colour[..., :3], BACKGROUND).astype(np.uint8)
-    return RenderedPerson(image, drawn.part, drawn.depth, parameters, points[0].numpy(), normals[0].numpy())
+    return RenderedPerson(image, drawn.part, drawn.depth, parameters, points, normals)

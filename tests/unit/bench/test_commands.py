@@ -20,7 +20,7 @@ COMMANDS = sorted(
 # What evaluations read: keys and systems that these benches must go on to name.
 KEYS = {
     "quality": """mpjpe_mm pa_mpjpe_mm pve_mm chamfer_surface_mm chamfer_body_mm p2s_surface_mm normal_consistency
-        mask_iou watertight chamfer_bare_mm labels codec truth_labels truth_pose mean_body""",
+        mask_iou watertight chamfer_bare_mm labels codec truth_labels mean_body""",
     "rate": "payload_bytes_median added_joint_error_mm added_chamfer_mm",
     "wire": "wire_bytes_median",
     "link": "age_p50_ms age_p95_ms age_p99_ms bytes_per_s",

@@ -16,7 +16,6 @@ from sender.config import SenderConfig
 from sender.lookahead import Perceived
 from sender.metrics import SenderMetrics
 from sender.openings import OpenCamera
-from sender.people.view import PeopleView
 from sender.perception import detect
 from sender.texture.texture_stage import TextureStage
 from tests.support.training.pretended_gpu import on_gpu, pretended_gpu
@@ -37,13 +36,12 @@ def labelled(device: str) -> list[tuple[PersonLabels, ...]]:
     textures = TextureStage(LabelSpace.load(), BodyModel.load())
     config = SenderConfig(device=DeviceConfig(device))
     with VideoFileSource(DEMO_CLIP) as source:
-        perception, semantics, clothing = load_networks([camera_of(config, source)])[0][:3]
+        perception, semantics = load_networks([camera_of(config, source)])[0][:2]
         assert on_gpu(perception._perception.net) == (device == "cuda")
         for frame, _ in zip(source, range(FRAMES), strict=False):
             observed = perception.process(frame.image, frame.camera, frame.media_time_s)
             semantics.observe(observed, frame.camera, frame.media_time_s)
             read = semantics.label_observed(observed, frame.camera, frame.media_time_s)
-            clothing.label(PeopleView(frame.image, frame.camera, read))
             people = tuple(person.finished for person in read)
             labels.append(people)
             textures.update(Perceived(frame, observed, begins=not labels[1:]), people)
@@ -80,7 +78,7 @@ def test_cameras_share_the_networks_and_nothing_else() -> None:
     assert one.perception._tracker is not other.perception._tracker
     assert one.semantics._estimator is not other.semantics._estimator
     assert one.semantics._space is other.semantics._space
-    assert one.clothing is other.clothing
+    assert one.expression is other.expression
 
 
 def test_gpu_that_is_missing() -> None:

@@ -13,7 +13,7 @@ from tests.unit.sender.test_pipeline import FakeBlobStage, FakeNetworks, capture
     [
         ("perception", "process", 0, 2),
         ("semantics", "label_observed", 0, 2),
-        ("clothing", "label", 1, 2),
+        ("hands", "label", 1, 2),
         ("colours", "update", 1, 0),
     ],
 )
@@ -25,7 +25,7 @@ def test_frames_go_on_without_what_fails(
 
     networks, stage, metrics = FakeNetworks(), FakeBlobStage(), SenderMetrics()
     monkeypatch.setattr(stage if part == "colours" else networks, method, fail)
-    labelling = Labelling(Networks(networks, networks, networks), [stage], metrics)  # type: ignore[arg-type]
+    labelling = Labelling(Networks(networks, networks, [networks]), [stage], metrics)  # type: ignore[arg-type]
     perceived = [labelling.perceive(captured(index)) for index in range(4)]
     labels = [labelling.label(each) for each in perceived]
     made = [blob for each in zip(perceived, labels, strict=True) for blob in labelling.blobs(*each)]

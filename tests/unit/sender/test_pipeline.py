@@ -54,9 +54,9 @@ class FakeSource:
 
 
 class FakeNetworks:
-    """Perception, semantics and clothes: one person in every frame, or none if `empty`."""
+    """Perception, semantics and a reader of hands: one person in every frame, or none if `empty`."""
 
-    part = "clothing"
+    part = "hands"
 
     def __init__(self, empty: bool = False, smooths: bool = True) -> None:
         self.empty, self.smooths, self.resets = empty, smooths, 0
@@ -78,7 +78,7 @@ class FakeNetworks:
         return (self.times[-1],)
 
     def label(self, view: PeopleView) -> None:
-        """Of clothes: nothing."""
+        """Of hands: nothing."""
 
     def observe(self, _seen: object, _camera: Camera, time_s: float) -> None:
         self.log.append(("observed", time_s))
@@ -142,7 +142,7 @@ def pipeline_of(
     metrics, networks = metrics or SenderMetrics(), networks or FakeNetworks()
     return SenderPipeline(
         Playback(source, metrics),  # type: ignore[arg-type]
-        Networks(networks, networks, networks),  # type: ignore[arg-type]
+        Networks(networks, networks, [networks]),  # type: ignore[arg-type]
         stages,
         link,
         RateController(RateConfig()),
@@ -380,7 +380,7 @@ async def test_pace_of_a_file_begins_when_the_networks_have_seen_a_frame() -> No
         clock=clock,
     )
     rate, workers = RateController(RateConfig()), ThreadPoolExecutor(3)
-    triple = Networks(networks, networks, networks)  # type: ignore[arg-type]
-    await SenderPipeline(playback, triple, [FirstBlobs()], link, rate, metrics, workers).run(asyncio.Event())
+    fakes = Networks(networks, networks, [networks])  # type: ignore[arg-type]
+    await SenderPipeline(playback, fakes, [FirstBlobs()], link, rate, metrics, workers).run(asyncio.Event())
     assert [frame.captured_at for frame in link.sent] == pytest.approx([1e9 + 120 + n / 30 for n in range(3)])
     assert metrics.left_out == 0 and sent_before[0] == 0

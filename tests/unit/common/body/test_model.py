@@ -85,13 +85,8 @@ def test_keypoint_kinematics_agrees_with_the_skinned_mesh(body: BodyModel) -> No
     assert torch.allclose(bones, skinned.joint_positions, atol=1e-5)
 
 
-def test_surface_points_lie_on_the_skin_with_outward_normals(body: BodyModel) -> None:
+def test_triangles_face_outwards(body: BodyModel) -> None:
     vertices = body(BodyParameters.rest()).vertices
-    points, normals = body.surface_points(vertices)
-    assert points.shape == normals.shape == (1, 2048, 3)
-    nearest = torch.cdist(points[0], vertices[0]).min(dim=1).values
-    assert nearest.max() < 0.03
-    torch.testing.assert_close(normals.norm(dim=-1), torch.ones(1, 2048))
     # The divergence theorem: outward normals of a closed surface enclose a positive, human volume.
     corners = vertices[0, body.faces]
     volume = (corners[:, 0] * torch.linalg.cross(corners[:, 1], corners[:, 2])).sum() / 6

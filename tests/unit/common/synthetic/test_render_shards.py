@@ -33,8 +33,8 @@ def test_shards_of_earlier_versions_lack_optional_fields(tmp_path: Path) -> None
     dataset = CropDataset([tmp_path], "val")
     assert dataset.fields == REQUIRED_FIELDS
     assert set(dataset.batch([0])) == set(REQUIRED_FIELDS)
-    with pytest.raises(SourceError, match="lack surface"):
-        dataset.batch([0], ("image", "surface"))
+    with pytest.raises(SourceError, match="lack outfit"):
+        dataset.batch([0], ("image", "outfit"))
 
 
 def test_existing_shards_are_kept(tmp_path: Path) -> None:

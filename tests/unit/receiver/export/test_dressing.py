@@ -133,7 +133,7 @@ DRESSING_SKIN, CLOTH = (200, 150, 120), (30, 90, 40)
 def dressing_character(tmp_path_factory: pytest.TempPathFactory) -> Character:
     """Somebody of random shape in an outfit of `KINDS`, two millimetres wider than it is sampled, in two colours."""
     drawn = draw(PLAIN.as_known(KINDS), IDENTITY)
-    x = OutfitDiffusion.load().sample(drawn, np.zeros(0, np.float32), np.zeros(0))
+    x = OutfitDiffusion.load().sample(drawn)
     outfit = Dresser(TEMPLATE, Shells.load()).dress(decode_outfit(drawn, x))
     wider = outfit.displacement + 0.002 * outfit.cloth[:, None] * TEMPLATE.vertex_normals(TEMPLATE.rest)
     worn = torch.from_numpy(np.asarray(wider, np.float32))
@@ -239,7 +239,7 @@ def test_skirts_follow_both_legs_and_trousers_their_own(dressing_character: Char
 @pytest.mark.parametrize("kind", ["skirt_long", "skirt_short"])
 def test_published_skirt_is_found_in_the_rest_pose(tmp_path: Path, kind: str) -> None:
     drawn = draw(PLAIN.as_known({**KINDS, "bottom": kind}), IDENTITY)
-    x = OutfitDiffusion.load().sample(drawn, np.zeros(0, np.float32), np.zeros(0))
+    x = OutfitDiffusion.load().sample(drawn)
     field = Dresser(TEMPLATE, Shells.load()).dress(decode_outfit(drawn, x)).displacement
     person = recorded_person(tmp_path, torch.from_numpy(field))
     np.testing.assert_allclose(displacement(person), field, atol=2e-3)

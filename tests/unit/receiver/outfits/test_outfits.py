@@ -1,4 +1,4 @@
-"""Outfits on the template: extents, hems, layers, and the correction by labels."""
+"""Outfits on the template: extents, hems, layers."""
 
 import numpy as np
 import pytest
@@ -6,13 +6,12 @@ import pytest
 from common.arrays import FloatArray
 from common.body.anatomy import REGION_INDEX
 from common.body.model import BodyModel
-from common.body.surface_space import SURFACE_SIZE, SurfaceSpace
 from common.body.template import BodyTemplate
 from common.errors import WeightsError
 from receiver.outfits import dressing
 from receiver.outfits import dressing as shells_module
 from receiver.outfits.dressing import Dresser, Outfit, Shells
-from receiver.outfits.guidance import Guidance
+from receiver.outfits.guidance import Outfits
 from receiver.outfits.mixture import styles
 from tests.unit.receiver.outfits.test_mixture import sample, wears
 
@@ -137,71 +136,12 @@ def test_cloth_lies_over_the_skin(dresser: Dresser, template: BodyTemplate) -> N
 
 
 @pytest.fixture(scope="module")
-def guidance(template: BodyTemplate) -> Guidance:
-    return Guidance.load(template, SurfaceSpace.load())
+def outfits(template: BodyTemplate) -> Outfits:
+    return Outfits.load(template)
 
 
-def test_labels_count_as_far_as_they_are_sure(dresser: Dresser, guidance: Guidance) -> None:
-    space = SurfaceSpace.load()
-    latent, entries = sample(None, 7), np.zeros(SURFACE_SIZE, np.float32)
-    plain = dresser.dress(latent).displacement
-    assert np.array_equal(guidance.worn(latent, entries, 0.0).displacement, plain)
-    assert np.array_equal(guidance.worn(latent, entries[:0], 1.0).displacement, plain)
-    entries[0] = 2.0
-
-    def first(field: FloatArray) -> float:
-        return float(space.analysis[0].numpy() @ (field - space.mean.numpy()).ravel())
-
-    errors = [abs(first(guidance.worn(latent, entries, sure).displacement) - 2.0) for sure in (0.0, 1.0)]
-    assert errors[1] < 0.6 * errors[0]
-
-
-def test_labels_move_hair_and_shoes_but_not_bare_skin(dresser: Dresser, template: BodyTemplate) -> None:
-    outfit = dressed(dresser, 1, hair="short", headwear="none", sleeve="short", shoes="shoes")
-    change = 0.01 * np.asarray(template.vertex_normals(template.rest), np.float32)
-    moved = np.linalg.norm(dresser.moved(outfit, change) - outfit.displacement, axis=1) > 0.005
-    for worn in ("scalp", "foot.L"):
-        assert moved[template.region == REGION_INDEX[worn]].mean() > 0.5
-    assert not moved[template.region == REGION_INDEX["hand.L"]].any()
-
-
-def test_trousers_hang_the_less_the_surer_the_labels_are(dresser: Dresser, shells: Shells) -> None:
-    latent = sample(wears(bottom={"trousers": 1.0}, bottom_fit={"regular": 1.0}), 4)
-    shins = (shells.limb[:, 1] > 1.3) & (shells.limb[:, 1] < 1.8)
-    sizes = [
-        float(np.linalg.norm(dresser.dress(latent, unseen).displacement[shins], axis=1).mean())
-        for unseen in (0.0, 0.5, 1.0)
-    ]
-    assert sizes[0] < sizes[1] < sizes[2] and sizes[2] > sizes[0] + 0.002, sizes
-
-
-def test_cloth_of_whom_the_labels_are_sure_hangs_as_they_say(dresser: Dresser, guidance: Guidance) -> None:
-    space, latent = SurfaceSpace.load(), sample(wears(bottom={"trousers": 1.0}, bottom_fit={"regular": 1.0}), 4)
-    clinging = dresser.dress(latent, 0.0).displacement
-    entries = space.analysis.numpy() @ (clinging - space.mean.numpy()).ravel()
-    np.testing.assert_allclose(guidance.worn(latent, entries.astype(np.float32), 1.0).displacement, clinging, atol=1e-4)
-
-
-def test_outfits_agree_with_what_was_seen(dresser: Dresser, guidance: Guidance) -> None:
-    """Somebody in wide trousers and somebody in tight ones, of equal kinds, are told apart by their labels."""
-    space, kinds = SurfaceSpace.load(), wears(bottom={"trousers": 1.0}, layer={"top": 1.0})
-    entries = [
-        space.analysis.numpy() @ (dresser.dress(sample(kinds, each)).displacement - space.mean.numpy()).ravel()
-        for each in IDENTITIES
-    ]
-    widths = np.array([sample(kinds, each).z_prime["bottom"]["loose_m"] for each in IDENTITIES])
-    found = [guidance.chosen(kinds, 99, 0.9 * each.astype(np.float32), 0.9) for each in entries]
-    read = np.array([latent.z_prime["bottom"]["loose_m"] for latent in found])
-    assert np.corrcoef(widths, read)[0, 1] > 0.5
-    assert np.ptp([guidance.chosen(kinds, 99, 0 * each, 0.0).z_prime["bottom"]["loose_m"] for each in entries]) == 0
-
-
-def test_strangers_of_equal_labels_differ(guidance: Guidance) -> None:
-    nothing = np.zeros(0, np.float32)
-    ends = {
-        guidance.chosen(wears(sleeve={"short": 1.0}), each, nothing, 0.0).z_prime["sleeve"]["sleeve_end"]
-        for each in IDENTITIES
-    }
+def test_strangers_of_equal_labels_differ(outfits: Outfits) -> None:
+    ends = {outfits.latent(wears(sleeve={"short": 1.0}), each).z_prime["sleeve"]["sleeve_end"] for each in IDENTITIES}
     assert len(ends) == len(IDENTITIES)
 
 

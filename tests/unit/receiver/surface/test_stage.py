@@ -28,6 +28,7 @@ from receiver.surface.stage import (
     taubin_smooth,
 )
 from tests.support.meshes.shapes import solved, sphere, torus
+from tests.support.meshes.skin_points import skin_points
 
 
 def _ball(shape: tuple[int, int, int], centre: tuple[float, float, float], radius: float) -> FloatArray:
@@ -321,10 +322,10 @@ def bodies() -> tuple[FloatArray, FloatArray, list[trimesh.Trimesh]]:
     translation = torch.tensor([0.3, -0.1, 3.0]).expand(BODIES, 3)
     curl = 0.5 * torch.rand(BODIES, 4, generator=generator)
     with torch.no_grad():
-        vertices = model(BodyParameters(rotations, curl, shape, translation)).vertices
-        points, normals = model.surface_points(vertices)
+        vertices = model(BodyParameters(rotations, curl, shape, translation)).vertices.numpy()
+    points, normals = map(np.stack, zip(*(skin_points(model, each) for each in vertices), strict=True))
     faces = model.skin_faces.numpy()
-    return points.numpy(), normals.numpy(), [trimesh.Trimesh(v, faces, process=False) for v in vertices.numpy()]
+    return points, normals, [trimesh.Trimesh(each, faces, process=False) for each in vertices]
 
 
 def test_reconstruct_sphere() -> None:

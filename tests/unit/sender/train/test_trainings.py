@@ -24,7 +24,6 @@ from common.training.run import parse, train
 from common.weights.loader import load_recorded, load_weights
 from common.weights.manifest import find_entry, read_manifest
 from receiver.train.motion_errors import Errors, received_labels
-from sender.attributes.surface import SurfaceReader
 from sender.perception import detect as detector
 from sender.perception import movenet, predictor
 from sender.perception.detect import NanoDetConfig, NanoDetNet
@@ -34,7 +33,6 @@ from sender.perception.read import EVIDENCE, Verifier
 from sender.semantics.bodies import ENTRIES
 from sender.semantics.refine import ERRORS_NAME, PoseErrors
 from sender.train import (
-    clothing,
     confidence,
     image_channel,
     keypoint_fusion,
@@ -113,7 +111,7 @@ def test_photographs_are_those_that_are_held_back(tmp_path: Path, monkeypatch: p
 
 
 def test_examples_parse() -> None:
-    for module in (perception, verifier, clothing):
+    for module in (perception, verifier):
         commands = flags_of_examples(module)
         assert commands, module.__name__
         for flags in commands:
@@ -131,23 +129,6 @@ def dressed(tmp_path_factory: pytest.TempPathFactory) -> str:
     folder: Path = tmp_path_factory.mktemp("dressed")
     render_shard(Task(folder, "train", 0, 0, 2, 192, DRESSED))
     return str(folder)
-
-
-@pytest.mark.slow
-def test_clothing(dressed: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    observed = clothing.cached_views
-
-    def cached(
-        path: Path, data: list[Path], _split: str, stage: SurfaceReader, device: torch.device
-    ) -> clothing.StoredViews:
-        return observed(path.with_name("views.pt"), data, "train", stage, device)
-
-    monkeypatch.setattr(clothing, "cached_views", cached)
-    network, document = train_on_gpu(
-        monkeypatch, clothing.ClothingTraining, tmp_path, "--data", dressed, "--batch", "2", steps=1
-    )
-    assert document["crops"] == 2
-    assert load_weights("clothing", directory=tmp_path / "weights").keys() == network.state_dict().keys()
 
 
 @pytest.mark.slow

@@ -50,9 +50,7 @@ def test_cut_garment_ends_at_the_cut_with_the_original_vertices_first(wardrobe: 
     assert short.limb[np.unique(short.faces), :2].max(axis=0) == pytest.approx([0.6, 0.8], abs=1e-4)
     assert set(short.covered) < set(suit.covered), "skin beyond the cut is bare"
     np.testing.assert_array_equal(short.rest[: len(suit.rest)], suit.rest)
-    assert short.removal is not None
     assert short.faces.max() < len(short.rest) == len(short.weights) == len(short.limb) == len(short.region)
-    assert not (short.removal[short.faces[(short.faces < len(suit.rest)).all(1)]] > 0).any()
 
 
 def test_top_and_bottom_make_up_the_suit(wardrobe: Wardrobe, suit: Garment) -> None:
