@@ -238,7 +238,7 @@ def _wire(
         metrics,
         first_sequence=spool.next_sequence if spool else 0,
         realtime=config.playback.realtime,
-        skips_late=config.playback.realtime and config.delivery.is_live(camera=source.live),
+        skips_late=_leaves_out(camera),
     )
     pipeline = SenderPipeline(
         playback,
@@ -292,13 +292,20 @@ def _link(
 def load_networks(cameras: Sequence[OpenCamera], loaded: Networks | None = None) -> list[Networks]:
     """What labels the people of each camera, by the same networks; errors as of `compose`."""
     stages = list[Networks]()
-    live = sum(camera.source.live for camera in cameras)
-    for camera in cameras:
-        first, carries = stages[0] if stages else loaded, live * camera.source.live
+    # What leaves late frames out is read as a camera is, so that fewer come late.
+    live = [camera.source.live or _leaves_out(camera) for camera in cameras]
+    for camera, is_live in zip(cameras, live, strict=True):
+        first, carries = stages[0] if stages else loaded, sum(live) * is_live
         load = first.anew if first else Networks.load
         stages.append(load(camera.config, cameras=carries))
         camera.metrics.follows_up_to(stages[-1].perception.max_people)
     return stages
+
+
+def _leaves_out(camera: OpenCamera) -> bool:
+    """Whether late frames of a video are left out."""
+    config = camera.config
+    return config.playback.realtime and config.delivery.is_live(camera=camera.source.live)
 
 
 def _blob_stages(

@@ -214,6 +214,9 @@ class TrackerConfig:
     forget_s: float = 1.7
 
 
+Quality = Literal["auto", "full", "fast"]
+
+
 @dataclass(frozen=True, slots=True)
 class TrackingConfig:
     """Who is found, and how many are tracked."""
@@ -227,6 +230,12 @@ class TrackingConfig:
         "fused",
         help="keypoints in the picture: ours fused with MoveNet's, which are more exact, or ours alone, faster",
         advanced=True,
+    )
+
+    quality: Quality = option(
+        "auto",
+        help="of videos: full reads each frame as well as it can be, fast every other one, by smaller networks; auto: "
+        "fast where full takes a core more than 45 ms a person",
     )
 
     def __post_init__(self) -> None:

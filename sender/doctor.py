@@ -120,7 +120,8 @@ def _networks(config: SenderConfig) -> str:
     device = resolve_device(config.device.device)
     perception = Networks.load(config, cameras=len(config.capture.camera)).perception
     most = f"up to {counted(perception.max_people, 'person', 'people')}"
-    return f"{version_line('sender')}, on {device}: follows {most} of a live camera"
+    videos = "every other frame" if perception.reads_videos_fast else "every frame"
+    return f"{version_line('sender')}, on {device}: follows {most} of a live camera, reads {videos} of videos"
 
 
 def _keypoints(config: SenderConfig) -> str:

@@ -96,16 +96,16 @@ class Playback:
         frame = self._capture(frames)
         while frame is not None and self._is_file and frame.sequence < self._next_sequence:
             frame = self._capture(frames)
-        until_s: float | None = None
+        until_s, found = None, frame
         while frame is not None and (late_s := self._late_by_s(frame)) >= 0:
             now_s = self._clock.monotonic()
             until_s = now_s + late_s if until_s is None else until_s
             if now_s > until_s:
                 self._began = None
-                return frame
+                break
             self._metrics.frame_dropped(DropReason.REPLACED)
             frame = self._capture(frames)
-        return frame
+        return frame if frame is None or frame is found else replace(frame, is_late=True)
 
     def _late_by_s(self, frame: CapturedFrame) -> float:
         """How long ago the frame behind this one was due, where late frames are left out; negative before."""

@@ -1,4 +1,4 @@
-"""Close-ups: people whose faces are so large in the picture that hips, and often shoulders, are outside.
+"""Detects people in some frames, tracks them in between, and follows heads that fill the picture.
 
 Perception is made for bodies.  Of a head that fills the picture it tells neither that somebody is there nor where; the
 landmarks of the face do, to a hundredth of its size.
@@ -19,7 +19,7 @@ import torch
 from common.arrays import Box, Float64Array, FloatArray, Image
 from common.frames import Camera
 from common.weights.devices import CPU
-from sender.config import TrackerConfig, TrackingConfig
+from sender.config import Quality, TrackerConfig, TrackingConfig
 from sender.face.head import FRONT, HEAD_KEYPOINTS, HeadPose, HeadPoseReader
 from sender.face.landmarks import FaceDetector, FaceLandmarks, FaceReader, face_px, read_closely
 from sender.perception.crop import CropBox, FrameClock, View, ViewTurns
@@ -34,6 +34,7 @@ from sender.perception.read import (
     limits_of,
     person_box,
     predict_in_boxes,
+    reads_fast,
     uncut_box,
 )
 from sender.perception.second_opinion import without
@@ -257,6 +258,8 @@ class PerceptionStage:
 
     Args:
         close_ups: finds these; None finds none.
+        live: whether frames of the source are rare when the machine is busy.
+        quality: of another source.
     """
 
     def __init__(
@@ -268,13 +271,14 @@ class PerceptionStage:
         close_ups: CloseUps | None = None,
         *,
         live: bool = False,
+        quality: Quality = "full",
     ) -> None:
         self._detector = detector
         self._close_ups = close_ups
         self._perception = perception
         self._verifier = verifier
         self._tracker = Tracker(limits)
-        self._live = live
+        self._live, self._quality = live, quality
         self.reset()
 
     @classmethod
@@ -289,13 +293,15 @@ class PerceptionStage:
             WeightsError: weights are missing, damaged or of another version.
         """
         perception = Perception.load(device=device, keypoints=tracking.keypoints)
-        limits = limits_of(tracking, perception, cameras)
-        return cls(Detector.load(device=device), perception, Verifier.load(), limits, CloseUps.load(), live=cameras > 0)
+        limits, live, close_ups = limits_of(tracking, perception, cameras), cameras > 0, CloseUps.load()
+        parts = Detector.load(device=device), perception, Verifier.load(), limits, close_ups
+        return cls(*parts, live=live, quality=tracking.quality)
 
     def anew(self, tracking: TrackingConfig, *, cameras: int = 0) -> Self:
         """Another one by the same networks, which knows nobody; arguments as of `load`."""
         limits, live = limits_of(tracking, self._perception, cameras), cameras > 0
-        return type(self)(self._detector, self._perception, self._verifier, limits, self._close_ups, live=live)
+        parts = self._detector, self._perception, self._verifier, limits, self._close_ups
+        return type(self)(*parts, live=live, quality=tracking.quality)
 
     @property
     def face_reader(self) -> FaceReader | None:
@@ -306,6 +312,11 @@ class PerceptionStage:
     def max_people(self) -> int:
         """Most people that it follows at a time."""
         return self._tracker.config.max_people
+
+    @property
+    def reads_videos_fast(self) -> bool:
+        """Whether every other frame of a video is read (`reads_fast`)."""
+        return reads_fast(self._perception, self._quality)
 
     @property
     def known(self) -> tuple[TrackedPerson, ...]:
@@ -352,7 +363,7 @@ class PerceptionStage:
         self._tracker.begin_frame(self._clock.tick(time_s))
         lost = self._close_ups is not None and self._close_ups.follow(image, self._tracker.seen)
         urgent, now_s = self._tracker.search_due, self._clock.now_s
-        if is_late and take_turns and self._perception.second is not None:
+        if (is_late or self._is_fast) and take_turns and self._perception.second is not None:
             self._key_frames.late(now_s)
         searches = False
         # A key frame after a propagated one has no time for a search; the next frame has.
@@ -533,6 +544,11 @@ class PerceptionStage:
         return 2 if self._reads_photograph else 1
 
     @property
+    def _is_fast(self) -> bool:
+        """Whether a video is read fast; for a source that has only one frame, nobody measures it."""
+        return not (self._live or self._first) and self.reads_videos_fast
+
+    @property
     def _reads_photograph(self) -> bool:
         """Whether nothing corrects this frame later, and nothing waits for it."""
         return self._first and self._still
@@ -582,7 +598,7 @@ class PerceptionStage:
             boxes,
             view=view,
             thorough=thorough,
-            live=self._live,
+            live=self._live or self._is_fast,
             apart=apart,
             roll=self._roll.radians,
         )

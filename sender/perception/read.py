@@ -14,9 +14,9 @@ Shapes: B crops, J = 17 keypoints.
 import logging
 import math
 import time
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
-from functools import partial
+from functools import lru_cache, partial
 from pathlib import Path
 from typing import Self
 
@@ -32,11 +32,12 @@ from common.text import counted
 from common.weights.graph_cache import GRAPHS
 from common.weights.loader import load_recorded
 from common.weights.manifest import WEIGHTS_DIRECTORY
-from sender.config import TrackerConfig, TrackingConfig
+from sender.config import Quality, TrackerConfig, TrackingConfig
 from sender.perception.crop import USUAL_STEP_S, CropBox, View
 from sender.perception.heads import KEYPOINTS
 from sender.perception.perception_network import PARTS, SUMMARY, FusedOutput, PerceptionOutput
 from sender.perception.predictor import Perception, predict_zoomed
+from sender.perception.second_opinion import SecondOpinion
 from sender.perception.track import ObservedPerson, TrackedPerson
 
 # How far a person extends beyond their keypoints (to the left, top, right, bottom), over the longer side of the
@@ -403,6 +404,8 @@ logger = logging.getLogger(__name__)
 _FRAME_S = 0.08
 # More of a live scene are rarely meant.
 _MOST_PEOPLE = 4
+# A machine of which a core reads one person of a video faster has time for every frame.
+_FULL_S = 0.045
 _TRIALS = 3
 # Of several people, each takes less than one alone.
 _PEOPLE = 2
@@ -421,14 +424,49 @@ def people_carried(perception: Perception, cameras: int) -> int:
     return max(1, min(_MOST_PEOPLE, int(_FRAME_S / _person_s(perception) / cameras)))
 
 
+@lru_cache(maxsize=4)
+def reads_fast(perception: Perception, quality: Quality) -> bool:
+    """Whether every other frame of a video is read, and by the smaller network, because the machine is slow.
+
+    It is measured once in a process, so that nothing moves to and fro.
+    """
+    if quality != "auto" or perception.second is None:
+        return quality == "fast" and perception.second is not None
+    full_s = _full_s(perception, perception.second)
+    if full_s > _FULL_S:
+        told = "every other frame of a video is read, because this machine takes %.0f ms for a person (--quality)"
+        logger.info(told, 1e3 * full_s)
+    return full_s > _FULL_S
+
+
+def _full_s(perception: Perception, second: SecondOpinion) -> float:
+    """The shortest time in which one core reads one person by both networks, seconds."""
+    picture, box = _black(perception)
+    crop = CropBox.around(box)
+    cuts = [crop.cut(picture, perception.size)]
+    return _least_s(lambda: perception.observe(cuts, "plain")) + _least_s(
+        lambda: second.read("thunder", picture, [box], [crop], "plain")
+    )
+
+
 def _person_s(perception: Perception) -> float:
     """The shortest time of one person, of several, seconds."""
+    picture, box = _black(perception)
+    return _least_s(lambda: predict_in_boxes(perception, picture, [box] * _PEOPLE, view="plain")) / _PEOPLE
+
+
+def _black(perception: Perception) -> tuple[Image, Box]:
+    """A picture of the size that perception sees, and the box of all of it."""
+    side = perception.size
+    return np.zeros((side, side, 3), np.uint8), np.array([0, 0, side, side], np.float32)
+
+
+def _least_s(work: Callable[[], object]) -> float:
+    """The shortest time of some trials, seconds."""
     GRAPHS.wait_read()
-    picture = np.zeros((perception.size, perception.size, 3), np.uint8)
-    boxes = [np.array([0, 0, perception.size, perception.size], np.float32)] * _PEOPLE
     times = []
     for _ in range(_TRIALS):
         began = time.perf_counter()
-        predict_in_boxes(perception, picture, boxes, view="plain")
-        times.append((time.perf_counter() - began) / _PEOPLE)
+        work()
+        times.append(time.perf_counter() - began)
     return min(times)

@@ -36,7 +36,7 @@ class Sender:
     """Perception, semantics and codec in process. Raises WeightsError: weights are missing or of another version."""
 
     def __init__(self) -> None:
-        self._perception = PerceptionStage.load(TrackingConfig(max_people=1))
+        self._perception = PerceptionStage.load(TrackingConfig(max_people=1, quality="full"))
         self._semantics = SemanticsStage.load(SmoothingConfig())
         self._importance, self._rates = Importance.load(), rate_distortion()
 

@@ -56,7 +56,7 @@ class Observer:
     """What is seen of the most prominent person of clips. Raises WeightsError: weights are missing or damaged."""
 
     def __init__(self) -> None:
-        tracking = TrackingConfig(max_people=1)
+        tracking = TrackingConfig(max_people=1, quality="full")
         of_files = PerceptionStage.load(tracking)
         self._perceptions = of_files, of_files.anew(tracking, cameras=1)
         self._fits = CropFits.load()

@@ -95,7 +95,7 @@ class CaseReader:
     """Reads pictures, and finds the people in them."""
 
     def __init__(self) -> None:
-        self._stage, self._perception = PerceptionStage.load(TrackingConfig()), Perception.load()
+        self._stage, self._perception = PerceptionStage.load(TrackingConfig(quality="full")), Perception.load()
 
     def read(self, path: Path) -> Case:
         whole = read_image(path)

@@ -70,7 +70,7 @@ def rows_of(path: Path) -> list[dict[str, str]]:
 
 def read_clips(folder: Path, names: Sequence[str]) -> tuple[dict[str, Clip], dict[str, Clip]]:
     """The clips of a folder as they are, and cut to talking heads."""
-    perception, space = PerceptionStage.load(TrackingConfig()), ExpressionSpace.load()
+    perception, space = PerceptionStage.load(TrackingConfig(quality="full")), ExpressionSpace.load()
     whole, cut = FaceStage.load(), FaceStage.load()
     if whole is None or cut is None:
         raise ValueError("MediaPipe's networks are missing")

@@ -65,7 +65,7 @@ class HandBench:
         if stage is None:
             raise UsageError(_MISSING)
         self._perception, self._semantics, self._hands = (
-            PerceptionStage.load(TrackingConfig()),
+            PerceptionStage.load(TrackingConfig(quality="full")),
             SemanticsStage.load(),
             stage,
         )

@@ -8,7 +8,7 @@ that stand (`receiver.motion.legs`), and `exported` the animation that `receiver
 is what the receiver shows in two thirds of a second in which the sender finds nobody, `held` the pose before.
 
 Frames wait for later ones, as those of files do, or with `--live` for none; with `--late`, they are those of a camera
-before a slow machine, whose perception reads every other one.
+before a slow machine, whose perception reads every other one, and with `--fast` those of a file on one.
 
 Perception sees each frame in one of its two views, by turns, as in the sender: only `bodywire` has means over them.
 
@@ -135,15 +135,17 @@ class MovingSender:
     Args:
         live: whether frames wait for no later ones.
         late: whether the first one that is live was late.
+        fast: whether frames that are not live are read as on a slow machine.
         loses: whether `lost` and `held` are among the systems.
 
     Raises:
         WeightsError: weights are missing or of another version.
     """
 
-    def __init__(self, *, live: bool = False, late: bool = False, loses: bool = False) -> None:
+    def __init__(self, *, live: bool = False, late: bool = False, fast: bool = False, loses: bool = False) -> None:
         self._live, self._late, self._loses = live, late, loses
-        self._perception = PerceptionStage.load(TrackingConfig(max_people=1), cameras=int(live))
+        tracking = TrackingConfig(max_people=1, quality="fast" if fast else "full")
+        self._perception = PerceptionStage.load(tracking, cameras=int(live))
         followed, alone = (SemanticsStage.load(SmoothingConfig(strength)) for strength in (1.0, 0.0))
         self._semantics = {"bodywire": followed, "per frame": alone}
         self._joints, self._exported = LabelJoints(), ExportedJoints()
@@ -206,11 +208,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = report.flags("moving", __doc__, 7)
     parser.add_argument("--live", action="store_true", help="frames wait for no later ones")
     parser.add_argument("--late", action="store_true", help="and every other one is propagated from the one before")
+    parser.add_argument("--fast", action="store_true", help="read files as on a slow machine")
     return report.run(parser, _work, arguments)
 
 
 def _work(options: argparse.Namespace) -> None:
-    sender = MovingSender(live=options.live or options.late, late=options.late, loses=True)
+    sender = MovingSender(live=options.live or options.late, late=options.late, fast=options.fast, loses=True)
     renderer = MovingClipRenderer()
     found: dict[str, list[dict[str, float]]] = {}
     for number in range(QUICK_CLIPS if options.quick else CLIPS):

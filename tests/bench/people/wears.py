@@ -120,7 +120,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _work(options: argparse.Namespace) -> None:
     reader, perception = KindReader.load(), Perception.load()
-    stage = PerceptionStage.load(TrackingConfig())
+    stage = PerceptionStage.load(TrackingConfig(quality="full"))
     held_back = list(judged_people(options.photographs, "test").items())[: _QUICK if options.quick else None]
     in_boxes: list[Reading] = []
     of_product: list[Reading] = []

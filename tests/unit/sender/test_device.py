@@ -1,5 +1,7 @@
 """The sender's networks on a GPU that is pretended: a tensor that was left on the host is found there."""
 
+from typing import Literal
+
 import numpy as np
 import pytest
 
@@ -12,7 +14,7 @@ from common.weights.threads import DeviceConfig
 from sender.capture.open import DEMO_CLIP
 from sender.capture.video import VideoFileSource
 from sender.composition import load_networks
-from sender.config import SenderConfig
+from sender.config import DeliveryConfig, PlaybackConfig, SenderConfig
 from sender.lookahead import Perceived
 from sender.metrics import SenderMetrics
 from sender.openings import OpenCamera
@@ -79,6 +81,17 @@ def test_cameras_share_the_networks_and_nothing_else() -> None:
     assert one.semantics._estimator is not other.semantics._estimator
     assert one.semantics._space is other.semantics._space
     assert one.expression is other.expression
+
+
+@pytest.mark.parametrize(("delivery", "live"), [("live", True), ("complete", False)])
+def test_video_that_leaves_late_frames_out_is_read_as_a_camera_is(
+    delivery: Literal["live", "complete"], live: bool
+) -> None:
+    config = SenderConfig(playback=PlaybackConfig(realtime=True), delivery=DeliveryConfig(delivery))
+    with VideoFileSource(DEMO_CLIP) as source:
+        camera = camera_of(config, source)
+        assert load_networks([camera])[0].perception._live == live
+        assert not load_networks([camera_of(SenderConfig(delivery=config.delivery), source)])[0].perception._live
 
 
 def test_gpu_that_is_missing() -> None:

@@ -83,6 +83,7 @@ def test_late_frames_are_left_out_where_only_the_newest_count(skips_late: bool, 
     frames = read_all(playback(FakeSource(), realtime=True, skips_late=skips_late, clock=clock))
     assert [frame.source for frame in frames] == names
     assert [frame.sequence for frame in frames] == list(range(len(names)))
+    assert [frame.is_late for frame in frames] == [frame.source == "2.jpg" and skips_late for frame in frames]
     assert frames[-1].captured_at == 2001.0
 
 

@@ -1,5 +1,3 @@
-""""""
-
 from dataclasses import fields, replace
 
 import cv2

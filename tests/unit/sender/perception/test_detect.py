@@ -1,8 +1,8 @@
-""""""
-
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
+from typing import cast
 
 import cv2
 import numpy as np
@@ -17,6 +17,7 @@ from common.weights.inference import NetworkInUse
 from common.weights.loader import load_recorded, save_weights
 from sender.capture.open import DEMO_CLIP
 from sender.capture.video import VideoFileSource
+from sender.config import Quality
 from sender.perception.crop import View
 from sender.perception.detect import (
     KIND,
@@ -30,7 +31,8 @@ from sender.perception.detect import (
 )
 from sender.perception.perception_network import FusedOutput, PerceptionConfig, PerceptionNet, PerceptionOutput
 from sender.perception.predictor import Perception
-from sender.perception.read import Verifier, people_carried, predict_in_boxes
+from sender.perception.read import Verifier, people_carried, predict_in_boxes, reads_fast
+from sender.perception.second_opinion import SecondOpinion
 
 TINY = NanoDetConfig(size=64, width=8, pyramid=8)
 NOISE: Image = np.random.default_rng(0).integers(0, 255, (90, 160, 3), dtype=np.uint8)
@@ -206,6 +208,36 @@ def test_as_many_people_as_the_fastest_of_several_looks_permits(
 
     monkeypatch.setattr("sender.perception.read.time.perf_counter", lambda: now_s)
     assert people_carried(TimedPerception(PerceptionNet(CAPACITY_TINY)), cameras) == people and not left
+
+
+@pytest.mark.parametrize(
+    ("quality", "movenet_s", "fast"),
+    [("auto", 0.02, False), ("auto", 0.03, True), ("full", 1.0, False), ("fast", 0.001, True)],
+)
+def test_videos_are_read_fast_where_both_networks_take_a_core_long(
+    monkeypatch: pytest.MonkeyPatch, quality: Quality, movenet_s: float, fast: bool, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO")
+    now_s, looks = 0.0, list[str]()
+
+    def takes(what: str, seconds: float) -> None:
+        nonlocal now_s
+        looks.append(what)
+        # Only one of the trials has a core to itself.
+        now_s += seconds if looks.count(what) == 2 else 5.0
+
+    class TimedPerception(Perception):
+        def observe(self, crops: Sequence[ByteArray], view: View = "both") -> PerceptionOutput:
+            takes("perception", 0.02)
+            return super().observe(crops, view)
+
+    second = SimpleNamespace(read=lambda kind, *_: takes(kind, movenet_s))
+    monkeypatch.setattr("sender.perception.read.time.perf_counter", lambda: now_s)
+    perception = TimedPerception(PerceptionNet(CAPACITY_TINY), second=cast(SecondOpinion, second))
+    assert [reads_fast(perception, quality) for _ in range(2)] == [fast, fast]
+    assert looks == (["perception"] * 3 + ["thunder"] * 3 if quality == "auto" else []), "once in a process"
+    assert ("takes 50 ms" in caplog.text) == (quality == "auto" and fast)
+    assert not reads_fast(Perception(PerceptionNet(CAPACITY_TINY)), quality), "nothing moves people on"
 
 
 @pytest.fixture(scope="module")

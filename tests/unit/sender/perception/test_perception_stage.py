@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from typing import cast
+from typing import Any, cast
 
 import cv2
 import numpy as np
@@ -13,7 +13,7 @@ from torch import Tensor
 
 from common.arrays import FloatArray, Image
 from common.frames import Camera
-from sender.config import TrackerConfig, TrackingConfig
+from sender.config import Quality, TrackerConfig, TrackingConfig
 from sender.face.head import HeadPoseReader
 from sender.face.landmarks import FaceLandmarks, FoundFace
 from sender.perception import movenet as movenet_predictor
@@ -385,16 +385,21 @@ def test_views_take_turns_in_a_stream_until_somebody_new_comes(step_s: float | N
 
 
 @pytest.mark.parametrize(
-    ("late", "views"),
+    ("late", "quality", "views"),
     [
-        (None, ["both", "mirrored", "plain", "mirrored", "plain", "mirrored"]),
-        (2, ["both", "mirrored", "mirrored kept", "plain", "plain kept", "mirrored"]),
+        (None, None, ["both", "mirrored", "plain", "mirrored", "plain", "mirrored"]),
+        (2, None, ["both", "mirrored", "mirrored kept", "plain", "plain kept", "mirrored"]),
+        (None, "full", ["both", "mirrored", "plain", "mirrored", "plain", "mirrored"]),
+        (None, "fast", ["both", "mirrored", "mirrored kept", "plain", "plain kept", "mirrored"]),
     ],
 )
-def test_every_other_frame_is_propagated_once_one_is_late(late: int | None, views: list[str]) -> None:
+def test_every_other_frame_is_propagated_once_one_is_late_or_where_videos_are_read_fast(
+    late: int | None, quality: Quality | None, views: list[str]
+) -> None:
     perception = BlockPerception(PerceptionNet(TINY))
     perception.second = cast(SecondOpinion, Opinion(0.9))
-    stage = PerceptionStage(BlockDetector(), perception, BlockVerifier(), TrackerConfig(), live=True)
+    how: dict[str, Any] = {"live": True} if quality is None else {"quality": quality}
+    stage = PerceptionStage(BlockDetector(), perception, BlockVerifier(), TrackerConfig(), **how)
     seen, places = [], []
     for number in range(6):
         (person,) = stage.process(with_person(100), STAGE_CAMERA, 0.04 * number, is_late=number == late)
