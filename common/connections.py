@@ -1,4 +1,4 @@
-"""How often somebody may do something.
+"""Connections of strangers: how many and how often, who gives way, and what the kernel says of each.
 
 A listening socket that bounds what strangers hold: connections in all and of one host, and how long they may wait.
 

@@ -1,4 +1,4 @@
-"""The colours of garments that nobody has seen: those of what is usually worn with the rest.
+"""What people wear: kinds with probabilities, and colours, also of garments that nobody has seen.
 
 What people wear, in kinds: the attributes of a person's hair and clothes, and how sure the sender is of each; and
 the outline of the head with its hair.

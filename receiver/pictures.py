@@ -1,4 +1,4 @@
-"""Small pictures of what the sender sees (`sender --share-preview`)."""
+"""Pictures of sessions: those of the image channel, and small ones of what the sender sees."""
 
 import asyncio
 import io

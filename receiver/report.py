@@ -1,4 +1,4 @@
-"""A contact sheet of a session: the people that were sent, above the surfaces and bodies reconstructed from them.
+"""Reports of a session: a summary, and a contact sheet of what was sent above what was made of it.
 
 Checks a published session and prints a summary.
 

@@ -1,4 +1,4 @@
-"""What of a picture matters most, from what perception sees of the people in it.
+"""The pictures of an analogue session, most of them spent on what matters of people.
 
 Pictures over a simulated channel: `sender --channel`.
 

@@ -1,4 +1,4 @@
-"""The sender's reports about itself, which its link sends behind frames."""
+"""What the link has carried, for rate control, metrics and the reports that leave behind frames."""
 
 from collections.abc import Sequence
 

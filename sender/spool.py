@@ -1,4 +1,4 @@
-"""What is in a directory of a spool that an earlier sender, a crash, a failing disk or a copy of files has left.
+"""The spool: the frames that a sender has captured and not yet delivered, and what is left of it after a crash.
 
 A file belongs to the spool if it is of the session and its frames have the numbers that its name says: block k of
 `000000000256.bw` has frame 256 + k.

@@ -1,4 +1,4 @@
-"""The facial actions of ARKit, which ship beside the body: displacements of its vertices in the rest pose.
+"""Facial actions: the 52 of ARKit as displacements of the body's vertices, and the space that expressions lie in.
 
 The label groups `face` and `eyes` activate them, and published bodies have them as blend shapes.
 

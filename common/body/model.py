@@ -1,4 +1,4 @@
-"""Rotations as matrices, axis-angle vectors and the continuous 6D representation (Zhou et al. 2019), in torch.
+"""The body model: shape, pose and head shapes to vertices and joints, and rotations as it takes them.
 
 The parametric body: shape coefficients and joint rotations in, skinned mesh, keypoints and surface points out.
 

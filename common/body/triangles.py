@@ -1,4 +1,4 @@
-"""Which vertices of a triangle mesh are connected."""
+"""Triangle meshes: which vertices are connected, and where points lie on them."""
 
 import numpy as np
 import numpy.typing as npt

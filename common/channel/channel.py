@@ -1,4 +1,4 @@
-"""Simulated wireless channels: pure functions of complex symbols, seeded by a generator.
+"""The analogue channel: what fades and noise do to complex symbols, and the signal that carries them.
 
     s ─ × gain h ─ + noise n ─ received r ─ equalise ─ ŝ, and how good it is
 

@@ -1,4 +1,4 @@
-"""Lengths of latent positions, and the order in which their symbols are sent.
+"""The image channel's codec: latents by importance and budget to symbols, and symbols to pictures.
 
 Each position gets the length at which the cost of its expected error and the price of its symbols are least together,
 as sender and receiver both can compute it; one price for the whole picture keeps the budget (Lagrangian bit allocation,

@@ -1,4 +1,4 @@
-"""Orientation of a person as a residual rotation, bit-identical on every machine.
+"""A person's labels as bits: which entries are sent, from what they are predicted, and how orientations turn.
 
 The six orientation entries of the `root` group are the first two columns of a rotation matrix R, divided by
 `ROTATION_SCALE`.  They have three degrees of freedom, so the codec transmits three numbers: the modified Rodrigues

@@ -1,4 +1,4 @@
-"""The codec's frozen integer tables, which must be identical in encoder and decoder.
+"""The codec's frozen integer tables, its quantisers, and which levels spend a budget of bits best.
 
 `data/tables.npz` has the tables, `data/tables.json` their digest and origin; `python -m
 common.training.fit_codec` writes both.  The digest seeds the check of every packet, so two ends with different tables

@@ -1,4 +1,4 @@
-"""What the EXIF data of a picture tell of its orientation and its lens.
+"""Pictures as arrays: decoding and orientation, what EXIF says of the lens, and folders of them in order.
 
 Metadata may be damaged in any way: what cannot be read is as if it were missing.
 

@@ -1,4 +1,4 @@
-"""Nonlinear analysis and synthesis transforms: RGB pictures to latents at 1/16 of their height and width, and back."""
+"""The image channel's nonlinear transforms: RGB pictures to latents at 1/16 of their height and width, and back."""
 
 import numpy as np
 import torch

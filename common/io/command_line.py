@@ -1,4 +1,4 @@
-"""Options of a daemon: fields of frozen dataclasses, one for each component, made by `option`.
+"""The command lines and configurations of both daemons: options are fields of frozen dataclasses, made by `option`.
 
 An option is a `str`, `int`, `float`, `bool`, `Path`, `Address` or a `Literal` of strings, one of these `| None`, or a
 `tuple` of any number of one of them, whose flag is given once for each. A field that is not made by `option` is none:

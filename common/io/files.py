@@ -1,4 +1,4 @@
-"""Atomic file replacement: a reader finds the old content or the new content, never a mixture.
+"""Files that are written whole or not at all, read only where they are plain files, and kept from other users.
 
 The folder of what is computed once per machine, and whether a file in it can be trusted.
 

@@ -1,4 +1,4 @@
-"""What the motion network reads: a person's labels of the last seconds, seen by who they are now.
+"""The motion network: what it reads of a person's last seconds, its layers, and the predictor that it makes.
 
 Everything is relative to the newest labels: positions to the pelvis, axes to the heading, which is the direction of the
 hips on the ground.  So a prediction does not depend on where before the camera somebody moves.

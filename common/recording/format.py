@@ -1,4 +1,4 @@
-"""Blocks of a recording: a head with a time, the size and a CRC-32, and a zstandard frame.
+"""The format of a recording: blocks with a time, size and CRC-32, the facts of the whole, and records of frames.
 
 Every size is checked against a limit and against the zstandard frame's own header before anything
 is decompressed, so a small file cannot make the reader allocate much memory.

@@ -1,4 +1,4 @@
-"""Dataset presets: distributions of poses, framing, occlusion, clothes and lenses.
+"""Data sets: presets of poses, framing, occlusion, clothes and lenses, and which person is in which split.
 
 `EVERYDAY` resembles a camera in a room or a street: upright people, mostly complete, more from the front than from
 behind, in captured poses.  `WIDE` covers the whole range of poses and crops.  Both paint clothes on the bare body.

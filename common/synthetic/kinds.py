@@ -1,4 +1,4 @@
-"""Headwear made to measure: the skin of the head, inflated and smoothed, with a brim or visor where the kind has one.
+"""Outfits of known kinds: garments of the wardrobe in sizes and colours, and headwear made to measure.
 
 Shapes: V vertices of the body, N of a garment; heights on the head are −1 at the crown and 1 at the chin.
 

@@ -1,4 +1,4 @@
-"""Memory-mapped access to data sets of `common.synthetic.render_shards`.
+"""Renders data sets, in shards that go on where they were interrupted, and reads them memory-mapped.
 
 Renders a data set of synthetic people with ground truth, as shards of NumPy arrays.
 

@@ -1,4 +1,4 @@
-"""Vertex buffers of the body and of garments."""
+"""Draws people in clothes by OpenGL: colour, mask, depth and what each pixel shows."""
 
 import importlib
 from collections.abc import Mapping, Sequence

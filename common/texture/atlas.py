@@ -1,4 +1,4 @@
-"""The texture atlas: a square image of the unfolded skin, and which point of the body each of its texels shows.
+"""The texture atlas: a square image of the unfolded skin, its tiles, and what fills its holes.
 
 `ATLAS_SIZE` texels along a side are 1.9 mm of a face and 2.9 mm of a chest each.
 

@@ -1,4 +1,4 @@
-"""Lossless codec for the masks of texture tiles: which texels are known.
+"""A tile of the texture atlas as bytes: its picture, and a lossless mask of the texels that are known.
 
 Texels are coded from coarse to fine: the corners of a grid, then the centres of its squares, then the middles of their
 sides, then the same at half the size.  The probability of each depends on the twelve nearest texels that were coded

@@ -1,4 +1,4 @@
-"""Command-line flags that the trainings share.
+"""What a training is made of: its flags, batches, optimiser and schedule, and what it must define.
 
 What one training adds to `common.training.run`: flags, data, a network, a step, scores and an export.
 

@@ -1,4 +1,4 @@
-"""Options of the networks' device, and the limit of its instructions.
+"""Threads and instructions of the networks, and the option of their device.
 
 How many threads the libraries use: decided here for both daemons, the replicas of the pool, and `bodywire`.
 

@@ -1,4 +1,4 @@
-"""Checks of the fields of messages: sizes, ranges, and what they count.
+"""Messages of frames and reports, with the checks of their fields.
 
 Frames and their acknowledgements, each coded relative to the one before it on the same stream.
 

@@ -1,4 +1,4 @@
-"""What a message of labels takes on the link besides its labels, as the sender measures it.
+"""Bytes on the link, by what they are for: those of messages, and those that the link adds to them.
 
 The account of a link's bytes: what for, in both directions, down to the IP packets.
 

@@ -1,4 +1,4 @@
-"""The lining of the template's mouth: a bag of loops of vertices, and two rows of teeth that it can be laid over.
+"""Posed bodies: the template with clothes, face, mouth and spanning cloth, skinned.
 
 The body model has no teeth.  Of the loops behind the lips, one becomes the edge of the gums, two become the edge of the
 teeth, and one is where palate and floor begin; in the corners of the mouth they stay where they are.

@@ -1,4 +1,4 @@
-"""Hierarchical start-time fair queueing: accounts share an engine equally, and so do the sessions of each account.
+"""Batches of people for an engine that accounts share equally: hierarchical start-time fair queueing.
 
 What counts is the work that they cause, not the number of their sessions or the length of their queues.
 

@@ -1,4 +1,4 @@
-"""The seam between the engine and the pool that it uses: what a batch is, and how it can fail.
+"""The engine on a pool of replicas, and the seam to the pool that it uses.
 
 The reconstruction engine in front of a pool of replicas, which may be on other machines.
 

@@ -1,4 +1,4 @@
-"""From labels to posed people in one piece, so that on a GPU it is one graph: bones, keypoints, template, surface.
+"""From labels to bodies and surfaces in batches, and the engine that does it on this machine.
 
 Shapes: B people, E entries of labels, S = 52 bones, V' vertices of the template, L of them on the legs.
 

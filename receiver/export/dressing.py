@@ -1,4 +1,4 @@
-"""Changes the colours of parts of a character: `top=#336699`.
+"""Dresses a character in other kinds, and colours its parts: `top=#336699`.
 
 A part of the outfit (`receiver.export.dressing.worn_parts`) gets the new colour as its mean, in CIELAB.  Its shading
 remains: how much lighter or darker a place is than the part's mean, and chroma that grows with lightness as under any

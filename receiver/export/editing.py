@@ -1,4 +1,4 @@
-"""Changes the build of a character: its height and its weight.
+"""Edits a character: its height, weight, colours and clothes.
 
 The shape space of the body model is linear: a change of its ten coefficients, in standard deviations of the population,
 moves the vertices and the joints of the rest pose by sums of its directions, whatever the person's own shape is. Of all

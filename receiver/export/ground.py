@@ -1,4 +1,4 @@
-"""A person's feet: where the soles of a motion are, and which of them stand.
+"""Puts people on the ground: which feet stand, where, and legs that reach them.
 
 A point of a sole stands where it is low and hardly moves in the image.  A logistic regression says how likely that is,
 fitted to rendered clips that went through perception; hysteresis makes intervals of it.

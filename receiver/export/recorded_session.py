@@ -1,4 +1,4 @@
-"""Finds the lines of a session in `frames.jsonl`.
+"""Reads a recorded session: its lines, people and times.
 
 A part of a long session is exported in the time of the part: of the other lines only the beginning is looked at.
 

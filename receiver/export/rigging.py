@@ -1,4 +1,4 @@
-"""The skinning weights of the body model, for bodies that have fewer.
+"""Rigs a character from published bodies: one mesh at rest, weights, and the motion of all frames.
 
 Published bodies once had the four largest weights of each vertex, in the pose of their frame. The body model has up to
 seven, and a character, which takes other poses, needs them.

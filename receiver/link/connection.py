@@ -1,4 +1,4 @@
-"""The messages of one stream: those that wait for their turn, and the answers to those that were handled."""
+"""One stream of a sender: reads its messages, has them handled in turn, and answers."""
 
 import asyncio
 import logging

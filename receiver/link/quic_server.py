@@ -1,4 +1,4 @@
-"""Whether the sender of a QUIC packet is at its address (RFC 9000, section 8.1).
+"""Takes QUIC connections, of addresses that are proven (RFC 9000, section 8.1).
 
 While few handshakes begin, an address proves itself by ending its own, and gets no more than three times its bytes
 before.  Who forges addresses ends none: then each has to prove itself before anything is kept, with a token that only

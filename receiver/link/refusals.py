@@ -1,4 +1,4 @@
-"""Streams that are refused, and why."""
+"""Who may not: streams that are refused, owners of sessions, and the receiver's own senders."""
 
 import hashlib
 import hmac

@@ -1,4 +1,4 @@
-"""The gRPC server end of a `MessageStream`, and the limit on connections that have none."""
+"""The receiver's end of the link: a gRPC server with handshakes, health service and graceful shutdown."""
 
 import asyncio
 import contextlib

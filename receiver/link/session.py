@@ -1,4 +1,4 @@
-"""Sessions: the receiver's state of each sender, which outlives streams so that the sender can resume.
+"""Sessions, which outlive streams so that senders can resume; who gets one, and who handles their frames.
 
 Who may begin a session, and what its stream may send: shares are fair between accounts, also when the receiver is
 full.

@@ -1,4 +1,4 @@
-"""Reads the glTF 2.0 files that `receiver.mesh.glb` writes, binary or not; coordinates stay as they are, y up.
+"""Reads bodies and surfaces that the receiver has written; coordinates stay as they are, y up.
 
 Reads the skinned bodies that `rigged_body` and `skinned_glb` write: the pose alone, or all of a body.
 

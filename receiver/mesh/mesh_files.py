@@ -1,4 +1,4 @@
-"""Meshes without texture and skeleton: OBJ and PLY, ten times as fast as by trimesh.
+"""Surfaces as files: GLB, and OBJ and PLY ten times as fast as by trimesh.
 
 The content of GLB, OBJ and PLY files of meshes.
 

@@ -1,4 +1,4 @@
-"""Arms that nobody has seen: they hang at the sides.
+"""Limbs that nobody has seen.
 
 What nobody saw of people is generated: limbs that the sender says it does not see (`common.frames.unseen_limbs`).
 

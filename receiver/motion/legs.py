@@ -1,4 +1,4 @@
-"""Legs between labels and space.
+"""Legs between labels and space, and feet that stay where they stand.
 
 Legs that nobody sees stand where they are: feet do not follow what jitters in the pelvis that they hang on.  The pelvis
 drags its held copy along, as on a leash.  The feet are where they would be below the held pelvis, as far as hips that

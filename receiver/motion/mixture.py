@@ -1,4 +1,4 @@
-"""The mixture of poses (paper §5.1, eq. 19–21): q(z'|y') = Σ π_k N(μ_k, Σ_k).
+"""Poses that were not sent: a mixture (paper §5.1, eq. 19–21), q(z'|y') = Σ π_k N(μ_k, Σ_k), and diffusion from it.
 
 A component k belongs to a mode of what a body does: standing, striding, sitting, crouching, lying.  x has the label
 entries of trunk and limbs, which way is down in the frame of the pelvis, and how fast that moves.  Of a person whose

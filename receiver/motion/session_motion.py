@@ -1,4 +1,4 @@
-"""People whom the sender loses for a moment go on, and return without a jump.
+"""The motion of a session's people: steady, complete, and without a jump where somebody was lost.
 
 Somebody behind a pillar, or turned so that perception misses them, is in none of the frames until they are found again.
 Their motion goes on and comes to rest, with less and less confidence, for as long as they were seen before and at most

@@ -1,4 +1,4 @@
-"""The shells that outfits are cut from: displacements of the template at rest.
+"""Outfits of measures: shells, headwear and cloth that hangs, as displacements of the template.
 
 Shapes: V' vertices of the template.
 

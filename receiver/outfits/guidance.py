@@ -1,4 +1,4 @@
-"""The diffusion of outfits: the measures z' of clothes and hair, given what is known of them.
+"""Which outfit somebody wears: diffusion of its measures, guided by what is known, and what it displaces.
 
 It stands where the paper (§5.2) diffuses points.  (26) and (27), whose reverse step has no learned denoiser and cannot
 invert the forward one (`receiver.motion.mixture` measures them), are replaced by that of Karras et al. 2022.

@@ -1,4 +1,4 @@
-"""Files of the output directory: written atomically, left alone while that fails, and the room on their disk.
+"""Files of the output directory: written atomically or line by line, left alone while that fails.
 
 A file of lines that notices when another program moves or changes it. Lines are appended, or left out of a copy that
 takes its place.

@@ -1,4 +1,4 @@
-"""What a list of sessions shows of each: when it was, how long, who, how much.
+"""What is known of sessions: their lines and index, statistics, who uses them, and which files are theirs.
 
 What a receiver's directory records about its sessions.
 

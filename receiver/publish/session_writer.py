@@ -1,4 +1,4 @@
-"""For how long the faces of a session's people have been seen: so long the sender has learned what they do at rest."""
+"""Writes the frames of one session, and how long the faces of its people have been seen."""
 
 import os
 from functools import partial

@@ -1,4 +1,4 @@
-"""The texture of a template on a surface that was solved around it.
+"""Surfaces of people, solved or subdivided, with the texture of the template.
 
 A triangle of the surface lies in the texture where its centre's place on the template does. Its corners lie where their
 places do; across a seam, they go on from the centre as the template's triangle there does.

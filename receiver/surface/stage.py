@@ -1,4 +1,4 @@
-"""Indicator function → watertight mesh: marching cubes (28), largest connected component, Taubin smoothing.
+"""Points with normals to a watertight mesh: surfels, spectral Poisson, marching cubes (28), refinement.
 
 Splits the triangles of a mesh near places that need more detail than its grid has, such as the eyes and the mouth.
 

@@ -1,4 +1,4 @@
-"""What nobody has seen of a face is taken from its other side, in full detail.
+"""Paints the template: received tiles, the other side of a face where one is unseen, and what fills the rest.
 
 Light and complexion differ from side to side, so smooth differences between what was seen of both are kept.
 

@@ -1,4 +1,4 @@
-"""A posed body as a humanoid of Unity: bones by their names in `HumanBodyBones`, in Unity's axes.
+"""A posed body as a humanoid of Unity: bones, axes and expressions by the names of VRM.
 
 Humanoids are at rest in a T-pose, our bodies in an A-pose. With R the rotation of a bone from its rest pose and T the
 one that takes its direction at rest to the T-pose, a humanoid's bone has the rotation G = R T⁻¹; locally, relative to

@@ -1,4 +1,4 @@
-"""A program that takes motion: where its address leads, and what is logged when nothing gets there.
+"""Sends the motion of people as VMC, to programs that take it (`--vmc`).
 
 Names are looked up in threads of their own: a network that does not answer takes seconds.
 

@@ -1,4 +1,4 @@
-"""The one error for requests that the page refuses."""
+"""Places and rates that visitors share, and the one error for requests that the page refuses."""
 
 import time
 from collections import Counter

@@ -1,4 +1,4 @@
-"""How fast clients have to send and to read, where the server waits for them."""
+"""Answers to requests that fail, and limits of how slowly clients may send and read."""
 
 import asyncio
 import logging

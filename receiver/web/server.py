@@ -1,4 +1,4 @@
-"""The page's connections: which wait for their clients, and which of those have waited for too long.
+"""The page's server: its connections, which wait for their clients, and which of those have waited too long.
 
     accepted ─ TLS ─ head of a request ─ body ─→ answer ─→ read by the client
                └── the client: 10 s ──┘                    └ a least rate ──┘

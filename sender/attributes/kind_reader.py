@@ -1,4 +1,4 @@
-"""Reads the outline of a head with its hair from a picture.
+"""Reads the kinds of clothes and hair, and the outline of a head with its hair, of everybody in turn.
 
     face's landmarks ─ similarity ─ bare mean head in the picture ─┐
     picture ─ MediaPipe's selfie segmentation ─ mask ─ rays ───────┴─ how far hair reaches beyond it

@@ -1,4 +1,6 @@
-"""What is said of a posterior: of each attribute the smallest set of values that is right often enough, or nothing.
+"""Kinds of clothes and hair: what one view shows of them, the network that reads it, and what views say together.
+
+What is said of a posterior: of each attribute the smallest set of values that is right often enough, or nothing.
 
 The probability that a set must have is chosen on people whom the network has not seen, so that nine of ten sets hold
 the truth.  Of people who are read as most people are, and of whom all that is usual remains possible, the most frequent

@@ -1,4 +1,4 @@
-"""`sender cameras`: the cameras of this machine, as the kernel names them (Video4Linux); opens none."""
+"""Cameras: those of this machine, and frames of one by V4L2 or RTSP."""
 
 import json
 import logging

@@ -1,4 +1,4 @@
-"""HDR pictures in the colours of SDR, which all networks were trained with (ITU-R BT.2100, BT.2408, BT.2087).
+"""Frames of video files and animations, in the colours of SDR (ITU-R BT.2100, BT.2408, BT.2087).
 
 White of SDR is what BT.2408 calls reference white, 203 cd/m² or 75 % of HLG's signal; what is brighter is cut.  HLG is
 taken as light of the scene, as cameras take it: its system gamma would darken what is below white.

@@ -1,4 +1,4 @@
-"""What one acknowledged frame measured of the link: the input of every estimator."""
+"""The capacity of the link: estimators of what acknowledged frames and packet trains measure."""
 
 from collections import deque
 from collections.abc import Sequence

@@ -1,4 +1,4 @@
-"""Limits bytes over a sliding window, for padding and for everything that leaves under `--budget-kbit`.
+"""When bytes may leave: budgets, pacing, the congestion window, and probes for more capacity.
 
 Holds everything that a link carries below a rate, in both directions, as `--budget-kbit` asks.
 

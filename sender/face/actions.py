@@ -1,4 +1,4 @@
-"""What an aligned face shows of the facial actions: readings of a network, and of distances between landmarks.
+"""The facial actions: readings of a network and of distances between landmarks, less what a face is like at rest.
 
     aligned face ─ principal components z ─ z − n ─┐
     the head's rotation ───────────────────────────┴─ two hidden layers ─┬─ readings

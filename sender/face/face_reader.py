@@ -1,4 +1,4 @@
-"""What is remembered of one person's face: where it was, what it is like at rest, and its steady activations.
+"""Reads the faces of people in turn, and remembers each: place, rest and steady activations.
 
 The face stage: adds the labels `face`, `eyes` and `head_shape` to people whose faces are large enough.
 

@@ -1,4 +1,4 @@
-"""A person's head, from the landmarks of a second or two: the label group `head_shape`.
+"""A person's head: its shape from the landmarks of a second or two, and how it is turned.
 
     aligned face ─ components z ─ (z − γ E a) W ─ robust mean r, of n looks ─┐
     what `shape` says of a head, s A ────────────────────────────────────────┴─ most probable entries h

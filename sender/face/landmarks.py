@@ -1,4 +1,4 @@
-"""Where a face is looked for at first: a square from the keypoints of the head.
+"""Finds a face and its landmarks, and aligns them.
 
 Landmarks of one face: 468 points and, of each eye, lids and iris, by MediaPipe's network.
 

@@ -1,4 +1,4 @@
-"""The left hand as five chains of hinges; a right hand is its mirror image.
+"""Hands: five chains of hinges fitted to landmarks, and how they join the wrists of the body.
 
 A finger has five angles: its first phalanx is turned about the normal of the palm (spread), about the finger's hinge
 (flexion) and about itself (twist), the others about the hinge.  All are zero in the body's rest pose.

@@ -1,4 +1,4 @@
-"""Sends blobs in chunks, one blob after the other, behind frames.
+"""Blobs on their way, in chunks behind frames, and ahead of them where it costs nothing.
 
 A waiting blob is replaced by a newer one of the same kind and key.  A blob that was begun is finished, so that a source
 of frequent updates still gets some of them through.  Kinds wait for each other in the order of `common.blobs`.  A

@@ -1,4 +1,4 @@
-"""The handshake of a stream: Hello, Welcome, and whether the two ends fit.
+"""Connects to a receiver, and again after a loss: handshake, standby connection, greeting.
 
 A second connection, opened while the first is silent: after an outage it is usable first.
 

@@ -1,4 +1,4 @@
-"""What the answers to messages measure of the link.
+"""Frames on their way: sent, acknowledged, lost, sent again, and what the answers measure of the link.
 
 Which frames in flight are lost, over a transport that may lose frames and their acknowledgements.
 

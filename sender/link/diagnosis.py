@@ -1,4 +1,4 @@
-"""Security of the sender's connections: TLS, certificates and tokens.
+"""Security of the sender's connections, and what is wrong where none can be made.
 
 Without certificates of an authority, which are needed for other machines unless `--insecure` is given, gRPC is not
 encrypted, and QUIC trusts the certificate that the receiver tells there.

@@ -1,4 +1,4 @@
-"""How much longer than usual a receiver may be silent, because the link is slow.
+"""Whether the receiver is there: heartbeats, the offset of its clock, and how long silence may last.
 
 On a thin link what is under way takes seconds, and another connection many more.  The round trips of the last seconds
 tell how long the next one may take.

@@ -1,4 +1,4 @@
-"""Opens QUIC connections to receivers (`--transport quic`).
+"""Streams over QUIC, or over whichever of QUIC and gRPC is answered (`--transport quic`, `auto`).
 
 QUIC where it answers, gRPC elsewhere (`--transport auto`).
 

@@ -1,4 +1,4 @@
-"""Notifications of the link, for metrics and rate control."""
+"""The session of a sender, and who is told what happens to it."""
 
 import logging
 from collections.abc import Callable, Sequence

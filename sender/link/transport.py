@@ -1,4 +1,4 @@
-"""The gRPC client end of a `MessageStream`."""
+"""Streams over gRPC, and the address of a name at which a receiver is reached."""
 
 import asyncio
 import contextlib

@@ -1,4 +1,4 @@
-"""Square crops of a frame, the transform from a crop's camera space to the frame's, and similarities of points.
+"""Square crops of a frame, the views of a person in them, and the source's clock.
 
 Perception is trained with cameras whose optical axis passes through the centre of the crop.  The axis of the frame's
 camera is at an angle θ to the ray through the crop's centre; R_ray is the rotation between the two:

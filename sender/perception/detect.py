@@ -1,4 +1,4 @@
-"""NanoDet: a detector of people of plain convolutions, with cross-stage partial blocks and a path aggregation network.
+"""Finds people in a frame by NanoDet, and decides when frames are searched.
 
 The layers are those of NanoDet-g (RangiLyu), whose weights were converted: batch norms are folded into convolutions,
 and of 80 classes people alone are computed.

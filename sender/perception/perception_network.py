@@ -1,4 +1,4 @@
-"""Perception's output: the predictions of all heads for a batch of crops, and the feature vector for semantics.
+"""The perception network, a vision transformer, and its output for a batch of crops.
 
 `FusedOutput` has keypoints of two networks; what was learned on perception's own (features, the verifier's evidence)
 reads `own`.

@@ -1,4 +1,4 @@
-"""Labels ahead of their capture, for links that carry few of them.
+"""Encodes frames as rate control and importance say, also ahead of their capture where the link carries few.
 
 A receiver predicts people from the labels that it has, the fewer the worse.  The sender has all frames.  So it predicts
 each label for a moment at which it will be shown (`LabelFrame.ahead_steps`), and the receiver begins there.

@@ -1,4 +1,4 @@
-"""Functions of both NumPy's arrays and PyTorch's tensors.
+"""Bodies as labels of a crop: entries, keypoints and their derivatives, as arrays or as tensors.
 
 NumPy takes a third of PyTorch's time for a hundred operations on a few numbers; PyTorch's become one graph on a GPU.
 

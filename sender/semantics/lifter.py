@@ -1,4 +1,4 @@
-"""What is remembered of people's last frames, and the windows that are made of it.
+"""Lifts people over time: what is remembered of their last frames, and what the lifting network makes of it.
 
 A frame in which somebody was not found is remembered, too: they may be behind something, and go on moving.
 

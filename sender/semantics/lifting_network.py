@@ -1,4 +1,4 @@
-"""Windows of observations of one person, expressed in one camera: what the lifting network is fed.
+"""The lifting network, a conditional VAE, and the windows of observations that it is fed.
 
 All frames of a window are expressed in the *window camera*: a square camera whose axis goes through the mean centre of
 its frames' crops, and which is upright.  A keypoint goes from its own crop to its pixel, to the pixel's ray, and to the

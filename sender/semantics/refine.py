@@ -1,4 +1,4 @@
-"""Gauss-Newton refinement of the labels against perception's keypoints.
+"""Fits labels to perception's output: predicted ones, refined by Gauss-Newton against the keypoints.
 
 The pose head predicts the labels (`sender.semantics.refine`), the keypoints head the 2D and 3D positions of the
 keypoints, each with its variance.  With Gaussian errors, the most likely labels y minimise

@@ -1,4 +1,4 @@
-"""Build by the silhouette: how wide a trunk is in the mask, against what `shape` says of it.
+"""Perceived people to labels, frame after frame: fits, lifting, build, smoothing, confidences.
 
     mask, across the hips, between, at the waist ─ widths ─┐
     widths of the body of this shape, and of clothes ──────┴─ logarithms of ratios ─ means of the person ─ shape

@@ -1,4 +1,4 @@
-"""Decides between two hypotheses of which way a person faces, with the frames before.
+"""Labels over time: facing, a steady shape, One Euro filters, and a fixed lag for those who may wait.
 
 A frame in which nothing tells front from back has two explanations, half a turn apart, and perception jumps between
 them, or halfway.  Nobody turns so fast: a pose that is turned too far from the one that is shown waits until the frames

@@ -1,4 +1,4 @@
-"""Which limbs nobody sees, and steady confidences of the others.
+"""Which limbs nobody sees, steady confidences of the others, and the colours of regions.
 
 A limb is seen by one of its outer keypoints: elbow or wrist, knee or ankle, any of the head's.  Both the heat map and
 the fitted body have to place it in the picture, and perception has to think it visible.  Legs whose hip both place

@@ -1,4 +1,4 @@
-"""The light on a person, estimated from pictures of them, so that it can be divided out of their colours.
+"""The colours of a person from many views: what each shows of the atlas, in the same light, and their mean.
 
 A pixel shows c = a · g(n): the colour a of the surface times the shading g, which depends on the normal n.  Low-order
 spherical harmonics describe it well for matt surfaces (Ramamoorthi and Hanrahan, 2001, "An Efficient Representation for

@@ -1,4 +1,4 @@
-"""Which tiles of a person's texture atlas are sent, and when: those that most improve, for each byte, what viewers see.
+"""Observes the colours of people, and sends the tiles of their atlases that most improve what viewers see.
 
 The sender knows what the receiver has, and so how far each texel is from the colour that it should have.  For every
 tile it estimates by how much that error would fall, and how many bytes that takes.  Tiles with the largest gain a byte

@@ -1,4 +1,4 @@
-"""A batch of training crops with their ground truth, as tensors, and its augmentation.
+"""Training on crops: batches with their truth, the losses of all tasks, and scores.
 
 Shapes: B crops, S side, J = 17 keypoints, R = 22 joints, P regions.
 """

@@ -1,4 +1,4 @@
-"""People whose kinds of hair and clothes are known, in photographs and rendered.
+"""People whose kinds of hair and clothes are known, and views of them.
 
 The photographs are those of `photographs.dataset`: of the source `people`, judged by eye in its `wears.tsv`;
 others of `people` and those of `openimages` were judged by a vision-language model that was shown them as contact

@@ -1,4 +1,4 @@
-"""The wardrobe file of the package: MakeHuman's garments.
+"""Garments: the wardrobe's files, those painted on the body, and how they are changed and put together.
 
 A vertex of a garment is bound to three vertices of MakeHuman's base mesh, with an offset that scales with the body:
 

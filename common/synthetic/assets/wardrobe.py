@@ -1,4 +1,4 @@
-"""MakeHuman's complete base mesh with its helper geometry, over our shape space; garments are bound to it."""
+"""MakeHuman's garments on people of any shape: they are bound to its base mesh over our shape space."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass

@@ -1,4 +1,4 @@
-"""Joint limits and the relaxed pose of a standing person.
+"""Poses of people who are rendered: recorded and invented ones, within the limits of joints.
 
 Limits apply to the components of a joint's rotation vector in the joint's own axes.  For elbows and wrists these are
 bone, hinge and their cross product (`reference_skeleton.bone_frame`); for all other joints they are the body's axes, in

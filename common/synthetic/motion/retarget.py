@@ -1,4 +1,4 @@
-"""A skeleton of the 22 joints with average proportions, for motion retargeting and for hand-body penetration tests.
+"""Motions of other rigs on our skeleton: rigs, reference skeleton, retargeting and inverse kinematics.
 
 Axes are those of the camera that the person faces: x right, which is the person's left, y down, z forward; metres.
 Positions are those of Anny's default body in the rest pose, relative to the origin of its template.

@@ -1,4 +1,4 @@
-"""Reads BVH motion files: a joint hierarchy with offsets, and Euler angles for each frame.
+"""Windows of motion to train on, from files of many kinds.
 
 What is known of a clip by its name and by what its source says: in what manner somebody moves.
 

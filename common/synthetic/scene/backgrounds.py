@@ -1,4 +1,4 @@
-"""Procedural backgrounds: rooms, landscapes, dead leaves, clutter and noise with the statistics of photographs."""
+"""Backgrounds of crops, and what cameras make of pictures: noise, blur, compression, exposure."""
 
 from collections.abc import Callable
 

@@ -1,4 +1,4 @@
-"""Virtual cameras of the crops: the part of the person that is shown, the distance and the focal length.
+"""One crop: a person in clothes before a camera and a background, with the truth about them.
 
 Renders crops of synthetic people with exact ground truth.
 

@@ -1,4 +1,4 @@
-"""Browsers that have signed in to an account before, by a cookie that lasts: guesses of others do not keep them out.
+"""Signing up and in; browsers that have done so before are counted apart from guesses of others.
 
 The idea is OWASP's, "Slow Down Online Guessing Attacks with Device Cookies". The key of the signature is the hash of
 the password, with its random salt: a cookie is of one account, until its password changes, and nothing else is stored.

@@ -1,4 +1,4 @@
-"""Names of accounts, and labels of tokens.
+"""Accounts in the database: names, labels of tokens, and passwords.
 
 Accounts and their secrets in the database. Each function is one part of a transaction.
 

@@ -1,4 +1,4 @@
-"""A `sender` process of the receiver's own, for pictures and cameras that come over the web.
+"""`sender` processes of the receiver's own, for pictures, clips and cameras that come over the web.
 
     picture ─→ Unix socket ─→ sender process ─→ link ─→ pipeline ─→ observers
     or a clip: file ─────────→

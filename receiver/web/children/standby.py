@@ -1,4 +1,4 @@
-"""Programs of this installation that the receiver starts: its senders, decoders of uploads, and exports.
+"""Programs of this installation that the receiver starts, some of them ahead of their work.
 
 A sender process that begins with the receiver, beside its own start, so that the first picture does not wait for it.
 

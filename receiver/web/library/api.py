@@ -1,4 +1,4 @@
-"""What the routes of recorded sessions take and show."""
+"""HTTP routes of recorded sessions, and what they take and show."""
 
 import os
 import stat

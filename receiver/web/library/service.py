@@ -1,4 +1,4 @@
-"""What is on disk, for scrubbing back: a growing index of `frames.jsonl`, and pages of its lines.
+"""Recorded sessions for the page: their lines, bodies and thumbnails, changes and deletion.
 
 The index has the place of each line in the file. It is extended by what was appended since, a few megabytes at a time,
 whenever it is asked; 17 bytes per frame stay in memory.

@@ -1,4 +1,4 @@
-"""Binary messages of the live WebSocket: a JSON header, and arrays that a browser uses as they are.
+"""Live frames for browsers: what each watches, as binary messages with a JSON header and arrays.
 
     uint32      length L of the header, little-endian
     L bytes     header, UTF-8 JSON, padded with spaces so that the payload begins at a multiple of four

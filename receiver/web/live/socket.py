@@ -1,4 +1,4 @@
-"""The live WebSocket: what a browser chooses to see, and frames as fast as it shows them.
+"""The live WebSockets: what a browser chooses to see, as fast as it shows it, and pictures of its camera.
 
 A browser acknowledges each frame that it has drawn. At most `_FRAMES_IN_FLIGHT` are unacknowledged, so what waits in
 the kernel's and the network's buffers is never older than a frame or two, however slow the browser is. A texture, which

@@ -1,4 +1,4 @@
-"""Rows of models in the database. Each function is one part of a transaction.
+"""Models on the disk and in the database. Each function of rows is one part of a transaction.
 
 The files of models: `OUT/models/ID/`, whole or not at all.
 

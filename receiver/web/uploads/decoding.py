@@ -1,4 +1,4 @@
-"""Reads how long and how large an uploaded clip is, in the process of `decoder_process`.
+"""Reads and checks uploaded clips and pictures, in the process of `decoder_process`.
 
 Reads an uploaded picture, in the process of `decoder_process`: checked, turned upright, and coded again without
 anything but pixels and focal length.

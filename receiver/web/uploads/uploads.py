@@ -1,4 +1,4 @@
-"""The form of an upload: one file, read by Starlette's parser within limits of size and time.
+"""Uploads: who may, the form with its file, and the answer when it is done.
 
 The way of every upload: admitted, received, checked, worked on, and answered.
 

@@ -1,4 +1,4 @@
-"""Mirror images of clips: as many again, of left-handed people.
+"""Clips of motion for the lifting network, and their mirror images.
 
 Shapes: L frames of a clip, K = 17 keypoints, E = 80 entries.
 

@@ -1,4 +1,4 @@
-"""What is behind the people of clips: panoramas, photographs where nobody is, drawn rooms.
+"""Renders moving people before panoramas, photographs where nobody is, and drawn rooms.
 
 Clips of one synthetic person who moves before a camera: what the lifting is trained on, rendered.
 

@@ -1,4 +1,4 @@
-"""Batches for the lifting network: windows of observations with the truth in their cameras.
+"""What the lifting network learns: windows with the truth, the loss, and scores.
 
 Shapes: B windows, T frames, K = 17 keypoints, E = 80 entries, F columns of a token.
 

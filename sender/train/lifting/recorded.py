@@ -1,4 +1,4 @@
-"""People before cameras → what is observed of them: crops, keypoints and what is fitted, with errors.
+"""What perception says of moving people: as recorded, or with imagined errors.
 
 Shapes: B windows, T frames, K = 17 keypoints, E = 80 entries.
 

@@ -1,4 +1,4 @@
-"""Composed frames: people cut out of rendered crops and pasted over backgrounds, with exact boxes.
+"""Frames to learn from and to judge by: composed of crops over backgrounds, or boxes judged by eye.
 
 A person who is truncated in the crop is placed at the frame's border.  Patches of other pictures with blurred outlines
 are pasted too, so that the edge of a cut-out does not identify a person.

@@ -1,4 +1,4 @@
-"""Views of panoramas, and transforms of photographs.
+"""Crops of photographs and of panoramas, with keypoints where these are known.
 
 Crops to train perception on, from photographs with keypoints: turned, scaled, moved and mirrored with them.
 
