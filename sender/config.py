@@ -223,7 +223,7 @@ class TrackingConfig:
 
     max_people: int | None = option(
         None,
-        help="most people tracked (default: up to 8, of a live camera what the machine carries, up to 4; "
+        help="most people tracked (default: up to 8, of a live source what the machine carries, up to 4; "
         "nobody less than 0.4 times as tall as the tallest)",
     )
     keypoints: Keypoints = option(

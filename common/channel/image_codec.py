@@ -421,7 +421,7 @@ def encode(
 
     Args:
         rate: bandwidth ratio that must not be exceeded: channel uses per colour value of a pixel.
-        importance: (H/16, W/16) level of each position (`common.channel.image_codec`), sent as side information where
+        importance: (H/16, W/16) level of each position (`weights_of`), sent as side information where
             it has room.
 
     Raises:

@@ -11,7 +11,7 @@ which IEEE 754 rounds correctly, one operation at a time; no library of linear a
 Codec state of one person: prediction of the next frame and coding of the residuals.
 
 All arithmetic is on integers and on decoded values, so the states of encoder and decoder stay equal; orientations are
-computed as `common.codec.person` describes.
+computed as above.
 
 Prediction: x̂_j = x + j/2 · v · lag for j = 0, 1, 2 (zero-order hold, half and full linear extrapolation), lag in frames
 since the acknowledged state.  Each entry keeps the running mean error of each of the three predictors and uses the

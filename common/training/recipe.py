@@ -123,7 +123,7 @@ class Recipe(ABC, Generic[Network, Batch]):
 
     @abstractmethod
     def batches(self, count: int, rng: np.random.Generator) -> Iterator[Batch]:
-        """Endless batches of `count` samples on the CPU, which are prepared ahead (`common.training.recipe`).
+        """Endless batches of `count` samples on the CPU, which are prepared ahead.
 
         A batch is a tensor, or a tuple or dataclass of tensors and batches.
         """

@@ -137,7 +137,7 @@ _PACKET_HEADER_BYTES: Final = 52
 _SEGMENT_BYTES: Final = 1448
 _READING_INTERVAL_S: Final = 1.0
 # Messages between two readings that show what one takes.
-_TRAFFIC_ENOUGH_MESSAGES: Final = 3
+_ENOUGH_BETWEEN_READINGS: Final = 3
 
 
 def wire_bytes(message_bytes: int) -> int:
@@ -248,7 +248,7 @@ class Traffic:
     def _correct(self, surplus_bytes: float, *, learn: bool) -> None:
         """Corrects what messages were estimated to take, and, without handshakes, the estimate of later ones."""
         self._add_recent(surplus_bytes - self._messages * self._surplus_bytes, labels=False)
-        if learn and self._messages >= _TRAFFIC_ENOUGH_MESSAGES:
+        if learn and self._messages >= _ENOUGH_BETWEEN_READINGS:
             self._surplus_bytes = surplus_bytes / self._messages
         self._messages = 0
 

@@ -30,7 +30,6 @@ from receiver.mesh.skinned_glb import Skeleton
 from receiver.mesh.triangle_mesh import SurfaceMesh
 
 _CHUNK_HEAD_BYTES = 8
-_MAX_PART_BYTES = 64_000_000
 _PART = re.compile(r"[a-z0-9][a-z0-9-]{0,80}\.(?:bin|jpg)")
 _DTYPES = {code: np.dtype(name) for name, code in COMPONENT_TYPES.items()}
 _COMPONENTS = {name: int(np.prod(shape)) for shape, name in ELEMENT_TYPES.items()}
@@ -150,7 +149,7 @@ class GlbReader:
         """A file beside the document."""
         if self._folder is None or not _PART.fullmatch(name):
             raise ValueError("it refers to a file that is none of its own")
-        return read_regular(self._folder / name, _MAX_PART_BYTES)
+        return read_regular(self._folder / name, _MAX_BYTES)
 
 
 # A body has 15,000 vertices, 130 joints and a texture: 1 MB, of which the document has 40 kB.
@@ -323,7 +322,7 @@ def _posed(vertices: FloatArray, pose: LocalPose, skeleton: Skeleton) -> FloatAr
     return np.asarray(posed(vertices, transforms), np.float32)
 
 
-_MESH_READING_MAX_BYTES = 256_000_000
+_MAX_SURFACE_BYTES = 256_000_000
 
 
 def read_mesh(path: Path) -> SurfaceMesh:
@@ -332,7 +331,7 @@ def read_mesh(path: Path) -> SurfaceMesh:
         if path.suffix == ".gltf":
             mesh = read_body(path, morphed=True).mesh
         else:
-            mesh = _mesh(read_regular(path, _MESH_READING_MAX_BYTES), path.suffix)
+            mesh = _mesh(read_regular(path, _MAX_SURFACE_BYTES), path.suffix)
     except Exception as error:  # trimesh passes on any exception of its parsers
         raise ValueError(f"cannot read a mesh from {path}: {error}") from error
     return SurfaceMesh(to_y_up(mesh.vertices), mesh.faces, mesh.colours)

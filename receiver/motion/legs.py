@@ -145,7 +145,7 @@ class Legs:
 
 
 # The constants were chosen on rendered clips of the training split, as sent and decoded.
-_PLANTED_LEASH_M: Final = 0.25  # a foot that stands may move so far from its place
+_STANDING_LEASH_M: Final = 0.25  # a foot that stands may move so far from its place
 _STEP_MPS: Final = 0.3  # a foot with this speed across the line of sight stands with a probability of 1/e
 _DEPTH_STEP_MPS: Final = 0.9  # the same along the line of sight
 _SPEED_S: Final = 0.1  # time constant of the feet's velocities
@@ -158,9 +158,8 @@ _DISTANCE_S: Final = 0.1  # time constant of the measured distance: a frame tell
 _STANDS: Final = 0.3  # probability from which on the body follows a foot
 _HEAD_M: Final = np.array([0.0, -0.64, -0.1])
 """The head from the pelvis, in its frame: whoever's legs are unseen is seen there, and moves on that line of sight."""
-_PLANTED_TINY = 1e-6
-_PLANTED_SLICES: Final = group_slices()
-_SHAPE = _PLANTED_SLICES["shape"]
+_LEAST_LENGTH_M = 1e-6
+_SHAPE = _SLICES["shape"]
 
 
 @dataclass(slots=True, eq=False)
@@ -207,7 +206,7 @@ class FootContact:
         stands, self.ankles, self.seen = self.stands, ankles, seen
         further = ankles + self.shift_m * ray - self.held
         self.held = self.held + further * np.maximum(
-            1 - _PLANTED_LEASH_M * stands[:, None] / _lengths(further), passed_s / _RELAX_S
+            1 - _STANDING_LEASH_M * stands[:, None] / _lengths(further), passed_s / _RELAX_S
         )
         aim, share = 0.0, share_of_way(passed_s, _AWAY_S)
         if stands.max() > _STANDS:
@@ -232,7 +231,7 @@ class PlantedFeet:
             contact: of the frame before; None of somebody who is new.
         """
         vector = concatenate(labels.labels)
-        entries = np.stack([vector[_PLANTED_SLICES[leg]] for leg in LEGS]).astype(np.float64)
+        entries = np.stack([vector[_SLICES[leg]] for leg in LEGS]).astype(np.float64)
         pelvis = Pelvis.of(vector)
         chain = self._legs.chain(entries, vector[_SHAPE], pelvis)
         unseen = unseen_limbs(labels)
@@ -259,4 +258,4 @@ class PlantedFeet:
 
 def _lengths(vectors: Float64Array) -> Float64Array:
     """(L, 1) of vectors (L, 3)."""
-    return np.asarray(np.sqrt(np.square(vectors).sum(1, keepdims=True)) + _PLANTED_TINY)
+    return np.asarray(np.sqrt(np.square(vectors).sum(1, keepdims=True)) + _LEAST_LENGTH_M)

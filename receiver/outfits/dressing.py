@@ -12,7 +12,7 @@ Shapes: V' vertices of the template, M of them on a tube.
 
 Unfolds z' into a displacement of the template, coarse to fine: extent of each part, hems, folds.
 
-A garment is a shell (`receiver.outfits.dressing`), cut along lines of the limbs and let out along its own normals.  Of
+A garment is a shell (`Shells`), cut along lines of the limbs and let out along its own normals.  Of
 several garments over a vertex the outermost one counts.  At a hem the vertices nearest to it move onto it, along the
 limb: the template is coarse there, and the hem would run in a zigzag.
 
@@ -217,9 +217,9 @@ class Tube:
 
 _LEAST_M: Final = 0.002  # of cloth from the skin
 _OVER_M: Final = 0.005  # of a top from a bottom
-# Vertices move onto a hem that are within `_SNAP` of the distance between vertices, to both sides of it; what is beyond
-# them, up to `_BENEATH`, moves up beneath it: a hem is an edge.
-_DRESSING_SNAP: Final = 0.5
+# Vertices move onto a hem that are within `_HEM_SNAP` of the distance between vertices, to both sides of it; what is
+# beyond them, up to `_BENEATH`, moves up beneath it: a hem is an edge.
+_HEM_SNAP: Final = 0.5
 _BENEATH: Final = 1.4
 # Cloth still fades over the mesh's next edge, so that legs end so far above their hems, in units of the leg.
 _FADES: Final = 0.04
@@ -254,7 +254,7 @@ _WAIST_HEM: Final = 0.02  # up the torso, where the upper part of a coat ends
 _TAILS_WAIST: Final = 0.08  # and where its tails begin
 _FOLD_M: Final = 0.0022  # depth of folds
 _SOLE_M: Final = 0.024  # soles reach so high up the foot
-_DRESSING_RIM_M: Final = 0.007  # and so far beyond it
+_SOLE_BEYOND_M: Final = 0.007  # and so far beyond it
 _FOOT_END_M: Final = 0.035  # a foot's middle line ends so far from its ends
 _ANKLE_M: Final = (0.066, 0.092)  # up from the ground, where the collar of a shoe is
 _COLLAR_OF_SHOE_M: Final = 0.007  # how far it stands off
@@ -441,7 +441,7 @@ class Dresser:
 
     def _reached(self, beyond: FloatArray, axes: FloatArray) -> BoolArray:
         """(V',) what a garment reaches that ends where `beyond` is 0, in units of `axes` (V', 3)."""
-        return np.asarray(beyond * _lengths(axes) <= _DRESSING_SNAP * self._spacing_m)
+        return np.asarray(beyond * _lengths(axes) <= _HEM_SNAP * self._spacing_m)
 
     def _straighten(
         self, worn: "_Worn", name: str, beyond: FloatArray, on: BoolArray, axes: FloatArray | None = None
@@ -454,12 +454,12 @@ class Dresser:
         """
         down = -beyond[:, None] * (self._shells.axes if axes is None else axes)
         spacings = _lengths(down) / self._spacing_m * np.sign(beyond)
-        snap = _DRESSING_SNAP
+        snap = _HEM_SNAP
         if name.startswith(_SKIRT):
             # The template is coarse between the legs, where the skirt is wide.
             down[:, [0, 2]], snap = 0, 1.0
-        near = on & self._covered[name] & worn.cloth & (spacings > -snap) & (spacings <= _DRESSING_SNAP)
-        beneath = on & (spacings > _DRESSING_SNAP) & (spacings < _BENEATH)
+        near = on & self._covered[name] & worn.cloth & (spacings > -snap) & (spacings <= _HEM_SNAP)
+        beneath = on & (spacings > _HEM_SNAP) & (spacings < _BENEATH)
         worn.field[near | beneath] += down[near | beneath]
 
     def _opening(self, half_width_m: float) -> BoolArray:
@@ -496,7 +496,7 @@ class Dresser:
         share = np.clip(1 - above / _SOLE_M, 0, 1) * self._foot
         # The shells of shoes have soles of their own.
         worn.field[:, 1] += max(sole_m + float(above[self._foot].min()), 0) * share
-        worn.field += (_DRESSING_RIM_M * (share > 0))[:, None] * self._beside_foot
+        worn.field += (_SOLE_BEYOND_M * (share > 0))[:, None] * self._beside_foot
         worn.part[share > 0] = _SHOES
 
     def _head(self, worn: "_Worn", latent: OutfitLatent) -> None:

@@ -131,7 +131,7 @@ class OutputGuard:
 
 _BLOCK_BYTES = 65536
 # While one thread computes without a pause, others wait for milliseconds each time they have let go of the interpreter.
-_COPY_BYTES, _LINE_FILE_PAUSE_S = 65536, 0.0005
+_COPY_BYTES, _COPY_PAUSE_S = 65536, 0.0005
 
 
 class LineFile:
@@ -322,7 +322,7 @@ class LineCopy:
                 self._copied_bytes += len(chunk)
                 whole, newline, rest = (rest + chunk).rpartition(b"\n")
                 self._write(b"".join(line for line in (whole + newline).splitlines(keepends=True) if self._keep(line)))
-                time.sleep(_LINE_FILE_PAUSE_S)
+                time.sleep(_COPY_PAUSE_S)
 
     def discard(self) -> None:
         """Removes the copy."""

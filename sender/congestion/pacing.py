@@ -228,7 +228,7 @@ class BackgroundPacer:
         return False
 
 
-_LEAST_RTT_WINDOW_MS = 30_000.0
+_CONGESTION_RTT_WINDOW_MS = 30_000.0
 _MIN_RTT_PROBE_INTERVAL_MS = 15_000.0
 # Up to this multiple of the minimum round trip, the queue is considered empty.
 _EMPTY_QUEUE_RTT_RATIO = 1.15
@@ -247,7 +247,7 @@ class CongestionWindow:
     """The window, in frames. Raises ValueError if `most` is less than one frame."""
 
     def __init__(self, most: int) -> None:
-        self._min_rtt_ms = WindowedExtreme(_LEAST_RTT_WINDOW_MS)
+        self._min_rtt_ms = WindowedExtreme(_CONGESTION_RTT_WINDOW_MS)
         self._recent_rtts_ms: deque[float] = deque(maxlen=_STANDING_QUEUE_FRAMES)
         self._offers_ms: deque[float] = deque(maxlen=_OFFERS_FOR_FRAME_RATE)
         self.restart(most)
@@ -340,7 +340,7 @@ _ECHO_TIMEOUT_MS = 2000.0
 # A frame that was held back by the window and queued measures the link as well as a train does; a train behind a very
 # late frame would only add to the queue.
 _FRAME_MEASUREMENT_VALID_MS = 300.0
-_QUEUED_MS, _VERY_LATE_MS, _PROBE_RTT_WINDOW_MS = 20.0, 50.0, 10_000.0
+_QUEUED_MS, _VERY_LATE_MS = 20.0, 50.0
 # Above this share of the capacity, frames queue behind each other.
 _MAX_FRAME_SHARE = 0.5
 # Trains are frequent until the estimate is a median of so many.
@@ -365,7 +365,7 @@ class Prober:
         self._padding = ByteBudget(probe_bps, _PROBE_WINDOW_MS)
         self._expected_bps = _INITIAL_EXPECTED_BPS
         self._frames_bps = 0.0
-        self._min_rtt_ms = WindowedExtreme(_PROBE_RTT_WINDOW_MS)
+        self._min_rtt_ms = WindowedExtreme(_MIN_RTT_WINDOW_MS)
         self._last_frame_ms: float | None = None
         self.restart()
 

@@ -4,7 +4,7 @@
     the head's rotation ───────────────────────────┴─ two hidden layers ─┬─ readings
     between the lips, between the lids ──────────────────────────────────┘
 
-n is the mean face of people who do nothing.  How a person's own face differs from it: `sender.face.actions`.
+n is the mean face of people who do nothing.  How a person's own face differs from it: `NeutralFace`.
 
 Shapes: B faces, F features of an aligned face, K components, A = 52 actions.
 
@@ -25,7 +25,7 @@ Constants were chosen on rendered heads that do what recorded faces do.
 
 What a person's face does when it does nothing: the resting level of each reading, learned over time.
 
-Readings of people differ at rest: whoever has a long lower lip would talk all the time.  Lids: `sender.face.actions`.
+Readings of people differ at rest: whoever has a long lower lip would talk all the time.  Lids: `Lids`.
 
 Shapes: A = 52 actions.
 """
@@ -189,13 +189,13 @@ def _people(quantiles: Float64Array, spreads: Float64Array) -> Float64Array:
 
 
 # Standard deviation among people of open eyes, and the farthest from 0 that they are believed to be.
-_SPREAD, _FARTHEST = 0.19, 0.45
+_LID_SPREAD, _LID_FARTHEST = 0.19, 0.45
 # Whoever comes is taken as with open eyes: people count as so many seconds.
-_PRIOR_S = 1e-3
+_LID_PRIOR_S = 1e-3
 # Eyes that look up are wider open, and blink from there: in a second, what is usual of late goes so far towards now.
 _RECENT_PER_S = 1.0
 # What is no more than rest, and what is a closed eye, of the way from rest to 1.
-_DEAD, _CLOSED = 0.1, 0.4
+_LID_DEAD, _CLOSED = 0.1, 0.4
 # Of a change d, d²/(d² + σ²) is followed; σ is so many times what changes from frame to frame, of late and at first.
 _JITTER, _JITTER_S, _AT_FIRST = 3.0, 1.1, 0.03
 # A change counts as so many usual ones at most: a blink is no jitter.  Landmarks that do not move at all are copies.
@@ -210,7 +210,7 @@ class Lids:
     """Of one person, from frame to frame."""
 
     def __init__(self) -> None:
-        self._resting = RestingLevels(np.full(2, 0.5), np.full(2, _SPREAD), _PRIOR_S)
+        self._resting = RestingLevels(np.full(2, 0.5), np.full(2, _LID_SPREAD), _LID_PRIOR_S)
         self._both, self._apart = _Steady(), _Steady()
         self.lose()
 
@@ -229,13 +229,13 @@ class Lids:
         """
         self._resting.learn(closed, step_s)
         recent = closed if self._recent is None else self._recent
-        rest = np.minimum(self._resting.levels.clip(-_FARTHEST, _FARTHEST), recent)
+        rest = np.minimum(self._resting.levels.clip(-_LID_FARTHEST, _LID_FARTHEST), recent)
         farthest = _RECENT_PER_S * step_s
         self._recent = recent + (closed - recent).clip(-farthest, farthest)
         share = _share_of_left(rotation)
         both, apart = _together((closed - rest) / (1 - rest), share)
         lids = _each(self._both.follow(both, step_s), self._apart.follow(apart, step_s), share)
-        return np.asarray(((lids - _DEAD) / (_CLOSED - _DEAD)).clip(0, 1), np.float32)
+        return np.asarray(((lids - _LID_DEAD) / (_CLOSED - _LID_DEAD)).clip(0, 1), np.float32)
 
 
 class _Steady:
@@ -296,7 +296,7 @@ _NEUTRAL_DEAD, _JAW_DEAD = 0.06, 0.045
 _NEUTRAL_PRIOR_S = 0.3
 
 _NAMES = np.array(FACIAL_ACTIONS)
-_NEUTRAL_JAW, _GAZE = (np.char.startswith(_NAMES, name) for name in ("jawOpen", "eyeLook"))
+_OF_JAW, _GAZE = (np.char.startswith(_NAMES, name) for name in ("jawOpen", "eyeLook"))
 _CLOSE = _NAMES == "mouthClose"
 
 
@@ -304,11 +304,11 @@ class NeutralFace:
     """Of one person."""
 
     # Where people look is no part of their faces.
-    _farthest = np.select([_GAZE, _NEUTRAL_JAW], [0.0, _JAW_FARTHEST], _NEUTRAL_FARTHEST)
-    _dead = np.select([_GAZE, _NEUTRAL_JAW], [0.0, _JAW_DEAD], _NEUTRAL_DEAD)
+    _farthest = np.select([_GAZE, _OF_JAW], [0.0, _JAW_FARTHEST], _NEUTRAL_FARTHEST)
+    _dead = np.select([_GAZE, _OF_JAW], [0.0, _JAW_DEAD], _NEUTRAL_DEAD)
 
     def __init__(self) -> None:
-        spreads = np.where(_NEUTRAL_JAW, _JAW_SPREAD, _NEUTRAL_SPREAD)
+        spreads = np.where(_OF_JAW, _JAW_SPREAD, _NEUTRAL_SPREAD)
         self._levels = RestingLevels(np.full(len(_NAMES), _QUANTILE), spreads, _NEUTRAL_PRIOR_S)
 
     def learn(self, readings: FloatArray, step_s: float) -> None:
@@ -325,5 +325,5 @@ class NeutralFace:
         acted = (readings - self.resting) / (1 - self.resting)
         activations = ((acted - self._dead) / (1 - self._dead)).clip(0, 1)
         # It brings the lips of an open jaw together, and means nothing alone.
-        activations[_CLOSE] = np.minimum(activations[_CLOSE], activations[_NEUTRAL_JAW])
+        activations[_CLOSE] = np.minimum(activations[_CLOSE], activations[_OF_JAW])
         return np.asarray(activations, np.float32)

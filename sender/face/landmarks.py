@@ -249,7 +249,6 @@ _DETECTOR_PX: Final = 128
 _GRIDS: Final = ((16, 2), (8, 6))
 # Right and left eye and nose among the points of a face.
 _RIGHT_EYE, _LEFT_EYE, _NOSE_MARK = range(3)
-_BOX: Final = 4
 _NMS_IOU: Final = 0.5
 LEAST_SCORE: Final = 0.5
 """MediaPipe's own threshold."""
@@ -260,7 +259,7 @@ class FoundFace:
     """A face that was found.
 
     Args:
-        region: where `sender.face.landmarks` may look for its landmarks.
+        region: where `FaceReader` may look for its landmarks.
         score: 0…1.
     """
 

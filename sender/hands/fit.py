@@ -340,7 +340,7 @@ class Wrists:
         # From the root's child to the upper arm.
         self._above = [_chain(body.parents, forearm) for forearm, _ in self._arms]
         rest = body.rest_joints[0].double().numpy()
-        self._axes = [_unit_of(rest[JOINT_INDEX[wrist]] - rest[JOINT_INDEX[forearm]]) for forearm, wrist in self._arms]
+        self._axes = [_unit(rest[JOINT_INDEX[wrist]] - rest[JOINT_INDEX[forearm]]) for forearm, wrist in self._arms]
         sizes = np.cumsum([0, *(GROUP_BY_NAME[name].size for name in GROUP_JOINTS)])
         self._entries = {name: slice(*ends) for name, *ends in zip(GROUP_JOINTS, sizes, sizes[1:], strict=False)}
 
@@ -454,7 +454,3 @@ def _swing_and_twist(rotation: Quaternion, axis: Float64Array) -> tuple[Quaterni
     angle = 2 * math.atan2(a * x + b * y + c * z, w)
     angle = (angle + math.pi) % (2 * math.pi) - math.pi
     return _product(rotation, _quaternion(-angle * axis)), angle
-
-
-def _unit_of(vector: Float64Array) -> Float64Array:
-    return np.asarray(vector / np.linalg.norm(vector))

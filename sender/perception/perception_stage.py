@@ -254,7 +254,7 @@ class PerceptionStage:
                                                                               ├─ tracker
                       tracked people ─ turns, roll ─ perception, verifier ────┘
 
-    Heads that fill the picture take a shorter one (`sender.perception.perception_stage`).
+    Heads that fill the picture take a shorter one (`CloseUps`).
 
     Args:
         close_ups: finds these; None finds none.

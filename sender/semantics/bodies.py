@@ -351,7 +351,7 @@ def placed(entries: FloatArray, turn: FloatArray, pelvis: FloatArray) -> FloatAr
 
 
 def entries_in_frame(entries: FloatArray, crops: Sequence[CropBox], camera: Camera) -> FloatArray:
-    """Label entries (B, E) of bodies in crops (`sender.semantics.bodies`) → in the frame's camera space."""
+    """Label entries (B, E) of bodies in crops → in the frame's camera space."""
     roots, pelvises = orientation(entries, CROSS), pelvis_in_crop(entries, _focal(crops, camera))
     moved = [to_frame(*each, camera) for each in zip(roots, pelvises, crops, strict=True)]
     turns, places = (np.stack(each) for each in zip(*moved, strict=True))

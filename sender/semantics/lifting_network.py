@@ -29,7 +29,7 @@ discriminator are of the training alone (`sender.train.lifting`).  The same weig
 clip: attention is masked, so that frames see those up to their own (`causal`), or all; windows have 1 to 32 frames at
 any rate.
 
-Shapes: B windows, T frames, F columns of a token (`sender.semantics.lifting_network`), C width of the transformer, Z of
+Shapes: B windows, T frames, F columns of a token (`tokens`), C width of the transformer, Z of
 the latent, E = 80 entries.
 """
 

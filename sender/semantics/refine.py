@@ -1,6 +1,6 @@
 """Fits labels to perception's output: predicted ones, refined by Gauss-Newton against the keypoints.
 
-The pose head predicts the labels (`sender.semantics.refine`), the keypoints head the 2D and 3D positions of the
+The pose head predicts the labels (`PoseHead`), the keypoints head the 2D and 3D positions of the
 keypoints, each with its variance.  With Gaussian errors, the most likely labels y minimise
 
     Σ_k |π(K_k(y)) − k_k|² / σ_k²  +  Σ_k |K_k(y) − J_k|² / s_k²  +  Σ_e (y_e − ŷ_e)² / σ_e²
@@ -307,7 +307,7 @@ class FittingNetwork(nn.Module):
     """Predictor and refinement as one network.
 
     Args:
-        predictor: features → entries and their standard deviations (`sender.semantics.refine`).
+        predictor: features → entries and their standard deviations.
         keypoints: of arrays.
         follows: whether it goes on from a correction.
     """

@@ -50,7 +50,7 @@ from sender.semantics.refine import CropFits, HeadPlacement, in_frame
 from sender.semantics.smoothing import LATER_S, FixedLagSmoother
 from sender.semantics.visibility import RegionColours, SteadyConfidence, limb_log_odds
 
-_ROOT, _BUILD_SHAPE = (group_slices()[name] for name in ("root", "shape"))
+_ROOT, _SHAPE = (group_slices()[name] for name in ("root", "shape"))
 # Levels between the middles of the hips, 0, and the shoulders, 1, and what clothes add to the width there, metres: the
 # median of published bodies.
 _LEVELS, _CLOTHES_M = (0.0, 0.2, 0.4), (0.05, 0.035, 0.035)
@@ -100,7 +100,7 @@ class TrunkWidths:
 
     @classmethod
     def of_body(cls, body: BodyModel) -> Self:
-        unit = np.eye(_BUILD_SHAPE.stop - _BUILD_SHAPE.start, dtype=np.float32)
+        unit = np.eye(_SHAPE.stop - _SHAPE.start, dtype=np.float32)
         rest = body.rest(torch.from_numpy(np.concatenate([0 * unit[:1], unit, -unit])))[0]
         keypoints, edges = body.coco_keypoints(rest).numpy(), _trunk_edges(body)
         widths = np.stack([_widths(*each, edges) for each in zip(rest.numpy(), keypoints, strict=True)])
@@ -138,7 +138,7 @@ class TrunkWidths:
         down = trunk / length_px
         px_per_m = camera.focal_px / float(place[2])
         axes = np.array([[down[1], -down[0]], down])
-        expected = (self.mean + entries[_BUILD_SHAPE] @ self.by_shape) * turn[0, 0] + _CLOTHES_M
+        expected = (self.mean + entries[_SHAPE] @ self.by_shape) * turn[0, 0] + _CLOTHES_M
         arms = _arms((keypoints - hips) @ axes.T / px_per_m)
         ratios = np.full(len(_LEVELS), np.nan)
         for row, (level, width) in enumerate(zip(_LEVELS, expected, strict=True)):
@@ -166,7 +166,7 @@ class Build:
     mean: Float64Array = field(default_factory=lambda: np.zeros(len(_LEVELS)))
     looks: Float64Array = field(default_factory=lambda: np.zeros(len(_LEVELS)))
     looked_s: float = -np.inf
-    correction: FloatArray = field(default_factory=lambda: np.zeros(_BUILD_SHAPE.stop - _BUILD_SHAPE.start, np.float32))
+    correction: FloatArray = field(default_factory=lambda: np.zeros(_SHAPE.stop - _SHAPE.start, np.float32))
 
     def is_due(self, time_s: float) -> bool:
         """Whether the next look tells anything new."""
@@ -342,7 +342,7 @@ def _in_crops(labels: Sequence[FloatArray], observed: Sequence[ObservedPerson], 
 # Standard deviation of an entry over the training poses: a prediction with this one has no confidence.
 _UNKNOWN_SIGMA = 1.0
 _COLOUR_SIGMA = 0.3
-_SHAPE, _APPEARANCE = group_slices()["shape"], group_slices()["appearance"]
+_APPEARANCE = group_slices()["appearance"]
 # Of these semantics says nothing: heads, faces and fingers are read later (`sender.face`, `sender.hands`), `surface`
 # by nobody.
 _NOT_READ = ("surface", "head_shape", *OPTIONAL_GROUPS)

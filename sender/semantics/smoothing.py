@@ -20,7 +20,7 @@ Before, x is moved towards the last x where a group moves faster than anybody do
 Each group has its own speed, so that a moving arm does not add jitter to the legs.  Of the `root` group, orientation,
 position in the image and distance are filtered apart: a body that lags behind the picture is seen at once, also when
 only the camera moves, whereas the distance from one frame is uncertain.  `shape`, which does not change, is averaged
-(`sender.semantics.smoothing`).
+(`SteadyShape`).
 
 Fixed-lag smoothing: labels filtered forwards as they come, and backwards from later frames where those are known.
 

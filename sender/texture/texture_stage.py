@@ -67,7 +67,7 @@ _LEAST_TEXELS = 200
 # takes twice as long after an empty one.
 _PLAN_EVERY_S = 0.3
 # The first pause between two versions of a tile, seconds, its growth from version to version, and its limit.
-_FIRST_PAUSE_S, _PAUSE_GROWTH, _LONGEST_PAUSE_S = 1.0, 2, 16.0
+_FIRST_TILE_PAUSE_S, _PAUSE_GROWTH, _LONGEST_PAUSE_S = 1.0, 2, 16.0
 # Bytes at once, and a second.
 _MOST_BYTES, _BYTES_PER_S = 3500.0, 2000.0
 # The whole body comes first, in one tile; later tiles are of these levels, a finer one beside four of the coarser.
@@ -141,7 +141,7 @@ class TileSchedule:
 
     def _restart(self, now_s: float) -> None:
         """Plans anew, because what was sent is wrong: no version of a tile waits, unless it was so before."""
-        pause_s = _FIRST_PAUSE_S * _PAUSE_GROWTH**self._restarts if self._restarts else 0.0
+        pause_s = _FIRST_TILE_PAUSE_S * _PAUSE_GROWTH**self._restarts if self._restarts else 0.0
         self._restarts, self._plan_s, self._plan = self._memory.restarts, now_s, []
         self._due_s = {tile: min(due_s, now_s + pause_s) for tile, due_s in self._due_s.items()}
 
@@ -203,7 +203,7 @@ class TileSchedule:
         if texels > _LEAST_TEXELS:
             self._texel_bytes[number] = max(size - _TILE_BYTES, 1.0) / texels
         self._versions[tile] += 1
-        pause_s = min(_FIRST_PAUSE_S * _PAUSE_GROWTH ** (self._versions[tile] - 1), _LONGEST_PAUSE_S)
+        pause_s = min(_FIRST_TILE_PAUSE_S * _PAUSE_GROWTH ** (self._versions[tile] - 1), _LONGEST_PAUSE_S)
         self._due_s[tile] = self._now_s + pause_s
 
 
@@ -255,7 +255,7 @@ def _visible(error: FloatArray) -> FloatArray:
 # Seconds from one observation of a person to the next: the first ones, and while there is something new to see: of
 # somebody who turns around in four seconds, every eighth of the turn is seen twice.  Else the pause doubles up to the
 # longest one.
-_STAGE_FIRST_PAUSE_S, _PAUSE_S, _MOST_PAUSE_S = 0.15, 0.25, 0.65
+_FIRST_OBSERVATIONS_PAUSE_S, _PAUSE_S, _MOST_PAUSE_S = 0.15, 0.25, 0.65
 _FIRST_OBSERVATIONS = 8
 # Share of an observation from which it is worth its time.
 _LEAST_NEW = 0.15
@@ -280,7 +280,7 @@ class _PersonTexture:
     atlas: AtlasMemory
     tiles: TileSchedule
     turn: Turn = field(default_factory=Turn)
-    pause_s: float = _STAGE_FIRST_PAUSE_S
+    pause_s: float = _FIRST_OBSERVATIONS_PAUSE_S
     observations: int = 0
     has_face: bool = False
 
@@ -289,7 +289,7 @@ class _PersonTexture:
         self.tiles.observed(now_s)
         self.observations += 1
         if self.observations < _FIRST_OBSERVATIONS:
-            self.pause_s = _STAGE_FIRST_PAUSE_S
+            self.pause_s = _FIRST_OBSERVATIONS_PAUSE_S
         else:
             self.pause_s = _PAUSE_S if new >= _LEAST_NEW else min(2 * self.pause_s, _MOST_PAUSE_S)
 

@@ -24,13 +24,13 @@ from common.body.anatomy import JOINT_INDEX, JOINTS, MIRROR_TURN_SIGNS, MIRRORED
 from common.synthetic.dataset import WIDE, DatasetPreset, Split, check_seed, clip_split
 from common.synthetic.motion.retarget import bone_direction, bone_frame, forward_kinematics, tip_positions
 
-_SPINE = ((-0.22, 0.28), (-0.16, 0.16), (-0.16, 0.16))
+_SPINE_LIMITS = ((-0.22, 0.28), (-0.16, 0.16), (-0.16, 0.16))
 _NECK = ((-0.40, 0.60), (-0.60, 0.60), (-0.35, 0.35))
 _UNLIMITED = ((-np.pi, np.pi),) * 3
 # Elbows are bent by 43 degrees in the rest pose, so a straight arm is at -0.75 on the hinge.
 _LEFT: dict[str, tuple[tuple[float, float], ...]] = {
     "root": _UNLIMITED,
-    **{f"spine0{number}": _SPINE for number in range(1, 6)},
+    **{f"spine0{number}": _SPINE_LIMITS for number in range(1, 6)},
     "neck01": _NECK,
     "head": _NECK,
     "clavicle.L": ((-0.20, 0.20), (-0.30, 0.40), (-0.60, 0.20)),
@@ -179,7 +179,7 @@ _ARMS = [
     JOINT_INDEX[f"{stem}{side}"] for side in (".L", ".R") for stem in ("clavicle", "upperarm01", "lowerarm01", "wrist")
 ]
 _LEGS = [JOINT_INDEX[f"{stem}{side}"] for side in (".L", ".R") for stem in ("upperleg01", "lowerleg01", "foot")]
-_POSES_SPINE = [JOINT_INDEX[f"spine0{number}"] for number in range(1, 6)]
+_SPINE_JOINTS = [JOINT_INDEX[f"spine0{number}"] for number in range(1, 6)]
 _HEAD = [JOINT_INDEX["neck01"], JOINT_INDEX["head"]]
 _WRISTS = [JOINT_INDEX["wrist.L"], JOINT_INDEX["wrist.R"]]
 
@@ -256,7 +256,7 @@ class PoseSampler:
         blend = legs_and_root.copy()
         blend[:, _ARMS] = arms[:, _ARMS]
         swapped = np.flatnonzero(self._rng.random(n) < 0.5)[:, None]
-        blend[swapped, _POSES_SPINE + _HEAD] = trunk[swapped, _POSES_SPINE + _HEAD]
+        blend[swapped, _SPINE_JOINTS + _HEAD] = trunk[swapped, _SPINE_JOINTS + _HEAD]
         return blend
 
 
@@ -312,7 +312,7 @@ def _draw_free(rng: Generator, n: int, concentration: float, seated: float = _SE
     share = rng.beta(mean * concentration, (1.0 - mean) * concentration, size=(n, len(JOINTS), 3))
     components = (LOW + span * share).astype(np.float32)
     # The joints of the spine bend together, with small differences.
-    components[:, _POSES_SPINE] = 0.7 * components[:, _POSES_SPINE[:1]] + 0.3 * components[:, _POSES_SPINE]
+    components[:, _SPINE_JOINTS] = 0.7 * components[:, _SPINE_JOINTS[:1]] + 0.3 * components[:, _SPINE_JOINTS]
     _seat(rng, components, np.flatnonzero(rng.random(n) < seated))
     components[:, 0] = rng.normal(scale=_TILT_NOISE, size=(n, 3)) * np.array([1.0, 0.0, 1.0])
     poses = from_axes(components)

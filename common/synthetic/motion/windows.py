@@ -374,7 +374,7 @@ class MotionWindows:
         curl: (F, 4) float32 radians per phalanx in the order of `CURLS`; NaN where the source has no fingers.
         contacts: (F, 4) whether left heel, left toe, right heel, right toe stand on the floor: low and slow.
         lengths: (C,) frames.
-        names, kinds: C each, see `common.synthetic.motion.windows`.
+        names, kinds: C each, see `clip_kind`.
         fps: frames per second.
     """
 

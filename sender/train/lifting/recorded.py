@@ -11,7 +11,7 @@ Shapes: N clips, L frames of a clip, B windows, T frames, K = 17 keypoints, E = 
 
 Clips that nobody renders: people who move before cameras, what perception would see, and what is fitted to it.
 
-Perception's errors are those of a rendered clip (`sender.train.lifting.recorded`), transplanted onto another motion, or
+Perception's errors are those of a rendered clip (`RecordedClips`), transplanted onto another motion, or
 onto nearly the same one.  Bodies are fitted to the keypoints as the sender fits them: what is off then is what pictures
 do not show.  (Without, they contradict their keypoints; who learned from such was 8 mm worse on real people.)
 
