@@ -29,6 +29,8 @@ WEARS: Final = "wears"
 """What a person wears (`common.wears`), with the identity as key."""
 TEXTURE: Final = "texture"
 """A tile of a person's texture atlas (`common.texture.atlas`), with the tile's key."""
+FACE: Final = "face"
+"""A picture of a person's face (`common.texture.face_picture`), with the identity as key; frames carry its parts."""
 PREVIEW: Final = "preview"
 """A small JPEG of what the sender sees, with 0 as key."""
 SIGNAL: Final = "signal"
@@ -39,6 +41,7 @@ BLOB_KINDS: Final = {
     for kind in (
         BlobKind(WEARS, "wears", order=0, recorded=True),
         BlobKind(TEXTURE, "colours", order=1, recorded=True),
+        BlobKind(FACE, "faces", order=2, recorded=True),
         BlobKind(PREVIEW, "preview", order=2, recorded=False),
         BlobKind(SIGNAL, "channel", order=2, recorded=False),
     )

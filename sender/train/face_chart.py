@@ -1,0 +1,118 @@
+"""Writes the chart of faces (`common.texture.face_picture`): `python -m sender.train.face_chart --out FILE`.
+
+Landmarks are where the template shows them from the front; the lower lip, and what is below it, is moved down, so that
+there is a place between the lips.  Vertices of the body lie between landmarks as they do in the atlas, and those of the
+eyes where they are seen from the front.
+"""
+
+import argparse
+from collections.abc import Sequence
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+from common.arrays import BoolArray, Float64Array, FloatArray, Int32Array, IntArray
+from common.body.model import BodyModel
+from common.body.template import BodyTemplate
+from common.texture.face_picture import FaceChart
+from sender.texture.face_placing import FacePlacing, load_face_placing
+
+# How far the middle of the lower lip is moved, and the share of it that the chin is not.
+_OPEN_M, _CHIN_SHARE = 0.012, 0.65
+# Loops of the mouth's lining from the lips to where the teeth end behind.
+_LOOPS = 6
+# Corners, chin, and the middles of the inner borders of the lips among the landmarks; those of the upper lip, which
+# stays, and those of the inner border of the lower one, which are beside the line between the lips.
+_CORNERS, _CHIN, _INNER = [61, 291], 152, [13, 14]
+_UPPER = [0, 11, 12, 13, 37, 38, 39, 40, 41, 42, 72, 73, 74, 80, 81, 82, 183, 184, 185, 191]
+_UPPER += [267, 268, 269, 270, 271, 272, 302, 303, 304, 310, 311, 312, 407, 408, 409, 415]
+_LOWER = [14, 87, 88, 95, 178, 317, 318, 324, 402]
+_BEYOND_CORNERS = 1.08
+# The inner borders of both lips, from corner to corner.
+_UPPER_LINE = [78, 191, 80, 81, 82, 13, 312, 311, 310, 415, 308]
+_LOWER_LINE = [78, 95, 88, 178, 87, 14, 317, 402, 318, 324, 308]
+_MARGIN = 0.025
+# Of the chart, from its edge to where a face is opaque; cosines to the front between which it becomes so.
+_FADE, _EDGE_ON, _FRONT = 0.07, 0.3, 0.6
+
+
+def landmarks(template: FloatArray) -> Float64Array:
+    """(468, 2) in metres from the front, with an open mouth, of the template (468, 3)."""
+    x, y, _ = template.T.astype(np.float64)
+    line, corner = y[_INNER].mean(), _BEYOND_CORNERS * np.abs(x[_CORNERS]).mean()
+    moves: BoolArray = y > line
+    moves[_UPPER], moves[_LOWER] = False, True
+    down = np.clip((y - line) / (y[_CHIN] - line), 0, 1)
+    shift = _OPEN_M * np.clip(1 - np.square(x / corner), 0, 1) * (1 - _CHIN_SHARE * down)
+    return np.column_stack([x, y + moves * shift])
+
+
+def chart(body: BodyModel, placing: FacePlacing) -> FaceChart:
+    """What is in the file."""
+    at = landmarks(placing.template)
+    low, high = at.min(axis=0), at.max(axis=0)
+    scale = (1 - 2 * _MARGIN) / (high - low).max()
+
+    def placed(metres: FloatArray | Float64Array) -> FloatArray:
+        return np.asarray((metres - (low + high) / 2) * scale + 0.5, np.float32)
+
+    template = BodyTemplate.from_model(body)
+    eyes = np.concatenate(placing.eyes)
+    chosen = np.union1d(placing.among, eyes)
+    places = placed(placing.between[chosen] @ at)
+    is_eye = np.isin(chosen, eyes)
+    places[is_eye] = placed(placing.rest[chosen[is_eye], :2])
+    mouth = ~template.outside[template.place[placing.vertices[chosen]]] & ~is_eye
+    chosen, places, is_eye = chosen[~mouth], places[~mouth], is_eye[~mouth]
+    hull = cv2.convexHull(placed(at))
+    inside = np.array([cv2.pointPolygonTest(hull, (float(x), float(y)), True) for x, y in places])
+    facing = -placing.normals[chosen, 2]
+    vertex = template.place[placing.vertices[chosen]]
+    facing[is_eye] = 1  # linings face anywhere
+    opacity = _smooth(inside / _FADE) * _smooth((facing - _EDGE_ON) / (_FRONT - _EDGE_ON))
+    kept = (vertex >= 0) & (opacity > 0)
+    inner, between = _mouth(template, template.place[body.eyes.numpy()].ravel(), placing.template, at)
+    return FaceChart(
+        placed(at),
+        np.concatenate([vertex[kept], inner]).astype(np.int64),
+        np.concatenate([places[kept], placed(between)]),
+        np.concatenate([opacity[kept], np.ones(len(inner))]).astype(np.float32),
+    )
+
+
+def _mouth(
+    template: BodyTemplate, eyes: Int32Array, points: FloatArray, at: Float64Array
+) -> tuple[IntArray, Float64Array]:
+    """(M,) vertices of the mouth's lining, and (M, 2) places, the farther from the lips the nearer to their middle."""
+    lining = ~template.outside
+    lining[eyes] = False
+    depth, reached = np.full(len(template), _LOOPS), template.outside
+    for loop in range(_LOOPS):
+        following = (template.adjacency @ reached > 0) & lining & (depth == _LOOPS)
+        depth[following], reached = loop, following
+    inner = np.flatnonzero(lining)
+    x, y = template.rest[inner, 0], template.rest[inner, 1]
+    upper, lower = (np.interp(x, *at[row].T) for row in (_UPPER_LINE, _LOWER_LINE))
+    is_upper = y < template.rest[np.flatnonzero(lining & (depth == 0)), 1].mean()
+    share = depth[inner] / (2 * _LOOPS)
+    down = np.where(is_upper, upper + share * (lower - upper), lower - share * (lower - upper))
+    return inner, np.column_stack([x, down])
+
+
+def _smooth(share: FloatArray | Float64Array) -> Float64Array:
+    """0 up to 0, 1 from 1 on, level at both."""
+    clipped = np.clip(share, 0, 1).astype(np.float64)
+    return np.asarray(clipped * clipped * (3 - 2 * clipped))
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--out", type=Path, default=Path("common/texture/face_chart.npz"), help="file to write")
+    body = BodyModel.load()
+    made, out = chart(body, load_face_placing(body)), parser.parse_args(arguments).out
+    np.savez_compressed(out, landmarks=made.landmarks, vertices=made.vertices, places=made.places, opacity=made.opacity)
+
+
+if __name__ == "__main__":
+    main()
