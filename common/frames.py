@@ -10,7 +10,7 @@ from typing import NoReturn
 
 import numpy as np
 
-from common.arrays import Float64Array, FloatArray
+from common.arrays import Float64Array, FloatArray, Image
 from common.labels import GROUP_BY_NAME, LIMBS, MAY_BE_UNSEEN, OPTIONAL_GROUPS
 
 IDENTITIES = 256
@@ -76,6 +76,7 @@ class PersonLabels:
         sigma: group name → standard deviation of each entry; exists only at the sender, not transmitted.
         confidence: group name → 0…1, transmitted in 4 bits; 0 for a limb that nobody sees.
         face_landmarks: `sender.face.landmarks.FaceLandmarks.array` of this frame; exists only at the sender.
+        face_chart: (S, S, 3) the face of this frame in its chart (`common.texture.face_picture`); likewise.
     """
 
     identity: int
@@ -84,6 +85,7 @@ class PersonLabels:
     sigma: Mapping[str, FloatArray] = field(default_factory=dict)
     confidence: Mapping[str, float] = field(default_factory=dict)
     face_landmarks: FloatArray | None = None
+    face_chart: Image | None = None
 
 
 @dataclass(frozen=True, slots=True)

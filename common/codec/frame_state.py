@@ -194,6 +194,7 @@ class EncodedFrame:
         key: whether it begins with a key frame, which needs no reference.
         sequence: of its last frame.
         reference: sequence number of the frame it is predicted from, None in a key frame.
+        faces: a part of the live picture of a face (`common.texture.face_picture`), beside the payload.
     """
 
     payload: bytes
@@ -203,6 +204,7 @@ class EncodedFrame:
     key: bool
     sequence: int
     reference: int | None
+    faces: bytes = b""
 
 
 @dataclass(frozen=True, slots=True)

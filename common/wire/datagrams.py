@@ -1,8 +1,8 @@
 """Frames and acknowledgements in datagrams, which may be lost or overtake each other: a few bytes around each payload.
 
-    frame              [01000eee] · 1 w ssssss · payload
+    frame              [01f00eee] · 1 w ssssss · [size · part of a face's picture] · payload
                          s: last bits of its number; w: its acknowledgement may wait;
-                         e: earlier frames of a bundle, with the numbers before it
+                         e: earlier frames of a bundle, with the numbers before it; f: whether it has such a part
     acknowledgements   1 sssssss · p nnnnnnn · hold · [status] · n × (spacing · [status])
                          of n + 1 frames in the order of arrival, the last one first; s: last bits of its number;
                          hold, spacing: 0.1 ms, variable-length; spacing to the frame behind, as its change
@@ -19,7 +19,7 @@ from itertools import pairwise
 from common.errors import MalformedPacket
 from common.wire.frame_messages import NO_SEQUENCE, Acknowledgement, Acknowledgements, AckStatus, FrameMessage, require
 
-_COMPACT, _BUNDLE = 0x80, 0x40
+_COMPACT, _BUNDLE, _FACES, _EARLIER = 0x80, 0x40, 0x20, 0x07
 _MAY_WAIT, _FRAME_NUMBERS, _ANSWER_NUMBERS = 0x40, 0x40, 0x80
 _WITH_STATUS, _MOST_ANSWERS = 0x80, 16
 # Of a number but for its last byte; to put a longer one together takes time that grows with the square of its length.
@@ -54,20 +54,24 @@ class Datagrams:
         known = self._answered != NO_SEQUENCE and 0 < ahead < _FRAME_NUMBERS // 2
         if not known or frame.earlier != _before(frame.sequence, len(frame.earlier)):
             return None
-        bundle = bytes([_BUNDLE | len(frame.earlier)] if frame.earlier else [])
+        more = len(frame.earlier) | (_FACES if frame.faces else 0)
         waits = _MAY_WAIT if frame.may_wait else 0
-        return bundle + bytes([_COMPACT | waits | frame.sequence % _FRAME_NUMBERS]) + frame.payload
+        head = bytes([_BUNDLE | more] if more else []) + bytes([_COMPACT | waits | frame.sequence % _FRAME_NUMBERS])
+        return head + (_variable(len(frame.faces)) + frame.faces if frame.faces else b"") + frame.payload
 
     def decode_frame(self, data: bytes) -> FrameMessage:
         """The inverse of `encode`. Raises MalformedPacket."""
         require(self._received != NO_SEQUENCE, "a short frame before a whole one")
         reader = _Reader(data)
-        earlier, head = 0, reader.byte()
+        more, head = 0, reader.byte()
         if head < _COMPACT:
-            earlier, head = head % _BUNDLE, reader.byte()
+            more, head = head % _BUNDLE, reader.byte()
+        require(not more & ~(_FACES | _EARLIER), "a frame has a flag that nobody knows")
+        earlier = more & _EARLIER
         oldest = self._received - _FRAME_NUMBERS // 2 + 1
         sequence = oldest + (head - oldest) % _FRAME_NUMBERS
-        frame = FrameMessage(sequence, reader.rest(), bool(head & _MAY_WAIT), _before(sequence, earlier))
+        faces = reader.part(reader.variable()) if more & _FACES else b""
+        frame = FrameMessage(sequence, reader.rest(), bool(head & _MAY_WAIT), _before(sequence, earlier), faces)
         return self.received(frame)
 
     def received(self, frame: FrameMessage) -> FrameMessage:
@@ -140,6 +144,11 @@ class _Reader:
         self._at += 1
         return self._data[self._at - 1]
 
+    def part(self, count: int) -> bytes:
+        require(self._at + count <= len(self._data), "a datagram is cut short")
+        self._at += count
+        return self._data[self._at - count : self._at]
+
     def rest(self) -> bytes:
         return self._data[self._at :]
 
@@ -150,6 +159,16 @@ class _Reader:
             value |= (byte ^ _COMPACT) << shift
             shift += 7
         return value | byte << shift
+
+
+def compact_face_bytes(data: bytes) -> int:
+    """Bytes of a face's picture in a compact frame, with their length and the flag; 0 for what is cut short."""
+    if not _BUNDLE <= data[0] < _COMPACT or not data[0] & _FACES:
+        return 0
+    try:
+        return min(_Reader(data[2:]).variable() + 2, len(data))
+    except MalformedPacket:
+        return 0
 
 
 def _before(sequence: int, count: int) -> tuple[int, ...]:

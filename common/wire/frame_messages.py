@@ -56,6 +56,7 @@ def require_times_us(*times_us: int) -> None:
 
 
 MAX_PAYLOAD_BYTES = MAX_PACKET_BYTES
+MAX_FACES_BYTES = 1024
 MAX_REASON_CHARACTERS = 512
 MAX_WINDOW = 64
 FRAME_FIELDS_BYTES = 4
@@ -71,12 +72,14 @@ class FrameMessage:
         payload: opaque to the link.
         may_wait: the acknowledgement may wait for that of the next message.
         earlier: numbers of the other frames of a bundle, in order.
+        faces: a part of a face's picture (`common.texture.face_picture`), opaque to the link; empty for none.
     """
 
     sequence: int
     payload: bytes
     may_wait: bool = False
     earlier: tuple[int, ...] = ()
+    faces: bytes = b""
 
     def __post_init__(self) -> None:
         require_sequence(self.sequences[0])
@@ -84,6 +87,7 @@ class FrameMessage:
         rule = f"a bundle has up to {MAX_BUNDLE} frames in order, within {MAX_BUNDLE_SPAN}"
         require(not self.earlier or follow(self.sequences), rule)
         require(1 <= len(self.payload) <= MAX_PAYLOAD_BYTES, f"a payload has 1 to {MAX_PAYLOAD_BYTES} bytes")
+        require(len(self.faces) <= MAX_FACES_BYTES, f"a part of a face's picture has up to {MAX_FACES_BYTES} bytes")
 
     @property
     def sequences(self) -> tuple[int, ...]:
@@ -170,6 +174,7 @@ def frame_to_proto(frame: FrameMessage, before: Position) -> pb.Frame:
         may_wait=frame.may_wait,
         earlier=len(frame.earlier),
         left_out=left_out if any(left_out) else (),
+        faces=frame.faces,
     )
 
 
@@ -182,7 +187,7 @@ def frame_from_proto(frame: pb.Frame, before: Position) -> FrameMessage:
     )
     steps = [1 + left_out for left_out in frame.left_out or (0,) * frame.earlier]
     *earlier, sequence = accumulate(steps, initial=first)
-    return FrameMessage(sequence, frame.payload, frame.may_wait, tuple(earlier))
+    return FrameMessage(sequence, frame.payload, frame.may_wait, tuple(earlier), frame.faces)
 
 
 def acknowledgements_to_proto(

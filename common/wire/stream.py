@@ -10,7 +10,7 @@ from typing import Protocol
 from common.errors import PeerError
 from common.text import printable
 from common.wire.convert import MAX_MESSAGE_BYTES, MAX_REASON_CHARACTERS
-from common.wire.traffic import CarryingConnection, Purposes, Traffic
+from common.wire.traffic import LABELS, CarryingConnection, Purposes, Traffic, face_bytes
 
 # Our own heartbeats detect a dead peer; HTTP/2 pings only keep middleboxes from dropping an idle connection.
 # gRPC's bandwidth-delay probing would cost a thin link two pings a second each way; the flow-control window that it
@@ -92,13 +92,17 @@ class CountedStream:
         """See `MessageStream.read`."""
         data = await self._stream.read()
         if data is not None:
-            self._traffic.count(self._read_for(data), len(data), sent=False)
+            self._count(self._read_for(data), data, sent=False)
         return data
 
     async def write(self, data: bytes, *, droppable: bool = False) -> None:
         """See `MessageStream.write`."""
         await self._stream.write(data, droppable=droppable)
-        self._traffic.count(self._written_for(data), len(data))
+        self._count(self._written_for(data), data, sent=True)
+
+    def _count(self, purpose: str, data: bytes, *, sent: bool) -> None:
+        faces = face_bytes(data) if purpose == LABELS else 0
+        self._traffic.count(purpose, len(data), sent=sent, face_bytes=faces)
 
     def connections(self) -> Sequence[CarryingConnection]:
         """See `MessageStream.connections`."""

@@ -17,12 +17,12 @@ from typing import Final, Protocol
 
 from google.protobuf.message import DecodeError
 
-from common.blobs import BLOB_KINDS
+from common.blobs import BLOB_KINDS, FACE
 from common.clock import SYSTEM_CLOCK, Clock
 from common.io.recent import RecentRate
 from common.wire import semantic_link_pb2 as pb
 from common.wire.convert import MAX_PARSED_BYTES
-from common.wire.datagrams import is_compact
+from common.wire.datagrams import compact_face_bytes, is_compact
 
 # Messages that show what one takes, an acknowledgement of nine among them, and the weight of what was measured before.
 _ENOUGH_MESSAGES: Final = 10
@@ -117,6 +117,7 @@ def _smoothed(old: float, new: float, weight: float) -> float:
 
 
 LABELS: Final = "labels"
+FACES: Final = BLOB_KINDS[FACE].purpose
 ACKNOWLEDGEMENTS: Final = "acknowledgements"
 HEARTBEATS: Final = "heartbeats"
 PROBING: Final = "probing"
@@ -215,20 +216,23 @@ class Traffic:
         parts = ", ".join(f"{purpose} {size:,}" for purpose, size in self.by_purpose().items())
         return f"{self.total_bytes:,} bytes on the link ({parts})" if parts else "nothing on the link"
 
-    def count(self, purpose: str, message_bytes: int, *, sent: bool = True) -> None:
-        """Counts a message, sent by this end or received."""
+    def count(self, purpose: str, message_bytes: int, *, sent: bool = True, face_bytes: int = 0) -> None:
+        """Counts a message, sent by this end or received; of one of labels, some bytes may be of a face's picture."""
         with self._lock:
             if purpose == LABELS:
                 self._cost.count_labels(message_bytes)
             elif purpose != ACKNOWLEDGEMENTS:
                 self._cost.count_other(wire_bytes(message_bytes) + self._surplus_bytes, sent=sent)
-            self._bytes[purpose] += message_bytes
+            self._bytes[purpose] += message_bytes - face_bytes
+            self._bytes[FACES] += face_bytes
             self._estimated_bytes += wire_bytes(message_bytes) - message_bytes
             self._messages += 1
             if purpose not in _OVERHEAD:
                 self._recent_content.add(message_bytes, self._clock.monotonic())
             self._add_recent(wire_bytes(message_bytes) + self._surplus_bytes, labels=purpose == LABELS)
-        self._on_bytes(purpose, message_bytes)
+        self._on_bytes(purpose, message_bytes - face_bytes)
+        if face_bytes:
+            self._on_bytes(FACES, face_bytes)
 
     def measured(self, connections: Sequence[CarryingConnection]) -> None:
         """Takes a reading of the connections that carry the session now; none if the system does not tell."""
@@ -309,6 +313,17 @@ class Purposes:
     def from_receiver(self, data: bytes) -> str:
         """The purpose of a message that a receiver has written."""
         return ACKNOWLEDGEMENTS if is_compact(data) else _FROM_RECEIVER.get(_field(data), OTHER)
+
+
+def face_bytes(data: bytes) -> int:
+    """Bytes of a face's picture in a sender's message of labels, with their length."""
+    if is_compact(data):
+        return compact_face_bytes(data)
+    try:
+        part = pb.ClientMessage.FromString(data).frame.faces
+    except DecodeError:
+        return 0
+    return len(part) + 2 if part else 0
 
 
 def _field(data: bytes) -> int:

@@ -23,6 +23,7 @@ class LinkSample:
         arrival_spacing_ms: since the previous frame arrived at the receiver; None for the first.
         waited: the frame was ready while the window was full, so the link and not the source held it back.
         frames: of the message.
+        face_bytes: of the message, those of a face's picture.
     """
 
     sequence: int
@@ -33,6 +34,7 @@ class LinkSample:
     arrival_spacing_ms: float | None
     waited: bool
     frames: int = 1
+    face_bytes: int = 0
 
     @property
     def wire_bytes(self) -> int:

@@ -85,6 +85,7 @@ class LinkMeasurement:
             arrival_spacing_ms=spacing_ms,
             waited=answered.waited,
             frames=len(answered.frames),
+            face_bytes=answered.face_bytes,
         )
 
     def _sent_spacing_ms(self, answered: InFlight) -> float | None:
@@ -393,9 +394,9 @@ class FrameDelivery:
         now_s = self._clock.monotonic()
         spacing_ms = None if self._last_sent_s is None else (now_s - self._last_sent_s) * 1e3
         self._last_sent_s = now_s
-        message_bytes = len(encoded.payload) + FRAME_FIELDS_BYTES
+        message_bytes = len(encoded.payload) + len(encoded.faces) + FRAME_FIELDS_BYTES
         held_back = self._queue.held_back
-        self._queue.sent(InFlight(frames, now_s, message_bytes, spacing_ms, held_back))
+        self._queue.sent(InFlight(frames, now_s, message_bytes, spacing_ms, held_back, len(encoded.faces)))
         self._observer.sent(frames, encoded)
         # Without live frames the window decides how fast they leave; blobs are paced by acknowledgements.
         wanted_soon = encoded.key or not self._session.live or not self.background.idle
@@ -409,7 +410,7 @@ class FrameDelivery:
         self._messages[last] = None
         if len(self._messages) > _MESSAGES:
             del self._messages[next(iter(self._messages))]
-        return FrameMessage(last, encoded.payload, may_wait, tuple(earlier))
+        return FrameMessage(last, encoded.payload, may_wait, tuple(earlier), encoded.faces)
 
     async def _next_frames(self) -> Frames:
         """Waits until window and meter let frames leave; in a live session the newest one is then among them."""

@@ -38,6 +38,7 @@ class InFlight:
         message_bytes: about the size of its gRPC message.
         sent_spacing_ms: since the previous message was sent on the same stream; None for its first.
         waited: a frame was ready before the window had room for it.
+        face_bytes: of the message, those of a face's picture.
     """
 
     frames: Frames
@@ -45,6 +46,7 @@ class InFlight:
     message_bytes: int
     sent_spacing_ms: float | None
     waited: bool
+    face_bytes: int = 0
 
     @property
     def sequence(self) -> int:

@@ -6,13 +6,14 @@ that most of them pass the checks of form and reach the checks of content.
 
 import zlib
 from collections.abc import Callable, Iterator, Sequence
+from functools import cache
 from typing import Any, Final, NamedTuple, TypeVar
 
 import numpy as np
 import zstandard
 
 from common.arrays import IntArray
-from common.blobs import SIGNAL, TEXTURE, WEARS
+from common.blobs import FACE, SIGNAL, TEXTURE, WEARS
 from common.codec.frame_codec import FrameCodec, _Content
 from common.codec.frame_state import Coded, FrameReferences, FrameState, to_frame
 from common.codec.packet import References, Scene, code_references, follow, seal
@@ -21,6 +22,7 @@ from common.codec.range_coder import SymbolCoder, SymbolWriter
 from common.codec.tables import ALPHABET
 from common.errors import MalformedPacket
 from common.frames import MAX_AHEAD_STEPS, Camera, check_frame
+from common.texture.face_picture import FaceVideoEncoder
 from common.wire import semantic_link_pb2 as pb
 from tests.netlab.hostile.fuzz import mutated
 
@@ -294,7 +296,19 @@ def _frame(rng: np.random.Generator) -> Any:
     if rng.random() < 0.3:
         frame.earlier = _count32(rng) if rng.random() < 0.3 else int(rng.integers(8))
         frame.left_out.extend([_count32(rng) for _ in range(int(rng.integers(9)))])
+    if rng.random() < 0.3:
+        frame.faces = rng.bytes(3) + _face(rng)[: int(rng.integers(1, 1100))]
     return pb.ClientMessage(frame=frame)
+
+
+@cache
+def _face_picture() -> bytes:
+    return FaceVideoEncoder(64).encode(np.full((64, 64, 3), 90, np.uint8), 4000, key=True)
+
+
+def _face(rng: np.random.Generator) -> bytes:
+    """A picture of a face, mostly damaged."""
+    return mutated(rng, [_face_picture()], 1)[0] if rng.random() < 0.8 else _face_picture()
 
 
 def _heartbeat(rng: np.random.Generator) -> Any:
@@ -311,8 +325,13 @@ def _chunk(rng: np.random.Generator) -> Any:
 
 def _colours(rng: np.random.Generator) -> Any:
     """A whole blob in one chunk, with the right checksum."""
-    kind = _pick(rng, (TEXTURE, WEARS))
-    data = rng.bytes(int(rng.integers(1, 16))) if kind == WEARS else next(hostile_blobs(rng))[:16_384]
+    kind = _pick(rng, (TEXTURE, WEARS, FACE))
+    made = {
+        WEARS: lambda: rng.bytes(int(rng.integers(1, 16))),
+        FACE: lambda: rng.bytes(1) + _face(rng),
+        TEXTURE: lambda: next(hostile_blobs(rng))[:16_384],
+    }
+    data = made[kind]()
     number, key = int(rng.integers(1, 2**32)), int(rng.integers(300))
     chunk = pb.Chunk(blob=number, data=data, kind=kind, key=key, total=len(data), checksum=zlib.crc32(data))
     return pb.ClientMessage(chunk=chunk)

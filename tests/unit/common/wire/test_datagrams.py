@@ -6,6 +6,7 @@ from common.errors import MalformedPacket
 from common.wire.convert import ClientMessages, ServerMessages
 from common.wire.datagrams import Datagrams
 from common.wire.frame_messages import Acknowledgement, Acknowledgements, AckStatus, FrameMessage
+from common.wire.traffic import face_bytes
 
 
 class Ends:
@@ -47,6 +48,29 @@ def test_frames_have_one_byte_once_one_was_answered() -> None:
     assert [ends.send(sequence) for sequence in range(70_002, 70_010)] == [1] * 8
     assert ends.send(70_013, 70_010, 70_011, 70_012) == 2
     assert ends.send(70_016, 70_014) > 2
+
+
+def test_a_part_of_a_face_takes_three_bytes_more() -> None:
+    ends = Ends()
+    ends.send(6)
+    ends.send(7)
+    ends.answer(ack(7))
+    for faces in (b"\x00\x07\x80picture", bytes(300)):
+        for earlier in ((), (8,)):
+            frame = FrameMessage(9, b"payload", True, earlier, faces)
+            data = ends.frames_out.encode(frame)
+            assert len(data) == 2 + (1 if len(faces) < 128 else 2) + len(faces) + len(frame.payload)
+            assert face_bytes(data) == 2 + len(faces)
+            assert ends.frames_in.decode(data) == frame
+
+
+@pytest.mark.parametrize("data", [b"\x60\x88", b"\x60\x88\x7f", b"\x60\x88\x02ab", b"\x48\x88payload"])
+def test_a_frame_whose_part_of_a_face_is_cut_is_refused(data: bytes) -> None:
+    ends = Ends()
+    ends.send(7)
+    with pytest.raises(MalformedPacket):
+        ends.frames_in.decode(data)
+    assert 0 <= face_bytes(data) <= len(data)
 
 
 def test_answers_take_a_byte_a_frame() -> None:

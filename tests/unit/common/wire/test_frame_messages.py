@@ -4,7 +4,8 @@ import pytest
 
 from common.errors import MalformedPacket
 from common.wire.convert import decode_client, encode_client
-from common.wire.frame_messages import MAX_TIME_MS, REPORTED_STAGES, SenderReport
+from common.wire.frame_messages import MAX_FACES_BYTES, MAX_TIME_MS, REPORTED_STAGES, FrameMessage, SenderReport
+from common.wire.traffic import face_bytes
 
 FULL = SenderReport(
     3_000_000,
@@ -18,6 +19,15 @@ FULL = SenderReport(
 def test_report_costs_tens_of_bytes() -> None:
     assert len(encode_client(FULL)) <= 45
     assert decode_client(encode_client(FULL)) == FULL
+
+
+def test_a_frame_carries_a_part_of_a_face() -> None:
+    frame = FrameMessage(5, b"payload", faces=b"\x00\x07\x80picture")
+    assert decode_client(encode_client(frame)) == frame
+    assert face_bytes(encode_client(frame)) == len(frame.faces) + 2
+    assert face_bytes(encode_client(FrameMessage(5, b"payload"))) == 0
+    with pytest.raises(MalformedPacket):
+        FrameMessage(5, b"payload", faces=bytes(MAX_FACES_BYTES + 1))
 
 
 def test_report_out_of_range_is_refused() -> None:
