@@ -317,6 +317,7 @@ class AppearanceConfig:
     """What is sent of people's appearance."""
 
     colours: bool = option(True, help="learn and send the colours of people's surface")
+    face_picture: bool = option(True, help="send live pictures of faces, where labels leave room for them on the link")
 
 
 @dataclass(frozen=True, slots=True)

@@ -45,7 +45,7 @@ def _checks(config: SenderConfig) -> Iterator[Check]:
         yield "peer", partial(_peer, config)
     yield "networks", partial(_networks, config)
     yield "keypoints", partial(_keypoints, config)
-    yield "landmarks", _landmarks
+    yield "landmarks", partial(_landmarks, config)
 
 
 def _options(config: SenderConfig) -> str:
@@ -134,7 +134,7 @@ def _keypoints(config: SenderConfig) -> str:
     return "our own and MoveNet's"
 
 
-def _landmarks() -> str:
+def _landmarks(config: SenderConfig) -> str:
     from common.weights.landmark_networks import NAMES, load_network
 
     missing = [name for name in NAMES if load_network(name) is None]
@@ -142,7 +142,8 @@ def _landmarks() -> str:
         raise Doubt(
             f"{', '.join(missing)} missing: no faces and fingers; install again where pip finds mediapipe 0.10.21"
         )
-    return "MediaPipe's networks read faces and fingers"
+    pictures = "are sent where the link has room" if config.appearance.face_picture else "are not sent"
+    return f"MediaPipe's networks read faces and fingers; live pictures of faces {pictures}"
 
 
 def _peer(config: SenderConfig) -> str:

@@ -73,10 +73,20 @@ class Networks(NamedTuple):
         """
         device = resolve_device(config.device.device)
         perception, reads = PerceptionStage.load(config.tracking, device, cameras=cameras), config.expression.expression
+        charts = config.appearance.face_picture
         return cls(
             perception,
             SemanticsStage.load(config.smoothing, device),
-            [each for each in (HandsStage.load(), FaceStage.load(perception.face_reader)) if each] if reads else (),
+            [
+                each
+                for each in (
+                    HandsStage.load(),
+                    FaceStage.load(perception.face_reader, lays_charts=charts),
+                )
+                if each
+            ]
+            if reads
+            else (),
         )
 
     def anew(self, config: SenderConfig, *, cameras: int = 0) -> Self:

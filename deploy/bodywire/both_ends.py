@@ -63,12 +63,20 @@ class Loaded:
         # Of its own: the caller may be in a thread that has one, as that of a notebook has.
         threading.Thread(target=self._loop.run_forever, name="engine", daemon=True).start()
 
-    def session(self, config: SenderConfig, *, stills: bool, brief: bool = False, live: bool = False) -> "BothEnds":
-        """A session of a source with the sender's options."""
+    def session(
+        self,
+        config: SenderConfig,
+        *,
+        stills: bool,
+        brief: bool = False,
+        live: bool = False,
+        between: Callable[[LabelFrame], LabelFrame] = lambda labels: labels,
+    ) -> "BothEnds":
+        """A session of a source with the sender's options (`between`: as of `BothEnds`)."""
         networks = self.networks.anew(config, cameras=int(live))
         textures = TextureStage(LabelSpace.load(), BodyModel.load(), stills=stills, brief=brief)
         wears = KindStage.load(resolve_device(config.device.device), stills=stills, brief=brief)
-        return BothEnds(self, networks, (textures, wears), stills=stills)
+        return BothEnds(self, networks, (textures, wears), stills=stills, between=between)
 
     def close(self) -> None:
         """Finishes what is in the engine."""

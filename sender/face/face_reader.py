@@ -26,6 +26,7 @@ from common.body.model import GROUP as HEAD
 from common.labels import GROUP_BY_NAME
 from common.weights.devices import to_numpy
 from sender.face.actions import LIDS, FaceActions, Lids, NeutralFace, lids_closed, lids_of_still
+from sender.face.face_chart import ChartMemory
 from sender.face.head import HeadMemory, HeadPose, HeadReading
 from sender.face.landmarks import AlignedFace, FaceLandmarks, FaceReader, face_px, read_closely, region_of_keypoints
 from sender.people.reading_schedule import Turn
@@ -110,25 +111,35 @@ class _Known:
 
     face: FaceMemory
     head: HeadMemory
+    chart: ChartMemory = field(default_factory=ChartMemory)
 
 
 class FaceStage:
-    """Reads the faces of tracked people."""
+    """Reads the faces of tracked people (`lays_charts`: and lays their pictures into charts)."""
 
     part = "face"
 
-    def __init__(self, reader: FaceReader, network: FaceActions, space: ExpressionSpace, heads: HeadReading) -> None:
+    def __init__(
+        self,
+        reader: FaceReader,
+        network: FaceActions,
+        space: ExpressionSpace,
+        heads: HeadReading,
+        *,
+        lays_charts: bool = False,
+    ) -> None:
         self._reader, self._network, self._space = reader, network.requires_grad_(False), space
-        self._reading = heads
+        self._reading, self._lays_charts = heads, lays_charts
         self._alignment = network.alignment()
         self._people = Memory(lambda: _Known(FaceMemory(network.neutral), HeadMemory.unknown(heads)))
 
     @classmethod
-    def load(cls, reader: FaceReader | None = None) -> Self | None:
+    def load(cls, reader: FaceReader | None = None, *, lays_charts: bool = False) -> Self | None:
         """With the shipped weights; None, with a line in the log, where MediaPipe's networks are missing.
 
         Args:
             reader: of landmarks, if it is loaded already.
+            lays_charts: whether pictures of faces are wanted (`sender.rate.face_video`).
 
         Raises:
             WeightsError: weights are missing, damaged or of another version.
@@ -137,7 +148,8 @@ class FaceStage:
         if reader is None:
             logger.warning("faces are not read, because MediaPipe's networks are missing; `sender doctor` says more")
             return None
-        return cls(reader, FaceActions.load(), ExpressionSpace.load(), HeadReading.load())
+        heads = HeadReading.load()
+        return cls(reader, FaceActions.load(), ExpressionSpace.load(), heads, lays_charts=lays_charts)
 
     @torch.inference_mode()
     def label(self, view: PeopleView) -> None:
@@ -153,6 +165,9 @@ class FaceStage:
             self._read(view, known[row], regions[row], view.people[row].seen.head)
         for memory, person in zip(known, view.people, strict=True):
             self._write(memory, person, schedule.now_s)
+            if self._lays_charts and person.face_landmarks is not None and memory.face.last is not None:
+                face = memory.face.last
+                person.face_chart = memory.chart.laid(view.image, face.points, face_px(face.region))
 
     def _region(self, memory: FaceMemory, person: ObservedPerson) -> CropBox | None:
         """Where a face is to be read; None where it is turned away or too small, and then it is lost."""

@@ -23,6 +23,7 @@ class PersonView:
     sigma: dict[str, FloatArray] = field(default_factory=dict)
     confidence: dict[str, float] = field(default_factory=dict)
     face_landmarks: FloatArray | None = None
+    face_chart: Image | None = None
 
     def write(self, group: str, entries: FloatArray, confidence: float, sigma: FloatArray | None = None) -> None:
         """Takes what a reader says of a group."""
@@ -34,7 +35,8 @@ class PersonView:
     def finished(self) -> PersonLabels:
         """The labels, when all readers have read."""
         seen = self.seen
-        return PersonLabels(seen.identity, seen.score, self.labels, self.sigma, self.confidence, self.face_landmarks)
+        face = self.face_landmarks, self.face_chart
+        return PersonLabels(seen.identity, seen.score, self.labels, self.sigma, self.confidence, *face)
 
 
 @dataclass(frozen=True, slots=True)

@@ -55,6 +55,15 @@ _MOST_FRAMES, _DEAR_MESSAGE_BYTES, _MOST_FRAMES_IF_DEAR = 2, 120.0, 4
 # 1 s, on motions of the validation split, by 5 to 26 %.
 _AHEAD_SHARE: Final = 0.43
 _RARE_S: Final = 0.2
+# Of pictures of faces: labels have this much of what link and budget carry alone, then this share of what is more;
+# pictures are not sent below the least, and more than the most shows nothing.  Blobs have the rest.
+_LABELS_ALONE_BPS, _LABELS_SHARE, _FACES_SHARE = 12_000.0, 0.7, 0.9
+LEAST_FACES_BPS: Final = 3_500.0
+# Of a link's capacity, with labels and alone: parts of pictures leave with labels, which arrive 5 ms later by them.
+_FACES_HEADROOM, _FACES_LINK_SHARE = 0.65, 0.15
+_MOST_FACES_BPS: Final = 48_000.0
+# Faces were to be shown within this time.
+_FACES_MS: Final = 2000.0
 _F_STEP: Final = 0.1
 _STEPS: Final = range(round(MAX_F / _F_STEP) + 1)
 
@@ -95,12 +104,15 @@ class Decision:
         frames: of a message, at most.
         error_mm: what is expected of what the receiver shows.
         ahead_steps: how far ahead of their capture the labels are (`LabelFrame.ahead_steps`).
+        sent_bps, used_bps: what labels take with their headers, to the receiver, and both ways together.
     """
 
     f: float
     frames: int
     error_mm: float
     ahead_steps: int = 0
+    sent_bps: float = 0.0
+    used_bps: float = 0.0
 
 
 def label_bytes(f: float) -> float:
@@ -128,12 +140,26 @@ def _option(step: int, means: Means) -> Decision:
     age_s = means.round_trip_s / 2 + 0.5 / messages_hz
     motion_mm = _NEW_MM + _MM_PER_S * age_s
     error_mm = math.hypot(_GAIN * quantisation_mm, motion_mm)
-    return Decision(step * _F_STEP, frames, error_mm, _ahead_steps(1 / messages_hz))
+    message_bytes, cost = _HEADER_BYTES + frames * size, means.cost
+    sent_bps, used_bps = (8 * messages_hz * (each + message_bytes) for each in (cost.sent, cost.answered))
+    ahead_steps = _ahead_steps(1 / messages_hz)
+    return Decision(step * _F_STEP, frames, error_mm, ahead_steps, sent_bps, used_bps + cost.other_bps)
+
+
+def beside_faces(bps: float) -> float:
+    """What labels have of so much, if faces are to be shown: all where little would be left."""
+    labels_bps = _LABELS_ALONE_BPS + _LABELS_SHARE * max(bps - _LABELS_ALONE_BPS, 0.0)
+    return labels_bps if _FACES_SHARE * (bps - labels_bps) >= LEAST_FACES_BPS else bps
 
 
 def _ahead_steps(apart_s: float) -> int:
     """How far ahead labels are that are so far apart."""
     return min(round(_AHEAD_SHARE * apart_s / AHEAD_STEP_S), MAX_AHEAD_STEPS) if apart_s >= _RARE_S else 0
+
+
+def faces_bps(left_bps: float) -> float:
+    """What pictures of faces have of what labels leave."""
+    return min(max(_FACES_SHARE * left_bps, 0.0), _MOST_FACES_BPS)
 
 
 @lru_cache(maxsize=64)
@@ -213,6 +239,7 @@ class RateController:
         self._size_ratio = 1.0
         self._pacer = BackgroundPacer()
         self._wire_bytes: float | None = None
+        self._faces_ms, self._face_bytes = -math.inf, 0.0
 
     def on_offered(self, now_ms: float) -> None:
         """Records a frame of the source, whether it will be sent or superseded."""
@@ -235,8 +262,9 @@ class RateController:
         self._bandwidth.update(sample, now_ms)
         self._delay.update(sample, now_ms)
         self._capacity = self._capacity_estimator.update(sample, now_ms)
-        self._wire_bytes = _smoothed(self._wire_bytes, sample.wire_bytes / sample.frames)
-        ratio = sample.message_bytes / sample.frames / label_bytes(self._decision.f)
+        self._wire_bytes = _smoothed(self._wire_bytes, (sample.wire_bytes - sample.face_bytes) / sample.frames)
+        self._face_bytes = _smoothed(self._face_bytes, sample.face_bytes / sample.frames)
+        ratio = (sample.message_bytes - sample.face_bytes) / sample.frames / label_bytes(self._decision.f)
         self._size_ratio = _smoothed(self._size_ratio, ratio)
         self._decide(sample, now_ms)
 
@@ -248,10 +276,13 @@ class RateController:
             return
         self._decided_ms, self._decided_bps = now_ms, capacity_bps
         round_trip_s = (sample.round_trip_time_ms + sample.hold_ms) / 1e3
+        budget_bps = USED_SHARE * self._budget_bps
+        if now_ms - self._faces_ms < _FACES_MS:
+            capacity_bps, budget_bps = beside_faces(capacity_bps), beside_faces(budget_bps)
         self._decision = decide(
             Means(
                 capacity_bps,
-                USED_SHARE * self._budget_bps,
+                budget_bps,
                 max(self._source_frame_rate_hz(), 1.0),
                 round_trip_s,
                 self._size_ratio,
@@ -286,6 +317,23 @@ class RateController:
         """How far ahead of their capture the labels of live frames are (`LabelFrame.ahead_steps`)."""
         return self._decision.ahead_steps if self.follows_capacity else 0
 
+    def show_faces(self, now_ms: float) -> None:
+        """Records that a frame has pictures of faces, for which labels make room."""
+        self._faces_ms = now_ms
+
+    def face_bps(self, now_ms: float) -> float:
+        """Bits a second that pictures of faces may take now: of what labels leave."""
+        lower_quartile_bps = self._capacity_estimator.lower_quartile_bps(now_ms)
+        if not self.follows_capacity or lower_quartile_bps is None:
+            return 0.0
+        return faces_bps(
+            min(
+                _FACES_HEADROOM * lower_quartile_bps - self._decision.sent_bps,
+                _FACES_LINK_SHARE * lower_quartile_bps / _FACES_SHARE,
+                USED_SHARE * self._budget_bps - self._decision.used_bps,
+            )
+        )
+
     def background_bytes(self, in_flight_bytes: int, blob_bytes: int, now_ms: float) -> int:
         """How many bytes of blobs may follow the frame that has just left.
 
@@ -300,7 +348,7 @@ class RateController:
         lower_quartile_bps, rate_hz = self._capacity_estimator.lower_quartile_bps(now_ms), self._source_frame_rate_hz()
         if lower_quartile_bps is None or rate_hz <= 0:
             return 0
-        free_bytes = (HEADROOM * lower_quartile_bps - self._source_bps()) / (8 * rate_hz)
+        free_bytes = (HEADROOM * lower_quartile_bps - self._source_bps()) / (8 * rate_hz) - self._face_bytes
         allowed = self._pacer.allowed_bytes(in_flight_bytes, lower_quartile_bps, free_bytes, now_ms)
         return min(allowed, blob_bytes)
 

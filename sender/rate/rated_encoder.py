@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping
 from concurrent.futures import Future
 from dataclasses import replace
 
+from common.clock import SYSTEM_CLOCK, Clock
 from common.codec.frame_codec import FrameCodec
 from common.codec.frame_state import EncodedFrame
 from common.frames import LabelFrame, PersonLabels
@@ -16,6 +17,7 @@ from common.motion.label_track import Continued, LabelTrack, MotionPredictor, in
 from sender.importance import Importance
 from sender.metrics import SenderMetrics
 from sender.rate.controller import RateController
+from sender.rate.face_video import LiveFaces
 
 
 class LabelsAhead:
@@ -71,12 +73,14 @@ class RatedEncoder:
         rate: RateController,
         metrics: SenderMetrics,
         labels_ahead: LabelsAhead,
+        clock: Clock = SYSTEM_CLOCK,
     ) -> None:
         self._codec = codec
         self._importance = importance
         self._rate = rate
         self._metrics = metrics
-        self._labels_ahead = labels_ahead
+        self._labels_ahead, self._clock = labels_ahead, clock
+        self._faces = LiveFaces()
 
     def offered(self, frame: LabelFrame) -> None:
         self._labels_ahead.offered(frame)
@@ -86,9 +90,10 @@ class RatedEncoder:
             rho, rho_by_person = self._rho(frames[-1])
             ahead = [self._labels_ahead.of(frame, self._rate.ahead_steps) for frame in frames]
             encoded = self._codec.encode_bundle(ahead, rho, rho_by_person)
+            faces = self._face(frames[-1], len(encoded.payload))
         for group, value in rho.items():
             self._metrics.set_rate(group, value)
-        return encoded
+        return replace(encoded, faces=faces) if faces else encoded
 
     def acknowledge(self, sequence: int) -> None:
         self._codec.acknowledge(sequence)
@@ -98,9 +103,18 @@ class RatedEncoder:
 
     def rewind(self) -> None:
         self._codec.rewind()
+        self._faces.restart()
 
     def reset(self) -> None:
         self._codec.reset()
+        self._faces.restart()
+
+    def _face(self, frame: LabelFrame, label_bytes: int) -> bytes:
+        """A part of a face's picture, as far as labels leave room for it."""
+        now_s = self._clock.monotonic()
+        if any(person.face_chart is not None for person in frame.people):
+            self._rate.show_faces(1e3 * now_s)
+        return self._faces.part(frame, self._rate.face_bps(1e3 * now_s), label_bytes, now_s)
 
     def _rho(self, frame: LabelFrame) -> tuple[Mapping[str, float], Mapping[int, Mapping[str, float]]]:
         """ρ by group, for the most prominent person and by identity; with equal weights in a frame without people."""

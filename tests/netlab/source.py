@@ -12,6 +12,7 @@ import time
 from collections.abc import Mapping, Sequence
 from concurrent.futures import Future
 from contextlib import AbstractContextManager, nullcontext
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 from unittest.mock import patch
@@ -89,7 +90,7 @@ class _Account(LinkAccount):
         self.losses.append(time.time())
 
 
-CAMERA = Camera(640, 480, 600.0)
+CAMERA, _CHART = Camera(640, 480, 600.0), 128
 
 
 def loaded_motion() -> Future[MotionPredictor]:
@@ -103,6 +104,16 @@ def there_and_back(number: int, length: int) -> int:
     """The frame of a clip that is played forwards and backwards in turn: nobody jumps from its end to its beginning."""
     place = number % (2 * length - 2)
     return min(place, 2 * length - 2 - place)
+
+
+def talking(person: PersonLabels, number: int) -> PersonLabels:
+    """With a face in its chart, of which spots move as eyes and lips do."""
+    down, across = np.mgrid[:_CHART, :_CHART] / _CHART
+    chart = np.stack([150 + 60 * across, 120 + 50 * down, 100 + 40 * across * down], axis=-1)
+    opened = 0.03 + 0.03 * np.sin(number / 4)
+    for x, y, width in ((0.33, 0.35, 0.06), (0.67, 0.35, 0.06), (0.5, 0.75, 0.12)):
+        chart[np.hypot((across - x) / width, (down - y) / opened) < 1] = 40 + 20 * np.cos(number / 9)
+    return replace(person, face_chart=chart.astype(np.uint8))
 
 
 async def send(options: argparse.Namespace, people: Sequence[PersonLabels]) -> None:
@@ -136,7 +147,9 @@ async def send(options: argparse.Namespace, people: Sequence[PersonLabels]) -> N
     estimates: list[tuple[float, float | None, bool]] = []
     for sequence in range(int(options.seconds * options.fps)):
         await asyncio.sleep(max(0.0, began_s + sequence / options.fps - time.monotonic()))
-        frame = LabelFrame(sequence, "demo", time.time(), CAMERA, (people[there_and_back(sequence, len(people))],))
+        person = people[there_and_back(sequence, len(people))]
+        person = talking(person, sequence) if options.faces else person
+        frame = LabelFrame(sequence, "demo", time.time(), CAMERA, (person,))
         rate.on_offered(time.monotonic() * 1e3)
         if options.blob_bytes:
             link.post(Blob("noise", 0, secrets.token_bytes(options.blob_bytes)))
@@ -169,6 +182,7 @@ def flags(program: str) -> argparse.ArgumentParser:
     parser.add_argument("--budget-kbit", type=float, help="as the sender's option")
     parser.add_argument("--bypass", choices=BYPASSES, help="a part of rate control that is left out")
     parser.add_argument("--blob-bytes", type=int, default=0, help="size of the blobs sent beside the frames")
+    parser.add_argument("--faces", action="store_true", help="with a live face")
     parser.add_argument("--labels", type=Path, help="other labels (N, LABEL_SIZE) than the demo clip's true ones, .npy")
     parser.add_argument("--model", type=bytes.fromhex, default=MODEL, help="of the receiver, hexadecimal")
     parser.add_argument("--tls-ca", type=Path, help="encrypt; the authority of the receiver's certificate")

@@ -8,7 +8,16 @@ import pytest
 from common.frames import MAX_AHEAD_STEPS
 from common.wire.traffic import MessageCost
 from sender.congestion.capacity import PacketTrainSample
-from sender.rate.controller import MAX_F, Decision, Means, RateController, decide, label_bytes
+from sender.rate.controller import (
+    LEAST_FACES_BPS,
+    MAX_F,
+    Decision,
+    Means,
+    RateController,
+    beside_faces,
+    decide,
+    label_bytes,
+)
 from sender.rate.policy import RateConfig
 from tests.support.link.link_samples import FakeBottleneck, sample
 
@@ -51,6 +60,26 @@ def test_rare_labels_are_ahead_of_their_capture_the_rarer_the_farther() -> None:
     steps = [within(kbit).ahead_steps for kbit in (50, 10, 2.4, 1.2)]
     assert steps[:2] == [0, 0] and 0 < steps[2] < steps[3] <= MAX_AHEAD_STEPS
     assert decide(Means(math.inf, 1e3, frame_rate_hz=30.0, size_ratio=32.0)).ahead_steps == MAX_AHEAD_STEPS
+
+
+def test_labels_have_all_of_a_thin_link_and_leave_more_of_a_better_one_to_faces() -> None:
+    assert [beside_faces(1e3 * kbit) for kbit in (2.4, 12, 20)] == [2.4e3, 12e3, 20e3]
+    left = [1e3 * kbit - beside_faces(1e3 * kbit) for kbit in (26, 32, 64, 200)]
+    assert left == sorted(left) and left[0] > LEAST_FACES_BPS
+    assert math.isinf(beside_faces(math.inf))
+
+
+def test_faces_get_what_labels_leave_of_a_budget_and_no_more_than_they_show() -> None:
+    found = []
+    for kbit in (5, 16, 28, 32, 1000):
+        controller = RateController(RateConfig(), 30.0, 1e3 * kbit)
+        assert controller.face_bps(0.0) == 0, "the link is not known yet"
+        controller.on_packet_train(PacketTrainSample(2e6, 20.0), 0.0)
+        controller.show_faces(0.0)
+        controller.on_acknowledged(sample(), 10.0)
+        found.append(controller.face_bps(20.0))
+    assert found == sorted(found)
+    assert found[0] < LEAST_FACES_BPS < found[2] < found[3] < 16e3 < found[4] == 48e3
 
 
 def test_label_bytes_fall_with_f() -> None:

@@ -1,0 +1,103 @@
+"""Lays each picture of a face into its chart (`common.texture.face_picture`), for the live face."""
+
+import math
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Final
+
+import cv2
+import numpy as np
+from scipy.spatial import Delaunay
+
+from common.arrays import BoolArray, FloatArray, Image, IntArray
+from common.texture.face_picture import SIDES, FaceChart
+
+# Pixels of a face up to which its chart has so many texels.
+_MOST_PX = (90.0, 230.0, math.inf)
+# A chart keeps its size until the face has grown or shrunk by so much beyond.
+_KEEPS = 1.2
+# What is seen more obliquely keeps its last colour: a triangle of the chart is so much smaller in the picture.
+_OBLIQUE = 0.12
+# Of the sides of the chart: what is narrower is squeezed by lids or lips, and not turned away.
+_NARROW = 1 / 12
+_GREY: Final = 128
+
+
+class Unwrapping:
+    """Lays pictures of faces into the chart with `side` texels."""
+
+    def __init__(self, side: int) -> None:
+        places = FaceChart.load().landmarks.astype(np.float64)
+        across, down = np.meshgrid(*2 * [(np.arange(side) + 0.5) / side])
+        texels = np.column_stack([across.ravel(), down.ravel()])
+        triangles = Delaunay(places)
+        found = triangles.find_simplex(texels)
+        turn = triangles.transform[found]
+        two = np.einsum("tij,tj->ti", turn[:, :2], texels - turn[:, 2])
+        self._side = side
+        self._corners = triangles.simplices
+        self._found: IntArray = np.maximum(found, 0)
+        self._weights = np.column_stack([two, 1 - two.sum(axis=1)]).astype(np.float32)
+        self._weights[found < 0] = 0
+        self._inside: BoolArray = (found >= 0).reshape(side, side)
+        self._narrow = np.ones((round(_NARROW * side),) * 2, np.uint8)
+        self._areas = _areas(places[self._corners])
+
+    def __call__(self, image: Image, points: FloatArray, before: Image | None = None) -> Image:
+        """(S, S, 3) the chart of a face with landmarks (468, ≥ 2), pixels of the image.
+
+        Args:
+            before: the chart of the picture before, which what is turned away keeps.
+        """
+        corners = points[self._corners, :2]
+        at = np.einsum("tk,tkd->td", self._weights, corners[self._found]).astype(np.float32) - np.float32(0.5)
+        at[~self._inside.ravel()] = -1
+        at = at.reshape(self._side, self._side, 2)
+        chart = cv2.remap(image, at[..., 0], at[..., 1], cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
+        if before is not None and before.shape == chart.shape:
+            hidden = self._hidden(corners)
+            chart = np.where(hidden[..., None], before, chart)
+        chart[~self._inside] = _GREY
+        return np.asarray(chart, np.uint8)
+
+    def _hidden(self, corners: FloatArray) -> BoolArray:
+        """(S, S) of triangles that are turned over, or seen edge-on; those of closed lids and lips are not."""
+        areas = _areas(corners)
+        scale = max(float(np.median(areas / self._areas)), 1e-6)
+        oblique = areas / self._areas < _OBLIQUE * scale
+        # What is squeezed in one direction by a movement is between others that are not.
+        share = np.bincount(self._found, oblique[self._found], len(areas))
+        turned = (share > 0)[self._found].reshape(self._side, self._side) & self._inside
+        opened = cv2.morphologyEx(turned.astype(np.uint8), cv2.MORPH_OPEN, self._narrow)
+        return np.asarray(opened > 0)
+
+
+def _areas(corners: FloatArray) -> FloatArray:
+    one, other = corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0]
+    return np.asarray(np.abs(one[:, 0] * other[:, 1] - one[:, 1] * other[:, 0]) + 1e-9, np.float32)
+
+
+@lru_cache(maxsize=len(SIDES))
+def unwrapping(side: int) -> Unwrapping:
+    """Made once for each size."""
+    return Unwrapping(side)
+
+
+@dataclass(slots=True)
+class ChartMemory:
+    """The chart of a person's face, from picture to picture."""
+
+    side: int = 0
+    last: Image | None = None
+
+    def laid(self, image: Image, points: FloatArray, face_px: float) -> Image:
+        """The chart of the next picture."""
+        if not self.side or not self._fits(face_px):
+            self.side = next(side for side, most in zip(SIDES, _MOST_PX, strict=True) if face_px < most)
+        self.last = unwrapping(self.side)(image, points, self.last)
+        return self.last
+
+    def _fits(self, face_px: float) -> bool:
+        number = SIDES.index(self.side)
+        least = _MOST_PX[number - 1] / _KEEPS if number else 0.0
+        return least <= face_px < _MOST_PX[number] * _KEEPS
