@@ -6,15 +6,16 @@ link ─ codec ─ motion ─ [ engine: decode ─ diffusion ─ surface, and th
 import asyncio
 import logging
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import partial
 
-from common.blobs import PREVIEW, SIGNAL, Blob
+from common.blobs import FACE, PREVIEW, SIGNAL, Blob
 from common.clock import SYSTEM_CLOCK, Clock
 from common.codec.frame_codec import FrameCodec
 from common.codec.frame_state import DecodedFrame
 from common.errors import ChecksumMismatch, MalformedPacket, WireError
 from common.frames import LabelFrame
+from common.texture.face_picture import FaceAssembly
 from common.weights.manifest import model_hash
 from common.wire.convert import FrameMessage
 from receiver.engine.batching import FairExecutor
@@ -37,6 +38,7 @@ from receiver.publish.publisher import FramePublisher
 from receiver.publish.session_directory import SessionDirectory
 from receiver.publish.session_writer import SessionWriter, UnrecordedWriter
 from receiver.received_people import BlobHandler, ReceivedPeople
+from receiver.texture.live_face import SHOWN_S, with_still_eyes
 
 logger = logging.getLogger(__name__)
 
@@ -51,6 +53,8 @@ class _SessionState:
     people: ReceivedPeople
     blob_handlers: Mapping[str, BlobHandler]
     observers: Sequence[SessionObserver]
+    face_parts: FaceAssembly = field(default_factory=FaceAssembly)
+    faces_s: dict[int, float] = field(default_factory=dict)
     published: ReconstructionRequest | None = None
     logged_late: bool = False
     logged_left_out: bool = False
@@ -154,6 +158,7 @@ class ReceiverPipeline:
         )
         for observer in state.observers:
             observer.packet_decoded(state.writer.number, packet, frame.payload, state.decoder)
+        self._take_face(session, state, frame.faces)
         superseded = Arrival(arrival.at_s)
         superseded.superseded.set()
         for decoded in packet[:-1]:
@@ -202,7 +207,11 @@ class ReceiverPipeline:
         if state is None or (published := state.published) is None:
             return None
         known = {person.identity for person in published.frame.people}
-        published_people = replace(frame, people=tuple(person for person in frame.people if person.identity in known))
+        now_s = self._clock.monotonic()
+        live = {identity for identity, came_s in state.faces_s.items() if now_s - came_s < SHOWN_S}
+        people = (person for person in frame.people if person.identity in known)
+        shown = (with_still_eyes(person) if person.identity in live else person for person in people)
+        published_people = replace(frame, people=tuple(shown))
         request = replace(published, frame=published_people, priority=Priority.REPLAY)
         return (await self._engine.reconstruct(request)).people
 
@@ -219,6 +228,18 @@ class ReceiverPipeline:
         handler(blob)
         for observer in state.observers:
             observer.blob_taken(state.writer.number, blob)
+        if blob.kind == FACE and (picture := state.people.face(blob.key)) is not None:
+            state.faces_s[blob.key] = self._clock.monotonic()
+            for observer in state.observers:
+                observer.face_shown(state.writer.number, blob.key, picture)
+
+    def _take_face(self, session: Session, state: _SessionState, part: bytes) -> None:
+        """Takes a part of a face's picture; one that is wrong leaves the frame as it is."""
+        try:
+            if part and (packet := state.face_parts.take(part)) is not None:
+                self.on_blob(session, Blob(FACE, packet.identity, packet.content))
+        except MalformedPacket as error:
+            logger.debug("a picture of a face of %s is left out: %s", session.sender, error)
 
     def on_unused(self, session: Session, frame: FrameMessage | None) -> None:
         """Counts a message that is not reconstructed: a duplicate, or (None) one that is not readable."""

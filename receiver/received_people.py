@@ -1,14 +1,16 @@
-"""What blobs have brought of a session's people: their textures and clothes."""
+"""What blobs have brought of a session's people: their textures, clothes and faces."""
 
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Final
 
-from common.blobs import TEXTURE, WEARS, Blob
+from common.arrays import Image
+from common.blobs import FACE, TEXTURE, WEARS, Blob
 from common.errors import MalformedPacket
 from common.frames import IDENTITIES, LabelFrame
 from common.texture.atlas import Tile
+from common.texture.face_picture import FacePacket, FaceVideoDecoder
 from common.wears import WITHDRAWN, Wears
 from receiver.engine.engine import PersonAppearance
 from receiver.outfits.mixture import Kinds, kept_kinds
@@ -31,12 +33,16 @@ class _Person:
     Attributes:
         kinds: that were drawn; they stay while the posterior finds them plausible.
         worn: `wears` with these as known.
+        video: of the face.
+        face: its newest picture, in the chart.
     """
 
     texture: ReceivedTexture = field(default_factory=ReceivedTexture)
     wears: Wears | None = None
     kinds: Kinds = field(default_factory=dict)
     worn: Wears | None = None
+    video: FaceVideoDecoder = field(default_factory=FaceVideoDecoder)
+    face: Image | None = None
 
 
 class ReceivedPeople:
@@ -47,7 +53,11 @@ class ReceivedPeople:
     """
 
     def __init__(self) -> None:
-        self.handlers: Mapping[str, BlobHandler] = {TEXTURE: self._take_tile, WEARS: self._take_wears}
+        self.handlers: Mapping[str, BlobHandler] = {
+            TEXTURE: self._take_tile,
+            WEARS: self._take_wears,
+            FACE: self._take_face,
+        }
         # Those with the newest tiles are last.
         self._people: dict[int, _Person] = {}
         self._textures: Mapping[int, ReceivedTexture] = {}
@@ -84,6 +94,17 @@ class ReceivedPeople:
             for identity, person in known.items()
         }
 
+    def face(self, identity: int) -> Image | None:
+        """(S, S, 3) the newest picture of somebody's face in its chart; None if there is none."""
+        person = self._people.get(identity)
+        return None if person is None else person.face
+
+    def _take_face(self, blob: Blob) -> None:
+        identity = _identity(blob)
+        packet = FacePacket.of_content(identity, blob.data)
+        person = self._people.setdefault(identity, _Person())
+        person.face = person.video.decode(packet.data, packet.side, key=packet.key)
+
     def _take_tile(self, blob: Blob) -> None:
         tile, identity = Tile.of_key(blob.key)
         person = self._people.get(identity) or _Person()
@@ -95,9 +116,7 @@ class ReceivedPeople:
             textured[0].texture = ReceivedTexture()
 
     def _take_wears(self, blob: Blob) -> None:
-        identity = blob.key
-        if identity >= IDENTITIES:
-            raise MalformedPacket(f"clothes of person {identity}; identities end at {IDENTITIES - 1}")
+        identity = _identity(blob)
         try:
             wears = None if blob.data == WITHDRAWN else Wears.decode(blob.data)
         except ValueError as error:
@@ -105,3 +124,10 @@ class ReceivedPeople:
         person = self._people.setdefault(identity, _Person())
         person.wears, person.kinds = wears, {} if wears is None else kept_kinds(wears, identity, person.kinds)
         person.worn = None if wears is None else wears.as_known(person.kinds)
+
+
+def _identity(blob: Blob) -> int:
+    """Whose a blob is. Raises MalformedPacket if nobody can have it."""
+    if blob.key >= IDENTITIES:
+        raise MalformedPacket(f"{blob.traits.purpose} of person {blob.key}; identities end at {IDENTITIES - 1}")
+    return blob.key

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from common.arrays import Image
 from common.blobs import Blob
 from common.codec.frame_codec import FrameCodec
 from common.codec.frame_state import DecodedFrame
@@ -26,6 +27,9 @@ class SessionObserver:
 
     def blob_taken(self, number: int, blob: Blob) -> None:
         """A blob was taken; it counts for the frames that follow."""
+
+    def face_shown(self, number: int, identity: int, picture: Image) -> None:
+        """A picture of somebody's face has come, (S, S, 3) in its chart (`common.texture.face_picture`)."""
 
     def frame_published(self, number: int, record: FrameRecord, people: Sequence[ReconstructedPerson]) -> None:
         """A frame was written; `people` are in the order of the record's, and must not be changed."""

@@ -8,13 +8,14 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from playwright.sync_api import Page, WebSocketRoute, expect
 
 from common.arrays import Image
 from receiver.export.rigging import load_body_skin, posed, rig_one
 from receiver.mesh.body_file import read_body
-from receiver.mesh.mesh_texture import MeshTexture
+from receiver.mesh.mesh_texture import MeshTexture, encode_jpeg
 from receiver.mesh.skinned_glb import encode_body
 from tests.browser.conftest import PATIENCE_MS, Complaints, scrub
 from tests.browser.pictures import differing_share, scene, somebody_is_drawn
@@ -51,6 +52,12 @@ def checkers_are_drawn(page: Page) -> bool:
             return True
         page.wait_for_timeout(250)
     return False
+
+
+def pink_share(picture: Image) -> float:
+    """Share of pixels of a colour that nothing else has."""
+    red, green, blue = picture.astype(np.int16).transpose(2, 0, 1)
+    return float((np.minimum(red, blue) > green + 60).mean())
 
 
 def another_scene_is_drawn(page: Page, first: Image) -> bool:
@@ -154,6 +161,22 @@ def test_body_and_surface_wear_the_texture(page: Page, server: PageServer, check
         wait_for_change(page)
     page.wait_for_selector(".viewport[data-textured='1']")
     assert checkers_are_drawn(page)
+
+
+def test_live_face_lies_over_the_texture_and_fades(page: Page, server: PageServer, checkered: MeshTexture) -> None:
+    server.texture = replace(checkered, jpeg=encode_jpeg(np.full((64, 64, 3), 150, np.uint8)))
+    page.goto(server.address)
+    page.wait_for_selector(".viewport[data-textured='1'][data-faces='0']")
+    assert pink_share(scene(page)) == 0
+    # The camera may still glide to the person, and a picture is shown for a moment only.
+    for _ in range(60):
+        server.show_face(np.full((128, 128, 3), (250, 20, 250), np.uint8))
+        page.wait_for_selector(".viewport[data-faces='1']")
+        if pink_share(scene(page)) > 0:
+            break
+    assert pink_share(scene(page)) > 0
+    page.wait_for_selector(".viewport[data-faces='0']")
+    assert pink_share(scene(page)) == 0
 
 
 @pytest.mark.slow

@@ -28,7 +28,7 @@ from typing import Any, Literal
 
 import numpy as np
 
-from common.arrays import ByteArray, FloatArray, Int32Array, IntArray
+from common.arrays import ByteArray, FloatArray, Image, Int32Array, IntArray
 from common.blobs import PREVIEW, Blob
 from common.clock import SYSTEM_CLOCK, Clock
 from receiver.engine.engine import ReconstructedPerson
@@ -37,6 +37,7 @@ from receiver.mesh.mesh_texture import MeshTexture, TextureCorners
 from receiver.mesh.triangle_mesh import SurfaceMesh
 from receiver.publish.frame_record import FrameRecord
 from receiver.publish.observer import SessionObserver
+from receiver.texture.live_face import SHOWN_S, face_places
 
 BODY_TOPOLOGY = "body"
 """Name of the topology that all bodies share."""
@@ -126,8 +127,12 @@ def frame_message(header: Mapping[str, Any], people: Sequence[tuple[int, Quantis
     return payload.message({**header, "people": entries})
 
 
-def texture_coordinates_message(topology: str, corners: TextureCorners) -> bytes:
-    """Where the triangles of a topology are in textures, as the corners at which a vertex's copy takes its place."""
+def texture_coordinates_message(topology: str, corners: TextureCorners, face: FloatArray) -> bytes:
+    """Where the triangles of a topology are in textures, as the corners at which a vertex's copy takes its place.
+
+    Args:
+        face: (N, 3) place in the chart of faces and opacity of each vertex (`receiver.texture.live_face`).
+    """
     payload = Payload()
     vertex_count = int(corners.vertex.max()) + 1
     corner_vertices = corners.faces.ravel()
@@ -139,6 +144,7 @@ def texture_coordinates_message(topology: str, corners: TextureCorners) -> bytes
         "copies": _add_indices(payload, corners.vertex[vertex_count:], vertex_count),
         "corners": _add_indices(payload, moved, len(corner_vertices)),
         "corner_vertices": _add_indices(payload, corner_vertices[moved], len(corners.vertex)),
+        "face": payload.add(np.rint(face.clip(0, 1) * _STEPS).astype("<u2")),
     }
     return payload.message(header)
 
@@ -146,6 +152,11 @@ def texture_coordinates_message(topology: str, corners: TextureCorners) -> bytes
 def texture_message(session: int, identity: int, jpeg: bytes) -> bytes:
     """The texture of a person."""
     return binary_message({"type": "texture", "session": session, "person": identity, "mime": "image/jpeg"}, jpeg)
+
+
+def face_message(session: int, identity: int, webp: bytes) -> bytes:
+    """A live picture of a person's face, in its chart."""
+    return binary_message({"type": "face", "session": session, "person": identity, "mime": "image/webp"}, webp)
 
 
 def preview_message(session: int, jpeg: bytes) -> bytes:
@@ -182,7 +193,7 @@ _POSED_S = 0.5
 _REMEMBERED_PEOPLE = 128
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class LiveMesh:
     """A mesh ready to be sent; the checksums of its colours and texture are 0 without any."""
 
@@ -192,6 +203,28 @@ class LiveMesh:
     colours_checksum: int
     texture: MeshTexture | None
     texture_checksum: int
+    template: TextureCorners | None = None
+
+    @functools.cached_property
+    def face(self) -> FloatArray:
+        """(N, 3) of the texture's vertices (`receiver.texture.live_face.face_places`)."""
+        if self.texture is None or self.template is None:
+            raise ValueError("a mesh without texture has no place for a face")
+        if self.mesh.topology not in _FACE_PLACES:
+            _FACE_PLACES[self.mesh.topology] = face_places(self.texture.corners, self.template)
+        return _FACE_PLACES[self.mesh.topology]
+
+
+# By topology, of which there are two.
+_FACE_PLACES: dict[str, FloatArray] = {}
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class ShownFace:
+    """A live picture of somebody's face (S, S, 3), and when it came."""
+
+    picture: Image
+    came_s: float
 
 
 class LiveFrame:
@@ -241,7 +274,8 @@ def _live_mesh(person: ReconstructedPerson, kind: MeshKind) -> LiveMesh:
     checksum = 0 if mesh.colours is None else zlib.crc32(mesh.colours.tobytes(), zlib.crc32(topology.encode())) or 1
     texture = person.body.texture if kind == "body" else person.surface_texture
     texture_checksum = 0 if texture is None else zlib.crc32(texture.jpeg)
-    return LiveMesh(person.labels.identity, quantised, mesh.faces, checksum, texture, texture_checksum)
+    template = None if person.body.texture is None else person.body.texture.corners
+    return LiveMesh(person.labels.identity, quantised, mesh.faces, checksum, texture, texture_checksum, template)
 
 
 @dataclass(slots=True)
@@ -253,6 +287,7 @@ class LiveSession:
         source: of the newest frame.
         connected: whether it has not ended.
         preview: the newest small JPEG of what its sender sees.
+        faces: live pictures, by identity.
         unposed_s: when the first frame was published after people were last shown as they are predicted; infinite
             before that frame, minus infinity if they never were.
     """
@@ -263,6 +298,7 @@ class LiveSession:
     connected: bool = True
     newest: LiveFrame | None = None
     preview: bytes | None = None
+    faces: dict[int, ShownFace] = field(default_factory=dict)
     unposed_s: float = -math.inf
     published: deque[float] = field(default_factory=deque)
 
@@ -440,6 +476,13 @@ class LiveHub(SessionObserver):
         """Keeps a picture with which a sender shares what it sees; it goes with the next frame."""
         if blob.kind == PREVIEW and number in self.sessions:
             self.sessions[number].preview = blob.data
+
+    def face_shown(self, number: int, identity: int, picture: Image) -> None:
+        """Keeps a live picture of somebody's face; it goes with the next frame."""
+        if (state := self.sessions.get(number)) is not None:
+            now_s = self.clock.monotonic()
+            state.faces = {each: face for each, face in state.faces.items() if now_s - face.came_s < SHOWN_S}
+            state.faces[identity] = ShownFace(picture, now_s)
 
     def session_ended(self, number: int) -> None:
         """A session has ended; its newest frame stays visible."""

@@ -22,6 +22,7 @@ from common.io.tasks import cancel
 from common.text import printable
 from common.version import package_version
 from common.wire.traffic import Traffic
+from receiver.texture.live_face import encode_webp, in_light_of
 from receiver.web.access import Access
 from receiver.web.children.sender_child import ChildCamera, ChildCameras
 from receiver.web.live.hub import (
@@ -30,7 +31,9 @@ from receiver.web.live.hub import (
     LiveHub,
     LiveMesh,
     MeshKind,
+    ShownFace,
     Watcher,
+    face_message,
     frame_message,
     preview_message,
     texture_coordinates_message,
@@ -106,6 +109,7 @@ class LiveSocket:
         self._colours: dict[int, dict[int, int]] = {}
         self._textures: dict[int, dict[int, _SentTexture]] = {}
         self._previews: dict[int, bytes] = {}
+        self._faces: dict[tuple[int, int], ShownFace] = {}
         self._frames_sent = 0
         self._unacknowledged: set[int] = set()
 
@@ -164,6 +168,7 @@ class LiveSocket:
             await self._websocket.send_bytes(preview_message(frame.session, frame.preview))
         if self._wants_textures:
             await self._send_textures(frame.session, meshes)
+            await self._send_faces(frame.session, meshes)
         coloured = self._coloured(frame.session, meshes)
         self._frames_sent += 1
         self._unacknowledged.add(self._frames_sent)
@@ -192,8 +197,24 @@ class LiveSocket:
             has[identity] = _SentTexture(name, mesh.texture_checksum, now_s)
             if name not in self._unwrapped:
                 self._unwrapped.add(name)
-                await self._websocket.send_bytes(texture_coordinates_message(name, texture.corners))
+                await self._websocket.send_bytes(texture_coordinates_message(name, texture.corners, mesh.face))
             message = texture_message(session, identity, texture.jpeg)
+            await self._websocket.send_bytes(message)
+            self._metrics.texture_sent(len(message))
+
+    async def _send_faces(self, session: int, meshes: Sequence[LiveMesh]) -> None:
+        """Sends the live pictures of faces that the browser lacks."""
+        shown = self._hub.sessions[session].faces if session in self._hub.sessions else {}
+        for mesh in meshes:
+            key, face = (session, mesh.identity), shown.get(mesh.identity)
+            if face is None or mesh.texture is None or self._faces.get(key) is face:
+                continue
+            self._faces[key] = face
+            colours = mesh.mesh.colours
+            lit = face.picture
+            if colours is not None:
+                lit = in_light_of(lit, mesh.face, colours[mesh.texture.corners.vertex])
+            message = face_message(session, mesh.identity, encode_webp(lit))
             await self._websocket.send_bytes(message)
             self._metrics.texture_sent(len(message))
 

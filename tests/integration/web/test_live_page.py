@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import httpx
+import numpy as np
 import pytest
 from PIL import Image
 from websockets.asyncio.client import ClientConnection
@@ -155,6 +156,20 @@ async def test_texture_that_changes_is_sent_again_after_a_while(
             page.publish(sequence, texture=b"jpeg" + bytes([sequence]))
             received += (await until_frame(browser))[0]
     assert received.count("texture") == sent
+
+
+async def test_each_live_face_comes_once_before_a_frame_with_a_texture(page: Page) -> None:
+    async with page.watch() as browser:
+        await browser.send(WATCH_BODY)
+        page.publish(0)
+        page.hub.face_shown(1, 0, np.zeros((64, 64, 3), np.uint8))
+        assert "face" not in (await until_frame(browser))[0], "without a texture it would lie on clay"
+        for sequence, faces in ((1, 0), (2, 0), (3, 1)):
+            if faces:
+                page.hub.face_shown(1, 0, np.zeros((64, 64, 3), np.uint8))
+            page.publish(sequence, coloured=True, texture=b"jpeg")
+            came = (await until_frame(browser))[0].count("face")
+            assert came == (sequence != 2)
 
 
 async def test_preview_comes_once_to_who_wants_it(page: Page) -> None:

@@ -18,6 +18,7 @@ import numpy as np
 from prometheus_client import CollectorRegistry
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from common.arrays import Image
 from common.blobs import PREVIEW, Blob
 from common.frames import Camera, PersonLabels
 from common.io.addresses import Address
@@ -151,6 +152,10 @@ class PageServer:
         """The senders of some sessions end, or all."""
         for number in numbers or range(1, self.sessions + 1):
             self._in_loop(partial(self.hub.session_ended, number))
+
+    def show_face(self, picture: Image) -> None:
+        """A live picture of the face of the first session's person comes."""
+        self._in_loop(partial(self.hub.face_shown, 1, 0, picture))
 
     def release_clips(self) -> None:
         """Clips that `clips.gate` holds back go on."""

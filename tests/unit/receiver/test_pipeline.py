@@ -4,12 +4,14 @@ import asyncio
 import contextlib
 import threading
 from collections.abc import AsyncIterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
+from common.arrays import Image
 from common.blobs import PREVIEW, TEXTURE, WEARS, Blob
 from common.body.anatomy import ATLAS_SIZE
 from common.codec.frame_codec import FrameCodec
@@ -17,6 +19,7 @@ from common.codec.frame_state import DecodedFrame
 from common.errors import MalformedPacket, MissingReference, OutputError, WireError
 from common.texture.atlas import TILES, WITHDRAWN
 from common.texture.atlas import encode as encode_tile
+from common.texture.face_picture import FacePacket, FaceParts, FaceVideoEncoder
 from common.wear_kinds import VALUES
 from common.wears import Wears
 from common.wire.convert import FrameMessage
@@ -73,6 +76,34 @@ async def test_meshes_that_are_wanted_are_written(tmp_path: Path, meshes: Meshes
     assert {kind for kind in ("surface", "body") if person[kind] is not None} == written
     own = {path.name for path in (tmp_path / "meshes").iterdir() if path.name.startswith("000000")}
     assert own == {Path(person[kind]).name for kind in written}
+
+
+class Faces(SessionObserver):
+    """Remembers what it is shown."""
+
+    def __init__(self) -> None:
+        self.blobs: list[Blob] = []
+        self.shown: list[tuple[int, tuple[int, ...]]] = []
+
+    def blob_taken(self, number: int, blob: Blob) -> None:
+        self.blobs.append(blob)
+
+    def face_shown(self, number: int, identity: int, picture: Image) -> None:
+        self.shown.append((identity, picture.shape))
+
+
+async def test_parts_of_faces_make_a_picture_and_wrong_ones_leave_the_frame(tmp_path: Path) -> None:
+    faces, cutter = Faces(), FaceParts()
+    data = FaceVideoEncoder(64).encode(np.full((64, 64, 3), 120, np.uint8), 4000, key=True)
+    cutter.put(FacePacket(7, True, 64, data))
+    frames = list(packets(12))
+    parts = [cutter.take(len(data) // 2 + 8), cutter.take(1000), b"?", bytes([7, 3, 0xE0]) + b"nothing"]
+    async with RunningReceiver(tmp_path, observers=[faces]) as receiver:
+        session = await receiver.begin()
+        sent = [replace(frame, faces=part) for frame, part in zip(frames, parts, strict=False)]
+        await receiver.handle(session, *sent, *frames[len(sent) :])
+        assert [line["seq"] for line in receiver.lines()] == list(range(12))
+    assert faces.shown == [(7, (64, 64, 3))] and [blob.key for blob in faces.blobs] == [7]
 
 
 def bundled(frames: int, size: int) -> list[FrameMessage]:

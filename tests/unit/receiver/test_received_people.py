@@ -7,12 +7,13 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from common.blobs import TEXTURE, WEARS, Blob
+from common.blobs import FACE, TEXTURE, WEARS, Blob
 from common.body.anatomy import ATLAS_SIZE
 from common.errors import MalformedPacket
 from common.texture.atlas import TILES, Tile
 from common.texture.atlas import WITHDRAWN as NO_TILE
 from common.texture.atlas import encode as encode_tile
+from common.texture.face_picture import FacePacket, FaceVideoEncoder
 from common.wear_kinds import VALUES
 from common.wears import WITHDRAWN, Wears
 from receiver.outfits.mixture import PLAIN
@@ -104,6 +105,22 @@ def test_every_tile_counts_at_once_in_a_session_that_is_not_live() -> None:
     for number in range(3):
         take_blob(textures, tile_blob(3, number))
         assert len(next_frame(textures, wait=False)[3].tiles) == number + 1
+
+
+def test_faces_are_kept_of_each_person() -> None:
+    people, coder = ReceivedPeople(), FaceVideoEncoder(64)
+    white = np.full((64, 64, 3), 250, np.uint8)
+    packet = FacePacket(5, True, 64, coder.encode(white, 4000, key=True))
+    later = FacePacket(5, False, 64, coder.encode(white, 400, key=False))
+    people.handlers[FACE](Blob(FACE, 5, later.content))
+    assert people.face(5) is None, "nothing came before it"
+    people.handlers[FACE](Blob(FACE, 5, packet.content))
+    people.handlers[FACE](Blob(FACE, 5, later.content))
+    face = people.face(5)
+    assert face is not None and face.shape == (64, 64, 3) and face.min() > 240 and people.face(4) is None
+    for hostile in (Blob(FACE, 256, packet.content), Blob(FACE, 5, b"\x20nothing")):
+        with pytest.raises(MalformedPacket):
+            people.handlers[FACE](hostile)
 
 
 def test_memory_is_limited_to_some_people() -> None:

@@ -56,16 +56,20 @@ test("texture coordinates have indices of their width", () => {
         copies: section(8, 1, "u16"),
         corners: section(12, 1, "u32"),
         corner_vertices: section(16, 1, "u16"),
+        face: section(20, 2),
       },
-      [0, 0, 255, 255, 1, 0, 2, 0, 7, 0, 0, 0, 0, 0, 1, 0, 9, 0, 0, 0],
+      [0, 0, 255, 255, 1, 0, 2, 0, 7, 0, 0, 0, 0, 0, 1, 0, 9, 0, 0, 0, 1, 0, 2, 0, 3, 0, 4, 0, 5, 0, 6, 0],
     ),
   );
   assert.ok(decoded.type === "texture_coordinates");
   assert.deepEqual([...decoded.coordinates], [0, 65535, 1, 2]);
+  assert.deepEqual([...decoded.face], [1, 2, 3, 4, 5, 6]);
   assert.deepEqual([[...decoded.copies], [...decoded.corners], [...decoded.cornerVertices]], [[7], [65536], [9]]);
 });
 
-test("a texture is a picture of a person", async () => {
+test("a texture, or a face, is a picture of a person", async () => {
+  const face = decodeMessage(message({ type: "face", session: 2, person: 5, mime: "image/webp" }, [9, 8]));
+  assert.ok(face.type === "face" && face.picture.type === "image/webp");
   const texture = decodeMessage(message({ type: "texture", session: 2, person: 5, mime: "image/jpeg" }, [9, 8]));
   assert.ok(texture.type === "texture");
   assert.deepEqual([texture.session, texture.person, texture.picture.type], [2, 5, "image/jpeg"]);

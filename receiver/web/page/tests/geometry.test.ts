@@ -56,6 +56,7 @@ test("copies on seams have the places and the normals of their vertices", () => 
     copies: new Uint16Array([0, 2]),
     corners: new Uint16Array([3, 6, 8]),
     cornerVertices: new Uint16Array([4, 4, 5]),
+    face: new Uint16Array(18),
   });
   assert.deepEqual([...unwrapping.faces], [0, 2, 1, 4, 1, 3, 4, 3, 5, 1, 2, 3]);
   assert.equal(unwrapping.vertices, 6);

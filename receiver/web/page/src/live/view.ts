@@ -11,6 +11,7 @@ import { recordedSession, type Session } from "../sessions/types.ts";
 import { clockMinutes } from "./units.ts";
 import type {
   BinaryMessage,
+  FacePicture,
   LiveFrame,
   LivePerson,
   MeshKind,
@@ -107,7 +108,7 @@ export class LiveView implements View, LiveListener, TimelineListener {
   message(message: TextMessage | BinaryMessage): void {
     if (message.type === "frame") this.#frame(message);
     else if (message.type === "preview") this.#showPreview(message);
-    else if (message.type === "texture") this.#dress(message);
+    else if (message.type === "texture" || message.type === "face") this.#dress(message);
     else if (message.type === "topology") this.#topologies.set(message.name, message);
     else if (message.type === "texture_coordinates") {
       const faces = this.#topologies.get(message.topology)?.faces;
@@ -118,11 +119,12 @@ export class LiveView implements View, LiveListener, TimelineListener {
     }
   }
 
-  #dress({ session, person, picture }: Texture): void {
+  #dress({ type, session, person, picture }: Texture | FacePicture): void {
     // Who is not shown now gets a new one with the next appearance.
     if (!this.#picker.shows(session) || this.#timeline.isRecorded) return;
     // A picture that cannot be decoded leaves clay.
-    const dressed = this.#stage.people.person(`${session}:${person}`).dress(picture);
+    const mesh = this.#stage.people.person(`${session}:${person}`);
+    const dressed = type === "face" ? mesh.face(picture) : mesh.dress(picture);
     dressed.then(() => this.#stage.invalidate()).catch(() => undefined);
   }
 
@@ -185,6 +187,7 @@ export class LiveView implements View, LiveListener, TimelineListener {
     for (const id of this.#unacknowledged) this.#connection.shown(id);
     this.#unacknowledged.length = 0;
     this.#viewport.element.dataset["textured"] = String(this.#stage.people.textured);
+    this.#viewport.element.dataset["faces"] = String(this.#stage.people.faces);
   }
 
   #retain(keep: (key: string) => boolean): void {

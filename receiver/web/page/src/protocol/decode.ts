@@ -32,8 +32,9 @@ type Header =
       copies: Section;
       corners: Section;
       corner_vertices: Section;
+      face: Section;
     }
-  | { type: "texture"; session: number; person: number; mime: string }
+  | { type: "texture" | "face"; session: number; person: number; mime: string }
   | { type: "preview"; session: number; mime: string };
 
 const LENGTH_BYTES = 4;
@@ -65,12 +66,14 @@ export function decodeMessage(message: ArrayBuffer): BinaryMessage {
         copies: payload.indices(header.copies),
         corners: payload.indices(header.corners),
         cornerVertices: payload.indices(header.corner_vertices),
+        face: payload.shorts(header.face.offset, 3 * header.face.count),
       };
     case "frame":
       return { ...header, people: header.people.map((person) => decodePerson(person, payload)) };
-    case "texture": {
-      const { session, person, mime } = header;
-      return { type: "texture", session, person, picture: new Blob([payload.rest()], { type: mime }) };
+    case "texture":
+    case "face": {
+      const { type, session, person, mime } = header;
+      return { type, session, person, picture: new Blob([payload.rest()], { type: mime }) };
     }
     case "preview": {
       const { session, mime } = header;

@@ -111,10 +111,20 @@ export interface TextureCoordinates {
   /** Places in the topology's triangles at which a copy stands instead of the vertex, and those copies. */
   corners: Indices;
   cornerVertices: Indices;
+  /** Place in the chart of faces and opacity, of 65,535, interleaved, in the order of `coordinates`. */
+  face: Uint16Array<ArrayBuffer>;
 }
 
 export interface Texture {
   type: "texture";
+  session: number;
+  person: number;
+  picture: Blob;
+}
+
+/** A live picture of a person's face, in its chart. */
+export interface FacePicture {
+  type: "face";
   session: number;
   person: number;
   picture: Blob;
@@ -126,7 +136,7 @@ export interface Preview {
   picture: Blob;
 }
 
-export type BinaryMessage = Topology | TextureCoordinates | LiveFrame | Texture | Preview;
+export type BinaryMessage = Topology | TextureCoordinates | LiveFrame | Texture | FacePicture | Preview;
 
 export type TextMessage = { type: "hello"; version: string } | { type: "sessions"; sessions: SessionInfo[] };
 

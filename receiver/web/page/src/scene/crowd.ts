@@ -49,6 +49,11 @@ export class Crowd {
     return this.people.filter((person) => person.textured).length;
   }
 
+  /** Of how many the live face is drawn. */
+  get faces(): number {
+    return this.people.filter((person) => person.faceIsLive).length;
+  }
+
   get look(): Look {
     return this.#look;
   }

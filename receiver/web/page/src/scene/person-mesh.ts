@@ -7,6 +7,7 @@ import { Seen } from "./seen.ts";
 import type { Indices, LivePerson, Topology } from "../protocol/messages.ts";
 import { matt, type Look, type Materials } from "./materials.ts";
 import type { StoredMesh } from "./mesh-file.ts";
+import { LiveFace } from "./live-face.ts";
 import { freeTexture, readTexture } from "./texture.ts";
 import type { Unwrapping } from "./unwrapping.ts";
 
@@ -48,6 +49,7 @@ export class PersonMesh {
   #shownAt = 0;
   #unwrapping: Unwrapping | null = null;
   #textured: THREE.MeshStandardMaterial | null = null;
+  readonly #face = new LiveFace();
   /** Numbers the changes of the texture, so that one that was decoded too late is not put on. */
   #changes = 0;
 
@@ -65,6 +67,11 @@ export class PersonMesh {
   /** Whether a texture is drawn. */
   get textured(): boolean {
     return this.#textured !== null && this.#solid.material === this.#textured;
+  }
+
+  /** Whether a live picture of the face is drawn. */
+  get faceIsLive(): boolean {
+    return this.textured && this.#face.isShown;
   }
 
   /** Whether the person is shown as far as was seen, without legs. */
@@ -133,6 +140,7 @@ export class PersonMesh {
 
   /** Takes the vertices on their way; returns whether there is way left. */
   advance(now: number): boolean {
+    this.#face.advance(now);
     if (this.#shownAt >= this.#end) return false;
     const share = Math.min(1, (now - this.#shownAt) / (this.#end - this.#shownAt));
     const shown = this.#solid.geometry.getAttribute("position").array as Float32Array;
@@ -176,6 +184,15 @@ export class PersonMesh {
     this.#apply();
   }
 
+  /**
+   * Puts the live picture of a face on the texture.
+   *
+   * @throws DOMException if it is no picture.
+   */
+  async face(picture: Blob): Promise<void> {
+    await this.#face.show(picture);
+  }
+
   set look(look: Look) {
     this.#look = look;
     this.#apply();
@@ -184,6 +201,7 @@ export class PersonMesh {
   dispose(): void {
     this.object.removeFromParent();
     this.#wear(null);
+    this.#face.dispose();
     this.#solid.geometry.dispose();
   }
 
@@ -219,6 +237,7 @@ export class PersonMesh {
     if (this.#textured) freeTexture(this.#textured.map!);
     this.#textured?.dispose();
     this.#textured = texture && matt({ map: texture });
+    if (this.#textured && !this.#stored) this.#face.cover(this.#textured);
   }
 
   /** Makes room for a mesh, and takes its triangles if they are others; returns whether either was needed. */
@@ -231,8 +250,10 @@ export class PersonMesh {
     geometry.index!.array.set(all);
     touch(geometry.index!, all.length);
     geometry.setDrawRange(0, all.length);
-    if (unwrapping) geometry.setAttribute("uv", new THREE.BufferAttribute(unwrapping.coordinates, 2, true));
-    else geometry.deleteAttribute("uv");
+    if (unwrapping) {
+      geometry.setAttribute("uv", new THREE.BufferAttribute(unwrapping.coordinates, 2, true));
+      geometry.setAttribute("face", new THREE.BufferAttribute(unwrapping.face, 3, true));
+    } else geometry.deleteAttribute("uv").deleteAttribute("face");
     return true;
   }
 

@@ -7,13 +7,16 @@ export class Unwrapping {
   readonly faces: Indices;
   /** u, v interleaved, of 65,535. */
   readonly coordinates: Uint16Array<ArrayBuffer>;
+  /** Place in the chart of faces and opacity, of 65,535, interleaved. */
+  readonly face: Uint16Array<ArrayBuffer>;
   readonly #copies: Indices;
 
   /** @param faces the mesh's triangles. */
-  constructor(faces: Indices, { coordinates, copies, corners, cornerVertices }: TextureCoordinates) {
+  constructor(faces: Indices, { coordinates, copies, corners, cornerVertices, face }: TextureCoordinates) {
     this.faces = coordinates.length > 2 * 65535 ? new Uint32Array(faces) : faces.slice();
     corners.forEach((corner, k) => (this.faces[corner] = cornerVertices[k]!));
     this.coordinates = coordinates;
+    this.face = face;
     this.#copies = copies;
   }
 

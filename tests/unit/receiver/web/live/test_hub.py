@@ -76,7 +76,8 @@ def test_texture_coordinates_lead_from_the_topology_to_the_corners() -> None:
     # Each triangle has its own place in the texture, so that every vertex is on a seam.
     coordinates = np.random.default_rng(3).random((len(faces), 3, 2)).astype(np.float32)
     corners = TextureCorners.from_triangles(faces, coordinates)
-    header, payload = read(texture_coordinates_message("surface-1", corners))
+    face = np.random.default_rng(4).random((len(corners.vertex), 3)).astype(np.float32)
+    header, payload = read(texture_coordinates_message("surface-1", corners, face))
     assert header["topology"] == "surface-1"
 
     def numbers(name: str, kind: str, each: int = 1) -> np.ndarray[Any, Any]:
@@ -90,6 +91,7 @@ def test_texture_coordinates_lead_from_the_topology_to_the_corners() -> None:
     np.testing.assert_array_equal(vertices[drawn], faces.ravel())
     decoded = numbers("coordinates", "<u2", 2).reshape(-1, 2)[drawn] / 65535
     assert np.abs(decoded - coordinates.reshape(-1, 2)).max() < 1e-5
+    assert np.abs(numbers("face", "<u2", 3).reshape(-1, 3) / 65535 - face).max() < 1e-5
 
 
 def test_texture_is_carried_as_it_is() -> None:
@@ -187,6 +189,16 @@ def test_slow_watcher_gets_the_newest_frame_of_each_session_that_it_chose() -> N
         assert sequences(everything) == [(1, 2), (2, 12)]
         assert [everything.take_skipped(), everything.take_skipped()] == [4, 0]
         assert sequences(second) == [(2, 12)]
+
+
+def test_a_face_is_kept_for_as_long_as_it_is_shown() -> None:
+    published = Published()
+    published.begin(1)
+    for identity, came_s in ((0, 0.0), (1, 1.0), (1, 2.0)):
+        published.now_s = came_s
+        published.hub.face_shown(1, identity, np.zeros((64, 64, 3), np.uint8))
+    published.hub.face_shown(9, 0, np.zeros((64, 64, 3), np.uint8))
+    assert {identity: face.came_s for identity, face in published.hub.sessions[1].faces.items()} == {1: 2.0}
 
 
 def test_nothing_of_a_deleted_session_stays_visible() -> None:
