@@ -5,12 +5,11 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Final
 
-from common.arrays import Image
 from common.blobs import FACE, TEXTURE, WEARS, Blob
 from common.errors import MalformedPacket
 from common.frames import IDENTITIES, LabelFrame
 from common.texture.atlas import Tile
-from common.texture.face_picture import FacePacket, FaceVideoDecoder
+from common.texture.face_picture import FacePacket, FaceVideoDecoder, LandmarkShapes, LiveFace
 from common.wears import WITHDRAWN, Wears
 from receiver.engine.engine import PersonAppearance
 from receiver.outfits.mixture import Kinds, kept_kinds
@@ -34,7 +33,7 @@ class _Person:
         kinds: that were drawn; they stay while the posterior finds them plausible.
         worn: `wears` with these as known.
         video: of the face.
-        face: its newest picture, in the chart.
+        face: its newest picture.
     """
 
     texture: ReceivedTexture = field(default_factory=ReceivedTexture)
@@ -42,7 +41,7 @@ class _Person:
     kinds: Kinds = field(default_factory=dict)
     worn: Wears | None = None
     video: FaceVideoDecoder = field(default_factory=FaceVideoDecoder)
-    face: Image | None = None
+    face: LiveFace | None = None
 
 
 class ReceivedPeople:
@@ -94,8 +93,8 @@ class ReceivedPeople:
             for identity, person in known.items()
         }
 
-    def face(self, identity: int) -> Image | None:
-        """(S, S, 3) the newest picture of somebody's face in its chart; None if there is none."""
+    def face(self, identity: int) -> LiveFace | None:
+        """The newest picture of somebody's face; None if there is none."""
         person = self._people.get(identity)
         return None if person is None else person.face
 
@@ -103,7 +102,8 @@ class ReceivedPeople:
         identity = _identity(blob)
         packet = FacePacket.of_content(identity, blob.data)
         person = self._people.setdefault(identity, _Person())
-        person.face = person.video.decode(packet.data, packet.side, key=packet.key)
+        picture = person.video.decode(packet.data, packet.side, key=packet.key)
+        person.face = None if picture is None else LiveFace(picture, LandmarkShapes.load().decode(packet.shape))
 
     def _take_tile(self, blob: Blob) -> None:
         tile, identity = Tile.of_key(blob.key)

@@ -10,8 +10,11 @@ Frames carry it in parts, each with at most as many bytes as the link has left b
     identity · number of the part · begins b, ends e, is key k, side s: [b e k 000 ss] · data
 
 Parts are numbered from frame to frame.  Where one is missing, pictures are left out until the next key picture.
+Before its video a picture has K bytes that say where the landmarks were in the camera's picture (`LandmarkShapes`): the
+receiver moves the head's vertices there.
 
-Shapes: L = 468 landmarks, N vertices of the template with a place, S texels along a side of the chart.
+Shapes: L = 468 landmarks, N vertices of the template with a place, S texels along a side of the chart, K = 12
+components of the landmarks' shapes.
 """
 
 from dataclasses import dataclass, field
@@ -35,6 +38,7 @@ SIDES: Final = (64, 128, 256)
 MAX_BYTES: Final = 16_384
 """Of a picture, coded."""
 HEAD_BYTES: Final = 3
+SHAPE_BYTES: Final = 12
 _BEGINS, _ENDS, _KEY, _SIDE = 0x80, 0x40, 0x20, 0x03
 _NUMBERS = 256
 _FILE = Path(__file__).with_name("face_chart.npz")
@@ -74,6 +78,62 @@ class FaceChart:
         """The one that ships with the package."""
         with np.load(_FILE) as arrays:
             return cls(**{name: arrays[name] for name in ("landmarks", "vertices", "places", "opacity")})
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class LandmarkShapes:
+    """Landmarks of faces in pictures, laid over their mean by a similarity, by principal components.
+
+    Args:
+        mean: (L, 2) metres.
+        basis: (K, L, 2) metres of a step of each component.
+    """
+
+    mean: FloatArray
+    basis: FloatArray
+
+    @classmethod
+    @lru_cache(maxsize=1)
+    def load(cls) -> Self:
+        """Those that ship with the package."""
+        with np.load(_FILE) as arrays:
+            return cls(arrays["shape_mean"].astype(np.float32), arrays["shape_basis"].astype(np.float32))
+
+    def encode(self, points: FloatArray) -> bytes:
+        """K bytes of landmarks (L, ≥ 2) in pixels."""
+        moved = (laid_over(points[: len(self.mean), :2], self.mean) - self.mean).ravel()
+        flat = self.basis.reshape(len(self.basis), -1)
+        steps = flat @ moved / np.einsum("kn,kn->k", flat, flat)
+        return bytes(np.clip(np.rint(steps), -127, 127).astype(np.int8).tobytes())
+
+    def decode(self, data: bytes) -> FloatArray:
+        """(L, 2) metres."""
+        return np.asarray(self.mean + np.einsum("k,kld->ld", np.frombuffer(data, np.int8), self.basis), np.float32)
+
+
+def laid_over(points: FloatArray, others: FloatArray, weights: FloatArray | None = None) -> FloatArray:
+    """Points (N, 2), moved, turned and scaled to where they are nearest to others (N, 2), which may weigh (N,)."""
+    share = np.full(len(points), 1 / len(points)) if weights is None else weights / weights.sum()
+    middle, wanted = share @ points, share @ others
+    own, their = points - middle, others - wanted
+    along = float(share @ (own * their).sum(axis=1))
+    across = float(share @ (own[:, 0] * their[:, 1] - own[:, 1] * their[:, 0]))
+    size = max(float(share @ np.square(own).sum(axis=1)), 1e-12)
+    turn = np.array([[along, -across], [across, along]]) / size
+    return np.asarray(own @ turn.T + wanted, np.float32)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class LiveFace:
+    """A picture of a face as it arrives.
+
+    Args:
+        picture: (S, S, 3) RGB, in the chart.
+        landmarks: (L, 2) metres, as of `LandmarkShapes`.
+    """
+
+    picture: Image
+    landmarks: FloatArray
 
 
 class FaceVideoEncoder:
@@ -137,24 +197,33 @@ class FacePacket:
         identity: whose.
         key: whether it needs none of those before.
         side: texels along a side.
+        shape: of the landmarks.
     """
 
     identity: int
     key: bool
     side: int
+    shape: bytes
     data: bytes
+
+    @property
+    def body(self) -> bytes:
+        """What parts carry."""
+        return self.shape + self.data
 
     @property
     def content(self) -> bytes:
         """The packet without the identity."""
-        return bytes([_KEY * self.key | SIDES.index(self.side)]) + self.data
+        return bytes([_KEY * self.key | SIDES.index(self.side)]) + self.body
 
     @classmethod
     def of_content(cls, identity: int, content: bytes) -> Self:
         """The inverse of `content`. Raises MalformedPacket."""
-        if not 2 <= len(content) <= MAX_BYTES:
-            raise MalformedPacket(f"a picture of a face of {len(content)} bytes; they have 2 to {MAX_BYTES}")
-        return cls(identity, bool(content[0] & _KEY), _side(content[0]), content[1:])
+        least = 1 + SHAPE_BYTES + 1
+        if not least <= len(content) <= MAX_BYTES:
+            raise MalformedPacket(f"a picture of a face of {len(content)} bytes; they have {least} to {MAX_BYTES}")
+        end = 1 + SHAPE_BYTES
+        return cls(identity, bool(content[0] & _KEY), _side(content[0]), content[1:end], content[end:])
 
 
 class FaceParts:
@@ -167,7 +236,7 @@ class FaceParts:
     @property
     def left(self) -> int:
         """Bytes of the present picture that have not left."""
-        return 0 if self._packet is None else len(self._packet.data) - self._sent
+        return 0 if self._packet is None else len(self._packet.body) - self._sent
 
     def put(self, packet: FacePacket | None) -> None:
         """Begins with another picture; None with nothing."""
@@ -178,11 +247,12 @@ class FaceParts:
         packet, room = self._packet, most_bytes - HEAD_BYTES
         if packet is None or room <= 0:
             return b""
-        begin, end = self._sent, min(self._sent + room, len(packet.data))
-        flags = _BEGINS * (begin == 0) | _ENDS * (end == len(packet.data)) | _KEY * packet.key
-        part = bytes([packet.identity, self._number, flags | SIDES.index(packet.side)]) + packet.data[begin:end]
+        body = packet.body
+        begin, end = self._sent, min(self._sent + room, len(body))
+        flags = _BEGINS * (begin == 0) | _ENDS * (end == len(body)) | _KEY * packet.key
+        part = bytes([packet.identity, self._number, flags | SIDES.index(packet.side)]) + body[begin:end]
         self._number, self._sent = (self._number + 1) % _NUMBERS, end
-        if end == len(packet.data):
+        if end == len(body):
             self._packet = None
         return part
 
@@ -203,7 +273,7 @@ class FaceAssembly:
         if len(part) <= HEAD_BYTES:
             raise MalformedPacket("a part of a face's picture that has no data")
         identity, number, flags = part[:HEAD_BYTES]
-        begins, ends, key, side = flags & _BEGINS, flags & _ENDS, bool(flags & _KEY), _side(flags)
+        begins, ends, key = flags & _BEGINS, flags & _ENDS, bool(flags & _KEY)
         if number != self._expected and self._expected is not None:
             # Nobody knows whose part is missing.
             self._broken, self._whole = set(range(_NUMBERS)), False
@@ -218,7 +288,9 @@ class FaceAssembly:
             return None
         if key:
             self._broken.discard(identity)
-        return None if identity in self._broken else FacePacket(identity, key, side, bytes(self._data))
+        if identity in self._broken:
+            return None
+        return FacePacket.of_content(identity, bytes([flags & (_KEY | _SIDE)]) + self._data)
 
 
 def _side(flags: int) -> int:

@@ -3,10 +3,10 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from common.arrays import Image
 from common.blobs import Blob
 from common.codec.frame_codec import FrameCodec
 from common.codec.frame_state import DecodedFrame
+from common.texture.face_picture import LiveFace
 from receiver.engine.engine import ReconstructedPerson
 from receiver.link.refusals import OwnSender
 from receiver.link.session import Session
@@ -28,8 +28,8 @@ class SessionObserver:
     def blob_taken(self, number: int, blob: Blob) -> None:
         """A blob was taken; it counts for the frames that follow."""
 
-    def face_shown(self, number: int, identity: int, picture: Image) -> None:
-        """A picture of somebody's face has come, (S, S, 3) in its chart (`common.texture.face_picture`)."""
+    def face_shown(self, number: int, identity: int, face: LiveFace) -> None:
+        """A picture of somebody's face has come."""
 
     def frame_published(self, number: int, record: FrameRecord, people: Sequence[ReconstructedPerson]) -> None:
         """A frame was written; `people` are in the order of the record's, and must not be changed."""

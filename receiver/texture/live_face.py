@@ -1,6 +1,6 @@
 """Lays the live picture of a face over the meshes that browsers draw, in the light of their textures.
 
-Shapes: N vertices of a mesh with copies on seams, S texels along a side of the chart.
+Shapes: V vertices of a mesh, N with copies on seams, L landmarks, S texels along a side of the chart.
 """
 
 from dataclasses import replace
@@ -8,11 +8,12 @@ from typing import Final
 
 import cv2
 import numpy as np
-from scipy.spatial import cKDTree
+from scipy import sparse
+from scipy.spatial import Delaunay, cKDTree
 
-from common.arrays import ByteArray, FloatArray, Image
-from common.frames import PersonLabels
-from common.texture.face_picture import FaceChart
+from common.arrays import ByteArray, Float64Array, FloatArray, Image, IntArray
+from common.frames import NEAR_M, PersonLabels
+from common.texture.face_picture import FaceChart, laid_over
 from receiver.mesh.mesh_texture import TextureCorners
 
 SHOWN_S: Final = 1.5
@@ -22,9 +23,73 @@ _NEAREST, _SAME = 3, 1e-5
 # The light is compared in squares of the chart, over about so many of them, and differs by at most this factor.
 _SQUARES, _SPREAD_SQUARES, _MOST = 16, 2.0, 1.8
 _SKIN_OPACITY, _LITTLE = 0.5, 0.05
+# What is farther off is another face, or read wrongly.
+_MOST_OFF_M: Final = 0.05
 _QUALITY: Final = 86
 # Entries of the group `eyes` (`common.body.faces`).
 _GAZE: Final = slice(1, 3)
+
+
+class FaceLaying:
+    """Of one topology: where a live face lies on its meshes, and how it moves their vertices.
+
+    What is seen from the camera is where the picture had it: the vertices of the face are moved across the line of
+    sight by what separates the picture's landmarks, laid over the mesh by a similarity, from their places on it.
+
+    Attributes:
+        places: (N, 3) as of `face_places`.
+    """
+
+    def __init__(self, corners: TextureCorners, template: TextureCorners) -> None:
+        self.places = face_places(corners, template)
+        own = self.places[: int(corners.vertex.max()) + 1]
+        landmarks = FaceChart.load().landmarks.astype(np.float64)
+        skin = np.flatnonzero(own[:, 2] > _SKIN_OPACITY)
+        self._reads = _nearest(own[skin, :2], landmarks, skin, len(own)) if len(skin) >= _NEAREST else None
+        moved = np.flatnonzero(own[:, 2] > 0)
+        self._moves = _between(landmarks, own[moved], moved, len(own))
+
+    def residual(self, vertices: FloatArray, landmarks: FloatArray) -> FloatArray | None:
+        """(L, 2) metres across the line of sight by which landmarks (L, 2) are off a mesh (V, 3), camera space.
+
+        None of a mesh without a face, or whose face is behind the camera.
+        """
+        if self._reads is None:
+            return None
+        points = self._reads @ vertices
+        if points[:, 2].min() < NEAR_M:
+            return None
+        seen = points[:, :2] / points[:, 2:]
+        off = laid_over(landmarks, seen) - seen
+        residual = np.asarray(off * points[:, 2:], np.float32)
+        return residual if np.abs(residual).max() < _MOST_OFF_M else None
+
+    def moved(self, vertices: FloatArray, residual: FloatArray) -> FloatArray:
+        """(V, 3) vertices with the face where the picture had it."""
+        result = vertices.copy()
+        result[:, :2] += self._moves @ residual
+        return result
+
+
+def _nearest(at: FloatArray, wanted: Float64Array, rows: IntArray, count: int) -> sparse.csr_array:
+    """(L, `count`) shares of vertices at (n, 2), whose numbers are `rows`, in what lies at (L, 2)."""
+    away, nearest = cKDTree(at).query(wanted, k=_NEAREST)
+    shares = 1 / np.maximum(away, _SAME)
+    shares /= shares.sum(axis=1, keepdims=True)
+    numbers = np.repeat(np.arange(len(wanted)), _NEAREST), rows[nearest].ravel()
+    return sparse.coo_array((shares.ravel().astype(np.float32), numbers), (len(wanted), count)).tocsr()
+
+
+def _between(landmarks: Float64Array, places: FloatArray, rows: IntArray, count: int) -> sparse.csr_array:
+    """(`count`, L) by which vertices with places and opacity (n, 3) follow the landmarks around them."""
+    triangles = Delaunay(landmarks)
+    found = triangles.find_simplex(places[:, :2])
+    turn = triangles.transform[found]
+    two = np.einsum("vij,vj->vi", turn[:, :2], places[:, :2] - turn[:, 2])
+    shares = np.column_stack([two, 1 - two.sum(axis=1)]) * (places[:, 2:] * (found >= 0)[:, None])
+    numbers = np.repeat(rows, 3), triangles.simplices[found].ravel()
+    values = np.nan_to_num(shares).ravel().astype(np.float32)
+    return sparse.coo_array((values, numbers), (count, len(landmarks))).tocsr()
 
 
 def face_places(corners: TextureCorners, template: TextureCorners) -> FloatArray:

@@ -9,7 +9,15 @@ import math
 from dataclasses import dataclass, field
 
 from common.frames import LabelFrame, PersonLabels
-from common.texture.face_picture import HEAD_BYTES, SIDES, FacePacket, FaceParts, FaceVideoEncoder
+from common.texture.face_picture import (
+    HEAD_BYTES,
+    SHAPE_BYTES,
+    SIDES,
+    FacePacket,
+    FaceParts,
+    FaceVideoEncoder,
+    LandmarkShapes,
+)
 from sender.rate.controller import LEAST_FACES_BPS
 
 # A picture of so many bytes is worth its head; pictures a second at most, and at least.
@@ -80,11 +88,12 @@ class LiveFaces:
             return
         coded = self._of(person, bps)
         key = now_s - coded.key_s >= _KEY_EVERY_S
-        bits = bps / len(faces) * min(passed_s, 2 / _LEAST_HZ) - 8 * HEAD_BYTES * 2
-        assert person.face_chart is not None
+        bits = bps / len(faces) * min(passed_s, 2 / _LEAST_HZ) - 8 * (HEAD_BYTES * 2 + SHAPE_BYTES)
+        assert person.face_chart is not None and person.face_landmarks is not None
         data = coded.coder.encode(person.face_chart, _KEY_RATIO * bits if key else bits, key=key)
         coded.shown_s, coded.key_s = now_s, now_s if key else coded.key_s
-        self._parts.put(FacePacket(person.identity, key, coded.coder.side, data))
+        shape = LandmarkShapes.load().encode(person.face_landmarks)
+        self._parts.put(FacePacket(person.identity, key, coded.coder.side, shape, data))
 
     def _of(self, person: PersonLabels, bps: float) -> _Coded:
         """The video of a person, begun anew where the chart has another size."""

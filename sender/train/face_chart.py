@@ -1,21 +1,25 @@
-"""Writes the chart of faces (`common.texture.face_picture`): `python -m sender.train.face_chart --out FILE`.
+"""Writes the chart of faces (`common.texture.face_picture`): `python -m sender.train.face_chart`.
 
 Landmarks are where the template shows them from the front; the lower lip, and what is below it, is moved down, so that
 there is a place between the lips.  Vertices of the body lie between landmarks as they do in the atlas, and those of the
 eyes where they are seen from the front.
+
+Shapes of landmarks are principal components of those that faces in photographs have, as they are and turned.
 """
 
 import argparse
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import cv2
 import numpy as np
+import torch
 
 from common.arrays import BoolArray, Float64Array, FloatArray, Int32Array, IntArray
 from common.body.model import BodyModel
 from common.body.template import BodyTemplate
-from common.texture.face_picture import FaceChart
+from common.texture.face_picture import SHAPE_BYTES, FaceChart, LandmarkShapes, laid_over
+from sender.face.landmarks import FaceDetector, FaceReader, face_px, read_closely
 from sender.texture.face_placing import FacePlacing, load_face_placing
 
 # How far the middle of the lower lip is moved, and the share of it that the chin is not.
@@ -35,6 +39,10 @@ _LOWER_LINE = [78, 95, 88, 178, 87, 14, 317, 402, 318, 324, 308]
 _MARGIN = 0.025
 # Of the chart, from its edge to where a face is opaque; cosines to the front between which it becomes so.
 _FADE, _EDGE_ON, _FRONT = 0.07, 0.3, 0.6
+# Photographed faces of so many pixels, read so surely; how far and how often they are turned, about the vertical and
+# across; and steps of a component within its standard deviation.
+_LEAST_PX, _LEAST_SCORE = 40.0, 0.6
+_TURNED_DEG, _TURNS, _STEPS = (18.0, 10.0), 5, 32
 
 
 def landmarks(template: FloatArray) -> Float64Array:
@@ -106,12 +114,73 @@ def _smooth(share: FloatArray | Float64Array) -> Float64Array:
     return np.asarray(clipped * clipped * (3 - 2 * clipped))
 
 
+def shapes(faces: Sequence[FloatArray], mean: FloatArray, seed: int) -> LandmarkShapes:
+    """Of landmarks (468, 3) of photographed faces, each as it is and turned `_TURNS` times.
+
+    Args:
+        mean: (468, 2) that all are laid over, metres.
+    """
+    rng = np.random.default_rng(seed)
+    laid = [laid_over(_turned(face, rng if turn else None), mean) for face in faces for turn in range(1 + _TURNS)]
+    flat = np.stack(laid).reshape(len(laid), -1).astype(np.float64)
+    middle = flat.mean(axis=0)
+    components = np.linalg.svd(flat - middle, full_matrices=False)[2][:SHAPE_BYTES]
+    steps = ((flat - middle) @ components.T).std(axis=0) / _STEPS
+    basis = (components * steps[:, None]).reshape(SHAPE_BYTES, *mean.shape)
+    return LandmarkShapes(middle.reshape(mean.shape).astype(np.float32), basis.astype(np.float32))
+
+
+def _turned(face: FloatArray, rng: np.random.Generator | None) -> FloatArray:
+    """(468, 2) of a face (468, 3), turned by chance."""
+    centred = face - face.mean(axis=0)
+    if rng is None:
+        return np.asarray(centred[:, :2], np.float32)
+    yaw, pitch = np.radians(rng.normal(0, _TURNED_DEG))
+    about_y = np.array([[np.cos(yaw), 0, np.sin(yaw)], [0, 1, 0], [-np.sin(yaw), 0, np.cos(yaw)]])
+    about_x = np.array([[1, 0, 0], [0, np.cos(pitch), -np.sin(pitch)], [0, np.sin(pitch), np.cos(pitch)]])
+    return np.asarray((centred @ about_y.T @ about_x.T)[:, :2], np.float32)
+
+
+@torch.inference_mode()
+def read_faces(folders: Sequence[Path]) -> Iterator[FloatArray]:
+    """Landmarks (468, 3) of the large faces in the photographs of folders."""
+    detector, reader = FaceDetector.load(), FaceReader.load()
+    if detector is None or reader is None:
+        raise SystemExit("MediaPipe's networks are missing: `sender doctor` says more")
+    for path in (path for folder in folders for path in sorted(folder.rglob("*.jpg"))):
+        stored = cv2.imread(str(path))
+        if stored is None:
+            continue
+        image = np.ascontiguousarray(stored[..., ::-1], np.uint8)
+        for found in detector.find(image):
+            if face_px(found.region) >= _LEAST_PX:
+                face = read_closely(reader, image, found.region, _LEAST_SCORE, _LEAST_SCORE)
+                if face is not None:
+                    yield face.points
+
+
 def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--photographs", type=Path, nargs="+", required=True, help="folders of photographs")
     parser.add_argument("--out", type=Path, default=Path("common/texture/face_chart.npz"), help="file to write")
-    body = BodyModel.load()
-    made, out = chart(body, load_face_placing(body)), parser.parse_args(arguments).out
-    np.savez_compressed(out, landmarks=made.landmarks, vertices=made.vertices, places=made.places, opacity=made.opacity)
+    options, body = parser.parse_args(arguments), BodyModel.load()
+    placing = load_face_placing(body)
+    made, faces = chart(body, placing), list(read_faces(options.photographs))
+    found = shapes(faces, placing.template[:, :2], seed=0)
+    print(f"{len(faces)} faces; a step of the first component moves landmarks by up to {_most_mm(found):.1f} mm")
+    np.savez_compressed(
+        options.out,
+        landmarks=made.landmarks,
+        vertices=made.vertices,
+        places=made.places,
+        opacity=made.opacity,
+        shape_mean=found.mean,
+        shape_basis=found.basis.astype(np.float16),
+    )
+
+
+def _most_mm(found: LandmarkShapes) -> float:
+    return float(1e3 * np.linalg.norm(found.basis[0], axis=1).max())
 
 
 if __name__ == "__main__":

@@ -29,6 +29,7 @@ from common.io.addresses import Address
 from common.labels import GROUP_NAMES, OPTIONAL_GROUPS, group_slices, split
 from common.motion.label_track import MotionPredictor
 from common.motion.network import LearnedMotion
+from common.texture.face_picture import FaceChart
 from common.wire.traffic import OTHER, PROBING, Traffic
 from sender.config import LinkConfig
 from sender.importance import Importance
@@ -113,7 +114,7 @@ def talking(person: PersonLabels, number: int) -> PersonLabels:
     opened = 0.03 + 0.03 * np.sin(number / 4)
     for x, y, width in ((0.33, 0.35, 0.06), (0.67, 0.35, 0.06), (0.5, 0.75, 0.12)):
         chart[np.hypot((across - x) / width, (down - y) / opened) < 1] = 40 + 20 * np.cos(number / 9)
-    return replace(person, face_chart=chart.astype(np.uint8))
+    return replace(person, face_landmarks=100 * FaceChart.load().landmarks, face_chart=chart.astype(np.uint8))
 
 
 async def send(options: argparse.Namespace, people: Sequence[PersonLabels]) -> None:

@@ -23,21 +23,23 @@ import zlib
 from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from types import MappingProxyType
 from typing import Any, Literal
 
 import numpy as np
 
-from common.arrays import ByteArray, FloatArray, Image, Int32Array, IntArray
+from common.arrays import ByteArray, FloatArray, Int32Array, IntArray
 from common.blobs import PREVIEW, Blob
 from common.clock import SYSTEM_CLOCK, Clock
+from common.texture.face_picture import LiveFace
 from receiver.engine.engine import ReconstructedPerson
 from receiver.link.session import Session
 from receiver.mesh.mesh_texture import MeshTexture, TextureCorners
 from receiver.mesh.triangle_mesh import SurfaceMesh
 from receiver.publish.frame_record import FrameRecord
 from receiver.publish.observer import SessionObserver
-from receiver.texture.live_face import SHOWN_S, face_places
+from receiver.texture.live_face import SHOWN_S, FaceLaying
 
 BODY_TOPOLOGY = "body"
 """Name of the topology that all bodies share."""
@@ -203,28 +205,27 @@ class LiveMesh:
     colours_checksum: int
     texture: MeshTexture | None
     texture_checksum: int
-    template: TextureCorners | None = None
-
-    @functools.cached_property
-    def face(self) -> FloatArray:
-        """(N, 3) of the texture's vertices (`receiver.texture.live_face.face_places`)."""
-        if self.texture is None or self.template is None:
-            raise ValueError("a mesh without texture has no place for a face")
-        if self.mesh.topology not in _FACE_PLACES:
-            _FACE_PLACES[self.mesh.topology] = face_places(self.texture.corners, self.template)
-        return _FACE_PLACES[self.mesh.topology]
+    laying: FaceLaying | None = None
 
 
 # By topology, of which there are two.
-_FACE_PLACES: dict[str, FloatArray] = {}
+_LAYINGS: dict[str, FaceLaying] = {}
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@dataclass(slots=True, eq=False)
 class ShownFace:
-    """A live picture of somebody's face (S, S, 3), and when it came."""
+    """A live picture of somebody's face, when it came, and by what it is off the meshes of each topology."""
 
-    picture: Image
+    face: LiveFace
     came_s: float
+    residuals: dict[str, FloatArray | None] = field(default_factory=dict)
+
+    def moved(self, mesh: SurfaceMesh, topology: str, laying: FaceLaying) -> SurfaceMesh:
+        """A mesh with the face where the picture had it."""
+        if topology not in self.residuals:
+            self.residuals[topology] = laying.residual(mesh.vertices, self.face.landmarks)
+        residual = self.residuals[topology]
+        return mesh if residual is None else replace(mesh, vertices=laying.moved(mesh.vertices, residual))
 
 
 class LiveFrame:
@@ -235,6 +236,7 @@ class LiveFrame:
         fps: published frames of the session per second.
         preview: a small JPEG of what the sender sees.
         blend_ms: how long people take to get there from where they were; 0 in an instant.
+        faces: live pictures, by identity.
     """
 
     def __init__(
@@ -245,13 +247,14 @@ class LiveFrame:
         fps: float,
         preview: bytes | None = None,
         blend_ms: float = 0.0,
+        faces: Mapping[int, ShownFace] = MappingProxyType({}),
     ) -> None:
         self.session = session
         self.record = record
         self.fps = fps
         self.preview = preview
         self.blend_ms = blend_ms
-        self.people = people
+        self.people, self.faces = people, faces
         self._meshes: dict[MeshKind, tuple[LiveMesh, ...]] = {}
 
     @functools.cached_property
@@ -262,20 +265,32 @@ class LiveFrame:
     def meshes(self, kind: MeshKind) -> tuple[LiveMesh, ...]:
         """The people's meshes, most prominent person first."""
         if kind not in self._meshes:
-            self._meshes[kind] = tuple(_live_mesh(person, kind) for person in self.people)
+            self._meshes[kind] = tuple(
+                _live_mesh(person, kind, self.faces.get(person.labels.identity)) for person in self.people
+            )
         return self._meshes[kind]
 
 
-def _live_mesh(person: ReconstructedPerson, kind: MeshKind) -> LiveMesh:
+def _live_mesh(person: ReconstructedPerson, kind: MeshKind, face: ShownFace | None) -> LiveMesh:
     mesh = person.surface if kind == "surface" else person.body.mesh
     # Surfaces have one topology too, but it follows from the options and the arithmetic of who makes them.
     topology = BODY_TOPOLOGY if kind == "body" else f"surface-{zlib.crc32(mesh.faces.tobytes()):08x}"
+    texture = person.body.texture if kind == "body" else person.surface_texture
+    laying = _laying(topology, texture, person.body.texture)
+    if face is not None and laying is not None:
+        mesh = face.moved(mesh, topology, laying)
     quantised = QuantisedMesh.from_mesh(mesh, topology)
     checksum = 0 if mesh.colours is None else zlib.crc32(mesh.colours.tobytes(), zlib.crc32(topology.encode())) or 1
-    texture = person.body.texture if kind == "body" else person.surface_texture
     texture_checksum = 0 if texture is None else zlib.crc32(texture.jpeg)
-    template = None if person.body.texture is None else person.body.texture.corners
-    return LiveMesh(person.labels.identity, quantised, mesh.faces, checksum, texture, texture_checksum, template)
+    return LiveMesh(person.labels.identity, quantised, mesh.faces, checksum, texture, texture_checksum, laying)
+
+
+def _laying(topology: str, texture: MeshTexture | None, template: MeshTexture | None) -> FaceLaying | None:
+    if texture is None or template is None:
+        return None
+    if topology not in _LAYINGS:
+        _LAYINGS[topology] = FaceLaying(texture.corners, template.corners)
+    return _LAYINGS[topology]
 
 
 @dataclass(slots=True)
@@ -444,7 +459,8 @@ class LiveHub(SessionObserver):
         state = self.sessions.get(number)
         if state is None:
             return
-        frame = LiveFrame(number, record, people, state.rate(self.clock.monotonic()), state.preview)
+        fps = state.rate(self.clock.monotonic())
+        frame = LiveFrame(number, record, people, fps, state.preview, faces=dict(state.faces))
         remembered = 0 if state.newest is None else len(state.newest.record.people)
         state.newest = frame
         if len(record.people) > remembered:
@@ -466,7 +482,9 @@ class LiveHub(SessionObserver):
         state = self.sessions.get(number)
         if state is not None and (newest := state.newest) is not None:
             state.unposed_s = math.inf
-            self._offer(LiveFrame(number, newest.record, people, newest.fps, state.preview, 1e3 * blend_s))
+            self._offer(
+                LiveFrame(number, newest.record, people, newest.fps, state.preview, 1e3 * blend_s, dict(state.faces))
+            )
 
     def _offer(self, frame: LiveFrame) -> None:
         for watcher in self._watchers:
@@ -477,12 +495,12 @@ class LiveHub(SessionObserver):
         if blob.kind == PREVIEW and number in self.sessions:
             self.sessions[number].preview = blob.data
 
-    def face_shown(self, number: int, identity: int, picture: Image) -> None:
+    def face_shown(self, number: int, identity: int, face: LiveFace) -> None:
         """Keeps a live picture of somebody's face; it goes with the next frame."""
         if (state := self.sessions.get(number)) is not None:
             now_s = self.clock.monotonic()
-            state.faces = {each: face for each, face in state.faces.items() if now_s - face.came_s < SHOWN_S}
-            state.faces[identity] = ShownFace(picture, now_s)
+            state.faces = {each: shown for each, shown in state.faces.items() if now_s - shown.came_s < SHOWN_S}
+            state.faces[identity] = ShownFace(face, now_s)
 
     def session_ended(self, number: int) -> None:
         """A session has ended; its newest frame stays visible."""

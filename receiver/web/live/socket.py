@@ -168,7 +168,7 @@ class LiveSocket:
             await self._websocket.send_bytes(preview_message(frame.session, frame.preview))
         if self._wants_textures:
             await self._send_textures(frame.session, meshes)
-            await self._send_faces(frame.session, meshes)
+            await self._send_faces(frame, meshes)
         coloured = self._coloured(frame.session, meshes)
         self._frames_sent += 1
         self._unacknowledged.add(self._frames_sent)
@@ -187,7 +187,7 @@ class LiveSocket:
         # A browser forgets people who are not in a frame.
         self._textures[session] = has = {}
         for identity, mesh, texture in ((mesh.identity, mesh, mesh.texture) for mesh in meshes):
-            if texture is None:
+            if texture is None or mesh.laying is None:
                 continue
             known, name = had.get(identity), mesh.mesh.topology
             if known is not None and known.topology == name:
@@ -197,24 +197,22 @@ class LiveSocket:
             has[identity] = _SentTexture(name, mesh.texture_checksum, now_s)
             if name not in self._unwrapped:
                 self._unwrapped.add(name)
-                await self._websocket.send_bytes(texture_coordinates_message(name, texture.corners, mesh.face))
+                await self._websocket.send_bytes(texture_coordinates_message(name, texture.corners, mesh.laying.places))
             message = texture_message(session, identity, texture.jpeg)
             await self._websocket.send_bytes(message)
             self._metrics.texture_sent(len(message))
 
-    async def _send_faces(self, session: int, meshes: Sequence[LiveMesh]) -> None:
+    async def _send_faces(self, frame: LiveFrame, meshes: Sequence[LiveMesh]) -> None:
         """Sends the live pictures of faces that the browser lacks."""
-        shown = self._hub.sessions[session].faces if session in self._hub.sessions else {}
         for mesh in meshes:
-            key, face = (session, mesh.identity), shown.get(mesh.identity)
-            if face is None or mesh.texture is None or self._faces.get(key) is face:
+            key, shown = (frame.session, mesh.identity), frame.faces.get(mesh.identity)
+            if shown is None or mesh.texture is None or mesh.laying is None or self._faces.get(key) is shown:
                 continue
-            self._faces[key] = face
-            colours = mesh.mesh.colours
-            lit = face.picture
+            self._faces[key] = shown
+            picture, colours = shown.face.picture, mesh.mesh.colours
             if colours is not None:
-                lit = in_light_of(lit, mesh.face, colours[mesh.texture.corners.vertex])
-            message = face_message(session, mesh.identity, encode_webp(lit))
+                picture = in_light_of(picture, mesh.laying.places, colours[mesh.texture.corners.vertex])
+            message = face_message(frame.session, mesh.identity, encode_webp(picture))
             await self._websocket.send_bytes(message)
             self._metrics.texture_sent(len(message))
 

@@ -24,6 +24,7 @@ from bodywire.both_ends import BothEnds
 from bodywire.loading import loaded
 from common.arrays import FloatArray, Image
 from common.errors import UsageError
+from common.texture.face_picture import LiveFace
 from receiver.engine.engine import ReconstructedPerson
 from sender.capture.open import open_source
 from sender.config import SenderConfig
@@ -40,7 +41,7 @@ from sender.perception.crop import CropBox
 from tests.bench import report
 from tests.bench.heads.live_face import Stream, share_bps
 from tests.bench.heads.mobilefacenet import PLACES, MobileFaceNet
-from tests.bench.heads.textured_view import HeadView
+from tests.bench.heads.textured_view import HeadView, moved_to
 from tests.bench.people.photos import read_frames
 
 TURNS_DEG = (0, 20, 40)
@@ -121,7 +122,7 @@ class Heads:
         image: Image,
         person: ReconstructedPerson,
         least_px: float,
-        live: Image | None = None,
+        live: LiveFace | None = None,
     ) -> Sequence[Known]:
         """Nobody where the face is smaller, or not found in the picture."""
         landmarks = self._face(image, region_of_keypoints(person.keypoints_2d[:, :2]))
@@ -129,8 +130,10 @@ class Heads:
             return ()
         face = aligned(image, landmarks)
         report.progress(f"{name}, {clip}: {face_px(landmarks.region):.0f} px")
+        picture = None if live is None else live.picture
+        person = person if live is None else moved_to(person, live)
         true, bad = self._recogniser(np.ascontiguousarray(face[:, ::-1])), self._recogniser(worse(face))
-        found = [self._found(*self._view.picture(person, turn, live)) for turn in TURNS_DEG]
+        found = [self._found(*self._view.picture(person, turn, picture)) for turn in TURNS_DEG]
         return (Known(name, clip, true, bad, found),)
 
     def _found(self, head: Image, places: FloatArray) -> FloatArray | None:

@@ -9,10 +9,11 @@ import numpy as np
 
 from common.arrays import ByteArray, FloatArray, Image, Int32Array, IntArray
 from common.synthetic.renderer import create_context
+from common.texture.face_picture import LiveFace
 from receiver.engine.engine import ReconstructedPerson
 from receiver.mesh.mesh_texture import decode_jpeg, encode_jpeg
 from receiver.mesh.triangle_mesh import vertex_normals
-from receiver.texture.live_face import face_places
+from receiver.texture.live_face import FaceLaying, face_places
 
 SIDE_PX = 320
 _HEAD_M, _HEAD_SHARE = 0.25, 0.6
@@ -140,6 +141,17 @@ class _View:
     def pixels(self, seen: FloatArray) -> FloatArray:
         """(N, 2) of points in its axes."""
         return np.asarray(SIDE_PX / 2 * (1 + self.focal * seen[:, :2] / seen[:, 2:]), np.float32)
+
+
+def moved_to(person: ReconstructedPerson, face: LiveFace) -> ReconstructedPerson:
+    """Somebody whose face is where the picture had it, as the page draws it."""
+    assert person.body.texture is not None
+    laying, mesh = FaceLaying(person.body.texture.corners, person.body.texture.corners), person.body.mesh
+    residual = laying.residual(mesh.vertices, face.landmarks)
+    if residual is None:
+        return person
+    vertices = laying.moved(mesh.vertices, residual)
+    return replace(person, body=replace(person.body, mesh=replace(mesh, vertices=vertices)))
 
 
 def pixels_of(person: ReconstructedPerson, vertices: IntArray) -> tuple[FloatArray, FloatArray]:

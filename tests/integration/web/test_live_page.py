@@ -19,6 +19,7 @@ from websockets.exceptions import ConnectionClosed, InvalidStatus
 from common.blobs import PREVIEW, Blob
 from common.errors import OutputError, UsageError
 from common.io.addresses import Address
+from common.texture.face_picture import LandmarkShapes, LiveFace
 from receiver.config import SecurityConfig, WebConfig
 from receiver.publish.frame_record import FrameRecord
 from receiver.web.server import WebServer
@@ -162,11 +163,11 @@ async def test_each_live_face_comes_once_before_a_frame_with_a_texture(page: Pag
     async with page.watch() as browser:
         await browser.send(WATCH_BODY)
         page.publish(0)
-        page.hub.face_shown(1, 0, np.zeros((64, 64, 3), np.uint8))
+        page.hub.face_shown(1, 0, LiveFace(np.zeros((64, 64, 3), np.uint8), LandmarkShapes.load().mean))
         assert "face" not in (await until_frame(browser))[0], "without a texture it would lie on clay"
         for sequence, faces in ((1, 0), (2, 0), (3, 1)):
             if faces:
-                page.hub.face_shown(1, 0, np.zeros((64, 64, 3), np.uint8))
+                page.hub.face_shown(1, 0, LiveFace(np.zeros((64, 64, 3), np.uint8), LandmarkShapes.load().mean))
             page.publish(sequence, coloured=True, texture=b"jpeg")
             came = (await until_frame(browser))[0].count("face")
             assert came == (sequence != 2)

@@ -23,6 +23,7 @@ from common.blobs import PREVIEW, Blob
 from common.frames import Camera, PersonLabels
 from common.io.addresses import Address
 from common.io.tasks import cancel
+from common.texture.face_picture import LandmarkShapes, LiveFace
 from common.wire.frame_messages import SenderReport
 from common.wire.traffic import LABELS
 from receiver.config import AccountsConfig, PublishConfig, SecurityConfig, UploadConfig, WebConfig
@@ -155,7 +156,8 @@ class PageServer:
 
     def show_face(self, picture: Image) -> None:
         """A live picture of the face of the first session's person comes."""
-        self._in_loop(partial(self.hub.face_shown, 1, 0, picture))
+        face = LiveFace(picture, LandmarkShapes.load().mean)
+        self._in_loop(partial(self.hub.face_shown, 1, 0, face))
 
     def release_clips(self) -> None:
         """Clips that `clips.gate` holds back go on."""

@@ -11,7 +11,6 @@ from typing import Any
 import numpy as np
 import pytest
 
-from common.arrays import Image
 from common.blobs import PREVIEW, TEXTURE, WEARS, Blob
 from common.body.anatomy import ATLAS_SIZE
 from common.codec.frame_codec import FrameCodec
@@ -19,7 +18,7 @@ from common.codec.frame_state import DecodedFrame
 from common.errors import MalformedPacket, MissingReference, OutputError, WireError
 from common.texture.atlas import TILES, WITHDRAWN
 from common.texture.atlas import encode as encode_tile
-from common.texture.face_picture import FacePacket, FaceParts, FaceVideoEncoder
+from common.texture.face_picture import FacePacket, FaceParts, FaceVideoEncoder, LiveFace
 from common.wear_kinds import VALUES
 from common.wears import Wears
 from common.wire.convert import FrameMessage
@@ -88,16 +87,16 @@ class Faces(SessionObserver):
     def blob_taken(self, number: int, blob: Blob) -> None:
         self.blobs.append(blob)
 
-    def face_shown(self, number: int, identity: int, picture: Image) -> None:
-        self.shown.append((identity, picture.shape))
+    def face_shown(self, number: int, identity: int, face: LiveFace) -> None:
+        self.shown.append((identity, face.picture.shape))
 
 
 async def test_parts_of_faces_make_a_picture_and_wrong_ones_leave_the_frame(tmp_path: Path) -> None:
     faces, cutter = Faces(), FaceParts()
     data = FaceVideoEncoder(64).encode(np.full((64, 64, 3), 120, np.uint8), 4000, key=True)
-    cutter.put(FacePacket(7, True, 64, data))
+    cutter.put(FacePacket(7, True, 64, bytes(12), data))
     frames = list(packets(12))
-    parts = [cutter.take(len(data) // 2 + 8), cutter.take(1000), b"?", bytes([7, 3, 0xE0]) + b"nothing"]
+    parts = [cutter.take(len(data) // 2 + 8), cutter.take(1000), b"?", bytes([7, 3, 0xE0]) + bytes(40)]
     async with RunningReceiver(tmp_path, observers=[faces]) as receiver:
         session = await receiver.begin()
         sent = [replace(frame, faces=part) for frame, part in zip(frames, parts, strict=False)]

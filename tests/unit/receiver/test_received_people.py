@@ -110,15 +110,17 @@ def test_every_tile_counts_at_once_in_a_session_that_is_not_live() -> None:
 def test_faces_are_kept_of_each_person() -> None:
     people, coder = ReceivedPeople(), FaceVideoEncoder(64)
     white = np.full((64, 64, 3), 250, np.uint8)
-    packet = FacePacket(5, True, 64, coder.encode(white, 4000, key=True))
-    later = FacePacket(5, False, 64, coder.encode(white, 400, key=False))
+    packet = FacePacket(5, True, 64, bytes(12), coder.encode(white, 4000, key=True))
+    later = FacePacket(5, False, 64, bytes(12), coder.encode(white, 400, key=False))
     people.handlers[FACE](Blob(FACE, 5, later.content))
     assert people.face(5) is None, "nothing came before it"
     people.handlers[FACE](Blob(FACE, 5, packet.content))
     people.handlers[FACE](Blob(FACE, 5, later.content))
     face = people.face(5)
-    assert face is not None and face.shape == (64, 64, 3) and face.min() > 240 and people.face(4) is None
-    for hostile in (Blob(FACE, 256, packet.content), Blob(FACE, 5, b"\x20nothing")):
+    assert (
+        face is not None and face.picture.shape == (64, 64, 3) and face.picture.min() > 240 and people.face(4) is None
+    )
+    for hostile in (Blob(FACE, 256, packet.content), Blob(FACE, 5, b"\x20" + bytes(30))):
         with pytest.raises(MalformedPacket):
             people.handlers[FACE](hostile)
 

@@ -17,9 +17,11 @@ from common.texture.face_picture import (
     FaceParts,
     FaceVideoDecoder,
     FaceVideoEncoder,
+    LandmarkShapes,
+    laid_over,
 )
 
-SIDE = 64
+SIDE, SHAPE = 64, bytes(range(12))
 
 
 def picture(number: int, side: int = SIDE) -> Image:
@@ -36,7 +38,7 @@ def psnr(one: Image, other: Image) -> float:
 
 def video(count: int, bits: float = 4000.0, keys: tuple[int, ...] = (0,)) -> list[FacePacket]:
     coder = FaceVideoEncoder(SIDE)
-    return [FacePacket(3, k in keys, SIDE, coder.encode(picture(k), bits, key=k in keys)) for k in range(count)]
+    return [FacePacket(3, k in keys, SIDE, SHAPE, coder.encode(picture(k), bits, key=k in keys)) for k in range(count)]
 
 
 def test_pictures_come_back() -> None:
@@ -124,7 +126,7 @@ def test_without_room_nothing_leaves() -> None:
 def test_after_a_loss_pictures_wait_for_the_next_key_picture(lost: int) -> None:
     packets, assembly = video(8, keys=(0, 5)), FaceAssembly()
     parts = parts_of(packets, 60)
-    owner = [number for number, packet in enumerate(packets) for _ in range(-(-len(packet.data) // 57))]
+    owner = [number for number, packet in enumerate(packets) for _ in range(-(-len(packet.body) // 57))]
     whole = [each for k, part in enumerate(parts) if k != lost and (each := assembly.take(part))]
     shown = [packets.index(each) for each in whole]
     broken = owner[lost]
@@ -148,9 +150,19 @@ def test_a_picture_without_end_is_refused() -> None:
 def test_content_keeps_a_packet() -> None:
     packet = video(1)[0]
     assert FacePacket.of_content(3, packet.content) == packet
-    for wrong in (b"", b"\x20", b"\x23ab", bytes(MAX_BYTES + 1)):
+    for wrong in (b"", bytes(13), b"\x23" + bytes(20), bytes(MAX_BYTES + 1)):
         with pytest.raises(MalformedPacket):
             FacePacket.of_content(3, wrong)
+
+
+def test_landmarks_come_back_from_their_components() -> None:
+    shapes = LandmarkShapes.load()
+    steps = np.array([20, -31, 7, 0, 12, -5, 3, 0, 0, 9, -9, 2], np.int8)
+    turn = np.array([[0, -1], [1, 0]], np.float32)
+    pixels = (shapes.mean + np.einsum("k,kld->ld", steps, shapes.basis)) @ turn.T * 900 + [320, 200]
+    found = shapes.decode(shapes.encode(pixels.astype(np.float32)))
+    assert np.linalg.norm(laid_over(pixels, found) - found, axis=1).max() < 1.5e-3
+    assert np.linalg.norm(laid_over(pixels, shapes.mean) - shapes.mean, axis=1).max() > 6e-3
 
 
 def test_the_chart_has_the_face_in_its_middle() -> None:

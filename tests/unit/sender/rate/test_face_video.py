@@ -4,18 +4,19 @@ import numpy as np
 import pytest
 
 from common.frames import Camera, LabelFrame, PersonLabels
-from common.texture.face_picture import FaceAssembly, FacePacket, FaceVideoDecoder
+from common.texture.face_picture import FaceAssembly, FacePacket, FaceVideoDecoder, LandmarkShapes
 from sender.rate.controller import LEAST_FACES_BPS
 from sender.rate.face_video import LiveFaces
 
 HZ = 30
+LANDMARKS = np.pad(LandmarkShapes.load().mean * 900, ((0, 42), (0, 1)))
 
 
 def frame(number: int, people: int = 1, side: int = 128) -> LabelFrame:
     rng = np.random.default_rng(0)
     still = rng.integers(0, 255, (8, 8, 3), np.uint8).repeat(side // 8, axis=0).repeat(side // 8, axis=1)
     moved = np.roll(still, number % 7, axis=1)
-    persons = tuple(PersonLabels(k, 1.0, {}, face_chart=moved) for k in range(people))
+    persons = tuple(PersonLabels(k, 1.0, {}, face_landmarks=LANDMARKS, face_chart=moved) for k in range(people))
     return LabelFrame(number, "camera", 1e9 + number / HZ, Camera(640, 480, 500.0), persons)
 
 

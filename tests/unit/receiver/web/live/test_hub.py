@@ -10,6 +10,7 @@ import pytest
 from common.blobs import PREVIEW, TEXTURE, Blob
 from common.clock import Clock
 from common.frames import PersonLabels
+from common.texture.face_picture import LandmarkShapes, LiveFace
 from receiver.link.session import Session
 from receiver.mesh.mesh_texture import TextureCorners
 from receiver.mesh.triangle_mesh import SurfaceMesh
@@ -98,6 +99,9 @@ def test_texture_is_carried_as_it_is() -> None:
     header, payload = read(texture_message(2, 5, b"\xff\xd8jpeg"))
     assert (header["session"], header["person"], header["mime"]) == (2, 5, "image/jpeg")
     assert payload == b"\xff\xd8jpeg"
+
+
+FACE = LiveFace(np.zeros((64, 64, 3), np.uint8), LandmarkShapes.load().mean)
 
 
 class Published:
@@ -196,8 +200,8 @@ def test_a_face_is_kept_for_as_long_as_it_is_shown() -> None:
     published.begin(1)
     for identity, came_s in ((0, 0.0), (1, 1.0), (1, 2.0)):
         published.now_s = came_s
-        published.hub.face_shown(1, identity, np.zeros((64, 64, 3), np.uint8))
-    published.hub.face_shown(9, 0, np.zeros((64, 64, 3), np.uint8))
+        published.hub.face_shown(1, identity, FACE)
+    published.hub.face_shown(9, 0, FACE)
     assert {identity: face.came_s for identity, face in published.hub.sessions[1].faces.items()} == {1: 2.0}
 
 
