@@ -25,7 +25,6 @@ _SQUARES, _SPREAD_SQUARES, _MOST = 16, 2.0, 1.8
 _SKIN_OPACITY, _LITTLE = 0.5, 0.05
 # What is farther off is another face, or read wrongly.
 _MOST_OFF_M: Final = 0.05
-_QUALITY: Final = 86
 # Entries of the group `eyes` (`common.body.faces`).
 _GAZE: Final = slice(1, 3)
 
@@ -141,12 +140,3 @@ def with_still_eyes(person: PersonLabels) -> PersonLabels:
     still = eyes.copy()
     still[_GAZE] = 0
     return replace(person, labels={**person.labels, "eyes": still})
-
-
-def encode_webp(picture: Image) -> bytes:
-    """(S, S, 3) RGB → WebP, some kilobytes."""
-    done, content = cv2.imencode(
-        ".webp", np.ascontiguousarray(picture[..., ::-1]), [cv2.IMWRITE_WEBP_QUALITY, _QUALITY]
-    )
-    assert done
-    return content.tobytes()

@@ -7,9 +7,10 @@ from typing import Final
 
 import cv2
 import numpy as np
+from scipy import sparse
 from scipy.spatial import Delaunay
 
-from common.arrays import BoolArray, FloatArray, Image, IntArray
+from common.arrays import BoolArray, FloatArray, Image
 from common.texture.face_picture import SIDES, FaceChart
 
 # Pixels of a face up to which its chart has so many texels.
@@ -21,6 +22,8 @@ _OBLIQUE = 0.12
 # Of the sides of the chart: what is narrower is squeezed by lids or lips, and not turned away.
 _NARROW = 1 / 12
 _GREY: Final = 128
+# More pictures a second are never sent; the frames of a camera do not come evenly.
+_LEAST_PAUSE_S: Final = 0.055
 
 
 class Unwrapping:
@@ -34,12 +37,12 @@ class Unwrapping:
         found = triangles.find_simplex(texels)
         turn = triangles.transform[found]
         two = np.einsum("tij,tj->ti", turn[:, :2], texels - turn[:, 2])
-        self._side = side
-        self._corners = triangles.simplices
-        self._found: IntArray = np.maximum(found, 0)
-        self._weights = np.column_stack([two, 1 - two.sum(axis=1)]).astype(np.float32)
-        self._weights[found < 0] = 0
-        self._inside: BoolArray = (found >= 0).reshape(side, side)
+        inside = found >= 0
+        shares = (np.column_stack([two, 1 - two.sum(axis=1)]) * inside[:, None]).astype(np.float32)
+        rows = np.repeat(np.arange(len(texels)), 3), triangles.simplices[found].ravel()
+        self._lays = sparse.coo_array((shares.ravel(), rows), (len(texels), len(places))).tocsr()
+        self._corners, self._found = triangles.simplices, found.reshape(side, side)
+        self._outside: BoolArray = ~inside.reshape(side, side)
         self._narrow = np.ones((round(_NARROW * side),) * 2, np.uint8)
         self._areas = _areas(places[self._corners])
 
@@ -49,27 +52,24 @@ class Unwrapping:
         Args:
             before: the chart of the picture before, which what is turned away keeps.
         """
-        corners = points[self._corners, :2]
-        at = np.einsum("tk,tkd->td", self._weights, corners[self._found]).astype(np.float32) - np.float32(0.5)
-        at[~self._inside.ravel()] = -1
-        at = at.reshape(self._side, self._side, 2)
-        chart = cv2.remap(image, at[..., 0], at[..., 1], cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
+        at = self._lays @ points[:, :2].astype(np.float32) - np.float32(0.5)
+        x, y = at.T.reshape(2, *self._outside.shape)
+        chart = np.asarray(cv2.remap(image, x, y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE), np.uint8)
         if before is not None and before.shape == chart.shape:
-            hidden = self._hidden(corners)
-            chart = np.where(hidden[..., None], before, chart)
-        chart[~self._inside] = _GREY
-        return np.asarray(chart, np.uint8)
+            hidden = self._hidden(points)
+            chart[hidden] = before[hidden]
+        chart[self._outside] = _GREY
+        return chart
 
-    def _hidden(self, corners: FloatArray) -> BoolArray:
-        """(S, S) of triangles that are turned over, or seen edge-on; those of closed lids and lips are not."""
-        areas = _areas(corners)
-        scale = max(float(np.median(areas / self._areas)), 1e-6)
-        oblique = areas / self._areas < _OBLIQUE * scale
-        # What is squeezed in one direction by a movement is between others that are not.
-        share = np.bincount(self._found, oblique[self._found], len(areas))
-        turned = (share > 0)[self._found].reshape(self._side, self._side) & self._inside
-        opened = cv2.morphologyEx(turned.astype(np.uint8), cv2.MORPH_OPEN, self._narrow)
-        return np.asarray(opened > 0)
+    def _hidden(self, points: FloatArray) -> BoolArray:
+        """(S, S) of triangles that are seen edge-on; those of closed lids and lips are not."""
+        sizes = _areas(points[self._corners, :2]) / self._areas
+        oblique = sizes < _OBLIQUE * np.median(sizes)
+        if not oblique.any():
+            return np.zeros_like(self._outside)
+        seen = (oblique[self._found] & ~self._outside).astype(np.uint8)
+        # What lids and lips squeeze is narrow.
+        return np.asarray(cv2.morphologyEx(seen, cv2.MORPH_OPEN, self._narrow) > 0)
 
 
 def _areas(corners: FloatArray) -> FloatArray:
@@ -89,9 +89,13 @@ class ChartMemory:
 
     side: int = 0
     last: Image | None = None
+    laid_s: float = -math.inf
 
-    def laid(self, image: Image, points: FloatArray, face_px: float) -> Image:
-        """The chart of the next picture."""
+    def laid(self, image: Image, points: FloatArray, face_px: float, now_s: float) -> Image | None:
+        """The chart of a picture; None of one that comes too soon after another one."""
+        if 0 <= now_s - self.laid_s < _LEAST_PAUSE_S:
+            return None
+        self.laid_s = now_s
         if not self.side or not self._fits(face_px):
             self.side = next(side for side, most in zip(SIDES, _MOST_PX, strict=True) if face_px < most)
         self.last = unwrapping(self.side)(image, points, self.last)

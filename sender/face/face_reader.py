@@ -167,7 +167,7 @@ class FaceStage:
             self._write(memory, person, schedule.now_s)
             if self._lays_charts and person.face_landmarks is not None and memory.face.last is not None:
                 face = memory.face.last
-                person.face_chart = memory.chart.laid(view.image, face.points, face_px(face.region))
+                person.face_chart = memory.chart.laid(view.image, face.points, face_px(face.region), schedule.now_s)
 
     def _region(self, memory: FaceMemory, person: ObservedPerson) -> CropBox | None:
         """Where a face is to be read; None where it is turned away or too small, and then it is lost."""

@@ -156,9 +156,9 @@ def texture_message(session: int, identity: int, jpeg: bytes) -> bytes:
     return binary_message({"type": "texture", "session": session, "person": identity, "mime": "image/jpeg"}, jpeg)
 
 
-def face_message(session: int, identity: int, webp: bytes) -> bytes:
+def face_message(session: int, identity: int, jpeg: bytes) -> bytes:
     """A live picture of a person's face, in its chart."""
-    return binary_message({"type": "face", "session": session, "person": identity, "mime": "image/webp"}, webp)
+    return binary_message({"type": "face", "session": session, "person": identity, "mime": "image/jpeg"}, jpeg)
 
 
 def preview_message(session: int, jpeg: bytes) -> bytes:

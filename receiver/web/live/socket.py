@@ -22,7 +22,8 @@ from common.io.tasks import cancel
 from common.text import printable
 from common.version import package_version
 from common.wire.traffic import Traffic
-from receiver.texture.live_face import encode_webp, in_light_of
+from receiver.mesh.mesh_texture import encode_jpeg
+from receiver.texture.live_face import in_light_of
 from receiver.web.access import Access
 from receiver.web.children.sender_child import ChildCamera, ChildCameras
 from receiver.web.live.hub import (
@@ -212,7 +213,7 @@ class LiveSocket:
             picture, colours = shown.face.picture, mesh.mesh.colours
             if colours is not None:
                 picture = in_light_of(picture, mesh.laying.places, colours[mesh.texture.corners.vertex])
-            message = face_message(frame.session, mesh.identity, encode_webp(picture))
+            message = face_message(frame.session, mesh.identity, encode_jpeg(picture))
             await self._websocket.send_bytes(message)
             self._metrics.texture_sent(len(message))
 

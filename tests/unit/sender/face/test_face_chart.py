@@ -63,5 +63,9 @@ def test_closed_lids_are_seen_and_not_turned_away() -> None:
 
 def test_the_chart_has_the_size_of_the_face_and_keeps_it() -> None:
     memory, image = ChartMemory(), slope(300)
-    sides = [memory.laid(image, frontal(px), px).shape[0] for px in (60, 88, 100, 120, 80, 260, 285, 240, 60)]
-    assert sides == [64, 64, 64, 128, 128, 128, 256, 256, 64]
+    charts = [
+        memory.laid(image, frontal(px), px, now_s) for now_s, px in enumerate((60, 100, 120, 80, 260, 285, 240, 60))
+    ]
+    assert [chart is not None and chart.shape[0] for chart in charts] == [64, 64, 128, 128, 128, 256, 256, 64]
+    assert memory.laid(image, frontal(60), 60, 7.03) is None, "no more than fifteen a second are sent"
+    assert memory.laid(image, frontal(60), 60, 7.07) is not None
