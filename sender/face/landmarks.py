@@ -254,19 +254,6 @@ LEAST_SCORE: Final = 0.5
 """MediaPipe's own threshold."""
 
 
-@dataclass(frozen=True, slots=True)
-class FoundFace:
-    """A face that was found.
-
-    Args:
-        region: where `FaceReader` may look for its landmarks.
-        score: 0…1.
-    """
-
-    region: CropBox
-    score: float
-
-
 class FaceDetector:
     """The network; threads may call it at once."""
 
@@ -281,8 +268,8 @@ class FaceDetector:
         return None if network is None else cls(network)
 
     @torch.inference_mode()
-    def find(self, image: Image) -> list[FoundFace]:
-        """The faces of a frame (H, W, 3), RGB, best first."""
+    def find(self, image: Image) -> list[CropBox]:
+        """The faces of a frame (H, W, 3), RGB, best first: where `FaceReader` may look for their landmarks."""
         square, letterbox = letterboxed(image, (_DETECTOR_PX, _DETECTOR_PX))
         numbers, logits = self._network(torch.from_numpy(square)[None].float() / 127.5 - 1)
         scores = logits[0, :, 0].sigmoid()
@@ -292,11 +279,9 @@ class FaceDetector:
         points[:, [0, *range(2, points.shape[1])]] += self._centres[kept][:, None]
         middle, half = points[:, 0], points[:, 1] / 2
         boxes, scores = torch.cat([middle - half, middle + half], dim=1), scores[kept]
-        found = []
-        for row in unsuppressed(boxes, scores, _NMS_IOU).tolist():
-            marks = _in_frame(points[row, 2:].numpy(), letterbox.turn)
-            found.append(FoundFace(region_of_keypoints(marks[[_NOSE_MARK, _LEFT_EYE, _RIGHT_EYE]]), float(scores[row])))
-        return found
+        marks = points[unsuppressed(boxes, scores, _NMS_IOU)][:, [2 + _NOSE_MARK, 2 + _LEFT_EYE, 2 + _RIGHT_EYE]]
+        pixels = _DETECTOR_PX * marks.numpy() @ letterbox.turn[:, :2].T + letterbox.turn[:, 2]
+        return [region_of_keypoints(each.astype(np.float32)) for each in pixels]
 
 
 def _centres() -> torch.Tensor:
@@ -307,8 +292,3 @@ def _centres() -> torch.Tensor:
         y, x = torch.meshgrid(line, line, indexing="ij")
         grids.append(torch.stack([x, y], dim=-1).reshape(-1, 2).repeat_interleave(anchors, dim=0))
     return torch.cat(grids)
-
-
-def _in_frame(points: FloatArray, turn: np.ndarray) -> FloatArray:
-    """Points (N, 2), 0…1 of the letterboxed frame, in its pixels."""
-    return np.asarray(_DETECTOR_PX * points @ turn[:, :2].T + turn[:, 2], np.float32)

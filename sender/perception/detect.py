@@ -1,4 +1,6 @@
-"""Finds people in a frame by NanoDet, and decides when frames are searched.
+"""Detection: where people may be in a frame, by NanoDet, and which frames are searched.
+
+    schedule ─ frame, letterboxed ─ NanoDet ─ non-maximum suppression ─ proposals
 
 The layers are those of NanoDet-g (RangiLyu), whose weights were converted: batch norms are folded into convolutions,
 and of 80 classes people alone are computed.
@@ -9,13 +11,7 @@ and of 80 classes people alone are computed.
 
 Distances are means of eleven bins (Li et al., *Generalized focal loss*, 2020).
 
-Shapes: B pictures, H and W their height and width, C = H·W·(1/8² + 1/16² + 1/32²) cells of all strides.
-
-Detection: where people may be in a frame, and which frames are searched.
-
-    schedule ─ frame, letterboxed ─ NanoDet ─ non-maximum suppression ─ proposals
-
-Shapes: B frames, H and W sides of the letterboxed frame, N boxes.
+Shapes: B pictures, H and W their height and width, C = H·W·(1/8² + 1/16² + 1/32²) cells of all strides, N boxes.
 """
 
 import math
@@ -39,7 +35,7 @@ from common.weights.loader import later
 from common.weights.manifest import WEIGHTS_DIRECTORY, find_entry
 from common.weights.threads import side_by_side
 from sender.perception.crop import rolled_axes
-from sender.perception.similarity import intersections_over_union
+from sender.perception.similarity import Appearance, ImagePose, intersections_over_union
 
 STRIDES: Final = (8, 16, 32)
 _SLOPE = 0.1
@@ -172,15 +168,18 @@ PROPOSAL_SCORE = 0.077
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Detection:
-    """A proposal: a box that may show a person.
+    """A box that may show a person without a track: a proposal of the detector, or who was read there.
 
     Args:
         box: (4,) left, top, right, bottom in pixels of the frame.
         score: probability of a person, 0…1.
+        appearance, image_pose: of who was read.
     """
 
     box: Box
     score: float
+    appearance: Appearance | None = None
+    image_pose: ImagePose | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -239,14 +238,6 @@ def unsuppressed(boxes_N4: Tensor, scores_N: Tensor, iou: float = _NMS_IOU) -> T
     return best[kept]
 
 
-def detections(boxes_N4: Tensor, scores_N: Tensor, image: Image) -> tuple[Detection, ...]:
-    """Boxes in pixels of a frame, clipped to it, with their scores."""
-    height, width = image.shape[:2]
-    limit = torch.tensor([width, height, width, height], dtype=torch.float32)
-    pixels = torch.minimum(boxes_N4.clamp_min(0), limit).numpy()
-    return tuple(Detection(box, score) for box, score in zip(_non_empty(pixels), scores_N.tolist(), strict=True))
-
-
 class Detector:
     """Proposes boxes of people in a frame.
 
@@ -302,7 +293,11 @@ class Detector:
         at_scales = self._over(self._found, [(image, scale, roll) for scale in scales])
         boxes, scores = (torch.cat(parts) for parts in zip(*at_scales, strict=True))
         kept = unsuppressed(boxes, scores)[:_MOST_BOXES]
-        return detections(boxes[kept], scores[kept], image)
+        limits = np.tile(np.array(image.shape[1::-1], np.float32), 2)
+        clipped = boxes[kept].numpy().clip(0, limits)
+        # At least one pixel wide and high.
+        clipped[:, 2:] = np.maximum(clipped[:, 2:], clipped[:, :2] + 1)
+        return tuple(Detection(box, score) for box, score in zip(clipped, scores[kept].tolist(), strict=True))
 
     @torch.inference_mode()
     def _found(self, image: Image, scale: float, roll: float) -> tuple[Tensor, Tensor]:
@@ -321,11 +316,6 @@ class Detector:
         share = next(each for each in self._shapes if each >= min(aspect, 1 / aspect))
         shorter = _CELL_PX * round(share * longer / _CELL_PX)
         return (shorter, longer) if aspect >= 1 else (longer, shorter)
-
-
-def _non_empty(boxes_N4: FloatArray) -> Sequence[Box]:
-    """Boxes at least one pixel wide and high."""
-    return list(np.maximum(boxes_N4, np.concatenate([boxes_N4[:, :2], boxes_N4[:, :2] + 1], axis=1)))
 
 
 # Least time between searches, and between urgent ones, seconds.
@@ -348,35 +338,25 @@ class SearchSchedule:
         self._left_out = 0
         self._scene: tuple[FloatArray, BoolArray] | None = None
 
-    def searches(self, image: Image, boxes: Sequence[Box], now_s: float, *, urgent: bool) -> bool:
-        """Whether the next frame is searched.
-
-        Args:
-            boxes, now_s: as for `due`.
-            urgent: somebody has just been lost, or a box may have drifted.
-        """
-        due = self.due(image, boxes, now_s)
-        # Frames that follow each other faster show the detector the same.
-        if not due and (now_s - self._searched_s < _URGENT_PAUSE_S or (boxes and not urgent)):
-            return False
-        self._searched_s = now_s
-        return True
-
-    def due(self, image: Image, boxes: Sequence[Box], now_s: float) -> bool:
-        """Whether the next frame (H, W, 3) must be searched.
+    def searches(self, image: Image, boxes: Sequence[Box], now_s: float, *, urgent: bool = False) -> bool:
+        """Whether the next frame (H, W, 3) is searched.
 
         Args:
             boxes: (x0, y0, x1, y1) of the people who are followed.
             now_s: since the source's first frame.
+            urgent: somebody has just been lost, or a box may have drifted.
         """
-        if now_s - self._last_s < _PAUSE_S:
+        due = now_s - self._last_s >= _PAUSE_S
+        if due:
+            self._last_s = now_s
+            if boxes and not self._changes(image, boxes) and self._left_out < _STILL - 1:
+                self._left_out, due = self._left_out + 1, False
+            else:
+                self._left_out = 0
+        # Frames that follow each other faster show the detector the same.
+        if not due and (now_s - self._searched_s < _URGENT_PAUSE_S or (boxes and not urgent)):
             return False
-        self._last_s = now_s
-        changes = not boxes or self._changes(image, boxes)
-        if not changes and self._left_out < _STILL - 1:
-            self._left_out += 1
-            return False
-        self._left_out = 0
+        self._searched_s = now_s
         return True
 
     def _changes(self, image: Image, boxes: Sequence[Box]) -> bool:

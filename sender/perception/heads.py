@@ -8,7 +8,7 @@ Shapes: B batch; K scales, of which X_i is (B, C_i, H_i, W_i); J = 17 COCO keypo
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -136,28 +136,21 @@ _PEAK_WINDOW_CELLS = 3
 _LOG_VARIANCE_BIAS = -4.0  # of an untrained head: a standard deviation of e⁻² ≈ 0.14 m
 
 
-@dataclass(frozen=True, slots=True)
-class Keypoints:
-    """Output of the keypoints head.
+class Keypoints(NamedTuple):
+    """Output of the keypoints head: fields of `PerceptionOutput`, and what other heads read at the keypoints.
 
     Args:
-        heat_logits: (B, J, H, W); their sigmoid is the heat map.
         attention: (B, J, H, W), the distribution of each keypoint's position; sums to 1 over the map.
-        positions: (B, J, 2) in crop units, 0…1.
-        sigma: (B, J) standard deviation of `attention`, crop units.
-        visible_logit: (B, J); its sigmoid is the probability that the keypoint is in the crop and not occluded.
-        joints_3d: (B, J, 3) metres from the pelvis, axes of the crop's camera.
-        joints_log_variance: (B, J) of one coordinate of `joints_3d`, metres squared.
         features: (B, J, F) the fused map averaged under each keypoint's attention.
     """
 
     heat_logits: Tensor
-    attention: Tensor
-    positions: Tensor
-    sigma: Tensor
+    keypoints_2d: Tensor
+    keypoints_sigma: Tensor
     visible_logit: Tensor
     joints_3d: Tensor
     joints_log_variance: Tensor
+    attention: Tensor
     features: Tensor
 
 
@@ -207,23 +200,17 @@ class KeypointsHead(nn.Module):
         positions, sigma = soft_argmax(attention)
         features = pool(fused, attention)
         certainty = self.certainty(torch.cat([features, sigma.detach().log()[..., None]], dim=-1)).float()
+        locations = self.location(fused).float().unflatten(1, (KEYPOINTS, 3))
         return Keypoints(
             heat_logits=heat,
-            attention=attention,
-            positions=positions,
-            sigma=sigma,
+            keypoints_2d=positions,
+            keypoints_sigma=sigma,
             visible_logit=certainty[..., 0],
-            joints_3d=self._joints_3d(fused, attention),
+            joints_3d=(locations * attention[:, :, None]).sum(dim=(-2, -1)),
             joints_log_variance=certainty[..., 1] + _LOG_VARIANCE_BIAS,
+            attention=attention,
             features=features,
         )
-
-    def _joints_3d(self, fused_BCHW: Tensor, attention_BJHW: Tensor) -> Tensor:
-        """Location maps averaged under each keypoint's attention: (B, J, 3) metres."""
-        batch, _, height, width = attention_BJHW.shape
-        maps = self.location(fused_BCHW).float().reshape(batch, KEYPOINTS, 3, height, width)
-        joints: Tensor = (maps * attention_BJHW[:, :, None]).sum(dim=(-2, -1))
-        return joints
 
 
 def attend(heat_BJHW: Tensor, sharpness_J: Tensor) -> Tensor:
@@ -273,16 +260,8 @@ ROTATIONS, SHAPE, CURL, CAMERA = 22, 10, 4, 3
 SIZES = (ROTATIONS * 6, SHAPE, CURL, CAMERA, ROTATIONS, SHAPE, CURL, CAMERA)
 
 
-@dataclass(frozen=True, slots=True)
-class Pose:
-    """Output of the pose head; each log-variance is of one number, in the square of its unit.
-
-    Args:
-        rotations_6d: (B, 22, 6) local rotations, the root's in the crop's camera.
-        shape: (B, 10) coefficients.
-        curl: (B, 4) of the fingers, radians.
-        camera: (B, 3) u and v of the pelvis in crop units, and the log of the metres that the crop spans at the pelvis.
-    """
+class Pose(NamedTuple):
+    """Output of the pose head, by the fields of `PerceptionOutput`."""
 
     rotations_6d: Tensor
     shape: Tensor
@@ -355,14 +334,11 @@ class PoseHead(nn.Module):
         x = self.enter(torch.cat([summary, token_BC, at_keypoints, geometry_BG], dim=-1))
         for block in self.residual:
             x = x + block(x)
-        with torch.autocast(x.device.type, enabled=False):
-            return self._as_pose(self.leave(x.float())), summary.float()
-
-    def _as_pose(self, numbers: Tensor) -> Pose:
-        rotations, shape, curl, camera, *variances = numbers.split(SIZES, dim=-1)
-        rotations_6d = rotations.unflatten(-1, (ROTATIONS, 6)) + self.identity
-        log_variances = [variance - 2.0 for variance in variances]
-        return Pose(rotations_6d, shape, curl, camera * 0.3 + self.middle, *log_variances)
+        with full_precision(x):
+            rotations, shape, curl, camera, *variances = self.leave(x.float()).split(SIZES, dim=-1)
+            rotations_6d = rotations.unflatten(-1, (ROTATIONS, 6)) + self.identity
+            log_variances = [variance - 2.0 for variance in variances]
+            return Pose(rotations_6d, shape, curl, camera * 0.3 + self.middle, *log_variances), summary.float()
 
 
 # ReLU cannot give negative depth, so the head predicts depth from a plane this far in front of the pelvis.

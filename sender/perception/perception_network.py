@@ -1,11 +1,4 @@
-"""The perception network, a vision transformer, and its output for a batch of crops.
-
-`FusedOutput` has keypoints of two networks; what was learned on perception's own (features, the verifier's evidence)
-reads `own`.
-
-Shapes: B crops, J = 17 COCO keypoints, R = 22 joints, P body parts (background included), S the crop's side.
-
-The perception network: a ViT trunk on a convolutional stem, with four heads (paper §3.1).
+"""The perception network: a ViT trunk on a convolutional stem, with four heads (paper §3.1).
 
     crop ─ stem ─┬─ 1/4 ────────────────────────────────┐
                  ├─ 1/8 ──────────────────────────────┐ │
@@ -24,10 +17,15 @@ Attention is softmax((QKᵀ + M_task)/√d) V (6) over P patches followed by T t
 
 The learned part is a bias for every block, attention head, task and patch.
 
-Shapes: B batch, S crop side (a multiple of 16), P = H·W patches, C trunk width, T = 4 tasks.
+`FusedOutput` has keypoints of two networks; what was learned on perception's own (features, the verifier's evidence)
+reads `own`.
+
+Shapes: B crops, S the crop's side (a multiple of 16), P = H·W patches, C trunk width, T = 4 tasks; J = 17 COCO
+keypoints, R = 22 joints; of outputs, P body parts (background included).
 """
 
 import math
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, fields
 from typing import Self
 
@@ -46,10 +44,8 @@ from sender.perception.heads import (
     SHAPE,
     ConvStem,
     DepthHead,
-    Keypoints,
     KeypointsHead,
     MaskHead,
-    Pose,
     PoseHead,
     Refinement,
     cell_centres,
@@ -217,7 +213,7 @@ def region_colours(image_B3HW: Tensor, parts_BPHW: Tensor) -> tuple[Tensor, Tens
     return (colour + 0.5) / (covered + 1.0)[..., None], (covered / regions.shape[2]).sqrt()
 
 
-_OWN = "own_"
+_OWN, _FUSED = "own_", ("keypoints_2d", "keypoints_sigma", "visible_logit")
 
 
 @dataclass(frozen=True, slots=True)
@@ -238,23 +234,17 @@ class FusedOutput(PerceptionOutput):
 
     @classmethod
     def of(
-        cls,
-        output: PerceptionOutput,
-        keypoints_2d: Tensor,
-        keypoints_sigma: Tensor,
-        visible_logit: Tensor,
-        second_score: Tensor,
-        second_keypoints_2d: Tensor,
-    ) -> "FusedOutput":
-        """Perception's output with the keypoints of both networks in the place of its own."""
+        cls, output: PerceptionOutput, fused: Sequence[Tensor], second_score: Tensor, second_keypoints_2d: Tensor
+    ) -> Self:
+        """Perception's output with other `keypoints_2d`, `keypoints_sigma` and `visible_logit` in the place of its own.
+
+        Args:
+            fused: these three.
+        """
         own = {item.name: getattr(output, item.name) for item in fields(PerceptionOutput)}
-        fused = {
-            "keypoints_2d": keypoints_2d,
-            "keypoints_sigma": keypoints_sigma,
-            "visible_logit": visible_logit,
-        }
+        kept = {_OWN + name: own[name] for name in _FUSED}
         second = {"second_score": second_score, "second_keypoints_2d": second_keypoints_2d}
-        return cls(**own | fused, **{_OWN + name: own[name] for name in fused}, **second)
+        return cls(**own | dict(zip(_FUSED, fused, strict=True)), **kept, **second)
 
     @property
     def own(self) -> PerceptionOutput:
@@ -393,10 +383,39 @@ class PerceptionNet(nn.Module):
         keypoints = self.keypoints(self.head_input(scales, _KEYPOINTS), tokens_BTC[:, _KEYPOINTS])
         depth, depth_variance = self.depth(self.head_input(scales, _DEPTH), tokens_BTC[:, _DEPTH])
         mask, parts = self.mask(self.head_input(scales, _MASK), tokens_BTC[:, _MASK])
-        joint_depth = at_keypoints(depth, keypoints)
-        geometry = _geometry(keypoints, joint_depth)
+        joint_depth = pool(functional.avg_pool2d(depth[:, None], 2), keypoints.attention)[..., 0]
+        numbers = (
+            keypoints.keypoints_2d * 4 - 2,
+            keypoints.keypoints_sigma.log() + 3,
+            keypoints.joints_3d * 3,
+            keypoints.visible_logit.sigmoid(),
+            joint_depth * 3,
+        )
+        # Detached: the pose head's loss does not train the heads that predicted them.
+        geometry = torch.cat([number.detach().flatten(1) for number in numbers], dim=-1)
         pose, summary = self.pose(self.head_input(scales, _POSE), tokens_BTC[:, _POSE], keypoints.features, geometry)
-        return _assemble(image_B3SS, keypoints, pose, (depth, depth_variance, joint_depth), (mask, parts), summary)
+        person = mask.sigmoid()
+        centres = cell_centres(person)
+        with full_precision(person):
+            moments = mask_moments(person, centres)
+        # The colours as one map: three would be padded to sixteen in a compiled network.
+        half_size = functional.avg_pool2d(image_B3SS.float().flatten(1, 2)[:, None], 2)[:, 0].unflatten(1, (3, -1))
+        with torch.no_grad(), full_precision(person):
+            colours, area = region_colours(half_size, parts.softmax(dim=1) * person[:, None])
+        columns = keypoints._asdict() | pose._asdict()
+        del columns["attention"], columns["features"]
+        return PerceptionOutput(
+            **columns,
+            depth=depth,
+            depth_log_variance=depth_variance,
+            joint_depth=joint_depth,
+            mask_logits=mask,
+            part_logits=parts,
+            mask_moments=moments,
+            region_colours=colours,
+            region_area=area,
+            summary=summary,
+        )
 
     def trunk(self, image_B3SS: Tensor) -> tuple[list[Tensor], Tensor]:
         """Scales X_i, finest first, and the task tokens (B, T, C)."""
@@ -418,65 +437,3 @@ class PerceptionNet(nn.Module):
         size = (scales[-1].shape[-2], scales[-1].shape[-1])
         encoding = self.position.head(task, size)
         return [x + encoding if x.shape[1] == encoding.shape[1] and x.shape[-2:] == size else x for x in scales]
-
-
-def at_keypoints(depth_BHW: Tensor, keypoints: Keypoints) -> Tensor:
-    """Depth of the visible surface at each keypoint, (B, J)."""
-    coarse = functional.avg_pool2d(depth_BHW[:, None], 2)
-    return pool(coarse, keypoints.attention)[..., 0]
-
-
-def _geometry(keypoints: Keypoints, joint_depth_BJ: Tensor) -> Tensor:
-    """Geometric inputs of the pose head, (B, G), detached: its loss does not train the heads that predicted them."""
-    numbers = (
-        keypoints.positions * 4 - 2,
-        keypoints.sigma.log() + 3,
-        keypoints.joints_3d * 3,
-        keypoints.visible_logit.sigmoid(),
-        joint_depth_BJ * 3,
-    )
-    return torch.cat([number.detach().flatten(1) for number in numbers], dim=-1)
-
-
-def _assemble(
-    image: Tensor,
-    keypoints: Keypoints,
-    pose: Pose,
-    depth: tuple[Tensor, Tensor, Tensor],
-    segmentation: tuple[Tensor, Tensor],
-    summary: Tensor,
-) -> PerceptionOutput:
-    mask, parts = segmentation
-    person = mask.sigmoid()
-    centres = cell_centres(person)
-    with full_precision(person):
-        moments = mask_moments(person, centres)
-    # The colours as one map: three would be padded to sixteen in a compiled network.
-    half_size = functional.avg_pool2d(image.float().flatten(1, 2)[:, None], 2)[:, 0].unflatten(1, (3, -1))
-    with torch.no_grad(), full_precision(person):
-        colours, area = region_colours(half_size, parts.softmax(dim=1) * person[:, None])
-    return PerceptionOutput(
-        heat_logits=keypoints.heat_logits,
-        keypoints_2d=keypoints.positions,
-        keypoints_sigma=keypoints.sigma,
-        visible_logit=keypoints.visible_logit,
-        joints_3d=keypoints.joints_3d,
-        joints_log_variance=keypoints.joints_log_variance,
-        rotations_6d=pose.rotations_6d,
-        rotations_log_variance=pose.rotations_log_variance,
-        shape=pose.shape,
-        shape_log_variance=pose.shape_log_variance,
-        curl=pose.curl,
-        curl_log_variance=pose.curl_log_variance,
-        camera=pose.camera,
-        camera_log_variance=pose.camera_log_variance,
-        depth=depth[0],
-        depth_log_variance=depth[1],
-        joint_depth=depth[2],
-        mask_logits=mask,
-        part_logits=parts,
-        mask_moments=moments,
-        region_colours=colours,
-        region_area=area,
-        summary=summary,
-    )

@@ -37,7 +37,6 @@ from sender.perception.crop import USUAL_STEP_S, CropBox, View
 from sender.perception.heads import KEYPOINTS
 from sender.perception.perception_network import PARTS, SUMMARY, FusedOutput, PerceptionOutput
 from sender.perception.predictor import Perception, predict_zoomed
-from sender.perception.second_opinion import SecondOpinion
 from sender.perception.track import ObservedPerson, TrackedPerson
 
 # How far a person extends beyond their keypoints (to the left, top, right, bottom), over the longer side of the
@@ -68,7 +67,7 @@ class BoxPredictions:
     """Perception's predictions in boxes of a frame.
 
     Args:
-        output: the predictions, one row per crop.
+        output: one row per crop.
     """
 
     crops: tuple[CropBox, ...]
@@ -421,38 +420,30 @@ def limits_of(tracking: TrackingConfig, perception: Perception, cameras: int) ->
 
 def people_carried(perception: Perception, cameras: int) -> int:
     """1…4 people of each of several cameras; perception sees all within 80 ms, in one view each."""
-    return max(1, min(_MOST_PEOPLE, int(_FRAME_S / _person_s(perception) / cameras)))
+    picture, box = _black(perception)
+    seconds = _least_s(lambda: predict_in_boxes(perception, picture, [box] * _PEOPLE, view="plain")) / _PEOPLE
+    return max(1, min(_MOST_PEOPLE, int(_FRAME_S / seconds / cameras)))
 
 
 @lru_cache(maxsize=4)
 def reads_fast(perception: Perception, quality: Quality) -> bool:
     """Whether every other frame of a video is read, and by the smaller network, because the machine is slow.
 
-    It is measured once in a process, so that nothing moves to and fro.
+    It is measured once in a process, so that nothing moves to and fro: the time in which one core reads one person by
+    both networks.
     """
-    if quality != "auto" or perception.second is None:
-        return quality == "fast" and perception.second is not None
-    full_s = _full_s(perception, perception.second)
+    second = perception.second
+    if quality != "auto" or second is None:
+        return quality == "fast" and second is not None
+    picture, box = _black(perception)
+    crop = CropBox.around(box)
+    cuts = [crop.cut(picture, perception.size)]
+    full_s = _least_s(lambda: perception.observe(cuts, "plain"))
+    full_s += _least_s(lambda: second.read("thunder", picture, [box], [crop], "plain"))
     if full_s > _FULL_S:
         told = "every other frame of a video is read, because this machine takes %.0f ms for a person (--quality)"
         logger.info(told, 1e3 * full_s)
     return full_s > _FULL_S
-
-
-def _full_s(perception: Perception, second: SecondOpinion) -> float:
-    """The shortest time in which one core reads one person by both networks, seconds."""
-    picture, box = _black(perception)
-    crop = CropBox.around(box)
-    cuts = [crop.cut(picture, perception.size)]
-    return _least_s(lambda: perception.observe(cuts, "plain")) + _least_s(
-        lambda: second.read("thunder", picture, [box], [crop], "plain")
-    )
-
-
-def _person_s(perception: Perception) -> float:
-    """The shortest time of one person, of several, seconds."""
-    picture, box = _black(perception)
-    return _least_s(lambda: predict_in_boxes(perception, picture, [box] * _PEOPLE, view="plain")) / _PEOPLE
 
 
 def _black(perception: Perception) -> tuple[Image, Box]:

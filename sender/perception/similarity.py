@@ -53,12 +53,6 @@ def intersections_over_union(boxes_N4: FloatArray) -> FloatArray:
     return np.asarray(common / np.maximum(areas[:, None] + areas - common, 1e-9))
 
 
-def covered(box: Box, pixels: BoolArray) -> float:
-    """Share of a box whose pixels (H, W) are set, 0…1."""
-    left, top, right, bottom = np.rint(box).astype(int)
-    return int(np.count_nonzero(pixels[top:bottom, left:right])) / max(area(box), 1.0)
-
-
 def is_duplicate(first: Box, second: Box) -> bool:
     """Whether two boxes show one person: they are nearly equal, or one is a large part of the other (legs)."""
     iou = intersection_over_union(first, second)

@@ -153,8 +153,8 @@ def detector_picture() -> Image:
 def test_head_is_found_where_it_is(detector: FaceDetector, detector_picture: Image) -> None:
     (face,) = detector.find(detector_picture)
     # The eyes are at the height of the middle, the face below them.
-    np.testing.assert_allclose(face.region.centre, [256 + 800 / 9, 180], atol=25)
-    assert 170 < face.region.side < 290 and abs(face.region.roll) < 0.1 and face.score > 0.6
+    np.testing.assert_allclose(face.centre, [256 + 800 / 9, 180], atol=25)
+    assert 170 < face.side < 290 and abs(face.roll) < 0.1
 
 
 def test_detector_nothing_is_no_face(detector: FaceDetector) -> None:

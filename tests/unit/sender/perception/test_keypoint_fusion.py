@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from common.arrays import ByteArray, FloatArray
+from common.arrays import ByteArray
 from common.body.anatomy import MIRRORED_KEYPOINTS
 from common.doctor import Doubt
 from common.weights.devices import CPU
@@ -18,7 +18,7 @@ from common.weights.loader import load_recorded
 from common.weights.manifest import WEIGHTS_DIRECTORY
 from sender.config import SenderConfig, TrackingConfig
 from sender.doctor import _keypoints
-from sender.perception import second_opinion
+from sender.perception import keypoint_fusion
 from sender.perception.crop import CropBox
 from sender.perception.keypoint_fusion import (
     KIND,
@@ -29,14 +29,17 @@ from sender.perception.keypoint_fusion import (
     OwnKeypoints,
     Reading,
     ReadingFusion,
-    SecondKeypoints,
+    SecondOpinion,
+    alone,
+    in_crops,
+    mean_of,
     named_as,
+    reading_of,
 )
-from sender.perception.movenet import MoveNet, MoveNetKeypoints
+from sender.perception.movenet import MoveNet, SecondKeypoints
 from sender.perception.perception_network import FusedOutput, PerceptionConfig, PerceptionNet
 from sender.perception.predictor import Perception
 from sender.perception.read import predict_in_boxes
-from sender.perception.second_opinion import SecondOpinion, alone, in_crops, mean_of, reading_of
 
 TINY = PerceptionConfig(size=32, width=24, depth=2, heads=3, quarter=16, eighth=16, keypoint_width=16)
 PLACES = torch.stack([torch.linspace(0.3, 0.7, 17), torch.linspace(0.1, 0.9, 17)], dim=-1)[None]
@@ -100,16 +103,13 @@ def test_fusion_in_use_is_one_graph_with_the_same_results(fusion: ReadingFusion)
         torch.testing.assert_close(found, expected, atol=1e-3, rtol=1e-4)
 
 
-def found(places: FloatArray, score: float = 0.5) -> MoveNetKeypoints:
-    one = np.ones((1, 17), np.float32)
-    return MoveNetKeypoints(places, score * one, 0.02 * one, 0.01 * one)
+def found(places: Tensor, score: float = 0.5) -> SecondKeypoints:
+    one = torch.ones(1, 17)
+    return SecondKeypoints(places, score * one, 0.02 * one, 0.01 * one, 0 * one)
 
 
 def test_views_are_averaged_by_their_scores() -> None:
-    crop, places = CropBox(10, 20, 100), PLACES.numpy()
-    near, far = (
-        in_crops(found(places + np.float32(off), score), [crop], [crop]) for off, score in ((0, 0.9), (0.1, 0.1))
-    )
+    near, far = (found(PLACES + off, score) for off, score in ((0, 0.9), (0.1, 0.1)))
     mean = mean_of([near, far])
     assert (mean.places - PLACES).amax() < 0.01
     assert mean_of([near, near]).between.amax() == 0 < mean.between.amin()
@@ -117,7 +117,7 @@ def test_views_are_averaged_by_their_scores() -> None:
 
 def test_keypoints_of_a_smaller_crop_are_those_of_the_larger_one() -> None:
     larger, smaller = CropBox(0, 0, 200, roll=0.3), CropBox(50, 50, 100, roll=0.3)
-    moved = in_crops(found(PLACES.numpy()), [smaller], [larger])
+    moved = in_crops(found(PLACES), [smaller], [larger])
     assert moved.places.numpy() == pytest.approx(0.25 + 0.5 * PLACES.numpy(), abs=1e-5)
     assert float(moved.spread[0, 0]) == pytest.approx(0.01)
 
@@ -142,9 +142,9 @@ class Recorder(MoveNet):
         super().__init__(lambda _: used, 64, 40)
         self.seen: list[ByteArray] = []
 
-    def observe(self, crops: Sequence[ByteArray]) -> MoveNetKeypoints:
+    def observe(self, crops: Sequence[ByteArray]) -> SecondKeypoints:
         self.seen += crops
-        return found(np.repeat(PLACES.numpy(), len(crops), axis=0))
+        return found(PLACES.expand(len(crops), -1, -1))
 
 
 def test_people_who_are_upright_are_read_in_narrow_crops() -> None:
@@ -179,13 +179,13 @@ def test_what_the_last_frame_showed_moves_with_the_keypoints_that_movenet_is_sur
     one, step = torch.ones(1, 17), torch.zeros(1, 17, 2)
     step[0, 9], step[0, 3] = torch.tensor([0.02, -0.03]), torch.tensor([0.04, 0.0])
     places = torch.rand(1, 17, 2)
-    before = FusedOutput.of(output, output.keypoints_2d, one, one, one, places)
+    before = FusedOutput.of(output, (output.keypoints_2d, one, one), one, places)
     score = torch.ones(1, 17)
     score[0, 3] = 0.1
     body = torch.tensor([0.01, 0.02])
     order = list(MIRRORED_KEYPOINTS)
     after = SecondKeypoints((places + step + body)[:, order], score[:, order], one, one, 0 * one)
-    now = second_opinion.moved(before, after)
+    now = keypoint_fusion.moved(before, after)
     sure = torch.arange(17) != 3
     assert torch.allclose((now.keypoints_2d - output.keypoints_2d)[0, sure], (step + body)[0, sure], atol=1e-5)
     assert torch.equal(now.keypoints_2d[0, 3], output.keypoints_2d[0, 3])
@@ -198,7 +198,7 @@ def test_what_the_last_frame_showed_moves_with_the_keypoints_that_movenet_is_sur
 
 def test_without_movenets_files_keypoints_are_our_own(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     shutil.copy(WEIGHTS_DIRECTORY / "manifest.json", tmp_path)
-    assert second_opinion.missing_files() == []
+    assert keypoint_fusion.missing_files() == []
     assert SecondOpinion.load(directory=tmp_path) is None
     assert "movenet_thunder" in caplog.text
     torch.manual_seed(0)
@@ -210,7 +210,7 @@ def test_without_movenets_files_keypoints_are_our_own(tmp_path: Path, caplog: py
 
 def test_doctor_says_whose_keypoints_there_will_be(monkeypatch: pytest.MonkeyPatch) -> None:
     assert "MoveNet" in _keypoints(SenderConfig())
-    monkeypatch.setattr(second_opinion, "missing_files", lambda: ["movenet_thunder"])
+    monkeypatch.setattr(keypoint_fusion, "missing_files", lambda: ["movenet_thunder"])
     with pytest.raises(Doubt, match="movenet_thunder missing"):
         _keypoints(SenderConfig())
     assert "MoveNet" not in _keypoints(SenderConfig(tracking=TrackingConfig(keypoints="ours")))

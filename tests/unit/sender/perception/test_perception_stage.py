@@ -15,16 +15,15 @@ from common.arrays import FloatArray, Image
 from common.frames import Camera
 from sender.config import Quality, TrackerConfig, TrackingConfig
 from sender.face.head import HeadPoseReader
-from sender.face.landmarks import FaceLandmarks, FoundFace
-from sender.perception import movenet as movenet_predictor
-from sender.perception import predictor, second_opinion
+from sender.face.landmarks import FaceLandmarks
+from sender.perception import keypoint_fusion, movenet, predictor
 from sender.perception.crop import CropBox, View
 from sender.perception.detect import Detection, Detector, NanoDetConfig
+from sender.perception.keypoint_fusion import SecondOpinion
 from sender.perception.perception_network import FusedOutput, PerceptionConfig, PerceptionNet, PerceptionOutput
 from sender.perception.perception_stage import CloseUps, PerceptionStage, box_of, shows_head_of, with_head
 from sender.perception.predictor import Perception
 from sender.perception.read import Verifier, VerifierConfig, VerifierNet
-from sender.perception.second_opinion import SecondOpinion
 from sender.perception.similarity import ImagePose, box_gain, smoothed_box
 from sender.perception.track import TrackedPerson
 from tests.support.pictures.preview_samples import MASK, observed
@@ -48,9 +47,9 @@ class ScriptedFaces:
         self.shown: FaceLandmarks | None = shown_head(CAMERA, (0.0, 0.0, depth_m))
         self.searches = self.reads = 0
 
-    def find(self, image: Image) -> list[FoundFace]:
+    def find(self, image: Image) -> list[CropBox]:
         self.searches += 1
-        return [] if self.shown is None else [FoundFace(self.shown.region, 0.9)]
+        return [] if self.shown is None else [self.shown.region]
 
     def read(
         self, image: Image, region: CropBox, least_score: float = 0.0, last: FaceLandmarks | None = None
@@ -297,7 +296,7 @@ def test_nothing_is_compiled_for_the_first_photograph_once_stills_are_prepared(m
     def compiles(*_: object, **__: object) -> None:
         raise AssertionError("a network is compiled")
 
-    for module in (predictor, movenet_predictor, second_opinion):
+    for module in (predictor, movenet, keypoint_fusion):
         monkeypatch.setattr(module, "in_use", compiles)
     image: Image = np.zeros((300, 300, 3), np.uint8)
     for box in ([100, 20, 160, 280], [20, 20, 280, 280]):
@@ -314,7 +313,7 @@ class Opinion:
         output = perceive()
         own = output.keypoints_2d, output.keypoints_sigma, output.visible_logit
         score = self.thorough_score if thorough else 0.9
-        return FusedOutput.of(output, *own, torch.full_like(output.visible_logit, score), output.keypoints_2d)
+        return FusedOutput.of(output, own, torch.full_like(output.visible_logit, score), output.keypoints_2d)
 
     def propagated(self, seen: FusedOutput, *_: object, **__: object) -> FusedOutput:
         return replace(seen, keypoints_2d=seen.keypoints_2d + 0.01)

