@@ -166,21 +166,15 @@ class PerceptionOutput(TensorRows):
 
 def pose_of_features(features: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """Of `PerceptionOutput.features`: `rotations_6d` (B, R, 6), `shape`, `curl` and `camera`."""
-    sections = _leading_sections(features)
+    sections = features[:, : sum(_SIZES)].split(_SIZES, dim=1)
     camera = torch.cat([sections[11][:, :2] / 4, sections[11][:, 2:] / 2], dim=1)
     return sections[5].unflatten(1, (ROTATIONS, 6)), sections[7], sections[9], camera
 
 
 def certainty_of_features(features: Tensor) -> Tensor:
     """Of `PerceptionOutput.features`, what perception says of its own errors: (B, CERTAINTIES)."""
-    sections = _leading_sections(features)
+    sections = features[:, : sum(_SIZES)].split(_SIZES, dim=1)
     return torch.cat([sections[index] for index in _CERTAINTIES], dim=1)
-
-
-def _leading_sections(features: Tensor) -> tuple[Tensor, ...]:
-    """The sections of `PerceptionOutput.features` up to the variance of the depth."""
-    sections: tuple[Tensor, ...] = features[:, : sum(_SIZES)].split(_SIZES, dim=1)
-    return sections
 
 
 def mask_moments(mask_BHW: Tensor, centres_N2: Tensor) -> Tensor:

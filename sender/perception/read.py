@@ -3,10 +3,8 @@
     boxes ─ crops, rolled as the camera is ─ perception, MoveNet ─┬─ refined boxes
                                                                   └─ verifier: presence
 
-The detector works on a small frame and confuses trees or bags with people.  Perception works on a crop at higher
-resolution, and on a negative crop its heat maps have no narrow peaks.  The verifier reads perception's uncertainties
-and the statistics of its trunk, but none of its predictions.  Where MoveNet gives a second opinion on the keypoints,
-its scores and the look make one verdict.
+The detector confuses trees or bags with people.  On a negative crop, perception's heat maps have no narrow peaks: the
+verifier reads its uncertainties and the statistics of its trunk, but none of its predictions, and MoveNet's scores.
 
 Shapes: B crops, J = 17 keypoints.
 """
@@ -319,12 +317,22 @@ class CameraRoll:
         self._seen = 0
 
     def observe(self, output: PerceptionOutput, crop: CropBox, step_s: float = USUAL_STEP_S) -> None:
-        """Takes one person of a frame (a batch of one), which was so much later than the last frame."""
-        up = upright(output, crop)
-        if up is None:
+        """Takes one person of a frame (a batch of one), which was so much later than the last frame.
+
+        Whose feet (or hips) and shoulders are not located says nothing, nor does who is nearly as wide as high, sitting
+        or lying.
+        """
+        located = output.located[0].numpy()
+        lower = _ANKLES if located[_ANKLES].all() else _HIPS
+        if not (located[_SHOULDERS].all() and located[lower].all()):
+            return
+        places = crop.to_pixels(output.keypoints_2d[0].float().numpy()).astype(np.float64)
+        up = places[_SHOULDERS].mean(axis=0) - places[lower].mean(axis=0)
+        length = float(np.linalg.norm(up))
+        if length <= np.linalg.norm(places[_SHOULDERS[0]] - places[_SHOULDERS[1]]):
             return
         self._seen += 1
-        self._mean += max(1 - math.exp(-step_s / _MEAN_S), 1 / self._seen) * (up - self._mean)
+        self._mean += max(1 - math.exp(-step_s / _MEAN_S), 1 / self._seen) * (up / length - self._mean)
         if self._seen < _LEAST_SEEN:
             return
         found = float(np.arctan2(self._mean[0], -self._mean[1]))
@@ -332,22 +340,6 @@ class CameraRoll:
         wanted = found if certain and abs(found) >= _LEAST - (_CHANGE if self.radians else 0.0) else 0.0
         if abs(wanted - self.radians) > _CHANGE:
             self.radians = wanted
-
-
-def upright(output: PerceptionOutput, crop: CropBox) -> Float64Array | None:
-    """The direction (2,) in the frame, of length one, from the feet (or hips) to the shoulders, if they are located.
-
-    A person who is nearly as wide as high, sitting or lying, says little; None is returned.
-    """
-    located = output.located[0].numpy()
-    lower = _ANKLES if located[_ANKLES].all() else _HIPS
-    if not (located[_SHOULDERS].all() and located[lower].all()):
-        return None
-    places = crop.to_pixels(output.keypoints_2d[0].float().numpy()).astype(np.float64)
-    up = places[_SHOULDERS].mean(axis=0) - places[lower].mean(axis=0)
-    length = float(np.linalg.norm(up))
-    across = np.linalg.norm(places[_SHOULDERS[0]] - places[_SHOULDERS[1]])
-    return up / length if length > across else None
 
 
 # A frame that is later than a key frame by more is one, too.

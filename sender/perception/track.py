@@ -133,7 +133,14 @@ class DriftDetector:
 
     def observe(self, evidence: Evidence, step_s: float = USUAL_STEP_S) -> None:
         """Takes what a frame showed, which was so much later than the last one."""
-        unsteady = self.last is not None and _has_jumped(self.last.box, evidence.box)
+        unsteady = False
+        if self.last is not None:
+            # Area or aspect change faster than a person's do.
+            old, new = (np.maximum(box[2:] - box[:2], 1) for box in (self.last.box, evidence.box))
+            wider, higher = np.log(new / old).tolist()
+            unsteady = abs(wider + higher) > np.log(_MAX_AREA_CHANGE) or abs(wider - higher) > np.log(
+                _MAX_ASPECT_CHANGE
+            )
         unsteady |= self.clear_box is not None and not self._is_stationary(evidence.box)
         improbable = evidence.fill < _MIN_FILL or evidence.presence < _CLEAR_PRESENCE or evidence.is_nobody
         self.search_due = not evidence.is_clear and (improbable or self.contradictions > 0 or unsteady)
@@ -168,13 +175,6 @@ class DriftDetector:
 
     def _is_stationary(self, box: Box) -> bool:
         return self.clear_box is not None and intersection_over_union(self.clear_box, box) >= _STATIONARY_IOU
-
-
-def _has_jumped(old: Box, new: Box) -> bool:
-    """Whether area or aspect has changed faster than a person's does."""
-    width, height = np.log(np.maximum(new[2:] - new[:2], 1) / np.maximum(old[2:] - old[:2], 1)).tolist()
-    larger, wider = abs(width + height), abs(width - height)
-    return bool(larger > np.log(_MAX_AREA_CHANGE) or wider > np.log(_MAX_ASPECT_CHANGE))
 
 
 T = TypeVar("T")

@@ -1,14 +1,10 @@
 """Lifts people over time: what is remembered of their last frames, and what the lifting network makes of it.
 
-A frame in which somebody was not found is remembered, too: they may be behind something, and go on moving.
+A frame in which somebody was not found is remembered, too: they may be behind something, and go on moving.  All windows
+have as many frames, so that the network is one graph; those that a window lacks are masked.
 
-Times are seconds on the source's clock.
-
-The lifting network in use: windows of people → bodies in the frame that is estimated.
-
-All windows have as many frames, so that the network is one graph; those that a window lacks are masked.
-
-Shapes: B people, T frames, F columns of a token, E = 80 entries, K = 17 keypoints.
+Shapes: B people, T frames, F columns of a token, E = 80 entries, K = 17 keypoints; times are seconds on the source's
+clock.
 """
 
 import math

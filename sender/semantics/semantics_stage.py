@@ -1,25 +1,14 @@
-"""Perceived people to labels, frame after frame: fits, lifting, build, smoothing, confidences.
+"""The semantics stage: perception's output for each person → semantic labels in the frame's camera space.
 
-    mask, across the hips, between, at the waist ─ widths ─┐
-    widths of the body of this shape, and of clothes ──────┴─ logarithms of ratios ─ means of the person ─ shape
+    perception's output ─┬─ pose head, refinement ─ smoothing ─ lifting ─ heads ─ bodies ─┬─ labels
+                         ├─ colours, confidences ─────────────────────────────────────────┤
+                         └─ masks ─ build ────────────────────────────────────────────────┘
 
-Perception reads a build from one crop: people are on average as wide as their masks, each one a tenth wider or less
-wide.  Means over looks change `shape` to its most probable value where lengths stay.  Looks are of upright people who
-face the camera, where no arm is beside the trunk.
+A build is how wide the body is. Perception reads it from one crop: people are on average as wide as their masks, each
+one a tenth wider or less wide.  Means over looks change `shape` to its most probable value where lengths stay.  Looks
+are of upright people who face the camera, where no arm is beside the trunk.
 
-Shapes: E label entries, L = 3 levels.
-
-Estimates bodies: what is fitted to each frame, smoothed over the frames around, and lifted.
-
-    perception's output ── pose head, refinement ── smoothing ── lifting ── heads ── bodies
-
-Shapes: B people.
-
-The semantics stage: perception's output for each person → semantic labels in the frame's camera space.
-
-perception's output ─┬─ bodies, by the frames around ─┬─ labels
-                     ├─ colours, confidences ─────────┤
-                     └─ masks ─ build ────────────────┘
+Shapes: B people, E label entries, L = 3 levels.
 """
 
 from collections import deque
@@ -46,7 +35,7 @@ from sender.perception.track import Memory, ObservedPerson
 from sender.semantics.bodies import ENTRIES, Bodies, entries_in_crops
 from sender.semantics.confidence import KeypointConfidence, evidence
 from sender.semantics.lifter import FRAMES, Lifter, RecentFrames, observations
-from sender.semantics.refine import CropFits, HeadPlacement, in_frame
+from sender.semantics.refine import CropFits, in_frame, with_heads
 from sender.semantics.smoothing import LATER_S, FixedLagSmoother
 from sender.semantics.visibility import RegionColours, SteadyConfidence, limb_log_odds
 
@@ -257,12 +246,11 @@ class BodyEstimator:
 
     Args:
         strength: of `FixedLagSmoother`; 0 leaves each frame as it is.
-        heads: moves bodies to where landmarks have their heads.
         lifter: rights what is smoothed.
     """
 
-    def __init__(self, fits: CropFits, strength: float, heads: HeadPlacement, lifter: Lifter) -> None:
-        self._fits, self._strength, self._heads, self._lifter = fits, strength, heads, lifter
+    def __init__(self, fits: CropFits, strength: float, lifter: Lifter) -> None:
+        self._fits, self._strength, self._lifter = fits, strength, lifter
         self._smoother = FixedLagSmoother(strength) if strength else None
         self._frames = RecentFrames()
         # Of the frames with people that were observed, oldest first.
@@ -272,11 +260,11 @@ class BodyEstimator:
     @classmethod
     def load(cls, config: SmoothingConfig, device: torch.device = CPU) -> Self:
         """With the shipped weights; raises WeightsError where they are missing, damaged or of another version."""
-        return cls(CropFits.load(device), config.smoothing, HeadPlacement.load(), Lifter.load(device))
+        return cls(CropFits.load(device), config.smoothing, Lifter.load(device))
 
     def anew(self, strength: float) -> Self:
         """Another estimator by the same networks, which smooths so much (`--smoothing`)."""
-        return type(self)(CropFits(self._fits.fitter), strength, self._heads, self._lifter)
+        return type(self)(CropFits(self._fits.fitter), strength, self._lifter)
 
     @property
     def smooths(self) -> bool:
@@ -324,14 +312,12 @@ class BodyEstimator:
         rows = zip(observed, _in_crops(smoothed, observed, camera), strict=True)
         windows = [self._frames.window(each.person, time_s, FRAMES).where_smoothed(row) for each, row in rows]
         entries, keypoints = self._lifter.lifted(windows, camera)
-        return self._placed(replace(found, entries=entries, keypoints=keypoints), observed, camera)
+        return replace(found, entries=with_heads(entries, observed, camera), keypoints=keypoints)
 
     def alone(self, observed: Sequence[ObservedPerson], camera: Camera) -> Bodies:
         """Those of B ≥ 1 people of whom there is no other frame."""
-        return self._placed(self._fits.alone(observed, camera), observed, camera)
-
-    def _placed(self, bodies: Bodies, observed: Sequence[ObservedPerson], camera: Camera) -> Bodies:
-        return replace(bodies, entries=self._heads.placed(bodies.entries, observed, camera))
+        bodies = self._fits.alone(observed, camera)
+        return replace(bodies, entries=with_heads(bodies.entries, observed, camera))
 
 
 def _in_crops(labels: Sequence[FloatArray], observed: Sequence[ObservedPerson], camera: Camera) -> FloatArray:

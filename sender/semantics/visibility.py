@@ -1,21 +1,18 @@
-"""Which limbs nobody sees, steady confidences of the others, and the colours of regions.
+"""Which limbs nobody sees, steady confidences of the others, and the colours of regions, the `appearance` labels.
 
 A limb is seen by one of its outer keypoints: elbow or wrist, knee or ankle, any of the head's.  Both the heat map and
 the fitted body have to place it in the picture, and perception has to think it visible.  Legs whose hip both place
-below the picture are not seen: what is read there is a hand, a table or cloth.
-
-In a stream the evidence is averaged, sooner upwards than downwards: a limb that comes into view is seen within 0.2 s,
-one that a hand covers for a moment stays seen.
+below the picture are not seen: what is read there is a hand, a table or cloth.  In a stream the evidence is averaged,
+sooner upwards than downwards: a limb that comes into view is seen within 0.2 s, one that a hand covers for a moment
+stays seen.
 
 The thresholds are of the validation split.  Of rendered legs and arms whose outer keypoints are all visible 99.7 % are
 kept, in photographs 97 % and 100 %; of legs beyond the edge of the picture, 82 to 88 % are found.  Of hidden arms only
 one in four is: most are behind their person, where perception can follow them.
 
-The `appearance` labels: the colour of each body region, averaged over frames.
-
-A frame shows one side of a person.  Each region keeps a running mean weighted by its visible area, which gets more
-accurate the longer the person is seen.  A region that was never visible takes the colour of its mirror image, or of a
-neighbour that usually has the same colour; a garment of which nothing is seen has what is worn with the others.
+A frame shows one side of a person: each region's colour is a running mean weighted by its visible area.  A region that
+was never visible takes the colour of its mirror image, or of a neighbour that usually has the same colour; a garment of
+which nothing is seen has what is worn with the others.
 """
 
 import math

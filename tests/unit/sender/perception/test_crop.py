@@ -67,7 +67,7 @@ def test_body_in_frame_projects_to_its_position_in_crop() -> None:
     extent, u, v = 2.0, 0.55, 0.45
     in_crop = np.array([(u - 0.5) * extent, (v - 0.5) * extent, extent * nominal], np.float32)
     root = axis_angle_to_matrix(torch.tensor([0.1, 0.4, -0.2])).numpy()
-    orientation, translation = to_frame(root, in_crop, crop, camera)
+    orientation, translation = to_frame(root, in_crop, ray_rotation(crop, camera))
     expected = crop.to_pixels(np.array([u, v], dtype=np.float32))
     assert np.abs(project(translation) - expected).max() < 0.02 * crop.side
     assert np.allclose(orientation, ray_rotation(crop, camera) @ root, atol=1e-6)
@@ -77,7 +77,7 @@ def test_body_far_off_the_axis_has_the_size_that_the_crop_shows() -> None:
     crop = crop_around((1250, 700), 200)
     extent = 2.0
     in_crop = np.array([0.0, 0.0, extent * CAMERA.focal_px / crop.side], np.float32)
-    orientation, translation = to_frame(np.eye(3, dtype=np.float32), in_crop, crop, CAMERA)
+    orientation, translation = to_frame(np.eye(3, dtype=np.float32), in_crop, ray_rotation(crop, CAMERA))
     one, other = (
         np.diff(project(np.stack([translation, translation + 0.1 * side])), axis=0)[0] for side in orientation.T[:2]
     )

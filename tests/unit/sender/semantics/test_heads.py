@@ -10,7 +10,7 @@ from common.labels import LABEL_SIZE
 from sender.face.head import FRONT, HeadPoseReader
 from sender.perception.crop import CropBox
 from sender.semantics.bodies import ENTRIES
-from sender.semantics.refine import HeadPlacement, head_in_crop
+from sender.semantics.refine import head_in_crop, with_heads
 from tests.support.pictures.preview_samples import MASK, observed
 from tests.support.pictures.shown_heads import shown_head
 
@@ -26,7 +26,7 @@ def test_only_bodies_with_heads_move_and_to_where_these_are_seen(
     assert CLOSE.head is not None
     entries = np.random.default_rng(0).normal(0, 0.5, (2, ENTRIES)).astype(np.float32)
     entries[:, 0:6] = [1, 0, 0, 0, 1, 0]
-    placed = HeadPlacement.load().placed(entries, [WITHOUT, CLOSE], CAMERA)
+    placed = with_heads(entries, [WITHOUT, CLOSE], CAMERA)
     np.testing.assert_array_equal(placed[0], entries[0])
     labels = torch.zeros(1, LABEL_SIZE)
     labels[0, :ENTRIES] = torch.from_numpy(placed[1])

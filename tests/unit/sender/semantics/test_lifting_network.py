@@ -8,7 +8,7 @@ import torch
 
 from common.arrays import FloatArray
 from common.frames import Camera
-from sender.perception.crop import CropBox, to_frame
+from sender.perception.crop import CropBox, ray_rotation, to_frame
 from sender.semantics.bodies import CROSS, ENTRIES, orientation, pelvis_in_crop
 from sender.semantics.lifting_network import (
     FITTED,
@@ -89,7 +89,7 @@ def test_predicted_bodies_are_where_each_crop_has_them(name: str) -> None:
     for row, crop in enumerate(_CROPS):
         own = getattr(window, name)[0, row : row + 1]
         pelvis = pelvis_in_crop(own, np.full((1, 1), _CAMERA.focal_px / crop.side, np.float32))
-        turn, place = to_frame(orientation(own, CROSS)[0], pelvis[0], crop, _CAMERA)
+        turn, place = to_frame(orientation(own, CROSS)[0], pelvis[0], ray_rotation(crop, _CAMERA))
         npt.assert_allclose(turns[row], turn, atol=1e-4)
         npt.assert_allclose(pelvises[row], place, atol=2e-3)
 
