@@ -1,34 +1,24 @@
 """Kinds of clothes and hair: what one view shows of them, the network that reads it, and what views say together.
 
-What is said of a posterior: of each attribute the smallest set of values that is right often enough, or nothing.
-
-The probability that a set must have is chosen on people whom the network has not seen, so that nine of ten sets hold
-the truth.  Of people who are read as most people are, and of whom all that is usual remains possible, the most frequent
-value is right as often as what is read: their sets are not sent.
-
-What one view shows of a person's hair and clothes: small pictures of the parts of the body, and colours along limbs.
+    parts ─ PartEncoder ─ 11 tokens ─┐
+    colours along the limbs ─ token ─┼─ two layers ─ + ─ logits of each attribute's values ─ memory ─ what is said
+    perception's features ─── token ─┤              │
+                                     └──────────────┘
 
 The parts are squares placed by the keypoints that perception has found: upright along the spine, arms and legs along
-their bones, those of the right side mirrored, so that one encoder reads both.  A fourth channel has the probability
-that a pixel belongs to the person.
-
-Shapes: P = 11 parts of Q = 48 pixels, K = 45 places whose colour is compared with the face's.
-
-Accumulates what the views of one person say of hair and clothes.
+their bones, those of the right side mirrored, so that one encoder reads both; it begins with the layers of perception's
+stem.  A fourth channel has the probability that a pixel belongs to the person.
 
 The views of a clip repeat each other's errors: n of them count as n / (1 + 0.8 (n − 1)) independent ones, at most 1.25.
 A view whose posterior is spread out shows little of an attribute and counts little.
 
-The network that reads what a person wears from one view: parts of the picture → logits of each attribute's values.
+What is said of a posterior: of each attribute the smallest set of values that is right often enough, or nothing.  The
+probability that a set must have is chosen on people whom the network has not seen, so that nine of ten sets hold the
+truth.  Of people who are read as most people are, and of whom all that is usual remains possible, the most frequent
+value is right as often as what is read: their sets are not sent.
 
-    parts ─ PartEncoder ─ 11 tokens ─┐
-    colours along the limbs ─ token ─┼─ two layers ─ + ─ logits
-    perception's features ─── token ─┤              │
-                                     └──────────────┘
-
-The encoder begins with the layers of perception's stem.
-
-Shapes: B people, P parts, A = 8 attributes.
+Shapes: B people, P = 11 parts of Q = 48 pixels, K = 45 places whose colour is compared with the face's, A = 8
+attributes.
 """
 
 from collections.abc import Mapping, Sequence
@@ -298,15 +288,13 @@ class _Attribute:
         return np.asarray(scores / scores.sum(), np.float32)
 
 
-def _unknown() -> dict[str, _Attribute]:
-    return {name: _Attribute(np.zeros(len(values), np.float32)) for name, values in VALUES.items()}
-
-
 @dataclass(slots=True)
 class KindMemory:
     """What one person wears."""
 
-    attributes: dict[str, _Attribute] = field(default_factory=_unknown)
+    attributes: dict[str, _Attribute] = field(
+        default_factory=lambda: {name: _Attribute(np.zeros(len(each), np.float32)) for name, each in VALUES.items()}
+    )
 
     def add(self, posterior: Mapping[str, FloatArray]) -> None:
         """Adds the posterior of one view.

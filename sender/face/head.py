@@ -1,4 +1,4 @@
-"""A person's head: its shape from the landmarks of a second or two, and how it is turned.
+"""A person's head: its shape from the landmarks of a second or two, and where it is in a frame.
 
     aligned face ─ components z ─ (z − γ E a) W ─ robust mean r, of n looks ─┐
     what `shape` says of a head, s A ────────────────────────────────────────┴─ most probable entries h
@@ -8,11 +8,10 @@ the body's, and h has unit variance.  E is what facial actions do (`sender.face.
 they explain may be the head.  W makes the errors ε independent, of variance c + 1 / n: one look tells less than many,
 and c is what none tells.
 
+Where nose, eyes and ears of a head are, which way it is turned, and how large it is: where a keypoint is beside the
+landmarks near it, the similarity that lays the mean head over the landmarks says.
+
 Shapes: K components of an aligned face, E = 16 entries.
-
-The head from the landmarks of its face: nose, eyes and ears, which way it is turned, and how large it is.
-
-Where a keypoint is beside the landmarks near it, the similarity that lays the mean head over the landmarks says.
 """
 
 from dataclasses import dataclass

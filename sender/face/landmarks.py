@@ -1,25 +1,18 @@
 """Finds a face and its landmarks, and aligns them.
 
-Landmarks of one face: 468 points and, of each eye, lids and iris, by MediaPipe's network.
-
+    frame ─ detector for short range ─ regions
     keypoints of the head, or the last landmarks ─ region ─ crop ─ 468 points, score ─┬─ points
                                                         └── lips, eyes once more ─────┴─ lids, iris
 
+MediaPipe's networks: Bazarevsky et al., *BlazeFace: sub-millisecond neural face detection on mobile GPUs*, 2019;
 Grishchenko et al., *Attention mesh: high-fidelity face mesh prediction in real-time*, 2020.  A region is cut as the
 network was trained: 1.5 times the box of the points, upright by the line of the eyes.
 
-Landmarks in the frame of the head: what a face does, whichever way it is turned.
-
-A similarity lays the landmarks over a template, whose points are where the network finds its landmarks on the body's
-mean head.  Points that facial actions move weigh less.  Of an eye, lids and iris are offsets from the middle of the
-corners that are found with the lids, and once more the iris from the middle of those in the template: the first are
-exact in large pictures, in small ones the corners follow the iris.
-
-Large faces of a whole frame, by MediaPipe's detector for short range.
-
-    frame ─ letterboxed, 128² ─ 896 anchors ─ boxes, scores, points ─ regions
-
-Bazarevsky et al., *BlazeFace: sub-millisecond neural face detection on mobile GPUs*, 2019.
+Landmarks in the frame of the head tell what a face does, whichever way it is turned.  A similarity lays them over a
+template, whose points are where the network finds its landmarks on the body's mean head; points that facial actions
+move weigh less.  Of an eye, lids and iris are offsets from the middle of the corners that are found with the lids, and
+once more the iris from the middle of those in the template: the first are exact in large pictures, in small ones the
+corners follow the iris.
 """
 
 import math
@@ -31,8 +24,9 @@ import torch
 
 from common.arrays import Float64Array, FloatArray, Image
 from common.weights.landmark_networks import LEFT_EYE, LIPS, RIGHT_EYE, load_network
-from sender.perception.crop import CropBox, similarity
+from sender.perception.crop import CropBox, rolled_axes, similarity
 from sender.perception.detect import letterboxed, unsuppressed
+from sender.perception.heads import cell_centres
 
 if TYPE_CHECKING:
     from common.weights.graph import CompiledGraph
@@ -51,7 +45,7 @@ def region_of_keypoints(keypoints: FloatArray) -> CropBox:
     nose, left, right = np.asarray(keypoints[:3], np.float64)
     across = left - right
     roll = math.atan2(across[1], across[0])
-    axes = np.array([[math.cos(roll), -math.sin(roll)], [math.sin(roll), math.cos(roll)]])
+    axes = rolled_axes(roll)
     middle = (left + right) / 2
     aside, below = (nose - middle) @ axes
     side = math.hypot(_EYES * np.hypot(*across), _NOSE * below)
@@ -111,7 +105,12 @@ class FaceLandmarks:
     @property
     def region(self) -> CropBox:
         """Where the face is to be looked for in the next frame."""
-        return _around(self.points[:, :2], self.roll, _MARGIN)
+        points = self.points[:, :2]
+        centre, axes = points.mean(axis=0), rolled_axes(self.roll)
+        turned = (points - centre) @ axes
+        low, high = turned.min(axis=0), turned.max(axis=0)
+        middle, half = centre + axes @ ((low + high) / 2), (high - low).max() / 2
+        return CropBox.around([*(middle - half), *(middle + half)], _MARGIN, self.roll)
 
 
 class FaceReader:
@@ -153,16 +152,6 @@ def read_closely(
     """
     rough = reader.read(image, region, at_first)
     return rough and reader.read(image, rough.region, least_score)
-
-
-def _around(points: FloatArray, roll: float, margin: float) -> CropBox:
-    """The square around points (N, 2), which is turned as they are."""
-    centre = points.mean(axis=0)
-    axes = np.array([[math.cos(roll), -math.sin(roll)], [math.sin(roll), math.cos(roll)]])
-    turned = (points - centre) @ axes
-    low, high = turned.min(axis=0), turned.max(axis=0)
-    middle, half = centre + axes @ ((low + high) / 2), (high - low).max() / 2
-    return CropBox.around([*(middle - half), *(middle + half)], margin, roll)
 
 
 INNER_CORNER = 8
@@ -259,7 +248,10 @@ class FaceDetector:
 
     def __init__(self, network: "CompiledGraph") -> None:
         self._network = network
-        self._centres = _centres()
+        # (896, 2) of the anchors, 0…1.
+        self._centres = torch.cat(
+            [cell_centres(torch.empty(cells, cells)).repeat_interleave(anchors, dim=0) for cells, anchors in _GRIDS]
+        )
 
     @classmethod
     def load(cls) -> Self | None:
@@ -282,13 +274,3 @@ class FaceDetector:
         marks = points[unsuppressed(boxes, scores, _NMS_IOU)][:, [2 + _NOSE_MARK, 2 + _LEFT_EYE, 2 + _RIGHT_EYE]]
         pixels = _DETECTOR_PX * marks.numpy() @ letterbox.turn[:, :2].T + letterbox.turn[:, 2]
         return [region_of_keypoints(each.astype(np.float32)) for each in pixels]
-
-
-def _centres() -> torch.Tensor:
-    """(896, 2) of the anchors, 0…1."""
-    grids = []
-    for cells, anchors in _GRIDS:
-        line = (torch.arange(cells) + 0.5) / cells
-        y, x = torch.meshgrid(line, line, indexing="ij")
-        grids.append(torch.stack([x, y], dim=-1).reshape(-1, 2).repeat_interleave(anchors, dim=0))
-    return torch.cat(grids)

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field, replace
 from typing import Self
 
 import numpy as np
+from scipy.spatial.transform import Rotation
 
 from common.arrays import Float64Array, FloatArray
 from common.body.anatomy import KEYPOINT_INDEX, MIRROR_SIGNS
@@ -21,10 +22,9 @@ from common.body.model import BodyModel
 from common.frames import Camera
 from common.labels import GROUP_BY_NAME
 from common.weights.devices import to_numpy
-from sender.hands.fit import GROUPS, HANDS, SIDES, FingerLabels, HandFitter, Quaternion, Wrists, apart, between
+from sender.hands.fit import GROUPS, HANDS, SIDES, FingerLabels, HandFitter, Wrists, between
 from sender.hands.landmarks import HandReader, Place, SeenHand, crop_of_forearm, crop_of_landmarks
-from sender.people.reading_schedule import Turn
-from sender.people.view import PeopleView, PersonView
+from sender.people.view import PeopleView, PersonView, Turn
 from sender.perception.crop import CropBox, ray_rotation
 from sender.perception.track import HELD_S, Memory, ObservedPerson
 
@@ -78,8 +78,8 @@ class _Hand:
     target: Float64Array | None = None
     shown: Float64Array | None = None
     angles: Float64Array | None = None
-    target_twist: Quaternion | None = None
-    twist: Quaternion | None = None
+    target_twist: Rotation | None = None
+    twist: Rotation | None = None
     read_s: float = -math.inf
     score: float = 0.0
 
@@ -172,7 +172,7 @@ class HandsStage:
         orientation = ray_rotation(at, camera) @ (mirror[:, None] * fitted.orientation * mirror)
         twist = self._wrists.against_forearm(labels, orientation, int(not left))
         if twist is not None and hand.target_twist is not None:
-            twist = between(hand.target_twist, twist, _share(apart(hand.target_twist, twist)))
+            twist = between(hand.target_twist, twist, _share((hand.target_twist.inv() * twist).magnitude()))
         hand.target_twist = twist
         return True
 

@@ -1,6 +1,6 @@
 """Whose turn it is, and what waits while a frame has no time."""
 
-from sender.people.reading_schedule import ReadingSchedule, Turn
+from sender.people.view import ReadingSchedule, Turn
 from sender.perception.track import Memory, TrackedPerson
 
 

@@ -9,7 +9,7 @@ from common.clock import Clock
 from common.frames import Camera
 from sender.capture.source import CapturedFrame
 from sender.lookahead import Perceived
-from sender.preview.shared import (
+from sender.preview.video import (
     BYTES_PER_S,
     MAX_JPEG_BYTES,
     SharedPreview,
