@@ -78,6 +78,11 @@ PART_PX = 48
 PARTS_PX = 256
 """Side of the crop that the parts are cut from."""
 _HEAD, _FACE = ("nose", "left_ear", "right_ear"), ("nose", "left_eye", "right_eye")
+_LIMBS = [
+    [KEYPOINT_INDEX[f"{side}_{joint}"] for joint in joints]
+    for joints in (("shoulder", "elbow", "wrist"), ("hip", "knee", "ankle"))
+    for side in ("left", "right")
+]
 _ALONG_LIMB = 9
 _ON_HEAD = 9
 PLACES = 4 * _ALONG_LIMB + _ON_HEAD
@@ -129,12 +134,10 @@ def part_transforms(keypoints: FloatArray) -> Float64Array:
     rows.append(_square(0.6 * shoulders + 0.4 * head, _SIDES["bust"] * scale, neck))
     rows.append(_square((shoulders + hips) / 2, _SIDES["torso"] * scale, spine))
     rows.append(_square(0.65 * hips + 0.35 * knees, _SIDES["hips"] * scale, _direction(knees, hips, spine)))
-    for limb in (("shoulder", "elbow", "wrist"), ("hip", "knee", "ankle")):
-        for side in ("left", "right"):
-            first, middle, last = (at[KEYPOINT_INDEX[f"{side}_{name}"]] for name in limb)
-            length = max(float(np.linalg.norm(first - middle) + np.linalg.norm(middle - last)), 0.6 * scale)
-            centre = (first + 2 * middle + last) / 4
-            rows.append(_square(centre, 1.15 * length, _direction(last, first, spine), mirrored=side == "right"))
+    for (first, middle, last), right in zip(at[_LIMBS], (False, True) * 2, strict=True):
+        length = max(float(np.linalg.norm(first - middle) + np.linalg.norm(middle - last)), 0.6 * scale)
+        centre = (first + 2 * middle + last) / 4
+        rows.append(_square(centre, 1.15 * length, _direction(last, first, spine), mirrored=right))
     for side in ("left", "right"):
         knee, ankle = at[KEYPOINT_INDEX[f"{side}_knee"]], at[KEYPOINT_INDEX[f"{side}_ankle"]]
         along = _direction(ankle, knee, spine)
@@ -176,12 +179,10 @@ def _places(at: Float64Array) -> Float64Array:
     """(K, 2) in crop units."""
     shoulders, hips = _middle(at, "shoulder"), _middle(at, "hip")
     steps = np.linspace(0.05, 1.95, _ALONG_LIMB)[:, None]
-    rows = []
-    for limb in (("shoulder", "elbow", "wrist"), ("hip", "knee", "ankle")):
-        for side in ("left", "right"):
-            first, middle, last = (at[KEYPOINT_INDEX[f"{side}_{name}"]] for name in limb)
-            upper = first + steps * (middle - first)
-            rows.append(np.where(steps < 1, upper, middle + (steps - 1) * (last - middle)))
+    rows = [
+        np.where(steps < 1, first + steps * (middle - first), middle + (steps - 1) * (last - middle))
+        for first, middle, last in at[_LIMBS]
+    ]
     head = at[[KEYPOINT_INDEX[name] for name in _HEAD]].mean(axis=0)
     scale = _torso_length(at, shoulders, hips)
     up = _direction(shoulders, head, np.array([0.0, -1.0]))

@@ -24,8 +24,8 @@ from common.arrays import Float64Array, FloatArray
 from common.frames import Camera
 from common.weights.loader import load_weights
 from sender.face.actions import FaceActions
-from sender.face.landmarks import LEFT_CORNERS, RIGHT_CORNERS, AlignedFace, FaceLandmarks
-from sender.perception.crop import CropBox, ray_rotation, similarity
+from sender.face.landmarks import LEFT_CORNERS, RIGHT_CORNERS, AlignedFace, Alignment, FaceLandmarks
+from sender.perception.crop import CropBox, ray_rotation
 
 WEIGHTS_NAME = "head_reading"
 _EXPRESSION_SHARE = np.float32(0.5)
@@ -175,30 +175,22 @@ class HeadPose:
 
 
 class HeadPoseReader:
-    """Reads heads from the landmarks of faces.
+    """Reads heads from the landmarks of faces, which `alignment` lays over the mean head."""
 
-    Args:
-        template: (468, 3) landmarks on the mean head, metres, about their mean.
-        weights: (468,) of the landmarks.
-    """
-
-    def __init__(self, template: FloatArray, weights: FloatArray) -> None:
-        self._template = template.astype(np.float64)
-        self._shares: Float64Array = weights.astype(np.float64) / weights.sum()
-        middles = np.stack([self._template[list(near)].mean(axis=0) for near in _NEAR])
-        self._beside: Float64Array = np.array(_PLACES_M) - middles
+    def __init__(self, alignment: Alignment) -> None:
+        self._alignment = alignment
+        middles = np.stack([alignment.template[list(near)].mean(axis=0) for near in _NEAR])
+        self._places = np.array(_PLACES_M) - alignment.middle
+        self._beside: Float64Array = self._places - middles
 
     @classmethod
     def load(cls) -> Self:
         """With the template of the network of facial actions; raises WeightsError where that is missing."""
-        network = FaceActions.load()
-        return cls(network.template.numpy(), network.weights.numpy())
+        return cls(FaceActions.load().alignment())
 
     def __call__(self, face: FaceLandmarks) -> HeadPose:
         """The head of a face."""
-        rotation, scale, origin = similarity(self._template, face.points, self._shares)
+        rotation, scale, middle = self._alignment.similarity(face)
         middles = np.stack([face.points[list(near)].mean(axis=0) for near in _NEAR])
         keypoints = (middles + scale * self._beside @ rotation.T)[:, :2].astype(np.float32)
-        middle = self._shares @ self._template
-        places = (np.array(_PLACES_M) - middle) @ rotation.T
-        return HeadPose(face, keypoints, places, (origin + scale * rotation @ middle)[:2], scale)
+        return HeadPose(face, keypoints, self._places @ rotation.T, middle[:2], scale)

@@ -202,13 +202,19 @@ class Alignment:
     def __init__(self, template: FloatArray, weights: FloatArray) -> None:
         if not weights.sum() > 0:
             raise ValueError("no point of the template has weight")
-        self._weights = (weights / weights.sum()).astype(np.float64)
-        self._centred = template - self._weights @ template
+        self._weights: Float64Array = (weights / weights.sum()).astype(np.float64)
+        # The weighted middle, and the points about it.
+        self.middle: Float64Array = self._weights @ template
+        self.template: Float64Array = template - self.middle
+
+    def similarity(self, face: FaceLandmarks) -> tuple[Float64Array, float, Float64Array]:
+        """Rotation (3, 3), scale and position (3,) that lay the template, about its middle, over a face."""
+        return similarity(self.template, face.points, self._weights)
 
     def align(self, face: FaceLandmarks) -> AlignedFace:
         """Lays a face over the template."""
-        rotation, scale, centre = similarity(self._centred, face.points, self._weights)
-        moved = (face.points - centre) @ rotation / scale - self._centred
+        rotation, scale, centre = self.similarity(face)
+        moved = (face.points - centre) @ rotation / scale - self.template
         eyes = self._eyes(face, centre, rotation / scale)
         features = np.concatenate([moved.ravel(), eyes.ravel()]) / UNIT_M
         lips = _apart(face.points[_UPPER_LIP, :2], face.points[_LOWER_LIP, :2])
@@ -224,7 +230,7 @@ class Alignment:
         offsets = np.concatenate([face.lids, face.iris[:, :1]], axis=1) - middle
         depth = face.points[_CORNERS, 2].mean(axis=1)
         iris = np.concatenate([face.iris[:, 0], depth[:, None]], axis=1) - centre
-        of_template = iris @ back - self._centred[_CORNERS].mean(axis=1)
+        of_template = iris @ back - self.template[_CORNERS].mean(axis=1)
         return np.concatenate([offsets @ back[:2, :2], of_template[:, None, :2]], axis=1)
 
 

@@ -2,7 +2,8 @@
 
 The keypoints head (2) gives heat maps, their soft-argmax, and 3D positions averaged under the heat maps; the pose head
 (3) joint rotations, shape, hands and camera; the others depth (4, 5), person mask and body parts.  Each says how sure
-it is.
+it is.  All are made for `channels`, C_i of each scale, finest first, a task `token` of some width, and have maps of
+`width` channels inside.
 
 Shapes: B batch; K scales, of which X_i is (B, C_i, H_i, W_i); J = 17 COCO keypoints, R = 22 joints, H×W cells.
 """
@@ -96,12 +97,6 @@ class MultiScaleFusion(nn.Module):
     """Σ_i of the scale branches (eq. 2), each upsampled to the finest scale; the task token scales the channels.
 
     The coarser scales are summed and refined before the finest is added.
-
-    Args:
-        channels: C_i of each scale, finest first.
-        hidden: width between the two convolutions of a branch.
-        outputs: channels of the fused map.
-        token: width of the task token.
     """
 
     def __init__(self, channels: Sequence[int], hidden: int, outputs: int, token: int) -> None:
@@ -174,13 +169,7 @@ def pool(maps_BCHW: Tensor, attention_BJHW: Tensor) -> Tensor:
 
 
 class KeypointsHead(nn.Module):
-    """Multi-scale fusion to heat maps (eq. 2), and location maps of x, y and z for every keypoint.
-
-    Args:
-        channels: C_i of each scale, finest first.
-        token: width of the task token.
-        width: channels of the fused map.
-    """
+    """Multi-scale fusion to heat maps (eq. 2), and location maps of x, y and z for every keypoint."""
 
     def __init__(self, channels: Sequence[int], token: int, width: int = 64) -> None:
         super().__init__()
@@ -298,8 +287,6 @@ class PoseHead(nn.Module):
     """An MLP over scale statistics, the task token, and the features and geometry of the keypoints.
 
     Args:
-        channels: C_i of each scale, finest first.
-        token: width of the task token.
         geometry: number of geometric inputs (positions, depths, standard deviations).
         summary: width of the weighted statistics, which the semantics stage reads too.
     """
@@ -367,13 +354,7 @@ class GlobalContext(nn.Module):
 
 
 class DepthHead(nn.Module):
-    """ReLU(Deconv(Σ_k β_k · Conv3×3(LN(X_k)))) (eq. 4), at twice the resolution of the finest scale.
-
-    Args:
-        channels: C_k of each scale, finest first.
-        token: width of the task token.
-        width: channels of the weighted sum.
-    """
+    """ReLU(Deconv(Σ_k β_k · Conv3×3(LN(X_k)))) (eq. 4), at twice the resolution of the finest scale."""
 
     def __init__(self, channels: Sequence[int], token: int, width: int = 24) -> None:
         super().__init__()
@@ -399,14 +380,7 @@ class DepthHead(nn.Module):
 
 
 class MaskHead(nn.Module):
-    """Multi-scale fusion to person mask and part map, at twice the resolution of the finest scale (pixel shuffle).
-
-    Args:
-        channels: C_i of each scale, finest first.
-        token: width of the task token.
-        parts: number of body parts, background included.
-        width: channels of the fused map.
-    """
+    """Multi-scale fusion to person mask and part map, at twice the resolution of the finest scale (pixel shuffle)."""
 
     def __init__(self, channels: Sequence[int], token: int, parts: int, width: int = 48) -> None:
         super().__init__()

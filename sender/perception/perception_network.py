@@ -258,10 +258,6 @@ class TaskPositionEncoding(nn.Module):
     """PE_task(p) = PE(p) + a learned term of task and position (eq. 1).
 
     PE(p) is added to the patches before the trunk; each head adds PE_task(p) of its own task to the trunk's patches.
-
-    Args:
-        grid: side of the patch grid that the encoding is learned on, in patches; other grids are interpolated.
-        tasks: T, the number of heads.
     """
 
     def __init__(self, channels: int, grid: int, tasks: int) -> None:
@@ -271,22 +267,13 @@ class TaskPositionEncoding(nn.Module):
         nn.init.trunc_normal_(self.shared, std=0.02)
         nn.init.trunc_normal_(self.conditioned, std=0.02)
 
-    def trunk(self, size: tuple[int, int]) -> Tensor:
-        """PE(p), (1, C, H, W)."""
-        return resample_grid(self.shared, size)
-
-    def head(self, task: int, size: tuple[int, int]) -> Tensor:
-        """PE_task(p) of one task, (1, C, H, W)."""
-        return resample_grid(self.shared + self.conditioned[task : task + 1], size)
+    def forward(self, size: tuple[int, int], task: int | None = None) -> Tensor:
+        """(1, C, H, W) PE(p), or PE_task(p) of one task."""
+        return resample_grid(self.shared if task is None else self.shared + self.conditioned[task : task + 1], size)
 
 
 class TaskMask(nn.Module):
-    """M_task of all blocks, as an additive mask for timm's attention.
-
-    Args:
-        head_size: d, the width of one attention head.
-        grid: side of the patch grid that the bias is learned on, in patches.
-    """
+    """M_task of all blocks, as an additive mask for timm's attention, whose heads are d = `head_size` wide."""
 
     def __init__(self, blocks: int, heads: int, head_size: int, grid: int, tasks: int) -> None:
         super().__init__()
@@ -319,11 +306,8 @@ class PerceptionConfig:
         size: side of the crops that the network reads of streams, pixels.
         still_size: the same of photographs, whose sender has time; 0: `size`.
         grid: side of the patch grid that encodings are learned on, in patches; other grids are interpolated.
-        width: C, channels of the trunk.
-        depth: blocks of the trunk.
-        heads: attention heads of a block.
-        quarter: channels of the stem at stride 4.
-        eighth: channels of the stem at stride 8.
+        width, depth, heads: C, channels of the trunk; its blocks; attention heads of each.
+        quarter, eighth: channels of the stem at stride 4, and at stride 8.
         refinements: residual blocks of the stem at stride 8, after the first.
         keypoint_width: channels of the keypoint head's fused map.
         parts: body parts with the background, which this version of the program knows.
@@ -416,7 +400,7 @@ class PerceptionNet(nn.Module):
         quarter, eighth = self.stem(image_B3SS * 4.0 - 2.0)
         x_BCHW = self.patches(eighth)
         size = (x_BCHW.shape[-2], x_BCHW.shape[-1])
-        x_BCHW = x_BCHW + self.position.trunk(size)
+        x_BCHW = x_BCHW + self.position(size)
         tokens = self.task_tokens.expand(len(x_BCHW), -1, -1)
         x_BNC = torch.cat([x_BCHW.flatten(2).transpose(1, 2), tokens], dim=1)
         scales = [quarter, eighth]
@@ -429,5 +413,5 @@ class PerceptionNet(nn.Module):
     def head_input(self, scales: list[Tensor], task: int) -> list[Tensor]:
         """The scales as one head reads them: PE_task (1) is added to those of the trunk."""
         size = (scales[-1].shape[-2], scales[-1].shape[-1])
-        encoding = self.position.head(task, size)
+        encoding = self.position(size, task)
         return [x + encoding if x.shape[1] == encoding.shape[1] and x.shape[-2:] == size else x for x in scales]

@@ -12,7 +12,7 @@ Shapes: B people, E label entries, L = 3 levels.
 """
 
 from collections import deque
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import Self
 
@@ -129,14 +129,18 @@ class TrunkWidths:
         axes = np.array([[down[1], -down[0]], down])
         expected = (self.mean + entries[_SHAPE] @ self.by_shape) * turn[0, 0] + _CLOTHES_M
         arms = _arms((keypoints - hips) @ axes.T / px_per_m)
-        ratios = np.full(len(_LEVELS), np.nan)
+        stands = (keypoints[_KNEES, 1] - keypoints[_HIPS, 1] > _HANGING * length_px).all()
+        mask, ratios = to_numpy(person.output.mask_logits[0]), np.full(len(_LEVELS), np.nan)
         for row, (level, width) in enumerate(zip(_LEVELS, expected, strict=True)):
             height_m = -level * length_px / px_per_m
-            if (level == 0.0 and not _stands(keypoints, length_px)) or _is_beside(arms, height_m, width / 2 + _ARM_M):
+            # Thighs of somebody who sits make the hips wider.
+            if (level == 0.0 and not stands) or _is_beside(arms, height_m, width / 2 + _ARM_M):
                 continue
             across = np.arange(-width / 2 - _REACH_M, width / 2 + _REACH_M, _STEP_M)
             line = hips + px_per_m * (np.column_stack([across, np.full_like(across, height_m)]) @ axes)
-            seen = _run(_on_mask(person, line), line, camera)
+            x, y = (person.crop.to_units(line.astype(np.float32)) * len(mask) - 0.5).astype(np.float32).T
+            logits = cv2.remap(mask, x[None], y[None], cv2.INTER_LINEAR, None, cv2.BORDER_REPLICATE)[0]
+            seen = _run(np.asarray(logits), line, camera)
             if seen:
                 ratios[row] = np.log(seen * _STEP_M / width)
         return None if np.isnan(ratios).all() else ratios
@@ -216,18 +220,6 @@ def _is_beside(arms: FloatArray, height: float, reach: float) -> bool:
     nearest = start + share[:, None] * (end - start)
     near = np.abs(nearest[:, 1] - height) < _ARM_M
     return bool((near & (np.abs(nearest[:, 0]) < reach)).any())
-
-
-def _stands(keypoints: FloatArray, length_px: float) -> bool:
-    """Whether both thighs hang: those of somebody who sits make the hips wider."""
-    return bool((keypoints[_KNEES, 1] - keypoints[_HIPS, 1] > _HANGING * length_px).all())
-
-
-def _on_mask(person: ObservedPerson, line: FloatArray) -> FloatArray:
-    """(N,) logits of a person's mask at pixels (N, 2) of the frame."""
-    mask = to_numpy(person.output.mask_logits[0])
-    x, y = (person.crop.to_units(line.astype(np.float32)) * len(mask) - 0.5).astype(np.float32).T
-    return np.asarray(cv2.remap(mask, x[None], y[None], cv2.INTER_LINEAR, None, cv2.BORDER_REPLICATE)[0])
 
 
 def _run(logits: FloatArray, line: FloatArray, camera: Camera) -> int:
@@ -432,34 +424,20 @@ class SemanticsStage:
                 ratios = self._widths.look(bodies.entries[row], person, bodies.keypoints[row], camera)
                 if ratios is not None:
                     build.look(self._widths, ratios, time_s)
-            labels = self._labels(person, known.colours, bodies.entries[row], step_s)
+            output = person.output
+            colours = known.colours.update(to_numpy(output.region_colours[0]), to_numpy(output.region_area[0]), step_s)
+            labels, sigma = np.zeros(LABEL_SIZE, np.float32), np.full(LABEL_SIZE, _COLOUR_SIGMA, np.float32)
+            labels[:ENTRIES], sigma[:ENTRIES] = bodies.entries[row], bodies.sigma[row]
+            labels[_APPEARANCE] = self._space.encode_colours(torch.from_numpy(colours)[None])[0].numpy()
             labels[_SHAPE] += build.correction
-            own = _person_view(person, labels, bodies.sigma[row], limbs[row])
-            seen = limb_log_odds(person.output, bodies.keypoints[row], person.crop, camera)
-            own.confidence = known.confidence.steady(time_s, own.confidence, seen)
-            made.append(own)
+            confidence = dict(zip(_GROUPS, confidence_of_entries(sigma[_LEADING]).tolist(), strict=True)) | limbs[row]
+            seen = limb_log_odds(output, bodies.keypoints[row], person.crop, camera)
+            values, deviations = (
+                {name: each[group].copy() for name, group in _GROUPS.items()} for each in (labels, sigma)
+            )
+            steady = known.confidence.steady(time_s, confidence, seen)
+            made.append(PersonView(person, values, deviations, steady))
         return made
-
-    def _labels(self, person: ObservedPerson, colours: RegionColours, entries: FloatArray, step_s: float) -> FloatArray:
-        """One person's labels (LABEL_SIZE,) with colours; from entries (E,) in the frame's camera space."""
-        output = person.output
-        known = colours.update(to_numpy(output.region_colours[0]), to_numpy(output.region_area[0]), step_s)
-        labels = np.zeros(LABEL_SIZE, np.float32)
-        labels[:ENTRIES] = entries
-        labels[_APPEARANCE] = self._space.encode_colours(torch.from_numpy(known)[None])[0].numpy()
-        return labels
-
-
-def _person_view(
-    person: ObservedPerson, labels: FloatArray, sigma: FloatArray, limbs: Mapping[str, float]
-) -> PersonView:
-    """One person's labels by group, with standard deviations and confidences.  Clothes are read later."""
-    all_sigma = np.full(LABEL_SIZE, _COLOUR_SIGMA, np.float32)
-    all_sigma[:ENTRIES] = sigma
-    of_entries = confidence_of_entries(all_sigma[_LEADING]).tolist()
-    confidence = dict(zip(_GROUPS, of_entries, strict=True)) | dict(limbs)
-    values, deviations = ({name: all_[group].copy() for name, group in _GROUPS.items()} for all_ in (labels, all_sigma))
-    return PersonView(person, values, deviations, confidence)
 
 
 def confidence_of_entries(sigma: FloatArray) -> FloatArray:
