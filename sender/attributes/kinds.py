@@ -189,8 +189,7 @@ def _places(at: Float64Array) -> Float64Array:
     across = np.array([-up[1], up[0]])
     grid = [(0.12, 0), (0.2, 0), (0.28, 0), (0.1, 0.17), (0.1, -0.17), (-0.1, 0.17), (-0.1, -0.17), (-0.3, 0.17),
             (-0.3, -0.17)]  # fmt: skip
-    rows.append(np.stack([head + scale * (a * up + b * across) for a, b in grid]))
-    return np.concatenate(rows)
+    return np.concatenate([*rows, np.stack([head + scale * (a * up + b * across) for a, b in grid])])
 
 
 def _middle(at: Float64Array, joint: str) -> Float64Array:
