@@ -102,7 +102,10 @@ class HeadMemory:
         """Takes an aligned face that acts so, (52,) 0…1, a time after the last one."""
         z = network.components(torch.from_numpy(face.features)[None])[0]
         rest = (z - torch.from_numpy(_EXPRESSION_SHARE * activations) @ network.effects).numpy() @ reading.whitening
-        weight = min(step_s / _LOOK_S, 1.0) * _clarity(face) / (1 + np.square(activations).mean() / _ACTING**2)
+        # How much of the face is to be seen, by its direction and its size, 0…1.
+        clarity = max((float(face.rotation[2, 2]) - _TURNED) / (1 - _TURNED), 0.0)
+        clarity *= min(1.0, (face.px_per_m / _SHARP_PX_PER_M) ** 2)
+        weight = min(step_s / _LOOK_S, 1.0) * clarity / (1 + np.square(activations).mean() / _ACTING**2)
         if self.looks:
             weight *= _FAR / max(_size(rest - self.rest), _FAR)
         if weight > 0:
@@ -121,12 +124,6 @@ class HeadMemory:
 def _size(values: FloatArray) -> float:
     """Root mean square."""
     return float(np.sqrt(np.square(values).mean()))
-
-
-def _clarity(face: AlignedFace) -> float:
-    """0…1 how much of a face is to be seen, by its direction and its size."""
-    frontal = max((float(face.rotation[2, 2]) - _TURNED) / (1 - _TURNED), 0.0)
-    return frontal * min(1.0, (face.px_per_m / _SHARP_PX_PER_M) ** 2)
 
 
 HEAD_KEYPOINTS: Final = 5

@@ -166,7 +166,11 @@ class HandsStage:
         if fitted.residual > _MAX_RESIDUAL:
             return False
         vectors = self._fitter.vectors(fitted.angles)
-        hand.angles, hand.target = fitted.angles, vectors if hand.target is None else _steadied(hand.target, vectors)
+        if hand.target is not None:
+            # A gesture is taken as it is, jitter hardly.
+            change = vectors - hand.target
+            vectors = hand.target + _share(float(np.sqrt(np.square(change).sum(1).mean()))) * change
+        hand.angles, hand.target = fitted.angles, vectors
         mirror = np.ones(3) if left else np.array(MIRROR_SIGNS)
         at = replace(crop_of_landmarks(seen.landmarks), roll=0.0)
         orientation = ray_rotation(at, camera) @ (mirror[:, None] * fitted.orientation * mirror)
@@ -208,12 +212,6 @@ def _near(crop: CropBox, place: Place) -> bool:
     """Whether the hand may still be in a crop that its last landmarks gave."""
     expected = crop_of_forearm(place)
     return float(np.hypot(*(np.subtract(crop.centre, expected.centre)))) < _MAX_MOVE * place.hand_px
-
-
-def _steadied(last: Float64Array, now: Float64Array) -> Float64Array:
-    """Rotation vectors (15, 3) between two readings: a gesture is taken as it is, jitter hardly."""
-    change = now - last
-    return np.asarray(last + _share(float(np.sqrt(np.square(change).sum(1).mean()))) * change)
 
 
 def _share(change: float) -> float:

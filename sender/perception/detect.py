@@ -360,10 +360,7 @@ class SearchSchedule:
         return True
 
     def _changes(self, image: Image, boxes: Sequence[Box]) -> bool:
-        """Whether a frame differs from the one before where the boxes of people are in neither.
-
-        A change of the whole picture's brightness does not count.
-        """
+        """Whether a frame differs, but for its brightness, from the one before where people's boxes are in neither."""
         scale = _CELLS / max(image.shape[:2])
         small = cv2.resize(image, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA).mean(2, dtype=np.float32)
         outside = np.ones(small.shape, np.bool_)

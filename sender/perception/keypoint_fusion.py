@@ -192,7 +192,10 @@ class SecondOpinion:
                 cuts = [cut[:, beside : beside + network.narrow] for cut in cuts]
             for mirror in mirrors:
                 found = network.observe([cut[:, ::-1] if mirror else cut for cut in cuts])
-                views.append(in_crops(unmirrored(found) if mirror else found, seen, crops))
+                if mirror:
+                    places, *others = (column[:, list(MIRRORED_KEYPOINTS)] for column in found.columns())
+                    found = SecondKeypoints(torch.stack([1 - places[..., 0], places[..., 1]], dim=-1), *others)
+                views.append(in_crops(found, seen, crops))
         return mean_of(views)
 
 
@@ -210,10 +213,8 @@ def reading_of(people: int, *, thorough: bool, live: bool = False) -> Reading:
 
 
 def moved(seen: FusedOutput, second: SecondKeypoints) -> PerceptionOutput:
-    """Perception's own output of the last frame in the next one, by how MoveNet's keypoints have moved since.
-
-    Depth, mask and the rotations of joints stay.
-    """
+    """Perception's own output of the last frame in the next one, but for depth, mask and rotations of joints, by how
+    MoveNet's keypoints have moved since."""
     before, own, nothing = seen.second_keypoints_2d, seen.own, torch.zeros_like(seen.second_score)
     # A pair that MoveNet names the other way round has not moved so far.
     now = named_as(OwnKeypoints(before, nothing, nothing), second, torch.tensor(MIRRORED_KEYPOINTS))
@@ -244,12 +245,6 @@ def _shown(box: Box, crop: CropBox) -> FloatArray:
     """Half of the width and of the height (2,) that `alone` shows, crop units."""
     extent = box[2:] - box[:2]
     return np.asarray((extent / 2 + _AROUND * extent.max()) / crop.side, np.float32)
-
-
-def unmirrored(seen: SecondKeypoints) -> SecondKeypoints:
-    """What mirror images show, mirrored back."""
-    places, *others = (column[:, list(MIRRORED_KEYPOINTS)] for column in seen.columns())
-    return SecondKeypoints(torch.stack([1 - places[..., 0], places[..., 1]], dim=-1), *others)
 
 
 def in_crops(found: SecondKeypoints, seen: Sequence[CropBox], crops: Sequence[CropBox]) -> SecondKeypoints:
@@ -325,11 +320,7 @@ def _in_cut(logits: Tensor, crop: CropBox, own: CropBox, size: int) -> FloatArra
 
 
 def _warped(logits: Tensor, linear: Float64Array, corner: Float64Array, size: tuple[int, int]) -> FloatArray:
-    """(H, W) logits (h, h) at the pixels of a picture of this size.
-
-    Args:
-        linear, corner: (2, 2) and (2,) from x, y in the picture to cells.
-    """
+    """(H, W) logits (h, h) at the pixels of a picture of this size; (2, 2) and (2,) go from x, y there to cells."""
     # From centres of pixels to those of cells.
     matrix = np.concatenate([linear, (corner + linear.sum(axis=1) / 2 - 0.5)[:, None]], axis=1)
     method, (height, width) = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP, size

@@ -157,10 +157,7 @@ class CloseUps:
 
 
 def shows_head_of(tracks: Sequence[TrackedPerson], box: Box, pose: ImagePose) -> bool:
-    """Whether the person of a box is one whose face is followed.
-
-    Nose and eyes say so where they are located: somebody may stand behind.
-    """
+    """Whether the person of a box is one whose face is followed; somebody whose nose and eyes are elsewhere is not."""
     front = _front(pose)
     if front is not None:
         return any(_is_at(front, head) for head in _heads_of(tracks))
@@ -428,11 +425,7 @@ class PerceptionStage:
     def _new(
         self, image: Image, candidates: Sequence[Detection], camera: Camera, least: float = _MIN_PRESENCE
     ) -> list[ObservedPerson]:
-        """The candidates who are there, as far as they can be tracked.
-
-        Args:
-            least: their least presence.
-        """
+        """The candidates who are there, with at least such a presence, as far as they can be tracked."""
         if not candidates:
             return []
         still = self._reads_photograph
@@ -458,11 +451,7 @@ class PerceptionStage:
     def _observe(
         self, image: Image, tracks: Sequence[TrackedPerson], view: View, known: Sequence[ObservedPerson] = ()
     ) -> list[ObservedPerson]:
-        """Reads the people in the tracks' boxes.
-
-        Args:
-            known: the same people in the frame before, from which they are propagated; nobody, if they are read anew.
-        """
+        """Reads the people in the tracks' boxes, or propagates them from where they are `known` in the frame before."""
         if not tracks:
             return []
         heads = [track.head for track in tracks]
@@ -549,11 +538,7 @@ class PerceptionStage:
         return self._first and self._still
 
     def _uncut(self, image: Image, seen: BoxPredictions, view: View, grow: Sequence[bool]) -> BoxPredictions:
-        """The same predictions; of people who are cut off by their crops, those in larger crops.
-
-        Args:
-            grow: whose crops may grow.
-        """
+        """The same predictions; of people whose crops cut them off and may grow, those in larger crops."""
         height, width = image.shape[:2]
         rows = list(zip(seen.crops, seen.output.split(), strict=True))
         larger = {

@@ -292,19 +292,17 @@ def predict_zoomed(perception: Perception, image: Image, crops: Sequence[CropBox
     Raises:
         ValueError: there is no crop.
     """
-    boxes = [zoomed(crop, zoom) for zoom, _ in ZOOMS for crop in crops]
+    # Around the same centres, in whole pixels.
+    sides = [(crop, max(1, round(zoom * crop.side))) for zoom, _ in ZOOMS for crop in crops]
+    boxes = [
+        CropBox(round(crop.centre[0] - side / 2), round(crop.centre[1] - side / 2), side, crop.roll)
+        for crop, side in sides
+    ]
     mirrored = [is_mirrored for _, is_mirrored in ZOOMS for _ in crops]
     seen, peaks = perception.look([box.cut(image, perception.still_size) for box in boxes], mirrored)
     seen = replace(seen, keypoints_2d=peaks)
     parts = [slice(start, start + len(crops)) for start in range(0, len(boxes), len(crops))]
     return perception.with_peaks(mean([in_crops(seen[part], boxes[part], crops, seen[parts[0]]) for part in parts]))
-
-
-def zoomed(crop: CropBox, zoom: float) -> CropBox:
-    """The crop of `zoom` times the side around the same centre, in whole pixels."""
-    side = max(1, round(zoom * crop.side))
-    x, y = crop.centre
-    return CropBox(round(x - side / 2), round(y - side / 2), side, crop.roll)
 
 
 def in_crops(

@@ -369,11 +369,7 @@ class Tracker:
         self._tracks.clear()
 
     def begin_frame(self, step_s: float = USUAL_STEP_S) -> None:
-        """Ages the tracks and drops those that were lost for too long.
-
-        Args:
-            step_s: since the last frame.
-        """
+        """Ages the tracks by the time since the last frame, and drops those that were lost for too long."""
         self._step_s = step_s
         for track in self._tracks:
             track.unseen_s += step_s
@@ -445,11 +441,8 @@ class Tracker:
         return self.seen
 
     def _resolve_id_switches(self) -> None:
-        """Ends identity switches by appearance, and removes duplicate tracks.
-
-        A track that has switched to a person nearby of another appearance is marked lost.  Of two tracks on one
-        person with similar appearances, the older is kept.
-        """
+        """Marks tracks as lost that have switched to a person nearby of another appearance; of two tracks on one person
+        with similar appearances, keeps the older."""
         for track in self.seen:
             others = [other for other in self.seen if other is not track]
             close = any(intersection_over_union(track.box, other.box) > _CLOSE_IOU for other in others)

@@ -290,11 +290,7 @@ class KeypointJacobian:
 
 
 def orientation(entries: Array, cross: Array) -> Array:
-    """The orientations (B, 3, 3) of the root in entries (B, E).
-
-    Args:
-        cross: (3, 9) makes the matrix of × from a vector.
-    """
+    """The orientations (B, 3, 3) of the root in entries (B, E), by `CROSS` as an array or a tensor."""
     xp = namespace(entries)
     a, b = entries[:, 0:3, None], entries[:, 3:6, None]
     x = a / xp.sqrt(a.swapaxes(1, 2) @ a + _LEAST)

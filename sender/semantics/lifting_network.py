@@ -236,11 +236,8 @@ def _mean_of_past(values: FloatArray, weights: FloatArray, time_s: Float64Array,
 
 
 def _perceived(window: Observations, camera: WindowCamera, scale: FloatArray) -> FloatArray:
-    """(B, T, E + 5 K + 1) logs of the fitted entries' σ, and perception's predictions, in the window camera.
-
-    Args:
-        scale: (B, T, 1) sides of the crops, in sides of the window's.
-    """
+    """(B, T, E + 5 K + 1) logs of the fitted entries' σ, and perception's predictions, in the window camera; `scale`
+    (B, T, 1) are sides of the crops, in sides of the window's."""
     shape = window.time_s.shape
     turn = crop_rotation(window.centre, window.roll)
     log_sigma = window.log_sigma.copy()

@@ -151,7 +151,7 @@ class Build:
     """What is known of one person's.
 
     Args:
-        mean: (L,) of the logarithms of looks; `looks`: (L,) how many.
+        mean, looks: (L,) of the logarithms of looks, and how many these are.
         looked_s: when the last one was, on the source's clock.
         correction: (10,) of `shape`.
     """
@@ -430,7 +430,8 @@ class SemanticsStage:
             labels[:ENTRIES], sigma[:ENTRIES] = bodies.entries[row], bodies.sigma[row]
             labels[_APPEARANCE] = self._space.encode_colours(torch.from_numpy(colours)[None])[0].numpy()
             labels[_SHAPE] += build.correction
-            confidence = dict(zip(_GROUPS, confidence_of_entries(sigma[_LEADING]).tolist(), strict=True)) | limbs[row]
+            known_share = 1 - np.minimum(1, sigma[_LEADING].mean(axis=1) / _UNKNOWN_SIGMA)
+            confidence = dict(zip(_GROUPS, known_share.tolist(), strict=True)) | limbs[row]
             seen = limb_log_odds(output, bodies.keypoints[row], person.crop, camera)
             values, deviations = (
                 {name: each[group].copy() for name, group in _GROUPS.items()} for each in (labels, sigma)
@@ -438,8 +439,3 @@ class SemanticsStage:
             steady = known.confidence.steady(time_s, confidence, seen)
             made.append(PersonView(person, values, deviations, steady))
         return made
-
-
-def confidence_of_entries(sigma: FloatArray) -> FloatArray:
-    """Confidences (…,) of groups, 0…1, from the standard deviations (…, N) of their leading entries alone."""
-    return np.asarray(1 - np.minimum(1, sigma[..., :_LEADING_ENTRIES].mean(axis=-1) / _UNKNOWN_SIGMA), np.float32)
