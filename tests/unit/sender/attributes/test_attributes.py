@@ -20,7 +20,6 @@ from common.wears import USUAL, WITHDRAWN, Wears
 from sender.attributes.kind_reader import KindReader, KindStage, OutlineMemory, OutlineReader
 from sender.attributes.kinds import (
     COLOUR_FEATURES,
-    LOGITS,
     PART_PX,
     PARTS,
     PLACES,
@@ -28,7 +27,6 @@ from sender.attributes.kinds import (
     KindNet,
     KindNetConfig,
     KindViews,
-    by_attribute,
     limb_colours,
     part_pictures,
     part_transforms,
@@ -157,12 +155,6 @@ def views(people: int, seed: int = 0) -> KindViews:
 def network() -> KindNet:
     torch.manual_seed(1)
     return KindNet(KindNetConfig(token=8, hidden=16)).eval()
-
-
-def test_logits_of_each_attribute() -> None:
-    logits = network()(views(3), torch.tensor([0, 1, 0]))
-    assert logits.shape == (3, LOGITS)
-    assert [part.shape[1] for part in by_attribute(logits)] == [len(values) for values in VALUES.values()]
 
 
 def test_unknown_features_count_as_the_mean() -> None:

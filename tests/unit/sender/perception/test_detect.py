@@ -1,6 +1,5 @@
 from collections.abc import Sequence
 from dataclasses import replace
-from pathlib import Path
 from types import SimpleNamespace
 from typing import cast
 
@@ -11,10 +10,9 @@ import torch
 from torch import Tensor
 
 from common.arrays import Box, ByteArray, FloatArray, Image
-from common.errors import WeightsError
 from common.weights.devices import CPU
 from common.weights.inference import NetworkInUse
-from common.weights.loader import load_recorded, save_weights
+from common.weights.loader import load_recorded
 from sender.capture.open import DEMO_CLIP
 from sender.capture.video import VideoFileSource
 from sender.config import Quality
@@ -114,21 +112,6 @@ def test_shipped_network_proposes_the_person_as_compiled_and_by_pytorch(frame: I
     compiled, eager = (detector.find(frame)[0] for detector in (Detector.load(), eager_detector()))
     assert compiled.score > 0.5 and eager.score > 0.5
     np.testing.assert_allclose(compiled.box, eager.box, atol=float(0.03 * np.ptp(eager.box[1::2])))
-
-
-def test_frame_that_is_turned_has_the_same_person(frame: Image) -> None:
-    (x0, y0, x1, y1), height, width = Detector.load().find(frame)[0].box, *frame.shape[:2]
-    turn = cv2.getRotationMatrix2D((width / 2, height / 2), -20, 1.0)
-    turned = np.asarray(cv2.warpAffine(frame, turn, (width, height), borderValue=(LETTERBOX_GREY,) * 3), np.uint8)
-    found = Detector.load().find(turned, np.radians(20))[0]
-    expected = turn @ [(x0 + x1) / 2, (y0 + y1) / 2, 1]
-    np.testing.assert_allclose((found.box[:2] + found.box[2:]) / 2, expected, atol=0.05 * (y1 - y0))
-
-
-def test_weights_of_another_version_are_refused(tmp_path: Path) -> None:
-    save_weights(WEIGHTS_NAME, NanoDetNet(TINY).state_dict(), {"kind": "detector-centre-1"}, {}, {}, directory=tmp_path)
-    with pytest.raises(WeightsError, match="another version"):
-        Detector.load(tmp_path)
 
 
 PERSON = np.array([100, 100, 200, 400], np.float32)

@@ -201,15 +201,6 @@ def test_identity_is_kept_as_long_at_any_frame_rate(fps: int, away_s: float, ide
     assert list(frame(tracker, [box_at(100)], step_s=1 / fps)) == [identity]
 
 
-@pytest.mark.parametrize("fps", FRAME_RATES)
-def test_velocity_is_of_a_second(fps: int) -> None:
-    tracker = Tracker(TrackerConfig(max_people=1))
-    for number in range(fps):
-        frame(tracker, [box_at(100 + 120 * number / fps)], step_s=1 / fps)
-    (track,) = tracker.seen
-    assert track.velocity == pytest.approx([120, 0, 120, 0], rel=0.05)
-
-
 PERSON: Box = np.array([100, 60, 140, 180], np.float32)
 ELSEWHERE = Detection(np.array([250, 60, 290, 180], np.float32), 0.8)
 CLEAR = Evidence(PERSON, presence=0.98, cells=10, coverage=0.05, inside=1.0, side_px=120.0, fill=0.4)
@@ -230,13 +221,6 @@ def test_track_of_a_clear_person_is_kept() -> None:
         drift.observe(CLEAR)
         assert not drift.search_due
         assert not drift.has_drifted
-
-
-def test_large_box_without_keypoints_is_nobody() -> None:
-    assert FURNITURE.is_nobody
-    assert not replace(FURNITURE, coverage=0.1).is_nobody
-    assert replace(FURNITURE, coverage=0.1, presence=0.5).is_nobody
-    assert not replace(FURNITURE, cells=4).is_nobody
 
 
 def test_growing_box_has_drifted() -> None:

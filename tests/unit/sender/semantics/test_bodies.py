@@ -530,13 +530,6 @@ def test_time_that_does_not_advance_begins_anew(time_s: float) -> None:
     assert len(frames.window(PERSON, time_s, 16).frames) == 1
 
 
-def test_the_frame_that_is_estimated_is_smoothed_anew() -> None:
-    window = Window([frame(number / 30) for number in range(3)], 1)
-    entries = np.full_like(window.frames[1].smoothed, 2.0)
-    changed = window.where_smoothed(entries)
-    assert [bool((each.smoothed == entries).all()) for each in changed.frames] == [False, True, False]
-
-
 @pytest.fixture(scope="module")
 def network() -> LiftingNetwork:
     torch.manual_seed(0)

@@ -20,8 +20,6 @@ from sender.perception.track import ObservedPerson, TrackedPerson
 from sender.semantics.bodies import ENTRIES
 from sender.semantics.confidence import (
     EVIDENCE,
-    ConfidenceConfig,
-    ConfidenceNet,
     evidence,
 )
 from sender.semantics.confidence import LIMBS as KEYPOINTS_OF
@@ -44,14 +42,8 @@ _CROP_PX = 320
 CLOTHES_M = np.array([0.05, 0.035, 0.035])
 
 
-@pytest.fixture(scope="module")
-def body() -> BodyModel:
-    return BodyModel.load()
-
-
-@pytest.fixture(scope="module")
-def widths(body: BodyModel) -> TrunkWidths:
-    return TrunkWidths.of_body(body)
+BODY = BodyModel.load()
+WIDTHS = TrunkWidths.of_body(BODY)
 
 
 @dataclass
@@ -63,10 +55,10 @@ class Person:
     m_per_px: float
 
 
-def stands(body: BodyModel, turned: float = 0.0) -> Person:
+def stands(turned: float = 0.0) -> Person:
     parameters = BodyParameters.rest()
     parameters.rotations[:, 0] = axis_angle_to_matrix(torch.tensor([[0.0, turned, 0.0]]))
-    keypoints = body.coco_keypoints(body(parameters).vertices)[0].numpy()
+    keypoints = BODY.coco_keypoints(BODY(parameters).vertices)[0].numpy()
     entries = LabelSpace.load().encode(parameters)[0].numpy()
     return Person(entries, CAMERA.project(keypoints), 3.0 / CAMERA.focal_px)
 
@@ -79,67 +71,67 @@ def seen(person: Person, width_m: float) -> ObservedPerson:
     return observed(CropBox(round(x), round(y), _CROP_PX), np.broadcast_to(mask, (MASK, MASK)))
 
 
-def test_widths_of_other_shapes_are_linear(body: BodyModel, widths: TrunkWidths) -> None:
+def test_widths_of_other_shapes_are_linear() -> None:
     shape = torch.from_numpy(np.random.default_rng(0).standard_normal((20, 10)).astype(np.float32))
-    rest = body.rest(shape)[0]
+    rest = BODY.rest(shape)[0]
     for row, vertices in enumerate(rest.numpy()):
-        keypoints = body.coco_keypoints(rest[row : row + 1])[0].numpy()
+        keypoints = BODY.coco_keypoints(rest[row : row + 1])[0].numpy()
         waist = keypoints[[11, 12], 1].mean() * 0.6 + keypoints[[5, 6], 1].mean() * 0.4
         near = np.abs(vertices[:, 1] - waist) < 0.01
         across = vertices[near & (np.abs(vertices[:, 0]) < 0.26), 0]
-        assert widths.mean[WAIST] + shape[row].numpy() @ widths.by_shape[:, WAIST] == pytest.approx(
+        assert WIDTHS.mean[WAIST] + shape[row].numpy() @ WIDTHS.by_shape[:, WAIST] == pytest.approx(
             np.ptp(across), rel=0.05
         )
 
 
-def test_narrow_masks_make_people_narrow_and_leave_lengths(body: BodyModel, widths: TrunkWidths) -> None:
-    person = stands(body)
-    ratios = widths.look(person.entries, seen(person, 0.30), person.keypoints, CAMERA)
+def test_narrow_masks_make_people_narrow_and_leave_lengths() -> None:
+    person = stands()
+    ratios = WIDTHS.look(person.entries, seen(person, 0.30), person.keypoints, CAMERA)
     assert ratios is not None
-    truth = np.log(0.30 / (widths.mean + CLOTHES_M))
+    truth = np.log(0.30 / (WIDTHS.mean + CLOTHES_M))
     # Cells of the mask are 3 cm wide.
     np.testing.assert_allclose(ratios, truth, atol=0.1)
     build = Build()
     for time_s in np.arange(0, 3, 0.25):
-        build.look(widths, np.full(3, -0.1), float(time_s))
-    changed = np.log(1 + build.correction @ widths.by_shape / widths.mean)
+        build.look(WIDTHS, np.full(3, -0.1), float(time_s))
+    changed = np.log(1 + build.correction @ WIDTHS.by_shape / WIDTHS.mean)
     np.testing.assert_allclose(changed, -0.09, atol=0.03)
     slim = torch.from_numpy(build.correction)[None]
-    before, after = (body.coco_keypoints(body.rest(shape)[0])[0].numpy() for shape in (torch.zeros_like(slim), slim))
+    before, after = (BODY.coco_keypoints(BODY.rest(shape)[0])[0].numpy() for shape in (torch.zeros_like(slim), slim))
     knee, ankle = (COCO_KEYPOINTS.index(f"left_{joint}") for joint in ("knee", "ankle"))
     shins = [np.linalg.norm(each[knee] - each[ankle]) for each in (before, after)]
     assert shins[1] == pytest.approx(shins[0], rel=0.05)
 
 
-def test_arms_beside_the_trunk_hide_it(body: BodyModel, widths: TrunkWidths) -> None:
-    person = stands(body)
+def test_arms_beside_the_trunk_hide_it() -> None:
+    person = stands()
     hips = person.keypoints[[11, 12]]
     for side in (0, 1):
         person.keypoints[7 + side] = hips[side] + np.array([30 * (1 - 2 * side), -80])
         person.keypoints[9 + side] = hips[side] + np.array([30 * (1 - 2 * side), 10])
-    assert widths.look(person.entries, seen(person, 0.36), person.keypoints, CAMERA) is None
+    assert WIDTHS.look(person.entries, seen(person, 0.36), person.keypoints, CAMERA) is None
 
 
-def test_people_who_turn_away_are_not_measured(body: BodyModel, widths: TrunkWidths) -> None:
-    person = stands(body, turned=0.8)
-    assert widths.look(person.entries, seen(person, 0.36), person.keypoints, CAMERA) is None
+def test_people_who_turn_away_are_not_measured() -> None:
+    person = stands(turned=0.8)
+    assert WIDTHS.look(person.entries, seen(person, 0.36), person.keypoints, CAMERA) is None
 
 
-def test_hips_of_people_who_sit_are_not_measured(body: BodyModel, widths: TrunkWidths) -> None:
-    person = stands(body)
+def test_hips_of_people_who_sit_are_not_measured() -> None:
+    person = stands()
     person.keypoints[[13, 14], 1] = person.keypoints[[11, 12], 1] + 20
-    ratios = widths.look(person.entries, seen(person, 0.36), person.keypoints, CAMERA)
+    ratios = WIDTHS.look(person.entries, seen(person, 0.36), person.keypoints, CAMERA)
     assert ratios is not None
     assert np.isnan(ratios[HIPS]) and np.isfinite(ratios[WAIST])
 
 
-def test_looks_are_a_fifth_of_a_second_apart_and_small_changes_wait(widths: TrunkWidths) -> None:
+def test_looks_are_a_fifth_of_a_second_apart_and_small_changes_wait() -> None:
     build = Build()
     assert build.is_due(0.0)
-    build.look(widths, np.full(3, -0.1), 0.0)
+    build.look(WIDTHS, np.full(3, -0.1), 0.0)
     assert not build.is_due(0.1) and build.is_due(0.25)
     first = build.correction
-    build.look(widths, np.array([-0.11, np.nan, np.nan]), 0.25)
+    build.look(WIDTHS, np.array([-0.11, np.nan, np.nan]), 0.25)
     assert build.correction is first
 
 
@@ -180,17 +172,6 @@ def test_evidence_of_a_limb_depends_on_that_limb_only(output: PerceptionOutput) 
     ):
         changed = (after != before).any(axis=-1)
         assert np.argwhere(changed).tolist() == [[0, arm]]
-
-
-def test_both_sides_share_their_weights() -> None:
-    net = ConfidenceNet(ConfidenceConfig())
-    with torch.no_grad():
-        net.weight.copy_(torch.randn(3, EVIDENCE))
-        net.bias.copy_(torch.tensor([0.0, 1.0, 2.0]))
-    rows = torch.randn(1, 1, EVIDENCE).expand(1, len(LIMBS), EVIDENCE)
-    head, left_arm, right_arm, left_leg, right_leg = net(rows)[0].tolist()
-    assert left_arm == right_arm and left_leg == right_leg
-    assert len({head, left_arm, left_leg}) == 3
 
 
 FPS = 30
@@ -317,7 +298,7 @@ def test_other_light_is_followed_as_fast_at_any_frame_rate(fps: int) -> None:
     assert share == pytest.approx(0.63, abs=0.03)
 
 
-ROOT, ARM, SHAPE = (group_slices()[name] for name in ("root", "left_arm", "shape"))
+ROOT, ARM, SHAPE, APPEARANCE = (group_slices()[name] for name in ("root", "left_arm", "shape", "appearance"))
 
 
 def person(heading: float, arm: float = 0.0) -> FloatArray:
@@ -375,11 +356,6 @@ def test_pose_waits_with_the_orientation_and_the_rest_is_new() -> None:
     np.testing.assert_array_equal(smoother.smooth(Filtered(), 1.0, seen), seen)
 
 
-SMOOTHING_ARM, LEG, APPEARANCE, SMOOTHING_ROOT, SMOOTHING_SHAPE = (
-    group_slices()[name] for name in ("left_arm", "left_leg", "appearance", "root", "shape")
-)
-
-
 def run(labels: np.ndarray, strength: float = 1.0) -> np.ndarray:
     smoother, person = LabelSmoother(strength), Filtered()
     return np.stack([smoother.smooth(person, index / FPS, row) for index, row in enumerate(labels.astype(np.float32))])
@@ -387,33 +363,33 @@ def run(labels: np.ndarray, strength: float = 1.0) -> np.ndarray:
 
 def test_jitter_at_rest_is_reduced() -> None:
     labels = np.random.default_rng(0).normal(0, 0.1, (150, LABEL_SIZE))
-    labels[:, [SMOOTHING_ROOT.start, SMOOTHING_ROOT.start + 4]] += 1 / ROTATION_SCALE
+    labels[:, [ROOT.start, ROOT.start + 4]] += 1 / ROTATION_SCALE
     smoothed = run(labels)
     body = slice(0, APPEARANCE.start)
     assert np.diff(smoothed[30:, body], axis=0).std() < 0.5 * np.diff(labels[30:, body], axis=0).std()
     assert smoothed[30:, body].std(axis=0).mean() < 0.8 * labels[30:, body].std(axis=0).mean()
-    distance, arm = (np.diff(smoothed[30:, which], axis=0).std() for which in (SMOOTHING_ROOT.stop - 1, SMOOTHING_ARM))
+    distance, arm = (np.diff(smoothed[30:, which], axis=0).std() for which in (ROOT.stop - 1, ARM))
     assert distance < 0.9 * arm
 
 
 def test_moving_arm_lags_by_one_frame_at_most() -> None:
     time_s = np.arange(300) / FPS
     labels = np.zeros((300, LABEL_SIZE))
-    labels[:, SMOOTHING_ARM] = 1.5 * np.sin(2 * np.pi * time_s * 0.8)[:, None]
+    labels[:, ARM] = 1.5 * np.sin(2 * np.pi * time_s * 0.8)[:, None]
     smoothed = run(labels)
 
     def error(lag: int) -> float:
-        return float(np.abs(smoothed[60:, SMOOTHING_ARM] - labels[60 - lag : len(labels) - lag, SMOOTHING_ARM]).mean())
+        return float(np.abs(smoothed[60:, ARM] - labels[60 - lag : len(labels) - lag, ARM]).mean())
 
     assert min(range(5), key=error) <= 1
 
 
 def test_limb_that_jumps_in_one_frame_hardly_moves() -> None:
     labels = np.zeros((60, LABEL_SIZE))
-    labels[40, SMOOTHING_ARM] = 4.0
-    assert 0 < run(labels)[:, SMOOTHING_ARM].max() < 0.5
+    labels[40, ARM] = 4.0
+    assert 0 < run(labels)[:, ARM].max() < 0.5
     # The place in the picture follows a camera that is moved.
-    position = slice(SMOOTHING_ROOT.start + 6, SMOOTHING_ROOT.start + 8)
+    position = slice(ROOT.start + 6, ROOT.start + 8)
     labels[40:, position] = 4.0
     assert run(labels)[42, position].min() > 3.8
 
@@ -421,7 +397,7 @@ def test_limb_that_jumps_in_one_frame_hardly_moves() -> None:
 def test_body_stays_on_the_picture_when_the_camera_pans() -> None:
     # Half of the picture's width in a second: 0.4 of the distance at a field of view of 45°.
     labels = np.zeros((60, LABEL_SIZE))
-    position, distance = slice(SMOOTHING_ROOT.start + 6, SMOOTHING_ROOT.start + 8), SMOOTHING_ROOT.stop - 1
+    position, distance = slice(ROOT.start + 6, ROOT.start + 8), ROOT.stop - 1
     labels[:, position] = 1.6 * np.arange(60)[:, None] / FPS
     labels[:, distance] = labels[:, position.start]
     late = (labels - run(labels))[30:] * FPS / 1.6
@@ -431,12 +407,12 @@ def test_body_stays_on_the_picture_when_the_camera_pans() -> None:
 
 def test_distance_is_that_of_the_averaged_body() -> None:
     labels = np.zeros((120, LABEL_SIZE))
-    labels[:, SMOOTHING_SHAPE.start] = np.where(np.arange(120) % 20 < 10, 1.0, -1.0)
-    larger_m = -0.097 * labels[:, SMOOTHING_SHAPE.start] / TRANSLATION_SCALE[2]
-    labels[:, SMOOTHING_ROOT.stop - 1] = larger_m
+    labels[:, SHAPE.start] = np.where(np.arange(120) % 20 < 10, 1.0, -1.0)
+    larger_m = -0.097 * labels[:, SHAPE.start] / TRANSLATION_SCALE[2]
+    labels[:, ROOT.stop - 1] = larger_m
     apart = labels.copy()
-    apart[:, SMOOTHING_SHAPE.start] = 0.0
-    assert run(labels)[40:, SMOOTHING_ROOT.stop - 1].std() < 0.6 * run(apart)[40:, SMOOTHING_ROOT.stop - 1].std()
+    apart[:, SHAPE.start] = 0.0
+    assert run(labels)[40:, ROOT.stop - 1].std() < 0.6 * run(apart)[40:, ROOT.stop - 1].std()
 
 
 def test_people_are_separate_and_forgotten_after_a_gap() -> None:
@@ -444,7 +420,7 @@ def test_people_are_separate_and_forgotten_after_a_gap() -> None:
     zeros, ones = np.zeros(LABEL_SIZE, np.float32), np.ones(LABEL_SIZE, np.float32)
     smoother.smooth(person, 0.0, zeros)
     np.testing.assert_array_equal(smoother.smooth(Filtered(), 0.0, ones), ones)
-    assert smoother.smooth(person, 0.033, ones)[SMOOTHING_ARM].max() < 1
+    assert smoother.smooth(person, 0.033, ones)[ARM].max() < 1
     np.testing.assert_array_equal(smoother.smooth(person, 5.0, ones), ones)
 
 
@@ -452,9 +428,7 @@ def test_smoothing_option_sets_strength() -> None:
     with pytest.raises(ValueError, match="smoothing"):
         SmoothingConfig(-1.0)
     labels = np.random.default_rng(3).normal(0, 0.1, (90, LABEL_SIZE)).astype(np.float32)
-    strong, usual, weak = (
-        np.diff(run(labels, strength)[30:, SMOOTHING_ARM], axis=0).std() for strength in (4.0, 1.0, 0.25)
-    )
+    strong, usual, weak = (np.diff(run(labels, strength)[30:, ARM], axis=0).std() for strength in (4.0, 1.0, 0.25))
     assert strong < usual < weak
 
 
@@ -469,12 +443,11 @@ def test_size_that_changes_is_followed_as_fast_at_any_frame_rate(fps: int) -> No
 
 
 LATER = round(LATER_S * FPS)
-FIXED_LAG_ARM, FIXED_LAG_ROOT = (group_slices()[name] for name in ("left_arm", "root"))
 
 
 def upright(frames: int) -> np.ndarray:
     labels = np.zeros((frames, LABEL_SIZE), np.float32)
-    labels[:, [FIXED_LAG_ROOT.start, FIXED_LAG_ROOT.start + 4]] = 1 / ROTATION_SCALE
+    labels[:, [ROOT.start, ROOT.start + 4]] = 1 / ROTATION_SCALE
     return labels
 
 
@@ -497,11 +470,11 @@ def test_what_nothing_follows_is_filtered_once() -> None:
 def test_later_frames_undo_the_lag_and_noise_is_filtered_twice() -> None:
     labels, noise = (
         upright(240),
-        np.random.default_rng(0).normal(0, 0.03, (240, FIXED_LAG_ARM.stop - FIXED_LAG_ARM.start)),
+        np.random.default_rng(0).normal(0, 0.03, (240, ARM.stop - ARM.start)),
     )
     moved = 1.5 * np.sin(2 * np.pi * 0.4 * np.arange(240) / FPS)[:, None]
-    labels[:, FIXED_LAG_ARM] = moved + noise
-    live, later = (fixed_lag_run(labels, each)[60:180, FIXED_LAG_ARM] for each in (0, LATER))
+    labels[:, ARM] = moved + noise
+    live, later = (fixed_lag_run(labels, each)[60:180, ARM] for each in (0, LATER))
     live_error, error = (np.abs(each - moved[60:180]).mean() for each in (live, later))
     live_shake, shake = (np.diff(each, n=2, axis=0).std() for each in (live, later))
     assert error < 0.8 * live_error and shake < 0.7 * live_shake
