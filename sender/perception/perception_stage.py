@@ -23,7 +23,18 @@ from sender.config import Quality, TrackerConfig, TrackingConfig
 from sender.face.head import FRONT, HEAD_KEYPOINTS, HeadPose, HeadPoseReader
 from sender.face.landmarks import FaceDetector, FaceLandmarks, FaceReader, face_px, read_closely
 from sender.perception.crop import CropBox, FrameClock, View, ViewTurns
-from sender.perception.detect import Detection, Detector, SearchSchedule
+from sender.perception.detect import (
+    Appearance,
+    Detection,
+    Detector,
+    ImagePose,
+    SearchSchedule,
+    area,
+    box_gain,
+    intersection_over_union,
+    prominence,
+    smoothed_box,
+)
 from sender.perception.keypoint_fusion import without
 from sender.perception.perception_network import FusedOutput, PerceptionOutput
 from sender.perception.predictor import Perception
@@ -37,15 +48,6 @@ from sender.perception.read import (
     predict_in_boxes,
     reads_fast,
     uncut_box,
-)
-from sender.perception.similarity import (
-    Appearance,
-    ImagePose,
-    area,
-    box_gain,
-    intersection_over_union,
-    prominence,
-    smoothed_box,
 )
 from sender.perception.track import (
     DriftDetector,

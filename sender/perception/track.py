@@ -24,10 +24,9 @@ from common.frames import IDENTITIES
 from sender.config import TrackerConfig
 from sender.face.head import HeadPose
 from sender.perception.crop import USUAL_STEP_S, CropBox, View, ViewMean
-from sender.perception.detect import Detection
-from sender.perception.perception_network import PerceptionOutput
-from sender.perception.similarity import (
+from sender.perception.detect import (
     Appearance,
+    Detection,
     ImagePose,
     area,
     confirms,
@@ -35,6 +34,7 @@ from sender.perception.similarity import (
     is_duplicate,
     prominence,
 )
+from sender.perception.perception_network import PerceptionOutput
 
 # Located keypoints within this share of the crop's side are in one cell of a grid.
 _CELL_SIZE = 0.1

@@ -8,7 +8,11 @@ A build is how wide the body is. Perception reads it from one crop: people are o
 one a tenth wider or less wide.  Means over looks change `shape` to its most probable value where lengths stay.  Looks
 are of upright people who face the camera, where no arm is beside the trunk.
 
-Shapes: B people, E label entries, L = 3 levels.
+A frame shows one side of a person: each region's colour is a running mean weighted by its visible area.  A region that
+was never visible takes the colour of its mirror image, or of a neighbour that usually has the same colour; a garment of
+which nothing is seen has what is worn with the others.
+
+Shapes: B people, E label entries, L = 3 levels, R body regions.
 """
 
 from collections import deque
@@ -21,23 +25,23 @@ import numpy as np
 import torch
 
 from common.arrays import Float64Array, FloatArray, IntArray
-from common.body.anatomy import COCO_KEYPOINTS, REGION_INDEX
+from common.body.anatomy import COCO_KEYPOINTS, REGION_INDEX, REGIONS, mirror_name
 from common.body.label_space import LabelSpace, decode_root
 from common.body.model import BodyModel
 from common.body.triangles import vertex_adjacency
 from common.frames import Camera, PersonLabels
 from common.labels import LABEL_SIZE, OPTIONAL_GROUPS, group_slices
+from common.wears import usual_colour
 from common.weights.devices import CPU, to_numpy
 from sender.config import SmoothingConfig
 from sender.people.view import PersonView
 from sender.perception.crop import USUAL_STEP_S
 from sender.perception.track import Memory, ObservedPerson
 from sender.semantics.bodies import ENTRIES, Bodies, entries_in_crops
-from sender.semantics.confidence import KeypointConfidence, evidence
+from sender.semantics.confidence import KeypointConfidence, SteadyConfidence, evidence, limb_log_odds
 from sender.semantics.lifter import FRAMES, Lifter, RecentFrames, observations
 from sender.semantics.refine import CropFits, in_frame, with_heads
 from sender.semantics.smoothing import LATER_S, FixedLagSmoother
-from sender.semantics.visibility import RegionColours, SteadyConfidence, limb_log_odds
 
 _ROOT, _SHAPE = (group_slices()[name] for name in ("root", "shape"))
 # Levels between the middles of the hips, 0, and the shoulders, 1, and what clothes add to the width there, metres: the
@@ -231,6 +235,87 @@ def _run(logits: FloatArray, line: FloatArray, camera: Camera) -> int:
     ends = line[[left[-1], right[0]]]
     is_inside = ((ends > _BORDER_PX) & (ends < np.array([camera.width, camera.height]) - _BORDER_PX)).all()
     return int(right[0] - left[-1] - 1) if is_inside else 0
+
+
+# Regions whose colour an unseen region takes after its mirror image, most likely first.
+_SUBSTITUTES: dict[str, tuple[str, ...]] = {
+    "scalp": ("face",),
+    "face": ("hand.L", "hand.R"),
+    "chest": ("upper_arm.L", "upper_arm.R"),
+    "hips": ("thigh.L", "thigh.R"),
+    "upper_arm": ("chest",),
+    "forearm": ("upper_arm.L", "upper_arm.R", "chest"),
+    "hand": ("face",),
+    "thigh": ("shin.L", "shin.R"),
+    "shin": ("thigh.L", "thigh.R"),
+    "foot": (),
+}
+# Of other unseen regions the garment that covers them.
+_GARMENTS = {
+    **dict.fromkeys(("chest", "upper_arm", "forearm"), "top"),
+    **dict.fromkeys(("hips", "thigh", "shin"), "bottom"),
+    "foot": "shoes",
+}
+# Square root of the share of the crop from which a region is visible.
+_MIN_AREA = 0.02
+# Earlier frames weigh at most as much as the present one would in so many seconds, because light and clothing change.
+_MEMORY_S = 2.0
+
+
+def _stem(region: str) -> str:
+    return region.removesuffix(".L").removesuffix(".R")
+
+
+# Of each region those whose colour it takes if it was not seen, most likely first, and the garment that covers it.
+_CANDIDATES = [
+    [REGION_INDEX[name] for name in (mirror_name(region), *_SUBSTITUTES[_stem(region)])] for region in REGIONS
+]
+_GARMENT = [_GARMENTS.get(_stem(region)) for region in REGIONS]
+
+
+@dataclass(slots=True)
+class RegionColours:
+    """One person's colours.
+
+    Args:
+        colours: (R, 3) running means, 0…1.
+        weights: (R,) sums of visible areas, shares of the crop, times seconds, with an upper limit.
+    """
+
+    colours: FloatArray = field(default_factory=lambda: np.full((len(REGIONS), 3), 0.5, np.float32))
+    weights: FloatArray = field(default_factory=lambda: np.zeros(len(REGIONS), np.float32))
+
+    def update(self, colours: FloatArray, areas: FloatArray, step_s: float = USUAL_STEP_S) -> FloatArray:
+        """Adds one frame and returns the colours (R, 3), completed for unseen regions.
+
+        Args:
+            colours: (R, 3) mean visible colour of each region in this frame.
+            areas: (R,) square root of the share of the crop that it covers.
+            step_s: since the last frame.
+        """
+        area = np.where(areas > _MIN_AREA, areas * areas, np.float32(0))
+        weight = area * np.float32(min(step_s, _MEMORY_S))
+        total = self.weights + weight
+        share = weight / np.maximum(total, np.float32(1e-12))
+        self.colours = self.colours + share[:, None] * (colours - self.colours)
+        limit = _MEMORY_S * area.max()
+        self.weights = np.minimum(total, limit) if limit > 0 else total
+        return self._completed()
+
+    def _completed(self) -> FloatArray:
+        completed, seen = self.colours.copy(), (self.weights > 0).tolist()
+        unknown = []
+        for index in (index for index, known in enumerate(seen) if not known):
+            substitute = next((other for other in _CANDIDATES[index] if seen[other]), None)
+            if substitute is None:
+                unknown.append(index)
+            else:
+                completed[index] = self.colours[substitute]
+        for index in unknown:
+            garment = _GARMENT[index]
+            if garment is not None:
+                completed[index] = usual_colour(garment, completed)
+        return completed
 
 
 class BodyEstimator:

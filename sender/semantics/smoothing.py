@@ -104,7 +104,7 @@ _DISTANCE_BY_SIZE = np.float32(_SIZE_SHARE * _LOG_SIZE / TRANSLATION_SCALE[2])
 
 _IMAGE_POSITION = slice(_ORIENTATION.stop, _ORIENTATION.stop + 2)
 _DISTANT = slice(_IMAGE_POSITION.stop, _ROOT.stop)
-# Region colours are averaged in `sender.semantics.visibility`, `head_shape` in `sender.face`.
+# Region colours are averaged in `sender.semantics.semantics_stage`, `head_shape` in `sender.face`.
 _UNFILTERED = ("root", "shape", "appearance", "surface", "head_shape", *OPTIONAL_GROUPS)
 _SMOOTHED = (
     _ORIENTATION,

@@ -15,8 +15,7 @@ from common.body.model import BodyModel, BodyOutput, BodyParameters, axis_angle_
 from common.frames import Camera, PersonLabels
 from common.labels import OPTIONAL_GROUPS, concatenate, split
 from sender.hands.fit import ANGLES, FINGERS, GROUPS, FingerLabels, HandFitter, HandSkeleton, Wrists
-from sender.hands.hands_reader import HandsStage
-from sender.hands.landmarks import Place, SeenHand
+from sender.hands.hands_reader import HandsStage, Place, SeenHand
 from sender.perception.crop import CropBox
 from sender.perception.perception_network import PerceptionOutput
 from sender.perception.track import ObservedPerson, TrackedPerson

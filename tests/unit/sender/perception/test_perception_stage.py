@@ -18,13 +18,12 @@ from sender.face.head import HeadPoseReader
 from sender.face.landmarks import FaceLandmarks
 from sender.perception import keypoint_fusion, movenet, predictor
 from sender.perception.crop import CropBox, View
-from sender.perception.detect import Detection, Detector, NanoDetConfig
+from sender.perception.detect import Detection, Detector, ImagePose, NanoDetConfig, box_gain, smoothed_box
 from sender.perception.keypoint_fusion import SecondOpinion
 from sender.perception.perception_network import FusedOutput, PerceptionConfig, PerceptionNet, PerceptionOutput
 from sender.perception.perception_stage import CloseUps, PerceptionStage, box_of, shows_head_of, with_head
 from sender.perception.predictor import ZOOMS, Perception
 from sender.perception.read import Verifier, VerifierConfig, VerifierNet
-from sender.perception.similarity import ImagePose, box_gain, smoothed_box
 from sender.perception.track import TrackedPerson
 from tests.support.pictures.preview_samples import MASK, observed
 from tests.support.pictures.shown_heads import shown_head

@@ -7,11 +7,10 @@ import torch
 from common.arrays import Box, Float64Array
 from sender.config import TrackerConfig
 from sender.perception.crop import USUAL_STEP_S, CropBox, FrameClock
-from sender.perception.detect import Detection
+from sender.perception.detect import Appearance, Detection, ImagePose, confirms, intersection_over_union
 from sender.perception.keypoint_fusion import hide_neighbours, without
 from sender.perception.perception_network import PerceptionConfig, PerceptionNet
 from sender.perception.read import KeyFrames
-from sender.perception.similarity import Appearance, ImagePose, confirms, intersection_over_union
 from sender.perception.track import DriftDetector, Evidence, ObservedPerson, TrackedPerson, Tracker
 
 

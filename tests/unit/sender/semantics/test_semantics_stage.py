@@ -20,10 +20,13 @@ from sender.perception.track import ObservedPerson, TrackedPerson
 from sender.semantics.bodies import ENTRIES
 from sender.semantics.confidence import (
     EVIDENCE,
+    LEAST_CONFIDENCE,
+    SteadyConfidence,
     evidence,
+    limb_log_odds,
 )
 from sender.semantics.confidence import LIMBS as KEYPOINTS_OF
-from sender.semantics.semantics_stage import Build, TrunkWidths
+from sender.semantics.semantics_stage import Build, RegionColours, TrunkWidths
 from sender.semantics.smoothing import (
     LATER_S,
     Facing,
@@ -33,7 +36,6 @@ from sender.semantics.smoothing import (
     LabelSmoother,
     turn_between,
 )
-from sender.semantics.visibility import LEAST_CONFIDENCE, RegionColours, SteadyConfidence, limb_log_odds
 from tests.support.pictures.preview_samples import MASK, observed
 
 CAMERA = Camera(1000, 1000, 1000.0)
