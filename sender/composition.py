@@ -39,8 +39,7 @@ from sender.link_account import LinkAccount, Reporter
 from sender.openings import OpenCamera, Openings, Outputs
 from sender.pipeline import SenderPipeline
 from sender.playback import Playback
-from sender.preview.shared import SharedPreview
-from sender.preview.video import Preview
+from sender.preview.video import Preview, SharedPreview
 from sender.rate.controller import RateController
 from sender.rate.rated_encoder import LabelsAhead, RatedEncoder
 from sender.recorder import NoPeer, RecordedDelivery, SenderRecorder, open_recorder

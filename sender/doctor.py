@@ -125,7 +125,7 @@ def _networks(config: SenderConfig) -> str:
 
 
 def _keypoints(config: SenderConfig) -> str:
-    from sender.perception.second_opinion import missing_files
+    from sender.perception.keypoint_fusion import missing_files
 
     if config.tracking.keypoints == "ours":
         return "our own"

@@ -22,8 +22,7 @@ from sender.face.face_reader import FaceStage
 from sender.hands.hands_reader import HandsStage
 from sender.lookahead import Perceived
 from sender.metrics import SenderMetrics
-from sender.people.reading_schedule import ReadingSchedule
-from sender.people.view import PeopleView, PersonView, Reader
+from sender.people.view import PeopleView, PersonView, Reader, ReadingSchedule
 from sender.perception.crop import FrameClock
 from sender.perception.perception_stage import PerceptionStage
 from sender.perception.track import ObservedPerson, TrackedPerson

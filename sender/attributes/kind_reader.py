@@ -1,4 +1,6 @@
-"""Reads the kinds of clothes and hair, and the outline of a head with its hair, of everybody in turn.
+"""What everybody wears, in turn: the kinds of clothes and hair, the outline of a head, and what is worth sending of it.
+
+The outline of a head with its hair is read in the same frames as the kinds, if the landmarks of its face were:
 
     face's landmarks ─ similarity ─ bare mean head in the picture ─┐
     picture ─ MediaPipe's selfie segmentation ─ mask ─ rays ───────┴─ how far hair reaches beyond it
@@ -6,10 +8,6 @@
 Both sides count alike; of two that differ much, the nearer one: beyond the other may be somebody else, or a hand.
 
 Shapes: H vertices of the head, D directions, S sectors, of `common.head_outline`.
-
-Attribute recognition, the kinds of hair and clothes: what everybody wears, and what is worth sending of it.
-
-The outline of a head is read in the same frames as the kinds, if the landmarks of its face were.
 """
 
 import math
@@ -50,7 +48,7 @@ from sender.attributes.kinds import (
 from sender.face.actions import FaceActions
 from sender.face.landmarks import TEMPLATE_AT_M, FaceLandmarks
 from sender.lookahead import Perceived
-from sender.people.reading_schedule import ReadingSchedule, Turn
+from sender.people.view import ReadingSchedule, Turn
 from sender.perception.crop import similarity
 from sender.perception.perception_network import FEATURE_SIZE
 from sender.perception.track import Memory, ObservedPerson
@@ -134,7 +132,10 @@ class OutlineReader:
         first = ended.argmax(axis=1)
         seen = ended.any(axis=1) & (cv2.remap(inside, x, y, cv2.INTER_NEAREST)[np.arange(len(rays)), first] > 0)
         sides = in_sectors(np.where(seen, self._along_m[first] - bare, np.nan).astype(np.float32))
-        return None if np.isnan(sides[:, : len(SECTORS) - 1]).all(axis=0).any() else _of_sides(*sides)
+        if np.isnan(sides[:, : len(SECTORS) - 1]).all(axis=0).any():
+            return None
+        alike = np.abs(sides[0] - sides[1]) <= _ALIKE_M
+        return np.asarray(np.where(alike, (sides[0] + sides[1]) / 2, np.fmin(*sides)), np.float32)
 
     def _mask(self, image: Image, transform: Float64Array) -> tuple[FloatArray, FloatArray]:
         """(256, 256) probability of a person, and 1 inside of the picture, of a part of the image."""
@@ -144,12 +145,6 @@ class OutlineReader:
         (mask,) = self._network(torch.from_numpy(picture)[None].float() / 255)
         inside = cv2.warpAffine(np.ones(image.shape[:2], np.float32), transform, size, flags=cv2.INTER_NEAREST)
         return mask.reshape(_PX, _PX).numpy(), np.asarray(inside, np.float32)
-
-
-def _of_sides(left: FloatArray, right: FloatArray) -> FloatArray:
-    """(S,) of both sides of a head; NaN where neither is known."""
-    alike = np.abs(left - right) <= _ALIKE_M
-    return np.asarray(np.where(alike, (left + right) / 2, np.fmin(left, right)), np.float32)
 
 
 @dataclass(slots=True)

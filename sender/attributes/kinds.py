@@ -1,34 +1,24 @@
 """Kinds of clothes and hair: what one view shows of them, the network that reads it, and what views say together.
 
-What is said of a posterior: of each attribute the smallest set of values that is right often enough, or nothing.
-
-The probability that a set must have is chosen on people whom the network has not seen, so that nine of ten sets hold
-the truth.  Of people who are read as most people are, and of whom all that is usual remains possible, the most frequent
-value is right as often as what is read: their sets are not sent.
-
-What one view shows of a person's hair and clothes: small pictures of the parts of the body, and colours along limbs.
+    parts ─ PartEncoder ─ 11 tokens ─┐
+    colours along the limbs ─ token ─┼─ two layers ─ + ─ logits of each attribute's values ─ memory ─ what is said
+    perception's features ─── token ─┤              │
+                                     └──────────────┘
 
 The parts are squares placed by the keypoints that perception has found: upright along the spine, arms and legs along
-their bones, those of the right side mirrored, so that one encoder reads both.  A fourth channel has the probability
-that a pixel belongs to the person.
-
-Shapes: P = 11 parts of Q = 48 pixels, K = 45 places whose colour is compared with the face's.
-
-Accumulates what the views of one person say of hair and clothes.
+their bones, those of the right side mirrored, so that one encoder reads both; it begins with the layers of perception's
+stem.  A fourth channel has the probability that a pixel belongs to the person.
 
 The views of a clip repeat each other's errors: n of them count as n / (1 + 0.8 (n − 1)) independent ones, at most 1.25.
 A view whose posterior is spread out shows little of an attribute and counts little.
 
-The network that reads what a person wears from one view: parts of the picture → logits of each attribute's values.
+What is said of a posterior: of each attribute the smallest set of values that is right often enough, or nothing.  The
+probability that a set must have is chosen on people whom the network has not seen, so that nine of ten sets hold the
+truth.  Of people who are read as most people are, and of whom all that is usual remains possible, the most frequent
+value is right as often as what is read: their sets are not sent.
 
-    parts ─ PartEncoder ─ 11 tokens ─┐
-    colours along the limbs ─ token ─┼─ two layers ─ + ─ logits
-    perception's features ─── token ─┤              │
-                                     └──────────────┘
-
-The encoder begins with the layers of perception's stem.
-
-Shapes: B people, P parts, A = 8 attributes.
+Shapes: B people, P = 11 parts of Q = 48 pixels, K = 45 places whose colour is compared with the face's, A = 8
+attributes.
 """
 
 from collections.abc import Mapping, Sequence
@@ -88,6 +78,11 @@ PART_PX = 48
 PARTS_PX = 256
 """Side of the crop that the parts are cut from."""
 _HEAD, _FACE = ("nose", "left_ear", "right_ear"), ("nose", "left_eye", "right_eye")
+_LIMBS = [
+    [KEYPOINT_INDEX[f"{side}_{joint}"] for joint in joints]
+    for joints in (("shoulder", "elbow", "wrist"), ("hip", "knee", "ankle"))
+    for side in ("left", "right")
+]
 _ALONG_LIMB = 9
 _ON_HEAD = 9
 PLACES = 4 * _ALONG_LIMB + _ON_HEAD
@@ -139,12 +134,10 @@ def part_transforms(keypoints: FloatArray) -> Float64Array:
     rows.append(_square(0.6 * shoulders + 0.4 * head, _SIDES["bust"] * scale, neck))
     rows.append(_square((shoulders + hips) / 2, _SIDES["torso"] * scale, spine))
     rows.append(_square(0.65 * hips + 0.35 * knees, _SIDES["hips"] * scale, _direction(knees, hips, spine)))
-    for limb in (("shoulder", "elbow", "wrist"), ("hip", "knee", "ankle")):
-        for side in ("left", "right"):
-            first, middle, last = (at[KEYPOINT_INDEX[f"{side}_{name}"]] for name in limb)
-            length = max(float(np.linalg.norm(first - middle) + np.linalg.norm(middle - last)), 0.6 * scale)
-            centre = (first + 2 * middle + last) / 4
-            rows.append(_square(centre, 1.15 * length, _direction(last, first, spine), mirrored=side == "right"))
+    for (first, middle, last), right in zip(at[_LIMBS], (False, True) * 2, strict=True):
+        length = max(float(np.linalg.norm(first - middle) + np.linalg.norm(middle - last)), 0.6 * scale)
+        centre = (first + 2 * middle + last) / 4
+        rows.append(_square(centre, 1.15 * length, _direction(last, first, spine), mirrored=right))
     for side in ("left", "right"):
         knee, ankle = at[KEYPOINT_INDEX[f"{side}_knee"]], at[KEYPOINT_INDEX[f"{side}_ankle"]]
         along = _direction(ankle, knee, spine)
@@ -186,20 +179,17 @@ def _places(at: Float64Array) -> Float64Array:
     """(K, 2) in crop units."""
     shoulders, hips = _middle(at, "shoulder"), _middle(at, "hip")
     steps = np.linspace(0.05, 1.95, _ALONG_LIMB)[:, None]
-    rows = []
-    for limb in (("shoulder", "elbow", "wrist"), ("hip", "knee", "ankle")):
-        for side in ("left", "right"):
-            first, middle, last = (at[KEYPOINT_INDEX[f"{side}_{name}"]] for name in limb)
-            upper = first + steps * (middle - first)
-            rows.append(np.where(steps < 1, upper, middle + (steps - 1) * (last - middle)))
+    rows = [
+        np.where(steps < 1, first + steps * (middle - first), middle + (steps - 1) * (last - middle))
+        for first, middle, last in at[_LIMBS]
+    ]
     head = at[[KEYPOINT_INDEX[name] for name in _HEAD]].mean(axis=0)
     scale = _torso_length(at, shoulders, hips)
     up = _direction(shoulders, head, np.array([0.0, -1.0]))
     across = np.array([-up[1], up[0]])
     grid = [(0.12, 0), (0.2, 0), (0.28, 0), (0.1, 0.17), (0.1, -0.17), (-0.1, 0.17), (-0.1, -0.17), (-0.3, 0.17),
             (-0.3, -0.17)]  # fmt: skip
-    rows.append(np.stack([head + scale * (a * up + b * across) for a, b in grid]))
-    return np.concatenate(rows)
+    return np.concatenate([*rows, np.stack([head + scale * (a * up + b * across) for a, b in grid])])
 
 
 def _middle(at: Float64Array, joint: str) -> Float64Array:
@@ -298,15 +288,13 @@ class _Attribute:
         return np.asarray(scores / scores.sum(), np.float32)
 
 
-def _unknown() -> dict[str, _Attribute]:
-    return {name: _Attribute(np.zeros(len(values), np.float32)) for name, values in VALUES.items()}
-
-
 @dataclass(slots=True)
 class KindMemory:
     """What one person wears."""
 
-    attributes: dict[str, _Attribute] = field(default_factory=_unknown)
+    attributes: dict[str, _Attribute] = field(
+        default_factory=lambda: {name: _Attribute(np.zeros(len(each), np.float32)) for name, each in VALUES.items()}
+    )
 
     def add(self, posterior: Mapping[str, FloatArray]) -> None:
         """Adds the posterior of one view.

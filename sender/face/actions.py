@@ -1,21 +1,12 @@
 """The facial actions: readings of a network and of distances between landmarks, less what a face is like at rest.
 
     aligned face ─ principal components z ─ z − n ─┐
-    the head's rotation ───────────────────────────┴─ two hidden layers ─┬─ readings
+    the head's rotation ───────────────────────────┴─ two hidden layers ─┬─ readings ─ less their rest ─ activations
     between the lips, between the lids ──────────────────────────────────┘
 
-n is the mean face of people who do nothing.  How a person's own face differs from it: `NeutralFace`.
-
-Shapes: B faces, F features of an aligned face, K components, A = 52 actions.
-
-The resting level of readings, learned over time.
-
-A quantile of a reading's own distribution is robust against what is done for a share of the time.  Each distribution is
-a histogram that forgets; it begins with that of people, which counts as so many seconds.
-
-Shapes: N readings, B bins.
-
-What a person's lids do: blinks, told from noise, from gaze and from what else moves a face.
+n is the mean face of people who do nothing.  People differ from it: whoever has a long lower lip would talk all the
+time.  The resting level of a reading is a quantile of its own distribution over time, which is robust against what is
+done for a share of the time: a histogram that forgets, and begins with that of people.
 
     distances between lids ─ less their rest ─ both eyes together ─ steady ─ activations
 
@@ -23,11 +14,7 @@ Blinks are changes of an opening that is one's own: Soukupová and Čech, *Real-
 landmarks*, 2016.  The network reads lids from the whole face, and closes them when a hand is before the mouth.
 Constants were chosen on rendered heads that do what recorded faces do.
 
-What a person's face does when it does nothing: the resting level of each reading, learned over time.
-
-Readings of people differ at rest: whoever has a long lower lip would talk all the time.  Lids: `Lids`.
-
-Shapes: A = 52 actions.
+Shapes: B faces, F features of an aligned face, K components, A = 52 actions; N readings in as many histograms.
 """
 
 import math
@@ -158,7 +145,12 @@ class RestingLevels:
 
     def __init__(self, quantiles: Float64Array, spreads: Float64Array, prior_s: float) -> None:
         self._quantiles = quantiles
-        self._seconds = prior_s * _people(quantiles, spreads)
+        edges, rows = np.linspace(_LOWEST, _HIGHEST, _BINS + 1), list[Float64Array]()
+        for quantile, deviation in zip(quantiles, spreads, strict=True):
+            normal = NormalDist(-deviation * NormalDist().inv_cdf(float(quantile)), float(deviation))
+            rows.append(np.diff([normal.cdf(edge) for edge in edges]) + 1e-6)
+        # (N, bins) of each reading.
+        self._seconds = prior_s * np.asarray(rows)
         self._rows = np.arange(len(quantiles))
 
     def learn(self, readings: FloatArray, step_s: float) -> None:
@@ -176,16 +168,6 @@ class RestingLevels:
         # In the bin, evenly.
         share = 1 - (below[self._rows, place] - sought) / self._seconds[self._rows, place]
         return np.asarray(_LOWEST + (place + share) * ((_HIGHEST - _LOWEST) / _BINS))
-
-
-def _people(quantiles: Float64Array, spreads: Float64Array) -> Float64Array:
-    """(N, B) of distributions whose quantiles are 0."""
-    edges = np.linspace(_LOWEST, _HIGHEST, _BINS + 1)
-    rows = []
-    for quantile, deviation in zip(quantiles, spreads, strict=True):
-        normal = NormalDist(-deviation * NormalDist().inv_cdf(float(quantile)), float(deviation))
-        rows.append(np.diff([normal.cdf(edge) for edge in edges]) + 1e-6)
-    return np.asarray(rows)
 
 
 # Standard deviation among people of open eyes, and the farthest from 0 that they are believed to be.

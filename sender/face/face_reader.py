@@ -1,6 +1,4 @@
-"""Reads the faces of people in turn, and remembers each: place, rest and steady activations.
-
-The face stage: adds the labels `face`, `eyes` and `head_shape` to people whose faces are large enough.
+"""The face stage: adds the labels `face`, `eyes` and `head_shape` to people whose faces are large enough, in turn.
 
     keypoints ─ region ─ landmarks ─ aligned ─┬ actions ─ steady ─ labels
                   └── last landmarks ──┘      │    └── the person's face at rest
@@ -19,7 +17,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from common.arrays import FloatArray, Image
+from common.arrays import FloatArray
 from common.body.anatomy import FACIAL_ACTIONS
 from common.body.faces import ExpressionSpace
 from common.body.model import GROUP as HEAD
@@ -29,8 +27,7 @@ from sender.face.actions import LIDS, FaceActions, Lids, NeutralFace, lids_close
 from sender.face.face_chart import ChartMemory
 from sender.face.head import HeadMemory, HeadPose, HeadReading
 from sender.face.landmarks import AlignedFace, FaceLandmarks, FaceReader, face_px, read_closely, region_of_keypoints
-from sender.people.reading_schedule import Turn
-from sender.people.view import PeopleView, PersonView
+from sender.people.view import PeopleView, PersonView, Turn
 from sender.perception.crop import USUAL_STEP_S, CropBox
 from sender.perception.track import HELD_S, Memory, ObservedPerson
 
@@ -186,8 +183,14 @@ class FaceStage:
         return region
 
     def _read(self, view: PeopleView, known: _Known, region: CropBox | None, pose: HeadPose | None) -> None:
-        memory = known.face
-        face = self._landmarks(view.image, memory, region) if pose is None else pose.face
+        memory, face = known.face, None
+        if pose is not None:
+            face = pose.face
+        elif region is not None and memory.last is not None:
+            face = self._reader.read(view.image, region, _LEAST_SCORE)
+        elif region is not None:
+            # Keypoints tell the region to a tenth, landmarks exactly.
+            face = read_closely(self._reader, view.image, region, _LEAST_SCORE, _LEAST_SCORE)
         if face is None:
             memory.lose()
             return
@@ -196,14 +199,6 @@ class FaceStage:
         memory.read(self._network, aligned, now_s, is_still=view.is_still)
         known.head.look(self._reading, self._network, aligned, memory.activations, step_s)
         memory.last = face
-
-    def _landmarks(self, image: Image, memory: FaceMemory, region: CropBox | None) -> FaceLandmarks | None:
-        if region is None:
-            return None
-        if memory.last is None:
-            # Keypoints tell the region to a tenth, landmarks exactly.
-            return read_closely(self._reader, image, region, _LEAST_SCORE, _LEAST_SCORE)
-        return self._reader.read(image, region, _LEAST_SCORE)
 
     def _write(self, known: _Known, person: PersonView, now_s: float) -> None:
         memory, head = known.face, known.head.entries(self._reading, person.labels["shape"])

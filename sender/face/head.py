@@ -1,4 +1,4 @@
-"""A person's head: its shape from the landmarks of a second or two, and how it is turned.
+"""A person's head: its shape from the landmarks of a second or two, and where it is in a frame.
 
     aligned face ─ components z ─ (z − γ E a) W ─ robust mean r, of n looks ─┐
     what `shape` says of a head, s A ────────────────────────────────────────┴─ most probable entries h
@@ -8,11 +8,10 @@ the body's, and h has unit variance.  E is what facial actions do (`sender.face.
 they explain may be the head.  W makes the errors ε independent, of variance c + 1 / n: one look tells less than many,
 and c is what none tells.
 
+Where nose, eyes and ears of a head are, which way it is turned, and how large it is: where a keypoint is beside the
+landmarks near it, the similarity that lays the mean head over the landmarks says.
+
 Shapes: K components of an aligned face, E = 16 entries.
-
-The head from the landmarks of its face: nose, eyes and ears, which way it is turned, and how large it is.
-
-Where a keypoint is beside the landmarks near it, the similarity that lays the mean head over the landmarks says.
 """
 
 from dataclasses import dataclass
@@ -25,8 +24,8 @@ from common.arrays import Float64Array, FloatArray
 from common.frames import Camera
 from common.weights.loader import load_weights
 from sender.face.actions import FaceActions
-from sender.face.landmarks import LEFT_CORNERS, RIGHT_CORNERS, AlignedFace, FaceLandmarks
-from sender.perception.crop import CropBox, ray_rotation, similarity
+from sender.face.landmarks import LEFT_CORNERS, RIGHT_CORNERS, AlignedFace, Alignment, FaceLandmarks
+from sender.perception.crop import CropBox, ray_rotation
 
 WEIGHTS_NAME = "head_reading"
 _EXPRESSION_SHARE = np.float32(0.5)
@@ -103,7 +102,10 @@ class HeadMemory:
         """Takes an aligned face that acts so, (52,) 0…1, a time after the last one."""
         z = network.components(torch.from_numpy(face.features)[None])[0]
         rest = (z - torch.from_numpy(_EXPRESSION_SHARE * activations) @ network.effects).numpy() @ reading.whitening
-        weight = min(step_s / _LOOK_S, 1.0) * _clarity(face) / (1 + np.square(activations).mean() / _ACTING**2)
+        # How much of the face is to be seen, by its direction and its size, 0…1.
+        clarity = max((float(face.rotation[2, 2]) - _TURNED) / (1 - _TURNED), 0.0)
+        clarity *= min(1.0, (face.px_per_m / _SHARP_PX_PER_M) ** 2)
+        weight = min(step_s / _LOOK_S, 1.0) * clarity / (1 + np.square(activations).mean() / _ACTING**2)
         if self.looks:
             weight *= _FAR / max(_size(rest - self.rest), _FAR)
         if weight > 0:
@@ -122,12 +124,6 @@ class HeadMemory:
 def _size(values: FloatArray) -> float:
     """Root mean square."""
     return float(np.sqrt(np.square(values).mean()))
-
-
-def _clarity(face: AlignedFace) -> float:
-    """0…1 how much of a face is to be seen, by its direction and its size."""
-    frontal = max((float(face.rotation[2, 2]) - _TURNED) / (1 - _TURNED), 0.0)
-    return frontal * min(1.0, (face.px_per_m / _SHARP_PX_PER_M) ** 2)
 
 
 HEAD_KEYPOINTS: Final = 5
@@ -176,30 +172,22 @@ class HeadPose:
 
 
 class HeadPoseReader:
-    """Reads heads from the landmarks of faces.
+    """Reads heads from the landmarks of faces, which `alignment` lays over the mean head."""
 
-    Args:
-        template: (468, 3) landmarks on the mean head, metres, about their mean.
-        weights: (468,) of the landmarks.
-    """
-
-    def __init__(self, template: FloatArray, weights: FloatArray) -> None:
-        self._template = template.astype(np.float64)
-        self._shares: Float64Array = weights.astype(np.float64) / weights.sum()
-        middles = np.stack([self._template[list(near)].mean(axis=0) for near in _NEAR])
-        self._beside: Float64Array = np.array(_PLACES_M) - middles
+    def __init__(self, alignment: Alignment) -> None:
+        self._alignment = alignment
+        middles = np.stack([alignment.template[list(near)].mean(axis=0) for near in _NEAR])
+        self._places = np.array(_PLACES_M) - alignment.middle
+        self._beside: Float64Array = self._places - middles
 
     @classmethod
     def load(cls) -> Self:
         """With the template of the network of facial actions; raises WeightsError where that is missing."""
-        network = FaceActions.load()
-        return cls(network.template.numpy(), network.weights.numpy())
+        return cls(FaceActions.load().alignment())
 
     def __call__(self, face: FaceLandmarks) -> HeadPose:
         """The head of a face."""
-        rotation, scale, origin = similarity(self._template, face.points, self._shares)
+        rotation, scale, middle = self._alignment.similarity(face)
         middles = np.stack([face.points[list(near)].mean(axis=0) for near in _NEAR])
         keypoints = (middles + scale * self._beside @ rotation.T)[:, :2].astype(np.float32)
-        middle = self._shares @ self._template
-        places = (np.array(_PLACES_M) - middle) @ rotation.T
-        return HeadPose(face, keypoints, places, (origin + scale * rotation @ middle)[:2], scale)
+        return HeadPose(face, keypoints, self._places @ rotation.T, middle[:2], scale)

@@ -1,25 +1,18 @@
 """Finds a face and its landmarks, and aligns them.
 
-Landmarks of one face: 468 points and, of each eye, lids and iris, by MediaPipe's network.
-
+    frame ─ detector for short range ─ regions
     keypoints of the head, or the last landmarks ─ region ─ crop ─ 468 points, score ─┬─ points
                                                         └── lips, eyes once more ─────┴─ lids, iris
 
+MediaPipe's networks: Bazarevsky et al., *BlazeFace: sub-millisecond neural face detection on mobile GPUs*, 2019;
 Grishchenko et al., *Attention mesh: high-fidelity face mesh prediction in real-time*, 2020.  A region is cut as the
 network was trained: 1.5 times the box of the points, upright by the line of the eyes.
 
-Landmarks in the frame of the head: what a face does, whichever way it is turned.
-
-A similarity lays the landmarks over a template, whose points are where the network finds its landmarks on the body's
-mean head.  Points that facial actions move weigh less.  Of an eye, lids and iris are offsets from the middle of the
-corners that are found with the lids, and once more the iris from the middle of those in the template: the first are
-exact in large pictures, in small ones the corners follow the iris.
-
-Large faces of a whole frame, by MediaPipe's detector for short range.
-
-    frame ─ letterboxed, 128² ─ 896 anchors ─ boxes, scores, points ─ regions
-
-Bazarevsky et al., *BlazeFace: sub-millisecond neural face detection on mobile GPUs*, 2019.
+Landmarks in the frame of the head tell what a face does, whichever way it is turned.  A similarity lays them over a
+template, whose points are where the network finds its landmarks on the body's mean head; points that facial actions
+move weigh less.  Of an eye, lids and iris are offsets from the middle of the corners that are found with the lids, and
+once more the iris from the middle of those in the template: the first are exact in large pictures, in small ones the
+corners follow the iris.
 """
 
 import math
@@ -31,8 +24,9 @@ import torch
 
 from common.arrays import Float64Array, FloatArray, Image
 from common.weights.landmark_networks import LEFT_EYE, LIPS, RIGHT_EYE, load_network
-from sender.perception.crop import CropBox, similarity
+from sender.perception.crop import CropBox, rolled_axes, similarity
 from sender.perception.detect import letterboxed, unsuppressed
+from sender.perception.heads import cell_centres
 
 if TYPE_CHECKING:
     from common.weights.graph import CompiledGraph
@@ -51,7 +45,7 @@ def region_of_keypoints(keypoints: FloatArray) -> CropBox:
     nose, left, right = np.asarray(keypoints[:3], np.float64)
     across = left - right
     roll = math.atan2(across[1], across[0])
-    axes = np.array([[math.cos(roll), -math.sin(roll)], [math.sin(roll), math.cos(roll)]])
+    axes = rolled_axes(roll)
     middle = (left + right) / 2
     aside, below = (nose - middle) @ axes
     side = math.hypot(_EYES * np.hypot(*across), _NOSE * below)
@@ -111,7 +105,12 @@ class FaceLandmarks:
     @property
     def region(self) -> CropBox:
         """Where the face is to be looked for in the next frame."""
-        return _around(self.points[:, :2], self.roll, _MARGIN)
+        points = self.points[:, :2]
+        centre, axes = points.mean(axis=0), rolled_axes(self.roll)
+        turned = (points - centre) @ axes
+        low, high = turned.min(axis=0), turned.max(axis=0)
+        middle, half = centre + axes @ ((low + high) / 2), (high - low).max() / 2
+        return CropBox.around([*(middle - half), *(middle + half)], _MARGIN, self.roll)
 
 
 class FaceReader:
@@ -153,16 +152,6 @@ def read_closely(
     """
     rough = reader.read(image, region, at_first)
     return rough and reader.read(image, rough.region, least_score)
-
-
-def _around(points: FloatArray, roll: float, margin: float) -> CropBox:
-    """The square around points (N, 2), which is turned as they are."""
-    centre = points.mean(axis=0)
-    axes = np.array([[math.cos(roll), -math.sin(roll)], [math.sin(roll), math.cos(roll)]])
-    turned = (points - centre) @ axes
-    low, high = turned.min(axis=0), turned.max(axis=0)
-    middle, half = centre + axes @ ((low + high) / 2), (high - low).max() / 2
-    return CropBox.around([*(middle - half), *(middle + half)], margin, roll)
 
 
 INNER_CORNER = 8
@@ -213,13 +202,19 @@ class Alignment:
     def __init__(self, template: FloatArray, weights: FloatArray) -> None:
         if not weights.sum() > 0:
             raise ValueError("no point of the template has weight")
-        self._weights = (weights / weights.sum()).astype(np.float64)
-        self._centred = template - self._weights @ template
+        self._weights: Float64Array = (weights / weights.sum()).astype(np.float64)
+        # The weighted middle, and the points about it.
+        self.middle: Float64Array = self._weights @ template
+        self.template: Float64Array = template - self.middle
+
+    def similarity(self, face: FaceLandmarks) -> tuple[Float64Array, float, Float64Array]:
+        """Rotation (3, 3), scale and position (3,) that lay the template, about its middle, over a face."""
+        return similarity(self.template, face.points, self._weights)
 
     def align(self, face: FaceLandmarks) -> AlignedFace:
         """Lays a face over the template."""
-        rotation, scale, centre = similarity(self._centred, face.points, self._weights)
-        moved = (face.points - centre) @ rotation / scale - self._centred
+        rotation, scale, centre = self.similarity(face)
+        moved = (face.points - centre) @ rotation / scale - self.template
         eyes = self._eyes(face, centre, rotation / scale)
         features = np.concatenate([moved.ravel(), eyes.ravel()]) / UNIT_M
         lips = _apart(face.points[_UPPER_LIP, :2], face.points[_LOWER_LIP, :2])
@@ -235,7 +230,7 @@ class Alignment:
         offsets = np.concatenate([face.lids, face.iris[:, :1]], axis=1) - middle
         depth = face.points[_CORNERS, 2].mean(axis=1)
         iris = np.concatenate([face.iris[:, 0], depth[:, None]], axis=1) - centre
-        of_template = iris @ back - self._centred[_CORNERS].mean(axis=1)
+        of_template = iris @ back - self.template[_CORNERS].mean(axis=1)
         return np.concatenate([offsets @ back[:2, :2], of_template[:, None, :2]], axis=1)
 
 
@@ -254,25 +249,15 @@ LEAST_SCORE: Final = 0.5
 """MediaPipe's own threshold."""
 
 
-@dataclass(frozen=True, slots=True)
-class FoundFace:
-    """A face that was found.
-
-    Args:
-        region: where `FaceReader` may look for its landmarks.
-        score: 0…1.
-    """
-
-    region: CropBox
-    score: float
-
-
 class FaceDetector:
     """The network; threads may call it at once."""
 
     def __init__(self, network: "CompiledGraph") -> None:
         self._network = network
-        self._centres = _centres()
+        # (896, 2) of the anchors, 0…1.
+        self._centres = torch.cat(
+            [cell_centres(torch.empty(cells, cells)).repeat_interleave(anchors, dim=0) for cells, anchors in _GRIDS]
+        )
 
     @classmethod
     def load(cls) -> Self | None:
@@ -281,8 +266,8 @@ class FaceDetector:
         return None if network is None else cls(network)
 
     @torch.inference_mode()
-    def find(self, image: Image) -> list[FoundFace]:
-        """The faces of a frame (H, W, 3), RGB, best first."""
+    def find(self, image: Image) -> list[CropBox]:
+        """The faces of a frame (H, W, 3), RGB, best first: where `FaceReader` may look for their landmarks."""
         square, letterbox = letterboxed(image, (_DETECTOR_PX, _DETECTOR_PX))
         numbers, logits = self._network(torch.from_numpy(square)[None].float() / 127.5 - 1)
         scores = logits[0, :, 0].sigmoid()
@@ -292,23 +277,6 @@ class FaceDetector:
         points[:, [0, *range(2, points.shape[1])]] += self._centres[kept][:, None]
         middle, half = points[:, 0], points[:, 1] / 2
         boxes, scores = torch.cat([middle - half, middle + half], dim=1), scores[kept]
-        found = []
-        for row in unsuppressed(boxes, scores, _NMS_IOU).tolist():
-            marks = _in_frame(points[row, 2:].numpy(), letterbox.turn)
-            found.append(FoundFace(region_of_keypoints(marks[[_NOSE_MARK, _LEFT_EYE, _RIGHT_EYE]]), float(scores[row])))
-        return found
-
-
-def _centres() -> torch.Tensor:
-    """(896, 2) of the anchors, 0…1."""
-    grids = []
-    for cells, anchors in _GRIDS:
-        line = (torch.arange(cells) + 0.5) / cells
-        y, x = torch.meshgrid(line, line, indexing="ij")
-        grids.append(torch.stack([x, y], dim=-1).reshape(-1, 2).repeat_interleave(anchors, dim=0))
-    return torch.cat(grids)
-
-
-def _in_frame(points: FloatArray, turn: np.ndarray) -> FloatArray:
-    """Points (N, 2), 0…1 of the letterboxed frame, in its pixels."""
-    return np.asarray(_DETECTOR_PX * points @ turn[:, :2].T + turn[:, 2], np.float32)
+        marks = points[unsuppressed(boxes, scores, _NMS_IOU)][:, [2 + _NOSE_MARK, 2 + _LEFT_EYE, 2 + _RIGHT_EYE]]
+        pixels = _DETECTOR_PX * marks.numpy() @ letterbox.turn[:, :2].T + letterbox.turn[:, 2]
+        return [region_of_keypoints(each.astype(np.float32)) for each in pixels]

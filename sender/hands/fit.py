@@ -1,12 +1,8 @@
-"""Hands: five chains of hinges fitted to landmarks, and how they join the wrists of the body.
+"""Hands: five chains of hinges fitted to landmarks, their labels, and how they join the wrists of the body.
 
 A finger has five angles: its first phalanx is turned about the normal of the palm (spread), about the finger's hinge
-(flexion) and about itself (twist), the others about the hinge.  All are zero in the body's rest pose.
-
-Shapes: F = 5 fingers from the thumb, P = 3 phalanges, A = 5 angles of a finger, L = 21 landmarks: the wrist, then of
-each finger its three joints and its tip.
-
-Finger angles from landmarks: Gauss-Newton on their positions and depths, with a Gaussian prior of the angles.
+(flexion) and about itself (twist), the others about the hinge.  All are zero in the body's rest pose.  The fit is by
+Gauss-Newton on positions and depths of landmarks, with a Gaussian prior of the angles:
 
     min  Σ |w (s R x(θ) + t − y)|² + (θ − μ)ᵀ Λ (θ − μ)
     θ, s, R, t
@@ -14,18 +10,12 @@ Finger angles from landmarks: Gauss-Newton on their positions and depths, with a
 over angles θ, size s, orientation R and position t of the hand; x are the landmarks of `HandSkeleton`, y those of the
 network with their depths, w weighs depths less.  The picture is seen in weak perspective.
 
-Shapes: L = 21 landmarks, A = 25 angles.
-
-Finger poses as labels: matrices of the label space, so that a hand costs microseconds.
-
-Shapes: 4 curls in the order of `CURLS`, 8 entries of the fingers of a hand, 10 of the group `hands`.
-
-How a hand is turned against its forearm: the labels' wrists, by the orientation of the hand that was seen.
-
-The hand's turn about the forearm's axis is shared by the forearm and the wrist, half each, as in the training poses
+A hand's turn about the forearm's axis is shared by the forearm and the wrist, half each, as in the training poses
 (`common.synthetic.motion.retarget.distribute_twist`).
 
-Rotations are unit quaternions x, y, z, w in plain floats: a product takes a microsecond, which arrays of four do not.
+Shapes: F = 5 fingers from the thumb, P = 3 phalanges, A = 5 angles of a finger, L = 21 landmarks: the wrist, then of
+each finger its three joints and its tip; 4 curls in the order of `CURLS`, 8 entries of the fingers of a hand, 10 of the
+group `hands`.
 """
 
 import math
@@ -103,7 +93,7 @@ class HandSkeleton:
     @cached_property
     def _crosses(self) -> tuple[Float64Array, Float64Array]:
         """(F, A, 3, 3) the cross product with each axis, and the same twice."""
-        cross = _cross_matrices(self.axes)
+        cross = (self.axes @ CROSS).reshape(*self.axes.shape, 3)
         return cross, cross @ cross
 
     def _turns(self, angles: Float64Array) -> Float64Array:
@@ -154,11 +144,6 @@ def _tip(body: BodyModel, bone: int) -> Float64Array:
     return vertices[(vertices - body.rest_joints[0, bone]).norm(dim=1).argmax()].double().numpy()
 
 
-def _cross_matrices(vectors: Float64Array) -> Float64Array:
-    """(…, 3) → (…, 3, 3) whose products with a vector are cross products."""
-    return np.cross(vectors[..., None, :], _EYE).swapaxes(-1, -2)
-
-
 def _unit(vectors: Float64Array) -> Float64Array:
     return np.asarray(vectors / np.linalg.norm(vectors, axis=-1, keepdims=True))
 
@@ -174,41 +159,29 @@ _OF_PALM = np.full(len(_PALM), 1 / len(_PALM))
 
 
 @dataclass(frozen=True, eq=False)
-class HandPrior:
-    """What is known of hands before one is seen.
-
-    Args:
-        mean: (A,) radians.
-        precision: (A, A) inverse of the angles' covariance.
-    """
-
-    mean: Float64Array
-    precision: Float64Array
-
-
-@dataclass(frozen=True, eq=False)
 class FittedHand:
     """A left hand.
 
     Args:
         angles: (A,) radians.
         orientation: (3, 3) from the body's rest pose to the picture's axes (x right, y down, z forward).
-        scale: pixels per metre.
         residual: root mean square distance of the landmarks in the picture, in lengths of the palm.
     """
 
     angles: Float64Array
     orientation: Float64Array
-    scale: float
     residual: float
 
 
 class HandFitter:
-    """Fits left hands to landmarks."""
+    """Fits left hands to landmarks.
 
-    def __init__(self, skeleton: HandSkeleton, prior: HandPrior) -> None:
-        self._skeleton = skeleton
-        self._prior = prior
+    Args:
+        mean, precision: (A,) and (A, A), the inverse covariance, of the angles before a hand is seen, radians.
+    """
+
+    def __init__(self, skeleton: HandSkeleton, mean: Float64Array, precision: Float64Array) -> None:
+        self._skeleton, self._mean, self._precision = skeleton, mean, precision
         self._palm_m = float(np.linalg.norm(skeleton.landmarks[9] - skeleton.landmarks[0]))
 
     @classmethod
@@ -217,12 +190,12 @@ class HandFitter:
         weights = loader.load_weights(WEIGHTS_NAME, {"kind": KIND})
         tensors = {name: tensor.double().numpy() for name, tensor in weights.items()}
         skeleton = HandSkeleton.from_body(body, tensors["offsets"])
-        return cls(skeleton, HandPrior(tensors["mean"], tensors["precision"]))
+        return cls(skeleton, tensors["mean"], tensors["precision"])
 
     @property
     def mean_vectors(self) -> Float64Array:
         """(15, 3) those of the prior's mean."""
-        return self.vectors(self._prior.mean)
+        return self.vectors(self._mean)
 
     def vectors(self, angles: Float64Array) -> Float64Array:
         """(15, 3) rotation vectors of the phalanges, of angles (A,)."""
@@ -235,8 +208,7 @@ class HandFitter:
             observed: (L, 3) pixels across and down, and depth in pixels.
             start: (A,) angles of the hand a moment ago, radians.
         """
-        prior = self._prior
-        angles = prior.mean.copy() if start is None else start.copy()
+        angles = self._mean.copy() if start is None else start.copy()
         posed = self._skeleton.pose(angles)
         orientation, scale, position = similarity(posed.landmarks[_PALM], observed[_PALM], _OF_PALM)
         size = len(angles)
@@ -249,14 +221,14 @@ class HandFitter:
             unit = scale * self._palm_m
             error = (placed - observed) * (_WEIGHTS / unit)
             jacobian[:, :, :size] = scale * (orientation @ posed.jacobian)
-            jacobian[:, :, size : size + 3] = scale * _cross(turned)
+            jacobian[:, :, size : size + 3] = scale * (turned @ -CROSS).reshape(-1, 3, 3)
             jacobian[:, :, size + 3] = scale * turned
             jacobian[:, :, size + 4 :] = np.eye(3)
             weighted = (jacobian * (_WEIGHTS / unit)[:, None]).reshape(rows, -1)
             normal = weighted.T @ weighted
             gradient = weighted.T @ error.ravel()
-            normal[:size, :size] += prior.precision
-            gradient[:size] += prior.precision @ (angles - prior.mean)
+            normal[:size, :size] += self._precision
+            gradient[:size] += self._precision @ (angles - self._mean)
             step = -np.linalg.solve(normal, gradient)
             angles += step[:size]
             orientation = Rotation.from_rotvec(step[size : size + 3]).as_matrix() @ orientation
@@ -267,14 +239,7 @@ class HandFitter:
                 break
         placed = scale * posed.landmarks @ orientation.T + position
         error = (placed - observed)[:, :2] / (scale * self._palm_m)
-        return FittedHand(angles, orientation, scale, float(np.sqrt(np.square(error).sum(1).mean())))
-
-
-def _cross(vectors: Float64Array) -> Float64Array:
-    """(L, 3) → (L, 3, 3): the derivative of the turned vectors by a rotation vector from the left."""
-    x, y, z = vectors.T
-    zero = np.zeros_like(x)
-    return np.stack([zero, z, -y, -z, zero, x, y, -x, zero], 1).reshape(-1, 3, 3)
+        return FittedHand(angles, orientation, float(np.sqrt(np.square(error).sum(1).mean())))
 
 
 SIDES: Final = ("left", "right")
@@ -315,11 +280,8 @@ class FingerLabels:
         return fingers, hands + change @ self._entries_by_curl[own]
 
 
-Quaternion = tuple[float, float, float, float]
-
 # A hand bends against its forearm by at most this, radians: what seems to bend more was read wrongly.
 _MAX_BEND = 1.5
-_STRAIGHT: Final[Quaternion] = (0.0, 0.0, 0.0, 1.0)
 _ORDER: Final = {joint: place for place, joint in enumerate(j for joints in GROUP_JOINTS.values() for j in joints)}
 
 
@@ -346,33 +308,33 @@ class Wrists:
 
     def against_forearm(
         self, labels: Mapping[str, FloatArray], orientation: Float64Array, side: int
-    ) -> Quaternion | None:
+    ) -> Rotation | None:
         """The turn of a hand against its forearm without that one's own twist; None if no wrist bends so.
 
         Args:
             orientation: (3, 3) of the hand in camera space.
             side: 0 left, 1 right.
         """
-        vectors = self._vectors(labels)
-        above = _of_matrix(orientation_of(labels["root"][None].astype(np.float64), CROSS)[0])
+        turns = Rotation.from_rotvec(self._vectors(labels))
+        above = Rotation.from_matrix(orientation_of(labels["root"][None].astype(np.float64), CROSS)[0])
         for joint in self._above[side]:
-            above = _product(above, _quaternion(vectors[_ORDER[joint]]))
-        swing, _ = _swing_and_twist(_quaternion(vectors[_ORDER[self._arms[side][0]]]), self._axes[side])
-        turn = _product(_inverse(_product(above, swing)), _of_matrix(orientation))
+            above = above * turns[_ORDER[joint]]
+        swing, _ = _swing_and_twist(turns[_ORDER[self._arms[side][0]]], self._axes[side])
+        turn = (above * swing).inv() * Rotation.from_matrix(orientation)
         bend, _ = _swing_and_twist(turn, self._axes[side])
-        return turn if 2 * math.acos(min(1.0, abs(bend[3]))) < _MAX_BEND else None
+        return turn if bend.magnitude() < _MAX_BEND else None
 
-    def turned(self, labels: Mapping[str, FloatArray], turns: Mapping[int, Quaternion]) -> dict[str, FloatArray]:
+    def turned(self, labels: Mapping[str, FloatArray], turns: Mapping[int, Rotation]) -> dict[str, FloatArray]:
         """The groups of arms and hands with the turns of some sides' hands."""
         vectors = self._vectors(labels)
         change = np.zeros_like(vectors)
         for side, turn in turns.items():
             axis, (forearm, wrist) = self._axes[side], (_ORDER[joint] for joint in self._arms[side])
-            swing, _ = _swing_and_twist(_quaternion(vectors[forearm]), axis)
+            swing, _ = _swing_and_twist(Rotation.from_rotvec(vectors[forearm]), axis)
             _, angle = _swing_and_twist(turn, axis)
-            half = _quaternion(0.5 * angle * axis)
-            change[forearm] = _vector(_product(swing, half)) - vectors[forearm]
-            change[wrist] = _vector(_product(_inverse(half), turn)) - vectors[wrist]
+            half = Rotation.from_rotvec(0.5 * angle * axis)
+            change[forearm] = (swing * half).as_rotvec() - vectors[forearm]
+            change[wrist] = (half.inv() * turn).as_rotvec() - vectors[wrist]
         entries = change.ravel() @ self._by_vector
         names = (HANDS, *(f"{side}_arm" for side in SIDES))
         return {name: labels[name] + entries[self._entries[name]].astype(np.float32) for name in names}
@@ -383,18 +345,10 @@ class Wrists:
         return np.asarray(self._mean + (entries @ self._by_entry).reshape(-1, 3), np.float64)
 
 
-def apart(one: Quaternion, other: Quaternion) -> float:
-    """The angle between two rotations, radians."""
-    return 2 * math.acos(min(1.0, abs(sum(a * b for a, b in zip(one, other, strict=True)))))
-
-
-def between(one: Quaternion, other: Quaternion, share: float) -> Quaternion:
+def between(one: Rotation, other: Rotation, share: float) -> Rotation:
     """The rotation so far on the way from one to another."""
-    sign = math.copysign(share, sum(a * b for a, b in zip(one, other, strict=True)))
-    mixed = [(1 - share) * a + sign * b for a, b in zip(one, other, strict=True)]
-    length = math.hypot(*mixed)
-    x, y, z, w = (value / length for value in mixed)
-    return x, y, z, w
+    first, second = one.as_quat(), other.as_quat()
+    return Rotation.from_quat((1 - share) * first + math.copysign(share, first @ second) * second)
 
 
 def _chain(parents: list[int], joint: str) -> list[str]:
@@ -406,51 +360,9 @@ def _chain(parents: list[int], joint: str) -> list[str]:
     return chain
 
 
-def _of_matrix(matrix: Float64Array) -> Quaternion:
-    x, y, z, w = Rotation.from_matrix(matrix).as_quat().tolist()
-    return x, y, z, w
-
-
-def _quaternion(vector: Float64Array) -> Quaternion:
-    """Of a rotation vector (3,)."""
-    x, y, z = vector.tolist()
-    angle = math.sqrt(x * x + y * y + z * z)
-    if angle < 1e-9:
-        return _STRAIGHT
-    scale = math.sin(angle / 2) / angle
-    return scale * x, scale * y, scale * z, math.cos(angle / 2)
-
-
-def _vector(rotation: Quaternion) -> Float64Array:
-    """The shortest rotation vector (3,)."""
-    x, y, z, w = rotation
-    sine = math.sqrt(x * x + y * y + z * z)
-    if sine < 1e-9:
-        return np.zeros(3)
-    angle = 2 * math.atan2(sine, abs(w)) * math.copysign(1.0, w)
-    return np.array([x, y, z]) * (angle / sine)
-
-
-def _product(first: Quaternion, second: Quaternion) -> Quaternion:
-    x, y, z, w = first
-    a, b, c, d = second
-    return (
-        w * a + x * d + y * c - z * b,
-        w * b - x * c + y * d + z * a,
-        w * c + x * b - y * a + z * d,
-        w * d - x * a - y * b - z * c,
-    )
-
-
-def _inverse(rotation: Quaternion) -> Quaternion:
-    x, y, z, w = rotation
-    return -x, -y, -z, w
-
-
-def _swing_and_twist(rotation: Quaternion, axis: Float64Array) -> tuple[Quaternion, float]:
+def _swing_and_twist(rotation: Rotation, axis: Float64Array) -> tuple[Rotation, float]:
     """The rotation as a turn about an axis, −π…π, and one after it that turns the axis itself."""
-    x, y, z, w = rotation
-    a, b, c = axis.tolist()
-    angle = 2 * math.atan2(a * x + b * y + c * z, w)
+    *vector, w = rotation.as_quat()
+    angle = 2 * math.atan2(axis @ vector, w)
     angle = (angle + math.pi) % (2 * math.pi) - math.pi
-    return _product(rotation, _quaternion(-angle * axis)), angle
+    return rotation * Rotation.from_rotvec(-angle * axis), angle

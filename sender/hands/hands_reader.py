@@ -5,28 +5,154 @@ one.  A hand that has not been read for a while has no fingers in the labels, an
 
     keypoints ─ crop of the forearm ─ `hand_recrop` ─┐
                  last landmarks ─────────────────────┴─ landmarks ─ gate ─ fit ─ smoothing ─ labels
+
+MediaPipe's networks for hands are fed as its own graphs feed them: a crop is a square that is turned so that the
+fingers point upwards.  `hand_recrop` places it where only the forearm is known; while a hand is followed, its last
+landmarks do.
+
+Shapes: L = 21 landmarks: the wrist, then of each finger from the thumb its three joints and its tip.
 """
 
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Self
+from typing import TYPE_CHECKING, NamedTuple, Self
 
 import numpy as np
+import torch
+from scipy.spatial.transform import Rotation
+from torch import Tensor
 
-from common.arrays import Float64Array, FloatArray
+from common.arrays import Float64Array, FloatArray, Image
 from common.body.anatomy import KEYPOINT_INDEX, MIRROR_SIGNS
 from common.body.label_space import LabelSpace
 from common.body.model import BodyModel
 from common.frames import Camera
 from common.labels import GROUP_BY_NAME
 from common.weights.devices import to_numpy
-from sender.hands.fit import GROUPS, HANDS, SIDES, FingerLabels, HandFitter, Quaternion, Wrists, apart, between
-from sender.hands.landmarks import HandReader, Place, SeenHand, crop_of_forearm, crop_of_landmarks
-from sender.people.reading_schedule import Turn
-from sender.people.view import PeopleView, PersonView
-from sender.perception.crop import CropBox, ray_rotation
+from common.weights.landmark_networks import load_network
+from sender.hands.fit import GROUPS, HANDS, SIDES, FingerLabels, HandFitter, Wrists, between
+from sender.people.view import PeopleView, PersonView, Turn
+from sender.perception.crop import CropBox, ray_rotation, rolled_axes
 from sender.perception.track import HELD_S, Memory, ObservedPerson
+
+if TYPE_CHECKING:
+    from common.weights.graph import CompiledGraph
+
+RECROP_PX, LANDMARK_PX = 256, 224
+# Towards the fingers, in sides of the square that encloses the palm (`hand_landmarks_to_roi.pbtxt`), and its growth.
+_SHIFT, _GROWTH = 0.1, 2.0
+# All joints but the outer ones and the tips.
+_PALM = [0, 1, 2, 3, 5, 6, 9, 10, 13, 14, 17, 18]
+_WRIST, _INDEX, _MIDDLE, _RING = 0, 5, 9, 13
+# Of the probability that the hand is a right one.
+_MIN_RIGHT = 0.5
+# The knuckles lie beyond the wrist by this share of the forearm; side of the square in lengths of the hand.
+_BEYOND, _SEARCH = 0.3, 1.7
+# Of the network's depths: with this, the bones of 70 photographed hands have the same lengths in most poses.
+_DEPTH = 5.0
+_LEAST_PX = 16
+
+
+class Place(NamedTuple):
+    """Where a hand is: wrist and elbow (2,), pixels, and its length in pixels."""
+
+    wrist: Float64Array
+    elbow: Float64Array
+    hand_px: float
+
+
+def crop_at(centre: Float64Array, side: float, up: Float64Array) -> CropBox:
+    """The square around a centre whose upward direction is `up`, both (2,), pixels."""
+    left, top = (round(float(value - side / 2)) for value in centre)
+    return CropBox(left, top, max(_LEAST_PX, round(side)), math.atan2(float(up[0]), -float(up[1])))
+
+
+def crop_of_forearm(place: Place) -> CropBox:
+    """The square in which `hand_recrop` looks for a hand beyond the wrist."""
+    along = place.wrist - place.elbow
+    return crop_at(place.wrist + _BEYOND * along, _SEARCH * place.hand_px, along)
+
+
+def crop_of_landmarks(landmarks: Float64Array) -> CropBox:
+    """The square for the next picture, from landmarks (L, 2 or 3), pixels."""
+    landmarks = landmarks[:, :2]
+    up = (landmarks[_INDEX] + landmarks[_RING] + 2 * landmarks[_MIDDLE]) / 4 - landmarks[_WRIST]
+    axes = rolled_axes(math.atan2(float(up[0]), -float(up[1])))
+    palm = landmarks[_PALM] @ axes
+    low, high = palm.min(0), palm.max(0)
+    centre = (low + high) / 2 - [0, _SHIFT * (high - low)[1]]
+    return crop_at(axes @ centre, _GROWTH * float((high - low).max()), up)
+
+
+def crop_of_recrop(output: FloatArray, searched: CropBox, *, mirrored: bool) -> CropBox:
+    """The square that `hand_recrop` proposes, from its points (4,): the centre, and the middle of the lower side."""
+    centre, bottom = searched.to_pixels(_flipped(output.reshape(2, 2) / RECROP_PX, mirrored=mirrored))
+    up = centre - bottom
+    return crop_at(centre + 2 * _SHIFT * up, 2 * float(np.hypot(*up)), up)
+
+
+@dataclass(frozen=True, slots=True)
+class SeenHand:
+    """What the network sees in a crop.
+
+    Args:
+        landmarks: (L, 3) pixels of the frame, and depth beyond the wrist, in pixels too.
+        score: probability that a hand is in the crop.
+        is_right: whether it is of the side that it was said to be.
+    """
+
+    landmarks: Float64Array
+    score: float
+    is_right: bool
+
+
+class HandReader:
+    """Reads one hand at a time.  The networks see every hand as a right one.
+
+    Args:
+        recrop: places a crop of a hand.
+        exact: reads its landmarks.
+        fast: reads those of a hand that is followed, in half the time.
+    """
+
+    def __init__(self, recrop: "CompiledGraph", exact: "CompiledGraph", fast: "CompiledGraph") -> None:
+        self._recrop, self._exact, self._fast = recrop, exact, fast
+
+    @classmethod
+    def load(cls) -> Self | None:
+        """None where the networks are missing."""
+        networks = [load_network(name) for name in ("hand_recrop", "hand_landmark_full", "hand_landmark_lite")]
+        present = [network for network in networks if network is not None]
+        return cls(*present) if len(present) == len(networks) else None
+
+    def search(self, image: Image, place: Place, *, left: bool) -> SeenHand:
+        """What is beyond a forearm."""
+        searched = crop_of_forearm(place)
+        (points,) = self._recrop(_picture(image, searched, RECROP_PX, mirrored=left))
+        return self.read(image, crop_of_recrop(points.numpy().ravel(), searched, mirrored=left), left=left)
+
+    def read(self, image: Image, crop: CropBox, *, left: bool, fast: bool = False) -> SeenHand:
+        """The landmarks of the hand in a crop."""
+        picture = _picture(image, crop, LANDMARK_PX, mirrored=left)
+        points, score, right, _ = (self._fast if fast else self._exact)(picture)
+        units = points.numpy().reshape(-1, 3).astype(np.float64) / LANDMARK_PX
+        pixels = crop.to_pixels(_flipped(units[:, :2], mirrored=left))
+        landmarks = np.column_stack([pixels, _DEPTH * units[:, 2] * crop.side])
+        return SeenHand(landmarks, float(score), is_right=float(right) > _MIN_RIGHT)
+
+
+def _picture(image: Image, crop: CropBox, size: int, *, mirrored: bool) -> Tensor:
+    """(1, size, size, 3) RGB 0…1, as the networks take it."""
+    cut = crop.cut(image, size)
+    picture = np.multiply(cut[:, ::-1] if mirrored else cut, 1 / 255, dtype=np.float32)
+    return torch.from_numpy(np.ascontiguousarray(picture))[None]
+
+
+def _flipped(units: FloatArray | Float64Array, *, mirrored: bool) -> FloatArray:
+    """Positions (…, 2) in a mirrored crop, as those in the crop."""
+    return np.asarray([1, 0] + units * [-1, 1] if mirrored else units, np.float32)
+
 
 _KEYPOINTS = tuple((KEYPOINT_INDEX[f"{side}_elbow"], KEYPOINT_INDEX[f"{side}_wrist"]) for side in SIDES)
 MIN_HAND_PX = 40.0
@@ -78,8 +204,8 @@ class _Hand:
     target: Float64Array | None = None
     shown: Float64Array | None = None
     angles: Float64Array | None = None
-    target_twist: Quaternion | None = None
-    twist: Quaternion | None = None
+    target_twist: Rotation | None = None
+    twist: Rotation | None = None
     read_s: float = -math.inf
     score: float = 0.0
 
@@ -166,13 +292,17 @@ class HandsStage:
         if fitted.residual > _MAX_RESIDUAL:
             return False
         vectors = self._fitter.vectors(fitted.angles)
-        hand.angles, hand.target = fitted.angles, vectors if hand.target is None else _steadied(hand.target, vectors)
+        if hand.target is not None:
+            # A gesture is taken as it is, jitter hardly.
+            change = vectors - hand.target
+            vectors = hand.target + _share(float(np.sqrt(np.square(change).sum(1).mean()))) * change
+        hand.angles, hand.target = fitted.angles, vectors
         mirror = np.ones(3) if left else np.array(MIRROR_SIGNS)
         at = replace(crop_of_landmarks(seen.landmarks), roll=0.0)
         orientation = ray_rotation(at, camera) @ (mirror[:, None] * fitted.orientation * mirror)
         twist = self._wrists.against_forearm(labels, orientation, int(not left))
         if twist is not None and hand.target_twist is not None:
-            twist = between(hand.target_twist, twist, _share(apart(hand.target_twist, twist)))
+            twist = between(hand.target_twist, twist, _share((hand.target_twist.inv() * twist).magnitude()))
         hand.target_twist = twist
         return True
 
@@ -208,12 +338,6 @@ def _near(crop: CropBox, place: Place) -> bool:
     """Whether the hand may still be in a crop that its last landmarks gave."""
     expected = crop_of_forearm(place)
     return float(np.hypot(*(np.subtract(crop.centre, expected.centre)))) < _MAX_MOVE * place.hand_px
-
-
-def _steadied(last: Float64Array, now: Float64Array) -> Float64Array:
-    """Rotation vectors (15, 3) between two readings: a gesture is taken as it is, jitter hardly."""
-    change = now - last
-    return np.asarray(last + _share(float(np.sqrt(np.square(change).sum(1).mean()))) * change)
 
 
 def _share(change: float) -> float:

@@ -4,13 +4,11 @@ Perception is trained with cameras whose optical axis passes through the centre 
 camera is at an angle θ to the ray through the crop's centre; R_ray is the rotation between the two:
 X_frame = R_ray R_roll X_crop, where R_roll turns a crop that is rolled.
 
-The clock of a source's frames, and means over the two views in which perception sees a person by turns.
-
-That is flip augmentation for half the price.  The errors of perception on a crop and on its mirror image differ by a
-constant, nearly: a person who stands still would jump to and fro.  The mean of a frame and the last one in the other
-view has none of that, but lags by half a step, which the velocity makes up for; it is taken between frames of one view,
-and averaged.  With x_i what is seen in frame i, at the time t_i, and j and k the last frames before in the same view
-and in the other one,
+Perception sees a person in both views by turns: flip augmentation for half the price.  Its errors on a crop and on the
+mirror image differ by a constant, nearly: a person who stands still would jump to and fro.  The mean of a frame and the
+last one in the other view has none of that, but lags by half a step, which the velocity makes up for; it is taken
+between frames of one view, and averaged.  With x_i what is seen in frame i, at the time t_i, and j and k the last
+frames before in the same view and in the other one,
 
     v ← v + g ((x_i − x_j) / (t_i − t_j) − v),     mean_i = (x_i + x_k) / 2 + v (t_i − t_k) / 2
 """
@@ -18,7 +16,7 @@ and in the other one,
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Final, Literal
+from typing import Any, Final, Literal, TypeVar
 
 import cv2
 import numpy as np
@@ -26,6 +24,8 @@ import numpy.typing as npt
 
 from common.arrays import Float64Array, FloatArray, Image
 from common.frames import Camera
+
+AnyFloats = TypeVar("AnyFloats", FloatArray, Float64Array)
 
 CROP_MARGIN = 1.25
 """Side of the crop over the longer side of the person's box; the middle of the range drawn in training."""
@@ -65,7 +65,8 @@ class CropBox:
     @property
     def axes(self) -> Float64Array:
         """(2, 2) whose columns are the crop's axes in the frame."""
-        return rolled_axes(self.roll)
+        axes: Float64Array = rolled_axes(self.roll)
+        return axes
 
     def to_pixels(self, positions: FloatArray) -> FloatArray:
         """Positions (…, 2) in crop units, 0…1 → pixels of the frame."""
@@ -114,46 +115,57 @@ def _resized(square: Image, size: int) -> Image:
     return np.asarray(cv2.resize(square, (size, size), interpolation=method), dtype=np.uint8)
 
 
-def rolled_axes(roll: float) -> Float64Array:
-    """(2, 2) whose columns are the axes of an image that is turned clockwise by so many radians."""
+def rolled_axes(roll: float | FloatArray | Float64Array) -> Any:
+    """(…, 2, 2) whose columns are the axes of images that are turned clockwise by so many radians (…)."""
     cos, sin = np.cos(roll), np.sin(roll)
-    return np.array([[cos, -sin], [sin, cos]])
+    return np.stack([cos, -sin, sin, cos], -1).reshape(*np.shape(roll), 2, 2)
+
+
+def crop_rotation(centre: AnyFloats, roll: AnyFloats) -> AnyFloats:
+    """(…, 3, 3) R_ray R_roll of crops; R_ray is the smallest rotation from the camera's axis to a crop's centre.
+
+    Args:
+        centre: (…, 2) of the crops, focal lengths from the principal point.
+        roll: (…,) of the crops.
+    """
+    cosine: Any = 1 / np.sqrt(1 + np.square(centre).sum(-1))
+    ray = centre * cosine[..., None]
+    rotation: Any = np.zeros((*cosine.shape, 3, 3), centre.dtype)
+    rotation[..., :2, :2] = np.eye(2) - ray[..., :, None] * ray[..., None, :] / (1 + cosine)[..., None, None]
+    rotation[..., :2, 2], rotation[..., 2, :2], rotation[..., 2, 2] = ray, -ray, cosine
+    rotation[..., :2] = rotation[..., :2] @ rolled_axes(roll)
+    return np.asarray(rotation)
 
 
 def ray_rotation(crop: CropBox, camera: Camera) -> Float64Array:
-    """R_ray R_roll (3, 3); R_ray is the smallest rotation from the camera's axis to the ray through the centre."""
-    x, y = crop.centre
-    across, down = (x - camera.width / 2) / camera.focal_px, (y - camera.height / 2) / camera.focal_px
-    cosine = 1 / math.sqrt(1 + across**2 + down**2)
-    ray = np.array([across, down]) * cosine
-    rotation = np.eye(3)
-    rotation[:2, :2] -= np.outer(ray, ray) / (1 + cosine)
-    rotation[:2, 2], rotation[2, :2], rotation[2, 2] = ray, -ray, cosine
-    if crop.roll:
-        rotation[:, :2] = rotation[:, :2] @ crop.axes
-    return rotation
+    """R_ray R_roll (3, 3) of one crop."""
+    return crop_rotation(camera.rays(np.array(crop.centre))[:2], np.array(crop.roll))
 
 
 def to_frame(
-    orientation: FloatArray, translation: FloatArray, crop: CropBox, camera: Camera
+    orientation: FloatArray, translation: FloatArray, rotation: FloatArray | Float64Array
 ) -> tuple[FloatArray, FloatArray]:
-    """Orientation (3, 3) and translation (3,) of a body in the crop's camera space → in the frame's.
+    """Orientations (…, 3, 3) and translations (…, 3) of bodies in crops' camera spaces → in the frame's.
 
     The distance is that which belongs to the nominal focal length `camera.focal_px / crop.side`; the off-axis stretch
     by cos θ of the ray through the crop's centre is corrected here.
+
+    Args:
+        rotation: (…, 3, 3) of `crop_rotation`.
     """
-    rotation = ray_rotation(crop, camera)
-    stretched = translation * np.array([1.0, 1.0, rotation[2, 2] ** -1.5])
-    return (rotation @ orientation).astype(np.float32), (rotation @ stretched).astype(np.float32)
+    stretched: Any = translation.astype(rotation.dtype)
+    stretched[..., 2] *= rotation[..., 2, 2] ** -1.5
+    return (rotation @ orientation).astype(np.float32), (rotation @ stretched[..., None])[..., 0].astype(np.float32)
 
 
 def to_crop(
-    orientation: FloatArray, translation: FloatArray, crop: CropBox, camera: Camera
+    orientation: FloatArray, translation: FloatArray, rotation: FloatArray | Float64Array
 ) -> tuple[FloatArray, FloatArray]:
     """The inverse of `to_frame`."""
-    rotation = ray_rotation(crop, camera)
-    turned = rotation.T @ translation * np.array([1.0, 1.0, rotation[2, 2] ** 1.5])
-    return (rotation.T @ orientation).astype(np.float32), turned.astype(np.float32)
+    back = rotation.swapaxes(-1, -2)
+    turned = (back @ translation[..., None])[..., 0]
+    turned[..., 2] *= rotation[..., 2, 2] ** 1.5
+    return (back @ orientation).astype(np.float32), turned.astype(np.float32)
 
 
 def similarity(

@@ -2,13 +2,14 @@
 
 The keypoints head (2) gives heat maps, their soft-argmax, and 3D positions averaged under the heat maps; the pose head
 (3) joint rotations, shape, hands and camera; the others depth (4, 5), person mask and body parts.  Each says how sure
-it is.
+it is.  All are made for `channels`, C_i of each scale, finest first, a task `token` of some width, and have maps of
+`width` channels inside.
 
 Shapes: B batch; K scales, of which X_i is (B, C_i, H_i, W_i); J = 17 COCO keypoints, R = 22 joints, H×W cells.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -96,12 +97,6 @@ class MultiScaleFusion(nn.Module):
     """Σ_i of the scale branches (eq. 2), each upsampled to the finest scale; the task token scales the channels.
 
     The coarser scales are summed and refined before the finest is added.
-
-    Args:
-        channels: C_i of each scale, finest first.
-        hidden: width between the two convolutions of a branch.
-        outputs: channels of the fused map.
-        token: width of the task token.
     """
 
     def __init__(self, channels: Sequence[int], hidden: int, outputs: int, token: int) -> None:
@@ -136,28 +131,21 @@ _PEAK_WINDOW_CELLS = 3
 _LOG_VARIANCE_BIAS = -4.0  # of an untrained head: a standard deviation of e⁻² ≈ 0.14 m
 
 
-@dataclass(frozen=True, slots=True)
-class Keypoints:
-    """Output of the keypoints head.
+class Keypoints(NamedTuple):
+    """Output of the keypoints head: fields of `PerceptionOutput`, and what other heads read at the keypoints.
 
     Args:
-        heat_logits: (B, J, H, W); their sigmoid is the heat map.
         attention: (B, J, H, W), the distribution of each keypoint's position; sums to 1 over the map.
-        positions: (B, J, 2) in crop units, 0…1.
-        sigma: (B, J) standard deviation of `attention`, crop units.
-        visible_logit: (B, J); its sigmoid is the probability that the keypoint is in the crop and not occluded.
-        joints_3d: (B, J, 3) metres from the pelvis, axes of the crop's camera.
-        joints_log_variance: (B, J) of one coordinate of `joints_3d`, metres squared.
         features: (B, J, F) the fused map averaged under each keypoint's attention.
     """
 
     heat_logits: Tensor
-    attention: Tensor
-    positions: Tensor
-    sigma: Tensor
+    keypoints_2d: Tensor
+    keypoints_sigma: Tensor
     visible_logit: Tensor
     joints_3d: Tensor
     joints_log_variance: Tensor
+    attention: Tensor
     features: Tensor
 
 
@@ -181,13 +169,7 @@ def pool(maps_BCHW: Tensor, attention_BJHW: Tensor) -> Tensor:
 
 
 class KeypointsHead(nn.Module):
-    """Multi-scale fusion to heat maps (eq. 2), and location maps of x, y and z for every keypoint.
-
-    Args:
-        channels: C_i of each scale, finest first.
-        token: width of the task token.
-        width: channels of the fused map.
-    """
+    """Multi-scale fusion to heat maps (eq. 2), and location maps of x, y and z for every keypoint."""
 
     def __init__(self, channels: Sequence[int], token: int, width: int = 64) -> None:
         super().__init__()
@@ -207,23 +189,17 @@ class KeypointsHead(nn.Module):
         positions, sigma = soft_argmax(attention)
         features = pool(fused, attention)
         certainty = self.certainty(torch.cat([features, sigma.detach().log()[..., None]], dim=-1)).float()
+        locations = self.location(fused).float().unflatten(1, (KEYPOINTS, 3))
         return Keypoints(
             heat_logits=heat,
-            attention=attention,
-            positions=positions,
-            sigma=sigma,
+            keypoints_2d=positions,
+            keypoints_sigma=sigma,
             visible_logit=certainty[..., 0],
-            joints_3d=self._joints_3d(fused, attention),
+            joints_3d=(locations * attention[:, :, None]).sum(dim=(-2, -1)),
             joints_log_variance=certainty[..., 1] + _LOG_VARIANCE_BIAS,
+            attention=attention,
             features=features,
         )
-
-    def _joints_3d(self, fused_BCHW: Tensor, attention_BJHW: Tensor) -> Tensor:
-        """Location maps averaged under each keypoint's attention: (B, J, 3) metres."""
-        batch, _, height, width = attention_BJHW.shape
-        maps = self.location(fused_BCHW).float().reshape(batch, KEYPOINTS, 3, height, width)
-        joints: Tensor = (maps * attention_BJHW[:, :, None]).sum(dim=(-2, -1))
-        return joints
 
 
 def attend(heat_BJHW: Tensor, sharpness_J: Tensor) -> Tensor:
@@ -273,16 +249,8 @@ ROTATIONS, SHAPE, CURL, CAMERA = 22, 10, 4, 3
 SIZES = (ROTATIONS * 6, SHAPE, CURL, CAMERA, ROTATIONS, SHAPE, CURL, CAMERA)
 
 
-@dataclass(frozen=True, slots=True)
-class Pose:
-    """Output of the pose head; each log-variance is of one number, in the square of its unit.
-
-    Args:
-        rotations_6d: (B, 22, 6) local rotations, the root's in the crop's camera.
-        shape: (B, 10) coefficients.
-        curl: (B, 4) of the fingers, radians.
-        camera: (B, 3) u and v of the pelvis in crop units, and the log of the metres that the crop spans at the pelvis.
-    """
+class Pose(NamedTuple):
+    """Output of the pose head, by the fields of `PerceptionOutput`."""
 
     rotations_6d: Tensor
     shape: Tensor
@@ -319,8 +287,6 @@ class PoseHead(nn.Module):
     """An MLP over scale statistics, the task token, and the features and geometry of the keypoints.
 
     Args:
-        channels: C_i of each scale, finest first.
-        token: width of the task token.
         geometry: number of geometric inputs (positions, depths, standard deviations).
         summary: width of the weighted statistics, which the semantics stage reads too.
     """
@@ -355,14 +321,11 @@ class PoseHead(nn.Module):
         x = self.enter(torch.cat([summary, token_BC, at_keypoints, geometry_BG], dim=-1))
         for block in self.residual:
             x = x + block(x)
-        with torch.autocast(x.device.type, enabled=False):
-            return self._as_pose(self.leave(x.float())), summary.float()
-
-    def _as_pose(self, numbers: Tensor) -> Pose:
-        rotations, shape, curl, camera, *variances = numbers.split(SIZES, dim=-1)
-        rotations_6d = rotations.unflatten(-1, (ROTATIONS, 6)) + self.identity
-        log_variances = [variance - 2.0 for variance in variances]
-        return Pose(rotations_6d, shape, curl, camera * 0.3 + self.middle, *log_variances)
+        with full_precision(x):
+            rotations, shape, curl, camera, *variances = self.leave(x.float()).split(SIZES, dim=-1)
+            rotations_6d = rotations.unflatten(-1, (ROTATIONS, 6)) + self.identity
+            log_variances = [variance - 2.0 for variance in variances]
+            return Pose(rotations_6d, shape, curl, camera * 0.3 + self.middle, *log_variances), summary.float()
 
 
 # ReLU cannot give negative depth, so the head predicts depth from a plane this far in front of the pelvis.
@@ -391,13 +354,7 @@ class GlobalContext(nn.Module):
 
 
 class DepthHead(nn.Module):
-    """ReLU(Deconv(Σ_k β_k · Conv3×3(LN(X_k)))) (eq. 4), at twice the resolution of the finest scale.
-
-    Args:
-        channels: C_k of each scale, finest first.
-        token: width of the task token.
-        width: channels of the weighted sum.
-    """
+    """ReLU(Deconv(Σ_k β_k · Conv3×3(LN(X_k)))) (eq. 4), at twice the resolution of the finest scale."""
 
     def __init__(self, channels: Sequence[int], token: int, width: int = 24) -> None:
         super().__init__()
@@ -423,14 +380,7 @@ class DepthHead(nn.Module):
 
 
 class MaskHead(nn.Module):
-    """Multi-scale fusion to person mask and part map, at twice the resolution of the finest scale (pixel shuffle).
-
-    Args:
-        channels: C_i of each scale, finest first.
-        token: width of the task token.
-        parts: number of body parts, background included.
-        width: channels of the fused map.
-    """
+    """Multi-scale fusion to person mask and part map, at twice the resolution of the finest scale (pixel shuffle)."""
 
     def __init__(self, channels: Sequence[int], token: int, parts: int, width: int = 48) -> None:
         super().__init__()

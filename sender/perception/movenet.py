@@ -27,7 +27,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from common.arrays import ByteArray, FloatArray
+from common.arrays import ByteArray
+from common.tensor_rows import TensorRows
 from common.weights.devices import CPU
 from common.weights.inference import NetworkInUse, in_use
 from common.weights.loader import later
@@ -195,21 +196,17 @@ _LEAST_HEAT = 1e-6
 
 
 class MoveNetGraph(nn.Module):
-    """MoveNet in use: crops (B, S, W, 3) uint8 RGB → what `decoded` gives.
+    """MoveNet in use: crops (B, S, W, 3) uint8 RGB → what `decoded` gives."""
 
-    Args:
-        as_google: whether maps are decoded as Google does.
-    """
-
-    def __init__(self, net: MoveNetNet, as_google: bool = False) -> None:
+    def __init__(self, net: MoveNetNet) -> None:
         super().__init__()
-        self.net, self._as_google = net, as_google
+        self.net = net
 
     def forward(self, crops_BSW3: Tensor) -> tuple[Tensor, ...]:
-        return decoded(self.net(crops_BSW3), self._as_google)
+        return decoded(self.net(crops_BSW3))
 
 
-def decoded(maps: Maps, as_google: bool = False) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+def decoded(maps: Maps) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """One person's keypoints: the one nearest to the middle, of those whose centre is seen.
 
     Returns:
@@ -222,12 +219,11 @@ def decoded(maps: Maps, as_google: bool = False) -> tuple[Tensor, Tensor, Tensor
     side, width = heat.shape[-2:]
     rows, columns = _grid(heat)
     from_middle = _distance(rows, columns, side / 2, width / 2) + _DISTANCE_CELLS
-    centre = maps.centre.sigmoid() / (from_middle if as_google else from_middle.square())
+    centre = maps.centre.sigmoid() / from_middle.square()
     row, column = _highest(centre)
     regression = maps.regression(row, column)[:, 0].unflatten(1, (-1, 2)) + torch.stack([row, column], dim=-1)
     y, x = regression[..., None, None].unbind(dim=2)
-    distance = _distance(rows, columns, y, x)
-    near = 1 / (distance + _DISTANCE_CELLS) if as_google else torch.exp(-(distance / (_NEAR * side)).square() / 2)
+    near = torch.exp(-(_distance(rows, columns, y, x) / (_NEAR * side)).square() / 2)
     row, column = _highest(heat * near)
     # Of the offsets in a keypoint's cell, its own.
     own = torch.eye(heat.shape[1], device=heat.device)[:, :, None]
@@ -279,20 +275,22 @@ MARGIN: Final = 1.1
 
 
 @dataclass(frozen=True, slots=True)
-class MoveNetKeypoints:
-    """Keypoints of B crops, in the order of COCO; lengths in units of square crops, 0…1.
+class SecondKeypoints(TensorRows):
+    """What MoveNet says of B crops, one or several views together.
 
     Args:
-        places: (B, 17, 2) x, y.
-        score: (B, 17) the heat map where the keypoint is, 0…1.
-        spread: (B, 17) standard deviation of the heat map around its peak, of one coordinate.
-        apart: (B, 17) distance between the keypoint and the one that the person's centre regresses.
+        places: (B, J, 2).
+        score: (B, J) 0…1.
+        spread: (B, J) standard deviation of the heat map around its peak.
+        apart: (B, J) distance from the keypoint that the person's centre regresses.
+        between: (B, J) standard deviation of the views' places; 0 of one view.
     """
 
-    places: FloatArray
-    score: FloatArray
-    spread: FloatArray
-    apart: FloatArray
+    places: Tensor
+    score: Tensor
+    spread: Tensor
+    apart: Tensor
+    between: Tensor
 
 
 class MoveNet:
@@ -332,8 +330,8 @@ class MoveNet:
             _ = network._networks
         return network
 
-    def observe(self, crops: Sequence[ByteArray]) -> MoveNetKeypoints:
-        """Keypoints in crops (S, W, 3) uint8 RGB, black beyond the picture.
+    def observe(self, crops: Sequence[ByteArray]) -> SecondKeypoints:
+        """Keypoints in crops (S, W, 3) uint8 RGB, black beyond the picture; lengths in units of square crops.
 
         Raises:
             ValueError: there is no crop, they differ in shape, or are of another shape.
@@ -342,4 +340,5 @@ class MoveNet:
         network = self._networks.get(crops[0].shape[1]) if len(shapes) == 1 else None
         if network is None or crops[0].shape[::2] != (self.size, 3):
             raise ValueError(f"expected RGB crops of {self.size}×{[*self._networks]} pixels, got {sorted(shapes)}")
-        return MoveNetKeypoints(*(each.numpy() for each in network(torch.from_numpy(np.stack(crops)))))
+        places, score, spread, apart = network(torch.from_numpy(np.stack(crops)))
+        return SecondKeypoints(places, score, spread, apart, torch.zeros_like(score))

@@ -1,11 +1,4 @@
-"""The perception network, a vision transformer, and its output for a batch of crops.
-
-`FusedOutput` has keypoints of two networks; what was learned on perception's own (features, the verifier's evidence)
-reads `own`.
-
-Shapes: B crops, J = 17 COCO keypoints, R = 22 joints, P body parts (background included), S the crop's side.
-
-The perception network: a ViT trunk on a convolutional stem, with four heads (paper §3.1).
+"""The perception network: a ViT trunk on a convolutional stem, with four heads (paper §3.1).
 
     crop ─ stem ─┬─ 1/4 ────────────────────────────────┐
                  ├─ 1/8 ──────────────────────────────┐ │
@@ -24,10 +17,15 @@ Attention is softmax((QKᵀ + M_task)/√d) V (6) over P patches followed by T t
 
 The learned part is a bias for every block, attention head, task and patch.
 
-Shapes: B batch, S crop side (a multiple of 16), P = H·W patches, C trunk width, T = 4 tasks.
+`FusedOutput` has keypoints of two networks; what was learned on perception's own (features, the verifier's evidence)
+reads `own`.
+
+Shapes: B crops, S the crop's side (a multiple of 16), P = H·W patches, C trunk width, T = 4 tasks; J = 17 COCO
+keypoints, R = 22 joints; of outputs, P body parts (background included).
 """
 
 import math
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, fields
 from typing import Self
 
@@ -46,10 +44,8 @@ from sender.perception.heads import (
     SHAPE,
     ConvStem,
     DepthHead,
-    Keypoints,
     KeypointsHead,
     MaskHead,
-    Pose,
     PoseHead,
     Refinement,
     cell_centres,
@@ -170,21 +166,15 @@ class PerceptionOutput(TensorRows):
 
 def pose_of_features(features: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """Of `PerceptionOutput.features`: `rotations_6d` (B, R, 6), `shape`, `curl` and `camera`."""
-    sections = _leading_sections(features)
+    sections = features[:, : sum(_SIZES)].split(_SIZES, dim=1)
     camera = torch.cat([sections[11][:, :2] / 4, sections[11][:, 2:] / 2], dim=1)
     return sections[5].unflatten(1, (ROTATIONS, 6)), sections[7], sections[9], camera
 
 
 def certainty_of_features(features: Tensor) -> Tensor:
     """Of `PerceptionOutput.features`, what perception says of its own errors: (B, CERTAINTIES)."""
-    sections = _leading_sections(features)
+    sections = features[:, : sum(_SIZES)].split(_SIZES, dim=1)
     return torch.cat([sections[index] for index in _CERTAINTIES], dim=1)
-
-
-def _leading_sections(features: Tensor) -> tuple[Tensor, ...]:
-    """The sections of `PerceptionOutput.features` up to the variance of the depth."""
-    sections: tuple[Tensor, ...] = features[:, : sum(_SIZES)].split(_SIZES, dim=1)
-    return sections
 
 
 def mask_moments(mask_BHW: Tensor, centres_N2: Tensor) -> Tensor:
@@ -217,7 +207,7 @@ def region_colours(image_B3HW: Tensor, parts_BPHW: Tensor) -> tuple[Tensor, Tens
     return (colour + 0.5) / (covered + 1.0)[..., None], (covered / regions.shape[2]).sqrt()
 
 
-_OWN = "own_"
+_OWN, _FUSED = "own_", ("keypoints_2d", "keypoints_sigma", "visible_logit")
 
 
 @dataclass(frozen=True, slots=True)
@@ -238,23 +228,17 @@ class FusedOutput(PerceptionOutput):
 
     @classmethod
     def of(
-        cls,
-        output: PerceptionOutput,
-        keypoints_2d: Tensor,
-        keypoints_sigma: Tensor,
-        visible_logit: Tensor,
-        second_score: Tensor,
-        second_keypoints_2d: Tensor,
-    ) -> "FusedOutput":
-        """Perception's output with the keypoints of both networks in the place of its own."""
+        cls, output: PerceptionOutput, fused: Sequence[Tensor], second_score: Tensor, second_keypoints_2d: Tensor
+    ) -> Self:
+        """Perception's output with other `keypoints_2d`, `keypoints_sigma` and `visible_logit` in the place of its own.
+
+        Args:
+            fused: these three.
+        """
         own = {item.name: getattr(output, item.name) for item in fields(PerceptionOutput)}
-        fused = {
-            "keypoints_2d": keypoints_2d,
-            "keypoints_sigma": keypoints_sigma,
-            "visible_logit": visible_logit,
-        }
+        kept = {_OWN + name: own[name] for name in _FUSED}
         second = {"second_score": second_score, "second_keypoints_2d": second_keypoints_2d}
-        return cls(**own | fused, **{_OWN + name: own[name] for name in fused}, **second)
+        return cls(**own | dict(zip(_FUSED, fused, strict=True)), **kept, **second)
 
     @property
     def own(self) -> PerceptionOutput:
@@ -274,10 +258,6 @@ class TaskPositionEncoding(nn.Module):
     """PE_task(p) = PE(p) + a learned term of task and position (eq. 1).
 
     PE(p) is added to the patches before the trunk; each head adds PE_task(p) of its own task to the trunk's patches.
-
-    Args:
-        grid: side of the patch grid that the encoding is learned on, in patches; other grids are interpolated.
-        tasks: T, the number of heads.
     """
 
     def __init__(self, channels: int, grid: int, tasks: int) -> None:
@@ -287,22 +267,13 @@ class TaskPositionEncoding(nn.Module):
         nn.init.trunc_normal_(self.shared, std=0.02)
         nn.init.trunc_normal_(self.conditioned, std=0.02)
 
-    def trunk(self, size: tuple[int, int]) -> Tensor:
-        """PE(p), (1, C, H, W)."""
-        return resample_grid(self.shared, size)
-
-    def head(self, task: int, size: tuple[int, int]) -> Tensor:
-        """PE_task(p) of one task, (1, C, H, W)."""
-        return resample_grid(self.shared + self.conditioned[task : task + 1], size)
+    def forward(self, size: tuple[int, int], task: int | None = None) -> Tensor:
+        """(1, C, H, W) PE(p), or PE_task(p) of one task."""
+        return resample_grid(self.shared if task is None else self.shared + self.conditioned[task : task + 1], size)
 
 
 class TaskMask(nn.Module):
-    """M_task of all blocks, as an additive mask for timm's attention.
-
-    Args:
-        head_size: d, the width of one attention head.
-        grid: side of the patch grid that the bias is learned on, in patches.
-    """
+    """M_task of all blocks, as an additive mask for timm's attention, whose heads are d = `head_size` wide."""
 
     def __init__(self, blocks: int, heads: int, head_size: int, grid: int, tasks: int) -> None:
         super().__init__()
@@ -335,11 +306,8 @@ class PerceptionConfig:
         size: side of the crops that the network reads of streams, pixels.
         still_size: the same of photographs, whose sender has time; 0: `size`.
         grid: side of the patch grid that encodings are learned on, in patches; other grids are interpolated.
-        width: C, channels of the trunk.
-        depth: blocks of the trunk.
-        heads: attention heads of a block.
-        quarter: channels of the stem at stride 4.
-        eighth: channels of the stem at stride 8.
+        width, depth, heads: C, channels of the trunk; its blocks; attention heads of each.
+        quarter, eighth: channels of the stem at stride 4, and at stride 8.
         refinements: residual blocks of the stem at stride 8, after the first.
         keypoint_width: channels of the keypoint head's fused map.
         parts: body parts with the background, which this version of the program knows.
@@ -393,17 +361,46 @@ class PerceptionNet(nn.Module):
         keypoints = self.keypoints(self.head_input(scales, _KEYPOINTS), tokens_BTC[:, _KEYPOINTS])
         depth, depth_variance = self.depth(self.head_input(scales, _DEPTH), tokens_BTC[:, _DEPTH])
         mask, parts = self.mask(self.head_input(scales, _MASK), tokens_BTC[:, _MASK])
-        joint_depth = at_keypoints(depth, keypoints)
-        geometry = _geometry(keypoints, joint_depth)
+        joint_depth = pool(functional.avg_pool2d(depth[:, None], 2), keypoints.attention)[..., 0]
+        numbers = (
+            keypoints.keypoints_2d * 4 - 2,
+            keypoints.keypoints_sigma.log() + 3,
+            keypoints.joints_3d * 3,
+            keypoints.visible_logit.sigmoid(),
+            joint_depth * 3,
+        )
+        # Detached: the pose head's loss does not train the heads that predicted them.
+        geometry = torch.cat([number.detach().flatten(1) for number in numbers], dim=-1)
         pose, summary = self.pose(self.head_input(scales, _POSE), tokens_BTC[:, _POSE], keypoints.features, geometry)
-        return _assemble(image_B3SS, keypoints, pose, (depth, depth_variance, joint_depth), (mask, parts), summary)
+        person = mask.sigmoid()
+        centres = cell_centres(person)
+        with full_precision(person):
+            moments = mask_moments(person, centres)
+        # The colours as one map: three would be padded to sixteen in a compiled network.
+        half_size = functional.avg_pool2d(image_B3SS.float().flatten(1, 2)[:, None], 2)[:, 0].unflatten(1, (3, -1))
+        with torch.no_grad(), full_precision(person):
+            colours, area = region_colours(half_size, parts.softmax(dim=1) * person[:, None])
+        columns = keypoints._asdict() | pose._asdict()
+        del columns["attention"], columns["features"]
+        return PerceptionOutput(
+            **columns,
+            depth=depth,
+            depth_log_variance=depth_variance,
+            joint_depth=joint_depth,
+            mask_logits=mask,
+            part_logits=parts,
+            mask_moments=moments,
+            region_colours=colours,
+            region_area=area,
+            summary=summary,
+        )
 
     def trunk(self, image_B3SS: Tensor) -> tuple[list[Tensor], Tensor]:
         """Scales X_i, finest first, and the task tokens (B, T, C)."""
         quarter, eighth = self.stem(image_B3SS * 4.0 - 2.0)
         x_BCHW = self.patches(eighth)
         size = (x_BCHW.shape[-2], x_BCHW.shape[-1])
-        x_BCHW = x_BCHW + self.position.trunk(size)
+        x_BCHW = x_BCHW + self.position(size)
         tokens = self.task_tokens.expand(len(x_BCHW), -1, -1)
         x_BNC = torch.cat([x_BCHW.flatten(2).transpose(1, 2), tokens], dim=1)
         scales = [quarter, eighth]
@@ -416,67 +413,5 @@ class PerceptionNet(nn.Module):
     def head_input(self, scales: list[Tensor], task: int) -> list[Tensor]:
         """The scales as one head reads them: PE_task (1) is added to those of the trunk."""
         size = (scales[-1].shape[-2], scales[-1].shape[-1])
-        encoding = self.position.head(task, size)
+        encoding = self.position(size, task)
         return [x + encoding if x.shape[1] == encoding.shape[1] and x.shape[-2:] == size else x for x in scales]
-
-
-def at_keypoints(depth_BHW: Tensor, keypoints: Keypoints) -> Tensor:
-    """Depth of the visible surface at each keypoint, (B, J)."""
-    coarse = functional.avg_pool2d(depth_BHW[:, None], 2)
-    return pool(coarse, keypoints.attention)[..., 0]
-
-
-def _geometry(keypoints: Keypoints, joint_depth_BJ: Tensor) -> Tensor:
-    """Geometric inputs of the pose head, (B, G), detached: its loss does not train the heads that predicted them."""
-    numbers = (
-        keypoints.positions * 4 - 2,
-        keypoints.sigma.log() + 3,
-        keypoints.joints_3d * 3,
-        keypoints.visible_logit.sigmoid(),
-        joint_depth_BJ * 3,
-    )
-    return torch.cat([number.detach().flatten(1) for number in numbers], dim=-1)
-
-
-def _assemble(
-    image: Tensor,
-    keypoints: Keypoints,
-    pose: Pose,
-    depth: tuple[Tensor, Tensor, Tensor],
-    segmentation: tuple[Tensor, Tensor],
-    summary: Tensor,
-) -> PerceptionOutput:
-    mask, parts = segmentation
-    person = mask.sigmoid()
-    centres = cell_centres(person)
-    with full_precision(person):
-        moments = mask_moments(person, centres)
-    # The colours as one map: three would be padded to sixteen in a compiled network.
-    half_size = functional.avg_pool2d(image.float().flatten(1, 2)[:, None], 2)[:, 0].unflatten(1, (3, -1))
-    with torch.no_grad(), full_precision(person):
-        colours, area = region_colours(half_size, parts.softmax(dim=1) * person[:, None])
-    return PerceptionOutput(
-        heat_logits=keypoints.heat_logits,
-        keypoints_2d=keypoints.positions,
-        keypoints_sigma=keypoints.sigma,
-        visible_logit=keypoints.visible_logit,
-        joints_3d=keypoints.joints_3d,
-        joints_log_variance=keypoints.joints_log_variance,
-        rotations_6d=pose.rotations_6d,
-        rotations_log_variance=pose.rotations_log_variance,
-        shape=pose.shape,
-        shape_log_variance=pose.shape_log_variance,
-        curl=pose.curl,
-        curl_log_variance=pose.curl_log_variance,
-        camera=pose.camera,
-        camera_log_variance=pose.camera_log_variance,
-        depth=depth[0],
-        depth_log_variance=depth[1],
-        joint_depth=depth[2],
-        mask_logits=mask,
-        part_logits=parts,
-        mask_moments=moments,
-        region_colours=colours,
-        region_area=area,
-        summary=summary,
-    )

@@ -23,7 +23,19 @@ from sender.config import Quality, TrackerConfig, TrackingConfig
 from sender.face.head import FRONT, HEAD_KEYPOINTS, HeadPose, HeadPoseReader
 from sender.face.landmarks import FaceDetector, FaceLandmarks, FaceReader, face_px, read_closely
 from sender.perception.crop import CropBox, FrameClock, View, ViewTurns
-from sender.perception.detect import Detection, Detector, SearchSchedule
+from sender.perception.detect import (
+    Appearance,
+    Detection,
+    Detector,
+    ImagePose,
+    SearchSchedule,
+    area,
+    box_gain,
+    intersection_over_union,
+    prominence,
+    smoothed_box,
+)
+from sender.perception.keypoint_fusion import without
 from sender.perception.perception_network import FusedOutput, PerceptionOutput
 from sender.perception.predictor import Perception
 from sender.perception.read import (
@@ -37,18 +49,7 @@ from sender.perception.read import (
     reads_fast,
     uncut_box,
 )
-from sender.perception.second_opinion import without
-from sender.perception.similarity import (
-    Appearance,
-    ImagePose,
-    box_gain,
-    covered,
-    intersection_over_union,
-    prominence,
-    smoothed_box,
-)
 from sender.perception.track import (
-    Candidate,
     DriftDetector,
     Evidence,
     ObservedPerson,
@@ -145,8 +146,7 @@ class CloseUps:
 
     def _faces(self, image: Image, known: Sequence[HeadPose]) -> list[FaceLandmarks]:
         """The large faces of a frame that are not followed, largest first."""
-        found = [each.region for each in self._detector.find(image)]
-        found = [region for region in found if face_px(region) >= _LEAST_SHARE * image.shape[0]]
+        found = [region for region in self._detector.find(image) if face_px(region) >= _LEAST_SHARE * image.shape[0]]
         found.sort(key=lambda region: region.side, reverse=True)
         faces = []
         for region in found[: _MOST - len(known)]:
@@ -159,10 +159,7 @@ class CloseUps:
 
 
 def shows_head_of(tracks: Sequence[TrackedPerson], box: Box, pose: ImagePose) -> bool:
-    """Whether the person of a box is one whose face is followed.
-
-    Nose and eyes say so where they are located: somebody may stand behind.
-    """
+    """Whether the person of a box is one whose face is followed; somebody whose nose and eyes are elsewhere is not."""
     front = _front(pose)
     if front is not None:
         return any(_is_at(front, head) for head in _heads_of(tracks))
@@ -293,15 +290,15 @@ class PerceptionStage:
             WeightsError: weights are missing, damaged or of another version.
         """
         perception = Perception.load(device=device, keypoints=tracking.keypoints)
-        limits, live, close_ups = limits_of(tracking, perception, cameras), cameras > 0, CloseUps.load()
-        parts = Detector.load(device=device), perception, Verifier.load(), limits, close_ups
-        return cls(*parts, live=live, quality=tracking.quality)
+        limits = limits_of(tracking, perception, cameras)
+        parts = Detector.load(device=device), perception, Verifier.load(), limits, CloseUps.load()
+        return cls(*parts, live=cameras > 0, quality=tracking.quality)
 
     def anew(self, tracking: TrackingConfig, *, cameras: int = 0) -> Self:
         """Another one by the same networks, which knows nobody; arguments as of `load`."""
-        limits, live = limits_of(tracking, self._perception, cameras), cameras > 0
+        limits = limits_of(tracking, self._perception, cameras)
         parts = self._detector, self._perception, self._verifier, limits, self._close_ups
-        return type(self)(*parts, live=live, quality=tracking.quality)
+        return type(self)(*parts, live=cameras > 0, quality=tracking.quality)
 
     @property
     def face_reader(self) -> FaceReader | None:
@@ -370,7 +367,10 @@ class PerceptionStage:
         if urgent or not self._key_frames.was_propagated:
             boxes = [track.box for track in self._tracker.seen]
             searches = self._schedule.searches(image, boxes, now_s, urgent=urgent)
-        candidates = self._candidates(image) if searches else []
+        candidates = list[Detection]()
+        if searches:
+            found = self._detector.find(image, self._roll.radians, thorough=self._reads_photograph)
+            candidates = self._promising(image, self._tracker.associate(found))
         if self._close_ups is not None:
             self._find_heads(self._close_ups, image, searches=searches, lost=lost)
         known = [] if urgent else self._key_frames.before(self._tracker.seen, now_s)
@@ -390,20 +390,12 @@ class PerceptionStage:
         """Looks for heads that fill the picture, and tracks those of people who are not tracked yet."""
         height, width = image.shape[:2]
         heads = close_ups.find(image, self._tracker.seen, searches=searches, lost=lost)
-        boxes = [box_of(head.face, image) for head in heads]
-        new = [Candidate(box, head.face.score) for box, head in zip(boxes, heads, strict=True)]
-        self._tracker.add_tracks(new, width, height)
-        for track in self._tracker.seen:
-            for box, head in zip(boxes, heads, strict=True):
-                if track.box is box:
-                    track.head = head
+        new = [Detection(box_of(head.face, image), head.face.score) for head in heads]
+        for track, head in zip(self._tracker.add_tracks(new, width, height), heads, strict=True):
+            if track is not None:
+                track.head = head
 
-    def _candidates(self, image: Image) -> list[Candidate]:
-        """Who may be new in a frame."""
-        found = self._detector.find(image, self._roll.radians, thorough=self._reads_photograph)
-        return self._promising(image, self._tracker.associate(found))
-
-    def _promising(self, image: Image, proposals: Sequence[Detection]) -> list[Candidate]:
+    def _promising(self, image: Image, proposals: Sequence[Detection]) -> list[Detection]:
         """The proposals that deserve a closer look, each person once, in the boxes that quick looks refine."""
         height, width = image.shape[:2]
         new = [proposal for proposal in proposals if not self._tracker.is_too_small(proposal.box, _BOX_GROWTH)]
@@ -412,7 +404,8 @@ class PerceptionStage:
         if not new:
             return []
         boxes = [proposal.box for proposal in new]
-        for _ in range(self._looks_at_proposals):
+        # Of a stream, later frames correct the box of somebody new.
+        for _ in range(2 if self._reads_photograph else 1):
             seen = self._predict(image, boxes, view="plain")
             presences = self._verifier.presence(seen.output, [proposal.score for proposal in new]).tolist()
             likely = [presence >= _PROMISING_PRESENCE for presence in presences]
@@ -421,40 +414,34 @@ class PerceptionStage:
                 return []
         readings = compress(zip(seen.output.split(), seen.crops, presences, strict=True), likely)
         found = [
-            (
-                prominence(box, presence, width, height),
-                Candidate(box, proposal.score, image_pose=ImagePose.from_output(output, crop)),
-            )
+            (prominence(box, presence, width, height), replace(proposal, box=box, image_pose=pose))
             for proposal, box, (output, crop, presence) in zip(new, boxes, readings, strict=True)
+            for pose in [ImagePose.from_output(output, crop)]
         ]
-        candidates: list[Candidate] = []
+        candidates: list[Detection] = []
         for _, candidate in sorted(found, key=lambda pair: pair[0], reverse=True):
             if not any(is_same_person(candidate, other) for other in candidates):
                 candidates.append(candidate)
         return candidates
 
     def _new(
-        self, image: Image, candidates: Sequence[Candidate], camera: Camera, least: float = _MIN_PRESENCE
+        self, image: Image, candidates: Sequence[Detection], camera: Camera, least: float = _MIN_PRESENCE
     ) -> list[ObservedPerson]:
-        """The candidates who are there, as far as they can be tracked.
-
-        Args:
-            least: their least presence.
-        """
+        """The candidates who are there, with at least such a presence, as far as they can be tracked."""
         if not candidates:
             return []
         still = self._reads_photograph
         seen = self._predict(image, [each.box for each in candidates], thorough=still, apart=True)
         presences = self._verifier.presence(seen.output, [each.score for each in candidates]).tolist()
         of_tracked = self._verifier.presence(seen.output.own, TRACKED_PRIOR).tolist()
-        accepted, readings = list[Candidate](), list[tuple[PerceptionOutput, CropBox, float]]()
+        accepted, readings = list[Detection](), list[tuple[PerceptionOutput, CropBox, float]]()
         for output, crop, presence, own in zip(seen.output.split(), seen.crops, presences, of_tracked, strict=True):
             box, pose = person_box(output, crop), ImagePose.from_output(output, crop)
             evidence = Evidence.from_output(output, crop, box, presence, camera.width, camera.height)
             # A photograph has no second frame that could decide, and shows close-ups without located keypoints.
             nobody = evidence.is_nobody and not still
             if presence >= least and not nobody and not shows_head_of(self._tracker.seen, box, pose):
-                accepted.append(Candidate(box, presence, Appearance.from_output(output), pose))
+                accepted.append(Detection(box, presence, Appearance.from_output(output), pose))
                 readings.append((output, crop, own))
         tracks = self._tracker.add_tracks(accepted, camera.width, camera.height)
         return [
@@ -466,18 +453,18 @@ class PerceptionStage:
     def _observe(
         self, image: Image, tracks: Sequence[TrackedPerson], view: View, known: Sequence[ObservedPerson] = ()
     ) -> list[ObservedPerson]:
-        """Reads the people in the tracks' boxes.
-
-        Args:
-            known: the same people in the frame before, from which they are propagated; nobody, if they are read anew.
-        """
+        """Reads the people in the tracks' boxes, or propagates them from where they are `known` in the frame before."""
         if not tracks:
             return []
         heads = [track.head for track in tracks]
         pairs = zip(tracks, heads, strict=True)
         expected = [box_of(head.face, image) if head else track.expected_box() for track, head in pairs]
         if known:
-            seen, presences = self._propagated(image, expected, known, view), [person.score for person in known]
+            second, crops = self._perception.second, tuple(person.crop for person in known)
+            outputs = [person.output for person in known if isinstance(person.output, FusedOutput)]
+            assert second is not None and outputs
+            moved = second.propagated(FusedOutput.concatenate(outputs), image, expected, crops, view=view)
+            seen, presences = BoxPredictions(crops, moved), [person.score for person in known]
         else:
             seen = self._predict(image, expected, view=view, thorough=self._reads_photograph, apart=True)
             if not self._reads_photograph:
@@ -533,15 +520,14 @@ class PerceptionStage:
         rest = without(image, [(person.output.mask_logits[0], person.crop) for person in people])
         hidden = (rest != image).any(axis=2)
         found = self._detector.find(rest, self._roll.radians, thorough=True)
-        proposals = [each for each in found if covered(each.box, hidden) < _MOST_HIDDEN]
+        proposals = list[Detection]()
+        for each in found:
+            left, top, right, bottom = np.rint(each.box).astype(int)
+            if np.count_nonzero(hidden[top:bottom, left:right]) < _MOST_HIDDEN * max(area(each.box), 1.0):
+                proposals.append(each)
         new = self._new(rest, self._promising(rest, proposals), camera, _MIN_PRESENCE_BEHIND)
         present = self._tracker.update()
         return [each for each in new if each.person in present]
-
-    @property
-    def _looks_at_proposals(self) -> int:
-        """Quick looks that place a new person's box: one in streams, where later frames correct it."""
-        return 2 if self._reads_photograph else 1
 
     @property
     def _is_fast(self) -> bool:
@@ -554,39 +540,21 @@ class PerceptionStage:
         return self._first and self._still
 
     def _uncut(self, image: Image, seen: BoxPredictions, view: View, grow: Sequence[bool]) -> BoxPredictions:
-        """The same predictions; of people who are cut off by their crops, those in larger crops.
-
-        Args:
-            grow: whose crops may grow.
-        """
+        """The same predictions; of people whose crops cut them off and may grow, those in larger crops."""
         height, width = image.shape[:2]
-        rows = seen.output.split()
-        boxes = [
-            uncut_box(output, crop, width, height) if grows else None
-            for output, crop, grows in zip(rows, seen.crops, grow, strict=True)
-        ]
-        larger = [box for box in boxes if box is not None]
+        rows = list(zip(seen.crops, seen.output.split(), strict=True))
+        larger = {
+            row: box
+            for row, (crop, output) in enumerate(rows)
+            if grow[row] and (box := uncut_box(output, crop, width, height)) is not None
+        }
         if not larger:
             return seen
-        again = self._predict(image, larger, view=view)
-        fresh = iter(zip(again.crops, again.output.split(), strict=True))
-        pairs = [
-            (crop, output) if box is None else next(fresh)
-            for crop, output, box in zip(seen.crops, rows, boxes, strict=True)
-        ]
-        outputs = PerceptionOutput.concatenate([output for _, output in pairs])
-        return BoxPredictions(tuple(crop for crop, _ in pairs), outputs)
-
-    def _propagated(
-        self, image: Image, boxes: Sequence[Box], known: Sequence[ObservedPerson], view: View
-    ) -> BoxPredictions:
-        """People of the frame before in their crops, moved on to where they are in this one."""
-        second, crops = self._perception.second, tuple(person.crop for person in known)
-        outputs = [person.output for person in known if isinstance(person.output, FusedOutput)]
-        assert second is not None and outputs
-        return BoxPredictions(
-            crops, second.propagated(FusedOutput.concatenate(outputs), image, boxes, crops, view=view)
-        )
+        again = self._predict(image, list(larger.values()), view=view)
+        for row, crop, output in zip(larger, again.crops, again.output.split(), strict=True):
+            rows[row] = crop, output
+        crops, outputs = zip(*rows, strict=True)
+        return BoxPredictions(crops, PerceptionOutput.concatenate(outputs))
 
     def _predict(
         self, image: Image, boxes: Sequence[Box], *, view: View = "both", thorough: bool = False, apart: bool = False

@@ -40,12 +40,29 @@ from common.weights.threads import beside
 from sender.config import Keypoints
 from sender.perception.crop import CropBox, View
 from sender.perception.heads import attend, peak_positions
+from sender.perception.keypoint_fusion import SecondOpinion
 from sender.perception.perception_network import PerceptionConfig, PerceptionNet, PerceptionOutput
-from sender.perception.second_opinion import SecondOpinion
 
-# Signs under mirroring: of a rotation's first two columns under M R M, and of a mask's (area, x, y, xx, yy, xy).
-_ROTATION_SIGNS = (1.0, -1.0, -1.0, -1.0, 1.0, 1.0)
-_MOMENT_SIGNS = (1.0, -1.0, 1.0, 1.0, 1.0, -1.0)
+# What a mirror image exchanges: of which fields the first axis after the crops.
+_EXCHANGED: Final = {
+    "keypoints": (
+        MIRRORED_KEYPOINTS,
+        ("heat_logits", "keypoints_2d", "keypoints_sigma", "visible_logit", "joints_3d", "joints_log_variance",
+         "joint_depth"),
+    ),
+    "joints": (MIRRORED_JOINTS, ("rotations_6d", "rotations_log_variance")),
+    "curls": (MIRRORED_CURLS, ("curl", "curl_log_variance")),
+    "parts": (MIRRORED_PARTS, ("part_logits",)),
+    "regions": (MIRRORED_REGIONS, ("region_colours", "region_area")),
+}  # fmt: skip
+# Signs that it changes: of positions, of a rotation's first two columns under M R M, and of a mask's (area, x, y, xx,
+# yy, xy).
+_MAPS: Final = ("heat_logits", "mask_logits", "part_logits", "depth")
+_SIGNS: Final = {
+    "joints_3d": MIRROR_SIGNS,
+    "rotations_6d": (1.0, -1.0, -1.0, -1.0, 1.0, 1.0),
+    "mask_moments": (1.0, -1.0, 1.0, 1.0, 1.0, -1.0),
+}
 
 
 def with_peaks(average: PerceptionOutput, sharpness_J: Tensor) -> PerceptionOutput:
@@ -56,72 +73,31 @@ def with_peaks(average: PerceptionOutput, sharpness_J: Tensor) -> PerceptionOutp
 class Mirror(nn.Module):
     """The output for the mirror images of the crops, left and right exchanged; `summary` is kept as it is."""
 
-    keypoints: Tensor
-    joints: Tensor
-    curls: Tensor
-    parts: Tensor
-    regions: Tensor
-    signs: Tensor
-    rotation_signs: Tensor
-    moment_signs: Tensor
-
     def __init__(self) -> None:
         super().__init__()
-        constants = {
-            "keypoints": MIRRORED_KEYPOINTS,
-            "joints": MIRRORED_JOINTS,
-            "curls": MIRRORED_CURLS,
-            "parts": MIRRORED_PARTS,
-            "regions": MIRRORED_REGIONS,
-            "signs": MIRROR_SIGNS,
-            "rotation_signs": _ROTATION_SIGNS,
-            "moment_signs": _MOMENT_SIGNS,
-        }
-        for name, values in constants.items():
+        constants = {name: order for name, (order, _) in _EXCHANGED.items()}
+        for name, values in (constants | _SIGNS).items():
             self.register_buffer(name, torch.tensor(values), persistent=False)
 
     def forward(self, output: PerceptionOutput) -> PerceptionOutput:
-        def ordered(name: str, order: Tensor) -> Tensor:
-            values: Tensor = getattr(output, name)
-            return values.index_select(1, order)
-
-        u, rest = output.camera.split([1, 2], dim=1)
-        x, y = ordered("keypoints_2d", self.keypoints).split(1, dim=-1)
-        return PerceptionOutput(
-            heat_logits=flipped(ordered("heat_logits", self.keypoints)),
-            keypoints_2d=torch.cat([1 - x, y], dim=-1),
-            keypoints_sigma=ordered("keypoints_sigma", self.keypoints),
-            visible_logit=ordered("visible_logit", self.keypoints),
-            joints_3d=ordered("joints_3d", self.keypoints) * self.signs,
-            joints_log_variance=ordered("joints_log_variance", self.keypoints),
-            rotations_6d=ordered("rotations_6d", self.joints) * self.rotation_signs,
-            rotations_log_variance=ordered("rotations_log_variance", self.joints),
-            shape=output.shape,
-            shape_log_variance=output.shape_log_variance,
-            curl=ordered("curl", self.curls),
-            curl_log_variance=ordered("curl_log_variance", self.curls),
-            camera=torch.cat([1 - u, rest], dim=1),
-            camera_log_variance=output.camera_log_variance,
-            depth=flipped(output.depth),
-            depth_log_variance=output.depth_log_variance,
-            joint_depth=ordered("joint_depth", self.keypoints),
-            mask_logits=flipped(output.mask_logits),
-            part_logits=flipped(ordered("part_logits", self.parts)),
-            mask_moments=output.mask_moments * self.moment_signs,
-            region_colours=ordered("region_colours", self.regions),
-            region_area=ordered("region_area", self.regions),
-            summary=output.summary,
-        )
+        columns = {item.name: getattr(output, item.name) for item in fields(PerceptionOutput)}
+        for order, (_, names) in _EXCHANGED.items():
+            columns |= {name: columns[name].index_select(1, self.get_buffer(order)) for name in names}
+        columns |= {name: columns[name] * self.get_buffer(name) for name in _SIGNS}
+        columns |= {name: flipped(columns[name]) for name in _MAPS}
+        for name in ("keypoints_2d", "camera"):
+            columns[name] = torch.cat([1 - columns[name][..., :1], columns[name][..., 1:]], dim=-1)
+        return PerceptionOutput(**columns)
 
 
 mirrored: Final = Mirror()
 """On the host."""
 
 
-def flipped(maps: Tensor, axis: int = -1) -> Tensor:
+def flipped(maps: Tensor) -> Tensor:
     """Maps from right to left; by an index, for which compiled networks take half of the time of `Tensor.flip`."""
-    width = maps.shape[axis]
-    return maps.index_select(axis, torch.arange(width - 1, -1, -1, device=maps.device))
+    width = maps.shape[-1]
+    return maps.index_select(-1, torch.arange(width - 1, -1, -1, device=maps.device))
 
 
 def mean(outputs: Sequence[PerceptionOutput]) -> PerceptionOutput:
@@ -175,15 +151,12 @@ class PerceptionGraph(nn.Module):
         """
         seen: PerceptionOutput = self.net(unit(crops_BSS3.permute(0, 3, 1, 2)))
         columns = zip(self.mirror(seen).columns(), seen.columns(), strict=True)
-        turned = PerceptionOutput(*(chosen(mirrored_B, *pair) for pair in columns))
+        turned = PerceptionOutput(
+            *(torch.where(mirrored_B.reshape(-1, *[1] * (own.ndim - 1)), other, own) for other, own in columns)
+        )
         sharpness = self.net.keypoints.sharpness
         peaks = with_peaks(turned, sharpness).keypoints_2d
         return *turned.columns(), peaks, sharpness.expand(len(peaks), -1)
-
-
-def chosen(first_B: Tensor, one: Tensor, other: Tensor) -> Tensor:
-    """Rows of `one` where `first_B`, else of `other`."""
-    return torch.where(first_B.reshape(-1, *[1] * (one.ndim - 1)), one, other)
 
 
 class Perception:
@@ -206,8 +179,7 @@ class Perception:
         self.config, self._build = net if isinstance(net, tuple) else (net.config, lambda: net)
         self.second = second
         self._graph = cache(lambda: PerceptionGraph(self.net).eval())
-        self._network_of = network_of or (lambda _side: NetworkInUse(self._graph, "bf16", CPU))
-        self._networks: dict[int, NetworkInUse] = {}
+        self._network = cache(network_of or (lambda _side: NetworkInUse(self._graph, "bf16", CPU)))
         self._sharpness: Tensor | None = None
 
     @classmethod
@@ -249,11 +221,6 @@ class Perception:
         """Side of the crops that `observe` takes of photographs, pixels."""
         return self.config.still_size or self.size
 
-    def _network(self, side: int) -> NetworkInUse:
-        if side not in self._networks:
-            self._networks[side] = self._network_of(side)
-        return self._networks[side]
-
     def observe(self, crops: Sequence[ByteArray], view: View = "both") -> PerceptionOutput:
         """Predicts square crops (S, S, 3) uint8 RGB as one batch; errors and sizes as of `look`."""
         if view != "both":
@@ -281,7 +248,7 @@ class Perception:
         each = zip(crops, mirrored, strict=True)
         pictures = torch.from_numpy(np.stack([crop[:, :: -1 if turned else 1] for crop, turned in each]))
         if pictures.shape[1] != side:
-            images = resized(as_images(pictures.numpy()), side)
+            images = resized(unit(as_bytes(pictures.numpy())), side)
             pictures = images.mul_(255).round_().byte().permute(0, 2, 3, 1).contiguous()
         *columns, peaks, sharpness = self._network(side)(pictures, torch.tensor(mirrored))
         self._sharpness = sharpness[0]
@@ -302,11 +269,6 @@ def resized(images_BCHW: Tensor, side: int) -> Tensor:
     return functional.interpolate(images_BCHW, (side, side), mode="bilinear", align_corners=False, antialias=reduced)
 
 
-def as_images(crops: ByteArray) -> Tensor:
-    """uint8 RGB crops (B, S, S, 3) → (B, 3, S, S) 0…1, channels last in memory."""
-    return unit(as_bytes(crops))
-
-
 def as_bytes(crops: ByteArray) -> Tensor:
     """uint8 RGB crops (B, S, S, 3) → (B, 3, S, S) uint8, channels last in memory; shares their memory."""
     return torch.from_numpy(crops).permute(0, 3, 1, 2)
@@ -323,8 +285,6 @@ ZOOMS: Final = ((1.0, False), (1.0, True), (0.85, False), (1.2, True))
 Chosen on the photographs held back from training: with both views of each side, keypoints are not more exact.
 """
 
-_MAPS: Final = ("heat_logits", "mask_logits", "part_logits", "depth")
-
 
 def predict_zoomed(perception: Perception, image: Image, crops: Sequence[CropBox]) -> PerceptionOutput:
     """Predicts the people in crops of a photograph (H, W, 3) uint8 RGB; one row per crop, in its units.
@@ -332,19 +292,17 @@ def predict_zoomed(perception: Perception, image: Image, crops: Sequence[CropBox
     Raises:
         ValueError: there is no crop.
     """
-    boxes = [zoomed(crop, zoom) for zoom, _ in ZOOMS for crop in crops]
+    # Around the same centres, in whole pixels.
+    sides = [(crop, max(1, round(zoom * crop.side))) for zoom, _ in ZOOMS for crop in crops]
+    boxes = [
+        CropBox(round(crop.centre[0] - side / 2), round(crop.centre[1] - side / 2), side, crop.roll)
+        for crop, side in sides
+    ]
     mirrored = [is_mirrored for _, is_mirrored in ZOOMS for _ in crops]
     seen, peaks = perception.look([box.cut(image, perception.still_size) for box in boxes], mirrored)
     seen = replace(seen, keypoints_2d=peaks)
     parts = [slice(start, start + len(crops)) for start in range(0, len(boxes), len(crops))]
     return perception.with_peaks(mean([in_crops(seen[part], boxes[part], crops, seen[parts[0]]) for part in parts]))
-
-
-def zoomed(crop: CropBox, zoom: float) -> CropBox:
-    """The crop of `zoom` times the side around the same centre, in whole pixels."""
-    side = max(1, round(zoom * crop.side))
-    x, y = crop.centre
-    return CropBox(round(x - side / 2), round(y - side / 2), side, crop.roll)
 
 
 def in_crops(

@@ -3,10 +3,8 @@
     boxes ─ crops, rolled as the camera is ─ perception, MoveNet ─┬─ refined boxes
                                                                   └─ verifier: presence
 
-The detector works on a small frame and confuses trees or bags with people.  Perception works on a crop at higher
-resolution, and on a negative crop its heat maps have no narrow peaks.  The verifier reads perception's uncertainties
-and the statistics of its trunk, but none of its predictions.  Where MoveNet gives a second opinion on the keypoints,
-its scores and the look make one verdict.
+The detector confuses trees or bags with people.  On a negative crop, perception's heat maps have no narrow peaks: the
+verifier reads its uncertainties and the statistics of its trunk, but none of its predictions, and MoveNet's scores.
 
 Shapes: B crops, J = 17 keypoints.
 """
@@ -37,7 +35,6 @@ from sender.perception.crop import USUAL_STEP_S, CropBox, View
 from sender.perception.heads import KEYPOINTS
 from sender.perception.perception_network import PARTS, SUMMARY, FusedOutput, PerceptionOutput
 from sender.perception.predictor import Perception, predict_zoomed
-from sender.perception.second_opinion import SecondOpinion
 from sender.perception.track import ObservedPerson, TrackedPerson
 
 # How far a person extends beyond their keypoints (to the left, top, right, bottom), over the longer side of the
@@ -68,7 +65,7 @@ class BoxPredictions:
     """Perception's predictions in boxes of a frame.
 
     Args:
-        output: the predictions, one row per crop.
+        output: one row per crop.
     """
 
     crops: tuple[CropBox, ...]
@@ -320,12 +317,22 @@ class CameraRoll:
         self._seen = 0
 
     def observe(self, output: PerceptionOutput, crop: CropBox, step_s: float = USUAL_STEP_S) -> None:
-        """Takes one person of a frame (a batch of one), which was so much later than the last frame."""
-        up = upright(output, crop)
-        if up is None:
+        """Takes one person of a frame (a batch of one), which was so much later than the last frame.
+
+        Whose feet (or hips) and shoulders are not located says nothing, nor does who is nearly as wide as high, sitting
+        or lying.
+        """
+        located = output.located[0].numpy()
+        lower = _ANKLES if located[_ANKLES].all() else _HIPS
+        if not (located[_SHOULDERS].all() and located[lower].all()):
+            return
+        places = crop.to_pixels(output.keypoints_2d[0].float().numpy()).astype(np.float64)
+        up = places[_SHOULDERS].mean(axis=0) - places[lower].mean(axis=0)
+        length = float(np.linalg.norm(up))
+        if length <= np.linalg.norm(places[_SHOULDERS[0]] - places[_SHOULDERS[1]]):
             return
         self._seen += 1
-        self._mean += max(1 - math.exp(-step_s / _MEAN_S), 1 / self._seen) * (up - self._mean)
+        self._mean += max(1 - math.exp(-step_s / _MEAN_S), 1 / self._seen) * (up / length - self._mean)
         if self._seen < _LEAST_SEEN:
             return
         found = float(np.arctan2(self._mean[0], -self._mean[1]))
@@ -333,22 +340,6 @@ class CameraRoll:
         wanted = found if certain and abs(found) >= _LEAST - (_CHANGE if self.radians else 0.0) else 0.0
         if abs(wanted - self.radians) > _CHANGE:
             self.radians = wanted
-
-
-def upright(output: PerceptionOutput, crop: CropBox) -> Float64Array | None:
-    """The direction (2,) in the frame, of length one, from the feet (or hips) to the shoulders, if they are located.
-
-    A person who is nearly as wide as high, sitting or lying, says little; None is returned.
-    """
-    located = output.located[0].numpy()
-    lower = _ANKLES if located[_ANKLES].all() else _HIPS
-    if not (located[_SHOULDERS].all() and located[lower].all()):
-        return None
-    places = crop.to_pixels(output.keypoints_2d[0].float().numpy()).astype(np.float64)
-    up = places[_SHOULDERS].mean(axis=0) - places[lower].mean(axis=0)
-    length = float(np.linalg.norm(up))
-    across = np.linalg.norm(places[_SHOULDERS[0]] - places[_SHOULDERS[1]])
-    return up / length if length > across else None
 
 
 # A frame that is later than a key frame by more is one, too.
@@ -421,38 +412,30 @@ def limits_of(tracking: TrackingConfig, perception: Perception, cameras: int) ->
 
 def people_carried(perception: Perception, cameras: int) -> int:
     """1…4 people of each of several cameras; perception sees all within 80 ms, in one view each."""
-    return max(1, min(_MOST_PEOPLE, int(_FRAME_S / _person_s(perception) / cameras)))
+    picture, box = _black(perception)
+    seconds = _least_s(lambda: predict_in_boxes(perception, picture, [box] * _PEOPLE, view="plain")) / _PEOPLE
+    return max(1, min(_MOST_PEOPLE, int(_FRAME_S / seconds / cameras)))
 
 
 @lru_cache(maxsize=4)
 def reads_fast(perception: Perception, quality: Quality) -> bool:
     """Whether every other frame of a video is read, and by the smaller network, because the machine is slow.
 
-    It is measured once in a process, so that nothing moves to and fro.
+    It is measured once in a process, so that nothing moves to and fro: the time in which one core reads one person by
+    both networks.
     """
-    if quality != "auto" or perception.second is None:
-        return quality == "fast" and perception.second is not None
-    full_s = _full_s(perception, perception.second)
+    second = perception.second
+    if quality != "auto" or second is None:
+        return quality == "fast" and second is not None
+    picture, box = _black(perception)
+    crop = CropBox.around(box)
+    cuts = [crop.cut(picture, perception.size)]
+    full_s = _least_s(lambda: perception.observe(cuts, "plain"))
+    full_s += _least_s(lambda: second.read("thunder", picture, [box], [crop], "plain"))
     if full_s > _FULL_S:
         told = "every other frame of a video is read, because this machine takes %.0f ms for a person (--quality)"
         logger.info(told, 1e3 * full_s)
     return full_s > _FULL_S
-
-
-def _full_s(perception: Perception, second: SecondOpinion) -> float:
-    """The shortest time in which one core reads one person by both networks, seconds."""
-    picture, box = _black(perception)
-    crop = CropBox.around(box)
-    cuts = [crop.cut(picture, perception.size)]
-    return _least_s(lambda: perception.observe(cuts, "plain")) + _least_s(
-        lambda: second.read("thunder", picture, [box], [crop], "plain")
-    )
-
-
-def _person_s(perception: Perception) -> float:
-    """The shortest time of one person, of several, seconds."""
-    picture, box = _black(perception)
-    return _least_s(lambda: predict_in_boxes(perception, picture, [box] * _PEOPLE, view="plain")) / _PEOPLE
 
 
 def _black(perception: Perception) -> tuple[Image, Box]:

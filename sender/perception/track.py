@@ -24,10 +24,9 @@ from common.frames import IDENTITIES
 from sender.config import TrackerConfig
 from sender.face.head import HeadPose
 from sender.perception.crop import USUAL_STEP_S, CropBox, View, ViewMean
-from sender.perception.detect import Detection
-from sender.perception.perception_network import PerceptionOutput
-from sender.perception.similarity import (
+from sender.perception.detect import (
     Appearance,
+    Detection,
     ImagePose,
     area,
     confirms,
@@ -35,6 +34,7 @@ from sender.perception.similarity import (
     is_duplicate,
     prominence,
 )
+from sender.perception.perception_network import PerceptionOutput
 
 # Located keypoints within this share of the crop's side are in one cell of a grid.
 _CELL_SIZE = 0.1
@@ -133,7 +133,17 @@ class DriftDetector:
 
     def observe(self, evidence: Evidence, step_s: float = USUAL_STEP_S) -> None:
         """Takes what a frame showed, which was so much later than the last one."""
-        self.search_due = not evidence.is_clear and self._may_have_drifted(evidence)
+        unsteady = False
+        if self.last is not None:
+            # Area or aspect change faster than a person's do.
+            old, new = (np.maximum(box[2:] - box[:2], 1) for box in (self.last.box, evidence.box))
+            wider, higher = np.log(new / old).tolist()
+            unsteady = abs(wider + higher) > np.log(_MAX_AREA_CHANGE) or abs(wider - higher) > np.log(
+                _MAX_ASPECT_CHANGE
+            )
+        unsteady |= self.clear_box is not None and not self._is_stationary(evidence.box)
+        improbable = evidence.fill < _MIN_FILL or evidence.presence < _CLEAR_PRESENCE or evidence.is_nobody
+        self.search_due = not evidence.is_clear and (improbable or self.contradictions > 0 or unsteady)
         if evidence.is_nobody:
             # One frame alone is never believed: it lasts no time.
             self.nobody_s = 0.0 if self.nobody_s is None else self.nobody_s + step_s
@@ -163,22 +173,8 @@ class DriftDetector:
         limit = _IMPROBABLE_CONTRADICTIONS if improbable else _CONTRADICTIONS
         return nobody_s >= _NOBODY_S or self.contradictions >= limit
 
-    def _may_have_drifted(self, evidence: Evidence) -> bool:
-        if evidence.is_nobody or evidence.fill < _MIN_FILL or evidence.presence < _CLEAR_PRESENCE:
-            return True
-        if self.contradictions or (self.clear_box is not None and not self._is_stationary(evidence.box)):
-            return True
-        return self.last is not None and _has_jumped(self.last.box, evidence.box)
-
     def _is_stationary(self, box: Box) -> bool:
         return self.clear_box is not None and intersection_over_union(self.clear_box, box) >= _STATIONARY_IOU
-
-
-def _has_jumped(old: Box, new: Box) -> bool:
-    """Whether area or aspect has changed faster than a person's does."""
-    width, height = np.log(np.maximum(new[2:] - new[:2], 1) / np.maximum(old[2:] - old[:2], 1)).tolist()
-    larger, wider = abs(width + height), abs(width - height)
-    return bool(larger > np.log(_MAX_AREA_CHANGE) or wider > np.log(_MAX_ASPECT_CHANGE))
 
 
 T = TypeVar("T")
@@ -334,20 +330,6 @@ _MAX_CENTRE_DISTANCE = 0.28
 _CENTRE_DISTANCE_GROWTH = 2.1
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class Candidate:
-    """A person without a track: a new one, or one whose track was lost.
-
-    Args:
-        score: probability that the box shows a person.
-    """
-
-    box: Box
-    score: float
-    appearance: Appearance | None = None
-    image_pose: ImagePose | None = None
-
-
 class Tracker:
     """Assigns detections to tracks.
 
@@ -387,11 +369,7 @@ class Tracker:
         self._tracks.clear()
 
     def begin_frame(self, step_s: float = USUAL_STEP_S) -> None:
-        """Ages the tracks and drops those that were lost for too long.
-
-        Args:
-            step_s: since the last frame.
-        """
+        """Ages the tracks by the time since the last frame, and drops those that were lost for too long."""
         self._step_s = step_s
         for track in self._tracks:
             track.unseen_s += step_s
@@ -417,7 +395,7 @@ class Tracker:
         tallest = max((_height(track.box) for track in self.seen), default=0.0)
         return float(max(right - left, bottom - top)) * growth < self.config.least_height_share * tallest
 
-    def add_tracks(self, candidates: Sequence[Candidate], width: int, height: int) -> list[TrackedPerson | None]:
+    def add_tracks(self, candidates: Sequence[Detection], width: int, height: int) -> list[TrackedPerson | None]:
         """Resumes lost tracks with candidates, and starts tracks for the most prominent others, while there is room.
 
         A candidate that shows all of a person whose track covers only a part (legs, say) replaces the track's box.  A
@@ -431,7 +409,7 @@ class Tracker:
         tallest = max(map(_height, boxes), default=0.0)
         candidates = [item for item in candidates if _height(item.box) >= self.config.least_height_share * tallest]
         ordered = sorted(candidates, key=lambda item: prominence(item.box, item.score, width, height), reverse=True)
-        new: list[Candidate] = []
+        new: list[Detection] = []
         for candidate in ordered:
             track = next((track for track in self.seen if is_same_person(candidate, track)), None)
             if track is None:
@@ -445,7 +423,7 @@ class Tracker:
         lost = [track for track in self._tracks if track.is_lost]
         costs = [[_reidentification_cost(track, candidate) for candidate in new] for track in lost]
         resumed = {column: lost[row] for row, column in _assign(costs)}
-        tracks: dict[Candidate, TrackedPerson] = {}
+        tracks: dict[Detection, TrackedPerson] = {}
         for index in sorted(range(len(new)), key=lambda index: index not in resumed)[: self.room]:
             track = resumed[index] if index in resumed else TrackedPerson(self._new_identity())
             track.move_to(new[index].box)
@@ -463,11 +441,8 @@ class Tracker:
         return self.seen
 
     def _resolve_id_switches(self) -> None:
-        """Ends identity switches by appearance, and removes duplicate tracks.
-
-        A track that has switched to a person nearby of another appearance is marked lost.  Of two tracks on one
-        person with similar appearances, the older is kept.
-        """
+        """Marks tracks as lost that have switched to a person nearby of another appearance; of two tracks on one person
+        with similar appearances, keeps the older."""
         for track in self.seen:
             others = [other for other in self.seen if other is not track]
             close = any(intersection_over_union(track.box, other.box) > _CLOSE_IOU for other in others)
@@ -498,7 +473,7 @@ class Tracker:
         return identity
 
 
-def is_same_person(first: TrackedPerson | Candidate, second: TrackedPerson | Candidate) -> bool:
+def is_same_person(first: TrackedPerson | Detection, second: TrackedPerson | Detection) -> bool:
     """Whether two boxes or two poses are one person's."""
     if is_duplicate(first.box, second.box):
         return True
@@ -507,7 +482,7 @@ def is_same_person(first: TrackedPerson | Candidate, second: TrackedPerson | Can
     return first.image_pose.is_same_person(second.image_pose)
 
 
-def _has_slipped_from(track: TrackedPerson, candidate: Candidate) -> bool:
+def _has_slipped_from(track: TrackedPerson, candidate: Detection) -> bool:
     """Whether a track follows somebody else, and a candidate nearby looks more like its person."""
     change = track.appearance_change()
     if change is None or track.remembered is None or candidate.appearance is None:
@@ -539,7 +514,7 @@ def _assign(costs: Sequence[Sequence[float]]) -> list[tuple[int, int]]:
     return [(int(r), int(c)) for r, c in zip(rows, columns, strict=True) if table[r, c] < _IMPOSSIBLE]
 
 
-def _reidentification_cost(track: TrackedPerson, candidate: Candidate) -> float:
+def _reidentification_cost(track: TrackedPerson, candidate: Detection) -> float:
     """Cost of resuming a lost track with a candidate."""
     difference = None
     if candidate.appearance is not None and track.remembered is not None:

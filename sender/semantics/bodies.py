@@ -1,18 +1,12 @@
-"""Bodies as labels of a crop: entries, keypoints and their derivatives, as arrays or as tensors.
+"""Bodies as labels of a crop and of the frame: entries, keypoints and their derivatives, as arrays or as tensors.
 
 NumPy takes a third of PyTorch's time for a hundred operations on a few numbers; PyTorch's become one graph on a GPU.
-
-Labels in a crop's camera.
 
 A crop does not show whether a person is near and the focal length short, or the person far and the focal length long.
 In a crop, the `root` group therefore has the pelvis' position in the crop (u, v) and the log of the metres that the
 crop spans at the pelvis; the focal length turns these into a translation.  The other groups are as in `common.labels`.
 
-Shapes: B people, E = 80 entries (every group but `appearance`, in the order of the vocabulary).
-
-Keypoints of the bodies that label entries describe, and their derivatives, in closed form.
-
-What is at or below a bone a carries the keypoint's share
+Derivatives of keypoints are in closed form.  What is at or below a bone a carries the keypoint's share
 
     m_a = Σ_{b at or below a} R_b d_b
 
@@ -21,12 +15,8 @@ from the pelvis.  Turning a about its head by the small vector ω moves the keyp
 vector v turns it by ω = R_parent J(v) dv, where J is the left Jacobian of SO(3).  Rotation vectors are affine in the
 entries, the arms in the shape.
 
-Shapes: B people, E = 80 entries, P = 61 of them of the pose below the root, K = 17 keypoints, S = 52 bones, N = 26 of
-them that move a keypoint.
-
-What people's bodies are estimated to be in a frame.
-
-Shapes: B people, E = 80 label entries, K = 17 keypoints.
+Shapes: B people, E = 80 entries (every group but `appearance`, in the order of the vocabulary), P = 61 of them of the
+pose below the root, K = 17 keypoints, S = 52 bones, N = 26 of them that move a keypoint.
 """
 
 from collections.abc import Sequence
@@ -39,7 +29,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from common.arrays import FloatArray
+from common.arrays import Float64Array, FloatArray
 from common.body.label_space import TRANSLATION_MEAN, TRANSLATION_SCALE, LabelSpace
 from common.body.model import (
     BodyModel,
@@ -52,7 +42,7 @@ from common.body.model import (
 )
 from common.frames import Camera
 from common.labels import LABEL_SIZE, ROTATION_SCALE, group_slices
-from sender.perception.crop import CropBox, to_crop, to_frame
+from sender.perception.crop import CropBox, ray_rotation, to_crop, to_frame
 from sender.perception.perception_network import PerceptionOutput, pose_of_features
 from sender.perception.track import ObservedPerson
 
@@ -300,11 +290,7 @@ class KeypointJacobian:
 
 
 def orientation(entries: Array, cross: Array) -> Array:
-    """The orientations (B, 3, 3) of the root in entries (B, E).
-
-    Args:
-        cross: (3, 9) makes the matrix of × from a vector.
-    """
+    """The orientations (B, 3, 3) of the root in entries (B, E), by `CROSS` as an array or a tensor."""
     xp = namespace(entries)
     a, b = entries[:, 0:3, None], entries[:, 3:6, None]
     x = a / xp.sqrt(a.swapaxes(1, 2) @ a + _LEAST)
@@ -352,20 +338,22 @@ def placed(entries: FloatArray, turn: FloatArray, pelvis: FloatArray) -> FloatAr
 
 def entries_in_frame(entries: FloatArray, crops: Sequence[CropBox], camera: Camera) -> FloatArray:
     """Label entries (B, E) of bodies in crops → in the frame's camera space."""
-    roots, pelvises = orientation(entries, CROSS), pelvis_in_crop(entries, _focal(crops, camera))
-    moved = [to_frame(*each, camera) for each in zip(roots, pelvises, crops, strict=True)]
-    turns, places = (np.stack(each) for each in zip(*moved, strict=True))
-    return placed(entries, turns, places)
+    bodies = orientation(entries, CROSS), pelvis_in_crop(entries, _focal(crops, camera))
+    return placed(entries, *to_frame(*bodies, _rotations(crops, camera)))
 
 
 def entries_in_crops(entries: FloatArray, crops: Sequence[CropBox], camera: Camera) -> FloatArray:
     """The inverse of `entries_in_frame`."""
     across, log_depth = np.split(entries[:, PELVIS] * TRANSLATION_SCALE + TRANSLATION_MEAN, [2], axis=1)
     pelvises = np.exp(log_depth) * np.concatenate([across, np.ones_like(log_depth)], 1)
-    moved = [to_crop(*each, camera) for each in zip(orientation(entries, CROSS), pelvises, crops, strict=True)]
-    turns, places = (np.stack(each) for each in zip(*moved, strict=True))
+    turns, places = to_crop(orientation(entries, CROSS), pelvises, _rotations(crops, camera))
     columns = (_columns(turns), entries_of_pelvis(places, _focal(crops, camera)), entries[:, PELVIS.stop :])
     return np.concatenate(columns, 1, dtype=np.float32)
+
+
+def _rotations(crops: Sequence[CropBox], camera: Camera) -> Float64Array:
+    """(B, 3, 3) from the crops' cameras to the frame's."""
+    return np.stack([ray_rotation(crop, camera) for crop in crops])
 
 
 def _focal(crops: Sequence[CropBox], camera: Camera) -> FloatArray:

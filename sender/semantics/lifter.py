@@ -1,14 +1,10 @@
 """Lifts people over time: what is remembered of their last frames, and what the lifting network makes of it.
 
-A frame in which somebody was not found is remembered, too: they may be behind something, and go on moving.
+A frame in which somebody was not found is remembered, too: they may be behind something, and go on moving.  All windows
+have as many frames, so that the network is one graph; those that a window lacks are masked.
 
-Times are seconds on the source's clock.
-
-The lifting network in use: windows of people → bodies in the frame that is estimated.
-
-All windows have as many frames, so that the network is one graph; those that a window lacks are masked.
-
-Shapes: B people, T frames, F columns of a token, E = 80 entries, K = 17 keypoints.
+Shapes: B people, T frames, F columns of a token, E = 80 entries, K = 17 keypoints; times are seconds on the source's
+clock.
 """
 
 import math
@@ -236,14 +232,14 @@ class Lifter:
         seen, anchor = tokens(joined, own, side), rows == places[:, None]
         inputs = (torch.as_tensor(each, dtype=torch.float32) for each in (seen, lags, sees, anchor))
         (entries,) = map(to_numpy, self._network(*inputs))
-        return self._in_frame(self._carried(entries, seen[anchor], own), own, camera)
+        lifted = self._carried(entries, seen[anchor], own)
+        turn, pelvis = own.in_frame(lifted)
+        points = self._refiner.keypoints.keypoints(lifted) @ own.rotation.swapaxes(1, 2) + pelvis[:, None]
+        return placed(lifted, turn, pelvis), np.stack([camera.project(each) for each in points])
 
     def _carried(self, lifted: FloatArray, seen: FloatArray, camera: WindowCamera) -> FloatArray:
-        """(B, E) smoothed entries, or those lifted (B, E) where these differ much and are nearer to the keypoints.
-
-        Args:
-            seen: (B, F) tokens of the frame.
-        """
+        """(B, E) smoothed entries of tokens (B, F), or those lifted where these differ much and are nearer to the
+        keypoints."""
         smoothed = smoothed_entries(seen)
         size = np.sqrt(np.square(lifted - smoothed).mean(1, dtype=np.float64)) / _DOUBTED
         of_smoothed, of_lifted = self._misfits(np.stack([smoothed, lifted]), seen, camera)
@@ -260,16 +256,6 @@ class Lifter:
         squared = np.square(apart).sum(-1) / (np.square(sigma) + _PIXEL_FLOOR**2)
         weighed = (visible * np.minimum(squared, _FARTHEST**2)).sum(-1)
         return np.asarray(weighed / np.maximum(visible.sum(1), _TINY), np.float64)
-
-    def _in_frame(self, entries: FloatArray, own: WindowCamera, camera: Camera) -> tuple[FloatArray, FloatArray]:
-        """Bodies from the windows' own cameras to the frame's.
-
-        Returns:
-            Label entries (B, E), and keypoints (B, K, 2), pixels.
-        """
-        turn, pelvis = own.in_frame(entries)
-        points = self._refiner.keypoints.keypoints(entries) @ own.rotation.swapaxes(1, 2) + pelvis[:, None]
-        return placed(entries, turn, pelvis), np.stack([camera.project(each) for each in points])
 
 
 def _above_one(ratios: Float64Array, sharpness: int) -> Float64Array:

@@ -1,36 +1,28 @@
-"""The lifting network, a conditional VAE, and the windows of observations that it is fed.
+"""The network that lifts over time, a conditional variational autoencoder, and the windows of frames that it is fed.
 
 All frames of a window are expressed in the *window camera*: a square camera whose axis goes through the mean centre of
 its frames' crops, and which is upright.  A keypoint goes from its own crop to its pixel, to the pixel's ray, and to the
 window camera; a fitted body likewise.  So a crop that moves, turns or resizes moves nobody.
-The network predicts the label entries of `sender.semantics.bodies` in the window camera.
 
 Lengths in a frame are in focal lengths of its camera: positions from the principal point, x to the right, y down.  A
 crop off the axis looks larger than the window camera, at the same focal length, would show it, by cos θ ^ -1.5, where θ
 is the angle of the ray through its centre; the focal length of the window camera is longer by that
 (`sender.perception.crop`).
 
-Shapes: … any leading axes (people), T frames, K = 17 keypoints, E = 80 entries, F columns of a token.
-
-Parts of conditional variational autoencoders.
-
-Shapes: … any leading axes, Z latent.
-
-The network that lifts over time: the conditional variational autoencoder of (8) to (11) over windows of frames.
+Equations (8) to (11) over windows of frames:
 
     X = tokens of a window ── transformer ── c_t of each frame ── p(z|X) = N(z; m(c_t), s(c_t)) ── z
     running: z = m(c_t);  (c_t, z) ── decoder ── own entries, corrections of the smoothed ones, trust between both = μ
 
-What one frame shows is fitted before (`sender.semantics.refine`) and smoothed over time
-(`sender.semantics.over_time`), in the window camera here; the decoder says the pose itself, and how far it trusts that.
-z is of the window: it carries what stays, such as build and which way joints bend.  With z known,
-its σ(c, z) is what remains open; the head's σ(c) is the whole error of μ at z = m(c).  The posterior q(z|X,y) and the
-discriminator are of the training alone (`sender.train.lifting`).  The same weights serve a live window and a whole
-clip: attention is masked, so that frames see those up to their own (`causal`), or all; windows have 1 to 32 frames at
-any rate.
+What one frame shows is fitted before (`sender.semantics.refine`) and smoothed over time (`sender.semantics.smoothing`);
+the decoder says the pose itself, and how far it trusts that.  z is of the window: it carries what stays, such as build
+and which way joints bend.  With z known, its σ(c, z) is what remains open; the head's σ(c) is the whole error of μ at
+z = m(c).  The posterior q(z|X,y) and the discriminator are of the training alone (`sender.train.lifting`).  The same
+weights serve a live window and a whole clip: attention is masked, so that frames see those up to their own (`causal`),
+or all; windows have 1 to 32 frames at any rate.
 
-Shapes: B windows, T frames, F columns of a token (`tokens`), C width of the transformer, Z of
-the latent, E = 80 entries.
+Shapes: … any leading axes, B windows (people), T frames, K = 17 keypoints, E = 80 entries in the window camera, F
+columns of a token, C width of the transformer, Z of the latent.
 """
 
 from collections.abc import Sequence
@@ -45,7 +37,7 @@ from common.arrays import BoolArray, Float64Array, FloatArray
 from common.frames import Camera
 from common.labels import ROTATION_SCALE, group_slices
 from common.weights.transformer import Block
-from sender.perception.crop import CropBox
+from sender.perception.crop import CropBox, crop_rotation, rolled_axes, to_frame
 from sender.perception.heads import KEYPOINTS
 from sender.semantics.bodies import CROSS, ENTRIES, PELVIS, Array, entries_of_pelvis, orientation, pelvis_in_crop
 
@@ -93,7 +85,7 @@ class Observations:
             probabilities that they are visible.
         entries, log_sigma: (…, T, E) fitted to the frame in the crop (`sender.semantics.refine`), and the log of the
             standard deviations.
-        smoothed: (…, T, E) the same smoothed over time (`sender.semantics.over_time`), in the crop, too.
+        smoothed: (…, T, E) the same smoothed over time (`sender.semantics.smoothing`), in the crop, too.
         joints_3d, joints_log_variance: (…, T, K, 3) metres from the pelvis in the crop's axes, and (…, T, K).
         joint_depth, depth_log_variance: (…, T, K) metres, and (…, T).
     """
@@ -175,20 +167,10 @@ class WindowCamera:
         return np.concatenate([columns, entries_of_pelvis(pelvis, self.focal[:, None])], 1)
 
 
-def crop_rotation(centre: FloatArray, roll: FloatArray) -> FloatArray:
-    """(…, 3, 3) from the axes of crops' cameras to the frame's: `sender.perception.crop.ray_rotation`."""
-    cosine = 1 / np.sqrt(1 + np.square(centre).sum(-1))
-    ray = centre * cosine[..., None]
-    rotation = np.zeros((*roll.shape, 3, 3), np.float32)
-    rotation[..., :2, :2] = np.eye(2) - ray[..., :, None] * ray[..., None, :] / (1 + cosine)[..., None, None]
-    rotation[..., :2, 2], rotation[..., 2, :2], rotation[..., 2, 2] = ray, -ray, cosine
-    rotation[..., :2] = rotation[..., :2] @ _axes(roll)
-    return rotation
-
-
 def rolled(offsets: FloatArray, roll: FloatArray) -> FloatArray:
     """Offsets (…, N, 2) in axes that are rolled by (…,) radians → in the frame's."""
-    return offsets @ _axes(roll).swapaxes(-1, -2)
+    turned: FloatArray = offsets @ rolled_axes(roll).swapaxes(-1, -2)
+    return turned
 
 
 def mean_crop(window: Observations, counted: BoolArray) -> tuple[FloatArray, FloatArray]:
@@ -254,11 +236,8 @@ def _mean_of_past(values: FloatArray, weights: FloatArray, time_s: Float64Array,
 
 
 def _perceived(window: Observations, camera: WindowCamera, scale: FloatArray) -> FloatArray:
-    """(B, T, E + 5 K + 1) logs of the fitted entries' σ, and perception's predictions, in the window camera.
-
-    Args:
-        scale: (B, T, 1) sides of the crops, in sides of the window's.
-    """
+    """(B, T, E + 5 K + 1) logs of the fitted entries' σ, and perception's predictions, in the window camera; `scale`
+    (B, T, 1) are sides of the crops, in sides of the window's."""
     shape = window.time_s.shape
     turn = crop_rotation(window.centre, window.roll)
     log_sigma = window.log_sigma.copy()
@@ -276,21 +255,13 @@ def _perceived(window: Observations, camera: WindowCamera, scale: FloatArray) ->
 def _turned(window: Observations, entries: FloatArray, camera: WindowCamera) -> FloatArray:
     """(B, T, E) entries in the frames' crops → in the window camera."""
     shape, flat = window.time_s.shape, entries.reshape(-1, ENTRIES)
-    turn = crop_rotation(window.centre, window.roll)
-    pelvis = pelvis_in_crop(flat, 1 / window.side.reshape(-1, 1)).reshape(*shape, 3)
-    pelvis[..., 2] *= turn[..., 2, 2] ** -1.5
+    turn = crop_rotation(window.centre, window.roll).reshape(-1, 3, 3)
     every = WindowCamera(
         np.broadcast_to(camera.rotation, (*shape, 3, 3)).reshape(-1, 3, 3), np.broadcast_to(camera.focal, shape).ravel()
     )
-    oriented = turn.reshape(-1, 3, 3) @ orientation(flat, CROSS)
-    root = every.entries_of(oriented, (turn @ pelvis[..., None]).reshape(-1, 3)).reshape(*shape, -1)
+    pelvis = pelvis_in_crop(flat, 1 / window.side.reshape(-1, 1))
+    root = every.entries_of(*to_frame(orientation(flat, CROSS), pelvis, turn)).reshape(*shape, -1)
     return _bounded(np.concatenate([root, entries[..., root.shape[-1] :]], -1), _LARGEST_ENTRY)
-
-
-def _axes(roll: FloatArray) -> FloatArray:
-    """(…, 2, 2) whose columns are the axes of rolled crops, as `rolled_axes` makes them."""
-    cosine, sine = np.cos(roll), np.sin(roll)
-    return np.stack([cosine, -sine, sine, cosine], -1).reshape(*roll.shape, 2, 2).astype(np.float32)
 
 
 def _bounded(values: FloatArray | Float64Array, largest: float | FloatArray) -> FloatArray:

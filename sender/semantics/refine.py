@@ -14,26 +14,11 @@ hip and ankle, and s how much both legs look straight in the picture, which does
 the camera: the pose head predicts the mean of both, and standing people's knees would be bent by 21° instead of 8°.
 (SMPLify, Bogo et al. 2016, minimises the first sums without variances.)
 
-Shapes: B people, E = 80 entries, K = 17 keypoints.
-
-Label entries of people from perception's features and keypoints: what is predicted, refined.
-
 On a CPU, OpenVINO runs the predictor, and NumPy the refinement: 1 ms a person.  On a GPU both are one graph, so that
-the people of all cameras are fitted together and the interpreter is free meanwhile.
+the people of all cameras are fitted together and the interpreter is free meanwhile.  Standard deviations of the
+predicted entries are log σ = W c + b, of what perception says of its certainty, c.
 
 Shapes: B people, E = 80 entries, K = 17 keypoints.
-
-The label entries of perception's pose head, and their standard deviations: log σ = W c + b, of what perception says
-of its certainty, c.
-
-Shapes: B people, E = 80 entries.
-
-Heads where the landmarks of their faces are.
-
-Labels place the pelvis.  Of a close-up it is outside the picture, and errors of trunk and neck move the head, which
-alone is seen: bodies are moved so that nose and eyes are where they are seen.
-
-Shapes: B people, E = 80 label entries.
 """
 
 from collections.abc import Sequence
@@ -54,7 +39,7 @@ from common.weights.inference import NetworkInUse, in_use
 from common.weights.loader import load_recorded
 from common.weights.manifest import WEIGHTS_DIRECTORY, find_entry
 from sender.face.head import FRONT, HEAD_KEYPOINTS
-from sender.perception.crop import to_crop
+from sender.perception.crop import ray_rotation, to_crop
 from sender.perception.perception_network import CERTAINTIES, FEATURE_SIZE, PerceptionOutput, certainty_of_features
 from sender.perception.track import ObservedPerson, TrackedPerson
 from sender.semantics.bodies import (
@@ -395,32 +380,20 @@ class PoseHead(nn.Module):
 _LEAST_DEPTH_M: Final = 0.1
 
 
-class HeadPlacement:
-    """Moves bodies.
+def with_heads(entries: FloatArray, observed: Sequence[ObservedPerson], camera: Camera) -> FloatArray:
+    """Label entries (B, E) in the frame's camera space, of bodies that are moved to where landmarks have their heads.
 
-    Args:
-        keypoints: of arrays.
+    Of a close-up, the pelvis is outside the picture, and errors of trunk and neck move the head, which alone is seen.
     """
-
-    def __init__(self, keypoints: KeypointJacobian) -> None:
-        self._keypoints = keypoints
-
-    @classmethod
-    def load(cls) -> Self:
-        """For the body and the labels of the package; raises WeightsError if a file of them is missing or damaged."""
-        return cls(KeypointJacobian.load())
-
-    def placed(self, entries: FloatArray, observed: Sequence[ObservedPerson], camera: Camera) -> FloatArray:
-        """Label entries (B, E) in the frame's camera space, of people with heads as these are."""
-        moved = entries.copy()
-        for row, person in enumerate(observed):
-            if person.head is not None:
-                own = entries[row : row + 1]
-                away = person.head.in_camera(camera)[:FRONT] - self._keypoints.keypoints(own)[0, :FRONT]
-                pelvis = away.mean(axis=0, keepdims=True)
-                pelvis[:, 2] = pelvis[:, 2].clip(_LEAST_DEPTH_M)
-                moved[row] = placed(own, orientation(own, CROSS), pelvis)[0]
-        return moved
+    moved = entries.copy()
+    for row, person in enumerate(observed):
+        if person.head is not None:
+            own = entries[row : row + 1]
+            away = person.head.in_camera(camera)[:FRONT] - KeypointJacobian.load().keypoints(own)[0, :FRONT]
+            pelvis = away.mean(axis=0, keepdims=True)
+            pelvis[:, 2] = pelvis[:, 2].clip(_LEAST_DEPTH_M)
+            moved[row] = placed(own, orientation(own, CROSS), pelvis)[0]
+    return moved
 
 
 def head_in_crop(person: ObservedPerson, camera: Camera) -> FloatArray | None:
@@ -429,7 +402,7 @@ def head_in_crop(person: ObservedPerson, camera: Camera) -> FloatArray | None:
         return None
     places = person.head.in_camera(camera)
     middle = places.mean(axis=0)
-    turn, position = to_crop(np.eye(3, dtype=np.float32), middle, person.crop, camera)
+    turn, position = to_crop(np.eye(3, dtype=np.float32), middle, ray_rotation(person.crop, camera))
     return np.asarray(position + (places - middle) @ turn.T, np.float32)
 
 

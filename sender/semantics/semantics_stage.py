@@ -1,29 +1,22 @@
-"""Perceived people to labels, frame after frame: fits, lifting, build, smoothing, confidences.
+"""The semantics stage: perception's output for each person → semantic labels in the frame's camera space.
 
-    mask, across the hips, between, at the waist ─ widths ─┐
-    widths of the body of this shape, and of clothes ──────┴─ logarithms of ratios ─ means of the person ─ shape
+    perception's output ─┬─ pose head, refinement ─ smoothing ─ lifting ─ heads ─ bodies ─┬─ labels
+                         ├─ colours, confidences ─────────────────────────────────────────┤
+                         └─ masks ─ build ────────────────────────────────────────────────┘
 
-Perception reads a build from one crop: people are on average as wide as their masks, each one a tenth wider or less
-wide.  Means over looks change `shape` to its most probable value where lengths stay.  Looks are of upright people who
-face the camera, where no arm is beside the trunk.
+A build is how wide the body is. Perception reads it from one crop: people are on average as wide as their masks, each
+one a tenth wider or less wide.  Means over looks change `shape` to its most probable value where lengths stay.  Looks
+are of upright people who face the camera, where no arm is beside the trunk.
 
-Shapes: E label entries, L = 3 levels.
+A frame shows one side of a person: each region's colour is a running mean weighted by its visible area.  A region that
+was never visible takes the colour of its mirror image, or of a neighbour that usually has the same colour; a garment of
+which nothing is seen has what is worn with the others.
 
-Estimates bodies: what is fitted to each frame, smoothed over the frames around, and lifted.
-
-    perception's output ── pose head, refinement ── smoothing ── lifting ── heads ── bodies
-
-Shapes: B people.
-
-The semantics stage: perception's output for each person → semantic labels in the frame's camera space.
-
-perception's output ─┬─ bodies, by the frames around ─┬─ labels
-                     ├─ colours, confidences ─────────┤
-                     └─ masks ─ build ────────────────┘
+Shapes: B people, E label entries, L = 3 levels, R body regions.
 """
 
 from collections import deque
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import Self
 
@@ -32,23 +25,23 @@ import numpy as np
 import torch
 
 from common.arrays import Float64Array, FloatArray, IntArray
-from common.body.anatomy import COCO_KEYPOINTS, REGION_INDEX
+from common.body.anatomy import COCO_KEYPOINTS, REGION_INDEX, REGIONS, mirror_name
 from common.body.label_space import LabelSpace, decode_root
 from common.body.model import BodyModel
 from common.body.triangles import vertex_adjacency
 from common.frames import Camera, PersonLabels
 from common.labels import LABEL_SIZE, OPTIONAL_GROUPS, group_slices
+from common.wears import usual_colour
 from common.weights.devices import CPU, to_numpy
 from sender.config import SmoothingConfig
 from sender.people.view import PersonView
 from sender.perception.crop import USUAL_STEP_S
 from sender.perception.track import Memory, ObservedPerson
 from sender.semantics.bodies import ENTRIES, Bodies, entries_in_crops
-from sender.semantics.confidence import KeypointConfidence, evidence
+from sender.semantics.confidence import KeypointConfidence, SteadyConfidence, evidence, limb_log_odds
 from sender.semantics.lifter import FRAMES, Lifter, RecentFrames, observations
-from sender.semantics.refine import CropFits, HeadPlacement, in_frame
+from sender.semantics.refine import CropFits, in_frame, with_heads
 from sender.semantics.smoothing import LATER_S, FixedLagSmoother
-from sender.semantics.visibility import RegionColours, SteadyConfidence, limb_log_odds
 
 _ROOT, _SHAPE = (group_slices()[name] for name in ("root", "shape"))
 # Levels between the middles of the hips, 0, and the shoulders, 1, and what clothes add to the width there, metres: the
@@ -140,14 +133,18 @@ class TrunkWidths:
         axes = np.array([[down[1], -down[0]], down])
         expected = (self.mean + entries[_SHAPE] @ self.by_shape) * turn[0, 0] + _CLOTHES_M
         arms = _arms((keypoints - hips) @ axes.T / px_per_m)
-        ratios = np.full(len(_LEVELS), np.nan)
+        stands = (keypoints[_KNEES, 1] - keypoints[_HIPS, 1] > _HANGING * length_px).all()
+        mask, ratios = to_numpy(person.output.mask_logits[0]), np.full(len(_LEVELS), np.nan)
         for row, (level, width) in enumerate(zip(_LEVELS, expected, strict=True)):
             height_m = -level * length_px / px_per_m
-            if (level == 0.0 and not _stands(keypoints, length_px)) or _is_beside(arms, height_m, width / 2 + _ARM_M):
+            # Thighs of somebody who sits make the hips wider.
+            if (level == 0.0 and not stands) or _is_beside(arms, height_m, width / 2 + _ARM_M):
                 continue
             across = np.arange(-width / 2 - _REACH_M, width / 2 + _REACH_M, _STEP_M)
             line = hips + px_per_m * (np.column_stack([across, np.full_like(across, height_m)]) @ axes)
-            seen = _run(_on_mask(person, line), line, camera)
+            x, y = (person.crop.to_units(line.astype(np.float32)) * len(mask) - 0.5).astype(np.float32).T
+            logits = cv2.remap(mask, x[None], y[None], cv2.INTER_LINEAR, None, cv2.BORDER_REPLICATE)[0]
+            seen = _run(np.asarray(logits), line, camera)
             if seen:
                 ratios[row] = np.log(seen * _STEP_M / width)
         return None if np.isnan(ratios).all() else ratios
@@ -158,7 +155,7 @@ class Build:
     """What is known of one person's.
 
     Args:
-        mean: (L,) of the logarithms of looks; `looks`: (L,) how many.
+        mean, looks: (L,) of the logarithms of looks, and how many these are.
         looked_s: when the last one was, on the source's clock.
         correction: (10,) of `shape`.
     """
@@ -229,18 +226,6 @@ def _is_beside(arms: FloatArray, height: float, reach: float) -> bool:
     return bool((near & (np.abs(nearest[:, 0]) < reach)).any())
 
 
-def _stands(keypoints: FloatArray, length_px: float) -> bool:
-    """Whether both thighs hang: those of somebody who sits make the hips wider."""
-    return bool((keypoints[_KNEES, 1] - keypoints[_HIPS, 1] > _HANGING * length_px).all())
-
-
-def _on_mask(person: ObservedPerson, line: FloatArray) -> FloatArray:
-    """(N,) logits of a person's mask at pixels (N, 2) of the frame."""
-    mask = to_numpy(person.output.mask_logits[0])
-    x, y = (person.crop.to_units(line.astype(np.float32)) * len(mask) - 0.5).astype(np.float32).T
-    return np.asarray(cv2.remap(mask, x[None], y[None], cv2.INTER_LINEAR, None, cv2.BORDER_REPLICATE)[0])
-
-
 def _run(logits: FloatArray, line: FloatArray, camera: Camera) -> int:
     """How many places (N, 2) pixels around the middle one are on the mask; 0 if it does not end within the picture."""
     middle, off = len(logits) // 2, np.flatnonzero(logits <= 0)
@@ -252,17 +237,97 @@ def _run(logits: FloatArray, line: FloatArray, camera: Camera) -> int:
     return int(right[0] - left[-1] - 1) if is_inside else 0
 
 
+# Regions whose colour an unseen region takes after its mirror image, most likely first.
+_SUBSTITUTES: dict[str, tuple[str, ...]] = {
+    "scalp": ("face",),
+    "face": ("hand.L", "hand.R"),
+    "chest": ("upper_arm.L", "upper_arm.R"),
+    "hips": ("thigh.L", "thigh.R"),
+    "upper_arm": ("chest",),
+    "forearm": ("upper_arm.L", "upper_arm.R", "chest"),
+    "hand": ("face",),
+    "thigh": ("shin.L", "shin.R"),
+    "shin": ("thigh.L", "thigh.R"),
+    "foot": (),
+}
+# Of other unseen regions the garment that covers them.
+_GARMENTS = {
+    **dict.fromkeys(("chest", "upper_arm", "forearm"), "top"),
+    **dict.fromkeys(("hips", "thigh", "shin"), "bottom"),
+    "foot": "shoes",
+}
+# Square root of the share of the crop from which a region is visible.
+_MIN_AREA = 0.02
+# Earlier frames weigh at most as much as the present one would in so many seconds, because light and clothing change.
+_MEMORY_S = 2.0
+
+
+def _stem(region: str) -> str:
+    return region.removesuffix(".L").removesuffix(".R")
+
+
+# Of each region those whose colour it takes if it was not seen, most likely first, and the garment that covers it.
+_CANDIDATES = [
+    [REGION_INDEX[name] for name in (mirror_name(region), *_SUBSTITUTES[_stem(region)])] for region in REGIONS
+]
+_GARMENT = [_GARMENTS.get(_stem(region)) for region in REGIONS]
+
+
+@dataclass(slots=True)
+class RegionColours:
+    """One person's colours.
+
+    Args:
+        colours: (R, 3) running means, 0…1.
+        weights: (R,) sums of visible areas, shares of the crop, times seconds, with an upper limit.
+    """
+
+    colours: FloatArray = field(default_factory=lambda: np.full((len(REGIONS), 3), 0.5, np.float32))
+    weights: FloatArray = field(default_factory=lambda: np.zeros(len(REGIONS), np.float32))
+
+    def update(self, colours: FloatArray, areas: FloatArray, step_s: float = USUAL_STEP_S) -> FloatArray:
+        """Adds one frame and returns the colours (R, 3), completed for unseen regions.
+
+        Args:
+            colours: (R, 3) mean visible colour of each region in this frame.
+            areas: (R,) square root of the share of the crop that it covers.
+            step_s: since the last frame.
+        """
+        area = np.where(areas > _MIN_AREA, areas * areas, np.float32(0))
+        weight = area * np.float32(min(step_s, _MEMORY_S))
+        total = self.weights + weight
+        share = weight / np.maximum(total, np.float32(1e-12))
+        self.colours = self.colours + share[:, None] * (colours - self.colours)
+        limit = _MEMORY_S * area.max()
+        self.weights = np.minimum(total, limit) if limit > 0 else total
+        return self._completed()
+
+    def _completed(self) -> FloatArray:
+        completed, seen = self.colours.copy(), (self.weights > 0).tolist()
+        unknown = []
+        for index in (index for index, known in enumerate(seen) if not known):
+            substitute = next((other for other in _CANDIDATES[index] if seen[other]), None)
+            if substitute is None:
+                unknown.append(index)
+            else:
+                completed[index] = self.colours[substitute]
+        for index in unknown:
+            garment = _GARMENT[index]
+            if garment is not None:
+                completed[index] = usual_colour(garment, completed)
+        return completed
+
+
 class BodyEstimator:
     """Estimates bodies from what perception saw, in this frame and in others.
 
     Args:
         strength: of `FixedLagSmoother`; 0 leaves each frame as it is.
-        heads: moves bodies to where landmarks have their heads.
         lifter: rights what is smoothed.
     """
 
-    def __init__(self, fits: CropFits, strength: float, heads: HeadPlacement, lifter: Lifter) -> None:
-        self._fits, self._strength, self._heads, self._lifter = fits, strength, heads, lifter
+    def __init__(self, fits: CropFits, strength: float, lifter: Lifter) -> None:
+        self._fits, self._strength, self._lifter = fits, strength, lifter
         self._smoother = FixedLagSmoother(strength) if strength else None
         self._frames = RecentFrames()
         # Of the frames with people that were observed, oldest first.
@@ -272,11 +337,11 @@ class BodyEstimator:
     @classmethod
     def load(cls, config: SmoothingConfig, device: torch.device = CPU) -> Self:
         """With the shipped weights; raises WeightsError where they are missing, damaged or of another version."""
-        return cls(CropFits.load(device), config.smoothing, HeadPlacement.load(), Lifter.load(device))
+        return cls(CropFits.load(device), config.smoothing, Lifter.load(device))
 
     def anew(self, strength: float) -> Self:
         """Another estimator by the same networks, which smooths so much (`--smoothing`)."""
-        return type(self)(CropFits(self._fits.fitter), strength, self._heads, self._lifter)
+        return type(self)(CropFits(self._fits.fitter), strength, self._lifter)
 
     @property
     def smooths(self) -> bool:
@@ -324,14 +389,12 @@ class BodyEstimator:
         rows = zip(observed, _in_crops(smoothed, observed, camera), strict=True)
         windows = [self._frames.window(each.person, time_s, FRAMES).where_smoothed(row) for each, row in rows]
         entries, keypoints = self._lifter.lifted(windows, camera)
-        return self._placed(replace(found, entries=entries, keypoints=keypoints), observed, camera)
+        return replace(found, entries=with_heads(entries, observed, camera), keypoints=keypoints)
 
     def alone(self, observed: Sequence[ObservedPerson], camera: Camera) -> Bodies:
         """Those of B ≥ 1 people of whom there is no other frame."""
-        return self._placed(self._fits.alone(observed, camera), observed, camera)
-
-    def _placed(self, bodies: Bodies, observed: Sequence[ObservedPerson], camera: Camera) -> Bodies:
-        return replace(bodies, entries=self._heads.placed(bodies.entries, observed, camera))
+        bodies = self._fits.alone(observed, camera)
+        return replace(bodies, entries=with_heads(bodies.entries, observed, camera))
 
 
 def _in_crops(labels: Sequence[FloatArray], observed: Sequence[ObservedPerson], camera: Camera) -> FloatArray:
@@ -446,36 +509,18 @@ class SemanticsStage:
                 ratios = self._widths.look(bodies.entries[row], person, bodies.keypoints[row], camera)
                 if ratios is not None:
                     build.look(self._widths, ratios, time_s)
-            labels = self._labels(person, known.colours, bodies.entries[row], step_s)
+            output = person.output
+            colours = known.colours.update(to_numpy(output.region_colours[0]), to_numpy(output.region_area[0]), step_s)
+            labels, sigma = np.zeros(LABEL_SIZE, np.float32), np.full(LABEL_SIZE, _COLOUR_SIGMA, np.float32)
+            labels[:ENTRIES], sigma[:ENTRIES] = bodies.entries[row], bodies.sigma[row]
+            labels[_APPEARANCE] = self._space.encode_colours(torch.from_numpy(colours)[None])[0].numpy()
             labels[_SHAPE] += build.correction
-            own = _person_view(person, labels, bodies.sigma[row], limbs[row])
-            seen = limb_log_odds(person.output, bodies.keypoints[row], person.crop, camera)
-            own.confidence = known.confidence.steady(time_s, own.confidence, seen)
-            made.append(own)
+            known_share = 1 - np.minimum(1, sigma[_LEADING].mean(axis=1) / _UNKNOWN_SIGMA)
+            confidence = dict(zip(_GROUPS, known_share.tolist(), strict=True)) | limbs[row]
+            seen = limb_log_odds(output, bodies.keypoints[row], person.crop, camera)
+            values, deviations = (
+                {name: each[group].copy() for name, group in _GROUPS.items()} for each in (labels, sigma)
+            )
+            steady = known.confidence.steady(time_s, confidence, seen)
+            made.append(PersonView(person, values, deviations, steady))
         return made
-
-    def _labels(self, person: ObservedPerson, colours: RegionColours, entries: FloatArray, step_s: float) -> FloatArray:
-        """One person's labels (LABEL_SIZE,) with colours; from entries (E,) in the frame's camera space."""
-        output = person.output
-        known = colours.update(to_numpy(output.region_colours[0]), to_numpy(output.region_area[0]), step_s)
-        labels = np.zeros(LABEL_SIZE, np.float32)
-        labels[:ENTRIES] = entries
-        labels[_APPEARANCE] = self._space.encode_colours(torch.from_numpy(known)[None])[0].numpy()
-        return labels
-
-
-def _person_view(
-    person: ObservedPerson, labels: FloatArray, sigma: FloatArray, limbs: Mapping[str, float]
-) -> PersonView:
-    """One person's labels by group, with standard deviations and confidences.  Clothes are read later."""
-    all_sigma = np.full(LABEL_SIZE, _COLOUR_SIGMA, np.float32)
-    all_sigma[:ENTRIES] = sigma
-    of_entries = confidence_of_entries(all_sigma[_LEADING]).tolist()
-    confidence = dict(zip(_GROUPS, of_entries, strict=True)) | dict(limbs)
-    values, deviations = ({name: all_[group].copy() for name, group in _GROUPS.items()} for all_ in (labels, all_sigma))
-    return PersonView(person, values, deviations, confidence)
-
-
-def confidence_of_entries(sigma: FloatArray) -> FloatArray:
-    """Confidences (…,) of groups, 0…1, from the standard deviations (…, N) of their leading entries alone."""
-    return np.asarray(1 - np.minimum(1, sigma[..., :_LEADING_ENTRIES].mean(axis=-1) / _UNKNOWN_SIGMA), np.float32)

@@ -1,33 +1,27 @@
 """Labels over time: facing, a steady shape, One Euro filters, and a fixed lag for those who may wait.
 
-A frame in which nothing tells front from back has two explanations, half a turn apart, and perception jumps between
-them, or halfway.  Nobody turns so fast: a pose that is turned too far from the one that is shown waits until the frames
-agree on it.
+Facing: a frame in which nothing tells front from back has two explanations, half a turn apart, and perception jumps
+between them, or halfway.  Nobody turns so fast: a pose that is turned too far from the one that is shown waits until
+the frames agree on it.
 
-The shape of somebody's body, which does not change: its mean over seconds, and the distance that goes with it.
+`shape`, which does not change, is the mean over seconds, and the distance goes with it: whoever is taken for larger is
+taken to be farther away.  On rendered clips of the validation split, the mean moves a fifth as much from frame to
+frame, and the joints are as exact.
 
-On rendered clips of the validation split, the mean moves a fifth as much from frame to frame, and the joints are as
-exact.  Whoever is taken for larger is taken to be farther away; the distance is made that of the averaged body.
-
-Smooths labels over time with a One Euro filter (Casiez et al., CHI 2012) per person and group.
-
-A low-pass filter whose cutoff frequency rises with speed: no jitter at rest, little lag in motion.
+The rest is filtered (One Euro, Casiez et al., CHI 2012) per person and group: by a low-pass filter whose cutoff
+frequency rises with speed, so that there is no jitter at rest and little lag in motion.
 
     f = f_min + β |ẋ|,   x̂ += (1 − e^(−2πfΔt)) (x − x̂)
 
-Before, x is moved towards the last x where a group moves faster than anybody does.
+Before, x is moved towards the last x where a group moves faster than anybody does.  Each group has its own speed, so
+that a moving arm does not add jitter to the legs.  Of the `root` group, orientation, position in the image and distance
+are filtered apart: a body that lags behind the picture is seen at once, also when only the camera moves, whereas the
+distance from one frame is uncertain.
 
-Each group has its own speed, so that a moving arm does not add jitter to the legs.  Of the `root` group, orientation,
-position in the image and distance are filtered apart: a body that lags behind the picture is seen at once, also when
-only the camera moves, whereas the distance from one frame is uncertain.  `shape`, which does not change, is averaged
-(`SteadyShape`).
-
-Fixed-lag smoothing: labels filtered forwards as they come, and backwards from later frames where those are known.
-
-A filter lags behind what moves.  The same filter, run backwards over its own output, leads by as much: the two undo
-each other, and noise is filtered twice.  Where all frames wait, both may lag twice as much: on rendered clips of the
-training split, less than half of the acceleration's error remains, two thirds of the slide of feet that stand, and
-joints are 1.5 mm closer.
+A filter lags behind what moves.  The same filter, run backwards over its own output from later frames, leads by as
+much: the two undo each other, and noise is filtered twice.  Where all frames wait, both may lag twice as much: on
+rendered clips of the training split, less than half of the acceleration's error remains, two thirds of the slide of
+feet that stand, and joints are 1.5 mm closer.
 """
 
 import math
@@ -64,19 +58,12 @@ class Facing(Enum):
     TURNED = auto()  # it is turned too far, as were all frames before it for long enough
 
 
-@dataclass(slots=True)
-class _Other:
-    """The other pose, and since when frames have shown it."""
-
-    labels: FloatArray
-    since_s: float
-
-
 class FacingResolver:
     """Tells of one person's frames which show them from the other side."""
 
     def __init__(self) -> None:
-        self._other: _Other | None = None
+        # Another pose, and since when frames have shown it.
+        self._other: tuple[FloatArray, float] | None = None
 
     def judge(self, time_s: float, labels: FloatArray, shown: FloatArray, shown_s: float) -> Facing:
         """Whether labels (LABEL_SIZE,) follow those that are `shown` since `shown_s`.
@@ -88,13 +75,13 @@ class FacingResolver:
         if turn_between(shown, labels) <= _MOST_NOISE + _MOST_SPEED * (time_s - shown_s):
             self._other = None
             return Facing.FOLLOWS
-        other = self._other
-        agrees = other is not None and turn_between(other.labels, labels) <= _AGREED
-        since_s = other.since_s if other is not None and agrees else time_s
+        since_s = time_s
+        if self._other is not None and turn_between(self._other[0], labels) <= _AGREED:
+            since_s = self._other[1]
         if time_s - since_s >= _AGREED_S:
             self._other = None
             return Facing.TURNED
-        self._other = _Other(labels.copy(), since_s)
+        self._other = labels.copy(), since_s
         return Facing.WAITS
 
 
@@ -106,7 +93,7 @@ def turn_between(first: FloatArray, second: FloatArray) -> float:
     return math.acos(min(max(cosine, -1.0), 1.0))
 
 
-_SHAPE, _DISTANCE = group_slices()["shape"], group_slices()["root"].stop - 1
+_SHAPE = group_slices()["shape"]
 # Seconds that the mean covers: a tracker may give an identity to somebody else.
 _SHAPE_S = 5.0
 # The logarithm of a body's size by the first entry of `shape`, and the share of it that the distance follows on
@@ -115,31 +102,9 @@ _LOG_SIZE, _SIZE_SHARE = -0.097, 0.6
 _DISTANCE_BY_SIZE = np.float32(_SIZE_SHARE * _LOG_SIZE / TRANSLATION_SCALE[2])
 
 
-class SteadyShape:
-    """One person's."""
-
-    def __init__(self) -> None:
-        self._mean, self._last_s, self._frames = np.zeros(_SHAPE.stop - _SHAPE.start, np.float32), -np.inf, 0
-
-    def steady(self, entries: FloatArray, time_s: float) -> FloatArray:
-        """The next frame's label entries (E,), in which the shape is the mean.
-
-        Args:
-            time_s: of the frame, on the source's clock; the mean begins again if it does not advance.
-        """
-        step_s, self._last_s = time_s - self._last_s, time_s
-        self._frames = self._frames + 1 if 0.0 < step_s <= HELD_S else 1
-        share = np.float32(max(1 / self._frames, min(step_s / _SHAPE_S, 1.0)))
-        self._mean = self._mean + share * (entries[_SHAPE] - self._mean)
-        steady = entries.copy()
-        steady[_SHAPE] = self._mean
-        steady[_DISTANCE] -= _DISTANCE_BY_SIZE * (entries[_SHAPE][0] - self._mean[0])
-        return steady
-
-
 _IMAGE_POSITION = slice(_ORIENTATION.stop, _ORIENTATION.stop + 2)
 _DISTANT = slice(_IMAGE_POSITION.stop, _ROOT.stop)
-# Region colours are averaged in `sender.semantics.visibility`, `head_shape` in `sender.face`.
+# Region colours are averaged in `sender.semantics.semantics_stage`, `head_shape` in `sender.face`.
 _UNFILTERED = ("root", "shape", "appearance", "surface", "head_shape", *OPTIONAL_GROUPS)
 _SMOOTHED = (
     _ORIENTATION,
@@ -174,15 +139,41 @@ for _row, _group in zip(_MEANS, _SMOOTHED, strict=True):
 
 
 @dataclass(slots=True)
-class _FilterState:
-    facing: FacingResolver
-    views: ViewMean
-    time_s: float
-    value: FloatArray
-    speed: FloatArray
-    last: FloatArray
-    distance: FloatArray
-    shape: SteadyShape
+class Filtered:
+    """What a filter remembers of one person: nothing before their first frame.
+
+    Args:
+        value, speed, last: (LABEL_SIZE,) of the last frame: what was shown but for the distance, its speed, σ a second,
+            and what was to be filtered.
+        distance: the one that was shown.
+        frames: how many there were in a row.
+    """
+
+    time_s: float = -math.inf
+    facing: FacingResolver = field(default_factory=FacingResolver)
+    views: ViewMean = field(default_factory=ViewMean)
+    value: FloatArray = field(default_factory=lambda: np.zeros(LABEL_SIZE, np.float32))
+    speed: FloatArray = field(default_factory=lambda: np.zeros(LABEL_SIZE, np.float32))
+    last: FloatArray = field(default_factory=lambda: np.zeros(LABEL_SIZE, np.float32))
+    distance: FloatArray = field(default_factory=lambda: np.zeros(1, np.float32))
+    shape: FloatArray = field(default_factory=lambda: np.zeros(_SHAPE.stop - _SHAPE.start, np.float32))
+    frames: int = 0
+
+    def begin(self, time_s: float, labels: FloatArray) -> None:
+        """Takes the first labels, or those after a gap."""
+        self.facing, self.views, self.frames = FacingResolver(), ViewMean(), 1
+        self.time_s, self.value, self.speed, self.last = time_s, labels.copy(), np.zeros_like(labels), labels.copy()
+        self.distance, self.shape = labels[_DISTANT].copy(), labels[_SHAPE].copy()
+
+    def steady(self, labels: FloatArray, step_s: float) -> FloatArray:
+        """The next labels with the mean shape, and the distance that goes with it."""
+        self.frames += 1
+        share = np.float32(max(1 / self.frames, min(step_s / _SHAPE_S, 1.0)))
+        self.shape = self.shape + share * (labels[_SHAPE] - self.shape)
+        steady = labels.copy()
+        steady[_SHAPE] = self.shape
+        steady[_DISTANT] -= _DISTANCE_BY_SIZE * (labels[_SHAPE][0] - self.shape[0])
+        return steady
 
     def limit(self, labels: FloatArray, step_s: float) -> None:
         """Lets no group of the labels of the next frame, `step_s` later, move too far from those of the last one."""
@@ -190,27 +181,6 @@ class _FilterState:
         moved = labels - self.last
         shares = np.minimum(1, _MOST_SPEEDS * np.float32(step_s) / (np.sqrt(_MEANS @ moved**2) + _TINY))
         labels[_ENTRIES] = last + shares[_GROUP_OF_ENTRY] * (labels[_ENTRIES] - last)
-
-    def add(self, labels: FloatArray, step_s: float) -> None:
-        """Updates the speed by the next labels, `step_s` later."""
-        speed = (labels - self.value) / np.float32(step_s)
-        self.speed += _gain(_SPEED_CUTOFF_HZ, step_s) * (speed - self.speed)
-        self.last = labels
-
-    def turn(self, labels: FloatArray) -> None:
-        """Goes on with the pose of the next labels, at rest: there is nothing between two sides of a person."""
-        self.value[_POSE], self.speed[_POSE], self.last = labels[_POSE], 0, labels
-
-    def speeds(self) -> FloatArray:
-        """(G,) root mean square of each group's speed, σ a second."""
-        return np.asarray(np.sqrt(_MEANS @ self.speed**2))
-
-
-@dataclass(slots=True)
-class Filtered:
-    """What a filter remembers of one person: nothing before their first frame."""
-
-    state: _FilterState | None = None
 
 
 class LabelSmoother:
@@ -241,31 +211,29 @@ class LabelSmoother:
         """
         if labels.shape != (LABEL_SIZE,):
             raise ValueError(f"expected {LABEL_SIZE} label entries, got {labels.shape}")
-        state = person.state
-        if state is None or not 0.0 < time_s - state.time_s <= HELD_S:
-            speed, shape, views = np.zeros_like(labels), SteadyShape(), ViewMean()
-            shape.steady(labels, time_s)
-            value, last, distance = labels.copy(), labels.copy(), labels[_DISTANT].copy()
-            person.state = _FilterState(FacingResolver(), views, time_s, value, speed, last, distance, shape)
-            return views.add(view, labels, time_s)
-        labels, step_s = labels.copy(), time_s - state.time_s
-        facing = state.facing.judge(time_s, labels, state.value, state.time_s)
+        if not 0.0 < time_s - person.time_s <= HELD_S:
+            person.begin(time_s, labels)
+            return person.views.add(view, labels, time_s)
+        labels, step_s = labels.copy(), time_s - person.time_s
+        facing = person.facing.judge(time_s, labels, person.value, person.time_s)
         if facing is Facing.TURNED:
-            state.turn(labels)
-            state.views = ViewMean()
+            # At rest: there is nothing between two sides of a person.
+            person.value[_POSE], person.speed[_POSE], person.last = labels[_POSE], 0, labels
+            person.views = ViewMean()
         elif facing is Facing.WAITS:
-            labels[_POSE] = state.value[_POSE]
-        state.limit(labels, step_s)
-        labels = state.shape.steady(state.views.add(view, labels, time_s), time_s)
-        state.add(labels, step_s)
-        value = labels.copy()
-        gains = _gain(self._min_cutoff_hz + self._speed_gains * state.speeds(), step_s)[_GROUP_OF_ENTRY]
-        before = state.value[_ENTRIES]
+            labels[_POSE] = person.value[_POSE]
+        person.limit(labels, step_s)
+        labels = person.steady(person.views.add(view, labels, time_s), step_s)
+        speed = (labels - person.value) / np.float32(step_s)
+        person.speed += _gain(_SPEED_CUTOFF_HZ, step_s) * (speed - person.speed)
+        value, speeds = labels.copy(), np.asarray(np.sqrt(_MEANS @ person.speed**2))
+        gains = _gain(self._min_cutoff_hz + self._speed_gains * speeds, step_s)[_GROUP_OF_ENTRY]
+        before = person.value[_ENTRIES]
         value[_ENTRIES] = before + gains * (labels[_ENTRIES] - before)
-        state.time_s, state.value = time_s, value
-        state.distance = state.distance + _gain(_DISTANCE_CUTOFF_HZ, step_s) * (value[_DISTANT] - state.distance)
+        person.time_s, person.value, person.last = time_s, value, labels
+        person.distance = person.distance + _gain(_DISTANCE_CUTOFF_HZ, step_s) * (value[_DISTANT] - person.distance)
         smoothed = value.copy()
-        smoothed[_DISTANT] = state.distance
+        smoothed[_DISTANT] = person.distance
         return smoothed
 
 

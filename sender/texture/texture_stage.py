@@ -44,7 +44,7 @@ from common.weights.threads import side_by_side
 from sender.capture.source import CapturedFrame
 from sender.face.landmarks import FaceLandmarks
 from sender.lookahead import Perceived
-from sender.people.reading_schedule import ReadingSchedule, Turn
+from sender.people.view import ReadingSchedule, Turn
 from sender.perception.track import Memory, ObservedPerson, TrackedPerson
 from sender.texture.atlas import AtlasCamera, AtlasMemory, Observation
 from sender.texture.face_placing import FacePlacing, load_face_placing

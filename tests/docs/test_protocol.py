@@ -11,7 +11,7 @@ from common.codec.packet import CODEC_VERSION
 from common.labels import GROUPS
 from common.wire import convert, pictures
 from sender.capture.picture_socket import MAX_CONNECTIONS
-from sender.preview import shared
+from sender.preview import video
 
 PAGE = (Path(__file__).parents[2] / "docs" / "protocol.md").read_text(encoding="utf-8")
 
@@ -50,8 +50,8 @@ def test_limits_of_pictures_and_previews() -> None:
     assert f"size of the image, 1 to {pictures.MAX_IMAGE_BYTES:,} bytes" in PAGE
     assert f"printable, 1 to {pictures.MAX_NAME_BYTES} bytes" in PAGE
     assert MAX_CONNECTIONS == 8 and "Up to eight connections" in PAGE
-    assert f"at most {blobs.MAX_PREVIEW_PX} pixels and {shared.MAX_JPEG_BYTES:,} bytes" in PAGE
-    assert f"at most {shared.BYTES_PER_S / 1e3:g} kB/s" in PAGE
+    assert f"at most {blobs.MAX_PREVIEW_PX} pixels and {video.MAX_JPEG_BYTES:,} bytes" in PAGE
+    assert f"at most {video.BYTES_PER_S / 1e3:g} kB/s" in PAGE
     assert f"more than {blobs.MAX_PREVIEW_BYTES:,} bytes" in PAGE
 
 

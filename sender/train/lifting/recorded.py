@@ -31,10 +31,10 @@ from common.arrays import BoolArray, Float64Array, FloatArray, IntArray
 from common.body.label_space import LabelSpace
 from common.frames import Camera
 from common.labels import LABEL_SIZE, ROTATION_SCALE
-from sender.perception.crop import CropBox, View
+from sender.perception.crop import CropBox, View, crop_rotation
 from sender.perception.heads import KEYPOINTS
 from sender.semantics.bodies import CROSS, ENTRIES, entries_in_crops, entries_in_frame, entries_of_pelvis, orientation
-from sender.semantics.lifting_network import Observations, crop_rotation, rolled
+from sender.semantics.lifting_network import Observations, rolled
 from sender.semantics.refine import Refiner, Targets
 from sender.semantics.smoothing import Filtered, LabelSmoother
 from sender.train.lifting.motions import Motions, Moving, mirrored

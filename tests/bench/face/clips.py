@@ -22,8 +22,7 @@ from sender.capture.video import VideoFileSource
 from sender.config import TrackingConfig
 from sender.face.face_reader import FaceStage
 from sender.face.landmarks import FaceLandmarks, face_px, region_of_keypoints
-from sender.people.reading_schedule import ReadingSchedule
-from sender.people.view import PeopleView, PersonView
+from sender.people.view import PeopleView, PersonView, ReadingSchedule
 from sender.perception.crop import CropBox
 from sender.perception.perception_stage import PerceptionStage
 from sender.perception.track import ObservedPerson

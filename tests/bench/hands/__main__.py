@@ -35,8 +35,7 @@ from common.frames import PersonLabels
 from common.labels import concatenate
 from sender.config import TrackingConfig
 from sender.hands.fit import FINGERS, GROUPS, PHALANGES, HandFitter, HandSkeleton
-from sender.hands.hands_reader import MIN_SCORE, HandsStage
-from sender.hands.landmarks import HandReader, Place, SeenHand, crop_of_landmarks
+from sender.hands.hands_reader import MIN_SCORE, HandReader, HandsStage, Place, SeenHand, crop_of_landmarks
 from sender.people.view import PeopleView
 from sender.perception.perception_stage import PerceptionStage
 from sender.semantics.semantics_stage import SemanticsStage

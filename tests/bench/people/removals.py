@@ -43,7 +43,7 @@ from sender.perception.track import ObservedPerson, TrackedPerson
 from sender.semantics.bodies import Bodies
 from sender.semantics.confidence import LIMBS, RIGHT_WITHIN, KeypointConfidence, evidence
 from sender.semantics.lifter import Lifter
-from sender.semantics.refine import CropFits, FitterOnHost, HeadPlacement, PoseHead, Refiner, Targets
+from sender.semantics.refine import CropFits, FitterOnHost, PoseHead, Refiner, Targets
 from sender.semantics.semantics_stage import BodyEstimator
 from sender.train.photographs.dataset import Photograph, held_out, read_people
 from tests.bench import measures, report
@@ -262,7 +262,7 @@ class Senders:
 
 def _posed(network: nn.Module, refiner: Refiner) -> BodyEstimator:
     fits = CropFits(FitterOnHost(NetworkInUse(network.eval(), "float32", CPU), refiner))
-    return BodyEstimator(fits, 0.0, HeadPlacement.load(), Lifter.load())
+    return BodyEstimator(fits, 0.0, Lifter.load())
 
 
 @dataclass(frozen=True)

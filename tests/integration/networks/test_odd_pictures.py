@@ -21,7 +21,7 @@ from sender.capture.video import VideoFileSource
 from sender.config import SenderConfig
 from sender.labelling import Labelling, Networks
 from sender.metrics import SenderMetrics
-from sender.preview.shared import SharedPreview
+from sender.preview.video import SharedPreview
 from sender.texture.texture_stage import TextureStage
 
 pytestmark = pytest.mark.slow

@@ -8,8 +8,7 @@ from common.frames import Camera, PersonLabels
 from sender.capture.source import CapturedFrame
 from sender.config import TrackerConfig
 from sender.lookahead import Perceived
-from sender.people.reading_schedule import ReadingSchedule
-from sender.people.view import PeopleView, PersonView, Reader
+from sender.people.view import PeopleView, PersonView, Reader, ReadingSchedule
 from sender.perception.crop import FrameClock
 from sender.perception.track import ObservedPerson, TrackedPerson
 

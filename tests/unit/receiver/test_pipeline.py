@@ -28,7 +28,7 @@ from receiver.link.refusals import OwnKind, StreamRefused
 from receiver.link.session import Arrival, FrameOutcome, LiveLoad, SenderClock, Session
 from receiver.publish.frame_record import FrameRecord, rounded_bytes
 from receiver.publish.observer import ObservedSender, SessionObserver
-from sender.preview.shared import small_jpeg
+from sender.preview.video import small_jpeg
 from tests.support.link.counting_codec import label_frame
 from tests.support.receiver.running_receiver import MODEL, RunningReceiver, live_session, packets
 

@@ -1,17 +1,26 @@
 from dataclasses import fields, replace
+from typing import cast
 
 import cv2
 import numpy as np
 import pytest
 import torch
+from torch import Tensor
 
 from common.arrays import Float64Array, FloatArray
 from common.body.anatomy import COCO_KEYPOINTS
-from common.body.model import BodyModel, axis_angle_to_matrix
+from common.body.model import BodyModel
 from common.frames import Camera
 from sender.perception.crop import OTHER, CropBox, View, ViewMean, ViewTurns, ray_rotation, to_frame
-from sender.perception.heads import cell_centres, peak_positions
-from sender.perception.perception_network import PerceptionConfig, PerceptionNet, PerceptionOutput, mask_moments
+from sender.perception.heads import Refinement, cell_centres, peak_positions
+from sender.perception.perception_network import (
+    TASKS,
+    PerceptionConfig,
+    PerceptionNet,
+    PerceptionOutput,
+    TaskMask,
+    mask_moments,
+)
 from sender.perception.predictor import Perception, in_crops, mean, mirrored
 from sender.perception.read import CameraRoll
 from sender.train.crops import CropBatch, mirror
@@ -41,15 +50,6 @@ def crop_around(pixel: tuple[float, float], side: int) -> CropBox:
     return CropBox(round(pixel[0] - side / 2), round(pixel[1] - side / 2), side)
 
 
-def test_rotation_turns_axis_to_crop() -> None:
-    assert np.allclose(ray_rotation(CENTRED, CAMERA), np.eye(3), atol=1e-6)
-    for pixel in ((100, 100), (1200, 400), (640, 700)):
-        rotation = ray_rotation(crop_around(pixel, 100), CAMERA)
-        assert np.allclose(rotation @ rotation.T, np.eye(3), atol=1e-6)
-        assert np.linalg.det(rotation) == pytest.approx(1.0, abs=1e-5)
-        assert project(rotation[:, 2]) == pytest.approx(np.array(pixel), abs=0.01)
-
-
 @pytest.mark.parametrize("roll", [0.0, -0.4, 0.7])
 @pytest.mark.parametrize(("pixel", "tolerance"), [((640, 360), 1e-5), ((900, 360), 0.01), ((1150, 600), 0.02)])
 def test_keypoints_in_crop_match_projection_in_frame(pixel: tuple[int, int], tolerance: float, roll: float) -> None:
@@ -61,23 +61,11 @@ def test_keypoints_in_crop_match_projection_in_frame(pixel: tuple[int, int], tol
     assert error < tolerance
 
 
-def test_body_in_frame_projects_to_its_position_in_crop() -> None:
-    crop, camera = crop_around((1000, 500), 240), CAMERA
-    nominal = camera.focal_px / crop.side
-    extent, u, v = 2.0, 0.55, 0.45
-    in_crop = np.array([(u - 0.5) * extent, (v - 0.5) * extent, extent * nominal], np.float32)
-    root = axis_angle_to_matrix(torch.tensor([0.1, 0.4, -0.2])).numpy()
-    orientation, translation = to_frame(root, in_crop, crop, camera)
-    expected = crop.to_pixels(np.array([u, v], dtype=np.float32))
-    assert np.abs(project(translation) - expected).max() < 0.02 * crop.side
-    assert np.allclose(orientation, ray_rotation(crop, camera) @ root, atol=1e-6)
-
-
 def test_body_far_off_the_axis_has_the_size_that_the_crop_shows() -> None:
     crop = crop_around((1250, 700), 200)
     extent = 2.0
     in_crop = np.array([0.0, 0.0, extent * CAMERA.focal_px / crop.side], np.float32)
-    orientation, translation = to_frame(np.eye(3, dtype=np.float32), in_crop, crop, CAMERA)
+    orientation, translation = to_frame(np.eye(3, dtype=np.float32), in_crop, ray_rotation(crop, CAMERA))
     one, other = (
         np.diff(project(np.stack([translation, translation + 0.1 * side])), axis=0)[0] for side in orientation.T[:2]
     )
@@ -173,12 +161,6 @@ def test_other_view_of_long_ago_says_nothing() -> None:
     person = ViewMean()
     person.add("plain", BIAS, 0.0)
     assert person.add("mirrored", -BIAS, 0.3).tolist() == (-BIAS).tolist()
-
-
-def test_view_that_comes_twice_since_a_frame_was_missed() -> None:
-    person = ViewMean()
-    person.add("plain", BIAS, 0.0)
-    assert person.add("plain", 2 * BIAS, 0.1).tolist() == (2 * BIAS).tolist()
 
 
 @pytest.mark.parametrize(("live", "views"), [(False, ["both", "both"]), (True, ["both", "plain"])])
@@ -339,3 +321,82 @@ def test_roll_follows_as_fast_at_any_frame_rate(fps: int) -> None:
         see(roll, 0.0, step_s=1 / fps)
         frames += 1
     assert frames / fps == pytest.approx(4.7, abs=0.3)
+
+
+@pytest.fixture
+def fresh() -> PerceptionNet:
+    torch.manual_seed(0)
+    return PerceptionNet(replace(TINY, size=64)).eval()
+
+
+@pytest.fixture
+def images() -> Tensor:
+    return torch.rand(2, 3, 64, 64, generator=torch.Generator().manual_seed(1))
+
+
+def differing(first: PerceptionOutput, second: PerceptionOutput) -> set[str]:
+    """Names of the fields that differ."""
+    names = [item.name for item in fields(PerceptionOutput)]
+    return {name for name in names if not torch.allclose(getattr(first, name), getattr(second, name), atol=1e-7)}
+
+
+def test_every_weight_gets_a_gradient(fresh: PerceptionNet, images: Tensor) -> None:
+    for module in fresh.modules():
+        if isinstance(module, Refinement):  # at first the identity, without gradients inside its branch
+            torch.nn.init.ones_(cast(torch.nn.BatchNorm2d, module.branch[2]).weight)
+    output = fresh.train()(images)
+    sum(getattr(output, item.name).square().sum() for item in fields(output)).backward()
+    idle = [name for name, weight in fresh.named_parameters() if weight.grad is None or not weight.grad.abs().sum() > 0]
+    # Biases of scores under a softmax (and of keys) cancel; every other weight must have a gradient.
+    assert {name for name in idle if not name.endswith("bias")} == set()
+
+
+@pytest.mark.parametrize(
+    ("task", "reached"),
+    [
+        ("depth", {"depth", "depth_log_variance", "joint_depth"}),
+        ("mask", {"mask_logits", "part_logits", "mask_moments", "region_colours", "region_area"}),
+        ("pose", set()),
+    ],
+)
+def test_task_token_changes_only_its_own_head(
+    fresh: PerceptionNet, images: Tensor, task: str, reached: set[str]
+) -> None:
+    torch.manual_seed(3)
+    for fusion in (fresh.keypoints.fusion, fresh.mask.fusion):
+        torch.nn.init.normal_(fusion.gain.weight)
+    with torch.no_grad():
+        before = fresh(images)
+        fresh.task_tokens[:, TASKS.index(task)] += torch.randn(24)
+        changed = differing(before, fresh(images))
+    pose = {name for name in changed if name.startswith(("rotations", "shape", "curl", "camera"))}
+    assert reached <= changed
+    assert changed - reached == pose
+    assert bool(pose) == (task in {"pose", "depth"})
+
+
+def test_task_mask_structure() -> None:
+    mask = TaskMask(blocks=2, heads=3, head_size=8, grid=2, tasks=4)
+    torch.nn.init.normal_(mask.patch_bias)
+    m_task = mask((2, 2))
+    assert m_task.shape == (2, 3, 8, 8)
+    assert (m_task[..., :4, :4] == 0).all()
+    assert (m_task[..., :4, 4:] == -torch.inf).all()
+    assert torch.isfinite(m_task[..., 4:, :4]).all()
+    assert torch.equal(torch.isfinite(m_task[0, 0, 4:, 4:]), torch.eye(4, dtype=torch.bool))
+
+
+def test_config_and_refinement() -> None:
+    for wrong, reason in (({"size": 100}, "multiple of 16"), ({"parts": 3}, "body parts")):
+        with pytest.raises(ValueError, match=reason):
+            PerceptionConfig(**wrong)
+    x = torch.randn(1, 8, 4, 4)
+    assert torch.equal(Refinement(8).eval()(x), x), "a refinement is the identity at first"
+
+
+def test_positions_keep_full_precision_under_autocast(fresh: PerceptionNet, images: Tensor) -> None:
+    with torch.no_grad(), torch.autocast("cpu", torch.bfloat16):
+        output = fresh(images)
+    assert all(getattr(output, item.name).dtype == torch.float32 for item in fields(output))
+    positions = output.keypoints_2d
+    assert not torch.equal(positions, positions.bfloat16().float())

@@ -15,17 +15,15 @@ from common.arrays import FloatArray, Image
 from common.frames import Camera
 from sender.config import Quality, TrackerConfig, TrackingConfig
 from sender.face.head import HeadPoseReader
-from sender.face.landmarks import FaceLandmarks, FoundFace
-from sender.perception import movenet as movenet_predictor
-from sender.perception import predictor, second_opinion
+from sender.face.landmarks import FaceLandmarks
+from sender.perception import keypoint_fusion, movenet, predictor
 from sender.perception.crop import CropBox, View
-from sender.perception.detect import Detection, Detector, NanoDetConfig
+from sender.perception.detect import Detection, Detector, ImagePose, NanoDetConfig, box_gain, smoothed_box
+from sender.perception.keypoint_fusion import SecondOpinion
 from sender.perception.perception_network import FusedOutput, PerceptionConfig, PerceptionNet, PerceptionOutput
 from sender.perception.perception_stage import CloseUps, PerceptionStage, box_of, shows_head_of, with_head
-from sender.perception.predictor import Perception
+from sender.perception.predictor import ZOOMS, Perception
 from sender.perception.read import Verifier, VerifierConfig, VerifierNet
-from sender.perception.second_opinion import SecondOpinion
-from sender.perception.similarity import ImagePose, box_gain, smoothed_box
 from sender.perception.track import TrackedPerson
 from tests.support.pictures.preview_samples import MASK, observed
 from tests.support.pictures.shown_heads import shown_head
@@ -48,37 +46,15 @@ class ScriptedFaces:
         self.shown: FaceLandmarks | None = shown_head(CAMERA, (0.0, 0.0, depth_m))
         self.searches = self.reads = 0
 
-    def find(self, image: Image) -> list[FoundFace]:
+    def find(self, image: Image) -> list[CropBox]:
         self.searches += 1
-        return [] if self.shown is None else [FoundFace(self.shown.region, 0.9)]
+        return [] if self.shown is None else [self.shown.region]
 
     def read(
         self, image: Image, region: CropBox, least_score: float = 0.0, last: FaceLandmarks | None = None
     ) -> FaceLandmarks | None:
         self.reads += 1
         return self.shown if self.shown is not None and self.shown.score >= least_score else None
-
-
-class NoDetector(Detector):
-    """Proposes nobody."""
-
-    def __init__(self) -> None:
-        super().__init__(NanoDetConfig(), lambda *_: pytest.fail("computed"))
-
-    def find(self, image: Image, roll: float = 0.0, *, thorough: bool = False) -> tuple[Detection, ...]:
-        return ()
-
-
-class NoVerifier(Verifier):
-    """Sees nobody anywhere."""
-
-    def __init__(self) -> None:
-        super().__init__(VerifierNet(VerifierConfig()))
-
-    def presence(
-        self, output: PerceptionOutput, prior: npt.ArrayLike, first: PerceptionOutput | None = None
-    ) -> FloatArray:
-        return np.full(len(output), 0.05, np.float32)
 
 
 @pytest.fixture
@@ -91,9 +67,10 @@ def close_ups(faces: ScriptedFaces) -> CloseUps:
 
 
 def stage_with(faces: ScriptedFaces) -> PerceptionStage:
+    """Nobody is seen in a black frame but by the face."""
     torch.manual_seed(1)
     perception = Perception(PerceptionNet(TINY))
-    return PerceptionStage(NoDetector(), perception, NoVerifier(), TrackerConfig(), close_ups(faces))
+    return PerceptionStage(BlockDetector(), perception, BlockVerifier(), TrackerConfig(), close_ups(faces))
 
 
 def test_head_that_fills_the_picture_is_one_person_whom_nothing_else_sees(faces: ScriptedFaces) -> None:
@@ -297,7 +274,7 @@ def test_nothing_is_compiled_for_the_first_photograph_once_stills_are_prepared(m
     def compiles(*_: object, **__: object) -> None:
         raise AssertionError("a network is compiled")
 
-    for module in (predictor, movenet_predictor, second_opinion):
+    for module in (predictor, movenet, keypoint_fusion):
         monkeypatch.setattr(module, "in_use", compiles)
     image: Image = np.zeros((300, 300, 3), np.uint8)
     for box in ([100, 20, 160, 280], [20, 20, 280, 280]):
@@ -314,7 +291,7 @@ class Opinion:
         output = perceive()
         own = output.keypoints_2d, output.keypoints_sigma, output.visible_logit
         score = self.thorough_score if thorough else 0.9
-        return FusedOutput.of(output, *own, torch.full_like(output.visible_logit, score), output.keypoints_2d)
+        return FusedOutput.of(output, own, torch.full_like(output.visible_logit, score), output.keypoints_2d)
 
     def propagated(self, seen: FusedOutput, *_: object, **__: object) -> FusedOutput:
         return replace(seen, keypoints_2d=seen.keypoints_2d + 0.01)
@@ -444,15 +421,11 @@ def test_fast_person_is_looked_for_where_they_move_to() -> None:
     assert max(offsets[8:]) < 8
 
 
-def test_box_within_dead_band_does_not_move() -> None:
+def test_box_within_dead_band_does_not_move_and_moves_further_where_frames_are_rare() -> None:
     old = np.array([100, 100, 200, 300], dtype=np.float32)
     assert smoothed_box(old, old + 5, 0.6) is old
     assert smoothed_box(old, old + 50, 0.6) == pytest.approx(old + 30)
-
-
-def test_box_moves_further_where_frames_are_rare() -> None:
-    assert box_gain(1 / 30) == pytest.approx(0.6)
-    assert 0.9 < box_gain(0.1) < 1
+    assert box_gain(1 / 30) == pytest.approx(0.6) and 0.9 < box_gain(0.1) < 1
 
 
 def test_max_people_and_limits_without_it() -> None:
@@ -463,3 +436,50 @@ def test_max_people_and_limits_without_it() -> None:
     for people in (0, 33):
         with pytest.raises(ValueError, match="--max-people"):
             TrackingConfig(max_people=people)
+
+
+class CountingPerception(BlockPerception):
+    """Notes how many crops it is shown at a time."""
+
+    def __init__(self) -> None:
+        super().__init__(PerceptionNet(TINY))
+        self.looks: list[int] = []
+
+    def look(self, crops: Sequence[Image], mirrored: Sequence[bool]) -> tuple[PerceptionOutput, Tensor]:
+        self.looks.append(len(crops))
+        return super().look(crops, mirrored)
+
+
+def test_first_frame_of_a_source_is_seen_at_several_zooms() -> None:
+    perception, looks = CountingPerception(), list[list[int]]()
+    stage = PerceptionStage(BlockDetector(), perception, BlockVerifier(), TrackerConfig())
+    for number in range(4):
+        if number == 3:
+            stage.reset()
+        assert len(stage.process(with_person(100), STAGE_CAMERA)) == 1
+        looks.append(perception.looks)
+        perception.looks = []
+    # Two looks in one view before the thorough one; in both views later.
+    assert looks == [[1, 1, len(ZOOMS)], [2], [2], [1, 1, len(ZOOMS)]]
+
+
+def test_what_is_left_of_hidden_people_is_not_looked_at() -> None:
+    class StubbornDetector(BlockDetector):
+        """Proposes everybody whom it has seen, hidden or not."""
+
+        def find(self, image: Image, roll: float = 0.0, *, thorough: bool = False) -> tuple[Detection, ...]:
+            return super().find(with_person(100))
+
+    detector, perception = StubbornDetector(), CountingPerception()
+    stage = PerceptionStage(detector, perception, BlockVerifier(), TrackerConfig(max_people=2))
+    assert len(stage.process(with_person(100), STAGE_CAMERA)) == 1
+    assert detector.calls == 2 and perception.looks == [1, 1, len(ZOOMS)]
+
+
+def test_who_is_proposed_twice_is_read_thoroughly_once() -> None:
+    perception = CountingPerception()
+    twice = BlockDetector(Detection(np.array([70, 60, 130, 180], np.float32), 0.6))
+    stage = PerceptionStage(twice, perception, BlockVerifier(), TrackerConfig(max_people=3))
+    assert len(stage.process(with_person(100), STAGE_CAMERA)) == 1
+    # Two quick looks at both proposals, then a thorough one at the person.
+    assert perception.looks[:3] == [2, 2, len(ZOOMS)]

@@ -7,12 +7,11 @@ import torch
 from common.arrays import Box, Float64Array
 from sender.config import TrackerConfig
 from sender.perception.crop import USUAL_STEP_S, CropBox, FrameClock
-from sender.perception.detect import Detection
+from sender.perception.detect import Appearance, Detection, ImagePose, confirms, intersection_over_union
+from sender.perception.keypoint_fusion import hide_neighbours, without
 from sender.perception.perception_network import PerceptionConfig, PerceptionNet
 from sender.perception.read import KeyFrames
-from sender.perception.second_opinion import hide_neighbours, without
-from sender.perception.similarity import Appearance, ImagePose, confirms, intersection_over_union
-from sender.perception.track import Candidate, DriftDetector, Evidence, ObservedPerson, TrackedPerson, Tracker
+from sender.perception.track import DriftDetector, Evidence, ObservedPerson, TrackedPerson, Tracker
 
 
 def box_at(x: float, y: float = 200.0, width: float = 60.0, height: float = 160.0) -> Box:
@@ -22,7 +21,7 @@ def box_at(x: float, y: float = 200.0, width: float = 60.0, height: float = 160.
 def detect(tracker: Tracker, boxes: list[Box], score: float = 0.9) -> None:
     """The detector proposes `boxes`, and the verifier accepts all of them."""
     unmatched = tracker.associate([Detection(box, score) for box in boxes])
-    tracker.add_tracks([Candidate(candidate.box, candidate.score) for candidate in unmatched], 640, 480)
+    tracker.add_tracks(unmatched, 640, 480)
 
 
 def frame(tracker: Tracker, boxes: list[Box], score: float = 0.9, step_s: float = 1 / 30) -> dict[int, float]:
@@ -110,7 +109,7 @@ RED, BLUE = clothes(0.8, 0.1, 0.1), clothes(0.1, 0.1, 0.8)
 def side_by_side(*appearances: Appearance) -> Tracker:
     """A tracker of people next to each other, after five frames."""
     tracker = Tracker(TrackerConfig(max_people=len(appearances)))
-    candidates = [Candidate(box_at(100 + 100 * n), 0.9, appearance) for n, appearance in enumerate(appearances)]
+    candidates = [Detection(box_at(100 + 100 * n), 0.9, appearance) for n, appearance in enumerate(appearances)]
     tracker.add_tracks(candidates, 640, 480)
     for _ in range(5):
         tracker.begin_frame()
@@ -137,7 +136,7 @@ def test_occluded_person_is_reidentified_by_colours() -> None:
     tracker.begin_frame()
     update(tracker, box_at(150), RED)
     tracker.begin_frame()
-    tracker.add_tracks([Candidate(box_at(190), 0.8, BLUE)], 640, 480)
+    tracker.add_tracks([Detection(box_at(190), 0.8, BLUE)], 640, 480)
     assert {track.identity for track in tracker.seen} == identities
 
 
@@ -149,12 +148,12 @@ def test_track_that_slipped_to_somebody_behind_returns_to_its_person(where: floa
         tracker.begin_frame()
         update(tracker, box_at(118), BLUE)
     tracker.begin_frame()
-    tracker.add_tracks([Candidate(box_at(where), 0.9, RED)], 640, 480)
+    tracker.add_tracks([Detection(box_at(where), 0.9, RED)], 640, 480)
     assert [track.identity for track in tracker.seen] == identities
     assert tracker.seen[-1].box[0] == box_at(where)[0]
 
 
-def track_of_legs() -> tuple[Tracker, Candidate]:
+def track_of_legs() -> tuple[Tracker, Detection]:
     """A tracker whose only track covers a person's legs, and a candidate that shows the whole person."""
     keypoints = np.stack([np.tile([85.0, 115.0], 9)[:17], np.linspace(130, 280, 17)], axis=1).astype(np.float32)
     tracker = Tracker(TrackerConfig(max_people=2))
@@ -164,7 +163,7 @@ def track_of_legs() -> tuple[Tracker, Candidate]:
     tracker.begin_frame()
     update(tracker, legs, RED, ImagePose(keypoints, np.arange(17) >= 9))
     tracker.begin_frame()
-    return tracker, Candidate(box_at(100), 0.9, RED, ImagePose(keypoints + 1, np.ones(17, dtype=np.bool_)))
+    return tracker, Detection(box_at(100), 0.9, RED, ImagePose(keypoints + 1, np.ones(17, dtype=np.bool_)))
 
 
 def test_box_of_legs_is_replaced_by_whole_person() -> None:
@@ -179,7 +178,7 @@ def test_person_over_tracked_legs_starts_track() -> None:
     tracker, whole = track_of_legs()
     assert whole.image_pose is not None
     other_pose = ImagePose(whole.image_pose.keypoints + np.array([40, -60], np.float32), whole.image_pose.located)
-    tracker.add_tracks([Candidate(whole.box, 0.9, BLUE, other_pose)], 640, 480)
+    tracker.add_tracks([Detection(whole.box, 0.9, BLUE, other_pose)], 640, 480)
     assert [track.identity for track in tracker.seen] == [0, 1]
 
 
@@ -199,15 +198,6 @@ def test_identity_is_kept_as_long_at_any_frame_rate(fps: int, away_s: float, ide
     present(tracker, [box_at(100)], 1.0, fps)
     present(tracker, [], away_s, fps)
     assert list(frame(tracker, [box_at(100)], step_s=1 / fps)) == [identity]
-
-
-@pytest.mark.parametrize("fps", FRAME_RATES)
-def test_velocity_is_of_a_second(fps: int) -> None:
-    tracker = Tracker(TrackerConfig(max_people=1))
-    for number in range(fps):
-        frame(tracker, [box_at(100 + 120 * number / fps)], step_s=1 / fps)
-    (track,) = tracker.seen
-    assert track.velocity == pytest.approx([120, 0, 120, 0], rel=0.05)
 
 
 PERSON: Box = np.array([100, 60, 140, 180], np.float32)
@@ -230,13 +220,6 @@ def test_track_of_a_clear_person_is_kept() -> None:
         drift.observe(CLEAR)
         assert not drift.search_due
         assert not drift.has_drifted
-
-
-def test_large_box_without_keypoints_is_nobody() -> None:
-    assert FURNITURE.is_nobody
-    assert not replace(FURNITURE, coverage=0.1).is_nobody
-    assert replace(FURNITURE, coverage=0.1, presence=0.5).is_nobody
-    assert not replace(FURNITURE, cells=4).is_nobody
 
 
 def test_growing_box_has_drifted() -> None:

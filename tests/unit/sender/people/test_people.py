@@ -1,7 +1,10 @@
 """Whose turn it is, and what waits while a frame has no time."""
 
-from sender.people.reading_schedule import ReadingSchedule, Turn
-from sender.perception.track import Memory, TrackedPerson
+import numpy as np
+import pytest
+
+from sender.people.view import ReadingSchedule, Turn
+from sender.perception.track import EXTRAPOLATED_S, Memory, TrackedPerson
 
 
 def test_whoever_waits_longest_is_read_first_and_nobody_who_cannot_be() -> None:
@@ -47,3 +50,10 @@ def test_memories_of_readers_and_people_are_separate() -> None:
     one.of(person).append(5)
     assert one.of(person) == [5] and other.of(person) == one.of(TrackedPerson(3)) == []
     assert one.knows(person) and not one.knows(TrackedPerson(3))
+
+
+@pytest.mark.parametrize(("unseen_s", "moved_s"), [(0.1, 0.1), (2.0, EXTRAPOLATED_S)])
+def test_a_box_is_extrapolated_for_a_short_time(unseen_s: float, moved_s: float) -> None:
+    box, velocity = np.array([10, 20, 60, 140], np.float32), np.array([30, 0, 30, 0], np.float32)
+    person = TrackedPerson(0, box, velocity=velocity, unseen_s=unseen_s)
+    assert person.predicted() == pytest.approx(box + moved_s * velocity)
