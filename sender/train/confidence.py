@@ -24,7 +24,7 @@ from common.errors import exit_code_of
 from common.frames import Camera
 from common.imaging.pictures import guessed_focal_px
 from common.tensor_rows import TensorRows
-from common.training.fits import fitted, parser_of_fit, save_fit
+from common.training.run import fitted, parser_of_fit, save_fit
 from common.weights.loader import architecture_of
 from sender.config import SmoothingConfig
 from sender.perception.perception_stage import TRACKED_PRIOR

@@ -22,8 +22,7 @@ from common.errors import exit_code_of
 from common.io.command_line import parser_of
 from common.labels import GROUP_NAMES, LABEL_SIZE, OPTIONAL_GROUPS, group_slices
 from common.synthetic.motion.poses import PoseSampler
-from common.training.fit_codec import equal_displacement_steps
-from common.training.fit_optional_codes import optional_statistics
+from common.training.fit_codec import equal_displacement_steps, optional_statistics
 from common.training.run import write_json
 from sender.importance import IMPORTANCE_FILE, TABLE_VERSION
 

@@ -25,7 +25,7 @@ from common.arrays import Box
 from common.errors import exit_code_of
 from common.synthetic.render_shards import CropDataset
 from common.tensor_rows import TensorRows
-from common.training.fits import fitted, parser_of_fit, save_fit
+from common.training.run import fitted, parser_of_fit, save_fit
 from common.weights.inference import NetworkInUse
 from common.weights.loader import architecture_of
 from sender.perception.crop import CropBox, View

@@ -26,9 +26,8 @@ from torch import Tensor
 
 from common.arrays import FloatArray, IntArray
 from common.errors import UsageError
-from common.training.checkpoint import load_checkpoint
 from common.training.recipe import Defaults, Recipe
-from common.training.run import main, on_device
+from common.training.run import load_checkpoint, main, on_device
 from common.wear_kinds import VALUES
 from common.wears import USUAL
 from sender.attributes.kind_reader import WEIGHTS_NAME
