@@ -29,7 +29,7 @@ from common.synthetic.motion.windows import MotionWindows
 from common.synthetic.renderer import Figure, Renderer, View
 from common.synthetic.scene.backgrounds import BackgroundBank, degrade, make_background
 from common.synthetic.scene.scene import Dresser, occluder, worn_figure
-from sender.train.lifting.motions import Motions, Moving
+from sender.train.lifting.motions import FPS, Motions, Moving
 from sender.train.photographs.crops import perspective
 from sender.train.photographs.dataset import PhotographDataset
 
@@ -93,7 +93,6 @@ def _lens(focal_px: float, width: int, height: int) -> Float64Array:
     return np.array([[focal_px, 0, width / 2], [0, focal_px, height / 2], [0, 0, 1]])
 
 
-FPS: Final = 30
 _SIDE_PX: Final = 640
 _DRESSED_SHARE, _OCCLUDED_SHARE = 0.5, 0.15
 # Of cameras that are held in a hand, and of those that follow the person as well.
@@ -156,7 +155,7 @@ class MovingPeople:
             still: the camera stands still; else a third of all cameras is held in a hand.
         """
         while True:
-            moving = self._motions.draw(1, frames, rng, FPS)
+            moving = self._motions.draw(1, frames, rng)
             held = np.tile(np.eye(3), (frames, 1, 1)) if still else _held(rng, moving)
             moving = _turned(moving, held)
             enough = (moving.inside[0].sum(-1) >= _LEAST_INSIDE).mean() >= _LEAST_SHARE
