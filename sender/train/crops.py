@@ -6,8 +6,7 @@ Shapes: B crops, S side, J = 17 keypoints, R = 22 joints, P regions.
 import math
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, fields, replace
-from functools import partial
+from dataclasses import dataclass, replace
 from typing import Any, Self, TypeVar
 
 import numpy as np
@@ -145,18 +144,13 @@ def with_negatives(batch: CropBatch, negative_B: Tensor, image_B3SS: Tensor) -> 
     """
     map_B11 = negative_B[:, None, None]
     return replace(
-        _without(batch, map_B11),
+        batch,
         image=torch.where(map_B11[:, None], image_B3SS, batch.image),
+        **{name: getattr(batch, name).masked_fill(map_B11, 0) for name in ("mask", "depth", "part")},
         keypoints_2d=batch.keypoints_2d.masked_fill(map_B11, _OUTSIDE),
         visible=batch.visible.masked_fill(negative_B[:, None], 0.0),
         person=batch.person & ~negative_B,
     )
-
-
-def _without(batch: CropBatch, hidden: Tensor) -> CropBatch:
-    """The batch with no person in some cells of its maps (B, S/2, S/2)."""
-    maps = {name: getattr(batch, name).masked_fill(hidden, 0) for name in ("mask", "depth", "part")}
-    return replace(batch, **maps)
 
 
 def mirror(batch: CropBatch) -> CropBatch:
@@ -180,56 +174,14 @@ def mirror(batch: CropBatch) -> CropBatch:
     )
 
 
-def jitter_colours(image_B3SS: Tensor) -> Tensor:
-    """Random gain, contrast and white balance; the crops are rendered with noise, blur and compression."""
-    batch, device = len(image_B3SS), image_B3SS.device
-
-    def spread(size: tuple[int, ...], amount: float) -> Tensor:
-        return 1.0 + amount * (2.0 * torch.rand(batch, *size, device=device) - 1.0)
-
-    gain = spread((1, 1, 1), 0.25) * spread((3, 1, 1), 0.12)
-    mean = image_B3SS.mean(dim=(1, 2, 3), keepdim=True)
-    return ((image_B3SS - mean) * spread((1, 1, 1), 0.25) + mean).mul_(gain).clamp_(0.0, 1.0)
-
-
-def occlude_rectangles(batch: CropBatch, share: float = 0.3) -> CropBatch:
-    """Covers a random rectangle with one colour in `share` of the crops, and removes it from mask, depth and parts."""
-    count, side = len(batch), batch.mask.shape[-1]
-    uniform = partial(torch.rand, device=batch.image.device)
-    occluded = uniform(count, 1) < share
-    size = 0.12 + 0.33 * uniform(count, 2)
-    start = uniform(count, 2) * (1.0 - size)
-    cells = (torch.arange(side, device=batch.image.device) + 0.5) / side
-    inside = (cells >= start[..., None]) & (cells < (start + size)[..., None]) & occluded[..., None]
-    hidden = inside[:, 1, :, None] & inside[:, 0, None, :]
-    colour = uniform(count, 3, 1, 1)
-    full = hidden.repeat_interleave(2, -1).repeat_interleave(2, -2)[:, None]
-    points = (batch.keypoints_2d >= start[:, None]) & (batch.keypoints_2d < (start + size)[:, None])
-    return replace(
-        _without(batch, hidden),
-        image=torch.where(full, colour, batch.image),
-        visible=batch.visible * ~(points.all(dim=-1) & occluded),
-    )
-
-
-def select(condition_B: Tensor, crops: CropBatch, otherwise: CropBatch) -> CropBatch:
-    """Each crop from `crops` where the condition is true, else from `otherwise`."""
-
-    def where(name: str) -> Tensor:
-        first, second = getattr(crops, name), getattr(otherwise, name)
-        return torch.where(condition_B.view(-1, *[1] * (first.ndim - 1)), first, second)
-
-    return CropBatch(**{item.name: where(item.name) for item in fields(CropBatch)})
-
-
-def augment(batch: CropBatch) -> CropBatch:
-    """Mirrors half of `ready` crops, jitters the colours of all and occludes some, on the device that they are on.
+def randomly_mirrored(batch: CropBatch) -> CropBatch:
+    """Half of the crops mirrored, at random.
 
     Mirroring whole batches instead of crops makes consecutive gradients of the 3D heads contradict each other.
     """
-    mirrored = torch.rand(len(batch), device=batch.image.device) < 0.5
-    batch = select(mirrored, mirror(batch), batch)
-    return occlude_rectangles(replace(batch, image=jitter_colours(batch.image)))
+    chosen = torch.rand(len(batch), device=batch.image.device) < 0.5
+    pairs = zip(mirror(batch).columns(), batch.columns(), strict=True)
+    return CropBatch(*(torch.where(chosen.view(-1, *[1] * (own.ndim - 1)), other, own) for other, own in pairs))
 
 
 HEAT_SIGMA_CELLS = 1.2

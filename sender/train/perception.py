@@ -22,11 +22,12 @@ from typing import Any
 
 import numpy as np
 import torch
+from numpy.random import Generator
 from torch import Tensor, nn
 
-from common.arrays import BoolArray
 from common.body.model import BodyModel, KeypointKinematics
-from common.synthetic.render_shards import CropDataset
+from common.synthetic.render_shards import Batch, CropDataset
+from common.synthetic.scene.backgrounds import expose
 from common.training.recipe import Defaults, Progress, Recipe
 from common.training.run import main
 from common.weights.devices import device_of, fast_autocast
@@ -35,10 +36,10 @@ from common.weights.manifest import read_manifest
 from common.weights.transformer import DropPath
 from sender.perception.perception_network import PerceptionConfig, PerceptionNet, PerceptionOutput
 from sender.perception.predictor import KIND, WEIGHTS_NAME, Mirror, as_bytes, mean, with_peaks
+from sender.train.augment import FrameComposer, before_place, cover, covered, patch
 from sender.train.crops import (
     CropBatch,
     Terms,
-    augment,
     crop_batch,
     evaluate,
     intersection_over_union,
@@ -46,15 +47,14 @@ from sender.train.crops import (
     keypoint_terms,
     multi_task_loss,
     outputs,
+    randomly_mirrored,
     with_negatives,
 )
-from sender.train.photographs.composed import FrameComposer
 from sender.train.photographs.crops import (
-    PanoramaFrames,
     PhotographCrops,
     PhotographCropSampler,
-    before_place,
     crops_in_boxes,
+    panorama_view,
 )
 from sender.train.photographs.dataset import PhotographDataset
 
@@ -64,8 +64,8 @@ _CROPS_PER_LISTING = 16_384
 _NEGATIVE_SHARE = 0.08
 # Share of photographs in a batch.
 _PHOTOGRAPH_SHARE = 0.5
-# Share of its rendered people who are placed before a view of a panorama.
-_PLACED_SHARE = 0.4
+# Shares of its rendered people who are placed before a view of a panorama, and who are hidden in part.
+_PLACED_SHARE, _OCCLUDED_SHARE = 0.4, 0.3
 
 Crops = tuple[CropBatch, PhotographCrops]
 
@@ -144,7 +144,7 @@ class PerceptionTraining(Recipe[PerceptionNet, Crops]):
 
     def step(self, network: PerceptionNet, batch: Crops) -> tuple[Tensor, Mapping[str, Tensor]]:
         crops, people = batch
-        return mixed_loss(self._kinematics, network, augment(crops.ready()), people.ready())
+        return mixed_loss(self._kinematics, network, randomly_mirrored(crops.ready()), people.ready())
 
     def evaluate(self, network: PerceptionNet) -> dict[str, float]:
         return self._scores(network, limit=512)
@@ -175,33 +175,41 @@ class PerceptionTraining(Recipe[PerceptionNet, Crops]):
 def training_batches(
     data: Sequence[Path], size: int, rng: np.random.Generator, side: int, photographs: PhotographDataset
 ) -> Iterator[CropBatch]:
-    """Endless batches, neither `ready` nor augmented; new shards are used as soon as they are finished.
+    """Endless batches, not `ready`; new shards are used as soon as they are finished.
 
     Args:
-        rng: of their order and of the negative crops.
+        rng: of their order, of the changes of their pictures and of the negative crops.
         side: pixels of a crop.
         photographs: with panoramas, before which some of the people are placed.
     """
     composer = FrameComposer([], rng, side)
     dataset = CropDataset(data, "train")
-    view = PanoramaFrames(photographs, rng, dataset.side).view
     while True:
         order = rng.permutation(len(dataset))[:_CROPS_PER_LISTING]
         for start in range(0, len(order) - size + 1, size):
             arrays = dataset.batch(np.sort(order[start : start + size]))
-            for row in np.flatnonzero(rng.random(size) < _PLACED_SHARE):
-                arrays["image"][row] = before_place(arrays["image"][row], arrays["mask"][row], view())
-            crops = crop_batch(arrays).resized(side)
-            yield _with_negatives(crops, rng.random(len(crops)) < _NEGATIVE_SHARE, composer)
+            for row in np.flatnonzero(rng.random(size) < _PLACED_SHARE).tolist():
+                view = panorama_view(rng, photographs, dataset.side)
+                arrays["image"][row] = before_place(arrays["image"][row], arrays["mask"][row], view)
+            for row in range(size):
+                arrays["image"][row] = np.clip(expose(rng, arrays["image"][row]), 0, 255)
+                if rng.random() < _OCCLUDED_SHARE:
+                    occlude(rng, arrays, row)
+            crops, negative = crop_batch(arrays).resized(side), rng.random(size) < _NEGATIVE_SHARE
+            images = crops.image.clone()
+            if negative.any():
+                images[negative] = as_bytes(np.stack([composer.negative() for _ in range(negative.sum())]))
+            yield with_negatives(crops, torch.from_numpy(negative), images)
         dataset = CropDataset(data, "train")
 
 
-def _with_negatives(batch: CropBatch, negative: BoolArray, composer: FrameComposer) -> CropBatch:
-    images = batch.image.clone()
-    if negative.any():
-        drawn = np.stack([composer.negative() for _ in range(negative.sum())])
-        images[torch.from_numpy(negative)] = as_bytes(drawn)
-    return with_negatives(batch, torch.from_numpy(negative), images)
+def occlude(rng: Generator, arrays: Batch, row: int) -> None:
+    """Covers a rectangle of a rendered crop with one colour, in place, and what is known of it."""
+    corners = patch(rng, 0.12, 0.45)
+    cover(arrays["image"][row], *corners, rng.uniform(0, 255, 3))
+    for name in ("mask", "depth", "part"):
+        cover(arrays[name][row], *corners, 0)
+    arrays["visible"][row] *= ~covered(arrays["keypoints_2d"][row], *corners)
 
 
 def validation_batches(data: Sequence[Path], side: int, size: int = 64, limit: int = 1024) -> Iterator[CropBatch]:

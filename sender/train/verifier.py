@@ -1,10 +1,21 @@
 """Trains the verifier: whether a crop that the detector proposes shows a person.
 
-Frames are composed of rendered people (`sender.train.photographs.composed`), or photographs with person boxes that are
-held back: those of `openimages`, and for validation those of `people`.  The detector proposes boxes from a low score
-on, and perception refines each box, as in use.  A crop shows a person if the refined box has an IoU of at least 0.5
-with a person's, annotated or judged by eye (`judged_boxes`).  With --shipped, only what MoveNet's scores in the refined
-box add to the verdict is learned.
+Frames are composed of rendered people (`sender.train.augment`), or photographs with person boxes that are held back:
+those of `openimages`, and for validation those of `people`.  The detector proposes boxes from a low score on, and
+perception refines each box, as in use.  A crop shows a person if the refined box has an IoU of at least 0.5 with a
+person's, annotated or judged by eye.  With --shipped, only what MoveNet's scores in the refined box add to the verdict
+is learned.
+
+Annotations of photographs leave out many people, and box statues and posters.  Each line of `data/judged_boxes.tsv` is
+a refined proposal in a photograph held back, and what a vision-language model saw in it, shown as a cell of a contact
+sheet without annotation:
+
+    person      one person, at least head and upper body, or all that is visible of somebody who is hidden in part
+    fragment    a hand or an arm of somebody, or somebody far smaller than the box
+    several     people, none of whom the box is about
+    likeness    a statue, a doll, a drawing, a person on a screen
+    nobody      an animal, a thing, a place
+    unclear     too dark or too blurred to tell
 
 The people must be new to detector and perception, which are more certain of people they were trained on: render a data
 set with a seed of its own.  CPU recipe: 1,000 training and 200 validation frames of 8,192 and 768 crops take ten
@@ -17,7 +28,8 @@ Examples:
 
 import argparse
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -29,8 +41,9 @@ from torch import Tensor
 from torch.nn import functional
 from torchvision.ops import box_iou
 
-from common.arrays import FloatArray
+from common.arrays import FloatArray, Image
 from common.synthetic.dataset import Split
+from common.synthetic.render_shards import CropDataset
 from common.tensor_rows import TensorRows
 from common.training.recipe import Defaults, Recipe
 from common.training.run import main, on_device
@@ -47,8 +60,8 @@ from sender.perception.read import (
     predict_in_boxes,
     second_certainty,
 )
-from sender.train.photographs.composed import Frame, composed_frames, in_crowd, judged_frame
-from sender.train.photographs.dataset import PhotographDataset
+from sender.train.augment import FrameComposer
+from sender.train.photographs.dataset import Photograph, PhotographDataset, in_crowd, read_table
 
 # Somewhat below the least score of a proposal in use.
 _MIN_PROPOSAL_SCORE = 0.035
@@ -69,6 +82,29 @@ _NOISE = 0.05
 # Rate of the numbers that weigh looks and opinions, over that of the network.
 _VERDICT_RATE = 10.0
 _RIDGE = 0.01
+
+
+_JUDGED = Path(__file__).parent / "data" / "judged_boxes.tsv"
+# What shows a person, nobody, and neither.
+_KINDS = ("person",), ("nobody", "likeness", "fragment"), ("several", "unclear")
+
+
+@dataclass(frozen=True, slots=True)
+class Frame:
+    """A frame with its people; boxes in pixels.
+
+    Args:
+        image: (H, W, 3).
+        boxes: (n, 4) of the people to find.
+        ignored: (m, 4) that are neither people nor background.
+        nobody: (k, 4) in which nobody is, while nothing is known outside of all boxes; None where nobody is outside of
+            `boxes`.
+    """
+
+    image: Image
+    boxes: FloatArray
+    ignored: FloatArray = field(default_factory=lambda: np.zeros((0, 4), np.float32))
+    nobody: FloatArray | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -160,6 +196,34 @@ class VerifierTraining(Recipe[VerifierNet, Examples]):
         return scores
 
 
+Judged = Mapping[str, list[list[float]]]
+"""What is shown → boxes: left, top, right, bottom in 0…1 of the photograph's sides."""
+
+
+@cache
+def judged_boxes() -> Mapping[str, Judged]:
+    """All judgements, by name of the photograph."""
+    found: dict[str, dict[str, list[list[float]]]] = {}
+    for row in read_table(_JUDGED):
+        box = [float(row[side]) for side in ("left", "top", "right", "bottom")]
+        found.setdefault(row["photograph"], {}).setdefault(row["shows"], []).append(box)
+    return found
+
+
+def judged_frame(item: Photograph) -> Frame:
+    """A photograph with its judged boxes; with its annotated ones, outside of which nobody is, if it has none."""
+    judged = judged_boxes().get(item.name)
+    if judged is None:
+        return Frame(item.image, item.boxes, item.crowds)
+    height, width = item.image.shape[:2]
+    people, nobody, neither = (
+        np.array([box for kind in kinds for box in judged.get(kind, ())], np.float32).reshape(-1, 4)
+        * np.array([width, height, width, height], np.float32)
+        for kinds in _KINDS
+    )
+    return Frame(item.image, people, neither, nobody=nobody)
+
+
 # The pictures of `openimages` were stretched to squares.  Most photographs have 4:3; their boxes were judged in it.
 _ASPECT = 4 / 3
 
@@ -181,8 +245,8 @@ def frames_of(options: argparse.Namespace, split: Split, count: int) -> Iterator
     """
     rng = np.random.default_rng([options.seed, split == "train"])
     if options.data:
-        composed = composed_frames(options.data, split, _COMPOSED_PX, rng)
-        yield from (composed() for _ in range(count))
+        composer = FrameComposer([CropDataset([folder], split) for folder in options.data], rng, _COMPOSED_PX)
+        yield from (Frame(*composer.frame()) for _ in range(count))
     photographs, learned = PhotographDataset(options.photographs, "val"), split == "train"
     for index in photographs.indices("openimages" if learned else "people"):
         frame = judged_frame(photographs[index])

@@ -29,8 +29,8 @@ from common.synthetic.motion.windows import MotionWindows
 from common.synthetic.renderer import Figure, Renderer, View
 from common.synthetic.scene.backgrounds import BackgroundBank, degrade, make_background
 from common.synthetic.scene.scene import Dresser, occluder, worn_figure
+from sender.train.augment import perspective
 from sender.train.lifting.motions import FPS, Motions, Moving
-from sender.train.photographs.crops import perspective
 from sender.train.photographs.dataset import PhotographDataset
 
 # Side of the picture that a camera which turns sees parts of, over the longer side of its frames.

@@ -1,6 +1,4 @@
-"""Crops of photographs and of panoramas, with keypoints where these are known.
-
-Crops to train perception on, from photographs with keypoints: turned, scaled, moved and mirrored with them.
+"""Crops to train perception on, from photographs with keypoints: turned, scaled, moved and mirrored with them.
 
 The ground truth is in the image only: where the labelled keypoints lie, and which of them are visible.  Some crops are
 of places where the detector proposes somebody, and nobody is: no keypoint is visible there.
@@ -9,113 +7,26 @@ of places where the detector proposes somebody, and nobody is: no keypoint is vi
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from typing import Self, TypeVar
+from typing import Self
 
-import cv2
 import numpy as np
 import torch
 from torch import Tensor
 
-from common.arrays import BoolArray, Box, ByteArray, Float64Array, FloatArray, Image
-from common.body.anatomy import COCO_KEYPOINTS, MIRRORED_KEYPOINTS
+from common.arrays import BoolArray, Box, FloatArray, Image
+from common.body.anatomy import COCO_KEYPOINTS
 from common.synthetic.scene.backgrounds import degrade
 from common.tensor_rows import TensorRows
 from sender.perception.crop import CROP_MARGIN, CropBox
-from sender.perception.detect import LETTERBOX_GREY
 from sender.perception.predictor import as_bytes, unit
+from sender.train.augment import Framing, cover, covered, moved, patch, perspective, warped
 from sender.train.photographs.dataset import PSEUDO, Photograph, PhotographDataset, Source
 
 Generator = np.random.Generator
-Pixels = TypeVar("Pixels", Image, FloatArray)
-
-_GREY_SHARE = 0.07
 
 
-class PanoramaFrames:
-    """Draws views of panoramas, in which there is nobody (`photographs`: the data set; its source `panoramas`)."""
-
-    def __init__(self, photographs: PhotographDataset, rng: Generator, size: int) -> None:
-        self._photographs = photographs
-        self._indices = photographs.indices("panoramas")
-        self._rng = rng
-        self._size = size
-
-    def view(self) -> Image:
-        """A view (N, N, 3) in a random direction, mirrored at random."""
-        rng = self._rng
-        panorama = self._photographs[int(rng.choice(self._indices))].image
-        yaw, pitch, roll = rng.uniform(-np.pi, np.pi), rng.normal(-0.05, 0.25), rng.normal(0, 0.08)
-        image = perspective(panorama, float(yaw), float(pitch), float(roll), rng.uniform(0.8, 1.9), self._size)
-        return image[:, ::-1] if rng.random() < 0.5 else image
-
-
-def randomly_grey(rng: Generator, image: Pixels) -> Pixels:
-    """The picture (H, W, 3), grey in a small share of the cases."""
-    if rng.random() >= _GREY_SHARE:
-        return image
-    return np.repeat(image.mean(axis=2, keepdims=True), 3, axis=2).astype(image.dtype)
-
-
-def before_place(image: Image, mask: ByteArray, place: Image) -> Image:
-    """A rendered person (S, S, 3), cut out along the mask (S, S) 0…255, before a view (S, S, 3) of a place."""
-    alpha = cv2.GaussianBlur(mask, (0, 0), 0.7)[..., None].astype(np.float32) / 255.0
-    return np.asarray(alpha * image + (1.0 - alpha) * place + 0.5, np.uint8)
-
-
-def linear_part(scale: float, stretch: float, angle: float, mirrored: bool) -> Float64Array:
-    """The linear part (2, 2) of a transform that scales, mirrors and stretches the width over the height, then turns.
-
-    Args:
-        stretch: of the width; the height is divided by it.
-        angle: radians.
-    """
-    turn = np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]])
-    return np.asarray(turn @ np.diag([(-scale if mirrored else scale) * stretch, scale / stretch]))
-
-
-def warped(image: Image, matrix_23: Float64Array, size: int, border: int = LETTERBOX_GREY) -> Image:
-    """The square (N, N, 3) that a transform makes of a picture, with the grey of `letterboxed` around it."""
-    factor = min(1.0, float(np.sqrt(abs(np.linalg.det(matrix_23[:, :2])))))
-    if factor < 0.8:  # Scaled down by averaging; the transform itself only interpolates.
-        reduced = max(1, round(image.shape[1] * factor)), max(1, round(image.shape[0] * factor))
-        back = np.array([image.shape[1] / reduced[0], image.shape[0] / reduced[1]])
-        image = np.asarray(cv2.resize(image, reduced, interpolation=cv2.INTER_AREA), np.uint8)
-        matrix_23 = np.concatenate([matrix_23[:, :2] * back, matrix_23[:, 2:]], axis=1)
-    # OpenCV's pixel centres have whole coordinates, ours end in a half.
-    shifted = matrix_23.copy()
-    shifted[:, 2] += matrix_23[:, :2] @ [0.5, 0.5] - 0.5
-    return np.asarray(cv2.warpAffine(image, shifted, (size, size), borderValue=(border,) * 3), np.uint8)
-
-
-def perspective(panorama: Image, yaw: float, pitch: float, roll: float, field_of_view: float, size: int) -> Image:
-    """A pinhole camera's view (N, N, 3) of an equirectangular picture (H, 2 H, 3); angles in radians.
-
-    Args:
-        panorama: its columns are the azimuths −π…π, its rows the elevations π/2…−π/2.
-        yaw: of the camera, to the right.
-        pitch: upwards.
-        roll: clockwise.
-        field_of_view: between opposite sides of the view.
-    """
-    height, width = panorama.shape[:2]
-    plane = (((np.arange(size) + 0.5) / size * 2 - 1) * math.tan(field_of_view / 2)).astype(np.float32)
-    x, y = np.meshgrid(plane, plane)
-    x, y = math.cos(roll) * x - math.sin(roll) * y, math.sin(roll) * x + math.cos(roll) * y
-    up, ahead = math.sin(pitch) - y * math.cos(pitch), math.cos(pitch) + y * math.sin(pitch)
-    azimuth = np.arctan2(x, ahead) + yaw
-    elevation = np.arctan2(up, np.hypot(x, ahead))
-    columns = (azimuth / (2 * np.pi) + 0.5) % 1.0 * width - 0.5
-    rows = (0.5 - elevation / np.pi) * height - 0.5
-    mapping = columns, rows.clip(0, height - 1)
-    return np.asarray(cv2.remap(panorama, *mapping, cv2.INTER_LINEAR, borderMode=cv2.BORDER_WRAP), np.uint8)
-
-
-# Largest random changes of a crop: rotation, log of the scale, shift in sides of the crop.
-_TURN_DEG, _TURNED_SHARE = 26.0, 0.6
-_LOG_SCALE = 0.3
-_SHIFT = 0.08
-# Log of the largest change of width over height; the true proportions of `openimages` are unknown.
-_LOG_ASPECT = 0.3
+# The true proportions of `openimages` are unknown.
+_FRAMING = Framing(turn=math.radians(26), turned=0.6, log_scale=0.3, shift=0.08, log_aspect=0.3)
 # Share of the crops around the upper or the lower half of the keypoints, as for people cut off by the picture.
 _HALF_SHARE = 0.2
 _MIN_HALF_KEYPOINTS = 5
@@ -209,23 +120,6 @@ def places_of_nobody(photographs: PhotographDataset) -> list[tuple[int, int]]:
     return [(index, place) for index in range(len(photographs)) for place in range(len(photographs[index].nobody))]
 
 
-def crop_transform(rng: Generator, box: FloatArray, keypoints_J3: FloatArray, size: int) -> tuple[Float64Array, bool]:
-    """A random transform (2, 3) from a photograph's pixels to those of a crop, and whether it mirrors.
-
-    Args:
-        box: (4,) of the person.
-        keypoints_J3: the person's, with labels.
-    """
-    box = half_box(rng, keypoints_J3) if rng.random() < _HALF_SHARE and keypoints_J3[:, 2].max() > 0 else box
-    side = CROP_MARGIN * float((box[2:] - box[:2]).max()) * np.exp(rng.uniform(-_LOG_SCALE, _LOG_SCALE))
-    centre = (box[:2] + box[2:]) / 2 + rng.uniform(-_SHIFT, _SHIFT, 2) * side
-    angle = np.radians(rng.uniform(-_TURN_DEG, _TURN_DEG)) if rng.random() < _TURNED_SHARE else 0.0
-    mirrored = bool(rng.random() < 0.5)
-    stretch = np.exp(0.5 * rng.uniform(-_LOG_ASPECT, _LOG_ASPECT))
-    linear = linear_part(size / side, stretch, angle, mirrored)
-    return np.concatenate([linear, (size / 2 - linear @ centre)[:, None]], axis=1), mirrored
-
-
 def half_box(rng: Generator, keypoints_J3: FloatArray) -> FloatArray:
     """The box (4,) around the labelled keypoints of the upper or lower half of the body, with a margin.
 
@@ -239,11 +133,12 @@ def half_box(rng: Generator, keypoints_J3: FloatArray) -> FloatArray:
     return np.concatenate([low - margin, high + margin]).astype(np.float32)
 
 
-def moved(keypoints_J3: FloatArray, matrix_23: Float64Array, mirrored: bool, size: int) -> FloatArray:
-    """Keypoints (17, 3) in crop units after a transform; left and right change names if it mirrors."""
-    places = (keypoints_J3[:, :2] @ matrix_23[:, :2].T + matrix_23[:, 2]) / size
-    out = np.concatenate([places, keypoints_J3[:, 2:]], axis=1).astype(np.float32)
-    return out[MIRRORED_KEYPOINTS] if mirrored else out
+def panorama_view(rng: Generator, photographs: PhotographDataset, size: int) -> Image:
+    """A view (N, N, 3) of a panorama, in which there is nobody, in a random direction; mirrored at random."""
+    panorama = photographs[int(rng.choice(photographs.indices("panoramas")))].image
+    yaw, pitch, roll = rng.uniform(-np.pi, np.pi), rng.normal(-0.05, 0.25), rng.normal(0, 0.08)
+    image = perspective(panorama, float(yaw), float(pitch), float(roll), rng.uniform(0.8, 1.9), size)
+    return image[:, ::-1] if rng.random() < 0.5 else image
 
 
 class PhotographCropSampler:
@@ -261,13 +156,17 @@ class PhotographCropSampler:
         """A crop (S, S, 3), its keypoints (17, 3) in crop units with labels, and which of them are occluded (17,)."""
         rng, size = self._rng, self._size
         item, box, places = self._drawn()
-        matrix, mirrored = crop_transform(rng, box, places, size)
+        if rng.random() < _HALF_SHARE and places[:, 2].max() > 0:
+            box = half_box(rng, places)
+        side = CROP_MARGIN * float((box[2:] - box[:2]).max())
+        matrix, mirrored = _FRAMING.drawn(rng, (box[:2] + box[2:]) / 2, side, size)
         keypoints = moved(places, matrix, mirrored, size)
         image = warped(item.image, matrix, size, border=0).astype(np.float32)
-        image = randomly_grey(rng, image)
         occluded = np.zeros(len(keypoints), np.bool_)
         if rng.random() < _OCCLUDED_SHARE:
-            occluded = occlude(rng, image, keypoints, self._piece() if rng.random() < _PICTURED_SHARE else None)
+            corners = patch(rng, 0.12, 0.4)
+            cover(image, *corners, self._piece() if rng.random() < _PICTURED_SHARE else rng.uniform(0, 255, 3))
+            occluded = covered(keypoints[:, :2], *corners)
         return degrade(rng, image), keypoints, occluded
 
     def _drawn(self) -> tuple[Photograph, FloatArray, FloatArray]:
@@ -294,23 +193,6 @@ class PhotographCropSampler:
         while True:
             images, keypoints, occluded = zip(*(self.crop() for _ in range(count)), strict=True)
             yield crops_of(np.stack(images), np.stack(keypoints), np.stack(occluded))
-
-
-def occlude(rng: Generator, image: FloatArray, keypoints_J3: FloatArray, piece: Image | None = None) -> BoolArray:
-    """Covers a random rectangle of a crop with one colour or a piece of a picture, in place.
-
-    Returns:
-        (17,) the keypoints in it.
-    """
-    extent = rng.uniform(0.12, 0.4, 2)
-    start = rng.uniform(0, 1 - extent)
-    (left, top), (right, bottom) = ((corner * len(image)).round().astype(int) for corner in (start, start + extent))
-    if piece is None:
-        image[top:bottom, left:right] = rng.uniform(0, 255, 3)
-    else:
-        image[top:bottom, left:right] = cv2.resize(piece, (right - left, bottom - top), interpolation=cv2.INTER_AREA)
-    inside = (keypoints_J3[:, :2] >= start) & (keypoints_J3[:, :2] < start + extent)
-    return np.asarray(inside.all(axis=1))
 
 
 def crops_of(images: Image, keypoints_BJ3: FloatArray, occluded_BJ: BoolArray) -> PhotographCrops:

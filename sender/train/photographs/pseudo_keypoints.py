@@ -28,9 +28,16 @@ from common.io.files import atomic_write
 from sender.perception.detect import Detector
 from sender.perception.predictor import Perception
 from sender.perception.read import Verifier, predict_in_boxes
-from sender.train.photographs.composed import shares_inside
 from sender.train.photographs.crops import people_of
-from sender.train.photographs.dataset import INDEX, PIXELS, PSEUDO, Photograph, PhotographDataset, read_json
+from sender.train.photographs.dataset import (
+    INDEX,
+    PIXELS,
+    PSEUDO,
+    Photograph,
+    PhotographDataset,
+    read_json,
+    shares_inside,
+)
 
 # People with a shorter longer side of the box are not read.
 _MIN_SIDE_PX = 48

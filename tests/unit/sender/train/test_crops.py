@@ -2,10 +2,12 @@
 
 from dataclasses import replace
 
+import numpy as np
 import pytest
 import torch
 
 from common.body.model import BodyModel, BodyParameters, KeypointKinematics, axis_angle_to_matrix, matrix_to_rotation_6d
+from common.synthetic.render_shards import Batch
 from sender.perception.perception_network import PerceptionConfig, PerceptionNet, PerceptionOutput
 from sender.train.crops import (
     CropBatch,
@@ -14,13 +16,13 @@ from sender.train.crops import (
     log_likelihood,
     mirror,
     multi_task_loss,
-    occlude_rectangles,
     outputs,
     procrustes,
     standard_error,
     weak_perspective,
     with_negatives,
 )
+from sender.train.perception import occlude
 from sender.train.photographs.crops import PhotographCrops
 
 
@@ -79,17 +81,22 @@ def test_mirror_moves_image_and_labels_together(body: BodyModel) -> None:
     assert not torch.equal(mirrored.part, crops.part.flip(-1))
 
 
-def test_occluded_rectangles_have_no_ground_truth(body: BodyModel) -> None:
-    crops = random_crops(body, count=64)
-    torch.manual_seed(0)
-    occluded = occlude_rectangles(crops, share=1.0)
-    changed = (occluded.image != crops.image).all(dim=1)[:, ::2, ::2]
-    assert changed.any(dim=(1, 2)).all()
-    assert (occluded.mask[changed] == 0).all()
-    assert (occluded.part[changed] == 0).all()
-    assert torch.equal(occluded.mask[~changed], crops.mask[~changed])
-    assert (occluded.visible <= crops.visible).all()
-    assert occluded.visible.sum() < crops.visible.sum()
+def test_occluded_crops_have_no_ground_truth_there() -> None:
+    rng, side = np.random.default_rng(0), 32
+    half: Batch = {name: np.ones((1, side // 2, side // 2), np.uint8) for name in ("depth", "part")}
+    places = rng.uniform(0, 1, (1, 17, 2)).astype(np.float32)
+    arrays: Batch = {
+        "image": np.full((1, side, side, 3), 255, np.uint8),
+        "mask": np.ones((1, side, side), np.uint8),
+        **half,
+    }
+    arrays |= {"keypoints_2d": places, "visible": np.ones((1, 17), np.uint8)}
+    occlude(rng, arrays, 0)
+    hidden = (arrays["image"][0] < 255).any(axis=-1)
+    assert 0 < hidden.mean() < 0.3 and np.array_equal(arrays["mask"][0] == 0, hidden)
+    assert abs((arrays["part"][0] == 0).mean() - hidden.mean()) < 0.05
+    at = (places[0] * side).astype(int)
+    assert np.array_equal(arrays["visible"][0] == 0, hidden[at[:, 1], at[:, 0]])
 
 
 def test_mirrored_negative_crops_stay_empty(body: BodyModel) -> None:

@@ -48,15 +48,14 @@ from sender.train.keypoint_fusion import Seen, cross_validated, fit
 from sender.train.perception import best_mask_threshold, mixed_loss, shift_mask_threshold
 from sender.train.photographs import dataset as photographs
 from sender.train.photographs import pseudo_keypoints
-from sender.train.photographs.composed import Frame
 from sender.train.photographs.dataset import SOURCES, PhotographDataset, convert
 from sender.train.pose_errors import Samples
 from sender.train.quantisation import Subject, calibrated
-from sender.train.verifier import Examples, area_under_curve, unstretched
+from sender.train.verifier import Examples, Frame, area_under_curve, unstretched
 from tests.support.motion.made_motion import gliding
 from tests.support.pictures.photograph_sources import write_judgements, write_photographs
 from tests.support.training.training_examples import assert_shipped, flags_of_examples, recipe_of, train_on_gpu
-from tests.unit.sender.train.photographs.test_photographs import bar_people
+from tests.unit.sender.train.test_augment import bar_people
 from tests.unit.sender.train.test_crops import TINY, crops, random_crops
 
 
@@ -97,7 +96,6 @@ def test_unstretched_photograph_keeps_its_people_in_their_boxes() -> None:
 
 def test_photographs_are_those_that_are_held_back(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     convert(write_photographs(tmp_path), tmp_path / "out")
-    monkeypatch.setattr(verifier, "composed_frames", lambda *_: pytest.fail)
     monkeypatch.setattr(verifier, "judged_frame", lambda item: item.name)
     monkeypatch.setattr(verifier, "unstretched", lambda name: name)
     options = argparse.Namespace(data=[], seed=0, photographs=tmp_path / "out")

@@ -9,26 +9,13 @@ from typing import Any
 import numpy as np
 import pytest
 
-from common.arrays import Float64Array, FloatArray, Image
-from common.body.anatomy import COCO_KEYPOINTS
+from common.arrays import FloatArray, Image
 from common.errors import SourceError
-from common.synthetic.dataset import Split
-from common.synthetic.render_shards import CropDataset
-from common.synthetic.scene.scene import CROP_FIELDS
 from sender.perception.detect import Detection, Detector, NanoDetConfig
 from sender.perception.read import Verifier
-from sender.train.photographs import composed, pseudo_keypoints
-from sender.train.photographs.composed import Frame, FrameComposer, cut_out, judged_frame, paste, proposal_scores
-from sender.train.photographs.crops import (
-    PhotographCropSampler,
-    crop_transform,
-    crops_in_boxes,
-    crops_of,
-    moved,
-    occlude,
-    perspective,
-    warped,
-)
+from sender.train import verifier
+from sender.train.photographs import pseudo_keypoints
+from sender.train.photographs.crops import PhotographCropSampler, crops_in_boxes, crops_of
 from sender.train.photographs.dataset import (
     INDEX,
     PSEUDO,
@@ -40,7 +27,8 @@ from sender.train.photographs.dataset import (
     scaled,
 )
 from sender.train.photographs.pseudo_keypoints import FalseProposals
-from sender.train.verifier import verdicts
+from sender.train.quantisation import proposal_scores
+from sender.train.verifier import Frame, judged_frame, verdicts
 from tests.support.pictures.photograph_sources import write_photographs
 
 
@@ -123,56 +111,6 @@ def test_somebody_who_lacks_an_annotation_does_not(monkeypatch: pytest.MonkeyPat
     assert found(monkeypatch, 0.6).shape == (0, 4)
 
 
-def bar_people(directory: Path, size: int, split: Split = "train") -> CropDataset:
-    """A data set whose crops show a blue upright bar; all other fields of its shard are empty."""
-    shard = directory / f"{split}-0000"
-    shard.mkdir(parents=True)
-    image, mask = np.zeros((8, size, size, 3), np.uint8), np.zeros((8, size, size), np.uint8)
-    where = (slice(None), slice(size // 8, -size // 8), slice(3 * size // 8, -3 * size // 8))
-    image[where], mask[where] = (0, 0, 255), 255
-    for name in CROP_FIELDS:
-        np.save(shard / f"{name}.npy", {"image": image, "mask": mask}.get(name, np.zeros(8)))
-    return CropDataset([directory], split)
-
-
-def test_frames_have_boxes_of_people_of_every_data_set(tmp_path: Path) -> None:
-    datasets = [bar_people(tmp_path / "fine", 64), bar_people(tmp_path / "coarse", 32)]
-    composer = FrameComposer(datasets, np.random.default_rng(5), 128, backgrounds=4)
-    frames = [composer.frame() for _ in range(12)]
-    boxes = np.concatenate([boxes for _, boxes in frames])
-    assert len(boxes) >= 6
-    assert (boxes[:, 2:] > boxes[:, :2]).all() and boxes.min() >= 0 and boxes.max() <= 128
-    corners = [(image, box.astype(int)) for image, people in frames for box in people]
-    blue = [image[top:bottom, left:right].mean(axis=(0, 1)) for image, (left, top, right, bottom) in corners]
-    # Shading, blur and noise change the colours, but in most boxes blue stays the strongest channel.
-    assert np.mean([colour.argmax() == 2 for colour in blue]) > 0.6
-    again = FrameComposer(datasets, np.random.default_rng(5), 128, backgrounds=4).frame()[0]
-    assert np.array_equal(again, frames[0][0]), "the same seed gives the same frame"
-
-
-def test_cut_out_is_the_box_of_the_mask_with_its_truncated_sides() -> None:
-    image = np.random.default_rng(0).integers(0, 255, (64, 64, 3), dtype=np.uint8)
-    mask = np.zeros((64, 64), dtype=np.uint8)
-    assert cut_out(image, mask) is None
-    mask[30:64, 20:40] = 255
-    cut = cut_out(image, mask)
-    assert cut is not None and cut.alpha.shape == (34, 20)
-    assert np.array_equal(cut.colour, image[30:, 20:40].astype(np.float32))
-    assert cut.truncated.tolist() == [False, False, False, True]
-
-
-def test_paste_marks_the_owner_and_clips_at_the_border() -> None:
-    image, owner = np.zeros((32, 32, 3), np.float32), np.full((32, 32), -1, np.int16)
-    colour, alpha = np.full((10, 8, 3), 200.0, np.float32), np.ones((10, 8), np.float32)
-    outside = image.copy()
-    paste(outside, owner, 0, colour, alpha, 80, 0)
-    assert outside.sum() == 0 and (owner == -1).all()
-    pixels = paste(image, owner, 3, colour, alpha, 28, -4)
-    assert pixels == 80
-    assert (owner == 3).sum() == 6 * 4
-    assert (image[:6, 28:] == 200).all() and image[6:].sum() == 0
-
-
 def boxes(*corners: tuple[float, float, float, float]) -> FloatArray:
     return np.array(corners, np.float32).reshape(-1, 4)
 
@@ -219,7 +157,7 @@ def judge(monkeypatch: pytest.MonkeyPatch, **shown: list[int]) -> None:
     """Judges a box of the photograph for each kind of what is shown."""
     sides = (200, 100, 200, 100)
     boxes = {kind: [[at / side for at, side in zip(box, sides, strict=True)]] for kind, box in shown.items()}
-    monkeypatch.setattr(composed, "judged_boxes", lambda: {"one": boxes})
+    monkeypatch.setattr(verifier, "judged_boxes", lambda: {"one": boxes})
 
 
 def frame(name: str) -> Frame:
@@ -283,63 +221,12 @@ def test_a_box_that_lies_otherwise_is_nobodys_if_it_is_far_from_everybody(
 
 
 def test_shipped_judgements_are_boxes_of_both_sources() -> None:
-    shipped = composed.judged_boxes()
+    shipped = verifier.judged_boxes()
     sources = Counter(name.endswith(".jpg") for name in shipped)
     assert min(sources[False], sources[True]) >= 90
     boxes = np.array([box for judged in shipped.values() for each in judged.values() for box in each])
     assert (boxes[:, 2:] > boxes[:, :2]).all()
     assert boxes.min() > -1 and boxes.max() < 2
-
-
-def extent_of_red(image: np.ndarray) -> list[float]:
-    red = (image[..., 0].astype(int) - image[..., 2]) > 128
-    rows, columns = np.flatnonzero(red.any(axis=1)), np.flatnonzero(red.any(axis=0))
-    return [columns[0], rows[0], columns[-1] + 1, rows[-1] + 1]
-
-
-def test_reduced_picture_keeps_its_place() -> None:
-    picture = np.full((400, 400, 3), 60, np.uint8)
-    picture[100:300, 200:360] = (255, 0, 0)
-    matrix: Float64Array = np.array([[0.25, 0, 10], [0, 0.25, 20]])
-    assert extent_of_red(warped(picture, matrix, 128)) == pytest.approx([60, 45, 100, 95], abs=1)
-
-
-def test_perspective_looks_where_the_camera_is_turned() -> None:
-    panorama = np.zeros((64, 128, 3), np.uint8)
-    panorama[30:34, 94:98] = 255  # On the horizon, a quarter turn to the right.
-    view = perspective(panorama, np.pi / 2, 0.0, 0.0, 1.0, 33)
-    assert view[16, 16].min() > 128
-    assert view[2:8].max() == 0
-    upwards = perspective(panorama, np.pi / 2, 0.3, 0.0, 1.0, 33)
-    assert np.flatnonzero(upwards[..., 0].max(axis=1)).min() > 20
-
-
-LEFT_WRIST, RIGHT_WRIST = (COCO_KEYPOINTS.index(f"{side}_wrist") for side in ("left", "right"))
-
-
-def dotted_picture() -> tuple[np.ndarray, np.ndarray]:
-    """A picture with a red dot at the left and a blue one at the right wrist, and keypoints (17, 3)."""
-    keypoints = np.concatenate([np.random.default_rng(0).uniform(60, 140, (17, 2)), np.full((17, 1), 2.0)], axis=1)
-    keypoints[LEFT_WRIST, :2], keypoints[RIGHT_WRIST, :2] = (80.5, 90.5), (120.5, 100.5)
-    picture = np.zeros((200, 200, 3), np.uint8)
-    picture[88:93, 78:83], picture[98:103, 118:123] = (255, 0, 0), (0, 0, 255)
-    return picture, keypoints.astype(np.float32)
-
-
-@pytest.mark.parametrize("seed", range(10))
-def test_keypoints_move_with_the_pixels_and_mirroring_exchanges_sides(seed: int) -> None:
-    picture, keypoints = dotted_picture()
-    box = np.array([50, 50, 150, 150], np.float32)
-    matrix, mirrored = crop_transform(np.random.default_rng(seed), box, keypoints, 128)
-    image = warped(picture, matrix, 128, border=0)
-    places = moved(keypoints, matrix, mirrored, 128)
-    wrists = (RIGHT_WRIST, LEFT_WRIST) if mirrored else (LEFT_WRIST, RIGHT_WRIST)
-    for channel, joint in zip((0, 2), wrists, strict=True):
-        lit = np.argwhere(image[..., channel] > 100)
-        x, y = places[joint, :2] * 128
-        if 4 < x < 124 and 4 < y < 124:
-            assert lit.mean(axis=0) + 0.5 == pytest.approx([y, x], abs=0.8)
-    assert mirrored == (np.linalg.det(matrix[:, :2]) < 0)
 
 
 def test_hidden_unlabelled_and_occluded_keypoints_are_not_visible() -> None:
@@ -358,17 +245,6 @@ def test_hidden_unlabelled_and_occluded_keypoints_are_not_visible() -> None:
     pseudo[0, 1:, 2] = PSEUDO
     crops = crops_of(np.zeros((1, 32, 32, 3), np.uint8), pseudo, occluded)
     assert [crops.labelled.sum().item(), crops.judged.sum().item()] == [16, 0]
-
-
-@pytest.mark.parametrize("piece", [None, np.zeros((7, 5, 3), np.uint8)], ids=["one colour", "a piece of a picture"])
-def test_occlusion_covers_the_keypoints_that_it_names(piece: np.ndarray | None) -> None:
-    _, keypoints = dotted_picture()
-    keypoints[:, :2] /= 200
-    image = np.full((200, 200, 3), 300.0, np.float32)
-    occluded = occlude(np.random.default_rng(1), image, keypoints, piece)
-    assert 0 < occluded.sum() < len(occluded)
-    for place, covered in zip(keypoints, occluded, strict=True):
-        assert (image[int(place[1] * 200), int(place[0] * 200), 0] < 300) == covered
 
 
 def test_sampler_and_validation_crops(tmp_path: Path) -> None:
