@@ -28,12 +28,11 @@ Examples:
 
 import argparse
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
 from typing import Any
 
-import cv2
 import numpy as np
 import torch
 from scipy.stats import mannwhitneyu
@@ -41,7 +40,7 @@ from torch import Tensor
 from torch.nn import functional
 from torchvision.ops import box_iou
 
-from common.arrays import FloatArray, Image
+from common.arrays import FloatArray
 from common.synthetic.dataset import Split
 from common.synthetic.render_shards import CropDataset
 from common.tensor_rows import TensorRows
@@ -61,7 +60,7 @@ from sender.perception.read import (
     second_certainty,
 )
 from sender.train.augment import FrameComposer
-from sender.train.photographs.dataset import Photograph, PhotographDataset, in_crowd, read_table
+from sender.train.photographs.dataset import Photograph, PhotographDataset, in_crowd, read_table, resized
 
 # Somewhat below the least score of a proposal in use.
 _MIN_PROPOSAL_SCORE = 0.035
@@ -82,29 +81,11 @@ _NOISE = 0.05
 # Rate of the numbers that weigh looks and opinions, over that of the network.
 _VERDICT_RATE = 10.0
 _RIDGE = 0.01
-
-
 _JUDGED = Path(__file__).parent / "data" / "judged_boxes.tsv"
 # What shows a person, nobody, and neither.
 _KINDS = ("person",), ("nobody", "likeness", "fragment"), ("several", "unclear")
-
-
-@dataclass(frozen=True, slots=True)
-class Frame:
-    """A frame with its people; boxes in pixels.
-
-    Args:
-        image: (H, W, 3).
-        boxes: (n, 4) of the people to find.
-        ignored: (m, 4) that are neither people nor background.
-        nobody: (k, 4) in which nobody is, while nothing is known outside of all boxes; None where nobody is outside of
-            `boxes`.
-    """
-
-    image: Image
-    boxes: FloatArray
-    ignored: FloatArray = field(default_factory=lambda: np.zeros((0, 4), np.float32))
-    nobody: FloatArray | None = None
+# The pictures of `openimages` were stretched to squares.  Most photographs have 4:3; their boxes were judged in it.
+_ASPECT = 4 / 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -196,13 +177,9 @@ class VerifierTraining(Recipe[VerifierNet, Examples]):
         return scores
 
 
-Judged = Mapping[str, list[list[float]]]
-"""What is shown → boxes: left, top, right, bottom in 0…1 of the photograph's sides."""
-
-
 @cache
-def judged_boxes() -> Mapping[str, Judged]:
-    """All judgements, by name of the photograph."""
+def judged_boxes() -> Mapping[str, Mapping[str, list[list[float]]]]:
+    """Name of the photograph → what is shown → boxes: left, top, right, bottom in 0…1 of the photograph's sides."""
     found: dict[str, dict[str, list[list[float]]]] = {}
     for row in read_table(_JUDGED):
         box = [float(row[side]) for side in ("left", "top", "right", "bottom")]
@@ -210,47 +187,42 @@ def judged_boxes() -> Mapping[str, Judged]:
     return found
 
 
-def judged_frame(item: Photograph) -> Frame:
-    """A photograph with its judged boxes; with its annotated ones, outside of which nobody is, if it has none."""
+def as_judged(item: Photograph) -> tuple[Photograph, bool]:
+    """A photograph with its judged boxes, and whether it has some.
+
+    `crowds` are neither people nor nobody, and nothing is known outside of all boxes; without judgements, nobody is
+    outside of the annotated ones.
+    """
     judged = judged_boxes().get(item.name)
     if judged is None:
-        return Frame(item.image, item.boxes, item.crowds)
-    height, width = item.image.shape[:2]
+        return item, False
+    size = np.tile(np.array(item.image.shape[1::-1], np.float32), 2)
     people, nobody, neither = (
-        np.array([box for kind in kinds for box in judged.get(kind, ())], np.float32).reshape(-1, 4)
-        * np.array([width, height, width, height], np.float32)
+        size * np.array([box for kind in kinds for box in judged.get(kind, ())], np.float32).reshape(-1, 4)
         for kinds in _KINDS
     )
-    return Frame(item.image, people, neither, nobody=nobody)
+    return replace(item, boxes=people, crowds=neither, nobody=nobody, keypoints=item.keypoints[:0]), True
 
 
-# The pictures of `openimages` were stretched to squares.  Most photographs have 4:3; their boxes were judged in it.
-_ASPECT = 4 / 3
-
-
-def unstretched(frame: Frame) -> Frame:
-    """A square photograph with the proportions of most."""
-    height, width = frame.image.shape[:2]
-    size = round(width * _ASPECT**0.5), round(height / _ASPECT**0.5)
-    image = np.asarray(cv2.resize(frame.image, size, interpolation=cv2.INTER_AREA), np.uint8)
-    stretch = np.tile(np.array([size[0] / width, size[1] / height], np.float32), 2)
-    nobody = None if frame.nobody is None else frame.nobody * stretch
-    return Frame(image, frame.boxes * stretch, frame.ignored * stretch, nobody=nobody)
-
-
-def frames_of(options: argparse.Namespace, split: Split, count: int) -> Iterator[Frame]:
-    """`count` composed frames, and photographs that neither detector nor perception were trained on.
+def frames_of(options: argparse.Namespace, split: Split, count: int) -> Iterator[tuple[Photograph, bool]]:
+    """`count` composed frames, and photographs that neither detector nor perception were trained on, as `as_judged`.
 
     Those of `openimages`, with likely proportions, are learned from, those of `people` validate.
     """
     rng = np.random.default_rng([options.seed, split == "train"])
     if options.data:
         composer = FrameComposer([CropDataset([folder], split) for folder in options.data], rng, _COMPOSED_PX)
-        yield from (Frame(*composer.frame()) for _ in range(count))
+        for image, boxes in (composer.frame() for _ in range(count)):
+            yield (
+                Photograph("people", "composed", image, boxes, boxes[:0], np.zeros((len(boxes), 17, 3), np.float32)),
+                False,
+            )
     photographs, learned = PhotographDataset(options.photographs, "val"), split == "train"
     for index in photographs.indices("openimages" if learned else "people"):
-        frame = judged_frame(photographs[index])
-        yield unstretched(frame) if learned else frame
+        frame, judged = as_judged(photographs[index])
+        height, width = frame.image.shape[:2]
+        likely = round(width * _ASPECT**0.5), round(height / _ASPECT**0.5)
+        yield (resized(frame, likely) if learned else frame), judged
 
 
 def gather(options: argparse.Namespace, split: Split, frames: int, device: torch.device) -> Examples:
@@ -259,48 +231,45 @@ def gather(options: argparse.Namespace, split: Split, frames: int, device: torch
     def observed() -> Examples:
         detector, perception = Detector.load(device=device), Perception.load(device=device)
         detector.threshold = _MIN_PROPOSAL_SCORE
-        found = [examples_of(detector, perception, frame) for frame in frames_of(options, split, frames)]
+        found = [examples_of(detector, perception, *frame) for frame in frames_of(options, split, frames)]
         rows = Examples.concatenate([each for each in found if each])
         return replace(rows, frames=torch.full_like(rows.frames, len(found)))
 
     return Examples.cached(options.out / f"examples-{split}-{options.seed}-{frames}.pt", observed)
 
 
-def examples_of(detector: Detector, perception: Perception, frame: Frame) -> Examples | None:
-    """Those of a frame, without proposals of which nobody knows; None if nothing is proposed."""
+def examples_of(detector: Detector, perception: Perception, frame: Photograph, judged: bool) -> Examples | None:
+    """Those of a frame (`frames_of`), without proposals of which nobody knows; None if nothing is proposed."""
     proposals = detector.find(frame.image, thorough=True)[:_MAX_PROPOSALS]
     if not proposals:
         return None
     first = predict_in_boxes(perception, frame.image, [proposal.box for proposal in proposals], view="plain")
     refined = predict_in_boxes(perception, frame.image, first.person_boxes(), thorough=True)
     assert isinstance(refined.output, FusedOutput)
-    person, nobody = verdicts(np.stack(refined.person_boxes()), frame)
+    person, nobody = verdicts(np.stack(refined.person_boxes()), frame, judged=judged)
     scores = torch.tensor([proposal.score for proposal in proposals])
     seen, certainty = evidence(refined.output), second_certainty(refined.output)
     return Examples(seen, person.float(), scores, certainty, torch.ones_like(scores))[person | nobody]
 
 
-def verdicts(boxes_d4: FloatArray, frame: Frame) -> tuple[Tensor, Tensor]:
+def verdicts(boxes_d4: FloatArray, frame: Photograph, *, judged: bool) -> tuple[Tensor, Tensor]:
     """(d,) whether each box shows a person of the frame, and whether it shows nobody; neither is known of some."""
-    boxes = torch.from_numpy(boxes_d4)
-    iou = largest_iou(boxes, frame.boxes)
-    if frame.nobody is None:
-        crowded = torch.from_numpy(in_crowd(boxes_d4, frame.ignored))
-        return iou >= _POSITIVE_IOU, (iou <= _NEGATIVE_IOU) & ~crowded
-    shown = torch.stack([iou, *(largest_iou(boxes, each) for each in (frame.nobody, frame.ignored))])
+    shown = torch.stack([largest_iou(boxes_d4, each) for each in (frame.boxes, frame.nobody, frame.crowds)])
+    if not judged:
+        crowded = torch.from_numpy(in_crowd(boxes_d4, frame.crowds))
+        return shown[0] >= _POSITIVE_IOU, (shown[0] <= _NEGATIVE_IOU) & ~crowded
     overlap, shows = shown.max(dim=0)
-    judged = overlap >= _JUDGED_IOU
+    alike = overlap >= _JUDGED_IOU
     # Where nobody is, the box that perception refines says little, and another perception's lies elsewhere.
     empty = (shown[1] >= _EMPTY_IOU) & (shown[[0, 2]].amax(dim=0) <= _ELSEWHERE_IOU)
-    return judged & (shows == 0), (judged & (shows == 1)) | empty
+    return alike & (shows == 0), (alike & (shows == 1)) | empty
 
 
-def largest_iou(boxes_d4: Tensor, people_n4: FloatArray) -> Tensor:
+def largest_iou(boxes_d4: FloatArray, people_n4: FloatArray) -> Tensor:
     """(d,) IoU of each box with the person that it overlaps most; 0 without people."""
-    if not len(people_n4):
-        return torch.zeros(len(boxes_d4))
-    overlaps: Tensor = box_iou(boxes_d4, torch.from_numpy(people_n4))
-    return overlaps.amax(dim=1)
+    nowhere = torch.zeros(len(boxes_d4), 1)
+    overlaps = box_iou(torch.from_numpy(boxes_d4), torch.from_numpy(people_n4))
+    return torch.cat([overlaps, nowhere], dim=1).amax(dim=1)
 
 
 def area_under_curve(score_N: Tensor, person_N: Tensor) -> float:

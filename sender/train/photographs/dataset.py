@@ -201,13 +201,17 @@ def convert(folders: dict[Source, Path], out: Path) -> int:
 
 
 def scaled(photograph: Photograph, side: int) -> Photograph:
-    """The photograph, scaled down with its annotations if it is longer than `side` and no panorama."""
+    """The photograph, scaled down if it is longer than `side` and no panorama."""
     height, width = photograph.image.shape[:2]
     factor = side / max(height, width)
     if factor >= 1 or photograph.source == "panoramas":
         return photograph
-    size = max(1, round(width * factor)), max(1, round(height * factor))
-    stretch = np.array([size[0] / width, size[1] / height], np.float32)
+    return resized(photograph, (max(1, round(width * factor)), max(1, round(height * factor))))
+
+
+def resized(photograph: Photograph, size: tuple[int, int]) -> Photograph:
+    """The photograph and its annotations at another width and height."""
+    stretch = (np.array(size) / photograph.image.shape[1::-1]).astype(np.float32)
     return replace(
         photograph,
         image=np.asarray(cv2.resize(photograph.image, size, interpolation=cv2.INTER_AREA), np.uint8),

@@ -51,7 +51,7 @@ from sender.train.photographs import pseudo_keypoints
 from sender.train.photographs.dataset import SOURCES, PhotographDataset, convert
 from sender.train.pose_errors import Samples
 from sender.train.quantisation import Subject, calibrated
-from sender.train.verifier import Examples, Frame, area_under_curve, unstretched
+from sender.train.verifier import Examples, area_under_curve
 from tests.support.motion.made_motion import gliding
 from tests.support.pictures.photograph_sources import write_judgements, write_photographs
 from tests.support.training.training_examples import assert_shipped, flags_of_examples, recipe_of, train_on_gpu
@@ -81,29 +81,19 @@ def test_area_under_the_curve() -> None:
     assert torch.isnan(torch.tensor(area_under_curve(torch.ones(2), torch.tensor([True, True]))))
 
 
-def test_unstretched_photograph_keeps_its_people_in_their_boxes() -> None:
-    image = np.full((96, 96, 3), 40, np.uint8)
-    image[20:80, 30:50] = 220
-    boxes = np.array([[30, 20, 50, 80]], np.float32)
-    frame = unstretched(Frame(image, boxes, nobody=boxes))
-    assert frame.image.shape == (83, 111, 3)
-    left, top, right, bottom = frame.boxes[0].round().astype(int)
-    inside = frame.image[top + 2 : bottom - 2, left + 2 : right - 2]
-    outside = np.delete(frame.image, slice(left - 2, right + 2), axis=1)
-    assert inside.min() > 200 and outside.max() < 60
-    assert frame.nobody is not None and np.array_equal(frame.boxes, frame.nobody)
-
-
-def test_photographs_are_those_that_are_held_back(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_photographs_are_those_that_are_held_back_in_likely_proportions(tmp_path: Path) -> None:
     convert(write_photographs(tmp_path), tmp_path / "out")
-    monkeypatch.setattr(verifier, "judged_frame", lambda item: item.name)
-    monkeypatch.setattr(verifier, "unstretched", lambda name: name)
     options = argparse.Namespace(data=[], seed=0, photographs=tmp_path / "out")
     learned, validated = ([*verifier.frames_of(options, split, 0)] for split in SPLITS[:2])
     held_back = PhotographDataset(tmp_path / "out", "val")
     names = {source: [held_back[index].name for index in held_back.indices(source)] for source in SOURCES[:2]}
-    assert sorted(map(str, learned)) == sorted(names["openimages"])
-    assert [*map(str, validated)] == names["people"] != []
+    assert [frame.name for frame, _ in learned] == names["openimages"] != []
+    assert [frame.name for frame, _ in validated] == names["people"] != []
+    (frame, judged), *_ = learned
+    left, top, right, bottom = frame.boxes[0].round().astype(int)
+    assert frame.image.shape == (83, 111, 3) and not judged
+    assert frame.image[top + 4 : bottom - 4, left + 4 : right - 4, 0].min() > 200
+    assert np.delete(frame.image, slice(left - 4, right + 4), axis=1)[..., 0].max() < 100
 
 
 def test_examples_parse() -> None:

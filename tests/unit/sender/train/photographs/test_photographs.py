@@ -28,7 +28,7 @@ from sender.train.photographs.dataset import (
 )
 from sender.train.photographs.pseudo_keypoints import FalseProposals
 from sender.train.quantisation import proposal_scores
-from sender.train.verifier import Frame, judged_frame, verdicts
+from sender.train.verifier import as_judged, verdicts
 from tests.support.pictures.photograph_sources import write_photographs
 
 
@@ -160,21 +160,22 @@ def judge(monkeypatch: pytest.MonkeyPatch, **shown: list[int]) -> None:
     monkeypatch.setattr(verifier, "judged_boxes", lambda: {"one": boxes})
 
 
-def frame(name: str) -> Frame:
+def frame(name: str) -> tuple[Photograph, bool]:
     """Of a photograph of 200 × 100 pixels with one annotated person."""
     image, keypoints = np.zeros((100, 200, 3), np.uint8), np.ones((1, 17, 3), np.float32)
-    return judged_frame(Photograph("openimages", name, image, np.array(ANNOTATED, np.float32), NO_BOXES, keypoints))
+    return as_judged(Photograph("openimages", name, image, np.array(ANNOTATED, np.float32), NO_BOXES, keypoints))
 
 
-def verdict(frame: Frame, box: list[int]) -> str:
-    person, nobody = verdicts(np.array([box], np.float32), frame)
+def verdict(name: str, box: list[int]) -> str:
+    item, judged = frame(name)
+    person, nobody = verdicts(np.array([box], np.float32), item, judged=judged)
     assert not (person & nobody).any()
     return "person" if person else "nobody" if nobody else "unknown"
 
 
 def test_judgements_take_the_place_of_annotations(judged: None) -> None:
-    assert np.allclose(frame("one").boxes, [PERSON])
-    assert frame("other").boxes.tolist() == ANNOTATED
+    assert np.allclose(frame("one")[0].boxes, [PERSON])
+    assert frame("other")[0].boxes.tolist() == ANNOTATED
 
 
 @pytest.mark.parametrize(
@@ -190,7 +191,7 @@ def test_judgements_take_the_place_of_annotations(judged: None) -> None:
     ],
 )
 def test_a_proposal_is_what_the_judged_box_in_its_place_is(judged: None, box: list[int], expected: str) -> None:
-    assert verdict(frame("one"), box) == expected
+    assert verdict("one", box) == expected
 
 
 @pytest.mark.parametrize(
@@ -199,7 +200,7 @@ def test_a_proposal_is_what_the_judged_box_in_its_place_is(judged: None, box: li
 def test_without_judgements_nobody_is_outside_of_the_annotated_boxes(
     judged: None, box: list[int], expected: str
 ) -> None:
-    assert verdict(frame("other"), box) == expected
+    assert verdict("other", box) == expected
 
 
 @pytest.mark.parametrize(
@@ -217,7 +218,7 @@ def test_a_box_that_lies_otherwise_is_nobodys_if_it_is_far_from_everybody(
     monkeypatch: pytest.MonkeyPatch, box: list[int], expected: str
 ) -> None:
     judge(monkeypatch, person=[90, 10, 125, 90], nobody=[125, 10, 165, 90])
-    assert verdict(frame("one"), box) == expected
+    assert verdict("one", box) == expected
 
 
 def test_shipped_judgements_are_boxes_of_both_sources() -> None:
