@@ -41,7 +41,7 @@ from sender.semantics.confidence import (
     evidence,
 )
 from sender.semantics.semantics_stage import BodyEstimator
-from sender.train.photographs.crops import people_in_boxes
+from sender.train.crops import people_in_boxes
 from sender.train.photographs.dataset import Photograph, PhotographDataset
 
 _STEPS, _RATE, _WEIGHT_DECAY = 500, 0.05, 1e-3

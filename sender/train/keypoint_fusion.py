@@ -44,8 +44,7 @@ from sender.perception.movenet import NAMES, MoveNet
 from sender.perception.predictor import Perception
 from sender.perception.read import predict_in_boxes
 from sender.perception.second_opinion import SecondOpinion
-from sender.train.crops import SHARES, relative_errors, standard_error
-from sender.train.photographs.crops import crops_of, jittered, people_in_boxes
+from sender.train.crops import SHARES, crops_of, jittered, people_in_boxes, relative_errors, standard_error
 from sender.train.photographs.dataset import Photograph, PhotographDataset
 
 # Boxes of each person.

@@ -36,8 +36,7 @@ from sender.perception.detect import Detector, NanoDetConfig, NanoDetNet, letter
 from sender.perception.movenet import MoveNetConfig, MoveNetGraph, MoveNetNet
 from sender.perception.perception_network import PerceptionConfig, PerceptionNet, PerceptionOutput
 from sender.perception.predictor import PerceptionGraph
-from sender.train.crops import keypoint_scores
-from sender.train.photographs.crops import PhotographCropSampler, crops_in_boxes
+from sender.train.crops import PhotographCropSampler, crops_in_boxes, keypoint_scores
 from sender.train.photographs.dataset import Photograph, PhotographDataset, in_crowd
 
 _LEAST_PRODUCTS, _LEAST_INPUTS, _LEAST_OUTPUTS = 1_000_000, 64, 24

@@ -11,19 +11,15 @@ from common.synthetic.render_shards import Batch
 from sender.perception.perception_network import PerceptionConfig, PerceptionNet, PerceptionOutput
 from sender.train.crops import (
     CropBatch,
+    PhotographCrops,
     keypoint_scores,
-    keypoint_terms,
-    log_likelihood,
     mirror,
-    multi_task_loss,
     outputs,
     procrustes,
     standard_error,
-    weak_perspective,
     with_negatives,
 )
-from sender.train.perception import occlude
-from sender.train.photographs.crops import PhotographCrops
+from sender.train.perception import keypoint_terms, log_likelihood, multi_task_loss, occlude, weak_perspective
 
 
 @pytest.fixture(scope="module")

@@ -14,8 +14,8 @@ from common.errors import SourceError
 from sender.perception.detect import Detection, Detector, NanoDetConfig
 from sender.perception.read import Verifier
 from sender.train import verifier
+from sender.train.crops import PhotographCropSampler, crops_in_boxes, crops_of
 from sender.train.photographs import pseudo_keypoints
-from sender.train.photographs.crops import PhotographCropSampler, crops_in_boxes, crops_of
 from sender.train.photographs.dataset import (
     INDEX,
     PSEUDO,

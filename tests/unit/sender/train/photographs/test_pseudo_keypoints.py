@@ -12,8 +12,8 @@ import torch
 from common.arrays import Box, FloatArray, Image
 from common.errors import UsageError
 from sender.perception.crop import CropBox
+from sender.train.crops import people_of
 from sender.train.photographs import pseudo_keypoints
-from sender.train.photographs.crops import people_of
 from sender.train.photographs.dataset import PSEUDO, Photograph, PhotographDataset
 from sender.train.photographs.dataset import convert as convert_photographs
 from sender.train.photographs.pseudo_keypoints import certain, convert
