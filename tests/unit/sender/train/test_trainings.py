@@ -188,24 +188,18 @@ def change_of(name: str, entry: int, sigma: float) -> torch.Tensor:
     return change
 
 
-def test_displacement_is_proportional_to_small_changes(displacement: Displacement) -> None:
+def test_displacement_is_that_of_the_surface(displacement: Displacement) -> None:
     still, small, large = (displacement.mm(change_of("left_leg", 0, sigma)) for sigma in (0.0, 0.05, 0.1))
     assert still == 0.0 and small > 0.5
     assert large == pytest.approx(2 * small, rel=0.05)
     assert displacement.mm(change_of("surface", 0, 0.5)) > 0.5, "clothes move the surface"
-
-
-def test_sideways_translation_displaces_every_point_equally(displacement: Displacement) -> None:
     # x/z has a standard deviation of 0.25; a tenth of it at the people's mean depth.
     depth = sample_bodies(PEOPLE, seed=1).translation[:, 2].mean().item()
     assert displacement.mm(change_of("root", 6, 0.1)) == pytest.approx(0.1 * 0.25 * depth * 1000, rel=1e-3)
-
-
-def test_group_is_measured_with_its_own_steps(displacement: Displacement) -> None:
     steps = torch.zeros(LABEL_SIZE)
     steps[group_slices()["torso"]] = 0.05
     omega = measure_groups(displacement, steps.double().numpy(), PEOPLE, seed=1)
-    assert omega["torso"] > 0.5
+    assert omega["torso"] > 0.5, "of its own steps"
     assert omega["root"] == omega["head"] == omega["appearance"] == 0.0
 
 
@@ -213,31 +207,12 @@ def test_fused_keypoints_are_more_often_right_than_either_networks(monkeypatch: 
     monkeypatch.setattr(keypoint_fusion, "_STEPS", 40)
     torch.manual_seed(0)
     shape = (50, 17)
-    truth = torch.rand(*shape, 2)
-    right = torch.rand(shape) < 0.75
-    one = torch.ones(shape)
+    truth, right, one, number = torch.rand(*shape, 2), torch.rand(shape) < 0.75, torch.ones(shape), torch.arange(50)
     # Perception is always near; MoveNet is exact where its score is high, and elsewhere wrong.
-    own = truth + 0.04 * torch.randn(*shape, 2)
+    own = truth + 0.04 * torch.randn(*shape, 2), 0.04 * one, one
     places = torch.where(right[..., None], truth + 0.01 * torch.randn(*shape, 2), torch.rand(*shape, 2))
-    score = torch.where(right, 0.8, 0.1)
-    number = torch.arange(50)
-    visible = right.float()
-    certain = own, 0.04 * one, one
-    seen = Seen(
-        *certain,
-        places,
-        score,
-        0.02 * one,
-        0.01 * one,
-        0 * one,
-        truth,
-        one,
-        visible,
-        one,
-        number,
-        0 * number,
-        number >= 0,
-    )
+    second = places, torch.where(right, 0.8, 0.1), 0.02 * one, 0.01 * one, 0 * one
+    seen = Seen(*own, *second, truth, one, right.float(), one, number, 0 * number, number >= 0)
     scores = cross_validated(seen)
     assert scores["pck05"] > max(scores["own_pck05"], scores["movenet_pck05"]) + 0.05
     half = number % 2 == 0
@@ -245,7 +220,7 @@ def test_fused_keypoints_are_more_often_right_than_either_networks(monkeypatch: 
     found, sigma = mixture.densest()
     z2 = float(((found - truth[half]).square().sum(dim=-1) / 2 / sigma.square()).mean())
     assert 0.3 < z2 < 3, "squared errors of a coordinate over their variances"
-    brier, own_brier = (float((each.sigmoid() - visible[half]).square().mean()) for each in (logit, one[half]))
+    brier, own_brier = (float((each.sigmoid() - seen.visible[half]).square().mean()) for each in (logit, one[half]))
     assert brier < 0.1 < own_brier
 
 
@@ -260,13 +235,19 @@ def test_rendered_crops_are_resampled_with_their_maps() -> None:
     assert batch.resized(batch.image.shape[-1]) is batch
 
 
-def test_loss_of_a_mixed_batch_has_the_terms_of_both_worlds() -> None:
+def test_a_step_lowers_the_loss_of_a_mixed_batch() -> None:
     body = BodyModel.load()
     net, rendered = PerceptionNet(TINY), random_crops(body)
     loss_of = partial(mixed_loss, KeypointKinematics(body))
-    loss, terms = loss_of(net, rendered, crops(len(rendered)))
+    optimiser, losses = torch.optim.AdamW(net.parameters(), lr=1e-3), []
+    for _ in range(3):
+        loss, terms = loss_of(net, rendered, crops(len(rendered)))
+        losses.append(loss.item())
+        optimiser.zero_grad()
+        loss.backward()
+        optimiser.step()
     assert {"mask.dice", "depth.l1", "photographs.heat", "photographs.skeleton"} <= terms.keys()
-    loss.backward()
+    assert losses[2] < losses[0]
 
 
 def net_and_truth(threshold: float) -> tuple[PerceptionNet, CropBatch]:
