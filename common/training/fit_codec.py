@@ -3,7 +3,7 @@
 Every training clip occurs twice: as captured, and with the jitter that an estimator adds to each label and that the
 sender's low-pass filter leaves.
 
-The optional groups come from the statistics of the expression space.
+The optional groups (faces, eyes and fingers) come from the statistics of the expression space: no sequence is coded.
 
 --importance takes the output of `python -m sender.train.importance` and sets the steps so that the quantisation of
 every entry moves the surface by the same distance.
@@ -15,9 +15,9 @@ Examples:
 """
 
 import json
-import logging
 import math
 import sys
+from collections import deque
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -27,6 +27,7 @@ import numpy as np
 import torch
 
 from common.arrays import Float64Array, FloatArray, IntArray
+from common.body.faces import load_expression_tensors
 from common.body.label_space import LabelSpace
 from common.body.model import BodyModel, BodyParameters, axis_angle_to_matrix
 from common.codec.frame_codec import FrameCodec
@@ -43,17 +44,15 @@ from common.codec.tables import (
     UNIT,
     CodecTables,
     save,
+    steps,
     to_fixed,
     to_frequencies,
 )
 from common.errors import SourceError, exit_code_of
 from common.frames import Camera, LabelFrame, PersonLabels
 from common.io.command_line import parser_of
-from common.labels import GROUP_NAMES, LABEL_SIZE, OPTIONAL_GROUPS, concatenate, group_slices, split
+from common.labels import GROUP_NAMES, GROUPS, LABEL_SIZE, OPTIONAL_GROUPS, concatenate, group_slices, split
 from common.synthetic.motion.poses import Clip, clips
-from common.training.fit_optional_codes import bounded, optional_figures, optional_statistics, with_optional
-
-logger = logging.getLogger(__name__)
 
 # A Laplace mixture, in units of the tracked mean magnitude: a core, and tails for the start of a motion.
 _CORE_WEIGHTS: Final = (0.80, 0.17, 0.03)
@@ -78,6 +77,11 @@ _STEP_MM: Final = 0.25
 _STEP_SIGMA_BOUNDS: Final = (0.001, 0.1)
 _PROBED_FRAMES: Final = 24
 _PROBE_SIGMA: Final = 0.1
+# Displacement of the skin that an optional group moves, by the quantisation of an entry at ρ = 0, mm.  Lids and gaze
+# have their own step, in σ.
+_OPTIONAL_STEP_MM: Final = {"face": 0.2, "left_fingers": 1.0, "right_fingers": 1.0}
+_EYES_STEP_SIGMA: Final = 0.15
+_MOST_OPTIONAL_STEP_SIGMA: Final = 0.5
 
 
 _JITTER_SIGMAS: Final = (0.0, 0.04)
@@ -159,8 +163,7 @@ def equal_displacement_steps(mm_per_sigma: Float64Array) -> Float64Array:
 
     At a given mean displacement this needs the fewest bits: entries with little effect on the surface get few.
     """
-    steps = np.clip(_STEP_MM / np.maximum(mm_per_sigma, 1e-6), *_STEP_SIGMA_BOUNDS)
-    return np.asarray(steps, dtype=np.float64)
+    return np.asarray(np.clip(_STEP_MM / np.maximum(mm_per_sigma, 1e-6), *_STEP_SIGMA_BOUNDS), np.float64)
 
 
 def with_importance(tables: CodecTables, mm: Float64Array) -> CodecTables:
@@ -170,8 +173,7 @@ def with_importance(tables: CodecTables, mm: Float64Array) -> CodecTables:
         mm: (LABEL_SIZE,) per σ; 0 for entries without effect on the surface, which keep their step.
     """
     fixed = np.rint(equal_displacement_steps(mm) * UNIT).astype(np.int64)
-    base_step = np.where(mm > 0, fixed, tables.base_step)
-    return replace(tables, base_step=base_step)
+    return replace(tables, base_step=np.where(mm > 0, fixed, tables.base_step))
 
 
 def with_sequences(tables: CodecTables, labels: FloatArray, clip: IntArray) -> CodecTables:
@@ -181,8 +183,8 @@ def with_sequences(tables: CodecTables, labels: FloatArray, clip: IntArray) -> C
     upright = np.zeros_like(fixed[0])
     tables = replace(
         tables,
-        key_spread=_as_spread(np.array([_residual(upright, row) for row in fixed])),
-        first_spread=_as_spread(np.array([_residual(fixed[t], fixed[t + 1]) for t in consecutive])),
+        key_spread=_as_spread(np.abs([_residual(upright, row) for row in fixed]).mean(axis=0)),
+        first_spread=_as_spread(np.abs([_residual(fixed[t], fixed[t + 1]) for t in consecutive]).mean(axis=0)),
     )
     prior = tables.probabilities * _PRIOR_COUNT
     for _ in range(_ROUNDS):
@@ -201,9 +203,50 @@ def _residual(before: IntArray, after: IntArray) -> IntArray:
     return change
 
 
-def _as_spread(residuals: IntArray) -> IntArray:
-    """(E,) mean magnitude of residuals (T, E), within bounds."""
-    return bounded(np.abs(residuals).mean(axis=0))
+def _as_spread(magnitudes: Float64Array) -> IntArray:
+    """(E,) mean magnitudes as integers, none too small or too large."""
+    return np.asarray(np.clip(np.rint(magnitudes), UNIT // 256, 4 * UNIT), np.int64)
+
+
+def with_optional(tables: CodecTables) -> CodecTables:
+    """Tables with the steps and spreads of the optional groups, which come last."""
+    sizes, changes, mm = optional_statistics()
+    step = np.full(len(mm), _EYES_STEP_SIGMA)
+    for name, where in _optional_slices().items():
+        if name in _OPTIONAL_STEP_MM:
+            step[where] = np.minimum(_OPTIONAL_STEP_MM[name] / mm[where], _MOST_OPTIONAL_STEP_SIGMA)
+    own = np.rint(step * UNIT).astype(np.int64), _as_spread(sizes * UNIT), _as_spread(changes * UNIT)
+    names = "base_step", "key_spread", "first_spread"
+    columns = {name: np.append(getattr(tables, name)[: -len(mm)], last) for name, last in zip(names, own, strict=True)}
+    return replace(tables, **columns)
+
+
+def optional_statistics() -> tuple[Float64Array, ...]:
+    """Mean magnitudes of the entries (32,) and of their changes, σ, and millimetres per σ."""
+    return tuple(row.double().numpy() for row in load_expression_tensors()["statistics"])
+
+
+def _optional_slices() -> dict[str, slice]:
+    """Of the entries of each optional group among those of all."""
+    slices = {name: group_slices()[name] for name in OPTIONAL_GROUPS}
+    first = min(where.start for where in slices.values())
+    return {name: slice(where.start - first, where.stop - first) for name, where in slices.items()}
+
+
+def optional_figures(tables: CodecTables, measured: tuple[int, ...]) -> dict[int, tuple[Float64Array, Float64Array]]:
+    """Index of each optional group → bits and millimetres at the measured levels, of entries that change at random."""
+    sizes, _, mm = optional_statistics()
+    levels = np.repeat(np.array(measured)[:, None], len(GROUPS), axis=1)
+    step = steps(tables.base_step, levels)[:, -len(mm) :]
+    rows, low = tables.scale_of(tables.first_spread[-len(mm) :], step)
+    entropy = (tables.probabilities * tables.cost_bits).sum(axis=1)
+    entries = entropy[rows] + low
+    # What never leaves a step is not sent.
+    off = np.minimum(step / UNIT / math.sqrt(12), sizes) * mm
+    return {
+        GROUP_NAMES.index(name): (entries[:, where].sum(axis=1), np.sqrt(np.square(off[:, where]).sum(axis=1)))
+        for name, where in _optional_slices().items()
+    }
 
 
 class _CountingWriter(SymbolWriter):
@@ -233,9 +276,7 @@ def _count_symbols(tables: CodecTables, labels: FloatArray, clip: IntArray) -> I
     counts = np.zeros((SCALES, SYMBOLS), dtype=np.int64)
     for rho, lag in _SETTINGS:
         for name in np.unique(clip):
-            codec = _CountingCodec(tables, counts)
-            for encoded in encode_clip(codec, labels[clip == name], rho, lag):
-                logger.debug("frame %d: %d bytes", encoded.sequence, len(encoded.payload))
+            deque(encode_clip(_CountingCodec(tables, counts), labels[clip == name], rho, lag), maxlen=0)
     return counts
 
 
@@ -291,8 +332,7 @@ def _perturbed(labels: FloatArray, entry: int) -> FloatArray:
 def _joints(space: LabelSpace, body: BodyModel, labels: FloatArray) -> FloatArray:
     """(T, 17, 3) joints of labels (T, LABEL_SIZE), metres."""
     vertices = body(space.decode(torch.from_numpy(labels))).vertices
-    joints: FloatArray = body.coco_keypoints(vertices).numpy()
-    return joints
+    return np.asarray(body.coco_keypoints(vertices).numpy())
 
 
 def measure_rate_distortion(tables: CodecTables, labels: FloatArray, clip: IntArray) -> Figures:
@@ -318,23 +358,13 @@ def measure_rate_distortion(tables: CodecTables, labels: FloatArray, clip: IntAr
         error[:, column] /= frames
     for g, (rates, millimetres) in optional_figures(tables, _MEASURED_LEVELS).items():
         bits[g], error[g] = rates, millimetres
-    return {"bits": _at_all_levels(bits), "mm": _at_all_levels(error)}
-
-
-def _at_all_levels(measured: Float64Array) -> dict[str, list[float]]:
-    """Group name → values at each level, from (groups, measured levels), monotonic in the level."""
     return {
-        name: [round(float(value), 3) for value in np.interp(np.arange(LEVELS), _MEASURED_LEVELS, row)]
-        for name, row in zip(GROUP_NAMES, measured, strict=True)
+        what: {
+            name: np.interp(np.arange(LEVELS), _MEASURED_LEVELS, row).round(3).tolist()
+            for name, row in zip(GROUP_NAMES, measured, strict=True)
+        }
+        for what, measured in (("bits", bits), ("mm", error))
     }
-
-
-def _mm_per_sigma(importance: Path) -> Float64Array:
-    """(LABEL_SIZE,) displacement of the surface."""
-    try:
-        return np.array(json.loads(importance.read_text())["mm_per_sigma"], dtype=np.float64)
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise SourceError(f"{importance}: not the output of sender.train.importance") from error
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -348,7 +378,10 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def _fit(importance: Path, out: Path) -> None:
-    surface_mm = _mm_per_sigma(importance)
+    try:
+        surface_mm = np.array(json.loads(importance.read_text())["mm_per_sigma"], dtype=np.float64)
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise SourceError(f"{importance}: not the output of sender.train.importance") from error
     labels, clip = label_sequences()
     mm = combined_displacement(surface_mm, labels)
     tables = with_optional(with_sequences(with_importance(default_tables(), mm), labels, clip))

@@ -102,10 +102,7 @@ class Recipe(ABC, Generic[Network, Batch]):
     defaults: ClassVar[Defaults]
 
     def __init__(
-        self,
-        options: argparse.Namespace,
-        device: torch.device,
-        recorded: Mapping[str, Any] | None = None,
+        self, options: argparse.Namespace, device: torch.device, recorded: Mapping[str, Any] | None = None
     ) -> None:
         self.options, self.device, self.recorded = options, device, recorded
         self.share = 0.0
@@ -185,9 +182,9 @@ class Recipe(ABC, Generic[Network, Batch]):
             directory=self.options.weights,
         )
 
-    def autocast(self, *, wanted: bool = True) -> torch.autocast:
+    def autocast(self) -> torch.autocast:
         """A context in which the network computes in bf16 where that is fast."""
-        return fast_autocast(self.device.type, wanted=wanted)
+        return fast_autocast(self.device.type)
 
 
 def parser_of_training(recipe_type: type[Recipe[Any, Any]]) -> argparse.ArgumentParser:
@@ -230,7 +227,10 @@ def _device(text: str) -> str:
 
 Item = TypeVar("Item")
 
+# Batches that each process prepares ahead.
 _AHEAD = 4
+# Channels from which a layer is wide.
+_WIDE = 48
 
 
 def loaded(batches: Callable[[np.random.Generator], Iterator[Item]], seed: int, processes: int = 0) -> Generator[Item]:
@@ -241,37 +241,24 @@ def loaded(batches: Callable[[np.random.Generator], Iterator[Item]], seed: int, 
         seed: of all of them.
         processes: that prepare batches, each some ahead; with 0, a thread prepares one.
     """
-    if not processes:
-        return read_ahead(batches(np.random.default_rng(seed)))
-    # Forked: pictures and shards that are read already are shared.
-    loader = DataLoader(
-        _Batches(batches, seed),
-        batch_size=None,
-        num_workers=processes,
-        prefetch_factor=_AHEAD,
-        multiprocessing_context="fork",
-        collate_fn=_as_it_is,
-    )
-    return _each(loader)
-
-
-def read_ahead(batches: Iterator[Item]) -> Generator[Item]:
-    """The same batches, each prepared in a thread while the one before is in use."""
+    if processes:
+        # Forked: pictures and shards that are read already are shared.
+        yield from DataLoader(
+            _Batches(batches, seed),
+            batch_size=None,
+            num_workers=processes,
+            prefetch_factor=_AHEAD,
+            multiprocessing_context="fork",
+            # By default, the loader makes lists of tuples.
+            collate_fn=lambda batch: batch,
+        )
+    source = batches(np.random.default_rng(seed))
     with ThreadPoolExecutor(1) as reader:
-        coming = reader.submit(next, batches)
+        coming = reader.submit(next, source)
         while True:
             batch = coming.result()
-            coming = reader.submit(next, batches)
+            coming = reader.submit(next, source)
             yield batch
-
-
-def _as_it_is(batch: Item) -> Item:
-    """By default, the loader makes lists of tuples."""
-    return batch
-
-
-def _each(loader: DataLoader[Item]) -> Generator[Item]:
-    yield from loader
 
 
 class _Batches(IterableDataset[Item], Generic[Item]):
@@ -284,10 +271,6 @@ class _Batches(IterableDataset[Item], Generic[Item]):
         # OpenCV's threads do not survive a fork, and the processes are parallel enough.
         cv2.setNumThreads(0)
         return self._batches(np.random.default_rng([self._seed, worker.id]))
-
-
-# Channels from which a layer is wide.
-_WIDE = 48
 
 
 class ConvolutionMuon(torch.optim.Muon):

@@ -3,10 +3,12 @@
     OUT/<name>.pt     checkpoint, every two minutes, at the end and on SIGTERM
     OUT/scores.json   scores of the trained network, with length and facts
 
-A log line has the samples a second, and what the time went to: waiting for data, steps, evaluation.
+A log line has the samples a second, and what the time went to: waiting for data, steps, evaluation.  Small models are
+fitted to all data at once (`fitted`).
 """
 
 import argparse
+import copy
 import json
 import math
 import signal
@@ -14,7 +16,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import fields, is_dataclass, replace
+from dataclasses import asdict, fields, is_dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any, Generic
@@ -22,11 +24,22 @@ from typing import Any, Generic
 import torch
 from torch import Tensor, nn
 
-from common.errors import OutputError, exit_code_of
-from common.io.files import atomic_write
-from common.training.checkpoint import AveragedNetwork, load_checkpoint, save_checkpoint
-from common.training.recipe import Batch, Network, Progress, Recipe, Stateful, loaded, parser_of_training
+from common.errors import OutputError, UsageError, exit_code_of
+from common.io.command_line import parser_of
+from common.io.files import atomic_replacement, atomic_write
+from common.training.recipe import (
+    Batch,
+    Network,
+    Progress,
+    Recipe,
+    Stateful,
+    add_export_flags,
+    loaded,
+    parser_of_training,
+)
 from common.weights.devices import resolve_device
+from common.weights.loader import save_weights
+from common.weights.manifest import Storage
 
 _SAVE_EVERY_S = 120.0
 _EXIT_SIGTERM = 128 + signal.SIGTERM
@@ -87,19 +100,18 @@ class Run(Generic[Network, Batch]):
         self._optimisers = recipe.optimisers(network)
         self._average = AveragedNetwork(network, recipe.defaults.average_decay)
         optimisers = {f"optimiser_{number}": one for number, one in enumerate(self._optimisers)}
-        self._parts: dict[str, Stateful] = {
-            "network": network,
-            "average": self._average,
-            **optimisers,
-            **recipe.parts(),
-        }
+        trained: dict[str, Stateful] = {"network": network, "average": self._average}
+        self._parts = trained | optimisers | dict(recipe.parts())
         self._peak_rates = [[float(group["lr"]) for group in one.param_groups] for one in self._optimisers]
-        self._clock = Clock()
+        self._spent_s = {"data": 0.0, "steps": 0.0, "evaluation": 0.0}
         self._terms: dict[str, Tensor] = {}
         self._terminated = False
         recipe.facts = {"seed": recipe.options.seed, **recipe.facts}
         if state:
-            self._load(state)
+            for name, part in self._parts.items():
+                part.load_state_dict(state[name])
+            self.progress = Progress(**state["progress"])
+            recipe.facts |= state["facts"]
         recipe.share = self.share
         self._saved, self._evaluated, self._first_samples = self.progress, self.progress, self.progress.samples
 
@@ -123,29 +135,34 @@ class Run(Generic[Network, Batch]):
             OutputError: the checkpoint cannot be written.
             SystemExit: SIGTERM arrived; the state after the last whole step is saved.
         """
-        options, recipe = self.recipe.options, self.recipe
-        seed = self._seed
+        recipe, network, options, seed = self.recipe, self.network, self.recipe.options, self._seed
         torch.manual_seed(seed)
-        size = sum(weight.numel() for weight in self.network.parameters())
+        size = sum(weight.numel() for weight in network.parameters())
         self.print(f"{size / 1e6:.2f} M parameters on {recipe.device} {json.dumps(recipe.facts)}")
-        network = self.network
         if options.compile:
             # Once for each size of its inputs: a network for all sizes is slower.
             network.compile(dynamic=False)
-        with _handled_sigterm(self._terminate):
-            batches = loaded(partial(recipe.batches, options.batch), seed, options.loaders)
+        previous = signal.signal(signal.SIGTERM, lambda _number, _frame: self._terminate())
+        batches = loaded(partial(recipe.batches, options.batch), seed, options.loaders)
+        try:
             while self.share < 1.0 and not self._terminated:
                 began_s = time.monotonic()
-                with self._clock.timing("data"):
+                with self._timing("data"):
                     batch = on_device(next(batches), recipe.device)
-                with self._clock.timing("steps"):
+                with self._timing("steps"):
                     self._set_learning_rates()
                     loss, terms = recipe.step(network, batch)
                     self._descend(loss)
-                    self._add_terms({"loss": loss, **terms})
-                self._advance(time.monotonic() - began_s)
+                    for name, term in {"loss": loss, **terms}.items():
+                        mean = self._terms.get(name, term.detach())
+                        self._terms[name] = torch.lerp(term.detach().float(), mean.float(), 0.95)
+                minutes = self.progress.minutes + (time.monotonic() - began_s) / 60
+                self.progress = Progress(self.progress.steps + 1, self.progress.samples + options.batch, minutes)
+                recipe.share = self.share
                 self._log_save_and_evaluate()
+        finally:
             batches.close()
+            signal.signal(signal.SIGTERM, previous)
         self._save()
         if self._terminated:
             self.print(f"terminated after step {self.progress.steps}; --resume continues")
@@ -154,7 +171,7 @@ class Run(Generic[Network, Batch]):
     def scores(self, evaluate: Callable[[Network], dict[str, float]]) -> dict[str, float]:
         """What a recipe's evaluation says of the averaged network."""
         torch.manual_seed(0)
-        with self._clock.timing("evaluation"), torch.no_grad():
+        with self._timing("evaluation"), torch.no_grad():
             scores = evaluate(self.average)
         # Not the same random numbers after each evaluation.
         torch.manual_seed(self._seed)
@@ -166,9 +183,8 @@ class Run(Generic[Network, Batch]):
         Raises:
             OutputError: the file cannot be written.
         """
-        length = {"steps": self.progress.steps, "samples": self.progress.samples}
-        minutes = {"minutes": round(self.progress.minutes, 3)}
-        write_json(path, {"scores": dict(scores), **length, **self.recipe.facts, **minutes})
+        length = asdict(self.progress) | {"minutes": round(self.progress.minutes, 3)}
+        write_json(path, {"scores": dict(scores), **length, **self.recipe.facts})
         self.print(f"scores {json.dumps(dict(scores))}")
 
     def print(self, text: str) -> None:
@@ -191,29 +207,20 @@ class Run(Generic[Network, Batch]):
         self.network.zero_grad(set_to_none=True)
         loss.backward()
         norm = nn.utils.clip_grad_norm_(self.network.parameters(), self.recipe.defaults.largest_norm)
-        if not torch.isfinite(norm):
-            return
-        for optimiser in self._optimisers:
-            optimiser.step()
-        self._average.update(self.network)
-
-    def _add_terms(self, terms: Mapping[str, Tensor]) -> None:
-        """Adds the terms of a step to the running means of the log line."""
-        for name, term in terms.items():
-            self._terms[name] = torch.lerp(term.detach().float(), self._terms.get(name, term.detach()).float(), 0.95)
-
-    def _advance(self, step_s: float) -> None:
-        before, batch = self.progress, int(self.recipe.options.batch)
-        self.progress = Progress(before.steps + 1, before.samples + batch, before.minutes + step_s / 60)
-        self.recipe.share = self.share
+        if torch.isfinite(norm):
+            for optimiser in self._optimisers:
+                optimiser.step()
+            self._average.update(self.network)
 
     def _log_save_and_evaluate(self) -> None:
         steps, samples, minutes = self.progress.steps, self.progress.samples, self.progress.minutes
         over = self.share >= 1.0
         if steps % self.recipe.defaults.log_every == 0 or over:
             terms = " ".join(f"{name} {float(value):.3f}" for name, value in self._terms.items())
-            rate = self._clock.rate(samples - self._first_samples)
-            self.print(f"step {steps} samples {samples} {rate:.1f} samples/s ({self._clock}) {terms}")
+            rate = (samples - self._first_samples) / max(self._spent_s["data"] + self._spent_s["steps"], 1e-9)
+            whole = max(sum(self._spent_s.values()), 1e-9)
+            spent = ", ".join(f"{what} {spent_s / whole:.0%}" for what, spent_s in self._spent_s.items())
+            self.print(f"step {steps} samples {samples} {rate:.1f} samples/s ({spent}) {terms}")
         evaluates = minutes - self._evaluated.minutes >= self.recipe.defaults.evaluate_minutes and not over
         # Saved before an evaluation, which may take longer than a process has between SIGTERM and SIGKILL.
         if evaluates or 60 * (minutes - self._saved.minutes) >= _SAVE_EVERY_S:
@@ -224,41 +231,18 @@ class Run(Generic[Network, Batch]):
             scores = self.scores(self.recipe.evaluate)
             self.print(f"step {steps} validation " + " ".join(f"{name} {value:.3f}" for name, value in scores.items()))
 
-    def _save(self) -> None:
-        states = {name: part.state_dict() for name, part in self._parts.items()}
-        progress = {item.name: getattr(self.progress, item.name) for item in fields(Progress)}
-        save_checkpoint(self._checkpoint, {**states, "progress": progress, "facts": self.recipe.facts})
-
-    def _load(self, state: Mapping[str, Any]) -> None:
-        for name, part in self._parts.items():
-            part.load_state_dict(state[name])
-        self.progress = Progress(**state["progress"])
-        self.recipe.facts = {**self.recipe.facts, **state["facts"]}
-
-    def _terminate(self) -> None:
-        self._terminated = True
-
-
-class Clock:
-    """What the time of a training goes to."""
-
-    def __init__(self) -> None:
-        self._spent_s = {"data": 0.0, "steps": 0.0, "evaluation": 0.0}
-
     @contextmanager
-    def timing(self, what: str) -> Iterator[None]:
-        """Adds the time of a block."""
+    def _timing(self, what: str) -> Iterator[None]:
         began_s = time.monotonic()
         yield
         self._spent_s[what] += time.monotonic() - began_s
 
-    def rate(self, samples: int) -> float:
-        """Samples a second of training, evaluation left out."""
-        return samples / max(self._spent_s["data"] + self._spent_s["steps"], 1e-9)
+    def _save(self) -> None:
+        states = {name: part.state_dict() for name, part in self._parts.items()}
+        save_checkpoint(self._checkpoint, {**states, "progress": asdict(self.progress), "facts": self.recipe.facts})
 
-    def __str__(self) -> str:
-        whole = max(sum(self._spent_s.values()), 1e-9)
-        return ", ".join(f"{what} {spent_s / whole:.0%}" for what, spent_s in self._spent_s.items())
+    def _terminate(self) -> None:
+        self._terminated = True
 
 
 def warm_cosine(progress: float, warm_share: float = 0.05, floor: float = 0.01) -> float:
@@ -296,10 +280,93 @@ def write_json(path: Path, document: Mapping[str, Any]) -> None:
         raise OutputError(f"cannot write {path}: {error.strerror}") from error
 
 
-@contextmanager
-def _handled_sigterm(handle: Callable[[], None]) -> Iterator[None]:
-    previous = signal.signal(signal.SIGTERM, lambda _number, _frame: handle())
+class AveragedNetwork(Generic[Network]):
+    """Exponential moving average of a network in training; `network` is the average, which is evaluated and exported.
+
+    Args:
+        source: the network in training; its buffers (batch norm) are averaged too.
+        decay: weight of the past at each step, after the first steps.
+    """
+
+    def __init__(self, source: Network, decay: float = 0.998) -> None:
+        self.network: Network = copy.deepcopy(source).eval().requires_grad_(False)
+        self.decay = decay
+        self.steps = 0
+
+    @torch.no_grad()
+    def update(self, source: nn.Module) -> None:
+        """Moves the average towards `source`, faster in the first steps, so that the initial weights fade."""
+        self.steps += 1
+        share = 1 - min(self.decay, (1 + self.steps) / (10 + self.steps))
+        other = source.state_dict()
+        for name, value in self.network.state_dict().items():
+            if value.is_floating_point():
+                value.lerp_(other[name].to(value), share)
+            else:
+                value.copy_(other[name])
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"network": self.network.state_dict(), "steps": self.steps}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        self.steps = state["steps"]
+        self.network.load_state_dict(state["network"])
+
+
+def save_checkpoint(path: Path, state: dict[str, Any]) -> None:
+    """Writes `state` (tensors, numbers, texts, nested) to `path` atomically.
+
+    Raises:
+        OutputError: the directory cannot be written.
+    """
     try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, previous)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with atomic_replacement(path) as partial:
+            torch.save(state, partial)
+    except (OSError, RuntimeError) as error:
+        raise OutputError(f"cannot write the checkpoint {path}: {error}") from error
+
+
+def load_checkpoint(path: Path) -> dict[str, Any]:
+    """The state that `save_checkpoint` wrote. Raises UsageError if the checkpoint is missing or cannot be read."""
+    try:
+        state: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
+    except (OSError, RuntimeError, EOFError, ValueError) as error:
+        raise UsageError(f"cannot resume from {path}: {error}") from error
+    return state
+
+
+def parser_of_fit(program: str, document: str) -> argparse.ArgumentParser:
+    """A parser with the flags of every fit; arguments as of `parser_of`, `program` without `python -m`."""
+    parser = parser_of(f"python -m {program}", document)
+    out = Path("runs") / program.rpartition(".")[2]
+    parser.add_argument("--out", type=Path, default=out, metavar="DIR", help="folder of scores (%(default)s)")
+    add_export_flags(parser, "also write the weights and their scores")
+    return parser
+
+
+def fitted(network: Network, loss: Callable[[], Tensor], steps: int, rate: float, decay: float = 0.0) -> Network:
+    """The network after so many steps of AdamW down a loss, frozen and in evaluation mode."""
+    optimiser = torch.optim.AdamW(network.parameters(), lr=rate, weight_decay=decay)
+    for _ in range(steps):
+        optimiser.zero_grad(set_to_none=True)
+        loss().backward()
+        optimiser.step()
+    return network.eval().requires_grad_(False)
+
+
+def save_fit(
+    options: argparse.Namespace,
+    name: str,
+    tensors: Mapping[str, Tensor],
+    architecture: Mapping[str, Any],
+    recipe: Mapping[str, Any],
+    scores: Mapping[str, Any],
+    storage: Storage = "float32",
+) -> None:
+    """Prints the scores, writes them to `--out`, and with `--export` the weights; arguments as of `save_weights`."""
+    print(dict(scores))
+    write_json(options.out / "scores.json", {"scores": dict(scores)})
+    if options.export:
+        entry = save_weights(name, tensors, architecture, recipe, scores, storage=storage, directory=options.weights)
+        print(f"wrote {options.weights / entry.file}")

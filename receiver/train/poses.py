@@ -23,7 +23,7 @@ from common.body.label_space import LabelSpace
 from common.errors import exit_code_of
 from common.synthetic.dataset import Split
 from common.synthetic.motion.windows import MotionWindows, open_windows
-from common.training.fits import parser_of_fit, save_fit
+from common.training.run import parser_of_fit, save_fit
 from receiver.motion.mixture import (
     ARCHITECTURE,
     DOWN,

@@ -24,7 +24,7 @@ from common.errors import exit_code_of
 from common.frames import Camera
 from common.imaging.pictures import guessed_focal_px
 from common.tensor_rows import TensorRows
-from common.training.fits import fitted, parser_of_fit, save_fit
+from common.training.run import fitted, parser_of_fit, save_fit
 from common.weights.loader import architecture_of
 from sender.config import SmoothingConfig
 from sender.perception.perception_stage import TRACKED_PRIOR
@@ -41,7 +41,7 @@ from sender.semantics.confidence import (
     evidence,
 )
 from sender.semantics.semantics_stage import BodyEstimator
-from sender.train.photographs.crops import people_in_boxes
+from sender.train.crops import people_in_boxes
 from sender.train.photographs.dataset import Photograph, PhotographDataset
 
 _STEPS, _RATE, _WEIGHT_DECAY = 500, 0.05, 1e-3

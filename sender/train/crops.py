@@ -1,33 +1,62 @@
-"""Training on crops: batches with their truth, the losses of all tasks, and scores.
+"""Crops to learn from, with their truth: rendered ones, and those of photographs; and scores of what is seen in them.
+
+Crops of photographs are turned, scaled, moved and mirrored with their keypoints.  Their truth is in the image only:
+where the labelled keypoints lie, and which of them are visible.  Some are of places where the detector proposes
+somebody, and nobody is: no keypoint is visible there.
 
 Shapes: B crops, S side, J = 17 keypoints, R = 22 joints, P regions.
 """
 
 import math
-from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, fields, replace
-from functools import partial
+from dataclasses import dataclass, replace
 from typing import Any, Self, TypeVar
 
 import numpy as np
 import numpy.typing as npt
 import torch
+from numpy.random import Generator
 from torch import Tensor, nn
 from torch.nn import functional
 
-from common.body.anatomy import MIRROR_SIGNS, MIRRORED_KEYPOINTS, MIRRORED_PARTS
-from common.body.model import BodyParameters, KeypointKinematics, axis_angle_to_matrix, rotation_6d_to_matrix
+from common.arrays import BoolArray, Box, FloatArray, Image
+from common.body.anatomy import COCO_KEYPOINTS, MIRROR_SIGNS, MIRRORED_KEYPOINTS, MIRRORED_PARTS
+from common.body.model import BodyParameters, axis_angle_to_matrix
+from common.synthetic.scene.backgrounds import degrade
 from common.tensor_rows import TensorRows
 from common.training.run import on_device
 from common.weights.devices import device_of, fast_autocast
-from sender.perception.heads import cell_centres
+from sender.perception.crop import CROP_MARGIN, CropBox
 from sender.perception.perception_network import PerceptionOutput
 from sender.perception.predictor import as_bytes, resized, unit
-from sender.train.photographs.crops import PhotographCrops
+from sender.train.augment import Framing, cover, covered, moved, patch, perspective, warped
+from sender.train.photographs.dataset import PSEUDO, Photograph, PhotographDataset, Source
 
 # Crop units: outside of the crop, also when it is mirrored.
 _OUTSIDE = -9.0
+# The true proportions of `openimages` are unknown.
+_FRAMING = Framing(turn=math.radians(26), turned=0.6, log_scale=0.3, shift=0.08, log_aspect=0.3)
+# Share of the crops around the upper or the lower half of the keypoints, as for people cut off by the picture.
+_HALF_SHARE = 0.2
+_MIN_HALF_KEYPOINTS = 5
+_OCCLUDED_SHARE = 0.45
+# Share of the crops that show nobody, of folders in which such places are known.
+_NOBODY_SHARE = 0.12
+# Share of the occluders that are a piece of another photograph instead of one colour.
+_PICTURED_SHARE = 0.6
+# Worth of a keypoint without annotation for what is visible, where most others have one.
+_UNLABELLED_WEIGHT = 0.3
+# Sources with keypoints, `openimages` by `sender.train.photographs.pseudo_keypoints`.
+_SOURCES: tuple[Source, ...] = ("people", "openimages")
+# Label of the keypoints where nobody is: no position, and not visible.
+ABSENT = -1
+# People with fewer labelled keypoints or a smaller box are not trained on.
+_MIN_LABELLED, _MIN_SIDE_PX = 4, 32
+_CROPS_AT_ONCE = 32
+# Standard deviation of a jittered box's position and log of its size, over its longer side.
+_JITTER = 0.05
+_UPPER = np.array([not name.endswith(("knee", "ankle")) for name in COCO_KEYPOINTS])
+_LOWER = np.array([name.endswith(("hip", "knee", "ankle")) for name in COCO_KEYPOINTS])
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,19 +148,14 @@ def crop_batch(arrays: Mapping[str, npt.NDArray[Any]]) -> CropBatch:
         return torch.from_numpy(np.ascontiguousarray(arrays[name], dtype=np.float32))
 
     mask, body = tensor("mask") / 255.0, true_parameters(arrays)
+    same = {name: tensor(name) for name in ("keypoints_2d", "visible", "joints_3d", "extent")}
     return CropBatch(
         image=as_bytes(np.asarray(arrays["image"], np.uint8)),
-        mask=torch.nn.functional.avg_pool2d(mask[:, None], 2)[:, 0],
+        mask=functional.avg_pool2d(mask[:, None], 2)[:, 0],
         depth=torch.from_numpy(np.asarray(arrays["depth"], np.float16)),
         part=torch.from_numpy(np.asarray(arrays["part"], np.uint8)),
-        keypoints_2d=tensor("keypoints_2d"),
-        visible=tensor("visible"),
-        joints_3d=tensor("joints_3d"),
-        translation=body.translation,
-        rotations=body.rotations,
-        curl=body.curl,
-        shape=body.shape,
-        extent=tensor("extent"),
+        **{name: getattr(body, name) for name in ("translation", "rotations", "curl", "shape")},
+        **same,
         person=torch.ones(len(mask), dtype=torch.bool),
     )
 
@@ -145,247 +169,221 @@ def with_negatives(batch: CropBatch, negative_B: Tensor, image_B3SS: Tensor) -> 
     """
     map_B11 = negative_B[:, None, None]
     return replace(
-        _without(batch, map_B11),
+        batch,
         image=torch.where(map_B11[:, None], image_B3SS, batch.image),
+        **{name: getattr(batch, name).masked_fill(map_B11, 0) for name in ("mask", "depth", "part")},
         keypoints_2d=batch.keypoints_2d.masked_fill(map_B11, _OUTSIDE),
         visible=batch.visible.masked_fill(negative_B[:, None], 0.0),
         person=batch.person & ~negative_B,
     )
 
 
-def _without(batch: CropBatch, hidden: Tensor) -> CropBatch:
-    """The batch with no person in some cells of its maps (B, S/2, S/2)."""
-    maps = {name: getattr(batch, name).masked_fill(hidden, 0) for name in ("mask", "depth", "part")}
-    return replace(batch, **maps)
-
-
 def mirror(batch: CropBatch) -> CropBatch:
     """Every crop mirrored left to right, with its ground truth."""
-    flip, parts = batch.joints_3d.new_tensor(MIRROR_SIGNS), batch.part.new_tensor(MIRRORED_PARTS)
+    signs, parts = batch.joints_3d.new_tensor(MIRROR_SIGNS), batch.part.new_tensor(MIRRORED_PARTS)
     body = BodyParameters(batch.rotations, batch.curl, batch.shape, batch.translation).mirrored()
-    keypoints = batch.keypoints_2d[:, MIRRORED_KEYPOINTS].clone()
-    keypoints[..., 0] = 1.0 - keypoints[..., 0]
     return replace(
         batch,
-        image=batch.image.flip(-1),
-        mask=batch.mask.flip(-1),
-        depth=batch.depth.flip(-1),
+        **{name: getattr(batch, name).flip(-1) for name in ("image", "mask", "depth")},
         part=parts[batch.part.flip(-1)],
-        keypoints_2d=keypoints,
+        # The axis x of crop units is mirrored about the middle.
+        keypoints_2d=batch.keypoints_2d.new_tensor([1, 0]) + signs[:2] * batch.keypoints_2d[:, MIRRORED_KEYPOINTS],
         visible=batch.visible[:, MIRRORED_KEYPOINTS],
-        joints_3d=batch.joints_3d[:, MIRRORED_KEYPOINTS] * flip,
-        translation=body.translation,
-        rotations=body.rotations,
-        curl=body.curl,
+        joints_3d=batch.joints_3d[:, MIRRORED_KEYPOINTS] * signs,
+        **{name: getattr(body, name) for name in ("translation", "rotations", "curl")},
     )
 
 
-def jitter_colours(image_B3SS: Tensor) -> Tensor:
-    """Random gain, contrast and white balance; the crops are rendered with noise, blur and compression."""
-    batch, device = len(image_B3SS), image_B3SS.device
-
-    def spread(size: tuple[int, ...], amount: float) -> Tensor:
-        return 1.0 + amount * (2.0 * torch.rand(batch, *size, device=device) - 1.0)
-
-    gain = spread((1, 1, 1), 0.25) * spread((3, 1, 1), 0.12)
-    mean = image_B3SS.mean(dim=(1, 2, 3), keepdim=True)
-    return ((image_B3SS - mean) * spread((1, 1, 1), 0.25) + mean).mul_(gain).clamp_(0.0, 1.0)
-
-
-def occlude_rectangles(batch: CropBatch, share: float = 0.3) -> CropBatch:
-    """Covers a random rectangle with one colour in `share` of the crops, and removes it from mask, depth and parts."""
-    count, side = len(batch), batch.mask.shape[-1]
-    uniform = partial(torch.rand, device=batch.image.device)
-    occluded = uniform(count, 1) < share
-    size = 0.12 + 0.33 * uniform(count, 2)
-    start = uniform(count, 2) * (1.0 - size)
-    cells = (torch.arange(side, device=batch.image.device) + 0.5) / side
-    inside = (cells >= start[..., None]) & (cells < (start + size)[..., None]) & occluded[..., None]
-    hidden = inside[:, 1, :, None] & inside[:, 0, None, :]
-    colour = uniform(count, 3, 1, 1)
-    full = hidden.repeat_interleave(2, -1).repeat_interleave(2, -2)[:, None]
-    points = (batch.keypoints_2d >= start[:, None]) & (batch.keypoints_2d < (start + size)[:, None])
-    return replace(
-        _without(batch, hidden),
-        image=torch.where(full, colour, batch.image),
-        visible=batch.visible * ~(points.all(dim=-1) & occluded),
-    )
-
-
-def select(condition_B: Tensor, crops: CropBatch, otherwise: CropBatch) -> CropBatch:
-    """Each crop from `crops` where the condition is true, else from `otherwise`."""
-
-    def where(name: str) -> Tensor:
-        first, second = getattr(crops, name), getattr(otherwise, name)
-        return torch.where(condition_B.view(-1, *[1] * (first.ndim - 1)), first, second)
-
-    return CropBatch(**{item.name: where(item.name) for item in fields(CropBatch)})
-
-
-def augment(batch: CropBatch) -> CropBatch:
-    """Mirrors half of `ready` crops, jitters the colours of all and occludes some, on the device that they are on.
+def randomly_mirrored(batch: CropBatch) -> CropBatch:
+    """Half of the crops mirrored, at random.
 
     Mirroring whole batches instead of crops makes consecutive gradients of the 3D heads contradict each other.
     """
-    mirrored = torch.rand(len(batch), device=batch.image.device) < 0.5
-    batch = select(mirrored, mirror(batch), batch)
-    return occlude_rectangles(replace(batch, image=jitter_colours(batch.image)))
+    chosen = torch.rand(len(batch), device=batch.image.device) < 0.5
+    pairs = zip(mirror(batch).columns(), batch.columns(), strict=True)
+    return CropBatch(*(torch.where(chosen.view(-1, *[1] * (own.ndim - 1)), other, own) for other, own in pairs))
 
 
-HEAT_SIGMA_CELLS = 1.2
+@dataclass(frozen=True, slots=True)
+class PhotographCrops(TensorRows):
+    """Crops of photographs with the labelled keypoints of one person each; positions in crop units.
 
-Terms = dict[str, Tensor]
-"""Terms of a loss, by name."""
+    Args:
+        image: (B, 3, S, S) 0…1, channels last in memory; bytes before `ready`.
+        keypoints_2d: (B, 17, 2), may lie outside of 0…1.
+        labelled: (B, 17) 1 where the keypoint has a position, else 0.
+        visible: (B, 17) 1 where it is labelled, in the crop and not hidden.
+        judged: (B, 17) how much `visible` is worth: 1 where somebody has judged it, less where the keypoint has no
+            position although most others have, because it is not visible then, else 0; 1 where nobody is.
+    """
 
+    image: Tensor
+    keypoints_2d: Tensor
+    labelled: Tensor
+    visible: Tensor
+    judged: Tensor
 
-def multi_task_loss(output: PerceptionOutput, truth: CropBatch, kinematics: KeypointKinematics) -> tuple[Tensor, Terms]:
-    """The loss (7) of rendered crops, every λ 1, and its terms for the log."""
-    positive, people = output[truth.person], truth[truth.person]
-    heads = {
-        "keypoints": image_terms(output, truth) | joint_terms(positive, people),
-        "pose": pose_terms(positive, people, kinematics),
-        "depth": depth_terms(positive, people),
-        "mask": mask_terms(output, truth),
-    }
-    terms = {f"{head}.{name}": term for head, each in heads.items() for name, term in each.items()}
-    return torch.stack(list(terms.values())).sum(), terms
-
-
-def pose_terms(output: PerceptionOutput, truth: CropBatch, kinematics: KeypointKinematics) -> Terms:
-    """MSE on rotation matrices, shape and hands, L1 on the camera and on the posed skeleton, and certainty."""
-    matrices = rotation_6d_to_matrix(output.rotations_6d)
-    rotation_error = (matrices - truth.rotations).square().mean(dim=(-2, -1))
-    predicted = BodyParameters(matrices, output.curl, output.shape, torch.zeros_like(truth.translation))
-    keypoints, bones = kinematics(predicted)
-    with torch.no_grad():
-        true_keypoints, true_bones = kinematics(truth.parameters())
-    camera_error = output.camera - truth.camera
-    return {
-        "rotations": 2.0 * rotation_error.mean() + 2.0 * rotation_error[:, 0].mean(),
-        "skeleton": 4.0 * ((keypoints - true_keypoints).abs().mean() + (bones - true_bones)[:, :22].abs().mean()),
-        "shape": 0.1 * functional.mse_loss(output.shape, truth.shape),
-        "curl": 0.1 * functional.mse_loss(output.curl, truth.curl),
-        "camera": 3.0 * camera_error.abs().mean(),
-        "certainty": 0.02
-        * (
-            log_likelihood(rotation_error, output.rotations_log_variance)
-            + log_likelihood((output.shape - truth.shape).square(), output.shape_log_variance)
-            + log_likelihood((output.curl - truth.curl).square(), output.curl_log_variance)
-            + log_likelihood(camera_error.square(), output.camera_log_variance)
-        ),
-    }
+    def ready(self) -> Self:
+        """The crops as the losses take them."""
+        return replace(self, image=unit(self.image))
 
 
-def log_likelihood(squared_error: Tensor, log_variance: Tensor) -> Tensor:
-    """Negative Gaussian log-likelihood of errors; its gradient reaches the variance only, not the error."""
-    clamped = log_variance.clamp(-10.0, 5.0)
-    cost: Tensor = 0.5 * (squared_error.detach() * (-clamped).exp() + clamped).mean()
-    return cost
+def people_of(
+    photographs: PhotographDataset, labelled: int = _MIN_LABELLED, source: Source = "people"
+) -> list[tuple[int, int]]:
+    """(photograph, person) of everybody in a source with enough labelled keypoints and a large enough box."""
+    found = []
+    for index in photographs.indices(source):
+        item = photographs[index]
+        sides = (item.boxes[:, 2:] - item.boxes[:, :2]).max(axis=1)
+        enough = (item.keypoints[..., 2] > 0).sum(axis=1) >= labelled
+        found += [(index, int(person)) for person in np.flatnonzero(enough & (sides >= _MIN_SIDE_PX))]
+    return found
 
 
-def heat_targets(keypoints_BJ2: Tensor, height: int, width: int) -> Tensor:
-    """Gaussian heat maps (B, J, H, W) with a peak of 1; all 0 for a keypoint outside of the crop."""
-    centres = cell_centres(keypoints_BJ2.new_empty(height, width))
-    cell = keypoints_BJ2.new_tensor([width, height])
-    distance = ((centres - keypoints_BJ2[:, :, None]) * cell).square().sum(dim=-1)
-    inside = inside_crop(keypoints_BJ2)
-    heat = (-distance / (2 * HEAT_SIGMA_CELLS**2)).exp() * inside[..., None]
-    maps: Tensor = heat.unflatten(-1, (height, width))
-    return maps
+def people_in_boxes(
+    photographs: PhotographDataset, views: int, rng: Generator | None = None, *, exact: bool = False
+) -> Iterator[tuple[Photograph, int, Box, int]]:
+    """Everybody with at least three labelled keypoints in jittered boxes: photograph, person, box, index.
+
+    Args:
+        views: boxes of each person.
+        rng: of the jitter; by default of seed 0.
+        exact: whether the first box is the annotated one.
+    """
+    rng = rng or np.random.default_rng(0)
+    for index, person in people_of(photographs, labelled=3):
+        item = photographs[index]
+        annotated = item.keypoints[person]
+        if np.ptp(annotated[annotated[:, 2] > 0, :2], axis=0).any():
+            for number in range(views):
+                own = exact and number == 0
+                yield item, person, item.boxes[person] if own else jittered(rng, item.boxes[person]), index
 
 
-def inside_crop(keypoints_BJ2: Tensor) -> Tensor:
-    """(B, J) 1 where a keypoint lies in the crop."""
-    return ((keypoints_BJ2 >= 0) & (keypoints_BJ2 <= 1)).all(dim=-1).float()
+def jittered(rng: Generator, box: Box) -> Box:
+    """A box (4,) moved and scaled a little."""
+    centre, half = (box[:2] + box[2:]) / 2, (box[2:] - box[:2]) / 2
+    centre = centre + rng.normal(0, _JITTER, 2) * 2 * half.max()
+    half = half * np.exp(rng.normal(0, _JITTER, 2))
+    return np.concatenate([centre - half, centre + half]).astype(np.float32)
 
 
-def image_terms(output: PerceptionOutput, truth: CropBatch | PhotographCrops) -> Terms:
-    """BCE on heat maps and visibility, L1 on the soft-argmax."""
-    target = heat_targets(truth.keypoints_2d, *output.heat_logits.shape[-2:])
-    # The sum over a heat map is 2πσ²: dividing by it makes the term independent of the map's size.
-    heat = functional.binary_cross_entropy_with_logits(output.heat_logits, target, reduction="none").sum(dim=(-2, -1))
-    seen = functional.binary_cross_entropy_with_logits(output.visible_logit, truth.visible, reduction="none")
-    distance = (output.keypoints_2d - truth.keypoints_2d).abs().mean(dim=-1)
-    return {
-        "heat": 1.2 * _mean(heat, truth.labelled) / (2 * torch.pi * HEAT_SIGMA_CELLS**2),
-        "visible": 0.2 * _mean(seen, truth.judged),
-        "places": 5.0 * _mean(distance, truth.labelled * inside_crop(truth.keypoints_2d)),
-    }
+def places_of_nobody(photographs: PhotographDataset) -> list[tuple[int, int]]:
+    """(photograph, place) of every place where nobody is."""
+    return [(index, place) for index in range(len(photographs)) for place in range(len(photographs[index].nobody))]
 
 
-def joint_terms(output: PerceptionOutput, truth: CropBatch) -> Terms:
-    """L1 on the 3D joints; certainty."""
-    joints = output.joints_3d - truth.relative_joints
-    weight = 0.5 + 0.5 * inside_crop(truth.keypoints_2d)
-    return {
-        "joints": 8.0 * (joints.abs().mean(dim=-1) * weight).mean(),
-        "certainty": 0.02 * log_likelihood(joints.square().mean(dim=-1), output.joints_log_variance),
-    }
+def half_box(rng: Generator, keypoints_J3: FloatArray) -> FloatArray:
+    """The box (4,) around the labelled keypoints of the upper or lower half of the body, with a margin.
+
+    All of them are taken if the half has too few.
+    """
+    labelled = keypoints_J3[:, 2] > 0
+    half = labelled & (_UPPER if rng.random() < 0.65 else _LOWER)
+    points = keypoints_J3[half if half.sum() >= _MIN_HALF_KEYPOINTS else labelled, :2]
+    low, high = points.min(axis=0), points.max(axis=0)
+    margin = 0.12 * float((high - low).max())
+    return np.concatenate([low - margin, high + margin]).astype(np.float32)
 
 
-def depth_terms(output: PerceptionOutput, truth: CropBatch) -> Terms:
-    """L1 on the person, 1 − SSIM of the masked maps, and certainty."""
-    person = (truth.mask > 0.5).float()
-    count = person.sum(dim=(-2, -1)).clamp_min(1.0)
-    error = (output.depth - truth.depth).abs() * person
-    per_crop = error.sum(dim=(-2, -1)) / count
-    squared = error.square().sum(dim=(-2, -1)) / count
-    return {
-        "l1": 3.0 * per_crop.mean(),
-        "ssim": 0.5 * (1.0 - structural_similarity(output.depth * person, truth.depth * person)),
-        "certainty": 0.02 * log_likelihood(squared, output.depth_log_variance),
-    }
+def panorama_view(rng: Generator, photographs: PhotographDataset, size: int) -> Image:
+    """A view (N, N, 3) of a panorama, in which there is nobody, in a random direction; mirrored at random."""
+    panorama = photographs[int(rng.choice(photographs.indices("panoramas")))].image
+    yaw, pitch, roll = rng.uniform(-np.pi, np.pi), rng.normal(-0.05, 0.25), rng.normal(0, 0.08)
+    image = perspective(panorama, float(yaw), float(pitch), float(roll), rng.uniform(0.8, 1.9), size)
+    return image[:, ::-1] if rng.random() < 0.5 else image
 
 
-def structural_similarity(first_BHW: Tensor, second_BHW: Tensor) -> Tensor:
-    """Mean SSIM (Wang et al. 2004) of depths in metres with a uniform window of 7², and a dynamic range of 1 m."""
-    maps = torch.stack([first_BHW, second_BHW, first_BHW**2, second_BHW**2, first_BHW * second_BHW], dim=1)
-    mean_a, mean_b, square_a, square_b, product = functional.avg_pool2d(maps, 7, stride=2).unbind(dim=1)
-    c1, c2 = 0.01**2, 0.03**2
-    variance_a, variance_b = square_a - mean_a**2, square_b - mean_b**2
-    similarity = (2 * mean_a * mean_b + c1) * (2 * (product - mean_a * mean_b) + c2)
-    return (similarity / ((mean_a**2 + mean_b**2 + c1) * (variance_a + variance_b + c2))).mean()
+class PhotographCropSampler:
+    """Draws crops of people in photographs at random, of each source and each of its people equally often."""
+
+    def __init__(self, photographs: PhotographDataset, rng: Generator, size: int) -> None:
+        self._photographs = photographs
+        sources = [people_of(photographs, source=source) for source in _SOURCES]
+        self._sources = [people for people in sources if people]
+        self._nobody = places_of_nobody(photographs)
+        self._rng = rng
+        self._size = size
+
+    def crop(self) -> tuple[Image, FloatArray, BoolArray]:
+        """A crop (S, S, 3), its keypoints (17, 3) in crop units with labels, and which of them are occluded (17,)."""
+        rng, size = self._rng, self._size
+        item, box, places = self._drawn()
+        if rng.random() < _HALF_SHARE and places[:, 2].max() > 0:
+            box = half_box(rng, places)
+        side = CROP_MARGIN * float((box[2:] - box[:2]).max())
+        matrix, mirrored = _FRAMING.drawn(rng, (box[:2] + box[2:]) / 2, side, size)
+        keypoints = moved(places, matrix, mirrored, size)
+        image = warped(item.image, matrix, size, border=0).astype(np.float32)
+        occluded = np.zeros(len(keypoints), np.bool_)
+        if rng.random() < _OCCLUDED_SHARE:
+            corners = patch(rng, 0.12, 0.4)
+            cover(image, *corners, self._piece() if rng.random() < _PICTURED_SHARE else rng.uniform(0, 255, 3))
+            occluded = covered(keypoints[:, :2], *corners)
+        return degrade(rng, image), keypoints, occluded
+
+    def _drawn(self) -> tuple[Photograph, FloatArray, FloatArray]:
+        """A photograph, a box (4,) in it, and the keypoints (17, 3) of whom it shows, `ABSENT` where it is nobody."""
+        rng = self._rng
+        if self._nobody and rng.random() < _NOBODY_SHARE:
+            index, place = self._nobody[rng.integers(len(self._nobody))]
+            item = self._photographs[index]
+            return item, item.nobody[place], np.full((len(COCO_KEYPOINTS), 3), ABSENT, np.float32)
+        people = self._sources[rng.integers(len(self._sources))]
+        index, person = people[rng.integers(len(people))]
+        item = self._photographs[index]
+        return item, item.boxes[person], item.keypoints[person]
+
+    def _piece(self) -> Image:
+        """A random piece (h, w, 3) of any photograph, which may show somebody's limbs."""
+        rng, image = self._rng, self._photographs[int(self._rng.integers(len(self._photographs)))].image
+        extent = (rng.uniform(0.1, 0.5, 2) * image.shape[:2]).astype(int) + 1
+        top, left = rng.integers(0, np.array(image.shape[:2]) - extent + 1)
+        return image[top : top + extent[0], left : left + extent[1]]
+
+    def batches(self, count: int) -> Iterator[PhotographCrops]:
+        """Endless batches of `count` crops."""
+        while True:
+            images, keypoints, occluded = zip(*(self.crop() for _ in range(count)), strict=True)
+            yield crops_of(np.stack(images), np.stack(keypoints), np.stack(occluded))
 
 
-def mask_terms(output: PerceptionOutput, truth: CropBatch) -> Terms:
-    """BCE and Dice on the mask, cross-entropy on the body parts."""
-    person = output.mask_logits.sigmoid()
-    overlap = 2 * (person * truth.mask).sum(dim=(-2, -1)) + 1.0
-    total = person.sum(dim=(-2, -1)) + truth.mask.sum(dim=(-2, -1)) + 1.0
-    return {
-        "bce": 2.0 * functional.binary_cross_entropy_with_logits(output.mask_logits, truth.mask),
-        "dice": 1.0 * (1.0 - overlap / total).mean(),
-        "parts": 2.0 * functional.cross_entropy(output.part_logits, truth.part),
-    }
+def crops_of(images: Image, keypoints_BJ3: FloatArray, occluded_BJ: BoolArray) -> PhotographCrops:
+    """Tensors of crops (B, S, S, 3), keypoints with labels, and which of them are occluded; not `ready`."""
+    places, label = keypoints_BJ3[..., :2], keypoints_BJ3[..., 2]
+    labelled, absent = label > 0, label == ABSENT
+    inside = ((places >= 0) & (places <= 1)).all(axis=-1)
+    judged = labelled & (label != PSEUDO)
+    mostly = judged.sum(axis=1, keepdims=True) >= 8
+    return PhotographCrops(
+        as_bytes(images),
+        torch.from_numpy(np.ascontiguousarray(places)),
+        torch.from_numpy(labelled).float(),
+        torch.from_numpy((label == 2) & inside & ~occluded_BJ).float(),
+        torch.from_numpy(judged + absent + _UNLABELLED_WEIGHT * (~labelled & mostly)).float(),
+    )
 
 
-# Reprojected keypoints farther away than this (crop units) have a constant gradient direction only; nearer ones are
-# within the error of weak perspective.
-_REPROJECTION_BETA = 0.02
+def crops_in_boxes(photographs: PhotographDataset, size: int, margin: float = CROP_MARGIN) -> Iterator[PhotographCrops]:
+    """Every person with at least three labelled keypoints, cut out around the annotated box as in use.
+
+    Args:
+        margin: side of the crop over the longer side of the box.
+    """
+    people = [(photographs[index], person) for index, person in people_of(photographs, labelled=3)]
+    for start in range(0, len(people), _CROPS_AT_ONCE):
+        cuts = [_cut(item, person, size, margin) for item, person in people[start : start + _CROPS_AT_ONCE]]
+        keypoints = np.stack([keypoints for _, keypoints in cuts])
+        crops = crops_of(np.stack([image for image, _ in cuts]), keypoints, np.zeros(keypoints.shape[:2], np.bool_))
+        yield crops.ready()
 
 
-def keypoint_terms(output: PerceptionOutput, truth: PhotographCrops, kinematics: KeypointKinematics) -> Terms:
-    """`image_terms`, and weak-perspective reprojection of 3D joints and posed skeleton onto the labelled keypoints."""
-    terms = image_terms(output, truth)
-    matrices = rotation_6d_to_matrix(output.rotations_6d)
-    origin = torch.zeros_like(output.joints_3d[:, 0])
-    skeleton, _ = kinematics(BodyParameters(matrices, output.curl, output.shape, origin))
-    for name, joints in (("joints", output.joints_3d), ("skeleton", skeleton)):
-        distance = functional.smooth_l1_loss(
-            weak_perspective(joints, output.camera), truth.keypoints_2d, reduction="none", beta=_REPROJECTION_BETA
-        )
-        terms[name] = 3.0 * _mean(distance.mean(dim=-1), truth.labelled)
-    return terms
-
-
-def weak_perspective(joints_BJ3: Tensor, camera_B3: Tensor) -> Tensor:
-    """Joints (B, J, 3) in metres from the pelvis → crop units (B, J, 2), all at the pelvis' distance."""
-    projected: Tensor = camera_B3[:, None, :2] + joints_BJ3[..., :2] / camera_B3[:, None, 2:].exp()
-    return projected
-
-
-def _mean(values: Tensor, weight: Tensor) -> Tensor:
-    return (values * weight).sum() / weight.sum().clamp_min(1.0)
+def _cut(item: Photograph, person: int, size: int, margin: float) -> tuple[Image, FloatArray]:
+    crop = CropBox.around(item.boxes[person], margin)
+    keypoints = item.keypoints[person].copy()
+    keypoints[:, :2] = crop.to_units(keypoints[:, :2])
+    return crop.cut(item.image, size), keypoints
 
 
 Truth = TypeVar("Truth", CropBatch, PhotographCrops)
@@ -408,31 +406,6 @@ def intersection_over_union(predicted_BHW: Tensor, true_BHW: Tensor) -> Tensor:
     intersection = (predicted_BHW & true_BHW).sum(dim=(-2, -1)).float()
     union = (predicted_BHW | true_BHW).sum(dim=(-2, -1)).float()
     return intersection / union.clamp_min(1.0)
-
-
-def person_scores(output: PerceptionOutput, truth: CropBatch, kinematics: KeypointKinematics) -> dict[str, Tensor]:
-    """(B,) scores of each person, with units in the names; `joints` are of the keypoints head."""
-    matrices = rotation_6d_to_matrix(output.rotations_6d)
-    origin = torch.zeros_like(truth.translation)
-    posed, _ = kinematics(BodyParameters(matrices, output.curl, output.shape, origin))
-    mask, true = truth.mask > 0.5, truth.relative_joints
-    depth_error = ((output.depth - truth.depth).abs() * mask).sum(dim=(-2, -1))
-    return {
-        "mpjpe_joints_mm": 1000.0 * (output.joints_3d - true).norm(dim=-1).mean(dim=-1),
-        "mpjpe_pose_mm": 1000.0 * (posed - true).norm(dim=-1).mean(dim=-1),
-        "mask_iou": intersection_over_union(output.mask_logits > 0, mask),
-        "depth_mm": 1000.0 * depth_error / mask.sum(dim=(-2, -1)).clamp_min(1),
-    }
-
-
-@torch.no_grad()
-def evaluate(net: nn.Module, batches: Iterable[CropBatch], kinematics: KeypointKinematics) -> dict[str, float]:
-    """Mean scores of `net` over rendered crops."""
-    people: dict[str, list[Tensor]] = defaultdict(list)
-    for output, truth in outputs(net, batches):
-        for name, score in person_scores(output, truth, kinematics).items():
-            people[name].append(score)
-    return {name: round(float(torch.cat(each).mean()), 4) for name, each in people.items()}
 
 
 def outputs(net: nn.Module, batches: Iterable[Truth]) -> Iterator[tuple[PerceptionOutput, Truth]]:

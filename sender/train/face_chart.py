@@ -153,8 +153,8 @@ def read_faces(folders: Sequence[Path]) -> Iterator[FloatArray]:
             continue
         image = np.ascontiguousarray(stored[..., ::-1], np.uint8)
         for found in detector.find(image):
-            if face_px(found.region) >= _LEAST_PX:
-                face = read_closely(reader, image, found.region, _LEAST_SCORE, _LEAST_SCORE)
+            if face_px(found) >= _LEAST_PX:
+                face = read_closely(reader, image, found, _LEAST_SCORE, _LEAST_SCORE)
                 if face is not None:
                     yield face.points
 

@@ -22,8 +22,7 @@ from common.errors import exit_code_of
 from common.io.command_line import parser_of
 from common.labels import GROUP_NAMES, LABEL_SIZE, OPTIONAL_GROUPS, group_slices
 from common.synthetic.motion.poses import PoseSampler
-from common.training.fit_codec import equal_displacement_steps
-from common.training.fit_optional_codes import optional_statistics
+from common.training.fit_codec import equal_displacement_steps, optional_statistics
 from common.training.run import write_json
 from sender.importance import IMPORTANCE_FILE, TABLE_VERSION
 
@@ -85,28 +84,20 @@ def measure_entries(displacement: Displacement) -> Float64Array:
 
     Of optional groups it is that of the skin which the group moves.
     """
-    mm_per_sigma = np.zeros(LABEL_SIZE)
-    optional = optional_statistics()[2]
-    mm_per_sigma[-len(optional) :] = optional
-    colours = group_slices()[_COLOURS]
-    for entry in range(LABEL_SIZE - len(optional)):
-        if colours.start <= entry < colours.stop:
-            continue
-        change = torch.zeros(LABEL_SIZE)
-        change[entry] = _PROBE_SIGMA
-        mm_per_sigma[entry] = (displacement.mm(change) + displacement.mm(-change)) / (2 * _PROBE_SIGMA)
-    return mm_per_sigma
+    optional, colours = optional_statistics()[2], group_slices()[_COLOURS]
+    changes = _PROBE_SIGMA * torch.eye(LABEL_SIZE)[: LABEL_SIZE - len(optional)]
+    changes[colours] = 0
+    moved = [(displacement.mm(change) + displacement.mm(-change)) / (2 * _PROBE_SIGMA) for change in changes]
+    return np.append(np.where(changes.any(1), moved, 0.0), optional)
 
 
 def measure_groups(displacement: Displacement, step_sigma: Float64Array, people: int, seed: int) -> dict[str, float]:
     """Group name → mm when each of its entries is off by its step, with random signs."""
     generator = torch.Generator().manual_seed(seed)
     signs = torch.randint(0, 2, (people, LABEL_SIZE), generator=generator) * 2.0 - 1.0
-    change = signs * torch.from_numpy(step_sigma).float()
-    omega = dict.fromkeys(GROUP_NAMES, 0.0)
+    change, omega = signs * torch.from_numpy(step_sigma).float(), dict.fromkeys(GROUP_NAMES, 0.0)
     optional = optional_statistics()[2]
-    off_mm = np.zeros(LABEL_SIZE)
-    off_mm[-len(optional) :] = optional * step_sigma[-len(optional) :]
+    off_mm = np.append(np.zeros(LABEL_SIZE - len(optional)), optional * step_sigma[-len(optional) :])
     for name, entries in group_slices().items():
         if name in OPTIONAL_GROUPS:
             omega[name] = float(np.linalg.norm(off_mm[entries]))
@@ -117,28 +108,23 @@ def measure_groups(displacement: Displacement, step_sigma: Float64Array, people:
     return omega
 
 
-def measure(displacement: Displacement, people: int, seed: int) -> dict[str, object]:
-    """The table as it is written to the file."""
-    mm_per_sigma = measure_entries(displacement)
-    omega = measure_groups(displacement, equal_displacement_steps(mm_per_sigma), people, seed)
-    return {
-        "version": TABLE_VERSION,
-        "unit": "mm of mean displacement of the surface",
-        "people": people,
-        "seed": seed,
-        "omega": {name: round(value, 4) for name, value in omega.items()},
-        "mm_per_sigma": [round(float(value), 4) for value in mm_per_sigma],
-    }
-
-
 def main() -> None:
     parser = parser_of("python -m sender.train.importance", __doc__)
     parser.add_argument("--out", type=Path, default=IMPORTANCE_FILE, help="file to write (default: %(default)s)")
     out, space = parser.parse_args().out, LabelSpace.load()
     labels = space.encode(sample_bodies(_PEOPLE, _SEED))
-    table = measure(Displacement(BodyModel.load(), space, SurfaceSpace.load(), labels), _PEOPLE, _SEED)
-    write_json(out, table)
-    print(f"wrote {out}: ω in mm {table['omega']}")
+    displacement = Displacement(BodyModel.load(), space, SurfaceSpace.load(), labels)
+    mm_per_sigma = measure_entries(displacement)
+    found = measure_groups(displacement, equal_displacement_steps(mm_per_sigma), _PEOPLE, _SEED)
+    omega = {name: round(value, 4) for name, value in found.items()}
+    table = {
+        "version": TABLE_VERSION,
+        "unit": "mm of mean displacement of the surface",
+        "people": _PEOPLE,
+        "seed": _SEED,
+    }
+    write_json(out, table | {"omega": omega, "mm_per_sigma": mm_per_sigma.round(4).tolist()})
+    print(f"wrote {out}: ω in mm {omega}")
 
 
 if __name__ == "__main__":

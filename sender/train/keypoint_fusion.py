@@ -25,7 +25,7 @@ from common.arrays import Box
 from common.errors import exit_code_of
 from common.synthetic.render_shards import CropDataset
 from common.tensor_rows import TensorRows
-from common.training.fits import fitted, parser_of_fit, save_fit
+from common.training.run import fitted, parser_of_fit, save_fit
 from common.weights.inference import NetworkInUse
 from common.weights.loader import architecture_of
 from sender.perception.crop import CropBox, View
@@ -43,8 +43,7 @@ from sender.perception.keypoint_fusion import (
 from sender.perception.movenet import NAMES, MoveNet, SecondKeypoints
 from sender.perception.predictor import Perception
 from sender.perception.read import predict_in_boxes
-from sender.train.crops import SHARES, relative_errors, standard_error
-from sender.train.photographs.crops import crops_of, jittered, people_in_boxes
+from sender.train.crops import SHARES, crops_of, jittered, people_in_boxes, relative_errors, standard_error
 from sender.train.photographs.dataset import Photograph, PhotographDataset
 
 # Boxes of each person.

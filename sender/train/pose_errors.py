@@ -21,7 +21,7 @@ from common.body.label_space import LabelSpace
 from common.errors import exit_code_of
 from common.synthetic.render_shards import CropDataset
 from common.tensor_rows import TensorRows
-from common.training.fits import fitted, parser_of_fit, save_fit
+from common.training.run import fitted, parser_of_fit, save_fit
 from common.weights.loader import architecture_of
 from sender.perception.perception_network import certainty_of_features
 from sender.perception.predictor import Perception, mirrored

@@ -20,6 +20,7 @@ from pathlib import Path
 import numpy as np
 import torch
 from torch import Tensor, nn
+from torchvision.ops import box_iou
 
 from common.errors import UsageError, exit_code_of
 from common.io.command_line import parser_of
@@ -35,10 +36,8 @@ from sender.perception.detect import Detector, NanoDetConfig, NanoDetNet, letter
 from sender.perception.movenet import MoveNetConfig, MoveNetGraph, MoveNetNet
 from sender.perception.perception_network import PerceptionConfig, PerceptionNet, PerceptionOutput
 from sender.perception.predictor import PerceptionGraph
-from sender.train.crops import keypoint_scores
-from sender.train.photographs.composed import proposal_scores
-from sender.train.photographs.crops import PhotographCropSampler, crops_in_boxes
-from sender.train.photographs.dataset import PhotographDataset
+from sender.train.crops import PhotographCropSampler, crops_in_boxes, keypoint_scores
+from sender.train.photographs.dataset import Photograph, PhotographDataset, in_crowd
 
 _LEAST_PRODUCTS, _LEAST_INPUTS, _LEAST_OUTPUTS = 1_000_000, 64, 24
 # Of a score that 8 bits may not lower by more: about a standard error on the photographs held back.
@@ -46,6 +45,10 @@ _LARGEST_LOSS = 0.02
 # Photographs to calibrate on, and the seed of their choice.
 _PHOTOGRAPHS, _SEED = 256, 1
 _LAYERS = (nn.Linear, nn.Conv2d, nn.ConvTranspose2d)
+
+_IOU = 0.5
+# Height from which people are counted.
+_LEAST_HEIGHT_PX = 80
 
 Scores = Mapping[str, float]
 Inputs = tuple[Tensor, ...]
@@ -150,6 +153,20 @@ def _of_crops(
 
     inputs = ((as_crops(each.ready().image), *last) for each in islice(crops, _PHOTOGRAPHS))
     return Subject(name, graph, inputs, score, "photographs_pck10")
+
+
+def proposal_scores(detector: Detector, photographs: Iterable[Photograph]) -> dict[str, float]:
+    """Share of people at least 80 pixels high who are proposed, its standard error, and other proposals a picture."""
+    proposed, others = list[bool](), list[int]()
+    for item in photographs:
+        found = np.array([each.box for each in detector.find(item.image)], np.float32).reshape(-1, 4)
+        overlaps = box_iou(torch.from_numpy(found), torch.from_numpy(item.boxes)).numpy() >= _IOU
+        tall = item.boxes[:, 3] - item.boxes[:, 1] >= _LEAST_HEIGHT_PX
+        proposed += overlaps.any(axis=0)[tall].tolist()
+        others.append(int((~overlaps.any(axis=1) & ~in_crowd(found, item.crowds)).sum()))
+    share, count = float(np.mean(proposed or [False])), max(len(proposed), 1)
+    scores = {"found": share, "found_standard_error": (share * (1 - share) / count) ** 0.5, "others": np.mean(others)}
+    return {f"people_{name}": round(float(value), 4) for name, value in scores.items()}
 
 
 def as_crops(images_B3SS: Tensor) -> Tensor:

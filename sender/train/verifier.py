@@ -1,10 +1,21 @@
 """Trains the verifier: whether a crop that the detector proposes shows a person.
 
-Frames are composed of rendered people (`sender.train.photographs.composed`), or photographs with person boxes that are
-held back: those of `openimages`, and for validation those of `people`.  The detector proposes boxes from a low score
-on, and perception refines each box, as in use.  A crop shows a person if the refined box has an IoU of at least 0.5
-with a person's, annotated or judged by eye (`judged_boxes`).  With --shipped, only what MoveNet's scores in the refined
-box add to the verdict is learned.
+Frames are composed of rendered people (`sender.train.augment`), or photographs with person boxes that are held back:
+those of `openimages`, and for validation those of `people`.  The detector proposes boxes from a low score on, and
+perception refines each box, as in use.  A crop shows a person if the refined box has an IoU of at least 0.5 with a
+person's, annotated or judged by eye.  With --shipped, only what MoveNet's scores in the refined box add to the verdict
+is learned.
+
+Annotations of photographs leave out many people, and box statues and posters.  Each line of `data/judged_boxes.tsv` is
+a refined proposal in a photograph held back, and what a vision-language model saw in it, shown as a cell of a contact
+sheet without annotation:
+
+    person      one person, at least head and upper body, or all that is visible of somebody who is hidden in part
+    fragment    a hand or an arm of somebody, or somebody far smaller than the box
+    several     people, none of whom the box is about
+    likeness    a statue, a doll, a drawing, a person on a screen
+    nobody      an animal, a thing, a place
+    unclear     too dark or too blurred to tell
 
 The people must be new to detector and perception, which are more certain of people they were trained on: render a data
 set with a seed of its own.  CPU recipe: 1,000 training and 200 validation frames of 8,192 and 768 crops take ten
@@ -18,10 +29,10 @@ Examples:
 import argparse
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import cache
 from pathlib import Path
 from typing import Any
 
-import cv2
 import numpy as np
 import torch
 from scipy.stats import mannwhitneyu
@@ -31,6 +42,7 @@ from torchvision.ops import box_iou
 
 from common.arrays import FloatArray
 from common.synthetic.dataset import Split
+from common.synthetic.render_shards import CropDataset
 from common.tensor_rows import TensorRows
 from common.training.recipe import Defaults, Recipe
 from common.training.run import main, on_device
@@ -47,8 +59,8 @@ from sender.perception.read import (
     predict_in_boxes,
     second_certainty,
 )
-from sender.train.photographs.composed import Frame, composed_frames, in_crowd, judged_frame
-from sender.train.photographs.dataset import PhotographDataset
+from sender.train.augment import FrameComposer
+from sender.train.photographs.dataset import Photograph, PhotographDataset, in_crowd, read_table, resized
 
 # Somewhat below the least score of a proposal in use.
 _MIN_PROPOSAL_SCORE = 0.035
@@ -69,6 +81,11 @@ _NOISE = 0.05
 # Rate of the numbers that weigh looks and opinions, over that of the network.
 _VERDICT_RATE = 10.0
 _RIDGE = 0.01
+_JUDGED = Path(__file__).parent / "data" / "judged_boxes.tsv"
+# What shows a person, nobody, and neither.
+_KINDS = ("person",), ("nobody", "likeness", "fragment"), ("several", "unclear")
+# The pictures of `openimages` were stretched to squares.  Most photographs have 4:3; their boxes were judged in it.
+_ASPECT = 4 / 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -160,33 +177,52 @@ class VerifierTraining(Recipe[VerifierNet, Examples]):
         return scores
 
 
-# The pictures of `openimages` were stretched to squares.  Most photographs have 4:3; their boxes were judged in it.
-_ASPECT = 4 / 3
+@cache
+def judged_boxes() -> Mapping[str, Mapping[str, list[list[float]]]]:
+    """Name of the photograph → what is shown → boxes: left, top, right, bottom in 0…1 of the photograph's sides."""
+    found: dict[str, dict[str, list[list[float]]]] = {}
+    for row in read_table(_JUDGED):
+        box = [float(row[side]) for side in ("left", "top", "right", "bottom")]
+        found.setdefault(row["photograph"], {}).setdefault(row["shows"], []).append(box)
+    return found
 
 
-def unstretched(frame: Frame) -> Frame:
-    """A square photograph with the proportions of most."""
-    height, width = frame.image.shape[:2]
-    size = round(width * _ASPECT**0.5), round(height / _ASPECT**0.5)
-    image = np.asarray(cv2.resize(frame.image, size, interpolation=cv2.INTER_AREA), np.uint8)
-    stretch = np.tile(np.array([size[0] / width, size[1] / height], np.float32), 2)
-    nobody = None if frame.nobody is None else frame.nobody * stretch
-    return Frame(image, frame.boxes * stretch, frame.ignored * stretch, nobody=nobody)
+def as_judged(item: Photograph) -> tuple[Photograph, bool]:
+    """A photograph with its judged boxes, and whether it has some.
+
+    `crowds` are neither people nor nobody, and nothing is known outside of all boxes; without judgements, nobody is
+    outside of the annotated ones.
+    """
+    judged = judged_boxes().get(item.name)
+    if judged is None:
+        return item, False
+    size = np.tile(np.array(item.image.shape[1::-1], np.float32), 2)
+    people, nobody, neither = (
+        size * np.array([box for kind in kinds for box in judged.get(kind, ())], np.float32).reshape(-1, 4)
+        for kinds in _KINDS
+    )
+    return replace(item, boxes=people, crowds=neither, nobody=nobody, keypoints=item.keypoints[:0]), True
 
 
-def frames_of(options: argparse.Namespace, split: Split, count: int) -> Iterator[Frame]:
-    """`count` composed frames, and photographs that neither detector nor perception were trained on.
+def frames_of(options: argparse.Namespace, split: Split, count: int) -> Iterator[tuple[Photograph, bool]]:
+    """`count` composed frames, and photographs that neither detector nor perception were trained on, as `as_judged`.
 
     Those of `openimages`, with likely proportions, are learned from, those of `people` validate.
     """
     rng = np.random.default_rng([options.seed, split == "train"])
     if options.data:
-        composed = composed_frames(options.data, split, _COMPOSED_PX, rng)
-        yield from (composed() for _ in range(count))
+        composer = FrameComposer([CropDataset([folder], split) for folder in options.data], rng, _COMPOSED_PX)
+        for image, boxes in (composer.frame() for _ in range(count)):
+            yield (
+                Photograph("people", "composed", image, boxes, boxes[:0], np.zeros((len(boxes), 17, 3), np.float32)),
+                False,
+            )
     photographs, learned = PhotographDataset(options.photographs, "val"), split == "train"
     for index in photographs.indices("openimages" if learned else "people"):
-        frame = judged_frame(photographs[index])
-        yield unstretched(frame) if learned else frame
+        frame, judged = as_judged(photographs[index])
+        height, width = frame.image.shape[:2]
+        likely = round(width * _ASPECT**0.5), round(height / _ASPECT**0.5)
+        yield (resized(frame, likely) if learned else frame), judged
 
 
 def gather(options: argparse.Namespace, split: Split, frames: int, device: torch.device) -> Examples:
@@ -195,48 +231,45 @@ def gather(options: argparse.Namespace, split: Split, frames: int, device: torch
     def observed() -> Examples:
         detector, perception = Detector.load(device=device), Perception.load(device=device)
         detector.threshold = _MIN_PROPOSAL_SCORE
-        found = [examples_of(detector, perception, frame) for frame in frames_of(options, split, frames)]
+        found = [examples_of(detector, perception, *frame) for frame in frames_of(options, split, frames)]
         rows = Examples.concatenate([each for each in found if each])
         return replace(rows, frames=torch.full_like(rows.frames, len(found)))
 
     return Examples.cached(options.out / f"examples-{split}-{options.seed}-{frames}.pt", observed)
 
 
-def examples_of(detector: Detector, perception: Perception, frame: Frame) -> Examples | None:
-    """Those of a frame, without proposals of which nobody knows; None if nothing is proposed."""
+def examples_of(detector: Detector, perception: Perception, frame: Photograph, judged: bool) -> Examples | None:
+    """Those of a frame (`frames_of`), without proposals of which nobody knows; None if nothing is proposed."""
     proposals = detector.find(frame.image, thorough=True)[:_MAX_PROPOSALS]
     if not proposals:
         return None
     first = predict_in_boxes(perception, frame.image, [proposal.box for proposal in proposals], view="plain")
     refined = predict_in_boxes(perception, frame.image, first.person_boxes(), thorough=True)
     assert isinstance(refined.output, FusedOutput)
-    person, nobody = verdicts(np.stack(refined.person_boxes()), frame)
+    person, nobody = verdicts(np.stack(refined.person_boxes()), frame, judged=judged)
     scores = torch.tensor([proposal.score for proposal in proposals])
     seen, certainty = evidence(refined.output), second_certainty(refined.output)
     return Examples(seen, person.float(), scores, certainty, torch.ones_like(scores))[person | nobody]
 
 
-def verdicts(boxes_d4: FloatArray, frame: Frame) -> tuple[Tensor, Tensor]:
+def verdicts(boxes_d4: FloatArray, frame: Photograph, *, judged: bool) -> tuple[Tensor, Tensor]:
     """(d,) whether each box shows a person of the frame, and whether it shows nobody; neither is known of some."""
-    boxes = torch.from_numpy(boxes_d4)
-    iou = largest_iou(boxes, frame.boxes)
-    if frame.nobody is None:
-        crowded = torch.from_numpy(in_crowd(boxes_d4, frame.ignored))
-        return iou >= _POSITIVE_IOU, (iou <= _NEGATIVE_IOU) & ~crowded
-    shown = torch.stack([iou, *(largest_iou(boxes, each) for each in (frame.nobody, frame.ignored))])
+    shown = torch.stack([largest_iou(boxes_d4, each) for each in (frame.boxes, frame.nobody, frame.crowds)])
+    if not judged:
+        crowded = torch.from_numpy(in_crowd(boxes_d4, frame.crowds))
+        return shown[0] >= _POSITIVE_IOU, (shown[0] <= _NEGATIVE_IOU) & ~crowded
     overlap, shows = shown.max(dim=0)
-    judged = overlap >= _JUDGED_IOU
+    alike = overlap >= _JUDGED_IOU
     # Where nobody is, the box that perception refines says little, and another perception's lies elsewhere.
     empty = (shown[1] >= _EMPTY_IOU) & (shown[[0, 2]].amax(dim=0) <= _ELSEWHERE_IOU)
-    return judged & (shows == 0), (judged & (shows == 1)) | empty
+    return alike & (shows == 0), (alike & (shows == 1)) | empty
 
 
-def largest_iou(boxes_d4: Tensor, people_n4: FloatArray) -> Tensor:
+def largest_iou(boxes_d4: FloatArray, people_n4: FloatArray) -> Tensor:
     """(d,) IoU of each box with the person that it overlaps most; 0 without people."""
-    if not len(people_n4):
-        return torch.zeros(len(boxes_d4))
-    overlaps: Tensor = box_iou(boxes_d4, torch.from_numpy(people_n4))
-    return overlaps.amax(dim=1)
+    nowhere = torch.zeros(len(boxes_d4), 1)
+    overlaps = box_iou(torch.from_numpy(boxes_d4), torch.from_numpy(people_n4))
+    return torch.cat([overlaps, nowhere], dim=1).amax(dim=1)
 
 
 def area_under_curve(score_N: Tensor, person_N: Tensor) -> float:

@@ -4,6 +4,12 @@ Two stages: mostly rendered people, whose kinds are known (preset `dressed`), th
 judged people.  Labels are sets of values: what a picture does not tell costs nothing.  The encoder starts from
 perception's stem.
 
+The photographs are those of `photographs.dataset`: of the source `people`, judged by eye in its `wears.tsv`; others of
+`people` and those of `openimages` were judged by a vision-language model that was shown them as contact sheets, in
+`data`.  The pictures that are held back there are never trained on.  One pass of perception gives keypoints, mask and
+features, which are kept; rendered people have the true ones.  Photographs are few: their framing, light and scenery are
+changed, and patches cover them.
+
 The people of the pictures that are held back of `openimages` choose how large the sets of values are that are said,
 and the attributes of which nothing is.  --export also writes the weights when the training is over.
 
@@ -16,35 +22,48 @@ Examples:
 
 import argparse
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from typing import Literal
 
+import cv2
 import numpy as np
 import torch
 from numpy.random import Generator
 from torch import Tensor
 
-from common.arrays import FloatArray, IntArray
+from common.arrays import Box, ByteArray, FloatArray, Image, IntArray
+from common.body.anatomy import REGIONS
 from common.errors import UsageError
-from common.training.checkpoint import load_checkpoint
+from common.synthetic.render_shards import CropDataset
+from common.synthetic.scene.backgrounds import degrade
+from common.tensor_rows import TensorRows
 from common.training.recipe import Defaults, Recipe
-from common.training.run import main, on_device
+from common.training.run import load_checkpoint, main, on_device
 from common.wear_kinds import VALUES
-from common.wears import USUAL
+from common.wears import UNKNOWN, USUAL, possible
 from sender.attributes.kind_reader import WEIGHTS_NAME
 from sender.attributes.kinds import (
     COVERAGE,
+    PARTS_PX,
     PHOTOGRAPH,
     RENDERED,
     KindNet,
     KindNetConfig,
+    KindViews,
     by_attribute,
+    limb_colours,
+    part_pictures,
+    part_transforms,
     smallest_set,
     tells,
 )
+from sender.perception.crop import CropBox
+from sender.perception.perception_network import FEATURE_SIZE
 from sender.perception.predictor import Perception
-from sender.train.photographs.dataset import Source
-from sender.train.worn import WornBatch, WornPeople, WornSplit, batch_of, observed, rendered_people
+from sender.train.augment import Framing, before_place, cover, moved, patch, warped
+from sender.train.photographs.dataset import Source, corners, held_out, read_image, read_json, read_table
 
 _PHOTOGRAPH_SHARE = 0.8
 _SMOOTHING = 0.05
@@ -56,6 +75,76 @@ _LEAST_SHARE = 0.004
 
 Reading = tuple[Tensor, Tensor]
 """Logits and possible values (N, L) of photographs."""
+
+
+WornSplit = Literal["train", "test"]
+"""`test` are the pictures that `sender.train.photographs.dataset` holds back."""
+_OPENIMAGES = Path(__file__).parent / "data" / "openimages_wears.tsv"
+# People whom the `wears.tsv` of `people` leaves out: smaller ones, or with few keypoints.
+_PEOPLE = Path(__file__).parent / "data" / "people_wears.tsv"
+# Pictures of Open Images are stretched to a square: width and height by the proportions that perception is surer of.
+_UNSTRETCHED = {"4:3": (480, 360), "3:4": (360, 480)}
+_BATCH = 16
+# Standard deviation of the keypoints' errors: of all together, of their scale, and of each, in crop units.
+_SHIFT, _SCALE, _EACH = 0.012, 0.06, 0.007
+_ERASED_SHARE, _FEATURES_SHARE = 0.05, 0.6
+_FRAMING = Framing(turn=0.12, log_scale=0.12, shift=0.06, log_aspect=0.17)
+# Shares of the photographs whose scenery is blurred or gone, and patches of one.
+_BLURRED, _BARE, _PATCHES = 0.085, 0.09, 0.56
+# The regions of the body of which one has to be visible to judge an attribute, by the start of their names.
+_SEEN_ON = {
+    "hair": ("face", "scalp"),
+    "headwear": ("face", "scalp"),
+    "sleeve": ("upper_arm", "forearm"),
+    "layer": ("chest",),
+    "bottom": ("thigh", "shin"),
+    "top_fit": ("chest",),
+    "bottom_fit": ("thigh", "shin"),
+    "shoes": ("foot",),
+}
+# Share of the crop's cells that such regions cover at least.
+_LEAST_SEEN = 0.0012
+
+
+@dataclass(frozen=True, slots=True)
+class JudgedPerson:
+    """A person in a photograph, and what was judged.
+
+    Args:
+        box: (4,) left, top, right, bottom, pixels.
+        kinds: (A,) possible values as bits (`common.wears.possible`).
+    """
+
+    box: Box
+    kinds: ByteArray
+
+
+@dataclass(frozen=True, slots=True)
+class WornPeople(TensorRows):
+    """N people as perception sees them.
+
+    Args:
+        picture: (N, S, S, 3) uint8 crops.
+        mask: (N, H, H) uint8 probability of the person, in 1/255.
+        keypoints: (N, 17, 3) in crop units, and the probability that each is visible.
+        features: (N, X) half precision, NaN where perception has not seen the picture.
+        kinds: (N, A) uint8 possible values as bits.
+    """
+
+    picture: Tensor
+    mask: Tensor
+    keypoints: Tensor
+    features: Tensor
+    kinds: Tensor
+
+
+@dataclass(frozen=True, slots=True)
+class WornBatch:
+    """Views, their sources (B,) as `sender.attributes.kinds.SOURCES`, and (B, L) 1 where a value is possible."""
+
+    views: KindViews
+    source: Tensor
+    possible: Tensor
 
 
 class WearsTraining(Recipe[KindNet, WornBatch]):
@@ -161,6 +250,142 @@ def read(network: KindNet, people: WornPeople) -> Reading:
             parts.append((network(seen.views, seen.source).cpu(), batch.possible))
     logits, possible = zip(*parts, strict=True)
     return torch.cat(logits), torch.cat(possible)
+
+
+def judged_people(source: Source, directory: Path, split: WornSplit) -> dict[tuple[str, str], list[JudgedPerson]]:
+    """The judged people of one split of a source, by photograph and the proportions in which boxes are pixels.
+
+    Proportions are empty where the photograph has its own.
+
+    Raises:
+        SourceError: the judgements or the annotations are missing or damaged.
+    """
+    if source == "people":
+        document = read_json(directory / "keypoints.json")
+        names = {entry["id"]: entry["file_name"] for entry in document["images"]}
+        annotations = {entry["id"]: entry for entry in document["annotations"]}
+        everything, more = list(names.values()), read_table(_PEOPLE) if split == "train" else ()
+        judged = [
+            (annotations[int(row["annotation_id"])], row) for row in (*read_table(directory / "wears.tsv"), *more)
+        ]
+        rows = [(names[annotation["image_id"]], "", np.array(annotation["bbox"]), row) for annotation, row in judged]
+    else:
+        boxes, rows = read_json(directory / "boxes.json"), []
+        everything = list(boxes)
+        for row in read_table(_OPENIMAGES):
+            name, proportions = row["photograph"], row["proportions"]
+            stretch = np.tile(np.array(_UNSTRETCHED[proportions]), 2)
+            rows.append((name, proportions, np.array(boxes[name][int(row["box"])]) * stretch, row))
+    held_back, found = held_out(everything), dict[tuple[str, str], list[JudgedPerson]]()
+    for name, proportions, box, row in rows:
+        if (name in held_back) == (split == "test"):
+            kinds = possible({attribute: [row.get(attribute, UNKNOWN)] for attribute in VALUES})
+            found.setdefault((name, proportions), []).append(JudgedPerson(corners(box.astype(np.float32)), kinds))
+    return found
+
+
+def observed(source: Source, directory: Path, split: WornSplit, perception: Perception) -> WornPeople:
+    """One pass of perception over the annotated boxes of the judged people of a source.
+
+    Raises:
+        SourceError: a judged picture, the boxes or judgements are missing or damaged.
+    """
+    parts = []
+    for (name, proportions), people in judged_people(source, directory, split).items():
+        image = read_image(directory / "images" / name if source == "people" else directory / f"{name}.jpg")
+        if proportions:
+            image = np.asarray(cv2.resize(image, _UNSTRETCHED[proportions], interpolation=cv2.INTER_LINEAR), np.uint8)
+        crops = [CropBox.around(person.box) for person in people]
+        output = perception.observe([crop.cut(image, perception.size) for crop in crops])
+        pictures, kinds = [crop.cut(image, PARTS_PX) for crop in crops], [person.kinds for person in people]
+        mask = (255 * output.mask_logits.float().sigmoid()).round().byte()
+        keypoints = torch.cat([output.keypoints_2d, output.visible_logit.sigmoid()[..., None]], dim=-1).float()
+        known = (torch.from_numpy(np.stack(each)) for each in (pictures, kinds))
+        parts.append(WornPeople(next(known), mask, keypoints, output.features().half(), next(known)))
+    return WornPeople.concatenate(parts)
+
+
+def rendered_people(directories: Sequence[Path]) -> WornPeople:
+    """Rendered crops with their true keypoints and masks, without features; what cannot be seen is unknown."""
+    names = ("image", "kinds", "visible", "keypoints_2d", "mask", "part")
+    parts = []
+    for truth in CropDataset(directories, "train").batches(_BATCH, names):
+        kinds = hidden_unknown(np.asarray(truth["kinds"], np.uint8), np.asarray(truth["part"], np.uint8))
+        visible = np.asarray(truth["visible"], np.float32)[..., None]
+        keypoints = np.concatenate([np.asarray(truth["keypoints_2d"], np.float32), visible], axis=-1)
+        mask = np.ascontiguousarray(np.asarray(truth["mask"], np.uint8)[:, ::3, ::3])
+        features = torch.full((len(kinds), FEATURE_SIZE), torch.nan, dtype=torch.float16)
+        image, known = torch.from_numpy(np.asarray(truth["image"], np.uint8)), torch.from_numpy(kinds)
+        parts.append(WornPeople(image, torch.from_numpy(mask), torch.from_numpy(keypoints), features, known))
+    return WornPeople.concatenate(parts)
+
+
+def hidden_unknown(kinds_BA: ByteArray, part_BHH: ByteArray) -> ByteArray:
+    """The kinds (B, A), with all values possible where the regions that show the attribute are hidden."""
+    everything = possible({name: [UNKNOWN] for name in VALUES})
+    out = kinds_BA.copy()
+    for row, name in enumerate(VALUES):
+        regions = [1 + index for index, region in enumerate(REGIONS) if region.startswith(_SEEN_ON[name])]
+        seen = np.isin(part_BHH, regions).mean(axis=(1, 2)) >= _LEAST_SEEN
+        out[~seen, row] = everything[row]
+    return out
+
+
+def batch_of(rows: Sequence[tuple[WornPeople, int, int]], rng: Generator | None = None) -> WornBatch:
+    """Views of people (data, row, source); with `rng` changed at random."""
+    parts, colours, features, kinds = [], [], [], []
+    for people, row, source in rows:
+        picture, mask, keypoints = (column[row].numpy() for column in (people.picture, people.mask, people.keypoints))
+        places, feature = keypoints[:, :2], people.features[row].float()
+        if rng is not None:
+            picture, mask, places = changed(rng, picture, mask, places, restaged=source == PHOTOGRAPH)
+            feature = feature if rng.random() < _FEATURES_SHARE else feature * torch.nan
+        cut = part_pictures(picture, mask, part_transforms(places))
+        if rng is not None:
+            cut[rng.random(len(cut)) < _ERASED_SHARE] = 0
+        parts.append(cut)
+        colours.append(limb_colours(picture, mask, places))
+        features.append(feature)
+        kinds.append(people.kinds[row])
+    pictures = torch.from_numpy(np.stack(parts)).float() / 255
+    views = KindViews(pictures, torch.from_numpy(np.stack(colours)), torch.stack(features))
+    return WornBatch(views, torch.tensor([source for *_, source in rows]), bits(torch.stack(kinds)))
+
+
+def changed(
+    rng: Generator, picture: Image, mask: ByteArray, places: FloatArray, *, restaged: bool
+) -> tuple[Image, ByteArray, FloatArray]:
+    """A picture with its mask and keypoints (17, 2), perhaps mirrored, by another camera, with errors of the keypoints.
+
+    Args:
+        restaged: also in another framing and scenery, with patches over it.
+    """
+    size = len(picture)
+    matrix, mirrored = (_FRAMING if restaged else Framing()).drawn(rng, np.full(2, size / 2), size, size)
+    of_mask = np.column_stack([matrix[:, :2], matrix[:, 2] * len(mask) / size])
+    picture, mask = warped(picture, matrix, size, border=0), warped(mask, of_mask, len(mask), border=0)
+    places = moved(size * places, matrix, mirrored, size)
+    if restaged:
+        # Scenery that is blurred or of one colour tells less about the clothes.
+        if (drawn := rng.random()) < _BLURRED + _BARE:
+            other = np.full_like(picture, rng.integers(0, 256, 3))
+            if drawn < _BLURRED:
+                other = np.asarray(cv2.GaussianBlur(picture, (0, 0), float(rng.uniform(3, 12))), np.uint8)
+            picture = before_place(picture, mask, other)
+        for _ in range(rng.poisson(_PATCHES)):
+            cover(picture, *patch(rng, 0.03, 0.2), rng.uniform(0, 255, 3))
+    centre = places.mean(axis=0)
+    off = centre + (places - centre) * np.exp(rng.normal(0, _SCALE))
+    noise = rng.normal(0, _SHIFT, 2) + rng.normal(0, _EACH, places.shape)
+    return degrade(rng, picture.astype(np.float32)), mask, np.asarray(off + noise, np.float32)
+
+
+def bits(kinds_NA: Tensor) -> Tensor:
+    """(N, L) 1 where a value of the attributes is possible, of (N, A) bits."""
+    columns = [
+        (kinds_NA[:, row, None].int() >> torch.arange(len(values))) & 1 for row, values in enumerate(VALUES.values())
+    ]
+    return torch.cat(columns, dim=1).float()
 
 
 def shuffled(count: int, rng: Generator) -> Iterator[int]:

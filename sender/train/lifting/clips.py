@@ -38,8 +38,8 @@ from sender.config import TrackingConfig
 from sender.perception.perception_stage import PerceptionStage
 from sender.perception.track import ObservedPerson
 from sender.semantics.refine import CropFits
-from sender.train.lifting.motions import Moving
-from sender.train.lifting.moving_people import FPS, MovingPeople, Take
+from sender.train.lifting.motions import FPS, Moving
+from sender.train.lifting.moving_people import MovingPeople, Take
 from sender.train.photographs.dataset import PhotographDataset
 
 FRAMES: Final = 64

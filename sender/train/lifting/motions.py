@@ -1,77 +1,28 @@
-"""Clips of motion for the lifting network, and their mirror images.
+"""People who move before cameras: motions, bodies and cameras at random, without any picture.
 
-Shapes: L frames of a clip, K = 17 keypoints, E = 80 entries.
+A window of a motion is played at another speed, mirrored, by a body of another shape, or with the legs of another
+motion, before a camera of any direction and focal length.
 
-People who move before cameras: motions, bodies and cameras at random, without any picture.
-
-A window of a motion is played at another speed and rate, mirrored, by a body of another shape, or with the legs of
-another motion, before a camera of any direction and focal length.
-
-Shapes: B windows, T frames, K = 17 keypoints, P = 61 entries of the pose.
+Shapes: B windows, T frames, K = 17 keypoints, E = 80 entries, P = 61 of them of the pose.
 """
 
-from collections.abc import Mapping
-from dataclasses import dataclass, replace
-from typing import Any
+from dataclasses import dataclass, fields, replace
+from typing import Final, Self
 
 import numpy as np
 import torch
 from scipy.spatial.transform import Rotation
 
 from common.arrays import BoolArray, Float64Array, FloatArray, IntArray
-from common.body.anatomy import MIRROR_SIGNS, MIRRORED_KEYPOINTS
 from common.body.label_space import LabelSpace
 from common.body.model import BodyModel, KeypointKinematics
 from common.labels import ROTATION_SCALE, group_slices
 from common.synthetic.dataset import Split, identity_rows
 from common.synthetic.motion.windows import MotionWindows
-from sender.semantics.bodies import CROSS, ENTRIES, KeypointJacobian, body_in_crop, crop_entries, orientation
+from sender.semantics.bodies import CROSS, ENTRIES, KeypointJacobian, orientation
 
-_SIGNS = np.array(MIRROR_SIGNS, np.float32)
-_KEYPOINTS = ("keypoints_sigma", "visible_logit", "joints_log_variance", "joint_depth")
-_POINTS = ("joints_3d", "keypoints")
+FPS: Final = 30
 MIRRORED_CONTACTS = [2, 3, 0, 1]
-
-
-def mirrored(clip: Mapping[str, Any], space: LabelSpace) -> dict[str, Any]:
-    """A clip's arrays (`sender.train.lifting.clips`), as if its pictures had been mirrored."""
-    left, top, side, roll = clip["crop"].T
-    changed: dict[str, Any] = {name: clip[name][:, MIRRORED_KEYPOINTS] for name in _KEYPOINTS}
-    changed |= {name: clip[name][:, MIRRORED_KEYPOINTS] * _SIGNS for name in _POINTS}
-    changed["keypoints_2d"] = np.array([1, 0]) + clip["keypoints_2d"][:, MIRRORED_KEYPOINTS] * (-1, 1)
-    # Of whom nothing was fitted, all entries are 0, and stay it.
-    entries = np.where(clip["entries"].any(1, keepdims=True), _entries(clip["entries"], space), 0)
-    body = np.pad(clip["body"], ((0, 0), (ENTRIES - clip["body"].shape[1], 0)))
-    return {
-        **clip,
-        **changed,
-        "view": 1 - clip["view"],
-        "crop": np.stack([clip["camera"][0] - left - side, top, side, -roll], 1),
-        "entries": entries.astype(np.float32),
-        "log_sigma": _exchanged(clip["log_sigma"]),
-        "turn": clip["turn"] * _SIGNS * _SIGNS[:, None],
-        "body": _entries(body, space)[:, -clip["body"].shape[1] :],
-        "pelvis": clip["pelvis"] * _SIGNS,
-        "up": clip["up"] * _SIGNS,
-        "contacts": clip["contacts"][:, MIRRORED_CONTACTS],
-    }
-
-
-def _entries(entries: FloatArray, space: LabelSpace) -> FloatArray:
-    """(L, E) of the mirrored bodies."""
-    focal = torch.ones(len(entries))
-    return crop_entries(space, body_in_crop(space, torch.from_numpy(entries), focal).mirrored(), focal).numpy()
-
-
-def _exchanged(log_sigma: FloatArray) -> FloatArray:
-    """(L, E) with the limbs' of the other side."""
-    groups, exchanged = group_slices(), log_sigma.copy()
-    for limb in ("arm", "leg"):
-        left, right = groups[f"left_{limb}"], groups[f"right_{limb}"]
-        exchanged[:, left], exchanged[:, right] = log_sigma[:, right], log_sigma[:, left]
-    return exchanged
-
-
 _GROUPS = group_slices()
 _POSE = _GROUPS["torso"].start
 # Of the pose: the legs, and what the curls of fingers are in.
@@ -113,6 +64,12 @@ class Moving:
     focal: FloatArray
     still: BoolArray
 
+    def at(self, *rows: IntArray) -> Self:
+        """Windows (B,); or of windows (B, 1) some frames (B, T)."""
+        of_frames = {item.name: getattr(self, item.name) for item in fields(self)}
+        of_windows = {name: of_frames.pop(name)[rows[0].ravel()] for name in ("size", "focal", "still")}
+        return type(self)(**of_windows, **{name: each[rows] for name, each in of_frames.items()})
+
     @property
     def places(self) -> FloatArray:
         """(B, T, K, 2) of the keypoints in the picture, widths from the principal point."""
@@ -142,32 +99,29 @@ class Motions:
         self._legs_m = _leg_lengths(model)
         self._by_curl = space.encode_pose(torch.eye(3).expand(5, 22, 3, 3), torch.eye(5)[:, 1:]).numpy()
         self._by_curl = (self._by_curl[1:] - self._by_curl[:1])[:, _HANDS]
-        starts, clips = windows.starts(split, 1)
-        self._clips, first, lengths = np.unique(clips, return_index=True, return_counts=True)
-        kinds = np.array(windows.kinds)[self._clips]
+        rows, clips = windows.starts(split, 1)
+        _, first, lengths = np.unique(clips, return_index=True, return_counts=True)
+        kinds = np.array(windows.kinds)[clips[first]]
         frames = {kind: lengths[kinds == kind].sum() for kind in np.unique(kinds)}
-        self._share = np.array(
-            [length * frames[kind] ** (_BALANCE - 1) for kind, length in zip(kinds, lengths, strict=True)]
-        )
-        self._share = self._share / self._share.sum()
-        self._last, self._first = lengths - 1, first
-        self._no_fingers = np.isnan(windows.curl[starts[first], 0])
-        parts = [_encoded(space, windows, starts[row : row + _BATCH]) for row in range(0, len(starts), _BATCH)]
-        # Of the motions (0), and of their mirror images (1).
+        share = np.array([length * frames[kind] ** (_BALANCE - 1) for kind, length in zip(kinds, lengths, strict=True)])
+        # The clips, and their mirror images.
+        self._share, self._last = np.tile(share / share.sum() / 2, 2), np.tile(lengths - 1, 2)
+        self._first = np.concatenate([first, first + len(rows)])
+        self._no_fingers = np.tile(np.isnan(windows.curl[rows[first], 0]), 2)
+        parts = [_encoded(space, windows, rows[row : row + _BATCH]) for row in range(0, len(rows), _BATCH)]
         self._pose, self._root, self._place = (
-            np.stack([np.concatenate([part[side][index] for part in parts]) for side in range(2)]) for index in range(3)
+            np.concatenate([part[side][index] for side in range(2) for part in parts]) for index in range(3)
         )
-        contacts = np.asarray(windows.contacts)[starts]
-        self._contacts = np.stack([contacts, contacts[:, MIRRORED_CONTACTS]])
+        contacts = np.asarray(windows.contacts)[rows]
+        self._contacts = np.concatenate([contacts, contacts[:, MIRRORED_CONTACTS]])
 
-    def draw(self, count: int, frames: int, rng: np.random.Generator, fps: float | None = None) -> Moving:
-        """`count` windows of as many frames, each before a camera; at a rate `fps`, or else at one by chance."""
-        even = np.arange(frames) / fps if fps else None
-        time_s = _times(count, frames, rng) if even is None else np.tile(even, (count, 1))
+    def draw(self, count: int, frames: int, rng: np.random.Generator) -> Moving:
+        """`count` windows of as many frames, each before a camera."""
+        time_s = np.tile(np.arange(frames) / FPS, (count, 1))
         pose, root, place, contacts = self._motion(time_s, rng)
         shape = self._shapes[rng.integers(len(self._shapes), size=count)]
         shape = (shape + rng.normal(0, 0.2, shape.shape)).astype(np.float32)
-        place = place * (_with_mean(shape) @ self._legs_m / self._legs_m[0])[:, None, None]
+        place = place * (1 + shape @ self._legs_m[1:] / self._legs_m[0])[:, None, None]
         body = np.concatenate([np.broadcast_to(shape[:, None], (count, frames, shape.shape[1])), pose], -1)
         turned, size, focal = _cameras(count, rng)
         turn = turned[:, None] @ root
@@ -206,18 +160,18 @@ class Motions:
     ) -> tuple[FloatArray, FloatArray, FloatArray, BoolArray]:
         """Pose (B, T, P), orientation (B, T, 3, 3), position (B, T, 3) and contacts (B, T, 4) in the world."""
         count = len(time_s)
-        clip, mirrored = rng.choice(len(self._clips), count, p=self._share), rng.integers(2, size=(count, 1))
+        clip = rng.choice(len(self._share), count, p=self._share)
         speed = np.exp(rng.uniform(np.log(0.7), np.log(1.4), (count, 1)))
         begin = rng.uniform(0, 1, count) * self._last[clip]
         # A motion that is too short is played forwards and backwards.
         last = np.maximum(self._last[clip], 1)[:, None]
-        played = last - np.abs((begin[:, None] + 30 * speed * time_s) % (2 * last) - last)
+        played = last - np.abs((begin[:, None] + FPS * speed * time_s) % (2 * last) - last)
         before = np.minimum(played.astype(int), np.maximum(self._last[clip][:, None] - 1, 0))
         after, rest = np.minimum(before + 1, self._last[clip][:, None]), (played - before)[..., None].astype(np.float32)
         rows = self._first[clip][:, None]
 
         def between(array: FloatArray) -> FloatArray:
-            return np.asarray(array[mirrored, rows + before] * (1 - rest) + array[mirrored, rows + after] * rest)
+            return np.asarray(array[rows + before] * (1 - rest) + array[rows + after] * rest)
 
         pose = between(self._pose)
         curl = rng.normal(0, 0.25, (count, 1, 4)).astype(np.float32) * self._no_fingers[clip][:, None, None]
@@ -225,7 +179,7 @@ class Motions:
         changed = rng.random(count) < _OTHER_LEGS
         pose[changed, :, _LEGS] = pose[rng.permutation(count)][changed, :, _LEGS]
         root = orientation(between(self._root).reshape(-1, 6), CROSS).reshape(*played.shape, 3, 3)
-        return pose, root, between(self._place), self._contacts[mirrored, rows + np.rint(played).astype(int)]
+        return pose, root, between(self._place), self._contacts[rows + np.rint(played).astype(int)]
 
 
 def _encoded(
@@ -246,21 +200,6 @@ def _leg_lengths(model: BodyModel) -> FloatArray:
     """(11,) height of the root above the ankles in the rest pose, metres, of the mean shape and by its coefficients."""
     joints = model.rest_joints
     return np.asarray(joints[:, 18, 1] - joints[:, 0, 1], np.float32)
-
-
-def _with_mean(shape: FloatArray) -> FloatArray:
-    return np.concatenate([np.ones_like(shape[:, :1]), shape], 1)
-
-
-def _times(count: int, frames: int, rng: np.random.Generator) -> Float64Array:
-    """(B, T) seconds, at 6 to 60 frames a second, not quite even, some frames left out."""
-    step_s = np.exp(-rng.uniform(np.log(6), np.log(60), (count, 1)))
-    uneven = np.exp(rng.normal(0, 1, (count, frames)) * rng.choice([0.0, 0.05, 0.2], (count, 1)))
-    left_out = np.where(
-        rng.random((count, frames)) < rng.choice([0.0, 0.1], (count, 1)), rng.uniform(2, 5, (count, frames)), 1
-    )
-    steps = step_s * uneven * left_out
-    return np.asarray(np.cumsum(steps, 1) - steps[:, :1])
 
 
 def _cameras(count: int, rng: np.random.Generator) -> tuple[FloatArray, FloatArray, FloatArray]:

@@ -29,9 +29,9 @@ from common.synthetic.motion.windows import MotionWindows
 from common.synthetic.renderer import Figure, Renderer, View
 from common.synthetic.scene.backgrounds import BackgroundBank, degrade, make_background
 from common.synthetic.scene.scene import Dresser, occluder, worn_figure
-from sender.train.lifting.motions import Motions, Moving
-from sender.train.photographs.crops import perspective
-from sender.train.photographs.dataset import PhotographDataset
+from sender.train.augment import perspective
+from sender.train.lifting.motions import FPS, Motions, Moving
+from sender.train.photographs.dataset import Photograph, PhotographDataset
 
 # Side of the picture that a camera which turns sees parts of, over the longer side of its frames.
 _WIDER: Final = 1.5
@@ -40,37 +40,27 @@ _PANORAMAS, _PHOTOGRAPHS = 0.4, 0.35
 _DRAWN_PX, _TRIES, _PATCH = 320, 20, (0.3, 0.8)
 
 
-class Backgrounds:
-    """Draws places (`photographs`: those of panoramas and of `openimages`; None: all are drawn)."""
-
-    def __init__(self, photographs: PhotographDataset | None) -> None:
-        self._photographs = photographs
-
-    def draw(self, rng: np.random.Generator, camera: Camera, up: FloatArray) -> FloatArray:
-        """A square (S, S, 3) with the camera's focal length, larger than its frames; `up` (3,) in camera space."""
-        side, kind = round(_WIDER * max(camera.width, camera.height)), rng.random()
-        patch = None
-        if self._photographs and kind < _PANORAMAS:
-            return _view(rng, self._photographs, camera, up, side)
-        if self._photographs and kind < _PANORAMAS + _PHOTOGRAPHS:
-            patch = _patch(rng, self._photographs)
-        patch = make_background(rng, _DRAWN_PX) if patch is None else patch
-        return np.asarray(cv2.resize(patch, (side, side), interpolation=cv2.INTER_LINEAR), np.float32)
-
-
-def _view(
-    rng: np.random.Generator, photographs: PhotographDataset, camera: Camera, up: FloatArray, side: int
+def place_of(
+    rng: np.random.Generator, photographs: PhotographDataset | None, camera: Camera, up: FloatArray
 ) -> FloatArray:
-    """What the camera sees of a panorama, in a random direction."""
-    panorama = photographs[int(rng.choice(photographs.indices("panoramas")))].image
-    pitch, roll = math.asin(float(np.clip(up[2], -1, 1))), -math.atan2(float(up[0]), -float(up[1]))
-    view = 2 * math.atan(side / 2 / camera.focal_px)
-    return perspective(panorama, float(rng.uniform(-np.pi, np.pi)), pitch, roll, view, side).astype(np.float32)
+    """A square (S, S, 3) with the camera's focal length, larger than its frames; `up` (3,) in camera space.
+
+    It is a panorama in a random direction, a part of a photograph, or drawn (`photographs` None: always drawn).
+    """
+    side, kind, place = round(_WIDER * max(camera.width, camera.height)), rng.random(), None
+    if photographs and kind < _PANORAMAS:
+        panorama = photographs[int(rng.choice(photographs.indices("panoramas")))].image
+        pitch, roll = math.asin(float(np.clip(up[2], -1, 1))), -math.atan2(float(up[0]), -float(up[1]))
+        view = 2 * math.atan(side / 2 / camera.focal_px)
+        return perspective(panorama, float(rng.uniform(-np.pi, np.pi)), pitch, roll, view, side).astype(np.float32)
+    if photographs and kind < _PANORAMAS + _PHOTOGRAPHS:
+        place = _empty_part(rng, photographs[int(rng.choice(photographs.indices("openimages")))])
+    place = make_background(rng, _DRAWN_PX) if place is None else place
+    return np.asarray(cv2.resize(place, (side, side), interpolation=cv2.INTER_LINEAR), np.float32)
 
 
-def _patch(rng: np.random.Generator, photographs: PhotographDataset) -> Image | None:
+def _empty_part(rng: np.random.Generator, photograph: Photograph) -> Image | None:
     """A square of a photograph in which nobody is annotated; None if none is found."""
-    photograph = photographs[int(rng.choice(photographs.indices("openimages")))]
     height, width = photograph.image.shape[:2]
     taken = np.concatenate([photograph.boxes, photograph.crowds])
     for _ in range(_TRIES):
@@ -93,7 +83,6 @@ def _lens(focal_px: float, width: int, height: int) -> Float64Array:
     return np.array([[focal_px, 0, width / 2], [0, focal_px, height / 2], [0, 0, 1]])
 
 
-FPS: Final = 30
 _SIDE_PX: Final = 640
 _DRESSED_SHARE, _OCCLUDED_SHARE = 0.5, 0.15
 # Of cameras that are held in a hand, and of those that follow the person as well.
@@ -126,11 +115,6 @@ class Take:
     held: Float64Array
     person_px: float
 
-    @property
-    def keypoints(self) -> FloatArray:
-        """(T, 17, 3) metres in camera space."""
-        return np.asarray(self.moving.keypoints[0] + self.moving.pelvis[0, :, None])
-
 
 class MovingPeople:
     """Draws clips of a split.
@@ -146,7 +130,7 @@ class MovingPeople:
         self._motions, self._model, self._space = Motions(windows, split), BodyModel.load(), LabelSpace.load()
         self._renderer = Renderer(Canvas.from_model(self._model))
         self._dressers = [Dresser(self._renderer.canvas, dressed) for dressed in (False, True)]
-        self._places = Backgrounds(photographs)
+        self._photographs = photographs
         self._textures = BackgroundBank(np.random.default_rng(0), 12)
 
     def take(self, rng: np.random.Generator, frames: int, *, still: bool = False) -> Take:
@@ -156,7 +140,7 @@ class MovingPeople:
             still: the camera stands still; else a third of all cameras is held in a hand.
         """
         while True:
-            moving = self._motions.draw(1, frames, rng, FPS)
+            moving = self._motions.draw(1, frames, rng)
             held = np.tile(np.eye(3), (frames, 1, 1)) if still else _held(rng, moving)
             moving = _turned(moving, held)
             enough = (moving.inside[0].sum(-1) >= _LEAST_INSIDE).mean() >= _LEAST_SHARE
@@ -177,7 +161,7 @@ class MovingPeople:
         """Yields the frames (H, W, 3) of a take: somebody dressed at random, in a place, with a camera's errors."""
         camera, up = take.camera, take.moving.up[0]
         outfit, light = self._dressers[int(rng.random() < _DRESSED_SHARE)].draw(rng)
-        place = self._places.draw(rng, camera, take.held[0].T.astype(np.float32) @ up[0])
+        place = place_of(rng, self._photographs, camera, take.held[0].T.astype(np.float32) @ up[0])
         front = occluder(rng, _SIDE_PX, self._textures) if rng.random() < _OCCLUDED_SHARE else None
         seed = int(rng.integers(1 << 31))
         for frame, (vertices, skeleton) in enumerate(self._posed(take.body)):

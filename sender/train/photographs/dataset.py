@@ -38,6 +38,8 @@ PSEUDO = 3
 _FORMAT = 3
 # Longest side of a stored picture; larger ones are scaled down, panoramas never.
 _SIDE_PX = 640
+# A proposal with more than this share of its area in a crowd's box is in it.
+_IN_CROWD = 0.5
 # Share of each source that is the validation split.
 _HELD_OUT = 100 / 604
 
@@ -142,13 +144,23 @@ def read_openimages(directory: Path) -> Iterator[Photograph]:
 
 def is_crowd(boxes_n4: FloatArray) -> BoolArray:
     """(n,) bool: boxes much wider than high, or around two others; most of those hold several people, not one."""
-    width, height = boxes_n4[:, 2] - boxes_n4[:, 0], boxes_n4[:, 3] - boxes_n4[:, 1]
-    low = np.maximum(boxes_n4[:, None, :2], boxes_n4[None, :, :2])
-    high = np.minimum(boxes_n4[:, None, 2:], boxes_n4[None, :, 2:])
-    area = width * height
-    inside = (high - low).clip(0).prod(axis=2) > 0.85 * area[None]
-    around = (inside & (area[None] < 0.5 * area[:, None])).sum(axis=1)
+    width, height = (boxes_n4[:, 2:] - boxes_n4[:, :2]).T
+    smaller = (width * height)[:, None] < 0.5 * width * height
+    around = ((shares_inside(boxes_n4, boxes_n4) > 0.85) & smaller).sum(axis=0)
     return np.asarray((width > 1.3 * height) | (around >= 2), np.bool_)
+
+
+def in_crowd(found_d4: FloatArray, crowds_m4: FloatArray) -> BoolArray:
+    """(d,) detections of which more than half lies in a crowd's box."""
+    return np.asarray((shares_inside(found_d4, crowds_m4) > _IN_CROWD).any(axis=1))
+
+
+def shares_inside(found_d4: FloatArray, boxes_m4: FloatArray) -> FloatArray:
+    """(d, m) share of each detection's area that lies in each box."""
+    low = np.maximum(found_d4[:, None, :2], boxes_m4[None, :, :2])
+    high = np.minimum(found_d4[:, None, 2:], boxes_m4[None, :, 2:])
+    area = (found_d4[:, 2:] - found_d4[:, :2]).prod(axis=1).clip(1e-6)
+    return np.asarray((high - low).clip(0).prod(axis=2) / area[:, None], np.float32)
 
 
 def read_panoramas(directory: Path) -> Iterator[Photograph]:
@@ -189,13 +201,17 @@ def convert(folders: dict[Source, Path], out: Path) -> int:
 
 
 def scaled(photograph: Photograph, side: int) -> Photograph:
-    """The photograph, scaled down with its annotations if it is longer than `side` and no panorama."""
+    """The photograph, scaled down if it is longer than `side` and no panorama."""
     height, width = photograph.image.shape[:2]
     factor = side / max(height, width)
     if factor >= 1 or photograph.source == "panoramas":
         return photograph
-    size = max(1, round(width * factor)), max(1, round(height * factor))
-    stretch = np.array([size[0] / width, size[1] / height], np.float32)
+    return resized(photograph, (max(1, round(width * factor)), max(1, round(height * factor))))
+
+
+def resized(photograph: Photograph, size: tuple[int, int]) -> Photograph:
+    """The photograph and its annotations at another width and height."""
+    stretch = (np.array(size) / photograph.image.shape[1::-1]).astype(np.float32)
     return replace(
         photograph,
         image=np.asarray(cv2.resize(photograph.image, size, interpolation=cv2.INTER_AREA), np.uint8),

@@ -28,9 +28,16 @@ from common.io.files import atomic_write
 from sender.perception.detect import Detector
 from sender.perception.predictor import Perception
 from sender.perception.read import Verifier, predict_in_boxes
-from sender.train.photographs.composed import shares_inside
-from sender.train.photographs.crops import people_of
-from sender.train.photographs.dataset import INDEX, PIXELS, PSEUDO, Photograph, PhotographDataset, read_json
+from sender.train.crops import people_of
+from sender.train.photographs.dataset import (
+    INDEX,
+    PIXELS,
+    PSEUDO,
+    Photograph,
+    PhotographDataset,
+    read_json,
+    shares_inside,
+)
 
 # People with a shorter longer side of the box are not read.
 _MIN_SIDE_PX = 48
@@ -87,20 +94,15 @@ class FalseProposals:
     def of(self, item: Photograph) -> FloatArray:
         """(k, 4) boxes of a photograph, in its pixels, the detector's surest first."""
         found = self._detector.find(item.image)
-        annotated = np.concatenate([item.boxes, item.crowds])
-        free = [each for each in found if _is_free(each.box, annotated)][:_MAX_PROPOSALS]
-        if not free:
-            return np.zeros((0, 4), np.float32)
-        boxes = [proposal.box for proposal in free]
-        output = predict_in_boxes(self._perception, item.image, boxes).output
-        presence = self._verifier.presence(output, [proposal.score for proposal in free])
-        return np.stack(boxes)[presence <= _MAX_PRESENCE].astype(np.float32).reshape(-1, 4)
-
-
-def _is_free(box: FloatArray, annotated_n4: FloatArray) -> bool:
-    """Whether a box is large enough and hardly in any annotated one."""
-    large = (box[2:] - box[:2]).max() >= _MIN_PROPOSAL_PX
-    return bool(large and (shares_inside(box[None], annotated_n4) <= _MAX_SHARED).all())
+        boxes = np.array([each.box for each in found], np.float32).reshape(-1, 4)
+        large = (boxes[:, 2:] - boxes[:, :2]).max(axis=1, initial=0) >= _MIN_PROPOSAL_PX
+        apart = (shares_inside(boxes, np.concatenate([item.boxes, item.crowds])) <= _MAX_SHARED).all(axis=1)
+        free = np.flatnonzero(large & apart)[:_MAX_PROPOSALS]
+        if not len(free):
+            return boxes[:0]
+        output = predict_in_boxes(self._perception, item.image, list(boxes[free])).output
+        presence = self._verifier.presence(output, [found[row].score for row in free])
+        return boxes[free[presence <= _MAX_PRESENCE]]
 
 
 def convert(photographs: Path, out: Path, perception: Perception) -> None:

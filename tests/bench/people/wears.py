@@ -34,7 +34,7 @@ from sender.perception.predictor import Perception
 from sender.perception.read import predict_in_boxes
 from sender.perception.track import ObservedPerson, TrackedPerson
 from sender.train.photographs.dataset import read_image
-from sender.train.worn import JudgedPerson, judged_people
+from sender.train.wears import JudgedPerson, judged_people
 from tests.bench import report
 
 _QUICK = 25
@@ -121,10 +121,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _work(options: argparse.Namespace) -> None:
     reader, perception = KindReader.load(), Perception.load()
     stage = PerceptionStage.load(TrackingConfig(quality="full"))
-    held_back = list(judged_people(options.photographs, "test").items())[: _QUICK if options.quick else None]
+    held_back = list(judged_people("people", options.photographs, "test").items())[: _QUICK if options.quick else None]
     in_boxes: list[Reading] = []
     of_product: list[Reading] = []
-    for name, people in held_back:
+    for (name, _), people in held_back:
         image = read_image(options.photographs / "images" / name)
         in_boxes += annotated(reader, perception, image, people)
         of_product += product(reader, stage, image, people)

@@ -11,7 +11,7 @@ from sender.attributes.kind_reader import KindReader
 from sender.perception.crop import CropBox
 from sender.perception.predictor import Perception
 from sender.perception.track import ObservedPerson, TrackedPerson
-from sender.train.worn import hidden_unknown
+from sender.train.wears import hidden_unknown
 
 _SEED = SEED_RANGES["test"].start + 77
 _WORN_PX, _WEARERS = 192, 48

@@ -31,7 +31,7 @@ from sender.perception.read import Verifier, predict_in_boxes
 from sender.semantics.confidence import LIMBS
 from sender.semantics.lifter import Lifter
 from sender.semantics.semantics_stage import SemanticsStage
-from sender.train.photographs.composed import FrameComposer
+from sender.train.augment import FrameComposer
 from tests.bench.face.__main__ import rendered_faces, unexplained
 from tests.bench.hands.__main__ import fitted_errors
 from tests.bench.measures import centred, mean_distance_mm

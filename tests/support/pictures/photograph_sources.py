@@ -9,7 +9,7 @@ import pytest
 
 from common.wear_kinds import VALUES
 from common.wears import UNKNOWN
-from sender.train import worn as worn_people
+from sender.train import wears
 from sender.train.photographs.dataset import SOURCES, Source
 
 
@@ -50,8 +50,8 @@ def write_judgements(folders: dict[Source, Path], monkeypatch: pytest.MonkeyPatc
     more = folders["people"] / "more_wears.tsv"
     for path, judged in ((folders["people"] / "wears.tsv", lines[:-3]), (more, lines[-3:])):
         path.write_text("\n".join([header, *judged]) + "\n")
-    monkeypatch.setattr(worn_people, "_PEOPLE", more)
+    monkeypatch.setattr(wears, "_PEOPLE", more)
     there = folders["openimages"] / "wears.tsv"
     lines = [f"id{number}\t0\t{('4:3', '3:4')[number % 2]}\t{kinds}" for number in range(count)]
     there.write_text("\n".join([f"photograph\tbox\tproportions\t{columns}", *lines]) + "\n")
-    monkeypatch.setattr(worn_people, "_OPENIMAGES", there)
+    monkeypatch.setattr(wears, "_OPENIMAGES", there)

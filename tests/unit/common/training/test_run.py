@@ -11,12 +11,11 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from common.errors import OutputError, UsageError
-from common.training.checkpoint import load_checkpoint
-from common.training.recipe import loaded
-from common.training.run import Run, parse, train, warm_cosine
+from common.training.recipe import ConvolutionMuon, loaded, muon_and_adamw
+from common.training.run import AveragedNetwork, Run, load_checkpoint, parse, save_checkpoint, train, warm_cosine
 from common.weights.loader import load_weights
 from common.weights.manifest import WEIGHTS_DIRECTORY, read_manifest
 from tests.support.training.pretended_gpu import on_gpu, pretended_gpu
@@ -113,21 +112,6 @@ def test_finished_training_takes_no_further_step_and_none_only_evaluates(tmp_pat
     assert scores(tmp_path / "new")["steps"] == 0
 
 
-def test_resuming_from_a_damaged_checkpoint_is_refused(tmp_path: Path) -> None:
-    train(ToyTraining, flags(tmp_path, "--steps", "1"))
-    path = tmp_path / "toy.pt"
-    path.write_bytes(path.read_bytes()[:500])
-    with pytest.raises(UsageError, match=r"cannot resume from .*toy\.pt"):
-        train(ToyTraining, flags(tmp_path, "--steps", "2", "--resume"))
-
-
-def test_folder_that_is_a_file_is_reported(tmp_path: Path) -> None:
-    toy = ToyTraining(flags(tmp_path, "--steps", "0"), torch.device("cpu"))
-    (tmp_path / "taken").write_text("")
-    with pytest.raises(OutputError, match="cannot write"):
-        Run(toy, toy.prepare(), tmp_path / "taken" / "toy.pt").train()
-
-
 def test_learning_rate_rises_and_falls_in_every_group(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     rates: list[list[float]] = []
     monkeypatch.setattr(ToyTraining, "defaults", replace(ToyTraining.defaults, warm_share=0.2))
@@ -206,3 +190,88 @@ def test_processes_prepare_batches_of_their_own() -> None:
     again = loaded(draws, seed=5, processes=2)
     assert next(again).y.tolist() == drawn[0].y.tolist()
     again.close()
+
+
+def moved(average: AveragedNetwork[nn.Linear]) -> float:
+    """How far one update goes from a network of zeros towards one of ones."""
+    source = nn.Linear(1, 1)
+    nn.init.zeros_(average.network.weight)
+    nn.init.ones_(source.weight)
+    average.update(source)
+    return float(average.network.weight)
+
+
+def test_average_follows_quickly_at_first_and_slowly_later() -> None:
+    average = AveragedNetwork(nn.Linear(1, 1), decay=0.99)
+    assert moved(average) > 0.5
+    average.steps = 10_000
+    assert moved(average) == pytest.approx(0.01)
+
+
+def test_average_resumes_from_its_state() -> None:
+    first, second = (AveragedNetwork(nn.BatchNorm1d(2)) for _ in range(2))
+    source = nn.BatchNorm1d(2)
+    for _ in range(3):
+        source(torch.randn(8, 2))
+        first.update(source)
+    second.load_state_dict(first.state_dict())
+    assert second.steps == first.steps == 3
+    state = first.network.state_dict()
+    assert all(torch.equal(value, second.network.state_dict()[name]) for name, value in state.items())
+    assert state["num_batches_tracked"] == 3
+    assert not torch.equal(first.network.state_dict()["running_mean"], torch.zeros(2))
+
+
+def test_failed_save_keeps_the_previous_checkpoint(tmp_path: Path) -> None:
+    path = tmp_path / "deep" / "run.pt"
+    save_checkpoint(path, {"step": 1})
+    with pytest.raises(AttributeError):
+        save_checkpoint(path, {"step": lambda: 2})
+    assert load_checkpoint(path) == {"step": 1}
+    assert list(path.parent.iterdir()) == [path]
+    with pytest.raises(OutputError, match="cannot write"):
+        save_checkpoint(path / "below.pt", {})
+
+
+def test_truncated_or_missing_checkpoint_is_reported(tmp_path: Path) -> None:
+    path = tmp_path / "run.pt"
+    with pytest.raises(UsageError, match=r"cannot resume from .*run\.pt"):
+        load_checkpoint(path)
+    save_checkpoint(path, {"weight": torch.ones(1000)})
+    path.write_bytes(path.read_bytes()[:500])
+    with pytest.raises(UsageError, match=r"cannot resume from .*run\.pt"):
+        load_checkpoint(path)
+
+
+@pytest.mark.parametrize("memory", [torch.contiguous_format, torch.channels_last])
+def test_update_of_a_convolution_is_that_of_its_matrix(memory: torch.memory_format) -> None:
+    torch.manual_seed(0)
+    weight = nn.Parameter(torch.randn(8, 6, 3, 3).contiguous(memory_format=memory))
+    matrix = nn.Parameter(weight.detach().flatten(1).clone())
+    ours = ConvolutionMuon([weight], lr=0.1)
+    theirs = torch.optim.Muon([matrix], lr=0.1, weight_decay=0.0, adjust_lr_fn="match_rms_adamw")
+    before = weight.detach().clone()
+    for _ in range(3):
+        weight.grad = torch.randn_like(weight)
+        matrix.grad = weight.grad.flatten(1).clone()
+        ours.step()
+        theirs.step()
+    torch.testing.assert_close(weight.flatten(1), matrix)
+    assert 0.02 < float((weight.detach() - before).square().mean().sqrt()) < 0.08
+
+
+def test_wide_convolutions_get_muon_and_every_weight_is_optimised_once() -> None:
+    network = nn.ModuleDict(
+        {
+            "first": nn.Conv2d(3, 64, 3),
+            "wide": nn.Conv2d(64, 48, 3),
+            "modulation": nn.Conv2d(64, 64, 1),
+            "up": nn.ConvTranspose2d(48, 64, 2),
+        }
+    )
+    matrices, others = muon_and_adamw(network, 1e-3, (nn.Conv2d,))
+    assert isinstance(matrices, ConvolutionMuon)
+    assert [one.shape for one in matrices.param_groups[0]["params"]] == [(48, 64 * 9)]
+    assert len(others.param_groups[0]["params"]) == 7
+    (alone,) = muon_and_adamw(nn.Conv2d(3, 4, 1), 1e-3)
+    assert isinstance(alone, torch.optim.AdamW)

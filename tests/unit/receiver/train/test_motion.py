@@ -19,9 +19,18 @@ from common.synthetic.motion.poses import clips
 from common.synthetic.motion.windows import open_windows, write_windows
 from common.training.run import parse
 from receiver.train import motion
-from receiver.train.motion import MotionTraining
-from receiver.train.motion_errors import LAG_S, Errors, received_labels
-from receiver.train.motion_samples import FPS, Clips, Joints, Wanted, samples
+from receiver.train.motion import (
+    FPS,
+    LAG_S,
+    Clips,
+    Errors,
+    Joints,
+    MotionTraining,
+    Samples,
+    Wanted,
+    received_labels,
+    samples,
+)
 from tests.support.motion.label_motion import frame_of, person
 from tests.support.motion.made_motion import gliding, labels_of
 from tests.support.training.training_examples import flags_of_examples, train_on_gpu
@@ -56,33 +65,43 @@ def perceived(tmp_path: Path) -> Path:
     return tmp_path / "perceived"
 
 
-def clips_of(folder: Path, received: FloatArray = STANDING) -> Clips:
-    return Clips(open_windows(folder), "train", LabelSpace.load(), received)
+def sampled(
+    folder: Path, rate: float, errors: Errors = NO_ERRORS, received: FloatArray | None = None, **wanted: float
+) -> Samples:
+    """Samples 0.2 s after the newest labels, of windows or of received clips; `wanted` are some of its numbers."""
+    numbers = dict.fromkeys(("noise", "stays", "perceived", "coarse", "ahead_s"), 0.0) | {"after_s": 0.2} | wanted
+    columns = {name: torch.full((64,), value) for name, value in numbers.items()}
+    of_received, rates = torch.full((64,), received is not None), torch.full((64,), rate)
+    clips = Clips(open_windows(folder), "train", LabelSpace.load(), STANDING if received is None else received)
+    everything = Wanted(rates, received=of_received, varied=False, **columns)
+    return samples(clips, errors, everything, torch.Generator().manual_seed(0))
+
+
+def assert_glides(samples: Samples, after_s: torch.Tensor) -> None:
+    """Somebody of the windows, or their mirror image, goes on after the newest labels for so long."""
+    moved = (samples.first.position - samples.now.position)[:, 0].abs()
+    torch.testing.assert_close(moved, SPEED_MPS * after_s, atol=1e-4, rtol=1e-3)
 
 
 def test_poses_are_those_of_the_clip(folder: Path) -> None:
-    windows = open_windows(folder)
-    moving = clips_of(folder)
-    joints = Joints()(moving.poses[torch.arange(3)], torch.ones(3))
-    np.testing.assert_allclose(joints[:, :22].numpy(), windows.joints[:3], atol=1e-3)
-    mirrored = Joints()(moving.mirrored[torch.arange(1)], torch.ones(1))
-    torch.testing.assert_close(mirrored[0, 0], joints[0, 0] * torch.tensor([-1.0, 1, 1]))
+    windows, space = open_windows(folder), LabelSpace.load()
+    moving = Clips(windows, "train", space, STANDING)
+    half = len(moving.poses) // 2
+    joints, mirrored = (Joints(space)(moving.poses[first : first + 3], torch.ones(3)) for first in (0, half))
+    np.testing.assert_allclose(joints[:, :22].numpy(), windows.joints[:3], atol=0.04)
+    torch.testing.assert_close(mirrored[:, 0], joints[:, 0] * torch.tensor([-1.0, 1, 1]))
 
 
 def test_samples_know_the_labels_before_and_the_poses_behind_a_moment(folder: Path) -> None:
-    moving = clips_of(folder)
-    one, none, never = torch.ones(16), torch.zeros(16), torch.zeros(16, dtype=torch.bool)
-    wanted = Wanted(10 * one, none, none, 0.2 * one, none, never, none, none, varied=False)
-    made = samples(moving, NO_ERRORS, wanted, torch.Generator().manual_seed(0))
-    after = made.first.position[:, 0] - made.now.position[:, 0]
-    torch.testing.assert_close(after, SPEED_MPS * made.after_s[:, 0], atol=1e-4, rtol=1e-3)
-    later = made.second.position[:, 0] - made.first.position[:, 0]
+    made = sampled(folder, rate=10.0)
+    assert_glides(made, made.after_s[:, 0])
+    later = (made.second.position - made.first.position)[:, 0].abs()
     torch.testing.assert_close(later, SPEED_MPS * made.step_s[:, 0], atol=1e-4, rtol=1e-3)
     assert (made.counts[:, 0] == 1).all() and made.counts.sum() < made.counts.numel()
 
 
 def test_errors_are_those_of_received_labels_which_are_late(perceived: Path) -> None:
-    errors = Errors.of(*received_labels(perceived / "train.npz")).changes
+    errors = Errors.of(LabelSpace.load(), *received_labels(perceived / "train.npz")).changes
     assert errors.shape == (2, 35, POSE_SIZE + 6)
     head = HEAD - POSE.start
     torch.testing.assert_close(errors[0, :, head], torch.full((35,), 0.5), atol=0.1, rtol=0)
@@ -94,34 +113,24 @@ def test_errors_are_those_of_received_labels_which_are_late(perceived: Path) -> 
 
 
 def test_perceived_labels_are_late_and_their_errors_stay(folder: Path) -> None:
-    moving = clips_of(folder)
-    one, none, never = torch.ones(8), torch.zeros(8), torch.zeros(8, dtype=torch.bool)
     errors = Errors(torch.zeros(1, 40, POSE_SIZE + 6).index_fill(2, torch.tensor([3]), 0.7))
-    wanted = Wanted(10 * one, none, none, 0.2 * one, one, never, none, none, varied=False)
-    made = samples(moving, errors, wanted, torch.Generator().manual_seed(0))
-    after = made.first.position[:, 0] - made.now.position[:, 0]
-    torch.testing.assert_close(after, SPEED_MPS * (made.after_s[:, 0] + LAG_S), atol=1e-4, rtol=1e-3)
+    made = sampled(folder, rate=10.0, errors=errors, perceived=1.0)
+    assert_glides(made, made.after_s[:, 0] + LAG_S)
     torch.testing.assert_close(made.first.entries, made.now.entries)
     assert made.tokens[:, :, 3].abs().max() < 1e-5
 
 
 def test_labels_ahead_of_their_capture_have_a_part_of_the_error_of_damped_extrapolation(folder: Path) -> None:
-    moving, ahead_s = clips_of(folder), 0.3
-    one, none, never = torch.ones(16), torch.zeros(16), torch.zeros(16, dtype=torch.bool)
-    wanted = Wanted(3 * one, none, none, 0.2 * one, none, never, none, ahead_s * one, varied=False)
-    made = samples(moving, NO_ERRORS, wanted, torch.Generator().manual_seed(1))
-    short = SPEED_MPS * made.after_s[:, 0] - made.first.position[:, 0] + made.now.position[:, 0]
+    made, ahead_s = sampled(folder, rate=3.0, ahead_s=0.3), 0.3
+    short = SPEED_MPS * made.after_s[:, 0] - (made.first.position - made.now.position)[:, 0].abs()
     damped_s = 0.15 * (1 - math.exp(-ahead_s / 0.15))
     # At the beginnings of clips no change is known.
     assert -short.median().item() == pytest.approx(0.7 * SPEED_MPS * (ahead_s - damped_s), abs=2e-3)
 
 
 def test_coarse_labels_are_at_most_half_a_step_wrong(folder: Path) -> None:
-    moving = clips_of(folder)
-    one, none, never = torch.ones(64), torch.zeros(64), torch.zeros(64, dtype=torch.bool)
-    wanted = Wanted(30 * one, none, none, 0.2 * one, none, never, one, none, varied=False)
-    made = samples(moving, NO_ERRORS, wanted, torch.Generator().manual_seed(0))
-    wrong = made.first.position[:, 0] - made.now.position[:, 0] - SPEED_MPS * made.after_s[:, 0]
+    made = sampled(folder, rate=30.0, coarse=1.0)
+    wrong = (made.first.position - made.now.position)[:, 0].abs() - SPEED_MPS * made.after_s[:, 0]
     step = 3.5 * TRANSLATION_SCALE[0] * 2 ** (15 / 3) * float(load_tables().base_step[6]) / UNIT
     assert 0.4 * step < wrong.abs().max() < 0.5 * step + 1e-4
 
@@ -129,12 +138,11 @@ def test_coarse_labels_are_at_most_half_a_step_wrong(folder: Path) -> None:
 def test_received_labels_are_those_of_their_clip(folder: Path) -> None:
     received = STANDING.copy()
     received[0, :, HEAD] = np.arange(31) / 30
-    one, none = torch.ones(8), torch.zeros(8)
-    wanted = Wanted(30 * one, none, none, 0.2 * one, none, one.bool(), none, none, varied=False)
-    made = samples(clips_of(folder, received), NO_ERRORS, wanted, torch.Generator().manual_seed(0))
-    head = HEAD - POSE.start
-    torch.testing.assert_close(made.first.entries[:, head] - made.now.entries[:, head], made.after_s[:, 0])
-    assert (made.first.entries[:, head] > 0).all() and not made.now.position[:, 0].any()
+    made, head = sampled(folder, rate=30.0, received=received), HEAD - POSE.start
+    torch.testing.assert_close(
+        (made.first.entries - made.now.entries)[:, head].abs(), made.after_s[:, 0], atol=1e-4, rtol=0
+    )
+    assert not made.now.position[:, 0].any()
 
 
 @pytest.mark.slow

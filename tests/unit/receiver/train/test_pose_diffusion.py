@@ -28,14 +28,10 @@ from tests.support.training.training_examples import flags_of_examples, train_on
 LEGS = frozenset(("left_leg", "right_leg"))
 
 
-def test_examples_parse() -> None:
-    for flags in flags_of_examples(pose_diffusion):
-        assert parse(PoseDiffusionTraining, flags).windows
-
-
 def test_training(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     write_windows([gliding(name, 40) for name in ("cmu/013_18", "cmu/009_01")], tmp_path / "windows", 30.0)
     flags = ["--windows", str(tmp_path / "windows"), "--batch", "8"]
+    assert all(parse(PoseDiffusionTraining, example).windows for example in flags_of_examples(pose_diffusion))
     train_on_gpu(monkeypatch, PoseDiffusionTraining, tmp_path, *flags)
     exported = load_weights(DIFFUSION_WEIGHTS, directory=tmp_path / "weights")
     assert exported.keys() == load_weights(DIFFUSION_WEIGHTS).keys()

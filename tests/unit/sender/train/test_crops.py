@@ -2,26 +2,22 @@
 
 from dataclasses import replace
 
+import numpy as np
 import pytest
 import torch
 
 from common.body.model import BodyModel, BodyParameters, KeypointKinematics, axis_angle_to_matrix, matrix_to_rotation_6d
+from common.synthetic.render_shards import Batch
 from sender.perception.perception_network import PerceptionConfig, PerceptionNet, PerceptionOutput
 from sender.train.crops import (
     CropBatch,
-    keypoint_scores,
-    keypoint_terms,
-    log_likelihood,
+    PhotographCrops,
     mirror,
-    multi_task_loss,
-    occlude_rectangles,
-    outputs,
     procrustes,
     standard_error,
-    weak_perspective,
     with_negatives,
 )
-from sender.train.photographs.crops import PhotographCrops
+from sender.train.perception import keypoint_terms, log_likelihood, multi_task_loss, occlude, weak_perspective
 
 
 @pytest.fixture(scope="module")
@@ -55,41 +51,38 @@ def random_crops(body: BodyModel, count: int = 4, seed: int = 0) -> CropBatch:
     )
 
 
-def test_mirrored_labels_pose_the_mirrored_body(body: BodyModel) -> None:
-    mirrored = mirror(random_crops(body))
+def test_mirrored_crops_have_the_truth_of_mirrored_people(body: BodyModel) -> None:
+    crops = random_crops(body)
+    mirrored = mirror(crops)
     parameters = BodyParameters(mirrored.rotations, mirrored.curl, mirrored.shape, mirrored.translation)
     joints, _ = KeypointKinematics(body)(parameters)
     # Anny's mesh is symmetric within a fraction of a millimetre, its keypoint regressor within about two.
     assert (joints - mirrored.joints_3d).norm(dim=-1).mean() < 2e-3
-
-
-def test_mirrored_keypoints_are_the_projection_of_mirrored_joints(body: BodyModel) -> None:
-    mirrored = mirror(random_crops(body))
     focal = mirrored.translation[:, 2] / mirrored.extent
     projected = mirrored.joints_3d[..., :2] / mirrored.joints_3d[..., 2:] * focal[:, None, None] + 0.5
     assert torch.allclose(projected, mirrored.keypoints_2d, atol=1e-5)
-
-
-def test_mirror_moves_image_and_labels_together(body: BodyModel) -> None:
-    crops = random_crops(body)
-    mirrored = mirror(crops)
     assert torch.equal(mirrored.image[..., 0], crops.image[..., -1])
     assert torch.equal(mirrored.keypoints_2d[:, 5, 1], crops.keypoints_2d[:, 6, 1])
     assert torch.equal(mirrored.part == 0, (crops.part == 0).flip(-1))
     assert not torch.equal(mirrored.part, crops.part.flip(-1))
 
 
-def test_occluded_rectangles_have_no_ground_truth(body: BodyModel) -> None:
-    crops = random_crops(body, count=64)
-    torch.manual_seed(0)
-    occluded = occlude_rectangles(crops, share=1.0)
-    changed = (occluded.image != crops.image).all(dim=1)[:, ::2, ::2]
-    assert changed.any(dim=(1, 2)).all()
-    assert (occluded.mask[changed] == 0).all()
-    assert (occluded.part[changed] == 0).all()
-    assert torch.equal(occluded.mask[~changed], crops.mask[~changed])
-    assert (occluded.visible <= crops.visible).all()
-    assert occluded.visible.sum() < crops.visible.sum()
+def test_occluded_crops_have_no_ground_truth_there() -> None:
+    rng, side = np.random.default_rng(0), 32
+    half: Batch = {name: np.ones((1, side // 2, side // 2), np.uint8) for name in ("depth", "part")}
+    places = rng.uniform(0, 1, (1, 17, 2)).astype(np.float32)
+    arrays: Batch = {
+        "image": np.full((1, side, side, 3), 255, np.uint8),
+        "mask": np.ones((1, side, side), np.uint8),
+        **half,
+    }
+    arrays |= {"keypoints_2d": places, "visible": np.ones((1, 17), np.uint8)}
+    occlude(rng, arrays, 0)
+    hidden = (arrays["image"][0] < 255).any(axis=-1)
+    assert 0 < hidden.mean() < 0.3 and np.array_equal(arrays["mask"][0] == 0, hidden)
+    assert abs((arrays["part"][0] == 0).mean() - hidden.mean()) < 0.05
+    at = (places[0] * side).astype(int)
+    assert np.array_equal(arrays["visible"][0] == 0, hidden[at[:, 1], at[:, 0]])
 
 
 def test_mirrored_negative_crops_stay_empty(body: BodyModel) -> None:
@@ -189,20 +182,16 @@ def crops(count: int) -> PhotographCrops:
     return PhotographCrops(torch.rand(count, 3, 32, 32), torch.rand(count, 17, 2), ones, ones, ones)
 
 
-def test_unlabelled_keypoints_have_no_loss(kinematics: KeypointKinematics) -> None:
+def test_keypoints_have_no_loss_where_they_are_unlabelled_or_right(kinematics: KeypointKinematics) -> None:
     output, truth = output_of(2), crops(2)
-    labelled = truth.labelled.clone()
-    labelled[:, 4] = 0
-    before = keypoint_terms(output, replace(truth, labelled=labelled), kinematics)
-    elsewhere = truth.keypoints_2d.clone()
-    elsewhere[:, 4] = 0.9
-    after = keypoint_terms(output, replace(truth, labelled=labelled, keypoints_2d=elsewhere), kinematics)
+    labelled, elsewhere = truth.labelled.clone(), truth.keypoints_2d.clone()
+    labelled[:, 4], elsewhere[:, 4] = 0, 0.9
+    known = replace(truth, labelled=labelled)
+    before, after = (
+        keypoint_terms(output, each, kinematics) for each in (known, replace(known, keypoints_2d=elsewhere))
+    )
     for name, value in before.items():
         assert after[name].item() == pytest.approx(value.item()), name
-
-
-def test_perfect_keypoints_have_no_position_loss(kinematics: KeypointKinematics) -> None:
-    output, truth = output_of(2), crops(2)
     perfect = replace(truth, keypoints_2d=output.keypoints_2d.detach())
     assert keypoint_terms(output, perfect, kinematics)["places"].item() == pytest.approx(0, abs=1e-6)
     projected = weak_perspective(output.joints_3d, output.camera).detach()
@@ -218,13 +207,6 @@ def test_reprojection_trains_joints_pose_and_camera(kinematics: KeypointKinemati
     for part in (output.joints_3d, output.rotations_6d, output.shape, output.camera):
         assert part.grad is not None
         assert part.grad.abs().sum() > 0
-
-
-def test_scores_of_a_network() -> None:
-    seen = outputs(PerceptionNet(TINY), [crops(3), crops(2)])
-    scores = keypoint_scores((output.keypoints_2d, truth) for output, truth in seen)
-    assert scores["photographs_people"] == 5
-    assert 0 <= scores["photographs_pck05"] <= scores["photographs_pck10"] <= scores["photographs_pck20"] <= 1
 
 
 def test_standard_error_counts_people_not_keypoints() -> None:

@@ -1,7 +1,6 @@
 """The sender's trainings as programs: examples, a few steps on a GPU, and export."""
 
 import argparse
-from collections.abc import Iterator
 from dataclasses import asdict, replace
 from functools import partial
 from pathlib import Path
@@ -23,7 +22,7 @@ from common.synthetic.render_shards import Task, render_shard
 from common.training.run import parse, train
 from common.weights.loader import load_recorded, load_weights
 from common.weights.manifest import find_entry, read_manifest
-from receiver.train.motion_errors import Errors, received_labels
+from receiver.train.motion import Errors, received_labels
 from sender.perception import detect as detector
 from sender.perception import movenet, predictor
 from sender.perception.detect import NanoDetConfig, NanoDetNet
@@ -49,15 +48,14 @@ from sender.train.keypoint_fusion import Seen, cross_validated, fit
 from sender.train.perception import best_mask_threshold, mixed_loss, shift_mask_threshold
 from sender.train.photographs import dataset as photographs
 from sender.train.photographs import pseudo_keypoints
-from sender.train.photographs.composed import Frame
 from sender.train.photographs.dataset import SOURCES, PhotographDataset, convert
 from sender.train.pose_errors import Samples
 from sender.train.quantisation import Subject, calibrated
-from sender.train.verifier import Examples, area_under_curve, unstretched
+from sender.train.verifier import Examples, area_under_curve
 from tests.support.motion.made_motion import gliding
 from tests.support.pictures.photograph_sources import write_judgements, write_photographs
 from tests.support.training.training_examples import assert_shipped, flags_of_examples, recipe_of, train_on_gpu
-from tests.unit.sender.train.photographs.test_photographs import bar_people
+from tests.unit.sender.train.test_augment import bar_people
 from tests.unit.sender.train.test_crops import TINY, crops, random_crops
 
 
@@ -79,35 +77,23 @@ def examples(count: int, seed: int) -> Examples:
 def test_area_under_the_curve() -> None:
     person = torch.tensor([False, False, True, True])
     assert area_under_curve(torch.tensor([0.1, 0.2, 0.3, 0.4]), person) == 1.0
-    assert area_under_curve(torch.tensor([0.4, 0.3, 0.2, 0.1]), person) == 0.0
     assert area_under_curve(torch.tensor([0.1, 0.3, 0.2, 0.4]), person) == 0.75
     assert torch.isnan(torch.tensor(area_under_curve(torch.ones(2), torch.tensor([True, True]))))
 
 
-def test_unstretched_photograph_keeps_its_people_in_their_boxes() -> None:
-    image = np.full((96, 96, 3), 40, np.uint8)
-    image[20:80, 30:50] = 220
-    boxes = np.array([[30, 20, 50, 80]], np.float32)
-    frame = unstretched(Frame(image, boxes, nobody=boxes))
-    assert frame.image.shape == (83, 111, 3)
-    left, top, right, bottom = frame.boxes[0].round().astype(int)
-    inside = frame.image[top + 2 : bottom - 2, left + 2 : right - 2]
-    outside = np.delete(frame.image, slice(left - 2, right + 2), axis=1)
-    assert inside.min() > 200 and outside.max() < 60
-    assert frame.nobody is not None and np.array_equal(frame.boxes, frame.nobody)
-
-
-def test_photographs_are_those_that_are_held_back(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_photographs_are_those_that_are_held_back_in_likely_proportions(tmp_path: Path) -> None:
     convert(write_photographs(tmp_path), tmp_path / "out")
-    monkeypatch.setattr(verifier, "composed_frames", lambda *_: pytest.fail)
-    monkeypatch.setattr(verifier, "judged_frame", lambda item: item.name)
-    monkeypatch.setattr(verifier, "unstretched", lambda name: name)
     options = argparse.Namespace(data=[], seed=0, photographs=tmp_path / "out")
     learned, validated = ([*verifier.frames_of(options, split, 0)] for split in SPLITS[:2])
     held_back = PhotographDataset(tmp_path / "out", "val")
     names = {source: [held_back[index].name for index in held_back.indices(source)] for source in SOURCES[:2]}
-    assert sorted(map(str, learned)) == sorted(names["openimages"])
-    assert [*map(str, validated)] == names["people"] != []
+    assert [frame.name for frame, _ in learned] == names["openimages"] != []
+    assert [frame.name for frame, _ in validated] == names["people"] != []
+    (frame, judged), *_ = learned
+    left, top, right, bottom = frame.boxes[0].round().astype(int)
+    assert frame.image.shape == (83, 111, 3) and not judged
+    assert frame.image[top + 4 : bottom - 4, left + 4 : right - 4, 0].min() > 200
+    assert np.delete(frame.image, slice(left - 4, right + 4), axis=1)[..., 0].max() < 100
 
 
 def test_examples_parse() -> None:
@@ -191,9 +177,9 @@ PEOPLE = 2
 
 
 @pytest.fixture(scope="module")
-def displacement() -> Iterator[Displacement]:
+def displacement() -> Displacement:
     space = LabelSpace.load()
-    yield Displacement(BodyModel.load(), space, SurfaceSpace.load(), space.encode(sample_bodies(PEOPLE, seed=1)))
+    return Displacement(BodyModel.load(), space, SurfaceSpace.load(), space.encode(sample_bodies(PEOPLE, seed=1)))
 
 
 def change_of(name: str, entry: int, sigma: float) -> torch.Tensor:
@@ -202,59 +188,31 @@ def change_of(name: str, entry: int, sigma: float) -> torch.Tensor:
     return change
 
 
-def test_displacement_is_proportional_to_small_changes(displacement: Displacement) -> None:
+def test_displacement_is_that_of_the_surface(displacement: Displacement) -> None:
     still, small, large = (displacement.mm(change_of("left_leg", 0, sigma)) for sigma in (0.0, 0.05, 0.1))
     assert still == 0.0 and small > 0.5
     assert large == pytest.approx(2 * small, rel=0.05)
     assert displacement.mm(change_of("surface", 0, 0.5)) > 0.5, "clothes move the surface"
-
-
-def test_sideways_translation_displaces_every_point_equally(displacement: Displacement) -> None:
     # x/z has a standard deviation of 0.25; a tenth of it at the people's mean depth.
     depth = sample_bodies(PEOPLE, seed=1).translation[:, 2].mean().item()
     assert displacement.mm(change_of("root", 6, 0.1)) == pytest.approx(0.1 * 0.25 * depth * 1000, rel=1e-3)
-
-
-def test_group_is_measured_with_its_own_steps(displacement: Displacement) -> None:
     steps = torch.zeros(LABEL_SIZE)
     steps[group_slices()["torso"]] = 0.05
     omega = measure_groups(displacement, steps.double().numpy(), PEOPLE, seed=1)
-    assert omega["torso"] > 0.5
+    assert omega["torso"] > 0.5, "of its own steps"
     assert omega["root"] == omega["head"] == omega["appearance"] == 0.0
-
-
-KEYPOINT_FUSION_PEOPLE = 50
 
 
 def test_fused_keypoints_are_more_often_right_than_either_networks(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(keypoint_fusion, "_STEPS", 40)
     torch.manual_seed(0)
-    shape = (KEYPOINT_FUSION_PEOPLE, 17)
-    truth = torch.rand(*shape, 2)
-    right = torch.rand(shape) < 0.75
-    one = torch.ones(shape)
+    shape = (50, 17)
+    truth, right, one, number = torch.rand(*shape, 2), torch.rand(shape) < 0.75, torch.ones(shape), torch.arange(50)
     # Perception is always near; MoveNet is exact where its score is high, and elsewhere wrong.
-    own = truth + 0.04 * torch.randn(*shape, 2)
+    own = truth + 0.04 * torch.randn(*shape, 2), 0.04 * one, one
     places = torch.where(right[..., None], truth + 0.01 * torch.randn(*shape, 2), torch.rand(*shape, 2))
-    score = torch.where(right, 0.8, 0.1)
-    number = torch.arange(KEYPOINT_FUSION_PEOPLE)
-    visible = right.float()
-    certain = own, 0.04 * one, one
-    seen = Seen(
-        *certain,
-        places,
-        score,
-        0.02 * one,
-        0.01 * one,
-        0 * one,
-        truth,
-        one,
-        visible,
-        one,
-        number,
-        0 * number,
-        number >= 0,
-    )
+    second = places, torch.where(right, 0.8, 0.1), 0.02 * one, 0.01 * one, 0 * one
+    seen = Seen(*own, *second, truth, one, right.float(), one, number, 0 * number, number >= 0)
     scores = cross_validated(seen)
     assert scores["pck05"] > max(scores["own_pck05"], scores["movenet_pck05"]) + 0.05
     half = number % 2 == 0
@@ -262,7 +220,7 @@ def test_fused_keypoints_are_more_often_right_than_either_networks(monkeypatch: 
     found, sigma = mixture.densest()
     z2 = float(((found - truth[half]).square().sum(dim=-1) / 2 / sigma.square()).mean())
     assert 0.3 < z2 < 3, "squared errors of a coordinate over their variances"
-    brier, own_brier = (float((each.sigmoid() - visible[half]).square().mean()) for each in (logit, one[half]))
+    brier, own_brier = (float((each.sigmoid() - seen.visible[half]).square().mean()) for each in (logit, one[half]))
     assert brier < 0.1 < own_brier
 
 
@@ -277,13 +235,19 @@ def test_rendered_crops_are_resampled_with_their_maps() -> None:
     assert batch.resized(batch.image.shape[-1]) is batch
 
 
-def test_loss_of_a_mixed_batch_has_the_terms_of_both_worlds() -> None:
+def test_a_step_lowers_the_loss_of_a_mixed_batch() -> None:
     body = BodyModel.load()
     net, rendered = PerceptionNet(TINY), random_crops(body)
     loss_of = partial(mixed_loss, KeypointKinematics(body))
-    loss, terms = loss_of(net, rendered, crops(len(rendered)))
+    optimiser, losses = torch.optim.AdamW(net.parameters(), lr=1e-3), []
+    for _ in range(3):
+        loss, terms = loss_of(net, rendered, crops(len(rendered)))
+        losses.append(loss.item())
+        optimiser.zero_grad()
+        loss.backward()
+        optimiser.step()
     assert {"mask.dice", "depth.l1", "photographs.heat", "photographs.skeleton"} <= terms.keys()
-    loss.backward()
+    assert losses[2] < losses[0]
 
 
 def net_and_truth(threshold: float) -> tuple[PerceptionNet, CropBatch]:
@@ -387,7 +351,7 @@ def test_packets_are_of_the_people_that_the_truth_tells_of(tmp_path: Path, monke
     flags = ["--windows", str(tmp_path / "windows"), "--count", "1", "--out", str(out)]
     monkeypatch.setattr("sys.argv", ["perceived_motion", *flags])
     perceived_motion.main()
-    changes = Errors.of(*received_labels(out)).changes
+    changes = Errors.of(LabelSpace.load(), *received_labels(out)).changes
     assert changes.shape == (2, 4, 67) and torch.isfinite(changes).all()
     assert changes[..., -3:].norm(dim=-1).max() < 0.8, "metres"
     assert 0.0 < changes[..., :-6].abs().mean() < 1.0, "standard deviations"
