@@ -41,6 +41,7 @@ HEAD_BYTES: Final = 3
 SHAPE_BYTES: Final = 12
 _BEGINS, _ENDS, _KEY, _SIDE = 0x80, 0x40, 0x20, 0x03
 _NUMBERS = 256
+_CHART = "landmarks", "vertices", "places", "opacity", "followed", "follows"
 _FILE = Path(__file__).with_name("face_chart.npz")
 # The coder's own rate; what a picture may take is told by the time that passes for it.
 _NOMINAL_BPS, _MS = 16_000, 1000
@@ -64,20 +65,24 @@ class FaceChart:
         landmarks: (L, 2) places of MediaPipe's landmarks.
         vertices: (N,) those of the body's template that have a place.
         places: (N, 2) of these.
-        opacity: (N,) 0…1, less towards the edge of the face.
+        opacity: (N,) 0…1, less towards the edge of the face, and where it is seen edge-on.
+        followed: (N, 2) places whose landmarks they follow: of the mouth's lining those of the skin before it.
+        follows: (N,) 0…1 how far each follows these, less towards the edge of the face.
     """
 
     landmarks: FloatArray
     vertices: IntArray
     places: FloatArray
     opacity: FloatArray
+    followed: FloatArray
+    follows: FloatArray
 
     @classmethod
     @lru_cache(maxsize=1)
     def load(cls) -> Self:
         """The one that ships with the package."""
         with np.load(_FILE) as arrays:
-            return cls(**{name: arrays[name] for name in ("landmarks", "vertices", "places", "opacity")})
+            return cls(**{name: arrays[name] for name in _CHART})
 
 
 @dataclass(frozen=True, slots=True, eq=False)

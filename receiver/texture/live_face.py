@@ -36,7 +36,7 @@ class FaceLaying:
     sight by what separates the picture's landmarks, laid over the mesh by a similarity, from their places on it.
 
     Attributes:
-        places: (N, 3) as of `face_places`.
+        places: (N, 6) as of `face_places`.
     """
 
     def __init__(self, corners: TextureCorners, template: TextureCorners) -> None:
@@ -45,7 +45,7 @@ class FaceLaying:
         landmarks = FaceChart.load().landmarks.astype(np.float64)
         skin = np.flatnonzero(own[:, 2] > _SKIN_OPACITY)
         self._reads = _nearest(own[skin, :2], landmarks, skin, len(own)) if len(skin) >= _NEAREST else None
-        moved = np.flatnonzero(own[:, 2] > 0)
+        moved = np.flatnonzero(own[:, 5] > 0)
         self._moves = _between(landmarks, own[moved], moved, len(own))
 
     def residual(self, vertices: FloatArray, landmarks: FloatArray) -> FloatArray | None:
@@ -80,43 +80,44 @@ def _nearest(at: FloatArray, wanted: Float64Array, rows: IntArray, count: int) -
 
 
 def _between(landmarks: Float64Array, places: FloatArray, rows: IntArray, count: int) -> sparse.csr_array:
-    """(`count`, L) by which vertices with places and opacity (n, 3) follow the landmarks around them."""
+    """(`count`, L) by which vertices with places (n, 6) follow the landmarks around them."""
     triangles = Delaunay(landmarks)
-    found = triangles.find_simplex(places[:, :2])
+    found = triangles.find_simplex(places[:, 3:5])
     turn = triangles.transform[found]
-    two = np.einsum("vij,vj->vi", turn[:, :2], places[:, :2] - turn[:, 2])
-    shares = np.column_stack([two, 1 - two.sum(axis=1)]) * (places[:, 2:] * (found >= 0)[:, None])
+    two = np.einsum("vij,vj->vi", turn[:, :2], places[:, 3:5] - turn[:, 2])
+    shares = np.column_stack([two, 1 - two.sum(axis=1)]) * (places[:, 5:] * (found >= 0)[:, None])
     numbers = np.repeat(rows, 3), triangles.simplices[found].ravel()
     values = np.nan_to_num(shares).ravel().astype(np.float32)
     return sparse.coo_array((values, numbers), (count, len(landmarks))).tocsr()
 
 
 def face_places(corners: TextureCorners, template: TextureCorners) -> FloatArray:
-    """(N, 3) place in the chart, 0…1, and opacity of each vertex of a mesh, by where it is in the texture.
+    """(N, 6) `places`, `opacity`, `followed` and `follows` of each vertex of a mesh, by where it is in the texture.
 
     Args:
         template: of the template, whose vertices have places in the chart.
     """
     chart = FaceChart.load()
-    known = np.zeros((max(int(template.vertex.max()), int(chart.vertices.max())) + 1, 3), np.float32)
-    known[chart.vertices] = np.column_stack([chart.places, chart.opacity])
+    known = np.zeros((max(int(template.vertex.max()), int(chart.vertices.max())) + 1, 6), np.float32)
+    columns = chart.places, chart.opacity, chart.followed, chart.follows
+    known[chart.vertices] = np.column_stack(columns)
     places = known[template.vertex]
     away, nearest = cKDTree(template.coordinates).query(corners.coordinates, k=_NEAREST)
     weights = 1 / np.maximum(away, _SAME) ** 2
     weights /= weights.sum(axis=1, keepdims=True)
-    opacity = (weights * places[nearest, 2]).sum(axis=1)
+    mean = (weights[..., None] * places[nearest]).sum(axis=1)
     # What has no place says nothing of it.
-    weights = weights * (places[nearest, 2] > 0)
+    weights = weights * (places[nearest, 5] > 0)
     shares = np.maximum(weights.sum(axis=1, keepdims=True), 1e-9)
-    at = (weights[..., None] * places[nearest, :2]).sum(axis=1) / shares
-    return np.column_stack([at, opacity]).astype(np.float32)
+    at = (weights[..., None] * places[nearest]).sum(axis=1) / shares
+    return np.column_stack([at[:, :2], mean[:, 2], at[:, 3:5], mean[:, 5]]).astype(np.float32)
 
 
 def in_light_of(picture: Image, places: FloatArray, colours: ByteArray) -> Image:
     """The picture (S, S, 3) as bright, over some centimetres, as the texture around it: the page has lamps of its own.
 
     Args:
-        places: (N, 3) of vertices, as of `face_places`.
+        places: (N, 6) of vertices, as of `face_places`.
         colours: (N, 3) RGB of the texture at these.
     """
     skin = places[:, 2] > _SKIN_OPACITY

@@ -14,18 +14,21 @@ from pathlib import Path
 import cv2
 import numpy as np
 import torch
+from scipy.interpolate import LinearNDInterpolator
 
 from common.arrays import BoolArray, Float64Array, FloatArray, Int32Array, IntArray
 from common.body.model import BodyModel
 from common.body.template import BodyTemplate
 from common.texture.face_picture import SHAPE_BYTES, FaceChart, LandmarkShapes, laid_over
-from sender.face.landmarks import FaceDetector, FaceReader, face_px, read_closely
+from sender.face.landmarks import TEMPLATE_AT_M, FaceDetector, FaceReader, face_px, read_closely
 from sender.texture.face_placing import FacePlacing, load_face_placing
 
 # How far the middle of the lower lip is moved, and the share of it that the chin is not.
 _OPEN_M, _CHIN_SHARE = 0.012, 0.65
 # Loops of the mouth's lining from the lips to where the teeth end behind.
 _LOOPS = 6
+# So far from the corners towards the middle the lining is shown, metres.
+_CORNER_M = 0.004
 # Corners, chin, and the middles of the inner borders of the lips among the landmarks; those of the upper lip, which
 # stays, and those of the inner border of the lower one, which are beside the line between the lips.
 _CORNERS, _CHIN, _INNER = [61, 291], 152, [13, 14]
@@ -78,21 +81,28 @@ def chart(body: BodyModel, placing: FacePlacing) -> FaceChart:
     facing = -placing.normals[chosen, 2]
     vertex = template.place[placing.vertices[chosen]]
     facing[is_eye] = 1  # linings face anywhere
-    opacity = _smooth(inside / _FADE) * _smooth((facing - _EDGE_ON) / (_FRONT - _EDGE_ON))
-    kept = (vertex >= 0) & (opacity > 0)
-    inner, between = _mouth(template, template.place[body.eyes.numpy()].ravel(), placing.template, at)
+    follows = _smooth(inside / _FADE)
+    opacity = follows * _smooth((facing - _EDGE_ON) / (_FRONT - _EDGE_ON))
+    kept = (vertex >= 0) & (follows > 0)
+    inner, between, before, shown = _mouth(template, template.place[body.eyes.numpy()].ravel(), placing.template, at)
     return FaceChart(
         placed(at),
         np.concatenate([vertex[kept], inner]).astype(np.int64),
         np.concatenate([places[kept], placed(between)]),
-        np.concatenate([opacity[kept], np.ones(len(inner))]).astype(np.float32),
+        np.concatenate([opacity[kept], shown]).astype(np.float32),
+        np.concatenate([places[kept], placed(before)]),
+        np.concatenate([follows[kept], np.ones(len(inner))]).astype(np.float32),
     )
 
 
 def _mouth(
     template: BodyTemplate, eyes: Int32Array, points: FloatArray, at: Float64Array
-) -> tuple[IntArray, Float64Array]:
-    """(M,) vertices of the mouth's lining, and (M, 2) places, the farther from the lips the nearer to their middle."""
+) -> tuple[IntArray, Float64Array, Float64Array, Float64Array]:
+    """(M,) vertices of the mouth's lining, (M, 2) places, (M, 2) those that they follow, and (M,) opacities.
+
+    The farther from the lips, the nearer to their middle; what is behind the teeth moves with the skin before it, and
+    what is behind the cheeks shows nothing.
+    """
     lining = ~template.outside
     lining[eyes] = False
     depth, reached = np.full(len(template), _LOOPS), template.outside
@@ -105,7 +115,14 @@ def _mouth(
     is_upper = y < template.rest[np.flatnonzero(lining & (depth == 0)), 1].mean()
     share = depth[inner] / (2 * _LOOPS)
     down = np.where(is_upper, upper + share * (lower - upper), lower - share * (lower - upper))
-    return inner, np.column_stack([x, down])
+    deep = np.clip(depth[inner] / _LOOPS, 0, 1)[:, None]
+    front = template.rest[inner, :2] - np.array(TEMPLATE_AT_M[:2])
+    before = LinearNDInterpolator(points[:, :2], at)(front)
+    behind = np.where(np.isfinite(before), before, front)
+    places = np.column_stack([x, down])
+    shown = _smooth((np.abs(points[_CORNERS, 0]).mean() - np.abs(x)) / _CORNER_M)
+    shown[depth[inner] == 0] = 1
+    return inner, places, (1 - deep) * places + deep * behind, shown
 
 
 def _smooth(share: FloatArray | Float64Array) -> Float64Array:
@@ -174,6 +191,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
         vertices=made.vertices,
         places=made.places,
         opacity=made.opacity,
+        followed=made.followed,
+        follows=made.follows,
         shape_mean=found.mean,
         shape_basis=found.basis.astype(np.float16),
     )

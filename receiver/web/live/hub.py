@@ -133,7 +133,7 @@ def texture_coordinates_message(topology: str, corners: TextureCorners, face: Fl
     """Where the triangles of a topology are in textures, as the corners at which a vertex's copy takes its place.
 
     Args:
-        face: (N, 3) place in the chart of faces and opacity of each vertex (`receiver.texture.live_face`).
+        face: (N, ≥ 3) place in the chart of faces and opacity of each vertex (`receiver.texture.live_face`).
     """
     payload = Payload()
     vertex_count = int(corners.vertex.max()) + 1
@@ -146,7 +146,7 @@ def texture_coordinates_message(topology: str, corners: TextureCorners, face: Fl
         "copies": _add_indices(payload, corners.vertex[vertex_count:], vertex_count),
         "corners": _add_indices(payload, moved, len(corner_vertices)),
         "corner_vertices": _add_indices(payload, corner_vertices[moved], len(corners.vertex)),
-        "face": payload.add(np.rint(face.clip(0, 1) * _STEPS).astype("<u2")),
+        "face": payload.add(np.rint(face[:, :3].clip(0, 1) * _STEPS).astype("<u2")),
     }
     return payload.message(header)
 

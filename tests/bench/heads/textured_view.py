@@ -76,7 +76,7 @@ class HeadView:
             raise ValueError("the body has no texture")
         view, corners = _View.of(person, turn_deg), texture.corners
         vertices = view.seen(person.body.mesh.vertices)
-        normals, chart = vertex_normals(vertices, person.body.mesh.faces), face_places(corners, corners)
+        normals, chart = vertex_normals(vertices, person.body.mesh.faces), face_places(corners, corners)[:, :3]
         rows = np.hstack([vertices[corners.vertex], normals[corners.vertex], corners.coordinates, chart])
         images = decode_jpeg(texture.jpeg), np.zeros((1, 1, 3), np.uint8) if face is None else face
         values = {"shade": _SHADE * is_lit, "share": float(face is not None), "focal": view.focal}

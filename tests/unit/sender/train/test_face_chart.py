@@ -15,3 +15,4 @@ def test_the_chart_that_ships_is_made_of_the_body() -> None:
     np.testing.assert_array_equal(made.vertices, shipped.vertices)
     np.testing.assert_allclose(made.places, shipped.places, atol=1e-4)
     np.testing.assert_allclose(made.opacity, shipped.opacity, atol=1e-3)
+    np.testing.assert_allclose(made.follows, shipped.follows, atol=1e-3)
