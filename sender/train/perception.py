@@ -378,28 +378,19 @@ def _mean(values: Tensor, weight: Tensor) -> Tensor:
     return (values * weight).sum() / weight.sum().clamp_min(1.0)
 
 
-def person_scores(output: PerceptionOutput, truth: CropBatch, kinematics: KeypointKinematics) -> dict[str, Tensor]:
-    """(B,) scores of each person, with units in the names; `joints` are of the keypoints head."""
-    matrices = rotation_6d_to_matrix(output.rotations_6d)
-    origin = torch.zeros_like(truth.translation)
-    posed, _ = kinematics(BodyParameters(matrices, output.curl, output.shape, origin))
-    mask, true = truth.mask > 0.5, truth.relative_joints
-    depth_error = ((output.depth - truth.depth).abs() * mask).sum(dim=(-2, -1))
-    return {
-        "mpjpe_joints_mm": 1000.0 * (output.joints_3d - true).norm(dim=-1).mean(dim=-1),
-        "mpjpe_pose_mm": 1000.0 * (posed - true).norm(dim=-1).mean(dim=-1),
-        "mask_iou": intersection_over_union(output.mask_logits > 0, mask),
-        "depth_mm": 1000.0 * depth_error / mask.sum(dim=(-2, -1)).clamp_min(1),
-    }
-
-
 @torch.no_grad()
 def evaluate(net: nn.Module, batches: Iterable[CropBatch], kinematics: KeypointKinematics) -> dict[str, float]:
-    """Mean scores of `net` over rendered crops."""
+    """Mean scores of people in rendered crops, with units in the names; `joints` are of the keypoints head."""
     people: dict[str, list[Tensor]] = defaultdict(list)
     for output, truth in outputs(net, batches):
-        for name, score in person_scores(output, truth, kinematics).items():
-            people[name].append(score)
+        matrices, origin = rotation_6d_to_matrix(output.rotations_6d), torch.zeros_like(truth.translation)
+        posed, _ = kinematics(BodyParameters(matrices, output.curl, output.shape, origin))
+        mask, true = truth.mask > 0.5, truth.relative_joints
+        depth_error = ((output.depth - truth.depth).abs() * mask).sum(dim=(-2, -1))
+        people["mpjpe_joints_mm"].append(1000.0 * (output.joints_3d - true).norm(dim=-1).mean(dim=-1))
+        people["mpjpe_pose_mm"].append(1000.0 * (posed - true).norm(dim=-1).mean(dim=-1))
+        people["mask_iou"].append(intersection_over_union(output.mask_logits > 0, mask))
+        people["depth_mm"].append(1000.0 * depth_error / mask.sum(dim=(-2, -1)).clamp_min(1))
     return {name: round(float(torch.cat(each).mean()), 4) for name, each in people.items()}
 
 

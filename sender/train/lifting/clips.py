@@ -61,23 +61,19 @@ class Observer:
         self._perceptions = of_files, of_files.anew(tracking, cameras=1)
         self._fits = CropFits.load()
 
+    @torch.inference_mode()
     def observe(self, frames: Iterable[Image], *, live: bool) -> Arrays:
         """The arrays that are seen in the frames (H, W, 3) of a clip; empty where perception never finds anybody."""
-        perception = self._perceptions[live]
+        perception, rows = self._perceptions[live], list[Arrays]()
         perception.reset()
-        rows = [self._row(perception, image, number / FPS) for number, image in enumerate(frames)]
-        known = max(rows, key=len)
-        if not known:
+        for number, image in enumerate(frames):
+            camera = assumed_camera(image.shape[1], image.shape[0])
+            people = perception.process(image, camera, number / FPS)
+            rows.append(self._seen(people[0], camera) if people else {})
+        if not (known := max(rows, key=len)):
             return {}
-        nothing = {name: np.zeros_like(value) for name, value in known.items()}
-        arrays: Arrays = {name: np.stack([(row or nothing)[name] for row in rows]) for name in known}
+        arrays = {name: np.stack([row.get(name, np.zeros_like(each)) for row in rows]) for name, each in known.items()}
         return arrays | {"time_s": np.arange(len(rows)) / FPS, "seen": np.array([bool(row) for row in rows])}
-
-    @torch.inference_mode()
-    def _row(self, perception: PerceptionStage, image: Image, time_s: float) -> Arrays:
-        camera = assumed_camera(image.shape[1], image.shape[0])
-        people = perception.process(image, camera, time_s)
-        return self._seen(people[0], camera) if people else {}
 
     def _seen(self, person: ObservedPerson, camera: Camera) -> Arrays:
         crop, output, fitted = person.crop, person.output, self._fits.fitted([person], camera)

@@ -11,14 +11,14 @@ import torch
 from common.body.label_space import LabelSpace
 from common.synthetic.motion.windows import open_windows, write_windows
 from common.training.run import parse
-from sender.semantics.bodies import crop_entries
+from sender.semantics.bodies import KeypointJacobian, crop_entries
 from sender.semantics.lifting_network import FITTED, KEYPOINT_SCALE, Lifted
 from sender.train.lifting import clips as clips_program
 from sender.train.lifting import recorded
 from sender.train.lifting import train as lifting
 from sender.train.lifting.motions import Motions, Moving
 from sender.train.lifting.recorded import Boxes, RecordedClips, backwards, crops, imagined, mirrored, transplanted
-from sender.train.lifting.train import Bodies, Windows, drawn, geometry, pelvises, projected
+from sender.train.lifting.train import Windows, drawn, geometry, in_tensors, keypoints_of, pelvises, projected
 from tests.support.motion.made_motion import gliding
 from tests.support.training.training_examples import flags_of_examples, recipe_of, train_on_gpu
 
@@ -87,16 +87,18 @@ def clips(arrays: dict[str, np.ndarray]) -> RecordedClips:
 
 
 @pytest.fixture
-def batch(motions: Motions, clips: RecordedClips, monkeypatch: pytest.MonkeyPatch) -> tuple[Windows, Bodies]:
+def batch(motions: Motions, clips: RecordedClips, monkeypatch: pytest.MonkeyPatch) -> tuple[Windows, KeypointJacobian]:
     """Windows of cameras whose focal lengths are known."""
     monkeypatch.setattr(recorded, "_WRONG_FOCAL", 0.0)
     rng = np.random.default_rng(2)
-    return drawn(imagined(8, motions, clips, rng), 12, 5, rng, causal=True), Bodies(motions.kinematics)
+    return drawn(imagined(8, motions, clips, rng), 12, 5, rng, causal=True), in_tensors(
+        motions.kinematics, torch.device("cpu")
+    )
 
 
-def test_true_entries_are_where_the_keypoints_are_seen(batch: tuple[Windows, Bodies]) -> None:
+def test_true_entries_are_where_the_keypoints_are_seen(batch: tuple[Windows, KeypointJacobian]) -> None:
     windows, bodies = batch
-    keypoints = bodies(windows.entries)
+    keypoints = keypoints_of(bodies, windows.entries)
     torch.testing.assert_close(keypoints, windows.keypoints, atol=1e-4, rtol=0)
     places = projected(keypoints, pelvises(windows.entries, windows.focal), windows.focal)
     torch.testing.assert_close(places[windows.inside], windows.places[windows.inside], atol=1e-3, rtol=1e-3)
@@ -107,7 +109,7 @@ def test_true_entries_are_where_the_keypoints_are_seen(batch: tuple[Windows, Bod
     assert (seen - windows.places).norm(dim=-1)[windows.inside & windows.seen[..., None]].median() < 1e-3
 
 
-def test_terms_are_least_at_the_truth(batch: tuple[Windows, Bodies]) -> None:
+def test_terms_are_least_at_the_truth(batch: tuple[Windows, KeypointJacobian]) -> None:
     windows, bodies = batch
     windows = replace(windows, contacts=torch.ones_like(windows.contacts))
     exact = Lifted(windows.entries, torch.ones_like(windows.entries))
