@@ -1,6 +1,6 @@
 """Learns the mixture of poses (`receiver.motion.mixture`): π_k, μ_k and L_k of eq. 20, by expectation maximisation.
 
-Each mode of what a body does has components of its own, which begin as clusters of its legs and of its tilt.  Poses
+Each mode of what a body does has components of its own, which begin at poses of their own, by legs and tilt.  Poses
 and their mirror images count alike.  People before cameras stand, sit and gesture more than the captured ones do: the
 shares of kinds of motion are set.
 

@@ -91,9 +91,8 @@ def batch(motions: Motions, clips: RecordedClips, monkeypatch: pytest.MonkeyPatc
     """Windows of cameras whose focal lengths are known."""
     monkeypatch.setattr(recorded, "_WRONG_FOCAL", 0.0)
     rng = np.random.default_rng(2)
-    return drawn(imagined(8, motions, clips, rng), 12, 5, rng, causal=True), in_tensors(
-        motions.kinematics, torch.device("cpu")
-    )
+    bodies = in_tensors(motions.kinematics, torch.device("cpu"))
+    return drawn(imagined(8, motions, clips, rng), 12, 5, rng, causal=True), bodies
 
 
 def test_true_entries_are_where_the_keypoints_are_seen(batch: tuple[Windows, KeypointJacobian]) -> None:
