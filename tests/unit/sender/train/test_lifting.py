@@ -142,6 +142,8 @@ def test_smoothing_moves_bodies_that_shake(arrays: dict[str, np.ndarray]) -> Non
         for each in (errors.smoothed, errors.smoothed_later, errors.fitted)
     )
     assert later < smoothed < 0.7 * fitted
+    # Their trunks turn by the noise of six numbers, of which a rotation keeps three.
+    assert 0.01 < errors.fitted[arrays["seen"]][:, :3].std() < 0.1 and not errors.fitted[..., 3:6].any()
 
 
 def test_a_clip_is_played_from_its_end(arrays: dict[str, np.ndarray]) -> None:
