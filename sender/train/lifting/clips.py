@@ -10,12 +10,11 @@ Examples:
 
 Arrays of T frames, 17 keypoints; crop units are 0…1 in perception's crop.
 
-    time_s, seen (T,)            seconds; whether perception found somebody: where not, the next seven rows are 0
+    time_s, seen (T,)            seconds; whether perception found somebody: where not, the next four rows are 0
     crop (T, 4), view (T,)       left, top, side in pixels, roll in radians (`CropBox`); 0 plain, 1 mirrored, 2 both
     keypoints_2d (T, 17, 2), keypoints_sigma, visible_logit (T, 17), joints_3d (T, 17, 3), joints_log_variance (T, 17)
-    joint_depth (T, 17), depth_log_variance (T,), summary (T, 96)     these two rows of `PerceptionOutput`
+    joint_depth (T, 17), depth_log_variance (T,)                      these two rows of `PerceptionOutput`
     entries, log_sigma (T, 80)                                        fitted to the frame (`sender.semantics.refine`)
-    score (T,)                                                        `ObservedPerson.score`
     turn, pelvis, keypoints, body, contacts, up (T, …), size, focal, still     the truth, as of `Moving`
     camera (3,), assumed_focal () width, height, true focal length; what a sender would assume; pixels
 """
@@ -61,7 +60,7 @@ FRAMES: Final = 64
 _VIEWS: Final = ("plain", "mirrored", "both")
 _OF_OUTPUT: Final = (
     *("keypoints_2d", "keypoints_sigma", "visible_logit", "joints_3d", "joints_log_variance"),
-    *("joint_depth", "depth_log_variance", "summary"),
+    *("joint_depth", "depth_log_variance"),
 )
 # Side of the picture that a camera which turns sees parts of, over the longer side of its frames.
 _WIDER: Final = 1.5
@@ -309,7 +308,6 @@ class Observer:
         return seen | {
             "crop": np.array([crop.left, crop.top, crop.side, crop.roll], np.float32),
             "view": np.array(_VIEWS.index(person.view), np.int8),
-            "score": np.array(person.score, np.float32),
             "entries": fitted.refined[0],
             "log_sigma": np.log(fitted.sigma[0]),
         }

@@ -134,7 +134,7 @@ class RecordedClips:
         clips = []
         for file in sorted(folder.glob("*.npz")):
             with np.load(file, allow_pickle=False) as stored:
-                clips.append({name: np.asarray(stored[name]) for name in stored.files if name != "summary"})
+                clips.append({name: np.asarray(stored[name]) for name in stored.files})
         if not clips:
             raise FileNotFoundError(f"no clips in {folder}")
         arrays = {name: np.stack([clip[name] for clip in clips]) for name in clips[0]}
