@@ -10,7 +10,7 @@ Shapes: N, S sides of pictures, K keypoints.
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import Any
 
 import cv2
 import numpy as np
@@ -23,8 +23,6 @@ from common.synthetic.render_shards import CropDataset
 from common.synthetic.scene.backgrounds import BackgroundBank, degrade
 from common.synthetic.scene.scene import Layer, occluder
 from sender.perception.detect import LETTERBOX_GREY
-
-Pixels = TypeVar("Pixels", Image, FloatArray)
 
 # A person is annotated if at least this share of the pixels is visible and the box is this high.
 _SEEN = 0.35
@@ -106,7 +104,7 @@ def patch(rng: Generator, least: float, most: float) -> tuple[Float64Array, Floa
     return start, start + extent
 
 
-def cover(picture: Pixels, low: Float64Array, high: Float64Array, fill: npt.ArrayLike) -> None:
+def cover(picture: npt.NDArray[Any], low: Float64Array, high: Float64Array, fill: npt.ArrayLike) -> None:
     """Covers a rectangle of a picture (H, W, …), in place, with one value or colour, or with a piece (h, w, 3)."""
     size = picture.shape[1::-1]
     (left, top), (right, bottom) = ((corner * size).round().astype(int) for corner in (low, high))
