@@ -75,14 +75,11 @@ def estimated_of(x: Tensor, hidden: Tensor, generator: torch.Generator) -> Tenso
     seen, unseen = (torch.from_numpy(table[:, ESTIMATED]) for table in tables)
     shift, share, sigma = ((1 - guessed) * seen + guessed * unseen).unbind(1)
     estimated = x.clone()
-    estimated[:, ESTIMATED] = shift + share * (x[:, ESTIMATED] + sigma * _noise(shift, generator))
-    estimated[:, DOWN] += torch.tensor(DOWN_SIGMA) * _noise(estimated[:, DOWN], generator)
-    estimated[:, SPEED:] += SPEED_SIGMA * _noise(estimated[:, SPEED:], generator)
+    noise = torch.randn(x.shape, generator=generator)
+    estimated[:, ESTIMATED] = shift + share * (x[:, ESTIMATED] + sigma * noise[:, ESTIMATED])
+    estimated[:, DOWN] += torch.tensor(DOWN_SIGMA) * noise[:, DOWN]
+    estimated[:, SPEED:] += SPEED_SIGMA * noise[:, SPEED:]
     return estimated
-
-
-def _noise(like: Tensor, generator: torch.Generator) -> Tensor:
-    return torch.randn(like.shape, generator=generator)
 
 
 class PoseDiffusionTraining(Recipe[PoseDenoiser, Described]):

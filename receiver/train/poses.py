@@ -1,6 +1,6 @@
 """Learns the mixture of poses (`receiver.motion.mixture`): π_k, μ_k and L_k of eq. 20, by expectation maximisation.
 
-Each mode of what a body does has components of its own, which begin as clusters of its legs and of its tilt.  Poses
+Each mode of what a body does has components of its own, which begin at poses of their own, by legs and tilt.  Poses
 and their mirror images count alike.  People before cameras stand, sit and gesture more than the captured ones do: the
 shares of kinds of motion are set.
 
@@ -10,12 +10,12 @@ Examples:
 
 import argparse
 from collections.abc import Mapping
-from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 import torch
+from scipy.special import logsumexp, softmax
 
 from common.arrays import BoolArray, Float64Array, FloatArray, IntArray
 from common.body.anatomy import JOINT_INDEX
@@ -48,7 +48,7 @@ _STRIDE = 3  # every so many frames
 FPS = 30.0
 # Of hands whose fingers were not captured, radians.
 _CURL = (0.3, 0.3, 0.3, 0.3)
-_STEPS, _CLUSTER_STEPS = 40, 20
+_STEPS = 40
 # Least standard deviation of an entry within a component.
 _FLOOR = 0.06
 # Poses that the covariance of the mode counts as in that of a component.
@@ -57,15 +57,15 @@ _PRIOR_POSES = 20.0
 _LYING, _CROUCHING_M = 0.5, 0.35
 # The thighs are bent from that share of their length downwards on; a stride parts the ankles, or the thighs.
 _BENT, _APART_M, _PARTED = 0.72, 0.42, 0.12
+# By which components are told apart at first, and what these entries count.
 _LEGS = np.concatenate([ENTRIES["left_leg"], ENTRIES["right_leg"], np.arange(SIZE)[DOWN]])
-_TILT_WEIGHT = 3.0
+_LEG_WEIGHTS = np.where(np.isin(_LEGS, np.arange(SIZE)[DOWN]), 3.0, 1.0)
 
 
 class Poses:
     """Poses of one split, and their mirror images.
 
     Attributes:
-        parameters: the bodies, in the world.
         x: (N, D) of the mixture.
         weights: (N,) that add up to 1.
         modes: (N,) index into `MODES`.
@@ -82,19 +82,14 @@ class Poses:
         counts = {kind: float((kinds == kind).sum()) for kind in SHARES}
         weights = np.array([SHARES[kind] / counts[kind] for kind in kinds.tolist()])
         one = windows.bodies(rows, _CURL)
-        one = replace(one, translation=torch.zeros_like(one.translation))
-        self.parameters = type(one).concatenate([one, one.mirrored()])
+        bodies = type(one).concatenate([one, one.mirrored()])
         self.weights, self.modes = np.tile(weights / weights.sum() / 2, 2), np.tile(modes, 2)
-        pose = LabelSpace.load().encode_pose(self.parameters.rotations, self.parameters.curl)
-        down = _rolled(self.parameters.rotations[:, 0, 1].double().numpy(), self.modes == LYING)
-        self.x = np.concatenate([pose.double().numpy(), down, np.tile(speed, 2)[:, None]], axis=1)
-
-
-def _rolled(down: Float64Array, chosen: BoolArray) -> Float64Array:
-    """(N, 3), of the chosen ones rolled about the trunk: few captured people lie, and none on the side."""
-    angle = np.random.default_rng(SEED).uniform(0, 2 * np.pi, len(down)) * chosen
-    x, y, z = down.T
-    return np.stack([np.cos(angle) * x + np.sin(angle) * z, y, np.cos(angle) * z - np.sin(angle) * x], axis=1)
+        pose = LabelSpace.load().encode_pose(bodies.rotations, bodies.curl).double().numpy()
+        # Few captured people lie, and none on the side: they are rolled about the trunk.
+        angle = np.random.default_rng(SEED).uniform(0, 2 * np.pi, len(pose)) * (self.modes == LYING)
+        x, y, z = bodies.rotations[:, 0, 1].double().numpy().T
+        down = np.stack([np.cos(angle) * x + np.sin(angle) * z, y, np.cos(angle) * z - np.sin(angle) * x], axis=1)
+        self.x = np.concatenate([pose, down, np.tile(speed, 2)[:, None]], axis=1)
 
 
 def modes_of(joints: FloatArray, may_sit: BoolArray) -> IntArray:
@@ -125,15 +120,21 @@ class Fitted(NamedTuple):
 
 def fitted(x: Float64Array, weights: Float64Array, count: int, rng: np.random.Generator) -> Fitted:
     """The most likely mixture of `count` components of poses x (N, D), by expectation maximisation."""
-    whole = _covariance(x, weights / weights.sum())
-    shares_NK = _clusters(
-        x[:, _LEGS] * np.where(np.isin(_LEGS, np.arange(SIZE)[DOWN]), _TILT_WEIGHT, 1.0), weights, count, rng
-    )
+    whole, legs = np.cov(x.T, aweights=weights, ddof=0), x[:, _LEGS] * _LEG_WEIGHTS
+    # First by the nearest of so many poses.
+    centres = legs[rng.choice(len(x), count, replace=False, p=weights / weights.sum())]
+    shares_NK = np.eye(count)[np.square(legs[:, None] - centres).sum(2).argmin(1)]
     for _ in range(_STEPS):
-        mixture = _maximised(x, weights, shares_NK, whole)
-        log_NK = log_densities(x, mixture)
-        shares_NK = np.exp(log_NK - log_NK.max(1, keepdims=True))
-        shares_NK /= shares_NK.sum(1, keepdims=True)
+        weights_NK = weights[:, None] * shares_NK + 1e-18
+        totals = weights_NK.sum(0)
+        # Poses follow each other closely: the effective number of them is what their weights say.
+        poses = totals**2 / np.square(weights_NK).sum(0)
+        covariances = [
+            kept * np.cov(x.T, aweights=own, ddof=0) + (1 - kept) * whole + _FLOOR**2 * np.eye(SIZE)
+            for kept, own in zip(poses / (poses + _PRIOR_POSES), weights_NK.T, strict=True)
+        ]
+        mixture = Fitted(totals / totals.sum(), weights_NK.T @ x / totals[:, None], np.stack(covariances))
+        shares_NK = softmax(log_densities(x, mixture), axis=1)
     return mixture
 
 
@@ -145,36 +146,6 @@ def log_densities(x: Float64Array, mixture: Fitted) -> Float64Array:
         white = (x - mean) @ whitening.T
         columns.append(np.log(share) + np.log(np.diag(whitening)).sum() - 0.5 * np.square(white).sum(1))
     return np.stack(columns, axis=1)
-
-
-def _maximised(x: Float64Array, weights: Float64Array, shares_NK: Float64Array, whole: Float64Array) -> Fitted:
-    weights_NK = weights[:, None] * shares_NK
-    totals = weights_NK.sum(0) + 1e-12
-    means = weights_NK.T @ x / totals[:, None]
-    # Poses follow each other closely: the effective number of them is what their weights say.
-    poses = totals**2 / (np.square(weights_NK).sum(0) + 1e-30)
-    covariances = []
-    for k, mean in enumerate(means):
-        own = _covariance(x - mean, weights_NK[:, k] / totals[k], about_mean=False)
-        kept = poses[k] / (poses[k] + _PRIOR_POSES)
-        covariances.append(kept * own + (1 - kept) * whole + _FLOOR**2 * np.eye(SIZE))
-    return Fitted(totals / totals.sum(), means, np.stack(covariances))
-
-
-def _covariance(x: Float64Array, weights: Float64Array, *, about_mean: bool = True) -> Float64Array:
-    centred = x - weights @ x if about_mean else x
-    return np.asarray((centred * weights[:, None]).T @ centred)
-
-
-def _clusters(x: Float64Array, weights: Float64Array, count: int, rng: np.random.Generator) -> Float64Array:
-    """(N, K) which of `count` clusters each row is in, by k-means."""
-    centres = x[rng.choice(len(x), count, replace=False, p=weights / weights.sum())]
-    for _ in range(_CLUSTER_STEPS):
-        nearest = np.square(x[:, None] - centres).sum(2).argmin(1)
-        within = np.eye(count)[nearest] * weights[:, None]
-        totals = within.sum(0)
-        centres = np.where(totals[:, None] > 0, within.T @ x / np.maximum(totals, 1e-12)[:, None], centres)
-    return np.asarray(np.eye(count)[nearest])
 
 
 def learned(poses: Poses, seed: int = SEED) -> tuple[Fitted, IntArray]:
@@ -195,14 +166,13 @@ def scores(poses: Poses, mixture: Fitted, modes: IntArray) -> dict[str, float]:
     factors = np.asarray(np.linalg.cholesky(mixture.covariances), np.float64)
     model = PoseMixture(mixture.shares, mixture.means, factors, modes)
     given = model.given(frozenset(("left_leg", "right_leg")), frozenset())
-    log_NK = np.stack([given.log_shares(x) for x in poses.x])
-    shares_NM = np.exp(log_NK - log_NK.max(1, keepdims=True)) @ (modes[:, None] == np.arange(len(MODES)))
-    shares_NM /= shares_NM.sum(1, keepdims=True)
+    shares_NK = softmax(np.stack([given.log_shares(x) for x in poses.x]), axis=1)
+    shares_NM = shares_NK @ (modes[:, None] == np.arange(len(MODES)))
     true = shares_NM[np.arange(len(poses.x)), poses.modes]
     return {
         "mode_right": float(poses.weights @ (shares_NM.argmax(1) == poses.modes)),
         "mode_nats": float(poses.weights @ -np.log(np.maximum(true, 1e-9))),
-        "pose_nats": float(poses.weights @ -np.log(np.exp(log_densities(poses.x, mixture)).sum(1) + 1e-300)),
+        "pose_nats": float(poses.weights @ -logsumexp(log_densities(poses.x, mixture), axis=1)),
     }
 
 

@@ -10,7 +10,7 @@ Shapes: N, S sides of pictures, K keypoints.
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import Any
 
 import cv2
 import numpy as np
@@ -23,8 +23,6 @@ from common.synthetic.render_shards import CropDataset
 from common.synthetic.scene.backgrounds import BackgroundBank, degrade
 from common.synthetic.scene.scene import Layer, occluder
 from sender.perception.detect import LETTERBOX_GREY
-
-Pixels = TypeVar("Pixels", Image, FloatArray)
 
 # A person is annotated if at least this share of the pixels is visible and the box is this high.
 _SEEN = 0.35
@@ -106,7 +104,7 @@ def patch(rng: Generator, least: float, most: float) -> tuple[Float64Array, Floa
     return start, start + extent
 
 
-def cover(picture: Pixels, low: Float64Array, high: Float64Array, fill: npt.ArrayLike) -> None:
+def cover(picture: npt.NDArray[Any], low: Float64Array, high: Float64Array, fill: npt.ArrayLike) -> None:
     """Covers a rectangle of a picture (H, W, …), in place, with one value or colour, or with a piece (h, w, 3)."""
     size = picture.shape[1::-1]
     (left, top), (right, bottom) = ((corner * size).round().astype(int) for corner in (low, high))
@@ -185,7 +183,7 @@ class FrameComposer:
                 across += height * float(rng.uniform(0.18, 0.5))
         self._letterbox(image, visible)
         enough = (each[..., 0] > 0.5 for each, area in zip(visible, areas, strict=True) if each.sum() > _SEEN * area)
-        boxes = np.array([_box(each) for each in enough if each.any()], np.float32).reshape(-1, 4)
+        boxes = np.array([box_of(each) for each in enough if each.any()], np.float32).reshape(-1, 4)
         return degrade(rng, image), boxes[boxes[:, 3] - boxes[:, 1] >= _MIN_HEIGHT_PX]
 
     def negative(self) -> ByteArray:
@@ -212,7 +210,7 @@ class FrameComposer:
     def _person(self, height: float, across: float | None) -> tuple[Layer, float]:
         """Somebody of a height in pixels, around column `across` or anywhere; with the area if nothing hid it."""
         rng, (image, mask) = self._rng, self._crop()
-        box = np.array(_box(mask > 0))
+        box = np.array(box_of(mask > 0))
         truncated, mirrored = np.concatenate([box[:2] == 0, box[2:] == len(mask)]), bool(rng.random() < 0.5)
         scale = height / float((box[2:] - box[:2]).max())
         corner = self._corner((box[2:] - box[:2]) * scale, truncated[[2, 1, 0, 3]] if mirrored else truncated)
@@ -251,7 +249,7 @@ def _is_large(mask: ByteArray) -> bool:
     return bool(mask.any(axis=1).sum() >= 12 and mask.any(axis=0).sum() >= 6)
 
 
-def _box(mask: BoolArray) -> tuple[float, float, float, float]:
+def box_of(mask: BoolArray) -> tuple[float, float, float, float]:
     """Left, top, right, bottom of what is true."""
     rows, columns = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
     return float(columns[0]), float(rows[0]), float(columns[-1] + 1), float(rows[-1] + 1)

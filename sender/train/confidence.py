@@ -19,7 +19,6 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from common.arrays import Box
 from common.errors import exit_code_of
 from common.frames import Camera
 from common.imaging.pictures import guessed_focal_px
@@ -42,7 +41,7 @@ from sender.semantics.confidence import (
 )
 from sender.semantics.semantics_stage import BodyEstimator
 from sender.train.crops import people_in_boxes
-from sender.train.photographs.dataset import Photograph, PhotographDataset
+from sender.train.photographs.dataset import PhotographDataset
 
 _STEPS, _RATE, _WEIGHT_DECAY = 500, 0.05, 1e-3
 _BINS = 10
@@ -72,40 +71,27 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
     return parser.parse_args(arguments)
 
 
-class Observer:
-    """Perception, verifier and bodies of people in their annotated boxes."""
-
-    def __init__(self) -> None:
-        self._perception, self._verifier = Perception.load(), Verifier.load()
-        self._bodies = BodyEstimator.load(SmoothingConfig(0.0))
-
-    @torch.inference_mode()
-    def limbs(self, item: Photograph, person: int, box: Box, index: int) -> Limbs:
-        """The limbs of one person, seen in a box."""
+@torch.inference_mode()
+def gather(photographs: PhotographDataset, views: int) -> Limbs:
+    """The limbs of everybody with enough labelled keypoints, as they are seen in jittered boxes."""
+    perception, verifier, estimator = Perception.load(), Verifier.load(), BodyEstimator.load(SmoothingConfig(0.0))
+    parts = []
+    for item, person, box, index in people_in_boxes(photographs, views):
         height, width = item.image.shape[:2]
         camera = Camera(width, height, guessed_focal_px(width, height))
-        seen = predict_in_boxes(self._perception, item.image, [box])
-        score = float(self._verifier.presence(seen.output.own, TRACKED_PRIOR)[0])
+        seen = predict_in_boxes(perception, item.image, [box])
+        score = float(verifier.presence(seen.output.own, TRACKED_PRIOR)[0])
         observed = [ObservedPerson(TrackedPerson(0), score, seen.crops[0], seen.output)]
-        bodies = self._bodies.alone(observed, camera)
-        keypoints = bodies.keypoints[0]
-        annotated = item.keypoints[person]
+        bodies, annotated = estimator.alone(observed, camera), item.keypoints[person]
         labelled = annotated[:, 2] > 0
         side = float(np.ptp(annotated[labelled, :2], axis=0).max())
-        right = labelled & (np.linalg.norm(keypoints - annotated[:, :2], axis=1) <= RIGHT_WITHIN * side)
-        per_limb = [list(keypoints) for keypoints in LIMBS.values()]
-        return Limbs(
-            torch.from_numpy(evidence(observed, bodies.keypoints, bodies.sigma)),
-            torch.tensor([[float(right[limb].sum()) for limb in per_limb]]),
-            torch.tensor([[float(labelled[limb].sum()) for limb in per_limb]]),
-            torch.tensor([index]),
+        right = labelled & (np.linalg.norm(bodies.keypoints[0] - annotated[:, :2], axis=1) <= RIGHT_WITHIN * side)
+        of_limbs, counted = (
+            torch.tensor([[float(each[list(limb)].sum()) for limb in LIMBS.values()]]) for each in (right, labelled)
         )
-
-
-def gather(photographs: PhotographDataset, views: int) -> Limbs:
-    """The limbs of everybody with enough labelled keypoints, in jittered boxes."""
-    observer = Observer()
-    return Limbs.concatenate([observer.limbs(*each) for each in people_in_boxes(photographs, views)])
+        known = torch.from_numpy(evidence(observed, bodies.keypoints, bodies.sigma))
+        parts.append(Limbs(known, of_limbs, counted, torch.tensor([index])))
+    return Limbs.concatenate(parts)
 
 
 def fit(limbs: Limbs) -> ConfidenceNet:
@@ -125,13 +111,11 @@ def fit(limbs: Limbs) -> ConfidenceNet:
 
 def reliability(probability: Tensor, limbs: Limbs) -> list[dict[str, float]]:
     """For each tenth of the probability: keypoints, their mean probability, and the share that is right."""
-    rows = []
-    tenth = (probability * _BINS).long().clamp_max(_BINS - 1)
+    rows, tenth = [], (probability * _BINS).long().clamp_max(_BINS - 1)
     for number in range(_BINS):
-        counted = limbs.counted * (tenth == number)
-        count = float(counted.sum())
-        if count:
-            mean, right = (probability * counted).sum() / count, (limbs.right * (tenth == number)).sum() / count
+        counted, within = limbs.counted * (tenth == number), tenth == number
+        if count := float(counted.sum()):
+            mean, right = (probability * counted).sum() / count, (limbs.right * within).sum() / count
             rows.append({"keypoints": count, "probability": float(mean), "right": float(right)})
     return rows
 

@@ -32,8 +32,6 @@ from sender.perception.predictor import as_bytes, resized, unit
 from sender.train.augment import Framing, cover, covered, moved, patch, perspective, warped
 from sender.train.photographs.dataset import PSEUDO, Photograph, PhotographDataset, Source
 
-# Crop units: outside of the crop, also when it is mirrored.
-_OUTSIDE = -9.0
 # The true proportions of `openimages` are unknown.
 _FRAMING = Framing(turn=math.radians(26), turned=0.6, log_scale=0.3, shift=0.08, log_aspect=0.3)
 # Share of the crops around the upper or the lower half of the keypoints, as for people cut off by the picture.
@@ -156,25 +154,7 @@ def crop_batch(arrays: Mapping[str, npt.NDArray[Any]]) -> CropBatch:
         part=torch.from_numpy(np.asarray(arrays["part"], np.uint8)),
         **{name: getattr(body, name) for name in ("translation", "rotations", "curl", "shape")},
         **same,
-        person=torch.ones(len(mask), dtype=torch.bool),
-    )
-
-
-def with_negatives(batch: CropBatch, negative_B: Tensor, image_B3SS: Tensor) -> CropBatch:
-    """The batch with some of its crops replaced by negative ones, which show no person.
-
-    Args:
-        negative_B: bool, which of them to replace.
-        image_B3SS: images of the negative crops, as those of the batch; the other rows are not read.
-    """
-    map_B11 = negative_B[:, None, None]
-    return replace(
-        batch,
-        image=torch.where(map_B11[:, None], image_B3SS, batch.image),
-        **{name: getattr(batch, name).masked_fill(map_B11, 0) for name in ("mask", "depth", "part")},
-        keypoints_2d=batch.keypoints_2d.masked_fill(map_B11, _OUTSIDE),
-        visible=batch.visible.masked_fill(negative_B[:, None], 0.0),
-        person=batch.person & ~negative_B,
+        person=mask.flatten(1).any(dim=1),
     )
 
 

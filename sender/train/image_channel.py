@@ -77,22 +77,18 @@ def random_crops(pictures: Sequence[Image], batch: int, side_px: int, rng: np.ra
     A picture counts by its area; half of the crops are reduced by up to 1.8, and half are mirrored.
     """
     areas = np.array([picture.shape[0] * picture.shape[1] for picture in pictures], np.float64)
-    shares = areas / areas.sum()
     while True:
-        rows = rng.choice(len(pictures), size=batch, p=shares)
-        crops = np.stack([_crop(pictures[int(row)], side_px, rng) for row in rows])
-        yield torch.from_numpy(crops).permute(0, 3, 1, 2).float() / 255.0
-
-
-def _crop(picture: Image, side_px: int, rng: np.random.Generator) -> Image:
-    height, width = picture.shape[:2]
-    reduction = math.exp(max(rng.uniform(-1, 1), 0.0) * math.log(_LARGEST_REDUCTION))
-    side = min(int(side_px * reduction), height, width)
-    top, left = rng.integers(height - side + 1), rng.integers(width - side + 1)
-    crop = picture[top : top + side, left : left + side]
-    if side > side_px:
-        crop = cv2.resize(crop, (side_px, side_px), interpolation=cv2.INTER_AREA).astype(np.uint8, copy=False)
-    return crop[:, ::-1] if rng.random() < 0.5 else crop
+        crops = []
+        for row in rng.choice(len(pictures), size=batch, p=areas / areas.sum()).tolist():
+            height, width = pictures[row].shape[:2]
+            reduction = math.exp(max(rng.uniform(-1, 1), 0.0) * math.log(_LARGEST_REDUCTION))
+            side = min(int(side_px * reduction), height, width)
+            top, left = rng.integers(height - side + 1), rng.integers(width - side + 1)
+            crop = cv2.resize(
+                pictures[row][top : top + side, left : left + side], (side_px, side_px), interpolation=cv2.INTER_AREA
+            )
+            crops.append(crop[:, ::-1] if rng.random() < 0.5 else crop)
+        yield torch.from_numpy(np.stack(crops)).permute(0, 3, 1, 2).float() / 255.0
 
 
 class CropRecipe(Recipe[Network, Tensor]):

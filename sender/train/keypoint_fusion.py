@@ -43,6 +43,7 @@ from sender.perception.keypoint_fusion import (
 from sender.perception.movenet import NAMES, MoveNet, SecondKeypoints
 from sender.perception.predictor import Perception
 from sender.perception.read import predict_in_boxes
+from sender.train.augment import box_of
 from sender.train.crops import SHARES, crops_of, jittered, people_in_boxes, relative_errors, standard_error
 from sender.train.photographs.dataset import Photograph, PhotographDataset
 
@@ -143,13 +144,11 @@ def rendered_people(crops: CropDataset) -> Iterator[Photograph]:
     """Rendered crops as photographs of one person each, with the box of what is visible of them."""
     for batch in crops.batches(_CROPS_AT_ONCE):
         for image, mask, places, visible in zip(*(batch[name] for name in _RENDERED), strict=True):
-            inside = ((places >= 0) & (places <= 1)).all(axis=1)
-            label = np.where(visible > 0, 2, inside)
-            keypoints = np.concatenate([len(image) * places, label[:, None]], axis=1)
-            rows, columns = np.nonzero(mask)
-            if len(rows):
-                box = np.array([[columns.min(), rows.min(), columns.max() + 1, rows.max() + 1]], np.float32)
-                yield Photograph("people", "rendered", image, box, box[:0], keypoints[None].astype(np.float32))
+            if mask.any():
+                label = np.where(visible > 0, 2, ((places >= 0) & (places <= 1)).all(axis=1))
+                keypoints = np.column_stack([len(image) * places, label]).astype(np.float32)
+                box = np.array([box_of(mask > 0)], np.float32)
+                yield Photograph("people", "rendered", image, box, box[:0], keypoints[None])
 
 
 def gather(photographs: PhotographDataset, crops: CropDataset) -> Seen:

@@ -25,8 +25,8 @@ from sender.config import SmoothingConfig, TrackingConfig
 from sender.importance import Importance
 from sender.perception.perception_stage import PerceptionStage
 from sender.semantics.semantics_stage import SemanticsStage
+from sender.train.lifting.clips import MovingPeople
 from sender.train.lifting.motions import FPS
-from sender.train.lifting.moving_people import MovingPeople
 
 _FRAMES = 4 * FPS
 # Frames under way before the first is acknowledged.

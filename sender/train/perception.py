@@ -27,6 +27,7 @@ from numpy.random import Generator
 from torch import Tensor, nn
 from torch.nn import functional
 
+from common.arrays import Image
 from common.body.model import BodyModel, BodyParameters, KeypointKinematics, rotation_6d_to_matrix
 from common.synthetic.render_shards import Batch, CropDataset
 from common.synthetic.scene.backgrounds import expose
@@ -38,7 +39,7 @@ from common.weights.manifest import read_manifest
 from common.weights.transformer import DropPath
 from sender.perception.heads import cell_centres
 from sender.perception.perception_network import PerceptionConfig, PerceptionNet, PerceptionOutput
-from sender.perception.predictor import KIND, WEIGHTS_NAME, Mirror, as_bytes, mean, with_peaks
+from sender.perception.predictor import KIND, WEIGHTS_NAME, Mirror, mean, with_peaks
 from sender.train.augment import FrameComposer, before_place, cover, covered, patch
 from sender.train.crops import (
     CropBatch,
@@ -51,7 +52,6 @@ from sender.train.crops import (
     outputs,
     panorama_view,
     randomly_mirrored,
-    with_negatives,
 )
 from sender.train.photographs.dataset import PhotographDataset
 
@@ -64,6 +64,8 @@ _PHOTOGRAPH_SHARE = 0.5
 # Shares of its rendered people who are placed before a view of a panorama, and who are hidden in part.
 _PLACED_SHARE, _OCCLUDED_SHARE = 0.4, 0.3
 
+# Crop units: outside of the crop, also when it is mirrored.
+_OUTSIDE = -9.0
 HEAT_SIGMA_CELLS = 1.2
 # Reprojected keypoints farther away than this (crop units) have a constant gradient direction only; nearer ones are
 # within the error of weak perspective.
@@ -183,8 +185,8 @@ def training_batches(
         side: pixels of a crop.
         photographs: with panoramas, before which some of the people are placed.
     """
-    composer = FrameComposer([], rng, side)
     dataset = CropDataset(data, "train")
+    composer = FrameComposer([], rng, dataset.side)
     while True:
         order = rng.permutation(len(dataset))[:_CROPS_PER_LISTING]
         for start in range(0, len(order) - size + 1, size):
@@ -196,11 +198,9 @@ def training_batches(
                 arrays["image"][row] = np.clip(expose(rng, arrays["image"][row]), 0, 255)
                 if rng.random() < _OCCLUDED_SHARE:
                     occlude(rng, arrays, row)
-            crops, negative = crop_batch(arrays).resized(side), rng.random(size) < _NEGATIVE_SHARE
-            images = crops.image.clone()
-            if negative.any():
-                images[negative] = as_bytes(np.stack([composer.negative() for _ in range(negative.sum())]))
-            yield with_negatives(crops, torch.from_numpy(negative), images)
+                if rng.random() < _NEGATIVE_SHARE:
+                    empty(arrays, row, composer.negative())
+            yield crop_batch(arrays).resized(side)
         dataset = CropDataset(data, "train")
 
 
@@ -211,6 +211,13 @@ def occlude(rng: Generator, arrays: Batch, row: int) -> None:
     for name in ("mask", "depth", "part"):
         cover(arrays[name][row], *corners, 0)
     arrays["visible"][row] *= ~covered(arrays["keypoints_2d"][row], *corners)
+
+
+def empty(arrays: Batch, row: int, image: Image) -> None:
+    """Replaces a rendered crop by one that shows no person, in place."""
+    arrays["image"][row], arrays["keypoints_2d"][row] = image, _OUTSIDE
+    for name in ("visible", "mask", "depth", "part"):
+        arrays[name][row] = 0
 
 
 def validation_batches(data: Sequence[Path], side: int, size: int = 64, limit: int = 1024) -> Iterator[CropBatch]:
@@ -378,28 +385,19 @@ def _mean(values: Tensor, weight: Tensor) -> Tensor:
     return (values * weight).sum() / weight.sum().clamp_min(1.0)
 
 
-def person_scores(output: PerceptionOutput, truth: CropBatch, kinematics: KeypointKinematics) -> dict[str, Tensor]:
-    """(B,) scores of each person, with units in the names; `joints` are of the keypoints head."""
-    matrices = rotation_6d_to_matrix(output.rotations_6d)
-    origin = torch.zeros_like(truth.translation)
-    posed, _ = kinematics(BodyParameters(matrices, output.curl, output.shape, origin))
-    mask, true = truth.mask > 0.5, truth.relative_joints
-    depth_error = ((output.depth - truth.depth).abs() * mask).sum(dim=(-2, -1))
-    return {
-        "mpjpe_joints_mm": 1000.0 * (output.joints_3d - true).norm(dim=-1).mean(dim=-1),
-        "mpjpe_pose_mm": 1000.0 * (posed - true).norm(dim=-1).mean(dim=-1),
-        "mask_iou": intersection_over_union(output.mask_logits > 0, mask),
-        "depth_mm": 1000.0 * depth_error / mask.sum(dim=(-2, -1)).clamp_min(1),
-    }
-
-
 @torch.no_grad()
 def evaluate(net: nn.Module, batches: Iterable[CropBatch], kinematics: KeypointKinematics) -> dict[str, float]:
-    """Mean scores of `net` over rendered crops."""
+    """Mean scores of people in rendered crops, with units in the names; `joints` are of the keypoints head."""
     people: dict[str, list[Tensor]] = defaultdict(list)
     for output, truth in outputs(net, batches):
-        for name, score in person_scores(output, truth, kinematics).items():
-            people[name].append(score)
+        matrices, origin = rotation_6d_to_matrix(output.rotations_6d), torch.zeros_like(truth.translation)
+        posed, _ = kinematics(BodyParameters(matrices, output.curl, output.shape, origin))
+        mask, true = truth.mask > 0.5, truth.relative_joints
+        depth_error = ((output.depth - truth.depth).abs() * mask).sum(dim=(-2, -1))
+        people["mpjpe_joints_mm"].append(1000.0 * (output.joints_3d - true).norm(dim=-1).mean(dim=-1))
+        people["mpjpe_pose_mm"].append(1000.0 * (posed - true).norm(dim=-1).mean(dim=-1))
+        people["mask_iou"].append(intersection_over_union(output.mask_logits > 0, mask))
+        people["depth_mm"].append(1000.0 * depth_error / mask.sum(dim=(-2, -1)).clamp_min(1))
     return {name: round(float(torch.cat(each).mean()), 4) for name, each in people.items()}
 
 

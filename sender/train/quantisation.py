@@ -14,6 +14,7 @@ Examples:
 import argparse
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
+from functools import partial
 from itertools import islice
 from pathlib import Path
 
@@ -79,9 +80,8 @@ class Subject:
 def calibrated(network: nn.Module, inputs: Iterable[Inputs]) -> dict[str, tuple[float, float]]:
     """The ranges of the inputs of all layers that are worth it; zero is always within."""
     ranges: dict[str, tuple[float, float]] = {}
-    handles = []
 
-    def observe(name: str, module: nn.Module, arguments: tuple[Tensor, ...], output: Tensor) -> None:
+    def observe(name: str, module: nn.Module, arguments: Inputs, output: Tensor) -> None:
         weights = module.weight
         assert isinstance(weights, Tensor)
         outputs, inputs = weights.shape[:2]
@@ -92,13 +92,9 @@ def calibrated(network: nn.Module, inputs: Iterable[Inputs]) -> dict[str, tuple[
             low, high = ranges.get(name, (0.0, 0.0))
             ranges[name] = min(low, float(arguments[0].min())), max(high, float(arguments[0].max()))
 
-    for name, module in network.named_modules():
-        if isinstance(module, _LAYERS) and getattr(module, "groups", 1) == 1:
-
-            def hook(module: nn.Module, arguments: tuple[Tensor, ...], output: Tensor, name: str = name) -> None:
-                observe(name, module, arguments, output)
-
-            handles.append(module.register_forward_hook(hook))
+    layers = {name: each for name, each in network.named_modules() if isinstance(each, _LAYERS)}
+    plain = {name: each for name, each in layers.items() if getattr(each, "groups", 1) == 1}
+    handles = [layer.register_forward_hook(partial(observe, name)) for name, layer in plain.items()]
     for one in inputs:
         network(*one)
     for handle in handles:

@@ -134,7 +134,7 @@ class RecordedClips:
         clips = []
         for file in sorted(folder.glob("*.npz")):
             with np.load(file, allow_pickle=False) as stored:
-                clips.append({name: np.asarray(stored[name]) for name in stored.files if name != "summary"})
+                clips.append({name: np.asarray(stored[name]) for name in stored.files})
         if not clips:
             raise FileNotFoundError(f"no clips in {folder}")
         arrays = {name: np.stack([clip[name] for clip in clips]) for name in clips[0]}
@@ -392,7 +392,9 @@ def observed(
     seen = clips.seen & (moving.inside.sum(-1) >= _LEAST_INSIDE) & kept
     seen[~seen.any(1), 0] = True
     true, joints = true_entries(moving, boxes), moving.keypoints @ boxes.turn(moving)
-    at = np.arange(count)[:, None], nearest(seen)
+    # The last frame in which the person is seen, else the first one.
+    last = np.maximum.accumulate(np.where(seen, np.arange(seen.shape[1]), -1), 1)
+    at = np.arange(count)[:, None], np.where(last < 0, seen.argmax(1)[:, None], last)
     # A clip is not to be known by how certain the networks are of it.
     less, of_logs = (rng.normal(0, _UNSURE, (count, 1, size)).astype(np.float32) for size in (KEYPOINTS, ENTRIES))
     return Observations(
@@ -413,9 +415,3 @@ def observed(
         joint_depth=joints[..., 2] + errors.joint_depth,
         depth_log_variance=errors.depth_log_variance,
     ), focal
-
-
-def nearest(seen: BoolArray) -> IntArray:
-    """(B, T) the last frame that is seen, else the first one that is."""
-    last = np.maximum.accumulate(np.where(seen, np.arange(seen.shape[1]), -1), 1)
-    return np.where(last < 0, seen.argmax(1)[:, None], last)

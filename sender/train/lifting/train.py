@@ -115,27 +115,6 @@ class Windows:
     still: Tensor
 
 
-class Bodies(nn.Module):
-    """Keypoints of entries, as `KeypointJacobian` in tensors on the device of the training."""
-
-    def __init__(self, kinematics: KeypointJacobian) -> None:
-        super().__init__()
-        self._names = [item.name for item in fields(kinematics)]
-        for name in self._names:
-            self.register_buffer(name, torch.from_numpy(getattr(kinematics, name)), persistent=False)
-
-    @property
-    def kinematics(self) -> KeypointJacobian:
-        return KeypointJacobian(*(getattr(self, name) for name in self._names))
-
-    def forward(self, entries: Tensor) -> Tensor:
-        """(…, K, 3) from the pelvis, metres, of entries (…, E); the shape gets no gradient: where the pose is
-        uncertain, joints are nearer to the true ones the smaller the body is."""
-        held = torch.cat([entries[..., : _SHAPE.start], entries[..., _SHAPE].detach(), entries[..., _SHAPE.stop :]], -1)
-        keypoints: Tensor = self.kinematics.keypoints(held.reshape(-1, ENTRIES))
-        return keypoints.reshape(*entries.shape[:-1], -1, 3)
-
-
 class Posterior(nn.Module):
     """q(z|X,y) (8) of a window, from the contexts and labels of its frames."""
 
@@ -187,7 +166,7 @@ class LiftingTraining(Recipe[LiftingNetwork, Windows]):
         self._motions = {split: Motions(windows, split) for split in _SPLITS}
         self._clips = {split: RecordedClips.read(folder / split) for split in _SPLITS}
         network = self.or_shipped(LiftingNetwork(LiftingConfig()))
-        self._bodies = Bodies(self._motions["train"].kinematics).to(self.device)
+        self._bodies = in_tensors(self._motions["train"].kinematics, self.device)
         self._posterior = Posterior(network.config).to(self.device)
         for module in (*network.modules(), *self._posterior.modules()):
             if isinstance(module, Attention):
@@ -322,10 +301,24 @@ def drawn(
     return Windows(causal=causal, lags=lags_of(torch.from_numpy(moving.time_s)), **tensors)
 
 
-def geometry(batch: Windows, lifted: Lifted, bodies: Bodies) -> dict[str, Tensor]:
+def keypoints_of(bodies: KeypointJacobian, entries: Tensor) -> Tensor:
+    """(…, K, 3) from the pelvis, metres, of entries (…, E); the shape gets no gradient: where the pose is uncertain,
+    joints are nearer to the true ones the smaller the body is."""
+    held = torch.cat([entries[..., : _SHAPE.start], entries[..., _SHAPE].detach(), entries[..., _SHAPE.stop :]], -1)
+    keypoints: Tensor = bodies.keypoints(held.reshape(-1, ENTRIES))
+    return keypoints.reshape(*entries.shape[:-1], -1, 3)
+
+
+def in_tensors(bodies: KeypointJacobian, device: torch.device) -> KeypointJacobian:
+    """The same on a device."""
+    arrays = (getattr(bodies, item.name) for item in fields(bodies))
+    return KeypointJacobian(*(torch.from_numpy(each).to(device) for each in arrays))
+
+
+def geometry(batch: Windows, lifted: Lifted, bodies: KeypointJacobian) -> dict[str, Tensor]:
     """Terms of the mean's body, of which each is a mean over what is usable."""
     used = shares(batch)
-    keypoints, pelvis = bodies(lifted.entries), pelvises(lifted.entries, batch.focal)
+    keypoints, pelvis = keypoints_of(bodies, lifted.entries), pelvises(lifted.entries, batch.focal)
     true_pelvis = pelvises(batch.entries, batch.focal)
     wrong = keypoints - batch.keypoints
     apart = projected(keypoints, pelvis, batch.focal) - batch.places
@@ -389,7 +382,9 @@ def _length(vectors: Tensor) -> Tensor:
     return (vectors.square().sum(-1) + 1e-8).sqrt()
 
 
-def scores(network: LiftingNetwork, batch: Windows, bodies: Bodies, posterior: Posterior) -> dict[str, Tensor]:
+def scores(
+    network: LiftingNetwork, batch: Windows, bodies: KeypointJacobian, posterior: Posterior
+) -> dict[str, Tensor]:
     """Of the frames that count in windows of at least 11 at an even rate, causal.
 
     Returns:
@@ -406,9 +401,9 @@ def scores(network: LiftingNetwork, batch: Windows, bodies: Bodies, posterior: P
     alone = batch.tokens.flatten(0, 1)[:, None]
     one = network(alone, torch.zeros_like(alone[..., :1]), attention_mask(every.reshape(-1, 1)))
     found = {"mpjpe": lifted.entries, "fitted": fitted, "smoothed": smoothed, "one": one.entries.view_as(fitted)}
-    keypoints = {name: bodies(entries) for name, entries in found.items()}
+    keypoints = {name: keypoints_of(bodies, entries) for name, entries in found.items()}
     aligned = {"pa": keypoints["mpjpe"][used], "fitted_pa": keypoints["fitted"][used]}
-    draws = [bodies(network.decode(context, smoothed, prior.sample())[0]) for _ in range(_SAMPLES)]
+    draws = [keypoints_of(bodies, network.decode(context, smoothed, prior.sample())[0]) for _ in range(_SAMPLES)]
     bound = likelihood(batch.entries, *network.decode(context, smoothed, q.sample())) + q.kl_to(prior) / ENTRIES
     changes = (keypoints["mpjpe"] - true).diff(n=2, dim=1).norm(dim=-1).mean(-1)
     return {

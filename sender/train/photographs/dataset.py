@@ -191,11 +191,16 @@ def convert(folders: dict[Source, Path], out: Path) -> int:
             photographs = [scaled(item, _SIDE_PX) for item in _READERS[source](folder)]
             validation = held_out([item.name for item in photographs])
             for item in photographs:
-                stored = item.image.tobytes()
-                place = {"offset": offset, "bytes": len(stored)}
                 split = "val" if item.name in validation else "train"
-                entries.append({"split": split, "size": item.image.shape[:2], **place, **_annotations(item)})
-                offset += pixels.write(stored)
+                entry: dict[str, Any] = {"split": split, "size": item.image.shape[:2]}
+                entry |= {"offset": offset, "bytes": item.image.nbytes, "source": item.source, "name": item.name}
+                # Positions with a digit behind the point; of what only some photographs have, what there is.
+                for name in ("boxes", "crowds", "keypoints", "nobody"):
+                    positions = getattr(item, name).astype(np.float64)
+                    if name in ("boxes", "crowds") or positions.any():
+                        entry[name] = positions.round(1).tolist()
+                entries.append(entry)
+                offset += pixels.write(item.image.tobytes())
     atomic_write(out / INDEX, json.dumps({"format": _FORMAT, "photographs": entries}).encode())
     return len(entries)
 
@@ -218,13 +223,6 @@ def resized(photograph: Photograph, size: tuple[int, int]) -> Photograph:
         keypoints=photograph.keypoints * np.append(stretch, np.float32(1)),
         **{name: getattr(photograph, name) * np.tile(stretch, 2) for name in ("boxes", "crowds", "nobody")},
     )
-
-
-def _annotations(item: Photograph) -> dict[str, Any]:
-    """Positions with a digit behind the point; of what only some photographs have, what there is."""
-    names = ["boxes", "crowds", *(name for name in ("keypoints", "nobody") if getattr(item, name).any())]
-    lists = {name: getattr(item, name).astype(np.float64).round(1).tolist() for name in names}
-    return {"source": item.source, "name": item.name, **lists}
 
 
 def corners(boxes: FloatArray) -> FloatArray:

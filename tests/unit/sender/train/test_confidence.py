@@ -27,7 +27,7 @@ def test_fitted_probabilities_are_calibrated_on_other_people() -> None:
     scores, guess = scores_of(probability, test), scores_of(torch.full_like(probability, 0.9), test)
     assert scores["calibration_error"] < 0.02
     assert guess["calibration_error"] > 0.2
-    assert scores["brier"] < 0.8 * guess["brier"]
+    assert scores["brier"] < 0.8 * guess["brier"] < 0.4
     # The sides are fitted together, the kinds of limbs are not.
     assert net.weight[2, 0] < 0 < net.weight[1, 0] < net.weight[0, 0]
 

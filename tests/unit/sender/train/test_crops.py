@@ -12,12 +12,12 @@ from sender.perception.perception_network import PerceptionConfig, PerceptionNet
 from sender.train.crops import (
     CropBatch,
     PhotographCrops,
+    crop_batch,
     mirror,
     procrustes,
     standard_error,
-    with_negatives,
 )
-from sender.train.perception import keypoint_terms, log_likelihood, multi_task_loss, occlude, weak_perspective
+from sender.train.perception import empty, keypoint_terms, log_likelihood, multi_task_loss, occlude, weak_perspective
 
 
 @pytest.fixture(scope="module")
@@ -67,34 +67,37 @@ def test_mirrored_crops_have_the_truth_of_mirrored_people(body: BodyModel) -> No
     assert not torch.equal(mirrored.part, crops.part.flip(-1))
 
 
+def rendered(rng: np.random.Generator, count: int, side: int = 32) -> Batch:
+    """White crops that are full of people, as they are rendered."""
+    half: Batch = {name: np.ones((count, side // 2, side // 2), np.uint8) for name in ("depth", "part")}
+    pose = {"rotation_vectors": (22, 3), "curl": (4,), "shape": (10,), "translation": (3,), "joints_3d": (17, 3)}
+    body: Batch = {name: np.ones((count, *shape), np.float32) for name, shape in pose.items()}
+    image, mask = np.full((count, side, side, 3), 255, np.uint8), np.full((count, side, side), 255, np.uint8)
+    places, visible = rng.uniform(0, 1, (count, 17, 2)).astype(np.float32), np.ones((count, 17), np.uint8)
+    pictures: Batch = {"image": image, "mask": mask, "keypoints_2d": places, "visible": visible}
+    return pictures | half | body | {"extent": np.ones(count, np.float32)}
+
+
 def test_occluded_crops_have_no_ground_truth_there() -> None:
-    rng, side = np.random.default_rng(0), 32
-    half: Batch = {name: np.ones((1, side // 2, side // 2), np.uint8) for name in ("depth", "part")}
-    places = rng.uniform(0, 1, (1, 17, 2)).astype(np.float32)
-    arrays: Batch = {
-        "image": np.full((1, side, side, 3), 255, np.uint8),
-        "mask": np.ones((1, side, side), np.uint8),
-        **half,
-    }
-    arrays |= {"keypoints_2d": places, "visible": np.ones((1, 17), np.uint8)}
+    rng = np.random.default_rng(0)
+    arrays = rendered(rng, 1)
     occlude(rng, arrays, 0)
     hidden = (arrays["image"][0] < 255).any(axis=-1)
     assert 0 < hidden.mean() < 0.3 and np.array_equal(arrays["mask"][0] == 0, hidden)
     assert abs((arrays["part"][0] == 0).mean() - hidden.mean()) < 0.05
-    at = (places[0] * side).astype(int)
+    at = (arrays["keypoints_2d"][0] * 32).astype(int)
     assert np.array_equal(arrays["visible"][0] == 0, hidden[at[:, 1], at[:, 0]])
 
 
-def test_mirrored_negative_crops_stay_empty(body: BodyModel) -> None:
-    batch = random_crops(body)
-    negative = torch.arange(len(batch)) == 0
-    crops = with_negatives(batch, negative, torch.zeros_like(batch.image))
-    for augmented in (crops, mirror(crops)):
-        assert augmented.person.tolist() == (~negative).tolist()
+def test_negative_crops_are_empty_also_when_they_are_mirrored() -> None:
+    arrays = rendered(np.random.default_rng(0), 3)
+    empty(arrays, 0, np.zeros((32, 32, 3), np.uint8))
+    batch = crop_batch(arrays).ready()
+    for crops in (batch, mirror(batch)):
+        assert crops.person.tolist() == [False, True, True]
         for name in ("image", "mask", "depth", "part", "visible"):
-            assert not getattr(augmented, name)[0].any(), name
-        assert ((augmented.keypoints_2d[0] < 0) | (augmented.keypoints_2d[0] > 1)).all()
-        assert augmented.mask[1:].any()
+            assert not getattr(crops, name)[0].any() and getattr(crops, name)[1:].any(), name
+        assert ((crops.keypoints_2d[0] < 0) | (crops.keypoints_2d[0] > 1)).all()
 
 
 TINY = PerceptionConfig(size=32, width=24, depth=2, heads=3, quarter=16, eighth=16, keypoint_width=16)
@@ -131,7 +134,10 @@ def test_loss_of_the_ground_truth_is_zero(kinematics: KeypointKinematics, truth:
 
 def test_negative_crops_enter_only_map_and_visibility_terms(kinematics: KeypointKinematics, truth: CropBatch) -> None:
     negative = torch.arange(len(truth)) == 1
-    batch = with_negatives(truth, negative, torch.rand_like(truth.image))
+    maps = {name: getattr(truth, name).masked_fill(negative[:, None, None], 0) for name in ("mask", "depth", "part")}
+    points = truth.keypoints_2d.masked_fill(negative[:, None, None], -9.0)
+    visible = truth.visible.masked_fill(negative[:, None], 0)
+    batch = replace(truth, **maps, keypoints_2d=points, visible=visible, person=~negative)
     output = perfect(PerceptionNet(TINY)(batch.image), truth)
     empty = replace(
         output,

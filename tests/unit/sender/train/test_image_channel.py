@@ -83,14 +83,9 @@ def test_loss_of_the_reference_error_has_the_slope_of_the_squared_error() -> Non
     assert float(psnr_db) == pytest.approx(28.0, abs=1e-3)
 
 
-def seeded() -> torch.Generator:
-    return torch.Generator().manual_seed(0)
-
-
 def test_lengths_are_between_equal_and_by_information() -> None:
     bits = torch.tensor([10.0, 100.0, 190.0]).repeat(500)
-    lengths = random_mean_lengths(bits, 48.0, seeded()).reshape(500, 3)
-    few, middle, many = lengths.unbind(1)
+    few, middle, many = random_mean_lengths(bits, 48.0, torch.Generator().manual_seed(0)).reshape(500, 3).unbind(1)
     assert (many.mean() > middle.mean() > few.mean()).item()
     # Half of them keep the rate, the others vary by a factor of up to two.
     assert float(middle.min()) >= 24.0 and float(middle.max()) <= 96.0
