@@ -30,7 +30,6 @@ from sender.semantics.semantics_stage import Build, RegionColours, TrunkWidths
 from sender.semantics.smoothing import (
     LATER_S,
     Facing,
-    FacingResolver,
     Filtered,
     FixedLagSmoother,
     LabelSmoother,
@@ -314,10 +313,11 @@ def person(heading: float, arm: float = 0.0) -> FloatArray:
 
 def judged(headings: Sequence[float]) -> str:
     """What each frame says, as its initial, when what is shown follows at once."""
-    resolver, shown, out = FacingResolver(), person(headings[0]), ""
+    known, out = Filtered(value=person(headings[0])), ""
     for index, heading in enumerate(headings):
-        facing = resolver.judge(index / 32, person(heading), shown, (index - 1) / 32)
-        shown = shown if facing is Facing.WAITS else person(heading)
+        known.time_s = (index - 1) / 32
+        facing = known.judge(person(heading), index / 32)
+        known.value = known.value if facing is Facing.WAITS else person(heading)
         out += facing.name[0]
     return out
 
