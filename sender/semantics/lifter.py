@@ -58,12 +58,6 @@ class Window:
     frames: Sequence[Observations]
     anchor: int
 
-    def where_smoothed(self, entries: FloatArray) -> Self:
-        """With other smoothed entries (E,), in its crop, of the frame that is estimated."""
-        frames = list(self.frames)
-        frames[self.anchor] = replace(frames[self.anchor], smoothed=entries)
-        return replace(self, frames=frames)
-
     def filled(self, length: int) -> list[Observations]:
         """As many frames; the ones that it lacks are at the end, and show nobody."""
         last = self.frames[-1]
@@ -95,8 +89,9 @@ class RecentFrames:
         for person, frame in found.items():
             self._people.setdefault(person, []).append(frame)
 
-    def window(self, person: TrackedPerson, anchor_s: float, length: int) -> Window:
-        """At most so many frames of a person around the one of a time: of those after it, half as many at most."""
+    def window(self, person: TrackedPerson, anchor_s: float, length: int, smoothed: FloatArray | None = None) -> Window:
+        """At most so many frames of a person around the one of a time, which has these smoothed entries (E,) if given:
+        of those after it, half as many at most."""
         frames = self._people[person]
         times = [float(frame.time_s) for frame in frames]
         anchor, stride = times.index(anchor_s), _stride(times, length - 1)
@@ -104,7 +99,10 @@ class RecentFrames:
         place = rows.index(anchor)
         end = min(len(rows), place + 1 + length // 2)
         first = max(0, end - length)
-        return Window([frames[row] for row in rows[first:end]], place - first)
+        chosen, place = [frames[row] for row in rows[first:end]], place - first
+        if smoothed is not None:
+            chosen[place] = replace(chosen[place], smoothed=smoothed)
+        return Window(chosen, place)
 
 
 def unseen(frame: Observations, time_s: float) -> Observations:

@@ -387,7 +387,7 @@ class BodyEstimator:
             return self.alone(observed, camera)
         smoothed, found = [self._smoother.next(each.person) for each in observed], self._found.popleft()
         rows = zip(observed, _in_crops(smoothed, observed, camera), strict=True)
-        windows = [self._frames.window(each.person, time_s, FRAMES).where_smoothed(row) for each, row in rows]
+        windows = [self._frames.window(each.person, time_s, FRAMES, row) for each, row in rows]
         entries, keypoints = self._lifter.lifted(windows, camera)
         return replace(found, entries=with_heads(entries, observed, camera), keypoints=keypoints)
 
