@@ -94,7 +94,11 @@ class RecentFrames:
         of those after it, half as many at most."""
         frames = self._people[person]
         times = [float(frame.time_s) for frame in frames]
-        anchor, stride = times.index(anchor_s), _stride(times, length - 1)
+        anchor, stride = times.index(anchor_s), 1
+        if len(times) > 1:
+            # The least odd one with which so many steps cover `_LEAST_S`.
+            covered_s = (length - 1) * (times[-1] - times[0]) / (len(times) - 1)
+            stride = 1 + 2 * math.ceil(max(_LEAST_S / covered_s - 1, 0) / 2)
         rows = [row for row in range(anchor % stride, len(times), stride) if abs(times[row] - anchor_s) <= LONGEST_S]
         place = rows.index(anchor)
         end = min(len(rows), place + 1 + length // 2)
@@ -109,14 +113,6 @@ def unseen(frame: Observations, time_s: float) -> Observations:
     """A frame like another one, in which nobody is found."""
     nothing = np.zeros((), bool)
     return replace(frame, time_s=np.array(time_s), seen=nothing)
-
-
-def _stride(times: Sequence[float], steps: int) -> int:
-    """The least odd one with which so many steps cover `_LEAST_S`."""
-    if not steps or len(times) < 2:
-        return 1
-    step_s = (times[-1] - times[0]) / (len(times) - 1)
-    return 1 + 2 * math.ceil(max(_LEAST_S / (steps * step_s) - 1, 0) / 2)
 
 
 def observations(
