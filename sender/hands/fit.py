@@ -326,15 +326,15 @@ class Wrists:
 
     def turned(self, labels: Mapping[str, FloatArray], turns: Mapping[int, Rotation]) -> dict[str, FloatArray]:
         """The groups of arms and hands with the turns of some sides' hands."""
-        vectors = self._vectors(labels)
+        vectors, sides = self._vectors(labels), list(turns)
+        axes, hands = np.stack([self._axes[side] for side in sides]), Rotation.concatenate(list(turns.values()))
+        forearms, wrists = ([_ORDER[self._arms[side][part]] for side in sides] for part in (0, 1))
+        swing, _ = _swing_and_twist(Rotation.from_rotvec(vectors[forearms]), axes)
+        _, angle = _swing_and_twist(hands, axes)
+        half = Rotation.from_rotvec(0.5 * angle[:, None] * axes)
         change = np.zeros_like(vectors)
-        for side, turn in turns.items():
-            axis, (forearm, wrist) = self._axes[side], (_ORDER[joint] for joint in self._arms[side])
-            swing, _ = _swing_and_twist(Rotation.from_rotvec(vectors[forearm]), axis)
-            _, angle = _swing_and_twist(turn, axis)
-            half = Rotation.from_rotvec(0.5 * angle * axis)
-            change[forearm] = (swing * half).as_rotvec() - vectors[forearm]
-            change[wrist] = (half.inv() * turn).as_rotvec() - vectors[wrist]
+        change[forearms] = (swing * half).as_rotvec() - vectors[forearms]
+        change[wrists] = (half.inv() * hands).as_rotvec() - vectors[wrists]
         entries = change.ravel() @ self._by_vector
         names = (HANDS, *(f"{side}_arm" for side in SIDES))
         return {name: labels[name] + entries[self._entries[name]].astype(np.float32) for name in names}
@@ -360,9 +360,9 @@ def _chain(parents: list[int], joint: str) -> list[str]:
     return chain
 
 
-def _swing_and_twist(rotation: Rotation, axis: Float64Array) -> tuple[Rotation, float]:
-    """The rotation as a turn about an axis, −π…π, and one after it that turns the axis itself."""
-    *vector, w = rotation.as_quat()
-    angle = 2 * math.atan2(axis @ vector, w)
+def _swing_and_twist(rotation: Rotation, axis: Float64Array) -> tuple[Rotation, Float64Array]:
+    """Rotations as turns (…,) about axes (…, 3), −π…π, and those after them that turn the axes themselves."""
+    quaternion = rotation.as_quat()
+    angle = 2 * np.arctan2((axis * quaternion[..., :3]).sum(-1), quaternion[..., 3])
     angle = (angle + math.pi) % (2 * math.pi) - math.pi
-    return rotation * Rotation.from_rotvec(-angle * axis), angle
+    return rotation * Rotation.from_rotvec(-angle[..., None] * axis), angle

@@ -85,13 +85,6 @@ def crop_of_landmarks(landmarks: Float64Array) -> CropBox:
     return crop_at(axes @ centre, _GROWTH * float((high - low).max()), up)
 
 
-def crop_of_recrop(output: FloatArray, searched: CropBox, *, mirrored: bool) -> CropBox:
-    """The square that `hand_recrop` proposes, from its points (4,): the centre, and the middle of the lower side."""
-    centre, bottom = searched.to_pixels(_flipped(output.reshape(2, 2) / RECROP_PX, mirrored=mirrored))
-    up = centre - bottom
-    return crop_at(centre + 2 * _SHIFT * up, 2 * float(np.hypot(*up)), up)
-
-
 @dataclass(frozen=True, slots=True)
 class SeenHand:
     """What the network sees in a crop.
@@ -130,7 +123,10 @@ class HandReader:
         """What is beyond a forearm."""
         searched = crop_of_forearm(place)
         (points,) = self._recrop(_picture(image, searched, RECROP_PX, mirrored=left))
-        return self.read(image, crop_of_recrop(points.numpy().ravel(), searched, mirrored=left), left=left)
+        # The centre, and the middle of the lower side.
+        centre, bottom = searched.to_pixels(_flipped(points.numpy().reshape(2, 2) / RECROP_PX, mirrored=left))
+        up = centre - bottom
+        return self.read(image, crop_at(centre + 2 * _SHIFT * up, 2 * float(np.hypot(*up)), up), left=left)
 
     def read(self, image: Image, crop: CropBox, *, left: bool, fast: bool = False) -> SeenHand:
         """The landmarks of the hand in a crop."""

@@ -148,25 +148,6 @@ def _of_cells(x_BFHW: Tensor, stride: int) -> tuple[Tensor, Tensor]:
     return values[..., 0], torch.cat([centres - distances[..., :2], centres + distances[..., 2:]], dim=2)
 
 
-WEIGHTS_NAME = "nanodet"
-KIND = "nanodet-1"
-LETTERBOX_GREY = 114
-_NMS_IOU = 0.6
-# Cells that are compared, best first: several propose the same person.
-_MOST_CELLS, _MOST_BOXES = 300, 50
-# The shorter side over the longer one: each shape is a compiled network of its own.
-_SHAPES: Final = (8 / 13, 10 / 13, 1.0)
-_CELL_PX = 32
-# Scales of a frame's look and of a photograph's second one, which finds smaller people.
-_SCALES: Final = (1.0, 1.46)
-
-# Log odds that a proposal shows a person: scale and offset of its log odds by the network, whose scores of clear people
-# are .5 to .8.  Fitted to the photographs of training.
-_SCALE, _OFFSET = 2.9, 0.7
-PROPOSAL_SCORE = 0.077
-"""Least score of a proposal: so low that few people are missed, because the verifier rejects most false ones."""
-
-
 # Two poses are compared only if at least this many keypoints are located in both.
 _MIN_COMMON_KEYPOINTS = 4
 # Two poses are one person's from this keypoint similarity on.
@@ -264,6 +245,25 @@ class Detection:
     score: float
     appearance: Appearance | None = None
     image_pose: ImagePose | None = None
+
+
+WEIGHTS_NAME = "nanodet"
+KIND = "nanodet-1"
+LETTERBOX_GREY = 114
+_NMS_IOU = 0.6
+# Cells that are compared, best first: several propose the same person.
+_MOST_CELLS, _MOST_BOXES = 300, 50
+# The shorter side over the longer one: each shape is a compiled network of its own.
+_SHAPES: Final = (8 / 13, 10 / 13, 1.0)
+_CELL_PX = 32
+# Scales of a frame's look and of a photograph's second one, which finds smaller people.
+_SCALES: Final = (1.0, 1.46)
+
+# Log odds that a proposal shows a person: scale and offset of its log odds by the network, whose scores of clear people
+# are .5 to .8.  Fitted to the photographs of training.
+_SCALE, _OFFSET = 2.9, 0.7
+PROPOSAL_SCORE = 0.077
+"""Least score of a proposal: so low that few people are missed, because the verifier rejects most false ones."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -154,8 +154,7 @@ class SecondOpinion:
             seen: in the same crops.
             image, boxes, view: of this frame, as of `fused`; `view` is that of `seen`.
         """
-        hides = any_overlap(boxes)
-        second = self.read("lightning", image, boxes, crops, view, seen.mask_logits if hides else None)
+        second = self.read("lightning", image, boxes, crops, view, seen.mask_logits)
         return self._of_both("lightning", moved(seen, second), second)
 
     def _of_both(self, kind: Reading, output: PerceptionOutput, second: SecondKeypoints) -> FusedOutput:

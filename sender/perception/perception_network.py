@@ -58,13 +58,13 @@ SUMMARY = 96
 # Standard deviation of a heat map, crop units, below which its keypoint is located.
 LOCATED_SIGMA = 0.1
 
-FEATURE_SIZE: int = 9 * KEYPOINTS + 7 * ROTATIONS + 2 * (SHAPE + CURL + CAMERA) + 1 + 6 + 4 * len(REGIONS) + SUMMARY
-"""Columns of `PerceptionOutput.features()`."""
-# Of its leading sections; those that are deviations, variances or visibilities.
+# Sizes of the leading sections of `PerceptionOutput.features()`; those that are deviations, variances or visibilities.
 _SIZES = (
     *(2 * KEYPOINTS, KEYPOINTS, KEYPOINTS, 3 * KEYPOINTS, KEYPOINTS, 6 * ROTATIONS, ROTATIONS),
     *(SHAPE, SHAPE, CURL, CURL, CAMERA, CAMERA, KEYPOINTS, 1),
 )
+FEATURE_SIZE: int = sum(_SIZES) + 6 + 4 * len(REGIONS) + SUMMARY
+"""Columns of `PerceptionOutput.features()`."""
 _CERTAINTIES = (1, 2, 4, 6, 8, 10, 12, 14)
 CERTAINTIES: int = sum(_SIZES[index] for index in _CERTAINTIES)
 """Columns of `certainty_of_features`."""

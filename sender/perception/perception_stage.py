@@ -1,7 +1,14 @@
-"""Detects people in some frames, tracks them in between, and follows heads that fill the picture.
+"""The people in each frame of a source: detected in some frames, tracked in between, read in all.
 
-Perception is made for bodies.  Of a head that fills the picture it tells neither that somebody is there nor where; the
-landmarks of the face do, to a hundredth of its size.
+    schedule ─ detector ─ proposals ─ quick looks ─┐
+                          tracked people ─ turns ──┴─ crops, rolled as the camera is ─ perception, verifier ─ tracker
+
+`detect` has the first, `track` the last, and `read` what is between: by two networks, perception (`perception_network`
+on `heads`, run by `predictor`) and MoveNet (`movenet`), whose keypoints are fused (`keypoint_fusion`), in crops that
+are seen in both views by turns (`crop`).
+
+Heads that fill the picture take a shorter way (`CloseUps`), because perception is made for bodies: of such a head it
+tells neither that somebody is there nor where; the landmarks of the face do, to a hundredth of its size.
 
     frame ─ last landmarks, or a detector of faces ─ landmarks ─ head ─┬─ box, identity, presence
                                                                        └─ keypoints of nose, eyes, ears
@@ -245,16 +252,8 @@ _UPRIGHT_PRESENCE = 0.9
 class PerceptionStage:
     """Detects people in some frames and tracks them in between.
 
-    A frame goes one way:
-
-        schedule ─ detector ─ proposals ─ quick looks ─ perception, verifier ─┐
-                                                                              ├─ tracker
-                      tracked people ─ turns, roll ─ perception, verifier ────┘
-
-    Heads that fill the picture take a shorter one (`CloseUps`).
-
     Args:
-        close_ups: finds these; None finds none.
+        close_ups: finds heads that fill the picture; None finds none.
         live: whether frames of the source are rare when the machine is busy.
         quality: of another source.
     """

@@ -106,17 +106,12 @@ def draw_skeleton(canvas: Image, points: FloatArray, visible: BoolArray) -> None
     for outline in (2, 0):
         for a, b, width in marks:
             if visible[a] and visible[b]:
-                colour = _DARK if outline else _side_colour(a, b)
+                # Odd keypoints are on the left, even ones but the nose on the right.
+                side = LEFT if a % 2 and b % 2 else MIDDLE if a % 2 or b % 2 or not a or not b else RIGHT
+                colour = _DARK if outline else side
                 cv2.line(canvas, positions[a], positions[b], colour, width + outline, cv2.LINE_AA, _SUBPIXEL_BITS)
             elif not outline:
                 cv2.line(canvas, positions[a], positions[b], _DARK, 1, cv2.LINE_AA, _SUBPIXEL_BITS)
-
-
-def _side_colour(a: int, b: int) -> Colour:
-    """The colour of a bone between two COCO keypoints: odd indices are on the left, even ones except 0 on the right."""
-    if a % 2 == 1 and b % 2 == 1:
-        return LEFT
-    return RIGHT if a % 2 == 0 < a and b % 2 == 0 < b else MIDDLE
 
 
 def _write(canvas: Image, text: str, corner: tuple[int, int], colour: Colour) -> None:

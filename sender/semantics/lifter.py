@@ -58,12 +58,6 @@ class Window:
     frames: Sequence[Observations]
     anchor: int
 
-    def where_smoothed(self, entries: FloatArray) -> Self:
-        """With other smoothed entries (E,), in its crop, of the frame that is estimated."""
-        frames = list(self.frames)
-        frames[self.anchor] = replace(frames[self.anchor], smoothed=entries)
-        return replace(self, frames=frames)
-
     def filled(self, length: int) -> list[Observations]:
         """As many frames; the ones that it lacks are at the end, and show nobody."""
         last = self.frames[-1]
@@ -95,30 +89,30 @@ class RecentFrames:
         for person, frame in found.items():
             self._people.setdefault(person, []).append(frame)
 
-    def window(self, person: TrackedPerson, anchor_s: float, length: int) -> Window:
-        """At most so many frames of a person around the one of a time: of those after it, half as many at most."""
+    def window(self, person: TrackedPerson, anchor_s: float, length: int, smoothed: FloatArray | None = None) -> Window:
+        """At most so many frames of a person around the one of a time, which has these smoothed entries (E,) if given:
+        of those after it, half as many at most."""
         frames = self._people[person]
         times = [float(frame.time_s) for frame in frames]
-        anchor, stride = times.index(anchor_s), _stride(times, length - 1)
+        anchor, stride = times.index(anchor_s), 1
+        if len(times) > 1:
+            # The least odd one with which so many steps cover `_LEAST_S`.
+            covered_s = (length - 1) * (times[-1] - times[0]) / (len(times) - 1)
+            stride = 1 + 2 * math.ceil(max(_LEAST_S / covered_s - 1, 0) / 2)
         rows = [row for row in range(anchor % stride, len(times), stride) if abs(times[row] - anchor_s) <= LONGEST_S]
         place = rows.index(anchor)
         end = min(len(rows), place + 1 + length // 2)
         first = max(0, end - length)
-        return Window([frames[row] for row in rows[first:end]], place - first)
+        chosen, place = [frames[row] for row in rows[first:end]], place - first
+        if smoothed is not None:
+            chosen[place] = replace(chosen[place], smoothed=smoothed)
+        return Window(chosen, place)
 
 
 def unseen(frame: Observations, time_s: float) -> Observations:
     """A frame like another one, in which nobody is found."""
     nothing = np.zeros((), bool)
     return replace(frame, time_s=np.array(time_s), seen=nothing)
-
-
-def _stride(times: Sequence[float], steps: int) -> int:
-    """The least odd one with which so many steps cover `_LEAST_S`."""
-    if not steps or len(times) < 2:
-        return 1
-    step_s = (times[-1] - times[0]) / (len(times) - 1)
-    return 1 + 2 * math.ceil(max(_LEAST_S / (steps * step_s) - 1, 0) / 2)
 
 
 def observations(

@@ -21,10 +21,10 @@ predicted entries are log σ = W c + b, of what perception says of its certainty
 Shapes: B people, E = 80 entries, K = 17 keypoints.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import Final, Protocol, Self
+from typing import Final, Self
 
 import numpy as np
 import torch
@@ -270,10 +270,8 @@ class FittedEntries:
     keypoints: FloatArray
 
 
-class Fitter(Protocol):
-    """Fits entries to features (B, …) and targets.  `correction` is that of `Refiner.refine`."""
-
-    def __call__(self, features: Tensor, targets: Targets, correction: FloatArray | None) -> FittedEntries: ...
+Fitter = Callable[[Tensor, Targets, FloatArray | None], FittedEntries]
+"""Fits entries to features (B, …) and targets; the third is the `correction` of `Refiner.refine`."""
 
 
 class FitterOnHost:

@@ -95,9 +95,15 @@ class TrunkWidths:
     def of_body(cls, body: BodyModel) -> Self:
         unit = np.eye(_SHAPE.stop - _SHAPE.start, dtype=np.float32)
         rest = body.rest(torch.from_numpy(np.concatenate([0 * unit[:1], unit, -unit])))[0]
-        keypoints, edges = body.coco_keypoints(rest).numpy(), _trunk_edges(body)
+        trunk = torch.tensor([REGION_INDEX[name] for name in ("chest", "hips", "thigh.L", "thigh.R")])
+        own = torch.isin(body.vertex_region, trunk).numpy()
+        first, second = vertex_adjacency(body.skin_faces.numpy(), len(own)).nonzero()
+        keypoints, kept = body.coco_keypoints(rest).numpy(), own[first] & own[second]
+        edges = first[kept], second[kept]
         widths = np.stack([_widths(*each, edges) for each in zip(rest.numpy(), keypoints, strict=True)])
-        lengths = np.log(np.linalg.norm(_bones(keypoints), axis=2))
+        joints = (keypoints[:, each].mean(axis=1) for each in (_SHOULDERS, _HIPS, _KNEES, _ANKLES))
+        # Of trunk, thigh and shin.
+        lengths = np.log(np.linalg.norm(np.diff(np.stack([*joints], axis=1), axis=1), axis=2))
         (wide, wide_less), (long, long_less) = (np.split(each[1:], 2) for each in (widths, lengths))
         by_shape = (wide - wide_less) / 2
         change, lengthening = (by_shape / widths[0])[_WIDENING].T, (long - long_less)[_WIDENING].T / 2
@@ -132,13 +138,13 @@ class TrunkWidths:
         px_per_m = camera.focal_px / float(place[2])
         axes = np.array([[down[1], -down[0]], down])
         expected = (self.mean + entries[_SHAPE] @ self.by_shape) * turn[0, 0] + _CLOTHES_M
-        arms = _arms((keypoints - hips) @ axes.T / px_per_m)
+        places = (keypoints - hips) @ axes.T / px_per_m
         stands = (keypoints[_KNEES, 1] - keypoints[_HIPS, 1] > _HANGING * length_px).all()
         mask, ratios = to_numpy(person.output.mask_logits[0]), np.full(len(_LEVELS), np.nan)
         for row, (level, width) in enumerate(zip(_LEVELS, expected, strict=True)):
             height_m = -level * length_px / px_per_m
             # Thighs of somebody who sits make the hips wider.
-            if (level == 0.0 and not stands) or _is_beside(arms, height_m, width / 2 + _ARM_M):
+            if (level == 0.0 and not stands) or _has_arm_beside(places, height_m, width / 2 + _ARM_M):
                 continue
             across = np.arange(-width / 2 - _REACH_M, width / 2 + _REACH_M, _STEP_M)
             line = hips + px_per_m * (np.column_stack([across, np.full_like(across, height_m)]) @ axes)
@@ -180,15 +186,6 @@ class Build:
             self.correction = correction
 
 
-def _trunk_edges(body: BodyModel) -> tuple[IntArray, IntArray]:
-    """The ends (N,) and (N,) of the edges of trunk and thighs."""
-    trunk = torch.tensor([REGION_INDEX[name] for name in ("chest", "hips", "thigh.L", "thigh.R")])
-    own = torch.isin(body.vertex_region, trunk).numpy()
-    first, second = vertex_adjacency(body.skin_faces.numpy(), len(own)).nonzero()
-    kept = own[first] & own[second]
-    return first[kept], second[kept]
-
-
 def _widths(rest: FloatArray, keypoints: FloatArray, edges: tuple[IntArray, IntArray]) -> Float64Array:
     """(L,) of a body (V, 3) at rest with COCO keypoints (17, 3), metres: from the first to the last edge at a level."""
     hips, shoulders = (keypoints[joints, 1].mean() for joints in (_HIPS, _SHOULDERS))
@@ -203,23 +200,12 @@ def _widths(rest: FloatArray, keypoints: FloatArray, edges: tuple[IntArray, IntA
     return np.array(widths)
 
 
-def _bones(keypoints: FloatArray) -> FloatArray:
-    """(B, 3, 3) trunk, thigh and shin of bodies with keypoints (B, 17, 3)."""
-    hips, shoulders, knees = (keypoints[:, joints].mean(axis=1) for joints in (_HIPS, _SHOULDERS, _KNEES))
-    ankles = keypoints[:, _ANKLES].mean(axis=1)
-    return np.stack([hips - shoulders, knees - hips, ankles - knees], axis=1)
-
-
-def _arms(places: FloatArray) -> FloatArray:
-    """(4, 2, 2) ends of upper arms, and of forearms with their hands, among places (17, 2) of keypoints."""
+def _has_arm_beside(places: FloatArray, height: float, reach: float) -> bool:
+    """Whether an arm, among places (17, 2) of keypoints, is within reach of the axis of the trunk at a height."""
     elbows, wrists = places[_ELBOWS], places[_WRISTS]
-    tips = wrists + _HAND * (wrists - elbows)
-    return np.concatenate([np.stack([places[_SHOULDERS], elbows], axis=1), np.stack([elbows, tips], axis=1)])
-
-
-def _is_beside(arms: FloatArray, height: float, reach: float) -> bool:
-    """Whether an arm (4, 2, 2) is within reach of the axis of the trunk at a height."""
-    start, end = arms.swapaxes(0, 1)
+    # Upper arms, then forearms with their hands.
+    start = np.concatenate([places[_SHOULDERS], elbows])
+    end = np.concatenate([elbows, wrists + _HAND * (wrists - elbows)])
     share = np.clip((height - start[:, 1]) / np.where(end[:, 1] == start[:, 1], 1e-6, end[:, 1] - start[:, 1]), 0, 1)
     nearest = start + share[:, None] * (end - start)
     near = np.abs(nearest[:, 1] - height) < _ARM_M
@@ -387,7 +373,7 @@ class BodyEstimator:
             return self.alone(observed, camera)
         smoothed, found = [self._smoother.next(each.person) for each in observed], self._found.popleft()
         rows = zip(observed, _in_crops(smoothed, observed, camera), strict=True)
-        windows = [self._frames.window(each.person, time_s, FRAMES).where_smoothed(row) for each, row in rows]
+        windows = [self._frames.window(each.person, time_s, FRAMES, row) for each, row in rows]
         entries, keypoints = self._lifter.lifted(windows, camera)
         return replace(found, entries=with_heads(entries, observed, camera), keypoints=keypoints)
 

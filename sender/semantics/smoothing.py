@@ -58,33 +58,6 @@ class Facing(Enum):
     TURNED = auto()  # it is turned too far, as were all frames before it for long enough
 
 
-class FacingResolver:
-    """Tells of one person's frames which show them from the other side."""
-
-    def __init__(self) -> None:
-        # Another pose, and since when frames have shown it.
-        self._other: tuple[FloatArray, float] | None = None
-
-    def judge(self, time_s: float, labels: FloatArray, shown: FloatArray, shown_s: float) -> Facing:
-        """Whether labels (LABEL_SIZE,) follow those that are `shown` since `shown_s`.
-
-        Args:
-            time_s, shown_s: on the source's clock.
-            labels, shown: in the camera space of their frames.
-        """
-        if turn_between(shown, labels) <= _MOST_NOISE + _MOST_SPEED * (time_s - shown_s):
-            self._other = None
-            return Facing.FOLLOWS
-        since_s = time_s
-        if self._other is not None and turn_between(self._other[0], labels) <= _AGREED:
-            since_s = self._other[1]
-        if time_s - since_s >= _AGREED_S:
-            self._other = None
-            return Facing.TURNED
-        self._other = labels.copy(), since_s
-        return Facing.WAITS
-
-
 def turn_between(first: FloatArray, second: FloatArray) -> float:
     """Angle between the orientations of two label vectors (LABEL_SIZE,), radians."""
     entries = np.stack([first, second])[:, _ORIENTATION]
@@ -146,11 +119,12 @@ class Filtered:
         value, speed, last: (LABEL_SIZE,) of the last frame: what was shown but for the distance, its speed, σ a second,
             and what was to be filtered.
         distance: the one that was shown.
+        other: a pose that is turned away from the one that is shown, and since when frames have shown it.
         frames: how many there were in a row.
     """
 
     time_s: float = -math.inf
-    facing: FacingResolver = field(default_factory=FacingResolver)
+    other: tuple[FloatArray, float] | None = None
     views: ViewMean = field(default_factory=ViewMean)
     value: FloatArray = field(default_factory=lambda: np.zeros(LABEL_SIZE, np.float32))
     speed: FloatArray = field(default_factory=lambda: np.zeros(LABEL_SIZE, np.float32))
@@ -161,9 +135,19 @@ class Filtered:
 
     def begin(self, time_s: float, labels: FloatArray) -> None:
         """Takes the first labels, or those after a gap."""
-        self.facing, self.views, self.frames = FacingResolver(), ViewMean(), 1
+        self.other, self.views, self.frames = None, ViewMean(), 1
         self.time_s, self.value, self.speed, self.last = time_s, labels.copy(), np.zeros_like(labels), labels.copy()
         self.distance, self.shape = labels[_DISTANT].copy(), labels[_SHAPE].copy()
+
+    def judge(self, labels: FloatArray, time_s: float) -> Facing:
+        """Whether the next labels (LABEL_SIZE,), in the camera space of their frame, follow those that are shown."""
+        if turn_between(self.value, labels) <= _MOST_NOISE + _MOST_SPEED * (time_s - self.time_s):
+            self.other = None
+            return Facing.FOLLOWS
+        agrees = self.other is not None and turn_between(self.other[0], labels) <= _AGREED
+        since_s = self.other[1] if self.other is not None and agrees else time_s
+        self.other = (labels.copy(), since_s) if time_s - since_s < _AGREED_S else None
+        return Facing.WAITS if self.other else Facing.TURNED
 
     def steady(self, labels: FloatArray, step_s: float) -> FloatArray:
         """The next labels with the mean shape, and the distance that goes with it."""
@@ -215,7 +199,7 @@ class LabelSmoother:
             person.begin(time_s, labels)
             return person.views.add(view, labels, time_s)
         labels, step_s = labels.copy(), time_s - person.time_s
-        facing = person.facing.judge(time_s, labels, person.value, person.time_s)
+        facing = person.judge(labels, time_s)
         if facing is Facing.TURNED:
             # At rest: there is nothing between two sides of a person.
             person.value[_POSE], person.speed[_POSE], person.last = labels[_POSE], 0, labels

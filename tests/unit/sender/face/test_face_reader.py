@@ -62,6 +62,7 @@ def test_face_that_looks_aside_is_behind_its_nose() -> None:
 
 
 SIDE = 256
+SQUARE = View(SIDE, SIDE, 800.0)
 
 
 @pytest.fixture(scope="module")
@@ -77,13 +78,12 @@ def heads() -> Heads:
     return Heads()
 
 
-def picture(heads: Heads, *actions: str) -> Image:
-    """The mean head, from the front, its eyes in the upper middle."""
+def picture(heads: Heads, *actions: str, place_m: Sequence[float] = (0, -0.03, 0.9), view: View = SQUARE) -> Image:
+    """The mean head, from the front, with its eyes at a place: in the upper middle."""
     activations = np.isin(FACIAL_ACTIONS, actions).astype(np.float32)
     vertices = heads.vertices(np.zeros(10, np.float32), activations)
-    place = np.array([0, -0.03, 0.9], np.float32) - vertices[heads.eye_vertices].mean(axis=0)
-    rng = np.random.default_rng(2)
-    return heads.render((vertices + place).astype(np.float32), Look.draw(rng), View(SIDE, SIDE, 800.0), rng)
+    place, rng = np.array(place_m, np.float32) - vertices[heads.eye_vertices].mean(axis=0), np.random.default_rng(2)
+    return heads.render((vertices + place).astype(np.float32), Look.draw(rng), view, rng)
 
 
 def test_landmarks_lie_on_the_face(landmark_reader: FaceReader, heads: Heads) -> None:
@@ -158,17 +158,8 @@ def detector() -> FaceDetector:
     return found
 
 
-@pytest.fixture(scope="module")
-def detector_picture() -> Image:
-    """A head right of the middle of a wide frame."""
-    heads, rng = Heads(), np.random.default_rng(2)
-    vertices = heads.vertices(np.zeros(10, np.float32), np.zeros(52, np.float32))
-    place = np.array([0.1, 0, 0.9], np.float32) - vertices[heads.eye_vertices].mean(axis=0)
-    return heads.render((vertices + place).astype(np.float32), Look.draw(rng), View(512, 320, 800.0), rng)
-
-
-def test_head_is_found_where_it_is(detector: FaceDetector, detector_picture: Image) -> None:
-    (face,) = detector.find(detector_picture)
+def test_head_is_found_where_it_is(detector: FaceDetector, heads: Heads) -> None:
+    (face,) = detector.find(picture(heads, place_m=(0.1, 0, 0.9), view=View(512, 320, 800.0)))
     # The eyes are at the height of the middle, the face below them.
     np.testing.assert_allclose(face.centre, [256 + 800 / 9, 180], atol=25)
     assert 170 < face.side < 290 and abs(face.roll) < 0.1

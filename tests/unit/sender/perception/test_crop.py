@@ -290,26 +290,16 @@ def see(roll: CameraRoll, lean_deg: float, crop: CropBox = CROP, step_s: float =
     roll.observe(person.output, person.crop, step_s)
 
 
-def test_people_who_all_lean_tell_the_roll() -> None:
-    roll = CameraRoll()
-    for frame in range(20):
-        see(roll, 25.0 + (-3.0) ** (frame % 2))
-    assert np.degrees(roll.radians) == pytest.approx(25, abs=4)
-
-
-@pytest.mark.parametrize("lean_deg", [0.0, 8.0, 80.0, 180.0])
-def test_level_cameras_and_lying_people_change_nothing(lean_deg: float) -> None:
-    roll = CameraRoll()
-    for _ in range(50):
-        see(roll, lean_deg)
-    assert roll.radians == 0.0
-
-
-def test_people_who_lean_in_all_directions_tell_nothing() -> None:
+@pytest.mark.parametrize(
+    ("leans_deg", "rolled_deg"),
+    [((26, 22), 25), ((0,), 0), ((8,), 0), ((80,), 0), ((180,), 0), ((50, -10), 0)],
+    ids=["all lean", "level", "hardly rolled", "lying", "upside down", "all directions"],
+)
+def test_roll_is_that_of_people_who_lean_alike(leans_deg: tuple[float, ...], rolled_deg: float) -> None:
     roll = CameraRoll()
     for frame in range(60):
-        see(roll, 50.0 if frame % 2 else -10.0)
-    assert roll.radians == 0.0
+        see(roll, leans_deg[frame % len(leans_deg)])
+    assert np.degrees(roll.radians) == pytest.approx(rolled_deg, abs=4)
 
 
 @pytest.mark.parametrize("fps", [5, 240])

@@ -35,25 +35,17 @@ NEAR, FAR = 0.35, 1.6
 
 
 class ScriptedFaces:
-    """A detector and a reader that show a head.
-
-    Attributes:
-        shown: its landmarks; None where it is turned away.
-        searches, reads: how often they were asked.
-    """
+    """A detector and a reader that show a head: its landmarks, or nothing where it is turned away."""
 
     def __init__(self, depth_m: float = NEAR) -> None:
         self.shown: FaceLandmarks | None = shown_head(CAMERA, (0.0, 0.0, depth_m))
-        self.searches = self.reads = 0
+        self.searches = 0
 
     def find(self, image: Image) -> list[CropBox]:
         self.searches += 1
         return [] if self.shown is None else [self.shown.region]
 
-    def read(
-        self, image: Image, region: CropBox, least_score: float = 0.0, last: FaceLandmarks | None = None
-    ) -> FaceLandmarks | None:
-        self.reads += 1
+    def read(self, image: Image, region: CropBox, least_score: float = 0.0) -> FaceLandmarks | None:
         return self.shown if self.shown is not None and self.shown.score >= least_score else None
 
 
@@ -68,9 +60,7 @@ def close_ups(faces: ScriptedFaces) -> CloseUps:
 
 def stage_with(faces: ScriptedFaces) -> PerceptionStage:
     """Nobody is seen in a black frame but by the face."""
-    torch.manual_seed(1)
-    perception = Perception(PerceptionNet(TINY))
-    return PerceptionStage(BlockDetector(), perception, BlockVerifier(), TrackerConfig(), close_ups(faces))
+    return staged(BlockDetector(), close_ups=close_ups(faces))
 
 
 def test_head_that_fills_the_picture_is_one_person_whom_nothing_else_sees(faces: ScriptedFaces) -> None:
@@ -145,10 +135,10 @@ STAGE_CAMERA = Camera(320, 240, 400.0)
 EMPTY: Image = np.zeros((240, 320, 3), dtype=np.uint8)
 
 
-def with_person(x: int, colour: int = 255) -> Image:
-    """A frame with a person at `x`: a block of one colour, 40 by 100 pixels."""
+def with_person(x: int) -> Image:
+    """A frame with a person at `x`: a white block, 40 by 100 pixels."""
     image = EMPTY.copy()
-    image[70:170, x - 20 : x + 20] = colour
+    image[70:170, x - 20 : x + 20] = 255
     return image
 
 
@@ -212,20 +202,22 @@ class BlockVerifier(Verifier):
         return np.asarray(torch.where(bright, 0.95, 0.05).numpy(), dtype=np.float32)
 
 
-def stage_for(people: int) -> tuple[PerceptionStage, BlockDetector]:
-    detector = BlockDetector()
-    return staged(detector, people), detector
-
-
-def staged(detector: Detector, people: int = 1, verifier: Verifier | None = None) -> PerceptionStage:
+def staged(
+    detector: Detector,
+    people: int = 1,
+    verifier: Verifier | None = None,
+    perception: Perception | None = None,
+    **how: Any,
+) -> PerceptionStage:
     # The pose that it sees is chance.
     torch.manual_seed(1)
-    perception = BlockPerception(PerceptionNet(TINY))
-    return PerceptionStage(detector, perception, verifier or BlockVerifier(), TrackerConfig(max_people=people))
+    seeing = perception or BlockPerception(PerceptionNet(TINY))
+    return PerceptionStage(detector, seeing, verifier or BlockVerifier(), TrackerConfig(max_people=people), **how)
 
 
 def test_frames_of_a_rolled_camera_are_searched_upright() -> None:
-    stage, detector = stage_for(1)
+    detector = BlockDetector()
+    stage = staged(detector)
     corners = np.array([160, 120]) + np.array([[-20, -50], [20, -50], [20, 50], [-20, 50]]) @ [
         [0.9, 0.43],
         [-0.43, 0.9],
@@ -243,7 +235,8 @@ def test_frames_of_a_rolled_camera_are_searched_upright() -> None:
 
 
 def test_tracking_runs_detector_where_the_scene_changes() -> None:
-    stage, detector = stage_for(1)
+    detector = BlockDetector()
+    stage = staged(detector)
     for x in range(60, 240, 6):
         image = with_person(x)
         image[200:, 260:] = x
@@ -312,7 +305,7 @@ def test_thorough_look_at_a_photograph_decides_who_is_there(still: bool, thoroug
     torch.manual_seed(1)
     second, verifier = cast(SecondOpinion, Opinion(thorough_score)), OpinionVerifier()
     seeing = BlockPerception(PerceptionNet(TINY), second=second)
-    stage = PerceptionStage(BlockDetector(), seeing, verifier, TrackerConfig())
+    stage = staged(BlockDetector(), 1, verifier, seeing)
     stage.reset(still=still)
     assert len(stage.process(with_person(100), STAGE_CAMERA)) == people
     assert verifier.prior == pytest.approx(0.9), "the detector says that"
@@ -348,7 +341,7 @@ def test_views_take_turns_in_a_stream_until_somebody_new_comes(step_s: float | N
             return super().observe(crops, view)
 
     asked: list[View] = []
-    stage = PerceptionStage(BlockDetector(), WatchedPerception(PerceptionNet(TINY)), BlockVerifier(), TrackerConfig())
+    stage = staged(BlockDetector(), perception=WatchedPerception(PerceptionNet(TINY)))
     seen = []
     for number in range(5):
         if number == 4:
@@ -376,7 +369,7 @@ def test_every_other_frame_is_propagated_once_one_is_late_or_where_videos_are_re
     perception = BlockPerception(PerceptionNet(TINY))
     perception.second = cast(SecondOpinion, Opinion(0.9))
     how: dict[str, Any] = {"live": True} if quality is None else {"quality": quality}
-    stage = PerceptionStage(BlockDetector(), perception, BlockVerifier(), TrackerConfig(), **how)
+    stage = staged(BlockDetector(), perception=perception, **how)
     seen, places = [], []
     for number in range(6):
         (person,) = stage.process(with_person(100), STAGE_CAMERA, 0.04 * number, is_late=number == late)
@@ -413,7 +406,7 @@ def test_furniture_without_keypoints_makes_room_for_a_person() -> None:
 
 
 def test_fast_person_is_looked_for_where_they_move_to() -> None:
-    stage, _ = stage_for(1)
+    stage = staged(BlockDetector())
     offsets = []
     for x in range(40, 280, 16):
         (person,) = stage.process(with_person(x), STAGE_CAMERA)
@@ -452,7 +445,7 @@ class CountingPerception(BlockPerception):
 
 def test_first_frame_of_a_source_is_seen_at_several_zooms() -> None:
     perception, looks = CountingPerception(), list[list[int]]()
-    stage = PerceptionStage(BlockDetector(), perception, BlockVerifier(), TrackerConfig())
+    stage = staged(BlockDetector(), perception=perception)
     for number in range(4):
         if number == 3:
             stage.reset()
@@ -471,7 +464,7 @@ def test_what_is_left_of_hidden_people_is_not_looked_at() -> None:
             return super().find(with_person(100))
 
     detector, perception = StubbornDetector(), CountingPerception()
-    stage = PerceptionStage(detector, perception, BlockVerifier(), TrackerConfig(max_people=2))
+    stage = staged(detector, 2, perception=perception)
     assert len(stage.process(with_person(100), STAGE_CAMERA)) == 1
     assert detector.calls == 2 and perception.looks == [1, 1, len(ZOOMS)]
 
@@ -479,7 +472,7 @@ def test_what_is_left_of_hidden_people_is_not_looked_at() -> None:
 def test_who_is_proposed_twice_is_read_thoroughly_once() -> None:
     perception = CountingPerception()
     twice = BlockDetector(Detection(np.array([70, 60, 130, 180], np.float32), 0.6))
-    stage = PerceptionStage(twice, perception, BlockVerifier(), TrackerConfig(max_people=3))
+    stage = staged(twice, 3, perception=perception)
     assert len(stage.process(with_person(100), STAGE_CAMERA)) == 1
     # Two quick looks at both proposals, then a thorough one at the person.
     assert perception.looks[:3] == [2, 2, len(ZOOMS)]

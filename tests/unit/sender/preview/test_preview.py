@@ -10,7 +10,7 @@ import cv2
 import numpy as np
 import pytest
 
-from common.arrays import BoolArray, FloatArray, Image
+from common.arrays import BoolArray, Image
 from common.blobs import MAX_PREVIEW_BYTES, MAX_PREVIEW_PX, PREVIEW
 from common.clock import Clock
 from common.errors import OutputError, UsageError
@@ -41,16 +41,8 @@ from tests.support.pictures.preview_samples import MASK, block, observed
 COLOUR = (200, 40, 90)
 
 
-def grey(height: int = 240, width: int = 320) -> Image:
-    return np.full((height, width, 3), 120, np.uint8)
-
-
-def logits(mask: BoolArray) -> FloatArray:
-    return np.where(mask, 8.0, -8.0).astype(np.float32)
-
-
-def corners(left: float, top: float, right: float, bottom: float) -> FloatArray:
-    return np.array([[left, top], [right, top], [left, bottom]], np.float32)
+def grey() -> Image:
+    return np.full((240, 320, 3), 120, np.uint8)
 
 
 def changed(before: Image, after: Image) -> BoolArray:
@@ -59,7 +51,9 @@ def changed(before: Image, after: Image) -> BoolArray:
 
 def test_mask_tints_only_the_persons_pixels() -> None:
     canvas = grey()
-    tint_mask(canvas, logits(block(0.25, 0.5, 0.75, 1.0)), corners(100, 60, 100 + 2 * MASK, 60 + 2 * MASK), COLOUR)
+    logits = np.where(block(0.25, 0.5, 0.75, 1.0), 8.0, -8.0).astype(np.float32)
+    corners = np.array([[100, 60], [100 + 2 * MASK, 60], [100, 60 + 2 * MASK]], np.float32)
+    tint_mask(canvas, logits, corners, COLOUR)
     touched = changed(grey(), canvas)
     inside = np.zeros_like(touched)
     inside[93:123, 117:147] = True
@@ -112,9 +106,8 @@ def plain(height: int = 48, width: int = 64, colour: tuple[int, int, int] = BLUE
 
 def frames_of(path: Path) -> list[tuple[float, Image]]:
     with av.open(str(path)) as container:
-        return [
-            (frame.time, np.asarray(frame.to_ndarray(format="rgb24"), np.uint8)) for frame in container.decode(video=0)
-        ]
+        frames = container.decode(video=0)
+        return [(frame.time, np.asarray(frame.to_ndarray(format="rgb24"), np.uint8)) for frame in frames]
 
 
 @pytest.mark.parametrize("suffix", [".mp4", ".avi", ".mkv", ".MP4"])
@@ -167,10 +160,8 @@ FRAME = CapturedFrame(0, "clip.mp4", 1000.0, 0.4, plain(colour=(90, 90, 90)), Ca
 
 def test_preview_draws_people(tmp_path: Path) -> None:
     preview = open_preview(tmp_path / "seen.mkv", "0", cast(FrameSource, SimpleNamespace(live=True, fps=None)))
-    assert (
-        preview.update(Perceived(FRAME, (observed(CropBox(8, 4, 40), block(0.2, 0.2, 0.8, 0.8)),), begins=False), ())
-        == []
-    )
+    person = observed(CropBox(8, 4, 40), block(0.2, 0.2, 0.8, 0.8))
+    assert preview.update(Perceived(FRAME, (person,), begins=False), ()) == []
     preview.close()
     ((_, image),) = frames_of(tmp_path / "seen.mkv")
     assert np.abs(image[24, 20].astype(int) - 90).max() > 10
@@ -237,10 +228,7 @@ def test_budget_of_bytes_a_second() -> None:
     sent: list[int] = []
     for tick in range(300):
         now_s = tick / 30
-        sent += [
-            len(blob.data)
-            for blob in preview.update(Perceived(frame, (), begins=False), ())
-            if (blob.kind, blob.key) == (PREVIEW, 0)
-        ]
+        blobs = preview.update(Perceived(frame, (), begins=False), ())
+        sent += [len(blob.data) for blob in blobs if (blob.kind, blob.key) == (PREVIEW, 0)]
     assert 8 <= len(sent) <= 20
     assert sum(sent) <= 10 * BYTES_PER_S + MAX_JPEG_BYTES

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from common.arrays import FloatArray
 from common.body.anatomy import JOINT_INDEX
 from common.body.label_space import LabelSpace
-from common.body.model import BodyModel, BodyParameters, KeypointKinematics, axis_angle_to_matrix
+from common.body.model import BodyParameters, KeypointKinematics, axis_angle_to_matrix
 from common.frames import Camera
 from common.labels import LABEL_SIZE, group_slices
 from common.synthetic.motion.poses import PoseSampler
@@ -72,24 +72,6 @@ from sender.semantics.semantics_stage import SemanticsStage
 from tests.support.pictures import preview_samples
 from tests.support.pictures.shown_heads import shown_head
 from tests.support.processes.demo_clip import demo_picture
-
-
-def test_round_trip_at_any_focal_length() -> None:
-    body, space = BodyModel.load(), LabelSpace.load()
-    poses = PoseSampler("test", 20_000_000).sample(20)
-    truth = BodyParameters(
-        axis_angle_to_matrix(torch.from_numpy(poses.rotation_vectors)),
-        torch.from_numpy(poses.curl),
-        body.shape_table[:20],
-        torch.tensor([[0.2, -0.1, 4.0]]).expand(20, 3),
-    )
-    focal = torch.linspace(0.8, 6.0, 20)
-    entries = crop_entries(space, truth, focal)
-    decoded = body_in_crop(space, entries, focal)
-    assert entries.shape == (20, ENTRIES)
-    torch.testing.assert_close(decoded.translation, truth.translation, atol=1e-4, rtol=0)
-    found, true = body.forward_kinematics(decoded)[0], body.forward_kinematics(truth)[0]
-    assert (found - true)[:, :22].norm(dim=-1).mean() < 0.006
 
 
 def test_keypoints_and_derivatives_are_those_of_the_posed_body(

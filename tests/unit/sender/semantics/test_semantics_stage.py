@@ -30,7 +30,6 @@ from sender.semantics.semantics_stage import Build, RegionColours, TrunkWidths
 from sender.semantics.smoothing import (
     LATER_S,
     Facing,
-    FacingResolver,
     Filtered,
     FixedLagSmoother,
     LabelSmoother,
@@ -195,31 +194,26 @@ def unseen_after(*stretches: tuple[float, FloatArray]) -> list[set[str]]:
     return found
 
 
-def test_limb_that_leaves_is_unseen_after_a_while_and_seen_again_soon() -> None:
-    gone, shown = odds(left_leg=-3.0), odds(left_leg=1.5)
-    assert unseen_after((1, shown), (0.1, gone), (0.2, shown), (1.0, gone), (0.2, shown)) == [
-        *(set(), set(), set()),
-        {"left_leg"},
-        set(),
-    ]
+GONE, SHOWN, DOUBTFUL = odds(left_leg=-3.0), odds(left_leg=1.5), odds(head=-0.6)
 
 
-def test_single_frames_change_nothing() -> None:
-    gone, shown = odds(left_leg=-3.0), odds(left_leg=2.0)
-    frame = 1 / FPS
-    assert unseen_after((1, gone), (frame, shown), (1, gone)) == [{"left_leg"}] * 3
-    assert unseen_after((1, shown), (frame, gone), (1, shown)) == [set()] * 3
-
-
-def test_doubtful_limb_stays_what_it_was() -> None:
-    doubtful = odds(head=-0.6)
-    assert unseen_after((1, doubtful)) == [set()]
-    assert unseen_after((1, odds(head=-2)), (5, doubtful)) == [{"head"}] * 2
-
-
-def test_hands_go_with_both_arms() -> None:
-    assert unseen_after((1, odds(left_arm=-3))) == [{"left_arm"}]
-    assert unseen_after((1, odds(left_arm=-3, right_arm=-3))) == [{"left_arm", "right_arm", "hands"}]
+@pytest.mark.parametrize(
+    ("stretches", "unseen"),
+    [
+        (((1, SHOWN), (0.1, GONE), (0.2, SHOWN), (1.0, GONE), (0.2, SHOWN)), ["", "", "", "left_leg", ""]),
+        (((1, GONE), (1 / FPS, SHOWN), (1, GONE)), ["left_leg"] * 3),
+        (((1, SHOWN), (1 / FPS, GONE), (1, SHOWN)), [""] * 3),
+        (((1, DOUBTFUL),), [""]),
+        (((1, odds(head=-2)), (5, DOUBTFUL)), ["head"] * 2),
+        (((1, odds(left_arm=-3)),), ["left_arm"]),
+        (((1, odds(left_arm=-3, right_arm=-3)),), ["left_arm right_arm hands"]),
+    ],
+    ids=["leaves and returns", "one frame shown", "one frame hidden", "doubtful", "doubtful later", "arm", "arms"],
+)
+def test_limb_is_unseen_a_while_after_it_has_left(
+    stretches: Sequence[tuple[float, FloatArray]], unseen: list[str]
+) -> None:
+    assert unseen_after(*stretches) == [set(each.split()) for each in unseen]
 
 
 def test_confidences_are_steady_and_not_zero() -> None:
@@ -314,10 +308,11 @@ def person(heading: float, arm: float = 0.0) -> FloatArray:
 
 def judged(headings: Sequence[float]) -> str:
     """What each frame says, as its initial, when what is shown follows at once."""
-    resolver, shown, out = FacingResolver(), person(headings[0]), ""
+    known, out = Filtered(value=person(headings[0])), ""
     for index, heading in enumerate(headings):
-        facing = resolver.judge(index / 32, person(heading), shown, (index - 1) / 32)
-        shown = shown if facing is Facing.WAITS else person(heading)
+        known.time_s = (index - 1) / 32
+        facing = known.judge(person(heading), index / 32)
+        known.value = known.value if facing is Facing.WAITS else person(heading)
         out += facing.name[0]
     return out
 
