@@ -39,8 +39,7 @@ from receiver.reachability import startup_line
 from receiver.recorder import FileRecorder
 from receiver.replay import Replay
 from receiver.vmc.motion_sender import Bones, MotionSender
-from receiver.web.live.hub import LiveHub
-from receiver.web.live.posing import LivePoses
+from receiver.web.live.hub import LiveHub, LivePoses
 
 if TYPE_CHECKING:
     from receiver.web.server import WebServer

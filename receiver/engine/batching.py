@@ -26,7 +26,6 @@ from receiver.engine.engine import (
     ReconstructionResult,
     RequestWithdrawn,
 )
-from receiver.engine.observer import EngineObserver
 
 Job = TypeVar("Job")
 
@@ -226,6 +225,25 @@ class PriorityQueue(Generic[Job]):
         for level, queue in self._queues.items():
             if level > served:
                 self._passed_over[level] = self._passed_over[level] + 1 if queue else 0
+
+
+class EngineObserver:
+    """Is notified of what an engine does; by default ignores it."""
+
+    def batch_taken(self, people: int) -> None:
+        """So many people go through the networks together."""
+
+    def person_taken(self, waited_s: float) -> None:
+        """A person has waited for a batch for so long."""
+
+    def person_finished(self, served_s: float) -> None:
+        """A person was finished so long after the batch was taken; also if it failed."""
+
+    def batch_retried(self) -> None:
+        """A batch is reconstructed again, because its replica was lost."""
+
+    def replicas_running(self, count: int) -> None:
+        """So many replicas of the networks take batches now."""
 
 
 BATCH_PEOPLE = 8

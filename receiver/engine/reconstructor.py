@@ -46,7 +46,7 @@ from common.weights.threads import available_cores, side_by_side
 from receiver.body.person_scale import PersonScale, ScaleEstimator, keypoint_confidence
 from receiver.body.skinning import BodySkin, Clothes, TemplateSkinning, stacked
 from receiver.config import SurfaceConfig
-from receiver.engine.batching import BATCH_PEOPLE, BatchingEngine, FairExecutor, PendingPerson, Room
+from receiver.engine.batching import BATCH_PEOPLE, BatchingEngine, EngineObserver, FairExecutor, PendingPerson, Room
 from receiver.engine.engine import (
     PersonAppearance,
     Priority,
@@ -54,7 +54,6 @@ from receiver.engine.engine import (
     ReconstructionRequest,
     ReconstructionResult,
 )
-from receiver.engine.observer import EngineObserver
 from receiver.mesh.skinned_glb import PosedBody, Skeleton
 from receiver.mesh.triangle_mesh import SurfaceMesh
 from receiver.outfits.guidance import Displacements, Outfits

@@ -15,16 +15,15 @@ from receiver.openings import Openings
 from receiver.reachability import sender_flags
 from receiver.web.access import Access
 from receiver.web.accounts.store import count_accounts
-from receiver.web.app import check_built, create_app
-from receiver.web.children.clips import ChildClips
+from receiver.web.app import SenderHint, check_built, create_app
 from receiver.web.children.pictures import ChildPictures
 from receiver.web.children.sender_child import SENDER, ChildCameras
 from receiver.web.guards import Guard
+from receiver.web.library.clips import ChildClips
 from receiver.web.live.hub import LiveHub
 from receiver.web.metrics import WebMetrics
 from receiver.web.server import WebServer
 from receiver.web.site import Site, open_site
-from receiver.web.status import SenderHint
 
 logger = logging.getLogger(__name__)
 

@@ -3,7 +3,7 @@
     accepted ─ TLS ─ head of a request ─ body ─→ answer ─→ read by the client
                └── the client: 10 s ──┘                    └ a least rate ──┘
 
-The routes that read bodies limit their time (`receiver.web.problems`, `receiver.web.uploads.uploads`).
+The routes that read bodies limit their time (`receiver.web.guards`, `receiver.web.uploads`).
 """
 
 import asyncio
@@ -28,7 +28,7 @@ from receiver.config import SecurityConfig, WebConfig
 from receiver.descriptors import MOST_OF_PAGE
 from receiver.ports import BACKLOG, page_socket
 from receiver.reachability import reached_as
-from receiver.web.problems import LEAST_BYTES_PER_S, PACE_S
+from receiver.web.guards import LEAST_BYTES_PER_S, PACE_S
 
 HEAD_S = 10.0
 """Until the head of a request is complete, from the beginning of a connection or the last answer."""

@@ -39,8 +39,7 @@ from receiver.web.accounts.store import Account
 from receiver.web.children.workshop import Workshop
 from receiver.web.database import Database
 from receiver.web.library.downloads import Downloads, without
-from receiver.web.library.removal import delete_sessions_of_removed, remove_account
-from receiver.web.owners import account_key, is_clip, key_of_session
+from receiver.web.owners import account_key, delete_sessions_of_removed, is_clip, key_of_session, remove_account
 from receiver.web.places import Refused
 
 _CHUNK_BYTES = 4 << 20

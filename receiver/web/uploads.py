@@ -30,11 +30,11 @@ from common.text import printable
 from receiver.config import UploadConfig
 from receiver.web.accounts.store import Account, account_exists
 from receiver.web.database import Database
+from receiver.web.guards import LEAST_BYTES_PER_S, paced
 from receiver.web.library.service import Library
 from receiver.web.metrics import UploadOutcome
 from receiver.web.models import store
 from receiver.web.places import Places, RateLimits, Refused
-from receiver.web.problems import LEAST_BYTES_PER_S, paced
 
 # Boundaries and heads of the parts.
 _OVERHEAD_BYTES = 16_384
@@ -67,7 +67,7 @@ async def read_form(
     """Reads the file of a form, to a temporary file if it is large; close it.
 
     Args:
-        least_bytes_per_s: that the client has to reach now (`receiver.web.problems`).
+        least_bytes_per_s: that the client has to reach now (`receiver.web.guards`).
 
     Raises:
         Refused: 400 malformed, 408 too slow, 413 too large, 415 without a file.
