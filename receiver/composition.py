@@ -3,7 +3,7 @@
 import asyncio
 import logging
 from asyncio.subprocess import Process
-from collections.abc import Callable, Coroutine, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from contextlib import AbstractAsyncContextManager, contextmanager, nullcontext
 from functools import partial
 from typing import TYPE_CHECKING
@@ -33,9 +33,9 @@ from receiver.motion.playout import PlayoutBuffer
 from receiver.motion.session_motion import SessionMotion
 from receiver.openings import Openings
 from receiver.pipeline import ReceiverPipeline
+from receiver.ports import startup_line
 from receiver.publish.retention import keep_within_limits
 from receiver.publish.session_directory import SessionDirectory
-from receiver.reachability import startup_line
 from receiver.recorder import FileRecorder
 from receiver.replay import Replay
 from receiver.vmc.motion_sender import Bones, MotionSender
@@ -122,7 +122,7 @@ async def _serve(
     replay = None
     if recording is not None:
         replay = Replay(recording, config.replay, pipeline, announce)
-    background = _started(_endless(config, directory, playout, LivePoses(hub, playout, pipeline.pose)))
+    background = _background(config, directory, playout, LivePoses(hub, playout, pipeline.pose))
     if motion is not None:
         motion.start()
     try:
@@ -130,7 +130,9 @@ async def _serve(
         announce(startup_line(address, config.security) if replay is None else await replay.start())
         # Senders connect meanwhile, which takes longer.
         importing = asyncio.to_thread(_page, config, opened, engine, link, hub, waiting)
-        serving_page, _ = await asyncio.gather(importing, _prepared(engine))
+        # A pool has started already.
+        preparing = engine.prepare() if isinstance(engine, LocalEngine) else asyncio.sleep(0)
+        serving_page, _ = await asyncio.gather(importing, preparing)
         freeze_garbage()
         async with serving_page(address if replay is None else None) as page:
             if page is not None:
@@ -146,27 +148,14 @@ async def _serve(
             await asyncio.to_thread(recorder.close)
 
 
-async def _prepared(engine: LocalEngine | PoolEngine) -> None:
-    """Waits until a local engine reconstructs; a pool does once it has started."""
-    if isinstance(engine, LocalEngine):
-        await engine.prepare()
-
-
-def _endless(
-    config: ReceiverConfig,
-    directory: SessionDirectory,
-    playout: PlayoutBuffer,
-    poses: LivePoses,
-) -> Iterator[tuple[str, Coroutine[None, None, None]]]:
-    """What runs beside the link, with names."""
-    yield "retention", keep_within_limits(directory)
+def _background(
+    config: ReceiverConfig, directory: SessionDirectory, playout: PlayoutBuffer, poses: LivePoses
+) -> list[asyncio.Task[None]]:
+    """What runs beside the link."""
+    endless = {"retention": keep_within_limits(directory)}
     if config.playout.playout != "off":
-        yield "motion network", _learn(playout.continued)
-        yield "poses", poses.run()
-
-
-def _started(endless: Iterable[tuple[str, Coroutine[None, None, None]]]) -> list[asyncio.Task[None]]:
-    tasks = [asyncio.create_task(each, name=name) for name, each in endless]
+        endless |= {"motion network": _learn(playout.continued), "poses": poses.run()}
+    tasks = [asyncio.create_task(each, name=name) for name, each in endless.items()]
     for task in tasks:
         task.add_done_callback(_report)
     return tasks

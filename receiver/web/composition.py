@@ -12,7 +12,7 @@ from receiver.config import ReceiverConfig, SecurityConfig
 from receiver.link.server import LinkServer
 from receiver.mesh.skinned_glb import Skeleton
 from receiver.openings import Openings
-from receiver.reachability import sender_flags
+from receiver.ports import sender_flags
 from receiver.web.access import Access
 from receiver.web.accounts.store import count_accounts
 from receiver.web.app import SenderHint, check_built, create_app

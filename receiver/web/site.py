@@ -4,7 +4,6 @@ import asyncio
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
-from pathlib import Path
 
 from starlette.requests import HTTPConnection
 
@@ -78,7 +77,8 @@ async def open_site(
         out, loop = directory.config.out, asyncio.get_running_loop()
         directory.on_deleted = lambda number: loop.call_soon_threadsafe(hub.session_deleted, number)
         database = await asyncio.to_thread(Database, out)
-        files = await asyncio.to_thread(_recovered_files, out, database)
+        files = ModelFiles(models_folder(out))
+        await asyncio.to_thread(files.recover, lambda models: database.read(store.existing_models, models))
         workshop = Workshop("bodies, changes and thumbnails")
         opened.push_async_callback(workshop.aclose)
         library = Library(directory, database, workshop, clock)
@@ -93,9 +93,3 @@ async def open_site(
         sign_up = accounts.signs_up(loopback=not access.needs_account)
         service = AccountService(database, passwords or PasswordHasher(), sign_up, clock, metrics.sign_in)
         yield Site(service, models, library, clips, admission, uploads, hub, access, metrics)
-
-
-def _recovered_files(out: Path, database: Database) -> ModelFiles:
-    files = ModelFiles(models_folder(out))
-    files.recover(lambda models: database.read(store.existing_models, models))
-    return files

@@ -185,32 +185,19 @@ class ClipService(Uploads[RecordedClip]):
 
     async def _recorded(self, account: Account, clip: Path, frames: int, progress: Progress) -> RecordedClip:
         progress.begin("queue")
-        async with self._turn, _making(self._library, clip.with_name(_SESSION)) as begin:
+        async with self._turn, _making(self._library, clip.with_name(_SESSION)) as (begun, begin):
             progress.begin("clip")
             await self.admission.check(account)
-            identifier, warnings = await self._played(account, clip, frames, progress, begin)
+            owner = owner_of(CLIP, account.name)
+            warnings = await self._player.play(clip, owner, begin, lambda done: progress.done(done / frames))
             await self.admission.check(account)
-            found = self._library.of_identifier(identifier)
+            found = self._library.of_identifier(begun[0]) if begun else None
             if found is None or not found.statistics.people:
                 detail = "nobody was found in the clip: choose one that shows a person from head to feet"
                 raise Refused(422, detail)
             # Its sender has ended with all that it sent: nobody has to wait before deleting it.
             self._library.usage.settled(found.number)
             return RecordedClip(found, warnings)
-
-    async def _played(
-        self, account: Account, clip: Path, frames: int, progress: Progress, begin: Callable[[str], None]
-    ) -> tuple[str, list[str]]:
-        """Plays a clip; returns the id of its session, and the warnings of the sender. Raises Refused."""
-        began = list[str]()
-
-        def on_session(identifier: str) -> None:
-            began.append(identifier)
-            begin(identifier)
-
-        owner = owner_of(CLIP, account.name)
-        warnings = await self._player.play(clip, owner, on_session, lambda done: progress.done(done / frames))
-        return began[0] if began else "", warnings
 
 
 def _store(file: BinaryIO, path: Path) -> None:
@@ -225,18 +212,18 @@ def _file_name(shown: str, suffix: str) -> str:
 
 
 @asynccontextmanager
-async def _making(library: Library, note: Path) -> AsyncIterator[Callable[[str], None]]:
-    """Calls what it yields with the id of the session that the block makes.
+async def _making(library: Library, note: Path) -> AsyncIterator[tuple[Sequence[str], Callable[[str], None]]]:
+    """Yields the ids of the sessions that the block has begun to make, and what it calls with the id of each.
 
     Nobody sees the session before the end of the block, and it is discarded if that fails.
 
     Args:
         note: where the id is written for a receiver after one that is killed.
     """
-    begun = set[str]()
+    begun = list[str]()
 
     def begin(identifier: str) -> None:
-        begun.add(identifier)
+        begun.append(identifier)
         library.unfinished.add(identifier)
         try:
             note.write_text(identifier)
@@ -245,11 +232,11 @@ async def _making(library: Library, note: Path) -> AsyncIterator[Callable[[str],
             logger.warning("cannot write %s: %s", note, error.strerror)
 
     try:
-        yield begin
+        yield begun, begin
         note.unlink(missing_ok=True)
     except BaseException:
         for identifier in begun:
             await library.discard(identifier)
         raise
     finally:
-        library.unfinished -= begun
+        library.unfinished.difference_update(begun)

@@ -3,7 +3,7 @@
 import json
 import zipfile
 from collections.abc import AsyncGenerator, Collection, Hashable, Iterator
-from contextlib import aclosing, suppress
+from contextlib import suppress
 from pathlib import Path
 from typing import BinaryIO
 
@@ -56,13 +56,9 @@ class Downloads:
         finally:
             folder.remove()
 
-    async def zipped(
-        self, number: int, folder: str, hidden: Collection[int], visitor: Hashable
-    ) -> AsyncGenerator[bytes]:
+    def zipped(self, number: int, folder: str, hidden: Collection[int], visitor: Hashable) -> AsyncGenerator[bytes]:
         """See the function `zipped`. Raises Refused: 429 there are too many, 503 it has failed."""
-        async with aclosing(self._zips.parts(visitor, zipped, self._out, number, folder, hidden)) as parts:
-            async for part in parts:
-                yield part
+        return self._zips.parts(visitor, zipped, self._out, number, folder, hidden)
 
 
 def _export(out: Path, number: int, kind: str, path: Path) -> Iterator[bytes]:

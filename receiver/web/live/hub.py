@@ -198,6 +198,7 @@ class LiveMesh:
     texture_checksum: int
 
 
+@dataclass(eq=False)
 class LiveFrame:
     """One published frame; its meshes are quantised when a watcher first asks for their kind.
 
@@ -208,22 +209,13 @@ class LiveFrame:
         blend_ms: how long people take to get there from where they were; 0 in an instant.
     """
 
-    def __init__(
-        self,
-        session: int,
-        record: FrameRecord,
-        people: Sequence[ReconstructedPerson],
-        fps: float,
-        preview: bytes | None = None,
-        blend_ms: float = 0.0,
-    ) -> None:
-        self.session = session
-        self.record = record
-        self.fps = fps
-        self.preview = preview
-        self.blend_ms = blend_ms
-        self.people = people
-        self._meshes: dict[MeshKind, tuple[LiveMesh, ...]] = {}
+    session: int
+    record: FrameRecord
+    people: Sequence[ReconstructedPerson]
+    fps: float
+    preview: bytes | None = None
+    blend_ms: float = 0.0
+    _meshes: dict[MeshKind, tuple[LiveMesh, ...]] = field(default_factory=dict, init=False)
 
     @functools.cached_property
     def record_fields(self) -> Mapping[str, Any]:

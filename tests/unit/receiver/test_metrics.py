@@ -15,10 +15,10 @@ from common.errors import OutputError, UsageError
 from common.io.addresses import Address
 from common.io.telemetry import MOST_REQUESTS
 from receiver.config import ListenConfig, ReceiverConfig, VmcConfig
-from receiver.descriptors import ConnectionLimits, connection_limits
 from receiver.doctor import _checks, _listen, _motion
 from receiver.link.refusals import Refusal
 from receiver.metrics import DropReason, ReceiverMetrics
+from receiver.ports import ConnectionLimits, connection_limits
 from receiver.publish.files import free_and_size_bytes
 
 
