@@ -105,7 +105,10 @@ async def _serve(
     if isinstance(engine, PoolEngine):
         await engine.start()
         load = LiveLoad(engine.capacity)
-    hub, recorders = LiveHub(limbs=limbs_of_vertices(engine.skeleton)), _recorders(config)
+    hub, recorders = LiveHub(limbs=limbs_of_vertices(engine.skeleton)), list[FileRecorder]()
+    if config.recording.record is not None:
+        model, version = model_hash().hex(), package_version()
+        recorders.append(FileRecorder(config.recording, codec=CODEC_VERSION, model=model, version=version))
     playout = PlayoutBuffer(config.playout)
     motion = _motion(config, engine, playout)
     pipeline = ReceiverPipeline(
@@ -199,13 +202,6 @@ def _link(config: ReceiverConfig, opened: Openings, pipeline: ReceiverPipeline, 
     )
     metrics.watch_streams(lambda: sum(session.in_use for session in link.sessions))
     return link
-
-
-def _recorders(config: ReceiverConfig) -> list[FileRecorder]:
-    if config.recording.record is None:
-        return []
-    model, version = model_hash().hex(), package_version()
-    return [FileRecorder(config.recording, codec=CODEC_VERSION, model=model, version=version)]
 
 
 def _page(

@@ -127,17 +127,14 @@ class Replay:
             if number % _FRAMES_PER_TURN == 0:
                 await asyncio.sleep(0)
             try:
-                await self._take(item, stop)
+                if isinstance(item, Blob):
+                    self._handler.on_blob(self._session, item)
+                elif isinstance(item, RecordedState):
+                    self._handler.restore(self._session, item.data)
+                else:
+                    await self._take_frame(item, stop)
             except WireError as error:
                 self._refuse(error)
-
-    async def _take(self, item: RecordedFrame | RecordedState | Blob, stop: asyncio.Event) -> None:
-        if isinstance(item, Blob):
-            self._handler.on_blob(self._session, item)
-        elif isinstance(item, RecordedState):
-            self._handler.restore(self._session, item.data)
-        else:
-            await self._take_frame(item, stop)
 
     async def _take_frame(self, frame: RecordedFrame, stop: asyncio.Event) -> None:
         message = FrameMessage(frame.sequence, frame.payload, earlier=frame.earlier)

@@ -36,7 +36,7 @@ from common.io.files import read_regular
 from common.text import counted
 from receiver.mesh.body_file import read_mesh
 from receiver.mesh.render import render
-from receiver.mesh.triangle_mesh import SurfaceMesh, is_watertight, signed_volume_m3
+from receiver.mesh.triangle_mesh import is_watertight, signed_volume_m3
 from receiver.publish.files import check_writable, publish_file
 from receiver.publish.frame_record import mesh_path
 
@@ -288,16 +288,12 @@ def _check_record(record: Record) -> None:
 def is_sound(path: Path) -> bool:
     """Whether a mesh can be read, and is watertight, wound outwards and in one piece."""
     try:
-        return _is_closed_and_connected(read_mesh(path))
+        mesh = read_mesh(path)
     except ValueError:
         return False
-
-
-def _is_closed_and_connected(mesh: SurfaceMesh) -> bool:
     count = len(mesh.vertices)
     components, _ = vertex_components(mesh.faces, count)
-    closed = is_watertight(mesh.faces, count) and signed_volume_m3(mesh.vertices, mesh.faces) > 0.0
-    return closed and components == 1
+    return components == 1 and is_watertight(mesh.faces, count) and signed_volume_m3(mesh.vertices, mesh.faces) > 0.0
 
 
 def check_meshes(directory: Path, records: Sequence[Record], kind: str) -> dict[str, bool]:

@@ -22,6 +22,7 @@ import socket
 import struct
 import threading
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import Future
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any, Self
@@ -140,32 +141,21 @@ def failure(address: Address, error: OSError) -> str:
     return f"--vmc {address}: nothing gets there ({error.strerror}): {remedy}"
 
 
-class _Lookup:
-    """The addresses of a host, or why there are none."""
+def _looked_up(address: Address) -> Future[Sequence[tuple[Any, ...]]]:
+    """What `resolved` returns or raises; of a name, from a thread that nobody has to wait for."""
+    found: Future[Sequence[tuple[Any, ...]]] = Future()
 
-    def __init__(self, address: Address) -> None:
-        self._address = address
-        self._thread = threading.Thread(target=self._run, name="vmc lookup", daemon=True)
-        self._found: Sequence[tuple[Any, ...]] = ()
-        self._error: OSError | None = None
-        if address.is_loopback or address.is_ip:
-            self._run()
-        else:
-            self._thread.start()
-
-    def _run(self) -> None:
+    def look_up() -> None:
         try:
-            self._found = resolved(self._address)
+            found.set_result(resolved(address))
         except OSError as error:
-            self._error = error
+            found.set_exception(error)
 
-    def result(self) -> Sequence[tuple[Any, ...]] | None:
-        """None until it is known; raises OSError if the host is not."""
-        if self._thread.is_alive():
-            return None
-        if self._error is not None:
-            raise self._error
-        return self._found
+    if address.is_loopback or address.is_ip:
+        look_up()
+    else:
+        threading.Thread(target=look_up, name="vmc lookup", daemon=True).start()
+    return found
 
 
 class Target:
@@ -178,7 +168,7 @@ class Target:
     def __init__(self, address: Address, clock: Clock) -> None:
         self._address, self._clock = address, clock
         self._socket: socket.socket | None = None
-        self._lookup: _Lookup | None = None
+        self._lookup: Future[Sequence[tuple[Any, ...]]] | None = None
         self._opened_s = self._failed_s = -math.inf
         self._attempts = 0
         self._place = self._goes = ""
@@ -219,16 +209,12 @@ class Target:
 
     def _open(self, now_s: float) -> None:
         """Takes the next address once the lookup has ended; raises OSError."""
-        self._lookup = self._lookup or _Lookup(self._address)
-        try:
-            found = self._lookup.result()
-        except OSError:
-            self._lookup, self._opened_s = None, now_s
-            raise
-        if found is None:
+        lookup = self._lookup = self._lookup or _looked_up(self._address)
+        if not lookup.done():
             return
-        self.close()
         self._lookup, self._opened_s = None, now_s
+        found = lookup.result()
+        self.close()
         self._attempts += 1
         self._socket = connected(*found[(self._attempts - 1) % len(found)])
         self._place = place_of(self._socket)

@@ -26,9 +26,6 @@ _RECHECK_EVERY_S = 10.0
 # What proxies add: who comes through one is not on this machine.
 _FORWARDED = ("forwarded", "via", "x-real-ip")
 
-ACCOUNTLESS = ""
-"""Name of a watcher who needs no account."""
-
 
 @dataclass(frozen=True, slots=True)
 class Access:
@@ -39,13 +36,8 @@ class Access:
 
     async def visitor(self, connection: HTTPConnection) -> Visitor | None:
         """Who may watch or send a camera, for places that visitors share; None if they may not."""
-        name = await self.watcher(connection)
-        return None if name is None else (True, name) if name else NOBODY
-
-    async def watcher(self, connection: HTTPConnection) -> str | None:
-        """Under which name a connection may watch; None if it may not."""
         identity = await identify(connection)
-        return identity.account.name if identity else ACCOUNTLESS if self.is_local(connection) else None
+        return (True, identity.account.name) if identity else NOBODY if self.is_local(connection) else None
 
     def is_local(self, connection: HTTPConnection) -> bool:
         """Whether a connection needs no account: not forwarded, and with the token."""
@@ -74,12 +66,12 @@ class Access:
         """Waits until a connection that may watch may no longer: its session ended, or its token was revoked."""
         if self.is_local(connection):
             await asyncio.Event().wait()
-        while await self.watcher(connection) is not None:
+        while await self.visitor(connection) is not None:
             await asyncio.sleep(_RECHECK_EVERY_S)
 
     async def manager(self, request: Request, identity: Identity | None) -> "Manager":
         """What somebody may see and change of recorded sessions. Raises Refused (401) if they may not watch."""
-        if await self.watcher(request) is None:
+        if await self.visitor(request) is None:
             detail = "sign in to watch" if self.needs_account else f"{_OPEN}, or sign in, to watch"
             raise Refused(401, detail)
         # Where watching needs an account and everybody can make one, accounts change their own sessions only.

@@ -120,7 +120,7 @@ def status_routes(*, browser_camera: bool, senders: SenderHint | None) -> APIRou
         """What this receiver offers, and who is signed in."""
         site, identity = site_of(request), await identify(request)
         access, uploads = site.access, site.uploads
-        watches = await access.watcher(request) is not None
+        watches = await access.visitor(request) is not None
         return StatusShown(
             version=package_version(),
             sign_up=site.accounts.sign_up_open and (access.needs_account or access.is_local(request)),

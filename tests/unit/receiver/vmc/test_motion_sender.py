@@ -193,7 +193,7 @@ def test_name_that_resolves_later_is_looked_up_again_beside_the_sending(
     for _ in range(4):
         opened.send([b"pose"])
         if opened._lookup is not None:
-            opened._lookup._thread.join()
+            opened._lookup.exception(10)
         opened.send([b"pose"])
         time.now_s += REOPENED_S
     assert taken(listener)
