@@ -204,7 +204,8 @@ class PriorityQueue(Generic[Job]):
         return taken
 
     def _take_one(self, may_leave: Callable[[Hashable, Hashable], bool]) -> Job | None:
-        for level in self._order():
+        waiting = [level for level, queue in self._queues.items() if queue]
+        for level in sorted(waiting, key=lambda level: (self._passed_over[level] < _LOWER_EVERY - 1, level)):
             if (job := self._queues[level].take(may_leave)) is not None:
                 self._left(level)
                 return job
@@ -214,11 +215,6 @@ class PriorityQueue(Generic[Job]):
         """Removes the jobs of a session for which `unwanted` is true; see `FairQueue.remove`."""
         for queue in self._queues.values():
             queue.remove(account, session, unwanted)
-
-    def _order(self) -> list[Priority]:
-        """The priorities that have jobs waiting, the next one first."""
-        waiting = [level for level, queue in self._queues.items() if queue]
-        return sorted(waiting, key=lambda level: (self._passed_over[level] < _LOWER_EVERY - 1, level))
 
     def _left(self, served: Priority) -> None:
         self._passed_over[served] = 0

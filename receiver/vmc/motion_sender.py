@@ -21,7 +21,7 @@ import math
 import socket
 import struct
 import threading
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass
 from functools import lru_cache
@@ -372,8 +372,12 @@ class MotionSender(SessionObserver):
             activations = np.zeros(len(FACIAL_ACTIONS), np.float32)
         if activations is not None:
             bones |= eye_bones(activations)
-            self._expressions = list(_expression_messages(expressions(activations)))
-        self._bones = list(_bone_messages(bones))
+            values = expressions(activations).items()
+            sent = [_expression_head(name) + _EXPRESSION.pack(value) for name, value in values]
+            self._expressions = [*sent, _message("/VMC/Ext/Blend/Apply")]
+        root = _message("/VMC/Ext/Root/Pos", "root", *_UNTURNED.position, *_UNTURNED.rotation)
+        posed = (_bone_head(name) + _BONE.pack(*pose.position, *pose.rotation) for name, pose in bones.items())
+        self._bones = [root, *posed]
 
     def _pose(self, followed: _Followed) -> tuple[FloatArray, FloatArray, FloatArray | None] | None:
         """Joints, their rotations, and the activations of a face that is known.
@@ -402,18 +406,6 @@ def _floor_below(body: PosedBody) -> Float64Array:
     """(3,) y up: below the hips, as low as the lowest vertex."""
     hips, lowest = body.joint_positions[0] * Y_UP, float((body.mesh.vertices[:, 1] * Y_UP[1]).min())
     return np.array([hips[0], lowest, hips[2]], np.float64)
-
-
-def _bone_messages(bones: Mapping[str, BonePose]) -> Iterator[bytes]:
-    yield _message("/VMC/Ext/Root/Pos", "root", *_UNTURNED.position, *_UNTURNED.rotation)
-    for name, pose in bones.items():
-        yield _bone_head(name) + _BONE.pack(*pose.position, *pose.rotation)
-
-
-def _expression_messages(values: Mapping[str, float]) -> Iterator[bytes]:
-    for name, value in values.items():
-        yield _expression_head(name) + _EXPRESSION.pack(value)
-    yield _message("/VMC/Ext/Blend/Apply")
 
 
 @lru_cache(maxsize=256)

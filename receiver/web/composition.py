@@ -8,7 +8,7 @@ from contextlib import AsyncExitStack, asynccontextmanager
 
 from common.errors import OutputError
 from common.io.addresses import Address
-from receiver.config import ReceiverConfig, SecurityConfig
+from receiver.config import ReceiverConfig
 from receiver.link.server import LinkServer
 from receiver.mesh.skinned_glb import Skeleton
 from receiver.openings import Openings
@@ -69,11 +69,15 @@ async def serve_page(
         site = await resources.enter_async_context(
             open_site(config.accounts, config.uploads, opened.directory, pictures, clips, hub, access, web_metrics)
         )
+        hint = None
+        if senders is not None:
+            flags = "" if senders.is_loopback else sender_flags(config.security)
+            hint = SenderHint(port=senders.port, loopback=senders.is_loopback, flags=flags)
         app = create_app(
             site,
             watchers=config.web.watchers,
             cameras=cameras if config.web.browser_cameras else None,
-            senders=_hint(senders, config.security),
+            senders=hint,
         )
         loopback, hosts = not config.web.needs_account, config.web.hosts
         server.start(Guard(app, loopback=loopback, encrypted=server.encrypted, metrics=web_metrics, hosts=hosts))
@@ -82,13 +86,6 @@ async def serve_page(
         yield server
         # Before what the requests depend on is closed.
         await server.stop()
-
-
-def _hint(senders: Address | None, security: SecurityConfig) -> SenderHint | None:
-    if senders is None:
-        return None
-    flags = "" if senders.is_loopback else sender_flags(security)
-    return SenderHint(port=senders.port, loopback=senders.is_loopback, flags=flags)
 
 
 async def look_after_accounts(site: Site) -> None:

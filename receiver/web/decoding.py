@@ -209,7 +209,8 @@ def _read(content: bytes, formats: tuple[str, ...]) -> tuple[dict[str, Any], byt
             raise Refused(422, f"the picture has {width} × {height} pixels: cut out the people")
         pictures = picture_count(opened)
         orientation, equivalent_mm = orientation_of(opened), film_equivalent_mm(opened)
-        wanted = _reduced(width, height)
+        scale = min(1.0, _MAX_SIDE / max(width, height))
+        wanted = max(round(width * scale), 1), max(round(height * scale), 1)
         opened.draft(None, wanted)  # a JPEG is decoded at a half or a quarter where that is enough
         opened.load()
         image = to_rgb(opened)
@@ -231,12 +232,6 @@ def _check_size(noun: str, width: int, height: int) -> None:
         raise Refused(413, f"{size}, at most {MAX_PIXELS / 1e6:g} million are accepted: shrink it")
     if min(width, height) < _MIN_SIDE:
         raise Refused(422, f"{size}: nobody can be found below {_MIN_SIDE}")
-
-
-def _reduced(width: int, height: int) -> tuple[int, int]:
-    """The size of a picture whose longer side is at most `_MAX_SIDE`."""
-    scale = min(1.0, _MAX_SIDE / max(width, height))
-    return max(round(width * scale), 1), max(round(height * scale), 1)
 
 
 def _encoded(image: PillowImage.Image, quality: int, equivalent_mm: int | None = None) -> bytes:

@@ -339,7 +339,11 @@ class Uploads(ABC, Generic[T]):
                 await self.admit(account)
                 host = address_key(request.client and request.client.host)
                 kept.enter_context(self._places.take(account, host))
-                file = await self._received(request)
+                self._arriving += 1
+                try:
+                    file = await read_form(request, self.form, self._least_rate)
+                finally:
+                    self._arriving -= 1
                 with closing(file.file):
                     return self._start(await self.check(account, file, kept), kept.pop_all())
         except (Refused, ClientDisconnect) as error:
@@ -347,14 +351,6 @@ class Uploads(ABC, Generic[T]):
             refused = error if isinstance(error, Refused) else left
             self._count(_outcome(refused), time.perf_counter() - began_s)
             raise refused from error
-
-    async def _received(self, request: Request) -> UploadFile:
-        """The file of a request. Raises Refused or ClientDisconnect."""
-        self._arriving += 1
-        try:
-            return await read_form(request, self.form, self._least_rate)
-        finally:
-            self._arriving -= 1
 
     def _least_rate(self) -> float:
         """Bytes a second: when uploads that arrive take half of the places, slow ones make room."""

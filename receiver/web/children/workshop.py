@@ -74,7 +74,9 @@ class Workshop:
         parts = [part async for part in self.parts(visitor, work, *arguments)]
         content = b"".join(parts) if parts else None
         if key is not None:
-            self._keep(key, content)
+            self._kept[key] = content
+            while sum(_BYTES_OF_NOTHING + len(each or b"") for each in self._kept.values()) > _KEPT_BYTES:
+                self._kept.popitem(last=False)
         return content
 
     async def parts(self, visitor: Hashable | None, work: Work, *arguments: Any) -> AsyncGenerator[bytes]:
@@ -152,15 +154,6 @@ class Workshop:
             process = self._idle.pop()
             if process.stdin is not None:
                 process.stdin.close()
-
-    def _keep(self, key: Hashable, content: bytes | None) -> None:
-        self._kept[key] = content
-        while sum(map(_kept_bytes, self._kept.values())) > _KEPT_BYTES:
-            self._kept.popitem(last=False)
-
-
-def _kept_bytes(content: bytes | None) -> int:
-    return _BYTES_OF_NOTHING + len(content or b"")
 
 
 async def _end(process: Process) -> None:

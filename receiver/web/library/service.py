@@ -274,12 +274,13 @@ class Library:
 
         One thread reads at a time.
         """
-        async with self._reading:
-            return await asyncio.to_thread(self._page, state, after, limit)
 
-    def _page(self, state: SessionState, after: int, limit: int) -> list[bytes]:
-        lines = self.frames.page(state.number, after, limit)
-        return [without(line, state.hidden).strip() for line in lines] if state.hidden else lines
+        def work() -> list[bytes]:
+            lines = self.frames.page(state.number, after, limit)
+            return [without(line, state.hidden).strip() for line in lines] if state.hidden else lines
+
+        async with self._reading:
+            return await asyncio.to_thread(work)
 
     async def thumbnail(self, state: SessionState) -> bytes | None:
         """A small picture, WebP, of a session's people; None if no mesh of it can be drawn. Raises Refused: 503."""
