@@ -7,7 +7,6 @@ name a host that this server can have, and one that a page sends must come from 
 """
 
 import asyncio
-import ipaddress
 import logging
 import math
 import time
@@ -167,9 +166,15 @@ class Guard:
 
     def _refusal(self, scope: Scope) -> str | None:
         headers = Headers(scope=scope)
-        if self._loopback and not _names_loopback(headers.get("host", "")):
+        try:
+            host = Address.parse(headers.get("host", ""), Address("", 80))
+        except ValueError:
+            host = None
+        if self._loopback and not (host and host.is_loopback):
             return "this page is for its own machine only: open it as http://127.0.0.1 with its port"
-        if not self._loopback and self._hosts is not None and not _is_named(headers.get("host", ""), self._hosts):
+        # An address can be no other site's DNS entry.
+        named = host and (host.is_ip or host.host.lower().removesuffix(".") in (self._hosts or ()))
+        if not (self._loopback or self._hosts is None or named):
             return "this page does not have the name that the request has for it: its administrator gives --http-host"
         changes = scope["type"] == "websocket" or scope["method"] not in SAFE_METHODS
         if changes and is_of_another_site(headers):
@@ -208,26 +213,6 @@ def is_of_another_site(headers: Headers) -> bool:
     except ValueError:
         return True
     return not sender or sender != headers.get("host", "").lower()
-
-
-def _is_named(host: str, names: Collection[str]) -> bool:
-    """Whether `Host` is an address, which no other site's DNS entry can be, or one of the names."""
-    try:
-        name = Address.parse(host, Address("", 80)).host.lower()
-    except ValueError:
-        return False
-    try:
-        ipaddress.ip_address(name)
-    except ValueError:
-        return name.removesuffix(".") in names
-    return True
-
-
-def _names_loopback(host: str) -> bool:
-    try:
-        return Address.parse(host, Address("", 80)).is_loopback
-    except ValueError:
-        return False
 
 
 PACE_S = 10.0

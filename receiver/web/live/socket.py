@@ -21,7 +21,6 @@ from starlette.websockets import WebSocketDisconnect, WebSocketState
 from common.io.tasks import cancel
 from common.text import printable
 from common.version import package_version
-from common.wire.traffic import Traffic
 from receiver.web.access import Access
 from receiver.web.children.sender_child import ChildCamera, ChildCameras
 from receiver.web.live.hub import (
@@ -215,6 +214,14 @@ class LiveSocket:
                 "camera_fps": report.camera_fps,
             }
         )
+        traffic = None
+        if session is not None and not session.link.replayed:  # a recording has no link
+            sent = session.link.traffic
+            traffic = {
+                "bits_per_second": round(sent.recent_bps),
+                "wrapping_bits_per_second": round(sent.recent_wrapping_bps),
+                "mean_bits_per_second": round(sent.mean_bps),
+            }
         return {
             "type": "frame",
             "session": frame.session,
@@ -222,18 +229,8 @@ class LiveSocket:
             "fps": round(frame.fps, 2),
             "blend_ms": round(frame.blend_ms),
             "link": link,
-            # A recording has no link.
-            "traffic": None if session is None or session.link.replayed else _traffic(session.link.traffic),
+            "traffic": traffic,
         }
-
-
-def _traffic(traffic: Traffic) -> dict[str, int]:
-    """Everything on the link of a session, in both directions."""
-    return {
-        "bits_per_second": round(traffic.recent_bps),
-        "wrapping_bits_per_second": round(traffic.recent_wrapping_bps),
-        "mean_bits_per_second": round(traffic.mean_bps),
-    }
 
 
 _Number = Annotated[int, Field(strict=True, ge=0, lt=2**53)]

@@ -13,12 +13,15 @@ from unittest.mock import Mock
 
 import numpy as np
 import pytest
+import torch
 from scipy.spatial.transform import Rotation
 
+from common.body.faces import ENTRIES, ExpressionSpace
 from common.body.model import BodyModel
 from common.clock import Clock
 from common.frames import PersonLabels
 from common.io.addresses import Address
+from common.labels import LABEL_SIZE
 from receiver.body.skinning import BodySkin
 from receiver.config import PublishConfig, VmcConfig
 from receiver.engine.engine import ReconstructedPerson
@@ -26,7 +29,7 @@ from receiver.export.rigging import made_of_body
 from receiver.publish.frame_record import PersonRecord
 from receiver.publish.session_directory import SessionDirectory
 from receiver.vmc import motion_sender
-from receiver.vmc.humanoid import PERFECT_SYNC
+from receiver.vmc.humanoid import PERFECT_SYNC, expressions
 from receiver.vmc.motion_sender import RATE_HZ, MotionSender, Target, failure, probed
 from tests.support.meshes.glb_reader import Glb
 from tests.support.meshes.posed_templates import pose, templates
@@ -530,3 +533,23 @@ def test_same_person_is_followed_until_out_of_sight(listener: socket.socket) -> 
 def test_skeleton_that_is_none_of_a_humanoid() -> None:
     with pytest.raises(ValueError, match="the skeleton has no"):
         MotionSender([], SKELETON)
+
+
+def test_each_expression_follows_what_labels_say() -> None:
+    """Of every entry of the labels of faces, large and small, and of pairs of them."""
+    space, entries = ExpressionSpace.load(), ENTRIES.stop - ENTRIES.start
+    axes = 3.0 * torch.cat([torch.eye(entries), -torch.eye(entries)])  # standard deviations
+    labels = torch.zeros(len(axes) ** 2, LABEL_SIZE)
+    labels[:, ENTRIES] = (axes[:, None] + axes).reshape(-1, entries)
+    shown = [expressions(row) for row in space.activations(labels).numpy()]
+    largest = {name: max(row[name] for row in shown) for name in shown[0] if name not in PERFECT_SYNC}
+    assert len(largest) == 14
+    assert {name for name, most in largest.items() if most < 0.2} == set()
+    values = np.array([list(row.values()) for row in shown])
+    assert values.min() >= 0 and values.max() <= 1
+
+
+def test_both_lids_follow_their_eyes_alone_and_together() -> None:
+    for left, right in ((1.0, 1.0), (0.5, 0.5), (1.0, 0.0), (0.0, 0.75)):
+        shown = expressions(activations({"eyeBlinkLeft": left, "eyeBlinkRight": right})[0].numpy())
+        assert (shown["Blink_L"], shown["Blink_R"]) == (left, right)

@@ -1,6 +1,8 @@
 import io
 import math
+import signal
 import struct
+import subprocess
 import sys
 import zlib
 from collections.abc import Iterator
@@ -392,3 +394,24 @@ def test_decoder_gets_no_more_memory_than_a_picture_needs(decodes: Decoder) -> N
     with pytest.raises(Refused) as refused:
         decodes.picture(content[: at + 5] + struct.pack("<HH", 65_000, 65_000) + content[at + 9 :])
     assert refused.value.status in (413, 422)
+
+
+def test_process_of_the_next_upload_waits_and_is_used_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    started, real, decodes, content = list[subprocess.Popen[bytes]](), decoder._started, Decoder(), picture()
+
+    def start() -> subprocess.Popen[bytes]:
+        started.append(real())
+        return started[-1]
+
+    monkeypatch.setattr(decoder, "_started", start)
+    decodes.prepare()
+    decodes.prepare()
+    assert len(started) == 1
+    started[0].kill()
+    started[0].wait()
+    for count in (3, 4):
+        assert decodes.picture(content).width == 64
+        assert len(started) == count and [each.poll() is None for each in started[-2:]] == [False, True]
+    decodes.close()
+    decodes.prepare()
+    assert len(started) == 4 and started[-1].returncode == -signal.SIGKILL
