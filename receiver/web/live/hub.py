@@ -147,14 +147,9 @@ def texture_coordinates_message(topology: str, corners: TextureCorners) -> bytes
     return payload.message(header)
 
 
-def texture_message(session: int, identity: int, jpeg: bytes) -> bytes:
-    """The texture of a person."""
-    return binary_message({"type": "texture", "session": session, "person": identity, "mime": "image/jpeg"}, jpeg)
-
-
-def preview_message(session: int, jpeg: bytes) -> bytes:
-    """A picture of what the sender sees."""
-    return binary_message({"type": "preview", "session": session, "mime": "image/jpeg"}, jpeg)
+def picture_message(kind: Literal["texture", "preview"], session: int, jpeg: bytes, **whose: int) -> bytes:
+    """The texture of a `person`, or a picture of what the sender sees."""
+    return binary_message({"type": kind, "session": session, **whose, "mime": "image/jpeg"}, jpeg)
 
 
 def _person(payload: Payload, identity: int, mesh: QuantisedMesh, with_colours: bool) -> dict[str, Any]:

@@ -31,9 +31,8 @@ from receiver.web.live.hub import (
     MeshKind,
     Watcher,
     frame_message,
-    preview_message,
+    picture_message,
     texture_coordinates_message,
-    texture_message,
     topology_message,
 )
 from receiver.web.metrics import WebMetrics
@@ -155,7 +154,7 @@ class LiveSocket:
                 await self._websocket.send_bytes(topology_message(name, mesh.faces, len(mesh.mesh.vertices), limbs))
         if self._wants_previews and frame.preview and frame.preview is not self._previews.get(frame.session):
             self._previews[frame.session] = frame.preview
-            await self._websocket.send_bytes(preview_message(frame.session, frame.preview))
+            await self._websocket.send_bytes(picture_message("preview", frame.session, frame.preview))
         if self._wants_textures:
             await self._send_textures(frame.session, meshes)
         coloured = self._coloured(frame.session, meshes)
@@ -187,7 +186,7 @@ class LiveSocket:
             if name not in self._unwrapped:
                 self._unwrapped.add(name)
                 await self._websocket.send_bytes(texture_coordinates_message(name, texture.corners))
-            message = texture_message(session, identity, texture.jpeg)
+            message = picture_message("texture", session, texture.jpeg, person=identity)
             await self._websocket.send_bytes(message)
             self._metrics.texture_sent(len(message))
 

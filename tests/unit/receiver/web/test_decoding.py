@@ -369,7 +369,9 @@ def test_picture_is_decoded_in_a_process_of_its_own(decodes: Decoder, monkeypatc
     with pytest.raises(Refused, match="no picture") as refused:
         decodes.picture(b"hello")
     assert refused.value.status == 415
+    decodes.close()
     monkeypatch.setattr(decoder, "_WALL_S", 0.001)
+    monkeypatch.setattr(decoder, "own_program", lambda _: (sys.executable, "-c", "import time; time.sleep(600)"))
     with pytest.raises(Refused, match="too long to decode"):
         decodes.picture(content)
 
@@ -387,13 +389,17 @@ def test_decoder_that_fails_blames_no_file(
     assert refused.value.status == status
 
 
-def test_decoder_gets_no_more_memory_than_a_picture_needs(decodes: Decoder) -> None:
-    """A GIF whose first frame is larger than its screen: the decoder believes the frame."""
+def test_decoder_gets_no_more_memory_than_a_picture_needs(decodes: Decoder, monkeypatch: pytest.MonkeyPatch) -> None:
+    needs = "import receiver.web.decoding as it; it._read = lambda *_: bytearray(4_000_000_000); it.main()"
+    monkeypatch.setattr(decoder, "own_program", lambda _: (sys.executable, "-c", needs))
+    with pytest.raises(Refused, match="takes too much memory"):
+        decodes.picture(picture())
+
+
+def test_frame_that_is_larger_than_its_picture_is_refused() -> None:
     content = picture(picture_format="GIF")
     at = content.index(b"\x2c\0\0\0\0")
-    with pytest.raises(Refused) as refused:
-        decodes.picture(content[: at + 5] + struct.pack("<HH", 65_000, 65_000) + content[at + 9 :])
-    assert refused.value.status in (413, 422)
+    assert refusal(content[: at + 5] + struct.pack("<HH", 65_000, 65_000) + content[at + 9 :]).status == 413
 
 
 def test_process_of_the_next_upload_waits_and_is_used_once(monkeypatch: pytest.MonkeyPatch) -> None:
