@@ -375,7 +375,6 @@ class BatchingEngine(ABC):
             self._changed.set()
 
     def withdraw(self, request: ReconstructionRequest) -> None:
-        """See `ReconstructionEngine.withdraw`."""
         for frame in self._frames:
             if frame.request is request:
                 frame.withdrawn = True

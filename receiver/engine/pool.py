@@ -170,7 +170,6 @@ class PoolEngine(BatchingEngine):
 
     @property
     def skeleton(self) -> Skeleton:
-        """See `ReconstructionEngine.skeleton`."""
         return self._pool.facts.skeleton
 
     def capacity(self) -> float:

@@ -385,7 +385,6 @@ class LocalEngine(BatchingEngine):
 
     @property
     def skeleton(self) -> Skeleton:
-        """See `ReconstructionEngine.skeleton`."""
         return self._reconstructor.skeleton
 
     async def prepare(self) -> None:
@@ -394,7 +393,6 @@ class LocalEngine(BatchingEngine):
             await asyncio.get_running_loop().run_in_executor(self._networks, self._reconstructor.prepare)
 
     async def close(self) -> None:
-        """See `ReconstructionEngine.close`."""
         await super().close()
         await asyncio.gather(*self._extractions)
         self._networks.shutdown()

@@ -164,7 +164,6 @@ class ClipService(Uploads[RecordedClip]):
         await asyncio.to_thread(remove_abandoned, out)
 
     async def admit(self, account: Account) -> None:
-        """See `Uploads.admit`."""
         await super().admit(account)
         kept = sum(state.statistics.disk_bytes for state in self._library.clips_of(account.name))
         if kept >= 1e9 * _MOST_GB:
@@ -172,7 +171,6 @@ class ClipService(Uploads[RecordedClip]):
             raise Refused(409, f"the account's clips take {most}: delete one first")
 
     async def check(self, account: Account, file: UploadFile, kept: ExitStack) -> Work[RecordedClip]:
-        """See `Uploads.check`."""
         with output_errors(self._library.out):
             folder = PrivateFolder(self._library.out)
             kept.callback(folder.remove)

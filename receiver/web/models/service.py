@@ -121,7 +121,6 @@ class ModelService(Uploads[MadeModel]):
         await self.prepare()
 
     async def check(self, account: Account, file: UploadFile, kept: ExitStack) -> Work[MadeModel]:
-        """See `Uploads.check`."""
         name, content = shown_name(file, self.form.noun), await file.read()
         picture = await self._in_thread(lambda: self._decoder.picture(content))
         return partial(self._reconstruct, account, name, picture)
