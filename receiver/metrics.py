@@ -8,7 +8,7 @@ from prometheus_client import CollectorRegistry
 
 from common.arrays import FloatArray
 from common.io.telemetry import SCORE_BUCKETS, STAGE_BUCKETS_S, DaemonMetrics
-from receiver.engine.batching import EngineObserver
+from receiver.engine.observer import EngineObserver
 from receiver.link.refusals import Refusal
 
 STAGES = ("codec", "motion", "queue", "decode", "diffusion", "body", "surface", "publish", "channel")

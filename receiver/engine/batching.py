@@ -26,6 +26,7 @@ from receiver.engine.engine import (
     ReconstructionResult,
     RequestWithdrawn,
 )
+from receiver.engine.observer import EngineObserver
 
 Job = TypeVar("Job")
 
@@ -223,25 +224,6 @@ class PriorityQueue(Generic[Job]):
                 self._passed_over[level] = self._passed_over[level] + 1 if queue else 0
 
 
-class EngineObserver:
-    """Is notified of what an engine does; by default ignores it."""
-
-    def batch_taken(self, people: int) -> None:
-        """So many people go through the networks together."""
-
-    def person_taken(self, waited_s: float) -> None:
-        """A person has waited for a batch for so long."""
-
-    def person_finished(self, served_s: float) -> None:
-        """A person was finished so long after the batch was taken; also if it failed."""
-
-    def batch_retried(self) -> None:
-        """A batch is reconstructed again, because its replica was lost."""
-
-    def replicas_running(self, count: int) -> None:
-        """So many replicas of the networks take batches now."""
-
-
 BATCH_PEOPLE = 8
 """Most people in one pass of the networks on a CPU; more take longer without being faster each."""
 
@@ -402,7 +384,6 @@ class BatchingEngine(ABC):
                 frame.fail(RequestWithdrawn("the request was withdrawn"))
 
     def _add_pass(self, people: int, spent_ms: float) -> None:
-        """Records how long a network pass took."""
         self._person_ms = _TIME_SMOOTHING * self._person_ms + (1 - _TIME_SMOOTHING) * spent_ms / people
 
     def _finish(self, part: PendingPerson) -> None:

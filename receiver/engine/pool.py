@@ -21,8 +21,9 @@ from common.clock import SYSTEM_CLOCK, Clock
 from common.errors import BodywireError
 from common.io.tasks import cancel
 from common.text import counted
-from receiver.engine.batching import BATCH_PEOPLE, BatchingEngine, EngineObserver, PendingPerson, Room
+from receiver.engine.batching import BATCH_PEOPLE, BatchingEngine, PendingPerson, Room
 from receiver.engine.engine import ReconstructionRequest, ReconstructionResult
+from receiver.engine.observer import EngineObserver
 from receiver.mesh.skinned_glb import Skeleton
 
 

@@ -46,7 +46,7 @@ from common.weights.threads import available_cores, side_by_side
 from receiver.body.person_scale import PersonScale, ScaleEstimator, keypoint_confidence
 from receiver.body.skinning import BodySkin, Clothes, TemplateSkinning, stacked
 from receiver.config import SurfaceConfig
-from receiver.engine.batching import BATCH_PEOPLE, BatchingEngine, EngineObserver, FairExecutor, PendingPerson, Room
+from receiver.engine.batching import BATCH_PEOPLE, BatchingEngine, FairExecutor, PendingPerson, Room
 from receiver.engine.engine import (
     PersonAppearance,
     Priority,
@@ -54,6 +54,7 @@ from receiver.engine.engine import (
     ReconstructionRequest,
     ReconstructionResult,
 )
+from receiver.engine.observer import EngineObserver
 from receiver.mesh.skinned_glb import PosedBody, Skeleton
 from receiver.mesh.triangle_mesh import SurfaceMesh
 from receiver.outfits.guidance import Displacements, Outfits
@@ -239,7 +240,8 @@ class Reconstructor:
                 self._displacements.clothes(person, each.worn) for person, each in zip(people, appearance, strict=True)
             ]
         with self._timed("body", stages_ms):
-            activations = self._activations(people, labels_BE)
+            # (B, 52) of the facial actions; (B, 0) if nobody's face is known.
+            activations = self._expression.activations(labels_BE) if any(map(has_face, people)) else labels_BE[:, :0]
             batch = _Batch(requests, self._network(labels_BE, *stacked(worn), activations))
             seen = batch.confidence_BK.mean(axis=1).tolist()
             scales = map(self._scales.scale, people, batch.cameras, batch.joints_BK3, seen)
@@ -254,12 +256,6 @@ class Reconstructor:
             )
             for request in requests
         ]
-
-    def _activations(self, people: Sequence[PersonLabels], labels_BE: Tensor) -> Tensor:
-        """(B, 52) of the facial actions; (B, 0) if nobody's face is known."""
-        if not any(map(has_face, people)):
-            return labels_BE[:, :0]
-        return self._expression.activations(labels_BE)
 
     def extract(self, frame: InferredFrame) -> ReconstructionResult:
         """Solves the surfaces of a still in their poses."""

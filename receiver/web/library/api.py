@@ -24,8 +24,7 @@ from receiver.publish.session_records import ALBUM, SessionState, session_of_fil
 from receiver.web.access import Caller, Holder, Manager
 from receiver.web.guards import FILE, Given, SmallBodyRoute, asks_for_head
 from receiver.web.library.clips import FIELD, RecordedClip
-from receiver.web.library.downloads import chunks
-from receiver.web.library.service import MAX_NAME
+from receiver.web.library.service import MAX_NAME, chunks
 from receiver.web.places import Refused
 from receiver.web.site import site_of
 from receiver.web.uploads import upload_route

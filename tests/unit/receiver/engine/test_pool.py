@@ -10,8 +10,8 @@ import pytest
 
 from common.clock import Clock
 from receiver.engine import pool as engine_module
-from receiver.engine.batching import EngineObserver
 from receiver.engine.engine import PersonAppearance, Priority, ReconstructionRequest, RequestWithdrawn
+from receiver.engine.observer import EngineObserver
 from receiver.engine.pool import PoolEngine, PoolFull, ReplicaLost
 from receiver.texture.received_texture import ReceivedTexture
 from tests.support.link.counting_codec import settle, until
