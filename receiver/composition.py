@@ -3,7 +3,7 @@
 import asyncio
 import logging
 from asyncio.subprocess import Process
-from collections.abc import Callable, Coroutine, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from contextlib import AbstractAsyncContextManager, contextmanager, nullcontext
 from functools import partial
 from typing import TYPE_CHECKING
@@ -33,14 +33,13 @@ from receiver.motion.playout import PlayoutBuffer
 from receiver.motion.session_motion import SessionMotion
 from receiver.openings import Openings
 from receiver.pipeline import ReceiverPipeline
+from receiver.ports import startup_line
 from receiver.publish.retention import keep_within_limits
 from receiver.publish.session_directory import SessionDirectory
-from receiver.reachability import startup_line
 from receiver.recorder import FileRecorder
 from receiver.replay import Replay
 from receiver.vmc.motion_sender import Bones, MotionSender
-from receiver.web.live.hub import LiveHub
-from receiver.web.live.posing import LivePoses
+from receiver.web.live.hub import LiveHub, LivePoses
 
 if TYPE_CHECKING:
     from receiver.web.server import WebServer
@@ -106,7 +105,10 @@ async def _serve(
     if isinstance(engine, PoolEngine):
         await engine.start()
         load = LiveLoad(engine.capacity)
-    hub, recorders = LiveHub(limbs=limbs_of_vertices(engine.skeleton)), _recorders(config)
+    hub, recorders = LiveHub(limbs=limbs_of_vertices(engine.skeleton)), list[FileRecorder]()
+    if config.recording.record is not None:
+        model, version = model_hash().hex(), package_version()
+        recorders.append(FileRecorder(config.recording, codec=CODEC_VERSION, model=model, version=version))
     playout = PlayoutBuffer(config.playout)
     motion = _motion(config, engine, playout)
     pipeline = ReceiverPipeline(
@@ -123,7 +125,7 @@ async def _serve(
     replay = None
     if recording is not None:
         replay = Replay(recording, config.replay, pipeline, announce)
-    background = _started(_endless(config, directory, playout, LivePoses(hub, playout, pipeline.pose)))
+    background = _background(config, directory, playout, LivePoses(hub, playout, pipeline.pose))
     if motion is not None:
         motion.start()
     try:
@@ -131,7 +133,9 @@ async def _serve(
         announce(startup_line(address, config.security) if replay is None else await replay.start())
         # Senders connect meanwhile, which takes longer.
         importing = asyncio.to_thread(_page, config, opened, engine, link, hub, waiting)
-        serving_page, _ = await asyncio.gather(importing, _prepared(engine))
+        # A pool has started already.
+        preparing = engine.prepare() if isinstance(engine, LocalEngine) else asyncio.sleep(0)
+        serving_page, _ = await asyncio.gather(importing, preparing)
         freeze_garbage()
         async with serving_page(address if replay is None else None) as page:
             if page is not None:
@@ -147,27 +151,14 @@ async def _serve(
             await asyncio.to_thread(recorder.close)
 
 
-async def _prepared(engine: LocalEngine | PoolEngine) -> None:
-    """Waits until a local engine reconstructs; a pool does once it has started."""
-    if isinstance(engine, LocalEngine):
-        await engine.prepare()
-
-
-def _endless(
-    config: ReceiverConfig,
-    directory: SessionDirectory,
-    playout: PlayoutBuffer,
-    poses: LivePoses,
-) -> Iterator[tuple[str, Coroutine[None, None, None]]]:
-    """What runs beside the link, with names."""
-    yield "retention", keep_within_limits(directory)
+def _background(
+    config: ReceiverConfig, directory: SessionDirectory, playout: PlayoutBuffer, poses: LivePoses
+) -> list[asyncio.Task[None]]:
+    """What runs beside the link."""
+    endless = {"retention": keep_within_limits(directory)}
     if config.playout.playout != "off":
-        yield "motion network", _learn(playout.continued)
-        yield "poses", poses.run()
-
-
-def _started(endless: Iterable[tuple[str, Coroutine[None, None, None]]]) -> list[asyncio.Task[None]]:
-    tasks = [asyncio.create_task(each, name=name) for name, each in endless]
+        endless |= {"motion network": _learn(playout.continued), "poses": poses.run()}
+    tasks = [asyncio.create_task(each, name=name) for name, each in endless.items()]
     for task in tasks:
         task.add_done_callback(_report)
     return tasks
@@ -211,13 +202,6 @@ def _link(config: ReceiverConfig, opened: Openings, pipeline: ReceiverPipeline, 
     )
     metrics.watch_streams(lambda: sum(session.in_use for session in link.sessions))
     return link
-
-
-def _recorders(config: ReceiverConfig) -> list[FileRecorder]:
-    if config.recording.record is None:
-        return []
-    model, version = model_hash().hex(), package_version()
-    return [FileRecorder(config.recording, codec=CODEC_VERSION, model=model, version=version)]
 
 
 def _page(

@@ -58,7 +58,7 @@ def _options(config: ReceiverConfig) -> str:
 
 
 def _files(config: ReceiverConfig) -> str:
-    from receiver.descriptors import limits_of
+    from receiver.ports import limits_of
 
     limits = limits_of(config)
     if not limits.enough:

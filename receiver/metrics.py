@@ -37,14 +37,6 @@ class ReceiverMetrics(DaemonMetrics, EngineObserver):
 
     def __init__(self, registry: CollectorRegistry | None = None) -> None:
         super().__init__("receiver", STAGES, _FATES, CHANNEL_FATES, registry)
-        self._define_frames()
-        self._define_engine()
-        self._refused = self._counter("refused", "Refused streams by reason", "reason", Refusal)
-        self._peers = self._gauge("peers", "Sessions that have begun and not ended")
-        self._streams = self._gauge("streams", "Sessions whose sender is connected")
-        self._process_ends = self._counter("sender_process_ends", "Sender processes that ended by themselves")
-
-    def _define_frames(self) -> None:
         self._age = self._histogram("frame_age_seconds", "From capture to published mesh", AGE_BUCKETS_S)
         self._clock_error = self._gauge("clock_error_seconds", "Uncertainty of the age")
         self._clock_error.set(math.nan)
@@ -55,8 +47,6 @@ class ReceiverMetrics(DaemonMetrics, EngineObserver):
             "keypoint_score", "Confidence of the published keypoints, 17 values per person and frame", SCORE_BUCKETS
         )
         self._left_out = self._counter("people_left_out", "People beyond the 16 of a frame that are reconstructed")
-
-    def _define_engine(self) -> None:
         self._engine = self._gauge("engine", "1 for the kind of engine in use", "kind", ENGINES)
         self._replicas = self._gauge("engine_replicas", "Replicas of the networks that take batches")
         self._batches = self._histogram(
@@ -70,6 +60,10 @@ class ReceiverMetrics(DaemonMetrics, EngineObserver):
         )
         self._retries = self._counter("engine_retries", "Batches given to another replica after a loss")
         self._queued = self._gauge("queued_people", "People that wait for the reconstruction engine")
+        self._refused = self._counter("refused", "Refused streams by reason", "reason", Refusal)
+        self._peers = self._gauge("peers", "Sessions that have begun and not ended")
+        self._streams = self._gauge("streams", "Sessions whose sender is connected")
+        self._process_ends = self._counter("sender_process_ends", "Sender processes that ended by themselves")
 
     def stage_took(self, name: str, spent_ms: float) -> None:
         """Records a pass through a stage that was timed elsewhere."""

@@ -13,10 +13,9 @@ from common.recording.reader import Recording
 from common.version import build_versions
 from common.weights.manifest import check_files, model_hash
 from receiver.config import ReceiverConfig, reach
-from receiver.descriptors import ConnectionLimits, limits_of
 from receiver.link.auth.tokens import TokenFile
 from receiver.metrics import ReceiverMetrics
-from receiver.ports import LinkPorts, page_socket
+from receiver.ports import ConnectionLimits, LinkPorts, limits_of, page_socket
 from receiver.publish.files import free_and_size_bytes
 from receiver.publish.session_directory import SessionDirectory
 from receiver.replay import open_recording

@@ -100,13 +100,9 @@ class _SessionRecording:
         behind_loss = not key and decoder.needed_from < self._needed_from
         if behind_loss or self._is_due(frame.captured_us):
             self._restart_interval(frame, decoder.needed_from)
-            self._add_state(RecordedState(frame.sequence, decoder.snapshot()))
-
-    def _add_state(self, state: RecordedState) -> None:
-        """Makes an entry point."""
-        self._begun = True
-        self.background.submit(RecordingWriter.begin_entry_point)
-        self.background.submit(lambda writer: writer.add_state(state))
+            self._begun, state = True, RecordedState(frame.sequence, decoder.snapshot())
+            self.background.submit(RecordingWriter.begin_entry_point)
+            self.background.submit(lambda writer: writer.add_state(state))
 
     def _restart_interval(self, frame: RecordedFrame, needed_from: int) -> None:
         self._entry_us, self._frames_since_entry, self._needed_from = frame.captured_us, 0, needed_from

@@ -127,17 +127,16 @@ class Replay:
             if number % _FRAMES_PER_TURN == 0:
                 await asyncio.sleep(0)
             try:
-                await self._take(item, stop)
-            except WireError as error:
-                self._refuse(error)
-
-    async def _take(self, item: RecordedFrame | RecordedState | Blob, stop: asyncio.Event) -> None:
-        if isinstance(item, Blob):
-            self._handler.on_blob(self._session, item)
-        elif isinstance(item, RecordedState):
-            self._handler.restore(self._session, item.data)
-        else:
-            await self._take_frame(item, stop)
+                if isinstance(item, Blob):
+                    self._handler.on_blob(self._session, item)
+                elif isinstance(item, RecordedState):
+                    self._handler.restore(self._session, item.data)
+                else:
+                    await self._take_frame(item, stop)
+            except WireError as error:  # such as a frame whose reference is before the entry point
+                if not self._refused:
+                    logger.warning("%s: something in it is refused: %s", self._recording.path, error)
+                self._refused += 1
 
     async def _take_frame(self, frame: RecordedFrame, stop: asyncio.Event) -> None:
         message = FrameMessage(frame.sequence, frame.payload, earlier=frame.earlier)
@@ -173,9 +172,3 @@ class Replay:
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(delay_s):
                     await stop.wait()
-
-    def _refuse(self, error: WireError) -> None:
-        """Counts what does not decode, such as frames whose reference is before the entry point."""
-        if not self._refused:
-            logger.warning("%s: something in it is refused: %s", self._recording.path, error)
-        self._refused += 1

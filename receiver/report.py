@@ -36,7 +36,7 @@ from common.io.files import read_regular
 from common.text import counted
 from receiver.mesh.body_file import read_mesh
 from receiver.mesh.render import render
-from receiver.mesh.triangle_mesh import SurfaceMesh, is_watertight, signed_volume_m3
+from receiver.mesh.triangle_mesh import is_watertight, signed_volume_m3
 from receiver.publish.files import check_writable, publish_file
 from receiver.publish.frame_record import mesh_path
 
@@ -101,7 +101,11 @@ def _read_video(path: Path) -> Clip:
     try:
         frame_count = sum(1 for _ in _decode(path))
         selected = set(spread(frame_count, COLUMNS))
-        frames: dict[Key, Image] = {n: _rgb(frame) for n, frame in enumerate(_decode(path)) if n in selected}
+        frames: dict[Key, Image] = {
+            n: np.asarray(frame.to_ndarray(format="rgb24"), np.uint8)
+            for n, frame in enumerate(_decode(path))
+            if n in selected
+        }
     except (av.FFmpegError, OSError, IndexError) as error:
         raise SourceError(f"{path} cannot be read as a video: {error}") from error
     if frame_count == 0:
@@ -112,10 +116,6 @@ def _read_video(path: Path) -> Clip:
 def _decode(path: Path) -> Iterator[av.VideoFrame]:
     with av.open(str(path)) as container:
         yield from container.decode(container.streams.video[0])
-
-
-def _rgb(frame: av.VideoFrame) -> Image:
-    return np.asarray(frame.to_ndarray(format="rgb24"), np.uint8)
 
 
 def spread(count: int, columns: int) -> list[int]:
@@ -288,16 +288,12 @@ def _check_record(record: Record) -> None:
 def is_sound(path: Path) -> bool:
     """Whether a mesh can be read, and is watertight, wound outwards and in one piece."""
     try:
-        return _is_closed_and_connected(read_mesh(path))
+        mesh = read_mesh(path)
     except ValueError:
         return False
-
-
-def _is_closed_and_connected(mesh: SurfaceMesh) -> bool:
     count = len(mesh.vertices)
     components, _ = vertex_components(mesh.faces, count)
-    closed = is_watertight(mesh.faces, count) and signed_volume_m3(mesh.vertices, mesh.faces) > 0.0
-    return closed and components == 1
+    return components == 1 and is_watertight(mesh.faces, count) and signed_volume_m3(mesh.vertices, mesh.faces) > 0.0
 
 
 def check_meshes(directory: Path, records: Sequence[Record], kind: str) -> dict[str, bool]:
@@ -362,7 +358,7 @@ def table(records: Sequence[Record], surfaces: Mapping[str, bool], bodies: Mappi
         ("labels, bytes a frame, median", f"{_percentile(total_bytes, 50):.0f}"),
         ("labels, bytes a frame, p95", f"{_percentile(total_bytes, 95):.0f}"),
         *((f"age p{percent}, ms", f"{_percentile(ages, percent):.0f}") for percent in (50, 95) if ages),
-        *((name, _share(meshes)) for name, meshes in watertight if meshes),
+        *((name, f"{sum(meshes.values())} of {len(meshes)}") for name, meshes in watertight if meshes),
     ]
     width = max(len(name) for name, _ in rows)
     return "\n".join(f"{name:<{width}}  {value:>14}" for name, value in rows)
@@ -370,10 +366,6 @@ def table(records: Sequence[Record], surfaces: Mapping[str, bool], bodies: Mappi
 
 def _percentile(values: Sequence[float], percent: float) -> float:
     return float(np.percentile(values, percent)) if values else float("nan")
-
-
-def _share(meshes: Mapping[str, bool]) -> str:
-    return f"{sum(meshes.values())} of {len(meshes)}"
 
 
 def summarise(directory: Path, clip_path: Path, session: int | None = None) -> None:

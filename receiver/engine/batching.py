@@ -205,7 +205,8 @@ class PriorityQueue(Generic[Job]):
         return taken
 
     def _take_one(self, may_leave: Callable[[Hashable, Hashable], bool]) -> Job | None:
-        for level in self._order():
+        waiting = [level for level, queue in self._queues.items() if queue]
+        for level in sorted(waiting, key=lambda level: (self._passed_over[level] < _LOWER_EVERY - 1, level)):
             if (job := self._queues[level].take(may_leave)) is not None:
                 self._left(level)
                 return job
@@ -215,11 +216,6 @@ class PriorityQueue(Generic[Job]):
         """Removes the jobs of a session for which `unwanted` is true; see `FairQueue.remove`."""
         for queue in self._queues.values():
             queue.remove(account, session, unwanted)
-
-    def _order(self) -> list[Priority]:
-        """The priorities that have jobs waiting, the next one first."""
-        waiting = [level for level, queue in self._queues.items() if queue]
-        return sorted(waiting, key=lambda level: (self._passed_over[level] < _LOWER_EVERY - 1, level))
 
     def _left(self, served: Priority) -> None:
         self._passed_over[served] = 0
@@ -361,7 +357,6 @@ class BatchingEngine(ABC):
             self._changed.set()
 
     def withdraw(self, request: ReconstructionRequest) -> None:
-        """See `ReconstructionEngine.withdraw`."""
         for frame in self._frames:
             if frame.request is request:
                 frame.withdrawn = True
@@ -389,7 +384,6 @@ class BatchingEngine(ABC):
                 frame.fail(RequestWithdrawn("the request was withdrawn"))
 
     def _add_pass(self, people: int, spent_ms: float) -> None:
-        """Records how long a network pass took."""
         self._person_ms = _TIME_SMOOTHING * self._person_ms + (1 - _TIME_SMOOTHING) * spent_ms / people
 
     def _finish(self, part: PendingPerson) -> None:

@@ -81,7 +81,6 @@ class RayPool:
         return reference
 
     async def reconstruct(self, batch: Sequence[PersonWork]) -> BatchDone:
-        """See `Pool.reconstruct`."""
         try:
             done: BatchDone = await self._handle.reconstruct.remote(batch)
         except self._ray.serve.exceptions.BackPressureError as error:

@@ -1,4 +1,4 @@
-"""Who is notified of what an engine does."""
+"""Who is notified of what an engine does; imports nothing: metrics are there before the networks' library is."""
 
 
 class EngineObserver:

@@ -126,23 +126,6 @@ _RATE_SMOOTHING = 0.9
 _ASSUMED_PEOPLE_PER_SECOND = 10.0
 
 
-class ServiceRate:
-    """People per second that one replica does while it has work: a mean over some twenty batches."""
-
-    def __init__(self) -> None:
-        self._people = self._busy_s = 0.0
-
-    @property
-    def people_per_second(self) -> float | None:
-        """None before the first batch."""
-        return self._people / self._busy_s if self._busy_s > 0 else None
-
-    def add(self, people: int, busy_s: float) -> None:
-        """Adds a batch, and the time during which its replica had work since its last answer."""
-        self._people = _RATE_SMOOTHING * self._people + people
-        self._busy_s = _RATE_SMOOTHING * self._busy_s + busy_s
-
-
 class _SharedTextures:
     """References to the newest textures of people, of all sessions."""
 
@@ -179,7 +162,8 @@ class PoolEngine(BatchingEngine):
         super().__init__(batch_people, clock, observer)
         self._pool = pool
         self._shared = _SharedTextures(pool)
-        self._rate = ServiceRate()
+        # Sums over some twenty batches, of which the newest count most.
+        self._served_people = self._busy_s = 0.0
         self._replicas = 0
         self._lost = False
         self._watch: asyncio.Task[None] | None = None
@@ -187,16 +171,19 @@ class PoolEngine(BatchingEngine):
 
     @property
     def skeleton(self) -> Skeleton:
-        """See `ReconstructionEngine.skeleton`."""
         return self._pool.facts.skeleton
 
     def capacity(self) -> float:
         """How many people per second the replicas that run can do; 10 each are assumed before the first batch."""
         if self._lost:
             return 0.0
-        rate = self._rate.people_per_second
+        rate = self._people_per_second()
         # Before the pool was asked for the first time there is at least the replica that the receiver has waited for.
         return max(self._replicas, 1) * (_ASSUMED_PEOPLE_PER_SECOND if rate is None else rate)
+
+    def _people_per_second(self) -> float | None:
+        """What one replica does while it has work; None before the first batch."""
+        return self._served_people / self._busy_s if self._busy_s > 0 else None
 
     async def start(self) -> None:
         """Begins to watch the pool."""
@@ -231,7 +218,7 @@ class PoolEngine(BatchingEngine):
         if len(self._running) >= batches:
             return Room(0, alone=0)
         idle = max(self._replicas - len(self._running), 1)
-        rate = self._rate.people_per_second
+        rate = self._people_per_second()
         in_time = self._batch_people if rate is None else max(round(_BATCH_S * rate), 1)
         people = min(-(-self.queued_people // idle), in_time, self._batch_people)
         return Room(people, alone=batches * self._batch_people, passes=self._replicas)
@@ -252,25 +239,18 @@ class PoolEngine(BatchingEngine):
         except ReplicaLost as lost:
             if number == _ATTEMPTS:
                 logger.error("%d replicas in a row were lost with the same people in hand: %s", number, lost)
-                raise
+                for part in batch:
+                    part.frame.fail(lost)
+                return
             self._observer.batch_retried()
             people = counted(len(batch), "person goes", "people go")
             logger.warning("a replica was lost: its %s to another one (%s)", people, lost)
             await asyncio.sleep(_RETRY_WAIT_S)
-            if number + 1 < _ATTEMPTS:
-                await self._attempt(batch, number + 1)
-            else:
-                await self._attempt_alone(batch, number + 1)
+            # In the last attempt each is alone: one with whom replicas end fails no other.
+            for again in [batch] if number + 1 < _ATTEMPTS else [[part] for part in batch]:
+                await self._attempt(again, number + 1)
         else:
             self._answer(batch, done)
-
-    async def _attempt_alone(self, batch: Sequence[PendingPerson], number: int) -> None:
-        """Each person alone: one with whom replicas end fails no other."""
-        for part in batch:
-            try:
-                await self._attempt([part], number)
-            except ReplicaLost as lost:
-                part.frame.fail(lost)
 
     async def _ask(self, batch: Sequence[PersonWork]) -> BatchDone:
         while True:
@@ -287,7 +267,8 @@ class PoolEngine(BatchingEngine):
         return PersonWork(replace(request, appearance=bare), texture)
 
     def _answer(self, batch: Sequence[PendingPerson], done: BatchDone) -> None:
-        self._rate.add(len(batch), done.busy_s)
+        self._served_people = _RATE_SMOOTHING * self._served_people + len(batch)
+        self._busy_s = _RATE_SMOOTHING * self._busy_s + done.busy_s
         if done.stages_ms:
             self._add_pass(len(batch), sum(done.stages_ms.values()))
         for frame in {part.frame for part in batch}:

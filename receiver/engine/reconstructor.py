@@ -240,7 +240,8 @@ class Reconstructor:
                 self._displacements.clothes(person, each.worn) for person, each in zip(people, appearance, strict=True)
             ]
         with self._timed("body", stages_ms):
-            activations = self._activations(people, labels_BE)
+            # (B, 52) of the facial actions; (B, 0) if nobody's face is known.
+            activations = self._expression.activations(labels_BE) if any(map(has_face, people)) else labels_BE[:, :0]
             batch = _Batch(requests, self._network(labels_BE, *stacked(worn), activations))
             seen = batch.confidence_BK.mean(axis=1).tolist()
             scales = map(self._scales.scale, people, batch.cameras, batch.joints_BK3, seen)
@@ -255,12 +256,6 @@ class Reconstructor:
             )
             for request in requests
         ]
-
-    def _activations(self, people: Sequence[PersonLabels], labels_BE: Tensor) -> Tensor:
-        """(B, 52) of the facial actions; (B, 0) if nobody's face is known."""
-        if not any(map(has_face, people)):
-            return labels_BE[:, :0]
-        return self._expression.activations(labels_BE)
 
     def extract(self, frame: InferredFrame) -> ReconstructionResult:
         """Solves the surfaces of a still in their poses."""
@@ -386,7 +381,6 @@ class LocalEngine(BatchingEngine):
 
     @property
     def skeleton(self) -> Skeleton:
-        """See `ReconstructionEngine.skeleton`."""
         return self._reconstructor.skeleton
 
     async def prepare(self) -> None:
@@ -395,7 +389,6 @@ class LocalEngine(BatchingEngine):
             await asyncio.get_running_loop().run_in_executor(self._networks, self._reconstructor.prepare)
 
     async def close(self) -> None:
-        """See `ReconstructionEngine.close`."""
         await super().close()
         await asyncio.gather(*self._extractions)
         self._networks.shutdown()

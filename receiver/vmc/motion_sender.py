@@ -21,7 +21,8 @@ import math
 import socket
 import struct
 import threading
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import Future
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any, Self
@@ -140,32 +141,21 @@ def failure(address: Address, error: OSError) -> str:
     return f"--vmc {address}: nothing gets there ({error.strerror}): {remedy}"
 
 
-class _Lookup:
-    """The addresses of a host, or why there are none."""
+def _looked_up(address: Address) -> Future[Sequence[tuple[Any, ...]]]:
+    """What `resolved` returns or raises; of a name, from a thread that nobody has to wait for."""
+    found: Future[Sequence[tuple[Any, ...]]] = Future()
 
-    def __init__(self, address: Address) -> None:
-        self._address = address
-        self._thread = threading.Thread(target=self._run, name="vmc lookup", daemon=True)
-        self._found: Sequence[tuple[Any, ...]] = ()
-        self._error: OSError | None = None
-        if address.is_loopback or address.is_ip:
-            self._run()
-        else:
-            self._thread.start()
-
-    def _run(self) -> None:
+    def look_up() -> None:
         try:
-            self._found = resolved(self._address)
+            found.set_result(resolved(address))
         except OSError as error:
-            self._error = error
+            found.set_exception(error)
 
-    def result(self) -> Sequence[tuple[Any, ...]] | None:
-        """None until it is known; raises OSError if the host is not."""
-        if self._thread.is_alive():
-            return None
-        if self._error is not None:
-            raise self._error
-        return self._found
+    if address.is_loopback or address.is_ip:
+        look_up()
+    else:
+        threading.Thread(target=look_up, name="vmc lookup", daemon=True).start()
+    return found
 
 
 class Target:
@@ -178,7 +168,7 @@ class Target:
     def __init__(self, address: Address, clock: Clock) -> None:
         self._address, self._clock = address, clock
         self._socket: socket.socket | None = None
-        self._lookup: _Lookup | None = None
+        self._lookup: Future[Sequence[tuple[Any, ...]]] | None = None
         self._opened_s = self._failed_s = -math.inf
         self._attempts = 0
         self._place = self._goes = ""
@@ -219,16 +209,12 @@ class Target:
 
     def _open(self, now_s: float) -> None:
         """Takes the next address once the lookup has ended; raises OSError."""
-        self._lookup = self._lookup or _Lookup(self._address)
-        try:
-            found = self._lookup.result()
-        except OSError:
-            self._lookup, self._opened_s = None, now_s
-            raise
-        if found is None:
+        lookup = self._lookup = self._lookup or _looked_up(self._address)
+        if not lookup.done():
             return
-        self.close()
         self._lookup, self._opened_s = None, now_s
+        found = lookup.result()
+        self.close()
         self._attempts += 1
         self._socket = connected(*found[(self._attempts - 1) % len(found)])
         self._place = place_of(self._socket)
@@ -386,8 +372,12 @@ class MotionSender(SessionObserver):
             activations = np.zeros(len(FACIAL_ACTIONS), np.float32)
         if activations is not None:
             bones |= eye_bones(activations)
-            self._expressions = list(_expression_messages(expressions(activations)))
-        self._bones = list(_bone_messages(bones))
+            values = expressions(activations).items()
+            sent = [_expression_head(name) + _EXPRESSION.pack(value) for name, value in values]
+            self._expressions = [*sent, _message("/VMC/Ext/Blend/Apply")]
+        root = _message("/VMC/Ext/Root/Pos", "root", *_UNTURNED.position, *_UNTURNED.rotation)
+        posed = (_bone_head(name) + _BONE.pack(*pose.position, *pose.rotation) for name, pose in bones.items())
+        self._bones = [root, *posed]
 
     def _pose(self, followed: _Followed) -> tuple[FloatArray, FloatArray, FloatArray | None] | None:
         """Joints, their rotations, and the activations of a face that is known.
@@ -416,18 +406,6 @@ def _floor_below(body: PosedBody) -> Float64Array:
     """(3,) y up: below the hips, as low as the lowest vertex."""
     hips, lowest = body.joint_positions[0] * Y_UP, float((body.mesh.vertices[:, 1] * Y_UP[1]).min())
     return np.array([hips[0], lowest, hips[2]], np.float64)
-
-
-def _bone_messages(bones: Mapping[str, BonePose]) -> Iterator[bytes]:
-    yield _message("/VMC/Ext/Root/Pos", "root", *_UNTURNED.position, *_UNTURNED.rotation)
-    for name, pose in bones.items():
-        yield _bone_head(name) + _BONE.pack(*pose.position, *pose.rotation)
-
-
-def _expression_messages(values: Mapping[str, float]) -> Iterator[bytes]:
-    for name, value in values.items():
-        yield _expression_head(name) + _EXPRESSION.pack(value)
-    yield _message("/VMC/Ext/Blend/Apply")
 
 
 @lru_cache(maxsize=256)

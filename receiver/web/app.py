@@ -1,24 +1,25 @@
-"""The application: the page's files and the API."""
+"""The application: the page's files, what this receiver offers to a visitor, and the rest of the API."""
 
 import os
 from pathlib import Path
 
 from fastapi import APIRouter, FastAPI, Request
+from pydantic import BaseModel
 from starlette.responses import Response
 from starlette.staticfiles import StaticFiles
 from starlette.types import Scope
 
 from common.errors import OutputError
 from common.version import package_version
-from receiver.web.access import Access
+from receiver.web.access import Access, identify
 from receiver.web.accounts.api import accounts_api
 from receiver.web.children.sender_child import ChildCameras
+from receiver.web.decoder import MAX_CLIP_S
+from receiver.web.guards import PROBLEMS, add_problem_handlers
 from receiver.web.library.api import library_api
 from receiver.web.live.socket import camera_routes, live_routes
 from receiver.web.models.api import models_api
-from receiver.web.problems import PROBLEMS, add_problem_handlers
-from receiver.web.site import Site
-from receiver.web.status import SenderHint, status_routes
+from receiver.web.site import Site, site_of
 
 BUILT = Path(__file__).with_name("static")
 """Where the build puts the page (`setup.py`)."""
@@ -67,6 +68,71 @@ def page_routes(access: Access, folder: Path = BUILT) -> APIRouter:
     @router.get("/static/{name:path}")
     async def static(request: Request, name: str) -> Response:
         return await files.get_response(name, request.scope)
+
+    return router
+
+
+class LimitsShown(BaseModel):
+    """Limits of uploads."""
+
+    picture_bytes: int
+    clip_bytes: int
+    clip_seconds: float
+
+
+class SenderHint(BaseModel):
+    """How senders reach this receiver.
+
+    Args:
+        loopback: only those of its own machine do.
+        flags: what they need beside its address.
+    """
+
+    port: int
+    loopback: bool
+    flags: str
+
+
+class StatusShown(BaseModel):
+    """What this receiver offers to this visitor.
+
+    Args:
+        senders: for who may watch; null in a replay.
+        models: whether pictures may be uploaded; without an account, only the newest is kept.
+    """
+
+    version: str
+    sign_up: bool
+    live: bool
+    browser_camera: bool
+    limits: LimitsShown
+    senders: SenderHint | None
+    account: str | None
+    models: bool
+
+
+def status_routes(*, browser_camera: bool, senders: SenderHint | None) -> APIRouter:
+    """The route `/api/status`."""
+    router = APIRouter(tags=["status"])
+
+    @router.get("/api/status")
+    async def status(request: Request) -> StatusShown:
+        """What this receiver offers, and who is signed in."""
+        site, identity = site_of(request), await identify(request)
+        access, uploads = site.access, site.uploads
+        watches = await access.visitor(request) is not None
+        return StatusShown(
+            version=package_version(),
+            sign_up=site.accounts.sign_up_open and (access.needs_account or access.is_local(request)),
+            live=watches,
+            browser_camera=browser_camera,
+            limits=LimitsShown(
+                picture_bytes=uploads.upload_bytes, clip_bytes=uploads.clip_bytes, clip_seconds=MAX_CLIP_S
+            ),
+            senders=senders if watches else None,
+            account=identity.account.name if identity else None,
+            models=identity is not None or access.is_owner(request),
+        )
 
     return router
 

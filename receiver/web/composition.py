@@ -8,23 +8,22 @@ from contextlib import AsyncExitStack, asynccontextmanager
 
 from common.errors import OutputError
 from common.io.addresses import Address
-from receiver.config import ReceiverConfig, SecurityConfig
+from receiver.config import ReceiverConfig
 from receiver.link.server import LinkServer
 from receiver.mesh.skinned_glb import Skeleton
 from receiver.openings import Openings
-from receiver.reachability import sender_flags
+from receiver.ports import sender_flags
 from receiver.web.access import Access
 from receiver.web.accounts.store import count_accounts
-from receiver.web.app import check_built, create_app
-from receiver.web.children.clips import ChildClips
+from receiver.web.app import SenderHint, check_built, create_app
 from receiver.web.children.pictures import ChildPictures
 from receiver.web.children.sender_child import SENDER, ChildCameras
 from receiver.web.guards import Guard
+from receiver.web.library.clips import ChildClips
 from receiver.web.live.hub import LiveHub
 from receiver.web.metrics import WebMetrics
 from receiver.web.server import WebServer
 from receiver.web.site import Site, open_site
-from receiver.web.status import SenderHint
 
 logger = logging.getLogger(__name__)
 
@@ -70,11 +69,15 @@ async def serve_page(
         site = await resources.enter_async_context(
             open_site(config.accounts, config.uploads, opened.directory, pictures, clips, hub, access, web_metrics)
         )
+        hint = None
+        if senders is not None:
+            flags = "" if senders.is_loopback else sender_flags(config.security)
+            hint = SenderHint(port=senders.port, loopback=senders.is_loopback, flags=flags)
         app = create_app(
             site,
             watchers=config.web.watchers,
             cameras=cameras if config.web.browser_cameras else None,
-            senders=_hint(senders, config.security),
+            senders=hint,
         )
         loopback, hosts = not config.web.needs_account, config.web.hosts
         server.start(Guard(app, loopback=loopback, encrypted=server.encrypted, metrics=web_metrics, hosts=hosts))
@@ -83,13 +86,6 @@ async def serve_page(
         yield server
         # Before what the requests depend on is closed.
         await server.stop()
-
-
-def _hint(senders: Address | None, security: SecurityConfig) -> SenderHint | None:
-    if senders is None:
-        return None
-    flags = "" if senders.is_loopback else sender_flags(security)
-    return SenderHint(port=senders.port, loopback=senders.is_loopback, flags=flags)
 
 
 async def look_after_accounts(site: Site) -> None:

@@ -5,16 +5,12 @@ from collections import Counter
 from collections.abc import Hashable, Iterator
 from contextlib import contextmanager
 
-from limits import parse_many
-from limits.storage import MemoryStorage
-from limits.strategies import FixedWindowRateLimiter
-
 from common.connections import share_of_host
 from common.errors import UsageError
 
 
 class Refused(UsageError):
-    """A request that is refused; `receiver.web.problems` answers it, a command prints it.
+    """A request that is refused; `receiver.web.guards` answers it, a command prints it.
 
     Args:
         status: of HTTP: 4xx, or 503 if it may succeed later.
@@ -79,6 +75,11 @@ class RateLimits:
     """
 
     def __init__(self, limits: str, what: str = "attempts") -> None:
+        # Imported here: the decoder of uploads, which limits nobody, need not wait for it.
+        from limits import parse_many
+        from limits.storage import MemoryStorage
+        from limits.strategies import FixedWindowRateLimiter
+
         self._limits, self._what = parse_many(limits), what
         self._storage = MemoryStorage()
         self._windows = FixedWindowRateLimiter(self._storage)

@@ -3,7 +3,7 @@
     accepted ─ TLS ─ head of a request ─ body ─→ answer ─→ read by the client
                └── the client: 10 s ──┘                    └ a least rate ──┘
 
-The routes that read bodies limit their time (`receiver.web.problems`, `receiver.web.uploads.uploads`).
+The routes that read bodies limit their time (`receiver.web.guards`, `receiver.web.uploads`).
 """
 
 import asyncio
@@ -11,7 +11,7 @@ import contextlib
 import logging
 import socket
 from collections.abc import Collection, Iterable, Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
 import h11
@@ -25,10 +25,8 @@ from common.clock import SYSTEM_CLOCK
 from common.connections import Accepted, BeginRate, BoundedListener, TokenBucket, acknowledged_bytes
 from common.io.addresses import Address, unmapped
 from receiver.config import SecurityConfig, WebConfig
-from receiver.descriptors import MOST_OF_PAGE
-from receiver.ports import BACKLOG, page_socket
-from receiver.reachability import reached_as
-from receiver.web.problems import LEAST_BYTES_PER_S, PACE_S
+from receiver.ports import BACKLOG, MOST_OF_PAGE, page_socket, reached_as
+from receiver.web.guards import LEAST_BYTES_PER_S, PACE_S
 
 HEAD_S = 10.0
 """Until the head of a request is complete, from the beginning of a connection or the last answer."""
@@ -168,20 +166,13 @@ class WebSocket(WebSocketsSansIOProtocol):
             self.transport.resume_reading()
 
 
-@dataclass(slots=True)
-class _Reading:
-    """What a client had acknowledged at a time."""
-
-    since_s: float
-    acknowledged_bytes: int
-
-
 class Connections:
     """Looks after the connections of a server (`protocols`: those that uvicorn has)."""
 
     def __init__(self, protocols: Collection[Any]) -> None:
         self._protocols = protocols
-        self._readings: dict[Any, _Reading] = {}
+        # When, and how many bytes a client had acknowledged then.
+        self._readings: dict[Any, tuple[float, int]] = {}
 
     def waiting(self, connections: Collection[Accepted]) -> Iterable[Collection[Accepted]]:
         """See `BoundedListener`: those without the head of a request, then those that have to send or read the rest."""
@@ -216,11 +207,11 @@ class Connections:
         read = acknowledged_bytes(protocol.transport.get_extra_info("socket"))
         if read is None:
             return False
-        last = self._readings.setdefault(protocol, _Reading(now_s, read))
-        if now_s - last.since_s < PACE_S:
+        since_s, read_then = self._readings.setdefault(protocol, (now_s, read))
+        if now_s - since_s < PACE_S:
             return False
-        self._readings[protocol] = _Reading(now_s, read)
-        return read - last.acknowledged_bytes < LEAST_BYTES_PER_S * PACE_S
+        self._readings[protocol] = now_s, read
+        return read - read_then < LEAST_BYTES_PER_S * PACE_S
 
     def _by_remote(self) -> Mapping[tuple[str, int], Any]:
         return {protocol.client: protocol for protocol in self._protocols if protocol.client}

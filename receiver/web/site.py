@@ -4,7 +4,6 @@ import asyncio
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
-from pathlib import Path
 
 from starlette.requests import HTTPConnection
 
@@ -14,18 +13,18 @@ from receiver.publish.session_directory import SessionDirectory
 from receiver.web.access import Access
 from receiver.web.accounts.service import AccountService
 from receiver.web.accounts.store import PasswordHasher
-from receiver.web.children.clips import ChildClips
 from receiver.web.children.pictures import ChildPictures
 from receiver.web.children.workshop import Workshop
 from receiver.web.database import Database
-from receiver.web.library.clips import ClipService
+from receiver.web.decoder import Decoder
+from receiver.web.library.clips import ChildClips, ClipService
 from receiver.web.library.service import Library
 from receiver.web.live.hub import LiveHub
 from receiver.web.metrics import WebMetrics
 from receiver.web.models import store
 from receiver.web.models.service import ModelService
 from receiver.web.models.store import ModelFiles, models_folder
-from receiver.web.uploads.uploads import Admission
+from receiver.web.uploads import Admission
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,23 +77,19 @@ async def open_site(
         out, loop = directory.config.out, asyncio.get_running_loop()
         directory.on_deleted = lambda number: loop.call_soon_threadsafe(hub.session_deleted, number)
         database = await asyncio.to_thread(Database, out)
-        files = await asyncio.to_thread(_recovered_files, out, database)
+        files = ModelFiles(models_folder(out))
+        await asyncio.to_thread(files.recover, lambda models: database.read(store.existing_models, models))
         workshop = Workshop("bodies, changes and thumbnails")
         opened.push_async_callback(workshop.aclose)
         library = Library(directory, database, workshop, clock)
         opened.push_async_callback(library.downloads.aclose)
-        admission = Admission(uploads, database, library)
-        models = ModelService(uploads, database, files, pictures, clock, metrics, admission, workshop)
+        admission, decoder = Admission(uploads, database, library), Decoder()
+        opened.callback(decoder.close)
+        models = ModelService(uploads, database, files, decoder, pictures, clock, metrics, admission, workshop)
         opened.push_async_callback(models.close)
-        clips = ClipService(uploads, library, player, admission, metrics)
+        clips = ClipService(uploads, library, decoder, player, admission, metrics)
         opened.push_async_callback(clips.close)
         await clips.recover()
         sign_up = accounts.signs_up(loopback=not access.needs_account)
         service = AccountService(database, passwords or PasswordHasher(), sign_up, clock, metrics.sign_in)
         yield Site(service, models, library, clips, admission, uploads, hub, access, metrics)
-
-
-def _recovered_files(out: Path, database: Database) -> ModelFiles:
-    files = ModelFiles(models_folder(out))
-    files.recover(lambda models: database.read(store.existing_models, models))
-    return files

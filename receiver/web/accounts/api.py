@@ -8,12 +8,12 @@ from fastapi import APIRouter, Depends, Path, Request, Response
 from pydantic import BaseModel, Field
 
 from common.io.addresses import address_key
+from receiver.web.access import Browser, Caller, accounts_of, device_shown, forget, remember
 from receiver.web.accounts import store
-from receiver.web.accounts.identity import Browser, Visitor, accounts_of, device_shown, forget, remember
 from receiver.web.accounts.service import Identity
 from receiver.web.accounts.store import MAX_LABEL, MAX_NAME, MAX_PASSWORD, MIN_NAME, MIN_PASSWORD
+from receiver.web.guards import Given, SmallBodyRoute
 from receiver.web.places import Refused
-from receiver.web.problems import Given, SmallBodyRoute
 from receiver.web.site import site_of
 
 TokenId = Annotated[str, Path(pattern="^[0-9a-f]{16}$", description="of /api/tokens")]
@@ -105,14 +105,14 @@ def accounts_api(may_sign_up: Callable[[Request], Awaitable[None]]) -> APIRouter
     return api
 
 
-async def sign_up(given: NameAndPassword, request: Request, response: Response, visitor: Visitor) -> AccountShown:
+async def sign_up(given: NameAndPassword, request: Request, response: Response, visitor: Caller) -> AccountShown:
     """Makes an account and signs the browser in."""
     previous = visitor.session if visitor else None
     signed_in = await accounts_of(request).sign_up(given.name, given.password, client_address(request), previous)
     return remembered(request, response, signed_in)
 
 
-async def sign_in(given: NameAndPassword, request: Request, response: Response, visitor: Visitor) -> AccountShown:
+async def sign_in(given: NameAndPassword, request: Request, response: Response, visitor: Caller) -> AccountShown:
     """Signs the browser in; its previous session ends."""
     previous = visitor.session if visitor else None
     address, device = client_address(request), device_shown(request)

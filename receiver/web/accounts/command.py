@@ -84,7 +84,7 @@ def _remove(database: Database, options: argparse.Namespace) -> None:
     # Imported here: the other actions need not wait for the libraries of meshes.
     from receiver.config import PublishConfig
     from receiver.publish.session_directory import SessionDirectory
-    from receiver.web.library.removal import delete_sessions_of_removed, remove_account
+    from receiver.web.owners import delete_sessions_of_removed, remove_account
 
     account = _account(database, options.name)
     models = remove_account(database, options.out, account, SYSTEM_CLOCK.wall())

@@ -82,13 +82,6 @@ class _Expected:
     )
     published: "asyncio.Future[_Published]" = field(default_factory=lambda: asyncio.get_running_loop().create_future())
 
-    def fail(self, error: Exception) -> None:
-        for future in (self.arrived, self.published):
-            if not future.done():
-                future.set_exception(error)
-                # A job that is about to send its picture will not ask.
-                future.exception()
-
 
 class _Results(SessionObserver):
     """Gives what becomes of each picture to the job that waits for it, by its name."""
@@ -104,10 +97,13 @@ class _Results(SessionObserver):
         self._expected[name] = expected = _Expected()
         return expected
 
-    def fail(self, error: Exception) -> None:
+    def fail(self) -> None:
         """Ends all waiting: the sender has ended."""
-        for expected in list(self._expected.values()):
-            expected.fail(error)
+        for future in [each for expected in self._expected.values() for each in (expected.arrived, expected.published)]:
+            if not future.done():
+                future.set_exception(ChildEnded("the sender process has ended"))
+                # A job that is about to send its picture will not ask.
+                future.exception()
 
     def blob_taken(self, number: int, blob: Blob) -> None:
         # Keys of tiles end with the identity, too.
@@ -190,7 +186,7 @@ class ChildPictures:
                 await self._child.close()
             if self._waiting is not None:
                 await end_process(self._waiting)
-        self._fail()
+        self._results.fail()
 
     async def _reconstruct(self, picture: bytes, on_stage: Callable[[str], None]) -> ReconstructedPicture:
         """Sends a picture to the sender process, and waits for its people. Raises ChildEnded or Refused."""
@@ -265,10 +261,7 @@ class ChildPictures:
         if self._child is None or not self._child.was_ready:
             self._next_start_s = time.monotonic() + _PAUSE_S
         self._metrics.sender_process_ended()
-        self._fail()
-
-    def _fail(self) -> None:
-        self._results.fail(ChildEnded("the sender process has ended"))
+        self._results.fail()
 
 
 def _unavailable(detail: str) -> Refused:

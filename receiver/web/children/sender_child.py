@@ -306,17 +306,15 @@ class ChildCamera:
         metrics: ReceiverMetrics,
         command: Sequence[str],
     ) -> None:
-        self._metrics = metrics
         self._child = SenderChild(
             link,
             ObservedSender(CAMERA_NAME, owner_of(CAMERA, visitor[1]) if visitor[0] else CAMERA, OwnKind.CAMERA),
             "socket+live",
-            on_end=self._on_child_end,
+            on_end=metrics.sender_process_ended,
             command=command,
         )
         self._lines = RepeatedLines(logger)
         self._connection: PictureSocket | None = None
-        self._ended = False
 
     async def start(self) -> None:
         """Starts the process, and waits until it takes frames. Raises ChildEnded or OutputError if it does not."""
@@ -333,12 +331,10 @@ class ChildCamera:
         Raises:
             Refused: 503 the process has ended; the browser has to begin again.
         """
+        assert self._connection is not None
         try:
-            if self._ended or self._connection is None:
-                raise ChildEnded("the sender process has ended")
             answer = await self._connection.send(PictureHeader(CAMERA_NAME), jpeg)
         except ChildEnded as error:
-            self._ended = True
             raise Refused(503, "the process of this camera has ended: begin again") from error
         if isinstance(answer, PictureRefused):
             text = f"a frame of a browser's camera was refused: {answer.reason}"
@@ -347,14 +343,9 @@ class ChildCamera:
 
     async def close(self) -> None:
         """Ends the process and its session: the browser has left."""
-        self._ended = True
         if self._connection is not None:
             self._connection.close()
         await self._child.close()
-
-    def _on_child_end(self) -> None:
-        self._metrics.sender_process_ended()
-        self._ended = True
 
 
 class ChildCameras:

@@ -31,6 +31,7 @@ _EACH = 2
 _IDLE_S = 60.0
 _KEPT_BYTES, _BYTES_OF_NOTHING = 64_000_000, 1_000
 _MOST_REASON = 300
+_FAILED = "the receiver cannot make it: its log says why"
 _LEFT_S = 2.0
 
 
@@ -73,7 +74,9 @@ class Workshop:
         parts = [part async for part in self.parts(visitor, work, *arguments)]
         content = b"".join(parts) if parts else None
         if key is not None:
-            self._keep(key, content)
+            self._kept[key] = content
+            while sum(_BYTES_OF_NOTHING + len(each or b"") for each in self._kept.values()) > _KEPT_BYTES:
+                self._kept.popitem(last=False)
         return content
 
     async def parts(self, visitor: Hashable | None, work: Work, *arguments: Any) -> AsyncGenerator[bytes]:
@@ -107,7 +110,7 @@ class Workshop:
             raise Refused(503, "it takes too long here: use receiver export on its machine", 10.0) from error
         except (OSError, asyncio.IncompleteReadError) as error:
             logger.error("the process for %s has ended", self._what)
-            raise Refused(503, "the receiver cannot make it: its log says why", 10.0) from error
+            raise Refused(503, _FAILED, 10.0) from error
         finally:
             if kind == PART or self._closed:
                 ending = asyncio.ensure_future(_end(process))
@@ -126,7 +129,7 @@ class Workshop:
         if kind == INVALID:
             return ValueError(text)
         logger.error("the process for %s has failed: %s", self._what, printable(text, _MOST_REASON))
-        return Refused(503, "the receiver cannot make it: its log says why", 10.0)
+        return Refused(503, _FAILED, 10.0)
 
     async def _process(self) -> Process:
         while self._idle:
@@ -137,7 +140,7 @@ class Workshop:
             return await begun(_PROCESS, PIPE, PIPE)
         except OSError as error:
             logger.error("cannot start the process for %s: %s", self._what, error.strerror)
-            raise Refused(503, "the receiver cannot make it: its log says why", 10.0) from error
+            raise Refused(503, _FAILED, 10.0) from error
 
     def _wait(self, process: Process) -> None:
         """Lets a process wait for the next request; after a while without any, all that wait end."""
@@ -151,15 +154,6 @@ class Workshop:
             process = self._idle.pop()
             if process.stdin is not None:
                 process.stdin.close()
-
-    def _keep(self, key: Hashable, content: bytes | None) -> None:
-        self._kept[key] = content
-        while sum(map(_kept_bytes, self._kept.values())) > _KEPT_BYTES:
-            self._kept.popitem(last=False)
-
-
-def _kept_bytes(content: bytes | None) -> int:
-    return _BYTES_OF_NOTHING + len(content or b"")
 
 
 async def _end(process: Process) -> None:

@@ -21,16 +21,13 @@ from common.errors import UsageError
 from common.frames import IDENTITIES
 from receiver.mesh.formats import FORMATS, MESH_FORMATS
 from receiver.publish.session_records import ALBUM, SessionState, session_of_file
-from receiver.web.access import Manager
-from receiver.web.accounts.identity import Holder, Visitor
-from receiver.web.guards import asks_for_head
+from receiver.web.access import Caller, Holder, Manager
+from receiver.web.guards import FILE, Given, SmallBodyRoute, asks_for_head
 from receiver.web.library.clips import FIELD, RecordedClip
-from receiver.web.library.downloads import chunks
-from receiver.web.library.service import MAX_NAME
+from receiver.web.library.service import MAX_NAME, chunks
 from receiver.web.places import Refused
-from receiver.web.problems import FILE, Given, SmallBodyRoute
 from receiver.web.site import site_of
-from receiver.web.uploads.uploads import upload_route
+from receiver.web.uploads import upload_route
 
 
 class SessionShown(BaseModel):
@@ -148,7 +145,7 @@ Limit = Annotated[int, Query(ge=1, le=_MAX_PAGE)]
 Format = Literal["glb", "usdz", "bvh", "zip"]
 
 
-async def _manager(request: Request, visitor: Visitor) -> Manager:
+async def _manager(request: Request, visitor: Caller) -> Manager:
     """Who asks, if they may watch. Raises Refused."""
     return await site_of(request).access.manager(request, visitor)
 

@@ -8,35 +8,39 @@ A vertex is three uint16 on a grid over its mesh's bounding box: position = orig
 space. For a person the grid's step is below 0.04 mm. Bodies have one topology, and so have surfaces: each is sent once,
 before the first frame that needs it.
 
-Passes frames on to the browsers that watch: published ones, and people posed for now (`receiver.web.live.posing`).
+Passes frames on to the browsers that watch: published ones, and people posed as they are predicted
+to be. A browser blends from where people are to the newest mesh, which shows them as they will be when it is there.
 
 Of each session the hub keeps the newest frame, and each watcher takes the newest one when it can: a slow browser misses
-frames and delays nobody. Everything runs in the event loop; nothing here waits.
+frames and delays nobody. Everything runs in the event loop; nothing but `LivePoses` waits.
 """
 
 import asyncio
 import functools
 import json
+import logging
 import math
 import struct
 import zlib
 from collections import deque
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from types import MappingProxyType
-from typing import Any, Literal
+from typing import Any, Final, Literal
 
 import numpy as np
 
 from common.arrays import ByteArray, FloatArray, Int32Array, IntArray
 from common.blobs import PREVIEW, Blob
 from common.clock import SYSTEM_CLOCK, Clock
+from common.frames import LabelFrame
 from common.texture.face_picture import LiveFace
 from receiver.engine.engine import ReconstructedPerson
 from receiver.link.session import Session
 from receiver.mesh.mesh_texture import MeshTexture, TextureCorners
 from receiver.mesh.triangle_mesh import SurfaceMesh
+from receiver.motion.playout import PlayoutBuffer
 from receiver.publish.frame_record import FrameRecord
 from receiver.publish.observer import SessionObserver
 from receiver.texture.live_face import SHOWN_S, FaceLaying
@@ -151,19 +155,9 @@ def texture_coordinates_message(topology: str, corners: TextureCorners, face: Fl
     return payload.message(header)
 
 
-def texture_message(session: int, identity: int, jpeg: bytes) -> bytes:
-    """The texture of a person."""
-    return binary_message({"type": "texture", "session": session, "person": identity, "mime": "image/jpeg"}, jpeg)
-
-
-def face_message(session: int, identity: int, jpeg: bytes) -> bytes:
-    """A live picture of a person's face, in its chart."""
-    return binary_message({"type": "face", "session": session, "person": identity, "mime": "image/jpeg"}, jpeg)
-
-
-def preview_message(session: int, jpeg: bytes) -> bytes:
-    """A picture of what the sender sees."""
-    return binary_message({"type": "preview", "session": session, "mime": "image/jpeg"}, jpeg)
+def picture_message(kind: Literal["texture", "face", "preview"], session: int, jpeg: bytes, **whose: int) -> bytes:
+    """The texture or the live face of a `person`, or a picture of what the sender sees."""
+    return binary_message({"type": kind, "session": session, **whose, "mime": "image/jpeg"}, jpeg)
 
 
 def _person(payload: Payload, identity: int, mesh: QuantisedMesh, with_colours: bool) -> dict[str, Any]:
@@ -228,6 +222,7 @@ class ShownFace:
         return mesh if residual is None else replace(mesh, vertices=laying.moved(mesh.vertices, residual))
 
 
+@dataclass(eq=False)
 class LiveFrame:
     """One published frame; its meshes are quantised when a watcher first asks for their kind.
 
@@ -239,23 +234,14 @@ class LiveFrame:
         faces: live pictures, by identity.
     """
 
-    def __init__(
-        self,
-        session: int,
-        record: FrameRecord,
-        people: Sequence[ReconstructedPerson],
-        fps: float,
-        preview: bytes | None = None,
-        blend_ms: float = 0.0,
-        faces: Mapping[int, ShownFace] = MappingProxyType({}),
-    ) -> None:
-        self.session = session
-        self.record = record
-        self.fps = fps
-        self.preview = preview
-        self.blend_ms = blend_ms
-        self.people, self.faces = people, faces
-        self._meshes: dict[MeshKind, tuple[LiveMesh, ...]] = {}
+    session: int
+    record: FrameRecord
+    people: Sequence[ReconstructedPerson]
+    fps: float
+    preview: bytes | None = None
+    blend_ms: float = 0.0
+    faces: Mapping[int, ShownFace] = MappingProxyType({})
+    _meshes: dict[MeshKind, tuple[LiveMesh, ...]] = field(default_factory=dict, init=False)
 
     @functools.cached_property
     def record_fields(self) -> Mapping[str, Any]:
@@ -546,3 +532,68 @@ class LiveHub(SessionObserver):
         self.sessions.pop(number, None)
         for watcher in self._watchers:
             watcher.forget(number)
+
+
+logger = logging.getLogger(__name__)
+
+MOST_HZ: Final = 30.0
+# Of the time of the networks that others do not need, and of what they take, the smoothed mean.
+_SHARE, _SMOOTHING = 1 / 3, 0.9
+_UNWATCHED_S = 0.1
+# Meshes take longer on their way by this than until the next one is due: one that is late stops nobody.
+_LATE: Final = 1.25
+
+Pose = Callable[[int, LabelFrame], Awaitable[tuple[ReconstructedPerson, ...] | None]]
+"""Reconstructs people of a session by its number; None if nothing is known of it yet."""
+
+
+class LivePoses:
+    """Poses the people of watched sessions up to `MOST_HZ` times a second, less often where that takes long."""
+
+    def __init__(self, hub: LiveHub, playout: PlayoutBuffer, pose: Pose, clock: Clock = SYSTEM_CLOCK) -> None:
+        self._hub, self._pose, self._clock = hub, pose, clock
+        self._playout, self._view = playout, playout.view()
+        self._shown: dict[int, LabelFrame | None] = {}
+        self._spent_s = 0.0
+
+    async def run(self) -> None:
+        """Poses until cancelled."""
+        while True:
+            began_s = self._clock.monotonic()
+            due_s = began_s + await self.show()
+            await asyncio.sleep(max(due_s - self._clock.monotonic(), 0.0))
+
+    async def show(self) -> float:
+        """Shows everybody who is watched as they are now; returns after how long to do so again, in seconds."""
+        began_s = self._clock.monotonic()
+        watched = [number for number in self._hub.sessions if self._hub.is_watched(number)]
+        self._shown = {number: self._shown.get(number) for number in watched}
+        period_s = max(1 / MOST_HZ, self._spent_s / _SHARE)
+        blend_s = _LATE * period_s
+        self._view.ahead_s = self._spent_s + blend_s
+        populated = [number for number in watched if self._has_people(number)]
+        if any(await asyncio.gather(*(self._show(number, blend_s) for number in populated))):
+            spent_s = self._clock.monotonic() - began_s
+            self._spent_s += (1 - _SMOOTHING) * (spent_s - self._spent_s)
+        return period_s if watched else _UNWATCHED_S
+
+    def _has_people(self, number: int) -> bool:
+        """Whether somebody is in the newest frame of a session, or is still shown though everybody has left."""
+        frames = (self._playout.newest(number), self._shown[number])
+        return any(frame is not None and frame.people for frame in frames)
+
+    async def _show(self, number: int, blend_s: float) -> bool:
+        """Returns whether anything has changed."""
+        try:
+            frame = self._view.frame(number)
+            if frame is None or frame is self._shown[number]:
+                return False
+            self._shown[number] = frame
+            people = await self._pose(number, frame)
+        except Exception:
+            # As for the frames that are published, which tell their senders; the next one may do.
+            logger.debug("people of session %d were not posed", number, exc_info=True)
+            return False
+        if people is not None:
+            self._hub.people_posed(number, people, blend_s)
+        return people is not None

@@ -21,7 +21,6 @@ from starlette.websockets import WebSocketDisconnect, WebSocketState
 from common.io.tasks import cancel
 from common.text import printable
 from common.version import package_version
-from common.wire.traffic import Traffic
 from receiver.mesh.mesh_texture import encode_jpeg
 from receiver.texture.live_face import in_light_of
 from receiver.web.access import Access
@@ -34,11 +33,9 @@ from receiver.web.live.hub import (
     MeshKind,
     ShownFace,
     Watcher,
-    face_message,
     frame_message,
-    preview_message,
+    picture_message,
     texture_coordinates_message,
-    texture_message,
     topology_message,
 )
 from receiver.web.metrics import WebMetrics
@@ -86,22 +83,17 @@ class _SentTexture:
     sent_s: float
 
 
+@dataclass(eq=False)
 class LiveSocket:
     """Serves one WebSocket that was admitted (`signed_out`: ends when its browser may no longer watch)."""
 
-    def __init__(
-        self,
-        websocket: WebSocket,
-        hub: LiveHub,
-        watcher: Watcher,
-        metrics: WebMetrics,
-        signed_out: Callable[[], Coroutine[Any, Any, None]],
-    ) -> None:
-        self._websocket = websocket
-        self._hub = hub
-        self._watcher = watcher
-        self._metrics = metrics
-        self._signed_out = signed_out
+    _websocket: WebSocket
+    _hub: LiveHub
+    _watcher: Watcher
+    _metrics: WebMetrics
+    _signed_out: Callable[[], Coroutine[Any, Any, None]]
+
+    def __post_init__(self) -> None:
         self._kind: MeshKind = "surface"
         self._wants_textures = self._wants_previews = False
         # What the browser has: names of topologies, of people by session and identity, and numbers of frames.
@@ -166,7 +158,7 @@ class LiveSocket:
                 await self._websocket.send_bytes(topology_message(name, mesh.faces, len(mesh.mesh.vertices), limbs))
         if self._wants_previews and frame.preview and frame.preview is not self._previews.get(frame.session):
             self._previews[frame.session] = frame.preview
-            await self._websocket.send_bytes(preview_message(frame.session, frame.preview))
+            await self._websocket.send_bytes(picture_message("preview", frame.session, frame.preview))
         if self._wants_textures:
             await self._send_textures(frame.session, meshes)
             await self._send_faces(frame, meshes)
@@ -199,7 +191,7 @@ class LiveSocket:
             if name not in self._unwrapped:
                 self._unwrapped.add(name)
                 await self._websocket.send_bytes(texture_coordinates_message(name, texture.corners, mesh.laying.places))
-            message = texture_message(session, identity, texture.jpeg)
+            message = picture_message("texture", session, texture.jpeg, person=identity)
             await self._websocket.send_bytes(message)
             self._metrics.texture_sent(len(message))
 
@@ -213,7 +205,7 @@ class LiveSocket:
             picture, colours = shown.face.picture, mesh.mesh.colours
             if colours is not None:
                 picture = in_light_of(picture, mesh.laying.places, colours[mesh.texture.corners.vertex])
-            message = face_message(frame.session, mesh.identity, encode_jpeg(picture))
+            message = picture_message("face", frame.session, encode_jpeg(picture), person=mesh.identity)
             await self._websocket.send_bytes(message)
             self._metrics.texture_sent(len(message))
 
@@ -240,6 +232,14 @@ class LiveSocket:
                 "camera_fps": report.camera_fps,
             }
         )
+        traffic = None
+        if session is not None and not session.link.replayed:  # a recording has no link
+            sent = session.link.traffic
+            traffic = {
+                "bits_per_second": round(sent.recent_bps),
+                "wrapping_bits_per_second": round(sent.recent_wrapping_bps),
+                "mean_bits_per_second": round(sent.mean_bps),
+            }
         return {
             "type": "frame",
             "session": frame.session,
@@ -247,18 +247,8 @@ class LiveSocket:
             "fps": round(frame.fps, 2),
             "blend_ms": round(frame.blend_ms),
             "link": link,
-            # A recording has no link.
-            "traffic": None if session is None or session.link.replayed else _traffic(session.link.traffic),
+            "traffic": traffic,
         }
-
-
-def _traffic(traffic: Traffic) -> dict[str, int]:
-    """Everything on the link of a session, in both directions."""
-    return {
-        "bits_per_second": round(traffic.recent_bps),
-        "wrapping_bits_per_second": round(traffic.recent_wrapping_bps),
-        "mean_bits_per_second": round(traffic.mean_bps),
-    }
 
 
 _Number = Annotated[int, Field(strict=True, ge=0, lt=2**53)]
@@ -353,7 +343,9 @@ def camera_routes(cameras: ChildCameras | None, access: Access) -> APIRouter:
         try:
             async with cameras.open(visitor) as opened:
                 await websocket.send_json({"type": "ready"})
-                await CameraSocket(websocket, opened, partial(access.until_signed_out, websocket)).serve()
+                with suppress(WebSocketDisconnect):
+                    signed_out = partial(access.until_signed_out, websocket)
+                    await run_while_wanted(websocket, [_take_frames(websocket, opened)], signed_out)
         except Refused as error:
             with suppress(RuntimeError, WebSocketDisconnect):
                 await websocket.send_json({"type": "refused", "detail": str(error)})
@@ -362,56 +354,43 @@ def camera_routes(cameras: ChildCameras | None, access: Access) -> APIRouter:
     return router
 
 
-class CameraSocket:
-    """Serves one WebSocket that was admitted (`signed_out`: ends when its browser may no longer send).
+async def _take_frames(websocket: WebSocket, camera: ChildCamera) -> None:
+    """Takes frames until the sender process ends, or the browser leaves, errs, or falls silent.
 
     A frame is acknowledged, `{"type": "ack", "frame": n, "taken": …}` with n counted from 1, when the sender process
     has it, in which it replaces one that waits. The next one is read then: a browser that does not wait, or does not
     read, is read more slowly than it sends.
     """
-
-    def __init__(
-        self, websocket: WebSocket, camera: ChildCamera, signed_out: Callable[[], Coroutine[Any, Any, None]]
-    ) -> None:
-        self._websocket = websocket
-        self._camera = camera
-        self._signed_out = signed_out
-
-    async def serve(self) -> None:
-        """Takes frames until the sender process ends, or the browser leaves, errs, or falls silent."""
-        with suppress(WebSocketDisconnect):
-            await run_while_wanted(self._websocket, [self._take_frames()], self._signed_out)
-
-    async def _take_frames(self) -> None:
-        number = 0
-        while (jpeg := await self._next_picture()) is not None:
-            number += 1
-            try:
-                taken = await self._camera.push(jpeg)
-            except Refused as error:
-                await close(self._websocket, _GOING_AWAY, str(error))
-                return
-            await self._websocket.send_json({"type": "ack", "frame": number, "taken": taken})
-
-    async def _next_picture(self) -> bytes | None:
-        """The next message; None when the camera ends."""
+    number = 0
+    while (jpeg := await _next_picture(websocket)) is not None:
+        number += 1
         try:
-            async with asyncio.timeout(_IDLE_S):
-                message = await self._websocket.receive()
-        except TimeoutError:
-            await close(self._websocket, _GOING_AWAY, "no picture has arrived for half a minute")
-            return None
-        if message["type"] == "websocket.disconnect":
-            return None
-        jpeg = message.get("bytes")
-        if not isinstance(jpeg, bytes):
-            await close(self._websocket, POLICY_VIOLATION, "messages are JPEG pictures")
-            return None
-        if not await asyncio.to_thread(_is_of_a_camera, jpeg):
-            reason = f"messages are JPEG pictures of at most {_MOST_PIXELS / 1e6:g} million pixels"
-            await close(self._websocket, POLICY_VIOLATION, reason)
-            return None
-        return jpeg
+            taken = await camera.push(jpeg)
+        except Refused as error:
+            await close(websocket, _GOING_AWAY, str(error))
+            return
+        await websocket.send_json({"type": "ack", "frame": number, "taken": taken})
+
+
+async def _next_picture(websocket: WebSocket) -> bytes | None:
+    """The next message; None when the camera ends."""
+    try:
+        async with asyncio.timeout(_IDLE_S):
+            message = await websocket.receive()
+    except TimeoutError:
+        await close(websocket, _GOING_AWAY, "no picture has arrived for half a minute")
+        return None
+    if message["type"] == "websocket.disconnect":
+        return None
+    jpeg = message.get("bytes")
+    if not isinstance(jpeg, bytes):
+        await close(websocket, POLICY_VIOLATION, "messages are JPEG pictures")
+        return None
+    if not await asyncio.to_thread(_is_of_a_camera, jpeg):
+        reason = f"messages are JPEG pictures of at most {_MOST_PIXELS / 1e6:g} million pixels"
+        await close(websocket, POLICY_VIOLATION, reason)
+        return None
+    return jpeg
 
 
 def _is_of_a_camera(jpeg: bytes) -> bool:

@@ -18,15 +18,14 @@ from common.frames import IDENTITIES
 from common.wear_kinds import TOGETHER, WearRule
 from receiver.export.editing import Edits
 from receiver.mesh.formats import FORMATS
-from receiver.web.accounts.identity import Proofs, Visitor, accounts_of, holder_of
+from receiver.web.access import Caller, Proofs, accounts_of, holder_of
 from receiver.web.accounts.service import Identity
-from receiver.web.guards import asks_for_head
+from receiver.web.guards import FILE, Given, SmallBodyRoute, asks_for_head
 from receiver.web.models.service import FIELD, PICTURE, MadeModel, body_name, mesh_name, textured_name
 from receiver.web.models.store import MODEL_ID, ModelRow
 from receiver.web.places import Refused
-from receiver.web.problems import FILE, Given, SmallBodyRoute
 from receiver.web.site import site_of
-from receiver.web.uploads.uploads import upload_route
+from receiver.web.uploads import upload_route
 
 _MEDIA_TYPES = {"jpg": "image/jpeg"} | {name: row.media_type for name, row in FORMATS.items()}
 ModelId = Annotated[str, Path(pattern=f"^{MODEL_ID}$", description="of /api/models")]
@@ -34,7 +33,7 @@ Words = Annotated[Sequence[str], Query(max_length=8)]
 Row = list[float | None]
 
 
-async def _owner(request: Request, identity: Visitor, _proofs: Proofs) -> Identity:
+async def _owner(request: Request, identity: Caller, _proofs: Proofs) -> Identity:
     if identity is None and site_of(request).access.is_owner(request):
         return Identity(await accounts_of(request).machines_account())
     return holder_of(identity)

@@ -34,12 +34,12 @@ from receiver.web.accounts.store import Account
 from receiver.web.children.pictures import ChildPictures, ReconstructedPicture
 from receiver.web.children.workshop import Workshop
 from receiver.web.database import Database
+from receiver.web.decoder import DecodedPicture, Decoder
 from receiver.web.metrics import FILES, WebMetrics
 from receiver.web.models import store
 from receiver.web.models.store import ModelFiles, ModelRow, new_model_id
 from receiver.web.places import Places, Refused
-from receiver.web.uploads.decoder import DecodedPicture, decode_picture
-from receiver.web.uploads.uploads import Admission, Progress, UploadForm, Uploads, Work, shown_name
+from receiver.web.uploads import Admission, Progress, UploadForm, Uploads, Work, shown_name
 
 
 def edited_body(content: bytes, person: Mapping[str, Any], edits: Edits, ending: str = "glb") -> list[bytes]:
@@ -97,6 +97,7 @@ class ModelService(Uploads[MadeModel]):
         config: UploadConfig,
         database: Database,
         files: ModelFiles,
+        decoder: Decoder,
         pictures: ChildPictures,
         clock: Clock,
         metrics: WebMetrics,
@@ -106,7 +107,7 @@ class ModelService(Uploads[MadeModel]):
         form = UploadForm(FIELD, "picture", config.upload_bytes, _UPLOAD_S)
         super().__init__(form, Places(_IN_WORK, _OF_ACCOUNT), admission, metrics.upload, metrics.upload_stage)
         self._database, self.files, self._pictures, self._clock = database, files, pictures, clock
-        self._workshop = workshop
+        self._decoder, self._workshop = decoder, workshop
         self._threads = ThreadPoolExecutor(_THREADS, thread_name_prefix="models")
 
     async def close(self) -> None:
@@ -120,13 +121,13 @@ class ModelService(Uploads[MadeModel]):
         await self.prepare()
 
     async def check(self, account: Account, file: UploadFile, kept: ExitStack) -> Work[MadeModel]:
-        """See `Uploads.check`."""
         name, content = shown_name(file, self.form.noun), await file.read()
-        picture = await self._in_thread(lambda: decode_picture(content))
+        picture = await self._in_thread(lambda: self._decoder.picture(content))
         return partial(self._reconstruct, account, name, picture)
 
     async def prepare(self) -> None:
-        """Somebody is about to upload a picture: the sender process takes seconds to start."""
+        """Somebody is about to upload a picture: its processes take seconds to start."""
+        await asyncio.to_thread(self._decoder.prepare)
         with suppress(Refused):  # the picture will say so
             await self._pictures.prepare()
 

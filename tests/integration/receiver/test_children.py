@@ -25,10 +25,10 @@ from receiver.link.session import Session
 from receiver.publish.frame_record import FrameRecord
 from receiver.publish.observer import ObservedSender, SessionObserver
 from receiver.publish.session_records import SessionState
-from receiver.web.children.clips import _STALL_S, ChildClips
 from receiver.web.children.pictures import ACCOUNT, ChildPictures, _unsure
 from receiver.web.children.sender_child import CAMERA_NAME, ChildCameras, ChildEnded, SenderChild
 from receiver.web.children.standby import begun, own_environment, own_program
+from receiver.web.library.clips import _STALL_S, ChildClips
 from receiver.web.metrics import PICTURE_STAGES
 from receiver.web.places import Refused, Visitor
 from sender.__main__ import PROGRAM

@@ -14,8 +14,7 @@ from receiver.config import PlayoutConfig
 from receiver.motion.playout import PlayoutBuffer
 from receiver.publish.observer import SessionObserver
 from receiver.vmc.motion_sender import PLAYED_HZ, Bones, MotionSender
-from receiver.web.live.hub import LiveHub
-from receiver.web.live.posing import MOST_HZ, LivePoses
+from receiver.web.live.hub import MOST_HZ, LiveHub, LivePoses
 from tests.support.processes.osc_reader import messages
 from tests.support.receiver.running_receiver import RunningReceiver, live_session, packets
 

@@ -119,7 +119,7 @@ async def test_large_and_endless_bodies_are_not_read(site: Site) -> None:
 
 
 async def test_small_body_that_does_not_arrive_is_given_up(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("receiver.web.problems.PACE_S", 0.02)
+    monkeypatch.setattr("receiver.web.guards.PACE_S", 0.02)
 
     async def half() -> AsyncIterator[bytes]:
         yield b'{"name":'

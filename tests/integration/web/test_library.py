@@ -22,7 +22,7 @@ from receiver.mesh.body_file import parse_body, read_body, read_mesh
 from receiver.mesh.mesh_files import to_y_up
 from receiver.publish.frame_record import FrameRecord
 from receiver.web.children.workshop import Work, Workshop
-from receiver.web.library.downloads import Downloads, zipped
+from receiver.web.library.service import Downloads, zipped
 from receiver.web.owners import CAMERA, owner_of
 from tests.support.link.counting_codec import new_session, until
 from tests.support.pictures.fake_pictures import FakePictures
@@ -243,7 +243,7 @@ async def test_head_answers_as_get_without_the_work(site: Site, monkeypatch: pyt
         head, got = await anna.head(path), await anna.get(path)
         assert (head.status_code, head.content) == (got.status_code, b""), path
         assert {**head.headers} == {**got.headers}, path
-    monkeypatch.setattr("receiver.web.library.downloads._export", None)  # exports nothing
+    monkeypatch.setattr("receiver.web.library.service._export", None)  # exports nothing
     answer = await anna.head(f"{session}/download/glb")
     assert answer.status_code == 200 and answer.headers["content-disposition"].endswith("dance-1.glb")
     assert (await anna.head("/upload")).status_code == 405
@@ -282,7 +282,7 @@ def written(content: dict[str, bytes]) -> Callable[[Sequence[str]], Iterator[str
 
 async def test_files_of_several_people_come_in_one_zip(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     people = {"-p1": b"HIERARCHY", "-p2": b"HIERARCHY"}
-    monkeypatch.setattr("receiver.web.library.downloads.export", written(people))
+    monkeypatch.setattr("receiver.web.library.service.export", written(people))
     file, ending = await Downloads(tmp_path).export(1, "bvh", "Tanz-1", NOBODY)
     with file, zipfile.ZipFile(file) as archive:
         assert (ending, archive.namelist()) == ("zip", ["Tanz-1-p1.bvh", "Tanz-1-p2.bvh"])
@@ -305,7 +305,7 @@ async def test_failed_exports_name_no_paths_and_deleted_sessions_are_gone(
 
     answers = []
     for failure in (fail, deleted):
-        monkeypatch.setattr("receiver.web.library.downloads.export", failure)
+        monkeypatch.setattr("receiver.web.library.service.export", failure)
         answers.append(await anna.get("/api/sessions/1/download/glb"))
     assert [answer.status_code for answer in answers] == [422, 404]
     details = [answer.json()["detail"] for answer in answers]

@@ -274,8 +274,8 @@ async def test_bodies_that_do_not_arrive_keep_nobody_from_uploading(site: Site) 
 
 
 async def test_slow_bodies_end_when_they_take_half_of_the_places(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("receiver.web.problems.PACE_S", 0.05)
-    monkeypatch.setattr("receiver.web.uploads.uploads.LEAST_BYTES_PER_S", 0)
+    monkeypatch.setattr("receiver.web.guards.PACE_S", 0.05)
+    monkeypatch.setattr("receiver.web.uploads.LEAST_BYTES_PER_S", 0)
 
     async def drip(last: asyncio.Event) -> AsyncIterator[bytes]:
         begun.append(None)
@@ -304,7 +304,7 @@ async def test_slow_bodies_end_when_they_take_half_of_the_places(site: Site, mon
 
 
 async def test_uploads_in_a_minute_are_limited(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("receiver.web.uploads.uploads._UPLOADS", "10 per minute")
+    monkeypatch.setattr("receiver.web.uploads._UPLOADS", "10 per minute")
     async with open_site(tmp_path, FakePictures()) as site:
         anna = await site.visitor("Anna")
         statuses = [(await anna.post("/upload", content=b"no form")).status_code for _ in range(15)]

@@ -5,7 +5,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from receiver.publish.session_directory import SessionDirectory
-from receiver.web.children.clips import ChildClips
+from receiver.web.library.clips import ChildClips
 from tests.support.receiver.published_session import record_session
 
 FRAMES = 3

@@ -36,7 +36,7 @@ from receiver.publish.frame_record import FrameRecord, PersonRecord
 from receiver.publish.session_directory import SessionDirectory
 from receiver.surface.people import carried_corners
 from receiver.web.access import Access
-from receiver.web.app import create_app
+from receiver.web.app import SenderHint, create_app
 from receiver.web.children.pictures import ChildPictures, ReconstructedPicture
 from receiver.web.children.sender_child import ChildCamera, ChildCameras
 from receiver.web.composition import look_after_accounts
@@ -46,7 +46,6 @@ from receiver.web.metrics import PICTURE_STAGES, WebMetrics
 from receiver.web.places import Refused, Visitor
 from receiver.web.server import WebServer
 from receiver.web.site import open_site
-from receiver.web.status import SenderHint
 from tests.support.link.counting_codec import new_session
 from tests.support.pictures.fake_pictures import BLOB_BYTES, KINDS, FakePictures
 from tests.support.receiver.fake_reconstructor import tetrahedron_of

@@ -17,14 +17,13 @@ from receiver.config import AccountsConfig, PublishConfig, UploadConfig
 from receiver.publish.session_directory import SessionDirectory
 from receiver.web.access import Access
 from receiver.web.accounts.store import PasswordHasher
-from receiver.web.app import create_app
+from receiver.web.app import SenderHint, create_app
 from receiver.web.children.pictures import ChildPictures
 from receiver.web.guards import Guard
 from receiver.web.live.hub import LiveHub
 from receiver.web.metrics import SignInOutcome, UploadOutcome, WebMetrics
 from receiver.web.site import Site as PageSite
 from receiver.web.site import open_site as open_page_site
-from receiver.web.status import SenderHint
 from tests.support.web.fake_clips import FakeClips
 
 HOST = "http://127.0.0.1"

@@ -15,10 +15,10 @@ from common.errors import OutputError, UsageError
 from common.io.addresses import Address
 from common.io.telemetry import MOST_REQUESTS
 from receiver.config import ListenConfig, ReceiverConfig, VmcConfig
-from receiver.descriptors import ConnectionLimits, connection_limits
 from receiver.doctor import _checks, _listen, _motion
 from receiver.link.refusals import Refusal
 from receiver.metrics import DropReason, ReceiverMetrics
+from receiver.ports import ConnectionLimits, connection_limits
 from receiver.publish.files import free_and_size_bytes
 
 
@@ -133,7 +133,7 @@ def test_too_few_descriptors_are_an_error_that_says_what_to_do() -> None:
 # Blocks below the size that glibc maps by themselves, every hundredth of which stays: the others are free, and inside.
 _PEAK = """
 from pathlib import Path
-from receiver.freed_memory import return_freed_memory
+from receiver.pipeline import return_freed_memory
 resident = lambda: int(Path("/proc/self/statm").read_text().split()[1])
 blocks = [bytes(100_000) for _ in range(2_000)]
 kept = blocks[::100]

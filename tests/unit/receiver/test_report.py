@@ -167,13 +167,6 @@ def test_summary_without_people(tmp_path: Path, clip: Path, capsys: pytest.Captu
     assert "6 frames have no person" in capsys.readouterr().err
 
 
-def test_summary_with_a_damaged_mesh(tmp_path: Path, clip: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    out = publish(tmp_path / "out")
-    (out / "meshes" / "000002.glb").write_bytes(b"glTF")
-    assert main([str(out), "--clip", str(clip)]) == 1
-    assert "000002.glb" in capsys.readouterr().err
-
-
 def test_summary_without_directory_or_clip(tmp_path: Path, clip: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main([str(tmp_path / "missing"), "--clip", str(clip)]) == 2
     assert main([str(publish(tmp_path / "out")), "--clip", str(tmp_path / "no.mp4")]) == 3

@@ -258,12 +258,6 @@ def test_account_has_one_limit_for_all_its_priorities() -> None:
     assert queue.take(5, per_account=2, per_session=5) == [*jobs("a", Priority.LIVE, 2), Job("b", Priority.REPLAY)]
 
 
-def test_job_that_is_held_back_leaves_its_place_to_others() -> None:
-    queue = queue_of(Job("a", Priority.LIVE), Job("b", Priority.UPLOAD))
-    assert queue.take(2, per_account=2, per_session=1, begun=[("a", "session")]) == [Job("b", Priority.UPLOAD)]
-    assert queue.take(2, per_account=2, per_session=1) == [Job("a", Priority.LIVE)]
-
-
 def test_batch_has_at_most_the_limit_of_each_account_and_session() -> None:
     queue = PriorityQueue[tuple[str, str]](lambda job: job, lambda job: Priority.LIVE)
     for job in [*[("one", "a")] * 5, *[("one", "b")] * 5, *[("two", "c")] * 5]:

@@ -13,12 +13,15 @@ from unittest.mock import Mock
 
 import numpy as np
 import pytest
+import torch
 from scipy.spatial.transform import Rotation
 
+from common.body.faces import ENTRIES, ExpressionSpace
 from common.body.model import BodyModel
 from common.clock import Clock
 from common.frames import PersonLabels
 from common.io.addresses import Address
+from common.labels import LABEL_SIZE
 from receiver.body.skinning import BodySkin
 from receiver.config import PublishConfig, VmcConfig
 from receiver.engine.engine import ReconstructedPerson
@@ -26,7 +29,7 @@ from receiver.export.rigging import made_of_body
 from receiver.publish.frame_record import PersonRecord
 from receiver.publish.session_directory import SessionDirectory
 from receiver.vmc import motion_sender
-from receiver.vmc.humanoid import PERFECT_SYNC
+from receiver.vmc.humanoid import PERFECT_SYNC, expressions
 from receiver.vmc.motion_sender import RATE_HZ, MotionSender, Target, failure, probed
 from tests.support.meshes.glb_reader import Glb
 from tests.support.meshes.posed_templates import pose, templates
@@ -73,6 +76,13 @@ def listening(family: int = socket.AF_INET, host: str = "127.0.0.1", port: int =
     opened.bind((host, port))
     opened.setblocking(False)
     return opened
+
+
+def send_for(time: Time, target: Target, seconds: float) -> None:
+    """Sends sixty poses a second."""
+    for _ in range(round(60 * seconds)):
+        target.send([b"pose"])
+        time.now_s += 1 / 60
 
 
 @pytest.fixture
@@ -154,15 +164,11 @@ def test_closed_port_is_told_once_and_again_when_somebody_listens(
     opened = to(Address("127.0.0.1", port))
     opened.send([b"pose"])
     listener.close()
-    for _ in range(600):
-        opened.send([b"pose"])
-        time.now_s += 1 / 60
+    send_for(time, opened, 10)
     goes, refused = lines(caplog)
     assert "motion goes to" in goes and "(Connection refused): start the program" in refused
     with listening(port=port) as back:
-        for _ in range(600):
-            opened.send([b"pose"])
-            time.now_s += 1 / 60
+        send_for(time, opened, 10)
         assert len(taken(back)) > 200, "as many as the system keeps"
     (again,) = lines(caplog)
     assert again.endswith(f"motion gets to 127.0.0.1:{port} again")
@@ -190,7 +196,7 @@ def test_name_that_resolves_later_is_looked_up_again_beside_the_sending(
     for _ in range(4):
         opened.send([b"pose"])
         if opened._lookup is not None:
-            opened._lookup._thread.join()
+            opened._lookup.exception(10)
         opened.send([b"pose"])
         time.now_s += REOPENED_S
     assert taken(listener)
@@ -208,13 +214,9 @@ def test_each_cause_is_told_while_a_network_goes_and_it_is_opened_again_when_it_
     opened.close()
     for cause in (errno.ENETUNREACH, errno.EHOSTUNREACH):
         monkeypatch.setattr(motion_sender, "connected", Mock(side_effect=OSError(cause, os.strerror(cause))))
-        for _ in range(300):
-            opened.send([b"pose"])
-            time.now_s += 1 / 60
+        send_for(time, opened, 5)
     monkeypatch.setattr(motion_sender, "connected", real)
-    for _ in range(400):
-        opened.send([b"pose"])
-        time.now_s += 1 / 60
+    send_for(time, opened, 7)
     told = [line.split(": ", 1)[1].split(": ")[0] for line in lines(caplog)]
     assert told[1:3] == ["nothing gets there (Network is unreachable)", "nothing gets there (No route to host)"]
     assert told[3:] == [f"motion gets to 127.0.0.1:{port_of(listener)} again"]
@@ -301,27 +303,14 @@ LIMBS = {
 }
 
 
-@pytest.fixture
-def motion_sender_listener() -> Iterator[socket.socket]:
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as opened:
-        opened.bind(("127.0.0.1", 0))
-        opened.setblocking(False)
-        yield opened
+def address_of(listener: socket.socket) -> Address:
+    return Address("127.0.0.1", port_of(listener))
 
 
-def address_of(motion_sender_listener: socket.socket) -> Address:
-    return Address("127.0.0.1", motion_sender_listener.getsockname()[1])
-
-
-def received(motion_sender_listener: socket.socket) -> list[Message]:
-    found: list[Message] = []
-    while True:
-        try:
-            packet = motion_sender_listener.recv(65_536)
-        except BlockingIOError:
-            return found
-        assert len(packet) <= 1452
-        found += messages(packet)
+def received(listener: socket.socket) -> list[Message]:
+    packets = taken(listener)
+    assert max(map(len, packets), default=0) <= 1452
+    return [message for packet in packets for message in messages(packet)]
 
 
 def bones_in(found: list[Message]) -> dict[str, Any]:
@@ -349,9 +338,9 @@ def angle_deg(one: Any, other: Any) -> float:
     return float(np.degrees(np.arccos(np.clip(cosine, -1, 1))))
 
 
-def test_bones_are_those_of_the_session_in_unitys_axes(tmp_path: Path, motion_sender_listener: socket.socket) -> None:
+def test_bones_are_those_of_the_session_in_unitys_axes(tmp_path: Path, listener: socket.socket) -> None:
     skeleton = BodySkin.from_model(BodyModel.load()).skeleton
-    sender, shown = MotionSender([address_of(motion_sender_listener)], skeleton), []
+    sender, shown = MotionSender([address_of(listener)], skeleton), []
     with SessionDirectory(PublishConfig(tmp_path)) as directory:
         session = directory.session("01", OWNER)
         for number, person in enumerate(people()):
@@ -363,7 +352,7 @@ def test_bones_are_those_of_the_session_in_unitys_axes(tmp_path: Path, motion_se
             session.append(record)
             sender.frame_published(1, record, [person])
             sender.send()
-            shown.append(received(motion_sender_listener))
+            shown.append(received(listener))
     sender.close()
     mirror, first_m = np.array([-1, 1, 1]), None
     for line, found in zip((tmp_path / "frames.jsonl").read_text().splitlines(), shown, strict=True):
@@ -405,10 +394,10 @@ class Waits:
         return self.now_s > self._until_s
 
 
-def sent_at(motion_sender_listener: socket.socket, waits: Waits) -> list[float]:
+def sent_at(listener: socket.socket, waits: Waits) -> list[float]:
     """When poses are sent."""
     skeleton = BodySkin.from_model(BodyModel.load()).skeleton
-    sender = MotionSender([address_of(motion_sender_listener)], skeleton, waits.clock)
+    sender = MotionSender([address_of(listener)], skeleton, waits.clock)
     sender.frame_published(1, frame_record(0), people()[:1])
     sender._stopped = waits  # type: ignore[assignment]
     found: list[Message] = []
@@ -416,7 +405,7 @@ def sent_at(motion_sender_listener: socket.socket, waits: Waits) -> list[float]:
 
     def send() -> None:
         real()
-        found.extend(received(motion_sender_listener))
+        found.extend(received(listener))
 
     sender.send = send  # type: ignore[method-assign]
     sender.run()
@@ -426,14 +415,14 @@ def sent_at(motion_sender_listener: socket.socket, waits: Waits) -> list[float]:
     return times
 
 
-def test_thirty_poses_a_second(motion_sender_listener: socket.socket) -> None:
-    times = sent_at(motion_sender_listener, Waits({}, 103.0))
+def test_thirty_poses_a_second(listener: socket.socket) -> None:
+    times = sent_at(listener, Waits({}, 103.0))
     assert 3 * RATE_HZ - 2 <= len(times) <= 3 * RATE_HZ + 1
 
 
-def test_poses_that_were_missed_are_left_out(motion_sender_listener: socket.socket) -> None:
+def test_poses_that_were_missed_are_left_out(listener: socket.socket) -> None:
     """After each halt one pose goes, and then at the rate: nothing is caught up."""
-    times = sent_at(motion_sender_listener, Waits({10: 3.0, 40: 0.15, 41: 0.155, 60: 0.027}, 106.0))
+    times = sent_at(listener, Waits({10: 3.0, 40: 0.15, 41: 0.155, 60: 0.027}, 106.0))
     gaps_s = np.diff(times)
     assert gaps_s.min() > 0.5 / RATE_HZ, "nothing is caught up, and nothing follows what was late at once"
     assert (gaps_s > 1.5 / RATE_HZ).sum() == 4 and gaps_s.max() == pytest.approx(3.0, abs=1.5 / RATE_HZ)
@@ -441,16 +430,14 @@ def test_poses_that_were_missed_are_left_out(motion_sender_listener: socket.sock
 
 
 def test_pose_that_cannot_be_made_is_told_once_and_others_follow(
-    motion_sender_listener: socket.socket, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    listener: socket.socket, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     def refuse(*_: Any) -> None:
         raise IndexError("no such joint")
 
     waits = Waits({}, 101.0)
     monkeypatch.setattr("receiver.vmc.motion_sender.Humanoid.pose", refuse)
-    sender = MotionSender(
-        [address_of(motion_sender_listener)], BodySkin.from_model(BodyModel.load()).skeleton, waits.clock
-    )
+    sender = MotionSender([address_of(listener)], BodySkin.from_model(BodyModel.load()).skeleton, waits.clock)
     sender.frame_published(1, frame_record(0), people()[:1])
     sender._stopped = waits  # type: ignore[assignment]
     sender.run()
@@ -459,43 +446,41 @@ def test_pose_that_cannot_be_made_is_told_once_and_others_follow(
     monkeypatch.undo()
     sender.frame_published(1, frame_record(1), people()[:1])
     sender.send()
-    assert bones_in(received(motion_sender_listener))
+    assert bones_in(received(listener))
     sender.close()
 
 
-def test_motion_is_sent_beside_an_event_loop_that_stands(motion_sender_listener: socket.socket) -> None:
+def test_motion_is_sent_beside_an_event_loop_that_stands(listener: socket.socket) -> None:
     """Nothing of the loop's runs here, and poses go out until `close`, to each target."""
-    motion_sender_listener.setblocking(True)
-    motion_sender_listener.settimeout(10)
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as other:
-        other.bind(("127.0.0.1", 0))
+    listener.settimeout(10)
+    with listening() as other:
         other.settimeout(10)
-        targets = [address_of(motion_sender_listener), address_of(other)]
+        targets = [address_of(listener), address_of(other)]
         sender = MotionSender(targets, BodySkin.from_model(BodyModel.load()).skeleton)
         sender.start()
         sender.frame_published(1, frame_record(0), people()[:1])
-        for each in (motion_sender_listener, other):
+        for each in (listener, other):
             while not bones_in(list(messages(each.recv(65_536)))):
                 pass
         sender.session_ended(1)
-        while ("/VMC/Ext/OK", (0,)) not in list(messages(motion_sender_listener.recv(65_536))):
+        while ("/VMC/Ext/OK", (0,)) not in list(messages(listener.recv(65_536))):
             pass
         sender.close()
         assert not sender._thread.is_alive()
 
 
 def test_face_is_sent_by_the_names_of_avatars_and_becomes_neutral_when_unseen(
-    motion_sender_listener: socket.socket,
+    listener: socket.socket,
 ) -> None:
     skin = BodySkin.from_model(BodyModel.load())
-    sender, (first, unseen, _) = MotionSender([address_of(motion_sender_listener)], skin.skeleton), people()
+    sender, (first, unseen, _) = MotionSender([address_of(listener)], skin.skeleton), people()
     actions = {"jawOpen": 0.5, "eyeBlinkLeft": 1.0, "eyeBlinkRight": 0.75, "mouthSmileLeft": 1, "eyeLookOutRight": 0.5}
     face = activations(actions)[0].numpy()
     blends, eyes = [], []
     for person in (unseen, replace(first, body=replace(first.body, activations=face)), unseen):
         sender.frame_published(1, frame_record(0), [person])
         sender.send()
-        found = received(motion_sender_listener)
+        found = received(listener)
         eyes.append({name: pose for name, pose in bones_in(found).items() if name.endswith("Eye")})
         sent = (values for address, values in found if address == "/VMC/Ext/Blend/Val")
         blends.append({str(name): float(value) for name, value in sent})
@@ -517,10 +502,10 @@ def test_face_is_sent_by_the_names_of_avatars_and_becomes_neutral_when_unseen(
     assert eyes[2]["RightEye"][0].magnitude() < 1e-6
 
 
-def test_same_person_is_followed_until_out_of_sight(motion_sender_listener: socket.socket) -> None:
+def test_same_person_is_followed_until_out_of_sight(listener: socket.socket) -> None:
     now_s = 0.0
     skin = BodySkin.from_model(BodyModel.load())
-    sender = MotionSender([address_of(motion_sender_listener)], skin.skeleton, Clock(lambda: now_s, lambda: now_s))
+    sender = MotionSender([address_of(listener)], skin.skeleton, Clock(lambda: now_s, lambda: now_s))
 
     def shown(session: int, *identities: int) -> tuple[int, int] | None:
         everybody = [replace(person, labels=PersonLabels(identity, 1.0, {})) for identity in identities]
@@ -530,7 +515,7 @@ def test_same_person_is_followed_until_out_of_sight(motion_sender_listener: sock
     (person, *_) = people()
     assert shown(1) is None
     sender.send()
-    assert [values for address, values in received(motion_sender_listener) if address.endswith("OK")] == [(0,)]
+    assert [values for address, values in received(listener) if address.endswith("OK")] == [(0,)]
     assert shown(1, 5, 6) == (1, 5)
     assert shown(1, 6, 5) == shown(2, 9) == (1, 5)
     now_s = 1.9
@@ -542,9 +527,29 @@ def test_same_person_is_followed_until_out_of_sight(motion_sender_listener: sock
     sender.session_ended(1)
     sender.send()
     sender.close()
-    assert not bones_in(received(motion_sender_listener))
+    assert not bones_in(received(listener))
 
 
 def test_skeleton_that_is_none_of_a_humanoid() -> None:
     with pytest.raises(ValueError, match="the skeleton has no"):
         MotionSender([], SKELETON)
+
+
+def test_each_expression_follows_what_labels_say() -> None:
+    """Of every entry of the labels of faces, large and small, and of pairs of them."""
+    space, entries = ExpressionSpace.load(), ENTRIES.stop - ENTRIES.start
+    axes = 3.0 * torch.cat([torch.eye(entries), -torch.eye(entries)])  # standard deviations
+    labels = torch.zeros(len(axes) ** 2, LABEL_SIZE)
+    labels[:, ENTRIES] = (axes[:, None] + axes).reshape(-1, entries)
+    shown = [expressions(row) for row in space.activations(labels).numpy()]
+    largest = {name: max(row[name] for row in shown) for name in shown[0] if name not in PERFECT_SYNC}
+    assert len(largest) == 14
+    assert {name for name, most in largest.items() if most < 0.2} == set()
+    values = np.array([list(row.values()) for row in shown])
+    assert values.min() >= 0 and values.max() <= 1
+
+
+def test_both_lids_follow_their_eyes_alone_and_together() -> None:
+    for left, right in ((1.0, 1.0), (0.5, 0.5), (1.0, 0.0), (0.0, 0.75)):
+        shown = expressions(activations({"eyeBlinkLeft": left, "eyeBlinkRight": right})[0].numpy())
+        assert (shown["Blink_L"], shown["Blink_R"]) == (left, right)

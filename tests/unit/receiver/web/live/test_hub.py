@@ -2,6 +2,8 @@
 
 import json
 import struct
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
@@ -20,8 +22,8 @@ from receiver.web.live.hub import (
     QuantisedMesh,
     Watcher,
     frame_message,
+    picture_message,
     texture_coordinates_message,
-    texture_message,
     topology_message,
 )
 from tests.support.link.counting_codec import new_session
@@ -96,7 +98,7 @@ def test_texture_coordinates_lead_from_the_topology_to_the_corners() -> None:
 
 
 def test_texture_is_carried_as_it_is() -> None:
-    header, payload = read(texture_message(2, 5, b"\xff\xd8jpeg"))
+    header, payload = read(picture_message("texture", 2, b"\xff\xd8jpeg", person=5))
     assert (header["session"], header["person"], header["mime"]) == (2, 5, "image/jpeg")
     assert payload == b"\xff\xd8jpeg"
 
@@ -126,6 +128,16 @@ class Published:
         self.hub.frame_published(number, record, [person] * people)
 
 
+@contextmanager
+def watching() -> Iterator[tuple[Published, Watcher]]:
+    """Somebody who watches the only session."""
+    published = Published()
+    published.begin(1)
+    with published.hub.watcher() as watcher:
+        watcher.watch(1)
+        yield published, watcher
+
+
 def sequences(watcher: Watcher) -> list[tuple[int, int]]:
     """Session and sequence number of all frames that wait for a watcher."""
     taken = []
@@ -135,10 +147,7 @@ def sequences(watcher: Watcher) -> list[tuple[int, int]]:
 
 
 def test_frame_after_a_pause_is_not_shown_between_people_who_are_predicted() -> None:
-    published = Published()
-    published.begin(1)
-    with published.hub.watcher() as watcher:
-        watcher.watch(1)
+    with watching() as (published, watcher):
         published.frame(1, 0)
         published.hub.people_posed(1, [], 0.03)
         published.now_s += 5.0
@@ -152,10 +161,7 @@ def test_frame_after_a_pause_is_not_shown_between_people_who_are_predicted() -> 
 
 
 def test_frame_in_which_nobody_is_left_is_shown_at_once() -> None:
-    published = Published()
-    published.begin(1)
-    with published.hub.watcher() as watcher:
-        watcher.watch(1)
+    with watching() as (published, watcher):
         published.frame(1, 0)
         published.hub.people_posed(1, [], 0.03)
         assert sequences(watcher) == [(1, 0)]
@@ -184,7 +190,8 @@ def test_slow_watcher_gets_the_newest_frame_of_each_session_that_it_chose() -> N
     published = Published()
     for number in (1, 2):
         published.begin(number)
-    with published.hub.watcher() as everything, published.hub.watcher() as second:
+    watchers = (published.hub.watcher() for _ in range(3))
+    with next(watchers) as everything, next(watchers) as second, next(watchers) as undecided:
         everything.watch(None)
         second.watch(2)
         for sequence in range(3):
@@ -193,6 +200,7 @@ def test_slow_watcher_gets_the_newest_frame_of_each_session_that_it_chose() -> N
         assert sequences(everything) == [(1, 2), (2, 12)]
         assert [everything.take_skipped(), everything.take_skipped()] == [4, 0]
         assert sequences(second) == [(2, 12)]
+        assert sequences(undecided) == []
 
 
 def test_a_face_is_kept_for_as_long_as_it_is_shown() -> None:
@@ -206,26 +214,13 @@ def test_a_face_is_kept_for_as_long_as_it_is_shown() -> None:
 
 
 def test_nothing_of_a_deleted_session_stays_visible() -> None:
-    published = Published()
-    published.begin(1)
-    with published.hub.watcher() as watcher:
-        watcher.watch(1)
+    with watching() as (published, watcher):
         published.frame(1, 0)
         published.hub.session_ended(1)
         published.hub.session_deleted(1)
         assert sequences(watcher) == [] and published.hub.sessions == {}
         watcher.watch(1)
         assert sequences(watcher) == []
-
-
-def test_watcher_gets_nothing_before_it_has_chosen() -> None:
-    published = Published()
-    published.begin(1)
-    with published.hub.watcher() as watcher:
-        published.frame(1, 0)
-        assert sequences(watcher) == []
-        watcher.watch(1)
-        assert sequences(watcher) == [(1, 0)]
 
 
 def test_watcher_who_comes_late_begins_with_the_newest_frame() -> None:
@@ -280,10 +275,7 @@ def test_the_rate_is_that_of_the_last_two_seconds() -> None:
 
 
 def test_preview_goes_with_the_next_frame() -> None:
-    published = Published()
-    published.begin(1)
-    with published.hub.watcher() as watcher:
-        watcher.watch(1)
+    with watching() as (published, watcher):
         for number, kind in enumerate((TEXTURE, PREVIEW)):
             published.hub.blob_taken(1, Blob(kind, 0, b"a JPEG"))
             published.frame(1, number)

@@ -1,12 +1,17 @@
-"""Reads and checks uploaded clips and pictures, in the process of `decoder_process`.
+"""Reads and checks one upload, as a program: what `receiver.web.decoder` runs as a process of its own.
 
-Reads an uploaded picture, in the process of `decoder_process`: checked, turned upright, and coded again without
-anything but pixels and focal length.
+    python -m receiver.web.decoding < UPLOAD
 
-The process lives for one picture: nothing is imported that most of them do without.
+Stdin has `picture` or `clip`, a newline, and the picture or the path of the clip.  It writes a line of JSON, the facts
+or `{"refused": [status, detail]}`, and behind it the decoded pictures: upright, without anything but pixels and focal
+length.
 """
 
 import io
+import json
+import os
+import resource
+import sys
 from contextlib import suppress
 from itertools import pairwise
 from pathlib import Path
@@ -33,9 +38,15 @@ from common.imaging.pictures import (
     to_rgb,
     turned_upright,
 )
+from receiver.web.decoder import MAX_CLIP_S, MAX_PIXELS
 from receiver.web.places import Refused
-from receiver.web.uploads.limits import MAX_CLIP_S, MAX_FPS, MAX_PIXELS, check_size
 
+# For a picture of 50 million pixels; seconds of the processor.
+_ADDRESS_SPACE_BYTES, _CPU_S = 3_000_000_000, 30
+MAX_FPS = 60
+"""Frames a second of a clip."""
+# Pixels of a picture or frame; nobody can be found in less.
+_MIN_SIDE = 32
 _HEAD_BYTES = 12
 # From one frame to the next; a time that is further off, or behind, is damaged or begins again.
 _MOST_STEP_S = 5.0
@@ -45,6 +56,26 @@ _CONTAINERS = {"mov": ".mp4", "matroska": ".mkv"}
 _SUFFIXES = _CONTAINERS | {name: f".{name.lower()}" for name in ANIMATED}
 # A file may name others: none is opened.
 _OPTIONS = {"protocol_whitelist": "file"}
+
+
+def main() -> None:
+    """Decodes what stdin has, within its limits; raises whatever decoders raise."""
+    for limit, most in ((resource.RLIMIT_AS, _ADDRESS_SPACE_BYTES), (resource.RLIMIT_CPU, _CPU_S)):
+        with suppress(ValueError):  # macOS has no limit of the address space
+            # Where both limits are one, the kernel ends the process without saying which.
+            resource.setrlimit(limit, (most, most + 1))
+    kind, _, given = sys.stdin.buffer.read().partition(b"\n")
+    if not kind:  # the receiver has ended
+        return
+    content = b""
+    try:
+        if kind == b"picture":
+            facts, content = read_picture(given)
+        else:
+            facts = read_clip(os.fsdecode(given))
+    except Refused as error:
+        facts = {"refused": [error.status, error.detail]}
+    sys.stdout.buffer.write(json.dumps(facts).encode() + b"\n" + content)
 
 
 def read_clip(path: str) -> dict[str, Any]:
@@ -66,7 +97,7 @@ def read_clip(path: str) -> dict[str, Any]:
         raise Refused(422, _DAMAGED) from error
     if not frames:
         raise Refused(422, "the file has no video that can be decoded: export it again")
-    check_size("clip", width, height)
+    _check_size("clip", width, height)
     if seconds > MAX_CLIP_S:
         most = f"at most {MAX_CLIP_S:g} s are accepted"
         raise Refused(413, f"the clip is {seconds:.0f} s long, {most}: cut it")
@@ -113,7 +144,7 @@ def _animated(path: str, image_format: str) -> tuple[int, int, int, float]:
     durations_s = list[float]()
     with open_image(Path(path), (image_format,)) as image:
         width, height = image.size
-        check_size("clip", width, height)
+        _check_size("clip", width, height)
         if (text := excess(image)) is not None:
             raise Refused(413, f"the clip {text}")
         with suppress(Exception):  # the sender says how far it goes
@@ -173,12 +204,13 @@ def read_picture(content: bytes) -> tuple[dict[str, Any], bytes]:
 def _read(content: bytes, formats: tuple[str, ...]) -> tuple[dict[str, Any], bytes]:
     with PillowImage.open(io.BytesIO(content), formats=formats) as opened:
         width, height = opened.size
-        check_size("picture", width, height)
+        _check_size("picture", width, height)
         if max(width, height) > _MAX_RATIO * min(width, height):
             raise Refused(422, f"the picture has {width} × {height} pixels: cut out the people")
         pictures = picture_count(opened)
         orientation, equivalent_mm = orientation_of(opened), film_equivalent_mm(opened)
-        wanted = _reduced(width, height)
+        scale = min(1.0, _MAX_SIDE / max(width, height))
+        wanted = max(round(width * scale), 1), max(round(height * scale), 1)
         opened.draft(None, wanted)  # a JPEG is decoded at a half or a quarter where that is enough
         opened.load()
         image = to_rgb(opened)
@@ -193,10 +225,13 @@ def _read(content: bytes, formats: tuple[str, ...]) -> tuple[dict[str, Any], byt
     return facts, picture + _encoded(image, _SHOWN_QUALITY)
 
 
-def _reduced(width: int, height: int) -> tuple[int, int]:
-    """The size of a picture whose longer side is at most `_MAX_SIDE`."""
-    scale = min(1.0, _MAX_SIDE / max(width, height))
-    return max(round(width * scale), 1), max(round(height * scale), 1)
+def _check_size(noun: str, width: int, height: int) -> None:
+    """Raises Refused: 413 for a picture or frame with too many pixels, 422 with too few."""
+    size = f"the {noun} has {width} × {height} pixels"
+    if width * height > MAX_PIXELS:
+        raise Refused(413, f"{size}, at most {MAX_PIXELS / 1e6:g} million are accepted: shrink it")
+    if min(width, height) < _MIN_SIDE:
+        raise Refused(422, f"{size}: nobody can be found below {_MIN_SIDE}")
 
 
 def _encoded(image: PillowImage.Image, quality: int, equivalent_mm: int | None = None) -> bytes:
@@ -205,3 +240,7 @@ def _encoded(image: PillowImage.Image, quality: int, equivalent_mm: int | None =
     buffer = io.BytesIO()
     image.save(buffer, "JPEG", quality=quality, exif=b"" if equivalent_mm is None else exif_of_lens(equivalent_mm))
     return buffer.getvalue()
+
+
+if __name__ == "__main__":
+    main()

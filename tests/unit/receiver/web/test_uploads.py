@@ -5,9 +5,9 @@ import pytest
 from fastapi import Request
 from starlette.types import Message
 
+from receiver.web.guards import PACE_S
 from receiver.web.places import Refused
-from receiver.web.problems import PACE_S
-from receiver.web.uploads.uploads import UploadForm, read_form, shown_name
+from receiver.web.uploads import UploadForm, read_form, shown_name
 
 KIND = "multipart/form-data; boundary=b0undary"
 LIMIT = 100_000

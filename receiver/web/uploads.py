@@ -30,11 +30,11 @@ from common.text import printable
 from receiver.config import UploadConfig
 from receiver.web.accounts.store import Account, account_exists
 from receiver.web.database import Database
+from receiver.web.guards import LEAST_BYTES_PER_S, paced
 from receiver.web.library.service import Library
 from receiver.web.metrics import UploadOutcome
 from receiver.web.models import store
 from receiver.web.places import Places, RateLimits, Refused
-from receiver.web.problems import LEAST_BYTES_PER_S, paced
 
 # Boundaries and heads of the parts.
 _OVERHEAD_BYTES = 16_384
@@ -67,7 +67,7 @@ async def read_form(
     """Reads the file of a form, to a temporary file if it is large; close it.
 
     Args:
-        least_bytes_per_s: that the client has to reach now (`receiver.web.problems`).
+        least_bytes_per_s: that the client has to reach now (`receiver.web.guards`).
 
     Raises:
         Refused: 400 malformed, 408 too slow, 413 too large, 415 without a file.
@@ -339,7 +339,11 @@ class Uploads(ABC, Generic[T]):
                 await self.admit(account)
                 host = address_key(request.client and request.client.host)
                 kept.enter_context(self._places.take(account, host))
-                file = await self._received(request)
+                self._arriving += 1
+                try:
+                    file = await read_form(request, self.form, self._least_rate)
+                finally:
+                    self._arriving -= 1
                 with closing(file.file):
                     return self._start(await self.check(account, file, kept), kept.pop_all())
         except (Refused, ClientDisconnect) as error:
@@ -347,14 +351,6 @@ class Uploads(ABC, Generic[T]):
             refused = error if isinstance(error, Refused) else left
             self._count(_outcome(refused), time.perf_counter() - began_s)
             raise refused from error
-
-    async def _received(self, request: Request) -> UploadFile:
-        """The file of a request. Raises Refused or ClientDisconnect."""
-        self._arriving += 1
-        try:
-            return await read_form(request, self.form, self._least_rate)
-        finally:
-            self._arriving -= 1
 
     def _least_rate(self) -> float:
         """Bytes a second: when uploads that arrive take half of the places, slow ones make room."""

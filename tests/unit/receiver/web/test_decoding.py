@@ -1,8 +1,11 @@
 import io
 import math
+import signal
 import struct
+import subprocess
 import sys
 import zlib
+from collections.abc import Iterator
 from pathlib import Path
 
 import av
@@ -13,10 +16,10 @@ from PIL import Image as PillowImage
 
 from common.errors import SourceError
 from common.imaging.pictures import focal_length_px
+from receiver.web import decoder
+from receiver.web.decoder import CheckedClip, DecodedPicture, Decoder
+from receiver.web.decoding import read_clip, read_picture
 from receiver.web.places import Refused
-from receiver.web.uploads import decoder
-from receiver.web.uploads.decoder import CheckedClip, DecodedPicture, check_clip, decode_picture
-from receiver.web.uploads.decoding import read_clip, read_picture
 from sender.capture.open import open_source
 from tests.support.pictures import fake_pictures
 from tests.support.pictures.fake_pictures import picture
@@ -26,18 +29,28 @@ from tests.unit.sender.capture.test_video import cut, moving
 
 
 @pytest.fixture
+def decodes() -> Iterator[Decoder]:
+    decoder = Decoder()
+    yield decoder
+    decoder.close()
+
+
+@pytest.fixture
 def clip(tmp_path: Path) -> Path:
     return write_clip(tmp_path / "clip.mp4")
 
 
-def test_clip_is_measured_in_a_process_of_its_own(clip: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_clip_is_measured_in_a_process_of_its_own(
+    decodes: Decoder, clip: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.chdir(clip.parent)
     Path("json.py").write_text("raise SystemExit('a module of the folder where the receiver was started')")
+    decodes.prepare()
     clip = Path(clip.name)
-    assert check_clip(clip) == CheckedClip(".mp4", FRAMES)
+    assert decodes.clip(clip) == CheckedClip(".mp4", FRAMES)
     clip.write_bytes(b"#EXTM3U\n#EXTINF:1,\nfile:///etc/passwd\n")
     with pytest.raises(Refused, match="MP4") as refused:
-        check_clip(clip)
+        decodes.clip(clip)
     assert refused.value.status == 415
 
 
@@ -76,13 +89,12 @@ def test_time_that_is_damaged_makes_no_clip_too_long(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("limit", "value", "words"),
     [
-        ("decoding.MAX_CLIP_S", 0.1, "cut it"),
-        ("limits.MAX_PIXELS", 1000, "pixels"),
-        ("decoding.MAX_FPS", 1, "frames a second"),
+        ("MAX_CLIP_S", 0.1, "cut it"),
+        ("MAX_FPS", 1, "frames a second"),
     ],
 )
 def test_limits_are_said(clip: Path, monkeypatch: pytest.MonkeyPatch, limit: str, value: float, words: str) -> None:
-    monkeypatch.setattr(f"receiver.web.uploads.{limit}", value)
+    monkeypatch.setattr(f"receiver.web.decoding.{limit}", value)
     with pytest.raises(Refused, match=words) as refused:
         read_clip(str(clip))
     assert refused.value.status == 413
@@ -125,7 +137,7 @@ def test_small_file_with_many_large_frames_is_refused_by_its_head(
     monkeypatch.setattr("common.imaging.pictures._MOST_PIXELS", 4 * width * height)
     assert read_clip(str(path))["frames"] == 4
     monkeypatch.setattr("common.imaging.pictures._MOST_PIXELS", 4 * width * height - 1)
-    monkeypatch.setattr("receiver.web.uploads.decoding.animation", None)
+    monkeypatch.setattr("receiver.web.decoding.animation", None)
     with pytest.raises(Refused, match=f"has 4 frames of {width} × {height} pixels; at most") as refused:
         read_clip(str(path))
     assert refused.value.status == 413
@@ -133,13 +145,13 @@ def test_small_file_with_many_large_frames_is_refused_by_its_head(
         open_source(str(path))
 
 
-def test_frames_of_a_few_bytes_add_up(tmp_path: Path) -> None:
+def test_frames_of_a_few_bytes_add_up(decodes: Decoder, tmp_path: Path) -> None:
     path = moving(tmp_path / "a.gif", 40 * (100,), pictures=40)
     content = bytearray(path.read_bytes())
     content[6:10] = 2 * (7000).to_bytes(2, "little")
     path.write_bytes(content)
     with pytest.raises(Refused, match="the clip has 40 frames of 7000 × 7000 pixels"):
-        check_clip(path)
+        decodes.clip(path)
 
 
 HEIC = Path(fake_pictures.__file__).with_name("red_blue.heic")
@@ -149,8 +161,8 @@ RED, BLUE, WHITE = (250, 10, 10), (10, 10, 250), (255, 255, 255)
 def check(content: bytes) -> DecodedPicture:
     """What the process of the decoder reads, without the process."""
     facts, pictures = read_picture(content)
-    size = facts["content_bytes"]
-    return DecodedPicture(pictures[:size], pictures[size:], facts["width"], facts["height"], facts["pictures"])
+    size = facts.pop("content_bytes")
+    return DecodedPicture(pictures[:size], pictures[size:], **facts)
 
 
 def refusal(content: bytes) -> Refused:
@@ -351,15 +363,17 @@ def test_compressed_text_bomb_is_refused() -> None:
     assert refused.status == 422
 
 
-def test_picture_is_decoded_in_a_process_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_picture_is_decoded_in_a_process_of_its_own(decodes: Decoder, monkeypatch: pytest.MonkeyPatch) -> None:
     content = HEIC.read_bytes()
-    assert decode_picture(content) == check(content)
+    assert decodes.picture(content) == check(content)
     with pytest.raises(Refused, match="no picture") as refused:
-        decode_picture(b"hello")
+        decodes.picture(b"hello")
     assert refused.value.status == 415
+    decodes.close()
     monkeypatch.setattr(decoder, "_WALL_S", 0.001)
+    monkeypatch.setattr(decoder, "own_program", lambda _: (sys.executable, "-c", "import time; time.sleep(600)"))
     with pytest.raises(Refused, match="too long to decode"):
-        decode_picture(content)
+        decodes.picture(content)
 
 
 @pytest.mark.parametrize(
@@ -367,18 +381,43 @@ def test_picture_is_decoded_in_a_process_of_its_own(monkeypatch: pytest.MonkeyPa
     [("import av.nothing", 503, "receiver cannot decode"), ("import os; os.abort()", 422, "picture is damaged")],
 )
 def test_decoder_that_fails_blames_no_file(
-    monkeypatch: pytest.MonkeyPatch, program: str, status: int, words: str
+    decodes: Decoder, monkeypatch: pytest.MonkeyPatch, program: str, status: int, words: str
 ) -> None:
     monkeypatch.setattr(decoder, "own_program", lambda _: (sys.executable, "-c", program))
     with pytest.raises(Refused, match=words) as refused:
-        decode_picture(b"hello")
+        decodes.picture(b"hello")
     assert refused.value.status == status
 
 
-def test_decoder_gets_no_more_memory_than_a_picture_needs() -> None:
-    """A GIF whose first frame is larger than its screen: the decoder believes the frame."""
+def test_decoder_gets_no_more_memory_than_a_picture_needs(decodes: Decoder, monkeypatch: pytest.MonkeyPatch) -> None:
+    needs = "import receiver.web.decoding as it; it._read = lambda *_: bytearray(4_000_000_000); it.main()"
+    monkeypatch.setattr(decoder, "own_program", lambda _: (sys.executable, "-c", needs))
+    with pytest.raises(Refused, match="takes too much memory"):
+        decodes.picture(picture())
+
+
+def test_frame_that_is_larger_than_its_picture_is_refused() -> None:
     content = picture(picture_format="GIF")
     at = content.index(b"\x2c\0\0\0\0")
-    with pytest.raises(Refused) as refused:
-        decode_picture(content[: at + 5] + struct.pack("<HH", 65_000, 65_000) + content[at + 9 :])
-    assert refused.value.status in (413, 422)
+    assert refusal(content[: at + 5] + struct.pack("<HH", 65_000, 65_000) + content[at + 9 :]).status == 413
+
+
+def test_process_of_the_next_upload_waits_and_is_used_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    started, real, decodes, content = list[subprocess.Popen[bytes]](), decoder._started, Decoder(), picture()
+
+    def start() -> subprocess.Popen[bytes]:
+        started.append(real())
+        return started[-1]
+
+    monkeypatch.setattr(decoder, "_started", start)
+    decodes.prepare()
+    decodes.prepare()
+    assert len(started) == 1
+    started[0].kill()
+    started[0].wait()
+    for count in (3, 4):
+        assert decodes.picture(content).width == 64
+        assert len(started) == count and [each.poll() is None for each in started[-2:]] == [False, True]
+    decodes.close()
+    decodes.prepare()
+    assert len(started) == 4 and started[-1].returncode == -signal.SIGKILL

@@ -4,9 +4,9 @@ from pathlib import Path
 import pytest
 
 from common.io.addresses import Address
-from receiver import reachability
+from receiver import ports
 from receiver.config import SecurityConfig
-from receiver.reachability import host_names, reached_as, startup_line
+from receiver.ports import host_names, reached_as, startup_line
 from tests.support.link.certificate_authority import Authority
 
 PEM = Path("receiver.pem")
@@ -15,7 +15,7 @@ TLS = SecurityConfig(tls_cert=PEM, tls_key=PEM)
 
 @pytest.fixture(autouse=True)
 def fixed_names(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(reachability, "host_names", lambda: ["192.168.1.7", "studio"])
+    monkeypatch.setattr(ports, "host_names", lambda: ["192.168.1.7", "studio"])
 
 
 def test_loopback_names_the_flags_for_other_machines() -> None:
