@@ -17,6 +17,7 @@ from scipy.spatial import cKDTree
 from common.arrays import FloatArray
 from common.synthetic.assets.appearance import (
     BOTTOM,
+    ENDLESS,
     HAIR,
     INNER,
     PATTERNS,
@@ -26,7 +27,6 @@ from common.synthetic.assets.appearance import (
     fabric_colour,
 )
 from common.synthetic.assets.garments import (
-    ENDLESS,
     Canvas,
     Garment,
     Kind,
@@ -136,7 +136,6 @@ def _brim(skin: SkinBasis, rng: Generator, shell: Garment, width: float, half_an
 Kinds = Mapping[str, frozenset[str]]
 """Attribute → the values that are compatible with what a person wears."""
 
-_NOWHERE = -99.0
 # Whole sleeves and trousers end beyond the first of these, and most of them beyond the second: at wrist and ankle.
 _LONG_SLEEVE, _LONG_LEG = (1.55, 1.85, 2.0), (1.6, 1.93, 2.05)
 _WHOLE = 0.9
@@ -409,5 +408,5 @@ def _fabric(rng: Generator, painted: Appearance, material: int, wrinkles: float 
     finish[[TOP, BOTTOM, INNER], 1] = rng.uniform(0.4, 2.0) * wrinkles
     if np.array_equal(base[material], painted.base_colour[SKIN]):
         base[material] = [*fabric_colour(rng), 0]
-    top_hem = _NOWHERE if material == TOP else ENDLESS
+    top_hem = -ENDLESS if material == TOP else ENDLESS
     return replace(fabric, finish=finish, base_colour=base, borders=replace(fabric.borders, top_hem=top_hem))
