@@ -33,6 +33,9 @@ _HAIR_COLOURS = np.array(
 _HAIR_SHARES = np.array([0.28, 0.22, 0.16, 0.1, 0.07, 0.06, 0.03, 0.05, 0.03], np.float32)
 
 
+_IRISES = np.array([[0.12, 0.07, 0.04], [0.2, 0.13, 0.07], [0.3, 0.4, 0.5], [0.3, 0.38, 0.25]], np.float32)
+
+
 @dataclass(frozen=True)
 class Borders:
     """Borders between painted garments, in the coordinates of `Canvas.limb`, in the order of the shader's `border`.
@@ -183,11 +186,16 @@ def sample_appearance(rng: Generator) -> Appearance:
     base[[SHOES, SOCKS, GLOVES], 3] = 0
     borders = _dress(rng, base, second)
     borders = _hair_style(rng, borders, base, finish)
-    _loosen(rng, finish)
-    return Appearance(
-        base, second, direction, finish, borders, _iris(rng), _lips(rng, skin), rng.random(),
-        rng.normal(0, 0.25, 4).astype(np.float32),
-    )  # fmt: skip
+    if rng.random() >= 0.5:
+        # Half of the people have loose clothes, up to 30 mm off the body.
+        finish[[TOP, INNER], 2] = rng.uniform(0, 0.03)
+        finish[BOTTOM, 2] = rng.uniform(0, 0.026)
+        finish[SHOES, 2] = rng.uniform(0, 0.012)
+    iris = _IRISES[rng.choice(len(_IRISES), p=[0.5, 0.25, 0.15, 0.1])]
+    red = np.array([0.72, 0.28, 0.28] if rng.random() < 0.6 else [0.8, 0.1, 0.16], np.float32)
+    lips = np.asarray(skin * 0.6 + red * 0.4 * skin.mean() / 0.6, np.float32).clip(0, 1)
+    folds = rng.random(), rng.normal(0, 0.25, 4).astype(np.float32)
+    return Appearance(base, second, direction, finish, borders, iris, lips, *folds)
 
 
 def _skin(rng: Generator) -> FloatArray:
@@ -201,16 +209,6 @@ def _hair(rng: Generator) -> FloatArray:
         return fabric_colour(rng)
     tone = _HAIR_COLOURS[rng.choice(len(_HAIR_COLOURS), p=_HAIR_SHARES / _HAIR_SHARES.sum())] / 255
     return np.asarray(np.clip(tone * rng.uniform(0.7, 1.3) + rng.normal(0, 0.012, 3), 0, 1), np.float32)
-
-
-def _iris(rng: Generator) -> FloatArray:
-    colours = np.array([[0.12, 0.07, 0.04], [0.2, 0.13, 0.07], [0.3, 0.4, 0.5], [0.3, 0.38, 0.25]], np.float32)
-    return np.asarray(colours[rng.choice(4, p=[0.5, 0.25, 0.15, 0.1])], np.float32)
-
-
-def _lips(rng: Generator, skin: FloatArray) -> FloatArray:
-    red = np.array([0.72, 0.28, 0.28], np.float32) if rng.random() < 0.6 else np.array([0.8, 0.1, 0.16], np.float32)
-    return np.asarray(skin * 0.6 + red * 0.4 * skin.mean() / 0.6, np.float32).clip(0, 1)
 
 
 def _dress(rng: Generator, base: FloatArray, second: FloatArray) -> Borders:
@@ -280,12 +278,3 @@ def _hair_style(rng: Generator, borders: Borders, base: FloatArray, finish: Floa
         hair_back=rng.uniform(0.0, 0.06),
         beard=0.0,
     )
-
-
-def _loosen(rng: Generator, finish: FloatArray) -> None:
-    """Gives half of the people loose clothes, up to 35 mm off the body."""
-    if rng.random() < 0.5:
-        return
-    finish[[TOP, INNER], 2] = rng.uniform(0, 0.03)
-    finish[BOTTOM, 2] = rng.uniform(0, 0.026)
-    finish[SHOES, 2] = rng.uniform(0, 0.012)

@@ -6,7 +6,8 @@ limb coordinates; shape, pose and paint then work as for the original.
 Shapes: V vertices of the body, N of a garment, F triangles, S = 52 bones; 11 rows of the shape space.
 """
 
-from dataclasses import dataclass, replace
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from typing import Self
 
@@ -141,10 +142,12 @@ class Outfit:
     Args:
         body: appearance of the body itself: skin, and painted clothes in place of garments that are not worn.
         garments: garments, each with its appearance.
+        kinds: attribute → the values that are compatible with what the person wears; empty if painted.
     """
 
     body: Appearance
     garments: tuple[tuple[Garment, Appearance], ...]
+    kinds: Mapping[str, frozenset[str]] = field(default_factory=dict)
 
 
 def undressed(painted: Appearance) -> Appearance:

@@ -1,14 +1,12 @@
 """Poses of people who are rendered: recorded and invented ones, within the limits of joints.
 
+The package's table has diverse poses of subjects 1 to 7 of CMU, of DeepMimic and of MakeHuman, and some contiguous
+clips, retargeted to the body's joints.  Label space, codec tables and networks were made of it.
+
 Limits apply to the components of a joint's rotation vector in the joint's own axes.  For elbows and wrists these are
-bone, hinge and their cross product (`reference_skeleton.bone_frame`); for all other joints they are the body's axes, in
+bone, hinge and their cross product (`retarget.bone_frame`); for all other joints they are the body's axes, in
 which a positive rotation about x bends trunk and head forward, swings a leg back and flexes a knee.  The tables are for
 the left side; the right side is mirrored.
-
-The package's table of captured poses and clips, retargeted to the body's joints (`common.synthetic.motion.windows`).
-
-Label space, codec tables and networks were made of it.  It has diverse poses of subjects 1 to 7 of CMU, of DeepMimic
-and of MakeHuman, and some contiguous clips.
 """
 
 from dataclasses import dataclass

@@ -20,7 +20,7 @@ from common.synthetic.assets.appearance import Light, sample_appearance, sample_
 from common.synthetic.assets.garments import Canvas, Outfit, PosedSkeleton
 from common.synthetic.assets.wardrobe import Wardrobe
 from common.synthetic.dataset import WIDE, DatasetPreset, Split, check_seed, identity_rows
-from common.synthetic.kinds import KindOutfit, KindSampler
+from common.synthetic.kinds import KindSampler
 from common.synthetic.motion.poses import PoseBatch, PoseSampler
 from common.synthetic.renderer import Figure, Renderer, Rendering, View, WornGarment
 from common.synthetic.scene.backgrounds import BackgroundBank, colour, degrade
@@ -465,7 +465,7 @@ class SceneMaker:
         if kind == WHOLE:
             layers.append(layer)
         truth = _half_resolution_truth(rendering, mask, float(posed.framing.translation[index, 2]))
-        kinds = {"kinds": possible(outfit.kinds)} if isinstance(outfit, KindOutfit) else {}
+        kinds = {"kinds": possible(outfit.kinds)} if outfit.kinds else {}
         return {
             "image": degrade(rng, image),
             "mask": mask,
