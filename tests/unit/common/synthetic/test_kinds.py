@@ -25,6 +25,7 @@ def test_every_value_occurs_and_is_known(outfits: list[Outfit]) -> None:
         assert seen == set(values), name
     for outfit in outfits:
         assert (possible(outfit.kinds) > 0).all()
+        assert outfit.kinds["layer"] != {"none"} or outfit.kinds["sleeve"] == {"bare"}
 
 
 def test_garments_end_where_the_kind_says(outfits: list[Outfit]) -> None:

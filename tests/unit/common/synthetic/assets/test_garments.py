@@ -44,6 +44,12 @@ def test_rest_is_the_mean_body_after_alteration_and_the_default_changes_nothing(
     np.testing.assert_allclose(altered.rest_vertices(np.zeros(10, np.float32)), altered.rest, atol=1e-5)
 
 
+def test_made_suit_hides_the_skin_beneath_and_no_other(wardrobe: Wardrobe) -> None:
+    regions = np.unique(wardrobe.canvas.region[wardrobe.suit.covered])
+    assert not {REGION_INDEX[name] for name in ("face", "hand.L", "foot.R")} & set(regions)
+    assert {REGION_INDEX[name] for name in ("chest", "hips", "thigh.L", "forearm.R")} <= set(regions)
+
+
 def test_loose_garment_is_larger(wardrobe: Wardrobe, suit: Garment) -> None:
     loose = tailor(suit, wardrobe.canvas, Tailoring(loose_m=0.02))
     assert area(loose) > 1.05 * area(suit)
