@@ -47,7 +47,7 @@ GROUPS: tuple[LabelGroup, ...] = (
     LabelGroup("hands", 10, fast=True),
     # Colours of the body regions (`common.body.anatomy.REGIONS`).
     LabelGroup("appearance", 24, fast=False),
-    # Clothes, hair and shoes, which no sender sends now: displacement of the skin (`common.body.surface_space`).
+    # Clothes, hair and shoes, which no sender sends now: displacement of the skin (`common.body.label_space`).
     LabelGroup("surface", 24, fast=False),
     # Jaw, cheeks, nose and eyes, beyond those of `shape` (`common.body.model`).
     LabelGroup("head_shape", 16, fast=False),

@@ -8,6 +8,7 @@ entry has unit variance.  The fingers of a hand are added to what its curls give
 Shapes: B people, R regions; labels in the order of `common.labels.group_slices`.
 """
 
+from dataclasses import dataclass
 from typing import Self
 
 import torch
@@ -16,7 +17,14 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from common.body.anatomy import FINGER_BONES, JOINT_INDEX, LABEL_SPACE_FILE, MIRROR_TURN_SIGNS, REGIONS
+from common.body.anatomy import (
+    FINGER_BONES,
+    JOINT_INDEX,
+    LABEL_SPACE_FILE,
+    MIRROR_TURN_SIGNS,
+    REGIONS,
+    SURFACE_SPACE_FILE,
+)
 from common.body.faces import load_expression_tensors
 from common.body.model import (
     BodyModel,
@@ -27,7 +35,7 @@ from common.body.model import (
     rotation_6d_to_matrix,
 )
 from common.errors import WeightsError
-from common.labels import LABEL_SIZE, ROTATION_SCALE, group_slices
+from common.labels import GROUP_BY_NAME, LABEL_SIZE, ROTATION_SCALE, group_slices
 
 GROUP_JOINTS: dict[str, tuple[str, ...]] = {
     "torso": ("spine05", "spine04", "spine03", "spine02", "spine01"),
@@ -207,3 +215,38 @@ def decode_root(entries: Tensor) -> tuple[Tensor, Tensor]:
     x, y, log_depth = (column * scale + mean for column, scale, mean in columns)
     depth = log_depth.clamp(-3.0, 6.0).exp()
     return decode_orientation(entries), torch.stack([x * depth, y * depth, depth], dim=-1)
+
+
+@dataclass(frozen=True, eq=False)
+class SurfaceSpace:
+    """The label group `surface`: what people wear, as displacements of the template (V' = 13,348), from coarse to fine.
+
+    A field moves each vertex of the template (`common.body.template`) from the skin to the outermost layer of clothes
+    and hair, in the rest pose.  Fields are projected onto their principal components over sampled outfits, in a metric
+    that weighs a vertex by its area.  Every entry has unit variance, and zero is the average of what people wear.
+
+    No sender sends the group any more.  The average remains, and the importance table has what an entry moves.
+
+    Args:
+        mean: (V', 3) average displacement, metres.
+        basis: (24, V', 3) displacement per standard deviation of each entry, metres.
+    """
+
+    mean: Tensor
+    basis: Tensor
+
+    @classmethod
+    def load(cls) -> Self:
+        """The surface space of the package. Raises WeightsError if the file is missing or unreadable."""
+        try:
+            stored = load_file(SURFACE_SPACE_FILE)
+            mean, basis = stored["mean"].float(), stored["basis"].float()
+            if basis.shape != (GROUP_BY_NAME["surface"].size, *mean.shape):
+                raise ValueError(f"shapes {tuple(mean.shape)}, {tuple(basis.shape)}")
+            return cls(mean, basis)
+        except (OSError, ValueError, SafetensorError, RuntimeError, KeyError) as error:
+            raise WeightsError(f"{SURFACE_SPACE_FILE.name} is missing or unreadable; reinstall bodywire") from error
+
+    def decode(self, surface: Tensor) -> Tensor:
+        """(B, V', 3) displacements in metres of entries (B, 24)."""
+        return self.mean + (surface @ self.basis.flatten(1)).reshape(len(surface), *self.mean.shape)

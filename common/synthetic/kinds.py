@@ -1,14 +1,13 @@
-"""Outfits of known kinds: garments of the wardrobe in sizes and colours, and headwear made to measure.
+"""Samples outfits of known kinds: garments of the wardrobe in sizes and colours, and headwear made to measure.
+
+Each value that `common.wears` names occurs often enough to learn it.  A kind is a set of values: the length of a sleeve
+between two values is compatible with both.
 
 Shapes: V vertices of the body, N of a garment; heights on the head are −1 at the crown and 1 at the chin.
-
-Samples outfits of known kinds: what `common.wears` names, each value often enough to learn it.
-
-A kind is a set of values: the length of a sleeve between two values is compatible with both.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import numpy as np
 from numpy.random import Generator
@@ -17,6 +16,7 @@ from scipy.spatial import cKDTree
 from common.arrays import FloatArray
 from common.synthetic.assets.appearance import (
     BOTTOM,
+    ENDLESS,
     HAIR,
     INNER,
     PATTERNS,
@@ -26,7 +26,6 @@ from common.synthetic.assets.appearance import (
     fabric_colour,
 )
 from common.synthetic.assets.garments import (
-    ENDLESS,
     Canvas,
     Garment,
     Kind,
@@ -133,14 +132,11 @@ def _brim(skin: SkinBasis, rng: Generator, shell: Garment, width: float, half_an
     return fastened(skin, "made_brim", Kind.HAT, np.full(len(rest), nearest), rest, faces)
 
 
-Kinds = Mapping[str, frozenset[str]]
-"""Attribute → the values that are compatible with what a person wears."""
-
-_NOWHERE = -99.0
 # Whole sleeves and trousers end beyond the first of these, and most of them beyond the second: at wrist and ankle.
 _LONG_SLEEVE, _LONG_LEG = (1.55, 1.85, 2.0), (1.6, 1.93, 2.05)
 _WHOLE = 0.9
 _LAYERS = {"top": 0.42, "jacket": 0.21, "coat": 0.09, "vest": 0.07, "dress": 0.11, "robe": 0.03, "none": 0.07}
+_SLEEVE_OF_LAYER = {"none": "bare", "vest": "sleeveless", "coat": "long", "robe": "long"}
 _SLEEVES = {"bare": 0.1, "sleeveless": 0.24, "short": 0.34, "long": 0.32}
 _BOTTOMS = {"trousers": 0.4, "knee": 0.16, "shorts": 0.19, "skirt_short": 0.11, "skirt_long": 0.08, "brief": 0.06}
 _HAIR = {"bald": 0.1, "short": 0.36, "medium": 0.18, "long": 0.18, "tied": 0.18}
@@ -164,13 +160,6 @@ _LONG_HAIR = {"long": ("long01",), "tied": ("ponytail01", "braid01"), "medium": 
 Piece = tuple[Garment, Appearance]
 
 
-@dataclass(frozen=True, eq=False)
-class KindOutfit(Outfit):
-    """An outfit, and what it is."""
-
-    kinds: Kinds
-
-
 class KindSampler:
     """Draws outfits of all kinds, from the wardrobe and from garments made to measure."""
 
@@ -178,8 +167,8 @@ class KindSampler:
         self._wardrobe = wardrobe
         self._hair = {garment.name: garment for garment in wardrobe.garments[Kind.HAIR]}
 
-    def sample(self, rng: Generator, painted: Appearance) -> KindOutfit:
-        """One outfit.
+    def sample(self, rng: Generator, painted: Appearance) -> Outfit:
+        """One outfit, with its kinds.
 
         Args:
             painted: the same person in painted clothes, which gives skin tone, hair colour and fabrics.
@@ -187,7 +176,10 @@ class KindSampler:
         layer, bottom = _drawn(rng, _LAYERS), _drawn(rng, _BOTTOMS)
         if layer in ("dress", "robe"):
             bottom = "skirt_long" if layer == "robe" or rng.random() < 0.35 else "skirt_short"
-        sleeve = _sleeve(rng, layer)
+        if layer == "jacket":
+            sleeve = "long" if rng.random() < 0.9 else "short"
+        else:
+            sleeve = _SLEEVE_OF_LAYER.get(layer) or _drawn(rng, _SLEEVES)
         fits = _drawn(rng, _FITS), _drawn(rng, _FITS)
         body = undressed(painted)
         pieces: list[Piece] = []
@@ -205,11 +197,11 @@ class KindSampler:
             "sleeve": frozenset({sleeve}),
             "layer": frozenset({layer}),
             "bottom": frozenset({bottom}),
-            "top_fit": _fit(fits[0], known=layer not in ("none", "robe", "coat") and bool(above)),
-            "bottom_fit": _fit(fits[1], known=layer not in ("coat", "robe") and bottom != "brief"),
+            "top_fit": frozenset({fits[0]} if layer not in ("none", "robe", "coat") and above else _FITS),
+            "bottom_fit": frozenset({fits[1]} if layer not in ("coat", "robe") and bottom != "brief" else _FITS),
             "shoes": frozenset({shoes}),
         }
-        return KindOutfit(body, tuple(pieces + worn + head), kinds)
+        return Outfit(body, tuple(pieces + worn + head), kinds)
 
     def _above(
         self,
@@ -226,12 +218,9 @@ class KindSampler:
             return [], body
         if sleeve == "bare":
             # A tube top, painted: cloth of the torso below the arms.
-            level = rng.uniform(0.55, 0.75)
-            top = replace(painted.borders, sleeve_end=-1.0, neckline=level, neckline_depth=0.0, jacket_gap=0.0)
+            borders = replace(body.borders, sleeve_end=-1.0, neckline=rng.uniform(0.55, 0.75), neckline_depth=0.0)
             hem = 0.1 if layer == "dress" or rng.random() < 0.5 else rng.uniform(0.3, 0.45)
-            borders = replace(body.borders, **{name: getattr(top, name) for name in ("sleeve_end", "neckline")})
-            borders = replace(borders, neckline_depth=0.0, top_hem=hem, jacket_gap=0.0, top_leg_end=0.0)
-            return [], replace(body, borders=borders)
+            return [], replace(body, borders=replace(borders, top_hem=hem, jacket_gap=0.0, top_leg_end=0.0))
         low, high = _LOOSE_M[fit]
         open_share = {"jacket": 0.6, "vest": 0.5, "coat": 0.5, "robe": 0.1}.get(layer, 0.03)
         opening = rng.uniform(0.01, 0.07) if rng.random() < open_share else 0.0
@@ -381,22 +370,6 @@ def _end(rng: Generator, ends: tuple[float, float], long: tuple[float, float, fl
     return float(rng.uniform(*(long[1:] if rng.random() < _WHOLE else long[:2])))
 
 
-def _sleeve(rng: Generator, layer: str) -> str:
-    if layer == "none":
-        return "bare"
-    if layer == "vest":
-        return "sleeveless"
-    if layer in ("coat", "robe"):
-        return "long"
-    if layer == "jacket":
-        return "long" if rng.random() < 0.9 else "short"
-    return _drawn(rng, _SLEEVES)
-
-
-def _fit(value: str, *, known: bool) -> frozenset[str]:
-    return frozenset({value} if known else _FITS)
-
-
 def _drawn(rng: Generator, shares: Mapping[str, float]) -> str:
     weights = np.array(list(shares.values()))
     return list(shares)[int(rng.choice(len(weights), p=weights / weights.sum()))]
@@ -409,5 +382,5 @@ def _fabric(rng: Generator, painted: Appearance, material: int, wrinkles: float 
     finish[[TOP, BOTTOM, INNER], 1] = rng.uniform(0.4, 2.0) * wrinkles
     if np.array_equal(base[material], painted.base_colour[SKIN]):
         base[material] = [*fabric_colour(rng), 0]
-    top_hem = _NOWHERE if material == TOP else ENDLESS
+    top_hem = -ENDLESS if material == TOP else ENDLESS
     return replace(fabric, finish=finish, base_colour=base, borders=replace(fabric.borders, top_hem=top_hem))

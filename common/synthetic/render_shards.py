@@ -1,6 +1,4 @@
-"""Renders data sets, in shards that go on where they were interrupted, and reads them memory-mapped.
-
-Renders a data set of synthetic people with ground truth, as shards of NumPy arrays.
+"""Renders a data set of synthetic people with ground truth, as shards of NumPy arrays.
 
 A data set is a folder of shards `<split>-<number>/`, each with one `.npy` file per field of
 `common.synthetic.scene.scene.CROP_FIELDS`.  A shard is written atomically and an existing one is kept, so an
@@ -99,14 +97,10 @@ class CropDataset:
 
 def _open(shard: Path) -> Batch:
     try:
-        return {name: np.load(shard / f"{name}.npy", mmap_mode="r") for name in _fields(shard)}
+        here = [name for name in CROP_FIELDS if name in REQUIRED_FIELDS or (shard / f"{name}.npy").exists()]
+        return {name: np.load(shard / f"{name}.npy", mmap_mode="r") for name in here}
     except (OSError, ValueError) as error:
         raise SourceError(f"{shard} is not a complete shard ({error}); delete it and render it again") from error
-
-
-def _fields(shard: Path) -> list[str]:
-    """The required fields, and the optional ones that a shard has."""
-    return [name for name in CROP_FIELDS if name in REQUIRED_FIELDS or (shard / f"{name}.npy").exists()]
 
 
 BATCH = 64
@@ -159,15 +153,13 @@ class Task:
 def render_shard(task: Task) -> int:
     """Renders one shard, and gives the number of its images."""
     # Imported in the worker only: the parent needs neither torch nor OpenGL.
-    from common.synthetic.scene.scene import Crops, scene_maker
+    from common.synthetic.scene.scene import scene_maker
 
     seeds = task.batch_seeds()
     backgrounds = min(_MAX_BACKGROUNDS, max(8, task.count // 4))
     scenes = scene_maker(task.split, np.random.default_rng([seeds[0], 1]), backgrounds, task.preset)
-    batches: list[Crops] = []
-    for index, seed in enumerate(seeds):
-        count = min(BATCH, task.count - index * BATCH)
-        batches.append(scenes.make(seed, count, task.size))
+    counts = [min(BATCH, task.count - start) for start in range(0, task.count, BATCH)]
+    batches = [scenes.make(seed, count, task.size) for seed, count in zip(seeds, counts, strict=True)]
     unfinished = task.directory.with_name(f".{task.directory.name}.unfinished")
     shutil.rmtree(unfinished, ignore_errors=True)
     unfinished.mkdir(parents=True)

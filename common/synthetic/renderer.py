@@ -50,7 +50,8 @@ class MeshBuffers:
 
     def draw(self, vertices: FloatArray, faces: BoolArray | None = None) -> None:
         """Draws the mesh, or only the triangles that `faces` (F,) selects."""
-        self._write(vertices)
+        attributes = np.hstack([vertices, self._normals(vertices)])
+        self._dynamic.write(attributes.astype(np.float32, copy=False).tobytes())
         if faces is None and self._all_faces:
             self._mesh.render()
             return
@@ -63,10 +64,6 @@ class MeshBuffers:
         """Frees the buffers."""
         for resource in self._resources:
             resource.release()
-
-    def _write(self, vertices: FloatArray) -> None:
-        attributes = np.hstack([vertices, self._normals(vertices)])
-        self._dynamic.write(attributes.astype(np.float32, copy=False).tobytes())
 
 
 def folds(rest: FloatArray) -> FloatArray:
@@ -338,7 +335,7 @@ class Renderer:
         self.context = create_context()
         self.canvas = canvas
         self._program = self.context.program(vertex_shader=VERTEX, fragment_shader=FRAGMENT)
-        self._body = self._buffers(canvas)
+        self._body = MeshBuffers(self.context, self._program, canvas)
         self._garments: dict[Garment, MeshBuffers] = {}
         self._targets: dict[tuple[int, int], moderngl.Framebuffer] = {}
 
@@ -360,25 +357,21 @@ class Renderer:
     def _draw(self, figure: Figure) -> None:
         self.context.enable(moderngl.CULL_FACE)
         set_uniforms(self._program, appearance_uniforms(figure.appearance, self.canvas))
-        self._body.draw(figure.vertices, self._bare(figure) if figure.worn else None)
+        garments = [worn.garment for worn in figure.worn]
+        faces, count = self.canvas.faces, len(self.canvas.rest)
+        self._body.draw(figure.vertices, bare_faces(faces, garments, count) if garments else None)
         # The inside of sleeves, skirts and hair is visible.
         self.context.disable(moderngl.CULL_FACE)
         for worn in figure.worn:
             set_uniforms(self._program, appearance_uniforms(worn.appearance, self.canvas))
             self._garment_buffers(worn.garment).draw(worn.vertices)
 
-    def _bare(self, figure: Figure) -> BoolArray:
-        return bare_faces(self.canvas.faces, [worn.garment for worn in figure.worn], len(self.canvas.rest))
-
     def _garment_buffers(self, garment: Garment) -> MeshBuffers:
         if garment not in self._garments:
             while len(self._garments) >= _MAX_GARMENTS:
                 self._garments.pop(next(iter(self._garments))).release()
-            self._garments[garment] = self._buffers(garment)
+            self._garments[garment] = MeshBuffers(self.context, self._program, garment)
         return self._garments[garment]
-
-    def _buffers(self, shape: Canvas | Garment) -> MeshBuffers:
-        return MeshBuffers(self.context, self._program, shape)
 
     def _target(self, width: int, height: int) -> moderngl.Framebuffer:
         if (width, height) not in self._targets:
@@ -416,7 +409,10 @@ class Renderer:
 
 def create_context() -> moderngl.Context:
     """An off-screen OpenGL context. Raises RendererUnavailable if OpenGL 3.3 over EGL is not available."""
-    _load_triton()
+    # Triton ≥ 3.7 exports its own LLVM.  Loaded after that of llvmpipe, as by the first optimiser of PyTorch, it ends
+    # the process with a segmentation fault; loaded before, both work.
+    with suppress(ImportError):
+        importlib.import_module("triton")
     try:
         # The type stubs ask for a dictionary, but moderngl accepts the name.
         return moderngl.create_context(standalone=True, require=330, backend="egl")  # type: ignore[arg-type]
@@ -424,16 +420,6 @@ def create_context() -> moderngl.Context:
         raise RendererUnavailable(
             f"cannot render: no OpenGL over EGL ({error}); install Debian's libegl1 and libegl-mesa0"
         ) from error
-
-
-def _load_triton() -> None:
-    """Loads Triton, where it is installed, before Mesa's LLVM.
-
-    Triton ≥ 3.7 exports its own LLVM.  Loaded after that of llvmpipe, as by the first optimiser of PyTorch, it ends the
-    process with a segmentation fault; loaded before, both work.
-    """
-    with suppress(ImportError):
-        importlib.import_module("triton")
 
 
 def appearance_uniforms(appearance: Appearance, canvas: Canvas) -> dict[str, npt.ArrayLike]:

@@ -5,7 +5,7 @@
          "entries": {"perception": {"file": "perception.safetensors.gz", "sha256": "…", "storage": "int8",
                                     "architecture": {…}, "recipe": {…}, "scores": {…}}, …}}
 
-Large matrices are stored in 8 bits (`common.weights.quantisation`), which the compressed file has in about 6.
+Large matrices are stored in 8 bits (`common.weights.loader`), which the compressed file has in about 6.
 
 Sender and receiver must have the same linear spaces and codec tables: the handshake compares `model_hash`.
 """

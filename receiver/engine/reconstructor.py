@@ -31,9 +31,8 @@ from torch import Tensor, nn
 
 from common.arrays import FloatArray, Int32Array
 from common.body.faces import ExpressionSpace
-from common.body.label_space import LabelSpace, decode_root
+from common.body.label_space import LabelSpace, SurfaceSpace, decode_root
 from common.body.model import BodyModel, KeypointKinematics, axis_angle_to_matrix, load_head_shapes
-from common.body.surface_space import SurfaceSpace
 from common.clock import SYSTEM_CLOCK, Clock
 from common.frames import NEAR_M, PersonLabels, has_face, unseen_limbs
 from common.io.telemetry import timed

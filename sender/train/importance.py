@@ -14,9 +14,8 @@ import torch
 from torch import Tensor
 
 from common.arrays import Float64Array
-from common.body.label_space import LabelSpace
+from common.body.label_space import LabelSpace, SurfaceSpace
 from common.body.model import BodyModel, BodyParameters, axis_angle_to_matrix, load_head_shapes
-from common.body.surface_space import SurfaceSpace
 from common.body.template import BodyTemplate
 from common.errors import exit_code_of
 from common.io.command_line import parser_of

@@ -11,8 +11,8 @@ from common.arrays import FloatArray
 MATERIALS: tuple[str, ...] = ("skin", "top", "bottom", "shoes", "hair", "gloves", "inner", "socks")
 SKIN, TOP, BOTTOM, SHOES, HAIR, GLOVES, INNER, SOCKS = range(len(MATERIALS))
 PATTERNS: tuple[str, ...] = ("plain", "stripes", "checks", "blobs", "denim", "logo", "blocks")
-_OFF = 99.0
-"""A border beyond every coordinate: the garment does not occur."""
+ENDLESS = 99.0
+"""A border beyond every coordinate: no cut, or the garment does not occur."""
 
 _SKIN_TONES = np.array(
     [
@@ -31,6 +31,9 @@ _HAIR_COLOURS = np.array(
     [[18, 15, 14], [42, 30, 24], [70, 46, 30], [106, 74, 46], [150, 112, 70], [206, 176, 124], [128, 58, 32],
      [150, 148, 146], [215, 214, 210]], np.float32)  # fmt: skip
 _HAIR_SHARES = np.array([0.28, 0.22, 0.16, 0.1, 0.07, 0.06, 0.03, 0.05, 0.03], np.float32)
+
+
+_IRISES = np.array([[0.12, 0.07, 0.04], [0.2, 0.13, 0.07], [0.3, 0.4, 0.5], [0.3, 0.38, 0.25]], np.float32)
 
 
 @dataclass(frozen=True)
@@ -67,11 +70,11 @@ class Borders:
     trouser_end: float = 1.95
     shoe_top: float = 1.95
     sock_top: float = 1.8
-    glove_start: float = _OFF
+    glove_start: float = ENDLESS
     hairline_front: float = -0.6
     hairline_side: float = 0.0
     hairline_back: float = 0.5
-    hair_length: float = _OFF
+    hair_length: float = ENDLESS
     beard: float = 0.0
     neckline_slope: float = 4.0
     hair_back: float = 0.03
@@ -141,21 +144,19 @@ def sample_light(rng: Generator) -> Light:
     return Light(directions, clean[0], clean[1], clean[2])
 
 
+# Black, white and grey: the share of colours up to here, the range of brightness, and the spread of channels.
+_GREYS = ((0.13, (0.02, 0.16), 0.008), (0.26, (0.84, 0.98), 0.012), (0.36, (0.2, 0.8), 0.015))
+
+
 def fabric_colour(rng: Generator) -> FloatArray:
     """A random colour of clothes: 36 % black, white or grey, 10 % navy or denim, the rest any hue."""
     kind = rng.random()
-    if kind < 0.13:
-        return (rng.uniform(0.02, 0.16) + rng.normal(0, 0.008, 3)).clip(0, 1).astype(np.float32)
-    if kind < 0.26:
-        return (rng.uniform(0.84, 0.98) + rng.normal(0, 0.012, 3)).clip(0, 1).astype(np.float32)
-    if kind < 0.36:
-        return (rng.uniform(0.2, 0.8) + rng.normal(0, 0.015, 3)).clip(0, 1).astype(np.float32)
+    for share, (darkest, lightest), spread in _GREYS:
+        if kind < share:
+            return (rng.uniform(darkest, lightest) + rng.normal(0, spread, 3)).clip(0, 1).astype(np.float32)
     if kind < 0.46:
-        return (
-            (np.array([0.14, 0.2, 0.36], np.float32) * rng.uniform(0.5, 1.9) + rng.normal(0, 0.02, 3))
-            .clip(0, 1)
-            .astype("f4")
-        )
+        navy = np.array([0.14, 0.2, 0.36], np.float32) * rng.uniform(0.5, 1.9)
+        return (navy + rng.normal(0, 0.02, 3)).clip(0, 1).astype(np.float32)
     saturation, value = rng.beta(1.6, 2.0), rng.uniform(0.15, 1.0)
     return np.array(hsv_to_rgb(rng.random(), saturation, value), np.float32)
 
@@ -185,11 +186,16 @@ def sample_appearance(rng: Generator) -> Appearance:
     base[[SHOES, SOCKS, GLOVES], 3] = 0
     borders = _dress(rng, base, second)
     borders = _hair_style(rng, borders, base, finish)
-    _loosen(rng, finish)
-    return Appearance(
-        base, second, direction, finish, borders, _iris(rng), _lips(rng, skin), rng.random(),
-        rng.normal(0, 0.25, 4).astype(np.float32),
-    )  # fmt: skip
+    if rng.random() >= 0.5:
+        # Half of the people have loose clothes, up to 30 mm off the body.
+        finish[[TOP, INNER], 2] = rng.uniform(0, 0.03)
+        finish[BOTTOM, 2] = rng.uniform(0, 0.026)
+        finish[SHOES, 2] = rng.uniform(0, 0.012)
+    iris = _IRISES[rng.choice(len(_IRISES), p=[0.5, 0.25, 0.15, 0.1])]
+    red = np.array([0.72, 0.28, 0.28] if rng.random() < 0.6 else [0.8, 0.1, 0.16], np.float32)
+    lips = np.asarray(skin * 0.6 + red * 0.4 * skin.mean() / 0.6, np.float32).clip(0, 1)
+    folds = rng.random(), rng.normal(0, 0.25, 4).astype(np.float32)
+    return Appearance(base, second, direction, finish, borders, iris, lips, *folds)
 
 
 def _skin(rng: Generator) -> FloatArray:
@@ -203,16 +209,6 @@ def _hair(rng: Generator) -> FloatArray:
         return fabric_colour(rng)
     tone = _HAIR_COLOURS[rng.choice(len(_HAIR_COLOURS), p=_HAIR_SHARES / _HAIR_SHARES.sum())] / 255
     return np.asarray(np.clip(tone * rng.uniform(0.7, 1.3) + rng.normal(0, 0.012, 3), 0, 1), np.float32)
-
-
-def _iris(rng: Generator) -> FloatArray:
-    colours = np.array([[0.12, 0.07, 0.04], [0.2, 0.13, 0.07], [0.3, 0.4, 0.5], [0.3, 0.38, 0.25]], np.float32)
-    return np.asarray(colours[rng.choice(4, p=[0.5, 0.25, 0.15, 0.1])], np.float32)
-
-
-def _lips(rng: Generator, skin: FloatArray) -> FloatArray:
-    red = np.array([0.72, 0.28, 0.28], np.float32) if rng.random() < 0.6 else np.array([0.8, 0.1, 0.16], np.float32)
-    return np.asarray(skin * 0.6 + red * 0.4 * skin.mean() / 0.6, np.float32).clip(0, 1)
 
 
 def _dress(rng: Generator, base: FloatArray, second: FloatArray) -> Borders:
@@ -232,21 +228,21 @@ def _dress(rng: Generator, base: FloatArray, second: FloatArray) -> Borders:
         shoe_top=rng.choice([1.97, rng.uniform(1.8, 1.95), rng.uniform(1.2, 1.7)], p=[0.65, 0.2, 0.15]),
         sock_top=rng.uniform(1.3, 1.95),
         jacket_gap=rng.choice([0.0, rng.uniform(0.01, 0.12)], p=[0.75, 0.25]),
-        glove_start=rng.choice([_OFF, rng.uniform(1.75, 1.98)], p=[0.95, 0.05]),
+        glove_start=rng.choice([ENDLESS, rng.uniform(1.75, 1.98)], p=[0.95, 0.05]),
     )
     kind = rng.random()
     if kind < 0.14:  # a dress or a long shirt
         borders = replace(borders, top_hem=-1.0, top_leg_end=rng.uniform(0.3, 1.8))
         if rng.random() < 0.6:
-            base[BOTTOM], borders = base[SKIN], replace(borders, sock_top=_OFF)
+            base[BOTTOM], borders = base[SKIN], replace(borders, sock_top=ENDLESS)
     elif kind < 0.26:  # one fabric: a suit, an overall, a track suit, a uniform
         base[BOTTOM], second[BOTTOM] = base[TOP], second[TOP]
     elif kind < 0.3:  # swimwear
-        borders = replace(borders, sock_top=_OFF, shoe_top=_OFF, trouser_end=rng.uniform(0.05, 0.5), waist=0.1)
+        borders = replace(borders, sock_top=ENDLESS, shoe_top=ENDLESS, trouser_end=rng.uniform(0.05, 0.5), waist=0.1)
         if rng.random() < 0.5:
             borders = replace(borders, sleeve_end=-1.0, neckline=-2.0, neckline_depth=0.0)
     if rng.random() < 0.06:
-        borders = replace(borders, shoe_top=_OFF, sock_top=_OFF)
+        borders = replace(borders, shoe_top=ENDLESS, sock_top=ENDLESS)
     if rng.random() < 0.3:
         base[SHOES, :3] = rng.uniform(0.02, 0.15)
     return borders
@@ -282,12 +278,3 @@ def _hair_style(rng: Generator, borders: Borders, base: FloatArray, finish: Floa
         hair_back=rng.uniform(0.0, 0.06),
         beard=0.0,
     )
-
-
-def _loosen(rng: Generator, finish: FloatArray) -> None:
-    """Gives half of the people loose clothes, up to 35 mm off the body."""
-    if rng.random() < 0.5:
-        return
-    finish[[TOP, INNER], 2] = rng.uniform(0, 0.03)
-    finish[BOTTOM, 2] = rng.uniform(0, 0.026)
-    finish[SHOES, 2] = rng.uniform(0, 0.012)

@@ -1,33 +1,17 @@
-"""Garments: the wardrobe's files, those painted on the body, and how they are changed and put together.
-
-A vertex of a garment is bound to three vertices of MakeHuman's base mesh, with an offset that scales with the body:
-
-    p = w₁ v₁ + w₂ v₂ + w₃ v₃ + s ∘ o,   s_axis = |v_a − v_b|_axis / l_axis
-
-A garment that fits any body shape and is posed with the body.
-
-Shapes: N vertices of a garment, F triangles, S = 52 bones, R body regions.
-
-Altered garments: looser or tighter, flared, with shorter sleeves, legs or hems, open in front, cut in two.
+"""Garments that fit any body shape: posed, painted, altered, and made from the body itself.
 
 Alterations move the vertices of a garment on the mean body in the rest pose and cut its triangles along lines of its
 limb coordinates; shape, pose and paint then work as for the original.
 
-Shapes: N vertices of a garment, F triangles.
-
-Garments made from the body itself: a close-fitting suit and a skirt, to be loosened and cut to any length.
-
-Shapes: V vertices of the body, N of a garment, S = 52 bones; 11 rows of the shape space.
+Shapes: V vertices of the body, N of a garment, F triangles, S = 52 bones; 11 rows of the shape space.
 """
 
-from collections.abc import Iterable
-from dataclasses import dataclass, replace
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
-from pathlib import Path
-from typing import Any, Self
+from typing import Self
 
 import numpy as np
-import numpy.typing as npt
 import torch
 from scipy.spatial import cKDTree
 
@@ -35,11 +19,7 @@ from common.arrays import BoolArray, FloatArray, IntArray
 from common.body.anatomy import COCO_KEYPOINTS, JOINT_INDEX, REGION_INDEX, SHAPE_SIZE
 from common.body.model import BodyModel, skin
 from common.body.triangles import VertexNormals, neighbour_mean, vertex_adjacency
-from common.synthetic.assets.appearance import Appearance, Borders
-
-WARDROBE_FILE = Path(__file__).resolve().parent.parent / "data" / "wardrobe.npz"
-
-_FIELDS = ("corners", "barycentric", "offset", "scale_pairs", "scale_lengths", "faces", "hidden")
+from common.synthetic.assets.appearance import ENDLESS, Appearance, Borders
 
 
 class Kind(StrEnum):
@@ -49,59 +29,6 @@ class Kind(StrEnum):
     SHOES = "shoes"
     HAIR = "hair"
     HAT = "hat"
-
-
-@dataclass(frozen=True, eq=False)
-class GarmentPattern:
-    """A garment of N vertices and F triangles, bound to the base mesh, independent of the body's shape.
-
-    Args:
-        corners: (N, 3) vertices of the base mesh.
-        barycentric: (N, 3) their weights; they sum to 1 and may be negative.
-        offset: (N, 3) offset in camera axes, decimetres on MakeHuman's mean body.
-        scale_pairs: (3, 2) for x, y, z the two base vertices whose distance along that axis scales the offset.
-        scale_lengths: (3,) that distance at scale 1, decimetres.
-        faces: (F, 3) triangles.
-        hidden: (H,) vertices of the base mesh that it covers.
-    """
-
-    name: str
-    kind: Kind
-    corners: IntArray
-    barycentric: FloatArray
-    offset: FloatArray
-    scale_pairs: IntArray
-    scale_lengths: FloatArray
-    faces: IntArray
-    hidden: IntArray
-
-
-def unpack() -> list[GarmentPattern]:
-    """The garments of the package."""
-    patterns = []
-    for key, arrays in load_packed(_FIELDS, WARDROBE_FILE).items():
-        kind, _, name = key.partition("/")
-        patterns.append(GarmentPattern(kind=Kind(kind), name=name, **arrays))
-    return patterns
-
-
-def load_packed(fields: Iterable[str], path: Path) -> dict[str, dict[str, Any]]:
-    """Arrays of a file, stored mostly in 16 bits as `item/field`, in int64 and float32 by the sorted names of items."""
-    with np.load(path) as stored:
-        names = sorted({name.rpartition("/")[0] for name in stored.files})
-        return {name: {field: _widened(field, stored[f"{name}/{field}"]) for field in fields} for name in names}
-
-
-def _widened(field: str, packed: npt.NDArray[np.generic]) -> IntArray | FloatArray:
-    if packed.dtype == np.uint16:
-        return packed.astype(np.int64)
-    values = packed.astype(np.float32)
-    # In half precision the weights sum to 1 ± 0.001, which would displace a vertex by a millimetre.
-    return values / values.sum(1, keepdims=True) if field == "barycentric" else values
-
-
-ENDLESS = 99.0
-"""A border beyond every coordinate: no cut."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -188,25 +115,23 @@ class Garment:
         return np.asarray(vertices[0].numpy(), np.float32)
 
 
-# Borders beyond all coordinates.
-_EVERYWHERE, _NOWHERE = 99.0, -99.0
-
 # A suit has the material top above the waist and bottom below it, never skin; other garments have one material.
 _SUIT = Borders(
-    sleeve_end=_EVERYWHERE,
-    top_leg_end=_EVERYWHERE,
-    neckline=_EVERYWHERE,
-    waist=_EVERYWHERE,
-    trouser_end=_EVERYWHERE,
-    shoe_top=_EVERYWHERE,
-    sock_top=_EVERYWHERE,
-    hair_length=_EVERYWHERE,
+    sleeve_end=ENDLESS,
+    top_leg_end=ENDLESS,
+    neckline=ENDLESS,
+    waist=ENDLESS,
+    trouser_end=ENDLESS,
+    shoe_top=ENDLESS,
+    sock_top=ENDLESS,
+    hair_length=ENDLESS,
 )
+_ON_HEAD = Borders(hairline_front=ENDLESS, hairline_side=ENDLESS, hairline_back=ENDLESS)
 _BORDERS: dict[Kind, Borders] = {
     Kind.SUIT: _SUIT,
-    Kind.SHOES: replace(_SUIT, shoe_top=_NOWHERE),
-    Kind.HAIR: Borders(hairline_front=_EVERYWHERE, hairline_side=_EVERYWHERE, hairline_back=_EVERYWHERE),
-    Kind.HAT: Borders(hairline_front=_EVERYWHERE, hairline_side=_EVERYWHERE, hairline_back=_EVERYWHERE),
+    Kind.SHOES: replace(_SUIT, shoe_top=-ENDLESS),
+    Kind.HAIR: _ON_HEAD,
+    Kind.HAT: _ON_HEAD,
 }
 
 
@@ -217,16 +142,18 @@ class Outfit:
     Args:
         body: appearance of the body itself: skin, and painted clothes in place of garments that are not worn.
         garments: garments, each with its appearance.
+        kinds: attribute → the values that are compatible with what the person wears; empty if painted.
     """
 
     body: Appearance
     garments: tuple[tuple[Garment, Appearance], ...]
+    kinds: Mapping[str, frozenset[str]] = field(default_factory=dict)
 
 
 def undressed(painted: Appearance) -> Appearance:
     """The body under garments, painted as skin, which shows where the garments are short or open."""
     borders = replace(painted.borders, sleeve_end=-1.0, neckline=-2.0, neckline_depth=0.0, trouser_end=0.05, waist=0.1)
-    return replace(painted, borders=replace(borders, top_hem=_EVERYWHERE))
+    return replace(painted, borders=replace(borders, top_hem=ENDLESS))
 
 
 def paint(painted: Appearance, kind: Kind) -> Appearance:
@@ -274,15 +201,17 @@ class Canvas:
         low, high = rest[above_chin].min(0), rest[above_chin].max(0)
         # Shrink width and depth to the skull, without ears and nose.
         radius, centre = (high - low) / 2 * np.array([0.93, 1.0, 0.95], np.float32), (high + low) / 2
-        limb = np.stack(
-            [_along(rest, joint, region, _ARM), _along(rest, joint, region, _LEG), _torso(rest, joint), on_head], 1
-        )
+        hips, neck = joint[JOINT_INDEX["upperleg01.L"], 1], joint[JOINT_INDEX["neck01"], 1]
+        torso = ((hips - rest[:, 1]) / (hips - neck)).astype(np.float32)
+        limb = np.stack([_along(rest, joint, region, _ARM), _along(rest, joint, region, _LEG), torso, on_head], 1)
+        nose, left, right = keypoints[:3]
+        mouth = nose + np.array([0, 0.62, 0], np.float32) * (nose[1] - (left[1] + right[1]) / 2)
         return cls(
             rest=rest.astype(np.float32),
             limb=limb.astype(np.float32),
             region=region,
             faces=model.skin_faces.numpy(),
-            face=_face(keypoints, centre),
+            face=np.stack([left, right, mouth, centre]).astype(np.float32),
             head_radius=radius.astype(np.float32),
         )
 
@@ -309,17 +238,6 @@ def _along(
 def _project(points: FloatArray, start: FloatArray, end: FloatArray) -> FloatArray:
     axis = end - start
     return np.asarray((points - start) @ axis / (axis @ axis), np.float32)
-
-
-def _torso(rest: FloatArray, joint: FloatArray) -> FloatArray:
-    hips, neck = joint[JOINT_INDEX["upperleg01.L"], 1], joint[JOINT_INDEX["neck01"], 1]
-    return np.asarray((hips - rest[:, 1]) / (hips - neck), np.float32)
-
-
-def _face(keypoints: FloatArray, centre: FloatArray) -> FloatArray:
-    nose, left, right = keypoints[0], keypoints[1], keypoints[2]
-    mouth = nose + np.array([0, 0.62, 0], np.float32) * (nose[1] - (left[1] + right[1]) / 2)
-    return np.stack([left, right, mouth, centre]).astype(np.float32)
 
 
 _COVER_MARGIN = 0.03
@@ -421,13 +339,16 @@ def _split(crossed: IntArray, outside: BoolArray, count: int) -> tuple[IntArray,
 _THICKNESS_M = 0.005
 _SMOOTHINGS = 12
 _BARE = ("face", "scalp", "hand.L", "hand.R", "foot.L", "foot.R")
-SKIRT_NAME = "made_skirt"
 SKIRT_ROWS, SKIRT_COLUMNS = 40, 72
 """The grid of the skirt: from the waist down, and around from the back by the left."""
 _SKIRT_TOP = 0.32
 _SKIRT_GAP_M = 0.008
 _SKIRT_NEIGHBOURS = 24
 _LEGS = ("hips", "chest", "thigh.L", "thigh.R", "shin.L", "shin.R")
+
+
+_METRES = np.eye(11, 3, dtype=np.float32)[:, :1].repeat(3, 1)
+"""(11, 3) scale of offsets in metres, the same for all shapes."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -453,7 +374,10 @@ def made_suit(skin: SkinBasis) -> Garment:
     used, compact = np.unique(faces, return_inverse=True)
     faces = compact.reshape(-1, 3)
     surface = inflated(canvas.rest[used], faces, _THICKNESS_M, _THICKNESS_M, _SMOOTHINGS)
-    return fastened(skin, "made_suit", Kind.SUIT, used, surface, faces, _interior(used, faces, canvas.faces))
+    # The body's vertices of which all triangles are beneath the suit are hidden.
+    total, beneath = np.bincount(canvas.faces.ravel(), minlength=used.max() + 1), np.bincount(faces.ravel())
+    covered = used[total[used] == beneath]
+    return replace(fastened(skin, "made_suit", Kind.SUIT, used, surface, faces), covered=covered)
 
 
 def made_skirt(skin: SkinBasis) -> Garment:
@@ -478,12 +402,7 @@ def made_skirt(skin: SkinBasis) -> Garment:
     plane = centre + radius[..., None] * outward
     rest = np.stack([plane[..., 0], np.broadcast_to(heights[:, None], radius.shape), plane[..., 1]], -1)
     rest = rest.reshape(-1, 3).astype(np.float32)
-    return _skirt_garment(skin, legs, rest)
-
-
-def _skirt_garment(skin: SkinBasis, legs: IntArray, rest: FloatArray) -> Garment:
-    """Attaches the vertices of a skirt (N, 3) to the nearest skin, so that its middle follows both legs."""
-    canvas = skin.canvas
+    # Vertices follow the nearest skin, so that the middle follows both legs.
     distance, nearest = cKDTree(canvas.rest[legs] * [1, 1.5, 1]).query(rest * [1, 1.5, 1], _SKIRT_NEIGHBOURS)
     nearest = legs[nearest]
     shares = np.exp(-((distance / (distance[:, :1] + 0.03)) ** 2))
@@ -496,27 +415,23 @@ def _skirt_garment(skin: SkinBasis, legs: IntArray, rest: FloatArray) -> Garment
     height_of_leg = _sorted(canvas.rest[legs][leg, 1], canvas.limb[legs][leg, 1])
     limb[:, 0], limb[:, 1] = OUTSIDE, np.interp(rest[:, 1], *height_of_leg)
     limb[limb[:, 2] > 0.05, 1] = OUTSIDE
-    return Garment(
-        name=SKIRT_NAME,
-        kind=Kind.SUIT,
-        attachment=attachment,
-        offset=rest - attachment[0],
-        scale=_metres(),
-        weights=_smoothed_rows(weights).astype(np.float32),
-        faces=grid_faces(SKIRT_ROWS, SKIRT_COLUMNS, closed=True),
-        rest=rest,
-        limb=_off_head(limb),
-        region=canvas.region[nearest[:, 0]],
-        covered=np.zeros(0, np.int64),
-    )
-
-
-def _smoothed_rows(weights: FloatArray) -> FloatArray:
-    """Skinning weights (N, S) of the skirt's grid, blended around it."""
+    limb[:, 3] = 0.0
     grid = np.asarray(weights, np.float64).reshape(SKIRT_ROWS, SKIRT_COLUMNS, -1)
     for _ in range(6):
         grid = (np.roll(grid, 1, 1) + 2 * grid + np.roll(grid, -1, 1)) / 4
-    return np.asarray(grid.reshape(len(weights), -1))
+    return Garment(
+        name="made_skirt",
+        kind=Kind.SUIT,
+        attachment=attachment,
+        offset=rest - attachment[0],
+        scale=_METRES,
+        weights=grid.reshape(weights.shape).astype(np.float32),
+        faces=grid_faces(SKIRT_ROWS, SKIRT_COLUMNS, closed=True),
+        rest=rest,
+        limb=limb,
+        region=canvas.region[nearest[:, 0]],
+        covered=np.zeros(0, np.int64),
+    )
 
 
 def grid_faces(rows: int, columns: int, *, closed: bool) -> IntArray:
@@ -539,16 +454,8 @@ def inflated(rest: FloatArray, faces: IntArray, height_m: float, least_m: float,
     return np.asarray(surface, np.float32)
 
 
-def fastened(
-    skin: SkinBasis,
-    name: str,
-    kind: Kind,
-    used: IntArray,
-    surface: FloatArray,
-    faces: IntArray,
-    covered: IntArray | None = None,
-) -> Garment:
-    """The garment with a surface (N, 3), whose vertices follow those of the body that `used` (N,) names."""
+def fastened(skin: SkinBasis, name: str, kind: Kind, used: IntArray, surface: FloatArray, faces: IntArray) -> Garment:
+    """The garment with a surface (N, 3), whose vertices follow the body's vertices `used` (N,); it hides nothing."""
     limb = skin.canvas.limb[used].astype(np.float32)
     limb[:, 3] = float(kind is Kind.HAT)
     return Garment(
@@ -556,33 +463,14 @@ def fastened(
         kind=kind,
         attachment=skin.rest[:, used].astype(np.float32),
         offset=surface - skin.canvas.rest[used],
-        scale=_metres(),
+        scale=_METRES,
         weights=skin.weights[used].astype(np.float32),
         faces=faces,
         rest=surface,
         limb=limb,
         region=skin.canvas.region[used],
-        covered=np.zeros(0, np.int64) if covered is None else covered,
+        covered=np.zeros(0, np.int64),
     )
-
-
-def _interior(used: IntArray, faces: IntArray, all_faces: IntArray) -> IntArray:
-    """Body vertices (C,) of which all triangles are beneath the garment."""
-    total, beneath = np.bincount(all_faces.ravel(), minlength=used.max() + 1), np.bincount(faces.ravel())
-    return np.asarray(used[total[used] == beneath])
-
-
-def _metres() -> FloatArray:
-    """(11, 3) scale of offsets in metres, the same for all shapes."""
-    scale = np.zeros((11, 3), np.float32)
-    scale[0] = 1.0
-    return scale
-
-
-def _off_head(limb: FloatArray) -> FloatArray:
-    limb = limb.astype(np.float32)
-    limb[:, 3] = 0.0
-    return limb
 
 
 def _sorted(x: FloatArray, y: FloatArray) -> tuple[FloatArray, FloatArray]:

@@ -1,47 +1,27 @@
-"""MakeHuman's garments on people of any shape: they are bound to its base mesh over our shape space."""
+"""MakeHuman's garments on people of any shape: they are bound to its base mesh over our shape space.
 
-from collections.abc import Sequence
+A vertex of a garment is bound to three vertices of the base mesh, with an offset that scales with the body:
+
+    p = w₁ v₁ + w₂ v₂ + w₃ v₃ + s ∘ o,   s_axis = |v_a − v_b|_axis / l_axis
+"""
+
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Self
+from typing import Any, Self
 
 import numpy as np
+import numpy.typing as npt
 from scipy.spatial import cKDTree
 
 from common.arrays import BoolArray, FloatArray, IntArray
-from common.synthetic.assets.garments import (
-    Canvas,
-    Garment,
-    GarmentPattern,
-    Kind,
-    SkinBasis,
-    made_skirt,
-    made_suit,
-    unpack,
-)
+from common.synthetic.assets.garments import Canvas, Garment, Kind, SkinBasis, made_skirt, made_suit
 
-BASE_MESH_FILE = Path(__file__).resolve().parent.parent / "data" / "base_mesh.npz"
-
-
-@dataclass(frozen=True, eq=False)
-class BaseMesh:
-    """The base mesh in the rest pose, in camera axes, metres; 19,158 vertices.
-
-    Args:
-        rest: (11, 19158, 3) the mean shape, then the displacement per unit of each shape coefficient.
-        weights: (19158, 52) skinning weights.
-        body: (13718,) the indices of `BodyModel`'s vertices, in its order.
-    """
-
-    rest: FloatArray
-    weights: FloatArray
-    body: IntArray
-
-    @classmethod
-    def load(cls) -> Self:
-        """The mesh of the package."""
-        with np.load(BASE_MESH_FILE) as stored:
-            return cls(**{name: stored[name] for name in stored.files})
+_FIELDS = ("corners", "barycentric", "offset", "scale_pairs", "scale_lengths", "faces", "hidden")
+"""Of a pattern in `wardrobe.npz`: (N, 3) vertices of the base mesh, their weights, and offsets, decimetres on the mean
+body; (3, 2) pairs of base vertices whose distances along x, y, z scale these, and the distances at scale 1; triangles;
+vertices of the base mesh that it covers."""
+_DATA = Path(__file__).resolve().parent.parent / "data"
 
 
 @dataclass(frozen=True, eq=False)
@@ -65,55 +45,73 @@ class Wardrobe:
     @classmethod
     def load(cls, canvas: Canvas) -> Self:
         """The garments of the package, fitted to the shape space."""
-        mesh = BaseMesh.load()
-        fitter = GarmentFitter(mesh, canvas)
-        garments = [fitter.fit(pattern) for pattern in unpack()]
-        by_kind = {kind: tuple(garment for garment in garments if garment.kind is kind) for kind in Kind}
-        skin = SkinBasis(mesh.rest[:, mesh.body], mesh.weights[mesh.body], canvas)
+        with np.load(_DATA / "base_mesh.npz") as mesh:
+            rest, weights, body = mesh["rest"], mesh["weights"], mesh["body"]
+        by_kind: dict[Kind, tuple[Garment, ...]] = dict.fromkeys(Kind, ())
+        with np.load(_DATA / "wardrobe.npz") as stored:
+            patterns = sorted({file.rpartition("/")[0] for file in stored.files})
+            for pattern in patterns:
+                arrays = {field: _widened(field, stored[f"{pattern}/{field}"]) for field in _FIELDS}
+                garment = _bound(pattern, arrays, rest, weights, body, canvas)
+                by_kind[garment.kind] += (garment,)
+        skin = SkinBasis(rest[:, body], weights[body], canvas)
         return cls(by_kind, made_suit(skin), made_skirt(skin), skin, canvas)
 
 
-class GarmentFitter:
-    """Binds garment patterns to the body."""
-
-    def __init__(self, mesh: BaseMesh, canvas: Canvas) -> None:
-        self._mesh, self._canvas = mesh, canvas
-        self._skin = np.unique(canvas.faces)
-        self._nearest = cKDTree(canvas.rest[self._skin])
-
-    def fit(self, pattern: GarmentPattern) -> Garment:
-        """Binds one pattern."""
-        mesh, corners, barycentric = self._mesh, pattern.corners, pattern.barycentric
-        attachment = np.einsum("nc,kncd->knd", barycentric, mesh.rest[:, corners])
-        # Barycentric weights may be negative, skinning weights must not be.
-        shares = np.abs(barycentric) / np.abs(barycentric).sum(1, keepdims=True)
-        weights = np.einsum("nc,ncs->ns", shares, mesh.weights[corners])
-        first, second = mesh.rest[:, pattern.scale_pairs[:, 0]], mesh.rest[:, pattern.scale_pairs[:, 1]]
-        axes = np.arange(3)
-        # Signed, so that it is linear in the shape coefficients; the absolute value is taken of the sum.
-        scale = (first - second)[:, axes, axes] / pattern.scale_lengths
-        rest = attachment[0] + pattern.offset * np.abs(scale[0])
-        nearest_skin = self._skin[self._nearest.query(rest)[1]]
-        return Garment(
-            name=pattern.name,
-            kind=pattern.kind,
-            attachment=attachment.astype(np.float32),
-            offset=pattern.offset,
-            scale=scale.astype(np.float32),
-            weights=weights.astype(np.float32),
-            faces=pattern.faces,
-            rest=rest.astype(np.float32),
-            limb=_limb(pattern.kind, self._canvas.limb[nearest_skin]),
-            region=self._canvas.region[nearest_skin],
-            covered=np.flatnonzero(np.isin(mesh.body, pattern.hidden)),
-        )
+def _widened(field: str, packed: npt.NDArray[Any]) -> npt.NDArray[Any]:
+    """An array that is stored in 16 bits, in int64 or float32."""
+    if packed.dtype == np.uint16:
+        return packed.astype(np.int64)
+    values = packed.astype(np.float32)
+    # In half precision the weights sum to 1 ± 0.001, which would displace a vertex by a millimetre.
+    return values / values.sum(1, keepdims=True) if field == "barycentric" else values
 
 
-def _limb(kind: Kind, skin_limb: FloatArray) -> FloatArray:
-    """The limb coordinates of the skin (N, 4), with the head's flag set for hair and hats only."""
-    limb = skin_limb.copy()
+def _bound(
+    pattern: str,
+    arrays: Mapping[str, npt.NDArray[Any]],
+    mesh_rest: FloatArray,
+    mesh_weights: FloatArray,
+    body: IntArray,
+    canvas: Canvas,
+) -> Garment:
+    """Binds a pattern (`suit/…`) to the body.
+
+    Args:
+        arrays: those of `_FIELDS`.
+        mesh_rest: (11, 19158, 3) the base mesh over the shape space: mean, then displacement per unit of coefficient.
+        mesh_weights: (19158, 52) skinning weights.
+        body: (V,) the indices of `BodyModel`'s vertices.
+    """
+    corners, barycentric, offset, scale_pairs, scale_lengths, faces, hidden = (arrays[field] for field in _FIELDS)
+    value, _, name = pattern.partition("/")
+    kind = Kind(value)
+    attachment = np.einsum("nc,kncd->knd", barycentric, mesh_rest[:, corners])
+    # Barycentric weights may be negative, skinning weights must not be.
+    shares = np.abs(barycentric) / np.abs(barycentric).sum(1, keepdims=True)
+    weights = np.einsum("nc,ncs->ns", shares, mesh_weights[corners])
+    first, second = mesh_rest[:, scale_pairs[:, 0]], mesh_rest[:, scale_pairs[:, 1]]
+    axes = np.arange(3)
+    # Signed, so that it is linear in the shape coefficients; the absolute value is taken of the sum.
+    scale = (first - second)[:, axes, axes] / scale_lengths
+    rest = attachment[0] + offset * np.abs(scale[0])
+    skin = np.unique(canvas.faces)
+    nearest_skin = skin[cKDTree(canvas.rest[skin]).query(rest)[1]]
+    limb = canvas.limb[nearest_skin]
     limb[:, 3] = float(kind in (Kind.HAIR, Kind.HAT))
-    return limb
+    return Garment(
+        name=name,
+        kind=kind,
+        attachment=attachment.astype(np.float32),
+        offset=offset,
+        scale=scale.astype(np.float32),
+        weights=weights.astype(np.float32),
+        faces=faces,
+        rest=rest.astype(np.float32),
+        limb=limb,
+        region=canvas.region[nearest_skin],
+        covered=np.flatnonzero(np.isin(body, hidden)),
+    )
 
 
 def bare_faces(faces: IntArray, worn: Sequence[Garment], vertices: int) -> BoolArray:

@@ -1,14 +1,12 @@
 """Poses of people who are rendered: recorded and invented ones, within the limits of joints.
 
+The package's table has diverse poses of subjects 1 to 7 of CMU, of DeepMimic and of MakeHuman, and some contiguous
+clips, retargeted to the body's joints.  Label space, codec tables and networks were made of it.
+
 Limits apply to the components of a joint's rotation vector in the joint's own axes.  For elbows and wrists these are
-bone, hinge and their cross product (`reference_skeleton.bone_frame`); for all other joints they are the body's axes, in
+bone, hinge and their cross product (`retarget.bone_frame`); for all other joints they are the body's axes, in
 which a positive rotation about x bends trunk and head forward, swings a leg back and flexes a knee.  The tables are for
 the left side; the right side is mirrored.
-
-The package's table of captured poses and clips, retargeted to the body's joints (`common.synthetic.motion.windows`).
-
-Label space, codec tables and networks were made of it.  It has diverse poses of subjects 1 to 7 of CMU, of DeepMimic
-and of MakeHuman, and some contiguous clips.
 """
 
 from dataclasses import dataclass
@@ -20,7 +18,7 @@ from numpy.random import Generator
 from scipy.spatial.transform import Rotation
 
 from common.arrays import BoolArray, Float64Array, FloatArray, IntArray
-from common.body.anatomy import JOINT_INDEX, JOINTS, MIRROR_TURN_SIGNS, MIRRORED_JOINTS
+from common.body.anatomy import JOINT_INDEX, JOINTS, MIRROR_TURN_SIGNS, MIRRORED_CURLS, MIRRORED_JOINTS
 from common.synthetic.dataset import WIDE, DatasetPreset, Split, check_seed, clip_split
 from common.synthetic.motion.retarget import bone_direction, bone_frame, forward_kinematics, tip_positions
 
@@ -96,11 +94,6 @@ def mirror(rotation_vectors: FloatArray) -> FloatArray:
     return np.asarray(rotation_vectors[..., MIRRORED_JOINTS, :] * MIRROR_TURN_SIGNS, dtype=np.float32)
 
 
-def mirror_curl(curl: FloatArray) -> FloatArray:
-    """(..., 4): the curls of the mirrored pose."""
-    return curl[..., [2, 3, 0, 1]]
-
-
 TABLE_FILE = Path(__file__).resolve().parent.parent / "data" / "motions.npz"
 
 CLIP_FPS = 30.0
@@ -142,10 +135,10 @@ class MotionTable:
     clip_names: tuple[str, ...]
     clips: tuple[Clip, ...]
 
-    def poses_of(self, split: Split) -> FloatArray:
-        """(M, 22, 3): the poses of the split."""
-        in_split = np.array([clip_split(name) == split for name in self.clip_names])
-        return np.asarray(self.poses[in_split[self.pose_clip]])
+    def poses_of(self, split: Split) -> tuple[FloatArray, IntArray]:
+        """The poses (M, 22, 3) of the split, and their clips (M,)."""
+        in_split = np.array([clip_split(name) == split for name in self.clip_names])[self.pose_clip]
+        return self.poses[in_split], self.pose_clip[in_split]
 
 
 @lru_cache(maxsize=1)
@@ -213,14 +206,16 @@ class PoseSampler:
         ValueError: the seed is outside the split's range.
     """
 
-    def __init__(self, split: Split, seed: int, table: MotionTable | None = None, preset: DatasetPreset = WIDE) -> None:
+    def __init__(self, split: Split, seed: int, preset: DatasetPreset = WIDE) -> None:
         self._preset = preset
         self._rng = np.random.default_rng(check_seed(split, seed))
-        table = table or load_table()
-        self._captured = table.poses_of(split)
-        self._probabilities = _pose_probabilities(table, split)
+        self._captured, clip = load_table().poses_of(split)
+        # The probability of a clip is proportional to the square root of its length.
+        weight = 1.0 / np.sqrt(np.bincount(clip)[clip])
+        self._probabilities = weight / weight.sum()
         if preset.upright:
-            self._probabilities = self._probabilities * _is_upright(self._captured)
+            tilts = Rotation.from_rotvec(self._captured[:, 0]).as_matrix()
+            self._probabilities = self._probabilities * (tilts[:, 1, 1] > _UPRIGHT_COSINE)
             self._probabilities /= self._probabilities.sum()
 
     def sample(self, n: int) -> PoseBatch:
@@ -242,8 +237,9 @@ class PoseSampler:
         curl = _draw_curl(rng, n)
         flip = rng.random(n) < 0.5
         poses = np.where(flip[:, None, None], mirror(poses), poses)
-        curl = np.where(flip[:, None], mirror_curl(curl), curl)
-        poses[:, 0] = _with_heading(poses[:, 0], _draw_heading(rng, n, self._preset.facing))
+        curl = np.where(flip[:, None], curl[:, MIRRORED_CURLS], curl)
+        heading = Rotation.from_rotvec(_draw_heading(rng, n, self._preset.facing)[:, None] * np.eye(3)[1])
+        poses[:, 0] = (heading * Rotation.from_rotvec(poses[:, 0])).as_rotvec()
         return PoseBatch(poses.astype(np.float32), curl.astype(np.float32), recipe)
 
     def _draw_captured(self, n: int) -> FloatArray:
@@ -258,14 +254,6 @@ class PoseSampler:
         swapped = np.flatnonzero(self._rng.random(n) < 0.5)[:, None]
         blend[swapped, _SPINE_JOINTS + _HEAD] = trunk[swapped, _SPINE_JOINTS + _HEAD]
         return blend
-
-
-def _pose_probabilities(table: MotionTable, split: Split) -> Float64Array:
-    """Probability of each pose; that of a clip is proportional to the square root of its length."""
-    in_split = np.array([clip_split(name) == split for name in table.clip_names])
-    clip = table.pose_clip[in_split[table.pose_clip]]
-    weight = 1.0 / np.sqrt(np.bincount(clip, minlength=len(in_split))[clip])
-    return np.asarray(weight / weight.sum())
 
 
 def _with_noise(rng: Generator, poses: FloatArray) -> FloatArray:
@@ -284,22 +272,10 @@ def _draw_curl(rng: Generator, n: int) -> FloatArray:
     return np.stack([fingers[:, 0], thumbs[:, 0], fingers[:, 1], thumbs[:, 1]], axis=-1).astype(np.float32)
 
 
-def _is_upright(poses: FloatArray) -> BoolArray:
-    """(n,) whether the pelvis is tilted by less than 45°."""
-    return np.asarray(Rotation.from_rotvec(poses[:, 0]).as_matrix()[:, 1, 1] > _UPRIGHT_COSINE)
-
-
 def _draw_heading(rng: Generator, n: int, facing: float) -> FloatArray:
     front = rng.uniform(-_FRONT_HALF_ANGLE, _FRONT_HALF_ANGLE, size=n)
     behind = rng.uniform(_FRONT_HALF_ANGLE, 2.0 * np.pi - _FRONT_HALF_ANGLE, size=n)
     return np.where(rng.random(n) < facing, front, behind).astype(np.float32)
-
-
-def _with_heading(tilt: FloatArray, heading: FloatArray) -> FloatArray:
-    about_vertical = np.zeros((len(heading), 3))
-    about_vertical[:, 1] = heading
-    orientation = Rotation.from_rotvec(about_vertical) * Rotation.from_rotvec(tilt)
-    return np.asarray(orientation.as_rotvec(), dtype=np.float32)
 
 
 # --- Random poses within the joint limits ----------------------------------------------------------------------------

@@ -480,13 +480,6 @@ def resample(motion: Motion, fps: float) -> Motion:
     return replace(motion, local_rotations=rotations, root_translation=translation, fps=fps, curl=curl)
 
 
-def heading(root_rotations: Float64Array) -> Float64Array:
-    """(..., 3, 3) orientations → (...) rotation about the vertical by swing-twist decomposition, radians."""
-    quaternion = Rotation.from_matrix(root_rotations.reshape(-1, 3, 3)).as_quat()
-    angle = 2.0 * np.arctan2(quaternion[:, 1], quaternion[:, 3])
-    return np.asarray(angle.reshape(root_rotations.shape[:-2]))
-
-
 _LEFT = np.eye(3)[0]
 # Directions in which trunk and head point while these people stand, in our axes; what bends is measured from there.
 _STANDING = {"root": ("pelvis", "chest", -0.03), "spine01": ("chest", "neck", 0.15), "head": ("neck", "head", -0.22)}

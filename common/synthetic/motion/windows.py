@@ -1,8 +1,4 @@
-"""Windows of motion to train on, from files of many kinds.
-
-What is known of a clip by its name and by what its source says: in what manner somebody moves.
-
-Windows of motion for training a motion model, in memory-mapped files outside the repository.
+"""Windows of motion for training a motion model, from files of many kinds, in memory-mapped files.
 
 Axes are ours, of a camera that a person at the start faces: x to the person's left, y down, z away from the camera;
 metres, the floor is y = 0.  Frames of all clips lie one after the other; bodies have the reference skeleton's size.
@@ -96,15 +92,15 @@ class Bvh:
 def read_bvh(path: Path) -> Bvh:
     """Parses a file. Raises ValueError if it is not a BVH file, or a frame has the wrong number of channels."""
     try:
-        return _parse(path.read_text())
+        head, _, motion = path.read_text().partition("MOTION")
+        return _parse(*_parse_tree(head), [line for line in motion.splitlines() if line.strip()])
     except (IndexError, ValueError) as error:
         raise ValueError(f"{path} is not a BVH file: {error}") from error
 
 
-def _parse(text: str) -> Bvh:
-    head, _, motion = text.partition("MOTION")
-    names, parents, offsets, channels = _parse_tree(head)
-    lines = [line for line in motion.splitlines() if line.strip()]
+def _parse(
+    names: list[str], parents: list[int], offsets: list[list[float]], channels: list[list[str]], lines: list[str]
+) -> Bvh:
     frame_time_s = float(lines[1].split(":")[1])
     table = np.array([line.split() for line in lines[2:]], dtype=np.float64)
     rotations = np.empty((len(table), len(names), 3, 3))
@@ -112,10 +108,12 @@ def _parse(text: str) -> Bvh:
     for joint, joint_channels in enumerate(channels):
         values = table[:, column : column + len(joint_channels)]
         column += len(joint_channels)
-        rotations[:, joint] = _euler(joint_channels, values)
+        turns = [k for k, name in enumerate(joint_channels) if name.endswith("rotation")]
+        # Upper case for SciPy: BVH angles are intrinsic rotations.
+        order = "".join(joint_channels[k][0] for k in turns)
+        rotations[:, joint] = Rotation.from_euler(order, values[:, turns], degrees=True).as_matrix()
         if parents[joint] < 0:
-            order = [joint_channels.index(f"{axis}position") for axis in "XYZ"]
-            root_positions = values[:, order]
+            root_positions = values[:, [joint_channels.index(f"{axis}position") for axis in "XYZ"]]
     if column != table.shape[1]:
         raise ValueError(f"frames have {table.shape[1]} numbers, the hierarchy has {column} channels")
     return Bvh(tuple(names), tuple(parents), np.array(offsets), rotations, root_positions, frame_time_s)
@@ -141,13 +139,6 @@ def _parse_tree(head: str) -> tuple[list[str], list[int], list[list[float]], lis
         elif word == "CHANNELS":
             channels.append(words[k + 2 : k + 2 + int(words[k + 1])])
     return names, parents, offsets, channels
-
-
-def _euler(joint_channels: list[str], values: Float64Array) -> Float64Array:
-    columns = [k for k, name in enumerate(joint_channels) if name.endswith("rotation")]
-    # Upper case for SciPy: BVH angles are intrinsic rotations.
-    order = "".join(joint_channels[k][0] for k in columns)
-    return np.asarray(Rotation.from_euler(order, values[:, columns], degrees=True).as_matrix())
 
 
 _LEG_LENGTH_M = 0.79
@@ -297,17 +288,13 @@ def read_motions(directory: Path, sources: tuple[str, ...]) -> Iterator[Motion]:
         files = sorted((directory / source).glob(pattern))
         if not files:
             raise FileNotFoundError(f"no {pattern} in {directory / source}")
-        activities = _activities(directory / source / "activities.tsv")
+        activities: dict[str, str] = {}
+        if (table := directory / source / "activities.tsv").exists():
+            with table.open(newline="") as lines:
+                activities = {row["clip"]: row["activity"] for row in csv.DictReader(lines, delimiter="\t")}
         for file in files:
             for motion in read(file):
                 yield replace(motion, activity=activities.get(file.stem, motion.activity))
-
-
-def _activities(path: Path) -> dict[str, str]:
-    if not path.exists():
-        return {}
-    with path.open(newline="") as file:
-        return {row["clip"]: row["activity"] for row in csv.DictReader(file, delimiter="\t")}
 
 
 def _one(read: Callable[[Path], Motion]) -> Callable[[Path], Iterable[Motion]]:
@@ -453,23 +440,16 @@ def _frames(motion: Motion) -> tuple[NDArray[Any], ...]:
     positions, world = forward_kinematics(motion.local_rotations)
     rotations = Rotation.from_matrix(motion.local_rotations.reshape(-1, 3, 3)).as_rotvec().reshape(positions.shape)
     root = motion.root_translation[:, None]
-    moving = (positions + root, rotations, root[:, 0], motion.curl)
-    return *(array.astype(np.float32) for array in moving), contacts(soles(positions, world) + root, motion.fps)
-
-
-def soles(positions: Float64Array, world: Float64Array) -> Float64Array:
-    """(T, 4, 3) left heel, left toe, right heel, right toe, of joints (T, J, 3) with orientations (T, J, 3, 3)."""
-    points = []
+    soles = []
     for foot in (f"foot{side}" for side in SIDES):
         heel = positions[:, JOINT_INDEX[foot]] + world[:, JOINT_INDEX[foot]] @ _HEEL
-        points += [heel, tip_positions(positions, world, foot)]
-    return np.stack(points, axis=1)
-
-
-def contacts(points: Float64Array, fps: float) -> BoolArray:
-    """(T, P, 3) points of soles → (T, P) whether they are near the floor and hardly move."""
-    speed_mps = np.linalg.norm(np.gradient(points, axis=0), axis=-1) * fps
-    return np.asarray((points[..., 1] > -_CONTACT_HEIGHT_M) & (speed_mps < _CONTACT_SPEED_MPS))
+        soles += [heel, tip_positions(positions, world, foot)]
+    points = np.stack(soles, axis=1) + root
+    # On the floor is what is near it and hardly moves.
+    speed_mps = np.linalg.norm(np.gradient(points, axis=0), axis=-1) * motion.fps
+    contacts = (points[..., 1] > -_CONTACT_HEIGHT_M) & (speed_mps < _CONTACT_SPEED_MPS)
+    moving = (positions + root, rotations, root[:, 0], motion.curl)
+    return *(array.astype(np.float32) for array in moving), contacts
 
 
 def main() -> None:

@@ -1,6 +1,4 @@
-"""One crop: a person in clothes before a camera and a background, with the truth about them.
-
-Renders crops of synthetic people with exact ground truth.
+"""Crops of a person in clothes before a camera and a background, with exact ground truth.
 
 Domain randomisation covers identity, pose, camera, clothes, light, background, occluders and degradations.
 """
@@ -22,8 +20,8 @@ from common.synthetic.assets.appearance import Light, sample_appearance, sample_
 from common.synthetic.assets.garments import Canvas, Outfit, PosedSkeleton
 from common.synthetic.assets.wardrobe import Wardrobe
 from common.synthetic.dataset import WIDE, DatasetPreset, Split, check_seed, identity_rows
-from common.synthetic.kinds import KindOutfit, KindSampler
-from common.synthetic.motion.poses import MotionTable, PoseBatch, PoseSampler, load_table
+from common.synthetic.kinds import KindSampler
+from common.synthetic.motion.poses import PoseBatch, PoseSampler
 from common.synthetic.renderer import Figure, Renderer, Rendering, View, WornGarment
 from common.synthetic.scene.backgrounds import BackgroundBank, colour, degrade
 from common.wears import possible
@@ -383,21 +381,19 @@ class SceneMaker:
     def __init__(
         self,
         model: BodyModel,
-        motions: MotionTable,
         backgrounds: BackgroundBank,
         split: Split,
         renderer: Renderer,
         preset: DatasetPreset = WIDE,
     ) -> None:
         self._preset = preset
-        self.model, self._motions, self._backgrounds, self._split = model, motions, backgrounds, split
+        self.model, self._backgrounds, self._split = model, backgrounds, split
         self.renderer = renderer
         self._dresser = Dresser(renderer.canvas, preset.dressed)
         self._rows = identity_rows(split, len(model.shape_table))
-        region = renderer.canvas.region
         # A subset of the vertices suffices for bounding boxes.
         self._box_vertices = np.unique(renderer.canvas.faces)[::19]
-        self._box_regions = region[self._box_vertices]
+        self._box_regions = renderer.canvas.region[self._box_vertices]
         self._visible_on = _visibility_table()
 
     def make(self, seed: int, count: int, size: int = 128) -> Crops:
@@ -407,13 +403,21 @@ class SceneMaker:
             ValueError: the seed is outside the split's range.
         """
         rng = np.random.default_rng([check_seed(self._split, seed), 0])
-        posed = self._pose(rng, PoseSampler(self._split, seed, self._motions, self._preset).sample(count))
-        images: list[dict[str, npt.ArrayLike]] = []
+        posed = self._pose(rng, PoseSampler(self._split, seed, self._preset).sample(count))
         layers: list[Layer] = []
-        for index in range(count):
-            images.append(self._crop(rng, posed, index, size, layers))
+        images = [self._crop(rng, posed, index, size, layers) for index in range(count)]
         crops = {name: np.stack([np.asarray(image[name]) for image in images]) for name in images[0]}
-        return crops | self._truth(posed)
+        framing = posed.framing
+        return crops | {
+            "keypoints_2d": project(posed.keypoints, framing.focal),
+            "joints_3d": posed.keypoints,
+            "translation": framing.translation,
+            "rotation_vectors": posed.rotation_vectors,
+            "curl": posed.curl,
+            "shape": self.model.shape_table.numpy()[posed.row],
+            "focal": framing.focal,
+            "extent": framing.translation[:, 2] / framing.focal,
+        }
 
     def _pose(self, rng: Generator, poses: PoseBatch) -> PosedPeople:
         """Samples identities and cameras for the poses and computes the bodies."""
@@ -461,7 +465,7 @@ class SceneMaker:
         if kind == WHOLE:
             layers.append(layer)
         truth = _half_resolution_truth(rendering, mask, float(posed.framing.translation[index, 2]))
-        kinds = {"kinds": possible(outfit.kinds)} if isinstance(outfit, KindOutfit) else {}
+        kinds = {"kinds": possible(outfit.kinds)} if outfit.kinds else {}
         return {
             "image": degrade(rng, image),
             "mask": mask,
@@ -469,19 +473,6 @@ class SceneMaker:
             **truth,
             "outfit": state,
             **kinds,
-        }
-
-    def _truth(self, posed: PosedPeople) -> Crops:
-        framing = posed.framing
-        return {
-            "keypoints_2d": project(posed.keypoints, framing.focal),
-            "joints_3d": posed.keypoints,
-            "translation": framing.translation,
-            "rotation_vectors": posed.rotation_vectors,
-            "curl": posed.curl,
-            "shape": self.model.shape_table.numpy()[posed.row],
-            "focal": framing.focal,
-            "extent": framing.translation[:, 2] / framing.focal,
         }
 
     def _visible(self, posed: PosedPeople, index: int, rendering: Rendering, mask: ByteArray) -> ByteArray:
@@ -535,10 +526,8 @@ def _visibility_table() -> tuple[BoolArray, FloatArray]:
     return allowed, max_distance_m
 
 
-def scene_maker(
-    split: Split, rng: Generator, backgrounds: int, preset: DatasetPreset = WIDE, motions: MotionTable | None = None
-) -> SceneMaker:
-    """A scene maker with its own renderer and `backgrounds` new backgrounds; by default, of the package's motions."""
+def scene_maker(split: Split, rng: Generator, backgrounds: int, preset: DatasetPreset = WIDE) -> SceneMaker:
+    """A scene maker with its own renderer and `backgrounds` new backgrounds."""
     model = BodyModel.load()
     renderer = Renderer(Canvas.from_model(model))
-    return SceneMaker(model, motions or load_table(), BackgroundBank(rng, backgrounds), split, renderer, preset)
+    return SceneMaker(model, BackgroundBank(rng, backgrounds), split, renderer, preset)

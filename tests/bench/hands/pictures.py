@@ -24,7 +24,7 @@ from common.synthetic.assets.appearance import sample_appearance, sample_light
 from common.synthetic.assets.garments import Canvas
 from common.synthetic.dataset import Split, check_seed, clip_split, identity_rows
 from common.synthetic.motion.poses import PoseSampler
-from common.synthetic.motion.retarget import Motion, heading
+from common.synthetic.motion.retarget import Motion, twist
 from common.synthetic.motion.windows import bvh_motion
 from common.synthetic.renderer import Figure, Renderer, View
 from common.synthetic.scene.backgrounds import add_sensor_noise, compress, expose, make_room
@@ -135,7 +135,7 @@ class HandPictures:
             rotations = torch.from_numpy(motion.local_rotations[rng.integers(len(motion.local_rotations))]).float()
         else:
             rotations = axis_angle_to_matrix(torch.from_numpy(self._poses.sample(1).rotation_vectors[0]))
-        turn = 0.5 * rng.normal() - float(heading(rotations[0].numpy()))
+        turn = 0.5 * rng.normal() - float(twist(rotations[:1].numpy(), np.eye(3)[1])[0])
         rotations[0] = axis_angle_to_matrix(torch.tensor([0.0, turn, 0.0])) @ rotations[0]
         for joint, spread in (("lowerarm01", 0.4), ("wrist", 0.35)):
             for side in "LR":

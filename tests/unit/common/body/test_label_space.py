@@ -5,8 +5,9 @@ import torch
 from torch import Tensor
 
 from common.body.anatomy import FINGER_BONES
-from common.body.label_space import LabelSpace
+from common.body.label_space import LabelSpace, SurfaceSpace
 from common.body.model import BodyModel, BodyParameters, axis_angle_to_matrix
+from common.body.template import BodyTemplate
 from common.labels import LABEL_SIZE, group_slices
 from common.synthetic.motion.poses import PoseSampler
 
@@ -70,3 +71,11 @@ def test_the_right_hand_is_the_mirror_image_of_the_left(body: BodyModel, space: 
     half = len(FINGER_BONES) // 2
     torch.testing.assert_close(left[:half] * torch.tensor([1.0, -1.0, -1.0]), right[half:])
     assert not left[half:].any() and not right[:half].any()
+
+
+def test_zero_is_the_average_and_each_entry_adds_its_displacement() -> None:
+    space, template = SurfaceSpace.load(), BodyTemplate.from_model(BodyModel.load())
+    assert space.mean.shape == template.rest.shape
+    decoded = space.decode(2 * torch.eye(len(space.basis)) - torch.eye(len(space.basis))[:1])
+    torch.testing.assert_close(space.decode(torch.zeros(1, len(space.basis)))[0], space.mean)
+    torch.testing.assert_close(decoded[1], space.mean + 2 * space.basis[1] - space.basis[0], atol=1e-6, rtol=0)

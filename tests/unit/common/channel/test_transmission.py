@@ -1,18 +1,21 @@
-"""Pictures through the image channel: accounting of channel uses, sizes, and other weights."""
+"""Pictures through the image channel: accounting of channel uses, sizes, other weights, and what matters most."""
 
+import io
 from dataclasses import replace
 from fractions import Fraction
 
 import numpy as np
 import pytest
 import torch
+from PIL import Image as Pictures
 from skimage.metrics import peak_signal_noise_ratio
 
-from common.arrays import Image
+from common.arrays import ByteArray, Image
 from common.channel.channel import Received, capacity_bits, carry
-from common.channel.image_codec import decode, encode, load_network
+from common.channel.image_codec import decode, encode, load_network, map_bits
 from common.channel.state import LENGTHS, ChannelState
 from common.errors import MalformedPacket, UsageError
+from tests.support.processes.demo_clip import demo_pictures
 from tests.support.training.tiny_image_channel import TINY, tiny_network
 
 AWGN = ChannelState(10.0)
@@ -75,3 +78,46 @@ def test_no_information_passes_the_channel_by(channel: ChannelState) -> None:
     # A Gaussian value of variance σ² that gets R bits has an error of at least σ² 2^(−2R) (Shannon 1959).
     bits = float(rate) * capacity_bits(channel)
     assert peak_signal_noise_ratio(noise, arrived) < 20 * np.log10(255 / deviation) + 20 * np.log10(2) * bits
+
+
+@torch.no_grad()
+def test_decoder_adapts_to_the_snr_of_each_position() -> None:
+    network = tiny_network()
+    source = network.source(torch.rand(2, 3, 64, 64, generator=seeded()))
+    lengths, level = torch.full((2, 4, 4), 48), torch.full((2, 4, 4), 7.0)
+    symbols = network.encode(source, level, lengths)
+    faded = level.clone()
+    faded[:, 0, 0] = -20.0
+    whole, changed = (network.decode(symbols, source.statistics, snr_db, lengths) for snr_db in (level, faded))
+    assert not torch.equal(whole[..., :16, :16], changed[..., :16, :16])
+
+
+NOISY = ChannelState(4.0)
+PERSON = slice(32, 96)
+
+
+def textured() -> Image:
+    """(128, 128, 3) of the demo clip."""
+    frame = np.asarray(Pictures.open(io.BytesIO(demo_pictures(1)[0])))
+    return np.ascontiguousarray(frame[150:278, 250:378])
+
+
+def levels() -> ByteArray:
+    found = np.zeros((8, 8), np.uint8)
+    found[2:6, 2:6], found[2, 3] = 1, 2
+    return found
+
+
+def test_important_positions_get_more_symbols_and_less_error_at_the_same_rate() -> None:
+    network, picture, rate = load_network(), textured(), Fraction(1, 24)
+    quality_db, shares, side_uses = [], [], []
+    for importance in (None, levels()):
+        signal = encode(network, picture, NOISY, rate, importance)
+        assert signal.bandwidth_ratio <= rate
+        shares.append(float(signal.lengths[0, 2:6, 2:6].sum() / signal.lengths.sum()))
+        side_uses.append(signal.side_uses)
+        arrived = decode(network, signal, carry(NOISY, signal.symbols, seeded()))
+        quality_db.append(peak_signal_noise_ratio(picture[PERSON, PERSON], arrived[PERSON, PERSON]))
+    assert shares[1] > 1.5 * shares[0] and quality_db[1] > quality_db[0] + 0.5
+    # The map is sent at capacity.
+    assert side_uses[1] - side_uses[0] == pytest.approx(map_bits(levels()) / np.log2(1 + 10**0.4), abs=1.01)

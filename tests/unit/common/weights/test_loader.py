@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 import torch
 
-from common.body import faces, label_space, model, surface_space
+from common.body import faces, label_space, model
 from common.errors import WeightsError
-from common.weights.loader import load_weights, save_weights
+from common.weights.loader import SCALE, dequantised, load_weights, quantised, save_weights
 from common.weights.manifest import Storage, check_files, model_hash, read_manifest
 
 TENSORS = {"layer.weight": torch.randn(3, 4), "steps": torch.tensor(7)}
@@ -85,7 +85,7 @@ def test_damaged_or_missing_spaces(tmp_path: Path, monkeypatch: pytest.MonkeyPat
         (label_space, "LABEL_SPACE_FILE", label_space.LabelSpace.load),
         (model, "SHAPE_SPACE_FILE", model._load_tensors.__wrapped__),
         (faces, "EXPRESSION_SPACE_FILE", faces.ExpressionSpace.load),
-        (surface_space, "SURFACE_SPACE_FILE", surface_space.SurfaceSpace.load),
+        (label_space, "SURFACE_SPACE_FILE", label_space.SurfaceSpace.load),
     ]
     for module, name, load in loads:
         monkeypatch.setattr(module, name, path)
@@ -127,3 +127,32 @@ def test_model_hash_depends_on_the_label_space_and_not_on_weights(tmp_path: Path
     assert len({without, first, second}) == 3 and len(first) == 8
     save(tmp_path, "perception")
     assert model_hash(tmp_path) == second
+
+
+MATRIX = torch.randn(64, 80) * torch.logspace(-6, 2, 64)[:, None]
+KERNEL = torch.cat([torch.randn(31, 16, 3, 3), torch.zeros(1, 16, 3, 3)])
+
+
+def test_error_of_each_channel_is_at_most_half_a_step() -> None:
+    outlier = MATRIX.clone()
+    outlier[3, 7] *= 1000
+    for tensor in (MATRIX, KERNEL, outlier):
+        stored = quantised({"weight": tensor})
+        assert stored["weight"].dtype == torch.int8
+        error = (dequantised(stored)["weight"] - tensor).abs()
+        assert (error <= 0.5001 * stored["weight" + SCALE]).all()
+        deviation = tensor.flatten(1).square().mean(1).sqrt()
+        assert (error.flatten(1).square().mean(1).sqrt() <= deviation / 60).all() or tensor is outlier
+
+
+def test_vectors_small_matrices_and_integers_are_not_quantised() -> None:
+    tensors = {
+        "bias": torch.randn(5000),
+        "small": torch.randn(8, 8),
+        "deviations": torch.rand(256, 24),
+        "table": torch.arange(10_000).reshape(100, 100),
+    }
+    stored = quantised(tensors)
+    assert stored.keys() == tensors.keys()
+    assert {stored[name].dtype for name in ("bias", "small", "deviations")} == {torch.float16}
+    assert torch.equal(stored["table"], tensors["table"])

@@ -8,8 +8,8 @@ import torch
 
 from common.arrays import FloatArray
 from common.body.anatomy import ATLAS_SIZE, JOINTS
+from common.body.label_space import SurfaceSpace
 from common.body.model import BodyModel, BodyParameters, axis_angle_to_matrix
-from common.body.surface_space import SurfaceSpace
 from common.body.triangles import triangle_normals
 from common.texture.atlas import AtlasLayout
 from common.weights.devices import to_numpy

@@ -11,9 +11,8 @@ import pytest
 import torch
 from torch import nn
 
-from common.body.label_space import LabelSpace
+from common.body.label_space import LabelSpace, SurfaceSpace
 from common.body.model import BodyModel, KeypointKinematics
-from common.body.surface_space import SurfaceSpace
 from common.errors import UsageError
 from common.labels import LABEL_SIZE, group_slices
 from common.synthetic.dataset import DRESSED, SPLITS

@@ -8,7 +8,7 @@ from scipy.spatial import cKDTree
 from common.body.anatomy import REGION_INDEX
 from common.body.model import BodyModel, BodyOutput, BodyParameters, axis_angle_to_matrix
 from common.synthetic.assets.appearance import sample_appearance, sample_light
-from common.synthetic.assets.garments import Canvas, Garment, Kind, PosedSkeleton, Tailoring, tailor
+from common.synthetic.assets.garments import Garment, Kind, PosedSkeleton, Tailoring, tailor
 from common.synthetic.assets.wardrobe import Wardrobe, bare_faces
 from common.synthetic.dataset import DRESSED
 from common.synthetic.renderer import Figure, View, WornGarment
@@ -17,8 +17,13 @@ from tests.bench.people.shells import ShellMaker
 
 
 @pytest.fixture(scope="module")
-def wardrobe() -> Wardrobe:
-    return Wardrobe.load(Canvas.from_model(BodyModel.load()))
+def dressed_scenes() -> SceneMaker:
+    return scene_maker("train", np.random.default_rng(0), 4, DRESSED)
+
+
+@pytest.fixture(scope="module")
+def wardrobe(dressed_scenes: SceneMaker) -> Wardrobe:
+    return Wardrobe.load(dressed_scenes.renderer.canvas)
 
 
 @pytest.fixture(scope="module")
@@ -37,6 +42,12 @@ def test_rest_is_the_mean_body_after_alteration_and_the_default_changes_nothing(
     assert tailor(suit, wardrobe.canvas, Tailoring()) is suit
     altered = tailor(suit, wardrobe.canvas, Tailoring(loose_m=0.02, sleeve_end=0.6, hem=0.1))
     np.testing.assert_allclose(altered.rest_vertices(np.zeros(10, np.float32)), altered.rest, atol=1e-5)
+
+
+def test_made_suit_hides_the_skin_beneath_and_no_other(wardrobe: Wardrobe) -> None:
+    regions = np.unique(wardrobe.canvas.region[wardrobe.suit.covered])
+    assert not {REGION_INDEX[name] for name in ("face", "hand.L", "foot.R")} & set(regions)
+    assert {REGION_INDEX[name] for name in ("chest", "hips", "thigh.L", "forearm.R")} <= set(regions)
 
 
 def test_loose_garment_is_larger(wardrobe: Wardrobe, suit: Garment) -> None:
@@ -60,16 +71,6 @@ def test_top_and_bottom_make_up_the_suit(wardrobe: Wardrobe, suit: Garment) -> N
     assert min(area(top), area(bottom)) > 0.2 * area(suit)
 
 
-@pytest.fixture(scope="module")
-def dressed_scenes() -> SceneMaker:
-    return scene_maker("train", np.random.default_rng(0), 4, DRESSED)
-
-
-@pytest.fixture(scope="module")
-def garments_wardrobe(dressed_scenes: SceneMaker) -> Wardrobe:
-    return Wardrobe.load(dressed_scenes.renderer.canvas)
-
-
 def posed(model: BodyModel, parameters: BodyParameters) -> tuple[BodyOutput, PosedSkeleton]:
     with torch.no_grad():
         body, rest = model(parameters), model.rest_joints_of(parameters.shape)
@@ -77,20 +78,20 @@ def posed(model: BodyModel, parameters: BodyParameters) -> tuple[BodyOutput, Pos
     return body, PosedSkeleton(*(part[0].numpy() for part in parts))
 
 
-def test_garments_fit_bodies_of_different_shapes(dressed_scenes: SceneMaker, garments_wardrobe: Wardrobe) -> None:
+def test_garments_fit_bodies_of_different_shapes(dressed_scenes: SceneMaker, wardrobe: Wardrobe) -> None:
     model = dressed_scenes.model
     for row in (0, 500, 1500):
         parameters = replace(BodyParameters.rest(1), shape=model.shape_table[row : row + 1])
         body, skeleton = posed(model, parameters)
         skin = cKDTree(body.vertices[0].numpy())
-        for garment in (item for items in garments_wardrobe.garments.values() for item in items):
+        for garment in (item for items in wardrobe.garments.values() for item in items):
             distance, _ = skin.query(garment.posed_vertices(skeleton))
             assert np.median(distance) < 0.06, garment.name
             assert np.percentile(distance, 99) < 0.2, garment.name
 
 
-def test_garment_rotates_with_its_body(dressed_scenes: SceneMaker, garments_wardrobe: Wardrobe) -> None:
-    model, garment = dressed_scenes.model, garments_wardrobe.garments[Kind.SUIT][0]
+def test_garment_rotates_with_its_body(dressed_scenes: SceneMaker, wardrobe: Wardrobe) -> None:
+    model, garment = dressed_scenes.model, wardrobe.garments[Kind.SUIT][0]
     rng = np.random.default_rng(0)
     rotations = axis_angle_to_matrix(torch.from_numpy(rng.normal(0, 0.3, (1, 22, 3)).astype(np.float32)))
     pose = replace(BodyParameters.rest(1), rotations=rotations)
@@ -106,10 +107,9 @@ def test_garment_rotates_with_its_body(dressed_scenes: SceneMaker, garments_ward
     )
 
 
-def suit_and_people(garments_wardrobe: Wardrobe, scenes: SceneMaker) -> tuple[Garment, Figure, Figure]:
-    """A suit, a person without garments, and the same person in the suit, in red."""
-    suit = next(item for item in garments_wardrobe.garments[Kind.SUIT] if item.name == "male_casualsuit05")
-    body, skeleton = posed(scenes.model, BodyParameters.rest(1, 3.0))
+def test_garments_hide_the_body(dressed_scenes: SceneMaker, wardrobe: Wardrobe) -> None:
+    suit = next(item for item in wardrobe.garments[Kind.SUIT] if item.name == "male_casualsuit05")
+    body, skeleton = posed(dressed_scenes.model, BodyParameters.rest(1, 3.0))
     painted = sample_appearance(np.random.default_rng(1))
     red = painted.base_colour.copy()
     grey = np.full_like(red, 0.5)
@@ -117,11 +117,7 @@ def suit_and_people(garments_wardrobe: Wardrobe, scenes: SceneMaker) -> tuple[Ga
     finish = np.zeros_like(painted.finish)
     paint = replace(painted, base_colour=red, second_colour=red, finish=finish)
     bare = Figure(body.vertices[0].numpy(), replace(painted, base_colour=grey, finish=finish))
-    return suit, bare, replace(bare, worn=(WornGarment(suit, suit.posed_vertices(skeleton), paint),))
-
-
-def test_garments_hide_the_body(dressed_scenes: SceneMaker, garments_wardrobe: Wardrobe) -> None:
-    suit, bare, clothed = suit_and_people(garments_wardrobe, dressed_scenes)
+    clothed = replace(bare, worn=(WornGarment(suit, suit.posed_vertices(skeleton), paint),))
     view, light = View(192, 192, 210.0), sample_light(np.random.default_rng(0))
     before = dressed_scenes.renderer.render([bare], view, light)
     after = dressed_scenes.renderer.render([clothed], view, light)
@@ -133,10 +129,6 @@ def test_garments_hide_the_body(dressed_scenes: SceneMaker, garments_wardrobe: W
     assert np.median(before.depth[chest] - after.depth[chest]) > 0.005, "cloth is in front of the skin"
     assert after.colour[chest][:, 0].mean() > 3 * after.colour[chest][:, 1].mean()
     assert bare_faces(dressed_scenes.renderer.canvas.faces, [suit], len(bare.vertices)).mean() < 0.8
-
-
-def test_region_colours_include_garments(dressed_scenes: SceneMaker, garments_wardrobe: Wardrobe) -> None:
-    _, _, clothed = suit_and_people(garments_wardrobe, dressed_scenes)
     colours = ShellMaker(dressed_scenes.renderer).region_colours(clothed)
     np.testing.assert_allclose(colours[REGION_INDEX["chest"]], [0.9, 0.05, 0.05], atol=0.2)
     np.testing.assert_allclose(colours[REGION_INDEX["hand.L"]], [0.5, 0.5, 0.5], atol=0.15)

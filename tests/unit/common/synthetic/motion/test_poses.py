@@ -18,7 +18,6 @@ from common.synthetic.motion.poses import (
     hand_penetrates_body,
     load_table,
     mirror,
-    mirror_curl,
     to_axes,
 )
 from common.synthetic.motion.retarget import bone_direction, forward_kinematics, hinge_axis, mirror_point
@@ -129,8 +128,6 @@ def test_mirror_reflects_every_joint_and_twice_is_identity() -> None:
     poses = PoseSampler("train", 6).sample(50).rotation_vectors
     mirrored = mirror(poses)
     assert np.array_equal(mirror(mirrored), poses) and not np.array_equal(mirrored, poses)
-    curl = np.array([[1.0, 2.0, 3.0, 4.0]], dtype=np.float32)
-    assert np.array_equal(mirror_curl(curl), [[3.0, 4.0, 1.0, 2.0]])
     positions, reflected = _positions(mirrored), mirror_point(_positions(poses))
     assert np.allclose(positions[:, MIRRORED_JOINTS], reflected, atol=1e-5)
     left, right = JOINT_INDEX["lowerarm01.L"], JOINT_INDEX["lowerarm01.R"]

@@ -64,15 +64,11 @@ def test_feet_that_stand_touch_at_any_rate_and_feet_that_glide_or_hover_do_not(t
     assert twice.lengths.tolist() == [61] and np.allclose(np.diff(twice.root[:, 0]), 1.0 / 60.0, atol=1e-6)
 
 
-def test_folder_of_another_version_is_refused(tmp_path: Path) -> None:
-    write_windows([_standing("stands", 3)], tmp_path, 30.0)
-    np.savez(tmp_path / "clips.npz", version=0)
-    with pytest.raises(ValueError, match="version 0"):
-        open_windows(tmp_path)
-
-
-def test_folder_of_another_frame_rate_is_refused(tmp_path: Path) -> None:
+def test_folder_of_another_version_or_frame_rate_is_refused(tmp_path: Path) -> None:
     write_windows([_standing("stands", 3)], tmp_path, 30.0)
     assert open_windows(tmp_path, 30.0).fps == 30
     with pytest.raises(ValueError, match="30 frames a second, not 60"):
         open_windows(tmp_path, 60.0)
+    np.savez(tmp_path / "clips.npz", version=0)
+    with pytest.raises(ValueError, match="version 0"):
+        open_windows(tmp_path)
