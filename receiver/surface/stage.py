@@ -20,6 +20,7 @@ Shapes: V vertices, F triangles, E edges, N points, M samples of triangles; K pl
 vertex; grid of X × Y × Z cells.
 """
 
+import math
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Self
@@ -399,11 +400,6 @@ class Grid:
     voxel_m: float
     shape: tuple[int, int, int]
 
-    @property
-    def size(self) -> int:
-        """Number of nodes."""
-        return self.shape[0] * self.shape[1] * self.shape[2]
-
     def positions(self, points: FloatArray) -> FloatArray:
         """Points (N, 3) in voxels from node (0, 0, 0)."""
         return np.asarray((points - self.origin) / np.float32(self.voxel_m), np.float32)
@@ -488,7 +484,7 @@ class Stencil:
         return values
 
     def _accumulate(self, values: FloatArray) -> FloatArray:
-        sums = np.bincount(self.nodes.ravel(), weights=values.ravel(), minlength=self._grid.size)
+        sums = np.bincount(self.nodes.ravel(), weights=values.ravel(), minlength=math.prod(self._grid.shape))
         return np.asarray(sums, np.float32).reshape(self._grid.shape)
 
     @staticmethod

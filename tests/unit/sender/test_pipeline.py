@@ -60,8 +60,7 @@ class FakeNetworks:
     part = "hands"
 
     def __init__(self, empty: bool = False, smooths: bool = True) -> None:
-        self.empty, self.smooths, self.resets = empty, smooths, 0
-        self.known = ()
+        self.empty, self.smooths, self.resets, self.known = empty, smooths, 0, ()
         self.later_s, self.log = 0.0, list[tuple[str, float]]()
         self.times: list[float | None] = []
 
@@ -121,6 +120,7 @@ class FakeBlobStage:
         self.timed_as, self.frames, self.begins = timed_as, list[tuple[int, int]](), 0
 
     def update(self, perceived: Perceived, people: Sequence[object]) -> list[Blob]:
+        assert people or not perceived.observed, "nobody has labels"
         self.frames.append((perceived.frame.sequence, len(people)))
         self.begins += perceived.begins
         return [Blob(TEXTURE, 7, bytes([perceived.frame.sequence]))] if len(self.frames) % 2 == 0 else []
