@@ -113,18 +113,14 @@ class Sender:
         if self.camera.source.ends and (left_out := self.camera.metrics.left_out):
             others = self.account.acknowledged_frames + self.account.lost_frames
             lines.append(f"left out {left_out} of {counted(left_out + others, 'frame')} as too late")
-        lines += [f"{counted(n, 'frame')} went on without {part}, which failed" for part, n in self.failures]
+        failures = self.camera.metrics.failures.most_common()
+        lines += [f"{counted(n, 'frame')} went on without {part}, which failed" for part, n in failures]
         if self.recorder is not None:
             lines.append(self.recorder.summary())
         if spool is not None and spool.pending:
             waiting = f"{counted(spool.pending, 'frame waits', 'frames wait')} in {spool.directory}"
             lines.append(f"{waiting} and will be sent when the sender is started again")
         return [f"{name}: {line}" if name else line for line in lines]
-
-    @property
-    def failures(self) -> Sequence[tuple[str, int]]:
-        """What has failed, and in how many frames; the most frequent first."""
-        return self.camera.metrics.failures.most_common()
 
     def _sent(self) -> str:
         """What was delivered, in which time, and, of a video, of how much of its own."""

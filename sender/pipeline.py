@@ -15,7 +15,7 @@ from dataclasses import replace
 from typing import Literal, Protocol
 
 from common.blobs import TEXTURE, WEARS, Blob
-from common.clock import SYSTEM_CLOCK, Clock
+from common.clock import SYSTEM_CLOCK
 from common.errors import PeerError, SourceError
 from common.frames import LabelFrame
 from sender.capture.source import CapturedFrame
@@ -74,7 +74,6 @@ class SenderPipeline:
         workers: Executor,
         *,
         durable: bool = False,
-        clock: Clock = SYSTEM_CLOCK,
     ) -> None:
         self._playback = playback
         self._lookahead = Lookahead(networks.semantics.wait(playback.has_time))
@@ -84,7 +83,6 @@ class SenderPipeline:
         self._metrics = metrics
         self._workers = workers
         self._durable = durable
-        self._clock = clock
         self._ahead: list[Blob] = []
         self._failure: SourceError | None = None
         self._making: asyncio.Future[None]
@@ -162,7 +160,7 @@ class SenderPipeline:
             await self._make_blobs(perceived, labels, urgent=(WEARS, TEXTURE) if self._playback.brief else (WEARS,))
         if self._playback.waits:
             labels = replace(labels, captured_at=self._playback.begin())
-        self._rate.on_offered(self._clock.monotonic_ms())
+        self._rate.on_offered(SYSTEM_CLOCK.monotonic_ms())
         ahead, self._ahead = self._ahead, []
         sending = asyncio.ensure_future(self._link.send(labels, ahead))
         if not made:

@@ -1,18 +1,15 @@
-"""The spool: the frames that a sender has captured and not yet delivered, and what is left of it after a crash.
-
-A file belongs to the spool if it is of the session and its frames have the numbers that its name says: block k of
-`000000000256.bw` has frame 256 + k.
-
-The frames that a sender has captured and not yet delivered, in order, on disk.
+"""The spool: the frames that a sender has captured and not yet delivered, in order, on disk.
 
     DIR/lock                locked by the sender that uses the directory; it says how far numbers are given
     DIR/000000000256.bw     a recording of the frames from 256 on, a block each; the newest one is kept as long as the
                             session lasts, because it has the facts
 
-The facts of each file name the session and its secret, the source, codec and networks of the frames.  A frame is sent
-(`read`) only after it is on the disk, so that the spool contains every frame of the session that a receiver may have:
-after a crash of the sender or its machine, numbering continues after the last frame in the spool.  Numbers of frames
-that were on the disk and are lost, because a file was damaged, are not given again.
+A file belongs to the spool if it is of the session and its frames have the numbers that its name says: block k of
+`000000000256.bw` has frame 256 + k.  The facts of each file name the session and its secret, the source, codec and
+networks of the frames.  A frame is sent (`read`) only after it is on the disk, so that the spool contains every frame
+of the session that a receiver may have: after a crash of the sender or its machine, numbering continues after the last
+frame in the spool.  Numbers of frames that were on the disk and are lost, because a file was damaged, are not given
+again.
 """
 
 import fcntl
@@ -22,10 +19,9 @@ import os
 import re
 import secrets
 import zlib
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import Self
 
@@ -102,18 +98,29 @@ def frames_of(recording: Recording, first: int) -> list[LabelFrame]:
     return [frame for index, frame in numbered if frame is not None and frame.sequence == first + index]
 
 
+@dataclass(frozen=True, slots=True)
+class SpoolContent:
+    """Origin of the frames in a spool, which must match for a sender to resume them.
+
+    Args:
+        source: camera or file, as given on the command line.
+        codec_version, model_hash: interpretation of the labels.
+    """
+
+    source: str
+    codec_version: int
+    model_hash: bytes
+
+
 def files_of_session(
-    directory: Path, mark: Mark | None, check: Callable[[RecordingFacts], None]
+    directory: Path, mark: Mark | None, content: SpoolContent
 ) -> tuple[RecordingFacts | None, Sequence[int]]:
     """The head of the session's files, and the first numbers of all its files, damaged ones among them, in order.
 
     A file of another place or session is renamed; to its own place, if no file is there.
 
-    Args:
-        check: raises UsageError if the session is not to be resumed.
-
     Raises:
-        UsageError: there are files, and none can be read; or of `check`.
+        UsageError: there are files, and none can be read, or their frames are of another source or version.
         OSError: the directory cannot be read, or a file not be renamed.
     """
     names = (_FILE.fullmatch(name) for name in os.listdir(directory))
@@ -121,7 +128,16 @@ def files_of_session(
     if not found:
         return None, ()
     facts = _facts_of_session(directory, found, mark)
-    check(facts)
+    if facts.session["source"] != content.source:
+        raise UsageError(
+            f"the spool {directory} contains frames of {facts.session['source']}, not of {content.source}: "
+            "deliver those first, or give another --spool"
+        )
+    if (facts.codec, facts.model) != (content.codec_version, content.model_hash.hex()):
+        raise UsageError(
+            f"the spool {directory} contains frames of another version of Bodywire: "
+            "deliver them with that version, or give another --spool"
+        )
     ours = {first for first, each in found.items() if each.facts is None or each.facts.session == facts.session}
     if mark is not None and mark.session == facts.session.get("id"):
         ours -= {first for first in ours if found[first].place is None and first > mark.next_sequence}
@@ -189,20 +205,6 @@ def say_lost(directory: Path, first: int, frames: Sequence[LabelFrame], after: i
 
 LOCK_FILE = "lock"
 _FRAMES_PER_SEGMENT = 256
-
-
-@dataclass(frozen=True, slots=True)
-class SpoolContent:
-    """Origin of the frames in a spool, which must match for a sender to resume them.
-
-    Args:
-        source: camera or file, as given on the command line.
-        codec_version, model_hash: interpretation of the labels.
-    """
-
-    source: str
-    codec_version: int
-    model_hash: bytes
 
 
 class Spool:
@@ -333,7 +335,7 @@ class Spool:
             raise UsageError(f"another sender uses the spool {self.directory}: give --spool another one") from None
         remove_partial_files(self.directory)
         mark = Mark.read(self._lock)
-        facts, firsts = files_of_session(self.directory, mark, partial(_check, self.directory, content))
+        facts, firsts = files_of_session(self.directory, mark, content)
         self.resumed = facts is not None
         if facts is None:
             session, secret = secrets.token_hex(SESSION_ID_BYTES), secrets.token_hex(SESSION_SECRET_BYTES)
@@ -471,17 +473,3 @@ def open_spool(config: DeliveryConfig, camera: str, model_hash: bytes) -> Iterat
     content = SpoolContent(source, CODEC_VERSION, model_hash)
     with closing(Spool(config.spool, content, config.spool_limit_mb * 1e6)) as spool:
         yield spool
-
-
-def _check(directory: Path, content: SpoolContent, facts: RecordingFacts) -> None:
-    """Raises UsageError if the frames of a session are of another source or version."""
-    if facts.session["source"] != content.source:
-        raise UsageError(
-            f"the spool {directory} contains frames of {facts.session['source']}, not of {content.source}: "
-            "deliver those first, or give another --spool"
-        )
-    if (facts.codec, facts.model) != (content.codec_version, content.model_hash.hex()):
-        raise UsageError(
-            f"the spool {directory} contains frames of another version of Bodywire: "
-            "deliver them with that version, or give another --spool"
-        )

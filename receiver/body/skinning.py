@@ -1,27 +1,19 @@
 """Posed bodies: the template with clothes, face, mouth and spanning cloth, skinned.
 
-The body model has no teeth.  Of the loops behind the lips, one becomes the edge of the gums, two become the edge of the
-teeth, and one is where palate and floor begin; in the corners of the mouth they stay where they are.
-
-Shapes: T vertices of the teeth.
-
-How a face moves the template at rest: the facial actions, with eyes that turn and teeth behind the lips.
-
 The template's eyes are the linings of the sockets, laid over the eyeballs, and its mouth is a bag without teeth.  Both
 follow what they stand for: the eyes the eyeballs of the body model, and of the bag's first loops behind the lips, which
-are laid over a row of teeth in each jaw, the upper ones the skull and the lower ones the jaw.  The teeth are behind
-closed lips; whose face does not move has none, and the mesh of the bare template.
+are laid over a row of teeth in each jaw, the upper ones the skull and the lower ones the jaw.  One of these loops
+becomes the edge of the gums, two become the edge of the teeth, and one is where palate and floor begin; in the corners
+of the mouth they stay where they are.  The teeth are behind closed lips; whose face does not move has none, and the
+mesh of the bare template.
 
-Shapes: B people, M vertices of the template that move, A = 52 actions.
-
-Cloth that spans both legs: skirts, dresses and tails of coats.
-
-The template has two legs.  In a skirt the insides of both lie in its front and back middle, and skinning would tear the
-skirt in two there when the legs part.  What spans the legs therefore follows both, the more the nearer it is to the
-middle; that is linear blend skinning by weights that are blended with those of the other leg.  Published bodies,
+In a skirt, a dress or the tails of a coat the insides of both legs lie in the front and back middle, and skinning would
+tear the cloth in two there when the legs part.  What spans the legs therefore follows both, the more the nearer it is
+to the middle; that is linear blend skinning by weights that are blended with those of the other leg.  Published bodies,
 surfaces and exported characters all have these weights, which depend on the outfit alone.
 
-Shapes: B people, V' vertices of the template, L of them on hips and legs, S bones, R rows down the legs.
+Shapes: B people, V' vertices of the template, M of them move with the face, L are on hips and legs, T on the teeth;
+A = 52 actions, S bones, R rows down the legs.
 """
 
 from collections.abc import Iterator, Sequence

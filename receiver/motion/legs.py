@@ -4,16 +4,13 @@ Legs that nobody sees stand where they are: feet do not follow what jitters in t
 drags its held copy along, as on a leash.  The feet are where they would be below the held pelvis, as far as hips that
 turn let the legs of the true one reach there.
 
+Neither perception's errors nor what the codec rounds lets feet that stand slide.  How likely a foot stands follows from
+its speed, above all across the line of sight, where perception sees well.  The place of such a foot is held, on a
+leash.  The legs reach for the places (`LegChain.reaching`), and the body follows them in distance.  Whoever moves pulls
+the leash: a foot that leaves is not held back by more than its length, and a fast one not at all, after a moment in
+which the leash shrinks: one frame with a wrong speed lets no foot go.
+
 Shapes: L = 2 legs, left and right; a leg has 3 joints: hip, knee, ankle.
-
-Feet that stand stay where they are: neither perception's errors nor what the codec rounds lets them slide.
-
-How likely a foot stands follows from its speed, above all across the line of sight, where perception sees well.  The
-place of such a foot is held, on a leash.  The legs reach for the places (`LegChain.reaching`), and the body follows
-them in distance.  Whoever moves pulls the leash: a foot that leaves is not held back by more than its length, and a
-fast one not at all, after a moment in which the leash shrinks: one frame with a wrong speed lets no foot go.
-
-Shapes: L = 2 legs, left and right.
 """
 
 import math

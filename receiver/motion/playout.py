@@ -270,25 +270,22 @@ class PlayoutView:
             only: identity of the one who is displayed; everybody without it.
         """
         with self._lock:
-            return self._frame(number, only)
-
-    def _frame(self, number: int, only: int | None) -> LabelFrame | None:
-        moment = self._playout.moment(number)
-        if moment is None:
-            return None
-        newest, tracks, now_s = moment
-        # When labels stay away everything has come to rest.
-        at_s = min(now_s + (self.ahead_s if self._playout.live else 0.0), newest.describes_s + STILL_S)
-        before = self._sessions.get(number)
-        if before is not None and newest is before.newest and at_s <= before.displayed.captured_at:
-            return before.displayed
-        had = {} if before is None else before.people
-        seen = [person for person in newest.people if only in (None, person.identity)]
-        has = {person.identity: had.get(person.identity) or BlendedPerson(self._labels_at) for person in seen}
-        people = tuple(_with(person, has[person.identity].pose(tracks[person.identity], at_s)) for person in seen)
-        displayed = replace(newest, captured_at=at_s, people=people, ahead_steps=0)
-        self._sessions[number] = _ViewedSession(newest, displayed, has)
-        return displayed
+            moment = self._playout.moment(number)
+            if moment is None:
+                return None
+            newest, tracks, now_s = moment
+            # When labels stay away everything has come to rest.
+            at_s = min(now_s + (self.ahead_s if self._playout.live else 0.0), newest.describes_s + STILL_S)
+            before = self._sessions.get(number)
+            if before is not None and newest is before.newest and at_s <= before.displayed.captured_at:
+                return before.displayed
+            had = {} if before is None else before.people
+            seen = [person for person in newest.people if only in (None, person.identity)]
+            has = {person.identity: had.get(person.identity) or BlendedPerson(self._labels_at) for person in seen}
+            people = tuple(_with(person, has[person.identity].pose(tracks[person.identity], at_s)) for person in seen)
+            displayed = replace(newest, captured_at=at_s, people=people, ahead_steps=0)
+            self._sessions[number] = _ViewedSession(newest, displayed, has)
+            return displayed
 
     def forget(self, number: int) -> None:
         """A session has ended."""

@@ -1,12 +1,11 @@
-"""The motion of a session's people: steady, complete, and without a jump where somebody was lost.
+"""The motion of a session's people: labels that do not flicker, complete, and without a jump where somebody was lost.
 
 Somebody behind a pillar, or turned so that perception misses them, is in none of the frames until they are found again.
 Their motion goes on and comes to rest, with less and less confidence, for as long as they were seen before and at most
 a second.  Who leaves the picture is gone at once, and who is there under another identity.
 
-Labels of a person that do not flicker: smoothed over the last frames, and faded where they are not seen any more.
-
-They change what is displayed, not the states that later packets are predicted from.
+Labels are smoothed over the last frames, and faded where they are not seen any more.  This changes what is displayed,
+not the states that later packets are predicted from.
 """
 
 import logging
@@ -15,7 +14,7 @@ from collections import deque
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
-from typing import Final, Protocol, Self
+from typing import Final, Self
 
 import numpy as np
 
@@ -97,13 +96,7 @@ class Presence:
         return replace(_with(self.labels, self.carried), score=known * self.labels.score, confidence=confidence)
 
 
-class Tracked(Protocol):
-    """What is remembered of a person: None before their first frame, and when they are gone."""
-
-    presence: Presence | None
-
-
-def with_absent(frame: LabelFrame, tracks: Mapping[int, Tracked], predictor: MotionPredictor) -> LabelFrame:
+def with_absent(frame: LabelFrame, tracks: Mapping[int, "PersonTrack"], predictor: MotionPredictor) -> LabelFrame:
     """The frame with everybody who is there; call it for every frame, in order.
 
     Args:

@@ -1,22 +1,15 @@
-"""Outfits of measures: shells, headwear and cloth that hangs, as displacements of the template.
-
-Shapes: V' vertices of the template.
-
-Cloth hangs: below its widest place a garment does not follow the body back in.
-
-Around the axis of a limb or of the trunk, a garment has a radius in each direction.  Downwards it narrows by no more
-than a given share, and where the skin recedes faster, the cloth stays out.  Of 42 clothed avatars in trousers and shoes
-the radius of a leg of cloth is 75 mm at the knee and 71 mm at the hem, that of the template's skin 58 and 38 mm.
-
-Shapes: V' vertices of the template, M of them on a tube.
-
-Unfolds z' into a displacement of the template, coarse to fine: extent of each part, hems, folds.
+"""Outfits of measures: z' as a displacement of the template, coarse to fine: extent of each part, hems, folds.
 
 A garment is a shell (`Shells`), cut along lines of the limbs and let out along its own normals.  Of
 several garments over a vertex the outermost one counts.  At a hem the vertices nearest to it move onto it, along the
 limb: the template is coarse there, and the hem would run in a zigzag.
 
-Shapes: V' vertices of the template.
+Cloth hangs: below its widest place a garment does not follow the body back in.  Around the axis of a limb or of the
+trunk, it has a radius in each direction.  Downwards it narrows by no more than a given share, and where the skin
+recedes faster, the cloth stays out.  Of 42 clothed avatars in trousers and shoes the radius of a leg of cloth is 75 mm
+at the knee and 71 mm at the hem, that of the template's skin 58 and 38 mm.
+
+Shapes: V' vertices of the template, M of them on a tube.
 """
 
 import zipfile

@@ -1,27 +1,19 @@
-"""Which outfit somebody wears: diffusion of its measures, guided by what is known, and what it displaces.
+"""What each person wears, on the template at rest, over a head of their own: a function of a person's identity, `wears`
+and `head_shape` alone.  These change rarely, and an outfit takes 5 ms, so results are kept.
 
-It stands where the paper (§5.2) diffuses points.  (26) and (27), whose reverse step has no learned denoiser and cannot
-invert the forward one (`receiver.motion.mixture` measures them), are replaced by that of Karras et al. 2022.
+The measures of an outfit are diffused, where the paper (§5.2) diffuses points.  (26) and (27), whose reverse step has
+no learned denoiser and cannot invert the forward one (`receiver.motion.mixture` measures them), are replaced by that of
+Karras et al. 2022.  In the coordinates of its component, x = L_k⁻¹ (z' − μ_k), the mixture's z' is N(0, I).  The
+diffusion knows more: how the measures of real outfits depend on each other across the parts of the body.  Its condition
+u_m are the kinds.  It starts from the noise ε that (21) draws, and follows the probability flow without adding any:
+where the denoiser knew nothing but the mixture, x would end as ε.
 
-In the coordinates of its component, x = L_k⁻¹ (z' − μ_k), the mixture's z' is N(0, I).  The diffusion knows more: how
-the measures of real outfits depend on each other across the parts of the body.  Its condition u_m are the kinds.  It
-starts from the noise ε that (21) draws, and follows the probability flow without adding any: where the denoiser knew
-nothing but the mixture, x would end as ε.
+Hair is let out, or taken in, until the head has the outline that was seen.  Seen from the front, hair and scalp are
+scaled about the middle of the head, in each direction by the ratio of both outlines.  Below the ears, where hair hangs,
+it is scaled across alone; at the back, as above.  The front of the head, which an outline does not show, stays.
+Headwear has its own sides, and follows at the crown alone.
 
-Shapes: B people, D = 18 entries of x.
-
-Lets hair out, or takes it in, until the head has the outline that was seen.
-
-Seen from the front, hair and scalp are scaled about the middle of the head, in each direction by the ratio of both
-outlines.  Below the ears, where hair hangs, it is scaled across alone; at the back, as above.  The front of the head,
-which an outline does not show, stays.  Headwear has its own sides, and follows at the crown alone.
-
-Shapes: V' vertices of the template, S sectors of `common.head_outline`.
-
-What each person wears, on the template at rest, over a head of their own: made when it changes, else remembered.
-
-People wear an outfit of their kinds, which is a function of a person's identity, `wears` and `head_shape` alone.  These
-change rarely, and an outfit takes 5 ms, so results are kept.
+Shapes: B people, D = 18 entries of x, V' vertices of the template, S sectors of `common.head_outline`.
 """
 
 import math

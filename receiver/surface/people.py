@@ -1,9 +1,4 @@
-"""Surfaces of people, solved or subdivided, with the texture of the template.
-
-A triangle of the surface lies in the texture where its centre's place on the template does. Its corners lie where their
-places do; across a seam, they go on from the centre as the template's triangle there does.
-
-The surfaces of people: one closed mesh for everybody, carried by the template, or solved anew in a pose.
+"""The surfaces of people: one closed mesh for everybody, carried by the template, or solved anew in a pose.
 
 The mesh is the surface of the mean person in the mean clothes, solved with arms and legs apart so that nothing touches.
 What people differ in, shape and clothes, moves the template, and so the mesh.  A mesh for each person and outfit is not
@@ -11,6 +6,9 @@ closer to the clothed truth, and would change whenever the labels of clothes do.
 
 Where limbs touch, a carried mesh passes through itself.  One that is solved in the pose does not, but takes thirty
 times as long and has other vertices in each frame.
+
+Both have the template's texture.  A triangle of the surface lies in it where its centre's place on the template does.
+Its corners lie where their places do; across a seam, they go on from the centre as the template's triangle there does.
 """
 
 from functools import lru_cache

@@ -1,40 +1,26 @@
-"""Points with normals to a watertight mesh: surfels, spectral Poisson, marching cubes (28), refinement.
-
-Splits the triangles of a mesh near places that need more detail than its grid has, such as the eyes and the mouth.
-
-An edge whose middle lies within such a place is halved while it is too long, and the triangles on both of its sides
-with it, so that a closed mesh stays closed.
-
-Shapes: V vertices, F triangles, E edges, K places.
-
-Oriented points with areas: surfels, the discs that a surface is splatted from.
-
-Pfister et al., Surfels: Surface Elements as Rendering Primitives (2000).
-
-Shapes: N points, F triangles, M samples of triangles.
-
-Moves the vertices of a mesh onto the surface that its oriented points describe, where their normals agree.
-
-A grid rounds off what is smaller than its voxels.  The points still have it, so each vertex moves along their normal,
-but never by more than about a voxel; the triangles stay, and so the mesh stays closed.
-
-Shapes: V vertices, K neighbours.
-
-Oriented points → indicator function, by solving a Poisson equation in Fourier space, and its isovalue.
-
-Kazhdan et al., Poisson Surface Reconstruction (2006), in the spectral form of Peng et al., Shape as Points (2021).
-The gradient of the indicator function is the field of inward normals, so its Laplacian is the divergence of that field.
-Each point spreads its normal with a quadratic B-spline, whose derivative is known, so the divergence is splatted
-directly and one forward transform is enough.  On a periodic grid the Laplacian is a multiplication in Fourier space.
-
-Shapes: N points, grid of X × Y × Z cells.
-
-The surface stage: oriented points → one watertight mesh, in metres.
+"""The surface stage: oriented points with areas (surfels) → one watertight mesh, in metres.
 
 Splat normals on a grid → spectral Poisson solve → local isovalue → marching cubes (28) → largest connected component →
 Taubin smoothing → subdivision where detail is wanted → refinement by the points nearby.
+
+Surfels are discs that a surface is splatted from: Pfister et al., Surfels: Surface Elements as Rendering Primitives
+(2000).  The indicator function is solved for in Fourier space: Kazhdan et al., Poisson Surface Reconstruction (2006),
+in the spectral form of Peng et al., Shape as Points (2021).  Its gradient is the field of inward normals, so its
+Laplacian is the divergence of that field.  Each point spreads its normal with a quadratic B-spline, whose derivative is
+known, so the divergence is splatted directly and one forward transform is enough.  On a periodic grid the Laplacian is
+a multiplication in Fourier space.
+
+Where more detail is needed than the grid has, such as at the eyes and the mouth, an edge is halved while it is too
+long, and the triangles on both of its sides with it, so that a closed mesh stays closed.
+
+A grid rounds off what is smaller than its voxels.  The points still have it, so each vertex moves along their normal,
+but never by more than about a voxel; the triangles stay.
+
+Shapes: V vertices, F triangles, E edges, N points, M samples of triangles; K places of detail, or neighbours of a
+vertex; grid of X × Y × Z cells.
 """
 
+import math
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Self
@@ -248,11 +234,9 @@ class Surfels:
         """Some of them."""
         return Surfels(self.points[rows], self.normals[rows], self.areas[rows])
 
-    def joined(self, *others: "Surfels") -> "Surfels":
+    def joined(self, other: "Surfels") -> "Surfels":
         """These and others."""
-        return Surfels(
-            *(np.concatenate([getattr(part, name) for part in (self, *others)]) for name in Surfels.__slots__)
-        )
+        return Surfels(*(np.concatenate([getattr(each, name) for each in (self, other)]) for name in self.__slots__))
 
 
 @dataclass(frozen=True, slots=True)
@@ -416,11 +400,6 @@ class Grid:
     voxel_m: float
     shape: tuple[int, int, int]
 
-    @property
-    def size(self) -> int:
-        """Number of nodes."""
-        return self.shape[0] * self.shape[1] * self.shape[2]
-
     def positions(self, points: FloatArray) -> FloatArray:
         """Points (N, 3) in voxels from node (0, 0, 0)."""
         return np.asarray((points - self.origin) / np.float32(self.voxel_m), np.float32)
@@ -505,7 +484,7 @@ class Stencil:
         return values
 
     def _accumulate(self, values: FloatArray) -> FloatArray:
-        sums = np.bincount(self.nodes.ravel(), weights=values.ravel(), minlength=self._grid.size)
+        sums = np.bincount(self.nodes.ravel(), weights=values.ravel(), minlength=math.prod(self._grid.shape))
         return np.asarray(sums, np.float32).reshape(self._grid.shape)
 
     @staticmethod

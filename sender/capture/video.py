@@ -433,9 +433,8 @@ class AnimationSource(FrameSource):
         SourceError: the file is missing, no animation, or too large, or (while iterating) its first picture is damaged.
     """
 
-    def __init__(self, path: Path, focal_px: float | None = None, clock: Clock = STEADY_CLOCK) -> None:
-        self._path, self._clock = path, clock
-        self._closed = False
+    def __init__(self, path: Path, focal_px: float | None = None) -> None:
+        self._path, self._closed = path, False
         with reading(str(path)), opened(path) as image:
             if not is_animation(image):
                 raise SourceError("it is no animation")
@@ -465,7 +464,7 @@ class AnimationSource(FrameSource):
         try:
             for shown_s, image in guarded(str(self._path), self._shown()):
                 camera = camera_of(image, self._focal_px)
-                yield CapturedFrame(played, name, self._clock.wall(), time_s, image, camera)
+                yield CapturedFrame(played, name, STEADY_CLOCK.wall(), time_s, image, camera)
                 played, time_s = played + 1, time_s + min(shown_s, LONGEST_PAUSE_S)
                 if self._closed:
                     return

@@ -4,6 +4,7 @@ from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, cast
 
+import cv2
 import numpy as np
 import pytest
 
@@ -13,7 +14,7 @@ from common.errors import PeerError, SourceError
 from common.frames import Camera, LabelFrame
 from common.labels import GROUPS
 from sender.capture.source import CapturedFrame, FrameSource
-from sender.labelling import Networks
+from sender.labelling import Labelling, Networks
 from sender.lookahead import Perceived
 from sender.metrics import SenderMetrics
 from sender.people.view import PeopleView, PersonView
@@ -59,8 +60,7 @@ class FakeNetworks:
     part = "hands"
 
     def __init__(self, empty: bool = False, smooths: bool = True) -> None:
-        self.empty, self.smooths, self.resets = empty, smooths, 0
-        self.known = ()
+        self.empty, self.smooths, self.resets, self.known = empty, smooths, 0, ()
         self.later_s, self.log = 0.0, list[tuple[str, float]]()
         self.times: list[float | None] = []
 
@@ -120,6 +120,7 @@ class FakeBlobStage:
         self.timed_as, self.frames, self.begins = timed_as, list[tuple[int, int]](), 0
 
     def update(self, perceived: Perceived, people: Sequence[object]) -> list[Blob]:
+        assert people or not perceived.observed, "nobody has labels"
         self.frames.append((perceived.frame.sequence, len(people)))
         self.begins += perceived.begins
         return [Blob(TEXTURE, 7, bytes([perceived.frame.sequence]))] if len(self.frames) % 2 == 0 else []
@@ -384,3 +385,32 @@ async def test_pace_of_a_file_begins_when_the_networks_have_seen_a_frame() -> No
     await SenderPipeline(playback, fakes, [FirstBlobs()], link, rate, metrics, workers).run(asyncio.Event())
     assert [frame.captured_at for frame in link.sent] == pytest.approx([1e9 + 120 + n / 30 for n in range(3)])
     assert metrics.left_out == 0 and sent_before[0] == 0
+
+
+@pytest.mark.parametrize(
+    ("part", "method", "people", "blobs"),
+    [
+        ("perception", "process", 0, 2),
+        ("semantics", "label_observed", 0, 2),
+        ("hands", "label", 1, 2),
+        ("colours", "update", 1, 0),
+    ],
+)
+def test_frames_go_on_without_what_fails(
+    part: str, method: str, people: int, blobs: int, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: object, **__: object) -> None:
+        raise cv2.error("an empty \x1b map")
+
+    networks, stage, metrics = FakeNetworks(), FakeBlobStage(), SenderMetrics()
+    monkeypatch.setattr(stage if part == "colours" else networks, method, fail)
+    labelling = Labelling(Networks(networks, networks, [networks]), [stage], metrics)  # type: ignore[arg-type]
+    perceived = [labelling.perceive(captured(index)) for index in range(4)]
+    labels = [labelling.label(each) for each in perceived]
+    made = [blob for each in zip(perceived, labels, strict=True) for blob in labelling.blobs(*each)]
+    assert [len(frame.people) for frame in labels] == [people] * 4 and len(made) == blobs
+    assert metrics.failures == {part: 4}
+    assert networks.log.count(("forgotten", 0.0)) == 4 * (part == "semantics")
+    assert metrics.registry.get_sample_value("bodywire_sender_part_failures_total", {"part": part}) == 4
+    (line,) = (record.getMessage() for record in caplog.records if record.levelname == "WARNING")
+    assert line.startswith(f"{part} failed at a frame, which goes on without: error: ") and "\x1b" not in line

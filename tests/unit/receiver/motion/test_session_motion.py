@@ -15,7 +15,7 @@ from common.codec.frame_codec import FrameCodec
 from common.codec.frame_state import DecodedFrame
 from common.codec.tables import UNIT, steps
 from common.codec.tables import load as load_tables
-from common.frames import LabelFrame
+from common.frames import LabelFrame, PersonLabels
 from common.labels import FAST_GROUPS, GROUPS, LABEL_SIZE, concatenate, group_slices
 from common.motion.label_track import Continued
 from common.motion.steps import place_of
@@ -302,3 +302,24 @@ def test_times_of_late_frames_and_of_other_sources_are_their_own() -> None:
     expected = [1e9, 1e9 + 0.2, 1e9 + 0.1, 1e9 + 0.4, 1e9 + 0.6]
     assert [bridged(*each) for each in told] == pytest.approx(expected, abs=1e-5)
     assert [bridged(6, 5e8, "a.jpg"), bridged(7, 4e8, "b.jpg")] == [5e8, 4e8]
+
+
+def someone(identity: int = 0, **labels: float) -> PersonLabels:
+    """Someone whose groups have one value each."""
+    return PersonLabels(identity, 1.0, {name: np.full(4, value, np.float32) for name, value in labels.items()})
+
+
+def test_groups_fade_once_they_are_not_seen() -> None:
+    fading = LabelSmoothing()
+    seen = someone(torso=1.0, eyes=2.0)
+    assert fading.faded(seen, 10.0) is seen
+    shown = [fading.faded(someone(torso=1.0), 10.0 + age_s).labels for age_s in (0.05, 0.1, 0.15, 0.21, 0.25)]
+    assert [labels["eyes"][0] for labels in shown[:3]] == pytest.approx([1.5, 1.0, 0.5], abs=1e-5)
+    assert all(set(labels) == {"torso"} for labels in shown[3:])
+
+
+def test_late_frames_change_nothing() -> None:
+    fading = LabelSmoothing()
+    fading.faded(someone(eyes=2.0), 10.0)
+    assert fading.faded(someone(torso=1.0), 9.9).labels.keys() == {"torso"}
+    assert fading.faded(someone(torso=1.0), 10.1).labels["eyes"][0] == pytest.approx(1.0, abs=1e-5)

@@ -30,35 +30,36 @@ from tests.support.motion.recorded_person import body_parameters
 
 
 @pytest.fixture(scope="module")
-def body() -> BodyModel:
-    return BodyModel.load()
+def skin() -> BodySkin:
+    return BodySkin.from_model(BodyModel.load())
 
 
 @pytest.fixture(scope="module")
-def person(body: BodyModel) -> PosedBody:
+def surfaces(skin: BodySkin) -> PeopleSurfaces:
+    face = FaceGeometry(skin.model, skin.template)
+    corners = template_corners(skin.model, skin.template)
+    return PeopleSurfaces(SurfaceConfig(), skin.model, skin.template, face, SurfaceSpace.load().mean, corners)
+
+
+@pytest.fixture(scope="module")
+def person(skin: BodySkin) -> PosedBody:
     """In a random pose, with the place at rest as colour: from foot to head red, from right to left green."""
-    skin, layout = BodySkin.from_model(body), AtlasLayout.from_body(body)
-    rest = to_numpy(body.rest_vertices)[0]
+    layout, rest = AtlasLayout.from_body(skin.model), to_numpy(skin.model.rest_vertices)[0]
     low, high = rest.min(axis=0), rest.max(axis=0)
     places = np.einsum("tk,tkc->tc", layout.barycentric, rest[layout.corners])
     colours = np.zeros((ATLAS_SIZE**2, 3), np.uint8)
     colours[layout.texel, :2] = np.rint(255 * ((places - low) / (high - low))[:, [1, 0]])
     picture = encode_jpeg(layout.extended(colours.reshape(ATLAS_SIZE, ATLAS_SIZE, 3)))
-    corners = template_corners(body, skin.template)
+    corners = template_corners(skin.model, skin.template)
     posed = pose(skin, templates(skin, body_parameters()), 0)
     return replace(posed, texture=MeshTexture(corners, picture, 0.25))
 
 
 @pytest.mark.parametrize("still", [True, False])
 def test_points_of_the_surface_have_the_colour_of_the_skin_below(
-    body: BodyModel, person: PosedBody, still: bool
+    surfaces: PeopleSurfaces, person: PosedBody, still: bool
 ) -> None:
-    skin = BodySkin.from_model(body)
-    face = FaceGeometry(body, skin.template)
     assert person.texture is not None
-    surfaces = PeopleSurfaces(
-        SurfaceConfig(), body, skin.template, face, SurfaceSpace.load().mean, person.texture.corners
-    )
     if still:
         mesh = surfaces.solved(person, 300.0, 1)
         shown = carried_texture(mesh, person.mesh, person.texture)
@@ -85,18 +86,6 @@ def test_points_of_the_surface_have_the_colour_of_the_skin_below(
 
 
 PEOPLE = 4
-
-
-@pytest.fixture(scope="module")
-def skin() -> BodySkin:
-    return BodySkin.from_model(BodyModel.load())
-
-
-@pytest.fixture(scope="module")
-def surfaces(skin: BodySkin) -> PeopleSurfaces:
-    face = FaceGeometry(skin.model, skin.template)
-    corners = template_corners(skin.model, skin.template)
-    return PeopleSurfaces(SurfaceConfig(), skin.model, skin.template, face, SurfaceSpace.load().mean, corners)
 
 
 @pytest.fixture(scope="module")
