@@ -12,7 +12,6 @@ the delay before the next stream grows as long as no frame is acknowledged, and 
 """
 
 import asyncio
-import contextlib
 import logging
 import math
 import random
@@ -286,8 +285,7 @@ class Connector:
         """
         silence = asyncio.create_task(self._tell_silence())
         try:
-            now_s = asyncio.get_running_loop().time()
-            return await self._open(hello, now_s, self._connect_timeout_s, reconnect=False)
+            return await self._open(hello, asyncio.get_running_loop().time(), self._connect_timeout_s, reconnect=False)
         finally:
             await cancel([silence])
 
@@ -369,7 +367,7 @@ class Connector:
         return self._stall_backoff.next_s()
 
     async def _tell_silence(self) -> None:
-        with contextlib.suppress(TimeoutError):
+        with suppress(TimeoutError):
             async with asyncio.timeout(self._silence_s):
                 await asyncio.Event().wait()
         silent = unreachable(str(self._peer), f"yet ({_NO_ANSWER.reason})")

@@ -39,30 +39,31 @@ from sender.link.session import LinkObserver
 
 # Round trips of up to so many heartbeat intervals are usual.
 _USUAL_INTERVALS = 2.0
-# A longer one may have been an outage.
-_MOST = 5.0
+# A longer one may have been an outage, unless even the shortest is unusual: another connection is then slower still.
+_MOST, _THIN = 5.0, 8.0
 _WINDOW_MS = 5000.0
 
 
 class Patience:
-    """On one stream.
-
-    Args:
-        interval_s: between heartbeats.
+    """On one stream (`interval_s`: between heartbeats).
 
     Attributes:
-        factor: by what to multiply the times after which silence means something, 1 to 5.
+        factor: by what to multiply the times after which silence means something: 1 to 5, or 8 on a thin link.
     """
 
     def __init__(self, interval_s: float) -> None:
         self._usual_s = _USUAL_INTERVALS * interval_s
         self._longest_s = WindowedExtreme(_WINDOW_MS, largest=True)
+        self._shortest_s = WindowedExtreme(_WINDOW_MS)
         self.factor = 1.0
 
     def answered(self, round_trip_s: float, now_s: float) -> None:
         """Records a round trip that ended at a monotonic time, without what the receiver held the answer back."""
         longest_s = self._longest_s.update(round_trip_s, now_s * 1e3)
+        is_thin = self._shortest_s.update(round_trip_s, now_s * 1e3) > self._usual_s
         self.factor = min(max(longest_s / self._usual_s, 1.0), _MOST)
+        if is_thin and self.factor == _MOST:
+            self.factor = _THIN
 
 
 # Crystals are off by 100 ppm at most; two of them by twice that.

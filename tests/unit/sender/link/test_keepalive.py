@@ -342,15 +342,12 @@ async def test_silence_is_borne_for_longer_where_round_trips_are_long() -> None:
 
 def test_patience_follows_the_longest_round_trip_of_the_last_seconds() -> None:
     patience = Patience(0.2)
-    patience.answered(0.06, 100.0)
-    assert patience.factor == 1.0
-    patience.answered(0.8, 101.0)
-    patience.answered(0.06, 102.0)
-    assert patience.factor == 2.0
-    patience.answered(0.06, 107.0)
-    assert patience.factor == 1.0
-    patience.answered(30.0, 108.0)
-    assert patience.factor == 5.0
+    usual = [(0.06, 100.0, 1.0), (0.8, 101.0, 2.0), (0.06, 102.0, 2.0), (0.06, 107.0, 1.0), (30.0, 108.0, 5.0)]
+    # Even the shortest is long, first because of distance alone; the last one shows that the link is fast again.
+    far, thin, fast = [(0.8, 114.0, 2.0)], [(2.7, 115.0, 8.0), (0.5, 116.0, 8.0)], [(0.06, 116.1, 5.0)]
+    for round_trip_s, now_s, factor in (*usual, *far, *thin, *fast):
+        patience.answered(round_trip_s, now_s)
+        assert patience.factor == factor
 
 
 class KeepaliveFixture:
