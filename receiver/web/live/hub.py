@@ -26,7 +26,6 @@ from collections import deque
 from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
-from types import MappingProxyType
 from typing import Any, Final, Literal
 
 import numpy as np
@@ -240,7 +239,7 @@ class LiveFrame:
     fps: float
     preview: bytes | None = None
     blend_ms: float = 0.0
-    faces: Mapping[int, ShownFace] = MappingProxyType({})
+    faces: Mapping[int, ShownFace] = field(default_factory=dict)
     _meshes: dict[MeshKind, tuple[LiveMesh, ...]] = field(default_factory=dict, init=False)
 
     @functools.cached_property
