@@ -201,8 +201,8 @@ class LiveMesh:
     laying: FaceLaying | None = None
 
 
-# By topology, of which there are two.
-_LAYINGS: dict[str, FaceLaying] = {}
+# By topology, of which there are two, and its numbers of vertices without and with copies.
+_LAYINGS: dict[tuple[str, int, int], FaceLaying] = {}
 
 
 @dataclass(slots=True, eq=False)
@@ -273,9 +273,9 @@ def _live_mesh(person: ReconstructedPerson, kind: MeshKind, face: ShownFace | No
 def _laying(topology: str, texture: MeshTexture | None, template: MeshTexture | None) -> FaceLaying | None:
     if texture is None or template is None:
         return None
-    if topology not in _LAYINGS:
-        _LAYINGS[topology] = FaceLaying(texture.corners, template.corners)
-    return _LAYINGS[topology]
+    if (key := (topology, int(texture.corners.vertex.max()), len(texture.corners.vertex))) not in _LAYINGS:
+        _LAYINGS[key] = FaceLaying(texture.corners, template.corners)
+    return _LAYINGS[key]
 
 
 @dataclass(slots=True)
